@@ -1,0 +1,43 @@
+/**
+ * What every kernel file is prefixed with: the row count that it works on, its constants, and the element type `E`, which
+ * is `vec4f` where all row lengths are multiples of 4 and `f32` elsewhere, so that one kernel text serves any size.
+ */
+
+/** Floats in one element: 4 where every one of `lengths` can be cut into vec4s, otherwise 1. */
+export function elementWidth(...lengths: number[]): 1 | 4 {
+  return lengths.every((length) => length % 4 === 0) ? 4 : 1;
+}
+
+const ELEMENT = {
+  4: `alias E = vec4f;
+fn total(e: E) -> f32 { return (e.x + e.y) + (e.z + e.w); }
+fn product(a: E, b: E) -> f32 { return dot(a, b); }`,
+  1: `alias E = f32;
+fn total(e: E) -> f32 { return e; }
+fn product(a: E, b: E) -> f32 { return a * b; }`,
+};
+
+// exp as exp2(n) * exp(r), |r| <= ln(2)/2: drivers' exp multiplies its argument by log2(e) in float32, an error that grows
+// with the argument to 1e-6 and would be the largest of a whole training step.
+const ACCURATE_EXP = `
+fn exp_accurate(x: f32) -> f32 {
+  let n = round(max(x, -87.0) * 1.44269504);
+  let r = fma(n, 2.12194440e-4, fma(n, -0.693359375, x));
+  return select(exp(r) * bitcast<f32>(u32(i32(n) + 127) << 23u), 0.0, x < -87.0);
+}`;
+
+// Grids of more than 65,535 workgroups spill into y.
+const FLAT = `
+fn flat_index(group: vec3u, groups: vec3u, local: u32) -> u32 { return (group.y * groups.x + group.x) * 64u + local; }`;
+
+/** Prefixes `source` with `const` lines for `constants`, the element type of `width` floats and shared functions. */
+export function withPrelude(source: string, constants: Record<string, number>, width: 1 | 4 = 1): string {
+  const lines = Object.entries(constants).map(([name, value]) =>
+    Number.isInteger(value) && !name.endsWith("_F")
+      ? `const ${name} = ${value}u;`
+      : `const ${name} = f32(${value});`
+  );
+  return `struct Rows { count: u32, accumulate: u32, scale: f32 }\n${lines.join("\n")}\n${
+    ELEMENT[width]
+  }${ACCURATE_EXP}${FLAT}\n${source}`;
+}

@@ -1,0 +1,23 @@
+// First of three stages of the gradient norm: partial[block] = sum of squares of BLOCK vec4s. Parameters start at block
+// boundaries and their padding is 0. Grid: blocks (x, spilling into y).
+@group(0) @binding(0) var<storage, read> gradients: array<vec4f>;
+@group(0) @binding(1) var<storage, read_write> partial: array<f32>;
+var<workgroup> sums: array<f32, 64>;
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+        @builtin(local_invocation_index) local: u32) {
+  let block = group.y * groups.x + group.x;
+  let end = min((block + 1u) * BLOCK, LENGTH);
+  var sum = vec4f();
+  for (var i = block * BLOCK + local; i < end; i += 64u) {
+    let g = gradients[i];
+    sum += g * g;
+  }
+  sums[local] = (sum.x + sum.y) + (sum.z + sum.w);
+  workgroupBarrier();
+  if (local != 0u || block * BLOCK >= LENGTH) { return; }
+  var all = 0.0;
+  for (var i = 0u; i < 64u; i += 1u) { all += sums[i]; }
+  partial[FIRST_BLOCK + block] = all;
+}

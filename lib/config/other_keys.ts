@@ -1,0 +1,73 @@
+/** Why a key that other trainers follow does nothing here. A name that ends in `*` stands for all that begin so. */
+export const IGNORED: Readonly<Record<string, string>> = {
+  beta: "simper and sft have no such parameter",
+  gamma_beta_ratio: "simper and sft have no such parameter",
+  attn_implementation: "attention is always tiled, without a matrix of tokens by tokens",
+  use_flash_attention_2: "attention is always tiled, without a matrix of tokens by tokens",
+  bf16: "arithmetic is float32; weights are saved in the source's dtype",
+  fp16: "arithmetic is float32; weights are saved in the source's dtype",
+  tf32: "arithmetic is float32",
+  torch_dtype: "arithmetic is float32; weights are saved in the source's dtype",
+  dtype: "arithmetic is float32; weights are saved in the source's dtype",
+  gradient_checkpointing_kwargs: "they are PyTorch's",
+  preprocessing_num_workers: "data is prepared in one process",
+  dataset_num_proc: "data is prepared in one process",
+  "dataloader_*": "pairs are read in the training process",
+  remove_unused_columns: "only the columns of preference pairs are read",
+  "ddp_*": "training runs on one device",
+  local_rank: "training runs on one device",
+  report_to: "reports are files in output_dir",
+  logging_dir: "reports are files in output_dir",
+  "wandb_*": "reports are files in output_dir",
+  logging_strategy: "logging_steps says when to log",
+  disable_tqdm: "log_level says what is shown",
+  "hub_*": "nothing is uploaded",
+  save_strategy: "only the final weights are saved",
+  save_steps: "only the final weights are saved",
+  save_total_limit: "only the final weights are saved",
+  save_safetensors: "weights are always saved as safetensors",
+  save_only_model: "only the final weights are saved",
+  do_train: "the command says what to do",
+  full_determinism: "runs are always deterministic",
+  data_seed: "seed is used",
+  disable_dropout: "there is no dropout",
+  trust_remote_code: "no code of a model is ever run",
+  use_fast_tokenizer: "tokenizer.json is always used",
+};
+
+/** A key that would change a run in a way not available yet: any other value than those allowed is an error. */
+export interface Refusal {
+  /** The values that ask for nothing; null is always one. */
+  allowed: readonly unknown[];
+  why: string;
+}
+
+/** Keys refused unless their value asks for nothing. */
+export const REFUSED: Readonly<Record<string, Refusal>> = {
+  push_to_hub: { allowed: [false], why: "uploading to the Hub is not available yet" },
+  model_revision: { allowed: ["main"], why: "revisions are not available yet; name the model's folder" },
+  tokenizer_name_or_path: { allowed: [], why: "the tokenizer always comes from model_name_or_path" },
+  dataset_configs: { allowed: [], why: "configurations of data sets are not available yet" },
+  use_peft: { allowed: [false], why: "adapters are not available yet; every weight is trained" },
+  load_in_8bit: { allowed: [false], why: "quantised weights are not available" },
+  load_in_4bit: { allowed: [false], why: "quantised weights are not available" },
+  resume_from_checkpoint: { allowed: [false], why: "resuming is not available yet" },
+  load_best_model_at_end: { allowed: [false], why: "only the final weights are kept" },
+  group_by_length: { allowed: [false], why: "grouping by length is not supported" },
+  auto_find_batch_size: { allowed: [false], why: "set per_device_train_batch_size" },
+  sft_weight: { allowed: [0], why: "a mixed loss is not available" },
+  label_smoothing: { allowed: [0], why: "it is not available" },
+  label_smoothing_factor: { allowed: [0], why: "it is not available" },
+  neftune_noise_alpha: { allowed: [0], why: "it is not available" },
+  lr_scheduler_kwargs: { allowed: [], why: "no schedule here takes any" },
+  optim_args: { allowed: [], why: "use adam_beta1, adam_beta2, adam_epsilon" },
+  deepspeed: { allowed: [false], why: "training runs on one device" },
+  fsdp: { allowed: [false, ""], why: "training runs on one device" },
+};
+
+/** Why `key` is ignored, or undefined where it is not. */
+export function ignoredBecause(key: string): string | undefined {
+  if (Object.hasOwn(IGNORED, key)) return IGNORED[key];
+  const family = Object.keys(IGNORED).find((name) => name.endsWith("*") && key.startsWith(name.slice(0, -1)));
+  return family && IGNORED[family];
+}

@@ -1,0 +1,211 @@
+import {
+  boolean,
+  bytes,
+  type DatasetShare,
+  integer,
+  mixer,
+  number,
+  oneOf,
+  stepsOrFraction,
+  text,
+  texts,
+  type ValueType,
+} from "./values.ts";
+
+/** A checked run file: the fields are its keys in camelCase, described in `HONOURED`. */
+export interface TrainConfig {
+  modelNameOrPath: string;
+  fromScratch: boolean;
+  chatTemplate: string | undefined;
+  datasetMixer: DatasetShare[];
+  datasetSplits: string[];
+  autoInsertEmptySystemMsg: boolean;
+  maxLength: number;
+  maxPromptLength: number;
+  truncationMode: "keep_end" | "keep_start";
+  lossType: "simper" | "sft";
+  optim: "adamw_torch";
+  learningRate: number;
+  lrSchedulerType: "cosine" | "linear" | "constant" | "constant_with_warmup";
+  warmupRatio: number;
+  warmupSteps: number;
+  weightDecay: number;
+  maxGradNorm: number;
+  adamBeta1: number;
+  adamBeta2: number;
+  adamEpsilon: number;
+  numTrainEpochs: number;
+  maxSteps: number;
+  perDeviceTrainBatchSize: number;
+  perDeviceEvalBatchSize: number;
+  gradientAccumulationSteps: number;
+  gradientCheckpointing: boolean;
+  trainSamplingStrategy: "random" | "sequential";
+  seed: number;
+  doEval: boolean;
+  evalStrategy: "no" | "steps" | "epoch";
+  evalSteps: number;
+  evalOnStart: boolean;
+  prompts: string[];
+  outputDir: string;
+  overwriteOutputDir: boolean;
+  runName: string | undefined;
+  loggingSteps: number;
+  loggingFirstStep: boolean;
+  logLevel: "debug" | "info" | "warning" | "error";
+  deviceMemory: number | undefined;
+}
+
+/** What is known of one key. */
+export interface Key<T> {
+  doc: string;
+  type: ValueType<Exclude<T, undefined>>;
+  /** Without one, the key may be left out (or null) and `doc` says what happens then. */
+  default?: T;
+  required?: true;
+  /** Other names of the same key. */
+  aliases?: readonly string[];
+}
+
+const positive = integer({ min: 1 });
+
+/** Every key that a run follows, in the order of the reference. */
+export const HONOURED: { readonly [F in keyof TrainConfig]-?: Key<TrainConfig[F]> } = {
+  modelNameOrPath: { type: text, required: true, doc: "Folder of the model to train." },
+  fromScratch: {
+    type: boolean,
+    default: false,
+    doc: "Start from random weights (config.json's `initializer_range`) instead of the model's.",
+  },
+  chatTemplate: { type: text, doc: "Jinja text in place of the tokenizer's chat template." },
+  datasetMixer: {
+    type: mixer,
+    required: true,
+    doc: "Data paths with the share of each one's first rows to train on; test splits are used whole.",
+  },
+  datasetSplits: {
+    type: texts("[train, test]"),
+    default: ["train", "test"],
+    doc: "Splits to read: those with `train` in the name to train on, those with `test` to evaluate on.",
+  },
+  autoInsertEmptySystemMsg: {
+    type: boolean,
+    default: true,
+    doc: "Begin with an empty system message where the template knows one and the pair has none.",
+  },
+  maxLength: { type: integer({ min: 2 }), default: 512, doc: "Most tokens of prompt and response together." },
+  maxPromptLength: {
+    type: positive,
+    default: 128,
+    doc: "Tokens that the prompt keeps where a pair is longer than `max_length`.",
+  },
+  truncationMode: {
+    type: oneOf(["keep_end", "keep_start"]),
+    default: "keep_end",
+    doc: "Which end of a long prompt is kept.",
+  },
+  lossType: {
+    type: oneOf(["simper", "sft"]),
+    default: "simper",
+    doc: "`simper`, or `sft`: the mean negative log-probability of the chosen response.",
+  },
+  optim: {
+    type: oneOf(["adamw_torch"], { adamw_torch_fused: "adamw_torch" }),
+    default: "adamw_torch",
+    doc: "AdamW as in PyTorch.",
+  },
+  learningRate: { type: number({ min: 0 }), default: 1e-6, doc: "Highest learning rate." },
+  lrSchedulerType: {
+    type: oneOf(["cosine", "linear", "constant", "constant_with_warmup"]),
+    default: "cosine",
+    doc: "Course of the learning rate after the warm-up.",
+  },
+  warmupRatio: {
+    type: number({ min: 0, max: 1 }),
+    default: 0.1,
+    doc: "Share of all steps to warm up for, where `warmup_steps` is 0.",
+  },
+  warmupSteps: {
+    type: stepsOrFraction,
+    default: 0,
+    doc: "Steps to warm up for (below 1: share of all steps); above 0 it wins over `warmup_ratio`.",
+  },
+  weightDecay: { type: number({ min: 0 }), default: 0, doc: "AdamW's decay of matrices (not norms, biases)." },
+  maxGradNorm: {
+    type: number({ min: 0 }),
+    default: 1,
+    doc: "Global norm to which gradients are clipped; 0: never.",
+  },
+  adamBeta1: { type: number({ min: 0, below: 1 }), default: 0.9, doc: "AdamW's beta1." },
+  adamBeta2: { type: number({ min: 0, below: 1 }), default: 0.999, doc: "AdamW's beta2." },
+  adamEpsilon: { type: number({ min: 0 }), default: 1e-8, doc: "AdamW's epsilon." },
+  numTrainEpochs: { type: number(), default: 1, doc: "Passes over the training pairs." },
+  maxSteps: { type: integer(), default: -1, doc: "Optimizer steps; above 0 it wins over `num_train_epochs`." },
+  perDeviceTrainBatchSize: { type: positive, default: 2, doc: "Pairs of one forward and backward pass." },
+  perDeviceEvalBatchSize: { type: positive, default: 4, doc: "Pairs of one forward pass of evaluation." },
+  gradientAccumulationSteps: { type: positive, default: 1, doc: "Passes that make one optimizer step." },
+  gradientCheckpointing: {
+    type: boolean,
+    default: false,
+    doc: "Compute activations again in the backward pass instead of storing them.",
+  },
+  trainSamplingStrategy: {
+    type: oneOf(["random", "sequential"], {}, "group_by_length is not supported"),
+    default: "random",
+    doc: "Order of the pairs: shuffled by `seed`, or as in the files.",
+  },
+  seed: { type: integer({ min: 0, max: 2 ** 32 - 1 }), default: 42, doc: "Seed of every random choice." },
+  doEval: {
+    type: boolean,
+    default: false,
+    doc: "Evaluate on the test split at the end; also on where `eval_strategy` or `eval_on_start` evaluates.",
+  },
+  evalStrategy: {
+    type: oneOf(["no", "steps", "epoch"]),
+    aliases: ["evaluation_strategy"],
+    doc: "When to evaluate while training; by default `steps` with `do_eval` and `eval_steps`, otherwise `no`.",
+  },
+  evalSteps: { type: positive, doc: "Optimizer steps between evaluations; by default `logging_steps`." },
+  evalOnStart: { type: boolean, default: false, doc: "Evaluate before the first step too." },
+  prompts: {
+    type: texts('["What is the capital of Italy?"]'),
+    default: [],
+    doc: "Prompts whose greedy answers are shown before and after training.",
+  },
+  outputDir: { type: text, default: "trainer_output", doc: "Folder for the trained model and its reports." },
+  overwriteOutputDir: { type: boolean, default: false, doc: "Replace what `output_dir` holds." },
+  runName: { type: text, doc: "Name in the reports; by default the name of `output_dir`." },
+  loggingSteps: { type: positive, default: 10, doc: "Optimizer steps between log entries." },
+  loggingFirstStep: { type: boolean, default: false, doc: "Log the first step too." },
+  logLevel: {
+    type: oneOf(["debug", "info", "warning", "error"]),
+    default: "info",
+    doc: "Least level of messages; `error` is silent but for errors.",
+  },
+  deviceMemory: {
+    type: bytes,
+    doc: "Most GPU memory that the plan may take, such as `80GB` or `75GiB`; by default what the device gives.",
+  },
+};
+
+/** The fields of `TrainConfig`, in the order of the reference. */
+export const FIELDS = Object.keys(HONOURED) as (keyof TrainConfig)[];
+
+/** The key of a field as run files write it: `maxLength` is `max_length`. */
+export function keyOf(field: keyof TrainConfig): string {
+  return field.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
+
+const FIELD_BY_KEY = new Map(
+  FIELDS.flatMap((field) => [keyOf(field), ...HONOURED[field].aliases ?? []].map((key) => [key, field] as const)),
+);
+
+/** The field of a key or of one of its aliases. */
+export function fieldOf(key: string): keyof TrainConfig | undefined {
+  return FIELD_BY_KEY.get(key);
+}
+
+/** Every key and alias that a run follows. */
+export function honouredKeys(): string[] {
+  return [...FIELD_BY_KEY.keys()];
+}

@@ -1,0 +1,148 @@
+import { show } from "../json.ts";
+
+/** How the value of a key is read: the same for YAML files and for the command line. */
+export interface ValueType<T> {
+  /** What a message says was expected, and the reference's table. */
+  readonly expected: string;
+  /** The typed value, or undefined where `value` is none of this type. Mappings come as Map, in the file's order. */
+  readonly read: (value: unknown) => T | undefined;
+  /** The command line's text is taken as it stands, not as YAML. */
+  readonly verbatim?: true;
+}
+
+/** One set of preference pairs and the share of its rows to use, from the first row on. */
+export interface DatasetShare {
+  path: string;
+  share: number;
+}
+
+/** The bounds of a number; without them any finite number will do. */
+export interface Bounds {
+  min?: number;
+  max?: number;
+  /** A bound that the number itself must not reach. */
+  below?: number;
+}
+
+/** A finite number. Text such as "1e-6" is one too: YAML 1.1 reads that, having no dot, as text. */
+export function number(bounds: Bounds = {}): ValueType<number> {
+  return { expected: `a number${describeBounds(bounds)}`, read: (value) => readNumber(value, bounds) };
+}
+
+/** A whole number. */
+export function integer(bounds: Bounds = {}): ValueType<number> {
+  return {
+    expected: `an integer${describeBounds(bounds)}`,
+    read: (value) => {
+      const read = readNumber(value, bounds);
+      return Number.isSafeInteger(read) ? read : undefined;
+    },
+  };
+}
+
+/** A whole number of steps, or a fraction below 1 of all steps. */
+export const stepsOrFraction: ValueType<number> = {
+  expected: "an integer, or a fraction of all steps from 0 to below 1",
+  read: (value) => {
+    const read = readNumber(value, { min: 0 });
+    return read !== undefined && (read < 1 || Number.isSafeInteger(read)) ? read : undefined;
+  },
+};
+
+/** true or false; also YAML 1.1's yes, no, on and off, in any case. */
+export const boolean: ValueType<boolean> = {
+  expected: "true or false",
+  read: (value) => {
+    if (typeof value === "boolean") return value;
+    if (typeof value !== "string") return undefined;
+    if (/^(true|yes|on)$/i.test(value)) return true;
+    return /^(false|no|off)$/i.test(value) ? false : undefined;
+  },
+};
+
+/** Text with at least one character. */
+export const text: ValueType<string> = {
+  expected: "text",
+  read: (value) => typeof value === "string" && value !== "" ? value : undefined,
+  verbatim: true,
+};
+
+/** A list of texts. */
+export function texts(example: string): ValueType<string[]> {
+  return {
+    expected: `a list of texts such as ${example}`,
+    read: (value) =>
+      Array.isArray(value) && value.every((item) => text.read(item) !== undefined) ? value : undefined,
+  };
+}
+
+/** One of a few words; `aliases` are other words for some of them. */
+export function oneOf<const T extends string>(
+  choices: readonly T[],
+  aliases: Record<string, T> = {},
+  note = "",
+): ValueType<T> {
+  const words = new Map<unknown, T>([...choices.map((choice) => [choice, choice] as const), ...Object.entries(aliases)]);
+  return {
+    expected: `${[...words.keys()].join(" or ")}${note && ` (${note})`}`,
+    read: (value) => words.get(value),
+    verbatim: true,
+  };
+}
+
+/** The share of a data set's rows. */
+export const share: ValueType<number> = number({ min: 0, max: 1 });
+
+/** A mapping of data path to share, with at least one entry. */
+export const mixer: ValueType<DatasetShare[]> = {
+  expected: "a mapping of data paths to shares from 0 to 1, such as {data/pairs.jsonl: 1.0}",
+  read: (value) => {
+    if (!(value instanceof Map) || value.size === 0) return undefined;
+    const shares: DatasetShare[] = [];
+    for (const [path, part] of value) {
+      const read = share.read(part);
+      if (typeof path !== "string" || path === "" || read === undefined) return undefined;
+      shares.push({ path, share: read });
+    }
+    return shares;
+  },
+};
+
+const UNITS = new Map(
+  ["b", "kb", "mb", "gb", "tb"].map((unit, power) => [unit, 1000 ** power] as const)
+    .concat(["kib", "mib", "gib", "tib"].map((unit, power) => [unit, 1024 ** (power + 1)] as const)),
+);
+
+/** A number of bytes; text may carry a unit: KB, MB, GB, TB are powers of 1000, KiB, MiB, GiB, TiB of 1024. */
+export const bytes: ValueType<number> = {
+  expected: "a number of bytes above 0, or text such as 141GB or 80GiB",
+  read: (value) => {
+    const match = /^(\d+(?:\.\d+)?)\s*([a-z]*)$/i.exec(String(value).trim());
+    const unit = match && UNITS.get(match[2].toLowerCase() || "b");
+    const read = unit ? Math.floor(Number(match[1]) * unit) : 0;
+    return Number.isSafeInteger(read) && read > 0 ? read : undefined;
+  },
+};
+
+/** A value for a message: short, and as it would be written in YAML. */
+export function describe(value: unknown): string {
+  if (value === null || value === undefined) return "nothing";
+  if (!(value instanceof Map)) return show(value);
+  const entries = [...value].slice(0, 4).map(([key, item]) =>
+    `${String(key).slice(0, 60)}: ${item instanceof Map ? "a mapping" : show(item)}`
+  );
+  return `the mapping {${entries.join(", ")}${value.size > 4 ? ", ..." : ""}}`;
+}
+
+function readNumber(value: unknown, { min = -Infinity, max = Infinity, below = Infinity }: Bounds): number | undefined {
+  const numeric = typeof value === "string" && /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(value);
+  const read = numeric ? Number(value) : value;
+  if (typeof read !== "number" || !Number.isFinite(read)) return undefined;
+  return read >= min && read <= max && read < below ? read : undefined;
+}
+
+function describeBounds({ min, max, below }: Bounds): string {
+  if (min !== undefined && max !== undefined) return ` from ${min} to ${max}`;
+  if (min !== undefined && below !== undefined) return ` from ${min} to below ${below}`;
+  return min === undefined ? "" : `, ${min} or more`;
+}

@@ -1,0 +1,37 @@
+/** Exit status of the command line: 1 the run failed, 2 wrong usage or configuration. */
+export type FailureStatus = 1 | 2;
+
+/**
+ * A mistake that a user can mend: the message says what was expected, what was found, where, and what to do. The
+ * command line prints it without a stack trace; every other error is a defect of this program and keeps its stack.
+ */
+export class UserError extends Error {
+  override name = "UserError";
+  constructor(message: string, readonly status: FailureStatus = 1) {
+    super(message);
+  }
+}
+
+/** The candidate closest to `word` by edit distance, or undefined where none is near enough to be a likely typo. */
+export function nearest(word: string, candidates: Iterable<string>): string | undefined {
+  let best: string | undefined;
+  let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1;
+  for (const candidate of candidates) {
+    const distance = editDistance(word, candidate);
+    if (distance < bestDistance) [best, bestDistance] = [candidate, distance];
+  }
+  return best;
+}
+
+function editDistance(a: string, b: string): number {
+  let previous = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const current = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const substitution = previous[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1);
+      current.push(Math.min(substitution, previous[j] + 1, current[j - 1] + 1));
+    }
+    previous = current;
+  }
+  return previous[b.length];
+}

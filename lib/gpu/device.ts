@@ -1,0 +1,76 @@
+import { UserError } from "../errors.ts";
+
+/** A WebGPU device with what the rest of the program needs to know about it. */
+export interface Gpu {
+  readonly device: GPUDevice;
+  /** Adapter as its driver names it, for reports. */
+  readonly name: string;
+  /** True for a driver that runs on the processor (lavapipe, SwiftShader): it wants other kernels than a GPU. */
+  readonly isSoftware: boolean;
+  readonly hasTimestamps: boolean;
+  /** Throws the first validation or out-of-memory error that the device reported, or that it was lost. */
+  check(): void;
+  destroy(): void;
+}
+
+const NO_ADAPTER =
+  "no WebGPU adapter was found: expected a GPU with a Vulkan, Metal or DX12 driver, or a software driver. " +
+  "On Debian or Ubuntu `sudo apt-get install -y mesa-vulkan-drivers libvulkan1` gives one without a GPU " +
+  "(`deno task setup` does this); on a machine with a GPU, install its vendor's Vulkan driver";
+
+/** The runtime's own WebGPU entry point. Mesa's device-select layer complains without XDG_RUNTIME_DIR; see `lib/cli`. */
+function defaultGpu(): GPU | undefined {
+  return (globalThis.navigator as Navigator | undefined)?.gpu;
+}
+
+/**
+ * Opens a device with all limits and the optional features that help. Any object with the WebGPU API may be passed
+ * (a browser's or Dawn's); the runtime's own is the default.
+ *
+ * @throws {UserError} where there is no adapter, saying how to get one.
+ */
+export async function openGpu(gpu: GPU | undefined = defaultGpu()): Promise<Gpu> {
+  const adapter = await gpu?.requestAdapter({ powerPreference: "high-performance" });
+  if (!adapter) throw new UserError(NO_ADAPTER);
+  const requiredLimits: Record<string, number> = {};
+  // Passing adapter.limits itself silently gives the defaults: its keys live on the prototype.
+  for (const key in adapter.limits) {
+    const value = adapter.limits[key as keyof GPUSupportedLimits];
+    if (typeof value === "number") requiredLimits[key] = value;
+  }
+  const hasTimestamps = adapter.features.has("timestamp-query");
+  const device = await adapter.requestDevice({
+    requiredLimits,
+    requiredFeatures: hasTimestamps ? ["timestamp-query"] : [],
+  });
+
+  let failure: UserError | undefined;
+  let destroyed = false;
+  // Without this listener WebGPU errors are silent and results are wrong.
+  device.addEventListener("uncapturederror", (event) => {
+    const { error } = event as GPUUncapturedErrorEvent;
+    const advice = error instanceof GPUOutOfMemoryError
+      ? "lower per_device_train_batch_size or max_length, or set gradient_checkpointing: true"
+      : "this is a defect of simper or of the driver: please report it with this text";
+    failure ??= new UserError(`the GPU reported an error: ${error.message}\n${advice}`);
+  });
+  device.lost.then((info) => {
+    if (!destroyed) failure ??= new UserError(`the GPU device was lost (${info.reason}): ${info.message}`);
+  });
+
+  const { vendor, architecture, device: model, description } = adapter.info;
+  const name = description || [vendor, architecture, model].filter(Boolean).join(" ") || "unknown adapter";
+  return {
+    device,
+    name,
+    isSoftware: adapter.info.isFallbackAdapter || /llvmpipe|lavapipe|swiftshader/i.test(name),
+    hasTimestamps,
+    check() {
+      if (failure) throw failure;
+    },
+    destroy() {
+      destroyed = true;
+      device.destroy();
+    },
+  };
+}

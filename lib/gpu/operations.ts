@@ -1,0 +1,400 @@
+/** From an operation to its kernel: source, constants, bindings and launch size, one function an operation. */
+import adamwSource from "../../kernels/adamw.wgsl" with { type: "text" };
+import deltaSource from "../../kernels/attention_delta.wgsl" with { type: "text" };
+import clipSource from "../../kernels/clip.wgsl" with { type: "text" };
+import columnSumsSource from "../../kernels/column_sums.wgsl" with { type: "text" };
+import embedSource from "../../kernels/embed.wgsl" with { type: "text" };
+import embedBackwardSource from "../../kernels/embed_backward.wgsl" with { type: "text" };
+import gatherSource from "../../kernels/gather_rows.wgsl" with { type: "text" };
+import gatherBackwardSource from "../../kernels/gather_rows_backward.wgsl" with { type: "text" };
+import logProbabilitiesSource from "../../kernels/log_probabilities.wgsl" with { type: "text" };
+import logitsBackwardSource from "../../kernels/logits_backward.wgsl" with { type: "text" };
+import parameterNormsSource from "../../kernels/parameter_norms.wgsl" with { type: "text" };
+import preferenceLossSource from "../../kernels/preference_loss.wgsl" with { type: "text" };
+import rmsNormSource from "../../kernels/rms_norm.wgsl" with { type: "text" };
+import rmsNormBackwardSource from "../../kernels/rms_norm_backward.wgsl" with { type: "text" };
+import rmsNormWeightSource from "../../kernels/rms_norm_weight_backward.wgsl" with { type: "text" };
+import ropeSource from "../../kernels/rope.wgsl" with { type: "text" };
+import sumSquaresSource from "../../kernels/sum_squares.wgsl" with { type: "text" };
+import swigluSource from "../../kernels/swiglu.wgsl" with { type: "text" };
+import swigluBackwardSource from "../../kernels/swiglu_backward.wgsl" with { type: "text" };
+import {
+  ATTENTION_TILE,
+  attentionForwardSource,
+  attentionKeyGradientSource,
+  attentionQueryGradientSource,
+  type AttentionShape,
+} from "../../kernels/attention.ts";
+import {
+  type GemmEpilogue,
+  gemmGroupTile,
+  type GemmLayout,
+  gemmSource,
+  gemmVariant,
+} from "../../kernels/gemm.ts";
+import { elementWidth, withPrelude } from "../../kernels/prelude.ts";
+import type { Tensor } from "./memory.ts";
+import { type Grid, type KernelCall, line } from "./program.ts";
+import type { GemmSize, GemmSizes } from "./sizes.ts";
+import { gemmTile } from "./tuning.ts";
+
+/** A row-count slot and the tensor that holds it: what a kernel counts its rows by. */
+export interface RowSlot {
+  slot: number;
+  tensor: Tensor;
+}
+
+/** Floats in a row: the product of all dimensions but the first. */
+const rowLength = (tensor: Tensor) => tensor.shape.slice(1).reduce((product, n) => product * n, 1);
+
+/** A thread for each of `perRow` elements of every row, 64 to a workgroup. */
+const flat = (rows: RowSlot, perRow: number): Grid => (counts) =>
+  line(Math.ceil(counts[rows.slot] * perRow / 64));
+const oneEach = (rows: RowSlot): Grid => (counts) => line(counts[rows.slot]);
+
+/** A kernel that treats rows of `lengths` floats as elements of one width, `COLUMNS` of them in the first. */
+function rowKernel(
+  label: string,
+  source: string,
+  rows: RowSlot,
+  bindings: Tensor[],
+  length: number,
+  grid: (columns: number) => Grid,
+  constants: Record<string, number> = {},
+): KernelCall {
+  const width = elementWidth(length);
+  const columns = length / width;
+  return {
+    label,
+    source: withPrelude(source, { COLUMNS: columns, ...constants }, width),
+    bindings: [rows.tensor, ...bindings],
+    grid: grid(columns),
+  };
+}
+
+/** x[tokens, H] = table[V, H] at ids[tokens]. */
+export const embed = (rows: RowSlot, ids: Tensor, table: Tensor, x: Tensor) =>
+  rowKernel("embed", embedSource, rows, [ids, table, x], rowLength(x), (columns) => flat(rows, columns));
+
+/** Token ids of a batch without repetition, and the rows where each stands: `rows[starts[u]] ... rows[starts[u + 1] - 1]`. */
+export interface DistinctTokens {
+  ids: Tensor;
+  starts: Tensor;
+  rows: Tensor;
+}
+
+/** Adds d_x[tokens, H] to the rows of dTable[V, H]; `slot` counts the distinct tokens. */
+export const embedBackward = (slot: RowSlot, distinct: DistinctTokens, dX: Tensor, dTable: Tensor) =>
+  rowKernel(
+    "embed_backward",
+    embedBackwardSource,
+    slot,
+    [distinct.ids, distinct.starts, distinct.rows, dX, dTable],
+    rowLength(dX),
+    (columns) => flat(slot, columns),
+  );
+
+const eightRows = (rows: RowSlot): Grid => (counts) => [Math.ceil(counts[rows.slot] / 8), 1];
+
+/** y = RMSNorm(x) * weight, and 1/rms of each row into rstd[rows]. */
+export function rmsNorm(rows: RowSlot, x: Tensor, weight: Tensor, y: Tensor, rstd: Tensor, epsilon: number) {
+  const length = rowLength(x);
+  const constants = { WIDTH: length, EPSILON_F: epsilon };
+  return rowKernel(
+    "rms_norm",
+    rmsNormSource,
+    rows,
+    [x, weight, y, rstd],
+    length,
+    () => eightRows(rows),
+    constants,
+  );
+}
+
+/** dX (+)= gradient through RMSNorm of dY; dWeight (+)= that of its weight, by way of `partial`. */
+export function rmsNormBackward(
+  rows: RowSlot,
+  t: { x: Tensor; weight: Tensor; rstd: Tensor; dY: Tensor; dX: Tensor; dWeight: Tensor; partial: Tensor },
+  add: boolean,
+): KernelCall[] {
+  const length = rowLength(t.x);
+  return [
+    rowKernel(
+      "rms_norm_backward",
+      rmsNormBackwardSource,
+      rows,
+      [t.x, t.weight, t.rstd, t.dY, t.dX],
+      length,
+      () => eightRows(rows),
+      { WIDTH: length, ADD: add ? 1 : 0 },
+    ),
+    rowKernel(
+      "rms_norm_weight_backward",
+      rmsNormWeightSource,
+      rows,
+      [t.x, t.rstd, t.dY, t.partial],
+      length,
+      (columns) => (counts) => [Math.ceil(columns / 64), Math.ceil(counts[rows.slot] / 32)],
+    ),
+    rowKernel(
+      "column_sums",
+      columnSumsSource,
+      rows,
+      [t.partial, t.dWeight],
+      length,
+      (columns) => (counts) => counts[rows.slot] ? [Math.ceil(columns / 64), 1] : [0, 0],
+    ),
+  ];
+}
+
+/** Rotates the query and key heads of qkv in place; `backward` turns back. */
+export function rope(
+  rows: RowSlot,
+  spans: Tensor,
+  cosSin: Tensor,
+  qkv: Tensor,
+  shape: AttentionShape,
+  backward = false,
+): KernelCall {
+  const width = elementWidth(shape.headDim / 2, rowLength(qkv));
+  const heads = shape.heads + shape.keyValueHeads;
+  const half = shape.headDim / 2 / width;
+  return {
+    label: backward ? "rope_backward" : "rope",
+    source: withPrelude(
+      ropeSource,
+      { HEADS: heads, HALF: half, STRIDE: rowLength(qkv) / width, BACKWARD: backward ? 1 : 0 },
+      width,
+    ),
+    bindings: [rows.tensor, spans, cosSin, qkv],
+    grid: flat(rows, heads * half),
+  };
+}
+
+const tileGrid = (rows: RowSlot, heads: number): Grid => (counts) => [
+  Math.ceil(counts[rows.slot] / ATTENTION_TILE),
+  counts[rows.slot] ? heads : 0,
+];
+
+/** out[tokens, heads * headDim] and lse[tokens, heads] of qkv[tokens, (heads + 2 kvHeads) * headDim]. */
+export const attention = (
+  rows: RowSlot,
+  t: { spans: Tensor; queryTiles: Tensor; qkv: Tensor; out: Tensor; lse: Tensor },
+  shape: AttentionShape,
+): KernelCall => ({
+  label: "attention",
+  source: attentionForwardSource(shape),
+  bindings: [rows.tensor, t.spans, t.queryTiles, t.qkv, t.out, t.lse],
+  grid: tileGrid(rows, shape.heads),
+});
+
+/** dQkv of dOut, by way of delta[tokens, heads]. */
+export function attentionBackward(
+  rows: RowSlot,
+  t: {
+    spans: Tensor;
+    queryTiles: Tensor;
+    keyTiles: Tensor;
+    qkv: Tensor;
+    out: Tensor;
+    lse: Tensor;
+    dOut: Tensor;
+    delta: Tensor;
+    dQkv: Tensor;
+  },
+  shape: AttentionShape,
+): KernelCall[] {
+  const bindings = (tiles: Tensor) => [rows.tensor, t.spans, tiles, t.qkv, t.dOut, t.lse, t.delta, t.dQkv];
+  return [
+    rowKernel(
+      "attention_delta",
+      deltaSource,
+      rows,
+      [t.out, t.dOut, t.delta],
+      shape.headDim,
+      () => flat(rows, shape.heads),
+      { HEADS: shape.heads },
+    ),
+    {
+      label: "attention_query_gradient",
+      source: attentionQueryGradientSource(shape),
+      bindings: bindings(t.queryTiles),
+      grid: tileGrid(rows, shape.heads),
+    },
+    {
+      label: "attention_key_gradient",
+      source: attentionKeyGradientSource(shape),
+      bindings: bindings(t.keyTiles),
+      grid: tileGrid(rows, shape.keyValueHeads),
+    },
+  ];
+}
+
+/** y[rows, I] = silu(gate) * up of gateUp[rows, 2 I]. */
+export const swiglu = (rows: RowSlot, gateUp: Tensor, y: Tensor) =>
+  rowKernel("swiglu", swigluSource, rows, [gateUp, y], rowLength(y), (columns) => flat(rows, columns));
+
+/** In place: gateUp becomes its gradient, dY becomes y. */
+export const swigluBackward = (rows: RowSlot, gateUp: Tensor, dY: Tensor) =>
+  rowKernel(
+    "swiglu_backward",
+    swigluBackwardSource,
+    rows,
+    [gateUp, dY],
+    rowLength(dY),
+    (columns) => flat(rows, columns),
+  );
+
+/** y[labels, H] = x[labelRows[labels], H]; `slot` counts the labels. */
+export const gatherRows = (slot: RowSlot, labelRows: Tensor, x: Tensor, y: Tensor) =>
+  rowKernel(
+    "gather_rows",
+    gatherSource,
+    slot,
+    [labelRows, x, y],
+    rowLength(x),
+    (columns) => flat(slot, columns),
+  );
+
+/** dX[tokens, H] = the rows of dY[labels, H] that each token's row was gathered into, summed. */
+export const gatherRowsBackward = (rows: RowSlot, labelsOfRow: Tensor, dY: Tensor, dX: Tensor) =>
+  rowKernel(
+    "gather_rows_backward",
+    gatherBackwardSource,
+    rows,
+    [labelsOfRow, dY, dX],
+    rowLength(dX),
+    (columns) => flat(rows, columns),
+  );
+
+/** lse[labels] and the log-probability of each target, of logits[labels, padded vocabulary]. */
+export const logProbabilities = (
+  rows: RowSlot,
+  t: { logits: Tensor; targets: Tensor; lse: Tensor; logps: Tensor },
+  vocabulary: number,
+): KernelCall => ({
+  label: "log_probabilities",
+  source: withPrelude(logProbabilitiesSource, { STRIDE: rowLength(t.logits) / 4, VOCABULARY: vocabulary }),
+  bindings: [rows.tensor, t.logits, t.targets, t.lse, t.logps],
+  grid: oneEach(rows),
+});
+
+/** In place: logits become weights[labels] * (onehot - softmax). */
+export const logitsBackward = (
+  rows: RowSlot,
+  t: { logits: Tensor; targets: Tensor; lse: Tensor; weights: Tensor },
+  vocabulary: number,
+): KernelCall => ({
+  label: "logits_backward",
+  source: withPrelude(logitsBackwardSource, { STRIDE: rowLength(t.logits) / 4, VOCABULARY: vocabulary }),
+  bindings: [rows.tensor, t.logits, t.targets, t.lse, t.weights],
+  grid: flat(rows, rowLength(t.logits) / 4),
+});
+
+/** The structures that a loss's WGSL sees. */
+const LOSS_TYPES = `
+struct Response { sum: f32, labels: f32 }
+struct Loss { value: f32, d_chosen: f32, d_rejected: f32 }
+`;
+
+/** Loss of each pair and dL/d(log-probability) of each label, by the WGSL of `loss`. */
+export const preferenceLoss = (
+  rows: RowSlot,
+  t: { labelsOfPair: Tensor; logps: Tensor; weights: Tensor; results: Tensor },
+  loss: string,
+): KernelCall => ({
+  label: "preference_loss",
+  source: withPrelude(LOSS_TYPES + loss + preferenceLossSource, {}),
+  bindings: [rows.tensor, t.labelsOfPair, t.logps, t.weights, t.results],
+  grid: oneEach(rows),
+});
+
+/**
+ * C = A B in one of three layouts (see `GemmLayout`). `rows` counts the rows of A and C (`nt`, `nn`) or the inner
+ * dimension (`tn`); the other sizes come from the operands' shapes, by way of `sizes`.
+ */
+export function gemm(
+  layout: GemmLayout,
+  rows: RowSlot,
+  t: { a: Tensor; b: Tensor; c: Tensor; residual?: Tensor },
+  sizes: GemmSizes,
+  epilogue: GemmEpilogue = "none",
+): KernelCall {
+  const size = sizeOf(layout, t);
+  const variant = gemmVariant(layout, epilogue, size);
+  const tile = gemmTile(layout === "tn" ? size.m : undefined, size.n);
+  const group = gemmGroupTile(tile);
+  const columns = Math.ceil(size.n / group.columns);
+  return {
+    label: `gemm_${layout} ${layout === "tn" ? size.m : "rows"}x${size.n}x${
+      layout === "tn" ? "rows" : size.k
+    }`,
+    source: gemmSource(variant, tile),
+    bindings: [
+      rows.tensor,
+      sizes.tensorOf(size),
+      t.a,
+      t.b,
+      t.c,
+      ...(epilogue === "residual" ? [t.residual!] : []),
+    ],
+    grid: (counts) => {
+      const count = counts[rows.slot];
+      return count === 0 ? [0, 0] : [columns, Math.ceil((layout === "tn" ? size.m : count) / group.rows)];
+    },
+  };
+}
+
+/** Sizes of a product from its operands' shapes; rows of A and C may be longer than the product needs. */
+function sizeOf(layout: GemmLayout, { a, b, c }: { a: Tensor; b: Tensor; c: Tensor }): GemmSize {
+  const [lda, ldb, ldc] = [rowLength(a), rowLength(b), rowLength(c)];
+  const n = layout === "nt" ? b.shape[0] : ldb;
+  const k = layout === "nt" ? ldb : b.shape[0];
+  const m = c.shape[0];
+  return { m, n, k, lda, ldb, ldc };
+}
+
+/** vec4s that one workgroup of `sumSquares` adds up; parameters start at multiples of it. */
+export const NORM_BLOCK = 1024;
+
+/** partial[firstBlock + b] = sum of squares of block b of `gradients`. */
+export function sumSquares(gradients: Tensor, partial: Tensor, firstBlock: number): KernelCall {
+  const length = gradients.bytes / 16;
+  return {
+    label: "sum_squares",
+    source: withPrelude(sumSquaresSource, { BLOCK: NORM_BLOCK, LENGTH: length, FIRST_BLOCK: firstBlock }),
+    bindings: [gradients, partial],
+    grid: () => line(Math.ceil(length / NORM_BLOCK)),
+  };
+}
+
+/** squares[parameter] of the blocks that `blocks[parameter]` names, then norm and clipping coefficient into `clip`. */
+export const clipByNorm = (
+  t: { blocks: Tensor; partial: Tensor; squares: Tensor; clip: Tensor },
+  parameters: number,
+  maxNorm: number,
+): KernelCall[] => [
+  {
+    label: "parameter_norms",
+    source: parameterNormsSource,
+    bindings: [t.blocks, t.partial, t.squares, t.clip],
+    grid: () => line(parameters),
+  },
+  {
+    label: "clip",
+    source: withPrelude(clipSource, { PARAMETERS: parameters, MAX_NORM_F: maxNorm }),
+    bindings: [t.squares, t.clip],
+    grid: () => [1, 1],
+  },
+];
+
+/** One AdamW update of a chunk of parameters, of which the first `decayedElements` floats are decayed. */
+export const adamw = (
+  t: { hyper: Tensor; clip: Tensor; gradients: Tensor; weights: Tensor; first: Tensor; second: Tensor },
+  decayedElements: number,
+): KernelCall => ({
+  label: "adamw",
+  source: withPrelude(adamwSource, { LENGTH: t.weights.bytes / 16, DECAY_END: decayedElements / 4 }),
+  bindings: [t.hyper, t.clip, t.gradients, t.weights, t.first, t.second],
+  grid: () => line(Math.ceil(t.weights.bytes / 16 / 64)),
+});

@@ -1,0 +1,179 @@
+import type { Gpu } from "./device.ts";
+import type { Tensor } from "./memory.ts";
+
+/** Numbers of rows that change from batch to batch: each is a slot of one uniform buffer that kernels read. */
+export interface RowCount {
+  count: number;
+  /** Whether sums over these rows add to what is there. */
+  accumulate?: boolean;
+  scale?: number;
+}
+
+const SLOT_BYTES = 256;
+
+/** The run-time row counts of a program: written in one piece before each submission. */
+export class RowCounts {
+  readonly bytes: number;
+  readonly counts: Uint32Array;
+  readonly #data: ArrayBuffer;
+
+  constructor(readonly slots: number) {
+    this.bytes = slots * SLOT_BYTES;
+    this.counts = new Uint32Array(slots);
+    this.#data = new ArrayBuffer(this.bytes);
+  }
+
+  set(slot: number, { count, accumulate = false, scale = 1 }: RowCount): void {
+    const view = new DataView(this.#data, slot * SLOT_BYTES);
+    view.setUint32(0, count, true);
+    view.setUint32(4, accumulate ? 1 : 0, true);
+    view.setFloat32(8, scale, true);
+    this.counts[slot] = count;
+  }
+
+  upload(gpu: Gpu, tensor: Tensor): void {
+    gpu.device.queue.writeBuffer(tensor.slab.buffer!, tensor.offset, this.#data);
+  }
+}
+
+/** The part of the row-count tensor that is one slot. */
+export function slotOf(tensor: Tensor, slot: number): Tensor {
+  return { ...tensor, name: `${tensor.name}[${slot}]`, offset: tensor.offset + slot * SLOT_BYTES, bytes: 16 };
+}
+
+/** Workgroups in x and y for the row counts of a batch; none where either is 0. */
+export type Grid = (counts: Uint32Array) => [x: number, y: number];
+
+/** Workgroups as a line, spilling into y past the 65,535 that WebGPU allows in one direction. */
+export function line(workgroups: number): [number, number] {
+  const x = Math.min(workgroups, 65_535);
+  return [x, x && Math.ceil(workgroups / x)];
+}
+
+interface Dispatch {
+  label: string;
+  pipeline: GPUComputePipeline;
+  bindGroup: GPUBindGroup;
+  grid: Grid;
+}
+
+/** A kernel with what it works on, not yet compiled: programs can be built, and planned, without a device. */
+export interface KernelCall {
+  label: string;
+  source: string;
+  bindings: Tensor[];
+  grid: Grid;
+}
+
+/** Compiles kernels once per source text. */
+export class Pipelines {
+  readonly #cache = new Map<string, GPUComputePipeline>();
+  constructor(readonly gpu: Gpu) {}
+
+  get size(): number {
+    return this.#cache.size;
+  }
+
+  /** @throws {Error} with the compiler's message, the line and the WGSL: a kernel that does not compile is a defect. */
+  async compile(label: string, source: string): Promise<GPUComputePipeline> {
+    const known = this.#cache.get(source);
+    if (known) return known;
+    const { device } = this.gpu;
+    device.pushErrorScope("validation");
+    const module = device.createShaderModule({ label, code: source });
+    const pipeline = device.createComputePipeline({
+      label,
+      layout: "auto",
+      compute: { module, entryPoint: "main" },
+    });
+    const error = await device.popErrorScope();
+    if (error) {
+      const numbered = source.split("\n").map((text, i) => `${String(i + 1).padStart(4)} ${text}`).join("\n");
+      throw new Error(`kernel ${label} does not compile: ${error.message}\n${numbered}`);
+    }
+    this.#cache.set(source, pipeline);
+    return pipeline;
+  }
+}
+
+/** A fixed list of dispatches over fixed buffers, replayed with the row counts of each batch. */
+export class Program {
+  #dispatches: Dispatch[] = [];
+
+  private constructor(dispatches: Dispatch[]) {
+    this.#dispatches = dispatches;
+  }
+
+  static async compile(pipelines: Pipelines, calls: KernelCall[]): Promise<Program> {
+    const dispatches: Dispatch[] = [];
+    for (const { label, source, bindings, grid } of calls) {
+      const pipeline = await pipelines.compile(label, source);
+      const bindGroup = pipelines.gpu.device.createBindGroup({
+        label,
+        layout: pipeline.getBindGroupLayout(0),
+        entries: bindings.map((tensor, binding) => ({
+          binding,
+          resource: { buffer: tensor.slab.buffer!, offset: tensor.offset, size: tensor.bytes },
+        })),
+      });
+      dispatches.push({ label, pipeline, bindGroup, grid });
+    }
+    return new Program(dispatches);
+  }
+
+  get length(): number {
+    return this.#dispatches.length;
+  }
+
+  encode(pass: GPUComputePassEncoder, counts: Uint32Array): void {
+    for (const { pipeline, bindGroup, grid } of this.#dispatches) {
+      const [x, y] = grid(counts);
+      if (x * y === 0) continue;
+      pass.setPipeline(pipeline);
+      pass.setBindGroup(0, bindGroup);
+      pass.dispatchWorkgroups(x, y);
+    }
+  }
+}
+
+/** Copies `count` 4-byte elements of a tensor, from `firstElement` on, back to the host; waits for the GPU. */
+export async function readTensor(
+  gpu: Gpu,
+  tensor: Tensor,
+  firstElement = 0,
+  count = tensor.bytes / 4 - firstElement,
+): Promise<ArrayBuffer> {
+  const { device } = gpu;
+  const size = count * 4;
+  const staging = device.createBuffer({ size, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST });
+  const encoder = device.createCommandEncoder();
+  encoder.copyBufferToBuffer(tensor.slab.buffer!, tensor.offset + firstElement * 4, staging, 0, size);
+  device.queue.submit([encoder.finish()]);
+  try {
+    await staging.mapAsync(GPUMapMode.READ);
+    return staging.getMappedRange().slice(0);
+  } finally {
+    staging.destroy();
+    gpu.check();
+  }
+}
+
+/** Writes 4-byte elements, in pieces with a submission each: one large write would be copied twice. */
+export function writeTensor(
+  gpu: Gpu,
+  tensor: Tensor,
+  data: Float32Array | Uint32Array,
+  firstElement = 0,
+): void {
+  const pieceElements = 4 * 2 ** 20;
+  if ((firstElement + data.length) * 4 > tensor.bytes) {
+    throw new RangeError(
+      `${data.length} elements at ${firstElement} do not fit ${tensor.name} of ${tensor.bytes} bytes`,
+    );
+  }
+  for (let at = 0; at < data.length; at += pieceElements) {
+    const piece = data.subarray(at, at + pieceElements) as Float32Array<ArrayBuffer>;
+    gpu.device.queue.writeBuffer(tensor.slab.buffer!, tensor.offset + (firstElement + at) * 4, piece);
+    if (data.length > pieceElements) gpu.device.queue.submit([]);
+  }
+}

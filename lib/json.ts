@@ -1,0 +1,16 @@
+/** Whether `value` is an object of JSON, neither null nor a list. */
+export function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** A value of JSON for a message, short whatever a hostile file holds. */
+export function show(value: unknown): string {
+  if (value === undefined) return "nothing";
+  if (Array.isArray(value)) {
+    const items = value.slice(0, 8).map((item) => Array.isArray(item) ? "a list" : show(item));
+    return `[${items.join(", ")}${value.length > 8 ? ", ..." : ""}]`;
+  }
+  if (isObject(value)) return "an object";
+  if (typeof value === "string" && value.length > 120) return JSON.stringify(value.slice(0, 120) + "...");
+  return JSON.stringify(value);
+}

@@ -1,0 +1,177 @@
+import type { Batch } from "../batch.ts";
+import type { Gpu } from "../gpu/device.ts";
+import { MemoryPlan } from "../gpu/memory.ts";
+import { type KernelCall, Pipelines, Program, readTensor, writeTensor } from "../gpu/program.ts";
+import { GemmSizes } from "../gpu/sizes.ts";
+import { type Activations, type Capacity, planActivations } from "./activations.ts";
+import type { ModelConfig } from "./config.ts";
+import { headBackward, headForward, lossCalls } from "./head.ts";
+import { type DecoderContext, embedForward, embedGradient, layerBackward, layerForward } from "./layers.ts";
+import { allParameters, type DecoderSpec, llamaSpec } from "./llama.ts";
+import { Parameters } from "./parameters.ts";
+import { ropeTable } from "./rope.ts";
+
+export interface DecoderOptions {
+  /** Bytes of the largest buffer that the adapter can bind. */
+  largestBuffer: number;
+  /** WGSL of the loss; see `kernels/preference_loss.wgsl`. */
+  loss: string;
+  /** Whether gradients and moments are planned for. */
+  training: boolean;
+}
+
+/** How a batch adds to the gradients: `firstOfStep` begins them anew, `pairsOfStep` is what the loss is divided by. */
+export interface StepPlace {
+  firstOfStep: boolean;
+  pairsOfStep: number;
+}
+
+/**
+ * A decoder with hand-written forward and backward passes over a static memory plan. Building it allocates nothing, so
+ * that the plan can be printed; `allocate` creates the buffers and compiles the kernels.
+ */
+export class Decoder {
+  readonly plan = new MemoryPlan();
+  readonly parameters: Parameters;
+  readonly activations: Activations;
+  readonly #spec: DecoderSpec;
+  readonly #sizes: GemmSizes;
+  readonly #context: DecoderContext;
+  #forward?: Program;
+  #backward?: Program;
+
+  constructor(readonly config: ModelConfig, readonly capacity: Capacity, readonly options: DecoderOptions) {
+    this.#spec = llamaSpec(config);
+    this.parameters = new Parameters(
+      this.plan,
+      allParameters(this.#spec),
+      options.largestBuffer,
+      options.training,
+    );
+    this.activations = planActivations(this.plan, config, capacity);
+    this.#sizes = new GemmSizes(this.plan);
+    this.#context = {
+      config,
+      spec: this.#spec,
+      parameters: this.parameters,
+      activations: this.activations,
+      sizes: this.#sizes,
+    };
+  }
+
+  #forwardCalls(): KernelCall[] {
+    const context = this.#context;
+    return [
+      embedForward(context),
+      ...this.activations.layers.flatMap((_, l) => layerForward(context, l)),
+      ...headForward(context),
+      lossCalls(context, this.options.loss),
+    ];
+  }
+
+  #backwardCalls(): KernelCall[] {
+    const context = this.#context;
+    const last = this.activations.layers.length - 1;
+    return [
+      ...headBackward(context),
+      ...this.activations.layers.map((_, i) => {
+        const l = last - i;
+        // With checkpointing layers share their tensors; those of the last are still there from the forward pass.
+        return layerBackward(context, l, this.capacity.checkpointing && l < last);
+      }).flat(),
+      embedGradient(context),
+    ];
+  }
+
+  /** Creates the plan's buffers and compiles every kernel. The weights are still to be loaded. */
+  async allocate(gpu: Gpu, pipelines: Pipelines): Promise<void> {
+    const forward = this.#forwardCalls();
+    const backward = this.options.training ? this.#backwardCalls() : [];
+    await this.plan.allocate(gpu);
+    this.#forward = await Program.compile(pipelines, forward);
+    this.#backward = await Program.compile(pipelines, backward);
+    this.#sizes.upload(gpu);
+    writeTensor(gpu, this.activations.cosSin, ropeTable(this.config, this.capacity.positions));
+    gpu.check();
+  }
+
+  /** Kernels that one micro-step launches. */
+  get dispatches(): { forward: number; backward: number } {
+    return { forward: this.#forward?.length ?? 0, backward: this.#backward?.length ?? 0 };
+  }
+
+  /** Uploads a batch and its row counts; must come before the submission that works on it. */
+  upload(gpu: Gpu, batch: Batch, { firstOfStep, pairsOfStep }: StepPlace): void {
+    const a = this.activations;
+    const tokens = batch.ids.length;
+    const labels = batch.targets.length;
+    if (tokens > this.capacity.tokens || labels > this.capacity.labels || batch.pairs > this.capacity.pairs) {
+      throw new RangeError(
+        `a batch of ${tokens} tokens, ${labels} labels, ${batch.pairs} pairs exceeds the plan's ` +
+          `${this.capacity.tokens}, ${this.capacity.labels}, ${this.capacity.pairs}`,
+      );
+    }
+    for (const name of Object.keys(a.batch) as (keyof typeof a.batch)[]) {
+      if (batch[name].length > 0) writeTensor(gpu, a.batch[name], batch[name]);
+    }
+    const accumulate = !firstOfStep;
+    a.rowCounts.set(a.tokenRows.slot, { count: tokens, accumulate });
+    a.rowCounts.set(a.labelSlot.slot, { count: labels, accumulate });
+    a.rowCounts.set(a.pairSlot.slot, { count: batch.pairs, scale: 1 / pairsOfStep });
+    a.rowCounts.set(a.distinctSlot.slot, { count: batch.distinctIds.length });
+    const pieces = Math.ceil(labels / a.pieceRows);
+    a.pieces.forEach(({ slot }, i) => {
+      const count = Math.max(0, Math.min(a.pieceRows, labels - i * a.pieceRows));
+      // The last piece comes first in the backward pass, and so is the one that may begin the head's gradient.
+      a.rowCounts.set(slot, { count, accumulate: accumulate || i < pieces - 1 });
+    });
+    a.rowCounts.upload(gpu, a.rows);
+  }
+
+  /** Log-probabilities and the loss of the uploaded batch. */
+  encodeForward(encoder: GPUCommandEncoder): void {
+    const pass = encoder.beginComputePass();
+    this.#forward!.encode(pass, this.activations.rowCounts.counts);
+    pass.end();
+  }
+
+  /** Gradients of every parameter, after `encodeForward` of the same batch. */
+  encodeBackward(encoder: GPUCommandEncoder, { firstOfStep }: StepPlace): void {
+    // Rows of tokens that do not occur get no gradient, so the embedding's has to be cleared; a tied head writes it whole.
+    if (firstOfStep && this.#spec.head) {
+      const { slab, offset, bytes } = this.parameters.of(this.#spec.embedding).gradients;
+      encoder.clearBuffer(slab.buffer!, offset, bytes);
+    }
+    const pass = encoder.beginComputePass();
+    this.#backward!.encode(pass, this.activations.rowCounts.counts);
+    pass.end();
+  }
+
+  /**
+   * Logits that follow the given rows of a batch without pairs, [rows, vocabulary]; they must fit one piece.
+   * Every label row of the batch is computed; targets do not matter.
+   */
+  async logits(gpu: Gpu, batch: Batch): Promise<Float32Array> {
+    const a = this.activations;
+    const labels = batch.targets.length;
+    if (labels > a.pieceRows) {
+      throw new RangeError(`${labels} rows of logits exceed a piece of ${a.pieceRows}`);
+    }
+    this.upload(gpu, batch, { firstOfStep: true, pairsOfStep: 1 });
+    const encoder = gpu.device.createCommandEncoder();
+    this.encodeForward(encoder);
+    gpu.device.queue.submit([encoder.finish()]);
+    const stride = a.logits.shape[1];
+    const padded = new Float32Array(await readTensor(gpu, a.logits, 0, labels * stride));
+    const { vocabSize } = this.config;
+    const out = new Float32Array(labels * vocabSize);
+    for (let row = 0; row < labels; row++) {
+      out.set(padded.subarray(row * stride, row * stride + vocabSize), row * vocabSize);
+    }
+    return out;
+  }
+
+  destroy(): void {
+    this.plan.destroy();
+  }
+}

@@ -1,0 +1,37 @@
+/** transformers' names of learning-rate schedules. */
+export type Scheduler = "cosine" | "linear" | "constant" | "constant_with_warmup";
+
+export interface Schedule {
+  type: Scheduler;
+  learningRate: number;
+  /** Updates of the whole run, and those of them in which the rate rises from 0. */
+  totalSteps: number;
+  warmupSteps: number;
+}
+
+/**
+ * Learning rate of update `step`, counted from 0, as transformers' schedulers give it: a linear rise from 0, then half a
+ * cosine to 0, a line to 0, or constant. `constant` has no warm-up.
+ *
+ * @example
+ * ```ts
+ * import { learningRate } from "./schedule.ts";
+ * import assert from "node:assert/strict";
+ * const schedule = { type: "linear", learningRate: 1, totalSteps: 6, warmupSteps: 2 } as const;
+ * assert.deepEqual([0, 1, 2, 3, 4, 5].map((step) => learningRate(step, schedule)), [0, 0.5, 1, 0.75, 0.5, 0.25]);
+ * ```
+ */
+export function learningRate(step: number, schedule: Schedule): number {
+  const { type, learningRate: peak, totalSteps, warmupSteps } = schedule;
+  if (type === "constant") return peak;
+  if (step < warmupSteps) return peak * step / Math.max(1, warmupSteps);
+  const progress = (step - warmupSteps) / Math.max(1, totalSteps - warmupSteps);
+  switch (type) {
+    case "cosine":
+      return peak * 0.5 * (1 + Math.cos(Math.PI * progress));
+    case "linear":
+      return peak * (1 - progress);
+    case "constant_with_warmup":
+      return peak;
+  }
+}
