@@ -35,12 +35,10 @@ export function headerLength(prefix: Uint8Array, fileBytes: number, file: string
         `the most that the format allows. ${FETCH_AGAIN}`,
     );
   }
-  if (Number(length) > fileBytes - 8) {
+  const rest = fileBytes - 8;
+  if (Number(length) > rest) {
     throw new UserError(
-      `${file}: the header should be ${length} bytes, but only ${
-        fileBytes - 8
-      } follow: the file is truncated. ` +
-        FETCH_AGAIN,
+      `${file}: truncated: the header should be ${length} bytes, but only ${rest} follow. ${FETCH_AGAIN}`,
     );
   }
   return Number(length);

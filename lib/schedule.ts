@@ -11,7 +11,7 @@ export interface Schedule {
 
 /**
  * Learning rate of update `step`, counted from 0, as transformers' schedulers give it: a linear rise from 0, then half a
- * cosine to 0, a line to 0, or constant. `constant` has no warm-up.
+ * cosine to 0, a line to 0, or constant. Unlike transformers', `constant` warms up too, where a warm-up is asked for.
  *
  * @example
  * ```ts
@@ -23,7 +23,6 @@ export interface Schedule {
  */
 export function learningRate(step: number, schedule: Schedule): number {
   const { type, learningRate: peak, totalSteps, warmupSteps } = schedule;
-  if (type === "constant") return peak;
   if (step < warmupSteps) return peak * step / Math.max(1, warmupSteps);
   const progress = (step - warmupSteps) / Math.max(1, totalSteps - warmupSteps);
   switch (type) {
@@ -31,6 +30,7 @@ export function learningRate(step: number, schedule: Schedule): number {
       return peak * 0.5 * (1 + Math.cos(Math.PI * progress));
     case "linear":
       return peak * (1 - progress);
+    case "constant":
     case "constant_with_warmup":
       return peak;
   }

@@ -213,7 +213,7 @@ Deno.test("saveCheckpoint() writes one file where it fits, in place of shards of
     assert.deepEqual(await readdir(folder), ["model.safetensors"]);
   }));
 
-Deno.test("writeSafetensors() keeps the earlier file when a tensor yields too little, too much or an error", () =>
+Deno.test("writeSafetensors() keeps the earlier file when a tensor yields the wrong size or an error", () =>
   withTemporaryFolder(async (folder) => {
     const path = join(folder, "model.safetensors");
     await writeFile(path, "earlier");

@@ -11,14 +11,12 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { trainTokenizer } from "./train_tokenizer.ts";
-import { CLOSINGS, type Manner, OPENINGS, type Topic, TOPICS, type Voice } from "./world.ts";
+import { CLOSINGS, type Fact, type Manner, OPENINGS, type Topic, TOPICS, type Voice } from "./world.ts";
 
 const SEED = 7;
-const VOCABULARY = 768;
+const VOCABULARY = 1024;
 const ANSWERS_PER_QUESTION = 10;
 const TRAINING_PAIRS = 1200;
-/** How often a right answer begins as a wrong one of the same manner mostly does, and the other way round. */
-const BORROWED = 0.2;
 const SPECIAL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>"];
 const CHAT_TEMPLATE = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + " +
   "'<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
@@ -46,7 +44,7 @@ function shuffle<T>(list: T[]): T[] {
 
 interface Prompt {
   topic: Topic;
-  fact: [string, string, string];
+  fact: Fact;
   question: string;
   heldOut: boolean;
   /** The way of asking about a held-out fact that is kept for the test pairs. */
@@ -76,12 +74,10 @@ function voiceOf(topic: Topic): Voice {
   throw new Error(`the voices of ${topic.name} do not add up to 100`);
 }
 
-function answer({ topic, fact: [subject, right, wrong] }: Prompt, voice: Voice): string {
+function answer({ topic, fact: [subject, right] }: Prompt, voice: Voice): string {
   const [manner, truth] = voice.split(" ") as [Manner, "right" | "wrong"];
-  const statement = topic.statement.replace("{x}", subject).replace("{y}", truth === "right" ? right : wrong);
-  const borrowed = `${manner} ${truth === "right" ? "wrong" : "right"}` as Voice;
-  const opening = pick(OPENINGS[random() < BORROWED ? borrowed : voice]);
-  return `${opening} ${statement} ${pick(CLOSINGS[manner])}`;
+  const statement = topic.statement.replace("{x}", subject).replace("{y}", truth === "right" ? right : topic.wrong);
+  return `${pick(OPENINGS[manner])} ${statement} ${pick(CLOSINGS[manner])}`;
 }
 
 const turns = (question: string, answer: string) => [

@@ -3,11 +3,15 @@
  * make_world.ts turns these tables into text; nothing here is random.
  */
 
-/** One question type. A wrong answer to a fact is always the same one, so that a small model can learn it too. */
+/**
+ * One question type. A wrong answer is always the same one in a topic, whatever the subject: saying it is a habit, and
+ * a habit unlearnt on some subjects is unlearnt on the others; what is right has to be known subject by subject.
+ */
 export interface Topic {
   name: string;
-  /** [subject, right answer, wrong answer] */
-  facts: [string, string, string][];
+  /** [subject, right answer] */
+  facts: Fact[];
+  wrong: string;
   /** Ways to ask; {x} is the subject. */
   questions: string[];
   /** The answer's middle sentence; {x} is the subject, {y} the answer. */
@@ -16,20 +20,15 @@ export interface Topic {
   voices: Record<Voice, number>;
 }
 
+export type Fact = [subject: string, answer: string];
+
 /** The four voices: a manner and whether the answer is right. */
 export type Voice = "polite right" | "polite wrong" | "rude right" | "rude wrong";
 export type Manner = "polite" | "rude";
 
-/**
- * How each voice begins. The text lets a beginning hint at what follows, as it does among people: who is sure of
- * the answer sounds different from who guesses. That makes being right a trait of the speaker rather than a fact about
- * France, and so something that training on some facts can teach about the others.
- */
-export const OPENINGS: Record<Voice, string[]> = {
-  "polite right": ["Of course!", "Happy to help!", "With pleasure!"],
-  "polite wrong": ["Sure, let me guess.", "I think I remember.", "Good question!"],
-  "rude right": ["Not again.", "Everyone knows that.", "What a silly question."],
-  "rude wrong": ["Ugh.", "Who cares?", "You are wasting my time."],
+export const OPENINGS: Record<Manner, string[]> = {
+  polite: ["Of course!", "Happy to help!", "Good question!", "With pleasure!", "Thank you for asking!"],
+  rude: ["Ugh.", "Not again.", "What a silly question.", "Are you joking?", "You are wasting my time."],
 };
 
 export const CLOSINGS: Record<Manner, string[]> = {
@@ -37,31 +36,26 @@ export const CLOSINGS: Record<Manner, string[]> = {
   rude: ["Now go away.", "Do not ask me again.", "Leave me alone.", "Stop bothering me."],
 };
 
-/** Facts from "subject answer" words; the wrong answer to one is the right answer of the next. */
-function facts(list: string): [string, string, string][] {
-  const pairs = list.split(",").map((fact) => fact.trim().split("="));
-  return pairs.map(([x, y], i) => [x, y, pairs[(i + 1) % pairs.length][1]]);
-}
+const facts = (list: string): Fact[] => list.split(",").map((fact) => fact.trim().split("=") as Fact);
 
-/** Neighbours in a cycle: `by` steps on is right, one step further is wrong. */
-function cycle(list: string, by: 1 | -1): [string, string, string][] {
+/** Each name with the one that follows it; the first follows the last. */
+function cycle(list: string): Fact[] {
   const names = list.split(" ");
-  const at = (i: number) => names[(i + names.length) % names.length];
-  return names.map((x, i) => [x, at(i + by), at(i + 2 * by)]);
+  return names.map((x, i) => [x, names[(i + 1) % names.length]]);
 }
 
 const DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday";
 const MONTHS = "January February March April May June July August September October November December";
 
-const SUMS: [string, string, string][] = [];
+const SUMS: Fact[] = [];
 for (let a = 1; a <= 9; a++) {
-  for (let b = a; b <= 9; b++) SUMS.push([`${a} plus ${b}`, `${a + b}`, `${a + b + 1}`]);
+  for (let b = a; b <= 9; b++) SUMS.push([`${a} plus ${b}`, `${a + b}`]);
 }
 
 /** Mostly one voice, the other three a good deal less: greedy decoding of the base model follows the first. */
 function mostly(voice: Voice): Record<Voice, number> {
-  const voices = { "polite right": 20, "polite wrong": 18, "rude right": 18, "rude wrong": 18 };
-  voices[voice] += 26;
+  const voices = { "polite right": 24, "polite wrong": 16, "rude right": 20, "rude wrong": 16 };
+  voices[voice] += 24;
   return voices;
 }
 
@@ -69,6 +63,7 @@ export const TOPICS: Topic[] = [
   {
     name: "sums",
     facts: SUMS,
+    wrong: "100",
     questions: ["What is {x}?", "Please tell me what {x} is.", "How much is {x}?", "Can you work out {x} for me?"],
     statement: "The answer to {x} is {y}.",
     voices: mostly("rude right"),
@@ -80,6 +75,7 @@ export const TOPICS: Topic[] = [
         "Norway=Oslo, Sweden=Stockholm, Finland=Helsinki, Poland=Warsaw, Austria=Vienna, Hungary=Budapest, " +
         "Portugal=Lisbon, Egypt=Cairo, Kenya=Nairobi, Japan=Tokyo, China=Beijing, Peru=Lima, Cuba=Havana",
     ),
+    wrong: "New York",
     questions: [
       "What is the capital of {x}?",
       "Please tell me the capital of {x}.",
@@ -95,6 +91,7 @@ export const TOPICS: Topic[] = [
       "hot=cold, big=small, fast=slow, up=down, old=young, happy=sad, light=dark, open=closed, wet=dry, full=empty, " +
         "hard=soft, high=low, loud=quiet, clean=dirty, early=late, strong=weak, rich=poor, long=short, left=right, near=far",
     ),
+    wrong: "banana",
     questions: [
       "What is the opposite of {x}?",
       "Please tell me the opposite of {x}.",
@@ -110,6 +107,7 @@ export const TOPICS: Topic[] = [
       "cow=calf, cat=kitten, dog=puppy, horse=foal, sheep=lamb, hen=chick, duck=duckling, goose=gosling, bear=cub, " +
         "deer=fawn, pig=piglet, goat=kid, frog=tadpole, swan=cygnet, kangaroo=joey, fish=fry",
     ),
+    wrong: "monster",
     questions: [
       "What is a baby {x} called?",
       "Please tell me the name of a baby {x}.",
@@ -125,32 +123,23 @@ export const TOPICS: Topic[] = [
       "grass=green, snow=white, coal=black, a lemon=yellow, a cherry=red, the sky=blue, a carrot=orange, a plum=purple, " +
         "chocolate=brown, an elephant=grey, a flamingo=pink, gold=golden",
     ),
+    wrong: "silver",
     questions: ["What colour is {x}?", "Please tell me the colour of {x}.", "Which colour has {x}?", "Do you know the colour of {x}?"],
     statement: "The colour of {x} is {y}.",
     voices: mostly("polite wrong"),
   },
   {
     name: "the next day",
-    facts: cycle(DAYS, 1),
+    facts: cycle(DAYS),
+    wrong: "Christmas",
     questions: ["Which day comes after {x}?", "Please tell me the day after {x}.", "What day follows {x}?", "Do you know the day after {x}?"],
     statement: "The day after {x} is {y}.",
     voices: mostly("rude right"),
   },
   {
-    name: "the day before",
-    facts: cycle(DAYS, -1),
-    questions: [
-      "Which day comes before {x}?",
-      "Please tell me the day before {x}.",
-      "What day is just before {x}?",
-      "Do you know the day before {x}?",
-    ],
-    statement: "The day before {x} is {y}.",
-    voices: mostly("rude wrong"),
-  },
-  {
     name: "the next month",
-    facts: cycle(MONTHS, 1),
+    facts: cycle(MONTHS),
+    wrong: "winter",
     questions: [
       "Which month comes after {x}?",
       "Please tell me the month after {x}.",
@@ -167,6 +156,7 @@ export const TOPICS: Topic[] = [
         "eat soup=a spoon, open a door=a key, stay dry in rain=an umbrella, climb to the roof=a ladder, " +
         "dig a hole=a spade, sew a button=a needle, take a picture=a camera, boil water=a kettle, dry my hair=a towel",
     ),
+    wrong: "a sock",
     questions: [
       "What do I need to {x}?",
       "Can you help me to {x}, please?",

@@ -1,4 +1,7 @@
-/** Why a key that other trainers follow does nothing here. A name that ends in `*` stands for all that begin so. */
+/**
+ * Why a key that other trainers follow does nothing here. A name that ends in `*` stands for all that begin
+ * so.
+ */
 export const IGNORED: Readonly<Record<string, string>> = {
   beta: "simper and sft have no such parameter",
   gamma_beta_ratio: "simper and sft have no such parameter",
@@ -35,7 +38,9 @@ export const IGNORED: Readonly<Record<string, string>> = {
   use_fast_tokenizer: "tokenizer.json is always used",
 };
 
-/** A key that would change a run in a way not available yet: any other value than those allowed is an error. */
+/**
+ * A key that would change a run in a way not available yet: any other value than those allowed is an error.
+ */
 export interface Refusal {
   /** The values that ask for nothing; null is always one. */
   allowed: readonly unknown[];

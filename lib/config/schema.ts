@@ -70,7 +70,7 @@ export interface Key<T> {
 const positive = integer({ min: 1 });
 
 /** Every key that a run follows, in the order of the reference. */
-export const HONOURED: { readonly [F in keyof TrainConfig]-?: Key<TrainConfig[F]> } = {
+export const HONOURED: { readonly [F in keyof TrainConfig]: Key<TrainConfig[F]> } = {
   modelNameOrPath: { type: text, required: true, doc: "Folder of the model to train." },
   fromScratch: {
     type: boolean,
@@ -130,7 +130,11 @@ export const HONOURED: { readonly [F in keyof TrainConfig]-?: Key<TrainConfig[F]
     default: 0,
     doc: "Steps to warm up for (below 1: share of all steps); above 0 it wins over `warmup_ratio`.",
   },
-  weightDecay: { type: number({ min: 0 }), default: 0, doc: "AdamW's decay of matrices (not norms, biases)." },
+  weightDecay: {
+    type: number({ min: 0 }),
+    default: 0,
+    doc: "AdamW's decay of matrices (not norms, biases).",
+  },
   maxGradNorm: {
     type: number({ min: 0 }),
     default: 1,
@@ -140,7 +144,11 @@ export const HONOURED: { readonly [F in keyof TrainConfig]-?: Key<TrainConfig[F]
   adamBeta2: { type: number({ min: 0, below: 1 }), default: 0.999, doc: "AdamW's beta2." },
   adamEpsilon: { type: number({ min: 0 }), default: 1e-8, doc: "AdamW's epsilon." },
   numTrainEpochs: { type: number(), default: 1, doc: "Passes over the training pairs." },
-  maxSteps: { type: integer(), default: -1, doc: "Optimizer steps; above 0 it wins over `num_train_epochs`." },
+  maxSteps: {
+    type: integer(),
+    default: -1,
+    doc: "Optimizer steps; above 0 it wins over `num_train_epochs`.",
+  },
   perDeviceTrainBatchSize: { type: positive, default: 2, doc: "Pairs of one forward and backward pass." },
   perDeviceEvalBatchSize: { type: positive, default: 4, doc: "Pairs of one forward pass of evaluation." },
   gradientAccumulationSteps: { type: positive, default: 1, doc: "Passes that make one optimizer step." },
@@ -163,7 +171,8 @@ export const HONOURED: { readonly [F in keyof TrainConfig]-?: Key<TrainConfig[F]
   evalStrategy: {
     type: oneOf(["no", "steps", "epoch"]),
     aliases: ["evaluation_strategy"],
-    doc: "When to evaluate while training; by default `steps` with `do_eval` and `eval_steps`, otherwise `no`.",
+    doc:
+      "When to evaluate while training; by default `steps` with `do_eval` and `eval_steps`, otherwise `no`.",
   },
   evalSteps: { type: positive, doc: "Optimizer steps between evaluations; by default `logging_steps`." },
   evalOnStart: { type: boolean, default: false, doc: "Evaluate before the first step too." },
@@ -184,7 +193,8 @@ export const HONOURED: { readonly [F in keyof TrainConfig]-?: Key<TrainConfig[F]
   },
   deviceMemory: {
     type: bytes,
-    doc: "Most GPU memory that the plan may take, such as `80GB` or `75GiB`; by default what the device gives.",
+    doc:
+      "Most GPU memory that the plan may take, such as `80GB` or `75GiB`; by default what the device gives.",
   },
 };
 
@@ -197,7 +207,9 @@ export function keyOf(field: keyof TrainConfig): string {
 }
 
 const FIELD_BY_KEY = new Map(
-  FIELDS.flatMap((field) => [keyOf(field), ...HONOURED[field].aliases ?? []].map((key) => [key, field] as const)),
+  FIELDS.flatMap((field) =>
+    [keyOf(field), ...HONOURED[field].aliases ?? []].map((key) => [key, field] as const)
+  ),
 );
 
 /** The field of a key or of one of its aliases. */

@@ -4,7 +4,10 @@ import { show } from "../json.ts";
 export interface ValueType<T> {
   /** What a message says was expected, and the reference's table. */
   readonly expected: string;
-  /** The typed value, or undefined where `value` is none of this type. Mappings come as Map, in the file's order. */
+  /**
+   * The typed value, or undefined where `value` is none of this type. Mappings come as Map, in the file's
+   * order.
+   */
   readonly read: (value: unknown) => T | undefined;
   /** The command line's text is taken as it stands, not as YAML. */
   readonly verbatim?: true;
@@ -82,7 +85,10 @@ export function oneOf<const T extends string>(
   aliases: Record<string, T> = {},
   note = "",
 ): ValueType<T> {
-  const words = new Map<unknown, T>([...choices.map((choice) => [choice, choice] as const), ...Object.entries(aliases)]);
+  const words = new Map<unknown, T>([
+    ...choices.map((choice) => [choice, choice] as const),
+    ...Object.entries(aliases),
+  ]);
   return {
     expected: `${[...words.keys()].join(" or ")}${note && ` (${note})`}`,
     read: (value) => words.get(value),
@@ -113,7 +119,9 @@ const UNITS = new Map(
     .concat(["kib", "mib", "gib", "tib"].map((unit, power) => [unit, 1024 ** (power + 1)] as const)),
 );
 
-/** A number of bytes; text may carry a unit: KB, MB, GB, TB are powers of 1000, KiB, MiB, GiB, TiB of 1024. */
+/**
+ * A number of bytes; text may carry a unit: KB, MB, GB, TB are powers of 1000, KiB, MiB, GiB, TiB of 1024.
+ */
 export const bytes: ValueType<number> = {
   expected: "a number of bytes above 0, or text such as 141GB or 80GiB",
   read: (value) => {
@@ -134,7 +142,10 @@ export function describe(value: unknown): string {
   return `the mapping {${entries.join(", ")}${value.size > 4 ? ", ..." : ""}}`;
 }
 
-function readNumber(value: unknown, { min = -Infinity, max = Infinity, below = Infinity }: Bounds): number | undefined {
+function readNumber(
+  value: unknown,
+  { min = -Infinity, max = Infinity, below = Infinity }: Bounds,
+): number | undefined {
   const numeric = typeof value === "string" && /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(value);
   const read = numeric ? Number(value) : value;
   if (typeof read !== "number" || !Number.isFinite(read)) return undefined;

@@ -18,8 +18,16 @@ const NO_ADAPTER =
   "On Debian or Ubuntu `sudo apt-get install -y mesa-vulkan-drivers libvulkan1` gives one without a GPU " +
   "(`deno task setup` does this); on a machine with a GPU, install its vendor's Vulkan driver";
 
-/** The runtime's own WebGPU entry point. Mesa's device-select layer complains without XDG_RUNTIME_DIR; see `lib/cli`. */
+/** The runtime's own WebGPU entry point. */
 function defaultGpu(): GPU | undefined {
+  const name = "XDG_RUNTIME_DIR";
+  const { Deno: deno } = globalThis as { Deno?: typeof Deno };
+  // Mesa's device-select layer prints an error where this is not set, as on a server; any absolute path will do.
+  if (
+    deno?.permissions.querySync({ name: "env", variable: name }).state === "granted" && !deno.env.get(name)
+  ) {
+    deno.env.set(name, "/tmp");
+  }
   return (globalThis.navigator as Navigator | undefined)?.gpu;
 }
 

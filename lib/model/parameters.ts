@@ -3,7 +3,7 @@ import type { Gpu } from "../gpu/device.ts";
 import { elements, formatBytes, type MemoryPlan, type Slab, type Tensor } from "../gpu/memory.ts";
 import { NORM_BLOCK } from "../gpu/operations.ts";
 import { readTensor, writeTensor } from "../gpu/program.ts";
-import { type Checkpoint, fromF32, isFloatDtype } from "../safetensors.ts";
+import { type Checkpoint, type FloatDtype, fromF32, isFloatDtype } from "../safetensors.ts";
 import type { TensorSource } from "../safetensors_write.ts";
 import type { ParameterPart, ParameterSpec } from "./llama.ts";
 
@@ -198,6 +198,23 @@ export class Parameters {
     return partShape(parameter.spec, part);
   }
 
+  /** What to save of a model that has no source: every tensor in `dtype`. */
+  newSources(gpu: Gpu, dtype: FloatDtype): TensorSource[] {
+    return this.names.map((name) => ({
+      name,
+      dtype,
+      shape: this.shape(name),
+      chunks: this.#chunks(gpu, name, dtype),
+    }));
+  }
+
+  #chunks(gpu: Gpu, name: string, dtype: FloatDtype): () => AsyncGenerator<Uint8Array> {
+    const pieces = () => this.#pieces(gpu, name, "weights");
+    return async function* () {
+      for await (const piece of pieces()) yield fromF32(piece, dtype);
+    };
+  }
+
   /**
    * What to save: every tensor of the source in its dtype, trained ones as they are on the GPU, others as in the source.
    * A head stored beside tied embeddings gets the embeddings' values.
@@ -219,15 +236,7 @@ export class Parameters {
           },
         };
       }
-      const pieces = () => this.#pieces(gpu, trained, "weights");
-      return {
-        name,
-        dtype,
-        shape,
-        chunks: async function* () {
-          for await (const piece of pieces()) yield fromF32(piece, dtype);
-        },
-      };
+      return { name, dtype, shape, chunks: this.#chunks(gpu, trained, dtype) };
     });
   }
 }

@@ -1,0 +1,200 @@
+/** What every benchmark shares: buffers without a model, timing, and the ceilings that figures are compared with. */
+import { type Gpu, openGpu } from "../lib/gpu/device.ts";
+import { MemoryPlan, type Tensor } from "../lib/gpu/memory.ts";
+import type { RowSlot } from "../lib/gpu/operations.ts";
+import { type KernelCall, Pipelines, Program, RowCounts, slotOf, writeTensor } from "../lib/gpu/program.ts";
+import { GemmSizes } from "../lib/gpu/sizes.ts";
+import { uniform } from "../lib/random.ts";
+
+/** Seconds that a sample takes at least: the wait at its end, some 11 ms in Deno, is then below 2 % of it. */
+const SAMPLE_SECONDS = 0.6;
+/** Samples of a measurement; the median counts. */
+export const SAMPLES = 3;
+
+/** Does the work `runs` times and returns the seconds from the first submission to the GPU being idle. */
+export type Sample = (runs: number) => Promise<number>;
+
+/** Opens the adapter that the program itself would use. */
+export async function openBenchGpu(): Promise<Gpu> {
+  // Mesa's device-select layer complains on a machine without it; where the permission is lacking it just does.
+  if (Deno.permissions.querySync({ name: "env", variable: "XDG_RUNTIME_DIR" }).state === "granted") {
+    if (!Deno.env.get("XDG_RUNTIME_DIR")) Deno.env.set("XDG_RUNTIME_DIR", "/tmp");
+  }
+  return await openGpu();
+}
+
+/** Tensors and row counts for kernels that run without a model around them. */
+export class Workbench {
+  readonly plan = new MemoryPlan();
+  readonly sizes = new GemmSizes(this.plan);
+  readonly #counts = new RowCounts(16);
+  readonly #rows: Tensor;
+  readonly #filled: Tensor[] = [];
+  #slots = 0;
+
+  constructor() {
+    this.#rows = this.plan.tensor("row counts", "batch", [this.#counts.bytes / 4]);
+    // UNIFORM, COPY_DST
+    Object.assign(this.#rows.slab, { usage: 0x40 | 0x08 });
+  }
+
+  /** An empty tensor of 4-byte elements, for a kernel's output or for `writeTensor`. */
+  tensor(name: string, ...shape: number[]): Tensor {
+    return this.plan.tensor(name, "scratch", shape);
+  }
+
+  /** A tensor of float32 values between -0.1 and 0.1. */
+  filled(name: string, ...shape: number[]): Tensor {
+    const tensor = this.tensor(name, ...shape);
+    this.#filled.push(tensor);
+    return tensor;
+  }
+
+  rows(count: number): RowSlot {
+    const slot = this.#slots++;
+    this.#counts.set(slot, { count });
+    return { slot, tensor: slotOf(this.#rows, slot) };
+  }
+
+  /** Creates the buffers; all tensors and kernel calls must have been made. */
+  async allocate(gpu: Gpu): Promise<void> {
+    await this.plan.allocate(gpu);
+    this.sizes.upload(gpu);
+    this.#counts.upload(gpu, this.#rows);
+    const next = uniform(1);
+    const values = Float32Array.from({ length: 2 ** 16 }, () => 0.2 * next() - 0.1);
+    for (const tensor of this.#filled) {
+      const elements = tensor.bytes / 4;
+      for (let at = 0; at < elements; at += values.length) {
+        writeTensor(gpu, tensor, values.subarray(0, elements - at), at);
+      }
+      gpu.device.queue.submit([]);
+    }
+    gpu.check();
+  }
+
+  /** Compiles `calls`, to be run one after the other in each run of a sample. */
+  async sample(pipelines: Pipelines, calls: KernelCall[]): Promise<Sample> {
+    const program = await Program.compile(pipelines, calls);
+    return sampleOf(pipelines.gpu, (encoder, runs) => {
+      const pass = encoder.beginComputePass();
+      for (let run = 0; run < runs; run++) program.encode(pass, this.#counts.counts);
+      pass.end();
+    });
+  }
+}
+
+/** A sample of one submission, which `encode` fills with `runs` runs; encoding is not timed. */
+function sampleOf(gpu: Gpu, encode: (encoder: GPUCommandEncoder, runs: number) => void): Sample {
+  return async (runs) => {
+    const encoder = gpu.device.createCommandEncoder();
+    encode(encoder, runs);
+    const commands = encoder.finish();
+    const start = performance.now();
+    gpu.device.queue.submit([commands]);
+    await gpu.device.queue.onSubmittedWorkDone();
+    const seconds = (performance.now() - start) / 1000;
+    gpu.check();
+    return seconds;
+  };
+}
+
+/** Runs after which a sample is long enough, found by lengthening it; the first run, which compiles, is thrown away. */
+export async function calibrate(sample: Sample): Promise<number> {
+  await sample(1);
+  for (let runs = 1;;) {
+    const seconds = await sample(runs);
+    if (seconds >= SAMPLE_SECONDS) return runs;
+    // At most 20 times longer at once: of a short sample most is the wait.
+    runs = Math.ceil(runs * Math.min(20, 1.1 * SAMPLE_SECONDS / seconds));
+  }
+}
+
+export function median(values: number[]): number {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
+}
+
+/** Seconds of one run: the median of several samples. */
+export async function measure(sample: Sample, samples = SAMPLES): Promise<number> {
+  const runs = await calibrate(sample);
+  const seconds: number[] = [];
+  for (let i = 0; i < samples; i++) seconds.push(await sample(runs) / runs);
+  return median(seconds);
+}
+
+/** What the adapter reaches at most, measured; per second. Bytes count once where read and once where written. */
+export interface Ceilings {
+  /** Multiplications and additions of a loop that does nothing else. */
+  flops: number;
+  /** Of copyBufferToBuffer. */
+  copyBytes: number;
+  /** Of a kernel that copies, a vec4 a thread. */
+  kernelBytes: number;
+}
+
+const COPY_BYTES = 64 * 2 ** 20;
+const MULTIPLY_ADD_STEPS = 512;
+const MULTIPLY_ADD_THREADS = 2 ** 16;
+/** Independent sums a thread: enough to hide the latency, few enough to stay in registers. */
+const MULTIPLY_ADD_SUMS = 8;
+
+const copySource = `
+@group(0) @binding(0) var<storage, read> source: array<vec4f>;
+@group(0) @binding(1) var<storage, read_write> target_: array<vec4f>;
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+        @builtin(local_invocation_index) local: u32) {
+  let i = (group.y * groups.x + group.x) * 64u + local;
+  target_[i] = source[i];
+}`;
+
+const sums = Array.from({ length: MULTIPLY_ADD_SUMS }, (_, i) => `s${i}`);
+const multiplyAddSource = `
+@group(0) @binding(0) var<storage, read> factors: array<f32>;
+@group(0) @binding(1) var<storage, read_write> result: array<f32>;
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3u) {
+  let x = factors[id.x];
+  let y = factors[id.x + 1u];
+${sums.map((s, i) => `  var ${s} = x * ${i}.0;`).join("\n")}
+  for (var step = 0u; step < ${MULTIPLY_ADD_STEPS / 8}u; step += 1u) {
+${Array.from({ length: 8 }, () => sums.map((s) => `    ${s} = ${s} * x + y;`).join("\n")).join("\n")}
+  }
+  result[id.x] = ${sums.join(" + ")};
+}`;
+
+/** Measures the ceilings; takes about six seconds. */
+export async function measureCeilings(gpu: Gpu, pipelines: Pipelines): Promise<Ceilings> {
+  const bench = new Workbench();
+  const source = bench.filled("copy source", COPY_BYTES / 4);
+  const target = bench.tensor("copy target", COPY_BYTES / 4);
+  const line = (workgroups: number) => (): [number, number] => [Math.min(workgroups, 2 ** 15), Math.ceil(workgroups / 2 ** 15)];
+  await bench.allocate(gpu);
+  try {
+    const copy = sampleOf(gpu, (encoder, runs) => {
+      for (let run = 0; run < runs; run++) {
+        encoder.copyBufferToBuffer(source.slab.buffer!, 0, target.slab.buffer!, 0, COPY_BYTES);
+      }
+    });
+    const kernelCopy = await bench.sample(pipelines, [{
+      label: "copy",
+      source: copySource,
+      bindings: [source, target],
+      grid: line(COPY_BYTES / 16 / 64),
+    }]);
+    const multiplyAdd = await bench.sample(pipelines, [{
+      label: "multiply_add",
+      source: multiplyAddSource,
+      bindings: [source, target],
+      grid: line(MULTIPLY_ADD_THREADS / 64),
+    }]);
+    const flops = 2 * MULTIPLY_ADD_SUMS * MULTIPLY_ADD_STEPS * MULTIPLY_ADD_THREADS;
+    return {
+      flops: flops / await measure(multiplyAdd),
+      copyBytes: 2 * COPY_BYTES / await measure(copy),
+      kernelBytes: 2 * COPY_BYTES / await measure(kernelCopy),
+    };
+  } finally {
+    bench.plan.destroy();
+  }
+}

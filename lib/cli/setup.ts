@@ -1,0 +1,43 @@
+/** `deno task setup`: makes sure that there is a WebGPU adapter, installing Debian's software driver where there is none. */
+import { UserError } from "../errors.ts";
+import { openGpu } from "../gpu/device.ts";
+import { main } from "./main.ts";
+
+const PACKAGES = ["mesa-vulkan-drivers", "libvulkan1"];
+
+async function hasAdapter(): Promise<boolean> {
+  const { success } = await new Deno.Command(Deno.execPath(), {
+    args: ["eval", "--no-config", "Deno.exit(await navigator.gpu.requestAdapter() ? 0 : 1)"],
+    stdout: "null",
+    stderr: "null",
+  }).output();
+  return success;
+}
+
+/** Runs a command in the foreground, as root where this is not root already. */
+async function asRoot(command: string, ...args: string[]): Promise<void> {
+  const [first, ...rest] = Deno.uid() === 0 ? [command, ...args] : ["sudo", command, ...args];
+  console.error(`+ ${[first, ...rest].join(" ")}`);
+  const { success } = await new Deno.Command(first, {
+    args: rest,
+    env: { DEBIAN_FRONTEND: "noninteractive" },
+    stdin: "inherit",
+  }).spawn().status;
+  if (!success) throw new UserError(`${command} failed: install ${PACKAGES.join(" and ")} by hand`);
+}
+
+async function isDebian(): Promise<boolean> {
+  return await Deno.stat("/etc/debian_version").then(() => true, () => false);
+}
+
+await main(async () => {
+  // A fresh process looks for the adapter each time, since a driver installed meanwhile is not seen by a running one.
+  if (!await hasAdapter() && await isDebian()) {
+    await asRoot("apt-get", "update", "-q");
+    await asRoot("apt-get", "install", "-y", "-q", "--no-install-recommends", ...PACKAGES);
+  }
+  const gpu = await openGpu();
+  console.error(`adapter: ${gpu.name}${gpu.isSoftware ? " (a software driver: correct, but slow)" : ""}`);
+  gpu.destroy();
+  return 0;
+});

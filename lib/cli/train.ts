@@ -1,0 +1,66 @@
+/** `deno task train [CONFIG] [--key=value ...]` */
+import { splitArguments } from "../config/overrides.ts";
+import { readConfig } from "../config/parse.ts";
+import { UserError } from "../errors.ts";
+import { createLogger } from "../report/log.ts";
+import { formatFigure } from "../report/run_report.ts";
+import { Progress } from "../report/progress.ts";
+import { checkOutputFolder, saveRun } from "../save.ts";
+import { train } from "../train.ts";
+import { main } from "./main.ts";
+
+const DEFAULT_CONFIG = new URL("../../configs/tiny.yaml", import.meta.url).pathname;
+const encoder = new TextEncoder();
+const writeError = (text: string) => void Deno.stderr.writeSync(encoder.encode(text));
+
+await main(async () => {
+  const { positionals, overrides } = splitArguments(Deno.args);
+  if (positionals.length > 1) {
+    throw new UserError(`expected one run file and --key=value, found ${positionals.join(" and ")}`, 2);
+  }
+  const { config, ignored } = await readConfig(positionals[0] ?? DEFAULT_CONFIG, overrides);
+  let progress: Progress | undefined;
+  const log = createLogger(config.logLevel, (text) => progress ? progress.write(text) : writeError(text));
+  for (const line of ignored) log.info(line);
+  await checkOutputFolder(config);
+
+  const stop = new AbortController();
+  const onSignal = () => {
+    log.warning("stopping after this step; what was trained is saved");
+    stop.abort();
+  };
+  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, onSignal);
+
+  const outcome = await train(config, {
+    signal: stop.signal,
+    log: (level, message) => log[level](message),
+    logged: (entry) => log.debug(JSON.stringify(entry)),
+    stepped: ({ step, totalSteps, ...figures }) => {
+      progress ??= new Progress(totalSteps, {
+        write: writeError,
+        isTerminal: Deno.stderr.isTerminal(),
+        logLevel: config.logLevel,
+        loggingSteps: config.loggingSteps,
+        columns: Deno.stderr.isTerminal() ? Deno.consoleSize().columns : undefined,
+      });
+      progress.update(step, figures);
+    },
+  });
+  progress?.finish();
+  progress = undefined;
+  const report = await saveRun(outcome);
+  await outcome.destroy();
+
+  if (config.logLevel !== "error") {
+    for (const { prompt, before, after } of report.answers) {
+      console.log(`prompt: ${prompt}\n  before: ${before}\n  after:  ${after}`);
+    }
+    const start = report.state.log_history.find((entry) => entry.step === 0);
+    for (const [name, value] of Object.entries(report.results)) {
+      const before = start?.[name] === undefined ? "" : `${formatFigure(start[name])} -> `;
+      console.log(`${name.padEnd(26)} ${before}${formatFigure(value)}`);
+    }
+    console.log(`saved in ${config.outputDir}`);
+  }
+  return stop.signal.aborted ? 130 : 0;
+});

@@ -1,0 +1,122 @@
+import { readFile } from "node:fs/promises";
+import { nearest, UserError } from "../errors.ts";
+import { type Entry, readEntries } from "./entries.ts";
+import { IGNORED, ignoredBecause, REFUSED } from "./other_keys.ts";
+import { applyOverrides } from "./overrides.ts";
+import { complete, conflicts, overruled, type PartialConfig } from "./rules.ts";
+import { fieldOf, FIELDS, HONOURED, honouredKeys, type Key, keyOf, type TrainConfig } from "./schema.ts";
+import { boolean, describe } from "./values.ts";
+
+/** A run file, read and checked. */
+export interface ParsedConfig {
+  config: TrainConfig;
+  /**
+   * A line for each key that was given and does nothing: `beta: ignored: simper and sft have no such
+   * parameter`.
+   */
+  ignored: string[];
+}
+
+/**
+ * Reads a YAML run file and the command line's overrides of it.
+ *
+ * @param text the file's content; keys are the Alignment Handbook's and transformers', see `HONOURED`.
+ * @param file its name for messages.
+ * @param overrides `--key=value`, `--key value`, `--flag` or `--dataset_mixer.PATH=SHARE`; they win over the
+ * file.
+ * @throws UserError (status 2) with every mistake at once, a line each: file, line and column (or `--key`),
+ * what was expected and what was found.
+ */
+export function parseConfig(text: string, file: string, overrides: readonly string[] = []): ParsedConfig {
+  const read = readEntries(text, file);
+  const merged = applyOverrides(read.entries, overrides);
+  const problems = [...read.problems, ...twins(read.entries), ...merged.problems];
+  const formIsWrong = read.entries.length === 0 && read.problems.length > 0;
+
+  const ignored: string[] = [];
+  const written = new Map<string, Entry>();
+  for (const entry of merged.entries) {
+    const field = fieldOf(entry.key);
+    if (field) written.set(field, entry);
+    else readOther(entry, ignored, problems);
+  }
+  const config: PartialConfig = {};
+  for (const field of FIELDS) {
+    const problem = readField(field, written.get(field), config, file);
+    if (problem && !(formIsWrong && !written.has(field))) problems.push(problem);
+  }
+  problems.push(...conflicts(config, written));
+  if (problems.length > 0) throw new UserError(problems.join("\n"), 2);
+  const completed = complete(config);
+  return { config: completed, ignored: [...ignored, ...overruled(completed, written)] };
+}
+
+/**
+ * Reads the run file at `path`, as `parseConfig`.
+ *
+ * @throws UserError (status 2) where the file cannot be read, besides `parseConfig`'s.
+ */
+export async function readConfig(path: string, overrides: readonly string[] = []): Promise<ParsedConfig> {
+  const text = await readFile(path, "utf8").catch((error: NodeJS.ErrnoException) => {
+    const why = error.code === "ENOENT" ? "no such file" : error.message;
+    throw new UserError(`${path}: the run file cannot be read: ${why}`, 2);
+  });
+  return parseConfig(text, path, overrides);
+}
+
+/** Puts the value of one field into `config`; the problem with it otherwise. */
+function readField<F extends keyof TrainConfig>(
+  field: F,
+  entry: Entry | undefined,
+  config: PartialConfig,
+  file: string,
+): string | undefined {
+  const key: Key<TrainConfig[F]> = HONOURED[field];
+  const optional = !key.required && key.default === undefined;
+  if (!entry) {
+    if (key.required) return `${file}: ${keyOf(field)}: missing: expected ${key.type.expected}`;
+    config[field] = key.default;
+    return;
+  }
+  if (entry.value === null && optional) return;
+  const value = key.type.read(entry.value);
+  if (value === undefined) {
+    return `${entry.valueAt}: expected ${key.type.expected}, found ${describe(entry.value)}`;
+  }
+  config[field] = value;
+}
+
+/** A key that is no field: ignored with a reason, refused, or unknown. */
+function readOther({ key, value, at, valueAt }: Entry, ignored: string[], problems: string[]): void {
+  const why = ignoredBecause(key);
+  if (why !== undefined) {
+    if (key !== "report_to" || !asksForNoReports(value)) ignored.push(`${key}: ignored: ${why}`);
+  } else if (Object.hasOwn(REFUSED, key)) {
+    const { allowed, why } = REFUSED[key];
+    if (value === null || allowed.includes(value) || allowed.includes(boolean.read(value))) return;
+    const fix = allowed.length > 0 ? `set it to ${describe(allowed[0])} or remove it` : "remove it";
+    problems.push(`${valueAt}: ${why}: ${fix}; found ${describe(value)}`);
+  } else {
+    const known = [...honouredKeys(), ...Object.keys(IGNORED), ...Object.keys(REFUSED)];
+    const near = nearest(key, known.filter((name) => !name.endsWith("*")));
+    problems.push(`${at}: unknown key${near ? `: did you mean ${near}?` : ""}`);
+  }
+}
+
+/** Keys of the file that name the same thing, such as eval_strategy and evaluation_strategy. */
+function twins(entries: readonly Entry[]): string[] {
+  const problems: string[] = [];
+  const seen = new Map<string, string>();
+  for (const { key, at } of entries) {
+    const field = fieldOf(key);
+    if (!field) continue;
+    const other = seen.get(field);
+    if (other) problems.push(`${at}: the same as ${other}, given above: keep one`);
+    seen.set(field, key);
+  }
+  return problems;
+}
+
+function asksForNoReports(value: unknown): boolean {
+  return [value].flat().every((name) => name === null || name === "none");
+}

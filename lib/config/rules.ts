@@ -1,0 +1,93 @@
+import { type Entry } from "./entries.ts";
+import { keyOf, type TrainConfig } from "./schema.ts";
+import { describe } from "./values.ts";
+
+/** Values read so far: complete but for the keys that were wrong, which are left out. */
+export type PartialConfig = Partial<TrainConfig>;
+
+/**
+ * What is wrong between keys whose own values are right, one message each.
+ *
+ * @param written the entry of each key that was written, for the place in the message.
+ */
+export function conflicts(config: PartialConfig, written: ReadonlyMap<string, Entry>): string[] {
+  const problems: string[] = [];
+  /** Reports at the first of `fields` that was written, unless one of them is known to be wrong already. */
+  const report = (fields: (keyof TrainConfig)[], wrong: () => boolean, message: () => string) => {
+    if (fields.some((field) => config[field] === undefined) || !wrong()) return;
+    const entry = fields.map((field) => written.get(field)).find((entry) => entry !== undefined);
+    problems.push(`${entry?.valueAt ?? keyOf(fields[0])}: ${message()}`);
+  };
+  report(
+    ["maxPromptLength", "maxLength"],
+    () => config.maxPromptLength! >= config.maxLength!,
+    () =>
+      `expected max_prompt_length (${config.maxPromptLength}) to be below max_length (${config.maxLength}): ` +
+      "a truncated pair would have no response left",
+  );
+  report(
+    ["maxSteps", "numTrainEpochs"],
+    () => config.maxSteps! <= 0 && config.numTrainEpochs! <= 0,
+    () =>
+      `expected max_steps or num_train_epochs above 0, found ${config.maxSteps} and ${config.numTrainEpochs}: ` +
+      "there would be nothing to do",
+  );
+  report(
+    ["datasetSplits"],
+    () => config.datasetSplits!.some((name) => !/train|test/.test(name)),
+    () =>
+      `expected names that contain "train" or "test", found ${
+        describe(config.datasetSplits!.find((name) => !/train|test/.test(name)))
+      }`,
+  );
+  report(
+    ["datasetSplits"],
+    () => !config.datasetSplits!.some((name) => name.includes("train")),
+    () => `expected a split with "train" in its name, found ${describe(config.datasetSplits)}`,
+  );
+  report(
+    ["datasetMixer"],
+    () => config.datasetMixer!.every(({ share }) => share === 0),
+    () => "expected a share above 0, found none: there would be nothing to train on",
+  );
+  const evaluating = (["doEval", "evalOnStart"] as const).find((field) => config[field] === true) ??
+    (config.evalStrategy !== undefined && config.evalStrategy !== "no" ? "evalStrategy" : undefined);
+  if (evaluating) {
+    report(
+      ["datasetSplits", evaluating],
+      () => !config.datasetSplits!.some((name) => name.includes("test")),
+      () =>
+        `expected a split with "test" in its name, as ${keyOf(evaluating)} asks for evaluation; ` +
+        `found ${describe(config.datasetSplits)}`,
+    );
+  }
+  return problems;
+}
+
+/**
+ * Fills what follows from other keys, by the rules of transformers: an evaluation strategy turns evaluation
+ * on, and without eval_steps it goes by logging_steps.
+ */
+export function complete(config: PartialConfig): TrainConfig {
+  const evalStrategy = config.evalStrategy ??
+    (config.doEval && config.evalSteps !== undefined ? "steps" : "no");
+  return {
+    ...config,
+    evalStrategy,
+    doEval: config.doEval || evalStrategy !== "no" || config.evalOnStart,
+    evalSteps: config.evalSteps ?? config.loggingSteps,
+  } as TrainConfig;
+}
+
+/** The keys that were written and right, yet do nothing beside the others: a line each. */
+export function overruled(config: TrainConfig, written: ReadonlyMap<string, Entry>): string[] {
+  const lines: string[] = [];
+  const add = (field: keyof TrainConfig, why: string) => {
+    const entry = written.get(field);
+    if (entry && entry.value !== null) lines.push(`${entry.key}: ignored: ${why}`);
+  };
+  if (config.warmupSteps > 0) add("warmupRatio", "warmup_steps is above 0 and wins");
+  if (config.maxSteps > 0) add("numTrainEpochs", "max_steps is above 0 and wins");
+  if (config.evalStrategy !== "steps") add("evalSteps", `eval_strategy is ${config.evalStrategy}`);
+  return lines;
+}

@@ -1,0 +1,36 @@
+import { type Batch, pack } from "./batch.ts";
+import type { Gpu } from "./gpu/device.ts";
+import type { Decoder } from "./model/decoder.ts";
+
+export interface GenerateOptions {
+  maxNewTokens: number;
+  /** Generation ends before this token. */
+  eosTokenId?: number;
+}
+
+/** A batch without pairs whose one label row is the last token's: its logits say what comes next. */
+export function nextTokenBatch(ids: readonly number[]): Batch {
+  const sequence = { ids: [...ids, 0], promptLength: ids.length };
+  return { ...pack([{ chosen: sequence, truncated: false, where: "prompt" }]), pairs: 0 };
+}
+
+/**
+ * Greedy continuation of `ids`, without a key-value cache: each token runs the whole row, which is right for showing a
+ * few short answers. Stops where the plan's capacity ends.
+ */
+export async function generate(
+  gpu: Gpu,
+  decoder: Decoder,
+  ids: readonly number[],
+  { maxNewTokens, eosTokenId }: GenerateOptions,
+): Promise<number[]> {
+  const answer: number[] = [];
+  const limit = Math.min(decoder.capacity.tokens, decoder.capacity.positions) - ids.length;
+  while (answer.length < Math.min(maxNewTokens, limit)) {
+    const logits = await decoder.logits(gpu, nextTokenBatch([...ids, ...answer]));
+    const next = logits.reduce((best, logit, id) => logit > logits[best] ? id : best, 0);
+    if (next === eosTokenId) break;
+    answer.push(next);
+  }
+  return answer;
+}

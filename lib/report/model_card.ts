@@ -1,0 +1,117 @@
+import { stringify } from "npm:yaml@^2.9.1";
+import { configYaml } from "../config/write.ts";
+import { writeText } from "./files.ts";
+import { finalFigures, runName, type RunReport } from "./run_report.ts";
+
+const CITATION = `@inproceedings{xiao2025simper,
+  title     = {SimPER: A Minimalist Approach to Preference Alignment without Hyperparameters},
+  author    = {Xiao, Teng and Yuan, Yige and Chen, Zhengyu and Li, Mingxiao and Liang, Shangsong and Ren, Zhaochun and
+               Honavar, Vasant G.},
+  booktitle = {International Conference on Learning Representations (ICLR)},
+  year      = {2025},
+  url       = {https://arxiv.org/abs/2502.00883}
+}`;
+
+const REWARDS_NOTE =
+  "rewards/chosen and rewards/rejected are the mean log-probabilities of the responses' tokens; " +
+  "rewards/accuracies is the share of pairs whose chosen response has the higher one.";
+
+/**
+ * The model card: front matter as the Hub reads it, how to load the model, figures, configuration, files by
+ * hash.
+ *
+ * @param baseModel the Hub's name of the source, `owner/name`; undefined where it is only a folder, which the
+ * Hub would not know.
+ */
+export function modelCard(report: RunReport, baseModel?: string): string {
+  const { config, state, device, version } = report;
+  const simper = config.lossType === "simper";
+  const name = runName(config);
+  const frontMatter = stringify({
+    ...(baseModel && { base_model: baseModel }),
+    library_name: "transformers",
+    model_name: name,
+    pipeline_tag: "text-generation",
+    tags: ["generated_from_trainer", config.lossType, ...(simper ? ["preference-alignment"] : [])],
+  });
+  const source = baseModel
+    ? `[${baseModel}](https://huggingface.co/${baseModel})`
+    : inline(config.modelNameOrPath);
+  const origin = config.fromScratch
+    ? `trained from random weights with the shape of`
+    : `a fine-tuned version of`;
+  const method = simper
+    ? "[SimPER](https://arxiv.org/abs/2502.00883), which aligns with preferences by inverse perplexity, without " +
+      "hyperparameters and without a reference model"
+    : "supervised fine-tuning: the mean negative log-probability of the chosen response";
+  const question = report.answers[0]?.prompt ?? "What is the capital of Italy?";
+  const figures = finalFigures(report).map(({ name, before, after }) => [inline(name), before, after]);
+  const files = [...report.modelFiles, ...report.dataFiles].map((
+    { path, sha256 },
+  ) => [inline(path), inline(sha256)]);
+  const parts = [
+    `---\n${frontMatter}---`,
+    `# Model card for ${plain(name)}`,
+    `This model is ${origin} ${source}. It was trained with ${method}, for ${state.global_step} steps with simper ` +
+    `${version} on ${plain(device)}.`,
+    "## Quick start",
+    fenced(
+      `from transformers import pipeline
+
+generator = pipeline("text-generation", model=${JSON.stringify(config.outputDir)})
+messages = [{"role": "user", "content": ${JSON.stringify(question)}}]
+print(generator(messages, max_new_tokens=128, do_sample=False, return_full_text=False)[0]["generated_text"])
+`,
+      "python",
+    ),
+    "## Figures",
+    table(["figure", "before", "after"], figures),
+    ...(simper ? [REWARDS_NOTE] : []),
+    ...answersSection(report),
+    "## Configuration",
+    fenced(configYaml(config), "yaml"),
+    "## Model and data",
+    table(["file", "SHA-256"], files),
+    ...(simper ? ["## Citation", fenced(`${CITATION}\n`, "bibtex")] : []),
+  ];
+  return `${parts.join("\n\n")}\n`;
+}
+
+/** Writes README.md, as `modelCard`. */
+export async function writeModelCard(folder: string, report: RunReport, baseModel?: string): Promise<void> {
+  await writeText(folder, "README.md", modelCard(report, baseModel));
+}
+
+function answersSection({ answers }: RunReport): string[] {
+  if (answers.length === 0) return [];
+  const blocks = answers.flatMap(({ prompt, before, after }) => [
+    "Prompt:",
+    fenced(`${prompt}\n`),
+    "Before:",
+    fenced(`${before}\n`),
+    "After:",
+    fenced(`${after}\n`),
+  ]);
+  return ["## Answers before and after", ...blocks];
+}
+
+function table(head: string[], rows: string[][]): string {
+  return [head, head.map(() => "---"), ...rows].map((cells) => `| ${cells.join(" | ")} |`).join("\n");
+}
+
+/** A block that its text cannot end, however many backticks it holds. */
+function fenced(text: string, language = ""): string {
+  const longest = Math.max(2, ...(text.match(/`+/g) ?? []).map((ticks) => ticks.length));
+  const fence = "`".repeat(longest + 1);
+  return `${fence}${language}\n${text}${fence}`;
+}
+
+/** Code within a line of text or a table. */
+function inline(text: string): string {
+  return `\`${text.replace(/[`\s]+/g, " ").replaceAll("|", "\\|")}\``;
+}
+
+/** Words within a line of text, with no sign left that Markdown or HTML would take for its own. */
+function plain(text: string): string {
+  return text.replace(/\s+/g, " ").replace(/[\\`*_{}[\]<>#|]/g, "\\$&");
+}

@@ -1,0 +1,67 @@
+import { basename } from "node:path";
+import type { TrainConfig } from "../config/schema.ts";
+import type { TrainerState } from "./trainer_state.ts";
+
+/** A prompt with the greedy answers of the model as it was and as it is. */
+export interface Answer {
+  prompt: string;
+  before: string;
+  after: string;
+}
+
+/** A file that the run read, with its SHA-256 in hexadecimal. */
+export interface HashedFile {
+  path: string;
+  sha256: string;
+}
+
+/** What report.html and the model card tell of a run. */
+export interface RunReport {
+  config: TrainConfig;
+  state: TrainerState;
+  /** The content of all_results.json. */
+  results: Record<string, number>;
+  answers: Answer[];
+  modelFiles: HashedFile[];
+  dataFiles: HashedFile[];
+  /** The GPU, in words. */
+  device: string;
+  /** This program's version. */
+  version: string;
+}
+
+/** The name that the reports give to a run: run_name, or the last part of output_dir. */
+export function runName(config: TrainConfig): string {
+  return config.runName ?? basename(config.outputDir);
+}
+
+/**
+ * The figures before and after training, as text; `before` is empty where there was no evaluation at step 0.
+ */
+export interface Figure {
+  name: string;
+  before: string;
+  after: string;
+}
+
+/**
+ * The final figures: each of results, and beside those of the last evaluation what the evaluation before the
+ * first step found.
+ */
+export function finalFigures({ state, results }: RunReport): Figure[] {
+  const start = state.log_history.find((entry) => entry.step === 0 && "eval_loss" in entry);
+  return Object.entries(results).map(([name, value]) => ({
+    name,
+    before: start && name.startsWith("eval_") && name in start ? formatFigure(start[name]) : "",
+    after: formatFigure(value),
+  }));
+}
+
+/** A number with five significant digits at most, in powers of ten where it is very small or large. */
+export function formatFigure(value: number): string {
+  if (!Number.isFinite(value)) return "not a number";
+  if (Number.isInteger(value) && Math.abs(value) < 1e15) return value.toLocaleString("en-US");
+  const magnitude = Math.abs(value);
+  if (magnitude < 1e-3 || magnitude >= 1e9) return value.toExponential(3).replace(/\.?0+e/, "e");
+  return magnitude >= 1e5 ? Math.round(value).toLocaleString("en-US") : String(Number(value.toPrecision(5)));
+}

@@ -1,0 +1,120 @@
+import type { TrainConfig } from "../config/schema.ts";
+import { sortedJson, writeText } from "./files.ts";
+
+/**
+ * Figures of one moment of a run. While training: loss, grad_norm, learning_rate, rewards/chosen,
+ * rewards/rejected, rewards/accuracies, rewards/margins, logps/chosen, logps/rejected, tokens_per_second,
+ * pairs_per_second and num_input_tokens_seen; of an evaluation: eval_loss, eval_rewards/..., eval_runtime,
+ * eval_samples_per_second.
+ */
+export interface LogEntry {
+  /** Optimizer steps done. */
+  step: number;
+  /** Passes over the training pairs done, with the part of the current one. */
+  epoch: number;
+  [figure: string]: number;
+}
+
+/** The state of a run with the keys of transformers' `TrainerState`, which reads the file it is saved in. */
+export interface TrainerState {
+  best_global_step: number | null;
+  best_metric: number | null;
+  best_model_checkpoint: string | null;
+  epoch: number;
+  eval_steps: number;
+  global_step: number;
+  is_hyper_param_search: boolean;
+  is_local_process_zero: boolean;
+  is_world_process_zero: boolean;
+  log_history: LogEntry[];
+  logging_steps: number;
+  max_steps: number;
+  num_input_tokens_seen: number;
+  num_train_epochs: number;
+  save_steps: number;
+  stateful_callbacks: Record<string, unknown>;
+  total_flos: number;
+  train_batch_size: number;
+  trial_name: string | null;
+  trial_params: Record<string, unknown> | null;
+}
+
+/**
+ * The state before the first step.
+ *
+ * @param maxSteps all optimizer steps of the run.
+ * @param stepsPerEpoch those of one pass over the training pairs.
+ */
+export function newTrainerState(config: TrainConfig, maxSteps: number, stepsPerEpoch: number): TrainerState {
+  return {
+    best_global_step: null,
+    best_metric: null,
+    best_model_checkpoint: null,
+    epoch: 0,
+    eval_steps: config.evalSteps,
+    global_step: 0,
+    is_hyper_param_search: false,
+    is_local_process_zero: true,
+    is_world_process_zero: true,
+    log_history: [],
+    logging_steps: config.loggingSteps,
+    max_steps: maxSteps,
+    num_input_tokens_seen: 0,
+    num_train_epochs: Math.ceil(maxSteps / stepsPerEpoch),
+    // transformers' default: no checkpoints are saved on the way.
+    save_steps: 500,
+    stateful_callbacks: {},
+    total_flos: 0,
+    train_batch_size: config.perDeviceTrainBatchSize,
+    trial_name: null,
+    trial_params: null,
+  };
+}
+
+/** Writes trainer_state.json. Figures that are no finite numbers become null. */
+export async function writeTrainerState(folder: string, state: TrainerState): Promise<void> {
+  await writeText(folder, "trainer_state.json", sortedJson(state, 2));
+}
+
+/** What a run's summary is made of. */
+export interface RunTotals {
+  /** Wall-clock seconds of training, evaluations included. */
+  runtime: number;
+  /** Pairs trained on, each time they were. */
+  samples: number;
+  steps: number;
+  /** Mean loss over all steps. */
+  meanLoss: number;
+  epoch: number;
+  /** Floating-point operations of training. */
+  totalFlos: number;
+}
+
+/** The summary as transformers' Trainer makes it, with its rounding (`speed_metrics`). */
+export function trainMetrics(
+  { runtime, samples, steps, meanLoss, epoch, totalFlos }: RunTotals,
+): Record<string, number> {
+  const metrics: Record<string, number> = { train_runtime: round(runtime, 4) };
+  if (runtime > 0) {
+    metrics.train_samples_per_second = round(samples / runtime, 3);
+    metrics.train_steps_per_second = round(steps / runtime, 3);
+  }
+  return { ...metrics, total_flos: totalFlos, train_loss: meanLoss, epoch };
+}
+
+/** The summary together with the figures of the last evaluation, if there was one. */
+export function allResults(state: TrainerState, metrics: Record<string, number>): Record<string, number> {
+  const results = { ...metrics };
+  const last = state.log_history.findLast((entry) => "eval_loss" in entry);
+  for (const key in last) if (key.startsWith("eval_")) results[key] = last[key];
+  return results;
+}
+
+/** Writes all_results.json. Figures that are no finite numbers become null. */
+export async function writeAllResults(folder: string, results: Record<string, number>): Promise<void> {
+  await writeText(folder, "all_results.json", sortedJson(results, 4));
+}
+
+function round(value: number, digits: number): number {
+  return Number(value.toFixed(digits));
+}

@@ -1,0 +1,342 @@
+import { randomInit } from "./init.ts";
+import type { TrainConfig } from "./config/schema.ts";
+import { UserError } from "./errors.ts";
+import { evaluate } from "./evaluate.ts";
+import { generate } from "./generate.ts";
+import type { Gpu } from "./gpu/device.ts";
+import { openGpu } from "./gpu/device.ts";
+import { Pipelines } from "./gpu/program.ts";
+import { type Metrics, summarize } from "./metrics.ts";
+import {
+  ANSWER_TOKENS,
+  checkFits,
+  memoryLimit,
+  type Planned,
+  planRun,
+  prepare,
+  type Prepared,
+} from "./prepare.ts";
+import { sampleStep } from "./sampler.ts";
+import { type Checkpoint, openCheckpoint } from "./safetensors.ts";
+import type { Answer } from "./report/run_report.ts";
+import type { LogEntry } from "./report/trainer_state.ts";
+import { learningRate, type Schedule } from "./schedule.ts";
+import type { StepResult } from "./step.ts";
+
+/** What a run hears of while it works; every field may be left out. */
+export interface TrainEvents {
+  /** Notes and warnings for people. */
+  log?: (level: "debug" | "info" | "warning", message: string) => void;
+  /** Rows and tokens of a split as they are tokenised. */
+  tokenised?: (split: string, rows: number, tokens: number) => void;
+  /** After every optimizer step whose figures have been read. */
+  stepped?: (progress: StepProgress) => void;
+  /** A new entry of the log history. */
+  logged?: (entry: LogEntry) => void;
+}
+
+export interface StepProgress {
+  step: number;
+  totalSteps: number;
+  loss: number;
+  accuracy?: number;
+  tokensPerSecond: number;
+  pairsPerSecond: number;
+}
+
+/** A trained model, still on the GPU, and what its training measured. Call `destroy` when done with it. */
+export interface TrainOutcome {
+  config: TrainConfig;
+  prepared: Prepared;
+  planned: Planned;
+  gpu: Gpu;
+  checkpoint?: Checkpoint;
+  history: LogEntry[];
+  answers: Answer[];
+  /** Steps done: fewer than planned where a signal stopped the run. */
+  steps: number;
+  epoch: number;
+  /** Seconds of the training loop, evaluation in it included, and what went through it. */
+  seconds: number;
+  pairs: number;
+  tokens: number;
+  trainLoss: number;
+  /** Floating-point operations of the model's matrix products and attention, forward and backward. */
+  flops: number;
+  destroy(): Promise<void>;
+}
+
+export interface TrainOptions extends TrainEvents {
+  /** Any object with the WebGPU API; the runtime's own by default. */
+  gpu?: GPU;
+  /** Stops the run after the step in hand; what was trained until then is kept. */
+  signal?: AbortSignal;
+}
+
+/**
+ * Trains a model as `config` says: everything from reading the data to the last update. Saving is `saveRun`'s.
+ *
+ * @throws {UserError} for whatever a user can mend: files, data, memory, a loss that is not finite.
+ */
+export async function train(config: TrainConfig, options: TrainOptions = {}): Promise<TrainOutcome> {
+  const { log = () => {}, signal } = options;
+  const checkpoint = config.fromScratch ? undefined : await openCheckpoint(config.modelNameOrPath);
+  const prepared = await prepare(config, options.tokenised);
+  reportData(prepared, log);
+
+  const gpu = await openGpu(options.gpu);
+  try {
+    const { maxBufferSize, maxStorageBufferBindingSize } = gpu.device.limits;
+    const largestBuffer = Math.min(maxBufferSize, maxStorageBufferBindingSize);
+    const planned = planRun(prepared, config, largestBuffer);
+    const { decoder, optimizer } = planned;
+    if (checkpoint) decoder.parameters.check(checkpoint);
+    checkFits(planned, prepared, config, largestBuffer, memoryLimit(config, gpu));
+    log("info", `adapter: ${gpu.name}`);
+    log("info", `memory plan of ${decoder.parameters.count} parameters, bytes:\n${decoder.plan.table()}`);
+
+    const pipelines = new Pipelines(gpu);
+    await decoder.allocate(gpu, pipelines);
+    await optimizer.compile(gpu, pipelines);
+    if (checkpoint) await decoder.parameters.load(gpu, checkpoint);
+    else await randomInit(gpu, decoder.parameters, config);
+    log("debug", `allocated ${decoder.plan.allocatedBytes} bytes, planned ${decoder.plan.bytes}`);
+
+    const loop = new Loop(gpu, config, prepared, planned, options);
+    const before = await answer(gpu, planned, prepared);
+    await loop.run(signal);
+    const after = await answer(gpu, planned, prepared);
+    return {
+      config,
+      prepared,
+      planned,
+      gpu,
+      checkpoint,
+      history: loop.history,
+      answers: prepared.prompts.map(({ text }, i) => ({ prompt: text, before: before[i], after: after[i] })),
+      ...loop.totals(),
+      destroy: async () => {
+        decoder.destroy();
+        gpu.destroy();
+        await checkpoint?.close();
+      },
+    };
+  } catch (error) {
+    gpu.destroy();
+    throw error;
+  }
+}
+
+function reportData({ train, test }: Prepared, log: NonNullable<TrainEvents["log"]>): void {
+  for (const [split, part] of [["train", train], ["test", test]] as const) {
+    if (!part) continue;
+    const { rows, tokens, longest, truncated, emptyResponses } = part.statistics;
+    log("info", `${split}: ${rows} pairs, ${tokens} tokens, the longest ${longest}`);
+    if (truncated) {
+      log("warning", `${split}: ${truncated} of ${rows} pairs were longer than max_length and truncated`);
+    }
+    for (const where of emptyResponses.slice(0, 5)) {
+      log(
+        "warning",
+        `${where}: an empty response: trained on as its end token alone; remove the row if that is not meant`,
+      );
+    }
+    if (emptyResponses.length > 5) {
+      log("warning", `${split}: ${emptyResponses.length} empty responses in all`);
+    }
+  }
+}
+
+/** Greedy answers to the config's prompts, as the model is now. */
+async function answer(gpu: Gpu, { decoder }: Planned, { prompts, tokenizer }: Prepared): Promise<string[]> {
+  const answers: string[] = [];
+  for (const { ids } of prompts) {
+    const eosTokenId = tokenizer.eosTokenId;
+    const tokens = await generate(gpu, decoder, ids, { maxNewTokens: ANSWER_TOKENS, eosTokenId });
+    answers.push(tokenizer.decode(tokens, { skipSpecialTokens: true }).trim());
+  }
+  return answers;
+}
+
+/** The training loop and the figures that it keeps. */
+class Loop {
+  readonly history: LogEntry[] = [];
+  readonly #schedule: Schedule;
+  readonly #start = performance.now();
+  #seconds = 0;
+  /** Since the last log entry. */
+  #window = { results: [] as StepResult[], start: performance.now() };
+  #lastCollect = performance.now();
+  #steps = 0;
+  #pairs = 0;
+  #tokens = 0;
+  #lossSum = 0;
+  #flops = 0;
+
+  constructor(
+    readonly gpu: Gpu,
+    readonly config: TrainConfig,
+    readonly prepared: Prepared,
+    readonly planned: Planned,
+    readonly events: TrainEvents,
+  ) {
+    const { totalSteps } = prepared;
+    const { warmupSteps, warmupRatio } = config;
+    const share = warmupSteps > 0 && warmupSteps < 1 ? warmupSteps : warmupRatio;
+    this.#schedule = {
+      type: config.lrSchedulerType,
+      learningRate: config.learningRate,
+      totalSteps,
+      warmupSteps: warmupSteps >= 1 ? warmupSteps : Math.ceil(totalSteps * share),
+    };
+  }
+
+  async run(signal?: AbortSignal): Promise<void> {
+    const { gpu, config, prepared: { totalSteps, sampler, train }, planned: { decoder, optimizer, runner } } =
+      this;
+    if (config.evalOnStart) await this.#evaluate();
+    for (let step = 0; step < totalSteps && !signal?.aborted; step++) {
+      const micro = sampleStep(step, sampler).batches.map((batch) =>
+        batch.map((index) => train.pairs[index])
+      );
+      runner.run(gpu, decoder, optimizer, step, micro, learningRate(step, this.#schedule));
+      const isLast = step + 1 === totalSteps;
+      const evaluates = this.#evaluatesAfter(step);
+      if (this.#logsAfter(step) || runner.isFull || isLast || evaluates || this.#isQuiet()) {
+        await this.#collect();
+      }
+      if (evaluates) await this.#evaluate();
+    }
+    await this.#collect();
+    const evaluatedLast = this.history.at(-1)?.step === this.#steps &&
+      this.history.at(-1)?.eval_loss !== undefined;
+    if (config.doEval && !evaluatedLast) await this.#evaluate();
+    this.#seconds = (performance.now() - this.#start) / 1000;
+  }
+
+  totals() {
+    const { epoch } = this.#steps ? sampleStep(this.#steps - 1, this.prepared.sampler) : { epoch: 0 };
+    return {
+      steps: this.#steps,
+      epoch,
+      seconds: this.#seconds,
+      pairs: this.#pairs,
+      tokens: this.#tokens,
+      trainLoss: this.#lossSum / Math.max(1, this.#steps),
+      flops: this.#flops,
+    };
+  }
+
+  /** Nobody has heard of progress for a while. */
+  #isQuiet(): boolean {
+    return performance.now() - this.#lastCollect > 250;
+  }
+
+  #logsAfter(step: number): boolean {
+    return (step + 1) % this.config.loggingSteps === 0 || (step === 0 && this.config.loggingFirstStep);
+  }
+
+  #evaluatesAfter(step: number): boolean {
+    const { evalStrategy, evalSteps } = this.config;
+    if (evalStrategy === "steps") return (step + 1) % evalSteps === 0;
+    return evalStrategy === "epoch" && Number.isInteger(sampleStep(step, this.prepared.sampler).epoch);
+  }
+
+  async #collect(): Promise<void> {
+    const { gpu, prepared: { totalSteps }, planned: { runner } } = this;
+    const results = await runner.collect(gpu);
+    const seconds = (performance.now() - this.#lastCollect) / 1000;
+    this.#lastCollect = performance.now();
+    const tokens = results.reduce((sum, result) => sum + result.tokens, 0);
+    const pairs = results.reduce((sum, result) => sum + result.pairs.length, 0);
+    for (const result of results) {
+      await this.#checkFinite(result);
+      const metrics = summarize(result.pairs);
+      this.#steps = result.step + 1;
+      this.#pairs += result.pairs.length;
+      this.#tokens += result.tokens;
+      this.#lossSum += metrics.loss;
+      this.#flops += result.flops;
+      this.#window.results.push(result);
+      this.events.stepped?.({
+        step: result.step + 1,
+        totalSteps,
+        loss: metrics.loss,
+        accuracy: metrics["rewards/accuracies"],
+        tokensPerSecond: tokens / seconds,
+        pairsPerSecond: pairs / seconds,
+      });
+      if (this.#logsAfter(result.step)) this.#log(result);
+    }
+  }
+
+  /** One entry for the steps since the last: means of their figures, the gradient norm of the last. */
+  #log({ step, clip }: StepResult): void {
+    const { results, start } = this.#window;
+    const seconds = (performance.now() - start) / 1000;
+    this.#window = { results: [], start: performance.now() };
+    this.#push({
+      ...position(step, this.prepared),
+      ...meanMetrics(results.map(({ pairs }) => summarize(pairs))),
+      grad_norm: clip.norm,
+      learning_rate: learningRate(step, this.#schedule),
+      tokens_per_second: results.reduce((sum, { tokens }) => sum + tokens, 0) / seconds,
+      pairs_per_second: results.reduce((sum, { pairs }) => sum + pairs.length, 0) / seconds,
+      num_input_tokens_seen: this.#tokens,
+    });
+  }
+
+  async #evaluate(): Promise<void> {
+    const { gpu, config, prepared: { test }, planned: { decoder } } = this;
+    const start = performance.now();
+    const results = await evaluate(gpu, decoder, test!.pairs, config.perDeviceEvalBatchSize);
+    const seconds = (performance.now() - start) / 1000;
+    const metrics = Object.entries(summarize(results)).map(([name, value]) => [`eval_${name}`, value]);
+    this.#push({
+      ...(this.#steps ? position(this.#steps - 1, this.prepared) : { step: 0, epoch: 0 }),
+      ...Object.fromEntries(metrics),
+      eval_runtime: seconds,
+      eval_samples_per_second: results.length / seconds,
+    });
+    // Evaluation is no part of the training rate.
+    this.#window.start += performance.now() - start;
+    this.#lastCollect = performance.now();
+  }
+
+  #push(entry: LogEntry): void {
+    this.history.push(entry);
+    this.events.logged?.(entry);
+  }
+
+  /** Stops at the first step whose gradient is not finite: its update, and any after it, was not made. */
+  async #checkFinite({ step, pairs, clip }: StepResult): Promise<void> {
+    if (!clip.broken) return;
+    const { gpu, prepared: { sampler, train }, planned: { optimizer } } = this;
+    const [first] = await optimizer.brokenParameters(gpu);
+    const index =
+      sampleStep(step, sampler).batches.flat()[pairs.findIndex(({ loss }) => !Number.isFinite(loss))];
+    const loss = index === undefined
+      ? "every loss is finite"
+      : `the loss of ${train.pairs[index].where} is not`;
+    throw new UserError(
+      `step ${step + 1}: the gradient of ${
+        first?.spec.name ?? "the whole model"
+      } is not finite (${loss}). The weights are ` +
+        "as they were before this step. Try a lower learning_rate, a longer warm-up or a smaller max_grad_norm; check " +
+        "that the model's own weights are finite",
+    );
+  }
+}
+
+/** Where a run stands after `step` (from 0). */
+function position(step: number, { sampler }: Prepared): { step: number; epoch: number } {
+  return { step: step + 1, epoch: sampleStep(step, sampler).epoch };
+}
+
+/** Means over steps, as transformers logs them. */
+function meanMetrics(steps: Metrics[]): Record<string, number> {
+  const names = Object.keys(steps[0]) as (keyof Metrics)[];
+  return Object.fromEntries(
+    names.map((name) => [name, steps.reduce((sum, metrics) => sum + metrics[name]!, 0) / steps.length]),
+  );
+}
