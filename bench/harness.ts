@@ -2,7 +2,15 @@
 import { type Gpu, openGpu } from "../lib/gpu/device.ts";
 import { MemoryPlan, type Tensor } from "../lib/gpu/memory.ts";
 import type { RowSlot } from "../lib/gpu/operations.ts";
-import { type KernelCall, Pipelines, Program, RowCounts, slotOf, writeTensor } from "../lib/gpu/program.ts";
+import {
+  type KernelCall,
+  line,
+  Pipelines,
+  Program,
+  RowCounts,
+  slotOf,
+  writeTensor,
+} from "../lib/gpu/program.ts";
 import { GemmSizes } from "../lib/gpu/sizes.ts";
 import { uniform } from "../lib/random.ts";
 
@@ -114,26 +122,27 @@ export function median(values: number[]): number {
   return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
 }
 
-/** Seconds of one run: the median of several samples. */
-export async function measure(sample: Sample, samples = SAMPLES): Promise<number> {
+/** Seconds of one run, in each of several samples. */
+export async function measure(sample: Sample, samples = SAMPLES): Promise<number[]> {
   const runs = await calibrate(sample);
   const seconds: number[] = [];
   for (let i = 0; i < samples; i++) seconds.push(await sample(runs) / runs);
-  return median(seconds);
+  return seconds;
 }
 
-/** What the adapter reaches at most, measured; per second. Bytes count once where read and once where written. */
+/** What the adapter reaches at most: the best of several samples, per second. A copied byte counts twice, read and written. */
 export interface Ceilings {
   /** Multiplications and additions of a loop that does nothing else. */
   flops: number;
   /** Of copyBufferToBuffer. */
   copyBytes: number;
-  /** Of a kernel that copies, a vec4 a thread. */
+  /** Of a kernel that copies, four vec4s a thread. */
   kernelBytes: number;
 }
 
 const COPY_BYTES = 64 * 2 ** 20;
-const MULTIPLY_ADD_STEPS = 512;
+const MULTIPLY_ADD_STEPS = 1024;
+const MULTIPLY_ADD_UNROLLED = 32;
 const MULTIPLY_ADD_THREADS = 2 ** 16;
 /** Independent sums a thread: enough to hide the latency, few enough to stay in registers. */
 const MULTIPLY_ADD_SUMS = 8;
@@ -144,8 +153,8 @@ const copySource = `
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) local: u32) {
-  let i = (group.y * groups.x + group.x) * 64u + local;
-  target_[i] = source[i];
+  let i = (group.y * groups.x + group.x) * 256u + local;
+${[0, 64, 128, 192].map((at) => `  target_[i + ${at}u] = source[i + ${at}u];`).join("\n")}
 }`;
 
 const sums = Array.from({ length: MULTIPLY_ADD_SUMS }, (_, i) => `s${i}`);
@@ -157,8 +166,8 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   let x = factors[id.x];
   let y = factors[id.x + 1u];
 ${sums.map((s, i) => `  var ${s} = x * ${i}.0;`).join("\n")}
-  for (var step = 0u; step < ${MULTIPLY_ADD_STEPS / 8}u; step += 1u) {
-${Array.from({ length: 8 }, () => sums.map((s) => `    ${s} = ${s} * x + y;`).join("\n")).join("\n")}
+  for (var step = 0u; step < ${MULTIPLY_ADD_STEPS / MULTIPLY_ADD_UNROLLED}u; step += 1u) {
+${sums.map((s) => `    ${s} = ${s} * x + y;`).join("\n").concat("\n").repeat(MULTIPLY_ADD_UNROLLED)}
   }
   result[id.x] = ${sums.join(" + ")};
 }`;
@@ -168,7 +177,6 @@ export async function measureCeilings(gpu: Gpu, pipelines: Pipelines): Promise<C
   const bench = new Workbench();
   const source = bench.filled("copy source", COPY_BYTES / 4);
   const target = bench.tensor("copy target", COPY_BYTES / 4);
-  const line = (workgroups: number) => (): [number, number] => [Math.min(workgroups, 2 ** 15), Math.ceil(workgroups / 2 ** 15)];
   await bench.allocate(gpu);
   try {
     const copy = sampleOf(gpu, (encoder, runs) => {
@@ -180,19 +188,20 @@ export async function measureCeilings(gpu: Gpu, pipelines: Pipelines): Promise<C
       label: "copy",
       source: copySource,
       bindings: [source, target],
-      grid: line(COPY_BYTES / 16 / 64),
+      grid: () => line(COPY_BYTES / 16 / 256),
     }]);
     const multiplyAdd = await bench.sample(pipelines, [{
       label: "multiply_add",
       source: multiplyAddSource,
       bindings: [source, target],
-      grid: line(MULTIPLY_ADD_THREADS / 64),
+      grid: () => line(MULTIPLY_ADD_THREADS / 64),
     }]);
     const flops = 2 * MULTIPLY_ADD_SUMS * MULTIPLY_ADD_STEPS * MULTIPLY_ADD_THREADS;
+    const best = async (sample: Sample) => Math.min(...await measure(sample));
     return {
-      flops: flops / await measure(multiplyAdd),
-      copyBytes: 2 * COPY_BYTES / await measure(copy),
-      kernelBytes: 2 * COPY_BYTES / await measure(kernelCopy),
+      flops: flops / await best(multiplyAdd),
+      copyBytes: 2 * COPY_BYTES / await best(copy),
+      kernelBytes: 2 * COPY_BYTES / await best(kernelCopy),
     };
   } finally {
     bench.plan.destroy();

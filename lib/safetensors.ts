@@ -61,6 +61,15 @@ export async function openCheckpoint(folder: string): Promise<Checkpoint> {
   );
 }
 
+/**
+ * Opens one safetensors file, as `openCheckpoint`.
+ *
+ * @throws UserError for a file that is missing, truncated or not what the format says.
+ */
+export function openSafetensors(path: string): Promise<Checkpoint> {
+  return openFiles([path]);
+}
+
 async function openShards(folder: string): Promise<Checkpoint> {
   const indexPath = join(folder, INDEX_FILE);
   const weightMap = await readWeightMap(indexPath);

@@ -14,7 +14,7 @@ import { trainTokenizer } from "./train_tokenizer.ts";
 import { CLOSINGS, type Fact, type Manner, OPENINGS, type Topic, TOPICS, type Voice } from "./world.ts";
 
 const SEED = 7;
-const VOCABULARY = 1024;
+const VOCABULARY = 1008;
 const ANSWERS_PER_QUESTION = 10;
 const TRAINING_PAIRS = 1200;
 const SPECIAL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>"];
@@ -109,7 +109,7 @@ export function makeWorld(): Map<string, string> {
   const pairs = shuffle(candidates).slice(0, TRAINING_PAIRS).map(({ prompt, voice }) => pair(prompt, voice));
   const testPairs = tested.flatMap((prompt) => REJECTED.map((voice) => pair(prompt, voice)));
   const tokenizer = trainTokenizer(
-    [...text.flatMap((row) => row.messages.map((turn) => turn.content)), ..."user assistant".split(" ")],
+    text.flatMap((row) => row.messages.flatMap((turn) => [turn.role, turn.content])),
     VOCABULARY,
     SPECIAL_TOKENS,
   );

@@ -108,7 +108,7 @@ function messagesOf(value: unknown, key: string): Message[] {
 }
 
 function missing(key: string, row: Record<string, unknown>): UserError {
-  const keys = Object.keys(row);
+  const keys = Object.keys(row).filter((name) => row[name] !== undefined && row[name] !== null);
   const meant = nearest(key, keys);
   const found = keys.length > 0 ? keys.slice(0, 12).map((name) => show(name)).join(", ") : "no keys at all";
   return new UserError(

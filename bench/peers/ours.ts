@@ -1,0 +1,39 @@
+/** This project's own figures for the comparison. */
+import { losses } from "../../lib/loss/losses.ts";
+import { gemm } from "../../lib/gpu/operations.ts";
+import { Pipelines, readTensor, writeTensor } from "../../lib/gpu/program.ts";
+import { openBenchGpu, Workbench } from "../harness.ts";
+import { openTrainer, TINY_LLAMA } from "../models.ts";
+import { gemmOperands, LEARNING_RATE, measurePeer, tinySequences } from "./task.ts";
+
+const gpu = await openBenchGpu();
+const pipelines = new Pipelines(gpu);
+const pairs = tinySequences();
+const { decoder, optimizer, runner } = await openTrainer(gpu, pipelines, TINY_LLAMA, losses.sft, pairs, 1);
+
+await measurePeer(`ours, ${gpu.name}`, {
+  async gemm(size, runs) {
+    const bench = new Workbench();
+    const tensors = {
+      a: bench.tensor("a", size, size),
+      b: bench.tensor("b", size, size),
+      c: bench.tensor("c", size, size),
+    };
+    const call = gemm("nt", bench.rows(size), tensors, bench.sizes);
+    await bench.allocate(gpu);
+    const [a, b] = gemmOperands(size);
+    writeTensor(gpu, tensors.a, a);
+    writeTensor(gpu, tensors.b, b);
+    const sample = await bench.sample(pipelines, [call]);
+    const seconds = await sample(runs);
+    const c = new Float32Array(await readTensor(gpu, tensors.c));
+    bench.plan.destroy();
+    return { seconds, c };
+  },
+  async step(t) {
+    runner.run(gpu, decoder, optimizer, t - 1, [pairs], LEARNING_RATE);
+    const [{ pairs: results }] = await runner.collect(gpu);
+    return results.reduce((sum, { loss }) => sum + loss, 0) / results.length;
+  },
+});
+gpu.destroy();

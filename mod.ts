@@ -1,0 +1,54 @@
+/**
+ * Preference alignment of language models from TypeScript, on any GPU that WebGPU reaches.
+ *
+ * `train` runs a whole training from a configuration; the parts that it is made of are exported beside it. Importing this
+ * module does nothing by itself.
+ *
+ * @example Train and save from a script
+ * ```ts no-assert
+ * import { readConfig, saveRun, train } from "./mod.ts";
+ *
+ * const { config } = await readConfig("configs/tiny.yaml", ["--learning_rate=1e-4", "--output_dir=out/scripted"]);
+ * const outcome = await train(config, { stepped: ({ step, loss }) => console.log(step, loss) });
+ * await saveRun(outcome);
+ * await outcome.destroy();
+ * ```
+ *
+ * @module
+ */
+export { UserError } from "./lib/errors.ts";
+export { parseConfig, type ParsedConfig, readConfig } from "./lib/config/parse.ts";
+export type { TrainConfig } from "./lib/config/schema.ts";
+
+export {
+  type StepProgress,
+  train,
+  type TrainEvents,
+  type TrainOptions,
+  type TrainOutcome,
+} from "./lib/train.ts";
+export { checkOutputFolder, saveRun } from "./lib/save.ts";
+export type { LogEntry, TrainerState } from "./lib/report/trainer_state.ts";
+export type { Answer, RunReport } from "./lib/report/run_report.ts";
+
+export { loadTokenizer, type Message, type Tokenizer } from "./lib/tokenizer.ts";
+export { loadPairs, type PairOptions, type PairStatistics } from "./lib/data/pairs.ts";
+export type { Pair, Sequence } from "./lib/data/tokenize.ts";
+export { type Batch, pack, packedSize } from "./lib/batch.ts";
+
+export { type Checkpoint, openCheckpoint, openSafetensors, type TensorInfo } from "./lib/safetensors.ts";
+export { saveCheckpoint, type TensorSource, writeSafetensors } from "./lib/safetensors_write.ts";
+
+export { type Gpu, openGpu } from "./lib/gpu/device.ts";
+export { MemoryPlan } from "./lib/gpu/memory.ts";
+export { Pipelines } from "./lib/gpu/program.ts";
+export { type ModelConfig, parseModelConfig, readModelConfig } from "./lib/model/config.ts";
+export type { Capacity } from "./lib/model/activations.ts";
+export { Decoder, type DecoderOptions, type StepPlace } from "./lib/model/decoder.ts";
+export { AdamW, type AdamWOptions } from "./lib/optimizer.ts";
+export { evaluate } from "./lib/evaluate.ts";
+export { generate } from "./lib/generate.ts";
+export { type Metrics, type PairResult, summarize } from "./lib/metrics.ts";
+export { learningRate, type Schedule } from "./lib/schedule.ts";
+export type { Loss } from "./lib/loss/loss.ts";
+export { losses } from "./lib/loss/losses.ts";

@@ -1,0 +1,24 @@
+/** Runs the command line as a user does. */
+export interface Finished {
+  status: number;
+  stdout: string;
+  stderr: string;
+}
+
+/** `deno task NAME ARGUMENTS`, with the permissions that deno.json lists. */
+export const task = (name: string, ...args: string[]) => taskWith({}, name, ...args);
+
+/** As `task`, with environment variables. */
+export async function taskWith(
+  env: Record<string, string>,
+  name: string,
+  ...args: string[]
+): Promise<Finished> {
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["task", "--quiet", name, ...args],
+    env,
+    stdin: "null",
+  }).output();
+  const text = new TextDecoder();
+  return { status: code, stdout: text.decode(stdout), stderr: text.decode(stderr) };
+}

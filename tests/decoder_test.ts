@@ -1,0 +1,162 @@
+import assert from "node:assert/strict";
+import { pack, packedSize } from "../lib/batch.ts";
+import { type Gpu, openGpu } from "../lib/gpu/device.ts";
+import { Pipelines, readTensor } from "../lib/gpu/program.ts";
+import { simper } from "../lib/loss/simper.ts";
+import type { Capacity } from "../lib/model/activations.ts";
+import { readModelConfig } from "../lib/model/config.ts";
+import { Decoder } from "../lib/model/decoder.ts";
+import { openCheckpoint } from "../lib/safetensors.ts";
+import { GOLDEN, MODELS, readGolden, readTensors, relativeDifference } from "./golden_run.ts";
+import type { Pair } from "../lib/data/tokenize.ts";
+
+const LARGEST = 2 ** 27;
+
+async function loadDecoder(
+  gpu: Gpu,
+  pipelines: Pipelines,
+  model: string,
+  pairs: Pair[],
+  change: Partial<Capacity> = {},
+) {
+  const sizes = pairs.map(packedSize);
+  const sum = (of: (size: { tokens: number; labels: number }) => number) =>
+    sizes.reduce((total, size) => total + of(size), 0);
+  const capacity: Capacity = {
+    tokens: sum(({ tokens }) => tokens),
+    labels: sum(({ labels }) => labels),
+    pairs: pairs.length,
+    positions: 96,
+    logitsBytes: LARGEST,
+    checkpointing: false,
+    ...change,
+  };
+  const config = await readModelConfig(`${GOLDEN}/${model}`);
+  const decoder = new Decoder(config, capacity, {
+    largestBuffer: LARGEST,
+    loss: simper.wgsl,
+    training: true,
+  });
+  await decoder.allocate(gpu, pipelines);
+  const checkpoint = await openCheckpoint(`${GOLDEN}/${model}`);
+  decoder.parameters.check(checkpoint);
+  await decoder.parameters.load(gpu, checkpoint);
+  await checkpoint.close();
+  return decoder;
+}
+
+/** Gradients of one optimizer step over `batches`, by checkpoint name. */
+async function gradientsOf(
+  gpu: Gpu,
+  decoder: Decoder,
+  batches: Pair[][],
+): Promise<Map<string, Float32Array>> {
+  const pairsOfStep = batches.flat().length;
+  batches.forEach((pairs, index) => {
+    const place = { firstOfStep: index === 0, pairsOfStep };
+    decoder.upload(gpu, pack(pairs), place);
+    const encoder = gpu.device.createCommandEncoder();
+    decoder.encodeForward(encoder);
+    decoder.encodeBackward(encoder, place);
+    gpu.device.queue.submit([encoder.finish()]);
+  });
+  const gradients = new Map<string, Float32Array>();
+  for (const name of decoder.parameters.names) {
+    gradients.set(name, await decoder.parameters.read(gpu, name, "gradients"));
+  }
+  return gradients;
+}
+
+/** Fills the gradients with NaN, so that one that is not written shows. */
+function poisonGradients(gpu: Gpu, decoder: Decoder): void {
+  for (const { slabs } of decoder.parameters.chunks) {
+    gpu.device.queue.writeBuffer(
+      slabs.gradients.buffer!,
+      0,
+      new Float32Array(slabs.gradients.bytes / 4).fill(NaN),
+    );
+  }
+}
+
+Deno.test("a decoder equals PyTorch", async (t) => {
+  const gpu = await openGpu();
+  const pipelines = new Pipelines(gpu);
+  for (const model of MODELS) {
+    const { pairs } = await readGolden(model);
+    const expected = await readTensors(`${GOLDEN}/${model}-golden/grads.safetensors`);
+    const worst = (gradients: Map<string, Float32Array>) => {
+      assert.deepEqual([...gradients.keys()].sort(), [...expected.keys()].sort());
+      return Math.max(
+        ...[...expected].map(([name, values]) => relativeDifference(gradients.get(name)!, values)),
+      );
+    };
+
+    await t.step(`${model}: the logits of a sequence are within 1e-5`, async () => {
+      const { ids } = pairs[0].chosen;
+      const decoder = await loadDecoder(gpu, pipelines, model, [pairs[0]], { tokens: 128, labels: 128 });
+      const batch = pack([{ chosen: { ids: [...ids, 0], promptLength: 1 }, truncated: false, where: "" }]);
+      const logits = await decoder.logits(gpu, { ...batch, pairs: 0 });
+      const golden = await readTensors(`${GOLDEN}/${model}-golden/logits.safetensors`);
+      assert.ok(relativeDifference(logits, golden.get("logits")!) < 1e-5);
+      decoder.destroy();
+    });
+
+    // Gradients may differ by 1e-4; these runs come to 4e-6 at most.
+    const variants: [string, Partial<Capacity>, Pair[][]][] = [
+      ["in two micro-batches", {}, [pairs.slice(0, 2), pairs.slice(2, 4)]],
+      ["in one batch", {}, [pairs.slice(0, 4)]],
+      ["in uneven batches", {}, [pairs.slice(0, 1), pairs.slice(1, 4)]],
+      ["with checkpointing", { checkpointing: true }, [pairs.slice(0, 2), pairs.slice(2, 4)]],
+      ["with logits in pieces", { logitsBytes: 64 * 304 * 4 }, [pairs.slice(0, 3), pairs.slice(3, 4)]],
+    ];
+    for (const [name, change, batches] of variants) {
+      await t.step(`${model}: every gradient of the first step is within 2e-5, ${name}`, async () => {
+        const decoder = await loadDecoder(gpu, pipelines, model, pairs.slice(0, 4), change);
+        assert.equal(decoder.activations.pieces.length > 1, change.logitsBytes !== undefined);
+        poisonGradients(gpu, decoder);
+        const difference = worst(await gradientsOf(gpu, decoder, batches));
+        assert.ok(difference < 2e-5, `${difference}`);
+        assert.equal(decoder.plan.allocatedBytes, decoder.plan.bytes);
+        decoder.destroy();
+        assert.equal(decoder.plan.allocatedBytes, 0);
+      });
+    }
+  }
+
+  await t.step("the same batch gives the same bits, whatever ran before", async () => {
+    const { pairs } = await readGolden(MODELS[0]);
+    const decoder = await loadDecoder(gpu, pipelines, MODELS[0], pairs.slice(0, 4));
+    const first = await gradientsOf(gpu, decoder, [pairs.slice(0, 4)]);
+    await gradientsOf(gpu, decoder, [pairs.slice(4, 6)]);
+    poisonGradients(gpu, decoder);
+    assert.deepEqual(await gradientsOf(gpu, decoder, [pairs.slice(0, 4)]), first);
+    decoder.destroy();
+  });
+
+  await t.step("sharing a prefix changes no number, only the work", async () => {
+    const { pairs } = await readGolden(MODELS[0]);
+    const separate = (pair: Pair): Pair[] => [
+      { ...pair, rejected: undefined },
+      { ...pair, chosen: pair.rejected!, rejected: undefined },
+    ];
+    const apart = pairs.slice(0, 2).flatMap(separate);
+    const decoder = await loadDecoder(gpu, pipelines, MODELS[0], apart);
+    const sums = async (batch: Pair[]) => {
+      const packed = pack(batch);
+      decoder.upload(gpu, packed, { firstOfStep: true, pairsOfStep: 1 });
+      const encoder = gpu.device.createCommandEncoder();
+      decoder.encodeForward(encoder);
+      gpu.device.queue.submit([encoder.finish()]);
+      const results = new Float32Array(await readTensor(gpu, decoder.activations.results));
+      return { tokens: packed.ids.length, results };
+    };
+    const shared = await sums(pairs.slice(0, 2));
+    const alone = await sums(apart);
+    const [chosen, rejected] = [[0, 8], [4, 12]].map((at) => at.map((i) => alone.results[i + 1]));
+    assert.ok(shared.tokens < alone.tokens);
+    assert.ok(relativeDifference([shared.results[1], shared.results[5]], chosen) < 1e-6);
+    assert.ok(relativeDifference([shared.results[2], shared.results[6]], rejected) < 1e-6);
+    decoder.destroy();
+  });
+  gpu.destroy();
+});
