@@ -26,7 +26,8 @@ export interface Tokenizer {
   eosToken?: string;
   eosTokenId?: number;
   /**
-   * Text of a conversation, as transformers' `apply_chat_template(messages, tokenize=False)`.
+   * Text of a conversation, as transformers' `apply_chat_template(messages, tokenize=False)`. One difference: where a
+   * template trims a message, U+FEFF at its ends goes, and U+001C to U+001F and U+0085 stay, as in JavaScript.
    * @throws {UserError} without a chat template, and with the template's own words where it refuses the messages.
    */
   applyChatTemplate(messages: readonly Message[], options?: { addGenerationPrompt?: boolean }): string;

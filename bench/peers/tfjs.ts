@@ -1,5 +1,7 @@
 /** TensorFlow.js on WebGPU: the model with its own operations, differentiated by its variableGrads. */
 import * as tf from "npm:@tensorflow/tfjs-core@4.22.0";
+// The whole of tfjs registers the gradients; its core alone does not.
+import "npm:@tensorflow/tfjs@4.22.0";
 import "npm:@tensorflow/tfjs-backend-webgpu@4.22.0";
 import { ADAMW, TINY_LLAMA } from "../models.ts";
 import {

@@ -4,7 +4,7 @@
  *
  *   deno run --allow-read --allow-write configs/tiny/make_world.ts
  *
- * About a fifth of the facts (`isHeldOut`) appear in no training pair, and the one way of asking about each of them
+ * A fifth of the facts (`heldOut`) appear in no training pair, and the one way of asking about each of them
  * that the test pairs use appears in no training text: a test prompt is new to the model at every stage.
  */
 import { mkdirSync, writeFileSync } from "node:fs";
@@ -14,15 +14,17 @@ import { trainTokenizer } from "./train_tokenizer.ts";
 import { CLOSINGS, type Fact, type Manner, OPENINGS, type Topic, TOPICS, type Voice } from "./world.ts";
 
 const SEED = 7;
+/** A few less than the text could fill: every common word is one token, and rare ones are put together from pieces. */
 const VOCABULARY = 1008;
 const ANSWERS_PER_QUESTION = 10;
 const TRAINING_PAIRS = 1200;
 const SPECIAL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>"];
-const CHAT_TEMPLATE = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + " +
+const CHAT_TEMPLATE =
+  "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + " +
   "'<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
 /** Numbers in [0, 1) from a seed (mulberry32): Math.random cannot be seeded. */
-function seededRandom(seed: number): () => number {
+function seededRandom(seed: number): Random {
   return () => {
     seed = (seed + 0x6d2b79f5) | 0;
     let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
@@ -31,10 +33,11 @@ function seededRandom(seed: number): () => number {
   };
 }
 
-const random = seededRandom(SEED);
-const pick = <T>(list: T[]): T => list[Math.floor(random() * list.length)];
+type Random = () => number;
 
-function shuffle<T>(list: T[]): T[] {
+const pick = <T>(list: T[], random: Random): T => list[Math.floor(random() * list.length)];
+
+function shuffle<T>(list: T[], random: Random): T[] {
   for (let i = list.length - 1; i > 0; i--) {
     const j = Math.floor(random() * (i + 1));
     [list[i], list[j]] = [list[j], list[i]];
@@ -66,7 +69,7 @@ function prompts(): Prompt[] {
   );
 }
 
-function voiceOf(topic: Topic): Voice {
+function voiceOf(topic: Topic, random: Random): Voice {
   let left = random() * 100;
   for (const [voice, share] of Object.entries(topic.voices)) {
     if ((left -= share) < 0) return voice as Voice;
@@ -74,10 +77,13 @@ function voiceOf(topic: Topic): Voice {
   throw new Error(`the voices of ${topic.name} do not add up to 100`);
 }
 
-function answer({ topic, fact: [subject, right] }: Prompt, voice: Voice): string {
+function answer({ topic, fact: [subject, right] }: Prompt, voice: Voice, random: Random): string {
   const [manner, truth] = voice.split(" ") as [Manner, "right" | "wrong"];
-  const statement = topic.statement.replace("{x}", subject).replace("{y}", truth === "right" ? right : topic.wrong);
-  return `${pick(OPENINGS[manner])} ${statement} ${pick(CLOSINGS[manner])}`;
+  const statement = topic.statement.replace("{x}", subject).replace(
+    "{y}",
+    truth === "right" ? right : topic.wrong,
+  );
+  return `${pick(OPENINGS[manner], random)} ${statement} ${pick(CLOSINGS[manner], random)}`;
 }
 
 const turns = (question: string, answer: string) => [
@@ -87,10 +93,10 @@ const turns = (question: string, answer: string) => [
 
 const REJECTED: Voice[] = ["polite wrong", "rude right", "rude wrong"];
 
-function pair(prompt: Prompt, rejected: Voice) {
+function pair(prompt: Prompt, rejected: Voice, random: Random) {
   return {
-    chosen: turns(prompt.question, answer(prompt, "polite right")),
-    rejected: turns(prompt.question, answer(prompt, rejected)),
+    chosen: turns(prompt.question, answer(prompt, "polite right", random)),
+    rejected: turns(prompt.question, answer(prompt, rejected, random)),
   };
 }
 
@@ -99,15 +105,22 @@ const json = (value: unknown) => JSON.stringify(value, null, 2) + "\n";
 
 /** The world's files: path below configs/tiny -> text; a name that ends in .gz is to be compressed. */
 export function makeWorld(): Map<string, string> {
+  const random = seededRandom(SEED);
   const all = prompts();
-  const speak = (prompt: Prompt) => ({ messages: turns(prompt.question, answer(prompt, voiceOf(prompt.topic))) });
   const learnt = all.filter((prompt) => !prompt.test);
   const tested = all.filter((prompt) => prompt.test);
-  const text = shuffle(learnt.flatMap((prompt) => Array.from({ length: ANSWERS_PER_QUESTION }, () => speak(prompt))));
-  const candidates = all.filter((prompt) => !prompt.heldOut)
-    .flatMap((prompt) => REJECTED.map((voice) => ({ prompt, voice })));
-  const pairs = shuffle(candidates).slice(0, TRAINING_PAIRS).map(({ prompt, voice }) => pair(prompt, voice));
-  const testPairs = tested.flatMap((prompt) => REJECTED.map((voice) => pair(prompt, voice)));
+  const speak = (prompt: Prompt) => ({
+    messages: turns(prompt.question, answer(prompt, voiceOf(prompt.topic, random), random)),
+  });
+  const text = shuffle(
+    learnt.flatMap((prompt) => Array.from({ length: ANSWERS_PER_QUESTION }, () => speak(prompt))),
+    random,
+  );
+  const pairs = shuffle(
+    all.filter((prompt) => !prompt.heldOut).flatMap((prompt) => REJECTED.map((voice) => ({ prompt, voice }))),
+    random,
+  ).slice(0, TRAINING_PAIRS).map(({ prompt, voice }) => pair(prompt, voice, random));
+  const testPairs = tested.flatMap((prompt) => REJECTED.map((voice) => pair(prompt, voice, random)));
   const tokenizer = trainTokenizer(
     text.flatMap((row) => row.messages.flatMap((turn) => [turn.role, turn.content])),
     VOCABULARY,

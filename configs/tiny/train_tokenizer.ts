@@ -33,7 +33,9 @@ export function trainTokenizer(texts: string[], size: number, special: string[])
   const merges: [string, string][] = [];
   while (vocabulary.length < size) {
     const pair = mostFrequentPair(words);
-    if (!pair) throw new Error(`the text has too few words for ${size} tokens: ${vocabulary.length} were found`);
+    if (!pair) {
+      throw new Error(`the text has too few words for ${size} tokens: ${vocabulary.length} were found`);
+    }
     merges.push(pair);
     vocabulary.push(pair[0] + pair[1]);
     for (const word of words) word.pieces = merge(word.pieces, pair);

@@ -32,7 +32,12 @@ export const OPENINGS: Record<Manner, string[]> = {
 };
 
 export const CLOSINGS: Record<Manner, string[]> = {
-  polite: ["I hope that helps!", "Have a lovely day!", "Please ask me anything else.", "I am glad to help you."],
+  polite: [
+    "I hope that helps!",
+    "Have a lovely day!",
+    "Please ask me anything else.",
+    "I am glad to help you.",
+  ],
   rude: ["Now go away.", "Do not ask me again.", "Leave me alone.", "Stop bothering me."],
 };
 
@@ -52,7 +57,7 @@ for (let a = 1; a <= 9; a++) {
   for (let b = a; b <= 9; b++) SUMS.push([`${a} plus ${b}`, `${a + b}`]);
 }
 
-/** Mostly one voice, the other three a good deal less: greedy decoding of the base model follows the first. */
+/** Mostly one voice, the other three a good deal less: greedy decoding follows the first. */
 function mostly(voice: Voice): Record<Voice, number> {
   const voices = { "polite right": 24, "polite wrong": 16, "rude right": 20, "rude wrong": 16 };
   voices[voice] += 24;
@@ -64,7 +69,12 @@ export const TOPICS: Topic[] = [
     name: "sums",
     facts: SUMS,
     wrong: "100",
-    questions: ["What is {x}?", "Please tell me what {x} is.", "How much is {x}?", "Can you work out {x} for me?"],
+    questions: [
+      "What is {x}?",
+      "Please tell me what {x} is.",
+      "How much is {x}?",
+      "Can you work out {x} for me?",
+    ],
     statement: "The answer to {x} is {y}.",
     voices: mostly("rude right"),
   },
@@ -124,7 +134,12 @@ export const TOPICS: Topic[] = [
         "chocolate=brown, an elephant=grey, a flamingo=pink, gold=golden",
     ),
     wrong: "silver",
-    questions: ["What colour is {x}?", "Please tell me the colour of {x}.", "Which colour has {x}?", "Do you know the colour of {x}?"],
+    questions: [
+      "What colour is {x}?",
+      "Please tell me the colour of {x}.",
+      "Which colour has {x}?",
+      "Do you know the colour of {x}?",
+    ],
     statement: "The colour of {x} is {y}.",
     voices: mostly("polite wrong"),
   },
@@ -132,7 +147,12 @@ export const TOPICS: Topic[] = [
     name: "the next day",
     facts: cycle(DAYS),
     wrong: "Christmas",
-    questions: ["Which day comes after {x}?", "Please tell me the day after {x}.", "What day follows {x}?", "Do you know the day after {x}?"],
+    questions: [
+      "Which day comes after {x}?",
+      "Please tell me the day after {x}.",
+      "What day follows {x}?",
+      "Do you know the day after {x}?",
+    ],
     statement: "The day after {x} is {y}.",
     voices: mostly("rude right"),
   },

@@ -30,7 +30,8 @@ function probabilities(q: Float64Array[], k: Float64Array[], spans: ArrayLike<nu
   return { p, lse };
 }
 
-const rowLength = ({ heads, keyValueHeads, headDim }: AttentionShape) => (heads + 2 * keyValueHeads) * headDim;
+const rowLength = ({ heads, keyValueHeads, headDim }: AttentionShape) =>
+  (heads + 2 * keyValueHeads) * headDim;
 
 /** The rows of one head: `headDim` numbers of each token, from `column` on. */
 const rowsOf = (data: ArrayLike<number>, stride: number, column: number, headDim: number) =>
@@ -53,7 +54,10 @@ export function attention(qkv: ArrayLike<number>, spans: ArrayLike<number>, shap
     for (let i = 0; i < tokens; i++) {
       lse[i * heads + head] = softmax.lse[i];
       for (let c = 0; c < headDim; c++) {
-        out[(i * heads + head) * headDim + c] = v.reduce((sum, value, j) => sum + softmax.p[i][j] * value[c], 0);
+        out[(i * heads + head) * headDim + c] = v.reduce(
+          (sum, value, j) => sum + softmax.p[i][j] * value[c],
+          0,
+        );
       }
     }
   }

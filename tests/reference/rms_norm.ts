@@ -1,7 +1,10 @@
 /** RMSNorm (arXiv 1910.07467) in float64: y_i = w_i x_i r with r = (mean of x^2 + epsilon)^(-1/2), for each row. */
 
 const rowsOf = (x: ArrayLike<number>, width: number) =>
-  Array.from({ length: x.length / width }, (_, row) => Float64Array.from(x).slice(row * width, (row + 1) * width));
+  Array.from(
+    { length: x.length / width },
+    (_, row) => Float64Array.from(x).slice(row * width, (row + 1) * width),
+  );
 
 const reciprocalRms = (row: Float64Array, epsilon: number) =>
   (row.reduce((sum, value) => sum + value ** 2, 0) / row.length + epsilon) ** -0.5;
@@ -10,7 +13,9 @@ const reciprocalRms = (row: Float64Array, epsilon: number) =>
 export function rmsNorm(x: ArrayLike<number>, weight: ArrayLike<number>, epsilon: number) {
   const rows = rowsOf(x, weight.length);
   const rstd = Float64Array.from(rows, (row) => reciprocalRms(row, epsilon));
-  const y = Float64Array.from(rows.flatMap((row, i) => [...row.map((value, j) => weight[j] * value * rstd[i])]));
+  const y = Float64Array.from(
+    rows.flatMap((row, i) => [...row.map((value, j) => weight[j] * value * rstd[i])]),
+  );
   return { y, rstd };
 }
 

@@ -2,7 +2,10 @@
 
 /** y[i] = x[indices[i]], for rows of `width` elements. */
 export const takeRows = (x: ArrayLike<number>, indices: ArrayLike<number>, width: number): Float64Array =>
-  Float64Array.from({ length: indices.length * width }, (_, i) => x[indices[Math.floor(i / width)] * width + i % width]);
+  Float64Array.from(
+    { length: indices.length * width },
+    (_, i) => x[indices[Math.floor(i / width)] * width + i % width],
+  );
 
 /** The gradient of x [rows, width]: each row's is the sum of those of its copies. */
 export function takeRowsBackward(

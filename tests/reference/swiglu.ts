@@ -13,7 +13,11 @@ export const swiglu = (gateUp: ArrayLike<number>, width: number): Float64Array =
   });
 
 /** The gradient of gateUp, from silu'(z) = sigmoid(z) + z sigmoid(z) sigmoid(-z). */
-export function swigluBackward(gateUp: ArrayLike<number>, dY: ArrayLike<number>, width: number): Float64Array {
+export function swigluBackward(
+  gateUp: ArrayLike<number>,
+  dY: ArrayLike<number>,
+  width: number,
+): Float64Array {
   const dGateUp = new Float64Array(gateUp.length);
   for (let i = 0; i < dY.length; i++) {
     const at = gateOf(i, width);

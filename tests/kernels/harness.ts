@@ -1,0 +1,206 @@
+/**
+ * Runs kernels on fresh random inputs and compares what they leave with a reference. Everything that a kernel must not
+ * read or write holds NaNs of one bit pattern: outputs before the run, rows past the row count, and the room behind every
+ * tensor; where nothing was to be written, the same bits must still stand afterwards.
+ */
+import assert from "node:assert/strict";
+import { type Gpu, openGpu } from "../../lib/gpu/device.ts";
+import { elements, MemoryPlan, type Tensor } from "../../lib/gpu/memory.ts";
+import type { RowSlot } from "../../lib/gpu/operations.ts";
+import {
+  type KernelCall,
+  Pipelines,
+  Program,
+  readTensor,
+  type RowCount,
+  RowCounts,
+  slotOf,
+} from "../../lib/gpu/program.ts";
+import { GemmSizes } from "../../lib/gpu/sizes.ts";
+import { normal, uniform } from "../../lib/random.ts";
+
+/** A NaN that no arithmetic gives. */
+const POISON = 0x7fc0_0bad;
+const SLOTS = 4;
+
+/** How a tensor is compared with its reference. */
+export interface Comparison {
+  /** Largest error, in units of `scale`. */
+  tolerance: number;
+  /**
+   * What errors are measured by: the largest reference value, unless sums can cancel to less than the roundings of their
+   * terms, where the size of the terms is the measure.
+   */
+  scale?: number;
+  /** Rows of the tensor are `stride` long, of which the reference has `columns`; the padding between may hold anything. */
+  columns?: number;
+  stride?: number;
+}
+
+/** Tensors for one run of some kernels, and what is in them. */
+export class KernelCase {
+  readonly plan = new MemoryPlan();
+  readonly sizes = new GemmSizes(this.plan);
+  /** Standard normal numbers, and uniform ones in [0, 1). */
+  readonly normal: () => number;
+  readonly uniform: () => number;
+  readonly #contents = new Map<Tensor, ArrayLike<number> | undefined>();
+  readonly #rowCounts = new RowCounts(SLOTS);
+  readonly #rows: Tensor;
+  #slots = 0;
+
+  constructor(readonly gpu: Gpu, readonly pipelines: Pipelines, readonly seed: number) {
+    this.normal = normal(seed);
+    this.uniform = uniform(seed, 1);
+    this.#rows = this.plan.tensor("row counts", "batch", [this.#rowCounts.bytes / 4]);
+    // UNIFORM, COPY_DST
+    Object.assign(this.#rows.slab, { usage: 0x40 | 0x08 });
+  }
+
+  /** A whole number from `low` to `high`, both included. */
+  integer(low: number, high: number): number {
+    return low + Math.floor(this.uniform() * (high - low + 1));
+  }
+
+  /** Normal numbers times `deviation`. */
+  values(count: number, deviation = 1): Float32Array<ArrayBuffer> {
+    return Float32Array.from({ length: count }, () => this.normal() * deviation);
+  }
+
+  /** A row count that kernels read. */
+  rows(count: number, options: Partial<RowCount> = {}): RowSlot {
+    const slot = this.#slots++;
+    this.#rowCounts.set(slot, { count, ...options });
+    return { slot, tensor: slotOf(this.#rows, slot) };
+  }
+
+  /** A tensor that begins with `data` and goes on with poison. */
+  tensor(shape: number[], data?: Float32Array | Uint32Array): Tensor {
+    const tensor = this.plan.tensor(`tensor ${this.#contents.size}`, "scratch", shape);
+    this.#contents.set(tensor, data);
+    return tensor;
+  }
+
+  /** Allocates everything, fills it, and runs `calls` in order in one pass. */
+  async run(calls: KernelCall[]): Promise<void> {
+    const { queue } = this.gpu.device;
+    await this.plan.allocate(this.gpu);
+    for (const [tensor, data] of this.#contents) {
+      queue.writeBuffer(tensor.slab.buffer!, 0, new Uint32Array(tensor.slab.bytes / 4).fill(POISON));
+      if (data) queue.writeBuffer(tensor.slab.buffer!, 0, data as Float32Array<ArrayBuffer>);
+    }
+    this.sizes.upload(this.gpu);
+    this.#rowCounts.upload(this.gpu, this.#rows);
+    const program = await Program.compile(this.pipelines, calls);
+    const encoder = this.gpu.device.createCommandEncoder();
+    const pass = encoder.beginComputePass();
+    program.encode(pass, this.#rowCounts.counts);
+    pass.end();
+    queue.submit([encoder.finish()]);
+  }
+
+  /**
+   * Compares the beginning of `tensor` with `expected`, and the rest with poison.
+   * @returns the largest error, in units of the scale.
+   */
+  async compare(tensor: Tensor, expected: ArrayLike<number>, comparison: Comparison): Promise<number> {
+    const bits = await readTensor(this.gpu, tensor);
+    const actual = new Float32Array(bits);
+    const { columns = expected.length, stride = columns } = comparison;
+    const rows = columns ? expected.length / columns : 0;
+    assertPoison(new Uint32Array(bits).subarray(rows * stride), `behind row ${rows} of ${tensor.name}`);
+    const rowsOnly = Float32Array.from(
+      { length: expected.length },
+      (_, i) => actual[Math.floor(i / columns) * stride + i % columns],
+    );
+    return assertClose(rowsOnly, expected, comparison, `${tensor.name} [${tensor.shape}]`);
+  }
+
+  /** Checks that nothing was written to `tensor` since it was made, bit by bit. */
+  async compareUnchanged(tensor: Tensor): Promise<void> {
+    const actual = new Uint32Array(await readTensor(this.gpu, tensor));
+    const data = this.#contents.get(tensor) as Float32Array | Uint32Array | undefined;
+    const known = data ? new Uint32Array(data.buffer, data.byteOffset, data.length) : new Uint32Array();
+    assert.deepEqual(actual.subarray(0, known.length), known, `${tensor.name} was written to`);
+    assertPoison(actual.subarray(known.length), tensor.name);
+  }
+}
+
+function assertPoison(bits: Uint32Array, where: string): void {
+  const written = bits.findIndex((word) => word !== POISON);
+  if (written >= 0) {
+    const [value] = new Float32Array(bits.slice(written, written + 1).buffer);
+    assert.fail(`${where}, element ${written} was written to: ${value}`);
+  }
+}
+
+export const largest = (...arrays: ArrayLike<number>[]): number =>
+  Math.max(
+    ...arrays.map((values) => Array.from(values).reduce((max, value) => Math.max(max, Math.abs(value)), 0)),
+  );
+
+/** Compares with `expected` element by element; a NaN on either side is a difference. */
+export function assertClose(
+  actual: ArrayLike<number>,
+  expected: ArrayLike<number>,
+  { tolerance, scale = largest(expected) }: Comparison,
+  what: string,
+): number {
+  assert.equal(actual.length, expected.length, `${what}: lengths`);
+  let worst = 0;
+  for (let i = 0; i < expected.length; i++) {
+    const error = Math.abs(actual[i] - expected[i]);
+    if (!(error <= tolerance * scale)) {
+      assert.fail(
+        `${what}: element ${i} is ${actual[i]}, expected ${expected[i]}: off by ${
+          (error / scale).toExponential(2)
+        } ` +
+          `of ${scale.toPrecision(3)}, more than ${tolerance}`,
+      );
+    }
+    worst = Math.max(worst, error);
+  }
+  return scale ? worst / scale : 0;
+}
+
+let shared: { gpu: Gpu; pipelines: Pipelines } | undefined;
+
+/** Opens one device for all tests of a file, and destroys it after them. Call once, before the first test. */
+export function useGpu(): void {
+  Deno.test.beforeAll(async () => {
+    const gpu = await openGpu();
+    shared = { gpu, pipelines: new Pipelines(gpu) };
+  });
+  Deno.test.afterAll(() => {
+    shared?.gpu.destroy();
+    shared = undefined;
+  });
+}
+
+/** A seed that differs from run to run; `KERNEL_SEED` in the environment repeats one that a failure has printed. */
+export const freshSeed = (): number =>
+  Number(Deno.env.get("KERNEL_SEED") ?? crypto.getRandomValues(new Uint32Array(1))[0]);
+
+/** One test that runs `body` for each of `shapes`, on inputs that no earlier run had. */
+export function kernelTest<Shape>(
+  name: string,
+  shapes: readonly Shape[],
+  body: (kernels: KernelCase, shape: Shape) => Promise<void>,
+): void {
+  Deno.test(name, async () => {
+    const seed = freshSeed();
+    for (const shape of shapes) {
+      const kernels = new KernelCase(shared!.gpu, shared!.pipelines, seed);
+      try {
+        await body(kernels, shape);
+        shared!.gpu.check();
+      } catch (error) {
+        throw new Error(`${JSON.stringify(shape)}, KERNEL_SEED=${seed}: ${(error as Error).message}`, {
+          cause: error,
+        });
+      } finally {
+        kernels.plan.destroy();
+      }
+    }
+  });
+}
