@@ -62,8 +62,11 @@ export function packedSize(pair: Pair): PackedSize {
 
 const responsesOf = ({ chosen, rejected }: Pair) => rejected ? [chosen, rejected] : [chosen];
 
-/** Packs `pairs` into one row, in their order. */
-export function pack(pairs: readonly Pair[]): Batch {
+/**
+ * Packs `pairs` into one row, in their order. With a `slidingWindow` a token sees that many positions back, itself
+ * included, as Mistral's does (arXiv 2310.06825).
+ */
+export function pack(pairs: readonly Pair[], slidingWindow = Infinity): Batch {
   const ids: number[] = [];
   const spans: number[] = [];
   const labelRows: number[] = [];
@@ -73,9 +76,11 @@ export function pack(pairs: readonly Pair[]): Batch {
   for (const pair of pairs) {
     const prefixStart = ids.length;
     const prefix = sharedPrefix(pair);
+    /** The first position that the token at position `p` sees. */
+    const firstSeen = (p: number) => Math.max(0, p - slidingWindow + 1);
     for (let p = 0; p < prefix; p++) {
       ids.push(pair.chosen.ids[p]);
-      spans.push(0, 0, prefixStart, p);
+      spans.push(0, 0, prefixStart + firstSeen(p), p);
     }
     for (const response of responsesOf(pair)) {
       const partStart = ids.length;
@@ -83,7 +88,13 @@ export function pack(pairs: readonly Pair[]): Batch {
         position < prefix ? prefixStart + position : partStart + position - prefix;
       for (let p = prefix; p < response.ids.length - 1; p++) {
         ids.push(response.ids[p]);
-        spans.push(prefixStart, prefixStart + prefix, partStart, p);
+        const first = firstSeen(p);
+        spans.push(
+          prefixStart + Math.min(first, prefix),
+          prefixStart + prefix,
+          partStart + Math.max(0, first - prefix),
+          p,
+        );
       }
       labelsOfPair.push(targets.length);
       for (let p = Math.max(response.promptLength, 1); p < response.ids.length; p++) {

@@ -14,7 +14,7 @@ export async function evaluate(
 ): Promise<PairResult[]> {
   const all: PairResult[] = [];
   for (let at = 0; at < pairs.length; at += perBatch) {
-    const batch = pack(pairs.slice(at, at + perBatch));
+    const batch = pack(pairs.slice(at, at + perBatch), decoder.config.slidingWindow);
     decoder.upload(gpu, batch, { firstOfStep: true, pairsOfStep: batch.pairs });
     const encoder = gpu.device.createCommandEncoder();
     decoder.encodeForward(encoder);

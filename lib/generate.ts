@@ -9,9 +9,9 @@ export interface GenerateOptions {
 }
 
 /** A batch without pairs whose one label row is the last token's: its logits say what comes next. */
-export function nextTokenBatch(ids: readonly number[]): Batch {
+export function nextTokenBatch(ids: readonly number[], slidingWindow?: number): Batch {
   const sequence = { ids: [...ids, 0], promptLength: ids.length };
-  return { ...pack([{ chosen: sequence, truncated: false, where: "prompt" }]), pairs: 0 };
+  return { ...pack([{ chosen: sequence, truncated: false, where: "prompt" }], slidingWindow), pairs: 0 };
 }
 
 /**
@@ -27,7 +27,10 @@ export async function generate(
   const answer: number[] = [];
   const limit = Math.min(decoder.capacity.tokens, decoder.capacity.positions) - ids.length;
   while (answer.length < Math.min(maxNewTokens, limit)) {
-    const logits = await decoder.logits(gpu, nextTokenBatch([...ids, ...answer]));
+    const logits = await decoder.logits(
+      gpu,
+      nextTokenBatch([...ids, ...answer], decoder.config.slidingWindow),
+    );
     const next = logits.reduce((best, logit, id) => logit > logits[best] ? id : best, 0);
     if (next === eosTokenId) break;
     answer.push(next);

@@ -50,7 +50,7 @@ export class StepRunner {
     learningRate: number,
   ): void {
     const pairsOfStep = micro.reduce((sum, pairs) => sum + pairs.length, 0);
-    const batches = micro.map(pack);
+    const batches = micro.map((pairs) => pack(pairs, decoder.config.slidingWindow));
     optimizer.upload(gpu, step + 1, learningRate);
     const slot = this.#pending.length * this.#slotBytes;
     let done = 0;

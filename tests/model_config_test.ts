@@ -161,9 +161,9 @@ Deno.test("parseModelConfig() prefers dtype to torch_dtype", () => {
 Deno.test("parseModelConfig() refuses what is not supported yet and says what is", () => {
   assertRefused(
     { model_type: "gpt_neox", hidden_size: "?" },
-    'model_type: "gpt_neox" is not supported yet; supported: llama',
+    'model_type: "gpt_neox" is not supported yet; supported: llama, mistral',
   );
-  assertRefused({ model_type: undefined }, "model_type: expected llama, found nothing");
+  assertRefused({ model_type: undefined }, "model_type: expected llama or mistral, found nothing");
   assertRefused({ hidden_act: "gelu" }, 'hidden_act: "gelu" is not supported yet; supported: silu');
   assertRefused({ attention_bias: true }, "attention_bias: true is not supported yet; supported: false");
   assertRefused({ mlp_bias: true }, "mlp_bias: true is not supported yet; supported: false");
@@ -264,3 +264,19 @@ Deno.test("readModelConfig() names the file that is missing or broken", () =>
     await writeFile(path, JSON.stringify(VERSION_4));
     assert.deepEqual(await readModelConfig(folder), parse({}));
   }));
+
+Deno.test("Mistral's window is 4096 where the key is absent and none where it is null", () => {
+  const mistral = (more: object) => parseModelConfig({ model_type: "mistral", ...more }, "config.json");
+  assert.equal(mistral({}).slidingWindow, 4096);
+  assert.equal(mistral({ sliding_window: 20 }).slidingWindow, 20);
+  assert.equal(mistral({ sliding_window: null }).slidingWindow, undefined);
+  assert.throws(() => mistral({ sliding_window: 0 }), /sliding_window/);
+  assert.equal(
+    parseModelConfig({ model_type: "llama", sliding_window: 9 }, "config.json").slidingWindow,
+    undefined,
+  );
+  assert.deepEqual(
+    [mistral({}).numKeyValueHeads, mistral({}).intermediateSize, mistral({}).maxPositionEmbeddings],
+    [8, 14336, 131072],
+  );
+});

@@ -20,6 +20,8 @@ export interface ModelConfig {
   tieWordEmbeddings: boolean;
   rope: RopeConfig;
   maxPositionEmbeddings: number;
+  /** A token sees this many tokens back, itself included; absent: all of them. */
+  slidingWindow?: number;
   attentionBias: boolean;
   mlpBias: boolean;
   /** The dtype that the weights were saved in, by PyTorch's name ("bfloat16"), where the file says it. */
@@ -38,7 +40,27 @@ export type RopeConfig =
     originalMaxPositionEmbeddings: number;
   };
 
-const MODEL_TYPES = ["llama"];
+/** What transformers' configuration classes take where a key is absent, by `model_type`. */
+const DEFAULTS: Record<string, Defaults> = {
+  llama: { intermediateSize: 11008, maxPositionEmbeddings: 2048 },
+  mistral: {
+    intermediateSize: 14336,
+    maxPositionEmbeddings: 4096 * 32,
+    numKeyValueHeads: 8,
+    slidingWindow: 4096,
+  },
+};
+
+interface Defaults {
+  intermediateSize: number;
+  maxPositionEmbeddings: number;
+  /** Absent: as many as attention heads. */
+  numKeyValueHeads?: number;
+  /** Absent: the architecture has none. */
+  slidingWindow?: number;
+}
+
+const MODEL_TYPES = Object.keys(DEFAULTS);
 const ROPE_TYPES = ["default", "llama3"];
 
 /**
@@ -62,7 +84,7 @@ export async function readModelConfig(folder: string): Promise<ModelConfig> {
 
 /**
  * The model that a config.json describes, as transformers 4 (`rope_theta`, `rope_scaling`, `torch_dtype`) or
- * 5 (`rope_parameters`, `dtype`) writes it. Absent keys take the defaults of transformers' LlamaConfig.
+ * 5 (`rope_parameters`, `dtype`) writes it. Absent keys take the defaults of transformers' class.
  *
  * @param where the file's name, for messages.
  * @throws UserError that lists every problem of the file.
@@ -73,6 +95,7 @@ export function parseModelConfig(json: unknown, where: string): ModelConfig {
   const modelType = fields.oneOf("model_type", MODEL_TYPES);
   // The keys of another architecture follow other rules, so its other "problems" would mislead.
   if (modelType === undefined) throw fields.failure(where);
+  const defaults = DEFAULTS[modelType];
 
   fields.oneOf("hidden_act", ["silu"], "silu");
   if (json.quantization_config !== undefined && json.quantization_config !== null) {
@@ -82,8 +105,12 @@ export function parseModelConfig(json: unknown, where: string): ModelConfig {
   // allocations.
   const hiddenSize = fields.count("hidden_size", 2 ** 20, 4096);
   const numAttentionHeads = fields.count("num_attention_heads", 2 ** 16, 32);
-  const numKeyValueHeads = fields.count("num_key_value_heads", 2 ** 16, numAttentionHeads);
-  if (hiddenSize % numAttentionHeads > 0) {
+  const numKeyValueHeads = fields.count(
+    "num_key_value_heads",
+    2 ** 16,
+    defaults.numKeyValueHeads ?? numAttentionHeads,
+  );
+  if (hiddenSize % numAttentionHeads > 0 && (json.head_dim ?? null) === null) {
     fields.problem(`hidden_size ${hiddenSize} is no multiple of num_attention_heads ${numAttentionHeads}`);
   }
   if (numAttentionHeads % numKeyValueHeads > 0) {
@@ -93,12 +120,16 @@ export function parseModelConfig(json: unknown, where: string): ModelConfig {
   }
   const headDim = fields.count("head_dim", 2 ** 16, Math.floor(hiddenSize / numAttentionHeads));
   if (headDim % 2 > 0) fields.problem(`head_dim must be even, found ${headDim}`);
-  const maxPositionEmbeddings = fields.count("max_position_embeddings", 2 ** 31, 2048);
+  const maxPositionEmbeddings = fields.count(
+    "max_position_embeddings",
+    2 ** 31,
+    defaults.maxPositionEmbeddings,
+  );
   const config: ModelConfig = {
     modelType,
     vocabSize: fields.count("vocab_size", 2 ** 24, 32000),
     hiddenSize,
-    intermediateSize: fields.count("intermediate_size", 2 ** 22, 11008),
+    intermediateSize: fields.count("intermediate_size", 2 ** 22, defaults.intermediateSize),
     numHiddenLayers: fields.count("num_hidden_layers", 10_000, 32),
     numAttentionHeads,
     numKeyValueHeads,
@@ -107,6 +138,10 @@ export function parseModelConfig(json: unknown, where: string): ModelConfig {
     tieWordEmbeddings: fields.boolean("tie_word_embeddings"),
     rope: parseRope(fields, json, maxPositionEmbeddings),
     maxPositionEmbeddings,
+    // null, unlike an absent key, says that there is none: Mistral 7B v0.2 and later.
+    ...(defaults.slidingWindow !== undefined && json.sliding_window !== null && {
+      slidingWindow: fields.count("sliding_window", 2 ** 31, defaults.slidingWindow),
+    }),
     attentionBias: fields.boolean("attention_bias"),
     mlpBias: fields.boolean("mlp_bias"),
     dtype: fields.string("dtype") ?? fields.string("torch_dtype"),
