@@ -6,6 +6,7 @@
  * A workgroup of 8 x 8 threads holds a tile of 32 queries by 32 keys, 4 x 4 a thread; the tiles that any of its rows can
  * see come from the host (`lib/batch.ts`), the exact mask from the spans.
  */
+import { lane, lines, range } from "./emit.ts";
 import { elementWidth, withPrelude } from "./prelude.ts";
 
 /** Queries, and keys, of one tile. */
@@ -16,10 +17,6 @@ export interface AttentionShape {
   keyValueHeads: number;
   headDim: number;
 }
-
-const range = (n: number) => Array.from({ length: n }, (_, i) => i);
-const lane = (i: number) => "xyzw"[i];
-const lines = (n: number, line: (i: number) => string) => range(n).map(line).join("\n");
 
 /** Head-dimension columns that one of the 8 threads of a row owns: column `tx + 8 * c`. */
 const columnsOf = (shape: AttentionShape) => Math.ceil(shape.headDim / elementWidth(shape.headDim) / 8);

@@ -2,6 +2,8 @@
  * Emits the WGSL of a matrix product. The inner product is straight-line code with constant indices: shader runtime
  * checks cannot be turned off in Deno, and a loop over a private array would pay for them at every multiply-add.
  */
+import { storageMain } from "./gemm_storage.ts";
+import { workgroupMain } from "./gemm_workgroup.ts";
 
 /**
  * `nt`: C[M,N] = A[M,K] B[N,K]^T, a linear layer forward; M is counted at run time.
@@ -38,14 +40,17 @@ export function gemmVariant(
 
 /** How the product is cut: rows and columns a thread computes, and threads a workgroup has in each direction. */
 export interface GemmTile {
+  /**
+   * Where a thread reads its operands: straight from `storage`, which suits a processor, where loads are everything and a
+   * large register tile beats all else (platform.md); or from tiles that its workgroup copies to `workgroup` memory, which
+   * suits a GPU.
+   */
+  memory: "storage" | "workgroup";
   threadRows: number;
   threadColumns: number;
   groupRows: number;
   groupColumns: number;
 }
-
-const range = (n: number) => Array.from({ length: n }, (_, i) => i);
-const lane = (i: number) => "xyzw"[i];
 
 /** Rows and columns of C that one workgroup covers. */
 export function gemmGroupTile(tile: GemmTile): { rows: number; columns: number } {
@@ -55,19 +60,12 @@ export function gemmGroupTile(tile: GemmTile): { rows: number; columns: number }
 /**
  * The WGSL of one product, entry point `main`. Bindings of group 0: 0 the row count (M of `nt` and `nn`, K of
  * `tn`), 1 the other sizes, 2 A, 3 B, 4 C, 5 the residual.
- * Threads read A and B straight from storage: on a processor, where loads are everything, a large register tile beats
- * workgroup memory (platform.md has the figures).
  */
 export function gemmSource(variant: GemmVariant, tile: GemmTile): string {
-  const { layout, epilogue, aligned } = variant;
+  const { epilogue, aligned } = variant;
   const { threadRows: tm, threadColumns: tn } = tile;
   if (tm % 4 || tn % 4) throw new RangeError(`a thread's tile must be a multiple of 4, not ${tm}x${tn}`);
   const element = aligned ? "vec4f" : "f32";
-  const body = layout === "nt"
-    ? bodyNT(variant, tm, tn)
-    : layout === "nn"
-    ? bodyNN(variant, tm, tn)
-    : bodyTN(tm, tn);
   return `
 struct Rows { count: u32, accumulate: u32 }
 struct Size { m: u32, n: u32, k: u32, lda: u32, ldb: u32, ldc: u32 }
@@ -89,105 +87,8 @@ fn a1(i: u32) -> f32 { return a[i]; }
 fn b1(i: u32) -> f32 { return b[i]; }`
   }
 ${storeFunction(aligned, epilogue)}
-@compute @workgroup_size(${tile.groupColumns}, ${tile.groupRows})
-fn main(@builtin(global_invocation_id) id: vec3u) {
-  let M = ${layout === "tn" ? "size.m" : "rows.count"};
-  let N = size.n;
-  let K = ${layout === "tn" ? "rows.count" : "size.k"};
-  let LDA = size.lda;
-  let LDB = size.ldb;
-  let m = id.y * ${tm}u;
-  let n = id.x * ${tn}u;
-  if (m >= M || n >= N) { return; }
-${range(tm).flatMap((i) => range(tn / 4).map((j) => `  var c${i}_${j} = vec4f();`)).join("\n")}
-${body}
-${
-    range(tm).flatMap((i) => range(tn / 4).map((j) => `  store(M, m + ${i}u, n + ${4 * j}u, c${i}_${j});`))
-      .join("\n")
-  }
+${tile.memory === "workgroup" ? workgroupMain(variant, tile) : storageMain(variant, tile)}`;
 }
-`;
-}
-
-/** Rows beyond the edge read the last row instead: never out of bounds, and never stored. */
-const rowStarts = (name: string, count: number, first: string, last: string, stride: string) =>
-  range(count).map((i) => `  let ${name}${i} = min(${first} + ${i}u, ${last}) * ${stride};`).join("\n");
-
-function bodyNT(variant: GemmVariant, tm: number, tn: number): string {
-  const step = (load: "4" | "1") => {
-    const type = load === "4" ? "vec4f" : "f32";
-    const product = (i: number, j: number) => load === "4" ? `dot(x${i}, y${j})` : `x${i} * y${j}`;
-    return `
-${range(tn).map((j) => `    let y${j}: ${type} = b${load}(rb${j} + k);`).join("\n")}
-${
-      range(tm).map((i) =>
-        `    let x${i}: ${type} = a${load}(ra${i} + k);\n` +
-        range(tn / 4).map((j) =>
-          `    c${i}_${j} += vec4f(${range(4).map((l) => product(i, 4 * j + l)).join(", ")});`
-        ).join("\n")
-      ).join("\n")
-    }`;
-  };
-  return `
-${rowStarts("ra", tm, "m", "M - 1u", "LDA")}
-${rowStarts("rb", tn, "n", "N - 1u", "LDB")}
-  for (var k = 0u; k + 3u < K; k += 4u) {${step("4")}
-  }
-${variant.tail ? `  for (var k = K & 0xfffffffcu; k < K; k += 1u) {${step("1")}\n  }` : ""}`;
-}
-
-function bodyNN(variant: GemmVariant, tm: number, tn: number): string {
-  const loadB = (l: number) =>
-    range(tn / 4).map((j) => `    let y${l}_${j} = b4((k + ${l}u) * LDB + cb${j});`).join("\n");
-  return `
-${rowStarts("ra", tm, "m", "M - 1u", "LDA")}
-${columnStarts("cb", tn, "n", "N")}
-  for (var k = 0u; k + 3u < K; k += 4u) {
-${range(4).map(loadB).join("\n")}
-${
-    range(tm).map((i) =>
-      `    let x${i} = a4(ra${i} + k);\n` +
-      range(tn / 4).map((j) =>
-        `    c${i}_${j} += ${range(4).map((l) => `x${i}.${lane(l)} * y${l}_${j}`).join(" + ")};`
-      ).join("\n")
-    ).join("\n")
-  }
-  }
-${
-    variant.tail
-      ? `  for (var k = K & 0xfffffffcu; k < K; k += 1u) {
-${loadB(0)}
-${
-        range(tm).map((i) =>
-          `    let x${i} = a1(ra${i} + k);\n` +
-          range(tn / 4).map((j) => `    c${i}_${j} += x${i} * y0_${j};`).join("\n")
-        ).join("\n")
-      }
-  }`
-      : ""
-  }`;
-}
-
-function bodyTN(tm: number, tn: number): string {
-  return `
-${columnStarts("ca", tm, "m", "M")}
-${columnStarts("cb", tn, "n", "N")}
-  for (var k = 0u; k < K; k += 1u) {
-${range(tn / 4).map((j) => `    let y${j} = b4(k * LDB + cb${j});`).join("\n")}
-${
-    range(tm / 4).map((i) =>
-      `    let x${i} = a4(k * LDA + ca${i});\n` +
-      range(4).flatMap((l) => range(tn / 4).map((j) => `    c${4 * i + l}_${j} += x${i}.${lane(l)} * y${j};`))
-        .join("\n")
-    ).join("\n")
-  }
-  }`;
-}
-
-/** Columns beyond the edge read the last group of four: what they give is never stored. */
-const columnStarts = (name: string, count: number, first: string, limit: string) =>
-  range(count / 4).map((j) => `  let ${name}${j} = min(${first} + ${4 * j}u, (${limit} - 1u) & 0xfffffffcu);`)
-    .join("\n");
 
 function storeFunction(aligned: boolean, epilogue: GemmEpilogue): string {
   const added = (index: string) =>

@@ -1,5 +1,6 @@
 import { randomInit } from "./init.ts";
 import type { TrainConfig } from "./config/schema.ts";
+import { FORCED, forcesMistralTemplate } from "./data/mistral_template.ts";
 import { UserError } from "./errors.ts";
 import { evaluate } from "./evaluate.ts";
 import { generate } from "./generate.ts";
@@ -7,15 +8,8 @@ import type { Gpu } from "./gpu/device.ts";
 import { openGpu } from "./gpu/device.ts";
 import { Pipelines } from "./gpu/program.ts";
 import { type Metrics, summarize } from "./metrics.ts";
-import {
-  ANSWER_TOKENS,
-  checkFits,
-  memoryLimit,
-  type Planned,
-  planRun,
-  prepare,
-  type Prepared,
-} from "./prepare.ts";
+import { ANSWER_TOKENS, checkFits, memoryLimit, type Planned, planRun } from "./plan.ts";
+import { prepare, type Prepared } from "./prepare.ts";
 import { sampleStep } from "./sampler.ts";
 import { type Checkpoint, openCheckpoint } from "./safetensors.ts";
 import type { Answer } from "./report/run_report.ts";
@@ -81,6 +75,7 @@ export interface TrainOptions extends TrainEvents {
 export async function train(config: TrainConfig, options: TrainOptions = {}): Promise<TrainOutcome> {
   const { log = () => {}, signal } = options;
   const checkpoint = config.fromScratch ? undefined : await openCheckpoint(config.modelNameOrPath);
+  if (forcesMistralTemplate(config)) log("info", FORCED);
   const prepared = await prepare(config, options.tokenised);
   reportData(prepared, log);
 

@@ -1,9 +1,10 @@
-import { readFile } from "node:fs/promises";
 import { nearest, UserError } from "../errors.ts";
 import { type Entry, readEntries } from "./entries.ts";
+import { expandMixture, MIXTURE } from "./mixture.ts";
 import { IGNORED, ignoredBecause, REFUSED } from "./other_keys.ts";
 import { applyOverrides } from "./overrides.ts";
 import { complete, conflicts, overruled, type PartialConfig } from "./rules.ts";
+import { findRunFile, readRunFile } from "./run_file.ts";
 import { fieldOf, FIELDS, HONOURED, honouredKeys, type Key, keyOf, type TrainConfig } from "./schema.ts";
 import { boolean, describe } from "./values.ts";
 
@@ -29,11 +30,12 @@ export interface ParsedConfig {
  */
 export function parseConfig(text: string, file: string, overrides: readonly string[] = []): ParsedConfig {
   const read = readEntries(text, file);
-  const merged = applyOverrides(read.entries, overrides);
-  const problems = [...read.problems, ...twins(read.entries), ...merged.problems];
+  const expanded = expandMixture(read.entries);
+  const merged = applyOverrides(expanded.entries, overrides);
+  const problems = [...read.problems, ...twins(read.entries), ...expanded.problems, ...merged.problems];
   const formIsWrong = read.entries.length === 0 && read.problems.length > 0;
 
-  const ignored: string[] = [];
+  const ignored = [...expanded.ignored];
   const written = new Map<string, Entry>();
   for (const entry of merged.entries) {
     const field = fieldOf(entry.key);
@@ -52,16 +54,13 @@ export function parseConfig(text: string, file: string, overrides: readonly stri
 }
 
 /**
- * Reads the run file at `path`, as `parseConfig`.
+ * Reads the run file `name`, as `parseConfig`; a name that is no file here is looked for in `configs/`.
  *
  * @throws UserError (status 2) where the file cannot be read, besides `parseConfig`'s.
  */
-export async function readConfig(path: string, overrides: readonly string[] = []): Promise<ParsedConfig> {
-  const text = await readFile(path, "utf8").catch((error: NodeJS.ErrnoException) => {
-    const why = error.code === "ENOENT" ? "no such file" : error.message;
-    throw new UserError(`${path}: the run file cannot be read: ${why}`, 2);
-  });
-  return parseConfig(text, path, overrides);
+export async function readConfig(name: string, overrides: readonly string[] = []): Promise<ParsedConfig> {
+  const path = await findRunFile(name);
+  return parseConfig(await readRunFile(path), path, overrides);
 }
 
 /** Puts the value of one field into `config`; the problem with it otherwise. */
@@ -97,7 +96,7 @@ function readOther({ key, value, at, valueAt }: Entry, ignored: string[], proble
     const fix = allowed.length > 0 ? `set it to ${describe(allowed[0])} or remove it` : "remove it";
     problems.push(`${valueAt}: ${why}: ${fix}; found ${describe(value)}`);
   } else {
-    const known = [...honouredKeys(), ...Object.keys(IGNORED), ...Object.keys(REFUSED)];
+    const known = [...honouredKeys(), MIXTURE, ...Object.keys(IGNORED), ...Object.keys(REFUSED)];
     const near = nearest(key, known.filter((name) => !name.endsWith("*")));
     problems.push(`${at}: unknown key${near ? `: did you mean ${near}?` : ""}`);
   }

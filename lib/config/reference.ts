@@ -1,9 +1,10 @@
+import { MIXTURE, MIXTURE_DOC } from "./mixture.ts";
 import { IGNORED, REFUSED } from "./other_keys.ts";
 import { FIELDS, HONOURED, type Key, keyOf } from "./schema.ts";
 import { describe } from "./values.ts";
 
 /**
- * All keys of a run file as Markdown tables: those followed, those ignored with the reason, those refused.
+ * All keys of a run file as Markdown tables: those followed, those rewritten, those ignored with the reason, those refused.
  */
 export function configReference(): string {
   const followed = FIELDS.map((field) => {
@@ -14,6 +15,7 @@ export function configReference(): string {
   });
   return [
     table(["key", "value", "default", "meaning"], followed),
+    table(["rewritten key", "meaning"], [[code(MIXTURE), MIXTURE_DOC]]),
     table(["ignored key", "why"], Object.entries(IGNORED).map(([key, why]) => [code(key), why])),
     table(
       ["refused key", "allowed", "why"],

@@ -39,6 +39,7 @@ export interface TrainConfig {
   perDeviceTrainBatchSize: number;
   perDeviceEvalBatchSize: number;
   gradientAccumulationSteps: number;
+  numGpus: number;
   gradientCheckpointing: boolean;
   trainSamplingStrategy: "random" | "sequential";
   seed: number;
@@ -152,6 +153,13 @@ export const HONOURED: { readonly [F in keyof TrainConfig]: Key<TrainConfig[F]> 
   perDeviceTrainBatchSize: { type: positive, default: 2, doc: "Pairs of one forward and backward pass." },
   perDeviceEvalBatchSize: { type: positive, default: 4, doc: "Pairs of one forward pass of evaluation." },
   gradientAccumulationSteps: { type: positive, default: 1, doc: "Passes that make one optimizer step." },
+  numGpus: {
+    type: positive,
+    default: 1,
+    aliases: ["world_size"],
+    doc:
+      "GPUs of the run to repeat; the one here makes all their passes, so a step has that many times as many.",
+  },
   gradientCheckpointing: {
     type: boolean,
     default: false,

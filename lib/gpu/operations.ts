@@ -322,7 +322,7 @@ export function gemm(
 ): KernelCall {
   const size = sizeOf(layout, t);
   const variant = gemmVariant(layout, epilogue, size);
-  const tile = gemmTile(layout === "tn" ? size.m : undefined, size.n);
+  const tile = gemmTile(sizes.device, size.n);
   const group = gemmGroupTile(tile);
   const columns = Math.ceil(size.n / group.columns);
   return {

@@ -1,4 +1,5 @@
 import type { Gpu } from "./device.ts";
+import type { DeviceClass } from "./tuning.ts";
 import { ALIGNMENT, type MemoryPlan, type Tensor } from "./memory.ts";
 
 /** Sizes of a matrix product that do not change from batch to batch; `lda`, `ldb`, `ldc` are floats from row to row. */
@@ -11,8 +12,10 @@ export interface GemmSize {
   ldc: number;
 }
 
-/** The uniforms that hold the sizes of matrix products, one for each distinct size. */
+/** What matrix products share: the uniforms that hold their sizes, one for each distinct size, and the kind of device. */
 export class GemmSizes {
+  /** Picks the products' tiles; to be set, where there is a device, before products are built. */
+  device: DeviceClass = "software";
   readonly #tensor: Tensor;
   readonly #sizes: GemmSize[] = [];
 

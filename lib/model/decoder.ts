@@ -85,6 +85,7 @@ export class Decoder {
 
   /** Creates the plan's buffers and compiles every kernel. The weights are still to be loaded. */
   async allocate(gpu: Gpu, pipelines: Pipelines): Promise<void> {
+    this.#sizes.device = gpu.isSoftware ? "software" : "gpu";
     const forward = this.#forwardCalls();
     const backward = this.options.training ? this.#backwardCalls() : [];
     await this.plan.allocate(gpu);
