@@ -5,7 +5,7 @@
  * module does nothing by itself.
  *
  * @example Train and save from a script
- * ```ts no-assert
+ * ```ts ignore
  * import { readConfig, saveRun, train } from "./mod.ts";
  *
  * const { config } = await readConfig("configs/tiny.yaml", ["--learning_rate=1e-4", "--output_dir=out/scripted"]);

@@ -65,6 +65,18 @@ const responsesOf = ({ chosen, rejected }: Pair) => rejected ? [chosen, rejected
 /**
  * Packs `pairs` into one row, in their order. With a `slidingWindow` a token sees that many positions back, itself
  * included, as Mistral's does (arXiv 2310.06825).
+ *
+ * @example The prompt 1 2 once, then 3 and 4; the last tokens predict nothing
+ * ```ts
+ * import { pack } from "./batch.ts";
+ * import assert from "node:assert/strict";
+ * const chosen = { ids: [1, 2, 3, 9], promptLength: 2 };
+ * const rejected = { ids: [1, 2, 4, 9], promptLength: 2 };
+ * const batch = pack([{ chosen, rejected, truncated: false, where: "example" }]);
+ * assert.deepEqual([...batch.ids], [1, 2, 3, 4]);
+ * assert.deepEqual([...batch.targets], [3, 9, 4, 9]);
+ * assert.deepEqual([...batch.labelRows], [1, 2, 1, 3]);
+ * ```
  */
 export function pack(pairs: readonly Pair[], slidingWindow = Infinity): Batch {
   const ids: number[] = [];

@@ -32,7 +32,20 @@ export function pairResults(results: Float32Array, { labelsOfPair, pairs }: Batc
   }));
 }
 
-/** Means over pairs; without those of rejected where no pair has one. */
+/**
+ * Means over pairs; without those of rejected where no pair has one.
+ *
+ * @example
+ * ```ts
+ * import { summarize } from "./metrics.ts";
+ * import assert from "node:assert/strict";
+ * const pair = { loss: -0.1, chosen: -4, rejected: -9, chosenLabels: 2, rejectedLabels: 3 };
+ * const metrics = summarize([pair]);
+ * assert.equal(metrics["rewards/chosen"], -2);
+ * assert.equal(metrics["rewards/margins"], 1);
+ * assert.equal(metrics["logps/rejected"], -9);
+ * ```
+ */
 export function summarize(results: readonly PairResult[]): Metrics {
   const mean = (of: (result: PairResult) => number) =>
     results.reduce((sum, result) => sum + of(result), 0) / results.length;

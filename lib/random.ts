@@ -18,7 +18,17 @@ export function normal(...seeds: number[]): () => number {
   return () => Math.sqrt(-2 * Math.log(1 - next())) * Math.cos(2 * Math.PI * next());
 }
 
-/** The numbers 0 to count - 1 in an order that is a function of the seeds (Fisher-Yates). */
+/**
+ * The numbers 0 to count - 1 in an order that is a function of the seeds (Fisher-Yates).
+ *
+ * @example
+ * ```ts
+ * import { permutation } from "./random.ts";
+ * import assert from "node:assert/strict";
+ * assert.deepEqual(permutation(9, 42), permutation(9, 42));
+ * assert.deepEqual([...permutation(9, 42)].sort(), [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+ * ```
+ */
 export function permutation(count: number, ...seeds: number[]): Uint32Array<ArrayBuffer> {
   const next = uniform(...seeds);
   const order = Uint32Array.from({ length: count }, (_, i) => i);
