@@ -92,13 +92,10 @@ export function attentionForwardSource(shape: AttentionShape): string {
 @group(0) @binding(4) var<storage, read_write> out: array<E>;
 @group(0) @binding(5) var<storage, read_write> lse: array<f32>;
 var<workgroup> weights: array<vec4f, 256>;
-var<workgroup> row_max: array<f32, 32>;
-var<workgroup> row_sum: array<f32, 32>;
-var<workgroup> rescale: array<vec4f, 8>;
+var<workgroup> partial: array<vec4f, 64>;
 
 @compute @workgroup_size(8, 8)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u,
-        @builtin(local_invocation_index) index: u32) {
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
   let tx = local.x;
   let ty = local.y;
   let head = group.y;
@@ -108,7 +105,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
 ${tokens("qt", "q_first")}
 ${lines(4, (i) => `  let span${i} = spans[qt${i}]; let qa${i} = query_at(qt${i}, head);`)}
 ${each((i, c) => `  var o${i}_${c} = E();`)}
-  if (index < 32u) { row_max[index] = -3.0e38; row_sum[index] = 0.0; }
+  // Of the thread's 4 rows; the sum is over its own columns alone until the end.
+  var row_max = vec4f(-3.0e38);
+  var row_sum = vec4f();
 ${
       forEachKeyTile(`
 ${tokens("kt", "k_first + tx * 4u")}
@@ -126,32 +125,30 @@ ${
           }));`)
       }
     workgroupBarrier();
-${transpose("weights", "s")}
+    partial[tx * 8u + ty] = vec4f(${
+        range(4).map((i) =>
+          `max(max(s${i}.x, s${i}.y), max(s${i}.z, s${i}.w))`
+        ).join(", ")
+      });
     workgroupBarrier();
-    if (index < 32u) {
-      let r = index >> 2u;
-      let l = index & 3u;
-      let old_max = row_max[index];
-      var new_max = old_max;
-      for (var j = 0u; j < 32u; j += 1u) { new_max = max(new_max, weights[j * 8u + r][l]); }
-      // A row that sees nothing of this tile, nor of any before, must not turn exp(-inf + inf) into 1.
-      var sum = 0.0;
-      for (var j = 0u; j < 32u; j += 1u) {
-        let s = weights[j * 8u + r][l];
-        let p = select(0.0, exp_accurate(s - new_max), s > -2.0e38);
-        weights[j * 8u + r][l] = p;
-        sum += p;
-      }
-      let factor = exp_accurate(old_max - new_max);
-      row_max[index] = new_max;
-      row_sum[index] = row_sum[index] * factor + sum;
-      rescale[r][l] = factor;
-    }
-    workgroupBarrier();
-    let factor = rescale[ty];
+    var new_max = row_max;
+${lines(8, (t) => `    new_max = max(new_max, partial[${8 * t}u + ty]);`)}
+    let factor = exp_accurate4(row_max - new_max);
+    row_max = new_max;
+    // A row that sees nothing of this tile, nor of any before, must not turn exp(-inf + inf) into 1.
 ${
-        each((i, c) => `    o${i}_${c} *= factor.${lane(i)};`)
+        lines(
+          4,
+          (i) =>
+            `    s${i} = select(vec4f(), exp_accurate4(s${i} - new_max.${lane(i)}), s${i} > vec4f(-2.0e38));`,
+        )
       }
+    row_sum = row_sum * factor + vec4f(${
+        range(4).map((i) => `(s${i}.x + s${i}.y) + (s${i}.z + s${i}.w)`).join(", ")
+      });
+${transpose("weights", "s")}
+${each((i, c) => `    o${i}_${c} *= factor.${lane(i)};`)}
+    workgroupBarrier();
     for (var j = 0u; j < 32u; j += 1u) {
       let p = weights[j * 8u + ty];
       let va = value_at(min(k_first + j, last), kv_head) + tx;
@@ -159,13 +156,18 @@ ${lines(owned, (c) => `      let v${c} = qkv[va + ${8 * c}u];`)}
 ${each((i, c) => `      o${i}_${c} += p.${lane(i)} * v${c};`)}
     }`)
     }
+  workgroupBarrier();
+  partial[tx * 8u + ty] = row_sum;
+  workgroupBarrier();
+  var sums = partial[ty];
+${lines(7, (t) => `  sums += partial[${8 * (t + 1)}u + ty];`)}
 ${
       lines(4, (i) =>
         `  if (q_first + ${i}u <= last) {
-    let sum = row_sum[ty * 4u + ${i}u];
+    let sum = sums.${lane(i)};
     let oa = out_at(q_first + ${i}u, head) + tx;
 ${lines(owned, (c) => `    if (tx + ${8 * c}u < COLUMNS) { out[oa + ${8 * c}u] = o${i}_${c} / sum; }`)}
-    if (tx == 0u) { lse[(q_first + ${i}u) * HEADS + head] = row_max[ty * 4u + ${i}u] + log(sum); }
+    if (tx == 0u) { lse[(q_first + ${i}u) * HEADS + head] = row_max.${lane(i)} + log(sum); }
   }`)
     }
 }
@@ -176,23 +178,20 @@ ${lines(owned, (c) => `    if (tx + ${8 * c}u < COLUMNS) { out[oa + ${8 * c}u] =
 }
 
 /**
- * Probabilities and score gradients of 4 x 4: `p = exp(s - lse)`, `ds = p (dp - delta) / sqrt(headDim)`. Rows are the
- * queries in the query kernel and the keys in the key kernel: `queryOf` says which index is the query's.
+ * Probabilities and score gradients of 4 x 4, into `s` and `g`: p = exp(s - lse), ds = p (dp - delta) / sqrt(headDim), 0
+ * where a key is not seen. Rows are queries in the query kernel and keys in the key kernel; `visibleAt` tells of row i and
+ * column j, `statistics` names the log-sum-exp and delta of row i.
  */
-const gradients = (queryOf: (i: number, j: number) => { query: string; key: string; suffix: string }) =>
-  range(4).flatMap((i) =>
-    range(4).map((j) => {
-      const { query, key, suffix } = queryOf(i, j);
-      return `    if (visible(${query}, ${key}, span${suffix}) && ${query} <= last) {
-      let p = exp_accurate(s${i}.${lane(j)} * SCALE_F - lse${suffix});
-      s${i}.${lane(j)} = p;
-      g${i}.${lane(j)} = p * (g${i}.${lane(j)} - delta${suffix}) * SCALE_F;
-    } else {
-      s${i}.${lane(j)} = 0.0;
-      g${i}.${lane(j)} = 0.0;
-    }`;
-    })
-  ).join("\n");
+const gradients = (
+  visibleAt: (i: number, j: number) => string,
+  statistics: (i: number) => [string, string],
+) =>
+  lines(4, (i) => {
+    const [lse, delta] = statistics(i);
+    return `    let seen${i} = vec4<bool>(${range(4).map((j) => visibleAt(i, j)).join(", ")});
+    s${i} = select(vec4f(), exp_accurate4(s${i} * SCALE_F - ${lse}), seen${i});
+    g${i} = select(vec4f(), s${i} * (g${i} - ${delta}) * SCALE_F, seen${i});`;
+  });
 
 const BACKWARD_HEADER = `${HEADER}
 @group(0) @binding(4) var<storage, read> d_out: array<E>;
@@ -239,7 +238,12 @@ ${lines(4, (i) => `      let q${i} = qkv[qa${i} + d]; let do${i} = d_out[oa${i} 
 ${scores("s", "q", "k")}
 ${scores("g", "do", "v")}
     }
-${gradients((i, j) => ({ query: `q_first + ${i}u`, key: `k_first + tx * 4u + ${j}u`, suffix: `${i}` }))}
+${
+        gradients(
+          (i, j) => `visible(q_first + ${i}u, k_first + tx * 4u + ${j}u, span${i})`,
+          (i) => [`lse${i}`, `delta${i}`],
+        )
+      }
     workgroupBarrier();
 ${transpose("score_gradients", "g")}
     workgroupBarrier();
@@ -298,6 +302,8 @@ ${
         `    let span${j} = spans[qt${j}]; let qa${j} = query_at(qt${j}, head); let oa${j} = out_at(qt${j}, head);
     let lse${j} = lse[qt${j} * HEADS + head]; let delta${j} = delta[qt${j} * HEADS + head];`)
     }
+    let lses = vec4f(lse0, lse1, lse2, lse3);
+    let deltas = vec4f(delta0, delta1, delta2, delta3);
 ${lines(4, (i) => `    var s${i} = vec4f(); var g${i} = vec4f();`)}
     for (var d = 0u; d < COLUMNS; d += 1u) {
 ${lines(4, (j) => `      let q${j} = qkv[qa${j} + d]; let do${j} = d_out[oa${j} + d];`)}
@@ -305,7 +311,12 @@ ${lines(4, (i) => `      let k${i} = qkv[ka${i} + d]; let v${i} = qkv[va${i} + d
 ${scores("s", "k", "q")}
 ${scores("g", "v", "do")}
     }
-${gradients((i, j) => ({ query: `q_first + ${j}u`, key: `k_first + ${i}u`, suffix: `${j}` }))}
+${
+      gradients(
+        (i, j) => `(visible(q_first + ${j}u, k_first + ${i}u, span${j}) && q_first + ${j}u <= last)`,
+        () => ["lses", "deltas"],
+      )
+    }
     workgroupBarrier();
 ${transpose("weights", "s")}
 ${transpose("score_gradients", "g")}

@@ -25,8 +25,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
       sum *= exp_accurate(maximum - larger);
       maximum = larger;
     }
-    sum += vec4f(exp_accurate(v.x - maximum), exp_accurate(v.y - maximum), exp_accurate(v.z - maximum),
-                 exp_accurate(v.w - maximum));
+    sum += exp_accurate4(v - maximum);
   }
   maxima[local] = maximum;
   sums[local] = (sum.x + sum.y) + (sum.z + sum.w);

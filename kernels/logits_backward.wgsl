@@ -13,8 +13,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let row = i / STRIDE;
   if (row >= rows.count) { return; }
   let column = vec4u(i % STRIDE * 4u) + vec4u(0u, 1u, 2u, 3u);
-  let v = logits[i] - lse[row];
-  let p = vec4f(exp_accurate(v.x), exp_accurate(v.y), exp_accurate(v.z), exp_accurate(v.w));
+  let p = exp_accurate4(logits[i] - lse[row]);
   let onehot = select(vec4f(), vec4f(1.0), column == vec4u(targets[row]));
   logits[i] = select(weights[row] * (onehot - p), vec4f(), column >= vec4u(VOCABULARY));
 }

@@ -20,11 +20,12 @@ fn product(a: E, b: E) -> f32 { return a * b; }`,
 // exp as exp2(n) * exp(r), |r| <= ln(2)/2: drivers' exp multiplies its argument by log2(e) in float32, an error that grows
 // with the argument to 1e-6 and would be the largest of a whole training step.
 const ACCURATE_EXP = `
-fn exp_accurate(x: f32) -> f32 {
-  let n = round(max(x, -87.0) * 1.44269504);
-  let r = fma(n, 2.12194440e-4, fma(n, -0.693359375, x));
-  return select(exp(r) * bitcast<f32>(u32(i32(n) + 127) << 23u), 0.0, x < -87.0);
-}`;
+fn exp_accurate4(x: vec4f) -> vec4f {
+  let n = round(max(x, vec4f(-87.0)) * 1.44269504);
+  let r = fma(n, vec4f(2.12194440e-4), fma(n, vec4f(-0.693359375), x));
+  return select(exp(r) * bitcast<vec4f>(vec4u(vec4i(n) + 127) << vec4u(23u)), vec4f(), x < vec4f(-87.0));
+}
+fn exp_accurate(x: f32) -> f32 { return exp_accurate4(vec4f(x)).x; }`;
 
 // Grids of more than 65,535 workgroups spill into y.
 const FLAT = `

@@ -57,7 +57,8 @@ await main(async () => {
     }
     const start = report.state.log_history.find((entry) => entry.step === 0);
     for (const [name, value] of Object.entries(report.results)) {
-      const before = start?.[name] === undefined ? "" : `${formatFigure(start[name])} -> `;
+      const changed = /^eval_(loss|rewards|logps)/.test(name) && start?.[name] !== undefined;
+      const before = changed ? `${formatFigure(start[name])} -> ` : "";
       console.log(`${name.padEnd(26)} ${before}${formatFigure(value)}`);
     }
     console.log(`saved in ${config.outputDir}`);
