@@ -7,13 +7,15 @@ import { generate } from "./generate.ts";
 import type { Gpu } from "./gpu/device.ts";
 import { openGpu } from "./gpu/device.ts";
 import { Pipelines } from "./gpu/program.ts";
+import { resolveSources } from "./hub/hub.ts";
 import { type Metrics, summarize } from "./metrics.ts";
-import { ANSWER_TOKENS, checkFits, memoryLimit, type Planned, planRun } from "./plan.ts";
+import { ANSWER_TOKENS, checkFits, largestBufferOf, memoryLimit, type Planned, planRun } from "./plan.ts";
 import { prepare, type Prepared } from "./prepare.ts";
 import { sampleStep } from "./sampler.ts";
 import { type Checkpoint, openCheckpoint } from "./safetensors.ts";
 import type { Answer } from "./report/run_report.ts";
 import type { LogEntry } from "./report/trainer_state.ts";
+import type { Transfer } from "./report/transfer_bar.ts";
 import { learningRate, type Schedule } from "./schedule.ts";
 import type { StepResult } from "./step.ts";
 
@@ -21,6 +23,8 @@ import type { StepResult } from "./step.ts";
 export interface TrainEvents {
   /** Notes and warnings for people. */
   log?: (level: "debug" | "info" | "warning", message: string) => void;
+  /** How far the fetching of a model or a data set from the Hub is. */
+  fetched?: (progress: Transfer) => void;
   /** Rows and tokens of a split as they are tokenised. */
   tokenised?: (split: string, rows: number, tokens: number) => void;
   /** After every optimizer step whose figures have been read. */
@@ -68,21 +72,22 @@ export interface TrainOptions extends TrainEvents {
 }
 
 /**
- * Trains a model as `config` says: everything from reading the data to the last update. Saving is `saveRun`'s.
+ * Trains a model as `config` says: everything from reading the data to the last update, with a model or data that `config`
+ * names on the Hub fetched before. Saving is `saveRun`'s.
  *
  * @throws {UserError} for whatever a user can mend: files, data, memory, a loss that is not finite.
  */
 export async function train(config: TrainConfig, options: TrainOptions = {}): Promise<TrainOutcome> {
   const { log = () => {}, signal } = options;
-  const checkpoint = config.fromScratch ? undefined : await openCheckpoint(config.modelNameOrPath);
+  const sources = await resolveSources(config, { log, progress: options.fetched, signal });
+  const checkpoint = config.fromScratch ? undefined : await openCheckpoint(sources.model);
   if (forcesMistralTemplate(config)) log("info", FORCED);
-  const prepared = await prepare(config, options.tokenised);
+  const prepared = await prepare(config, { ...options, sources });
   reportData(prepared, log);
 
   const gpu = await openGpu(options.gpu);
   try {
-    const { maxBufferSize, maxStorageBufferBindingSize } = gpu.device.limits;
-    const largestBuffer = Math.min(maxBufferSize, maxStorageBufferBindingSize);
+    const largestBuffer = largestBufferOf(gpu);
     const planned = planRun(prepared, config, largestBuffer);
     const { decoder, optimizer } = planned;
     if (checkpoint) decoder.parameters.check(checkpoint);
@@ -95,7 +100,7 @@ export async function train(config: TrainConfig, options: TrainOptions = {}): Pr
     await optimizer.compile(gpu, pipelines);
     if (checkpoint) await decoder.parameters.load(gpu, checkpoint);
     else await randomInit(gpu, decoder.parameters, config);
-    log("debug", `allocated ${decoder.plan.allocatedBytes} bytes, planned ${decoder.plan.bytes}`);
+    log("info", `allocated ${decoder.plan.allocatedBytes} bytes, planned ${decoder.plan.bytes}`);
 
     const loop = new Loop(gpu, config, prepared, planned, options);
     const before = await answer(gpu, planned, prepared);
@@ -114,10 +119,12 @@ export async function train(config: TrainConfig, options: TrainOptions = {}): Pr
         decoder.destroy();
         gpu.destroy();
         await checkpoint?.close();
+        await prepared.close();
       },
     };
   } catch (error) {
     gpu.destroy();
+    await prepared.close();
     throw error;
   }
 }
@@ -191,9 +198,7 @@ class Loop {
       this;
     if (config.evalOnStart) await this.#evaluate();
     for (let step = 0; step < totalSteps && !signal?.aborted; step++) {
-      const micro = sampleStep(step, sampler).batches.map((batch) =>
-        batch.map((index) => train.pairs[index])
-      );
+      const micro = await Promise.all(sampleStep(step, sampler).batches.map((batch) => train.read(batch)));
       runner.run(gpu, decoder, optimizer, step, micro, learningRate(step, this.#schedule));
       const isLast = step + 1 === totalSteps;
       const evaluates = this.#evaluatesAfter(step);
@@ -284,7 +289,7 @@ class Loop {
   async #evaluate(): Promise<void> {
     const { gpu, config, prepared: { test }, planned: { decoder } } = this;
     const start = performance.now();
-    const results = await evaluate(gpu, decoder, test!.pairs, config.perDeviceEvalBatchSize);
+    const results = await evaluate(gpu, decoder, test!, config.perDeviceEvalBatchSize);
     const seconds = (performance.now() - start) / 1000;
     const metrics = Object.entries(summarize(results)).map(([name, value]) => [`eval_${name}`, value]);
     this.#push({
@@ -310,9 +315,7 @@ class Loop {
     const [first] = await optimizer.brokenParameters(gpu);
     const index =
       sampleStep(step, sampler).batches.flat()[pairs.findIndex(({ loss }) => !Number.isFinite(loss))];
-    const loss = index === undefined
-      ? "every loss is finite"
-      : `the loss of ${train.pairs[index].where} is not`;
+    const loss = index === undefined ? "every loss is finite" : `the loss of ${train.where(index)} is not`;
     throw new UserError(
       `step ${step + 1}: the gradient of ${
         first?.spec.name ?? "the whole model"

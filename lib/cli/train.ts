@@ -2,12 +2,14 @@
 import { splitArguments } from "../config/overrides.ts";
 import { readConfig } from "../config/parse.ts";
 import { UserError } from "../errors.ts";
-import { createLogger } from "../report/log.ts";
+import { openUpload } from "../hub/upload.ts";
+import { createLogger, isShown } from "../report/log.ts";
 import { formatFigure } from "../report/run_report.ts";
 import { Progress } from "../report/progress.ts";
 import { checkOutputFolder, saveRun } from "../save.ts";
 import { train } from "../train.ts";
 import { main } from "./main.ts";
+import { transferBar } from "./transfer.ts";
 
 const DEFAULT_CONFIG = new URL("../../configs/tiny.yaml", import.meta.url).pathname;
 const encoder = new TextEncoder();
@@ -20,7 +22,8 @@ await main(async () => {
   }
   const { config, ignored } = await readConfig(positionals[0] ?? DEFAULT_CONFIG, overrides);
   let progress: Progress | undefined;
-  const log = createLogger(config.logLevel, (text) => progress ? progress.write(text) : writeError(text));
+  const bar = transferBar();
+  const log = createLogger(config.logLevel, (text) => (progress ?? bar).write(text));
   for (const line of ignored) log.info(line);
   await checkOutputFolder(config);
 
@@ -31,9 +34,11 @@ await main(async () => {
   };
   for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, onSignal);
 
+  const upload = config.pushToHub ? await openUpload(config) : undefined;
   const outcome = await train(config, {
     signal: stop.signal,
     log: (level, message) => log[level](message),
+    fetched: (transfer) => isShown("warning", config.logLevel) && bar.update(transfer),
     logged: (entry) => log.debug(JSON.stringify(entry)),
     stepped: ({ step, totalSteps, ...figures }) => {
       progress ??= new Progress(totalSteps, {
@@ -62,6 +67,10 @@ await main(async () => {
       console.log(`${name.padEnd(26)} ${before}${formatFigure(value)}`);
     }
     console.log(`saved in ${config.outputDir}`);
+  }
+  if (upload) {
+    await upload.push(config.outputDir);
+    log.info(`uploaded to ${upload.page}`);
   }
   return stop.signal.aborted ? 130 : 0;
 });

@@ -1,0 +1,47 @@
+/** `deno task fetch REPO[@REVISION] [--repo_type=dataset] [--splits=train,test]` */
+import { parseArgs } from "node:util";
+import { UserError } from "../errors.ts";
+import { resolveDataset, resolveModel, type ResolveOptions } from "../hub/hub.ts";
+import { parseRepo } from "../hub/repo.ts";
+import { createLogger } from "../report/log.ts";
+import { main } from "./main.ts";
+import { stopOnSignal, transferBar } from "./transfer.ts";
+
+const USAGE =
+  "expected: deno task fetch OWNER/NAME[@REVISION] [--repo_type=model|dataset] [--splits=train,test]";
+
+await main(async () => {
+  const { positionals, values } = readArguments();
+  const type = values.repo_type;
+  if (positionals.length !== 1 || (type !== "model" && type !== "dataset")) throw new UserError(USAGE, 2);
+  const [name] = positionals;
+  if (!parseRepo(name, type)) throw new UserError(`${name}: no name of the Hub; ${USAGE}`, 2);
+  const bar = transferBar();
+  const log = createLogger("info", (text) => bar.write(text));
+  const options: ResolveOptions = {
+    log: (level, message) => log[level](message),
+    progress: (transfer) => bar.update(transfer),
+    signal: stopOnSignal(),
+  };
+  try {
+    const folder = type === "model"
+      ? await resolveModel(name, options)
+      : await resolveDataset(name, { ...options, splits: values.splits?.split(",") });
+    console.log(folder);
+  } finally {
+    bar.finish();
+  }
+  return 0;
+});
+
+function readArguments() {
+  try {
+    return parseArgs({
+      args: Deno.args,
+      allowPositionals: true,
+      options: { repo_type: { type: "string", default: "model" }, splits: { type: "string" } },
+    });
+  } catch (error) {
+    throw new UserError(`${(error as Error).message}; ${USAGE}`, 2);
+  }
+}
