@@ -32,7 +32,8 @@ export type { LogEntry, TrainerState } from "./lib/report/trainer_state.ts";
 export type { Answer, RunReport } from "./lib/report/run_report.ts";
 
 export { loadTokenizer, type Message, type Tokenizer } from "./lib/tokenizer.ts";
-export { loadPairs, type PairOptions, type PairStatistics } from "./lib/data/pairs.ts";
+export { openPairs, type PairOptions } from "./lib/data/pairs.ts";
+export type { PairStatistics, PairStore } from "./lib/data/store.ts";
 export type { Pair, Sequence } from "./lib/data/tokenize.ts";
 export { type Batch, pack, packedSize } from "./lib/batch.ts";
 

@@ -136,7 +136,7 @@ export interface Ceilings {
   flops: number;
   /** Of copyBufferToBuffer. */
   copyBytes: number;
-  /** Of a kernel that copies, four vec4s a thread. */
+  /** Of a kernel that copies, a vec4 a thread. */
   kernelBytes: number;
 }
 
@@ -145,7 +145,7 @@ const MULTIPLY_ADD_STEPS = 1024;
 const MULTIPLY_ADD_UNROLLED = 32;
 const MULTIPLY_ADD_THREADS = 2 ** 16;
 /** Independent sums a thread: enough to hide the latency, few enough to stay in registers. */
-const MULTIPLY_ADD_SUMS = 8;
+const MULTIPLY_ADD_SUMS = 12;
 
 const copySource = `
 @group(0) @binding(0) var<storage, read> source: array<vec4f>;
@@ -153,8 +153,8 @@ const copySource = `
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) local: u32) {
-  let i = (group.y * groups.x + group.x) * 256u + local;
-${[0, 64, 128, 192].map((at) => `  target_[i + ${at}u] = source[i + ${at}u];`).join("\n")}
+  let i = (group.y * groups.x + group.x) * 64u + local;
+  target_[i] = source[i];
 }`;
 
 const sums = Array.from({ length: MULTIPLY_ADD_SUMS }, (_, i) => `s${i}`);
@@ -188,7 +188,7 @@ export async function measureCeilings(gpu: Gpu, pipelines: Pipelines): Promise<C
       label: "copy",
       source: copySource,
       bindings: [source, target],
-      grid: () => line(COPY_BYTES / 16 / 256),
+      grid: () => line(COPY_BYTES / 16 / 64),
     }]);
     const multiplyAdd = await bench.sample(pipelines, [{
       label: "multiply_add",

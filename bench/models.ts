@@ -88,28 +88,30 @@ export interface Trainer {
   runner: StepRunner;
 }
 
-/** Plans for batches as large as `pairs` packed together, and allocates; weights are random. */
+/** Plans for the largest of `batches`, each a list of pairs, and allocates; weights are random. */
 export async function openTrainer(
   gpu: Gpu,
   pipelines: Pipelines,
   config: ModelConfig,
   loss: Loss,
-  pairs: Pair[],
+  batches: Pair[][],
   slots: number,
 ): Promise<Trainer> {
   const { maxStorageBufferBindingSize: largestBuffer } = gpu.device.limits;
-  const sizes = pairs.map(packedSize);
-  const sum = (of: "tokens" | "labels") => sizes.reduce((total, size) => total + size[of], 0);
+  const largest = (of: (batch: Pair[]) => number) => Math.max(...batches.map(of));
+  const sum = (of: "tokens" | "labels") => (batch: Pair[]) =>
+    batch.reduce((total, pair) => total + packedSize(pair)[of], 0);
+  const pairs = largest((batch) => batch.length);
   const decoder = new Decoder(config, {
-    tokens: sum("tokens"),
-    labels: sum("labels"),
-    pairs: pairs.length,
+    tokens: largest(sum("tokens")),
+    labels: largest(sum("labels")),
+    pairs,
     positions: config.maxPositionEmbeddings,
     logitsBytes: Math.min(128 * 2 ** 20, largestBuffer),
     checkpointing: false,
   }, { largestBuffer, loss: loss.wgsl, training: true });
   const optimizer = new AdamW(decoder.plan, decoder.parameters, ADAMW);
-  const runner = new StepRunner(decoder.plan, slots, pairs.length);
+  const runner = new StepRunner(decoder.plan, slots, pairs);
   await decoder.allocate(gpu, pipelines);
   await optimizer.compile(gpu, pipelines);
   decoder.parameters.initialize(gpu, normal(1), INITIALIZER_RANGE);

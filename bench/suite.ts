@@ -74,10 +74,12 @@ function figure({ flops, bytes, tokens }: Work, seconds: number, ceilings: Ceili
   }
   if (bytes) {
     parts.push(
-      `${giga(bytes / seconds).padStart(8)} GB/s    ${percent(bytes / seconds / ceilings.kernelBytes)}`,
+      `${giga(bytes / seconds).padStart(8)} GB/s    ${
+        percent(bytes / seconds / Math.max(ceilings.copyBytes, ceilings.kernelBytes))
+      }`,
     );
   }
-  parts.push(flops ? "of multiply-add" : "of copy kernel");
+  parts.push(flops ? "of multiply-add" : "of the faster copy");
   if (tokens) parts.push(`${(tokens / seconds).toFixed(0)} tokens/s`);
   return parts.join("  ");
 }

@@ -38,6 +38,14 @@ export interface PackedSize {
   labels: number;
 }
 
+/** What the pairs of a run take in packed rows: the numbers of pair i at index i. */
+export interface PackedSizes {
+  tokens: Uint32Array;
+  labels: Uint32Array;
+  /** Tokens of the longest sequence. */
+  longest: number;
+}
+
 /** The longest common beginning of the two sequences that carries no label, in tokens. */
 export function sharedPrefix({ chosen, rejected }: Pair): number {
   if (!rejected) return Math.min(chosen.promptLength, chosen.ids.length);

@@ -1,5 +1,5 @@
 import { pack } from "./batch.ts";
-import type { Pair } from "./data/tokenize.ts";
+import type { PairStore } from "./data/store.ts";
 import type { Gpu } from "./gpu/device.ts";
 import { readTensor } from "./gpu/program.ts";
 import { type PairResult, pairResults } from "./metrics.ts";
@@ -9,12 +9,13 @@ import type { Decoder } from "./model/decoder.ts";
 export async function evaluate(
   gpu: Gpu,
   decoder: Decoder,
-  pairs: readonly Pair[],
+  pairs: Pick<PairStore, "length" | "read">,
   perBatch: number,
 ): Promise<PairResult[]> {
   const all: PairResult[] = [];
   for (let at = 0; at < pairs.length; at += perBatch) {
-    const batch = pack(pairs.slice(at, at + perBatch), decoder.config.slidingWindow);
+    const indices = Array.from({ length: Math.min(perBatch, pairs.length - at) }, (_, i) => at + i);
+    const batch = pack(await pairs.read(indices), decoder.config.slidingWindow);
     decoder.upload(gpu, batch, { firstOfStep: true, pairsOfStep: batch.pairs });
     const encoder = gpu.device.createCommandEncoder();
     decoder.encodeForward(encoder);

@@ -3,7 +3,7 @@ export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** A value of JSON for a message, short whatever a hostile file holds. */
+/** A value of JSON or Parquet for a message, short whatever a hostile file holds. */
 export function show(value: unknown): string {
   if (value === undefined) return "nothing";
   if (Array.isArray(value)) {
@@ -12,5 +12,6 @@ export function show(value: unknown): string {
   }
   if (isObject(value)) return "an object";
   if (typeof value === "string" && value.length > 120) return JSON.stringify(value.slice(0, 120) + "...");
-  return JSON.stringify(value);
+  // Parquet has integers of 64 bits.
+  return typeof value === "bigint" ? String(value) : JSON.stringify(value);
 }

@@ -1,7 +1,6 @@
 import { totalmem } from "node:os";
-import { packedSize } from "./batch.ts";
-import type { TrainConfig } from "./config/schema.ts";
-import type { Pair } from "./data/tokenize.ts";
+import type { PackedSizes } from "./batch.ts";
+import { keyOf, type TrainConfig } from "./config/schema.ts";
 import { UserError } from "./errors.ts";
 import type { Gpu } from "./gpu/device.ts";
 import { formatBytes } from "./gpu/memory.ts";
@@ -17,8 +16,8 @@ import { StepRunner } from "./step.ts";
 export interface Workload {
   model: ModelConfig;
   loss: Loss;
-  train: { pairs: readonly Pair[] };
-  test?: { pairs: readonly Pair[] };
+  train: { readonly sizes: PackedSizes };
+  test?: { readonly sizes: PackedSizes };
   /** Prompts to answer before and after. */
   prompts: readonly { ids: ArrayLike<number> }[];
   sampler: SamplerOptions;
@@ -54,26 +53,23 @@ export function capacityOf(
   config: Pick<TrainConfig, "perDeviceEvalBatchSize" | "gradientCheckpointing">,
   largestBuffer: number,
 ): Capacity {
-  const sizes = train.pairs.map(packedSize);
-  const testSizes = test?.pairs.map(packedSize) ?? [];
   const largest = { tokens: 1, labels: 1, pairs: 1 };
-  const fit = (batch: { tokens: number; labels: number }[]) => {
-    largest.tokens = Math.max(largest.tokens, batch.reduce((sum, { tokens }) => sum + tokens, 0));
-    largest.labels = Math.max(largest.labels, batch.reduce((sum, { labels }) => sum + labels, 0));
+  const fit = ({ tokens, labels }: PackedSizes, batch: readonly number[]) => {
+    largest.tokens = Math.max(largest.tokens, batch.reduce((sum, index) => sum + tokens[index], 0));
+    largest.labels = Math.max(largest.labels, batch.reduce((sum, index) => sum + labels[index], 0));
     largest.pairs = Math.max(largest.pairs, batch.length);
   };
   for (let step = 0; step < totalSteps; step++) {
-    for (const batch of sampleStep(step, sampler).batches) fit(batch.map((index) => sizes[index]));
+    for (const batch of sampleStep(step, sampler).batches) fit(train.sizes, batch);
   }
-  for (let at = 0; at < testSizes.length; at += config.perDeviceEvalBatchSize) {
-    fit(testSizes.slice(at, at + config.perDeviceEvalBatchSize));
+  const tests = test?.sizes.tokens.length ?? 0;
+  for (let at = 0; test && at < tests; at += config.perDeviceEvalBatchSize) {
+    const length = Math.min(config.perDeviceEvalBatchSize, tests - at);
+    fit(test.sizes, Array.from({ length }, (_, i) => at + i));
   }
-  let positions = 1;
-  for (const { chosen, rejected } of [...train.pairs, ...test?.pairs ?? []]) {
-    positions = Math.max(positions, chosen.ids.length, rejected?.ids.length ?? 0);
-  }
+  let positions = Math.max(train.sizes.longest, test?.sizes.longest ?? 0);
   for (const { ids } of prompts) {
-    fit([{ tokens: ids.length + ANSWER_TOKENS, labels: 1 }]);
+    largest.tokens = Math.max(largest.tokens, ids.length + ANSWER_TOKENS);
     positions = Math.max(positions, ids.length + ANSWER_TOKENS);
   }
   return {
@@ -114,6 +110,11 @@ export function planRun(workload: Workload, config: TrainConfig, largestBuffer: 
   return { decoder, optimizer, runner };
 }
 
+/** Bytes of the largest buffer that kernels can bind. */
+export function largestBufferOf({ device: { limits } }: Gpu): number {
+  return Math.min(limits.maxBufferSize, limits.maxStorageBufferBindingSize);
+}
+
 /** Bytes that a run may take: what the user says, or, for a driver on the processor, the machine's memory. */
 export function memoryLimit(config: TrainConfig, gpu: Gpu): number {
   return config.deviceMemory ?? (gpu.isSoftware ? totalmem() : Infinity);
@@ -134,12 +135,8 @@ export const withBatchesOf = (workload: Workload): WorkloadOf => (config) => {
   return { ...workload, sampler, totalSteps: totalSteps(sampler) };
 };
 
-/** Changes that take less memory and leave the numbers as they are: a step has the same pairs. */
-export function alternatives(
-  config: TrainConfig,
-  largestBuffer: number,
-  workloadOf: WorkloadOf,
-): Alternative[] {
+/** Changes that take less memory and leave the numbers as they are, since a step has the same pairs; the last is all. */
+export function savings(config: TrainConfig): Partial<TrainConfig>[] {
   const perPass = config.perDeviceTrainBatchSize;
   const checkpointing: Partial<TrainConfig> = config.gradientCheckpointing
     ? {}
@@ -152,20 +149,26 @@ export function alternatives(
     ...(config.doEval && config.perDeviceEvalBatchSize > 1 && { perDeviceEvalBatchSize: 1 }),
   };
   const changes = new Map(
-    [checkpointing, single, { ...checkpointing, ...single }].map((change) => [keysOf(change), change]),
+    [checkpointing, single, { ...checkpointing, ...single }].map((change) => [keysIn(change), change]),
   );
   changes.delete("");
-  return [...changes].map(([keys, change]) => alternative(keys, { ...config, ...change }));
-
-  function alternative(keys: string, changed: TrainConfig): Alternative {
-    return { keys, bytes: planRun(workloadOf(changed), changed, largestBuffer).decoder.plan.bytes };
-  }
+  return [...changes.values()];
 }
 
-const keysOf = (change: Partial<TrainConfig>) =>
-  Object.entries(change).map(([field, value]) =>
-    `${field.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)}: ${value}`
-  ).join(", ");
+/** What a run takes with `change`. */
+export function alternative(
+  change: Partial<TrainConfig>,
+  config: TrainConfig,
+  largestBuffer: number,
+  workloadOf: WorkloadOf,
+): Alternative {
+  const changed = { ...config, ...change };
+  const { bytes } = planRun(workloadOf(changed), changed, largestBuffer).decoder.plan;
+  return { keys: keysIn(change), bytes };
+}
+
+const keysIn = (change: Partial<TrainConfig>) =>
+  Object.entries(change).map(([field, value]) => `${keyOf(field as keyof TrainConfig)}: ${value}`).join(", ");
 
 /**
  * What would make a plan of too many bytes fit into `limit`: a line each, with what it takes.
@@ -178,7 +181,6 @@ export function adviceFor(changes: readonly Alternative[], limit: number, least:
   const lines = changes.map(({ keys, bytes }) =>
     `  ${keys}: ${formatBytes(bytes)}, ${bytes <= limit ? "fits" : "does not fit"}`
   );
-  if (changes.some(({ bytes }) => bytes <= limit)) return ["what would help:", ...lines].join("\n");
   return ["what would help, beside a smaller max_length:", ...lines].join("\n");
 }
 
@@ -199,7 +201,8 @@ export function checkFits(
 ): void {
   const { plan } = planned.decoder;
   if (plan.bytes <= limit) return;
-  const changes = alternatives(config, largestBuffer, withBatchesOf(workload));
+  const workloadOf = withBatchesOf(workload);
+  const changes = savings(config).map((change) => alternative(change, config, largestBuffer, workloadOf));
   throw new UserError(
     `this run needs ${formatBytes(plan.bytes)}, and ${formatBytes(limit)} are there:\n${plan.table()}\n` +
       `${adviceFor(changes, limit, bytesOfParameters(planned))}\ndevice_memory sets the limit`,

@@ -1,7 +1,9 @@
 import type { TrainConfig } from "./config/schema.ts";
-import { loadPairs, type PairStatistics } from "./data/pairs.ts";
+import { localSources, type Sources } from "./hub/hub.ts";
+import { cacheFolder } from "./data/cache_folder.ts";
 import { chatTemplateOf } from "./data/mistral_template.ts";
-import type { Pair } from "./data/tokenize.ts";
+import { openPairs } from "./data/pairs.ts";
+import type { PairStore } from "./data/store.ts";
 import { losses } from "./loss/losses.ts";
 import type { Loss } from "./loss/loss.ts";
 import { type ModelConfig, readModelConfig } from "./model/config.ts";
@@ -11,25 +13,39 @@ import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
 
 /** Everything of a run that is known before the GPU is touched. */
 export interface Prepared {
+  sources: Sources;
   model: ModelConfig;
   tokenizer: Tokenizer;
   loss: Loss;
   /** The splits that were read: of training and, where the run evaluates, of test. */
   splits: string[];
-  train: { pairs: Pair[]; statistics: PairStatistics };
-  test?: { pairs: Pair[]; statistics: PairStatistics };
+  train: PairStore;
+  test?: PairStore;
   /** Prompts to answer before and after, as token ids. */
   prompts: { text: string; ids: number[] }[];
   sampler: SamplerOptions;
   totalSteps: number;
+  /** Gives the files of tokenised pairs back. */
+  close(): Promise<void>;
 }
 
-/** Reads model configuration, tokenizer and data. `onProgress` hears of rows and tokens as they are tokenised. */
+/** Where `prepare` finds things, what it tells while it works, and what stops it. */
+export interface PrepareOptions {
+  /** Where model and data are, as `resolveSources` gives them; by default on this machine. */
+  sources?: Sources;
+  /** Rows and tokens of a split as they are tokenised. */
+  tokenised?: (split: string, rows: number, tokens: number) => void;
+  /** Notes for people. */
+  log?: (level: "info" | "warning", message: string) => void;
+  signal?: AbortSignal;
+}
+
+/** Reads model configuration, tokenizer and data. */
 export async function prepare(
   config: TrainConfig,
-  onProgress?: (split: string, rows: number, tokens: number) => void,
+  { sources = localSources(config), tokenised, log, signal }: PrepareOptions = {},
 ): Promise<Prepared> {
-  const folder = config.modelNameOrPath;
+  const folder = sources.model;
   const model = await readModelConfig(folder);
   const tokenizer = await loadTokenizer(folder, { chatTemplate: chatTemplateOf(config) });
   const loss = losses[config.lossType];
@@ -37,8 +53,8 @@ export async function prepare(
   const load = (kind: "train" | "test") => {
     const split = config.datasetSplits.find((name) => name.includes(kind)) ?? kind;
     splits.push(split);
-    return loadPairs({
-      mixer: config.datasetMixer,
+    return openPairs({
+      mixer: sources.mixer,
       split,
       tokenizer,
       vocabSize: model.vocabSize,
@@ -47,14 +63,33 @@ export async function prepare(
       maxLength: config.maxLength,
       maxPromptLength: config.maxPromptLength,
       truncationMode: config.truncationMode,
-      onProgress: (rows, tokens) => onProgress?.(split, rows, tokens),
+      cache: cacheFolder(),
+      overwriteCache: config.overwriteCache,
+      onProgress: (rows, tokens) => tokenised?.(split, rows, tokens),
+      log,
+      signal,
     });
   };
   const train = await load("train");
   const test = config.doEval ? await load("test") : undefined;
-  const sampler = samplerOf(config, train.pairs.length);
+  const sampler = samplerOf(config, train.length);
   const prompts = config.prompts.map((text) => ({ text, ids: promptIds(text, tokenizer) }));
-  return { model, tokenizer, loss, splits, train, test, prompts, sampler, totalSteps: totalSteps(sampler) };
+  return {
+    sources,
+    model,
+    tokenizer,
+    loss,
+    splits,
+    train,
+    test,
+    prompts,
+    sampler,
+    totalSteps: totalSteps(sampler),
+    close: async () => {
+      await train.close();
+      await test?.close();
+    },
+  };
 }
 
 /** A user's message as the model sees it before it answers. */

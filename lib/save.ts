@@ -1,9 +1,9 @@
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { TrainConfig } from "./config/schema.ts";
-import { filesOf } from "./data/read.ts";
 import { UserError } from "./errors.ts";
 import { hashFile } from "./hash.ts";
+import { hubName } from "./hub/hub.ts";
 import { copyModelFiles } from "./model/folder.ts";
 import { writeReportHtml } from "./report/html.ts";
 import { writeModelCard } from "./report/model_card.ts";
@@ -40,12 +40,12 @@ export async function checkOutputFolder({ outputDir, overwriteOutputDir }: Train
 
 /** Writes all that a run leaves in its output folder: the model in the source's form, figures, model card, report. */
 export async function saveRun(outcome: TrainOutcome): Promise<RunReport> {
-  const { config, planned, gpu, checkpoint } = outcome;
-  const { outputDir, modelNameOrPath } = config;
+  const { config, planned, gpu, checkpoint, prepared: { sources } } = outcome;
+  const { outputDir } = config;
   const { parameters } = planned.decoder;
   const tensors = checkpoint ? parameters.sources(gpu, checkpoint) : newTensors(outcome);
   await saveCheckpoint(outputDir, tensors);
-  await copyModelFiles(modelNameOrPath, outputDir);
+  await copyModelFiles(sources.model, outputDir);
 
   const state = trainerState(outcome);
   const results = allResults(
@@ -65,25 +65,17 @@ export async function saveRun(outcome: TrainOutcome): Promise<RunReport> {
     results,
     answers: outcome.answers,
     modelFiles: await Promise.all(
-      (checkpoint?.files ?? [join(modelNameOrPath, "config.json")]).map(hashFile),
+      (checkpoint?.files ?? [join(sources.model, "config.json")]).map(hashFile),
     ),
-    dataFiles: await Promise.all((await dataFiles(outcome)).map(hashFile)),
+    dataFiles: [...outcome.prepared.train.files, ...outcome.prepared.test?.files ?? []],
     device: gpu.name,
     version: VERSION,
   };
   await writeTrainerState(outputDir, state);
   await writeAllResults(outputDir, results);
-  await writeModelCard(outputDir, report, modelNameOrPath);
+  await writeModelCard(outputDir, report, hubName(config, sources));
   await writeReportHtml(outputDir, report);
   return report;
-}
-
-async function dataFiles({ config, prepared }: TrainOutcome): Promise<string[]> {
-  const files: string[] = [];
-  for (const { path } of config.datasetMixer) {
-    for (const split of prepared.splits) files.push(...await filesOf(path, split));
-  }
-  return files;
 }
 
 function trainerState(

@@ -1,5 +1,6 @@
 import { Template } from "npm:@huggingface/jinja@^0.5.11";
 import { Tokenizer as HuggingFaceTokenizer } from "npm:@huggingface/tokenizers@^0.2.0";
+import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { UserError } from "./errors.ts";
@@ -25,6 +26,8 @@ export interface Tokenizer {
   bosTokenId?: number;
   eosToken?: string;
   eosTokenId?: number;
+  /** SHA-256 of the files that token ids follow from, in hexadecimal. */
+  fingerprint: string;
   /**
    * Text of a conversation, as transformers' `apply_chat_template(messages, tokenize=False)`. One difference: where a
    * template trims a message, U+FEFF at its ends goes, and U+001C to U+001F and U+0085 stay, as in JavaScript.
@@ -117,6 +120,7 @@ export async function loadTokenizer(
     bosTokenId: idOf("bos_token"),
     eosToken: tokens.get("eos_token"),
     eosTokenId: idOf("eos_token"),
+    fingerprint: await fingerprintOf(folder),
     applyChatTemplate: chatRenderer(template, Object.fromEntries(tokens), folder),
   };
 }
@@ -213,6 +217,14 @@ function vocabSizeOf(json: Record<string, unknown>): number {
   const added = Array.isArray(json.added_tokens) ? json.added_tokens : [];
   for (const token of added) if (isObject(token)) size = Math.max(size, Number(token.id) + 1);
   return size;
+}
+
+async function fingerprintOf(folder: string): Promise<string> {
+  const hash = createHash("sha256");
+  for (const name of ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"]) {
+    hash.update(`${name}\0${await readText(join(folder, name)) ?? ""}\0`);
+  }
+  return hash.digest("hex");
 }
 
 async function readText(path: string): Promise<string | undefined> {

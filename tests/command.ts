@@ -1,4 +1,13 @@
 /** Runs the command line as a user does. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+// What these tests tokenise is not to be found by a later version of the program.
+const cache = mkdtempSync(join(tmpdir(), "simper-test-cache-"));
+Deno.env.set("SIMPER_CACHE", cache);
+addEventListener("unload", () => rmSync(cache, { recursive: true }));
+
 export interface Finished {
   status: number;
   stdout: string;

@@ -33,6 +33,7 @@ Deno.test("a run file with the required keys alone gets every default", () => {
     perDeviceTrainBatchSize: 2,
     perDeviceEvalBatchSize: 4,
     gradientAccumulationSteps: 1,
+    numGpus: 1,
     gradientCheckpointing: false,
     trainSamplingStrategy: "random",
     seed: 42,
@@ -43,11 +44,17 @@ Deno.test("a run file with the required keys alone gets every default", () => {
     prompts: [],
     outputDir: "trainer_output",
     overwriteOutputDir: false,
+    overwriteCache: false,
     runName: undefined,
     loggingSteps: 10,
     loggingFirstStep: false,
     logLevel: "info",
     deviceMemory: undefined,
+    modelRevision: undefined,
+    pushToHub: false,
+    hubModelId: undefined,
+    hubPrivateRepo: undefined,
+    hubToken: undefined,
   });
 });
 
@@ -108,16 +115,17 @@ warmup_ratio: 0.1
     "beta",
     "gamma_beta_ratio",
     "gradient_checkpointing_kwargs",
-    "hub_model_id",
     "save_strategy",
     "save_steps",
     "report_to",
     "save_total_limit",
+    "hub_model_id",
   ]);
   assert.equal(ignored[4], "beta: ignored: simper and sft have no such parameter");
-  assert.deepEqual(mistakes(text.replace("push_to_hub: false", "push_to_hub: true")), [
-    "run.yaml:34:14: push_to_hub: uploading to the Hub is not available yet: set it to false or remove it; found true",
-  ]);
+  assert.equal(ignored.at(-1), "hub_model_id: ignored: push_to_hub is off");
+  const pushing = parseConfig(text.replace("push_to_hub: false", "push_to_hub: true"), "run.yaml");
+  assert.deepEqual([pushing.config.pushToHub, pushing.config.hubModelId], [true, "simper-exps"]);
+  assert.ok(!pushing.ignored.some((line) => line.startsWith("hub_")));
 });
 
 Deno.test("all mistakes are reported at once, each with its line and column or its option", () => {
@@ -238,7 +246,7 @@ Deno.test("reporting to nobody is not mentioned, other ignored keys are, with fa
   assert.deepEqual(parsed("report_to: [none]\n").ignored, []);
   assert.equal(parsed("dataloader_num_workers: 4\nddp_timeout: 3\n").ignored.length, 2);
   assert.equal(parsed("push_to_hub: False\nuse_peft: no\n").ignored.length, 0);
-  assert.equal(mistakes(BASE, "--push_to_hub").length, 1);
+  assert.equal(mistakes(BASE, "--use_peft").length, 1);
 });
 
 Deno.test("every default is a value that its own key accepts", () => {

@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { mkdir, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { gzipSync } from "node:zlib";
-import { loadPairs, type PairOptions } from "../lib/data/pairs.ts";
 import { readMixer, readRows } from "../lib/data/read.ts";
 import { render } from "../lib/data/render.ts";
 import { loadTokenizer } from "../lib/tokenizer.ts";
@@ -55,21 +54,20 @@ Deno.test("readMixer() takes the first int(share x rows) rows of each set, and t
   });
 });
 
-Deno.test("a folder's split is the first file named after it, or all its numbered files", async () => {
+Deno.test("a folder's split is the file named after it, or all its numbered files", async () => {
   await withTemporaryFolder(async (folder) => {
     await writeFile(join(folder, "train.jsonl"), numbers(0, 1));
     await writeFile(join(folder, "train_prefs-00000-of-00002.jsonl"), numbers(1, 2));
     await rejects(read({ [folder]: 1 }, "train_prefs"), /expected 2 files train_prefs-.*, found 1/);
     await writeFile(join(folder, "train_prefs-00001-of-00002.jsonl"), numbers(2, 4));
-    await writeFile(join(folder, "train_prefs.parquet"), "");
     assert.deepEqual(await read({ [folder]: 1 }), [0]);
     assert.deepEqual(await read({ [folder]: 1 }, "train_prefs"), [1, 2, 3]);
     assert.deepEqual(await read({ [folder]: 0.7 }, "train_prefs"), [1, 2]);
-    assert.deepEqual(await read({ [folder]: 1 }, "train_sft"), [0]);
     await rejects(
-      read({ [folder]: 1 }, "test_prefs"),
-      /expected a file test_prefs\*\.jsonl .*, found train\.jsonl/,
+      read({ [folder]: 1 }, "train_sft"),
+      /expected the split "train_sft", found the splits train, train_prefs: set dataset_splits/,
     );
+    await rejects(read({ [join(folder, "..", basename(folder))]: 1 }, "test"), /expected the split "test"/);
   });
 });
 
@@ -171,53 +169,5 @@ Deno.test("render() says what a row lacks", () => {
   assert.throws(() => render(oneMessage, tokenizer, { ...both, autoInsertEmptySystemMsg: false }), {
     name: "UserError",
     message: /expected at least one message before the response/,
-  });
-});
-
-/** Loads the golden rows with changes to the options. */
-const load = (path: string, changes: Partial<PairOptions> = {}) =>
-  loadPairs({
-    mixer: [{ path, share: 1 }],
-    split: "train",
-    tokenizer,
-    vocabSize: 415,
-    ...both,
-    maxLength: 128,
-    maxPromptLength: 64,
-    truncationMode: "keep_end",
-    ...changes,
-  });
-
-Deno.test("loadPairs() counts rows, tokens, truncated pairs and empty responses", async () => {
-  const path = join(GOLDEN, "rows.jsonl");
-  const progress: number[][] = [];
-  const { pairs, statistics } = await load(path, { onProgress: (...counts) => progress.push(counts) });
-  const lengths = pairs.flatMap(({ chosen, rejected }) => [chosen.ids.length, rejected!.ids.length]);
-  const tokens = lengths.reduce((sum, length) => sum + length, 0);
-  assert.deepEqual(statistics, {
-    rows: 27,
-    truncated: pairs.filter(({ truncated }) => truncated).length,
-    emptyResponses: [`${path}:7`, `${path}:8`],
-    tokens,
-    longest: 128,
-  });
-  assert.deepEqual(progress, [[27, tokens]]);
-  assert.equal(pairs[2].where, `${path}:3`);
-  const whole = await load(path, { maxLength: 4096, usesRejected: false });
-  assert.equal(whole.statistics.truncated, 0);
-  assert.ok(whole.pairs.every(({ rejected }) => rejected === undefined));
-});
-
-Deno.test("loadPairs() names the row that cannot be used, and a split without rows", async () => {
-  await rejects(
-    load(join(GOLDEN, "rows.jsonl"), { vocabSize: 300 }),
-    /rows\.jsonl:1: expected token ids below/,
-  );
-  await withTemporaryFolder(async (folder) => {
-    const path = join(folder, "a.jsonl");
-    await writeFile(path, "\n");
-    await rejects(load(path), /dataset_mixer: expected rows in the split "train", found none in .*a\.jsonl/);
-    await writeFile(path, '\n{"chosen": []}\n');
-    await rejects(load(path), /a\.jsonl:2: expected a key "rejected", found "chosen"/);
   });
 });

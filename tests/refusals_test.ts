@@ -93,8 +93,18 @@ test("all mistakes of a configuration come at once, with status 2", async (folde
 
 test("a model folder that is not there", (folder) =>
   refuses(folder, {
-    overrides: ["--model_name_or_path=nowhere/model"],
+    overrides: ["--model_name_or_path=./nowhere/model"],
     says: [/nowhere\/model.*no such folder/],
+  }));
+
+test("a name that is no folder here, nor of the Hub's cache, offline", (folder) =>
+  refuses(folder, {
+    overrides: ["--model_name_or_path=nowhere/model"],
+    env: { HF_HOME: folder, HF_HUB_OFFLINE: "1" },
+    says: [
+      /nowhere\/model: no such folder here, and HF_HUB_OFFLINE is set/,
+      /deno task fetch nowhere\/model/,
+    ],
   }));
 
 test("a model folder without its tokenizer", async (folder) => {

@@ -41,6 +41,7 @@ const characters: Tokenizer = {
   bosTokenId: 94,
   eosToken: "$",
   eosTokenId: 36,
+  fingerprint: "characters",
   applyChatTemplate: () => "",
 };
 
@@ -73,10 +74,10 @@ Deno.test("BOS and EOS are added once, and kept where the text has them", () => 
 
 Deno.test("the longer response decides on the prompt's truncation, and both responses are cut", () => {
   assert.deepEqual(cut(["abcdef", "x", "yy"], [10, 4]), ["^abcdef|x$", "^abcdef|yy$", false]);
-  assert.deepEqual(cut(["abcdef", "x", "yyy"], [10, 4]), ["cdef|x$", "cdef|yyy$", true]);
-  assert.deepEqual(cut(["abcdef", "x", "yyy"], [10, 4], "keep_start"), ["^abc|x$", "^abc|yyy$", true]);
-  assert.deepEqual(cut(["abcdef", "x", "yyyyyyyy"], [10, 4]), ["cdef|x$", "cdef|yyyyyy", true]);
-  assert.deepEqual(cut(["abcdef", "x"], [8, 4]), ["cdef|x$", true]);
+  assert.deepEqual(cut(["abcdef", "x", "yyy"], [10, 4]), ["cdef|x$", "cdef|yyy$", "prompt"]);
+  assert.deepEqual(cut(["abcdef", "x", "yyy"], [10, 4], "keep_start"), ["^abc|x$", "^abc|yyy$", "prompt"]);
+  assert.deepEqual(cut(["abcdef", "x", "yyyyyyyy"], [10, 4]), ["cdef|x$", "cdef|yyyyyy", "response"]);
+  assert.deepEqual(cut(["abcdef", "x"], [8, 4]), ["cdef|x$", "prompt"]);
 });
 
 Deno.test("a prompt whose last token merges with the response gives that token to the response", () => {

@@ -9,7 +9,7 @@ import { gemmOperands, LEARNING_RATE, measurePeer, tinySequences } from "./task.
 const gpu = await openBenchGpu();
 const pipelines = new Pipelines(gpu);
 const pairs = tinySequences();
-const { decoder, optimizer, runner } = await openTrainer(gpu, pipelines, TINY_LLAMA, losses.sft, pairs, 1);
+const { decoder, optimizer, runner } = await openTrainer(gpu, pipelines, TINY_LLAMA, losses.sft, [pairs], 1);
 
 await measurePeer(`ours, ${gpu.name}`, {
   async gemm(size, runs) {

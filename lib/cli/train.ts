@@ -9,6 +9,7 @@ import { Progress } from "../report/progress.ts";
 import { checkOutputFolder, saveRun } from "../save.ts";
 import { train } from "../train.ts";
 import { main } from "./main.ts";
+import { tokeniseLine } from "./tokenise.ts";
 import { transferBar } from "./transfer.ts";
 
 const DEFAULT_CONFIG = new URL("../../configs/tiny.yaml", import.meta.url).pathname;
@@ -23,7 +24,11 @@ await main(async () => {
   const { config, ignored } = await readConfig(positionals[0] ?? DEFAULT_CONFIG, overrides);
   let progress: Progress | undefined;
   const bar = transferBar();
-  const log = createLogger(config.logLevel, (text) => (progress ?? bar).write(text));
+  const line = tokeniseLine();
+  const log = createLogger(config.logLevel, (text) => {
+    line.clear();
+    (progress ?? bar).write(text);
+  });
   for (const line of ignored) log.info(line);
   await checkOutputFolder(config);
 
@@ -39,6 +44,7 @@ await main(async () => {
     signal: stop.signal,
     log: (level, message) => log[level](message),
     fetched: (transfer) => isShown("warning", config.logLevel) && bar.update(transfer),
+    tokenised: (...figures) => isShown("warning", config.logLevel) && line.update(...figures),
     logged: (entry) => log.debug(JSON.stringify(entry)),
     stepped: ({ step, totalSteps, ...figures }) => {
       progress ??= new Progress(totalSteps, {
@@ -50,7 +56,11 @@ await main(async () => {
       });
       progress.update(step, figures);
     },
+  }).catch((error) => {
+    // Before the first step there is nothing to save.
+    if (error !== stop.signal.reason) throw error;
   });
+  if (!outcome) return 130;
   progress?.finish();
   progress = undefined;
   const report = await saveRun(outcome);

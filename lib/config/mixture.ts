@@ -47,15 +47,21 @@ export function expandMixture(entries: readonly Entry[]): Entries & { ignored: s
       return wrong(`${at}: expected a mapping with an id, found ${describe(dataset)}`);
     }
     unknownKeys(dataset, DATASET_KEYS, at, wrong);
-    if (mixer.has(id)) wrong(`${at}.id: ${describe(id)} is given twice; several splits of one set are not available`);
+    if (mixer.has(id)) {
+      wrong(`${at}.id: ${describe(id)} is given twice; several splits of one set are not available`);
+    }
     const config = dataset.get("config") ?? "default";
     if (config !== "default") {
-      wrong(`${at}.config: configurations of data sets are not available: remove it; found ${describe(config)}`);
+      wrong(
+        `${at}.config: configurations of data sets are not available: remove it; found ${describe(config)}`,
+      );
     }
     const columns = dataset.get("columns") ?? NEEDED_COLUMNS;
     if (!Array.isArray(columns) || NEEDED_COLUMNS.some((name) => !columns.includes(name))) {
       wrong(
-        `${at}.columns: expected a list with ${NEEDED_COLUMNS.join(" and ")} in it (columns are not renamed), ` +
+        `${at}.columns: expected a list with ${
+          NEEDED_COLUMNS.join(" and ")
+        } in it (columns are not renamed), ` +
           `found ${describe(columns)}`,
       );
     }

@@ -24,7 +24,8 @@ export const IGNORED: Readonly<Record<string, string>> = {
   "wandb_*": "reports are files in output_dir",
   logging_strategy: "logging_steps says when to log",
   disable_tqdm: "log_level says what is shown",
-  "hub_*": "nothing is uploaded",
+  hub_strategy: "the result is uploaded once, at the end",
+  hub_always_push: "the result is uploaded once, at the end",
   save_strategy: "only the final weights are saved",
   save_steps: "only the final weights are saved",
   save_total_limit: "only the final weights are saved",
@@ -49,8 +50,7 @@ export interface Refusal {
 
 /** Keys refused unless their value asks for nothing. */
 export const REFUSED: Readonly<Record<string, Refusal>> = {
-  push_to_hub: { allowed: [false], why: "uploading to the Hub is not available yet" },
-  model_revision: { allowed: ["main"], why: "revisions are not available yet; name the model's folder" },
+  hub_revision: { allowed: ["main"], why: "the result is uploaded to the main branch" },
   tokenizer_name_or_path: { allowed: [], why: "the tokenizer always comes from model_name_or_path" },
   dataset_configs: { allowed: [], why: "configurations of data sets are not available yet" },
   use_peft: { allowed: [false], why: "adapters are not available yet; every weight is trained" },

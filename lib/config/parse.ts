@@ -4,7 +4,7 @@ import { expandMixture, MIXTURE } from "./mixture.ts";
 import { IGNORED, ignoredBecause, REFUSED } from "./other_keys.ts";
 import { applyOverrides } from "./overrides.ts";
 import { complete, conflicts, overruled, type PartialConfig } from "./rules.ts";
-import { findRunFile, readRunFile } from "./run_file.ts";
+import { readRunFile } from "./run_file.ts";
 import { fieldOf, FIELDS, HONOURED, honouredKeys, type Key, keyOf, type TrainConfig } from "./schema.ts";
 import { boolean, describe } from "./values.ts";
 
@@ -59,8 +59,8 @@ export function parseConfig(text: string, file: string, overrides: readonly stri
  * @throws UserError (status 2) where the file cannot be read, besides `parseConfig`'s.
  */
 export async function readConfig(name: string, overrides: readonly string[] = []): Promise<ParsedConfig> {
-  const path = await findRunFile(name);
-  return parseConfig(await readRunFile(path), path, overrides);
+  const { path, text } = await readRunFile(name);
+  return parseConfig(text, path, overrides);
 }
 
 /** Puts the value of one field into `config`; the problem with it otherwise. */

@@ -79,6 +79,8 @@ export function complete(config: PartialConfig): TrainConfig {
   } as TrainConfig;
 }
 
+const HUB_FIELDS = ["hubModelId", "hubPrivateRepo", "hubToken"] as const;
+
 /** The keys that were written and right, yet do nothing beside the others: a line each. */
 export function overruled(config: TrainConfig, written: ReadonlyMap<string, Entry>): string[] {
   const lines: string[] = [];
@@ -89,5 +91,6 @@ export function overruled(config: TrainConfig, written: ReadonlyMap<string, Entr
   if (config.warmupSteps > 0) add("warmupRatio", "warmup_steps is above 0 and wins");
   if (config.maxSteps > 0) add("numTrainEpochs", "max_steps is above 0 and wins");
   if (config.evalStrategy !== "steps") add("evalSteps", `eval_strategy is ${config.evalStrategy}`);
+  if (!config.pushToHub) { for (const field of HUB_FIELDS) add(field, "push_to_hub is off"); }
   return lines;
 }

@@ -1,4 +1,4 @@
-import { access, readdir, readFile } from "node:fs/promises";
+import { readdir, readFile, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { nearest, UserError } from "../errors.ts";
@@ -6,13 +6,28 @@ import { nearest, UserError } from "../errors.ts";
 /** Where the run files that ship with this program are: a URL of a folder, or of a web server. */
 const SHIPPED = new URL("../../configs/", import.meta.url);
 
+/** A run file's text, and the path where it was found. */
+export interface RunFile {
+  path: string;
+  text: string;
+}
+
 /**
- * The path of a run file: `name` itself where there is such a file, else the one of that name in `configs/`.
+ * Reads the run file `name`, or the one of that name in `configs/` where there is no such file.
  *
- * @throws {UserError} (status 2) where neither exists, with the nearest name in `configs/`.
+ * @throws {UserError} (status 2) where neither exists, with the nearest name in `configs/`, or it cannot be read.
  */
-export async function findRunFile(name: string): Promise<string> {
-  const exists = (path: string) => access(path).then(() => true, () => false);
+export async function readRunFile(name: string): Promise<RunFile> {
+  const path = await find(name);
+  try {
+    return { path, text: await readFile(path, "utf8") };
+  } catch (error) {
+    throw new UserError(`${path}: the run file cannot be read: ${(error as Error).message}`, 2);
+  }
+}
+
+async function find(name: string): Promise<string> {
+  const exists = (path: string) => stat(path).then(() => true, () => false);
   if (await exists(name)) return name;
   const folder = SHIPPED.protocol === "file:" ? fileURLToPath(SHIPPED) : undefined;
   const shipped = folder ? (await readdir(folder)).filter((file) => file.endsWith(".yaml")) : [];
@@ -24,13 +39,4 @@ export async function findRunFile(name: string): Promise<string> {
       (shipped.length > 0 ? `; ${known}` : ""),
     2,
   );
-}
-
-/** Reads the run file at `path`; see `findRunFile`. */
-export async function readRunFile(path: string): Promise<string> {
-  try {
-    return await readFile(path, "utf8");
-  } catch (error) {
-    throw new UserError(`${path}: the run file cannot be read: ${(error as Error).message}`, 2);
-  }
 }

@@ -15,6 +15,7 @@ import {
 /** A checked run file: the fields are its keys in camelCase, described in `HONOURED`. */
 export interface TrainConfig {
   modelNameOrPath: string;
+  modelRevision: string | undefined;
   fromScratch: boolean;
   chatTemplate: string | undefined;
   datasetMixer: DatasetShare[];
@@ -50,11 +51,16 @@ export interface TrainConfig {
   prompts: string[];
   outputDir: string;
   overwriteOutputDir: boolean;
+  overwriteCache: boolean;
   runName: string | undefined;
   loggingSteps: number;
   loggingFirstStep: boolean;
   logLevel: "debug" | "info" | "warning" | "error";
   deviceMemory: number | undefined;
+  pushToHub: boolean;
+  hubModelId: string | undefined;
+  hubPrivateRepo: boolean | undefined;
+  hubToken: string | undefined;
 }
 
 /** What is known of one key. */
@@ -64,6 +70,8 @@ export interface Key<T> {
   /** Without one, the key may be left out (or null) and `doc` says what happens then. */
   default?: T;
   required?: true;
+  /** Never written down: not in reports, not in the model card. */
+  secret?: true;
   /** Other names of the same key. */
   aliases?: readonly string[];
 }
@@ -72,7 +80,12 @@ const positive = integer({ min: 1 });
 
 /** Every key that a run follows, in the order of the reference. */
 export const HONOURED: { readonly [F in keyof TrainConfig]: Key<TrainConfig[F]> } = {
-  modelNameOrPath: { type: text, required: true, doc: "Folder of the model to train." },
+  modelNameOrPath: {
+    type: text,
+    required: true,
+    doc: "Folder of the model to train, or its name on the Hub, `owner/name` or `owner/name@revision`.",
+  },
+  modelRevision: { type: text, doc: "Branch, tag or commit of a model on the Hub; by default `main`." },
   fromScratch: {
     type: boolean,
     default: false,
@@ -82,7 +95,9 @@ export const HONOURED: { readonly [F in keyof TrainConfig]: Key<TrainConfig[F]> 
   datasetMixer: {
     type: mixer,
     required: true,
-    doc: "Data paths with the share of each one's first rows to train on; test splits are used whole.",
+    doc:
+      "Data paths or names on the Hub with the share of each one's first rows to train on; test splits are used " +
+      "whole.",
   },
   datasetSplits: {
     type: texts("[train, test]"),
@@ -191,6 +206,7 @@ export const HONOURED: { readonly [F in keyof TrainConfig]: Key<TrainConfig[F]> 
   },
   outputDir: { type: text, default: "trainer_output", doc: "Folder for the trained model and its reports." },
   overwriteOutputDir: { type: boolean, default: false, doc: "Replace what `output_dir` holds." },
+  overwriteCache: { type: boolean, default: false, doc: "Tokenise the data again where the cache has them." },
   runName: { type: text, doc: "Name in the reports; by default the name of `output_dir`." },
   loggingSteps: { type: positive, default: 10, doc: "Optimizer steps between log entries." },
   loggingFirstStep: { type: boolean, default: false, doc: "Log the first step too." },
@@ -203,6 +219,17 @@ export const HONOURED: { readonly [F in keyof TrainConfig]: Key<TrainConfig[F]> 
     type: bytes,
     doc:
       "Most GPU memory that the plan may take, such as `80GB` or `75GiB`; by default what the device gives.",
+  },
+  pushToHub: { type: boolean, default: false, doc: "Upload `output_dir` to the Hub when the run has ended." },
+  hubModelId: {
+    type: text,
+    doc: "Repository to upload to, `owner/name` or a name of one's own; by default the name of `output_dir`.",
+  },
+  hubPrivateRepo: { type: boolean, doc: "Make that repository private where it is new." },
+  hubToken: {
+    type: text,
+    secret: true,
+    doc: "Token to upload with; by default `HF_TOKEN` or that of `hf auth login`, which no run file shows.",
   },
 };
 

@@ -1,5 +1,5 @@
 import { stringify } from "npm:yaml@^2.9.1";
-import { FIELDS, keyOf, type TrainConfig } from "./schema.ts";
+import { FIELDS, HONOURED, keyOf, type TrainConfig } from "./schema.ts";
 
 /** A checked configuration as a run file that gives the same configuration again: every key, defaults too. */
 export function configYaml(config: TrainConfig): string {
@@ -7,13 +7,14 @@ export function configYaml(config: TrainConfig): string {
 }
 
 /**
- * The keys of a configuration with their values as a run file has them; those without a value are left out.
+ * The keys of a configuration with their values as a run file has them; those without a value and those that are secret
+ * are left out.
  */
 export function configEntries(config: TrainConfig): [key: string, value: unknown][] {
   const entries: [string, unknown][] = [];
   for (const field of FIELDS) {
     const value = config[field];
-    if (value === undefined) continue;
+    if (value === undefined || HONOURED[field].secret) continue;
     const shares = field === "datasetMixer"
       ? config.datasetMixer.map(({ path, share }) => [path, share] as const)
       : [];

@@ -1,6 +1,7 @@
 import { nearest, UserError } from "../errors.ts";
 import { isObject, show } from "../json.ts";
 import type { Message, Tokenizer } from "../tokenizer.ts";
+import { withoutPrompt } from "./implicit_prompt.ts";
 
 /** A row as text: the prompt and what may follow it. */
 export interface Rendered {
@@ -20,10 +21,14 @@ export interface RenderOptions {
 }
 
 /**
- * Renders a row of preference data by the rules of the published SimPER trainer. `chosen` and `rejected` are message
- * lists; a message list `prompt` is their prompt, and without one the prompt is all of chosen but its last message.
- * Prompt and responses are rendered apart, without a generation prompt, and a BOS that the template puts before a
- * response is cut. Rows of texts are taken as they are.
+ * Renders a row of preference data; its shape says how.
+ *
+ * - Message lists `chosen` and `rejected`, by the rules of the published SimPER trainer: a message list `prompt` is their
+ *   prompt; without one (a text `prompt` is not looked at) the prompt is all of chosen but its last message. Prompt and
+ *   responses are rendered apart, without a generation prompt, and a BOS that the template puts before a response is cut.
+ * - Texts `prompt`, `chosen`, `rejected`: taken as they are.
+ * - Texts `chosen` and `rejected` alone: transcripts as in Anthropic's hh-rlhf become message lists, if there is a chat
+ *   template; other texts have as prompt what both begin with, as in TRL. See `withoutPrompt`.
  *
  * @throws {UserError} for a row of another form, or one that the chat template refuses.
  */
@@ -33,7 +38,12 @@ export function render(row: Record<string, unknown>, tokenizer: Tokenizer, optio
     ? ["chosen", "rejected"] as const
     : [fromMessages ? "messages" : "chosen"] as const;
   for (const key of keys) if (row[key] === undefined || row[key] === null) throw missing(key, row);
-  if (typeof row.chosen === "string") return renderTexts(row, options.usesRejected);
+  if (typeof row.chosen === "string") {
+    const whole = withoutPrompt(row, tokenizer.chatTemplate !== undefined, options.usesRejected);
+    return Array.isArray(whole.chosen)
+      ? render(whole, tokenizer, options)
+      : renderTexts(whole, options.usesRejected);
+  }
 
   const [chosen, rejected] = keys.map((key) => messagesOf(row[key], key));
   let prompt: Message[];

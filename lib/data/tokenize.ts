@@ -11,8 +11,8 @@ export interface Sequence {
 export interface Pair {
   chosen: Sequence;
   rejected?: Sequence;
-  /** Whether prompt or response was cut to fit `maxLength`. */
-  truncated: boolean;
+  /** What was cut to fit `maxLength`: nothing, the prompt, or the responses too. */
+  truncated: false | "prompt" | "response";
   /** Where the row stands, as path:line. */
   where: string;
 }
@@ -56,12 +56,13 @@ export function tokenizePair(
 
   const longest = Math.max(...parts.map(({ answer }) => answer.length));
   const tooLong = (part: Parts) => part.prompt.length + longest > maxLength;
-  const truncated = parts.some(tooLong);
+  let truncated: Pair["truncated"] = parts.some(tooLong) && "prompt";
   for (const part of parts.filter(tooLong)) {
     part.prompt = truncationMode === "keep_start"
       ? part.prompt.slice(0, maxPromptLength)
       : part.prompt.slice(-maxPromptLength);
   }
+  if (parts.some(tooLong)) truncated = "response";
   for (const part of parts.filter(tooLong)) part.answer = part.answer.slice(0, maxLength - maxPromptLength);
 
   const [chosenIds, rejectedIds] = parts.map(sequenceOf);

@@ -17,4 +17,4 @@ make() {
 }
 make untied --seed 11
 make tied-llama3-bf16-sharded --seed 12 --tied --llama3-rope --dtype bfloat16 --shard 40KB
-make mistral-window --seed 13 --arch mistral --window 20
+make sliding-window --seed 13 --arch mistral --window 20

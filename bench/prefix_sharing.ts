@@ -1,0 +1,149 @@
+/**
+ * What running a pair's common prefix once saves, against the same responses as two separate sequences: operations,
+ * counted over the first 200 pairs of a file, and time, measured on some of them:
+ *     deno run --allow-env --allow-read bench/prefix_sharing.ts PAIRS.jsonl[.gz] MODEL_FOLDER
+ * The folder gives tokenizer, chat template and sizes; the time is of a model with few of its layers and random weights.
+ */
+import { pack } from "../lib/batch.ts";
+import { readRows } from "../lib/data/read.ts";
+import { render } from "../lib/data/render.ts";
+import { type Pair, tokenizePair } from "../lib/data/tokenize.ts";
+import type { Gpu } from "../lib/gpu/device.ts";
+import { Pipelines, readTensor } from "../lib/gpu/program.ts";
+import { losses } from "../lib/loss/losses.ts";
+import { pairResults } from "../lib/metrics.ts";
+import { type ModelConfig, readModelConfig } from "../lib/model/config.ts";
+import type { Decoder } from "../lib/model/decoder.ts";
+import { loadTokenizer } from "../lib/tokenizer.ts";
+import { type BatchSize, type Operations, operationsOf, sizeOf } from "./flops.ts";
+import { openBenchGpu } from "./harness.ts";
+import { openTrainer } from "./models.ts";
+
+const PAIRS = 200;
+const RENDERING = { autoInsertEmptySystemMsg: true, usesRejected: true };
+/** Long enough for nearly every pair of hh as it is. */
+const TRUNCATION = { maxLength: 1024, maxPromptLength: 512, truncationMode: "keep_end" } as const;
+const PAIRS_PER_BATCH = 2;
+const TIMED_LAYERS = 4;
+const TIMED_SECONDS = 60;
+
+/** The same responses, each with a prefix of its own. */
+const separated = (pairs: Pair[]): Pair[] =>
+  pairs.flatMap(({ chosen, rejected, ...rest }) => [{ ...rest, chosen }, { ...rest, chosen: rejected! }]);
+
+function total(batches: Pair[][]): BatchSize {
+  return batches.map((pairs) => sizeOf(pack(pairs))).reduce((sum, size) => ({
+    tokens: sum.tokens + size.tokens,
+    labels: sum.labels + size.labels,
+    visible: sum.visible + size.visible,
+  }));
+}
+
+/** Prints sizes and operations of both ways, and what is saved. */
+function compare(title: string, config: ModelConfig, batches: Pair[][]): void {
+  const shared = total(batches);
+  const separate = total(batches.map(separated));
+  const operations = { shared: operationsOf(config, shared), separate: operationsOf(config, separate) };
+  console.log(title);
+  const row = (name: string, one: number, two: number, unit = "") =>
+    console.log(`  ${name.padEnd(26)} ${format(one, unit)} ${format(two, unit)}   ${saved(one, two)}`);
+  console.log(`  ${"".padEnd(26)} ${"shared".padStart(16)} ${"separate".padStart(16)}   saved`);
+  row("tokens", shared.tokens, separate.tokens);
+  row("labels", shared.labels, separate.labels);
+  row("visible query-key pairs", shared.visible, separate.visible);
+  for (const part of ["linear", "attention", "head", "total"] as (keyof Operations)[]) {
+    row(`${part} operations`, operations.shared[part], operations.separate[part], "GFLOP");
+  }
+}
+
+const format = (value: number, unit: string) =>
+  (unit ? `${(value / 1e9).toFixed(1)} ${unit}` : String(value)).padStart(16);
+const saved = (shared: number, separate: number) => `${(100 * (1 - shared / separate)).toFixed(1)} %`;
+
+/** Forward and backward of one batch: seconds, and the log-probability of each response. */
+async function runBatch(
+  gpu: Gpu,
+  decoder: Decoder,
+  pairs: Pair[],
+): Promise<{ seconds: number; logps: number[] }> {
+  const batch = pack(pairs);
+  const place = { firstOfStep: true, pairsOfStep: pairs.length };
+  const start = performance.now();
+  decoder.upload(gpu, batch, place);
+  const encoder = gpu.device.createCommandEncoder();
+  decoder.encodeForward(encoder);
+  decoder.encodeBackward(encoder, place);
+  gpu.device.queue.submit([encoder.finish()]);
+  await gpu.device.queue.onSubmittedWorkDone();
+  const seconds = (performance.now() - start) / 1000;
+  const results = new Float32Array(await readTensor(gpu, decoder.activations.results, 0, 4 * pairs.length));
+  const logps = pairResults(results, batch).flatMap(({ chosen, rejected, rejectedLabels }) =>
+    rejectedLabels > 0 ? [chosen, rejected] : [chosen]
+  );
+  return { seconds, logps };
+}
+
+const [file, folder] = Deno.args;
+if (!file || !folder) {
+  console.error(
+    "usage: deno run --allow-env --allow-read bench/prefix_sharing.ts PAIRS.jsonl[.gz] MODEL_FOLDER",
+  );
+  Deno.exit(2);
+}
+const config = await readModelConfig(folder);
+const tokenizer = await loadTokenizer(folder);
+const first: Pair[] = [];
+for await (const { row, where } of readRows(file)) {
+  const { prompt, chosen, rejected } = render(row, tokenizer, RENDERING);
+  first.push({ ...tokenizePair(prompt, chosen, rejected, tokenizer, TRUNCATION), where });
+  if (first.length === PAIRS) break;
+}
+compare(
+  `${first.length} pairs, ${config.numHiddenLayers} layers, forward and backward`,
+  config,
+  first.map((pair) => [pair]),
+);
+
+/** Batches from all over the 200 pairs, in the order in which they are timed. */
+const timedConfig = { ...config, numHiddenLayers: Math.min(TIMED_LAYERS, config.numHiddenLayers) };
+const stride = Math.floor(first.length / PAIRS_PER_BATCH);
+const batches = Array.from(
+  { length: stride },
+  (_, at) => first.filter((_, i) => i % stride === at),
+);
+const gpu = await openBenchGpu();
+const pipelines = new Pipelines(gpu);
+// The work does not depend on the loss, and this one does without rejected responses.
+const trainer = await openTrainer(gpu, pipelines, timedConfig, losses.sft, batches.map(separated), 1);
+const { decoder } = trainer;
+// The first runs of each way compile; not timed.
+for (const pairs of [batches[0], separated(batches[0])]) await runBatch(gpu, decoder, pairs);
+
+const seconds = { shared: 0, separate: 0 };
+const timed: Pair[][] = [];
+let difference = 0;
+for (const batch of batches) {
+  if (seconds.shared + seconds.separate > TIMED_SECONDS) break;
+  const shared = await runBatch(gpu, decoder, batch);
+  const separate = await runBatch(gpu, decoder, separated(batch));
+  seconds.shared += shared.seconds;
+  seconds.separate += separate.seconds;
+  timed.push(batch);
+  shared.logps.forEach((logp, i) =>
+    difference = Math.max(difference, Math.abs(logp / separate.logps[i] - 1))
+  );
+}
+gpu.destroy();
+compare(
+  `\n${timed.flat().length} of them, ${timedConfig.numHiddenLayers} layers, on ${gpu.name}`,
+  timedConfig,
+  timed,
+);
+console.log(
+  `  ${"seconds".padEnd(26)} ${seconds.shared.toFixed(2).padStart(16)} ${
+    seconds.separate.toFixed(2).padStart(16)
+  }   ` +
+    `${saved(seconds.shared, seconds.separate)}; log-probabilities differ by ${
+      difference.toExponential(1)
+    } at most`,
+);

@@ -1,0 +1,77 @@
+/** `deno task data [CONFIG] [--key=value ...]` */
+import { splitArguments } from "../config/overrides.ts";
+import { readConfig } from "../config/parse.ts";
+import { countRows, isPart } from "../data/read.ts";
+import { filesOf } from "../data/splits.ts";
+import type { PairStore } from "../data/store.ts";
+import { UserError } from "../errors.ts";
+import { resolveSources } from "../hub/hub.ts";
+import { prepare } from "../prepare.ts";
+import { describePair, describeSplit } from "../report/data_report.ts";
+import { createLogger, isShown } from "../report/log.ts";
+import { main } from "./main.ts";
+import { tokeniseLine } from "./tokenise.ts";
+import { stopOnSignal, transferBar } from "./transfer.ts";
+
+/** Pairs of a split that are shown, besides one that was cut. */
+const SHOWN = 3;
+
+await main(async () => {
+  const { positionals, overrides } = splitArguments(Deno.args);
+  if (positionals.length > 1) {
+    throw new UserError(`expected one run file and --key=value, found ${positionals.join(" and ")}`, 2);
+  }
+  const { config, ignored } = await readConfig(positionals[0] ?? "tiny.yaml", overrides);
+  const [bar, line] = [transferBar(), tokeniseLine()];
+  const log = createLogger(config.logLevel, (text) => {
+    line.clear();
+    bar.write(text);
+  });
+  for (const message of ignored) log.info(message);
+  const isQuiet = !isShown("warning", config.logLevel);
+  const signal = stopOnSignal();
+  const note = (level: "debug" | "info" | "warning", message: string) => log[level](message);
+  // Weights are not looked at, so they need not be fetched.
+  const sources = await resolveSources({ ...config, fromScratch: true }, {
+    log: note,
+    progress: (transfer) => isQuiet || bar.update(transfer),
+    signal,
+  });
+  const prepared = await prepare(config, {
+    sources,
+    tokenised: (...figures) => isQuiet || line.update(...figures),
+    log: note,
+    signal,
+  });
+  line.clear();
+
+  const hasColours = Deno.stdout.isTerminal() && !Deno.noColor;
+  const stores = [prepared.train, prepared.test].filter((store) => store !== undefined);
+  for (const [i, store] of stores.entries()) {
+    const split = prepared.splits[i];
+    console.log(`${i > 0 ? "\n" : ""}== ${split} ==`);
+    for (const { path, share } of sources.mixer) {
+      if (!isPart(split, share)) continue;
+      const rows = await countRows(await filesOf(path, split));
+      console.log(`${path}: the first ${Math.trunc(share * rows)} of ${rows} rows (share ${share})`);
+    }
+    console.log(describeSplit(store, config));
+    for (const index of examplesOf(store)) {
+      const [pair] = await store.read([index]);
+      const cut = pair.truncated
+        ? `, ${pair.truncated === "prompt" ? "prompt" : "prompt and responses"} cut`
+        : "";
+      console.log(`\n-- pair ${index + 1} of ${store.length}, ${pair.where}${cut} --`);
+      console.log(describePair(pair, store.columns.prefix[index], prepared.tokenizer, hasColours));
+    }
+  }
+  await prepared.close();
+  return 0;
+});
+
+/** The first pairs, and the first that was cut. */
+function examplesOf({ length, columns }: PairStore): number[] {
+  const first = Array.from({ length: Math.min(SHOWN, length) }, (_, i) => i);
+  const cut = columns.truncated.findIndex((kind) => kind > 0);
+  return cut < SHOWN ? first : [...first, cut];
+}

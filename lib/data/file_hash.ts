@@ -1,0 +1,65 @@
+import { createHash } from "node:crypto";
+import { mkdir, readFile, realpath, rename, stat, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { UserError } from "../errors.ts";
+import { hashFile } from "../hash.ts";
+import { isObject } from "../json.ts";
+
+/** A file that changed this short a time ago may change again with the same time stamp. */
+const TIME_STAMP_MS = 2000;
+
+/**
+ * SHA-256 of a file's bytes. It is remembered in `cacheFolder`, so a file whose size and times are as they were is not read
+ * again.
+ *
+ * @throws {UserError} for a file that cannot be read.
+ */
+export async function rememberedHash(path: string, cacheFolder: string): Promise<string> {
+  try {
+    const before = await stateOf(path);
+    const note = join(cacheFolder, "hashes", `${sha256(await realpath(path))}.json`);
+    const known = await readNote(note);
+    if (known?.state === before.text) return known.sha256;
+    const hash = (await hashFile(path)).sha256;
+    const isSettled = Date.now() - before.changed > TIME_STAMP_MS &&
+      (await stateOf(path)).text === before.text;
+    if (isSettled) await writeNote(note, { state: before.text, sha256: hash });
+    return hash;
+  } catch (error) {
+    throw new UserError(`${path}: cannot be read: ${(error as Error).message}`);
+  }
+}
+
+/** SHA-256 of text, in hexadecimal. */
+export const sha256 = (text: string) => createHash("sha256").update(text).digest("hex");
+
+interface Note {
+  state: string;
+  sha256: string;
+}
+
+async function stateOf(path: string): Promise<{ text: string; changed: number }> {
+  const { ino, size, mtimeMs, ctimeMs } = await stat(path);
+  return { text: [ino, size, mtimeMs, ctimeMs].join(" "), changed: Math.max(mtimeMs, ctimeMs ?? 0) };
+}
+
+async function readNote(path: string): Promise<Note | undefined> {
+  try {
+    const note = JSON.parse(await readFile(path, "utf8"));
+    return isObject(note) && typeof note.sha256 === "string" ? note as unknown as Note : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** A note that cannot be written costs time on the next start, and nothing else. */
+async function writeNote(path: string, note: Note): Promise<void> {
+  const temporary = `${path}.${crypto.randomUUID()}.tmp`;
+  try {
+    await mkdir(dirname(path), { recursive: true });
+    await writeFile(temporary, JSON.stringify(note));
+    await rename(temporary, path);
+  } catch {
+    // Nothing depends on it.
+  }
+}

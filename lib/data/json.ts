@@ -1,0 +1,85 @@
+import { JSONParser } from "npm:@streamparser/json@^0.0.26";
+import { UserError } from "../errors.ts";
+import { isObject, show } from "../json.ts";
+import { readBytes, unreadable } from "./bytes.ts";
+import { readJsonLines } from "./jsonl.ts";
+import { describePlace, type Row, rowAt } from "./row.ts";
+
+/** Bytes that are looked at to tell JSON from JSONL under the name of JSON. */
+const HEAD = 2 ** 20;
+
+/**
+ * Rows of one JSON file: a list of them, or an object with a list `data`, read in pieces. JSONL is often named .json too,
+ * and is read as such where the first line is a whole object.
+ */
+export async function* readJson(path: string): AsyncGenerator<Row> {
+  const head = (await headOf(path)).trimStart();
+  if (isJsonLines(head)) return yield* readJsonLines(path);
+  const isObjectAtTop = head.startsWith("{");
+  const expected = `expected a list of rows, or an object with a list "data" of them`;
+  if (!isObjectAtTop && !head.startsWith("[")) {
+    throw new UserError(`${path}: ${expected}, found ${show(head.slice(0, 40))}`);
+  }
+  const parser = new JSONParser({ paths: [isObjectAtTop ? "$.data.*" : "$.*"], keepStack: false });
+  let found: Row[] = [];
+  let number = 0;
+  parser.onValue = ({ value, key }) => {
+    if (typeof key !== "number") {
+      throw new UserError(`${path}: ${expected}, found data with a key ${show(key)}`);
+    }
+    if (!isObject(value)) {
+      throw new UserError(`${where(path, number)}: expected a JSON object, found ${show(value)}`);
+    }
+    found.push(rowAt(value, { file: path, unit: "row", number: number++ }));
+  };
+  for await (const chunk of pieces(path, () => number)) {
+    parse(() => parser.write(chunk), path, () => number);
+    yield* found;
+    found = [];
+  }
+  parse(() => parser.isEnded || parser.end(), path, () => number);
+  if (isObjectAtTop && number === 0) throw new UserError(`${path}: ${expected}, found no rows in "data"`);
+}
+
+const where = (file: string, number: number) => describePlace({ file, unit: "row", number });
+
+async function* pieces(path: string, number: () => number): AsyncGenerator<Uint8Array> {
+  try {
+    yield* readBytes(path);
+  } catch (error) {
+    throw unreadable(error, where(path, number()));
+  }
+}
+
+function parse(step: () => unknown, path: string, number: () => number): void {
+  try {
+    step();
+  } catch (error) {
+    if (error instanceof UserError) throw error;
+    const message = (error as Error).message;
+    throw new UserError(
+      `${where(path, number())}: not JSON, or not the whole file: ${message}`,
+    );
+  }
+}
+
+async function headOf(path: string): Promise<string> {
+  const found: Uint8Array[] = [];
+  let length = 0;
+  for await (const chunk of pieces(path, () => 0)) {
+    found.push(chunk);
+    length += chunk.length;
+    if (length >= HEAD) break;
+  }
+  return new TextDecoder().decode(await new Blob(found as BlobPart[]).arrayBuffer());
+}
+
+function isJsonLines(head: string): boolean {
+  if (!head.startsWith("{")) return false;
+  try {
+    const first = JSON.parse(head.split("\n", 1)[0]);
+    return !Array.isArray(first.data);
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,23 @@
+/** Where a row stands: a line of its file, from 1, or in formats without lines a row from 0, as `dataset[0]` in Python. */
+export interface Place {
+  file: string;
+  unit: "line" | "row";
+  number: number;
+}
+
+/** One row of a data file. */
+export interface Row {
+  row: Record<string, unknown>;
+  place: Place;
+  /** The place in words. */
+  where: string;
+}
+
+export function rowAt(row: Record<string, unknown>, place: Place): Row {
+  return { row, place, where: describePlace(place) };
+}
+
+/** `pairs.jsonl:12` or `pairs.parquet:row 11` */
+export function describePlace({ file, unit, number }: Place): string {
+  return unit === "line" ? `${file}:${number}` : `${file}:row ${number}`;
+}

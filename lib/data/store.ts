@@ -1,0 +1,172 @@
+import { type FileHandle, open } from "node:fs/promises";
+import { crc32 } from "node:zlib";
+import type { PackedSizes } from "../batch.ts";
+import { UserError } from "../errors.ts";
+import type { HashedFile } from "../report/run_report.ts";
+import { describePlace } from "./row.ts";
+import {
+  COLUMNS,
+  decodeFooter,
+  type Facts,
+  type Footer,
+  FOOTER_BYTES,
+  type PairColumns,
+  TRUNCATIONS,
+  UNITS,
+} from "./store_format.ts";
+import type { Pair } from "./tokenize.ts";
+
+/** Counts over the pairs of a split. */
+export interface PairStatistics {
+  rows: number;
+  /** Pairs that were cut to fit `maxLength`, */
+  truncated: number;
+  /** and those of them whose responses were cut too. */
+  truncatedResponses: number;
+  /** Where the rows with an empty response stand. */
+  emptyResponses: string[];
+  /** Tokens of all sequences, each with its prompt. */
+  tokens: number;
+  /** Tokens of the longest sequence. */
+  longest: number;
+}
+
+/** The tokenised pairs of a split, in a file: what is in memory of each is its row in `columns`. */
+export interface PairStore {
+  readonly length: number;
+  readonly statistics: PairStatistics;
+  readonly columns: PairColumns;
+  /** What each pair takes in a packed row. */
+  readonly sizes: PackedSizes;
+  /** The data files, in order. */
+  readonly files: readonly HashedFile[];
+  /** Reads pairs by index, in the order given. */
+  read(indices: readonly number[]): Promise<Pair[]>;
+  /** Where the row of pair `index` stands, for messages. */
+  where(index: number): string;
+  /** Gives the file back; nothing can be read afterwards. */
+  close(): Promise<void>;
+}
+
+const CHECKED_AT_A_TIME = 2 ** 22;
+
+/**
+ * Opens the file of a cached split, after a look at every byte of it.
+ *
+ * @param files where the data files are now.
+ * @returns undefined where there is no such file, or "damaged" where it is not as it was written.
+ */
+export async function openStore(
+  path: string,
+  files: readonly HashedFile[],
+): Promise<PairStore | "damaged" | undefined> {
+  const file = await open(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT" || error.code === "ENOTDIR") return undefined;
+    throw new UserError(`${path}: cannot be read: ${error.message}`);
+  });
+  if (!file) return undefined;
+  const footer = await checkedFooter(file);
+  if (!footer) {
+    await file.close();
+    return "damaged";
+  }
+  const rest = await readBytes(
+    file,
+    footer.tokenBytes,
+    footer.pairs * COLUMNS.length * 4 + footer.factsBytes,
+  );
+  const columns = Object.fromEntries(
+    COLUMNS.map((name, i) => [name, new Uint32Array(rest, i * footer.pairs * 4, footer.pairs)]),
+  ) as PairColumns;
+  const facts = new TextDecoder().decode(new Uint8Array(rest, footer.pairs * COLUMNS.length * 4));
+  return new FileStore(file, path, footer, columns, JSON.parse(facts), files);
+}
+
+class FileStore implements PairStore {
+  readonly length: number;
+  readonly statistics: PairStatistics;
+  readonly sizes: PackedSizes;
+  /** The token before which each pair begins in the file. */
+  readonly #starts: Float64Array;
+
+  constructor(
+    readonly file: FileHandle,
+    readonly path: string,
+    readonly footer: Footer,
+    readonly columns: PairColumns,
+    facts: Facts,
+    readonly files: readonly HashedFile[],
+  ) {
+    this.length = footer.pairs;
+    this.#starts = new Float64Array(this.length);
+    for (let i = 1; i < this.length; i++) this.#starts[i] = this.#starts[i - 1] + this.#storedTokens(i - 1);
+    this.sizes = { tokens: columns.tokens, labels: columns.labels, longest: facts.longest };
+    this.statistics = { ...facts, emptyResponses: facts.emptyResponses.map((index) => this.where(index)) };
+  }
+
+  #storedTokens(index: number): number {
+    const { prefix, chosenLength, rejectedLength } = this.columns;
+    return chosenLength[index] + (rejectedLength[index] > 0 ? rejectedLength[index] - prefix[index] : 0);
+  }
+
+  read(indices: readonly number[]): Promise<Pair[]> {
+    return Promise.all(indices.map((index) => this.#readOne(index)));
+  }
+
+  async #readOne(index: number): Promise<Pair> {
+    const { prefix, chosenLength, chosenPrompt, rejectedLength, rejectedPrompt, truncated } = this.columns;
+    const { idBytes } = this.footer;
+    const count = this.#storedTokens(index);
+    const bytes = await readBytes(this.file, this.#starts[index] * idBytes, count * idBytes);
+    const ids = [...idBytes === 2 ? new Uint16Array(bytes) : new Uint32Array(bytes)];
+    const length = chosenLength[index];
+    return {
+      chosen: { ids: ids.slice(0, length), promptLength: chosenPrompt[index] },
+      ...(rejectedLength[index] > 0 && {
+        rejected: {
+          ids: [...ids.slice(0, prefix[index]), ...ids.slice(length)],
+          promptLength: rejectedPrompt[index],
+        },
+      }),
+      truncated: TRUNCATIONS[truncated[index]],
+      where: this.where(index),
+    };
+  }
+
+  where(index: number): string {
+    const { file, unit, number } = this.columns;
+    return describePlace({
+      file: this.files[file[index]].path,
+      unit: UNITS[unit[index]],
+      number: number[index],
+    });
+  }
+
+  close(): Promise<void> {
+    return this.file.close();
+  }
+}
+
+async function checkedFooter(file: FileHandle): Promise<Footer | undefined> {
+  const { size } = await file.stat();
+  if (size < FOOTER_BYTES) return undefined;
+  const last = new Uint8Array(await readBytes(file, size - FOOTER_BYTES, FOOTER_BYTES));
+  const footer = decodeFooter(last, size);
+  if (!footer) return undefined;
+  let checksum = 0;
+  for (let at = 0; at < size - 4; at += CHECKED_AT_A_TIME) {
+    const piece = await readBytes(file, at, Math.min(CHECKED_AT_A_TIME, size - 4 - at));
+    checksum = crc32(new Uint8Array(piece), checksum);
+  }
+  return checksum === footer.checksum ? footer : undefined;
+}
+
+async function readBytes(file: FileHandle, start: number, length: number): Promise<ArrayBuffer> {
+  const bytes = new Uint8Array(length);
+  for (let at = 0; at < length;) {
+    const { bytesRead } = await file.read(bytes, at, length - at, start + at);
+    if (bytesRead === 0) throw new UserError("the cache of tokenised pairs was cut short while it was read");
+    at += bytesRead;
+  }
+  return bytes.buffer;
+}

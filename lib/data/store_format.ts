@@ -1,0 +1,79 @@
+/**
+ * The file of a cached split: [tokens][columns][facts as JSON][footer]. Tokens are u16 or u32, for each pair the chosen
+ * sequence and the rejected one after the prefix that they share. Columns are u32, one number a pair. The footer holds the
+ * sizes of the parts and, last, the CRC-32 of everything before. Numbers are little-endian.
+ */
+export const COLUMNS = [
+  /** Tokens that both sequences begin with and that carry no label. */
+  "prefix",
+  "chosenPrompt",
+  "chosenLength",
+  "rejectedPrompt",
+  /** 0 where the loss does not look at `rejected`. */
+  "rejectedLength",
+  /** What the pair takes in a packed row. */
+  "tokens",
+  "labels",
+  /** An index of `TRUNCATIONS`. */
+  "truncated",
+  /** The row's place: an index of the data files, an index of `UNITS`, and its number. */
+  "file",
+  "unit",
+  "number",
+] as const;
+
+/** What is known of every pair of a split without reading its tokens: numbers of pair i at index i. */
+export type PairColumns = Readonly<Record<typeof COLUMNS[number], Uint32Array<ArrayBuffer>>>;
+
+export const TRUNCATIONS = [false, "prompt", "response"] as const;
+
+export const UNITS = ["line", "row"] as const;
+
+/** What is known of the whole split. */
+export interface Facts {
+  rows: number;
+  truncated: number;
+  truncatedResponses: number;
+  tokens: number;
+  longest: number;
+  /** Indices of the pairs with an empty response. */
+  emptyResponses: number[];
+}
+
+export const FOOTER_BYTES = 32;
+const MAGIC = 0x31505353;
+
+export interface Footer {
+  pairs: number;
+  tokenBytes: number;
+  /** Bytes of 2 or 4 for each token id. */
+  idBytes: number;
+  factsBytes: number;
+}
+
+/** The footer but for its last four bytes, the checksum. */
+export function encodeFooter({ pairs, tokenBytes, idBytes, factsBytes }: Footer): Uint8Array {
+  const view = new DataView(new ArrayBuffer(FOOTER_BYTES - 4));
+  view.setFloat64(0, pairs, true);
+  view.setFloat64(8, tokenBytes, true);
+  view.setUint32(16, idBytes, true);
+  view.setUint32(20, factsBytes, true);
+  view.setUint32(24, MAGIC, true);
+  return new Uint8Array(view.buffer);
+}
+
+/** A footer and its checksum, or undefined where the bytes are no footer of a file of `size` bytes. */
+export function decodeFooter(bytes: Uint8Array, size: number): Footer & { checksum: number } | undefined {
+  if (bytes.length !== FOOTER_BYTES) return undefined;
+  const view = new DataView(bytes.buffer, bytes.byteOffset);
+  const footer = {
+    pairs: view.getFloat64(0, true),
+    tokenBytes: view.getFloat64(8, true),
+    idBytes: view.getUint32(16, true),
+    factsBytes: view.getUint32(20, true),
+    checksum: view.getUint32(28, true),
+  };
+  const { pairs, tokenBytes, factsBytes } = footer;
+  const whole = tokenBytes + pairs * COLUMNS.length * 4 + factsBytes + FOOTER_BYTES === size;
+  return whole && view.getUint32(24, true) === MAGIC ? footer : undefined;
+}

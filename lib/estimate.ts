@@ -1,0 +1,127 @@
+import { pack, packedSize, type PackedSizes } from "./batch.ts";
+import type { TrainConfig } from "./config/schema.ts";
+import type { Pair, Sequence } from "./data/tokenize.ts";
+import { losses } from "./loss/losses.ts";
+import type { ModelConfig } from "./model/config.ts";
+import { trainingFlops } from "./model/flops.ts";
+import {
+  type Alternative,
+  alternative,
+  type Planned,
+  planRun,
+  samplerOf,
+  savings,
+  type Workload,
+  type WorkloadOf,
+} from "./plan.ts";
+import { sampleStep, totalSteps } from "./sampler.ts";
+
+/** A bound above every tensor. */
+export const UNBOUNDED = Number.MAX_SAFE_INTEGER;
+/** Tokens that a chat template may put around a prompt. */
+const TEMPLATE_TOKENS = 64;
+
+/**
+ * The longest pair that a run file allows: both sequences are `max_length` long and share no prompt. (A long prompt takes
+ * less, as it is run once.)
+ */
+export function longestPair(config: TrainConfig): Pair {
+  const sequence: Sequence = { ids: new Array(config.maxLength).fill(0), promptLength: 0 };
+  const rejected = losses[config.lossType].usesRejected && { rejected: sequence };
+  return { chosen: sequence, ...rejected, truncated: false, where: "the longest pair" };
+}
+
+/**
+ * The largest workload that a run file allows, for a plan without data: every pair is the longest. Prompts to answer count
+ * a token a byte.
+ *
+ * @param pairs how many training pairs there are; without it, as many as one optimizer step takes.
+ */
+export function worstCase(model: ModelConfig, config: TrainConfig, pairs?: number): Workload {
+  const { tokens, labels } = packedSize(longestPair(config));
+  const sizes = (count: number): PackedSizes => ({
+    tokens: new Uint32Array(count).fill(tokens),
+    labels: new Uint32Array(count).fill(labels),
+    longest: config.maxLength,
+  });
+  const perStep = config.perDeviceTrainBatchSize * config.gradientAccumulationSteps * config.numGpus;
+  const sampler = samplerOf(config, pairs ?? perStep);
+  return {
+    model,
+    loss: losses[config.lossType],
+    train: { sizes: sizes(sampler.pairs) },
+    ...(config.doEval && { test: { sizes: sizes(config.perDeviceEvalBatchSize) } }),
+    prompts: config.prompts.map((text) => ({
+      ids: { length: new TextEncoder().encode(text).length + TEMPLATE_TOKENS },
+    })),
+    sampler,
+    totalSteps: totalSteps(sampler),
+  };
+}
+
+/** What a whole optimizer step takes, on average over the pairs. */
+export interface StepCost {
+  pairs: number;
+  /** Tokens of its packed rows. */
+  tokens: number;
+  /** Floating-point operations, forward and backward; those that checkpointing repeats do not count. */
+  flops: number;
+  /** Those of the whole run, whose last step of an epoch may have fewer pairs. */
+  flopsInAll: number;
+}
+
+/** The cost of a step and of the run; `sample` stands for the pairs where operations are counted. */
+export function stepCost(
+  { model, train, sampler, totalSteps }: Workload,
+  sample: readonly Pair[],
+): StepCost {
+  const pairs = Math.min(sampler.perBatch * sampler.batchesPerStep, sampler.pairs);
+  const tokens = train.sizes.tokens.reduce((sum, count) => sum + count, 0) / sampler.pairs;
+  const flopsOf = (pair: Pair) => trainingFlops(model, pack([pair], model.slidingWindow));
+  const flops = sample.reduce((sum, pair) => sum + flopsOf(pair), 0) / sample.length;
+  let pairsInAll = 0;
+  for (let step = 0; step < totalSteps; step++) pairsInAll += sampleStep(step, sampler).pairs;
+  return { pairs, tokens: pairs * tokens, flops: pairs * flops, flopsInAll: pairsInAll * flops };
+}
+
+/** A plan, and the tensors in it that are larger than a buffer of the adapter may be. */
+export interface EstimatedPlan {
+  planned: Planned;
+  tooLarge: { name: string; bytes: number }[];
+}
+
+/** As `planRun`, but tensors that are too large are listed, where a run would be refused. */
+export function planAnyway(workload: Workload, config: TrainConfig, largestBuffer: number): EstimatedPlan {
+  const unbounded = planRun(workload, config, UNBOUNDED);
+  const isTooLarge = ({ bytes }: { bytes: number }) => bytes > largestBuffer;
+  const matrices = unbounded.decoder.parameters.list.map(({ weights }) => weights).filter(isTooLarge);
+  const planned = matrices.length > 0 ? unbounded : planRun(workload, config, largestBuffer);
+  const ofParameters = ["weights", "gradients", "moments"];
+  const others = planned.decoder.plan.slabs.filter((slab) =>
+    isTooLarge(slab) && !ofParameters.includes(slab.purpose)
+  );
+  return { planned, tooLarge: [...matrices, ...others].map(({ name, bytes }) => ({ name, bytes })) };
+}
+
+/**
+ * Everything that would make a run take less: changes that keep its numbers, and, where these are not enough and the
+ * workload follows `max_length`, shorter pairs until it fits.
+ */
+export function estimatedAlternatives(
+  config: TrainConfig,
+  largestBuffer: number,
+  limit: number,
+  workloadOf: WorkloadOf,
+  followsLength: boolean,
+): Alternative[] {
+  const tried = (change: Partial<TrainConfig>) => alternative(change, config, largestBuffer, workloadOf);
+  const changes = savings(config);
+  const found = changes.map(tried);
+  let { maxLength, maxPromptLength } = config;
+  while (followsLength && !found.some(({ bytes }) => bytes <= limit) && maxPromptLength >= 2) {
+    maxLength = Math.floor(maxLength / 2);
+    maxPromptLength = Math.floor(maxPromptLength / 2);
+    found.push(tried({ ...changes.at(-1), maxLength, maxPromptLength }));
+  }
+  return found;
+}

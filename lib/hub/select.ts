@@ -1,0 +1,126 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { filesOfSplit } from "../data/splits.ts";
+import { nearest, UserError } from "../errors.ts";
+import { isObject } from "../json.ts";
+import type { RemoteFile } from "./listing.ts";
+import { checkFileName, type Repo, repoLabel } from "./repo.ts";
+
+const WEIGHTS = "model.safetensors";
+const INDEX = "model.safetensors.index.json";
+/** What is read of a model besides its weights. */
+const MODEL_FILE =
+  /^((config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|chat_template)\.json|chat_template\.jinja|merges\.txt|tokenizer\.model)$/;
+const PICKLED = /\.(bin|pt|pth|ckpt)$/;
+/** What may hold the rows of a set. */
+const DATA_FILE = /\.(parquet|jsonl?(\.gz)?)$/;
+
+/**
+ * The files of a model without its weights.
+ * @throws {UserError} where there is no config.json, or `weights` are wanted and there are none as safetensors.
+ */
+export function modelFiles(files: readonly RemoteFile[], repo: Repo, weights: boolean): RemoteFile[] {
+  const names = new Set(files.map(({ path }) => path));
+  const label = repoLabel(repo);
+  if (!names.has("config.json")) {
+    throw new UserError(
+      `${label}: expected a config.json, found ${list([...names])}: this is no transformers model`,
+    );
+  }
+  if (weights && !names.has(WEIGHTS) && !names.has(INDEX)) {
+    const pickled = [...names].filter((name) => PICKLED.test(name));
+    throw new UserError(
+      pickled.length > 0
+        ? `${label}: its weights are only there pickled (${
+          list(pickled)
+        }), and loading such a file can run any code. ` +
+          "Name a revision with safetensors (often refs/pr/1), or convert it: " +
+          "https://huggingface.co/spaces/safetensors/convert"
+        : `${label}: expected ${WEIGHTS} or ${INDEX}, found ${list([...names])}`,
+    );
+  }
+  return files.filter(({ path }) =>
+    MODEL_FILE.test(path) || (weights && path === INDEX && !names.has(WEIGHTS))
+  );
+}
+
+/** The files of a model's weights; `folder` holds its other files already. */
+export async function weightFiles(
+  files: readonly RemoteFile[],
+  repo: Repo,
+  folder: string,
+): Promise<RemoteFile[]> {
+  const single = files.find(({ path }) => path === WEIGHTS);
+  if (single) return [single];
+  const byPath = new Map(files.map((file) => [file.path, file]));
+  return (await shardsOf(folder)).map((shard) => {
+    checkFileName(shard, repo);
+    const file = byPath.get(shard);
+    if (file) return file;
+    const near = nearest(shard, byPath.keys());
+    throw new UserError(
+      `${repoLabel(repo)}: ${INDEX} names ${shard}, which is not there${near ? ` (there is ${near})` : ""}`,
+    );
+  });
+}
+
+/** What a model's folder in the cache lacks, or undefined where it can be trained. */
+export async function lacksOfModel(
+  folder: string,
+  names: string[],
+  weights: boolean,
+): Promise<string | undefined> {
+  const needed = ["config.json", "tokenizer.json"];
+  if (weights && names.includes(INDEX) && !names.includes(WEIGHTS)) needed.push(...await shardsOf(folder));
+  else if (weights) needed.push(WEIGHTS);
+  return needed.find((name) => !names.includes(name));
+}
+
+/**
+ * The data files of `splits`, or every data file where none are asked for.
+ * @throws {UserError} as `filesOfSplit`, such as for a split that is not there, with those that are.
+ */
+export function splitFiles(
+  files: readonly RemoteFile[],
+  repo: Repo,
+  splits?: readonly string[],
+): RemoteFile[] {
+  const names = files.map(({ path }) => path);
+  const label = repoLabel(repo);
+  const chosen = splits
+    ? splits.flatMap((split) => filesOfSplit(names, split, label))
+    : names.filter((name) => DATA_FILE.test(name));
+  if (chosen.length > 0) return files.filter(({ path }) => chosen.includes(path));
+  throw new UserError(`${label}: expected data files (.parquet, .jsonl, .json), found ${list(names)}`);
+}
+
+/** The split that the folder of a set in the cache lacks. */
+export function lacksOfDataset(names: string[], splits?: readonly string[]): string | undefined {
+  if (!splits) return names.some((name) => DATA_FILE.test(name)) ? undefined : "data files";
+  return splits.find((split) => {
+    try {
+      filesOfSplit(names, split, "");
+      return false;
+    } catch {
+      return true;
+    }
+  });
+}
+
+async function shardsOf(folder: string): Promise<string[]> {
+  const path = join(folder, INDEX);
+  let index: unknown;
+  try {
+    index = JSON.parse(await readFile(path, "utf8"));
+  } catch (error) {
+    throw new UserError(`${path}: expected JSON: ${(error as Error).message}`);
+  }
+  const map = isObject(index) && isObject(index.weight_map) ? Object.values(index.weight_map) : [];
+  if (map.length > 0 && map.every((name) => typeof name === "string")) return [...new Set(map)].sort();
+  throw new UserError(`${path}: expected a weight_map of tensor names to files`);
+}
+
+function list(names: string[]): string {
+  if (names.length === 0) return "no files";
+  return names.slice(0, 8).join(", ") + (names.length > 8 ? ", ..." : "");
+}

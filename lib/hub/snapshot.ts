@@ -1,0 +1,140 @@
+import { mkdir, rename, statfs } from "node:fs/promises";
+import { dirname } from "node:path";
+import { UserError } from "../errors.ts";
+import { formatBytes } from "../gpu/memory.ts";
+import type { Transfer } from "../report/transfer_bar.ts";
+import { RepoCache, sizeOf } from "./cache.ts";
+import { checkStopped } from "./http.ts";
+import type { RemoteFile } from "./listing.ts";
+import { withLock } from "./lock.ts";
+import { type Repo, repoLabel } from "./repo.ts";
+import type { HubSettings } from "./settings.ts";
+import { diskError, download } from "./transfer.ts";
+
+/** What fetching tells of itself; every field may be left out. */
+export interface FetchEvents {
+  log?: (level: "debug" | "info" | "warning", message: string) => void;
+  /** How far it is; sizes are of the files that were missing. */
+  progress?: (progress: Transfer) => void;
+  /** Stops the fetching; what came until then is kept. */
+  signal?: AbortSignal;
+}
+
+/** Files at a time, as Python's huggingface_hub has it. */
+const PARALLEL = 8;
+
+/**
+ * Sees to it that the snapshot of a commit holds `files`, and fetches those that it does not. Another process that fetches
+ * from the same repository is waited for.
+ *
+ * @returns the snapshot's folder.
+ */
+export async function fetchFiles(
+  repo: Repo,
+  commit: string,
+  files: readonly RemoteFile[],
+  settings: HubSettings,
+  events: FetchEvents = {},
+): Promise<string> {
+  const cache = new RepoCache(settings.cache, repo);
+  const missing = async () => {
+    const present = await Promise.all(files.map((file) => cache.has(file, commit)));
+    return files.filter((_, i) => !present[i]);
+  };
+  const folder = cache.snapshot(commit);
+  try {
+    await cache.rememberCommit(commit);
+    if ((await missing()).length === 0) return folder;
+    const onWait = () =>
+      events.log?.("info", `${repoLabel(repo)}: another process is fetching it; waiting for ${cache.lock}`);
+    await withLock(cache.lock, async () => {
+      await fetchMissing(cache, commit, await missing(), settings, events);
+    }, { onWait, signal: events.signal });
+  } catch (error) {
+    throw error instanceof UserError ? error : diskError(error as NodeJS.ErrnoException, repoLabel(repo));
+  }
+  return folder;
+}
+
+async function fetchMissing(
+  cache: RepoCache,
+  commit: string,
+  files: RemoteFile[],
+  settings: HubSettings,
+  { progress, signal }: FetchEvents,
+): Promise<void> {
+  const { repo } = cache;
+  await mkdir(dirname(cache.blob(files[0] ?? { path: "", size: 0, hash: "-" })), { recursive: true });
+  await checkRoom(cache, files);
+  const state: Transfer = {
+    name: repo.name,
+    files: files.length,
+    filesDone: 0,
+    totalBytes: files.reduce((sum, { size }) => sum + size, 0),
+    bytes: 0,
+    keptBytes: 0,
+  };
+  const report = () => progress?.({ ...state });
+  const received = (bytes: number) => {
+    state.bytes += bytes;
+    report();
+  };
+  const kept = (bytes: number) => {
+    state.keptBytes += bytes;
+    received(bytes);
+  };
+  const stop = new AbortController();
+  const onStop = () => stop.abort();
+  signal?.addEventListener("abort", onStop);
+  // Two names may have the same content.
+  const blobs = new Map<string, Promise<void>>();
+  const fetchBlob = async (file: RemoteFile) => {
+    const blob = cache.blob(file);
+    if (await sizeOf(blob) === file.size) return kept(file.size);
+    const partial = cache.partial(file);
+    await download(repo, commit, file, partial, settings, { kept, received }, stop.signal);
+    await rename(partial, blob);
+  };
+  const queue = [...files];
+  let failure: unknown;
+  const worker = async () => {
+    for (let file; failure === undefined && (file = queue.shift());) {
+      try {
+        checkStopped(signal);
+        let fetched = blobs.get(file.hash);
+        if (!fetched) blobs.set(file.hash, fetched = fetchBlob(file));
+        else await fetched.then(() => kept(file!.size));
+        await fetched;
+        await cache.link(file, commit);
+        state.filesDone++;
+        report();
+      } catch (error) {
+        // The others stop too, but the first failure is the one to tell.
+        failure ??= error;
+        stop.abort();
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(PARALLEL, files.length) }, worker));
+  signal?.removeEventListener("abort", onStop);
+  if (failure !== undefined) throw failure;
+}
+
+/** Refuses to begin what cannot end: the disk must have room for what is missing. */
+async function checkRoom(cache: RepoCache, files: RemoteFile[]): Promise<void> {
+  const needed = await Promise.all(
+    files.map(async (file) =>
+      file.size - (await sizeOf(cache.partial(file)) ?? await sizeOf(cache.blob(file)) ?? 0)
+    ),
+  );
+  const bytes = needed.reduce((sum, size) => sum + size, 0);
+  // Where the file system does not tell, the disk itself will.
+  const found = await statfs(cache.folder).catch(() => undefined);
+  if (!found || bytes <= found.bavail * found.bsize) return;
+  throw new UserError(
+    `${repoLabel(cache.repo)}: ${formatBytes(bytes)} to fetch, and ${
+      formatBytes(found.bavail * found.bsize)
+    } free at ` +
+      `${cache.folder}: make room, or point HF_HOME to another disk`,
+  );
+}

@@ -1,0 +1,144 @@
+import { styleText } from "node:util";
+import type { TrainConfig } from "../config/schema.ts";
+import type { PairStore } from "../data/store.ts";
+import type { Pair, Sequence } from "../data/tokenize.ts";
+import type { Tokenizer } from "../tokenizer.ts";
+
+const BINS = 10;
+const BAR = 16;
+const EMPTY_NAMED = 5;
+
+/**
+ * A pair as the model sees it: what both sequences begin with, then what each goes on with.
+ *
+ * @param hasColours labelled tokens are green or red, and every other one underlined; without it they stand in brackets.
+ */
+export function describePair(pair: Pair, prefix: number, tokenizer: Tokenizer, hasColours: boolean): string {
+  const lines = [
+    `shared prompt, ${prefix} tokens`,
+    marked({ ids: pair.chosen.ids, promptLength: prefix }, 0, prefix),
+  ];
+  const responses = [["chosen", pair.chosen, "green"], ["rejected", pair.rejected, "red"]] as const;
+  for (const [name, sequence, colour] of responses) {
+    if (!sequence) continue;
+    const { ids, promptLength } = sequence;
+    lines.push(`${name}, ${ids.length - promptLength} labelled tokens`);
+    lines.push(marked(sequence, prefix, ids.length, colour));
+  }
+  return lines.join("\n");
+
+  function marked(
+    { ids, promptLength }: Sequence,
+    begin: number,
+    end: number,
+    colour?: "green" | "red",
+  ): string {
+    const unlabelled = tokenTexts(ids.slice(0, Math.min(promptLength, end)), begin, tokenizer).join("");
+    const labelled = colour === undefined
+      ? []
+      : tokenTexts(ids.slice(0, end), Math.max(begin, promptLength), tokenizer);
+    const mark = (text: string, i: number) =>
+      hasColours && colour !== undefined
+        ? styleText(i % 2 ? [colour, "underline"] : colour, text, { validateStream: false })
+        : `[${text}]`;
+    const plain = hasColours && unlabelled !== ""
+      ? styleText("dim", unlabelled, { validateStream: false })
+      : unlabelled;
+    return plain + labelled.map(mark).join("");
+  }
+}
+
+/**
+ * Texts of the tokens from `begin` on. Tokens that make a character only together come as one text; line ends are shown,
+ * and other control characters are written out, since a terminal would follow them.
+ */
+export function tokenTexts(ids: readonly number[], begin: number, tokenizer: Tokenizer): string[] {
+  const texts: string[] = [];
+  let first = begin;
+  for (let end = begin + 1; end <= ids.length; end++) {
+    // Some tokenizers drop the space of a text's first token: so each is read after the one before it.
+    const before = first > 0 ? [ids[first - 1]] : [];
+    const text = tokenizer.decode([...before, ...ids.slice(first, end)]).slice(
+      tokenizer.decode(before).length,
+    );
+    const isPart = text.endsWith("\ufffd") && end - first < 4 && end < ids.length;
+    if (isPart) continue;
+    texts.push(visible(text));
+    first = end;
+  }
+  return texts;
+}
+
+const visible = (text: string) =>
+  text.replace(
+    /[\p{Cc}\u2028\u2029]/gu,
+    (character) => character === "\n" ? "↵\n" : `\\x${character.charCodeAt(0).toString(16).padStart(2, "0")}`,
+  );
+
+/** How many pairs there are, how long, and what was cut and why. */
+export function describeSplit(store: PairStore, config: TrainConfig): string {
+  const { rows, truncated, truncatedResponses, emptyResponses, tokens } = store.statistics;
+  const { maxLength, maxPromptLength, truncationMode } = config;
+  const answers = maxLength - maxPromptLength;
+  const end = truncationMode === "keep_end" ? "last" : "first";
+  const lines = [
+    `${count(rows)} pairs, ${count(tokens)} tokens; a packed row shares prompts: ${
+      count(sum(store.sizes.tokens))
+    }`,
+    `dropped: none, since a row that cannot be used stops the run`,
+    `longer than max_length (${maxLength}): ${
+      count(truncated)
+    }, whose prompts keep their ${end} ${maxPromptLength} ` +
+    `tokens (max_prompt_length)`,
+    `still longer then: ${count(truncatedResponses)}, whose responses keep their first ${answers} tokens`,
+    `empty responses: ${count(emptyResponses.length)}, trained on as their end token alone`,
+    ...emptyResponses.slice(0, EMPTY_NAMED).map((where) => `  ${where}`),
+    ...emptyResponses.length > EMPTY_NAMED ? ["  ..."] : [],
+    "",
+    histogram(store),
+  ];
+  return lines.join("\n");
+}
+
+function histogram({ columns }: PairStore): string {
+  const { chosenPrompt, chosenLength, rejectedPrompt, rejectedLength } = columns;
+  const both: [string, Uint32Array][] = [
+    ["prompt", chosenPrompt],
+    ["chosen", chosenLength.map((length, i) => length - chosenPrompt[i])],
+    ["rejected", rejectedLength.map((length, i) => length - rejectedPrompt[i])],
+  ];
+  const series = both.filter(([name]) => name !== "rejected" || rejectedLength.some((length) => length > 0))
+    .map(([name, lengths]) => ({ name, lengths: lengths.slice().sort() }));
+  const longest = Math.max(...series.map(({ lengths }) => lengths.at(-1)!));
+  const width = Math.max(1, Math.ceil((longest + 1) / BINS));
+  const bins = Array.from({ length: Math.ceil((longest + 1) / width) }, (_, bin) => bin);
+  const counts = series.map(({ lengths }) => {
+    const found = bins.map(() => 0);
+    for (const length of lengths) found[Math.floor(length / width)]++;
+    return found;
+  });
+  const most = Math.max(...counts.flat());
+  const cell = (text: string) => text.padEnd(BAR + 10);
+  const line = (head: string, cells: string[]) =>
+    `${head.padStart(12)}  ${cells.map(cell).join("")}`.trimEnd();
+  const quantile = (name: string, share: number) =>
+    line(name, series.map(({ lengths }) => count(lengths[Math.floor(share * (lengths.length - 1))])));
+  return [
+    line("tokens", series.map(({ name }) => name)),
+    ...bins.map((bin) =>
+      line(
+        `${bin * width}-${(bin + 1) * width - 1}`,
+        counts.map((found) => {
+          const bar = "#".repeat(Math.ceil(BAR * found[bin] / most));
+          return `${count(found[bin]).padStart(8)} ${bar}`;
+        }),
+      )
+    ),
+    quantile("median", 0.5),
+    quantile("95 %", 0.95),
+    quantile("longest", 1),
+  ].join("\n");
+}
+
+const sum = (numbers: Uint32Array) => numbers.reduce((total, number) => total + number, 0);
+const count = (value: number) => value.toLocaleString("en-US");

@@ -1,0 +1,101 @@
+import type { TrainConfig } from "../config/schema.ts";
+import type { Pair } from "../data/tokenize.ts";
+import { estimatedAlternatives, type EstimatedPlan, stepCost, UNBOUNDED } from "../estimate.ts";
+import { formatBytes } from "../gpu/memory.ts";
+import { adviceFor, bytesOfParameters, type WorkloadOf } from "../plan.ts";
+
+/** What a plan is made for. */
+export interface PlanReport {
+  config: TrainConfig;
+  workloadOf: WorkloadOf;
+  plan: EstimatedPlan;
+  /** Pairs that stand for all where operations are counted. */
+  sample: readonly Pair[];
+  /** Whether pairs are as the data have them; if not, they are as long as the run file allows. */
+  measured: boolean;
+  /** Whether the number of pairs is known. */
+  countKnown: boolean;
+  largestBuffer: number;
+  /** Bytes of device memory, where they are known. */
+  memory?: number;
+  /** What the two are taken from, for people. */
+  device: string;
+}
+
+/** A plan as text for people: a line each for model, data, batch, steps and work, bytes by purpose, and whether it fits. */
+export function planReport(report: PlanReport): string {
+  const { config, workloadOf, plan: { planned }, sample, measured, countKnown } = report;
+  const workload = workloadOf(config);
+  const { model, sampler } = workload;
+  const { parameters, plan, capacity } = planned.decoder;
+  const cost = stepCost(workload, sample);
+  const { perDeviceTrainBatchSize: perPass, gradientAccumulationSteps: passes, numGpus } = config;
+  const most = measured ? "about " : "at most ";
+  const stepsKnown = countKnown || config.maxSteps > 0;
+  const lines = [
+    ["model", `${config.modelNameOrPath}: ${model.modelType}, ${count(parameters.count)} parameters`],
+    ["data", dataLine()],
+    [
+      "effective batch",
+      `${perPass * passes * numGpus} pairs = ${perPass} (per_device_train_batch_size) x ` +
+      `${passes} (gradient_accumulation_steps) x ${numGpus} (num_gpus)`,
+    ],
+    [
+      "steps",
+      stepsKnown
+        ? count(workload.totalSteps)
+        : "not known without the data: --num_pairs=N or --data tells, or max_steps",
+    ],
+    ["tokens a step", `${most}${count(cost.tokens)}, at most ${count(capacity.tokens)} a pass`],
+    ["operations", `${most}${cost.flops.toExponential(3)} a step, floating-point, forward and backward`],
+  ];
+  if (stepsKnown) lines.push(["", `${most}${cost.flopsInAll.toExponential(3)} in all`]);
+  return [
+    ...lines.map(([name, text]) => `${name.padEnd(15)} ${text}`),
+    "",
+    "bytes by purpose",
+    plan.table(),
+    "",
+    verdict(report),
+  ].join("\n");
+
+  function dataLine(): string {
+    if (measured) return `${count(sampler.pairs)} pairs, as read`;
+    const known = countKnown ? `${count(sampler.pairs)} pairs` : "not read";
+    return `${known}: every pair is taken for the longest that max_length allows, ` +
+      `${count(cost.tokens / cost.pairs)} tokens, nothing shared`;
+  }
+}
+
+function verdict(report: PlanReport): string {
+  const { config, workloadOf, plan: { planned, tooLarge }, measured, largestBuffer, memory, device } = report;
+  const { bytes } = planned.decoder.plan;
+  const lines: string[] = [];
+  if (tooLarge.length > 0) {
+    lines.push(
+      `does not fit: ${device} has buffers of ${formatBytes(largestBuffer)} at most, and larger are`,
+      ...tooLarge.map(({ name, bytes }) => `  ${name}: ${formatBytes(bytes)}`),
+    );
+  }
+  if (memory === undefined) {
+    lines.push(
+      `${device} does not tell how much memory it has: --device_memory=141GB says whether the run fits`,
+    );
+  } else if (bytes <= memory) {
+    lines.push(
+      `${tooLarge.length > 0 ? "in bytes alone it fits" : "fits"}: ${formatBytes(bytes)} of ${
+        formatBytes(memory)
+      } (${device})`,
+    );
+  } else {
+    const buffer = tooLarge.length > 0 ? UNBOUNDED : largestBuffer;
+    const changes = estimatedAlternatives(config, buffer, memory, workloadOf, !measured);
+    lines.push(
+      `does not fit: ${formatBytes(bytes)} of ${formatBytes(memory)} (${device})`,
+      adviceFor(changes, memory, bytesOfParameters(planned)),
+    );
+  }
+  return lines.join("\n");
+}
+
+const count = (value: number) => Math.round(value).toLocaleString("en-US");

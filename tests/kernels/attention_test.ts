@@ -1,0 +1,91 @@
+import type { AttentionShape } from "../../kernels/attention.ts";
+import { pack } from "../../lib/batch.ts";
+import { attention, attentionBackward } from "../../lib/gpu/operations.ts";
+import { type KernelCase, kernelTest, largest, useGpu } from "./harness.ts";
+import { apartPair, randomPairs } from "../random_pairs.ts";
+import { attention as reference, attentionBackward as referenceBackward } from "../reference/attention.ts";
+
+useGpu();
+
+// Few shapes, since each is four kernels that take up to a second to compile: every head_dim once, with its own heads.
+const SHAPES = [
+  { heads: 1, keyValueHeads: 1, headDim: 16 },
+  { heads: 4, keyValueHeads: 2, headDim: 18 },
+  { heads: 3, keyValueHeads: 3, headDim: 24 },
+  { heads: 5, keyValueHeads: 1, headDim: 64 },
+  { heads: 6, keyValueHeads: 3, headDim: 80 },
+  { heads: 2, keyValueHeads: 1, headDim: 128 },
+];
+const LENGTHS = [1, 3, 31, 32, 33, 77, 130];
+interface Case extends AttentionShape {
+  tokens: number;
+  /** One pair with two intervals of keys apart from each other, instead of random ones. */
+  apart?: boolean;
+  slidingWindow?: number;
+}
+const CASES: Case[] = SHAPES.flatMap((shape) => [
+  ...LENGTHS.map((tokens) => ({ ...shape, tokens })),
+  { ...shape, tokens: 230, apart: true },
+  { ...shape, tokens: 100, slidingWindow: 20 },
+]);
+
+function random(kernels: KernelCase, { heads, keyValueHeads, headDim, tokens, apart, slidingWindow }: Case) {
+  const spare = kernels.integer(0, 40);
+  const capacity = tokens + spare;
+  const pairs = apart ? [apartPair(kernels.uniform)] : randomPairs(kernels.uniform, tokens);
+  const batch = pack(pairs, slidingWindow);
+  const width = (heads + 2 * keyValueHeads) * headDim;
+  const qkv = kernels.values(tokens * width);
+  const tiles = (data: Uint32Array) => kernels.tensor([Math.ceil(capacity / 32), 4], data);
+  return {
+    batch,
+    qkv,
+    output: (...columns: number[]) => kernels.tensor([capacity, ...columns]),
+    input: (values: Float32Array, ...columns: number[]) => kernels.tensor([capacity, ...columns], values),
+    tensors: {
+      spans: kernels.tensor([capacity, 4], batch.spans),
+      queryTiles: tiles(batch.queryTiles),
+      keyTiles: tiles(batch.keyTiles),
+      qkv: kernels.tensor([capacity, width], qkv),
+    },
+  };
+}
+
+// In the forward pass scores are sums of head_dim products: about 1e-7 * sqrt(128) / sqrt(128) off, times the few units that a score is large,
+// and the exponential passes this on as a relative error.
+const FORWARD = { tolerance: 1e-6 };
+// The backward pass adds the difference dP - delta, of terms that are sqrt(head_dim) times as large as what is left of them.
+const BACKWARD = { tolerance: 3e-6 };
+
+kernelTest("attention over packed pairs equals the float64 softmax", CASES, async (kernels, shape) => {
+  const { heads, headDim, tokens } = shape;
+  const { batch, qkv, output, tensors } = random(kernels, shape);
+  const out = output(heads, headDim);
+  const lse = output(heads);
+  await kernels.run([attention(kernels.rows(tokens), { ...tensors, out, lse }, shape)]);
+  const expected = reference(qkv, batch.spans, shape);
+  await kernels.compare(out, expected.out, FORWARD);
+  // A score is a standard normal number, which may come to almost nothing where a token sees only itself.
+  await kernels.compare(lse, expected.lse, { ...FORWARD, scale: Math.max(1, largest(expected.lse)) });
+});
+
+kernelTest(
+  "the gradients of queries, keys and values equal those in float64",
+  CASES,
+  async (kernels, shape) => {
+    const { heads, headDim, tokens } = shape;
+    const { batch, qkv, input, output, tensors } = random(kernels, shape);
+    const { out, lse } = reference(qkv, batch.spans, shape);
+    const dOut = kernels.values(out.length);
+    const dQkv = output(qkv.length / tokens);
+    await kernels.run(attentionBackward(kernels.rows(tokens), {
+      ...tensors,
+      out: input(Float32Array.from(out), heads, headDim),
+      lse: input(Float32Array.from(lse), heads),
+      dOut: input(dOut, heads, headDim),
+      delta: output(heads),
+      dQkv,
+    }, shape));
+    await kernels.compare(dQkv, referenceBackward(qkv, dOut, batch.spans, shape), BACKWARD);
+  },
+);

@@ -1,0 +1,83 @@
+import { logitsBackward, logProbabilities } from "../../lib/gpu/operations.ts";
+import { type KernelCase, kernelTest, useGpu } from "./harness.ts";
+import { logProbabilities as reference, logProbabilitiesBackward } from "../reference/log_probabilities.ts";
+
+useGpu();
+
+/** `offset` is added to all logits, which changes no log-probability. */
+interface Logits {
+  labels: number;
+  vocabulary: number;
+  spare?: number;
+  offset?: number;
+}
+
+const SHAPES: Logits[] = [
+  { labels: 1, vocabulary: 1 },
+  { labels: 3, vocabulary: 3, spare: 2 },
+  { labels: 31, vocabulary: 5 },
+  { labels: 65, vocabulary: 16, spare: 63, offset: -60 },
+  { labels: 33, vocabulary: 66, offset: 200 },
+  { labels: 31, vocabulary: 259, spare: 1 },
+  { labels: 3, vocabulary: 1030 },
+  // More rows than one direction of a grid has workgroups.
+  { labels: 65_600, vocabulary: 3, spare: 1 },
+];
+
+/** Logits between about -12 and 12, and a buffer of them whose rows are padded to a multiple of 4. */
+function random(kernels: KernelCase, { labels, vocabulary, spare = 0, offset = 0 }: Logits) {
+  const stride = Math.ceil(vocabulary / 4) * 4;
+  const logits = kernels.values(labels * vocabulary, 3).map((value) => value + offset);
+  const targets = Uint32Array.from({ length: labels }, () => kernels.integer(0, vocabulary - 1));
+  // What the matrix product leaves in the padding must not count, however large.
+  const padded = new Float32Array(labels * stride).fill(1e6);
+  for (let i = 0; i < labels; i++) {
+    padded.set(logits.subarray(i * vocabulary, (i + 1) * vocabulary), i * stride);
+  }
+  return {
+    logits,
+    targets,
+    stride,
+    tensors: {
+      logits: kernels.tensor([labels + spare, stride], padded),
+      targets: kernels.tensor([labels + spare], targets),
+    },
+  };
+}
+
+kernelTest("log-probabilities of labels equal the float64 log-softmax", SHAPES, async (kernels, shape) => {
+  const { labels, spare = 0, offset = 0 } = shape;
+  const { logits, targets, tensors } = random(kernels, shape);
+  const lse = kernels.tensor([labels + spare]);
+  const logps = kernels.tensor([labels + spare]);
+  await kernels.run([logProbabilities(kernels.rows(labels), { ...tensors, lse, logps }, shape.vocabulary)]);
+  const expected = reference(logits, targets);
+  // A log-sum-exp of about `offset` + 10, rounded to 6e-8 of itself, and a difference to it.
+  const comparison = { tolerance: 4e-7, scale: 10 + Math.abs(offset) };
+  await kernels.compare(lse, expected.lse, comparison);
+  await kernels.compare(logps, expected.logps, comparison);
+  await kernels.compareUnchanged(tensors.logits);
+});
+
+kernelTest("the gradient of logits equals weight * (onehot - softmax)", SHAPES, async (kernels, shape) => {
+  const { labels, vocabulary, spare = 0, offset = 0 } = shape;
+  const { logits, targets, stride, tensors } = random(kernels, shape);
+  const weights = kernels.values(labels);
+  const lse = Float32Array.from(reference(logits, targets).lse);
+  await kernels.run([logitsBackward(kernels.rows(labels), {
+    ...tensors,
+    lse: kernels.tensor([labels + spare], lse),
+    weights: kernels.tensor([labels + spare], weights),
+  }, vocabulary)]);
+  const gradient = logProbabilitiesBackward(logits, targets, weights);
+  const padded = new Float64Array(labels * stride);
+  for (let i = 0; i < labels; i++) {
+    padded.set(gradient.subarray(i * vocabulary, (i + 1) * vocabulary), i * stride);
+  }
+  // The log-sum-exp is rounded to 6e-8 of itself, and its error is the relative error of all of softmax;
+  // where all of the gradient cancels (a vocabulary of 1), the weight is the measure.
+  await kernels.compare(tensors.logits, padded, {
+    tolerance: 8e-7 + 6e-8 * Math.abs(offset),
+    scale: weights.reduce((most, weight) => Math.max(most, Math.abs(weight)), 0),
+  });
+});

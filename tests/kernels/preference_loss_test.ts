@@ -1,0 +1,65 @@
+import { pack } from "../../lib/batch.ts";
+import { preferenceLoss } from "../../lib/gpu/operations.ts";
+import { sft } from "../../lib/loss/sft.ts";
+import { simper } from "../../lib/loss/simper.ts";
+import { assertClose, kernelTest, useGpu } from "./harness.ts";
+import { randomPair } from "../random_pairs.ts";
+import * as references from "../reference/preference_loss.ts";
+
+useGpu();
+
+const SHAPES = [
+  { pairs: 1, tokens: 2, spare: 0 },
+  { pairs: 3, tokens: 20, spare: 2 },
+  { pairs: 2, tokens: 400, spare: 1 },
+  { pairs: 33, tokens: 60, spare: 31 },
+  // More pairs than one direction of a grid has workgroups.
+  { pairs: 65_600, tokens: 2, spare: 1 },
+];
+
+for (const loss of [simper, sft]) {
+  const reference = references[loss.name as "simper" | "sft"];
+
+  kernelTest(`${loss.name}: value and derivative by every label`, SHAPES, async (kernels, shape) => {
+    const { pairs, spare } = shape;
+    const batch = pack(
+      Array.from({ length: pairs }, () => {
+        return randomPair(kernels.uniform, kernels.integer(2, shape.tokens), !loss.usesRejected);
+      }),
+    );
+    const labels = batch.targets.length;
+    // As of a language model: between about -4 and 0.
+    const logps = kernels.values(labels).map((value) => -Math.abs(value));
+    // One over the pairs of an optimizer step, of which these are a part.
+    const scale = 1 / (pairs + 3);
+    const results = kernels.tensor([pairs + spare, 4]);
+    const weights = kernels.tensor([labels + spare]);
+    await kernels.run([preferenceLoss(kernels.rows(pairs, { scale }), {
+      labelsOfPair: kernels.tensor([pairs + spare, 4], batch.labelsOfPair),
+      logps: kernels.tensor([labels + spare], logps),
+      weights,
+      results,
+    }, loss.wgsl)]);
+
+    const expectedResults: number[] = [];
+    const expectedWeights = new Float64Array(labels);
+    for (let pair = 0; pair < pairs; pair++) {
+      const [from, to, rejectedFrom, rejectedTo] = batch.labelsOfPair.subarray(4 * pair, 4 * pair + 4);
+      const chosen = [...logps.subarray(from, to)];
+      const rejected = [...logps.subarray(rejectedFrom, rejectedTo)];
+      const { value, dChosen, dRejected } = reference(chosen, rejected);
+      const sum = (values: number[]) => values.reduce((sum, value) => sum + value, 0);
+      expectedResults.push(value, sum(chosen), sum(rejected), 0);
+      expectedWeights.fill(dChosen * scale, from, to);
+      expectedWeights.fill(dRejected * scale, rejectedFrom, rejectedTo);
+    }
+    // Sums of up to a few hundred terms of one sign. Values and sums are compared on their own scales: a value is a mean
+    // of log-probabilities or a difference of two probabilities.
+    const tolerance = 1e-6;
+    await kernels.compare(results, expectedResults, { tolerance });
+    const values = await kernels.read(results, expectedResults.length);
+    const column = (of: ArrayLike<number>) => Array.from(of).filter((_, i) => i % 4 === 0);
+    assertClose(column(values), column(expectedResults), { tolerance, scale: 1 }, "values");
+    await kernels.compare(weights, expectedWeights, { tolerance: 1e-6 });
+  });
+}

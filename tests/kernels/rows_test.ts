@@ -1,0 +1,103 @@
+import { pack } from "../../lib/batch.ts";
+import { embed, embedBackward, gatherRows, gatherRowsBackward } from "../../lib/gpu/operations.ts";
+import { kernelTest, useGpu } from "./harness.ts";
+import { randomPairs } from "../random_pairs.ts";
+import { takeRows, takeRowsBackward } from "../reference/rows.ts";
+
+useGpu();
+
+const VOCABULARY = 51;
+
+const SHAPES = [
+  { tokens: 1, width: 1, spare: 0 },
+  { tokens: 3, width: 3, spare: 3 },
+  { tokens: 31, width: 5, spare: 0 },
+  { tokens: 33, width: 16, spare: 31 },
+  { tokens: 65, width: 20, spare: 1 },
+  { tokens: 130, width: 36, spare: 0 },
+  { tokens: 65, width: 66, spare: 2 },
+  { tokens: 33, width: 100, spare: 0 },
+];
+
+// Copies are exact, and gradients sum the few rows where a token stands: at most 130, mostly of three.
+const COPY = { tolerance: 0 };
+const SUM = { tolerance: 1e-6 };
+
+kernelTest(
+  "embedding lookup copies the rows of the tokens",
+  SHAPES,
+  async (kernels, { tokens, width, spare }) => {
+    const { ids } = pack(randomPairs(kernels.uniform, tokens));
+    const table = kernels.values(VOCABULARY * width);
+    const x = kernels.tensor([tokens + spare, width]);
+    const idTensor = kernels.tensor([tokens + spare], ids);
+    await kernels.run([embed(kernels.rows(tokens), idTensor, kernels.tensor([VOCABULARY, width], table), x)]);
+    await kernels.compare(x, takeRows(table, ids, width), COPY);
+  },
+);
+
+kernelTest(
+  "embedding gradient adds the rows of each token to what is there",
+  SHAPES,
+  async (kernels, shape) => {
+    const { tokens, width, spare } = shape;
+    const batch = pack(randomPairs(kernels.uniform, tokens));
+    const before = kernels.values(VOCABULARY * width);
+    const dX = kernels.values(tokens * width);
+    const dTable = kernels.tensor([VOCABULARY, width], before);
+    const list = (data: Uint32Array) => kernels.tensor([tokens + 1 + spare], data);
+    await kernels.run([embedBackward(
+      kernels.rows(batch.distinctIds.length),
+      { ids: list(batch.distinctIds), starts: list(batch.distinctStarts), rows: list(batch.distinctRows) },
+      kernels.tensor([tokens + spare, width], dX),
+      dTable,
+    )]);
+    const gradient = takeRowsBackward(dX, batch.ids, VOCABULARY, width);
+    await kernels.compare(dTable, gradient.map((value, i) => before[i] + value), SUM);
+  },
+);
+
+kernelTest("rows that predict a label are gathered", SHAPES, async (kernels, { tokens, width, spare }) => {
+  const { labelRows } = pack(randomPairs(kernels.uniform, tokens));
+  const x = kernels.values(tokens * width);
+  const y = kernels.tensor([labelRows.length + spare, width]);
+  await kernels.run([gatherRows(
+    kernels.rows(labelRows.length),
+    kernels.tensor([labelRows.length + spare], labelRows),
+    kernels.tensor([tokens, width], x),
+    y,
+  )]);
+  await kernels.compare(y, takeRows(x, labelRows, width), COPY);
+});
+
+kernelTest(
+  "a gathered row's gradient sums its labels', and is 0 without any",
+  SHAPES,
+  async (kernels, shape) => {
+    const { tokens, width, spare } = shape;
+    const { labelRows, labelsOfRow } = pack(randomPairs(kernels.uniform, tokens));
+    const dY = kernels.values(labelRows.length * width);
+    const dX = kernels.tensor([tokens + spare, width]);
+    await kernels.run([gatherRowsBackward(
+      kernels.rows(tokens),
+      kernels.tensor([tokens + spare, 2], labelsOfRow),
+      kernels.tensor([labelRows.length + spare, width], dY),
+      dX,
+    )]);
+    await kernels.compare(dX, takeRowsBackward(dY, labelRows, tokens, width), SUM);
+  },
+);
+
+kernelTest(
+  "more workgroups than one direction of a grid allows spill into the next",
+  [{}],
+  async (kernels) => {
+    const rows = 64 * 65_535 + 100;
+    const ids = Uint32Array.from({ length: rows }, () => kernels.integer(0, VOCABULARY - 1));
+    const table = kernels.values(VOCABULARY);
+    const x = kernels.tensor([rows + 50, 1]);
+    const idTensor = kernels.tensor([rows], ids);
+    await kernels.run([embed(kernels.rows(rows), idTensor, kernels.tensor([VOCABULARY, 1], table), x)]);
+    await kernels.compare(x, takeRows(table, ids, 1), COPY);
+  },
+);

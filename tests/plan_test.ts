@@ -1,0 +1,176 @@
+/** `deno task plan`: its figures are those of the run, and of the published models. */
+import assert from "node:assert/strict";
+import { parseConfig } from "../lib/config/parse.ts";
+import type { TrainConfig } from "../lib/config/schema.ts";
+import { estimatedAlternatives, longestPair, planAnyway, stepCost, worstCase } from "../lib/estimate.ts";
+import { readModelConfig } from "../lib/model/config.ts";
+import { capacityOf, planRun } from "../lib/plan.ts";
+import { task } from "./command.ts";
+import { GOLDEN } from "./golden_run.ts";
+import { withTemporaryFolder } from "./temporary_folder.ts";
+
+const LARGEST = 2 ** 31 - 1;
+
+async function setup(name: string, model: string, ...overrides: string[]) {
+  const file = `configs/${name}-simper.yaml`;
+  const { config } = parseConfig(await Deno.readTextFile(file), file, overrides);
+  const shape = await readModelConfig(`tests/golden/configs/${model}`);
+  const workloadOf = (changed: TrainConfig) => worstCase(shape, changed);
+  return { config, workloadOf, ...planAnyway(workloadOf(config), config, LARGEST) };
+}
+
+/** Rows of the printed table, in bytes. */
+const bytesIn = (text: string) =>
+  Object.fromEntries(
+    [...text.matchAll(/^(\w+) +[\d.]+ [kMGT]?B {2}(\d+)$/gm)].map(([, name, n]) => [name, Number(n)]),
+  );
+
+Deno.test("the plan of a run is what the run then allocates, to the byte", () =>
+  withTemporaryFolder(async (folder) => {
+    for (const change of [[], ["--gradient_checkpointing", "--num_gpus=2", "--max_length=64"]]) {
+      const planned = await task("plan", `${GOLDEN}/run.yaml`, "--data", ...change);
+      assert.equal(planned.status, 0, planned.stderr);
+      const args = [`--output_dir=${folder}`, "--overwrite_output_dir", "--log_level=debug", ...change];
+      const trained = await task("train", `${GOLDEN}/run.yaml`, ...args);
+      assert.equal(trained.status, 0, trained.stderr);
+      const expected = bytesIn(trained.stderr);
+      assert.ok(expected.total > 0);
+      assert.deepEqual(bytesIn(planned.stdout), expected);
+      const [, allocated] = /allocated (\d+) bytes/.exec(trained.stderr)!;
+      assert.equal(Number(allocated), expected.total);
+
+      const state = JSON.parse(await Deno.readTextFile(`${folder}/trainer_state.json`));
+      const [, steps] = /^steps +([\d,]+)$/m.exec(planned.stdout)!;
+      assert.equal(Number(steps), state.global_step);
+      const [, flops] = /([\d.e+]+) in all$/m.exec(planned.stdout)!;
+      // Four digits are printed.
+      assert.ok(Math.abs(Number(flops) / state.total_flos - 1) < 1e-3, `${flops} and ${state.total_flos}`);
+    }
+  }));
+
+Deno.test("without data a plan is never smaller than with them", async () => {
+  const total = async (...args: string[]) =>
+    bytesIn((await task("plan", `${GOLDEN}/run.yaml`, ...args)).stdout).total;
+  assert.ok(await total() >= await total("--data"));
+});
+
+Deno.test("the four setups have the published models' parameters, and every tensor fits a binding", async () => {
+  for (
+    const [name, model, parameters] of [
+      ["mistral-7b-base", "zephyr-7b-sft-full", 7_241_732_096],
+      ["mistral-7b-instruct", "Mistral-7B-Instruct-v0.2", 7_241_732_096],
+      ["llama-3-8b-base", "Llama-3-Base-8B-SFT", 8_030_261_248],
+      ["llama-3-8b-instruct", "Meta-Llama-3-8B-Instruct", 8_030_261_248],
+    ] as const
+  ) {
+    const { config, workloadOf, planned, tooLarge } = await setup(name, model);
+    assert.equal(planned.decoder.parameters.count, parameters);
+    assert.deepEqual(tooLarge, []);
+    assert.equal(stepCost(workloadOf(config), [longestPair(config)]).pairs, 128);
+  }
+});
+
+Deno.test("Llama 3 8B, every parameter trained, pairs of 2 x 2048 one at a time, fits one GPU of 141 GB", async () => {
+  const one = ["--per_device_train_batch_size=1", "--per_device_eval_batch_size=1"];
+  const { config, workloadOf, planned } = await setup("llama-3-8b-base", "Llama-3-Base-8B-SFT", ...one);
+  const { plan, capacity } = planned.decoder;
+  assert.deepEqual([capacity.tokens, capacity.labels, capacity.pairs], [2 * 2047, 2 * 2047, 1]);
+  for (const [purpose, copies] of [["weights", 1], ["gradients", 1], ["moments", 2]] as const) {
+    const bytes = copies * 4 * 8_030_261_248;
+    assert.ok(plan.bytesOf(purpose) >= bytes && plan.bytesOf(purpose) < 1.001 * bytes, purpose);
+  }
+  assert.ok(plan.bytes < 133e9, `${plan.bytes}`);
+  // Forward and backward take six operations a weight and token (the embedding is no product), attention 12 a query-key pair
+  // of each head's dimension.
+  const { tokens, flops, pairs } = stepCost(workloadOf(config), [longestPair(config)]);
+  assert.equal(pairs, 64);
+  const weights = 8_030_261_248 - 128256 * 4096 - 65 * 4096;
+  const visible = pairs * 2 * 2047 * 2048 / 2;
+  assert.ok(Math.abs(flops / (6 * weights * tokens + 12 * 32 * 4096 * visible) - 1) < 1e-9);
+});
+
+Deno.test("what does not fit comes with the change that would make it fit, at the same numbers", async () => {
+  const { config, workloadOf, planned } = await setup("llama-3-8b-base", "Llama-3-Base-8B-SFT");
+  assert.ok(planned.decoder.plan.bytes > 141e9);
+  const [change, ...others] = estimatedAlternatives(config, LARGEST, 141e9, workloadOf, true);
+  assert.deepEqual(others, []);
+  assert.equal(
+    change.keys,
+    "per_device_train_batch_size: 1, gradient_accumulation_steps: 32, per_device_eval_batch_size: 1",
+  );
+  const changed = {
+    ...config,
+    perDeviceTrainBatchSize: 1,
+    gradientAccumulationSteps: 32,
+    perDeviceEvalBatchSize: 1,
+  };
+  assert.equal(change.bytes, planRun(workloadOf(changed), changed, LARGEST).decoder.plan.bytes);
+  assert.ok(change.bytes < 141e9);
+  assert.deepEqual(
+    stepCost(workloadOf(changed), [longestPair(changed)]),
+    stepCost(workloadOf(config), [longestPair(config)]),
+  );
+
+  const shorter = estimatedAlternatives(config, LARGEST, 131e9, workloadOf, true);
+  assert.match(shorter.at(-1)!.keys, /max_length: 1024, max_prompt_length: 900$/);
+  assert.ok(shorter.at(-1)!.bytes <= 131e9 && shorter.at(-2)!.bytes > 131e9);
+});
+
+Deno.test("a workload without data bounds every pair: nothing shared, and evaluation too", async () => {
+  const { config, workloadOf } = await setup("mistral-7b-base", "zephyr-7b-sft-full");
+  const capacity = capacityOf(workloadOf(config), config, LARGEST);
+  const tokens = 4 * 2 * 1023;
+  assert.deepEqual([capacity.tokens, capacity.labels, capacity.pairs, capacity.positions], [
+    tokens,
+    tokens,
+    4,
+    1024,
+  ]);
+});
+
+Deno.test("the command prints the table and whether the run fits, from config.json alone", async () => {
+  const plan = (...args: string[]) =>
+    task(
+      "plan",
+      "llama-3-8b-instruct-simper.yaml",
+      "--model_name_or_path=tests/golden/configs/Meta-Llama-3-8B-Instruct",
+      "--log_level=error",
+      ...args,
+    );
+  const { status, stdout, stderr } = await plan("--device_memory=141GB", "--num_pairs=59876");
+  assert.deepEqual([status, stderr], [0, ""]);
+  assert.match(stdout, /8,030,261,248 parameters/);
+  assert.match(stdout, /^effective batch 128 pairs = 2 .* x 16 .* x 4 \(num_gpus\)$/m);
+  assert.match(stdout, /^steps +468$/m);
+  assert.match(stdout, /^does not fit: 143\.5 GB of 141\.0 GB/m);
+  assert.match(stdout, /per_device_train_batch_size: 1, .*132\.\d GB, fits/);
+
+  const small = await plan("--device_memory=100GB");
+  assert.match(
+    small.stdout,
+    /weights, gradients and moments alone take 128\.5 GB: only a smaller model fits/,
+  );
+  assert.match(small.stdout, /^steps +not known/m);
+
+  const software = await plan("--largest_buffer=128MiB");
+  assert.match(software.stdout, /buffers of 134\.2 MB at most.*\n {2}model\.embed_tokens\.weight: 2\.1 GB/);
+  assert.match(software.stdout, /does not tell how much memory it has/);
+
+  const roomy = await plan("--device_memory=1TB", "--max_steps=3");
+  assert.match(roomy.stdout, /^steps +3$/m);
+  assert.match(roomy.stdout, /^fits: /m);
+});
+
+Deno.test("a plan's own options are checked as keys are", async () => {
+  for (
+    const [argument, message] of [
+      ["--num_pairs=none", /--num_pairs: expected an integer, 1 or more, found "none"/],
+      ["--largest_buffer", /--largest_buffer: expected a number of bytes/],
+      ["--max_lenght=3", /unknown key: did you mean max_length\?/],
+    ] as const
+  ) {
+    const { status, stdout, stderr } = await task("plan", `${GOLDEN}/run.yaml`, argument);
+    assert.deepEqual([status, stdout], [2, ""]);
+    assert.match(stderr, message);
+  }
+});
