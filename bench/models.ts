@@ -88,7 +88,7 @@ export interface Trainer {
   runner: StepRunner;
 }
 
-/** Plans for the largest of `batches`, each a list of pairs, and allocates; weights are random. */
+/** Plans for the largest of `batches`, each a list of pairs, and allocates; matrices are normal with `deviation`. */
 export async function openTrainer(
   gpu: Gpu,
   pipelines: Pipelines,
@@ -96,6 +96,7 @@ export async function openTrainer(
   loss: Loss,
   batches: Pair[][],
   slots: number,
+  deviation = INITIALIZER_RANGE,
 ): Promise<Trainer> {
   const { maxStorageBufferBindingSize: largestBuffer } = gpu.device.limits;
   const largest = (of: (batch: Pair[]) => number) => Math.max(...batches.map(of));
@@ -114,7 +115,7 @@ export async function openTrainer(
   const runner = new StepRunner(decoder.plan, slots, pairs);
   await decoder.allocate(gpu, pipelines);
   await optimizer.compile(gpu, pipelines);
-  decoder.parameters.initialize(gpu, normal(1), INITIALIZER_RANGE);
+  decoder.parameters.initialize(gpu, normal(1), deviation);
   // Uploads are not run before a submission.
   gpu.device.queue.submit([]);
   return { decoder, optimizer, runner };

@@ -25,6 +25,8 @@ const RENDERING = { autoInsertEmptySystemMsg: true, usesRejected: true };
 const TRUNCATION = { maxLength: 1024, maxPromptLength: 512, truncationMode: "keep_end" } as const;
 const PAIRS_PER_BATCH = 2;
 const TIMED_LAYERS = 4;
+/** Of the random weights: large enough that a wrong key or position would change the log-probabilities. */
+const DEVIATION = 0.1;
 const TIMED_SECONDS = 60;
 
 /** The same responses, each with a prefix of its own. */
@@ -114,7 +116,15 @@ const batches = Array.from(
 const gpu = await openBenchGpu();
 const pipelines = new Pipelines(gpu);
 // The work does not depend on the loss, and this one does without rejected responses.
-const trainer = await openTrainer(gpu, pipelines, timedConfig, losses.sft, batches.map(separated), 1);
+const trainer = await openTrainer(
+  gpu,
+  pipelines,
+  timedConfig,
+  losses.sft,
+  batches.map(separated),
+  1,
+  DEVIATION,
+);
 const { decoder } = trainer;
 // The first runs of each way compile; not timed.
 for (const pairs of [batches[0], separated(batches[0])]) await runBatch(gpu, decoder, pairs);

@@ -17,13 +17,21 @@ fn total(e: E) -> f32 { return e; }
 fn product(a: E, b: E) -> f32 { return a * b; }`,
 };
 
-// exp as exp2(n) * exp(r), |r| <= ln(2)/2: drivers' exp multiplies its argument by log2(e) in float32, an error that grows
-// with the argument to 1e-6 and would be the largest of a whole training step.
+// exp as 2^n * exp(r), |r| <= ln(2)/2, by Cephes' polynomial (expf): drivers' exp is off by up to 1.1e-6, which would be the
+// largest error of a whole training step. 0 below -87, where the result would not be normal.
 const ACCURATE_EXP = `
 fn exp_accurate4(x: vec4f) -> vec4f {
-  let n = round(max(x, vec4f(-87.0)) * 1.44269504);
-  let r = fma(n, vec4f(2.12194440e-4), fma(n, vec4f(-0.693359375), x));
-  return select(exp(r) * bitcast<vec4f>(vec4u(vec4i(n) + 127) << vec4u(23u)), vec4f(), x < vec4f(-87.0));
+  let n = vec4i(round(max(x, vec4f(-87.0)) * 1.44269504));
+  // Two conversions of n: of one value, Mesa would add up the two parts of ln(2) and lose what they were split for.
+  // ln(2) in two parts, the first exact times n. Not by fma: Mesa then adds up the parts, and r is off by 4e-6.
+  let r = (x - vec4f(n) * 0.693359375) + vec4f(n) * 2.12194440e-4;
+  var p = fma(r, vec4f(1.9875691500e-4), vec4f(1.3981999507e-3));
+  p = fma(p, r, vec4f(8.3334519073e-3));
+  p = fma(p, r, vec4f(4.1665795894e-2));
+  p = fma(p, r, vec4f(1.6666665459e-1));
+  p = fma(p, r, vec4f(5.0000001201e-1));
+  p = fma(p, r * r, r) + 1.0;
+  return select(p * bitcast<vec4f>(vec4u(n + 127) << vec4u(23u)), vec4f(), x < vec4f(-87.0));
 }
 fn exp_accurate(x: f32) -> f32 { return exp_accurate4(vec4f(x)).x; }`;
 

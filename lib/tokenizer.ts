@@ -146,21 +146,33 @@ function chatRenderer(
     } catch (error) {
       throw new UserError(`the chat template is not valid Jinja: ${(error as Error).message}`);
     }
-    try {
-      return compiled.render({
+    const render = (count: number) =>
+      compiled!.render({
         ...tokens,
-        messages,
+        messages: messages.slice(0, count),
         tools: null,
         documents: null,
         add_generation_prompt: addGenerationPrompt,
       });
+    try {
+      return render(messages.length);
     } catch (error) {
+      const refused = messages.findIndex((_, i) => !succeeds(() => render(i + 1)));
       throw new UserError(
-        `the chat template refuses the messages with roles ${messages.map(({ role }) => role).join(", ")}: ` +
-          (error as Error).message,
+        `the chat template refuses the messages with roles ${messages.map(({ role }) => role).join(", ")}, ` +
+          `first at message ${refused + 1} (${messages[refused].role}): ${(error as Error).message}`,
       );
     }
   };
+}
+
+function succeeds(run: () => unknown): boolean {
+  try {
+    run();
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function construct(

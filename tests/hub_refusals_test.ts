@@ -215,14 +215,32 @@ hubTest("a server that sends more than it announced is stopped", repos, async ({
   assert.match(message, /config\.json: expected 23 bytes as the listing says, and the server sends more/);
 });
 
-hubTest("a full disk is said, and what was fetched is kept", repos, async ({ hub, settings }) => {
-  const big = hub.repos[0].files.find(({ path }) => path.startsWith("model-00001"))!;
-  const blobs = join(settings.cache, "models--org--tiny", "blobs");
-  await Deno.mkdir(blobs, { recursive: true });
-  await Deno.symlink("/dev/full", join(blobs, `${hashOf(big)}.simper.incomplete`));
-  const message = await refusal(resolveModel("org/tiny", { settings }));
-  assert.match(message, /00001-of-00002\.safetensors: the disk is full.*HF_HOME.*same command again/);
-});
+hubTest(
+  "a disk that takes no more is said, and what was fetched is kept",
+  repos,
+  async ({ hub, folder, settings }) => {
+    // A limit on the size of files, in blocks of 512 bytes, stands for a full disk: the kernel refuses the write.
+    const { code, stderr } = await new Deno.Command("sh", {
+      args: [
+        "-c",
+        'trap "" XFSZ; ulimit -f 400; exec "$0" "$@"',
+        Deno.execPath(),
+        ...["run", "--no-check", "--no-code-cache", "-A", "lib/cli/fetch.ts", "org/tiny"],
+      ],
+      env: { HF_ENDPOINT: hub.endpoint, HF_HOME: folder, HF_HUB_CACHE: settings.cache, HF_TOKEN: "" },
+    }).output();
+    const message = new TextDecoder().decode(stderr);
+    assert.equal(code, 1, message);
+    assert.match(
+      message,
+      /^error: .*00001-of-00002\.safetensors: the disk is full.*HF_HOME.*same command again/m,
+    );
+    const big = hub.repos[0].files.find(({ path }) => path.startsWith("model-00001"))!;
+    const partial = join(settings.cache, "models--org--tiny", "blobs", `${hashOf(big)}.simper.incomplete`);
+    assert.equal((await Deno.stat(partial)).size, 400 * 512);
+    await resolveModel("org/tiny", { settings });
+  },
+);
 
 hubTest("the token goes to the Hub alone, not to where it redirects", () => ({
   ...repos(),

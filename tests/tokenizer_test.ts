@@ -104,7 +104,10 @@ Deno.test("applyChatTemplate() says why there is no text", async () => {
     return tokenizer.applyChatTemplate(roles.map((role) => ({ role, content: "" })));
   };
   await withTokenizer({}, async (folder) => {
-    await rejects(say(folder, ["assistant", "user"], refuse), /roles assistant, user: must start with user/);
+    await rejects(
+      say(folder, ["assistant", "user"], refuse),
+      /roles assistant, user, first at message 1 \(assistant\): must start with user/,
+    );
     await rejects(say(folder, ["user"], "{% for %}"), /chat template is not valid Jinja/);
     await rejects(say(folder, [], refuse), /at least one message/);
     await rejects(say(folder, ["user"]), /has no chat template.*expected chat_template\.jinja/);

@@ -23,8 +23,12 @@ export class RepoCache {
     return join(this.folder, "snapshots", commit);
   }
 
+  get blobs(): string {
+    return join(this.folder, "blobs");
+  }
+
   blob(file: RemoteFile): string {
-    return join(this.folder, "blobs", file.hash);
+    return join(this.blobs, file.hash);
   }
 
   /** Where a file grows; the name is not Python's, which could write to the same file at the same time. */

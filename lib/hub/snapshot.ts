@@ -1,5 +1,4 @@
 import { mkdir, rename, statfs } from "node:fs/promises";
-import { dirname } from "node:path";
 import { UserError } from "../errors.ts";
 import { formatBytes } from "../gpu/memory.ts";
 import type { Transfer } from "../report/transfer_bar.ts";
@@ -64,7 +63,7 @@ async function fetchMissing(
   { progress, signal }: FetchEvents,
 ): Promise<void> {
   const { repo } = cache;
-  await mkdir(dirname(cache.blob(files[0] ?? { path: "", size: 0, hash: "-" })), { recursive: true });
+  await mkdir(cache.blobs, { recursive: true });
   await checkRoom(cache, files);
   const state: Transfer = {
     name: repo.name,

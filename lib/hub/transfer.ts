@@ -200,9 +200,12 @@ function newHash({ hash, size }: RemoteFile): Hash {
   return hash.length === 64 ? createHash("sha256") : createHash("sha1").update(`blob ${size}\0`);
 }
 
+/** No space, no quota, file too large: Deno gives some of them a code, the others only the system's number. */
+const DISK_FULL = /ENOSPC|EDQUOT|EFBIG|\(os error (27|28|122)\)/;
+
 /** A failure to write, in words. */
 export function diskError(error: NodeJS.ErrnoException, what: string): Error {
-  if (["ENOSPC", "EDQUOT", "EFBIG"].includes(error.code ?? "")) {
+  if (DISK_FULL.test(`${error.code} ${error.message}`)) {
     return new UserError(
       `${what}: the disk is full. What was fetched is kept: make room, or point HF_HOME to another disk, and give the ` +
         "same command again",

@@ -77,15 +77,21 @@ kernelTest(
     const { batch, qkv, input, output, tensors } = random(kernels, shape);
     const { out, lse } = reference(qkv, batch.spans, shape);
     const dOut = kernels.values(out.length);
+    const delta = output(heads);
     const dQkv = output(qkv.length / tokens);
     await kernels.run(attentionBackward(kernels.rows(tokens), {
       ...tensors,
       out: input(Float32Array.from(out), heads, headDim),
       lse: input(Float32Array.from(lse), heads),
       dOut: input(dOut, heads, headDim),
-      delta: output(heads),
+      delta,
       dQkv,
     }, shape));
+    const products = out.map((value, i) => value * dOut[i]);
+    const sum = (of: number) =>
+      products.subarray(of * headDim, (of + 1) * headDim).reduce((a, b) => a + b, 0);
+    const expectedDelta = Float64Array.from({ length: tokens * heads }, (_, of) => sum(of));
+    await kernels.compare(delta, expectedDelta, { ...BACKWARD, scale: Math.max(1, largest(expectedDelta)) });
     await kernels.compare(dQkv, referenceBackward(qkv, dOut, batch.spans, shape), BACKWARD);
   },
 );

@@ -27,7 +27,7 @@ for (const direction of ["forward", "backward"] as const) {
     const angles = Array.from({ length: POSITIONS }, () => kernels.values(headDim / 2, 3));
     const table = Float32Array.from(angles.flatMap((row) => [...row.map(Math.cos), ...row.map(Math.sin)]));
     const data = kernels.values(tokens * width);
-    const qkv = kernels.tensor([tokens + spare, width], data);
+    const qkv = kernels.tensorInPlace([tokens + spare, width], data);
     await kernels.run([rope(
       kernels.rows(tokens),
       kernels.tensor([tokens + spare, 4], spans),
@@ -70,8 +70,8 @@ kernelTest("SwiGLU backward leaves gradient and output in place", WIDTHS, async 
   const { rows, width, spare } = shape;
   const data = kernels.values(rows * 2 * width, 2);
   const upstream = kernels.values(rows * width);
-  const gateUp = kernels.tensor([rows + spare, 2 * width], data);
-  const dY = kernels.tensor([rows + spare, width], upstream);
+  const gateUp = kernels.tensorInPlace([rows + spare, 2 * width], data);
+  const dY = kernels.tensorInPlace([rows + spare, width], upstream);
   await kernels.run([swigluBackward(kernels.rows(rows), gateUp, dY)]);
   await kernels.compare(gateUp, referenceBackward(data, upstream, width), SWIGLU);
   await kernels.compare(dY, reference(data, width), SWIGLU);
@@ -81,9 +81,9 @@ kernelTest("SwiGLU holds for gates so large that their exponential overflows", [
   const rows = EXTREMES.length;
   const data = Float32Array.from(EXTREMES.flatMap((gate) => [gate, kernels.normal()]));
   const upstream = kernels.values(rows);
-  const gateUp = kernels.tensor([rows, 2], data);
+  const gateUp = kernels.tensorInPlace([rows, 2], data);
   const y = kernels.tensor([rows, 1]);
-  const dY = kernels.tensor([rows, 1], upstream);
+  const dY = kernels.tensorInPlace([rows, 1], upstream);
   await kernels.run([swiglu(kernels.rows(rows), gateUp, y), swigluBackward(kernels.rows(rows), gateUp, dY)]);
   for (const tensor of [y, dY]) await kernels.compare(tensor, reference(data, 1), SWIGLU);
   await kernels.compare(gateUp, referenceBackward(data, upstream, 1), SWIGLU);

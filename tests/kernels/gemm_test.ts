@@ -33,10 +33,11 @@ async function checkProduct(kernels: KernelCase, product: Product): Promise<void
   const a = random(kernels, aRows, aColumns, aColumns + padA);
   const b = random(kernels, bRows, bColumns, bColumns);
   const before = random(kernels, m, n, n + padC);
+  const shapeOfC = [layout === "tn" ? m : capacity, n + padC];
   const tensors = {
     a: kernels.tensor([capacity, aColumns + padA], a.data),
     b: kernels.tensor([layout === "tn" ? capacity : bRows, bColumns], b.data),
-    c: kernels.tensor([layout === "tn" ? m : capacity, n + padC], accumulate ? before.data : undefined),
+    c: accumulate ? kernels.tensorInPlace(shapeOfC, before.data) : kernels.tensor(shapeOfC),
     ...(epilogue === "residual" && { residual: kernels.tensor([capacity, n + padC], before.data) }),
   };
   await kernels.run([gemm(layout, kernels.rows(counted, { accumulate }), tensors, kernels.sizes, epilogue)]);
@@ -87,6 +88,7 @@ productTest(
   "C = A B^T leaves room between rows of C, as for logits of an odd vocabulary",
   [
     { layout: "nt", m: 3, n: 5, k: 16, padC: 3, spare: 2 },
+    { layout: "nt", m: 31, n: 5, k: 6, padC: 3, spare: 1 },
     { layout: "nt", m: 33, n: 66, k: 20, padC: 2 },
     { layout: "nt", m: 65, n: 259, k: 36, padC: 1, spare: 63 },
   ],
@@ -110,6 +112,7 @@ productTest(
   "C = A B passes over the room between rows of A, as for logits of an odd vocabulary",
   [
     { layout: "nn", m: 3, n: 16, k: 5, padA: 3, spare: 2 },
+    { layout: "nn", m: 31, n: 6, k: 5, padA: 3, spare: 1 },
     { layout: "nn", m: 33, n: 36, k: 66, padA: 2 },
     { layout: "nn", m: 65, n: 144, k: 259, padA: 1, spare: 63 },
   ],
@@ -126,6 +129,7 @@ productTest(
     { m: 100, n: 20, k: 65, spare: 1 },
     { m: 20, n: 132, k: 31 },
     { m: 5, n: 20, k: 33, padA: 3 },
+    { m: 5, n: 6, k: 31, padA: 3 },
     { m: 66, n: 144, k: 130, padA: 2, spare: 5 },
   ].flatMap((size) =>
     [false, true].map((accumulate): Product => ({

@@ -1,7 +1,8 @@
 /**
  * Runs kernels on fresh random inputs and compares what they leave with a reference. Everything that a kernel must not
  * read or write holds NaNs of one bit pattern: outputs before the run, rows past the row count, and the room behind every
- * tensor; where nothing was to be written, the same bits must still stand afterwards.
+ * tensor; where nothing was to be written, the same bits must still stand afterwards. Since arithmetic on a NaN can give
+ * the same NaN, inputs have another one than outputs, and tensors that are changed in place have a number there.
  */
 import assert from "node:assert/strict";
 import { type Gpu, openGpu } from "../../lib/gpu/device.ts";
@@ -19,8 +20,8 @@ import {
 import { GemmSizes } from "../../lib/gpu/sizes.ts";
 import { normal, uniform } from "../../lib/random.ts";
 
-/** A NaN that no arithmetic gives. */
-const POISON = 0x7fc0_0bad;
+/** Two NaNs, and 123.25. */
+const POISON = { input: 0x7fc0_0bad, output: 0x7fc0_0dad, inPlace: 0x42f6_8000 };
 const SLOTS = 4;
 
 /** How a tensor is compared with its reference. */
@@ -45,7 +46,7 @@ export class KernelCase {
   /** Standard normal numbers, and uniform ones in [0, 1). */
   readonly normal: () => number;
   readonly uniform: () => number;
-  readonly #contents = new Map<Tensor, ArrayLike<number> | undefined>();
+  readonly #contents = new Map<Tensor, { data?: Float32Array | Uint32Array; poison: number }>();
   readonly #rowCounts = new RowCounts(SLOTS);
   readonly #rows: Tensor;
   #slots = 0;
@@ -77,18 +78,27 @@ export class KernelCase {
   }
 
   /** A tensor that begins with `data` and goes on with poison. */
-  tensor(shape: number[], data?: Float32Array | Uint32Array): Tensor {
+  tensor(
+    shape: number[],
+    data?: Float32Array | Uint32Array,
+    poison = data ? POISON.input : POISON.output,
+  ): Tensor {
     const tensor = this.plan.tensor(`tensor ${this.#contents.size}`, "scratch", shape);
-    this.#contents.set(tensor, data);
+    this.#contents.set(tensor, { data, poison });
     return tensor;
+  }
+
+  /** A tensor that kernels read and write. */
+  tensorInPlace(shape: number[], data: Float32Array): Tensor {
+    return this.tensor(shape, data, POISON.inPlace);
   }
 
   /** Allocates everything, fills it, and runs `calls` in order in one pass. */
   async run(calls: KernelCall[]): Promise<void> {
     const { queue } = this.gpu.device;
     await this.plan.allocate(this.gpu);
-    for (const [tensor, data] of this.#contents) {
-      queue.writeBuffer(tensor.slab.buffer!, 0, new Uint32Array(tensor.slab.bytes / 4).fill(POISON));
+    for (const [tensor, { data, poison }] of this.#contents) {
+      queue.writeBuffer(tensor.slab.buffer!, 0, new Uint32Array(tensor.slab.bytes / 4).fill(poison));
       if (data) queue.writeBuffer(tensor.slab.buffer!, 0, data as Float32Array<ArrayBuffer>);
     }
     this.sizes.upload(this.gpu);
@@ -112,7 +122,7 @@ export class KernelCase {
     const actual = new Float32Array(bits);
     const { columns = expected.length, stride = columns } = comparison;
     const rows = columns ? expected.length / columns : 0;
-    assertPoison(new Uint32Array(bits).subarray(rows * stride), `behind row ${rows} of ${tensor.name}`);
+    this.#assertPoison(tensor, bits, rows * stride);
     const rowsOnly = Float32Array.from(
       { length: expected.length },
       (_, i) => actual[Math.floor(i / columns) * stride + i % columns],
@@ -122,11 +132,22 @@ export class KernelCase {
 
   /** Checks that nothing was written to `tensor` since it was made, bit by bit. */
   async compareUnchanged(tensor: Tensor): Promise<void> {
-    const actual = new Uint32Array(await readTensor(this.gpu, tensor));
-    const data = this.#contents.get(tensor) as Float32Array | Uint32Array | undefined;
+    const bits = await readTensor(this.gpu, tensor);
+    const { data } = this.#contents.get(tensor)!;
     const known = data ? new Uint32Array(data.buffer, data.byteOffset, data.length) : new Uint32Array();
-    assertSameBits(actual.subarray(0, known.length), known, tensor.name);
-    assertPoison(actual.subarray(known.length), tensor.name);
+    assertSameBits(new Uint32Array(bits, 0, known.length), known, tensor.name);
+    this.#assertPoison(tensor, bits, known.length);
+  }
+
+  #assertPoison(tensor: Tensor, bits: ArrayBuffer, firstElement: number): void {
+    const { poison } = this.#contents.get(tensor)!;
+    const written = new Uint32Array(bits).findIndex((word, i) => i >= firstElement && word !== poison);
+    if (written >= 0) {
+      const [value] = new Float32Array(bits, 4 * written, 1);
+      assert.fail(
+        `${tensor.name} [${tensor.shape}]: element ${written}, past its rows, was written to: ${value}`,
+      );
+    }
   }
 }
 
@@ -135,14 +156,6 @@ export function assertSameBits(actual: Uint32Array, expected: Uint32Array, what:
   assert.equal(actual.length, expected.length, what);
   const changed = actual.findIndex((word, i) => word !== expected[i]);
   assert.ok(changed < 0, `${what}: element ${changed} changed`);
-}
-
-function assertPoison(bits: Uint32Array, where: string): void {
-  const written = bits.findIndex((word) => word !== POISON);
-  if (written >= 0) {
-    const [value] = new Float32Array(bits.slice(written, written + 1).buffer);
-    assert.fail(`${where}, element ${written} was written to: ${value}`);
-  }
 }
 
 export const largest = (...arrays: ArrayLike<number>[]): number =>

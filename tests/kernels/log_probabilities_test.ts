@@ -39,7 +39,7 @@ function random(kernels: KernelCase, { labels, vocabulary, spare = 0, offset = 0
     targets,
     stride,
     tensors: {
-      logits: kernels.tensor([labels + spare, stride], padded),
+      logits: kernels.tensorInPlace([labels + spare, stride], padded),
       targets: kernels.tensor([labels + spare], targets),
     },
   };

@@ -62,8 +62,12 @@ kernelTest(
     const dY = kernels.values(rows * width);
     const { rstd } = reference(x, weight, EPSILON);
     const before = { dX: kernels.values(rows * width), dWeight: kernels.values(width) };
-    const dX = kernels.tensor([rows + spare, width], add ? before.dX : undefined);
-    const dWeight = kernels.tensor([1, width], accumulate ? before.dWeight : undefined);
+    const dX = add
+      ? kernels.tensorInPlace([rows + spare, width], before.dX)
+      : kernels.tensor([rows + spare, width]);
+    const dWeight = accumulate
+      ? kernels.tensorInPlace([1, width], before.dWeight)
+      : kernels.tensor([1, width]);
     await kernels.run(rmsNormBackward(kernels.rows(rows, { accumulate }), {
       ...tensors,
       rstd: kernels.tensor([rows + spare], Float32Array.from(rstd)),

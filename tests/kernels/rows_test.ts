@@ -44,11 +44,18 @@ kernelTest(
     const batch = pack(randomPairs(kernels.uniform, tokens));
     const before = kernels.values(VOCABULARY * width);
     const dX = kernels.values(tokens * width);
-    const dTable = kernels.tensor([VOCABULARY, width], before);
-    const list = (data: Uint32Array) => kernels.tensor([tokens + 1 + spare], data);
+    const dTable = kernels.tensorInPlace([VOCABULARY, width], before);
+    const length = tokens + 1 + spare;
+    // Behind its end a list has what a longer batch before this one has left there.
+    const list = (data: Uint32Array, left: (i: number) => number) =>
+      kernels.tensor([length], Uint32Array.from({ length }, (_, i) => data[i] ?? left(i)));
     await kernels.run([embedBackward(
       kernels.rows(batch.distinctIds.length),
-      { ids: list(batch.distinctIds), starts: list(batch.distinctStarts), rows: list(batch.distinctRows) },
+      {
+        ids: list(batch.distinctIds, () => 0),
+        starts: list(batch.distinctStarts, (i) => i),
+        rows: list(batch.distinctRows, () => 0),
+      },
       kernels.tensor([tokens + spare, width], dX),
       dTable,
     )]);
