@@ -16,7 +16,7 @@ import { CLOSINGS, type Fact, type Manner, OPENINGS, type Topic, TOPICS, type Vo
 const SEED = 7;
 /** A few less than the text could fill: every common word is one token, and rare ones are put together from pieces. */
 const VOCABULARY = 1008;
-const ANSWERS_PER_QUESTION = 7;
+const ANSWERS_PER_QUESTION = 10;
 const TRAINING_PAIRS = 1200;
 const SPECIAL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>"];
 const CHAT_TEMPLATE =

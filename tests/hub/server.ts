@@ -79,7 +79,9 @@ const CHUNK = 16384;
 export class Hub implements AsyncDisposable {
   readonly seen: Seen[] = [];
   readonly commits: Commits;
+  /** Ends connections too, which a mere shutdown would wait for. */
   readonly #stop = new AbortController();
+  readonly #stopped = Promise.withResolvers<void>();
   readonly #hub: Deno.HttpServer<Deno.NetAddr>;
   readonly #cdn: Deno.HttpServer<Deno.NetAddr>;
 
@@ -89,6 +91,7 @@ export class Hub implements AsyncDisposable {
         {
           hostname: "127.0.0.1",
           port: 0,
+          signal: this.#stop.signal,
           onListen: () => {},
           onError: () => new Response(null, { status: 500 }),
         },
@@ -117,8 +120,9 @@ export class Hub implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#stopped.resolve();
     this.#stop.abort();
-    await Promise.all([this.#hub.shutdown(), this.#cdn.shutdown()]);
+    await Promise.all([this.#hub.finished, this.#cdn.finished]);
   }
 
   async #answer(request: Request, origin: Seen["origin"]): Promise<Response> {
@@ -260,7 +264,7 @@ export class Hub implements AsyncDisposable {
           await new Promise((resolve) => setTimeout(resolve, 5));
           controller.error(new Error("cut"));
         } else if (fault.stallAfter !== undefined) {
-          await new Promise<void>((resolve) => this.#stop.signal.addEventListener("abort", () => resolve()));
+          await this.#stopped.promise;
           controller.error(new Error("stopped"));
         } else controller.close();
       },

@@ -52,7 +52,7 @@ async function checkProduct(kernels: KernelCase, product: Product): Promise<void
   await kernels.compare(tensors.c, added ? sum(expected, added) : expected, {
     // Two roundings of at most 6e-8, and K more of the running sum, which add up like a random walk. The measure is the
     // sum of the terms' magnitudes, since a sum may cancel.
-    tolerance: 1.2e-7 * (1 + Math.sqrt(k) / 4),
+    tolerance: 1.2e-7 * (1 + Math.sqrt(k) / 2),
     scale: largest(added ? sum(terms, magnitudes(added)) : terms),
     columns: n,
     stride: n + padC,
