@@ -1,7 +1,6 @@
 /** The other operations of a step, each alone: attention, RMSNorm, the LM head with its loss, the optimizer's update. */
 import type { Tensor } from "../lib/gpu/memory.ts";
 import {
-  adamw,
   attention,
   attentionBackward,
   gemm,
@@ -9,8 +8,8 @@ import {
   logProbabilities,
   rmsNorm,
   rmsNormBackward,
-  sumSquares,
 } from "../lib/gpu/operations.ts";
+import { adamw, sumSquares } from "../lib/gpu/optimizer_operations.ts";
 import { type KernelCall, writeTensor } from "../lib/gpu/program.ts";
 import { attentionOperations, sizeOf } from "./flops.ts";
 import { Workbench } from "./harness.ts";

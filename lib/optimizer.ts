@@ -1,6 +1,6 @@
 import type { Gpu } from "./gpu/device.ts";
 import { ALIGNMENT, type MemoryPlan, type Tensor } from "./gpu/memory.ts";
-import { adamw, clipByNorm, sumSquares } from "./gpu/operations.ts";
+import { adamw, clipByNorm, sumSquares } from "./gpu/optimizer_operations.ts";
 import { type Pipelines, Program, readTensor, writeTensor } from "./gpu/program.ts";
 import type { Parameter, Parameters } from "./model/parameters.ts";
 

@@ -9,7 +9,10 @@ import { sees } from "./reference/attention.ts";
 const TRIALS = 200;
 const NONE = 0xffffffff;
 
-/** Random pairs of a few tokens and of several tiles, packed with a sliding window or, where it is infinite, without. */
+/**
+ * Random pairs of a few tokens and of several tiles, packed with a sliding window or, where it is infinite,
+ * without.
+ */
 interface Trial {
   pairs: Pair[];
   window: number;

@@ -35,8 +35,8 @@ export function pairOf(next: () => number, { prefix, chosen, rejected }: Parts):
 }
 
 /**
- * A random pair that takes exactly `tokens` (at least 1) rows when it is packed: with and without a prefix, with responses
- * of one token, and, where `sft`, without rejected.
+ * A random pair that takes exactly `tokens` (at least 1) rows when it is packed: with and without a prefix,
+ * with responses of one token, and, where `sft`, without rejected.
  */
 export function randomPair(next: () => number, tokens: number, sft = next() < 0.25): Pair {
   const integer = integers(next);
@@ -59,6 +59,9 @@ export function randomPairs(next: () => number, tokens: number): Pair[] {
   return pairs;
 }
 
-/** A pair of 230 tokens whose last tiles of queries see the first tile of keys, not the second and third, and their own. */
+/**
+ * A pair of 230 tokens whose last tiles of queries see the first tile of keys, not the second and third, and
+ * their own.
+ */
 export const apartPair = (next: () => number): Pair =>
   pairOf(next, { prefix: 20, chosen: 90, rejected: 120 });

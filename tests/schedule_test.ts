@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { learningRate, type Scheduler } from "../lib/schedule.ts";
 
 /**
- * transformers 5.17.0's `get_scheduler(type, SGD(lr=0.5), num_warmup_steps, num_training_steps=10)`: `get_last_lr()` before each
- * of ten `step()`s.
+ * transformers 5.17.0's `get_scheduler(type, SGD(lr=0.5), num_warmup_steps, num_training_steps=10)`:
+ * `get_last_lr()` before each of ten `step()`s.
  */
 const TRANSFORMERS: [Scheduler, number, number[]][] = [
   // deno-fmt-ignore

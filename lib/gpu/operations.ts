@@ -1,7 +1,5 @@
 /** From an operation to its kernel: source, constants, bindings and launch size, one function an operation. */
-import adamwSource from "../../kernels/adamw.wgsl" with { type: "text" };
 import deltaSource from "../../kernels/attention_delta.wgsl" with { type: "text" };
-import clipSource from "../../kernels/clip.wgsl" with { type: "text" };
 import columnSumsSource from "../../kernels/column_sums.wgsl" with { type: "text" };
 import embedSource from "../../kernels/embed.wgsl" with { type: "text" };
 import embedBackwardSource from "../../kernels/embed_backward.wgsl" with { type: "text" };
@@ -9,13 +7,11 @@ import gatherSource from "../../kernels/gather_rows.wgsl" with { type: "text" };
 import gatherBackwardSource from "../../kernels/gather_rows_backward.wgsl" with { type: "text" };
 import logProbabilitiesSource from "../../kernels/log_probabilities.wgsl" with { type: "text" };
 import logitsBackwardSource from "../../kernels/logits_backward.wgsl" with { type: "text" };
-import parameterNormsSource from "../../kernels/parameter_norms.wgsl" with { type: "text" };
 import preferenceLossSource from "../../kernels/preference_loss.wgsl" with { type: "text" };
 import rmsNormSource from "../../kernels/rms_norm.wgsl" with { type: "text" };
 import rmsNormBackwardSource from "../../kernels/rms_norm_backward.wgsl" with { type: "text" };
 import rmsNormWeightSource from "../../kernels/rms_norm_weight_backward.wgsl" with { type: "text" };
 import ropeSource from "../../kernels/rope.wgsl" with { type: "text" };
-import sumSquaresSource from "../../kernels/sum_squares.wgsl" with { type: "text" };
 import swigluSource from "../../kernels/swiglu.wgsl" with { type: "text" };
 import swigluBackwardSource from "../../kernels/swiglu_backward.wgsl" with { type: "text" };
 import {
@@ -353,48 +349,3 @@ function sizeOf(layout: GemmLayout, { a, b, c }: { a: Tensor; b: Tensor; c: Tens
   const m = c.shape[0];
   return { m, n, k, lda, ldb, ldc };
 }
-
-/** vec4s that one workgroup of `sumSquares` adds up; parameters start at multiples of it. */
-export const NORM_BLOCK = 1024;
-
-/** partial[firstBlock + b] = sum of squares of block b of `gradients`. */
-export function sumSquares(gradients: Tensor, partial: Tensor, firstBlock: number): KernelCall {
-  const length = gradients.bytes / 16;
-  return {
-    label: "sum_squares",
-    source: withPrelude(sumSquaresSource, { BLOCK: NORM_BLOCK, LENGTH: length, FIRST_BLOCK: firstBlock }),
-    bindings: [gradients, partial],
-    grid: () => line(Math.ceil(length / NORM_BLOCK)),
-  };
-}
-
-/** squares[parameter] of the blocks that `blocks[parameter]` names, then norm and clipping coefficient into `clip`. */
-export const clipByNorm = (
-  t: { blocks: Tensor; partial: Tensor; squares: Tensor; clip: Tensor },
-  parameters: number,
-  maxNorm: number,
-): KernelCall[] => [
-  {
-    label: "parameter_norms",
-    source: parameterNormsSource,
-    bindings: [t.blocks, t.partial, t.squares, t.clip],
-    grid: () => line(parameters),
-  },
-  {
-    label: "clip",
-    source: withPrelude(clipSource, { PARAMETERS: parameters, MAX_NORM_F: maxNorm }),
-    bindings: [t.squares, t.clip],
-    grid: () => [1, 1],
-  },
-];
-
-/** One AdamW update of a chunk of parameters, of which the first `decayedElements` floats are decayed. */
-export const adamw = (
-  t: { hyper: Tensor; clip: Tensor; gradients: Tensor; weights: Tensor; first: Tensor; second: Tensor },
-  decayedElements: number,
-): KernelCall => ({
-  label: "adamw",
-  source: withPrelude(adamwSource, { LENGTH: t.weights.bytes / 16, DECAY_END: decayedElements / 4 }),
-  bindings: [t.hyper, t.clip, t.gradients, t.weights, t.first, t.second],
-  grid: () => line(Math.ceil(t.weights.bytes / 16 / 64)),
-});

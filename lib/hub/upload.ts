@@ -1,9 +1,9 @@
 import { createRepo, uploadFiles, whoAmI } from "npm:@huggingface/hub@^2.17.5";
 import { readdir } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
-import { pathToFileURL } from "node:url";
 import type { TrainConfig } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
+import { FileBlob } from "./file_blob.ts";
 import { apiFetch, Refused } from "./http.ts";
 import { parseRepo, repoPage } from "./repo.ts";
 import { type HubSettings, hubSettings } from "./settings.ts";
@@ -71,12 +71,11 @@ export async function openUpload(
     page,
     push: async (folder) => {
       const entries = await readdir(folder, { withFileTypes: true });
-      const files = entries.filter((entry) => entry.isFile() && !/^\.|\.tmp$/.test(entry.name)).map((
-        entry,
-      ) => ({
-        path: entry.name,
-        content: pathToFileURL(resolve(join(folder, entry.name))),
-      }));
+      const names = entries.filter((entry) => entry.isFile() && !/^\.|\.tmp$/.test(entry.name));
+      const files = await Promise.all(names.map(async ({ name }) => ({
+        path: name,
+        content: await FileBlob.of(join(folder, name)),
+      })));
       try {
         // Git LFS's protocol: the Hub takes it from every client, and files are streamed as they are.
         const commitTitle = "Upload the model and the report of its training";

@@ -1,7 +1,7 @@
 import { UserError } from "../errors.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { elements, formatBytes, type MemoryPlan, type Slab, type Tensor } from "../gpu/memory.ts";
-import { NORM_BLOCK } from "../gpu/operations.ts";
+import { NORM_BLOCK } from "../gpu/optimizer_operations.ts";
 import { readTensor, writeTensor } from "../gpu/program.ts";
 import { type Checkpoint, type FloatDtype, fromF32, isFloatDtype } from "../safetensors.ts";
 import type { TensorSource } from "../safetensors_write.ts";

@@ -7,7 +7,8 @@ import { attention as reference, attentionBackward as referenceBackward } from "
 
 useGpu();
 
-// Few shapes, since each is four kernels that take up to a second to compile: every head_dim once, with its own heads.
+// Few shapes, since each is four kernels that take up to a second to compile: every head_dim once, with its
+// own heads.
 const SHAPES = [
   { heads: 1, keyValueHeads: 1, headDim: 16 },
   { heads: 4, keyValueHeads: 2, headDim: 18 },
@@ -51,10 +52,11 @@ function random(kernels: KernelCase, { heads, keyValueHeads, headDim, tokens, ap
   };
 }
 
-// In the forward pass scores are sums of head_dim products: about 1e-7 * sqrt(128) / sqrt(128) off, times the few units that a score is large,
-// and the exponential passes this on as a relative error.
+// In the forward pass scores are sums of head_dim products: about 1e-7 * sqrt(128) / sqrt(128) off, times the
+// few units that a score is large, and the exponential passes this on as a relative error.
 const FORWARD = { tolerance: 1e-6 };
-// The backward pass adds the difference dP - delta, of terms that are sqrt(head_dim) times as large as what is left of them.
+// The backward pass adds the difference dP - delta, of terms that are sqrt(head_dim) times as large as what
+// is left of them.
 const BACKWARD = { tolerance: 3e-6 };
 
 kernelTest("attention over packed pairs equals the float64 softmax", CASES, async (kernels, shape) => {

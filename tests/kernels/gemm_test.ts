@@ -5,7 +5,10 @@ import { magnitudes, type Matrix, matrix, multiply, transposed } from "../refere
 
 useGpu();
 
-/** C is m x n with an inner dimension of k; the pads are columns between one row and the next that do not count. */
+/**
+ * C is m x n with an inner dimension of k; the pads are columns between one row and the next that do not
+ * count.
+ */
 interface Product {
   layout: GemmLayout;
   m: number;
@@ -50,8 +53,8 @@ async function checkProduct(kernels: KernelCase, product: Product): Promise<void
   const expected = multiply(left, right);
   const terms = multiply(magnitudes(left), magnitudes(right));
   await kernels.compare(tensors.c, added ? sum(expected, added) : expected, {
-    // Two roundings of at most 6e-8, and K more of the running sum, which add up like a random walk. The measure is the
-    // sum of the terms' magnitudes, since a sum may cancel.
+    // Two roundings of at most 6e-8, and K more of the running sum, which add up like a random walk. The
+    // measure is the sum of the terms' magnitudes, since a sum may cancel.
     tolerance: 1.2e-7 * (1 + Math.sqrt(k) / 2),
     scale: largest(added ? sum(terms, magnitudes(added)) : terms),
     columns: n,

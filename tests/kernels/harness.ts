@@ -1,8 +1,9 @@
 /**
- * Runs kernels on fresh random inputs and compares what they leave with a reference. Everything that a kernel must not
- * read or write holds NaNs of one bit pattern: outputs before the run, rows past the row count, and the room behind every
- * tensor; where nothing was to be written, the same bits must still stand afterwards. Since arithmetic on a NaN can give
- * the same NaN, inputs have another one than outputs, and tensors that are changed in place have a number there.
+ * Runs kernels on fresh random inputs and compares what they leave with a reference. Everything that a kernel
+ * must not read or write holds NaNs of one bit pattern: outputs before the run, rows past the row count, and
+ * the room behind every tensor; where nothing was to be written, the same bits must still stand afterwards.
+ * Since arithmetic on a NaN can give the same NaN, inputs have another one than outputs, and tensors that are
+ * changed in place have a number there.
  */
 import assert from "node:assert/strict";
 import { type Gpu, openGpu } from "../../lib/gpu/device.ts";
@@ -29,11 +30,14 @@ export interface Comparison {
   /** Largest error, in units of `scale`. */
   tolerance: number;
   /**
-   * What errors are measured by: the largest reference value, unless sums can cancel to less than the roundings of their
-   * terms, where the size of the terms is the measure.
+   * What errors are measured by: the largest reference value, unless sums can cancel to less than the
+   * roundings of their terms, where the size of the terms is the measure.
    */
   scale?: number;
-  /** Rows of the tensor are `stride` long, of which the reference has `columns`; the padding between may hold anything. */
+  /**
+   * Rows of the tensor are `stride` long, of which the reference has `columns`; the padding between may hold
+   * anything.
+   */
   columns?: number;
   stride?: number;
 }
@@ -201,7 +205,10 @@ export function useGpu(): void {
 export const deviceTest = (name: string, body: (pipelines: Pipelines) => Promise<void>): void =>
   Deno.test(name, () => body(shared!));
 
-/** A seed that differs from run to run; `KERNEL_SEED` in the environment repeats one that a failure has printed. */
+/**
+ * A seed that differs from run to run; `KERNEL_SEED` in the environment repeats one that a failure has
+ * printed.
+ */
 export const freshSeed = (): number =>
   Number(Deno.env.get("KERNEL_SEED") ?? crypto.getRandomValues(new Uint32Array(1))[0]);
 

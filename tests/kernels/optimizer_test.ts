@@ -16,7 +16,10 @@ const spec = (name: string, rows: number, columns: number, isVector = false): Pa
   isVector,
   parts: [{ name, rows }],
 });
-/** Norms stand between the matrices, which the plan puts first; `large` takes several blocks of the norm's sum. */
+/**
+ * Norms stand between the matrices, which the plan puts first; `large` takes several blocks of the norm's
+ * sum.
+ */
 const specs = (largeRows: number) => [
   spec("norm", 1, 36, true),
   spec("small", 3, 5),
@@ -87,7 +90,10 @@ const figures = { ...OPTIONS, learningRate: LEARNING_RATE };
 interface Case {
   maxGradNorm: number;
   layout: Layout;
-  /** Standard deviation of the gradients, of which there are at least 13,000: their norm is at least 100 times as large. */
+  /**
+   * Standard deviation of the gradients, of which there are at least 13,000: their norm is at least 100 times
+   * as large.
+   */
   deviation: number;
 }
 const CASES: Case[] = [
@@ -132,7 +138,8 @@ for (const { maxGradNorm, layout, deviation } of CASES) {
             const gradient = Float64Array.from(gradients[i], (value) => value * coefficient);
             adamw(states[i], gradient, step, { ...figures, weightDecay });
             for (const kind of ["weights", "first", "second"] as const) {
-              // A handful of roundings an update. A gradient near 0 is measured by the largest, about 3 before clipping.
+              // A handful of roundings an update. A gradient near 0 is measured by the largest, about 3
+              // before clipping.
               const scale = { weights: 1, first: size, second: size ** 2 }[kind];
               const what = `seed ${seed}, step ${step}: ${kind} of ${spec.name}`;
               assertClose(now[i][kind], states[i][kind], { tolerance: 2e-6, scale }, what);

@@ -53,8 +53,8 @@ for (const loss of [simper, sft]) {
       expectedWeights.fill(dChosen * scale, from, to);
       expectedWeights.fill(dRejected * scale, rejectedFrom, rejectedTo);
     }
-    // Sums of up to a few hundred terms of one sign. Values and sums are compared on their own scales: a value is a mean
-    // of log-probabilities or a difference of two probabilities.
+    // Sums of up to a few hundred terms of one sign. Values and sums are compared on their own scales: a
+    // value is a mean of log-probabilities or a difference of two probabilities.
     const tolerance = 1e-6;
     await kernels.compare(results, expectedResults, { tolerance });
     const values = await kernels.read(results, expectedResults.length);

@@ -9,7 +9,10 @@ interface Norm {
   width: number;
   /** Rows that the tensors have beyond those counted. */
   spare?: number;
-  /** Whether the input's gradient is added to what is there (a constant of the kernel), and the weight's (at run time). */
+  /**
+   * Whether the input's gradient is added to what is there (a constant of the kernel), and the weight's (at
+   * run time).
+   */
   add?: boolean;
   accumulate?: boolean;
 }
@@ -47,7 +50,8 @@ kernelTest("RMSNorm equals its formula in float64", SHAPES, async (kernels, shap
   const rstd = kernels.tensor([rows + spare]);
   await kernels.run([rmsNorm(kernels.rows(rows), tensors.x, tensors.weight, y, rstd, EPSILON)]);
   const expected = reference(x, weight, EPSILON);
-  // Sums of squares have no cancellation: a few roundings of 6e-8, fewer than eight as eight threads share a row.
+  // Sums of squares have no cancellation: a few roundings of 6e-8, fewer than eight as eight threads share a
+  // row.
   await kernels.compare(y, expected.y, { tolerance: 5e-7 });
   await kernels.compare(rstd, expected.rstd, { tolerance: 5e-7 });
 });

@@ -17,7 +17,10 @@ function columnsOf({ heads, keyValueHeads, headDim }: AttentionShape, head: numb
 
 const dot = (a: Float64Array, b: Float64Array) => a.reduce((sum, value, i) => sum + value * b[i], 0);
 
-/** Probabilities [query][key] of one head, 0 where a query does not see a key, and the log-sum-exp of each query. */
+/**
+ * Probabilities [query][key] of one head, 0 where a query does not see a key, and the log-sum-exp of each
+ * query.
+ */
 function probabilities(q: Float64Array[], k: Float64Array[], spans: ArrayLike<number>) {
   const scale = q[0].length ** -0.5;
   const lse: number[] = [];
@@ -65,8 +68,9 @@ export function attention(qkv: ArrayLike<number>, spans: ArrayLike<number>, shap
 }
 
 /**
- * The gradient of qkv. For each head: dV = P^T dOut, dP = dOut V^T, and through the softmax dS = P (dP - sum over the row of
- * P dP); then dQ = dS K / sqrt(headDim) and dK = dS^T Q / sqrt(headDim). Query heads that share a key and value add up.
+ * The gradient of qkv. For each head: dV = P^T dOut, dP = dOut V^T, and through the softmax dS = P (dP - sum
+ * over the row of P dP); then dQ = dS K / sqrt(headDim) and dK = dS^T Q / sqrt(headDim). Query heads that
+ * share a key and value add up.
  */
 export function attentionBackward(
   qkv: ArrayLike<number>,

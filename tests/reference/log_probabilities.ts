@@ -11,7 +11,9 @@ export function logProbabilities(logits: ArrayLike<number>, targets: ArrayLike<n
   return { lse, logps: lse.map((value, label) => logits[label * vocabulary + targets[label]] - value) };
 }
 
-/** The gradient of the logits where `weights` is that of the log-probabilities: weight * (onehot - softmax). */
+/**
+ * The gradient of the logits where `weights` is that of the log-probabilities: weight * (onehot - softmax).
+ */
 export function logProbabilitiesBackward(
   logits: ArrayLike<number>,
   targets: ArrayLike<number>,

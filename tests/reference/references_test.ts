@@ -1,4 +1,6 @@
-/** The references of gradients against differences of the references of values, and AdamW's against PyTorch. */
+/**
+ * The references of gradients against differences of the references of values, and AdamW's against PyTorch.
+ */
 import assert from "node:assert/strict";
 import { pack } from "../../lib/batch.ts";
 import { normal, uniform } from "../../lib/random.ts";
@@ -24,7 +26,9 @@ function differences(f: (x: Float64Array) => number, x: Float64Array): Float64Ar
 
 const dot = (a: Float64Array, b: Float64Array) => a.reduce((sum, value, i) => sum + value * b[i], 0);
 
-/** A gradient test: with a random upstream gradient u, d(u . f(x)) / dx must be what `backward` makes of u. */
+/**
+ * A gradient test: with a random upstream gradient u, d(u . f(x)) / dx must be what `backward` makes of u.
+ */
 function checkGradient(
   name: string,
   of: (random: (count: number) => Float64Array, next: () => number) => {
@@ -138,8 +142,8 @@ for (const loss of [simper, sft]) {
 }
 
 /**
- * torch 2.13.0 in float64: `AdamW([w], lr=0.01, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1)` from w = `START`, with
- * `clip_grad_norm_([w], 1.0)` before each step: the norm that it returns, and w after the step.
+ * torch 2.13.0 in float64: `AdamW([w], lr=0.01, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1)` from w =
+ * `START`, with `clip_grad_norm_([w], 1.0)` before each step: the norm that it returns, and w after the step.
  */
 const START = [0.5, -1.25, 2.0, 0.0];
 const TORCH = [

@@ -1,4 +1,7 @@
-/** RMSNorm (arXiv 1910.07467) in float64: y_i = w_i x_i r with r = (mean of x^2 + epsilon)^(-1/2), for each row. */
+/**
+ * RMSNorm (arXiv 1910.07467) in float64: y_i = w_i x_i r with r = (mean of x^2 + epsilon)^(-1/2), for each
+ * row.
+ */
 
 const rowsOf = (x: ArrayLike<number>, width: number) =>
   Array.from(
@@ -20,8 +23,8 @@ export function rmsNorm(x: ArrayLike<number>, weight: ArrayLike<number>, epsilon
 }
 
 /**
- * Since dr/dx_j = -r^3 x_j / width, the chain rule gives d_x_j = r w_j d_y_j - r^3 x_j / width * sum_i(d_y_i w_i x_i), and
- * d_w_j is the sum over rows of d_y_j x_j r.
+ * Since dr/dx_j = -r^3 x_j / width, the chain rule gives d_x_j = r w_j d_y_j - r^3 x_j / width * sum_i(d_y_i
+ * w_i x_i), and d_w_j is the sum over rows of d_y_j x_j r.
  */
 export function rmsNormBackward(
   x: ArrayLike<number>,

@@ -9,9 +9,9 @@ export interface RopeShape {
 }
 
 /**
- * Column i of a head's first half and column i of its second are a complex number, which is multiplied by the table's
- * cos + i sin of the row's position; the gradient passes through the conjugate. `table` has `headDim` numbers a position:
- * the cosines, then the sines.
+ * Column i of a head's first half and column i of its second are a complex number, which is multiplied by the
+ * table's cos + i sin of the row's position; the gradient passes through the conjugate. `table` has `headDim`
+ * numbers a position: the cosines, then the sines.
  */
 export function rope(
   qkv: ArrayLike<number>,

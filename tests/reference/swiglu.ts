@@ -2,7 +2,9 @@
 
 const sigmoid = (z: number) => 1 / (1 + Math.exp(-z));
 
-/** Index of the gate that y's element `i` comes from: a row of `gateUp` holds `width` gates, then `width` ups. */
+/**
+ * Index of the gate that y's element `i` comes from: a row of `gateUp` holds `width` gates, then `width` ups.
+ */
 const gateOf = (i: number, width: number) => Math.floor(i / width) * 2 * width + i % width;
 
 /** y [rows, width] of gateUp [rows, 2 width]. */
