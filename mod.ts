@@ -20,13 +20,10 @@ export { UserError } from "./lib/errors.ts";
 export { parseConfig, type ParsedConfig, readConfig } from "./lib/config/parse.ts";
 export type { TrainConfig } from "./lib/config/schema.ts";
 
-export {
-  type StepProgress,
-  train,
-  type TrainEvents,
-  type TrainOptions,
-  type TrainOutcome,
-} from "./lib/train.ts";
+export { train, type TrainOptions, type TrainOutcome } from "./lib/train.ts";
+export type { StepProgress, TrainEvents } from "./lib/events.ts";
+export { resolveDataset, resolveModel } from "./lib/hub/hub.ts";
+export { openUpload } from "./lib/hub/upload.ts";
 export { checkOutputFolder, saveRun } from "./lib/save.ts";
 export type { LogEntry, TrainerState } from "./lib/report/trainer_state.ts";
 export type { Answer, RunReport } from "./lib/report/run_report.ts";

@@ -1,0 +1,25 @@
+import type { LogEntry } from "./report/trainer_state.ts";
+import type { Transfer } from "./report/transfer_bar.ts";
+
+/** What a run hears of while it works; every field may be left out. */
+export interface TrainEvents {
+  /** Notes and warnings for people. */
+  log?: (level: "debug" | "info" | "warning", message: string) => void;
+  /** How far the fetching of a model or a data set from the Hub is. */
+  fetched?: (progress: Transfer) => void;
+  /** Rows and tokens of a split as they are tokenised. */
+  tokenised?: (split: string, rows: number, tokens: number) => void;
+  /** After every optimizer step whose figures have been read. */
+  stepped?: (progress: StepProgress) => void;
+  /** A new entry of the log history. */
+  logged?: (entry: LogEntry) => void;
+}
+
+export interface StepProgress {
+  step: number;
+  totalSteps: number;
+  loss: number;
+  accuracy?: number;
+  tokensPerSecond: number;
+  pairsPerSecond: number;
+}
