@@ -22,7 +22,6 @@ fn product(a: E, b: E) -> f32 { return a * b; }`,
 const ACCURATE_EXP = `
 fn exp_accurate4(x: vec4f) -> vec4f {
   let n = vec4i(round(max(x, vec4f(-87.0)) * 1.44269504));
-  // Two conversions of n: of one value, Mesa would add up the two parts of ln(2) and lose what they were split for.
   // ln(2) in two parts, the first exact times n. Not by fma: Mesa then adds up the parts, and r is off by 4e-6.
   let r = (x - vec4f(n) * 0.693359375) + vec4f(n) * 2.12194440e-4;
   var p = fma(r, vec4f(1.9875691500e-4), vec4f(1.3981999507e-3));
