@@ -1,5 +1,6 @@
 // Embedding gradient without atomics: the host lists, for each distinct token, the rows where it stands, so that each
-// sum has one owner and a fixed order. d_table[id] += sum of d_x[row]. Grid: flat over distinct tokens x COLUMNS.
+// sum has one owner and a fixed order. d_table[id] += sum of d_x[row], but for the id PADDING (none: 0xffffffff), which
+// PyTorch's nn.Embedding does not train either. Grid: flat over distinct tokens x COLUMNS.
 @group(0) @binding(0) var<uniform> rows: Rows;
 @group(0) @binding(1) var<storage, read> distinct_ids: array<u32>;
 @group(0) @binding(2) var<storage, read> distinct_starts: array<u32>;
@@ -14,6 +15,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   if (i >= rows.count * COLUMNS) { return; }
   let u = i / COLUMNS;
   let column = i % COLUMNS;
+  if (distinct_ids[u] == PADDING) { return; }
   var sum = E();
   for (var n = distinct_starts[u]; n < distinct_starts[u + 1u]; n += 1u) {
     sum += d_x[distinct_rows[n] * COLUMNS + column];

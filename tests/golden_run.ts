@@ -5,7 +5,7 @@ import type { Pair, Sequence } from "../lib/data/tokenize.ts";
 
 export const GOLDEN = "tests/golden/llama";
 /** An untied float32 model; a tied bfloat16 one in three shards with llama3 rotary scaling; Mistral with a window of 20. */
-export const MODELS = ["untied", "tied-llama3-bf16-sharded", "sliding-window"];
+export const MODELS = ["untied", "tied-llama3-bf16-sharded", "sliding-window", "padding"];
 
 export interface Golden {
   log: Record<string, number>[];

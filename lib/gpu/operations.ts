@@ -79,8 +79,14 @@ export interface DistinctTokens {
   rows: Tensor;
 }
 
-/** Adds d_x[tokens, H] to the rows of dTable[V, H]; `slot` counts the distinct tokens. */
-export const embedBackward = (slot: RowSlot, distinct: DistinctTokens, dX: Tensor, dTable: Tensor) =>
+/** Adds d_x[tokens, H] to the rows of dTable[V, H], but that of `padTokenId`; `slot` counts the distinct tokens. */
+export const embedBackward = (
+  slot: RowSlot,
+  distinct: DistinctTokens,
+  dX: Tensor,
+  dTable: Tensor,
+  padTokenId = 0xffffffff,
+): KernelCall =>
   rowKernel(
     "embed_backward",
     embedBackwardSource,
@@ -88,6 +94,7 @@ export const embedBackward = (slot: RowSlot, distinct: DistinctTokens, dX: Tenso
     [distinct.ids, distinct.starts, distinct.rows, dX, dTable],
     rowLength(dX),
     (columns) => flat(slot, columns),
+    { PADDING: padTokenId },
   );
 
 const eightRows = (rows: RowSlot): Grid => (counts) => [Math.ceil(counts[rows.slot] / 8), 1];

@@ -22,6 +22,8 @@ export interface ModelConfig {
   maxPositionEmbeddings: number;
   /** A token sees this many tokens back, itself included; absent: all of them. */
   slidingWindow?: number;
+  /** The token whose embedding is not trained by looking it up: PyTorch's `padding_idx`. A tied head still trains it. */
+  padTokenId?: number;
   attentionBias: boolean;
   mlpBias: boolean;
   /** The dtype that the weights were saved in, by PyTorch's name ("bfloat16"), where the file says it. */
@@ -142,6 +144,7 @@ export function parseModelConfig(json: unknown, where: string): ModelConfig {
     ...(defaults.slidingWindow !== undefined && json.sliding_window !== null && {
       slidingWindow: fields.count("sliding_window", 2 ** 31, defaults.slidingWindow),
     }),
+    ...((json.pad_token_id ?? null) !== null && { padTokenId: fields.id("pad_token_id", 2 ** 24) }),
     attentionBias: fields.boolean("attention_bias"),
     mlpBias: fields.boolean("mlp_bias"),
     dtype: fields.string("dtype") ?? fields.string("torch_dtype"),
@@ -233,6 +236,16 @@ class Fields {
       (value): value is number =>
         Number.isInteger(value) && (value as number) >= 1 && (value as number) <= most,
       absent,
+    ) ?? NaN;
+  }
+
+  /** A token id below `limit`. */
+  id(key: string, limit: number): number {
+    return this.read(
+      key,
+      `a token id below ${limit}`,
+      (value): value is number =>
+        Number.isInteger(value) && (value as number) >= 0 && (value as number) < limit,
     ) ?? NaN;
   }
 

@@ -40,12 +40,13 @@ export const embedForward = ({ activations: a, parameters, spec }: DecoderContex
   embed(a.tokenRows, a.batch.ids, parameters.of(spec.embedding).weights, a.layers[0].input);
 
 /** Adds the gradient of the residual stream to that of the embedding matrix. */
-export const embedGradient = ({ activations: a, parameters, spec }: DecoderContext): KernelCall =>
+export const embedGradient = ({ config, activations: a, parameters, spec }: DecoderContext): KernelCall =>
   embedBackward(
     a.distinctSlot,
     { ids: a.batch.distinctIds, starts: a.batch.distinctStarts, rows: a.batch.distinctRows },
     a.gradient,
     parameters.of(spec.embedding).gradients,
+    config.padTokenId,
   );
 
 /** Where layer `l` puts its result: the next one's input. */
