@@ -3,8 +3,8 @@
   python tests/golden/setups/make.py REFERENCE_FOLDER RUN_SIMPER_PY WORK_FOLDER
 
 from the project's root, by golden.py of the reference folder and the template in scripts/run_simper.py of
-tengxiao1/SimPER (torch 2.13.0, transformers 5.17.0, datasets 5.0.1). WORK_FOLDER gets golden.py's run
-files, rows and folders, for compare.py. The pairs are made up here.
+tengxiao1/SimPER (torch 2.13.0, transformers 5.17.0, datasets 5.0.1). WORK_FOLDER gets golden.py's run files, rows and
+folders, for compare.py. The pairs are made up here.
 
   SET/data/SPLIT-00000-of-00001.parquet   HuggingFaceH4/ultrafeedback_binarized and princeton-nlp's two sets, with the
                                           columns of the published ones, as `datasets` writes them (snappy)
@@ -24,23 +24,25 @@ SETUPS = {
     "llama-3-8b-instruct": ("tied-llama3-bf16-sharded", "llama3-ultrafeedback"),
 }
 STEPS, ACCUMULATION = 3, 2
+# In an order that keeps the mean margin of a step away from zero, where it would be mostly rounding.
 PAIRS = [
     ("How many legs has a spider?", "A spider has eight legs, two more than an insect.", "Six, I think."),
-    ("Translate 'good morning' into French.", "Good morning in French is \"bonjour\".", "No."),
-    ("What is 12 times 12?", "12 times 12 is 144.", "It is about 150, or some such number; who needs to know?"),
-    ("Name three primary colours.", "Red, yellow and blue.", "Green, orange and purple 🎨."),
-    ("Write a function that adds two numbers.", "def add(a, b):\n    return a + b\n", "add = None"),
     ("Why is the sky blue?", "Air scatters blue light more than red, so blue reaches us from everywhere.",
      "Because it is not green."),
     ("Give me a tip for better sleep.", "Go to bed at the same hour each day, in a dark and quiet room.",
      "Sleep better.\n\nThen you will sleep better."),
+    ("Which planet is the largest?", "Jupiter is the largest planet of the solar system.", "The sun."),
+    ("What is 12 times 12?", "12 times 12 is 144.", "It is about 150, or some such number; who needs to know?"),
+    ("Name three primary colours.", "Red, yellow and blue.", "Green, orange and purple 🎨."),
+    ("Write a function that adds two numbers.", "def add(a, b):\n    return a + b\n", "add = None"),
+    ("Say hello in Japanese.", "こんにちは (konnichiwa).", "Hello in Japanese."),
+    ("Translate 'good morning' into French.", "Good morning in French is \"bonjour\".", "No."),
     # Longer than each max_length: cut to max_prompt_length tokens from its end.
-    ("Sum this up in one line: " + " ".join(f"On day {i} the ship sailed {7 * i % 23 + 1} miles." for i in range(1, 64)),
+    ("Sum this up in one line: " + " ".join(f"On day {i} the ship sailed {7 * i % 23 + 1} miles."
+                                            for i in range(1, 64)),
      "A ship sailed some miles on each of sixty-three days; the log gives the distance of every one." * 3,
      "A ship."),
-    ("Which planet is the largest?", "Jupiter is the largest planet of the solar system.", "The sun."),
     ("Is 91 a prime number?", "No: 91 is 7 times 13.", "Yes, 91 is prime."),
-    ("Say hello in Japanese.", "こんにちは (konnichiwa).", "Hello in Japanese."),
     ("  What boils at 100 degrees?  ", "Water does, at sea level.\n", ""),
     # Held out.
     ("How many days has a leap year?", "A leap year has 366 days.", "365."),
