@@ -36,7 +36,7 @@ const linears: Linear[] = [
   },
 ];
 
-const bench = new Workbench();
+const bench = new Workbench(suite.gpu);
 const plans = linears.map(({ name, rows, inputs, outputs, layouts = ["nt", "nn", "tn"] }) => {
   const slot = bench.rows(rows);
   const x = bench.filled("x", rows, inputs);
@@ -45,9 +45,9 @@ const plans = linears.map(({ name, rows, inputs, outputs, layouts = ["nt", "nn",
   /** Results have their own place: a product of its own results would grow to infinity. */
   const result = (...shape: number[]): Tensor => bench.tensor("result", ...shape);
   const calls: Record<string, () => KernelCall> = {
-    nt: () => gemm("nt", slot, { a: x, b: w, c: result(rows, outputs) }, bench.sizes),
-    nn: () => gemm("nn", slot, { a: y, b: w, c: result(rows, inputs) }, bench.sizes),
-    tn: () => gemm("tn", slot, { a: y, b: x, c: result(outputs, inputs) }, bench.sizes),
+    nt: () => gemm("nt", slot, { a: x, b: w, c: result(rows, outputs) }, bench.device),
+    nn: () => gemm("nn", slot, { a: y, b: w, c: result(rows, inputs) }, bench.device),
+    tn: () => gemm("tn", slot, { a: y, b: x, c: result(outputs, inputs) }, bench.device),
   };
   const sizes: Record<string, string> = {
     nt: `${rows}x${outputs}x${inputs}`,

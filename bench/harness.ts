@@ -11,7 +11,7 @@ import {
   slotOf,
   writeTensor,
 } from "../lib/gpu/program.ts";
-import { GemmSizes } from "../lib/gpu/sizes.ts";
+import { type DeviceClass, deviceClass } from "../lib/gpu/tuning.ts";
 import { uniform } from "../lib/random.ts";
 
 /** Seconds that a sample takes at least: the wait at its end, some 11 ms in Deno, is then below 2 % of it. */
@@ -34,13 +34,15 @@ export async function openBenchGpu(): Promise<Gpu> {
 /** Tensors and row counts for kernels that run without a model around them. */
 export class Workbench {
   readonly plan = new MemoryPlan();
-  readonly sizes = new GemmSizes(this.plan);
   readonly #counts = new RowCounts(16);
   readonly #rows: Tensor;
   readonly #filled: Tensor[] = [];
   #slots = 0;
+  /** Picks the tiles of matrix products. */
+  readonly device: DeviceClass;
 
-  constructor() {
+  constructor(gpu: Gpu) {
+    this.device = deviceClass(gpu);
     this.#rows = this.plan.tensor("row counts", "batch", [this.#counts.bytes / 4]);
     // UNIFORM, COPY_DST
     Object.assign(this.#rows.slab, { usage: 0x40 | 0x08 });
@@ -67,7 +69,6 @@ export class Workbench {
   /** Creates the buffers; all tensors and kernel calls must have been made. */
   async allocate(gpu: Gpu): Promise<void> {
     await this.plan.allocate(gpu);
-    this.sizes.upload(gpu);
     this.#counts.upload(gpu, this.#rows);
     const next = uniform(1);
     const values = Float32Array.from({ length: 2 ** 16 }, () => 0.2 * next() - 0.1);
@@ -174,7 +175,7 @@ ${sums.map((s) => `    ${s} = ${s} * x + y;`).join("\n").concat("\n").repeat(MUL
 
 /** Measures the ceilings; takes about six seconds. */
 export async function measureCeilings(gpu: Gpu, pipelines: Pipelines): Promise<Ceilings> {
-  const bench = new Workbench();
+  const bench = new Workbench(gpu);
   const source = bench.filled("copy source", COPY_BYTES / 4);
   const target = bench.tensor("copy target", COPY_BYTES / 4);
   await bench.allocate(gpu);

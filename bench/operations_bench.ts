@@ -17,7 +17,7 @@ import { randomBatch, randomIds, smolLM2 } from "./models.ts";
 import { Suite, type Work } from "./suite.ts";
 
 const suite = await Suite.open();
-const bench = new Workbench();
+const bench = new Workbench(suite.gpu);
 const model = smolLM2(1);
 const heads = {
   heads: model.numAttentionHeads,
@@ -104,16 +104,16 @@ function addHead(labels: number): void {
     logps: bench.tensor("log-probabilities", labels),
     weights: uploaded("label weights", new Float32Array(labels).fill(1 / labels), labels),
   };
-  const { sizes } = bench;
+  const { device } = bench;
   cases.push({
     name: `LM head and loss, forward and backward, ${labels} labels`,
     work: { flops: 3 * 2 * labels * hiddenSize * vocabSize },
     calls: [
-      gemm("nt", rows, { a: hidden, b: head, c: logits }, sizes),
+      gemm("nt", rows, { a: hidden, b: head, c: logits }, device),
       logProbabilities(rows, t, vocabSize),
       logitsBackward(rows, t, vocabSize),
-      gemm("nn", rows, { a: logits, b: head, c: bench.tensor("d hidden", labels, hiddenSize) }, sizes),
-      gemm("tn", rows, { a: logits, b: hidden, c: bench.tensor("d head", vocabSize, hiddenSize) }, sizes),
+      gemm("nn", rows, { a: logits, b: head, c: bench.tensor("d hidden", labels, hiddenSize) }, device),
+      gemm("tn", rows, { a: logits, b: hidden, c: bench.tensor("d head", vocabSize, hiddenSize) }, device),
     ],
   }, {
     name: `log-probabilities ${labels}x${vocabSize}`,

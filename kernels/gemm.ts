@@ -16,9 +16,19 @@ export type GemmLayout = "nt" | "nn" | "tn";
 export type GemmEpilogue = "none" | "accumulate" | "residual";
 
 /**
- * What the source depends on. Sizes are uniforms, not constants: they cost nothing in speed (measured), and a model then
- * needs a handful of pipelines instead of one for each of its matrices, at up to half a second of compilation each.
+ * Sizes that do not change from batch to batch; `lda`, `ldb`, `ldc` are floats from row to row. They are constants of the
+ * source: as uniforms they cost 5 to 10 % of the speed (REJECTED.md).
  */
+export interface GemmSize {
+  m: number;
+  n: number;
+  k: number;
+  lda: number;
+  ldb: number;
+  ldc: number;
+}
+
+/** What else the source depends on. */
 export interface GemmVariant {
   layout: GemmLayout;
   epilogue: GemmEpilogue;
@@ -59,9 +69,9 @@ export function gemmGroupTile(tile: GemmTile): { rows: number; columns: number }
 
 /**
  * The WGSL of one product, entry point `main`. Bindings of group 0: 0 the row count (M of `nt` and `nn`, K of
- * `tn`), 1 the other sizes, 2 A, 3 B, 4 C, 5 the residual.
+ * `tn`), 1 A, 2 B, 3 C, 4 the residual.
  */
-export function gemmSource(variant: GemmVariant, tile: GemmTile): string {
+export function gemmSource(variant: GemmVariant, tile: GemmTile, size: GemmSize): string {
   const { epilogue, aligned } = variant;
   const { threadRows: tm, threadColumns: tn } = tile;
   if (tm % 4 || tn % 4) throw new RangeError(`a thread's tile must be a multiple of 4, not ${tm}x${tn}`);
@@ -70,11 +80,11 @@ export function gemmSource(variant: GemmVariant, tile: GemmTile): string {
 struct Rows { count: u32, accumulate: u32 }
 struct Size { m: u32, n: u32, k: u32, lda: u32, ldb: u32, ldc: u32 }
 @group(0) @binding(0) var<uniform> rows: Rows;
-@group(0) @binding(1) var<uniform> size: Size;
-@group(0) @binding(2) var<storage, read> a: array<${element}>;
-@group(0) @binding(3) var<storage, read> b: array<${element}>;
-@group(0) @binding(4) var<storage, read_write> c: array<${element}>;
-${epilogue === "residual" ? `@group(0) @binding(5) var<storage, read> residual: array<${element}>;` : ""}
+const size = Size(${[size.m, size.n, size.k, size.lda, size.ldb, size.ldc].map((n) => `${n}u`).join(", ")});
+@group(0) @binding(1) var<storage, read> a: array<${element}>;
+@group(0) @binding(2) var<storage, read> b: array<${element}>;
+@group(0) @binding(3) var<storage, read_write> c: array<${element}>;
+${epilogue === "residual" ? `@group(0) @binding(4) var<storage, read> residual: array<${element}>;` : ""}
 ${
     aligned
       ? `fn a4(i: u32) -> vec4f { return a[i >> 2u]; }

@@ -13,13 +13,13 @@ const { decoder, optimizer, runner } = await openTrainer(gpu, pipelines, TINY_LL
 
 await measurePeer(`ours, ${gpu.name}`, {
   async gemm(size, runs) {
-    const bench = new Workbench();
+    const bench = new Workbench(gpu);
     const tensors = {
       a: bench.tensor("a", size, size),
       b: bench.tensor("b", size, size),
       c: bench.tensor("c", size, size),
     };
-    const call = gemm("nt", bench.rows(size), tensors, bench.sizes);
+    const call = gemm("nt", bench.rows(size), tensors, bench.device);
     await bench.allocate(gpu);
     const [a, b] = gemmOperands(size);
     writeTensor(gpu, tensors.a, a);

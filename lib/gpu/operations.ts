@@ -25,14 +25,14 @@ import {
   type GemmEpilogue,
   gemmGroupTile,
   type GemmLayout,
+  type GemmSize,
   gemmSource,
   gemmVariant,
 } from "../../kernels/gemm.ts";
 import { elementWidth, withPrelude } from "../../kernels/prelude.ts";
 import type { Tensor } from "./memory.ts";
 import { type Grid, type KernelCall, line } from "./program.ts";
-import type { GemmSize, GemmSizes } from "./sizes.ts";
-import { gemmTile } from "./tuning.ts";
+import { type DeviceClass, gemmTile } from "./tuning.ts";
 
 /** A row-count slot and the tensor that holds it: what a kernel counts its rows by. */
 export interface RowSlot {
@@ -314,28 +314,28 @@ export const preferenceLoss = (
 
 /**
  * C = A B in one of three layouts (see `GemmLayout`). `rows` counts the rows of A and C (`nt`, `nn`) or the inner
- * dimension (`tn`); the other sizes come from the operands' shapes, by way of `sizes`.
+ * dimension (`tn`); the other sizes come from the operands' shapes, the tile from
+ * the class of device.
  */
 export function gemm(
   layout: GemmLayout,
   rows: RowSlot,
   t: { a: Tensor; b: Tensor; c: Tensor; residual?: Tensor },
-  sizes: GemmSizes,
+  device: DeviceClass,
   epilogue: GemmEpilogue = "none",
 ): KernelCall {
   const size = sizeOf(layout, t);
   const variant = gemmVariant(layout, epilogue, size);
-  const tile = gemmTile(sizes.device, size.n);
+  const tile = gemmTile(device, size.n);
   const group = gemmGroupTile(tile);
   const columns = Math.ceil(size.n / group.columns);
   return {
     label: `gemm_${layout} ${layout === "tn" ? size.m : "rows"}x${size.n}x${
       layout === "tn" ? "rows" : size.k
     }`,
-    source: gemmSource(variant, tile),
+    source: gemmSource(variant, tile, size),
     bindings: [
       rows.tensor,
-      sizes.tensorOf(size),
       t.a,
       t.b,
       t.c,

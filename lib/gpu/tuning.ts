@@ -1,7 +1,11 @@
+import type { Gpu } from "./device.ts";
 import type { GemmTile } from "../../kernels/gemm.ts";
 
 /** Whether a device is a driver on the processor, where loads are everything, or a GPU. */
 export type DeviceClass = "software" | "gpu";
+
+export const deviceClass = ({ isSoftware }: Pick<Gpu, "isSoftware">): DeviceClass =>
+  isSoftware ? "software" : "gpu";
 
 /**
  * The tile of a product with `columns` columns. On a processor a wide register tile reads each element fewer times, but

@@ -2,7 +2,7 @@ import type { Batch } from "../batch.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { MemoryPlan } from "../gpu/memory.ts";
 import { type KernelCall, Pipelines, Program, readTensor, writeTensor } from "../gpu/program.ts";
-import { GemmSizes } from "../gpu/sizes.ts";
+import { deviceClass } from "../gpu/tuning.ts";
 import { type Activations, type Capacity, planActivations } from "./activations.ts";
 import type { ModelConfig } from "./config.ts";
 import { headBackward, headForward, lossCalls } from "./head.ts";
@@ -35,7 +35,6 @@ export class Decoder {
   readonly parameters: Parameters;
   readonly activations: Activations;
   readonly #spec: DecoderSpec;
-  readonly #sizes: GemmSizes;
   readonly #context: DecoderContext;
   #forward?: Program;
   #backward?: Program;
@@ -49,13 +48,12 @@ export class Decoder {
       options.training,
     );
     this.activations = planActivations(this.plan, config, capacity);
-    this.#sizes = new GemmSizes(this.plan);
     this.#context = {
       config,
       spec: this.#spec,
       parameters: this.parameters,
       activations: this.activations,
-      sizes: this.#sizes,
+      device: "software",
     };
   }
 
@@ -85,13 +83,12 @@ export class Decoder {
 
   /** Creates the plan's buffers and compiles every kernel. The weights are still to be loaded. */
   async allocate(gpu: Gpu, pipelines: Pipelines): Promise<void> {
-    this.#sizes.device = gpu.isSoftware ? "software" : "gpu";
+    this.#context.device = deviceClass(gpu);
     const forward = this.#forwardCalls();
     const backward = this.options.training ? this.#backwardCalls() : [];
     await this.plan.allocate(gpu);
     this.#forward = await Program.compile(pipelines, forward);
     this.#backward = await Program.compile(pipelines, backward);
-    this.#sizes.upload(gpu);
     writeTensor(gpu, this.activations.cosSin, ropeTable(this.config, this.capacity.positions));
     gpu.check();
   }

@@ -14,10 +14,10 @@ import type { KernelCall } from "../gpu/program.ts";
 import type { DecoderContext } from "./layers.ts";
 
 /** Logits of piece `i` of the labels, into the one buffer that all pieces share. */
-function pieceLogits({ activations: a, parameters, spec, sizes }: DecoderContext, i: number): KernelCall {
+function pieceLogits({ activations: a, parameters, spec, device }: DecoderContext, i: number): KernelCall {
   const head = parameters.of(spec.head ?? spec.embedding).weights;
   const input = rowsOf(a.gatheredNormed, i * a.pieceRows, a.pieceRows);
-  return gemm("nt", a.pieces[i], { a: input, b: head, c: a.logits }, sizes);
+  return gemm("nt", a.pieces[i], { a: input, b: head, c: a.logits }, device);
 }
 
 /** Final norm of the rows that predict a label, then the log-probability of every label, piece by piece. */
@@ -53,7 +53,7 @@ export const lossCalls = ({ activations: a }: DecoderContext, loss: string): Ker
  * last one's logits are still there, so a batch of one piece computes them once.
  */
 export function headBackward(context: DecoderContext): KernelCall[] {
-  const { config, parameters, spec, activations: a, sizes } = context;
+  const { config, parameters, spec, activations: a, device } = context;
   const head = parameters.of(spec.head ?? spec.embedding);
   const finalNorm = parameters.of(spec.finalNorm);
   const pieces = a.pieces.map((rows, i) => {
@@ -73,8 +73,8 @@ export function headBackward(context: DecoderContext): KernelCall[] {
         grid: (counts: Uint32Array): [number, number] => isLast(counts) ? [0, 0] : again.grid(counts),
       },
       logitsBackward(rows, tensors, config.vocabSize),
-      gemm("nn", rows, { a: a.logits, b: head.weights, c: part(a.gradientGathered) }, sizes),
-      gemm("tn", rows, { a: a.logits, b: part(a.gatheredNormed), c: head.gradients }, sizes, "accumulate"),
+      gemm("nn", rows, { a: a.logits, b: head.weights, c: part(a.gradientGathered) }, device),
+      gemm("tn", rows, { a: a.logits, b: part(a.gatheredNormed), c: head.gradients }, device, "accumulate"),
     ];
   });
   return [

@@ -14,7 +14,7 @@ import {
 import type { Tensor } from "../gpu/memory.ts";
 import type { KernelCall } from "../gpu/program.ts";
 import type { AttentionShape } from "../../kernels/attention.ts";
-import type { GemmSizes } from "../gpu/sizes.ts";
+import type { DeviceClass } from "../gpu/tuning.ts";
 import type { Activations } from "./activations.ts";
 import type { ModelConfig } from "./config.ts";
 import type { DecoderSpec, LayerSpec } from "./llama.ts";
@@ -26,7 +26,8 @@ export interface DecoderContext {
   spec: DecoderSpec;
   parameters: Parameters;
   activations: Activations;
-  sizes: GemmSizes;
+  /** Picks the tiles of matrix products. */
+  device: DeviceClass;
 }
 
 export const attentionShape = (config: ModelConfig): AttentionShape => ({
@@ -54,7 +55,7 @@ const layerOutput = (a: Activations, l: number): Tensor => a.layers[l + 1]?.inpu
 
 /** Everything of layer `l` that its backward pass needs: all but the last product. */
 function layerBody(
-  { config, parameters, spec, activations: a, sizes }: DecoderContext,
+  { config, parameters, spec, activations: a, device }: DecoderContext,
   l: number,
 ): KernelCall[] {
   const layer = a.layers[l];
@@ -64,18 +65,18 @@ function layerBody(
   const { spans, queryTiles } = a.batch;
   return [
     rmsNorm(rows, layer.input, weights("inputNorm"), a.normed, layer.inputRstd, config.rmsNormEps),
-    gemm("nt", rows, { a: a.normed, b: weights("qkv"), c: layer.qkv }, sizes),
+    gemm("nt", rows, { a: a.normed, b: weights("qkv"), c: layer.qkv }, device),
     rope(rows, spans, a.cosSin, layer.qkv, shape),
     attention(rows, { spans, queryTiles, qkv: layer.qkv, out: layer.attention, lse: layer.lse }, shape),
     gemm(
       "nt",
       rows,
       { a: layer.attention, b: weights("output"), c: layer.middle, residual: layer.input },
-      sizes,
+      device,
       "residual",
     ),
     rmsNorm(rows, layer.middle, weights("postNorm"), a.normed, layer.middleRstd, config.rmsNormEps),
-    gemm("nt", rows, { a: a.normed, b: weights("gateUp"), c: layer.gateUp }, sizes),
+    gemm("nt", rows, { a: a.normed, b: weights("gateUp"), c: layer.gateUp }, device),
   ];
 }
 
@@ -84,7 +85,7 @@ function layerBody(
  * qkv = rope(norm(input) Wqkv^T), middle = input + attention(qkv) Wo^T, output = middle + swiglu(norm(middle) Wgu^T) Wd^T.
  */
 export function layerForward(context: DecoderContext, l: number): KernelCall[] {
-  const { parameters, spec, activations: a, sizes } = context;
+  const { parameters, spec, activations: a, device } = context;
   const { gateUp, middle } = a.layers[l];
   const down = parameters.of(spec.layers[l].down).weights;
   return [
@@ -94,7 +95,7 @@ export function layerForward(context: DecoderContext, l: number): KernelCall[] {
       "nt",
       a.tokenRows,
       { a: a.activated, b: down, c: layerOutput(a, l), residual: middle },
-      sizes,
+      device,
       "residual",
     ),
   ];
@@ -105,7 +106,7 @@ export function layerForward(context: DecoderContext, l: number): KernelCall[] {
  * gradients of its parameters. `recompute` runs the layer's forward pass first, where its activations were not kept.
  */
 export function layerBackward(context: DecoderContext, l: number, recompute: boolean): KernelCall[] {
-  const { config, parameters, spec, activations: a, sizes } = context;
+  const { config, parameters, spec, activations: a, device } = context;
   const layer = a.layers[l];
   const weights = (name: keyof LayerSpec) => parameters.of(spec.layers[l][name]).weights;
   const gradients = (name: keyof LayerSpec) => parameters.of(spec.layers[l][name]).gradients;
@@ -114,9 +115,9 @@ export function layerBackward(context: DecoderContext, l: number, recompute: boo
 
   /** d_input = d_output W, and W's gradient += d_output^T input. */
   const linearInput = (name: keyof LayerSpec, dOutput: Tensor, dInput: Tensor) =>
-    gemm("nn", rows, { a: dOutput, b: weights(name), c: dInput }, sizes);
+    gemm("nn", rows, { a: dOutput, b: weights(name), c: dInput }, device);
   const linearWeight = (name: keyof LayerSpec, dOutput: Tensor, input: Tensor) =>
-    gemm("tn", rows, { a: dOutput, b: input, c: gradients(name) }, sizes, "accumulate");
+    gemm("tn", rows, { a: dOutput, b: input, c: gradients(name) }, device, "accumulate");
   const norm = (name: "inputNorm" | "postNorm", x: Tensor, rstd: Tensor) => ({
     again: rmsNorm(rows, x, weights(name), a.normed, rstd, config.rmsNormEps),
     backward: rmsNormBackward(rows, {

@@ -43,7 +43,7 @@ async function checkProduct(kernels: KernelCase, product: Product): Promise<void
     c: accumulate ? kernels.tensorInPlace(shapeOfC, before.data) : kernels.tensor(shapeOfC),
     ...(epilogue === "residual" && { residual: kernels.tensor([capacity, n + padC], before.data) }),
   };
-  await kernels.run([gemm(layout, kernels.rows(counted, { accumulate }), tensors, kernels.sizes, epilogue)]);
+  await kernels.run([gemm(layout, kernels.rows(counted, { accumulate }), tensors, kernels.device, epilogue)]);
 
   const left = layout === "tn" ? transposed(a.view) : a.view;
   const right = layout === "nt" ? transposed(b.view) : b.view;
@@ -66,7 +66,7 @@ async function checkProduct(kernels: KernelCase, product: Product): Promise<void
 function productTest(name: string, products: Product[]): void {
   for (const device of ["software", "gpu"] as const) {
     kernelTest(`${name} (tiles: ${device})`, products, (kernels, product) => {
-      kernels.sizes.device = device;
+      kernels.device = device;
       return checkProduct(kernels, product);
     });
   }

@@ -18,7 +18,7 @@ import {
   RowCounts,
   slotOf,
 } from "../../lib/gpu/program.ts";
-import { GemmSizes } from "../../lib/gpu/sizes.ts";
+import type { DeviceClass } from "../../lib/gpu/tuning.ts";
 import { normal, uniform } from "../../lib/random.ts";
 
 /** Two NaNs, and 123.25. */
@@ -46,7 +46,7 @@ export interface Comparison {
 export class KernelCase {
   readonly gpu: Gpu;
   readonly plan = new MemoryPlan();
-  readonly sizes = new GemmSizes(this.plan);
+  device: DeviceClass = "software";
   /** Standard normal numbers, and uniform ones in [0, 1). */
   readonly normal: () => number;
   readonly uniform: () => number;
@@ -105,7 +105,6 @@ export class KernelCase {
       queue.writeBuffer(tensor.slab.buffer!, 0, new Uint32Array(tensor.slab.bytes / 4).fill(poison));
       if (data) queue.writeBuffer(tensor.slab.buffer!, 0, data as Float32Array<ArrayBuffer>);
     }
-    this.sizes.upload(this.gpu);
     this.#rowCounts.upload(this.gpu, this.#rows);
     const program = await Program.compile(this.pipelines, calls);
     const encoder = this.gpu.device.createCommandEncoder();
