@@ -54,7 +54,7 @@ ${
   return `
 ${rowStarts("ra", tm, "m", "M - 1u", "LDA")}
 ${rowStarts("rb", tn, "n", "N - 1u", "LDB")}
-  for (var k = 0u; k + 3u < K; k += 4u) {${step("4")}
+  for (var k = 0u; k < (K & 0xfffffffcu); k += 4u) {${step("4")}
   }
 ${variant.tail ? `  for (var k = K & 0xfffffffcu; k < K; k += 1u) {${step("1")}\n  }` : ""}`;
 }
@@ -65,7 +65,7 @@ function bodyNN(variant: GemmVariant, tm: number, tn: number): string {
   return `
 ${rowStarts("ra", tm, "m", "M - 1u", "LDA")}
 ${columnStarts("cb", tn, "n", "N")}
-  for (var k = 0u; k + 3u < K; k += 4u) {
+  for (var k = 0u; k < (K & 0xfffffffcu); k += 4u) {
 ${range(4).map(loadB).join("\n")}
 ${
     range(tm).map((i) =>
