@@ -111,7 +111,7 @@ function reportData({ train, test }: Prepared, log: NonNullable<TrainEvents["log
     for (const where of emptyResponses.slice(0, 5)) {
       log(
         "warning",
-        `${where}: an empty response: trained on as its end token alone; remove the row if that is not meant`,
+        `${where}: an empty response: trained on as what the template puts around it; remove the row if that is not meant`,
       );
     }
     if (emptyResponses.length > 5) {

@@ -7,7 +7,6 @@ export interface Gpu {
   readonly name: string;
   /** True for a driver that runs on the processor (lavapipe, SwiftShader): it wants other kernels than a GPU. */
   readonly isSoftware: boolean;
-  readonly hasTimestamps: boolean;
   /** Throws the first validation or out-of-memory error that the device reported, or that it was lost. */
   check(): void;
   destroy(): void;
@@ -72,7 +71,6 @@ export async function openGpu(gpu: GPU | undefined = defaultGpu()): Promise<Gpu>
     device,
     name,
     isSoftware: adapter.info.isFallbackAdapter || /llvmpipe|lavapipe|swiftshader/i.test(name),
-    hasTimestamps,
     check() {
       if (failure) throw failure;
     },

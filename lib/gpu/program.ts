@@ -121,10 +121,6 @@ export class Program {
     return new Program(dispatches);
   }
 
-  get length(): number {
-    return this.#dispatches.length;
-  }
-
   encode(pass: GPUComputePassEncoder, counts: Uint32Array): void {
     for (const { pipeline, bindGroup, grid } of this.#dispatches) {
       const [x, y] = grid(counts);

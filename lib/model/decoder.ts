@@ -93,11 +93,6 @@ export class Decoder {
     gpu.check();
   }
 
-  /** Kernels that one micro-step launches. */
-  get dispatches(): { forward: number; backward: number } {
-    return { forward: this.#forward?.length ?? 0, backward: this.#backward?.length ?? 0 };
-  }
-
   /** Uploads a batch and its row counts; must come before the submission that works on it. */
   upload(gpu: Gpu, batch: Batch, { firstOfStep, pairsOfStep }: StepPlace): void {
     const a = this.activations;
