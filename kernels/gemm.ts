@@ -51,9 +51,8 @@ export function gemmVariant(
 /** How the product is cut: rows and columns a thread computes, and threads a workgroup has in each direction. */
 export interface GemmTile {
   /**
-   * Where a thread reads its operands: straight from `storage`, which suits a processor, where loads are everything and a
-   * large register tile beats all else (platform.md); or from tiles that its workgroup copies to `workgroup` memory, which
-   * suits a GPU.
+   * Where a thread reads its operands: straight from `storage` into a large register tile, which suits some drivers on the
+   * processor; or from tiles that its workgroup copies to `workgroup` memory, which suits a GPU.
    */
   memory: "storage" | "workgroup";
   threadRows: number;

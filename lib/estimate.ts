@@ -5,6 +5,7 @@ import { losses } from "./loss/losses.ts";
 import type { ModelConfig } from "./model/config.ts";
 import { trainingFlops } from "./model/flops.ts";
 import {
+  type Adapter,
   type Alternative,
   alternative,
   type Planned,
@@ -91,11 +92,11 @@ export interface EstimatedPlan {
 }
 
 /** As `planRun`, but tensors that are too large are listed, where a run would be refused. */
-export function planAnyway(workload: Workload, config: TrainConfig, largestBuffer: number): EstimatedPlan {
-  const unbounded = planRun(workload, config, UNBOUNDED);
-  const isTooLarge = ({ bytes }: { bytes: number }) => bytes > largestBuffer;
+export function planAnyway(workload: Workload, config: TrainConfig, adapter: Adapter): EstimatedPlan {
+  const unbounded = planRun(workload, config, { ...adapter, largestBuffer: UNBOUNDED });
+  const isTooLarge = ({ bytes }: { bytes: number }) => bytes > adapter.largestBuffer;
   const matrices = unbounded.decoder.parameters.list.map(({ weights }) => weights).filter(isTooLarge);
-  const planned = matrices.length > 0 ? unbounded : planRun(workload, config, largestBuffer);
+  const planned = matrices.length > 0 ? unbounded : planRun(workload, config, adapter);
   const ofParameters = ["weights", "gradients", "moments"];
   const others = planned.decoder.plan.slabs.filter((slab) =>
     isTooLarge(slab) && !ofParameters.includes(slab.purpose)
@@ -109,12 +110,12 @@ export function planAnyway(workload: Workload, config: TrainConfig, largestBuffe
  */
 export function estimatedAlternatives(
   config: TrainConfig,
-  largestBuffer: number,
+  adapter: Adapter,
   limit: number,
   workloadOf: WorkloadOf,
   followsLength: boolean,
 ): Alternative[] {
-  const tried = (change: Partial<TrainConfig>) => alternative(change, config, largestBuffer, workloadOf);
+  const tried = (change: Partial<TrainConfig>) => alternative(change, config, adapter, workloadOf);
   const changes = savings(config);
   const found = changes.map(tried);
   let { maxLength, maxPromptLength } = config;

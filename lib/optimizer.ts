@@ -91,9 +91,7 @@ export class AdamW {
 
   /** Norm, clipping and update of all parameters. */
   encode(encoder: GPUCommandEncoder): void {
-    const pass = encoder.beginComputePass();
-    this.#program!.encode(pass, new Uint32Array());
-    pass.end();
+    this.#program!.encode(encoder, new Uint32Array());
   }
 
   static readClip([norm, , broken]: ArrayLike<number> & Iterable<number>): ClipResult {

@@ -4,6 +4,7 @@ import { keyOf, type TrainConfig } from "./config/schema.ts";
 import { UserError } from "./errors.ts";
 import type { Gpu } from "./gpu/device.ts";
 import { formatBytes } from "./gpu/memory.ts";
+import { deviceClass, type ProductTiles, usualTiles } from "./gpu/tuning.ts";
 import type { Loss } from "./loss/loss.ts";
 import type { Capacity } from "./model/activations.ts";
 import type { ModelConfig } from "./model/config.ts";
@@ -88,13 +89,13 @@ export interface Planned {
 }
 
 /**
- * Plans the memory of a run on an adapter whose largest buffer is `largestBuffer` bytes.
+ * Plans the memory of a run on `adapter`.
  * @throws {UserError} where one matrix of the model is larger than that.
  */
-export function planRun(workload: Workload, config: TrainConfig, largestBuffer: number): Planned {
-  const capacity = capacityOf(workload, config, largestBuffer);
+export function planRun(workload: Workload, config: TrainConfig, adapter: Adapter): Planned {
+  const capacity = capacityOf(workload, config, adapter.largestBuffer);
   const decoder = new Decoder(workload.model, capacity, {
-    largestBuffer,
+    ...adapter,
     loss: workload.loss.wgsl,
     training: true,
   });
@@ -110,9 +111,21 @@ export function planRun(workload: Workload, config: TrainConfig, largestBuffer: 
   return { decoder, optimizer, runner };
 }
 
-/** Bytes of the largest buffer that kernels can bind. */
-export function largestBufferOf({ device: { limits } }: Gpu): number {
-  return Math.min(limits.maxBufferSize, limits.maxStorageBufferBindingSize);
+/** What a plan depends on of an adapter. */
+export interface Adapter {
+  /** Bytes of the largest buffer that kernels can bind. */
+  largestBuffer: number;
+  /** How matrix products are computed; by default as suits a GPU. */
+  tiles?: ProductTiles;
+}
+
+/** The adapter of `gpu`. */
+export function adapterOf(gpu: Gpu): Adapter {
+  const { maxBufferSize, maxStorageBufferBindingSize } = gpu.device.limits;
+  return {
+    largestBuffer: Math.min(maxBufferSize, maxStorageBufferBindingSize),
+    tiles: usualTiles(deviceClass(gpu)),
+  };
 }
 
 /** Bytes that a run may take: what the user says, or, for a driver on the processor, the machine's memory. */
@@ -159,11 +172,11 @@ export function savings(config: TrainConfig): Partial<TrainConfig>[] {
 export function alternative(
   change: Partial<TrainConfig>,
   config: TrainConfig,
-  largestBuffer: number,
+  adapter: Adapter,
   workloadOf: WorkloadOf,
 ): Alternative {
   const changed = { ...config, ...change };
-  const { bytes } = planRun(workloadOf(changed), changed, largestBuffer).decoder.plan;
+  const { bytes } = planRun(workloadOf(changed), changed, adapter).decoder.plan;
   return { keys: keysIn(change), bytes };
 }
 
@@ -196,13 +209,13 @@ export function checkFits(
   planned: Planned,
   workload: Workload,
   config: TrainConfig,
-  largestBuffer: number,
+  adapter: Adapter,
   limit: number,
 ): void {
   const { plan } = planned.decoder;
   if (plan.bytes <= limit) return;
   const workloadOf = withBatchesOf(workload);
-  const changes = savings(config).map((change) => alternative(change, config, largestBuffer, workloadOf));
+  const changes = savings(config).map((change) => alternative(change, config, adapter, workloadOf));
   throw new UserError(
     `this run needs ${formatBytes(plan.bytes)}, and ${formatBytes(limit)} are there:\n${plan.table()}\n` +
       `${adviceFor(changes, limit, bytesOfParameters(planned))}\ndevice_memory sets the limit`,

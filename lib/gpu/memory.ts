@@ -13,6 +13,16 @@ export interface Slab {
   buffer?: GPUBuffer;
 }
 
+/** A texture of the plan: rows of `width` texels of four floats, which kernels read and copies fill. */
+export interface TextureSlab {
+  readonly name: string;
+  readonly purpose: Purpose;
+  readonly width: number;
+  readonly height: number;
+  readonly bytes: number;
+  texture?: GPUTexture;
+}
+
 /** A range of a slab, read as a matrix of 4-byte elements. */
 export interface Tensor {
   readonly name: string;
@@ -30,6 +40,7 @@ export const align = (bytes: number) => Math.ceil(bytes / ALIGNMENT) * ALIGNMENT
 /** The whole memory of a run, known before anything is allocated; what is then allocated equals it to the byte. */
 export class MemoryPlan {
   readonly slabs: Slab[] = [];
+  readonly textures: TextureSlab[] = [];
 
   slab(name: string, purpose: Purpose, bytes: number, usage = 0): Slab {
     const slab: Slab = {
@@ -49,17 +60,28 @@ export class MemoryPlan {
     return { name, shape, slab: this.slab(name, purpose, bytes), offset: 0, bytes };
   }
 
+  /** A texture of `width` x `height` texels of four floats. */
+  texture(name: string, purpose: Purpose, width: number, height: number): TextureSlab {
+    const texture: TextureSlab = { name, purpose, width, height, bytes: width * height * 16 };
+    this.textures.push(texture);
+    return texture;
+  }
+
+  get #all(): readonly (Slab | TextureSlab)[] {
+    return [...this.slabs, ...this.textures];
+  }
+
   get bytes(): number {
-    return this.slabs.reduce((sum, slab) => sum + slab.bytes, 0);
+    return this.#all.reduce((sum, slab) => sum + slab.bytes, 0);
   }
 
   bytesOf(purpose: Purpose): number {
-    return this.slabs.reduce((sum, slab) => sum + (slab.purpose === purpose ? slab.bytes : 0), 0);
+    return this.#all.reduce((sum, slab) => sum + (slab.purpose === purpose ? slab.bytes : 0), 0);
   }
 
   /** Bytes by purpose, a line each, for people. */
   table(): string {
-    const purposes = [...new Set(this.slabs.map((slab) => slab.purpose))];
+    const purposes = [...new Set(this.#all.map((slab) => slab.purpose))];
     return [
       ...purposes.map((purpose) => [purpose, this.bytesOf(purpose)] as const),
       ["total", this.bytes] as const,
@@ -88,6 +110,14 @@ export class MemoryPlan {
     for (const slab of this.slabs) {
       slab.buffer = gpu.device.createBuffer({ label: slab.name, size: slab.bytes, usage: slab.usage });
     }
+    for (const slab of this.textures) {
+      slab.texture = gpu.device.createTexture({
+        label: slab.name,
+        size: [slab.width, slab.height],
+        format: "rgba32float",
+        usage: GPUTextureUsage.COPY_DST | GPUTextureUsage.STORAGE_BINDING,
+      });
+    }
     const error = await gpu.device.popErrorScope();
     if (error) {
       this.destroy();
@@ -102,7 +132,11 @@ export class MemoryPlan {
 
   /** Bytes of the buffers that exist: equal to `bytes` from `allocate` to `destroy`. */
   get allocatedBytes(): number {
-    return this.slabs.reduce((sum, slab) => sum + (slab.buffer?.size ?? 0), 0);
+    return this.slabs.reduce((sum, { buffer }) => sum + (buffer?.size ?? 0), 0) +
+      this.textures.reduce(
+        (sum, { texture }) => sum + (texture ? texture.width * texture.height * 16 : 0),
+        0,
+      );
   }
 
   /** The garbage collector does not see GPU memory. */
@@ -110,6 +144,10 @@ export class MemoryPlan {
     for (const slab of this.slabs) {
       slab.buffer?.destroy();
       slab.buffer = undefined;
+    }
+    for (const slab of this.textures) {
+      slab.texture?.destroy();
+      slab.texture = undefined;
     }
   }
 }

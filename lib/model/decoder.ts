@@ -2,7 +2,8 @@ import type { Batch } from "../batch.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { MemoryPlan } from "../gpu/memory.ts";
 import { type KernelCall, Pipelines, Program, readTensor, writeTensor } from "../gpu/program.ts";
-import { deviceClass } from "../gpu/tuning.ts";
+import { Products } from "../gpu/products.ts";
+import { type ProductTiles, usualTiles } from "../gpu/tuning.ts";
 import { type Activations, type Capacity, planActivations } from "./activations.ts";
 import type { ModelConfig } from "./config.ts";
 import { headBackward, headForward, lossCalls } from "./head.ts";
@@ -18,6 +19,8 @@ export interface DecoderOptions {
   loss: string;
   /** Whether gradients and moments are planned for. */
   training: boolean;
+  /** How matrix products are computed; by default as suits a GPU. */
+  tiles?: ProductTiles;
 }
 
 /** How a batch adds to the gradients: `firstOfStep` begins them anew, `pairsOfStep` is what the loss is divided by. */
@@ -53,7 +56,7 @@ export class Decoder {
       spec: this.#spec,
       parameters: this.parameters,
       activations: this.activations,
-      device: "software",
+      products: new Products(this.plan, options.tiles ?? usualTiles("gpu")),
     };
   }
 
@@ -83,10 +86,10 @@ export class Decoder {
 
   /** Creates the plan's buffers and compiles every kernel. The weights are still to be loaded. */
   async allocate(gpu: Gpu, pipelines: Pipelines): Promise<void> {
-    this.#context.device = deviceClass(gpu);
     const forward = this.#forwardCalls();
     const backward = this.options.training ? this.#backwardCalls() : [];
     await this.plan.allocate(gpu);
+    this.#context.products.upload(gpu);
     this.#forward = await Program.compile(pipelines, forward);
     this.#backward = await Program.compile(pipelines, backward);
     writeTensor(gpu, this.activations.cosSin, ropeTable(this.config, this.capacity.positions));
@@ -123,9 +126,7 @@ export class Decoder {
 
   /** Log-probabilities and the loss of the uploaded batch. */
   encodeForward(encoder: GPUCommandEncoder): void {
-    const pass = encoder.beginComputePass();
-    this.#forward!.encode(pass, this.activations.rowCounts.counts);
-    pass.end();
+    this.#forward!.encode(encoder, this.activations.rowCounts.counts);
   }
 
   /** Gradients of every parameter, after `encodeForward` of the same batch. */
@@ -135,9 +136,7 @@ export class Decoder {
       const { slab, offset, bytes } = this.parameters.of(this.#spec.embedding).gradients;
       encoder.clearBuffer(slab.buffer!, offset, bytes);
     }
-    const pass = encoder.beginComputePass();
-    this.#backward!.encode(pass, this.activations.rowCounts.counts);
-    pass.end();
+    this.#backward!.encode(encoder, this.activations.rowCounts.counts);
   }
 
   /**

@@ -3,7 +3,6 @@ import { rowsOf } from "../gpu/memory.ts";
 import {
   gatherRows,
   gatherRowsBackward,
-  gemm,
   logitsBackward,
   logProbabilities,
   preferenceLoss,
@@ -14,10 +13,13 @@ import type { KernelCall } from "../gpu/program.ts";
 import type { DecoderContext } from "./layers.ts";
 
 /** Logits of piece `i` of the labels, into the one buffer that all pieces share. */
-function pieceLogits({ activations: a, parameters, spec, device }: DecoderContext, i: number): KernelCall {
+function pieceLogits(
+  { activations: a, parameters, spec, products }: DecoderContext,
+  i: number,
+): KernelCall[] {
   const head = parameters.of(spec.head ?? spec.embedding).weights;
   const input = rowsOf(a.gatheredNormed, i * a.pieceRows, a.pieceRows);
-  return gemm("nt", a.pieces[i], { a: input, b: head, c: a.logits }, device);
+  return products.calls("nt", a.pieces[i], { a: input, b: head, c: a.logits });
 }
 
 /** Final norm of the rows that predict a label, then the log-probability of every label, piece by piece. */
@@ -35,7 +37,7 @@ export function headForward(context: DecoderContext): KernelCall[] {
         lse: part(a.labelLse),
         logps: part(a.logps),
       };
-      return [pieceLogits(context, i), logProbabilities(rows, tensors, config.vocabSize)];
+      return [...pieceLogits(context, i), logProbabilities(rows, tensors, config.vocabSize)];
     }),
   ];
 }
@@ -53,12 +55,11 @@ export const lossCalls = ({ activations: a }: DecoderContext, loss: string): Ker
  * last one's logits are still there, so a batch of one piece computes them once.
  */
 export function headBackward(context: DecoderContext): KernelCall[] {
-  const { config, parameters, spec, activations: a, device } = context;
+  const { config, parameters, spec, activations: a, products } = context;
   const head = parameters.of(spec.head ?? spec.embedding);
   const finalNorm = parameters.of(spec.finalNorm);
   const pieces = a.pieces.map((rows, i) => {
     const part = (tensor: typeof a.logps) => rowsOf(tensor, i * a.pieceRows, a.pieceRows);
-    const again = pieceLogits(context, i);
     const next = a.pieces[i + 1];
     const isLast = (counts: Uint32Array) => !next || counts[next.slot] === 0;
     const tensors = {
@@ -68,13 +69,18 @@ export function headBackward(context: DecoderContext): KernelCall[] {
       weights: part(a.labelWeights),
     };
     return [
-      {
+      ...pieceLogits(context, i).map((again) => ({
         ...again,
         grid: (counts: Uint32Array): [number, number] => isLast(counts) ? [0, 0] : again.grid(counts),
-      },
+      })),
       logitsBackward(rows, tensors, config.vocabSize),
-      gemm("nn", rows, { a: a.logits, b: head.weights, c: part(a.gradientGathered) }, device),
-      gemm("tn", rows, { a: a.logits, b: part(a.gatheredNormed), c: head.gradients }, device, "accumulate"),
+      ...products.calls("nn", rows, { a: a.logits, b: head.weights, c: part(a.gradientGathered) }),
+      ...products.calls(
+        "tn",
+        rows,
+        { a: a.logits, b: part(a.gatheredNormed), c: head.gradients },
+        "accumulate",
+      ),
     ];
   });
   return [

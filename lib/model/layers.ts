@@ -4,7 +4,6 @@ import {
   attentionBackward,
   embed,
   embedBackward,
-  gemm,
   rmsNorm,
   rmsNormBackward,
   rope,
@@ -14,7 +13,7 @@ import {
 import type { Tensor } from "../gpu/memory.ts";
 import type { KernelCall } from "../gpu/program.ts";
 import type { AttentionShape } from "../../kernels/attention.ts";
-import type { DeviceClass } from "../gpu/tuning.ts";
+import type { Products } from "../gpu/products.ts";
 import type { Activations } from "./activations.ts";
 import type { ModelConfig } from "./config.ts";
 import type { DecoderSpec, LayerSpec } from "./llama.ts";
@@ -26,8 +25,7 @@ export interface DecoderContext {
   spec: DecoderSpec;
   parameters: Parameters;
   activations: Activations;
-  /** Picks the tiles of matrix products. */
-  device: DeviceClass;
+  products: Products;
 }
 
 export const attentionShape = (config: ModelConfig): AttentionShape => ({
@@ -55,7 +53,7 @@ const layerOutput = (a: Activations, l: number): Tensor => a.layers[l + 1]?.inpu
 
 /** Everything of layer `l` that its backward pass needs: all but the last product. */
 function layerBody(
-  { config, parameters, spec, activations: a, device }: DecoderContext,
+  { config, parameters, spec, activations: a, products }: DecoderContext,
   l: number,
 ): KernelCall[] {
   const layer = a.layers[l];
@@ -65,18 +63,17 @@ function layerBody(
   const { spans, queryTiles } = a.batch;
   return [
     rmsNorm(rows, layer.input, weights("inputNorm"), a.normed, layer.inputRstd, config.rmsNormEps),
-    gemm("nt", rows, { a: a.normed, b: weights("qkv"), c: layer.qkv }, device),
+    ...products.calls("nt", rows, { a: a.normed, b: weights("qkv"), c: layer.qkv }),
     rope(rows, spans, a.cosSin, layer.qkv, shape),
     attention(rows, { spans, queryTiles, qkv: layer.qkv, out: layer.attention, lse: layer.lse }, shape),
-    gemm(
+    ...products.calls(
       "nt",
       rows,
       { a: layer.attention, b: weights("output"), c: layer.middle, residual: layer.input },
-      device,
       "residual",
     ),
     rmsNorm(rows, layer.middle, weights("postNorm"), a.normed, layer.middleRstd, config.rmsNormEps),
-    gemm("nt", rows, { a: a.normed, b: weights("gateUp"), c: layer.gateUp }, device),
+    ...products.calls("nt", rows, { a: a.normed, b: weights("gateUp"), c: layer.gateUp }),
   ];
 }
 
@@ -85,17 +82,16 @@ function layerBody(
  * qkv = rope(norm(input) Wqkv^T), middle = input + attention(qkv) Wo^T, output = middle + swiglu(norm(middle) Wgu^T) Wd^T.
  */
 export function layerForward(context: DecoderContext, l: number): KernelCall[] {
-  const { parameters, spec, activations: a, device } = context;
+  const { parameters, spec, activations: a, products } = context;
   const { gateUp, middle } = a.layers[l];
   const down = parameters.of(spec.layers[l].down).weights;
   return [
     ...layerBody(context, l),
     swiglu(a.tokenRows, gateUp, a.activated),
-    gemm(
+    ...products.calls(
       "nt",
       a.tokenRows,
       { a: a.activated, b: down, c: layerOutput(a, l), residual: middle },
-      device,
       "residual",
     ),
   ];
@@ -106,7 +102,7 @@ export function layerForward(context: DecoderContext, l: number): KernelCall[] {
  * gradients of its parameters. `recompute` runs the layer's forward pass first, where its activations were not kept.
  */
 export function layerBackward(context: DecoderContext, l: number, recompute: boolean): KernelCall[] {
-  const { config, parameters, spec, activations: a, device } = context;
+  const { config, parameters, spec, activations: a, products } = context;
   const layer = a.layers[l];
   const weights = (name: keyof LayerSpec) => parameters.of(spec.layers[l][name]).weights;
   const gradients = (name: keyof LayerSpec) => parameters.of(spec.layers[l][name]).gradients;
@@ -115,9 +111,9 @@ export function layerBackward(context: DecoderContext, l: number, recompute: boo
 
   /** d_input = d_output W, and W's gradient += d_output^T input. */
   const linearInput = (name: keyof LayerSpec, dOutput: Tensor, dInput: Tensor) =>
-    gemm("nn", rows, { a: dOutput, b: weights(name), c: dInput }, device);
+    products.calls("nn", rows, { a: dOutput, b: weights(name), c: dInput });
   const linearWeight = (name: keyof LayerSpec, dOutput: Tensor, input: Tensor) =>
-    gemm("tn", rows, { a: dOutput, b: input, c: gradients(name) }, device, "accumulate");
+    products.calls("tn", rows, { a: dOutput, b: input, c: gradients(name) }, "accumulate");
   const norm = (name: "inputNorm" | "postNorm", x: Tensor, rstd: Tensor) => ({
     again: rmsNorm(rows, x, weights(name), a.normed, rstd, config.rmsNormEps),
     backward: rmsNormBackward(rows, {
@@ -136,16 +132,16 @@ export function layerBackward(context: DecoderContext, l: number, recompute: boo
   return [
     ...(recompute ? layerBody(context, l) : []),
     // MLP. `swigluBackward` leaves the activated values where their gradient was.
-    linearInput("down", a.gradient, a.activated),
+    ...linearInput("down", a.gradient, a.activated),
     swigluBackward(rows, layer.gateUp, a.activated),
-    linearWeight("down", a.gradient, a.activated),
-    linearInput("gateUp", layer.gateUp, a.gradientNormed),
+    ...linearWeight("down", a.gradient, a.activated),
+    ...linearInput("gateUp", layer.gateUp, a.gradientNormed),
     postNorm.again,
-    linearWeight("gateUp", layer.gateUp, a.normed),
+    ...linearWeight("gateUp", layer.gateUp, a.normed),
     ...postNorm.backward,
     // Attention.
-    linearInput("output", a.gradient, a.gradientAttention),
-    linearWeight("output", a.gradient, layer.attention),
+    ...linearInput("output", a.gradient, a.gradientAttention),
+    ...linearWeight("output", a.gradient, layer.attention),
     ...attentionBackward(rows, {
       spans: a.batch.spans,
       queryTiles: a.batch.queryTiles,
@@ -158,9 +154,9 @@ export function layerBackward(context: DecoderContext, l: number, recompute: boo
       dQkv: a.gradientQkv,
     }, shape),
     rope(rows, a.batch.spans, a.cosSin, a.gradientQkv, shape, true),
-    linearInput("qkv", a.gradientQkv, a.gradientNormed),
+    ...linearInput("qkv", a.gradientQkv, a.gradientNormed),
     inputNorm.again,
-    linearWeight("qkv", a.gradientQkv, a.normed),
+    ...linearWeight("qkv", a.gradientQkv, a.normed),
     ...inputNorm.backward,
   ];
 }

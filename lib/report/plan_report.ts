@@ -2,7 +2,7 @@ import type { TrainConfig } from "../config/schema.ts";
 import type { Pair } from "../data/tokenize.ts";
 import { estimatedAlternatives, type EstimatedPlan, stepCost, UNBOUNDED } from "../estimate.ts";
 import { formatBytes } from "../gpu/memory.ts";
-import { adviceFor, bytesOfParameters, type WorkloadOf } from "../plan.ts";
+import { type Adapter, adviceFor, bytesOfParameters, type WorkloadOf } from "../plan.ts";
 
 /** What a plan is made for. */
 export interface PlanReport {
@@ -15,7 +15,7 @@ export interface PlanReport {
   measured: boolean;
   /** Whether the number of pairs is known. */
   countKnown: boolean;
-  largestBuffer: number;
+  adapter: Adapter;
   /** Bytes of device memory, where they are known. */
   memory?: number;
   /** What the two are taken from, for people. */
@@ -68,12 +68,12 @@ export function planReport(report: PlanReport): string {
 }
 
 function verdict(report: PlanReport): string {
-  const { config, workloadOf, plan: { planned, tooLarge }, measured, largestBuffer, memory, device } = report;
+  const { config, workloadOf, plan: { planned, tooLarge }, measured, adapter, memory, device } = report;
   const { bytes } = planned.decoder.plan;
   const lines: string[] = [];
   if (tooLarge.length > 0) {
     lines.push(
-      `does not fit: ${device} has buffers of ${formatBytes(largestBuffer)} at most, and larger are`,
+      `does not fit: ${device} has buffers of ${formatBytes(adapter.largestBuffer)} at most, and larger are`,
       ...tooLarge.map(({ name, bytes }) => `  ${name}: ${formatBytes(bytes)}`),
     );
   }
@@ -88,8 +88,8 @@ function verdict(report: PlanReport): string {
       } (${device})`,
     );
   } else {
-    const buffer = tooLarge.length > 0 ? UNBOUNDED : largestBuffer;
-    const changes = estimatedAlternatives(config, buffer, memory, workloadOf, !measured);
+    const roomy = tooLarge.length > 0 ? { ...adapter, largestBuffer: UNBOUNDED } : adapter;
+    const changes = estimatedAlternatives(config, roomy, memory, workloadOf, !measured);
     lines.push(
       `does not fit: ${formatBytes(bytes)} of ${formatBytes(memory)} (${device})`,
       adviceFor(changes, memory, bytesOfParameters(planned)),
