@@ -3,38 +3,11 @@
  * reads a texel of four floats for all lanes at once, where a read from a storage buffer is a loop over lanes with a check
  * of bounds each: 58 to 68 GFLOP/s instead of 26 to 30 on lavapipe 22.3.
  *
- * An operand's rows are the texture's, four floats a texel. The textures hold a block of each operand: `TextureBlock`
- * tells the block's sizes, which are uniforms, since here they cost nothing, so that one pipeline serves all products of a
- * layout; C is bound from the block's first element on.
+ * An operand's rows are the texture's, four floats a texel. The textures hold a block of each operand, and C is bound from
+ * the block's first element on.
  */
 import { lane, range } from "./emit.ts";
-import type { GemmLayout } from "./gemm.ts";
-
-/** The sizes of a block of C and of its operands. */
-export interface TextureBlock {
-  /** Rows of C; of `nt` and `nn` at most, since they are counted at run time from `first` on. */
-  m: number;
-  n: number;
-  /** Inner dimension; of `tn` at most, likewise. */
-  k: number;
-  ldc: number;
-  /** The first of the counted rows. */
-  first: number;
-  /** Whether the product is added to C: no, yes, or where the row count says so. */
-  adds: "never" | "always" | "accumulating";
-}
-
-const ADDS = { never: 0, always: 1, accumulating: 2 };
-
-/** A block as the kernel's uniform, `struct Block`. */
-export const blockWords = ({ m, n, k, ldc, first, adds }: TextureBlock): number[] => [
-  m,
-  n,
-  k,
-  ldc,
-  first,
-  ADDS[adds],
-];
+import { type GemmLayout, SIZE_HEADER } from "./gemm.ts";
 
 /** How a product by way of textures is cut. */
 export interface TextureTile {
@@ -56,7 +29,7 @@ export const textureWidth = ({ columns }: TextureTile): number => columns / 4 + 
 export const TEXTURE_WORKGROUP = 16;
 
 /**
- * The WGSL of a product of texture blocks, entry point `main`. Bindings: 0 row count, 1 block, 2 A, 3 B, 4 C, 5 the
+ * The WGSL of a product of texture blocks, entry point `main`. Bindings: 0 row count, 1 size, 2 A, 3 B, 4 C, 5 the
  * residual. Grid: a line of ceil(tiles of C / TEXTURE_WORKGROUP) workgroups.
  */
 export function textureSource(
@@ -66,12 +39,7 @@ export function textureSource(
 ): string {
   const { threadRows: tm, threadColumns: tn } = tile;
   const body = layout === "nt" ? bodyNT(tm, tn) : layout === "nn" ? bodyNN(tm, tn) : bodyTN(tm, tn);
-  const counted = "min(rows.count - block.first, block." + (layout === "tn" ? "k)" : "m)");
-  return `
-struct Rows { count: u32, accumulate: u32 }
-struct Block { m: u32, n: u32, k: u32, ldc: u32, first: u32, adds: u32 }
-@group(0) @binding(0) var<uniform> rows: Rows;
-@group(0) @binding(1) var<uniform> block: Block;
+  return `${SIZE_HEADER}
 @group(0) @binding(2) var a: texture_storage_2d<rgba32float, read>;
 @group(0) @binding(3) var b: texture_storage_2d<rgba32float, read>;
 @group(0) @binding(4) var<storage, read_write> c: array<vec4f>;
@@ -80,19 +48,19 @@ ${residual ? "@group(0) @binding(5) var<storage, read> residual: array<vec4f>;" 
 fn a4(x: u32, row: u32) -> vec4f { return textureLoad(a, vec2u(x, row)); }
 fn b4(x: u32, row: u32) -> vec4f { return textureLoad(b, vec2u(x, row)); }
 fn store(M: u32, m: u32, n: u32, value: vec4f) {
-  if (m >= M || n >= block.n) { return; }
-  let i = (m * block.ldc + n) >> 2u;
+  if (m >= M || n >= size.n) { return; }
+  let i = (m * size.ldc + n) >> 2u;
   var v = value;
-  if (block.adds == 1u || (block.adds == 2u && rows.accumulate != 0u)) { v += c[i]; }
+  if (adds()) { v += c[i]; }
   ${residual ? "v += residual[i];" : ""}
   c[i] = v;
 }
 
 @compute @workgroup_size(${TEXTURE_WORKGROUP})
 fn main(@builtin(global_invocation_id) id: vec3u) {
-  let M = ${layout === "tn" ? "block.m" : counted};
-  let K = ${layout === "tn" ? counted : "block.k"};
-  let across = (block.n + ${tn - 1}u) / ${tn}u;
+  let M = ${layout === "tn" ? "size.m" : "counted(size.m)"};
+  let K = ${layout === "tn" ? "counted(size.k)" : "size.k"};
+  let across = (size.n + ${tn - 1}u) / ${tn}u;
   let m = id.x / across * ${tm}u;
   let n = id.x % across * ${tn}u;
   if (m >= M) { return; }

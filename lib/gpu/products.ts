@@ -1,27 +1,21 @@
 /** Matrix products as kernel calls, by the way of computing that suits the adapter: see `tuning.ts`. */
 import {
-  type GemmEpilogue,
   gemmGroupTile,
   type GemmLayout,
   type GemmSize,
   gemmSource,
   type GemmTile,
   gemmVariant,
+  sizeWords,
 } from "../../kernels/gemm.ts";
-import {
-  blockWords,
-  TEXTURE_WORKGROUP,
-  type TextureBlock,
-  textureSource,
-  textureWidth,
-} from "../../kernels/gemm_texture.ts";
+import { TEXTURE_WORKGROUP, textureSource, textureWidth } from "../../kernels/gemm_texture.ts";
 import type { Gpu } from "./device.ts";
 import { ALIGNMENT, type MemoryPlan, type Tensor, type TextureSlab } from "./memory.ts";
 import { type KernelCall, line, type RowSlot, type TextureCopy } from "./program.ts";
 import { rowLength } from "./operations.ts";
 import { bufferTile, type ProductTiles, type TextureProductTile } from "./tuning.ts";
 
-/** The matrices of a product; see `GemmLayout`. `residual` is for the epilogue of that name. */
+/** The matrices of a product; see `GemmLayout`. A `residual` of C's shape is added to it. */
 export interface Operands {
   a: Tensor;
   b: Tensor;
@@ -29,50 +23,67 @@ export interface Operands {
   residual?: Tensor;
 }
 
-/** Kinds of blocks that the products of one plan may have: each is a uniform of 256 bytes. */
-const MOST_BLOCKS = 256;
+/** Sizes that the products of one plan may have: each is a uniform of 256 bytes. */
+const MOST_SIZES = 256;
 
 /** The products of one plan, and what they share. */
 export class Products {
-  readonly #textures?: { a: TextureSlab; b: TextureSlab; blocks: Tensor };
-  /** Words of each kind of block, at its place among the uniforms. */
-  readonly #blocks = new Map<string, number[]>();
+  /** Where textures hold an operand's block. */
+  readonly #textures?: { a: TextureSlab; b: TextureSlab };
+  readonly #sizes: Tensor;
+  /** Words of each size, at its place among the uniforms. */
+  readonly #known = new Map<string, { index: number; words: number[] }>();
 
   constructor(plan: MemoryPlan, readonly tiles: ProductTiles) {
+    this.#sizes = plan.tensor("product sizes", "scratch", [MOST_SIZES, ALIGNMENT / 4]);
+    // UNIFORM, COPY_DST
+    Object.assign(this.#sizes.slab, { usage: 0x40 | 0x08 });
     const textured = Object.values(tiles).filter((tile) => tile.memory === "texture");
     if (textured.length === 0) return;
     const width = Math.max(...textured.map(textureWidth));
     const height = Math.max(...textured.map(({ rows }) => rows));
     const texture = (name: string) => plan.texture(name, "scratch", width, height);
-    const blocks = plan.tensor("product blocks", "scratch", [MOST_BLOCKS, ALIGNMENT / 4]);
-    // UNIFORM, COPY_DST
-    Object.assign(blocks.slab, { usage: 0x40 | 0x08 });
-    this.#textures = { a: texture("left operand"), b: texture("right operand"), blocks };
+    this.#textures = { a: texture("left operand"), b: texture("right operand") };
   }
 
   /**
    * C = A B in one of three layouts. `rows` counts the rows of A and C (`nt`, `nn`) or the inner dimension (`tn`); the
-   * other sizes come from the operands' shapes.
+   * other sizes come from the operands' shapes. With `accumulates` C is added to where the row count says so.
    */
   calls(
     layout: GemmLayout,
     rows: RowSlot,
     operands: Operands,
-    epilogue: GemmEpilogue = "none",
+    accumulates = false,
   ): KernelCall[] {
-    const size = sizeOf(layout, operands);
+    const adds = accumulates ? "accumulating" : "never";
+    const size: GemmSize = { ...sizeOf(layout, operands), first: 0, adds };
     const tile = this.tiles[layout];
     return tile.memory === "texture" && isForTextures(size, tile)
-      ? this.#textureCalls(layout, rows, operands, epilogue, size, tile)
-      : [bufferCall(layout, rows, operands, epilogue, size, bufferTile(tile, size.n))];
+      ? this.#textureCalls(layout, rows, operands, size, tile)
+      : [this.#bufferCall(layout, rows, operands, size, bufferTile(tile, size.n))];
   }
 
-  /** Writes what the calls' blocks are; after all calls were made and the plan is allocated. */
+  /** Writes the sizes of the calls; after all calls were made and the plan is allocated. */
   upload(gpu: Gpu): void {
-    if (!this.#textures || this.#blocks.size === 0) return;
-    const words = new Uint32Array(this.#blocks.size * ALIGNMENT / 4);
-    [...this.#blocks.values()].forEach((block, i) => words.set(block, i * ALIGNMENT / 4));
-    gpu.device.queue.writeBuffer(this.#textures.blocks.slab.buffer!, 0, words);
+    const words = new Uint32Array(this.#known.size * ALIGNMENT / 4);
+    for (const { index, words: size } of this.#known.values()) words.set(size, index * ALIGNMENT / 4);
+    if (words.length > 0) gpu.device.queue.writeBuffer(this.#sizes.slab.buffer!, 0, words);
+  }
+
+  #bufferCall(layout: GemmLayout, rows: RowSlot, t: Operands, size: GemmSize, tile: GemmTile): KernelCall {
+    const variant = gemmVariant(layout, t.residual !== undefined, size);
+    const group = gemmGroupTile(tile);
+    const columns = Math.ceil(size.n / group.columns);
+    return {
+      label: labelOf(layout, size),
+      source: gemmSource(variant, tile),
+      bindings: [rows.tensor, this.#size(size), t.a, t.b, t.c, ...(t.residual ? [t.residual] : [])],
+      grid: (counts) => {
+        const count = counts[rows.slot];
+        return count === 0 ? [0, 0] : [columns, Math.ceil((layout === "tn" ? size.m : count) / group.rows)];
+      },
+    };
   }
 
   /** A call for each block of C and of the inner dimension; what a texture still holds is not copied again. */
@@ -80,7 +91,6 @@ export class Products {
     layout: GemmLayout,
     rows: RowSlot,
     { a, b, c, residual }: Operands,
-    epilogue: GemmEpilogue,
     size: GemmSize,
     tile: TextureProductTile,
   ): KernelCall[] {
@@ -97,9 +107,9 @@ export class Products {
       for (const [depth, inner] of pieces(k, most.k)) {
         for (const [m, height] of pieces(size.m, most.m)) {
           const first = { m, k: depth }[counted];
-          const adds = depth > 0 ? "always" : epilogue === "accumulate" ? "accumulating" : "never";
-          const block: TextureBlock = { m: height, n: columns, k: inner, ldc: size.ldc, first, adds };
-          const isResidual = epilogue === "residual" && depth === 0;
+          const adds = depth > 0 ? "always" : size.adds;
+          const block: GemmSize = { ...size, m: height, n: columns, k: inner, first, adds };
+          const added = depth === 0 ? residual : undefined;
           const copy = (
             operand: "a" | "b",
             source: Tensor,
@@ -118,7 +128,7 @@ export class Products {
           const [alongM, alongN, alongK] = [[m, height], [n, columns], [depth, inner]];
           calls.push({
             label: labelOf(layout, size),
-            source: textureSource(layout, isResidual, tile),
+            source: textureSource(layout, added !== undefined, tile),
             copies: [
               layout === "tn" ? copy("a", a, alongK, alongM, true) : copy("a", a, alongM, alongK, true),
               layout === "nt"
@@ -127,11 +137,11 @@ export class Products {
             ],
             bindings: [
               rows.tensor,
-              this.#block(block),
+              this.#size(block),
               this.#textures!.a,
               this.#textures!.b,
               from(c, m * size.ldc + n),
-              ...(isResidual ? [from(residual!, m * size.ldc + n)] : []),
+              ...(added ? [from(added, m * size.ldc + n)] : []),
             ],
             grid: (counts) => {
               const left = Math.max(0, counts[rows.slot] - first);
@@ -147,45 +157,22 @@ export class Products {
     return calls;
   }
 
-  /** The uniform that tells of `block`. */
-  #block(block: TextureBlock): Tensor {
-    const words = blockWords(block);
+  /** The uniform that holds `size`. */
+  #size(size: GemmSize): Tensor {
+    const words = sizeWords(size);
     const key = words.join(" ");
-    if (!this.#blocks.has(key)) this.#blocks.set(key, words);
-    const index = [...this.#blocks.keys()].indexOf(key);
-    if (index >= MOST_BLOCKS) throw new RangeError(`more than ${MOST_BLOCKS} kinds of product blocks`);
-    return { ...this.#textures!.blocks, offset: index * ALIGNMENT, bytes: 32 };
+    const known = this.#known.get(key) ?? { index: this.#known.size, words };
+    if (known.index === MOST_SIZES) throw new RangeError(`more than ${MOST_SIZES} sizes of products`);
+    this.#known.set(key, known);
+    return { ...this.#sizes, offset: known.index * ALIGNMENT, bytes: words.length * 4 };
   }
-}
-
-/** A product that reads its operands from buffers. */
-function bufferCall(
-  layout: GemmLayout,
-  rows: RowSlot,
-  t: Operands,
-  epilogue: GemmEpilogue,
-  size: GemmSize,
-  tile: GemmTile,
-): KernelCall {
-  const variant = gemmVariant(layout, epilogue, size);
-  const group = gemmGroupTile(tile);
-  const columns = Math.ceil(size.n / group.columns);
-  return {
-    label: labelOf(layout, size),
-    source: gemmSource(variant, tile, size),
-    bindings: [rows.tensor, t.a, t.b, t.c, ...(epilogue === "residual" ? [t.residual!] : [])],
-    grid: (counts) => {
-      const count = counts[rows.slot];
-      return count === 0 ? [0, 0] : [columns, Math.ceil((layout === "tn" ? size.m : count) / group.rows)];
-    },
-  };
 }
 
 const labelOf = (layout: GemmLayout, { m, n, k }: GemmSize) =>
   `gemm_${layout} ${layout === "tn" ? m : "rows"}x${n}x${layout === "tn" ? "rows" : k}`;
 
 /** Sizes of a product from its operands' shapes; rows of A and C may be longer than the product needs. */
-function sizeOf(layout: GemmLayout, { a, b, c }: Operands): GemmSize {
+function sizeOf(layout: GemmLayout, { a, b, c }: Operands): Omit<GemmSize, "first" | "adds"> {
   const [lda, ldb, ldc] = [rowLength(a), rowLength(b), rowLength(c)];
   const n = layout === "nt" ? b.shape[0] : ldb;
   const k = layout === "nt" ? ldb : b.shape[0];

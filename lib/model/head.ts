@@ -79,7 +79,7 @@ export function headBackward(context: DecoderContext): KernelCall[] {
         "tn",
         rows,
         { a: a.logits, b: part(a.gatheredNormed), c: head.gradients },
-        "accumulate",
+        true,
       ),
     ];
   });

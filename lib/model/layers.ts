@@ -70,7 +70,6 @@ function layerBody(
       "nt",
       rows,
       { a: layer.attention, b: weights("output"), c: layer.middle, residual: layer.input },
-      "residual",
     ),
     rmsNorm(rows, layer.middle, weights("postNorm"), a.normed, layer.middleRstd, config.rmsNormEps),
     ...products.calls("nt", rows, { a: a.normed, b: weights("gateUp"), c: layer.gateUp }),
@@ -92,7 +91,6 @@ export function layerForward(context: DecoderContext, l: number): KernelCall[] {
       "nt",
       a.tokenRows,
       { a: a.activated, b: down, c: layerOutput(a, l), residual: middle },
-      "residual",
     ),
   ];
 }
@@ -113,7 +111,7 @@ export function layerBackward(context: DecoderContext, l: number, recompute: boo
   const linearInput = (name: keyof LayerSpec, dOutput: Tensor, dInput: Tensor) =>
     products.calls("nn", rows, { a: dOutput, b: weights(name), c: dInput });
   const linearWeight = (name: keyof LayerSpec, dOutput: Tensor, input: Tensor) =>
-    products.calls("tn", rows, { a: dOutput, b: input, c: gradients(name) }, "accumulate");
+    products.calls("tn", rows, { a: dOutput, b: input, c: gradients(name) }, true);
   const norm = (name: "inputNorm" | "postNorm", x: Tensor, rstd: Tensor) => ({
     again: rmsNorm(rows, x, weights(name), a.normed, rstd, config.rmsNormEps),
     backward: rmsNormBackward(rows, {

@@ -1,5 +1,5 @@
 import { type ProductTile, usualTiles } from "../../lib/gpu/tuning.ts";
-import type { GemmEpilogue, GemmLayout, GemmTile } from "../../kernels/gemm.ts";
+import type { GemmLayout, GemmTile } from "../../kernels/gemm.ts";
 import type { Tensor } from "../../lib/gpu/memory.ts";
 import { type KernelCase, kernelTest, largest, useGpu } from "./harness.ts";
 import { magnitudes, type Matrix, matrix, multiply, transposed } from "../reference/matrix.ts";
@@ -17,7 +17,7 @@ interface Product {
   k: number;
   padA?: number;
   padC?: number;
-  epilogue?: GemmEpilogue;
+  epilogue?: "none" | "accumulate" | "residual";
   accumulate?: boolean;
   /** Rows that the tensors have beyond those counted. */
   spare?: number;
@@ -45,7 +45,9 @@ async function checkProduct(kernels: KernelCase, product: Product, tile: Product
     ...(epilogue === "residual" && { residual: kernels.tensor([capacity, n + padC], before.data) }),
   };
   const products = kernels.products({ nt: tile, nn: tile, tn: tile });
-  await kernels.run(products.calls(layout, kernels.rows(counted, { accumulate }), tensors, epilogue));
+  await kernels.run(
+    products.calls(layout, kernels.rows(counted, { accumulate }), tensors, epilogue === "accumulate"),
+  );
 
   const left = layout === "tn" ? transposed(a.view) : a.view;
   const right = layout === "nt" ? transposed(b.view) : b.view;
