@@ -146,7 +146,7 @@ function readNumber(
   value: unknown,
   { min = -Infinity, max = Infinity, below = Infinity }: Bounds,
 ): number | undefined {
-  const numeric = typeof value === "string" && /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(value);
+  const numeric = typeof value === "string" && /^[-+]?(\d+(\.\d*)?|\.\d+)(e[-+]?\d+)?$/i.test(value);
   const read = numeric ? Number(value) : value;
   if (typeof read !== "number" || !Number.isFinite(read)) return undefined;
   return read >= min && read <= max && read < below ? read : undefined;
