@@ -1,11 +1,11 @@
 import { Template } from "npm:@huggingface/jinja@^0.5.11";
 import { Tokenizer as HuggingFaceTokenizer } from "npm:@huggingface/tokenizers@^0.2.0";
 import { createHash } from "node:crypto";
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { UserError } from "./errors.ts";
-import { isObject, show } from "./json.ts";
+import { isObject, shorten, show } from "./json.ts";
 import { withUnicodeClasses } from "./pre_tokenizer.ts";
+import { readTextFile } from "./text_file.ts";
 
 /** One turn of a conversation; a chat template may read more keys. */
 export interface Message {
@@ -103,16 +103,17 @@ export async function loadTokenizer(
       if (!text.isWellFormed()) {
         throw new UserError(`expected Unicode text, found half of a surrogate pair in ${show(text)}`);
       }
-      return library.encode(text, { add_special_tokens: false }).ids;
+      return usable(path, () => library.encode(text, { add_special_tokens: false }).ids);
     },
     decode: (ids, { skipSpecialTokens = false } = {}) => {
       const list = [...ids];
       if (list.length === 0) return "";
-      return library.decode(list, {
-        skip_special_tokens: skipSpecialTokens,
-        // transformers 5 never does this for BPE: it would take away spaces that the model wrote.
-        clean_up_tokenization_spaces: false,
-      });
+      return usable(path, () =>
+        library.decode(list, {
+          skip_special_tokens: skipSpecialTokens,
+          // transformers 5 never does this for BPE: it would take away spaces that the model wrote.
+          clean_up_tokenization_spaces: false,
+        }));
     },
     vocabSize: vocabSizeOf(json),
     chatTemplate: template,
@@ -180,13 +181,21 @@ function construct(
   config: Record<string, unknown>,
   path: string,
 ): HuggingFaceTokenizer {
-  try {
-    return new HuggingFaceTokenizer(
+  return usable(path, () =>
+    new HuggingFaceTokenizer(
       { added_tokens: [], ...json, pre_tokenizer: withUnicodeClasses(json.pre_tokenizer) },
       config,
-    );
+    ));
+}
+
+/** What the library throws is the file's fault: it takes any JSON, and some of it only fails when text comes. */
+function usable<T>(path: string, use: () => T): T {
+  try {
+    return use();
   } catch (error) {
-    throw new UserError(`${path}: not a tokenizer that can be used: ${(error as Error).message}`);
+    throw new UserError(
+      `${path}: not a tokenizer that can be used: ${shorten((error as Error).message, 300)}`,
+    );
   }
 }
 
@@ -241,7 +250,7 @@ async function fingerprintOf(folder: string): Promise<string> {
 
 async function readText(path: string): Promise<string | undefined> {
   try {
-    return await readFile(path, "utf8");
+    return await readTextFile(path);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
     throw new UserError(`${path}: cannot be read: ${(error as Error).message}`);

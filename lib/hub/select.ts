@@ -1,8 +1,8 @@
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { filesOfSplit } from "../data/splits.ts";
 import { nearest, UserError } from "../errors.ts";
-import { isObject } from "../json.ts";
+import { isObject, shorten } from "../json.ts";
+import { readTextFile } from "../text_file.ts";
 import type { RemoteFile } from "./listing.ts";
 import { checkFileName, type Repo, repoLabel } from "./repo.ts";
 
@@ -59,7 +59,9 @@ export async function weightFiles(
     if (file) return file;
     const near = nearest(shard, byPath.keys());
     throw new UserError(
-      `${repoLabel(repo)}: ${INDEX} names ${shard}, which is not there${near ? ` (there is ${near})` : ""}`,
+      `${repoLabel(repo)}: ${INDEX} names ${shorten(shard)}, which is not there${
+        near ? ` (there is ${near})` : ""
+      }`,
     );
   });
 }
@@ -111,7 +113,7 @@ async function shardsOf(folder: string): Promise<string[]> {
   const path = join(folder, INDEX);
   let index: unknown;
   try {
-    index = JSON.parse(await readFile(path, "utf8"));
+    index = JSON.parse(await readTextFile(path));
   } catch (error) {
     throw new UserError(`${path}: expected JSON: ${(error as Error).message}`);
   }
@@ -122,5 +124,5 @@ async function shardsOf(folder: string): Promise<string[]> {
 
 function list(names: string[]): string {
   if (names.length === 0) return "no files";
-  return names.slice(0, 8).join(", ") + (names.length > 8 ? ", ..." : "");
+  return names.slice(0, 8).map((name) => shorten(name)).join(", ") + (names.length > 8 ? ", ..." : "");
 }

@@ -1,7 +1,7 @@
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import { isObject, show } from "../json.ts";
+import { readTextFile } from "../text_file.ts";
 
 /** The shape of a decoder, from a model folder's config.json; counts unless said. */
 export interface ModelConfig {
@@ -72,7 +72,7 @@ const ROPE_TYPES = ["default", "llama3"];
  */
 export async function readModelConfig(folder: string): Promise<ModelConfig> {
   const path = join(folder, "config.json");
-  const text = await readFile(path, "utf8").catch((error) => {
+  const text = await readTextFile(path).catch((error) => {
     throw new UserError(`${path}: cannot be read: expected the configuration of a model: ${error.message}`);
   });
   let json: unknown;

@@ -132,7 +132,7 @@ const MESSAGES = [
 
 const tokenizer: Target = {
   name: "tokenizer",
-  names: /tokenizer|chat.template/,
+  names: /tokenizer|chat.template|special_tokens_map/,
   make(random, world) {
     const part = random.below(3);
     const files = {
