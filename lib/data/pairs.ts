@@ -130,7 +130,7 @@ function checkIds(ids: number[], vocabSize: number): void {
   const wrong = ids.find((id) => !(Number.isInteger(id) && id >= 0 && id < vocabSize));
   if (wrong === undefined) return;
   throw new UserError(
-    `expected token ids from 0 to below the model's vocab_size of ${vocabSize}, found ${wrong}: tokenizer and model do not ` +
+    `expected token ids below the model's vocab_size of ${vocabSize}, found ${wrong}: tokenizer and model do not ` +
       "belong together",
   );
 }

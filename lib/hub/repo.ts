@@ -1,5 +1,5 @@
 import { UserError } from "../errors.ts";
-import { show } from "../json.ts";
+import { shorten, show } from "../json.ts";
 
 /** Kinds of repositories that a run reads. */
 export type RepoType = "model" | "dataset";
@@ -17,6 +17,7 @@ const NAME = /^[A-Za-z0-9][\w.-]*\/[A-Za-z0-9_][\w.-]*$/;
 /** What names a file of data that is not there, rather than a repository. */
 const DATA_FILE = /\.(jsonl?|parquet|csv|txt|arrow|ya?ml)(\.gz)?$/i;
 const MAX_NAME = 96;
+const MAX_REVISION = 200;
 
 /** A commit in full. */
 export const COMMIT = /^[0-9a-f]{40}$/;
@@ -29,7 +30,10 @@ export function parseRepo(text: string, type: RepoType, revision?: string): Repo
   if (!isName || DATA_FILE.test(name)) return undefined;
   const written = at < 0 ? undefined : text.slice(at + 1);
   if (written !== undefined && revision !== undefined && written !== revision) {
-    throw new UserError(`${text}: the revision is given twice, here and as ${revision}: keep one`, 2);
+    throw new UserError(
+      `${shorten(text)}: the revision is given twice, here and as ${revision}: keep one`,
+      2,
+    );
   }
   return { type, name, revision: checkRevision(written ?? revision ?? "main", text) };
 }
@@ -72,10 +76,10 @@ export function isPortable(path: string): boolean {
 
 function checkRevision(revision: string, text: string): string {
   const parts = revision.split("/");
-  const isName = /^[A-Za-z0-9_][\w./+-]*$/.test(revision);
+  const isName = revision.length <= MAX_REVISION && /^[A-Za-z0-9_][\w./+-]*$/.test(revision);
   if (isName && parts.every((part) => part !== "" && !part.startsWith("."))) return revision;
   throw new UserError(
-    `${text}: expected a branch, tag or commit after the @, found ${JSON.stringify(revision)}`,
+    `${shorten(text)}: expected a branch, tag or commit after the @, found ${show(revision)}`,
     2,
   );
 }

@@ -148,7 +148,7 @@ function answers(random: Random, all: HubFile[]): typeof fetch {
 
 export const hub: Target = {
   name: "hub",
-  names: /org\/tiny|hub\.invalid|the Hub|x\.invalid|other\.invalid/,
+  names: /org--tiny|org\/tiny|hub\.invalid|the Hub|x\.invalid|other\.invalid/,
   make(random, world) {
     const all = files(random, world);
     const isDataset = random.chance(0.3);
