@@ -145,7 +145,7 @@ function chatRenderer(
     try {
       compiled ??= new Template(template);
     } catch (error) {
-      throw new UserError(`the chat template is not valid Jinja: ${(error as Error).message}`);
+      throw new UserError(`the chat template is not valid Jinja: ${shorten((error as Error).message, 300)}`);
     }
     const render = (count: number) =>
       compiled!.render({
@@ -160,8 +160,12 @@ function chatRenderer(
     } catch (error) {
       const refused = messages.findIndex((_, i) => !succeeds(() => render(i + 1)));
       throw new UserError(
-        `the chat template refuses the messages with roles ${messages.map(({ role }) => role).join(", ")}, ` +
-          `first at message ${refused + 1} (${messages[refused].role}): ${(error as Error).message}`,
+        `the chat template refuses the messages with roles ${
+          shorten(messages.map(({ role }) => role).join(", "))
+        }, ` +
+          `first at message ${refused + 1} (${shorten(messages[refused].role)}): ${
+            shorten((error as Error).message, 300)
+          }`,
       );
     }
   };

@@ -261,6 +261,6 @@ Deno.test("the reference lists every key with its default", () => {
   const reference = configReference();
   for (const field of FIELDS) assert.match(reference, new RegExp(`^\\| \`${keyOf(field)}\``, "m"));
   assert.match(reference, /^\| `eval_strategy`, `evaluation_strategy` \| no or steps or epoch \|/m);
-  assert.match(reference, /^\| `max_length` \| an integer, 2 or more \| `512` \|/m);
+  assert.match(reference, /^\| `max_length` \| an integer from 2 to 1048576 \| `512` \|/m);
   assert.match(reference, /^\| `beta` \| simper and sft have no such parameter \|/m);
 });

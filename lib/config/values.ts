@@ -155,5 +155,6 @@ function readNumber(
 function describeBounds({ min, max, below }: Bounds): string {
   if (min !== undefined && max !== undefined) return ` from ${min} to ${max}`;
   if (min !== undefined && below !== undefined) return ` from ${min} to below ${below}`;
-  return min === undefined ? "" : `, ${min} or more`;
+  if (min === undefined) return max === undefined ? "" : `, ${max} at most`;
+  return `, ${min} or more`;
 }

@@ -132,7 +132,7 @@ export function parseModelConfig(json: unknown, where: string): ModelConfig {
     vocabSize: fields.count("vocab_size", 2 ** 24, 32000),
     hiddenSize,
     intermediateSize: fields.count("intermediate_size", 2 ** 22, defaults.intermediateSize),
-    numHiddenLayers: fields.count("num_hidden_layers", 10_000, 32),
+    numHiddenLayers: fields.count("num_hidden_layers", 1024, 32),
     numAttentionHeads,
     numKeyValueHeads,
     headDim,
