@@ -10,6 +10,7 @@ import { UserError } from "../../lib/errors.ts";
 import { Random } from "./random.ts";
 import type { Target, World } from "./target.ts";
 import { TARGETS } from "./targets.ts";
+import { BROKEN } from "./targets/broken.ts";
 
 const LONGEST_MESSAGE = 8000;
 /** Memory that a parser may ask for besides a multiple of its input: buffers for reading in pieces. */
@@ -18,7 +19,7 @@ const BYTES_PER_BYTE = 64;
 
 const [root, seed, name, from, to] = Deno.args;
 const world: World = { folder: join(root, "case"), outside: join(root, "outside") };
-const target = TARGETS.find((target) => target.name === name)!;
+const target = [...TARGETS, ...BROKEN].find((target) => target.name === name)!;
 const say = (line: string) => void writeSync(1, Buffer.from(`${line}\n`));
 
 mkdirSync(world.outside, { recursive: true });
