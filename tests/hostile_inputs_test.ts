@@ -158,6 +158,32 @@ Deno.test("a config.json of ten thousand layers is refused", () =>
     });
   }));
 
+Deno.test("a deviation of random weights that is no number is refused", () =>
+  withTemporaryFolder(async (folder) => {
+    const model = await modelFolder(folder, {
+      "config.json": (json) => ({ ...json, initializer_range: "wide" }),
+    });
+    const words = ["--from_scratch", `--model_name_or_path=${model}`, `--output_dir=${join(folder, "out")}`];
+    const { status, stderr } = await task(
+      "train",
+      `${GOLDEN}/run.yaml`,
+      "--max_steps=1",
+      "--log_level=error",
+      ...words,
+    );
+    assert.equal(status, 1, stderr);
+    assert.match(
+      stderr,
+      /^error: .*config\.json: initializer_range: expected a number from 0 to 1000000, found "wide"/,
+    );
+  }));
+
+Deno.test("a plan for ten thousand million pairs is refused", async () => {
+  const { status, stderr } = await task("plan", `${GOLDEN}/run.yaml`, "--num_pairs=1e10");
+  assert.equal(status, 2, stderr);
+  assert.match(stderr, /^error: --num_pairs: expected an integer from 1 to 100000000, found "1e10"/);
+});
+
 Deno.test("a tokenizer that only fails when text comes names its file", () =>
   withTemporaryFolder(async (folder) => {
     for (const single of [[7], "ab", [null]]) {

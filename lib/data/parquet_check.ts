@@ -15,6 +15,8 @@ const FREE_ROWS = 2 ** 20;
 /** What a page may unfold to besides a multiple of its bytes, as much as pages usually have, and deflate's largest ratio. */
 const FREE_PAGE_BYTES = 2 ** 20;
 const PAGE_RATIO = 1032;
+/** The same for texts that begin as the ones before them do. */
+const FREE_TEXT_BYTES = 2 ** 24;
 /** The same for all pages of a column in a row group. */
 const FREE_CHUNK_BYTES = 2 ** 26;
 const CHUNK_RATIO = 64;
@@ -246,7 +248,7 @@ function checkValues(
       walkDeltas(bytes, prefixes.end, values);
       // Each text may begin as the one before it does.
       const unfolded = prefixes.numbers.reduce((total, number) => total + number, 0);
-      if (unfolded > FREE_PAGE_BYTES + CHUNK_RATIO * bytes.length) {
+      if (unfolded > FREE_TEXT_BYTES + CHUNK_RATIO * bytes.length) {
         throw new Error(`texts that unfold from ${bytes.length} bytes to ${unfolded}`);
       }
       return;
