@@ -1,7 +1,7 @@
 import { open } from "node:fs/promises";
 
 /** The largest published tokenizer.json has some 35 MB. */
-const LARGEST_FILE = 2 ** 28;
+const LARGEST_FILE = 2 ** 27;
 
 /**
  * Text of a file of a model's folder, for `readFile(path, "utf8")`: a link of a hostile folder may lead to a device that has no

@@ -3,9 +3,10 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { mkdir, readdir, readFile, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { crc32 } from "node:zlib";
+import { crc32, gzipSync } from "node:zlib";
 import { applyOverrides } from "../lib/config/overrides.ts";
 import { openPairs } from "../lib/data/pairs.ts";
+import { readRows } from "../lib/data/read.ts";
 import { openStore } from "../lib/data/store.ts";
 import { nearest } from "../lib/errors.ts";
 import { readModelConfig } from "../lib/model/config.ts";
@@ -276,6 +277,39 @@ Deno.test("control characters of files and servers are written out for a termina
   assert.equal(status, 1);
   assert.match(stderr, /\\u001b\[31mred/);
 });
+
+for (const name of ["rows.jsonl", "rows.jsonl.gz", "rows.json", "rows.json.gz"]) {
+  const isList = name.includes("json.") || name.endsWith(".json");
+  const refuses = (text: string, says: RegExp) =>
+    withTemporaryFolder(async (folder) => {
+      const path = join(folder, name);
+      const whole = isList ? `[{"a": ${text}}]` : `{"a": ${text}}`;
+      await writeFile(path, name.endsWith(".gz") ? gzipSync(whole) : whole);
+      await assert.rejects(Array.fromAsync(readRows(path)), (error: Error) => {
+        assert.equal(error.name, "UserError", error.stack);
+        assert.match(error.message, says);
+        return true;
+      });
+    });
+  Deno.test(`rows nested without end are refused before they are read: ${name}`, () =>
+    refuses(
+      "[".repeat(4_000_000) + "]".repeat(4_000_000),
+      /rows\.\S+(:1|:row 0): .*more than 256 levels of JSON/,
+    ));
+  Deno.test(`a row without end is refused: ${name}`, () =>
+    refuses(`"${"x".repeat(20_000_000)}"`, /rows\.\S+(:1|:row 0): .* 8388608 bytes/));
+}
+
+Deno.test("rows of 256 levels, and marks within texts, are read", () =>
+  withTemporaryFolder(async (folder) => {
+    const deep = JSON.parse("[".repeat(254) + "]".repeat(254));
+    const row = { deep, text: `\\"${"[{".repeat(500)}\\` };
+    for (const name of ["rows.jsonl", "rows.json"]) {
+      const path = join(folder, name);
+      await writeFile(path, JSON.stringify(name.endsWith("l") ? row : [row]));
+      assert.deepEqual((await Array.fromAsync(readRows(path))).map(({ row }) => row), [row]);
+    }
+  }));
 
 Deno.test("a folder in place of a data file is named", () =>
   withTemporaryFolder(async (folder) => {
