@@ -18,11 +18,13 @@ export function isShown(level: LogLevel, least: LogLevel): boolean {
  * stay.
  */
 export function printable(text: string): string {
-  // deno-lint-ignore no-control-regex
+  const hostile = /[\p{Cc}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;
   return text.replace(
-    /[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g,
+    hostile,
     (character) =>
-      character === "\t" ? character : `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
+      character === "\n" || character === "\t"
+        ? character
+        : `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
   );
 }
 

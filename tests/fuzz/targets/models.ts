@@ -1,5 +1,4 @@
 /** What a model's folder holds: weights, their index, config.json, tokenizer and chat template. */
-import { join } from "node:path";
 import { Buffer } from "node:buffer";
 import { parseConfig } from "../../../lib/config/parse.ts";
 import { worstCase } from "../../../lib/estimate.ts";
