@@ -3,6 +3,7 @@ import { Tokenizer as HuggingFaceTokenizer } from "npm:@huggingface/tokenizers@^
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { encoderOf } from "./encoder.ts";
 import { UserError } from "./errors.ts";
 import { isObject, show } from "./json.ts";
 import { withUnicodeClasses } from "./pre_tokenizer.ts";
@@ -98,12 +99,13 @@ export async function loadTokenizer(
     }
     return id;
   };
+  const encode = encoderOf(library);
   return {
     encode: (text) => {
       if (!text.isWellFormed()) {
         throw new UserError(`expected Unicode text, found half of a surrogate pair in ${show(text)}`);
       }
-      return library.encode(text, { add_special_tokens: false }).ids;
+      return encode(text);
     },
     decode: (ids, { skipSpecialTokens = false } = {}) => {
       const list = [...ids];
