@@ -13,7 +13,9 @@ interface Parts {
 }
 
 type Config = Record<string, unknown> & { type?: string };
-type Stage = ((text: string | string[], options: { section_index: number }) => string[]) & { config?: Config };
+type Stage = ((text: string | string[], options: { section_index: number }) => string[]) & {
+  config?: Config;
+};
 type Model = ((pieces: string[]) => string[]) & {
   config: Config;
   tokens_to_ids: Map<string, number>;
@@ -86,7 +88,8 @@ function hasPlainForm({ tokenizer, normalizer, added_tokens, ...parts }: Parts):
     const whole = JSON.stringify(single ?? []).match(/"Sequence":/g);
     return type === "ByteLevel" || (type === "TemplateProcessing" && whole?.length === 1);
   };
-  return !parts.remove_space && !parts.do_lowercase_and_remove_accent && addsNothing(tokenizer.post_processor) &&
+  return !parts.remove_space && !parts.do_lowercase_and_remove_accent &&
+    addsNothing(tokenizer.post_processor) &&
     added_tokens.every(({ content, lstrip, rstrip, normalized }) =>
       content !== "" && !lstrip && !rstrip && !(normalized && normalizer)
     );
@@ -141,7 +144,10 @@ function stagesOf({ pre_tokenizer, model }: Parts): {
   if (isAlphabet) return { cut, finish: (pieces) => last!(pieces, { section_index: 0 }) };
   const finish = (pieces: string[]) => pieces;
   if (!keepsWordsApart(model)) return { cut, finish };
-  return { cut: (text, index) => cut(text, index).flatMap((piece) => piece.match(/▁*[^▁]+|▁+/g) ?? []), finish };
+  return {
+    cut: (text, index) => cut(text, index).flatMap((piece) => piece.match(/▁*[^▁]+|▁+/g) ?? []),
+    finish,
+  };
 }
 
 /**
