@@ -131,7 +131,7 @@ Deno.test("a regular expression that does not end is stopped, and the row and th
     await withPool(endless, { patience: 1000 }, async (pool) => {
       await rejects(
         Array.fromAsync(pool.pairs(readRows(path), RULES)),
-        /rows\.jsonl:3: .*changed\/tokenizer\.json has not tokenised the text after 1 seconds/,
+        /rows\.jsonl:3: .*changed\/tokenizer\.json has not tokenised the text after 1 s/,
       );
       await rejects(pool.promptIds("Hi"), /rows\.jsonl:3: .* has not tokenised/);
     });
@@ -151,7 +151,7 @@ Deno.test("a regular expression that does not end while the tokenizer is loaded 
     await withPool(
       endless,
       { patience: 200 },
-      (pool) => rejects(pool.promptIds("Hi"), /changed\/tokenizer\.json: not loaded after 1\.2 seconds/),
+      (pool) => rejects(pool.promptIds("Hi"), /changed\/tokenizer\.json: not loaded after 1\.2 s/),
     );
   }));
 
@@ -163,7 +163,7 @@ Deno.test("a chat template that goes on and on is stopped, and the row is named"
     await withPool(FOLDER, { chatTemplate: loops, patience: 1000 }, (pool) =>
       rejects(
         Array.fromAsync(pool.pairs(readRows(path), RULES)),
-        /rows\.jsonl:1: the chat template of .*tokenizer has not come to an end after 1 seconds/,
+        /rows\.jsonl:1: the chat template of .*tokenizer has not come to an end after 1 s/,
       ));
     const chatTemplate = "{% for i in range(1000000000) %}x{% endfor %}";
     const message = /the chat template makes a range of 1000000000 numbers/;

@@ -47,9 +47,9 @@ const ROWS_PER_PROGRESS = 64;
 export async function openPairs(options: PairOptions): Promise<PairStore> {
   const { mixer, split, cache, tokenizer, vocabSize, log } = options;
   const { fingerprint, chatTemplate } = tokenizer instanceof TokenizerPool ? tokenizer.vocabulary : tokenizer;
-  const sets = await Promise.all(mixer.map(async ({ path, share }) => {
+  const sets = await Promise.all(mixer.map(async ({ path, share, config }) => {
     const files: HashedFile[] = [];
-    for (const file of await filesOf(path, split)) {
+    for (const file of await filesOf(path, split, config)) {
       files.push({ path: file, sha256: await rememberedHash(file, cache) });
     }
     return { share, files };

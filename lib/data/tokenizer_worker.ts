@@ -89,14 +89,14 @@ export class TokenizerWorker {
     const file = join(folder, "tokenizer.json");
     const seconds = this.patience / 1000;
     if (stage === "loading") {
-      return new UserError(`${file}: not loaded after ${seconds * LOADING_LOOKS / LOOKS} seconds: stopped`);
+      return new UserError(`${file}: not loaded after ${seconds * LOADING_LOOKS / LOOKS} s: stopped`);
     }
     const where = this.#pending[0].places[Math.max(0, Atomics.load(this.#progress, 0) - this.#answered - 1)];
     return new UserError(
       stage === "rendering"
-        ? `${where}: the chat template of ${folder} has not come to an end after ${seconds} seconds: stopped. Look at ` +
+        ? `${where}: the chat template of ${folder} has not come to an end after ${seconds} s: stopped. Look at ` +
           "the row and at the template's loops"
-        : `${where}: ${file} has not tokenised the text after ${seconds} seconds: stopped. Look at the row and at the ` +
+        : `${where}: ${file} has not tokenised the text after ${seconds} s: stopped. Look at the row and at the ` +
           "regular expressions of the file",
     );
   }
