@@ -52,25 +52,41 @@ export function chatRenderer(
     } catch (error) {
       throw new UserError(`the chat template is not valid Jinja: ${(error as Error).message}`);
     }
-    const render = (count: number) =>
-      evaluate(compiled!, {
-        ...tokens,
-        messages: messages.slice(0, count),
-        tools: null,
-        documents: null,
-        add_generation_prompt: addGenerationPrompt,
-      });
+    const valuesOf = (count: number) => ({
+      ...tokens,
+      messages: messages.slice(0, count),
+      tools: null,
+      documents: null,
+      add_generation_prompt: addGenerationPrompt,
+    });
     try {
-      return render(messages.length);
+      return evaluate(compiled, valuesOf(messages.length));
     } catch (error) {
       if (error instanceof UserError) throw error;
-      const refused = messages.findIndex((_, i) => !succeeds(() => render(i + 1)));
+      const refused = messages.findIndex((_, i) => !succeeds(() => evaluate(compiled!, valuesOf(i + 1))));
+      const line = failingLine(template, valuesOf(refused + 1));
       throw new UserError(
         `the chat template refuses the messages with roles ${messages.map(({ role }) => role).join(", ")}, ` +
-          `first at message ${refused + 1} (${messages[refused].role}): ${(error as Error).message}`,
+          `first at message ${refused + 1} (${messages[refused].role})${
+            line === undefined ? "" : `, in its line ${line}`
+          }: ${(error as Error).message}`,
       );
     }
   };
+}
+
+/** The line of a template's tag that fails: each tag is made to tell when it is come to. */
+function failingLine(template: string, values: Record<string, unknown>): number | undefined {
+  let line: number | undefined;
+  const telling = template.replace(
+    /\{[{%]/g,
+    (tag, offset) => `{{ tell_line(${template.slice(0, offset).split("\n").length}) }}${tag}`,
+  );
+  const tell_line = (number: number) => {
+    line = number;
+    return "";
+  };
+  return succeeds(() => evaluate(new Template(telling), { ...values, tell_line })) ? undefined : line;
 }
 
 function succeeds(run: () => unknown): boolean {

@@ -18,8 +18,24 @@ Deno.test("a template has what Jinja and transformers give it", () => {
   );
   assert.throws(() => render("{{ raise_exception('no ' + messages[0].role) }}"), {
     name: "UserError",
-    message: /refuses the messages with roles user, first at message 1 \(user\): no user/,
+    message: /refuses the messages with roles user, first at message 1 \(user\), in its line 1: no user/,
   });
+});
+
+Deno.test("a template that fails is told with its line and the message that it fails at", () => {
+  const template = `{# {{ not a tag }} #}{% for m in messages %}
+{%- if m.role == "{% user" or m.role == "user" %}
+  {{ m.content }}
+{%- else %}
+
+  {{ raise_exception("no " + m.role) }}{{ m.content }}
+{% endif %}{% endfor %}`;
+  const messages = ["user", "user", "tool", "user"].map((role) => ({ role, content: "" }));
+  assert.throws(() => chatRenderer(template, {}, "model")(messages), {
+    message: /roles user, user, tool, user, first at message 3 \(tool\), in its line 6: no tool$/,
+  });
+  assert.throws(() => chatRenderer("{{ messages[0].role.no() }}", {}, "model")(messages), /in its line 1: /);
+  assert.throws(() => chatRenderer("{% if %}", {}, "model")(messages), /not valid Jinja: /);
 });
 
 Deno.test("a template is stopped before it takes long or much memory", () => {

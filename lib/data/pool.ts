@@ -32,6 +32,13 @@ const READ = new Set(["prompt", "chosen", "rejected", "messages"]);
  * A model's tokenizer in Web Workers. There a chat template or a regular expression that does not come to an end can be
  * stopped: see `TokenizerWorker`. One worker is started with the first request, and the others when it has had work for a
  * second, so a small set does not pay for them. Call `close` when done.
+ *
+ * @example
+ * ```ts ignore
+ * const pool = await TokenizerPool.open("models/SmolLM2-135M-Instruct");
+ * const ids = await pool.promptIds("What is the capital of Italy?");
+ * pool.close();
+ * ```
  */
 export class TokenizerPool {
   readonly #workers: TokenizerWorker[] = [];
