@@ -123,6 +123,18 @@ Deno.test("a row that lacks a key is told which it has, though their values are 
       ));
   }));
 
+Deno.test("a row of lists within lists is refused", () =>
+  withTemporaryFolder(async (folder) => {
+    const path = join(folder, "rows.jsonl");
+    const deep = `{"chosen": ${"[".repeat(100_000)}${"]".repeat(100_000)}, "rejected": []}\n`;
+    await writeFile(path, JSON.stringify(CHAT) + "\n" + deep);
+    await withPool(FOLDER, {}, (pool) =>
+      rejects(
+        Array.fromAsync(pool.pairs(readRows(path), RULES)),
+        /rows\.jsonl:2: expected texts or lists of messages, found what is none: /,
+      ));
+  }));
+
 Deno.test("a regular expression that does not end is stopped, and the row and the file are named", () =>
   withTemporaryFolder(async (folder) => {
     const endless = await changedTokenizer(folder, { pre_tokenizer: NEVER });

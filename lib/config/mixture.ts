@@ -40,7 +40,7 @@ export function expandMixture(entries: readonly Entry[]): Entries & { ignored: s
   }
   const mixer = new Map<string, number>();
   const splits = new Set<string>();
-  const configs: unknown[] = [];
+  const configs = new Map<string, unknown>();
   datasets.forEach((dataset, i) => {
     const at = `.datasets[${i}]`;
     const id = dataset instanceof Map ? dataset.get("id") : undefined;
@@ -53,7 +53,7 @@ export function expandMixture(entries: readonly Entry[]): Entries & { ignored: s
     }
     const config = dataset.get("config") ?? "default";
     if (typeof config !== "string") wrong(`${at}.config: expected text, found ${describe(config)}`);
-    configs.push(config);
+    configs.set(id, config);
     const columns = dataset.get("columns") ?? NEEDED_COLUMNS;
     if (!Array.isArray(columns) || NEEDED_COLUMNS.some((name) => !columns.includes(name))) {
       wrong(
@@ -73,6 +73,10 @@ export function expandMixture(entries: readonly Entry[]): Entries & { ignored: s
   if (splits.size > 1) {
     wrong(`: expected one split of all sets, found ${[...splits].map((name) => describe(name)).join(", ")}`);
   }
+  const isNamed = [...configs.values()].some((config) => config !== "default");
+  if (others.some(({ key }) => key === "dataset_configs")) {
+    wrong(": names configurations itself: remove dataset_configs");
+  }
   const given = others.find(({ key }) => key === "dataset_splits");
   const tests = Array.isArray(given?.value)
     ? given.value.filter((name) => typeof name === "string" && !name.includes("train"))
@@ -84,9 +88,7 @@ export function expandMixture(entries: readonly Entry[]): Entries & { ignored: s
       ...others.filter(({ key }) => key !== "dataset_splits"),
       { key: "dataset_mixer", value: mixer, ...where },
       { key: "dataset_splits", value: [...splits, ...tests], ...where },
-      ...configs.some((config) => config !== "default")
-        ? [{ key: "dataset_configs", value: configs, ...where }]
-        : [],
+      ...isNamed ? [{ key: "dataset_configs", value: [...configs.values()], ...where }] : [],
     ],
     problems,
     ignored,

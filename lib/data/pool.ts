@@ -97,7 +97,11 @@ export class TokenizerPool {
 
   #ask(batch: Row[], rules: PairRules): Promise<WorkerAnswer> {
     const rows = batch.map(placed);
-    const answer = this.#worker().ask({ kind: "rows", rows, rules }, rows.map(({ where }) => where));
+    const answer = this.#worker().ask({ kind: "rows", rows, rules }, rows.map(({ where }) => where))
+      .catch((error: unknown) => {
+        for (const row of rows) checkSendable(row);
+        throw error;
+      });
     // A failure is told when its turn comes.
     answer.catch(() => {});
     return answer;
@@ -146,10 +150,22 @@ function placed({ row, where }: Row): PlacedRow {
   return { row: Object.fromEntries(entries), where };
 }
 
-function charactersOf(value: unknown): number {
+/** About how long a row is; what stands deeper than the text of a message does not count. */
+function charactersOf(value: unknown, depth = 4): number {
   if (typeof value === "string") return value.length;
-  if (typeof value !== "object" || value === null) return 1;
-  return Object.values(value).reduce((sum: number, item) => sum + charactersOf(item), 1);
+  if (typeof value !== "object" || value === null || depth === 0) return 1;
+  return Object.values(value).reduce((sum: number, item) => sum + charactersOf(item, depth - 1), 1);
+}
+
+/** @throws {UserError} for a row with values within values without end. */
+function checkSendable({ row, where }: PlacedRow): void {
+  try {
+    structuredClone(row);
+  } catch (error) {
+    throw new UserError(
+      `${where}: expected texts or lists of messages, found what is none: ${(error as Error).message}`,
+    );
+  }
 }
 
 function throwFailure({ failure }: WorkerAnswer): void {

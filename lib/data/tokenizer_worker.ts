@@ -55,8 +55,9 @@ export class TokenizerWorker {
   ask(request: WorkerRequest, places: string[]): Promise<WorkerAnswer> {
     if (this.#failure) return Promise.reject(this.#failure);
     return new Promise((resolve, reject) => {
-      this.#pending.push({ places, resolve, reject });
+      // What cannot be sent throws here, and is not waited for.
       this.#worker.postMessage(request);
+      this.#pending.push({ places, resolve, reject });
       this.#watch ??= this.#watchOver();
     });
   }
