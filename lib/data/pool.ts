@@ -1,4 +1,5 @@
 import { UserError } from "../errors.ts";
+import { show } from "../json.ts";
 import { loadVocabulary, type Vocabulary } from "../tokenizer.ts";
 import type { PairRules, TokenisedRow } from "./pair_of.ts";
 import type { Row } from "./row.ts";
@@ -60,7 +61,7 @@ export class TokenizerPool {
 
   /** A user's message as the model sees it before it answers. */
   async promptIds(text: string): Promise<number[]> {
-    const answer = await this.#worker().ask({ kind: "prompt", text }, [`prompts: ${JSON.stringify(text)}`]);
+    const answer = await this.#worker().ask({ kind: "prompt", text }, [`prompts: ${show(text)}`]);
     throwFailure(answer);
     return answer.ids!;
   }
