@@ -13,6 +13,7 @@ Deno.test("a run file with the required keys alone gets every default", () => {
     chatTemplate: undefined,
     datasetMixer: [{ path: "data/a.jsonl", share: 1 }],
     datasetSplits: ["train", "test"],
+    datasetConfigs: undefined,
     autoInsertEmptySystemMsg: true,
     maxLength: 512,
     maxPromptLength: 128,

@@ -60,6 +60,13 @@ export function conflicts(config: PartialConfig, written: ReadonlyMap<string, En
     () => config.datasetMixer!.every(({ share }) => share === 0),
     () => "expected a share above 0, found none: there would be nothing to train on",
   );
+  report(
+    ["datasetConfigs", "datasetMixer"],
+    () => config.datasetConfigs!.length !== config.datasetMixer!.length,
+    () =>
+      `expected a configuration for each of the ${config.datasetMixer!.length} data sets of dataset_mixer, ` +
+      `found ${config.datasetConfigs!.length}`,
+  );
   const evaluating = (["doEval", "evalOnStart"] as const).find((field) => config[field] === true) ??
     (config.evalStrategy !== undefined && config.evalStrategy !== "no" ? "evalStrategy" : undefined);
   if (evaluating) {

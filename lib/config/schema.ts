@@ -20,6 +20,7 @@ export interface TrainConfig {
   chatTemplate: string | undefined;
   datasetMixer: DatasetShare[];
   datasetSplits: string[];
+  datasetConfigs: string[] | undefined;
   autoInsertEmptySystemMsg: boolean;
   maxLength: number;
   maxPromptLength: number;
@@ -111,6 +112,11 @@ export const HONOURED: { readonly [F in keyof TrainConfig]: Key<TrainConfig[F]> 
     type: texts("[train, test]"),
     default: ["train", "test"],
     doc: "Splits to read: those with `train` in the name to train on, those with `test` to evaluate on.",
+  },
+  datasetConfigs: {
+    type: texts("[default, en]"),
+    doc:
+      "Configurations of the data sets' README.md, one for each in `dataset_mixer`; by default the default ones.",
   },
   autoInsertEmptySystemMsg: {
     type: boolean,

@@ -17,6 +17,8 @@ export interface ValueType<T> {
 export interface DatasetShare {
   path: string;
   share: number;
+  /** The configuration of the data set's README.md. */
+  config?: string;
 }
 
 /** The bounds of a number; without them any finite number will do. */

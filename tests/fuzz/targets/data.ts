@@ -1,16 +1,17 @@
 /** Data files, from their bytes to tokenised pairs, and the cache of those. */
 import { Buffer } from "node:buffer";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { crc32, gzipSync } from "node:zlib";
 import { openPairs } from "../../../lib/data/pairs.ts";
 import { countRows } from "../../../lib/data/read.ts";
 import { openStore } from "../../../lib/data/store.ts";
 import { loadTokenizer } from "../../../lib/tokenizer.ts";
-import { damageBytes } from "../bytes.ts";
+import { filesOf } from "../../../lib/data/splits.ts";
+import { damageBytes, damageText } from "../bytes.ts";
 import { damageJson } from "../json.ts";
 import type { Random } from "../random.ts";
-import { golden, goldenText, type Target, type World } from "../target.ts";
+import { golden, goldenText, place, type Target, type World } from "../target.ts";
 
 const GOLDEN = new URL("../../golden/data/", import.meta.url).pathname;
 const tokenizer = await loadTokenizer(join(GOLDEN, "tokenizer"));
@@ -113,6 +114,64 @@ function damagedParquet(random: Random): Uint8Array {
   return Buffer.concat([source.subarray(0, footer), damaged, length, source.subarray(-4)]);
 }
 
+const CARD = `---
+configs:
+- config_name: default
+  default: true
+  data_files:
+  - {split: train, path: data/train-*}
+  - split: test
+    path: ["test.jsonl", "data/te[s]t-?.jsonl"]
+- config_name: other
+  data_files: "**/*.jsonl"
+license: mit
+---
+# Pairs
+`;
+const YAML = [
+  ..."- : { } [ ] ' \" | > & * ! # ? , --- ... configs data_files split path train config_name default ** * ? [a-z] [!a] ../ / ~ null"
+    .split(" "),
+  ...[
+    "\n",
+    "\n  ",
+    "\t",
+    "&a x",
+    "*a",
+    "!!set {a}",
+    "**/",
+    "[",
+    "a".repeat(300),
+    "../../etc/passwd",
+    "/etc/passwd",
+    "__proto__",
+  ],
+];
+
+/** A data set's README.md, whose header says where its splits are. */
+const card: Target = {
+  name: "card",
+  names: /README\.md|dataset_mixer/,
+  make(random, world) {
+    const text = new TextEncoder().encode(damageText(random, CARD, YAML));
+    const bytes = random.chance(0.2) ? damageBytes(random, text) : text;
+    place(world, {
+      "README.md": bytes,
+      "data/train-0.jsonl": "{}",
+      "data/test-1.jsonl": "{}",
+      "test.jsonl": "{}",
+    });
+    return {
+      bytes: bytes.length,
+      run: async () => {
+        const config = random.chance(0.3) ? random.pick(["default", "other", "x"]) : undefined;
+        for (const path of await filesOf(world.folder, random.pick(["train", "test"]), config)) {
+          if (!resolve(path).startsWith(`${world.folder}/`)) throw new Error(`reads ${path}`);
+        }
+      },
+    };
+  },
+};
+
 let cached: Buffer | undefined;
 const DATA = join(GOLDEN, "rows.jsonl");
 const HASHED = [{ path: DATA, sha256: "0".repeat(64) }];
@@ -155,4 +214,5 @@ export const data = [
   dataTarget("json.gz", (random) => zipped(random, damagedJson(random))),
   dataTarget("parquet", damagedParquet),
   store,
+  card,
 ];
