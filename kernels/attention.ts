@@ -24,7 +24,8 @@ export interface AttentionShape {
 export interface RegisterTile {
   /** Where the others' rows are read: a driver on the processor reads textures twice as fast as buffers. */
   memory: "texture" | "storage";
-  /** Floats that a thread keeps of each tensor: as many rows of head_dim as fit, and one at least. */
+  /** A thread keeps as many rows of each tensor as this, or as fit into so many floats; and one at least. */
+  rows: number;
   floats: number;
   block: number;
 }

@@ -13,8 +13,8 @@ export interface ThreadRows {
 }
 
 /** The keys of a thread, which count once for all query heads. */
-export const keysOfThread = ({ headDim }: AttentionShape, { floats }: RegisterTile): number =>
-  Math.max(1, Math.floor(floats / headDim));
+export const keysOfThread = ({ headDim }: AttentionShape, { rows, floats }: RegisterTile): number =>
+  Math.max(1, Math.min(rows, Math.floor(floats / headDim)));
 
 /** The queries of a thread: as many members of a group as divide it, since they read the same keys. */
 export function queriesOfThread(shape: AttentionShape, tile: RegisterTile): ThreadRows {

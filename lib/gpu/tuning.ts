@@ -147,6 +147,6 @@ export function attentionTiles(device: DeviceClass): AttentionTiles {
     const tile = { memory: "workgroup" } as const;
     return { forward: tile, queryGradient: tile, keyGradient: tile };
   }
-  const queries = { memory: "texture", floats: 384, block: 2 } as const;
+  const queries = { memory: "texture", rows: 8, floats: 384, block: 2 } as const;
   return { forward: queries, queryGradient: queries, keyGradient: { ...queries, floats: 256 } };
 }

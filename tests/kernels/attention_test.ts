@@ -8,8 +8,8 @@ import { attention as reference, attentionBackward as referenceBackward } from "
 
 useGpu();
 
-const registers = (memory: RegisterTile["memory"], floats: number, block: number): AttentionTiles => {
-  const tile = { memory, floats, block };
+const registers = (memory: RegisterTile["memory"], rows: number, block: number): AttentionTiles => {
+  const tile = { memory, rows, floats: 256, block };
   return { forward: tile, queryGradient: tile, keyGradient: tile };
 };
 const ADAPTERS = { software: attentionTiles("software"), gpu: attentionTiles("gpu") };
@@ -17,13 +17,13 @@ const ADAPTERS = { software: attentionTiles("software"), gpu: attentionTiles("gp
 // Few shapes, since each is three or four kernels that take up to a second to compile: every head_dim with heads of its
 // own, on a GPU's tiles, and with small tiles of registers that leave a part over, of tokens, members and blocks.
 const SHAPES: (AttentionShape & { tiles: AttentionTiles })[] = [
-  { heads: 1, keyValueHeads: 1, headDim: 16, tiles: registers("storage", 48, 2) },
-  { heads: 7, keyValueHeads: 1, headDim: 16, tiles: registers("storage", 80, 1) },
-  { heads: 4, keyValueHeads: 2, headDim: 18, tiles: registers("texture", 36, 2) },
-  { heads: 3, keyValueHeads: 3, headDim: 24, tiles: registers("texture", 72, 1) },
+  { heads: 1, keyValueHeads: 1, headDim: 16, tiles: registers("storage", 3, 2) },
+  { heads: 7, keyValueHeads: 1, headDim: 16, tiles: registers("storage", 5, 1) },
+  { heads: 4, keyValueHeads: 2, headDim: 18, tiles: registers("texture", 2, 2) },
+  { heads: 3, keyValueHeads: 3, headDim: 24, tiles: registers("texture", 3, 1) },
   { heads: 9, keyValueHeads: 3, headDim: 64, tiles: ADAPTERS.software },
-  { heads: 4, keyValueHeads: 2, headDim: 80, tiles: registers("texture", 100, 3) },
-  { heads: 4, keyValueHeads: 1, headDim: 128, tiles: registers("texture", 256, 1) },
+  { heads: 4, keyValueHeads: 2, headDim: 80, tiles: registers("texture", 1, 3) },
+  { heads: 4, keyValueHeads: 1, headDim: 128, tiles: registers("texture", 4, 1) },
   { heads: 1, keyValueHeads: 1, headDim: 16, tiles: ADAPTERS.gpu },
   { heads: 4, keyValueHeads: 2, headDim: 18, tiles: ADAPTERS.gpu },
   { heads: 5, keyValueHeads: 1, headDim: 64, tiles: ADAPTERS.gpu },
