@@ -144,7 +144,8 @@ function addOptimizer(parameters: number): void {
 }
 
 addAttention(512);
-addAttention(1024);
+addAttention(2048);
+addAttention(4096);
 addRmsNorm(16384, 576);
 addRmsNorm(4096, 4096);
 addHead(512);
