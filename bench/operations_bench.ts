@@ -1,15 +1,10 @@
 /** The other operations of a step, each alone: attention, RMSNorm, the LM head with its loss, the optimizer's update. */
 import type { Tensor } from "../lib/gpu/memory.ts";
-import {
-  attention,
-  attentionBackward,
-  logitsBackward,
-  logProbabilities,
-  rmsNorm,
-  rmsNormBackward,
-} from "../lib/gpu/operations.ts";
+import { logitsBackward, logProbabilities, rmsNorm, rmsNormBackward } from "../lib/gpu/operations.ts";
 import { adamw, sumSquares } from "../lib/gpu/optimizer_operations.ts";
 import { type KernelCall, writeTensor } from "../lib/gpu/program.ts";
+import { Attention } from "../lib/gpu/attention_operations.ts";
+import { attentionTiles, deviceClass } from "../lib/gpu/tuning.ts";
 import { attentionOperations, sizeOf } from "./flops.ts";
 import { Workbench } from "./harness.ts";
 import { randomBatch, randomIds, smolLM2 } from "./models.ts";
@@ -55,14 +50,15 @@ function addAttention(tokens: number): void {
     delta: bench.tensor("delta", tokens, heads.heads),
     dQkv: bench.tensor("gradient of qkv", tokens, width),
   };
+  const attention = new Attention(bench.plan, heads, tokens, attentionTiles(deviceClass(suite.gpu)), true);
   cases.push({
     name: `attention forward, ${tokens} tokens`,
     work: { flops: attentionOperations(model, visible, 2) },
-    calls: [attention(rows, tensors, heads)],
+    calls: attention.forward(rows, tensors),
   }, {
     name: `attention backward, ${tokens} tokens`,
     work: { flops: attentionOperations(model, visible, 5) },
-    calls: attentionBackward(rows, tensors, heads),
+    calls: attention.backward(rows, tensors),
   });
 }
 
@@ -148,7 +144,8 @@ function addOptimizer(parameters: number): void {
 }
 
 addAttention(512);
-addAttention(1024);
+addAttention(2048);
+addAttention(4096);
 addRmsNorm(16384, 576);
 addRmsNorm(4096, 4096);
 addHead(512);

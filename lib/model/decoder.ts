@@ -1,13 +1,22 @@
 import type { Batch } from "../batch.ts";
+import type { AttentionTiles } from "../../kernels/attention.ts";
+import { Attention } from "../gpu/attention_operations.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { MemoryPlan } from "../gpu/memory.ts";
 import { type KernelCall, Pipelines, Program, readTensor, writeTensor } from "../gpu/program.ts";
 import { Products } from "../gpu/products.ts";
-import { type ProductTiles, usualTiles } from "../gpu/tuning.ts";
+import { attentionTiles, type ProductTiles, usualTiles } from "../gpu/tuning.ts";
 import { type Activations, type Capacity, planActivations } from "./activations.ts";
 import type { ModelConfig } from "./config.ts";
 import { headBackward, headForward, lossCalls } from "./head.ts";
-import { type DecoderContext, embedForward, embedGradient, layerBackward, layerForward } from "./layers.ts";
+import {
+  attentionShape,
+  type DecoderContext,
+  embedForward,
+  embedGradient,
+  layerBackward,
+  layerForward,
+} from "./layers.ts";
 import { allParameters, type DecoderSpec, llamaSpec } from "./llama.ts";
 import { Parameters } from "./parameters.ts";
 import { ropeTable } from "./rope.ts";
@@ -21,6 +30,8 @@ export interface DecoderOptions {
   training: boolean;
   /** How matrix products are computed; by default as suits a GPU. */
   tiles?: ProductTiles;
+  /** How attention is computed; by default likewise. */
+  attention?: AttentionTiles;
 }
 
 /** How a batch adds to the gradients: `firstOfStep` begins them anew, `pairsOfStep` is what the loss is divided by. */
@@ -57,6 +68,13 @@ export class Decoder {
       parameters: this.parameters,
       activations: this.activations,
       products: new Products(this.plan, options.tiles ?? usualTiles("gpu")),
+      attention: new Attention(
+        this.plan,
+        attentionShape(config),
+        capacity.tokens,
+        options.attention ?? attentionTiles("gpu"),
+        options.training,
+      ),
     };
   }
 

@@ -1,7 +1,5 @@
 /** The kernels of one decoder layer, forward and backward, and of the embedding below the layers. */
 import {
-  attention,
-  attentionBackward,
   embed,
   embedBackward,
   rmsNorm,
@@ -13,6 +11,7 @@ import {
 import type { Tensor } from "../gpu/memory.ts";
 import type { KernelCall } from "../gpu/program.ts";
 import type { AttentionShape } from "../../kernels/attention.ts";
+import type { Attention } from "../gpu/attention_operations.ts";
 import type { Products } from "../gpu/products.ts";
 import type { Activations } from "./activations.ts";
 import type { ModelConfig } from "./config.ts";
@@ -26,6 +25,7 @@ export interface DecoderContext {
   parameters: Parameters;
   activations: Activations;
   products: Products;
+  attention: Attention;
 }
 
 export const attentionShape = (config: ModelConfig): AttentionShape => ({
@@ -53,19 +53,26 @@ const layerOutput = (a: Activations, l: number): Tensor => a.layers[l + 1]?.inpu
 
 /** Everything of layer `l` that its backward pass needs: all but the last product. */
 function layerBody(
-  { config, parameters, spec, activations: a, products }: DecoderContext,
+  { config, parameters, spec, activations: a, products, attention }: DecoderContext,
   l: number,
 ): KernelCall[] {
   const layer = a.layers[l];
   const weights = (name: keyof LayerSpec) => parameters.of(spec.layers[l][name]).weights;
   const rows = a.tokenRows;
   const shape = attentionShape(config);
-  const { spans, queryTiles } = a.batch;
+  const { spans, queryTiles, keyTiles } = a.batch;
   return [
     rmsNorm(rows, layer.input, weights("inputNorm"), a.normed, layer.inputRstd, config.rmsNormEps),
     ...products.calls("nt", rows, { a: a.normed, b: weights("qkv"), c: layer.qkv }),
     rope(rows, spans, a.cosSin, layer.qkv, shape),
-    attention(rows, { spans, queryTiles, qkv: layer.qkv, out: layer.attention, lse: layer.lse }, shape),
+    ...attention.forward(rows, {
+      spans,
+      queryTiles,
+      keyTiles,
+      qkv: layer.qkv,
+      out: layer.attention,
+      lse: layer.lse,
+    }),
     ...products.calls(
       "nt",
       rows,
@@ -100,7 +107,7 @@ export function layerForward(context: DecoderContext, l: number): KernelCall[] {
  * gradients of its parameters. `recompute` runs the layer's forward pass first, where its activations were not kept.
  */
 export function layerBackward(context: DecoderContext, l: number, recompute: boolean): KernelCall[] {
-  const { config, parameters, spec, activations: a, products } = context;
+  const { config, parameters, spec, activations: a, products, attention } = context;
   const layer = a.layers[l];
   const weights = (name: keyof LayerSpec) => parameters.of(spec.layers[l][name]).weights;
   const gradients = (name: keyof LayerSpec) => parameters.of(spec.layers[l][name]).gradients;
@@ -140,7 +147,7 @@ export function layerBackward(context: DecoderContext, l: number, recompute: boo
     // Attention.
     ...linearInput("output", a.gradient, a.gradientAttention),
     ...linearWeight("output", a.gradient, layer.attention),
-    ...attentionBackward(rows, {
+    ...attention.backward(rows, {
       spans: a.batch.spans,
       queryTiles: a.batch.queryTiles,
       keyTiles: a.batch.keyTiles,
@@ -150,7 +157,7 @@ export function layerBackward(context: DecoderContext, l: number, recompute: boo
       dOut: a.gradientAttention,
       delta: a.delta,
       dQkv: a.gradientQkv,
-    }, shape),
+    }),
     rope(rows, a.batch.spans, a.cosSin, a.gradientQkv, shape, true),
     ...linearInput("qkv", a.gradientQkv, a.gradientNormed),
     inputNorm.again,
