@@ -13,6 +13,7 @@ import {
 } from "../lib/gpu/program.ts";
 import { Products } from "../lib/gpu/products.ts";
 import { deviceClass, usualTiles } from "../lib/gpu/tuning.ts";
+import { type Work, workOf } from "../lib/gpu/work.ts";
 import { uniform } from "../lib/random.ts";
 
 /** Seconds that a sample takes at least: the wait at its end, some 11 ms in Deno, is then below 2 % of it. */
@@ -81,6 +82,15 @@ export class Workbench {
       gpu.device.queue.submit([]);
     }
     gpu.check();
+  }
+
+  /** What `calls` do together; attention, of so many floats a token, looks at `visible` query-key pairs. */
+  work(calls: KernelCall[], attentionWidth = 0, visible = 0): Required<Work> {
+    const size = { counts: this.#counts.counts, attentionWidth, visible };
+    return calls.map((call) => workOf(call, size)).reduce<Required<Work>>(
+      (sum, { flops = 0, bytes = 0 }) => ({ flops: sum.flops + flops, bytes: sum.bytes + bytes }),
+      { flops: 0, bytes: 0 },
+    );
   }
 
   /** Compiles `calls`, to be run one after the other in each run of a sample. */
