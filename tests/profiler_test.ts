@@ -2,6 +2,9 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { openGpu } from "../lib/gpu/device.ts";
+import { MemoryPlan } from "../lib/gpu/memory.ts";
+import { Products } from "../lib/gpu/products.ts";
+import { usualTiles } from "../lib/gpu/tuning.ts";
 import { Pipelines, readTensor } from "../lib/gpu/program.ts";
 import { type Profile, Profiler } from "../lib/gpu/profiler.ts";
 import { losses } from "../lib/loss/losses.ts";
@@ -77,6 +80,24 @@ function sizes(): { tokens: number; visible: number } {
   }
   return { tokens, visible };
 }
+
+Deno.test("the blocks of a large product together have the operations of the whole", () => {
+  const plan = new MemoryPlan();
+  const products = new Products(plan, usualTiles("software"));
+  const [capacity, count, n, k] = [1600, 1100, 4160, 2112];
+  const tensor = (...shape: number[]) => plan.tensor("matrix", "scratch", shape);
+  const slot = { slot: 0, tensor: tensor(64) };
+  const calls = {
+    nt: products.calls("nt", slot, { a: tensor(capacity, k), b: tensor(n, k), c: tensor(capacity, n) }),
+    nn: products.calls("nn", slot, { a: tensor(capacity, k), b: tensor(k, n), c: tensor(capacity, n) }),
+    tn: products.calls("tn", slot, { a: tensor(capacity, k), b: tensor(capacity, n), c: tensor(k, n) }),
+  };
+  for (const [layout, blocks] of Object.entries(calls)) {
+    assert.ok(blocks.length > 1, layout);
+    const flops = blocks.reduce((sum, call) => sum + call.flops!(Uint32Array.of(count)), 0);
+    assert.equal(flops, 2 * count * n * k, layout);
+  }
+});
 
 Deno.test("passes are timed whole where kernels are not asked for", async () => {
   const { profile } = await step("pass");
