@@ -6,8 +6,10 @@ import { MemoryPlan } from "../gpu/memory.ts";
 import { type KernelCall, Pipelines, Program, readTensor, writeTensor } from "../gpu/program.ts";
 import { Products } from "../gpu/products.ts";
 import { attentionTiles, type ProductTiles, usualTiles } from "../gpu/tuning.ts";
+import type { WorkSize } from "../gpu/work.ts";
 import { type Activations, type Capacity, planActivations } from "./activations.ts";
 import type { ModelConfig } from "./config.ts";
+import { visiblePairs } from "./flops.ts";
 import { headBackward, headForward, lossCalls } from "./head.ts";
 import {
   attentionShape,
@@ -52,6 +54,8 @@ export class Decoder {
   readonly #context: DecoderContext;
   #forward?: Program;
   #backward?: Program;
+  /** The batch uploaded last. */
+  #batch?: Batch;
 
   constructor(readonly config: ModelConfig, readonly capacity: Capacity, readonly options: DecoderOptions) {
     this.#spec = llamaSpec(config);
@@ -102,6 +106,15 @@ export class Decoder {
     ];
   }
 
+  /** Kernels of one layer; backward with those that checkpointing runs again. */
+  get kernelsPerLayer(): { forward: number; backward: number } {
+    const recompute = this.capacity.checkpointing && this.activations.layers.length > 1;
+    return {
+      forward: layerForward(this.#context, 0).length,
+      backward: layerBackward(this.#context, 0, recompute).length,
+    };
+  }
+
   /** Creates the plan's buffers and compiles every kernel. The weights are still to be loaded. */
   async allocate(gpu: Gpu, pipelines: Pipelines): Promise<void> {
     const forward = this.#forwardCalls();
@@ -125,6 +138,7 @@ export class Decoder {
           `${this.capacity.tokens}, ${this.capacity.labels}, ${this.capacity.pairs}`,
       );
     }
+    this.#batch = batch;
     for (const name of Object.keys(a.batch) as (keyof typeof a.batch)[]) {
       if (batch[name].length > 0) writeTensor(gpu, a.batch[name], batch[name]);
     }
@@ -140,6 +154,15 @@ export class Decoder {
       a.rowCounts.set(slot, { count, accumulate: accumulate || i < pieces - 1 });
     });
     a.rowCounts.upload(gpu, a.rows);
+  }
+
+  /** What the work of the uploaded batch's kernels follows from. */
+  workSize(): WorkSize {
+    return {
+      counts: this.activations.rowCounts.counts,
+      visible: this.#batch ? visiblePairs(this.#batch) : 0,
+      attentionWidth: this.config.numAttentionHeads * this.config.headDim,
+    };
   }
 
   /** Log-probabilities and the loss of the uploaded batch. */
