@@ -49,5 +49,5 @@ export const adamw = (
   label: "adamw",
   source: withPrelude(adamwSource, { LENGTH: t.weights.bytes / 16, DECAY_END: decayedElements / 4 }),
   bindings: [t.hyper, t.clip, t.gradients, t.weights, t.first, t.second],
-  grid: () => line(Math.ceil(t.weights.bytes / 16 / 64)),
+  grid: () => line(Math.ceil(t.weights.bytes / 16 / 256)),
 });
