@@ -126,7 +126,8 @@ Deno.test("a row that lacks a key is told which it has, though their values are 
 Deno.test("a row of lists within lists is refused", () =>
   withTemporaryFolder(async (folder) => {
     const path = join(folder, "rows.jsonl");
-    const deep = `{"chosen": ${"[".repeat(100_000)}${"]".repeat(100_000)}, "rejected": []}\n`;
+    // As deep as a row may be: what is deeper is refused where it is read.
+    const deep = `{"chosen": ${"[".repeat(250)}${"]".repeat(250)}, "rejected": []}\n`;
     await writeFile(path, JSON.stringify(CHAT) + "\n" + deep);
     await withPool(FOLDER, {}, (pool) =>
       rejects(
