@@ -1,7 +1,7 @@
 /**
  * What a checkpoint costs: seconds that one adds to training, and their share of a run with `save_steps: 10`.
  *
- *   deno run -A bench/checkpoint.ts MODEL [STEPS]
+ *   deno run -A bench/checkpoint.ts MODEL [STEPS] [SENTENCES]
  *
  * All pairs are the same, so all steps take the same time. Every second step is followed by a checkpoint; what the interval
  * to the next step takes longer than the others is its cost, the flush to the disk beside that step included.
@@ -10,14 +10,16 @@ import { join } from "node:path";
 import { readConfig } from "../lib/config/parse.ts";
 import { train } from "../lib/train.ts";
 
-const [model = "configs/tiny/model", steps = "7"] = Deno.args;
+const [model = "configs/tiny/model", steps = "7", sentences = "4"] = Deno.args;
 const folder = await Deno.makeTempDir();
-const words = "Rivers run from the hills to the sea, and towns grow where they can be crossed. ".repeat(4);
+const words = "Rivers run from the hills to the sea, and towns grow where they can be crossed. ".repeat(
+  Number(sentences),
+);
 const pair = {
   chosen: [{ role: "user", content: `Say it again: ${words}` }, { role: "assistant", content: words }],
   rejected: [{ role: "user", content: `Say it again: ${words}` }, {
     role: "assistant",
-    content: "No. ".repeat(40),
+    content: "No. ".repeat(10 * Number(sentences)),
   }],
 };
 await Deno.writeTextFile(join(folder, "train.jsonl"), `${JSON.stringify(pair)}\n`.repeat(64));
