@@ -5,15 +5,20 @@ import { readTensor } from "./gpu/program.ts";
 import { type PairResult, pairResults } from "./metrics.ts";
 import type { Decoder } from "./model/decoder.ts";
 
-/** Loss and log-probabilities of every pair, `perBatch` pairs to a packed row, without gradients. */
+/**
+ * Loss and log-probabilities of every pair, `perBatch` pairs to a packed row, without gradients; undefined where `signal` came
+ * before the last of them.
+ */
 export async function evaluate(
   gpu: Gpu,
   decoder: Decoder,
   pairs: Pick<PairStore, "length" | "read">,
   perBatch: number,
-): Promise<PairResult[]> {
+  signal?: AbortSignal,
+): Promise<PairResult[] | undefined> {
   const all: PairResult[] = [];
   for (let at = 0; at < pairs.length; at += perBatch) {
+    if (signal?.aborted) return;
     const indices = Array.from({ length: Math.min(perBatch, pairs.length - at) }, (_, i) => at + i);
     const batch = pack(await pairs.read(indices), decoder.config.slidingWindow);
     decoder.upload(gpu, batch, { firstOfStep: true, pairsOfStep: batch.pairs });

@@ -20,6 +20,8 @@ export interface TrainEvents {
 
 export interface StepProgress {
   step: number;
+  /** Steps that were done before, by a run that this one goes on with. */
+  startStep: number;
   totalSteps: number;
   loss: number;
   accuracy?: number;

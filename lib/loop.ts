@@ -1,83 +1,110 @@
+import { bestOf } from "./best.ts";
+import type { Checkpoints } from "./checkpoint/checkpoints.ts";
+import type { SavedRun } from "./checkpoint/state.ts";
+import { CollapseAlarm, describeCollapse } from "./collapse.ts";
 import type { TrainConfig } from "./config/schema.ts";
-import { UserError } from "./errors.ts";
 import { evaluate } from "./evaluate.ts";
 import type { TrainEvents } from "./events.ts";
+import { Figures } from "./figures.ts";
 import type { Gpu } from "./gpu/device.ts";
 import { Profiler } from "./gpu/profiler.ts";
-import { type Metrics, summarize } from "./metrics.ts";
+import { checkFinite, explainFailure } from "./guard.ts";
+import { summarize } from "./metrics.ts";
 import type { Planned } from "./plan.ts";
 import type { Prepared } from "./prepare.ts";
-import type { LogEntry } from "./report/trainer_state.ts";
+import type { LogEntry, TrainerState } from "./report/trainer_state.ts";
 import { sampleStep } from "./sampler.ts";
-import { learningRate, type Schedule } from "./schedule.ts";
+import { learningRate, type Schedule, stepsOf } from "./schedule.ts";
 import type { StepResult } from "./step.ts";
 
-/** The training loop and the figures that it keeps. */
-export class Loop {
-  readonly history: LogEntry[] = [];
-  readonly #schedule: Schedule;
-  readonly #start = performance.now();
-  #seconds = 0;
-  /** Since the last log entry. */
-  #window = { results: [] as StepResult[], start: performance.now() };
-  #lastCollect = performance.now();
-  #steps = 0;
-  #pairs = 0;
-  #tokens = 0;
-  #lossSum = 0;
-  #flops = 0;
+/** What the loop works with. */
+export interface LoopRun {
+  gpu: Gpu;
+  config: TrainConfig;
+  prepared: Prepared;
+  planned: Planned;
+  checkpoints: Checkpoints;
+}
 
-  constructor(
-    readonly gpu: Gpu,
-    readonly config: TrainConfig,
-    readonly prepared: Prepared,
-    readonly planned: Planned,
-    readonly events: TrainEvents,
-  ) {
-    const { totalSteps } = prepared;
+/** The training loop: steps, and between them what is due, in transformers' order: log, evaluation, checkpoint. */
+export class Loop {
+  readonly figures: Figures;
+  readonly #alarm: CollapseAlarm;
+  readonly #schedule: Schedule;
+  readonly #startStep: number;
+  #lastCollect = performance.now();
+  /** Steps that the GPU was given. */
+  #submitted = 0;
+  #stopped = false;
+
+  /** @param before the checkpoint that the run goes on from. */
+  constructor(readonly run: LoopRun, readonly events: TrainEvents, before?: SavedRun) {
+    const { config, prepared: { totalSteps } } = run;
     const { warmupSteps, warmupRatio } = config;
-    const share = warmupSteps > 0 && warmupSteps < 1 ? warmupSteps : warmupRatio;
     this.#schedule = {
       type: config.lrSchedulerType,
       learningRate: config.learningRate,
       totalSteps,
-      warmupSteps: warmupSteps >= 1 ? warmupSteps : Math.ceil(totalSteps * share),
+      warmupSteps: stepsOf(warmupSteps > 0 ? warmupSteps : warmupRatio, totalSteps),
     };
+    this.#startStep = before?.state.step ?? 0;
+    this.#alarm = new CollapseAlarm(before?.state.collapse);
+    this.figures = new Figures(
+      before &&
+        { steps: this.#startStep, history: before.trainerState.log_history, state: before.state.figures },
+    );
   }
 
-  async run(signal?: AbortSignal): Promise<void> {
+  /** Whether a signal ended the run before its last step, or its last evaluation. */
+  get isStopped(): boolean {
+    return this.#stopped;
+  }
+
+  /** Trains to the last step, or until `signal` stops it: after the step in hand, with a checkpoint. */
+  async train(signal?: AbortSignal): Promise<void> {
+    try {
+      await this.#train(signal);
+    } catch (error) {
+      // A checkpoint on its way to the disk was made before the failure, and is good.
+      await this.run.checkpoints.finish().catch(() => {});
+      throw await explainFailure(error, this.run, [this.figures.steps + 1, this.#submitted]);
+    }
+  }
+
+  async #train(signal?: AbortSignal): Promise<void> {
     const { gpu, config, prepared: { totalSteps, sampler, train }, planned: { decoder, optimizer, runner } } =
-      this;
-    if (config.evalOnStart) await this.#evaluate();
-    for (let step = 0; step < totalSteps && !signal?.aborted; step++) {
+      this.run;
+    const { checkpoints } = this.run;
+    if (config.evalOnStart && this.figures.steps === 0 && !this.figures.isEvaluated) {
+      await this.#evaluate(signal);
+    }
+    // A run that a signal stopped has its evaluation still to do.
+    await this.#doWhatIsDue(signal);
+    for (let step = this.#startStep; step < totalSteps && !signal?.aborted; step++) {
       const micro = await Promise.all(sampleStep(step, sampler).batches.map((batch) => train.read(batch)));
       const profiler = this.#profilerOf(step);
-      runner.run(
-        profiler?.gpu ?? gpu,
-        decoder,
-        optimizer,
-        step,
-        micro,
-        learningRate(step, this.#schedule),
-      );
+      const rate = learningRate(step, this.#schedule);
+      runner.run(profiler?.gpu ?? gpu, decoder, optimizer, step, micro, rate);
       if (profiler) this.events.profiled!(await profiler.collect(), step + 1);
-      const isLast = step + 1 === totalSteps;
-      const evaluates = this.#evaluatesAfter(step);
-      if (this.#logsAfter(step) || runner.isFull || isLast || evaluates || this.#isQuiet()) {
-        await this.#collect();
-      }
-      if (evaluates) await this.#evaluate();
+      this.#submitted = step + 1;
+      // While the GPU works on this step, or after a submission that blocks: by then the disk is done.
+      await checkpoints.finish();
+      const isDue = step + 1 === totalSteps || this.#evaluatesAfter(step) || this.#savesAfter(step);
+      if (isDue || this.#logsAfter(step) || runner.isFull || this.#isQuiet()) await this.#collect();
+      if (isDue) await this.#doWhatIsDue(signal);
     }
     await this.#collect();
-    const evaluatedLast = this.history.at(-1)?.step === this.#steps &&
-      this.history.at(-1)?.eval_loss !== undefined;
-    if (config.doEval && !evaluatedLast) await this.#evaluate();
-    this.#seconds = (performance.now() - this.#start) / 1000;
+    if (this.#stopped || this.figures.steps < totalSteps) {
+      this.#stopped = true;
+      await this.#save();
+    }
+    await checkpoints.finish();
   }
 
   /** For the second step, since the first one compiles. */
   #profilerOf(step: number): Profiler | undefined {
-    const { gpu, events, prepared: { totalSteps }, planned: { decoder } } = this;
+    const { gpu, prepared: { totalSteps }, planned: { decoder } } = this.run;
+    const { events } = this;
     if (!events.profiled || step !== Math.min(1, totalSteps - 1)) return undefined;
     if (Profiler.isSupported(gpu)) {
       return new Profiler(gpu, { each: "dispatch", workSize: () => decoder.workSize() });
@@ -85,17 +112,34 @@ export class Loop {
     events.log?.("warning", `no profile: ${gpu.name} has no timestamp queries`);
   }
 
-  totals() {
-    const { epoch } = this.#steps ? sampleStep(this.#steps - 1, this.prepared.sampler) : { epoch: 0 };
-    return {
-      steps: this.#steps,
-      epoch,
-      seconds: this.#seconds,
-      pairs: this.#pairs,
-      tokens: this.#tokens,
-      trainLoss: this.#lossSum / Math.max(1, this.#steps),
-      flops: this.#flops,
-    };
+  /** The state of the run as it is now. */
+  async trainerState(): Promise<TrainerState> {
+    return await this.run.checkpoints.trainerState(this.figures, this.#alarm, this.#best);
+  }
+
+  get #best() {
+    return bestOf(this.figures.history, this.run.config);
+  }
+
+  /** The evaluation and the checkpoint that belong after the steps done, unless they were made. */
+  async #doWhatIsDue(signal?: AbortSignal): Promise<void> {
+    const { config: { saveStrategy, doEval }, prepared: { totalSteps } } = this.run;
+    const { steps, isEvaluated } = this.figures;
+    if (signal?.aborted) this.#stopped = true;
+    if (this.#stopped || steps === 0) return;
+    const isLast = steps === totalSteps;
+    const evaluates = (isLast && doEval) || this.#evaluatesAfter(steps - 1);
+    if (evaluates && !isEvaluated && !await this.#evaluate(signal)) return;
+    const saves = isLast ? saveStrategy === "steps" || saveStrategy === "epoch" : this.#savesAfter(steps - 1);
+    const isBest = saveStrategy === "best" && evaluates && this.#best?.step === steps;
+    if (saves || isBest) await this.#save();
+  }
+
+  async #save(): Promise<void> {
+    const start = performance.now();
+    await this.run.checkpoints.save(this.figures, this.#alarm, this.#best);
+    this.figures.exclude(performance.now() - start);
+    this.#lastCollect = performance.now();
   }
 
   /** Nobody has heard of progress for a while. */
@@ -104,33 +148,44 @@ export class Loop {
   }
 
   #logsAfter(step: number): boolean {
-    return (step + 1) % this.config.loggingSteps === 0 || (step === 0 && this.config.loggingFirstStep);
+    const { loggingSteps, loggingFirstStep } = this.run.config;
+    return (step + 1) % loggingSteps === 0 || (step === 0 && loggingFirstStep);
   }
 
   #evaluatesAfter(step: number): boolean {
-    const { evalStrategy, evalSteps } = this.config;
+    const { evalStrategy, evalSteps } = this.run.config;
     if (evalStrategy === "steps") return (step + 1) % evalSteps === 0;
-    return evalStrategy === "epoch" && Number.isInteger(sampleStep(step, this.prepared.sampler).epoch);
+    return evalStrategy === "epoch" && this.#endsEpoch(step);
+  }
+
+  #savesAfter(step: number): boolean {
+    const { config: { saveStrategy, saveSteps }, prepared: { totalSteps } } = this.run;
+    if (saveStrategy === "steps") return (step + 1) % stepsOf(saveSteps, totalSteps) === 0;
+    return saveStrategy === "epoch" && this.#endsEpoch(step);
+  }
+
+  #endsEpoch(step: number): boolean {
+    return Number.isInteger(sampleStep(step, this.run.prepared.sampler).epoch);
   }
 
   async #collect(): Promise<void> {
-    const { gpu, prepared: { totalSteps }, planned: { runner } } = this;
+    const { gpu, prepared: { totalSteps }, planned: { runner } } = this.run;
     const results = await runner.collect(gpu);
     const seconds = (performance.now() - this.#lastCollect) / 1000;
     this.#lastCollect = performance.now();
     const tokens = results.reduce((sum, result) => sum + result.tokens, 0);
     const pairs = results.reduce((sum, result) => sum + result.pairs.length, 0);
     for (const result of results) {
-      await this.#checkFinite(result);
-      const metrics = summarize(result.pairs);
-      this.#steps = result.step + 1;
-      this.#pairs += result.pairs.length;
-      this.#tokens += result.tokens;
-      this.#lossSum += metrics.loss;
-      this.#flops += result.flops;
-      this.#window.results.push(result);
+      await checkFinite(this.run, result);
+      const metrics = this.figures.add(result);
+      const collapse = this.#alarm.add(result.step + 1, result.pairs.length, {
+        chosen: metrics["rewards/chosen"],
+        rejected: metrics["rewards/rejected"],
+      });
+      if (collapse) this.events.log?.("warning", describeCollapse(collapse));
       this.events.stepped?.({
         step: result.step + 1,
+        startStep: this.#startStep,
         totalSteps,
         loss: metrics.loss,
         accuracy: metrics["rewards/accuracies"],
@@ -143,69 +198,49 @@ export class Loop {
 
   /** One entry for the steps since the last: means of their figures, the gradient norm of the last. */
   #log({ step, clip }: StepResult): void {
-    const { results, start } = this.#window;
-    const seconds = (performance.now() - start) / 1000;
-    this.#window = { results: [], start: performance.now() };
+    const { num_input_tokens_seen, tokens_per_second, pairs_per_second, ...means } = this.figures
+      .takeWindow();
     this.#push({
-      ...position(step, this.prepared),
-      ...meanMetrics(results.map(({ pairs }) => summarize(pairs))),
+      ...this.#position(),
+      ...means,
       grad_norm: clip.norm,
       learning_rate: learningRate(step, this.#schedule),
-      tokens_per_second: results.reduce((sum, { tokens }) => sum + tokens, 0) / seconds,
-      pairs_per_second: results.reduce((sum, { pairs }) => sum + pairs.length, 0) / seconds,
-      num_input_tokens_seen: this.#tokens,
+      tokens_per_second,
+      pairs_per_second,
+      num_input_tokens_seen,
     });
   }
 
-  async #evaluate(): Promise<void> {
-    const { gpu, config, prepared: { test }, planned: { decoder } } = this;
+  /** Evaluates, and logs it; false where a signal came in between and there is no entry. */
+  async #evaluate(signal?: AbortSignal): Promise<boolean> {
+    const { gpu, config, prepared: { test }, planned: { decoder } } = this.run;
     const start = performance.now();
-    const results = await evaluate(gpu, decoder, test!, config.perDeviceEvalBatchSize);
+    const results = await evaluate(gpu, decoder, test!, config.perDeviceEvalBatchSize, signal);
+    if (!results) {
+      this.#stopped = true;
+      return false;
+    }
     const seconds = (performance.now() - start) / 1000;
     const metrics = Object.entries(summarize(results)).map(([name, value]) => [`eval_${name}`, value]);
     this.#push({
-      ...(this.#steps ? position(this.#steps - 1, this.prepared) : { step: 0, epoch: 0 }),
+      ...this.#position(),
       ...Object.fromEntries(metrics),
       eval_runtime: seconds,
       eval_samples_per_second: results.length / seconds,
     });
-    // Evaluation is no part of the training rate.
-    this.#window.start += performance.now() - start;
+    this.figures.exclude(performance.now() - start);
     this.#lastCollect = performance.now();
+    return true;
   }
 
   #push(entry: LogEntry): void {
-    this.history.push(entry);
+    this.figures.history.push(entry);
     this.events.logged?.(entry);
   }
 
-  /** Stops at the first step whose gradient is not finite: its update, and any after it, was not made. */
-  async #checkFinite({ step, pairs, clip }: StepResult): Promise<void> {
-    if (!clip.broken) return;
-    const { gpu, prepared: { sampler, train }, planned: { optimizer } } = this;
-    const [first] = await optimizer.brokenParameters(gpu);
-    const index =
-      sampleStep(step, sampler).batches.flat()[pairs.findIndex(({ loss }) => !Number.isFinite(loss))];
-    const loss = index === undefined ? "every loss is finite" : `the loss of ${train.where(index)} is not`;
-    throw new UserError(
-      `step ${step + 1}: the gradient of ${
-        first?.spec.name ?? "the whole model"
-      } is not finite (${loss}). The weights are ` +
-        "as they were before this step. Try a lower learning_rate, a longer warm-up or a smaller max_grad_norm; check " +
-        "that the model's own weights are finite",
-    );
+  /** Where the run stands. */
+  #position(): { step: number; epoch: number } {
+    const { steps } = this.figures;
+    return { step: steps, epoch: steps ? sampleStep(steps - 1, this.run.prepared.sampler).epoch : 0 };
   }
-}
-
-/** Where a run stands after `step` (from 0). */
-function position(step: number, { sampler }: Prepared): { step: number; epoch: number } {
-  return { step: step + 1, epoch: sampleStep(step, sampler).epoch };
-}
-
-/** Means over steps, as transformers logs them. */
-function meanMetrics(steps: Metrics[]): Record<string, number> {
-  const names = Object.keys(steps[0]) as (keyof Metrics)[];
-  return Object.fromEntries(
-    names.map((name) => [name, steps.reduce((sum, metrics) => sum + metrics[name]!, 0) / steps.length]),
-  );
 }

@@ -3,6 +3,8 @@ import { ALIGNMENT, type MemoryPlan, type Tensor } from "./gpu/memory.ts";
 import { adamw, clipByNorm, sumSquares } from "./gpu/optimizer_operations.ts";
 import { type Pipelines, Program, readTensor, writeTensor } from "./gpu/program.ts";
 import type { Parameter, Parameters } from "./model/parameters.ts";
+import { type Checkpoint, withPrefix } from "./safetensors.ts";
+import type { TensorSource } from "./safetensors_write.ts";
 
 export interface AdamWOptions {
   beta1: number;
@@ -12,6 +14,8 @@ export interface AdamWOptions {
   /** Gradients are scaled down to this norm; 0 leaves them as they are. */
   maxGradNorm: number;
 }
+
+const MOMENTS = [{ kind: "first", prefix: "exp_avg." }, { kind: "second", prefix: "exp_avg_sq." }] as const;
 
 /** What clipping found: bytes 0 to 15 of the `clip` tensor. */
 export interface ClipResult {
@@ -92,6 +96,24 @@ export class AdamW {
   /** Norm, clipping and update of all parameters. */
   encode(encoder: GPUCommandEncoder): void {
     this.#program!.encode(encoder, new Uint32Array());
+  }
+
+  /**
+   * The moments by name, `exp_avg.` and `exp_avg_sq.` before the parameter's as PyTorch calls them, in the dtype that they
+   * are kept in: what `restore` takes back.
+   */
+  state(gpu: Gpu): TensorSource[] {
+    return MOMENTS.flatMap(({ kind, prefix }) => this.parameters.newSources(gpu, "F32", kind, prefix));
+  }
+
+  /**
+   * Uploads the moments of a file that was made of `state`.
+   * @throws {UserError} where one is missing or of another shape, before anything is uploaded.
+   */
+  async restore(gpu: Gpu, saved: Checkpoint): Promise<void> {
+    const moments = MOMENTS.map(({ kind, prefix }) => ({ kind, part: withPrefix(saved, prefix) }));
+    for (const { part } of moments) this.parameters.check(part, `${saved.files[0]} does not fit the model`);
+    for (const { kind, part } of moments) await this.parameters.load(gpu, part, kind);
   }
 
   static readClip([norm, , broken]: ArrayLike<number> & Iterable<number>): ClipResult {

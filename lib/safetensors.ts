@@ -72,6 +72,18 @@ export function openSafetensors(path: string): Promise<Checkpoint> {
   return openFiles([path]);
 }
 
+/** Tensors by name, to be read. */
+export type TensorReader = Pick<Checkpoint, "tensors" | "readF32">;
+
+/** The tensors of a checkpoint whose names begin with `prefix`, by what follows it. */
+export function withPrefix({ tensors, readF32 }: TensorReader, prefix: string): TensorReader {
+  const found = [...tensors].filter(([name]) => name.startsWith(prefix));
+  return {
+    tensors: new Map(found.map(([name, info]) => [name.slice(prefix.length), info])),
+    readF32: (name, ...range) => readF32(prefix + name, ...range),
+  };
+}
+
 async function openShards(folder: string): Promise<Checkpoint> {
   const indexPath = join(folder, INDEX_FILE);
   const weightMap = await readWeightMap(indexPath);

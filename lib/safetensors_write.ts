@@ -14,13 +14,19 @@ export interface TensorSource {
   chunks: () => AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
 }
 
+export interface WriteOptions {
+  /** The header's `__metadata__`; transformers refuses files without a format. */
+  metadata?: Record<string, string>;
+  /** Wait until the bytes are on the disk; without it that is left to the caller. */
+  flush?: boolean;
+}
+
 /**
  * Writes one safetensors file, a piece at a time: under a temporary name beside it, synchronised to the disk,
  * then renamed, so that `path` is never half a file. Tensors lie in the order given, those of wider dtypes
  * first: as in the reference implementation, every tensor then begins at a multiple of its element's size,
  * which PyTorch requires.
  *
- * @param metadata the header's `__metadata__`; transformers refuses files without a format.
  * @throws UserError where the file cannot be written (a full disk, no permission); Error where a name comes
  * twice, a shape has no size, or a tensor yields more or fewer bytes than its shape and dtype say: nothing is
  * left of the file then.
@@ -28,11 +34,11 @@ export interface TensorSource {
 export async function writeSafetensors(
   path: string,
   tensors: readonly TensorSource[],
-  metadata: Record<string, string> = { format: "pt" },
+  { metadata = { format: "pt" }, flush = true }: WriteOptions = {},
 ): Promise<void> {
   const ordered = [...tensors].sort((a, b) => DTYPE_BITS[b.dtype] - DTYPE_BITS[a.dtype]);
   const header = serializeHeader(ordered, metadata);
-  await writeAtomically(path, async (write) => {
+  await writeAtomically(path, flush, async (write) => {
     await write(header);
     for (const tensor of ordered) {
       const expected = sizeOf(tensor);
@@ -63,7 +69,7 @@ export async function writeSafetensors(
 export async function saveCheckpoint(
   folder: string,
   tensors: readonly TensorSource[],
-  { maxShardBytes = 5e9 }: { maxShardBytes?: number } = {},
+  { maxShardBytes = 5e9, flush = true }: { maxShardBytes?: number; flush?: boolean } = {},
 ): Promise<void> {
   const shards = splitIntoShards(tensors, maxShardBytes);
   const number = (i: number) => String(i).padStart(5, "0");
@@ -73,12 +79,15 @@ export async function saveCheckpoint(
       : `model-${number(i + 1)}-of-${number(shards.length)}.safetensors`
   );
   await mkdir(folder, { recursive: true }).catch(throwUserError(folder));
-  for (const [i, file] of files.entries()) await writeSafetensors(join(folder, file), shards[i]);
+  for (const [i, file] of files.entries()) {
+    await writeSafetensors(join(folder, file), shards[i], { flush });
+  }
   if (shards.length > 1) {
     const index = serializeIndex(shards, files);
     files.push("model.safetensors.index.json");
     await writeAtomically(
       join(folder, files[shards.length]),
+      flush,
       (write) => write(new TextEncoder().encode(index)),
     );
   }
@@ -161,13 +170,14 @@ function isWeightsFile(file: string): boolean {
 
 async function writeAtomically(
   path: string,
+  flush: boolean,
   body: (write: (bytes: Uint8Array) => Promise<void>) => Promise<void>,
 ): Promise<void> {
   const temporary = `${path}.tmp`;
   const handle = await open(temporary, "w").catch(throwUserError(path));
   try {
     await body((bytes) => writeAll(handle, bytes).catch(throwUserError(path)));
-    await handle.sync().catch(throwUserError(path));
+    if (flush) await handle.sync().catch(throwUserError(path));
     await handle.close();
     await rename(temporary, path).catch(throwUserError(path));
   } catch (error) {

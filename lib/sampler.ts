@@ -39,6 +39,13 @@ export function sampleStep(step: number, options: SamplerOptions): SampledStep {
   return { batches, pairs: indices.length, epoch: epoch + end / pairs };
 }
 
+/** The pair that comes after `steps` steps: epochs begun before its own, and its place in the order of that epoch. */
+export function samplePosition(steps: number, { pairs, perBatch, batchesPerStep }: SamplerOptions) {
+  const perStep = perBatch * batchesPerStep;
+  const stepsPerEpoch = Math.ceil(pairs / perStep);
+  return { epoch: Math.floor(steps / stepsPerEpoch), pair: (steps % stepsPerEpoch) * perStep };
+}
+
 let lastOrder: { key: string; order: Uint32Array } | undefined;
 
 /** The order of one epoch; the last one asked for is kept, since steps come in sequence. */

@@ -35,3 +35,7 @@ export function learningRate(step: number, schedule: Schedule): number {
       return peak;
   }
 }
+
+/** Steps that are written as such, or below 1 as a share of all steps, rounded up. */
+export const stepsOf = (stepsOrShare: number, totalSteps: number) =>
+  stepsOrShare < 1 ? Math.ceil(totalSteps * stepsOrShare) : stepsOrShare;

@@ -1,3 +1,7 @@
+import { Checkpoints } from "./checkpoint/checkpoints.ts";
+import { checkFiles, fingerprint, hashModel, warnings } from "./checkpoint/fingerprint.ts";
+import { findStart, prepareOutput } from "./checkpoint/start.ts";
+import { restore } from "./checkpoint/tensors.ts";
 import type { TrainConfig } from "./config/schema.ts";
 import { FORCED, forcesMistralTemplate } from "./data/mistral_template.ts";
 import type { TrainEvents } from "./events.ts";
@@ -9,8 +13,8 @@ import { randomInit } from "./init.ts";
 import { Loop } from "./loop.ts";
 import { ANSWER_TOKENS, checkFits, memoryLimit, type Planned, planRun } from "./plan.ts";
 import { prepare, type Prepared } from "./prepare.ts";
-import type { Answer } from "./report/run_report.ts";
-import type { LogEntry } from "./report/trainer_state.ts";
+import type { Answer, HashedFile } from "./report/run_report.ts";
+import type { LogEntry, TrainerState } from "./report/trainer_state.ts";
 import { type Checkpoint, openCheckpoint } from "./safetensors.ts";
 import { tune } from "./tune.ts";
 
@@ -23,7 +27,15 @@ export interface TrainOutcome {
   checkpoint?: Checkpoint;
   history: LogEntry[];
   answers: Answer[];
-  /** Steps done: fewer than planned where a signal stopped the run. */
+  /** The run as trainer_state.json has it. */
+  state: TrainerState;
+  /** The model's files that the run began with. */
+  modelFiles: HashedFile[];
+  /** Whether a signal stopped the run, which goes on from its last checkpoint when it is started again. */
+  isStopped: boolean;
+  /** The step of the weights: the last, or with `load_best_model_at_end` the best. */
+  weightsStep: number;
+  /** Steps done, by the runs that this one goes on with too, as all the figures below. */
   steps: number;
   epoch: number;
   /** Seconds of the training loop, evaluation in it included, and what went through it. */
@@ -39,28 +51,38 @@ export interface TrainOutcome {
 export interface TrainOptions extends TrainEvents {
   /** Any object with the WebGPU API; the runtime's own by default. */
   gpu?: GPU;
-  /** Stops the run after the step in hand; what was trained until then is kept. */
+  /** Stops the run after the step in hand, with a checkpoint. */
   signal?: AbortSignal;
 }
 
 /**
  * Trains a model as `config` says: everything from reading the data to the last update, with a model or data that `config`
- * names on the Hub fetched before. Saving is `saveRun`'s.
+ * names on the Hub fetched before. Checkpoints are written into `output_dir` on the way, and an unfinished run that it holds
+ * is gone on with (see `resume_from_checkpoint`). Saving the result is `saveRun`'s.
  *
  * @throws {UserError} for whatever a user can mend: files, data, memory, a loss that is not finite.
  */
 export async function train(config: TrainConfig, options: TrainOptions = {}): Promise<TrainOutcome> {
   const { log = () => {}, signal } = options;
+  const before = await findStart(config);
+  if (before) log("info", `going on from ${before.folder}, after ${before.state.step} steps`);
   const sources = await resolveSources(config, { log, progress: options.fetched, signal });
   const checkpoint = config.fromScratch ? undefined : await openCheckpoint(sources.model);
   if (forcesMistralTemplate(config)) log("info", FORCED);
   const prepared = await prepare(config, { ...options, sources });
   reportData(prepared, log);
+  const modelFiles = await hashModel(sources.model, checkpoint?.files ?? []);
+  const identity = fingerprint(config, prepared, modelFiles);
+  if (before) checkFiles(identity, before, prepared.totalSteps);
 
   const gpu = await openGpu(options.gpu);
   try {
+    if (before) { for (const line of warnings(before, gpu.name)) log("warning", line); }
     const pipelines = new Pipelines(gpu);
-    const { adapter } = await tune(gpu, pipelines, prepared, config, { log });
+    const { adapter, tuning } = await tune(gpu, pipelines, prepared, config, {
+      log,
+      before: before?.state.kernels,
+    });
     const planned = planRun(prepared, config, adapter);
     const { decoder, optimizer } = planned;
     if (checkpoint) decoder.parameters.check(checkpoint);
@@ -70,23 +92,42 @@ export async function train(config: TrainConfig, options: TrainOptions = {}): Pr
 
     await decoder.allocate(gpu, pipelines);
     await optimizer.compile(gpu, pipelines);
-    if (checkpoint) await decoder.parameters.load(gpu, checkpoint);
+    const tensors = { gpu, planned, prepared, source: checkpoint };
+    if (before) await restore(before.folder, tensors);
+    else if (checkpoint) await decoder.parameters.load(gpu, checkpoint);
     else await randomInit(gpu, decoder.parameters, sources.model, config.seed);
     log("info", `allocated ${decoder.plan.allocatedBytes} bytes, planned ${decoder.plan.bytes}`);
 
-    const loop = new Loop(gpu, config, prepared, planned, options);
-    const before = await answer(gpu, planned, prepared);
-    await loop.run(signal);
-    const after = await answer(gpu, planned, prepared);
+    const answers = before?.state.answers ?? await answer(gpu, planned, prepared);
+    const checkpoints = new Checkpoints(
+      { ...tensors, config, fingerprint: identity, kernels: tuning, answers },
+      before,
+      (folder) => log("info", `saved ${folder}`),
+    );
+    await prepareOutput(config.outputDir, before !== undefined);
+    const loop = new Loop({ gpu, config, prepared, planned, checkpoints }, options, before);
+    await loop.train(signal);
+    const state = await loop.trainerState();
+    const best = !loop.isStopped && config.loadBestModelAtEnd ? state.best_model_checkpoint : null;
+    if (best && state.best_global_step !== state.global_step) {
+      log("info", `the best model is that of ${best}`);
+      await checkpoints.loadWeights(best);
+    }
+    const after = loop.isStopped ? answers : await answer(gpu, planned, prepared);
     return {
       config,
       prepared,
       planned,
       gpu,
       checkpoint,
-      history: loop.history,
-      answers: prepared.prompts.map(({ text }, i) => ({ prompt: text, before: before[i], after: after[i] })),
-      ...loop.totals(),
+      modelFiles,
+      state,
+      isStopped: loop.isStopped,
+      weightsStep: best ? state.best_global_step! : state.global_step,
+      history: loop.figures.history,
+      answers: prepared.prompts.map(({ text }, i) => ({ prompt: text, before: answers[i], after: after[i] })),
+      epoch: state.epoch,
+      ...loop.figures.totals,
       destroy: async () => {
         decoder.destroy();
         gpu.destroy();

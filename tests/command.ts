@@ -31,3 +31,15 @@ export async function taskWith(
   const text = new TextDecoder();
   return { status: code, stdout: text.decode(stdout), stderr: text.decode(stderr) };
 }
+
+/** The training command as a process of its own, with the permissions that deno.json lists: what is killed is the run itself. */
+export function trainProcess(args: readonly string[]): Deno.Command {
+  const { tasks } = JSON.parse(Deno.readTextFileSync("deno.json"));
+  const [, ...listed] = tasks.train.command.split(" ");
+  return new Deno.Command(Deno.execPath(), {
+    args: [...listed, ...args],
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  });
+}

@@ -45,6 +45,13 @@ Deno.test("a run file with the required keys alone gets every default", () => {
     prompts: [],
     outputDir: "trainer_output",
     overwriteOutputDir: false,
+    resumeFromCheckpoint: undefined,
+    saveStrategy: "steps",
+    saveSteps: 500,
+    saveTotalLimit: undefined,
+    loadBestModelAtEnd: false,
+    metricForBestModel: undefined,
+    greaterIsBetter: undefined,
     overwriteCache: false,
     runName: undefined,
     loggingSteps: 10,
@@ -106,6 +113,7 @@ warmup_ratio: 0.1
   assert.deepEqual(config.datasetMixer, [{ path: "HuggingFaceH4/ultrafeedback_binarized", share: 1 }]);
   assert.deepEqual(config.datasetSplits, ["train_prefs", "test_prefs"]);
   assert.deepEqual([config.doEval, config.evalStrategy, config.evalSteps], [true, "steps", 400]);
+  assert.deepEqual([config.saveStrategy, config.saveSteps, config.saveTotalLimit], ["steps", 1_000_000, 20]);
   assert.deepEqual([config.learningRate, config.maxLength, config.maxPromptLength], [6e-7, 2048, 1800]);
   assert.equal(config.gradientCheckpointing, true);
   assert.deepEqual(ignored.map((line) => line.split(":")[0]), [
@@ -116,10 +124,7 @@ warmup_ratio: 0.1
     "beta",
     "gamma_beta_ratio",
     "gradient_checkpointing_kwargs",
-    "save_strategy",
-    "save_steps",
     "report_to",
-    "save_total_limit",
     "hub_model_id",
   ]);
   assert.equal(ignored[4], "beta: ignored: simper and sft have no such parameter");

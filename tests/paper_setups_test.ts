@@ -53,7 +53,7 @@ const SETUPS: Record<string, Setup> = {
 /** What a run says of the keys that do nothing here. */
 const IGNORED = [
   ..."attn_implementation preprocessing_num_workers bf16 beta gamma_beta_ratio".split(" "),
-  ..."gradient_checkpointing_kwargs report_to save_strategy save_steps save_total_limit".split(" "),
+  ..."gradient_checkpointing_kwargs report_to".split(" "),
 ];
 
 async function files(folder: string, isLarge: (path: string) => boolean): Promise<HubFile[]> {

@@ -47,6 +47,19 @@ Deno.test("README's run on one's own data works as it is written", () =>
     assert.match(stdout, /eval_rewards\/accuracies .* -> /);
   }));
 
+Deno.test("README's run with checkpoints works as it is written, and is finished when it is run again", () =>
+  withTemporaryFolder(async (folder) => {
+    const run = await writeRun(folder);
+    const command = blocks("sh").find((block) => block.includes("--save_steps"))!;
+    const [, , , , ...overrides] = command.trim().split(" ");
+    const first = await task("train", run, ...overrides);
+    assert.equal(first.status, 0, first.stderr);
+    assert.match(first.stderr, /^saved .*checkpoint-1$/m);
+    const second = await task("train", run, ...overrides);
+    assert.equal(second.status, 2);
+    assert.match(second.stderr, /is not empty.*--overwrite_output_dir/);
+  }));
+
 Deno.test("README's script works as it is written", () =>
   withTemporaryFolder(async (folder) => {
     await writeRun(folder);

@@ -104,7 +104,7 @@ Deno.test("random tensors come back as written, and @huggingface/hub reads the s
     await withTemporaryFolder(async (folder) => {
       const { tensors, bytes } = randomTensors(random);
       const path = join(folder, "model.safetensors");
-      await writeSafetensors(path, tensors, { format: "pt", round: String(round) });
+      await writeSafetensors(path, tensors, { metadata: { format: "pt", round: String(round) } });
       const file = await readFile(path);
       const { header } = await parseWithHub(file);
       assert.deepEqual(header.__metadata__, { format: "pt", round: String(round) });

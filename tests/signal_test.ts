@@ -1,19 +1,15 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { trainProcess } from "./command.ts";
 import { GOLDEN } from "./golden_run.ts";
 import { withTemporaryFolder } from "./temporary_folder.ts";
 
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
-  Deno.test(`${signal} ends a run after its step, saved, with status 130`, () =>
-    withTemporaryFolder(async (folder) => {
-      const { tasks } = JSON.parse(await Deno.readTextFile("deno.json"));
-      const [, ...args] = tasks.train.command.split(" ");
-      const out = join(folder, "out");
-      const child = new Deno.Command(Deno.execPath(), {
-        args: [...args, `${GOLDEN}/run.yaml`, `--output_dir=${out}`, "--max_steps=100000"],
-        stderr: "piped",
-        stdout: "null",
-      }).spawn();
+  Deno.test(`${signal} ends a run after its step, with a checkpoint and status 130`, () =>
+    withTemporaryFolder(async (parent) => {
+      const out = join(parent, "out");
+      const child = trainProcess([`${GOLDEN}/run.yaml`, `--output_dir=${out}`, "--max_steps=100000"]).spawn();
+      const stdout = child.stdout.cancel();
       let told = false;
       let log = "";
       for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) {
@@ -23,10 +19,15 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
           told = true;
         }
       }
+      await stdout;
       assert.equal((await child.status).code, 130, log);
       assert.match(log, /stopping after this step/);
-      const state = JSON.parse(await Deno.readTextFile(join(out, "trainer_state.json")));
-      assert.ok(state.global_step >= 2 && state.global_step < 100_000);
-      assert.ok((await Deno.stat(join(out, "model.safetensors"))).isFile);
+      const names = [...Deno.readDirSync(out)].map(({ name }) => name);
+      assert.equal(names.length, 1, String(names));
+      const folder = join(out, names[0]);
+      const { global_step: step } = JSON.parse(await Deno.readTextFile(join(folder, "trainer_state.json")));
+      assert.ok(step >= 2 && step < 100_000);
+      assert.equal(names[0], `checkpoint-${step}`);
+      assert.ok((await Deno.stat(join(folder, "model.safetensors"))).isFile);
     }));
 }

@@ -132,7 +132,7 @@ Deno.test("a row of lists within lists is refused", () =>
     await withPool(FOLDER, {}, (pool) =>
       rejects(
         Array.fromAsync(pool.pairs(readRows(path), RULES)),
-        /rows\.jsonl:2: expected texts or lists of messages, found what is none: /,
+        /rows\.jsonl:2: chosen\[0\]: expected a message such as .*, found \[a list\]$/,
       ));
   }));
 

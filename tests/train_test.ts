@@ -80,6 +80,7 @@ Deno.test("a run leaves the source's names, shapes and dtypes, and the files tha
       "README.md",
       "all_results.json",
       "chat_template.jinja",
+      "checkpoint-1",
       "config.json",
       "generation_config.json",
       "model.safetensors",

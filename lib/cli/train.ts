@@ -41,7 +41,9 @@ await main(async () => {
 
   const stop = new AbortController();
   const onSignal = () => {
-    log.warning("stopping after this step; what was trained is saved");
+    // Whoever asks twice does not want to wait; the checkpoints that there are are whole.
+    if (stop.signal.aborted) Deno.exit(130);
+    log.warning("stopping after this step, with a checkpoint; another signal stops at once");
     stop.abort();
   };
   for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, onSignal);
@@ -61,12 +63,13 @@ await main(async () => {
       }
     },
     logged: (entry) => log.debug(JSON.stringify(entry)),
-    stepped: ({ step, totalSteps, ...figures }) => {
+    stepped: ({ step, startStep, totalSteps, ...figures }) => {
       progress ??= new Progress(totalSteps, {
         write: writeError,
         isTerminal: Deno.stderr.isTerminal(),
         logLevel: config.logLevel,
         loggingSteps: config.loggingSteps,
+        startStep,
         columns: Deno.stderr.isTerminal() ? Deno.consoleSize().columns : undefined,
       });
       progress.update(step, figures);
@@ -78,6 +81,15 @@ await main(async () => {
   if (!outcome) return 130;
   progress?.finish();
   progress = undefined;
+  if (outcome.isStopped) {
+    await outcome.destroy();
+    log.warning(
+      outcome.steps > 0
+        ? `stopped after ${outcome.steps} steps: the same command goes on from there`
+        : "stopped before the first step",
+    );
+    return 130;
+  }
   const report = await saveRun(outcome);
   await outcome.destroy();
 
@@ -97,5 +109,5 @@ await main(async () => {
     await upload.push(config.outputDir);
     log.info(`uploaded to ${upload.page}`);
   }
-  return stop.signal.aborted ? 130 : 0;
+  return 0;
 });

@@ -80,7 +80,7 @@ function readText(key: string, text: string): ReturnType<typeof readValue> {
 /** A key without a value is true, unless it is one that needs another value. */
 function readBare(key: string): ReturnType<typeof readValue> {
   const field = fieldOf(key);
-  if (field === undefined || isFlag(key)) return { value: true };
+  if (field === undefined || HONOURED[field].type.read(true) === true) return { value: true };
   return { problem: `expected ${HONOURED[field].type.expected}, found no value` };
 }
 

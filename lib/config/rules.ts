@@ -78,21 +78,53 @@ export function conflicts(config: PartialConfig, written: ReadonlyMap<string, En
         `found ${describe(config.datasetSplits)}`,
     );
   }
+  const { saveStrategy, saveSteps, evalStrategy, evalSteps, metricForBestModel } = complete(config);
+  report(
+    ["saveSteps"],
+    () => config.saveSteps === 0,
+    () => "expected save_steps above 0, found 0: save_strategy: no writes no checkpoints",
+  );
+  report(
+    ["saveStrategy"],
+    () => saveStrategy === "best" && (evalStrategy === "no" || metricForBestModel === undefined),
+    () =>
+      "best compares evaluations: expected eval_strategy to be steps or epoch and metric_for_best_model to be set, " +
+      `found ${evalStrategy} and ${describe(metricForBestModel)}`,
+  );
+  report(
+    ["loadBestModelAtEnd", "saveStrategy"],
+    () => config.loadBestModelAtEnd! && saveStrategy !== "best" && saveStrategy !== evalStrategy,
+    () =>
+      "what was evaluated has to be saved: expected the same save_strategy and eval_strategy, " +
+      `found ${saveStrategy} and ${evalStrategy}`,
+  );
+  report(
+    ["loadBestModelAtEnd", "saveStrategy"],
+    () =>
+      config.loadBestModelAtEnd! && saveStrategy === "steps" && evalStrategy === "steps" &&
+      saveSteps % evalSteps !== 0,
+    () =>
+      "what is saved has to be evaluated: expected save_steps to be a multiple of eval_steps, " +
+      `found ${saveSteps} and ${evalSteps}`,
+  );
   return problems;
 }
 
 /**
  * Fills what follows from other keys, by the rules of transformers: an evaluation strategy turns evaluation
- * on, and without eval_steps it goes by logging_steps.
+ * on, and without eval_steps it goes by logging_steps; the best model is the one of least loss.
  */
 export function complete(config: PartialConfig): TrainConfig {
   const evalStrategy = config.evalStrategy ??
     (config.doEval && config.evalSteps !== undefined ? "steps" : "no");
+  const metricForBestModel = config.metricForBestModel ?? (config.loadBestModelAtEnd ? "loss" : undefined);
   return {
     ...config,
     evalStrategy,
     doEval: config.doEval || evalStrategy !== "no" || config.evalOnStart,
     evalSteps: config.evalSteps ?? config.loggingSteps,
+    metricForBestModel,
+    greaterIsBetter: config.greaterIsBetter ?? (metricForBestModel && metricForBestModel !== "loss"),
   } as TrainConfig;
 }
 
@@ -108,6 +140,8 @@ export function overruled(config: TrainConfig, written: ReadonlyMap<string, Entr
   if (config.warmupSteps > 0) add("warmupRatio", "warmup_steps is above 0 and wins");
   if (config.maxSteps > 0) add("numTrainEpochs", "max_steps is above 0 and wins");
   if (config.evalStrategy !== "steps") add("evalSteps", `eval_strategy is ${config.evalStrategy}`);
+  if (config.saveStrategy !== "steps") add("saveSteps", `save_strategy is ${config.saveStrategy}`);
+  if (config.metricForBestModel === undefined) add("greaterIsBetter", "there is no metric_for_best_model");
   if (!config.pushToHub) { for (const field of HUB_FIELDS) add(field, "push_to_hub is off"); }
   return lines;
 }

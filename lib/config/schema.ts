@@ -2,6 +2,7 @@ import {
   boolean,
   bytes,
   type DatasetShare,
+  folderOrBoolean,
   integer,
   mixer,
   number,
@@ -11,6 +12,19 @@ import {
   texts,
   type ValueType,
 } from "./values.ts";
+
+/** The figures of an evaluation that models can be compared by. */
+export const EVALUATION_METRICS = [
+  "loss",
+  "rewards/chosen",
+  "rewards/rejected",
+  "rewards/accuracies",
+  "rewards/margins",
+  "logps/chosen",
+  "logps/rejected",
+] as const;
+
+export type EvaluationMetric = typeof EVALUATION_METRICS[number];
 
 /** A checked run file: the fields are its keys in camelCase, described in `HONOURED`. */
 export interface TrainConfig {
@@ -52,6 +66,13 @@ export interface TrainConfig {
   prompts: string[];
   outputDir: string;
   overwriteOutputDir: boolean;
+  resumeFromCheckpoint: boolean | string | undefined;
+  saveStrategy: "no" | "steps" | "epoch" | "best";
+  saveSteps: number;
+  saveTotalLimit: number | undefined;
+  loadBestModelAtEnd: boolean;
+  metricForBestModel: EvaluationMetric | undefined;
+  greaterIsBetter: boolean | undefined;
   overwriteCache: boolean;
   runName: string | undefined;
   loggingSteps: number;
@@ -219,7 +240,50 @@ export const HONOURED: { readonly [F in keyof TrainConfig]: Key<TrainConfig[F]> 
     doc: "Prompts whose greedy answers are shown before and after training.",
   },
   outputDir: { type: text, default: "trainer_output", doc: "Folder for the trained model and its reports." },
-  overwriteOutputDir: { type: boolean, default: false, doc: "Replace what `output_dir` holds." },
+  overwriteOutputDir: {
+    type: boolean,
+    default: false,
+    doc: "Start anew and replace what `output_dir` holds, its checkpoints too.",
+  },
+  resumeFromCheckpoint: {
+    type: folderOrBoolean,
+    doc:
+      "Folder of a checkpoint to go on from, or `true`: the last one in `output_dir`. By default an unfinished run " +
+      "that `output_dir` holds is gone on with; `false` refuses it.",
+  },
+  saveStrategy: {
+    type: oneOf(["no", "steps", "epoch", "best"]),
+    default: "steps",
+    doc:
+      "When to write a checkpoint: every `save_steps` and at the end, after every epoch, after every evaluation that " +
+      "is better than all before, or only when a signal stops the run (`no`).",
+  },
+  saveSteps: {
+    type: stepsOrFraction,
+    default: 500,
+    doc: "Optimizer steps between checkpoints (below 1: share of all steps).",
+  },
+  saveTotalLimit: {
+    type: integer(),
+    doc: "Most checkpoints to keep, the newest; the best by `metric_for_best_model` stays too. Below 1: all.",
+  },
+  loadBestModelAtEnd: {
+    type: boolean,
+    default: false,
+    doc: "Leave the weights of the best checkpoint as the result, not the last ones.",
+  },
+  metricForBestModel: {
+    type: oneOf(
+      EVALUATION_METRICS,
+      Object.fromEntries(EVALUATION_METRICS.map((name) => [`eval_${name}`, name] as const)),
+    ),
+    doc:
+      "Figure of the evaluations that says which checkpoint is best; with `load_best_model_at_end` `loss`.",
+  },
+  greaterIsBetter: {
+    type: boolean,
+    doc: "Whether more of it is better; by default for all but `loss`.",
+  },
   overwriteCache: { type: boolean, default: false, doc: "Tokenise the data again where the cache has them." },
   runName: { type: text, doc: "Name in the reports; by default the name of `output_dir`." },
   loggingSteps: { type: positive, default: 10, doc: "Optimizer steps between log entries." },

@@ -65,6 +65,13 @@ export const boolean: ValueType<boolean> = {
   },
 };
 
+/** The path of a folder; or true or false, in YAML's words. */
+export const folderOrBoolean: ValueType<boolean | string> = {
+  expected: "a folder, true or false",
+  read: (value) => boolean.read(value) ?? text.read(value),
+  verbatim: true,
+};
+
 /** Text with at least one character. */
 export const text: ValueType<string> = {
   expected: "text",

@@ -57,12 +57,18 @@ export async function openGpu(gpu: GPU | undefined = defaultGpu()): Promise<Gpu>
   device.addEventListener("uncapturederror", (event) => {
     const { error } = event as GPUUncapturedErrorEvent;
     const advice = error instanceof GPUOutOfMemoryError
-      ? "lower per_device_train_batch_size or max_length, or set gradient_checkpointing: true"
+      ? "set gradient_checkpointing: true, which a run that goes on from a checkpoint may change, or lower " +
+        "per_device_train_batch_size or max_length; close other programs that use the GPU"
       : "this is a defect of simper or of the driver: please report it with this text";
     failure ??= new UserError(`the GPU reported an error: ${error.message}\n${advice}`);
   });
   device.lost.then((info) => {
-    if (!destroyed) failure ??= new UserError(`the GPU device was lost (${info.reason}): ${info.message}`);
+    if (destroyed) return;
+    failure ??= new UserError(
+      `the GPU device was lost (${info.reason}): ${info.message}\n` +
+        "the driver was reset, or the GPU taken away: start again; if it is lost at the same step, a kernel may take longer " +
+        "than the driver allows: lower per_device_train_batch_size or max_length",
+    );
   });
 
   const { vendor, architecture, device: model, description } = adapter.info;

@@ -23,6 +23,9 @@ export interface TextureSlab {
   texture?: GPUTexture;
 }
 
+/** Whether a slab can be copied from (COPY_SRC), as all but those of sizes and hyperparameters can. */
+export const isReadable = ({ usage }: Slab) => (usage & 0x04) !== 0;
+
 /** A range of a slab, read as a matrix of 4-byte elements. */
 export interface Tensor {
   readonly name: string;

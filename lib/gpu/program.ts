@@ -89,6 +89,8 @@ interface Dispatch {
   copies: TextureCopy[];
   /** Copies, of any dispatch, whose source this kernel may write to. */
   outdates: TextureCopy[];
+  /** What it reads and writes. */
+  tensors: readonly Tensor[];
 }
 
 /** The kernel that each bind group was made for: how a profiler, which sees only WebGPU calls, knows a dispatch. */
@@ -151,7 +153,11 @@ export class Program {
       });
       const written = writtenBindings(source).map((binding) => bindings[binding]);
       const outdates = all.filter((copy) => written.some((bound) => overlaps(copy.source, bound)));
-      dispatches.push({ label, pipeline, bindGroup, grid, copies: copiesOf[i], outdates });
+      const tensors = [
+        ...copiesOf[i].map((copy) => copy.source),
+        ...bindings.filter((bound) => "slab" in bound),
+      ];
+      dispatches.push({ label, pipeline, bindGroup, grid, copies: copiesOf[i], outdates, tensors });
       kernelOf.set(bindGroup, { label, bindings, flops });
     }
     return new Program(dispatches);
@@ -178,6 +184,18 @@ export class Program {
       for (const copy of outdates) if (held.get(copy.texture) === copy) held.delete(copy.texture);
     }
     pass?.end();
+  }
+
+  /** Runs dispatch by dispatch, until `look` has seen enough of what each leaves; returns whether it has. */
+  async walk(gpu: Gpu, counts: Uint32Array, look: Look): Promise<boolean> {
+    for (const dispatch of this.#dispatches) {
+      const encoder = gpu.device.createCommandEncoder();
+      new Program([dispatch]).encode(encoder, counts);
+      gpu.device.queue.submit([encoder.finish()]);
+      const [x, y] = dispatch.grid(counts);
+      if (x * y > 0 && await look(dispatch)) return true;
+    }
+    return false;
   }
 }
 
@@ -225,6 +243,9 @@ function encodeCopy(encoder: GPUCommandEncoder, copy: TextureCopy, counts: Uint3
     [Math.ceil(columns / 4), rows],
   );
 }
+
+/** Sees what a dispatch has read and written; true ends the walk. */
+export type Look = (dispatch: { label: string; tensors: readonly Tensor[] }) => Promise<boolean>;
 
 /** Copies `count` 4-byte elements of a tensor, from `firstElement` on, back to the host; waits for the GPU. */
 export async function readTensor(

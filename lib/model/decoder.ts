@@ -2,8 +2,8 @@ import type { Batch } from "../batch.ts";
 import type { AttentionTiles } from "../../kernels/attention.ts";
 import { Attention } from "../gpu/attention_operations.ts";
 import type { Gpu } from "../gpu/device.ts";
-import { MemoryPlan } from "../gpu/memory.ts";
-import { type KernelCall, Pipelines, Program, readTensor, writeTensor } from "../gpu/program.ts";
+import { isReadable, MemoryPlan } from "../gpu/memory.ts";
+import { type KernelCall, type Look, Pipelines, Program, readTensor, writeTensor } from "../gpu/program.ts";
 import { Products } from "../gpu/products.ts";
 import { attentionTiles, type ProductTiles, usualTiles } from "../gpu/tuning.ts";
 import type { WorkSize } from "../gpu/work.ts";
@@ -178,6 +178,22 @@ export class Decoder {
       encoder.clearBuffer(slab.buffer!, offset, bytes);
     }
     this.#backward!.encode(encoder, this.activations.rowCounts.counts);
+  }
+
+  /**
+   * Runs forward and backward of a batch kernel by kernel, over memory that holds nothing of earlier batches, until `look` has
+   * seen enough: for finding where numbers went wrong. The gradients are lost.
+   */
+  async walk(gpu: Gpu, batch: Batch, look: Look): Promise<void> {
+    const encoder = gpu.device.createCommandEncoder();
+    for (const slab of this.plan.slabs) {
+      const isKept = slab.purpose === "weights" || slab.purpose === "moments" || slab.purpose === "batch";
+      if (!isKept && isReadable(slab)) encoder.clearBuffer(slab.buffer!);
+    }
+    gpu.device.queue.submit([encoder.finish()]);
+    this.upload(gpu, batch, { firstOfStep: true, pairsOfStep: batch.pairs });
+    const { counts } = this.activations.rowCounts;
+    await this.#forward!.walk(gpu, counts, look) || await this.#backward!.walk(gpu, counts, look);
   }
 
   /**

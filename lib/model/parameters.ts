@@ -2,8 +2,15 @@ import { UserError } from "../errors.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { elements, formatBytes, type MemoryPlan, type Slab, type Tensor } from "../gpu/memory.ts";
 import { NORM_BLOCK } from "../gpu/optimizer_operations.ts";
-import { readTensor, writeTensor } from "../gpu/program.ts";
-import { type Checkpoint, type FloatDtype, fromF32, isFloatDtype } from "../safetensors.ts";
+import { writeTensor } from "../gpu/program.ts";
+import { BatchedReader, firstNonFinite, type Range } from "../gpu/readback.ts";
+import {
+  type Checkpoint,
+  type FloatDtype,
+  fromF32,
+  isFloatDtype,
+  type TensorReader,
+} from "../safetensors.ts";
 import type { TensorSource } from "../safetensors_write.ts";
 import type { ParameterPart, ParameterSpec } from "./llama.ts";
 
@@ -125,7 +132,7 @@ export class Parameters {
    * Checks that a checkpoint holds every tensor in its shape and in a float dtype, before anything is read.
    * @throws {UserError} naming all that are wrong.
    */
-  check(checkpoint: Checkpoint): void {
+  check(checkpoint: TensorReader, otherwise = "the weights do not fit config.json"): void {
     const problems: string[] = [];
     for (const [name, { parameter, part }] of this.#byPart) {
       const expected = partShape(parameter.spec, part);
@@ -140,22 +147,30 @@ export class Parameters {
     if (problems.length) {
       const shown = problems.slice(0, 8).join("\n  ");
       const more = problems.length > 8 ? `\n  and ${problems.length - 8} more` : "";
-      throw new UserError(
-        `the weights do not fit config.json:\n  ${shown}${more}\nare both of the same model?`,
-      );
+      throw new UserError(`${otherwise}:\n  ${shown}${more}\nare both of the same model?`);
     }
   }
 
-  /** Uploads the weights of a checkpoint that `check` has passed. */
-  async load(gpu: Gpu, checkpoint: Checkpoint): Promise<void> {
-    for (const [name, { parameter, firstRow, part }] of this.#byPart) {
-      const first = firstRow * parameter.spec.columns;
-      const count = part.rows * parameter.spec.columns;
+  /** Uploads tensors that `check` has passed: the weights of a checkpoint, or another of `ParameterKind`. */
+  async load(gpu: Gpu, checkpoint: TensorReader, kind: ParameterKind = "weights"): Promise<void> {
+    for (const name of this.#byPart.keys()) {
+      const { tensor, firstElement, count } = this.#range(name, kind);
       for (let at = 0; at < count; at += PIECE) {
         const values = await checkpoint.readF32(name, at, Math.min(PIECE, count - at));
-        writeTensor(gpu, parameter.weights, values, first + at);
+        writeTensor(gpu, tensor, values, firstElement + at);
       }
     }
+  }
+
+  /** Where a checkpoint tensor lies in the slab of one kind. */
+  #range(name: string, kind: ParameterKind): Range {
+    const { parameter, firstRow, part } = this.#byPart.get(name)!;
+    const { columns } = parameter.spec;
+    return {
+      tensor: { ...parameter.weights, slab: parameter.chunk.slabs[kind] },
+      firstElement: firstRow * columns,
+      count: part.rows * columns,
+    };
   }
 
   /** Sets matrices to values from `normal` times `deviation` and norms to 1, as transformers initialises a model. */
@@ -168,7 +183,8 @@ export class Parameters {
 
   /** The values of one checkpoint tensor, as they are on the GPU. */
   async read(gpu: Gpu, name: string, kind: "weights" | "gradients" = "weights"): Promise<Float32Array> {
-    const pieces = await Array.fromAsync(this.#pieces(gpu, name, kind));
+    const reader = new BatchedReader(gpu, [{ name, ...this.#range(name, kind) }]);
+    const pieces = await Array.fromAsync(reader.pieces(name));
     const all = new Float32Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
     let at = 0;
     for (const piece of pieces) {
@@ -176,15 +192,6 @@ export class Parameters {
       at += piece.length;
     }
     return all;
-  }
-
-  async *#pieces(gpu: Gpu, name: string, kind: "weights" | "gradients"): AsyncGenerator<Float32Array> {
-    const { parameter, firstRow, part } = this.#byPart.get(name)!;
-    const first = firstRow * parameter.spec.columns;
-    const count = part.rows * parameter.spec.columns;
-    for (let at = 0; at < count; at += PIECE) {
-      yield new Float32Array(await readTensor(gpu, parameter[kind], first + at, Math.min(PIECE, count - at)));
-    }
   }
 
   /** Checkpoint tensor names, in the order of the plan. */
@@ -198,21 +205,22 @@ export class Parameters {
     return partShape(parameter.spec, part);
   }
 
-  /** What to save of a model that has no source: every tensor in `dtype`. */
-  newSources(gpu: Gpu, dtype: FloatDtype): TensorSource[] {
+  /**
+   * What to save of all parameters: weights, or another of `ParameterKind`, in `dtype`, with `prefix` before their names.
+   * Their `chunks` throw a UserError where a value is not finite.
+   */
+  newSources(gpu: Gpu, dtype: FloatDtype, kind: ParameterKind = "weights", prefix = ""): TensorSource[] {
+    const reader = this.#reader(gpu, kind);
     return this.names.map((name) => ({
-      name,
+      name: prefix + name,
       dtype,
       shape: this.shape(name),
-      chunks: this.#chunks(gpu, name, dtype),
+      chunks: chunksOf(reader, name, dtype, `${prefix}${name}`),
     }));
   }
 
-  #chunks(gpu: Gpu, name: string, dtype: FloatDtype): () => AsyncGenerator<Uint8Array> {
-    const pieces = () => this.#pieces(gpu, name, "weights");
-    return async function* () {
-      for await (const piece of pieces()) yield fromF32(piece, dtype);
-    };
+  #reader(gpu: Gpu, kind: ParameterKind): BatchedReader {
+    return new BatchedReader(gpu, this.names.map((name) => ({ name, ...this.#range(name, kind) })));
   }
 
   /**
@@ -220,6 +228,7 @@ export class Parameters {
    * A head stored beside tied embeddings gets the embeddings' values.
    */
   sources(gpu: Gpu, checkpoint: Checkpoint): TensorSource[] {
+    const reader = this.#reader(gpu, "weights");
     return [...checkpoint.tensors.values()].map(({ name, dtype, shape }) => {
       const trained = this.#byPart.has(name)
         ? name
@@ -236,9 +245,32 @@ export class Parameters {
           },
         };
       }
-      return { name, dtype, shape, chunks: this.#chunks(gpu, trained, dtype) };
+      return { name, dtype, shape, chunks: chunksOf(reader, trained, dtype, name) };
     });
   }
+}
+
+/** Nothing that is not a number is ever written over what is. */
+function chunksOf(
+  reader: BatchedReader,
+  name: string,
+  dtype: FloatDtype,
+  label: string,
+): () => AsyncGenerator<Uint8Array> {
+  return async function* () {
+    for await (const piece of reader.pieces(name)) {
+      const bad = firstNonFinite(piece);
+      if (bad >= 0) {
+        throw new UserError(
+          `${label} holds ${
+            piece[bad]
+          } after the last update, and is not saved. Try a lower learning_rate, a longer ` +
+            "warm-up or a larger adam_epsilon",
+        );
+      }
+      yield fromF32(piece, dtype);
+    }
+  };
 }
 
 const shapeOf = (spec: ParameterSpec) => [spec.parts.reduce((sum, part) => sum + part.rows, 0), spec.columns];

@@ -1,8 +1,9 @@
+import { describeCollapse } from "../collapse.ts";
 import { configEntries } from "../config/write.ts";
 import { writeText } from "./files.ts";
 import { type Answer, finalFigures, type HashedFile, runName, type RunReport } from "./run_report.ts";
 import { escapeXml, lineChart, type Series } from "./svg.ts";
-import type { LogEntry } from "./trainer_state.ts";
+import { collapsesOf, type LogEntry } from "./trainer_state.ts";
 
 /** The charts: what each is called, and the keys of the log that it draws, evaluation beside training. */
 const CHARTS: readonly { title: string; keys: readonly [key: string, name: string, style: string][] }[] = [
@@ -83,6 +84,12 @@ export function reportHtml(report: RunReport): string {
 <p class="sub">${
     escapeXml(`${config.lossType} · ${state.global_step} steps · ${device} · simper ${version}`)
   }</p>
+${
+    section(
+      "Warnings",
+      collapsesOf(state).map((one) => `<p>${escapeXml(describeCollapse(one))}</p>`).join("\n"),
+    )
+  }
 ${section("Figures", table(evaluated ? ["figure", "before", "after"] : ["figure", "value"], figures))}
 ${section("Curves", charts(state.log_history))}
 ${section("Answers before and after", answers(report.answers))}

@@ -1,7 +1,9 @@
 import { stringify } from "npm:yaml@^2.9.1";
+import { describeCollapse } from "../collapse.ts";
 import { configYaml } from "../config/write.ts";
 import { writeText } from "./files.ts";
 import { finalFigures, runName, type RunReport } from "./run_report.ts";
+import { collapsesOf } from "./trainer_state.ts";
 
 const CITATION = `@inproceedings{xiao2025simper,
   title     = {SimPER: A Minimalist Approach to Preference Alignment without Hyperparameters},
@@ -64,6 +66,7 @@ print(generator(messages, max_new_tokens=128, do_sample=False, return_full_text=
 `,
       "python",
     ),
+    ...collapsesOf(state).map((collapse) => `**Warning:** ${plain(describeCollapse(collapse))}`),
     "## Figures",
     table(["figure", "before", "after"], figures),
     ...(simper ? [REWARDS_NOTE] : []),

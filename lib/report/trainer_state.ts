@@ -1,4 +1,10 @@
+import type { Best } from "../best.ts";
+import type { Collapse } from "../collapse.ts";
 import type { TrainConfig } from "../config/schema.ts";
+import type { Figures } from "../figures.ts";
+import type { Prepared } from "../prepare.ts";
+import { sampleStep } from "../sampler.ts";
+import { stepsOf } from "../schedule.ts";
 import { sortedJson, writeText } from "./files.ts";
 
 /**
@@ -61,14 +67,50 @@ export function newTrainerState(config: TrainConfig, maxSteps: number, stepsPerE
     max_steps: maxSteps,
     num_input_tokens_seen: 0,
     num_train_epochs: Math.ceil(maxSteps / stepsPerEpoch),
-    // transformers' default: no checkpoints are saved on the way.
-    save_steps: 500,
+    save_steps: stepsOf(config.saveSteps, maxSteps),
     stateful_callbacks: {},
     total_flos: 0,
     train_batch_size: config.perDeviceTrainBatchSize,
     trial_name: null,
     trial_params: null,
   };
+}
+
+/**
+ * The state after the steps that `figures` knows.
+ *
+ * @param bestCheckpoint the folder of the checkpoint of `best`, where there is one.
+ */
+export function trainerStateOf(
+  config: TrainConfig,
+  { totalSteps, sampler }: Pick<Prepared, "totalSteps" | "sampler">,
+  figures: Figures,
+  collapses: readonly Collapse[],
+  best: Best | undefined,
+  bestCheckpoint: string | null,
+): TrainerState {
+  const { steps, tokens, flops } = figures.totals;
+  const stepsPerEpoch = Math.ceil(sampler.pairs / (sampler.perBatch * sampler.batchesPerStep));
+  return {
+    ...newTrainerState(config, totalSteps, stepsPerEpoch),
+    best_global_step: config.saveStrategy === "no" ? null : best?.step ?? null,
+    best_metric: best?.value ?? null,
+    best_model_checkpoint: bestCheckpoint,
+    global_step: steps,
+    epoch: steps ? sampleStep(steps - 1, sampler).epoch : 0,
+    num_input_tokens_seen: tokens,
+    total_flos: flops,
+    log_history: [...figures.history],
+    // transformers reads the state of its callbacks here, and passes over those that it does not know.
+    stateful_callbacks: collapses.length
+      ? { CollapseAlarm: { args: {}, attributes: { collapses: [...collapses] } } }
+      : {},
+  };
+}
+
+/** The collapses that a run was warned of. */
+export function collapsesOf({ stateful_callbacks: { CollapseAlarm: alarm } }: TrainerState): Collapse[] {
+  return (alarm as { attributes: { collapses: Collapse[] } } | undefined)?.attributes.collapses ?? [];
 }
 
 /** Writes trainer_state.json. Figures that are no finite numbers become null. */
@@ -102,10 +144,19 @@ export function trainMetrics(
   return { ...metrics, total_flos: totalFlos, train_loss: meanLoss, epoch };
 }
 
-/** The summary together with the figures of the last evaluation, if there was one. */
-export function allResults(state: TrainerState, metrics: Record<string, number>): Record<string, number> {
+/**
+ * The summary together with the figures of the evaluation of the weights that are saved, if there was one: the last, or that
+ * of step `evaluatedAt`.
+ */
+export function allResults(
+  state: TrainerState,
+  metrics: Record<string, number>,
+  evaluatedAt?: number,
+): Record<string, number> {
   const results = { ...metrics };
-  const last = state.log_history.findLast((entry) => "eval_loss" in entry);
+  const last = state.log_history.findLast((entry) =>
+    "eval_loss" in entry && (evaluatedAt === undefined || entry.step === evaluatedAt)
+  );
   for (const key in last) if (key.startsWith("eval_")) results[key] = last[key];
   return results;
 }

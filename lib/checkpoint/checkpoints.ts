@@ -1,0 +1,96 @@
+import { join } from "node:path";
+import type { Best } from "../best.ts";
+import type { CollapseAlarm } from "../collapse.ts";
+import type { TrainConfig } from "../config/schema.ts";
+import type { Figures } from "../figures.ts";
+import type { TuningRecord } from "../gpu/tuning.ts";
+import { samplePosition } from "../sampler.ts";
+import { type TrainerState, trainerStateOf } from "../report/trainer_state.ts";
+import { VERSION } from "../version.ts";
+import type { Fingerprint } from "./fingerprint.ts";
+import { checkpointName, listCheckpoints } from "./names.ts";
+import { FORMAT, type SavedRun } from "./state.ts";
+import { optimizerSources, restore, type Trained, weightSources } from "./tensors.ts";
+import { CheckpointWriter } from "./write.ts";
+
+/** A run as far as its checkpoints are about it. */
+export interface CheckpointedRun extends Trained {
+  config: TrainConfig;
+  fingerprint: Fingerprint;
+  /** How products are computed. */
+  kernels: TuningRecord;
+  /** Answers to `prompts` before the first step. */
+  answers: string[];
+}
+
+/** The checkpoints of one run. */
+export class Checkpoints {
+  readonly #writer: CheckpointWriter;
+  #lastStep: number;
+
+  /**
+   * @param before what the run goes on from.
+   * @param saved told of each checkpoint that is on the disk.
+   */
+  constructor(readonly run: CheckpointedRun, before: SavedRun | undefined, saved: (folder: string) => void) {
+    this.#writer = new CheckpointWriter(run.config.outputDir, run.config.saveTotalLimit, saved);
+    this.#lastStep = before?.state.step ?? 0;
+  }
+
+  /** Waits until the last one is on the disk; throws what went wrong with it. */
+  async finish(): Promise<void> {
+    await this.#writer.finish();
+  }
+
+  /**
+   * Writes a checkpoint of the run after the steps that `figures` knows, unless there is one, or no step was made.
+   * @throws {UserError} where it cannot be written or a tensor is not finite; the checkpoints before it stay.
+   */
+  async save(figures: Figures, alarm: CollapseAlarm, best: Best | undefined): Promise<void> {
+    const { steps } = figures;
+    if (steps === this.#lastStep) return;
+    await this.#writer.finish();
+    const { run } = this;
+    const { prepared, gpu } = run;
+    const weights = weightSources(run);
+    await this.#writer.write({
+      weights,
+      optimizer: optimizerSources(run, weights),
+      modelFolder: prepared.sources.model,
+      trainerState: await this.trainerState(figures, alarm, best, steps),
+      runState: {
+        format: FORMAT,
+        version: VERSION,
+        step: steps,
+        position: samplePosition(steps, prepared.sampler),
+        run: run.fingerprint,
+        device: gpu.name,
+        kernels: run.kernels,
+        figures: figures.toJSON(),
+        collapse: alarm.toJSON(),
+        answers: run.answers,
+      },
+    });
+    this.#lastStep = steps;
+  }
+
+  /** The state of the run as transformers knows it; `saving` is the step that a checkpoint is being written of. */
+  async trainerState(
+    figures: Figures,
+    alarm: CollapseAlarm,
+    best: Best | undefined,
+    saving?: number,
+  ): Promise<TrainerState> {
+    const { config, prepared } = this.run;
+    const folder = best &&
+      (best.step === saving
+        ? join(config.outputDir, checkpointName(best.step))
+        : (await listCheckpoints(config.outputDir)).find(({ step }) => step === best.step)?.folder);
+    return trainerStateOf(config, prepared, figures, alarm.alarms, best, folder ?? null);
+  }
+
+  /** Puts the weights of another checkpoint in the place of the run's. */
+  async loadWeights(folder: string): Promise<void> {
+    await restore(folder, this.run, { weightsOnly: true });
+  }
+}

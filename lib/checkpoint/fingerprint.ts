@@ -1,0 +1,182 @@
+/** What a run is, so that a checkpoint of another one is not taken for its own. */
+import { basename, join } from "node:path";
+import { FIELDS, HONOURED, keyOf, type TrainConfig } from "../config/schema.ts";
+import { configEntries } from "../config/write.ts";
+import { cacheFolder } from "../data/cache_folder.ts";
+import { rememberedHash, sha256 } from "../data/file_hash.ts";
+import { UserError } from "../errors.ts";
+import { show } from "../json.ts";
+import type { Prepared } from "../prepare.ts";
+import type { HashedFile } from "../report/run_report.ts";
+import { VERSION } from "../version.ts";
+import type { SavedRun } from "./state.ts";
+
+/** A run's configuration and the hashes of all that it reads. */
+export interface Fingerprint {
+  /** The keys of the run file, without secrets. */
+  config: Record<string, unknown>;
+  /** SHA-256 of the model's files, by name. */
+  model: Record<string, string>;
+  /** SHA-256 of what token ids follow from, and of the text of the chat template. */
+  tokenizer: string;
+  template: string;
+  /** SHA-256 of the data files of each split that is read, in order. */
+  train: string[];
+  test?: string[];
+}
+
+/**
+ * The keys that a resumed run may change: what they name is compared by its hash, or they leave the weights after a step as
+ * they are. Every other key matters, one that is new tomorrow too.
+ */
+const FREE: ReadonlySet<keyof TrainConfig> = new Set<keyof TrainConfig>([
+  "modelNameOrPath",
+  "modelRevision",
+  "chatTemplate",
+  "datasetMixer",
+  "datasetSplits",
+  "numTrainEpochs",
+  "maxSteps",
+  "perDeviceEvalBatchSize",
+  "gradientCheckpointing",
+  "doEval",
+  "evalStrategy",
+  "evalSteps",
+  "evalOnStart",
+  "outputDir",
+  "overwriteOutputDir",
+  "resumeFromCheckpoint",
+  "saveStrategy",
+  "saveSteps",
+  "saveTotalLimit",
+  "loadBestModelAtEnd",
+  "metricForBestModel",
+  "greaterIsBetter",
+  "overwriteCache",
+  "runName",
+  "loggingSteps",
+  "loggingFirstStep",
+  "logLevel",
+  "deviceMemory",
+  "pushToHub",
+  "hubModelId",
+  "hubPrivateRepo",
+  "hubToken",
+]);
+/** The files of the model that a run begins with, hashed; what was hashed before is not read again. */
+export async function hashModel(modelFolder: string, weights: readonly string[]): Promise<HashedFile[]> {
+  const files = [...weights, join(modelFolder, "config.json")];
+  const cache = cacheFolder();
+  return await Promise.all(files.map(async (path) => ({ path, sha256: await rememberedHash(path, cache) })));
+}
+
+export function fingerprint(
+  config: TrainConfig,
+  { tokenizer, train, test }: Prepared,
+  modelFiles: readonly HashedFile[],
+): Fingerprint {
+  const hashes = (files: readonly HashedFile[]) => files.map(({ sha256 }) => sha256);
+  return {
+    config: configRecord(config),
+    model: Object.fromEntries(modelFiles.map(({ path, sha256 }) => [basename(path), sha256])),
+    tokenizer: tokenizer.fingerprint,
+    template: sha256(tokenizer.chatTemplate ?? ""),
+    train: hashes(train.files),
+    ...(test && { test: hashes(test.files) }),
+  };
+}
+
+/** Mappings as lists of pairs, since JSON has none that keep their order for every key. */
+function configRecord(config: TrainConfig): Record<string, unknown> {
+  return Object.fromEntries(
+    configEntries(config).map(([key, value]) => [key, value instanceof Map ? [...value] : value]),
+  );
+}
+
+/**
+ * Refuses a checkpoint of a run that had other values where they matter.
+ * @throws {UserError} (status 2) naming each.
+ */
+export function checkConfig(config: TrainConfig, { folder, state }: SavedRun): void {
+  const now = configRecord(config);
+  const before = state.run.config;
+  const changed = (field: keyof TrainConfig, hint = "") => {
+    const key = keyOf(field);
+    // A checkpoint of before there was such a key.
+    const there = key in before ? before[key] : HONOURED[field].default;
+    return same(now[key], there) ? [] : [`${key}: ${show(there)} there, ${show(now[key])} now${hint}`];
+  };
+  /** Whether a key above 0 makes another do nothing, in both runs. */
+  const overrules = (key: string) => Number(now[key]) > 0 && Number(before[key]) > 0;
+  const idle = overrules("warmup_steps") ? "warmupRatio" : undefined;
+  const problems = FIELDS.filter((field) => !FREE.has(field) && field !== idle).flatMap((field) =>
+    changed(field)
+  );
+  if (!same(shares(now), shares(before))) {
+    problems.push(`dataset_mixer: shares ${show(shares(before))} there, ${show(shares(now))} now`);
+  }
+  if (!isOpenEnded(config)) {
+    const hint = ": the learning rate of every step follows from it";
+    if (!overrules("max_steps")) problems.push(...changed("numTrainEpochs", hint));
+    problems.push(...changed("maxSteps", hint));
+  }
+  refuse(folder, problems);
+}
+
+/**
+ * Refuses a checkpoint of a run that read other files.
+ * @throws {UserError} (status 2) naming each.
+ */
+export function checkFiles(now: Fingerprint, { folder, state }: SavedRun, totalSteps: number): void {
+  const before = state.run;
+  const problems: string[] = [];
+  const names = new Set([...Object.keys(before.model), ...Object.keys(now.model)]);
+  for (const name of names) {
+    if (now.model[name] !== before.model[name]) problems.push(`model_name_or_path: ${name} is another file`);
+  }
+  if (now.tokenizer !== before.tokenizer) problems.push("model_name_or_path: the tokenizer is another");
+  if (now.template !== before.template) problems.push("chat_template: the template is another");
+  for (const split of ["train", "test"] as const) {
+    // A run that now evaluates and did not, or the other way round, has nothing to compare.
+    if (now[split] && before[split] && !same(now[split], before[split])) {
+      problems.push(`dataset_mixer: the data of the ${split} split are others (by SHA-256)`);
+    }
+  }
+  if (state.step > totalSteps) {
+    problems.push(`max_steps: ${totalSteps} steps now, and ${state.step} are done`);
+  }
+  refuse(folder, problems);
+}
+
+/** What may give other numbers than an unbroken run, and is no reason to refuse. */
+export function warnings({ folder, state }: SavedRun, device: string): string[] {
+  const differ = "the numbers may differ from an unbroken run's in their last digits";
+  return [
+    ...state.version === VERSION
+      ? []
+      : [`${folder} is of simper ${state.version}, and this is ${VERSION}: ${differ}`],
+    ...state.device === device
+      ? []
+      : [`${folder} was made on ${state.device}, and this is ${device}: ${differ}`],
+  ];
+}
+
+function refuse(folder: string, problems: readonly string[]): void {
+  if (problems.length === 0) return;
+  throw new UserError(
+    `${folder} is of another run:\n  ${problems.join("\n  ")}\n` +
+      "go on with what it had, or start anew with --overwrite_output_dir or in another output_dir",
+    2,
+  );
+}
+
+/** Whether no learning rate depends on the number of steps: such a run can go on for longer than it was meant to. */
+function isOpenEnded({ lrSchedulerType, warmupSteps, warmupRatio }: TrainConfig): boolean {
+  const warmsUpForShare = warmupSteps > 0 ? warmupSteps < 1 : warmupRatio > 0;
+  return lrSchedulerType.startsWith("constant") && !warmsUpForShare;
+}
+
+const shares = (config: Record<string, unknown>) =>
+  Array.isArray(config.dataset_mixer) ? config.dataset_mixer.map((entry) => entry?.[1]) : [];
+
+const same = (a: unknown, b: unknown) => JSON.stringify(a) === JSON.stringify(b);

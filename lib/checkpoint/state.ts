@@ -1,0 +1,100 @@
+import { readFile, stat } from "node:fs/promises";
+import { join } from "node:path";
+import type { CollapseState } from "../collapse.ts";
+import { UserError } from "../errors.ts";
+import type { FiguresState } from "../figures.ts";
+import { isTuningRecord, type TuningRecord } from "../gpu/tuning.ts";
+import { isObject } from "../json.ts";
+import type { LogEntry, TrainerState } from "../report/trainer_state.ts";
+import type { Fingerprint } from "./fingerprint.ts";
+import { RUN_STATE } from "./names.ts";
+
+/** What a run goes on from, beside its tensors and its log: the content of run_state.json. */
+export interface RunState {
+  /** Of this file; another one is refused. */
+  format: typeof FORMAT;
+  /** This program's version. */
+  version: string;
+  /** Optimizer steps done. */
+  step: number;
+  /**
+   * The next pair: passes over the data begun before it, and its place in the order of its own. Both follow from `step`, as
+   * the order does from the seed and the pass.
+   */
+  position: { epoch: number; pair: number };
+  /** The keys of the run file, and the hashes of what it names. */
+  run: Fingerprint;
+  /** The adapter, and how products are computed on it: other kernels may round differently. */
+  device: string;
+  kernels: TuningRecord;
+  figures: FiguresState;
+  collapse: CollapseState;
+  /** Answers to `prompts` before the first step. */
+  answers: string[];
+}
+
+export const FORMAT = 1;
+/** A log of a million steps has less. */
+const MAX_BYTES = 2 ** 30;
+
+/** A checkpoint as it was found, but for its tensors. */
+export interface SavedRun {
+  folder: string;
+  state: RunState;
+  trainerState: TrainerState;
+}
+
+/**
+ * Reads run_state.json and trainer_state.json of a checkpoint.
+ * @throws {UserError} where one is missing or not what this program writes.
+ */
+export async function readSavedRun(folder: string): Promise<SavedRun> {
+  if (!(await stat(folder).catch(() => undefined))?.isDirectory()) {
+    throw new UserError(`resume_from_checkpoint: ${folder}: no such folder`, 2);
+  }
+  const state = await readJson(
+    join(folder, RUN_STATE),
+    `${folder} is no checkpoint that this program can go on from`,
+  );
+  if (state.format !== FORMAT) {
+    throw new UserError(
+      `${join(folder, RUN_STATE)}: expected format ${FORMAT}, found ${
+        JSON.stringify(state.format)
+      }: it was written by ` +
+        `another version of simper (${state.version})`,
+    );
+  }
+  const isWhole = Number.isSafeInteger(state.step) &&
+    isTuningRecord(state.kernels) && [state.figures, state.collapse].every(isObject) &&
+    Array.isArray(state.answers) &&
+    isObject(state.run) && isObject(state.run.config) && isObject(state.run.model);
+  if (!isWhole) {
+    throw new UserError(`${join(folder, RUN_STATE)}: not as this program writes it: was it changed?`);
+  }
+  const trainerState = await readJson(join(folder, "trainer_state.json"), `${folder} is not whole`);
+  if (trainerState.global_step !== state.step || !isLog(trainerState.log_history)) {
+    throw new UserError(
+      `${join(folder, "trainer_state.json")}: not of the same step as ${RUN_STATE}: was it changed?`,
+    );
+  }
+  return {
+    folder,
+    state: state as unknown as RunState,
+    trainerState: trainerState as unknown as TrainerState,
+  };
+}
+
+async function readJson(path: string, otherwise: string): Promise<Record<string, unknown>> {
+  let found: unknown;
+  try {
+    if ((await stat(path)).size > MAX_BYTES) throw new Error(`larger than ${MAX_BYTES} bytes`);
+    found = JSON.parse(await readFile(path, "utf8"));
+  } catch (error) {
+    throw new UserError(`${path}: cannot be read: ${(error as Error).message}: ${otherwise}`);
+  }
+  if (!isObject(found)) throw new UserError(`${path}: expected an object: ${otherwise}`);
+  return found;
+}
+
+const isLog = (log: unknown): log is LogEntry[] =>
+  Array.isArray(log) && log.every((entry) => isObject(entry) && Number.isSafeInteger(entry.step));

@@ -1,0 +1,80 @@
+/** Which tensors a run saves, and how they come back. */
+import { join } from "node:path";
+import { UserError } from "../errors.ts";
+import type { Gpu } from "../gpu/device.ts";
+import type { Planned } from "../plan.ts";
+import type { Prepared } from "../prepare.ts";
+import {
+  type Checkpoint,
+  openCheckpoint,
+  openSafetensors,
+  type TensorReader,
+  withPrefix,
+} from "../safetensors.ts";
+import type { TensorSource } from "../safetensors_write.ts";
+import { OPTIMIZER } from "./names.ts";
+
+/** Weights in float32, where the model's files hold them narrower. */
+const MASTER = "master.";
+
+/** A run whose tensors are on the GPU; `source` is the model that it began with, if not with random weights. */
+export interface Trained {
+  gpu: Gpu;
+  planned: Planned;
+  prepared: Prepared;
+  source?: Checkpoint;
+}
+
+/** The weights as the model's files hold them: a model that began from random weights, in the dtype that config.json names. */
+export function weightSources({ gpu, planned: { decoder }, prepared, source }: Trained): TensorSource[] {
+  if (source) return decoder.parameters.sources(gpu, source);
+  const dtypes: Record<string, "BF16" | "F16" | "F32"> = { bfloat16: "BF16", float16: "F16", float32: "F32" };
+  return decoder.parameters.newSources(gpu, dtypes[prepared.model.dtype ?? "float32"] ?? "F32");
+}
+
+/** Moments, and the float32 weights that `weights` rounds. */
+export function optimizerSources(
+  { gpu, planned: { decoder, optimizer } }: Trained,
+  weights: readonly TensorSource[],
+): TensorSource[] {
+  const exact = new Set(weights.filter(({ dtype }) => dtype === "F32").map(({ name }) => MASTER + name));
+  const masters = decoder.parameters.newSources(gpu, "F32", "weights", MASTER);
+  return [...masters.filter(({ name }) => !exact.has(name)), ...optimizer.state(gpu)];
+}
+
+/**
+ * Uploads weights and, unless `weightsOnly`, moments of a checkpoint, bit for bit as they were.
+ * @throws {UserError} where its tensors are not those of this model.
+ */
+export async function restore(
+  folder: string,
+  { gpu, planned: { decoder: { parameters }, optimizer } }: Trained,
+  { weightsOnly = false } = {},
+): Promise<void> {
+  const model = await openCheckpoint(folder);
+  const saved = await openSafetensors(join(folder, OPTIMIZER));
+  try {
+    const weights = exactWeights(model, withPrefix(saved, MASTER));
+    parameters.check(weights, `${folder} does not fit the model`);
+    for (const name of parameters.names) {
+      const { dtype, file } = weights.tensors.get(name)!;
+      if (dtype !== "F32") {
+        throw new UserError(
+          `${file}: ${name} is ${dtype}, and ${OPTIMIZER} lacks ${MASTER}${name}: was it changed?`,
+        );
+      }
+    }
+    await parameters.load(gpu, weights);
+    if (!weightsOnly) await optimizer.restore(gpu, saved);
+  } finally {
+    await model.close();
+    await saved.close();
+  }
+}
+
+function exactWeights(model: TensorReader, masters: TensorReader): TensorReader {
+  return {
+    tensors: new Map([...model.tensors, ...masters.tensors]),
+    readF32: (name, ...range) => (masters.tensors.has(name) ? masters : model).readF32(name, ...range),
+  };
+}
