@@ -4,7 +4,7 @@ import type { CollapseState } from "../collapse.ts";
 import { UserError } from "../errors.ts";
 import type { FiguresState } from "../figures.ts";
 import { isTuningRecord, type TuningRecord } from "../gpu/tuning.ts";
-import { isObject } from "../json.ts";
+import { isObject, show } from "../json.ts";
 import type { LogEntry, TrainerState } from "../report/trainer_state.ts";
 import type { Fingerprint } from "./fingerprint.ts";
 import { RUN_STATE } from "./names.ts";
@@ -59,16 +59,12 @@ export async function readSavedRun(folder: string): Promise<SavedRun> {
   if (state.format !== FORMAT) {
     throw new UserError(
       `${join(folder, RUN_STATE)}: expected format ${FORMAT}, found ${
-        JSON.stringify(state.format)
+        show(state.format)
       }: it was written by ` +
-        `another version of simper (${state.version})`,
+        `another version of simper (${show(state.version)})`,
     );
   }
-  const isWhole = Number.isSafeInteger(state.step) &&
-    isTuningRecord(state.kernels) && [state.figures, state.collapse].every(isObject) &&
-    Array.isArray(state.answers) &&
-    isObject(state.run) && isObject(state.run.config) && isObject(state.run.model);
-  if (!isWhole) {
+  if (!Number.isSafeInteger(state.step) || !isTuningRecord(state.kernels) || !matches(state, SHAPE)) {
     throw new UserError(`${join(folder, RUN_STATE)}: not as this program writes it: was it changed?`);
   }
   const trainerState = await readJson(join(folder, "trainer_state.json"), `${folder} is not whole`);
@@ -94,6 +90,29 @@ async function readJson(path: string, otherwise: string): Promise<Record<string,
   }
   if (!isObject(found)) throw new UserError(`${path}: expected an object: ${otherwise}`);
   return found;
+}
+
+const SUMS = { pairs: 0, chosen: 0, rejected: 0 };
+/** What every run state has, and more: a list stands for any number of such items. */
+const SHAPE = {
+  version: "",
+  step: 0,
+  run: { config: {}, model: {}, tokenizer: "", template: "", train: [""] },
+  device: "",
+  kernels: {},
+  figures: {
+    ...{ pairs: 0, tokens: 0, lossSum: 0, flops: 0, seconds: 0 },
+    window: { steps: [{ loss: 0 }], pairs: 0, tokens: 0, seconds: 0 },
+  },
+  collapse: { start: SUMS, recent: [SUMS], isRaised: false, alarms: [{ step: 0, chosen: 0, rejected: 0 }] },
+  answers: [""],
+};
+
+/** Whether a value of JSON has the keys and types of `shape`. */
+function matches(value: unknown, shape: unknown): boolean {
+  if (Array.isArray(shape)) return Array.isArray(value) && value.every((item) => matches(item, shape[0]));
+  if (!isObject(shape)) return typeof value === typeof shape;
+  return isObject(value) && Object.entries(shape).every(([key, inner]) => matches(value[key], inner));
 }
 
 const isLog = (log: unknown): log is LogEntry[] =>

@@ -1,0 +1,52 @@
+import assert from "node:assert/strict";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { readSavedRun } from "../lib/checkpoint/state.ts";
+import { withTemporaryFolder } from "./temporary_folder.ts";
+
+const sums = { pairs: 4, chosen: -4, rejected: -6 };
+const state = {
+  format: 1,
+  version: "0.1.0",
+  step: 2,
+  position: { epoch: 0, pair: 4 },
+  run: { config: {}, model: {}, tokenizer: "a", template: "b", train: ["c"] },
+  device: "d",
+  kernels: {},
+  figures: {
+    ...{ pairs: 4, tokens: 90, lossSum: 1.5, flops: 1e9, seconds: 3 },
+    window: { steps: [{ loss: 0.5 }], pairs: 2, tokens: 45, seconds: 1.5 },
+  },
+  collapse: { start: sums, recent: [sums], isRaised: false, alarms: [] },
+  answers: ["Yes."],
+};
+
+Deno.test("a run_state.json whose values are of another kind is refused, whichever they are", () =>
+  withTemporaryFolder(async (folder) => {
+    await writeFile(join(folder, "trainer_state.json"), JSON.stringify({ global_step: 2, log_history: [] }));
+    const write = (changes: object) =>
+      writeFile(join(folder, "run_state.json"), JSON.stringify({ ...state, ...changes }));
+    await write({});
+    assert.deepEqual((await readSavedRun(folder)).state.answers, ["Yes."]);
+    for (
+      const changes of [
+        { step: 0.5 },
+        { figures: { ...state.figures, window: undefined } },
+        { figures: { ...state.figures, window: { ...state.figures.window, steps: [null] } } },
+        { figures: { ...state.figures, lossSum: "1" } },
+        { collapse: { ...state.collapse, recent: {} } },
+        { collapse: { ...state.collapse, start: undefined } },
+        { run: { ...state.run, train: [7] } },
+        { answers: [7] },
+        { kernels: [] },
+        { device: 7 },
+        { version: undefined },
+      ]
+    ) {
+      await write(changes);
+      await assert.rejects(readSavedRun(folder), {
+        name: "UserError",
+        message: /run_state\.json: not as this program writes it/,
+      }, JSON.stringify(changes));
+    }
+  }));
