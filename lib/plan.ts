@@ -8,6 +8,7 @@ import type { Loss } from "./loss/loss.ts";
 import type { Capacity } from "./model/activations.ts";
 import type { ModelConfig } from "./model/config.ts";
 import { Decoder } from "./model/decoder.ts";
+import { parameterCount } from "./model/llama.ts";
 import { AdamW } from "./optimizer.ts";
 import { type SamplerOptions, sampleStep, totalSteps } from "./sampler.ts";
 import { StepRunner } from "./step.ts";
@@ -26,8 +27,8 @@ export interface Workload {
 
 /** Most tokens of an answer to one of `prompts`. */
 export const ANSWER_TOKENS = 64;
-/** Bytes of logits at a time: large pieces keep the matrix product busy, and a GPU has this much to spare. */
-const LOGITS_BYTES = 128 * 2 ** 20;
+/** Bytes of logits at a time: this share of what weights, gradients and moments take, within these bounds. */
+const LOGITS = { share: 1 / 32, least: 32 * 2 ** 20, most: 128 * 2 ** 20 };
 /** Steps whose figures may wait to be read. */
 const STEPS_IN_FLIGHT = 8;
 
@@ -47,9 +48,21 @@ export function samplerOf(config: TrainConfig, pairs: number): SamplerOptions {
   };
 }
 
+/**
+ * Bytes that one piece of logits may take where parameters and all that is kept for each take `parameterBytes`. Larger
+ * pieces need fewer dispatches, and all but the last are made twice; from some hundred rows on it hardly matters.
+ */
+export function logitsBudget(parameterBytes: number, largestBuffer: number): number {
+  const budget = Math.min(Math.max(parameterBytes * LOGITS.share, LOGITS.least), LOGITS.most);
+  return Math.min(budget, largestBuffer);
+}
+
+/** Bytes of a weight with its gradient and AdamW's moments. */
+const BYTES_A_PARAMETER = 16;
+
 /** The largest batch of a run: every micro-batch that training and evaluation will pack is looked at. */
 export function capacityOf(
-  { train, test, prompts, sampler, totalSteps }: Workload,
+  { model, train, test, prompts, sampler, totalSteps }: Workload,
   config: Pick<TrainConfig, "perDeviceEvalBatchSize" | "gradientCheckpointing">,
   largestBuffer: number,
 ): Capacity {
@@ -75,7 +88,7 @@ export function capacityOf(
   return {
     ...largest,
     positions,
-    logitsBytes: Math.min(LOGITS_BYTES, largestBuffer),
+    logitsBytes: logitsBudget(parameterCount(model) * BYTES_A_PARAMETER, largestBuffer),
     checkpointing: config.gradientCheckpointing,
   };
 }

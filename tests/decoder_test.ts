@@ -67,14 +67,11 @@ async function gradientsOf(
   return gradients;
 }
 
-/** Fills the gradients with NaN, so that one that is not written shows. */
-function poisonGradients(gpu: Gpu, decoder: Decoder): void {
-  for (const { slabs } of decoder.parameters.chunks) {
-    gpu.device.queue.writeBuffer(
-      slabs.gradients.buffer!,
-      0,
-      new Float32Array(slabs.gradients.bytes / 4).fill(NaN),
-    );
+/** Fills gradients and all that tensors share with NaN, so that what is read before it is written shows. */
+function poison(gpu: Gpu, decoder: Decoder): void {
+  const poisoned = ["gradients", "activations", "logits", "scratch"];
+  for (const { buffer, bytes } of decoder.plan.slabs.filter(({ purpose }) => poisoned.includes(purpose))) {
+    gpu.device.queue.writeBuffer(buffer!, 0, new Float32Array(bytes / 4).fill(NaN));
   }
 }
 
@@ -114,7 +111,7 @@ Deno.test("a decoder equals PyTorch", async (t) => {
       await t.step(`${model}: every gradient of the first step is within 2e-5, ${name}`, async () => {
         const decoder = await loadDecoder(gpu, pipelines, model, pairs.slice(0, 4), change);
         assert.equal(decoder.activations.pieces.length > 1, change.logitsBytes !== undefined);
-        poisonGradients(gpu, decoder);
+        poison(gpu, decoder);
         const difference = worst(await gradientsOf(gpu, decoder, batches));
         assert.ok(difference < 2e-5, `${difference}`);
         assert.equal(decoder.plan.allocatedBytes, decoder.plan.bytes);
@@ -124,15 +121,18 @@ Deno.test("a decoder equals PyTorch", async (t) => {
     }
   }
 
-  await t.step("the same batch gives the same bits, whatever ran before", async () => {
-    const { pairs } = await readGolden(MODELS[0]);
-    const decoder = await loadDecoder(gpu, pipelines, MODELS[0], pairs.slice(0, 4));
-    const first = await gradientsOf(gpu, decoder, [pairs.slice(0, 4)]);
-    await gradientsOf(gpu, decoder, [pairs.slice(4, 6)]);
-    poisonGradients(gpu, decoder);
-    assert.deepEqual(await gradientsOf(gpu, decoder, [pairs.slice(0, 4)]), first);
-    decoder.destroy();
-  });
+  for (const checkpointing of [false, true]) {
+    const name = checkpointing ? ", with checkpointing too" : "";
+    await t.step(`the same batch gives the same bits, whatever ran before${name}`, async () => {
+      const { pairs } = await readGolden(MODELS[0]);
+      const decoder = await loadDecoder(gpu, pipelines, MODELS[0], pairs.slice(0, 4), { checkpointing });
+      const first = await gradientsOf(gpu, decoder, [pairs.slice(0, 4)]);
+      await gradientsOf(gpu, decoder, [pairs.slice(4, 6)]);
+      poison(gpu, decoder);
+      assert.deepEqual(await gradientsOf(gpu, decoder, [pairs.slice(0, 4)]), first);
+      decoder.destroy();
+    });
+  }
 
   await t.step("sharing a prefix changes no number, only the work", async () => {
     const { pairs } = await readGolden(MODELS[0]);

@@ -79,7 +79,7 @@ Deno.test("Llama 3 8B, every parameter trained, pairs of 2 x 2048 one at a time,
     const bytes = copies * 4 * 8_030_261_248;
     assert.ok(plan.bytesOf(purpose) >= bytes && plan.bytesOf(purpose) < 1.001 * bytes, purpose);
   }
-  assert.ok(plan.bytes < 133e9, `${plan.bytes}`);
+  assert.ok(plan.bytes < 132e9, `${plan.bytes}`);
   // Forward and backward take six operations a weight and token (the embedding is no product), attention 12 a query-key pair
   // of each head's dimension.
   const { tokens, flops, pairs } = stepCost(workloadOf(config), [longestPair(config)]);
@@ -142,8 +142,8 @@ Deno.test("the command prints the table and whether the run fits, from config.js
   assert.match(stdout, /8,030,261,248 parameters/);
   assert.match(stdout, /^effective batch 128 pairs = 2 .* x 16 .* x 4 \(num_gpus\)$/m);
   assert.match(stdout, /^steps +468$/m);
-  assert.match(stdout, /^does not fit: 143\.5 GB of 141\.0 GB/m);
-  assert.match(stdout, /per_device_train_batch_size: 1, .*132\.\d GB, fits/);
+  assert.match(stdout, /^does not fit: 141\.4 GB of 141\.0 GB/m);
+  assert.match(stdout, /per_device_train_batch_size: 1, .*131\.\d GB, fits/);
 
   const small = await plan("--device_memory=100GB");
   assert.match(

@@ -1,8 +1,14 @@
 import { UserError } from "../errors.ts";
 import type { Gpu } from "./device.ts";
+import { checkPlacement, livesIn, peakOf, place, SharedTensor } from "./placement.ts";
+import type { KernelCall } from "./program.ts";
 
 /** What a buffer is for: the rows of the printed plan. */
-export type Purpose = "weights" | "gradients" | "moments" | "activations" | "scratch" | "logits" | "batch";
+export type Purpose = (typeof PURPOSES)[number];
+const PURPOSES = ["weights", "gradients", "moments", "activations", "logits", "scratch", "batch"] as const;
+
+// Constants of GPUBufferUsage, which does not exist where the plan is only printed: STORAGE, COPY_DST, COPY_SRC.
+const STORAGE = 0x80 | 0x08 | 0x04;
 
 /** One GPU buffer of the plan. `buffer` exists once the plan is allocated. */
 export interface Slab {
@@ -21,6 +27,8 @@ export interface Tensor {
   /** In bytes; a multiple of 256, the strictest offset alignment that WebGPU allows an adapter to ask for. */
   readonly offset: number;
   readonly bytes: number;
+  /** The whole that this is a part of. */
+  readonly base?: Tensor;
 }
 
 /** Offset alignment of bindings, in bytes. */
@@ -29,17 +37,24 @@ export const align = (bytes: number) => Math.ceil(bytes / ALIGNMENT) * ALIGNMENT
 
 /** The whole memory of a run, known before anything is allocated; what is then allocated equals it to the byte. */
 export class MemoryPlan {
-  readonly slabs: Slab[] = [];
+  readonly #own: Slab[] = [];
+  #shared: Slab[] = [];
+  /** What the shared slabs hold when most is alive. */
+  #peak = new Map<Purpose, number>();
+
+  /** Every buffer. */
+  get slabs(): readonly Slab[] {
+    return [...this.#own, ...this.#shared];
+  }
 
   slab(name: string, purpose: Purpose, bytes: number, usage = 0): Slab {
     const slab: Slab = {
       name,
       purpose,
       bytes: align(bytes),
-      // Constants of GPUBufferUsage, which does not exist where the plan is only printed: STORAGE, COPY_DST, COPY_SRC.
-      usage: usage || 0x80 | 0x08 | 0x04,
+      usage: usage || STORAGE,
     };
-    this.slabs.push(slab);
+    this.#own.push(slab);
     return slab;
   }
 
@@ -49,17 +64,44 @@ export class MemoryPlan {
     return { name, shape, slab: this.slab(name, purpose, bytes), offset: 0, bytes };
   }
 
-  get bytes(): number {
-    return this.slabs.reduce((sum, slab) => sum + slab.bytes, 0);
+  /** A tensor that lies where others do before and after it lives; `share` decides where. */
+  shared(name: string, purpose: Purpose, shape: readonly number[]): SharedTensor {
+    return new SharedTensor(name, purpose, shape, align(elements(shape) * 4));
   }
 
+  /**
+   * Places every shared tensor that `calls`, in this order, bind: in slabs of at most `largest` bytes. Doing it again, for
+   * other calls, begins anew.
+   */
+  share(calls: readonly KernelCall[], largest: number): void {
+    const lives = livesIn(calls);
+    this.#peak = peakOf(lives);
+    this.#shared = place(lives, largest, (name) => ({ name, purpose: "scratch", bytes: 0, usage: STORAGE }));
+  }
+
+  /** Checks that shared tensors lie where these calls, too, can use them. @throws {Error} where not: a defect. */
+  checkShared(calls: readonly KernelCall[]): void {
+    checkPlacement(livesIn(calls));
+  }
+
+  get bytes(): number {
+    return sizeOf(this.slabs);
+  }
+
+  /**
+   * Bytes of one purpose; those of all add up to `bytes`. Of the shared slabs, what they hold when most is alive; gaps
+   * count as scratch.
+   */
   bytesOf(purpose: Purpose): number {
-    return this.slabs.reduce((sum, slab) => sum + (slab.purpose === purpose ? slab.bytes : 0), 0);
+    const own = sizeOf(this.#own.filter((slab) => slab.purpose === purpose));
+    if (purpose !== "scratch") return own + (this.#peak.get(purpose) ?? 0);
+    const others = [...this.#peak].reduce((sum, [other, bytes]) => sum + (other === purpose ? 0 : bytes), 0);
+    return own + sizeOf(this.#shared) - others;
   }
 
   /** Bytes by purpose, a line each, for people. */
   table(): string {
-    const purposes = [...new Set(this.slabs.map((slab) => slab.purpose))];
+    const purposes = PURPOSES.filter((purpose) => this.bytesOf(purpose) > 0);
     return [
       ...purposes.map((purpose) => [purpose, this.bytesOf(purpose)] as const),
       ["total", this.bytes] as const,
@@ -114,16 +156,31 @@ export class MemoryPlan {
   }
 }
 
+const sizeOf = (slabs: readonly Slab[]) => slabs.reduce((sum, slab) => sum + slab.bytes, 0);
+
 export const elements = (shape: readonly number[]) => shape.reduce((product, n) => product * n, 1);
+
+/** `bytes` of `tensor` from byte `start` on, read as `shape`, wherever the plan puts that tensor. */
+export function view(tensor: Tensor, start: number, bytes: number, shape: readonly number[]): Tensor {
+  if (start % ALIGNMENT) throw new RangeError(`byte ${start} of ${tensor.name} is not aligned`);
+  return {
+    name: tensor.name,
+    shape,
+    bytes,
+    base: tensor.base ?? tensor,
+    get slab() {
+      return tensor.slab;
+    },
+    get offset() {
+      return tensor.offset + start;
+    },
+  };
+}
 
 /** A part of `tensor`: `rows` of its first dimension from `firstRow` on, which must start on an aligned byte. */
 export function rowsOf(tensor: Tensor, firstRow: number, rows: number): Tensor {
   const rowBytes = elements(tensor.shape.slice(1)) * 4;
-  const offset = tensor.offset + firstRow * rowBytes;
-  if (offset % ALIGNMENT) {
-    throw new RangeError(`row ${firstRow} of ${tensor.name} starts at ${offset}, not aligned`);
-  }
-  return { ...tensor, shape: [rows, ...tensor.shape.slice(1)], offset, bytes: rows * rowBytes };
+  return view(tensor, firstRow * rowBytes, rows * rowBytes, [rows, ...tensor.shape.slice(1)]);
 }
 
 export function formatBytes(bytes: number): string {

@@ -17,10 +17,9 @@ export interface Capacity {
   checkpointing: boolean;
 }
 
-/** What one layer keeps from its forward pass for its backward pass. T tokens, D = headDim. */
-export interface LayerActivations {
-  /** Residual stream at the layer's input, [T, hidden]. */
-  input: Tensor;
+/** What the forward pass of one layer makes. T tokens, D = headDim. */
+export interface LayerForward {
+  inputNormed: Tensor; // [T, hidden]
   inputRstd: Tensor; // [T]
   /** After the rotation; [T, (heads + 2 kvHeads) D]. */
   qkv: Tensor;
@@ -28,11 +27,38 @@ export interface LayerActivations {
   lse: Tensor; // [T, heads]
   /** Residual stream between attention and MLP, [T, hidden]. */
   middle: Tensor;
+  middleNormed: Tensor; // [T, hidden]
   middleRstd: Tensor; // [T]
   gateUp: Tensor; // [T, 2 intermediate]
+  activated: Tensor; // [T, intermediate]
 }
 
-/** Batch, activations and scratch of a decoder: every tensor between the parameters and the loss. */
+/** What its backward pass makes. */
+export interface LayerBackward {
+  activated: Tensor; // as in the forward pass, and before that its gradient
+  middleNormed: Tensor;
+  gradientMiddleNormed: Tensor;
+  gradientAttention: Tensor;
+  delta: Tensor; // [T, heads]
+  gradientQkv: Tensor;
+  inputNormed: Tensor;
+  gradientInputNormed: Tensor;
+}
+
+/** The tensors of one layer. */
+export interface LayerActivations {
+  /** Residual stream at the layer's input, [T, hidden]. */
+  input: Tensor;
+  forward: LayerForward;
+  /** What the backward pass reads: `forward`, or the same made again where a checkpoint is all that was kept. */
+  kept: LayerForward;
+  backward: LayerBackward;
+}
+
+/**
+ * Batch, activations and scratch of a decoder: every tensor between the parameters and the loss. Each value has a tensor
+ * of its own; those that never live at the same time are placed over each other by the plan.
+ */
 export interface Activations {
   batch: Record<
     | "ids"
@@ -52,19 +78,13 @@ export interface Activations {
   layers: LayerActivations[];
   /** Residual stream after the last layer, [T, hidden]. */
   output: Tensor;
-  /** Scratch of the layers, reused by each: see `layers.ts`. */
-  normed: Tensor; // [T, hidden]
-  activated: Tensor; // [T, intermediate]
-  gradient: Tensor; // residual stream's, [T, hidden]
-  gradientNormed: Tensor; // [T, hidden]
-  gradientQkv: Tensor; // as qkv
-  gradientAttention: Tensor; // [T, heads D]
-  delta: Tensor; // [T, heads]
+  gradient: Tensor; // residual stream's, in place from layer to layer, [T, hidden]
   normPartial: Tensor; // [T / 32, hidden]
   /** The head works on the rows that predict a label, [L, hidden], and on logits in pieces, [rows, padded vocabulary]. */
   gathered: Tensor;
   gatheredRstd: Tensor;
   gatheredNormed: Tensor;
+  gradientGatheredNormed: Tensor;
   gradientGathered: Tensor;
   logits: Tensor;
   labelLse: Tensor; // [L]
@@ -99,27 +119,47 @@ export function planActivations(plan: MemoryPlan, config: ModelConfig, capacity:
   const pieceCount = Math.ceil(labels / pieceRows);
 
   const batch = (name: string, ...shape: number[]) => plan.tensor(`batch.${name}`, "batch", shape);
-  const kept = (name: string, ...shape: number[]) => plan.tensor(name, "activations", shape);
-  const scratch = (name: string, ...shape: number[]) => plan.tensor(name, "scratch", shape);
+  const kept = (name: string, ...shape: number[]) => plan.shared(name, "activations", shape);
+  const scratch = (name: string, ...shape: number[]) => plan.shared(name, "scratch", shape);
 
-  const layerActivations = (l: number, input: Tensor): LayerActivations => ({
-    input,
-    inputRstd: kept(`layer ${l} input rstd`, tokens),
-    qkv: kept(`layer ${l} qkv`, tokens, qkvWidth),
-    attention: kept(`layer ${l} attention`, tokens, heads * headDim),
-    lse: kept(`layer ${l} lse`, tokens, heads),
-    middle: kept(`layer ${l} middle`, tokens, hidden),
-    middleRstd: kept(`layer ${l} middle rstd`, tokens),
-    gateUp: kept(`layer ${l} gate up`, tokens, 2 * intermediateSize),
+  const layerForward = (of: string, keeps: boolean): LayerForward => {
+    const maybeKept = keeps ? kept : scratch;
+    return {
+      inputNormed: scratch(`${of} input normed`, tokens, hidden),
+      inputRstd: maybeKept(`${of} input rstd`, tokens),
+      qkv: maybeKept(`${of} qkv`, tokens, qkvWidth),
+      attention: maybeKept(`${of} attention`, tokens, heads * headDim),
+      lse: maybeKept(`${of} lse`, tokens, heads),
+      middle: maybeKept(`${of} middle`, tokens, hidden),
+      middleNormed: scratch(`${of} middle normed`, tokens, hidden),
+      middleRstd: maybeKept(`${of} middle rstd`, tokens),
+      gateUp: maybeKept(`${of} gate up`, tokens, 2 * intermediateSize),
+      activated: scratch(`${of} activated`, tokens, intermediateSize),
+    };
+  };
+  const layers = Array.from({ length: config.numHiddenLayers }, (_, l): LayerActivations => {
+    const name = `layer ${l}`;
+    // The backward pass begins with the last layer: what that has made is still there.
+    const recomputes = capacity.checkpointing && l + 1 < config.numHiddenLayers;
+    const input = kept(`${name} input`, tokens, hidden);
+    const forward = layerForward(name, !recomputes);
+    const of = `${name} backward`;
+    return {
+      input,
+      forward,
+      kept: recomputes ? layerForward(`${name} again`, false) : forward,
+      backward: {
+        activated: scratch(`${of} activated`, tokens, intermediateSize),
+        middleNormed: scratch(`${of} middle normed`, tokens, hidden),
+        gradientMiddleNormed: scratch(`${of} gradient of middle normed`, tokens, hidden),
+        gradientAttention: scratch(`${of} gradient of attention`, tokens, heads * headDim),
+        delta: scratch(`${of} delta`, tokens, heads),
+        gradientQkv: scratch(`${of} gradient of qkv`, tokens, qkvWidth),
+        inputNormed: scratch(`${of} input normed`, tokens, hidden),
+        gradientInputNormed: scratch(`${of} gradient of input normed`, tokens, hidden),
+      },
+    };
   });
-  const inputs = Array.from(
-    { length: config.numHiddenLayers },
-    (_, l) => kept(`layer ${l} input`, tokens, hidden),
-  );
-  const layers: LayerActivations[] = [];
-  for (const [l, input] of inputs.entries()) {
-    layers.push(capacity.checkpointing && l > 0 ? { ...layers[0], input } : layerActivations(l, input));
-  }
 
   const rowCounts = new RowCounts(4 + pieceCount);
   const rows = plan.tensor("row counts", "batch", [rowCounts.bytes / 4]);
@@ -144,23 +184,18 @@ export function planActivations(plan: MemoryPlan, config: ModelConfig, capacity:
     cosSin: plan.tensor("rotary table", "batch", [capacity.positions, headDim]),
     layers,
     output: kept("output", tokens, hidden),
-    normed: scratch("normed", tokens, hidden),
-    activated: scratch("activated", tokens, intermediateSize),
     gradient: scratch("gradient", tokens, hidden),
-    gradientNormed: scratch("gradient of normed", tokens, hidden),
-    gradientQkv: scratch("gradient of qkv", tokens, qkvWidth),
-    gradientAttention: scratch("gradient of attention", tokens, heads * headDim),
-    delta: scratch("delta", tokens, heads),
     normPartial: scratch("norm partial", Math.ceil(Math.max(tokens, labels) / 32), hidden),
     gathered: scratch("gathered", pieceCount * pieceRows, hidden),
     gatheredRstd: scratch("gathered rstd", labels),
     gatheredNormed: scratch("gathered normed", pieceCount * pieceRows, hidden),
+    gradientGatheredNormed: scratch("gradient of gathered normed", pieceCount * pieceRows, hidden),
     gradientGathered: scratch("gradient of gathered", pieceCount * pieceRows, hidden),
-    logits: plan.tensor("logits", "logits", [pieceRows, paddedVocabulary]),
+    logits: plan.shared("logits", "logits", [pieceRows, paddedVocabulary]),
     labelLse: scratch("label lse", pieceCount * pieceRows),
     logps: scratch("logps", pieceCount * pieceRows),
     labelWeights: scratch("label weights", pieceCount * pieceRows),
-    results: scratch("results", pairs, 4),
+    results: plan.tensor("results", "batch", [pairs, 4]),
     rowCounts,
     rows,
     tokenRows: slot(0),

@@ -53,8 +53,15 @@ export class Decoder {
       spec: this.#spec,
       parameters: this.parameters,
       activations: this.activations,
+      // Which kernels are bound to what is the same on every device.
       device: "software",
     };
+    this.plan.share(this.#stepCalls(), options.largestBuffer);
+  }
+
+  /** Every kernel call of a step, in order: what tensors live by. */
+  #stepCalls(): KernelCall[] {
+    return [...this.#forwardCalls(), ...(this.options.training ? this.#backwardCalls() : [])];
   }
 
   #forwardCalls(): KernelCall[] {
@@ -72,11 +79,7 @@ export class Decoder {
     const last = this.activations.layers.length - 1;
     return [
       ...headBackward(context),
-      ...this.activations.layers.map((_, i) => {
-        const l = last - i;
-        // With checkpointing layers share their tensors; those of the last are still there from the forward pass.
-        return layerBackward(context, l, this.capacity.checkpointing && l < last);
-      }).flat(),
+      ...this.activations.layers.flatMap((_, i) => layerBackward(context, last - i)),
       embedGradient(context),
     ];
   }
@@ -86,6 +89,7 @@ export class Decoder {
     this.#context.device = deviceClass(gpu);
     const forward = this.#forwardCalls();
     const backward = this.options.training ? this.#backwardCalls() : [];
+    this.plan.checkShared([...forward, ...backward]);
     await this.plan.allocate(gpu);
     this.#forward = await Program.compile(pipelines, forward);
     this.#backward = await Program.compile(pipelines, backward);
@@ -154,6 +158,7 @@ export class Decoder {
     const encoder = gpu.device.createCommandEncoder();
     this.encodeForward(encoder);
     gpu.device.queue.submit([encoder.finish()]);
+    // Still there: without pairs, no kernel that runs after the logits' takes their place.
     const stride = a.logits.shape[1];
     const padded = new Float32Array(await readTensor(gpu, a.logits, 0, labels * stride));
     const { vocabSize } = this.config;

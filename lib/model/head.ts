@@ -73,22 +73,21 @@ export function headBackward(context: DecoderContext): KernelCall[] {
         grid: (counts: Uint32Array): [number, number] => isLast(counts) ? [0, 0] : again.grid(counts),
       },
       logitsBackward(rows, tensors, config.vocabSize),
-      gemm("nn", rows, { a: a.logits, b: head.weights, c: part(a.gradientGathered) }, device),
+      gemm("nn", rows, { a: a.logits, b: head.weights, c: part(a.gradientGatheredNormed) }, device),
       gemm("tn", rows, { a: a.logits, b: part(a.gatheredNormed), c: head.gradients }, device, "accumulate"),
     ];
   });
   return [
     ...pieces.reverse().flat(),
-    // `gatheredNormed` is done with: the gradient of the gathered rows takes its place.
     ...rmsNormBackward(a.labelSlot, {
       x: a.gathered,
       rstd: a.gatheredRstd,
       weight: finalNorm.weights,
       dWeight: finalNorm.gradients,
-      dY: a.gradientGathered,
-      dX: a.gatheredNormed,
+      dY: a.gradientGatheredNormed,
+      dX: a.gradientGathered,
       partial: a.normPartial,
     }, false),
-    gatherRowsBackward(a.tokenRows, a.batch.labelsOfRow, a.gatheredNormed, a.gradient),
+    gatherRowsBackward(a.tokenRows, a.batch.labelsOfRow, a.gradientGathered, a.gradient),
   ];
 }

@@ -15,7 +15,7 @@ import type { Tensor } from "../gpu/memory.ts";
 import type { KernelCall } from "../gpu/program.ts";
 import type { AttentionShape } from "../../kernels/attention.ts";
 import type { DeviceClass } from "../gpu/tuning.ts";
-import type { Activations } from "./activations.ts";
+import type { Activations, LayerForward } from "./activations.ts";
 import type { ModelConfig } from "./config.ts";
 import type { DecoderSpec, LayerSpec } from "./llama.ts";
 import type { Parameters } from "./parameters.ts";
@@ -53,30 +53,32 @@ export const embedGradient = ({ config, activations: a, parameters, spec }: Deco
 /** Where layer `l` puts its result: the next one's input. */
 const layerOutput = (a: Activations, l: number): Tensor => a.layers[l + 1]?.input ?? a.output;
 
-/** Everything of layer `l` that its backward pass needs: all but the last product. */
+/** Everything of layer `l` that its backward pass needs, into `values`: all but the last product. */
 function layerBody(
   { config, parameters, spec, activations: a, device }: DecoderContext,
   l: number,
+  values: LayerForward,
 ): KernelCall[] {
-  const layer = a.layers[l];
+  const { input } = a.layers[l];
+  const { inputNormed, inputRstd, qkv, lse, middle, middleNormed, middleRstd, gateUp } = values;
   const weights = (name: keyof LayerSpec) => parameters.of(spec.layers[l][name]).weights;
   const rows = a.tokenRows;
   const shape = attentionShape(config);
   const { spans, queryTiles } = a.batch;
   return [
-    rmsNorm(rows, layer.input, weights("inputNorm"), a.normed, layer.inputRstd, config.rmsNormEps),
-    gemm("nt", rows, { a: a.normed, b: weights("qkv"), c: layer.qkv }, device),
-    rope(rows, spans, a.cosSin, layer.qkv, shape),
-    attention(rows, { spans, queryTiles, qkv: layer.qkv, out: layer.attention, lse: layer.lse }, shape),
+    rmsNorm(rows, input, weights("inputNorm"), inputNormed, inputRstd, config.rmsNormEps),
+    gemm("nt", rows, { a: inputNormed, b: weights("qkv"), c: qkv }, device),
+    rope(rows, spans, a.cosSin, qkv, shape),
+    attention(rows, { spans, queryTiles, qkv, out: values.attention, lse }, shape),
     gemm(
       "nt",
       rows,
-      { a: layer.attention, b: weights("output"), c: layer.middle, residual: layer.input },
+      { a: values.attention, b: weights("output"), c: middle, residual: input },
       device,
       "residual",
     ),
-    rmsNorm(rows, layer.middle, weights("postNorm"), a.normed, layer.middleRstd, config.rmsNormEps),
-    gemm("nt", rows, { a: a.normed, b: weights("gateUp"), c: layer.gateUp }, device),
+    rmsNorm(rows, middle, weights("postNorm"), middleNormed, middleRstd, config.rmsNormEps),
+    gemm("nt", rows, { a: middleNormed, b: weights("gateUp"), c: gateUp }, device),
   ];
 }
 
@@ -86,15 +88,16 @@ function layerBody(
  */
 export function layerForward(context: DecoderContext, l: number): KernelCall[] {
   const { parameters, spec, activations: a, device } = context;
-  const { gateUp, middle } = a.layers[l];
+  const { forward } = a.layers[l];
+  const { gateUp, middle, activated } = forward;
   const down = parameters.of(spec.layers[l].down).weights;
   return [
-    ...layerBody(context, l),
-    swiglu(a.tokenRows, gateUp, a.activated),
+    ...layerBody(context, l, forward),
+    swiglu(a.tokenRows, gateUp, activated),
     gemm(
       "nt",
       a.tokenRows,
-      { a: a.activated, b: down, c: layerOutput(a, l), residual: middle },
+      { a: activated, b: down, c: layerOutput(a, l), residual: middle },
       device,
       "residual",
     ),
@@ -103,11 +106,11 @@ export function layerForward(context: DecoderContext, l: number): KernelCall[] {
 
 /**
  * Layer `l` backward: turns the gradient of its output (`gradient`) into that of its input, in place, and adds the
- * gradients of its parameters. `recompute` runs the layer's forward pass first, where its activations were not kept.
+ * gradients of its parameters. Runs the layer's forward pass first where its activations were not kept.
  */
-export function layerBackward(context: DecoderContext, l: number, recompute: boolean): KernelCall[] {
+export function layerBackward(context: DecoderContext, l: number): KernelCall[] {
   const { config, parameters, spec, activations: a, device } = context;
-  const layer = a.layers[l];
+  const { input, forward, kept, backward } = a.layers[l];
   const weights = (name: keyof LayerSpec) => parameters.of(spec.layers[l][name]).weights;
   const gradients = (name: keyof LayerSpec) => parameters.of(spec.layers[l][name]).gradients;
   const rows = a.tokenRows;
@@ -118,49 +121,60 @@ export function layerBackward(context: DecoderContext, l: number, recompute: boo
     gemm("nn", rows, { a: dOutput, b: weights(name), c: dInput }, device);
   const linearWeight = (name: keyof LayerSpec, dOutput: Tensor, input: Tensor) =>
     gemm("tn", rows, { a: dOutput, b: input, c: gradients(name) }, device, "accumulate");
-  const norm = (name: "inputNorm" | "postNorm", x: Tensor, rstd: Tensor) => ({
-    again: rmsNorm(rows, x, weights(name), a.normed, rstd, config.rmsNormEps),
+  /** A normed value is made again: keeping it would cost more than making it. */
+  const norm = (name: "inputNorm" | "postNorm", t: { x: Tensor; rstd: Tensor; y: Tensor; dY: Tensor }) => ({
+    again: rmsNorm(rows, t.x, weights(name), t.y, t.rstd, config.rmsNormEps),
     backward: rmsNormBackward(rows, {
-      x,
-      rstd,
+      x: t.x,
+      rstd: t.rstd,
       weight: weights(name),
       dWeight: gradients(name),
-      dY: a.gradientNormed,
+      dY: t.dY,
       dX: a.gradient,
       partial: a.normPartial,
     }, true),
   });
-  const inputNorm = norm("inputNorm", layer.input, layer.inputRstd);
-  const postNorm = norm("postNorm", layer.middle, layer.middleRstd);
+  const inputNorm = norm("inputNorm", {
+    x: input,
+    rstd: kept.inputRstd,
+    y: backward.inputNormed,
+    dY: backward.gradientInputNormed,
+  });
+  const postNorm = norm("postNorm", {
+    x: kept.middle,
+    rstd: kept.middleRstd,
+    y: backward.middleNormed,
+    dY: backward.gradientMiddleNormed,
+  });
 
   return [
-    ...(recompute ? layerBody(context, l) : []),
-    // MLP. `swigluBackward` leaves the activated values where their gradient was.
-    linearInput("down", a.gradient, a.activated),
-    swigluBackward(rows, layer.gateUp, a.activated),
-    linearWeight("down", a.gradient, a.activated),
-    linearInput("gateUp", layer.gateUp, a.gradientNormed),
+    ...(kept === forward ? [] : layerBody(context, l, kept)),
+    // MLP. `swigluBackward` turns gateUp into its gradient, and leaves the activated values where their gradient was.
+    linearInput("down", a.gradient, backward.activated),
+    swigluBackward(rows, kept.gateUp, backward.activated),
+    linearWeight("down", a.gradient, backward.activated),
+    linearInput("gateUp", kept.gateUp, backward.gradientMiddleNormed),
     postNorm.again,
-    linearWeight("gateUp", layer.gateUp, a.normed),
+    linearWeight("gateUp", kept.gateUp, backward.middleNormed),
     ...postNorm.backward,
     // Attention.
-    linearInput("output", a.gradient, a.gradientAttention),
-    linearWeight("output", a.gradient, layer.attention),
+    linearInput("output", a.gradient, backward.gradientAttention),
+    linearWeight("output", a.gradient, kept.attention),
     ...attentionBackward(rows, {
       spans: a.batch.spans,
       queryTiles: a.batch.queryTiles,
       keyTiles: a.batch.keyTiles,
-      qkv: layer.qkv,
-      out: layer.attention,
-      lse: layer.lse,
-      dOut: a.gradientAttention,
-      delta: a.delta,
-      dQkv: a.gradientQkv,
+      qkv: kept.qkv,
+      out: kept.attention,
+      lse: kept.lse,
+      dOut: backward.gradientAttention,
+      delta: backward.delta,
+      dQkv: backward.gradientQkv,
     }, shape),
-    rope(rows, a.batch.spans, a.cosSin, a.gradientQkv, shape, true),
-    linearInput("qkv", a.gradientQkv, a.gradientNormed),
+    rope(rows, a.batch.spans, a.cosSin, backward.gradientQkv, shape, true),
+    linearInput("qkv", backward.gradientQkv, backward.gradientInputNormed),
     inputNorm.again,
-    linearWeight("qkv", a.gradientQkv, a.normed),
+    linearWeight("qkv", backward.gradientQkv, backward.inputNormed),
     ...inputNorm.backward,
   ];
 }

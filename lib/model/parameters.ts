@@ -5,7 +5,7 @@ import { NORM_BLOCK } from "../gpu/optimizer_operations.ts";
 import { readTensor, writeTensor } from "../gpu/program.ts";
 import { type Checkpoint, type FloatDtype, fromF32, isFloatDtype } from "../safetensors.ts";
 import type { TensorSource } from "../safetensors_write.ts";
-import type { ParameterPart, ParameterSpec } from "./llama.ts";
+import { type ParameterPart, type ParameterSpec, shapeOf } from "./llama.ts";
 
 /** What AdamW keeps of each parameter, in slabs of the same layout. */
 export type ParameterKind = "weights" | "gradients" | "first" | "second";
@@ -241,6 +241,5 @@ export class Parameters {
   }
 }
 
-const shapeOf = (spec: ParameterSpec) => [spec.parts.reduce((sum, part) => sum + part.rows, 0), spec.columns];
 const partShape = (spec: ParameterSpec, part: ParameterPart) =>
   spec.isVector ? [spec.columns] : [part.rows, spec.columns];
