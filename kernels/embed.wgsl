@@ -1,4 +1,5 @@
-// Embedding lookup: x[t] = table[ids[t]]. Grid: flat over tokens x COLUMNS elements.
+// Embedding lookup: x[t] = table[ids[t]], for the ids whose TABLE_ROWS rows from FIRST on are bound. Grid: flat over tokens
+// x COLUMNS elements.
 @group(0) @binding(0) var<uniform> rows: Rows;
 @group(0) @binding(1) var<storage, read> ids: array<u32>;
 @group(0) @binding(2) var<storage, read> table: array<E>;
@@ -9,5 +10,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         @builtin(local_invocation_index) local: u32) {
   let i = flat_index(group, groups, local);
   if (i >= rows.count * COLUMNS) { return; }
-  x[i] = table[ids[i / COLUMNS] * COLUMNS + i % COLUMNS];
+  // Ids before FIRST wrap around to large numbers.
+  let row = ids[i / COLUMNS] - FIRST;
+  if (row >= TABLE_ROWS) { return; }
+  x[i] = table[row * COLUMNS + i % COLUMNS];
 }

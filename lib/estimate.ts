@@ -16,8 +16,6 @@ import {
 } from "./plan.ts";
 import { sampleStep, totalSteps } from "./sampler.ts";
 
-/** A bound above every tensor. */
-export const UNBOUNDED = Number.MAX_SAFE_INTEGER;
 /** Tokens that a chat template may put around a prompt. */
 const TEMPLATE_TOKENS = 64;
 
@@ -84,23 +82,17 @@ export function stepCost(
   return { pairs, tokens: pairs * tokens, flops: pairs * flops, flopsInAll: pairsInAll * flops };
 }
 
-/** A plan, and the tensors in it that are larger than a buffer of the adapter may be. */
+/** A plan, and the buffers in it that are larger than those of the adapter may be. */
 export interface EstimatedPlan {
   planned: Planned;
   tooLarge: { name: string; bytes: number }[];
 }
 
-/** As `planRun`, but tensors that are too large are listed, where a run would be refused. */
+/** As `planRun`, with the buffers that a run would be refused for. */
 export function planAnyway(workload: Workload, config: TrainConfig, largestBuffer: number): EstimatedPlan {
-  const unbounded = planRun(workload, config, UNBOUNDED);
-  const isTooLarge = ({ bytes }: { bytes: number }) => bytes > largestBuffer;
-  const matrices = unbounded.decoder.parameters.list.map(({ weights }) => weights).filter(isTooLarge);
-  const planned = matrices.length > 0 ? unbounded : planRun(workload, config, largestBuffer);
-  const ofParameters = ["weights", "gradients", "moments"];
-  const others = planned.decoder.plan.slabs.filter((slab) =>
-    isTooLarge(slab) && !ofParameters.includes(slab.purpose)
-  );
-  return { planned, tooLarge: [...matrices, ...others].map(({ name, bytes }) => ({ name, bytes })) };
+  const planned = planRun(workload, config, largestBuffer);
+  const tooLarge = planned.decoder.plan.slabs.filter(({ bytes }) => bytes > largestBuffer);
+  return { planned, tooLarge: tooLarge.map(({ name, bytes }) => ({ name, bytes })) };
 }
 
 /**

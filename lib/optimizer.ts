@@ -42,27 +42,13 @@ export class AdamW {
 
   async compile(gpu: Gpu, pipelines: Pipelines): Promise<void> {
     const { list, chunks } = this.parameters;
-    const whole = (slab: Tensor["slab"]): Tensor => ({
-      name: slab.name,
-      shape: [slab.bytes / 4],
-      slab,
-      offset: 0,
-      bytes: slab.bytes,
-    });
     const tensors = { blocks: this.#blocks, partial: this.#partial, squares: this.#squares, clip: this.clip };
     this.#program = await Program.compile(pipelines, [
-      ...chunks.map(({ slabs, firstBlock }) => sumSquares(whole(slabs.gradients), this.#partial, firstBlock)),
+      ...chunks.map(({ gradients, firstBlock }) => sumSquares(gradients, this.#partial, firstBlock)),
       ...clipByNorm(tensors, list.length, this.options.maxGradNorm),
-      ...chunks.map(({ slabs, decayedElements }) =>
+      ...chunks.map(({ gradients, weights, first, second, decayedElements }) =>
         adamw(
-          {
-            hyper: this.#hyper,
-            clip: this.clip,
-            gradients: whole(slabs.gradients),
-            weights: whole(slabs.weights),
-            first: whole(slabs.first),
-            second: whole(slabs.second),
-          },
+          { hyper: this.#hyper, clip: this.clip, gradients, weights, first, second },
           decayedElements,
         )
       ),

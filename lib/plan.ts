@@ -102,7 +102,7 @@ export interface Planned {
 
 /**
  * Plans the memory of a run on an adapter whose largest buffer is `largestBuffer` bytes.
- * @throws {UserError} where one matrix of the model is larger than that.
+ * @throws {UserError} where a few rows of a matrix of the model are larger than that.
  */
 export function planRun(workload: Workload, config: TrainConfig, largestBuffer: number): Planned {
   const capacity = capacityOf(workload, config, largestBuffer);

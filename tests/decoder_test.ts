@@ -11,13 +11,15 @@ import { GOLDEN, MODELS, readGolden, readTensors, relativeDifference } from "./g
 import type { Pair } from "../lib/data/tokenize.ts";
 
 const LARGEST = 2 ** 27;
+/** 4,096 floats: 64 rows of the models' matrices fit. */
+const PIECE_BYTES = 2 ** 14;
 
 async function loadDecoder(
   gpu: Gpu,
   pipelines: Pipelines,
   model: string,
   pairs: Pair[],
-  change: Partial<Capacity> = {},
+  { largestBuffer = LARGEST, ...change }: Partial<Capacity> & { largestBuffer?: number } = {},
 ) {
   const sizes = pairs.map(packedSize);
   const sum = (of: (size: { tokens: number; labels: number }) => number) =>
@@ -33,7 +35,7 @@ async function loadDecoder(
   };
   const config = await readModelConfig(`${GOLDEN}/${model}`);
   const decoder = new Decoder(config, capacity, {
-    largestBuffer: LARGEST,
+    largestBuffer,
     loss: simper.wgsl,
     training: true,
   });
@@ -131,6 +133,52 @@ Deno.test("a decoder equals PyTorch", async (t) => {
       poison(gpu, decoder);
       assert.deepEqual(await gradientsOf(gpu, decoder, [pairs.slice(0, 4)]), first);
       decoder.destroy();
+    });
+  }
+
+  for (const model of MODELS.slice(0, 2)) {
+    await t.step(`${model}: weights cut into pieces give the same numbers and the same files`, async () => {
+      const { pairs } = await readGolden(model);
+      const batches = [pairs.slice(0, 3), pairs.slice(3, 4)];
+      const change = { logitsBytes: 64 * 304 * 4, checkpointing: true };
+      const whole = await loadDecoder(gpu, pipelines, model, pairs.slice(0, 4), change);
+      const cut = await loadDecoder(gpu, pipelines, model, pairs.slice(0, 4), {
+        ...change,
+        largestBuffer: PIECE_BYTES,
+      });
+      // The vocabulary in 5, gate and up in 2.
+      const pieces = (name: string) =>
+        cut.parameters.list.filter(({ spec }) => spec.name === name).map(({ rows }) => rows);
+      assert.deepEqual(pieces("model.embed_tokens.weight"), [64, 64, 64, 64, 47]);
+      assert.deepEqual(pieces("model.layers.0.mlp.{gate,up}_proj.weight"), [64, 60]);
+      assert.equal(cut.parameters.count, whole.parameters.count);
+      poison(gpu, cut);
+
+      const [expected, found] = [
+        await gradientsOf(gpu, whole, batches),
+        await gradientsOf(gpu, cut, batches),
+      ];
+      const results = async ({ activations: { results } }: Decoder) => await readTensor(gpu, results);
+      // Forward no sum is cut; backward a sum over the rows of a matrix is.
+      assert.deepEqual(await results(cut), await results(whole));
+      for (const [name, values] of expected) {
+        const difference = relativeDifference(found.get(name)!, values);
+        assert.ok(difference < 1e-6, `${name}: ${difference}`);
+      }
+
+      const checkpoint = await openCheckpoint(`${GOLDEN}/${model}`);
+      const [before, after] = [whole, cut].map(({ parameters }) => parameters.sources(gpu, checkpoint));
+      const form = (sources: typeof before) => sources.map(({ name, dtype, shape }) => [name, dtype, shape]);
+      assert.deepEqual(form(after), form(before));
+      const bytesOf = async ({ chunks }: (typeof before)[number]) => {
+        const pieces = await Array.fromAsync(chunks());
+        return Uint8Array.from(pieces.flatMap((piece) => [...piece]));
+      };
+      for (const [i, source] of before.entries()) {
+        assert.deepEqual(await bytesOf(after[i]), await bytesOf(source), source.name);
+      }
+      await checkpoint.close();
+      for (const decoder of [whole, cut]) decoder.destroy();
     });
   }
 

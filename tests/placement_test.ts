@@ -112,6 +112,27 @@ Deno.test("SmolLM2-135M, 2,048 tokens, checkpointing: under 300 MB beyond 16 byt
   assert.ok(beyond < 275e6, `${beyond}`);
 });
 
+Deno.test("Llama 3.2 1B, whose embedding is 1 GB, is cut to fit buffers of 128 MiB", () => {
+  const largestBuffer = 2 ** 27;
+  const { plan, parameters } = new Decoder(
+    {
+      ...smolLM2(16),
+      vocabSize: 128256,
+      hiddenSize: 2048,
+      intermediateSize: 8192,
+      numAttentionHeads: 32,
+      numKeyValueHeads: 8,
+    },
+    { tokens: 512, labels: 512, pairs: 1, positions: 512, logitsBytes: largestBuffer, checkpointing: true },
+    { largestBuffer, loss: simper.wgsl, training: true },
+  );
+  assert.equal(parameters.count, 1_235_814_400);
+  assert.ok(plan.slabs.every(({ bytes }) => bytes <= largestBuffer));
+  const embedding = parameters.list.filter(({ spec }) => spec.name === "model.embed_tokens.weight");
+  assert.deepEqual(embedding.map(({ rows }) => rows), [...Array(7).fill(16064), 15808]);
+  assert.ok(plan.bytes < 16 * parameters.count * 1.02, `${plan.bytes}`);
+});
+
 Deno.test("without a backward pass nothing is kept for it", () => {
   const bytes = (layers: number) =>
     new Decoder(

@@ -68,9 +68,17 @@ function rowKernel(
   };
 }
 
-/** x[tokens, H] = table[V, H] at ids[tokens]. */
-export const embed = (rows: RowSlot, ids: Tensor, table: Tensor, x: Tensor) =>
-  rowKernel("embed", embedSource, rows, [ids, table, x], rowLength(x), (columns) => flat(rows, columns));
+/** x[tokens, H] = table[V, H] at ids[tokens], which begins with row `firstRow`; rows of other ids are left alone. */
+export const embed = (rows: RowSlot, ids: Tensor, table: Tensor, x: Tensor, firstRow = 0) =>
+  rowKernel(
+    "embed",
+    embedSource,
+    rows,
+    [ids, table, x],
+    rowLength(x),
+    (columns) => flat(rows, columns),
+    { FIRST: firstRow, TABLE_ROWS: table.shape[0] },
+  );
 
 /** Token ids of a batch without repetition, and the rows where each stands: `rows[starts[u]] ... rows[starts[u + 1] - 1]`. */
 export interface DistinctTokens {
@@ -79,13 +87,16 @@ export interface DistinctTokens {
   rows: Tensor;
 }
 
-/** Adds d_x[tokens, H] to the rows of dTable[V, H], but that of `padTokenId`; `slot` counts the distinct tokens. */
+/**
+ * Adds d_x[tokens, H] to the rows of dTable[V, H], which begins with row `firstRow`, but that of `padTokenId`; `slot` counts
+ * the distinct tokens.
+ */
 export const embedBackward = (
   slot: RowSlot,
   distinct: DistinctTokens,
   dX: Tensor,
   dTable: Tensor,
-  padTokenId = 0xffffffff,
+  { firstRow = 0, padTokenId = 0xffffffff }: { firstRow?: number; padTokenId?: number } = {},
 ): KernelCall =>
   rowKernel(
     "embed_backward",
@@ -94,7 +105,7 @@ export const embedBackward = (
     [distinct.ids, distinct.starts, distinct.rows, dX, dTable],
     rowLength(dX),
     (columns) => flat(slot, columns),
-    { PADDING: padTokenId },
+    { PADDING: padTokenId, FIRST: firstRow, TABLE_ROWS: dTable.shape[0] },
   );
 
 const eightRows = (rows: RowSlot): Grid => (counts) => [Math.ceil(counts[rows.slot] / 8), 1];

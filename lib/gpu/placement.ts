@@ -94,7 +94,7 @@ export function place(lives: readonly Life[], largest: number, newSlab: (name: s
       }
     }
     if (!best.shelf) {
-      best.shelf = { slab: newSlab(`shared ${shelves.length}, ${name} and others`), content: [] };
+      best.shelf = { slab: newSlab(name), content: [] };
       shelves.push(best.shelf);
     }
     const { shelf, offset } = best;

@@ -95,10 +95,13 @@ export interface Activations {
   rowCounts: RowCounts;
   rows: Tensor;
   tokenRows: RowSlot;
+  /** The same rows, for a product that adds to what an earlier one of the same pass left. */
+  tokenRowsAdding: RowSlot;
   labelSlot: RowSlot;
   pairSlot: RowSlot;
   distinctSlot: RowSlot;
   pieces: RowSlot[];
+  piecesAdding: RowSlot[];
   pieceRows: number;
 }
 
@@ -161,7 +164,7 @@ export function planActivations(plan: MemoryPlan, config: ModelConfig, capacity:
     };
   });
 
-  const rowCounts = new RowCounts(4 + pieceCount);
+  const rowCounts = new RowCounts(5 + 2 * pieceCount);
   const rows = plan.tensor("row counts", "batch", [rowCounts.bytes / 4]);
   // Uniforms, where every other slab is storage: UNIFORM, COPY_DST.
   Object.assign(rows.slab, { usage: 0x40 | 0x08 });
@@ -199,10 +202,12 @@ export function planActivations(plan: MemoryPlan, config: ModelConfig, capacity:
     rowCounts,
     rows,
     tokenRows: slot(0),
-    labelSlot: slot(1),
-    pairSlot: slot(2),
-    distinctSlot: slot(3),
-    pieces: Array.from({ length: pieceCount }, (_, i) => slot(4 + i)),
+    tokenRowsAdding: slot(1),
+    labelSlot: slot(2),
+    pairSlot: slot(3),
+    distinctSlot: slot(4),
+    pieces: Array.from({ length: pieceCount }, (_, i) => slot(5 + i)),
+    piecesAdding: Array.from({ length: pieceCount }, (_, i) => slot(5 + pieceCount + i)),
     pieceRows,
   };
 }

@@ -67,7 +67,7 @@ export class Decoder {
   #forwardCalls(): KernelCall[] {
     const context = this.#context;
     return [
-      embedForward(context),
+      ...embedForward(context),
       ...this.activations.layers.flatMap((_, l) => layerForward(context, l)),
       ...headForward(context),
       lossCalls(context, this.options.loss),
@@ -80,7 +80,7 @@ export class Decoder {
     return [
       ...headBackward(context),
       ...this.activations.layers.flatMap((_, i) => layerBackward(context, last - i)),
-      embedGradient(context),
+      ...embedGradient(context),
     ];
   }
 
@@ -113,6 +113,7 @@ export class Decoder {
     }
     const accumulate = !firstOfStep;
     a.rowCounts.set(a.tokenRows.slot, { count: tokens, accumulate });
+    a.rowCounts.set(a.tokenRowsAdding.slot, { count: tokens, accumulate: true });
     a.rowCounts.set(a.labelSlot.slot, { count: labels, accumulate });
     a.rowCounts.set(a.pairSlot.slot, { count: batch.pairs, scale: 1 / pairsOfStep });
     a.rowCounts.set(a.distinctSlot.slot, { count: batch.distinctIds.length });
@@ -121,6 +122,7 @@ export class Decoder {
       const count = Math.max(0, Math.min(a.pieceRows, labels - i * a.pieceRows));
       // The last piece comes first in the backward pass, and so is the one that may begin the head's gradient.
       a.rowCounts.set(slot, { count, accumulate: accumulate || i < pieces - 1 });
+      a.rowCounts.set(a.piecesAdding[i].slot, { count, accumulate: true });
     });
     a.rowCounts.upload(gpu, a.rows);
   }
@@ -136,8 +138,9 @@ export class Decoder {
   encodeBackward(encoder: GPUCommandEncoder, { firstOfStep }: StepPlace): void {
     // Rows of tokens that do not occur get no gradient, so the embedding's has to be cleared; a tied head writes it whole.
     if (firstOfStep && this.#spec.head) {
-      const { slab, offset, bytes } = this.parameters.of(this.#spec.embedding).gradients;
-      encoder.clearBuffer(slab.buffer!, offset, bytes);
+      for (const { gradients: { slab, offset, bytes } } of this.parameters.pieces(this.#spec.embedding)) {
+        encoder.clearBuffer(slab.buffer!, offset, bytes);
+      }
     }
     const pass = encoder.beginComputePass();
     this.#backward!.encode(pass, this.activations.rowCounts.counts);

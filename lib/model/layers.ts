@@ -4,7 +4,6 @@ import {
   attentionBackward,
   embed,
   embedBackward,
-  gemm,
   rmsNorm,
   rmsNormBackward,
   rope,
@@ -14,20 +13,16 @@ import {
 import type { Tensor } from "../gpu/memory.ts";
 import type { KernelCall } from "../gpu/program.ts";
 import type { AttentionShape } from "../../kernels/attention.ts";
-import type { DeviceClass } from "../gpu/tuning.ts";
 import type { Activations, LayerForward } from "./activations.ts";
 import type { ModelConfig } from "./config.ts";
-import type { DecoderSpec, LayerSpec } from "./llama.ts";
-import type { Parameters } from "./parameters.ts";
+import { linear, type LinearContext, linearInputGradient, linearWeightGradient } from "./linear.ts";
+import type { DecoderSpec, ParameterSpec } from "./llama.ts";
 
 /** What the kernel lists are built from. */
-export interface DecoderContext {
+export interface DecoderContext extends LinearContext {
   config: ModelConfig;
   spec: DecoderSpec;
-  parameters: Parameters;
   activations: Activations;
-  /** Picks the tiles of matrix products. */
-  device: DeviceClass;
 }
 
 export const attentionShape = (config: ModelConfig): AttentionShape => ({
@@ -37,48 +32,44 @@ export const attentionShape = (config: ModelConfig): AttentionShape => ({
 });
 
 /** x = embedding of the batch's tokens, into the first layer's input. */
-export const embedForward = ({ activations: a, parameters, spec }: DecoderContext): KernelCall =>
-  embed(a.tokenRows, a.batch.ids, parameters.of(spec.embedding).weights, a.layers[0].input);
+export const embedForward = ({ activations: a, parameters, spec }: DecoderContext): KernelCall[] =>
+  parameters.pieces(spec.embedding).map(({ weights, firstRow }) =>
+    embed(a.tokenRows, a.batch.ids, weights, a.layers[0].input, firstRow)
+  );
 
 /** Adds the gradient of the residual stream to that of the embedding matrix. */
-export const embedGradient = ({ config, activations: a, parameters, spec }: DecoderContext): KernelCall =>
-  embedBackward(
-    a.distinctSlot,
-    { ids: a.batch.distinctIds, starts: a.batch.distinctStarts, rows: a.batch.distinctRows },
-    a.gradient,
-    parameters.of(spec.embedding).gradients,
-    config.padTokenId,
+export const embedGradient = ({ config, activations: a, parameters, spec }: DecoderContext): KernelCall[] =>
+  parameters.pieces(spec.embedding).map(({ gradients, firstRow }) =>
+    embedBackward(
+      a.distinctSlot,
+      { ids: a.batch.distinctIds, starts: a.batch.distinctStarts, rows: a.batch.distinctRows },
+      a.gradient,
+      gradients,
+      { firstRow, padTokenId: config.padTokenId },
+    )
   );
 
 /** Where layer `l` puts its result: the next one's input. */
 const layerOutput = (a: Activations, l: number): Tensor => a.layers[l + 1]?.input ?? a.output;
 
 /** Everything of layer `l` that its backward pass needs, into `values`: all but the last product. */
-function layerBody(
-  { config, parameters, spec, activations: a, device }: DecoderContext,
-  l: number,
-  values: LayerForward,
-): KernelCall[] {
+function layerBody(context: DecoderContext, l: number, values: LayerForward): KernelCall[] {
+  const { config, parameters, spec, activations: a } = context;
+  const layer = spec.layers[l];
   const { input } = a.layers[l];
   const { inputNormed, inputRstd, qkv, lse, middle, middleNormed, middleRstd, gateUp } = values;
-  const weights = (name: keyof LayerSpec) => parameters.of(spec.layers[l][name]).weights;
+  const weight = (norm: ParameterSpec) => parameters.of(norm).weights;
   const rows = a.tokenRows;
   const shape = attentionShape(config);
   const { spans, queryTiles } = a.batch;
   return [
-    rmsNorm(rows, input, weights("inputNorm"), inputNormed, inputRstd, config.rmsNormEps),
-    gemm("nt", rows, { a: inputNormed, b: weights("qkv"), c: qkv }, device),
+    rmsNorm(rows, input, weight(layer.inputNorm), inputNormed, inputRstd, config.rmsNormEps),
+    ...linear(context, rows, layer.qkv, { x: inputNormed, y: qkv }),
     rope(rows, spans, a.cosSin, qkv, shape),
     attention(rows, { spans, queryTiles, qkv, out: values.attention, lse }, shape),
-    gemm(
-      "nt",
-      rows,
-      { a: values.attention, b: weights("output"), c: middle, residual: input },
-      device,
-      "residual",
-    ),
-    rmsNorm(rows, middle, weights("postNorm"), middleNormed, middleRstd, config.rmsNormEps),
-    gemm("nt", rows, { a: middleNormed, b: weights("gateUp"), c: gateUp }, device),
+    ...linear(context, rows, layer.output, { x: values.attention, y: middle, residual: input }),
+    rmsNorm(rows, middle, weight(layer.postNorm), middleNormed, middleRstd, config.rmsNormEps),
+    ...linear(context, rows, layer.gateUp, { x: middleNormed, y: gateUp }),
   ];
 }
 
@@ -87,20 +78,17 @@ function layerBody(
  * qkv = rope(norm(input) Wqkv^T), middle = input + attention(qkv) Wo^T, output = middle + swiglu(norm(middle) Wgu^T) Wd^T.
  */
 export function layerForward(context: DecoderContext, l: number): KernelCall[] {
-  const { parameters, spec, activations: a, device } = context;
+  const { spec, activations: a } = context;
   const { forward } = a.layers[l];
   const { gateUp, middle, activated } = forward;
-  const down = parameters.of(spec.layers[l].down).weights;
   return [
     ...layerBody(context, l, forward),
     swiglu(a.tokenRows, gateUp, activated),
-    gemm(
-      "nt",
-      a.tokenRows,
-      { a: activated, b: down, c: layerOutput(a, l), residual: middle },
-      device,
-      "residual",
-    ),
+    ...linear(context, a.tokenRows, spec.layers[l].down, {
+      x: activated,
+      y: layerOutput(a, l),
+      residual: middle,
+    }),
   ];
 }
 
@@ -109,38 +97,36 @@ export function layerForward(context: DecoderContext, l: number): KernelCall[] {
  * gradients of its parameters. Runs the layer's forward pass first where its activations were not kept.
  */
 export function layerBackward(context: DecoderContext, l: number): KernelCall[] {
-  const { config, parameters, spec, activations: a, device } = context;
+  const { config, parameters, spec, activations: a } = context;
   const { input, forward, kept, backward } = a.layers[l];
-  const weights = (name: keyof LayerSpec) => parameters.of(spec.layers[l][name]).weights;
-  const gradients = (name: keyof LayerSpec) => parameters.of(spec.layers[l][name]).gradients;
+  const layer = spec.layers[l];
   const rows = a.tokenRows;
   const shape = attentionShape(config);
 
-  /** d_input = d_output W, and W's gradient += d_output^T input. */
-  const linearInput = (name: keyof LayerSpec, dOutput: Tensor, dInput: Tensor) =>
-    gemm("nn", rows, { a: dOutput, b: weights(name), c: dInput }, device);
-  const linearWeight = (name: keyof LayerSpec, dOutput: Tensor, input: Tensor) =>
-    gemm("tn", rows, { a: dOutput, b: input, c: gradients(name) }, device, "accumulate");
+  const linearInput = (of: ParameterSpec, dY: Tensor, dX: Tensor) =>
+    linearInputGradient(context, { rows, adding: a.tokenRowsAdding }, of, { dY, dX });
+  const linearWeight = (of: ParameterSpec, dY: Tensor, x: Tensor) =>
+    linearWeightGradient(context, rows, of, { dY, x });
   /** A normed value is made again: keeping it would cost more than making it. */
-  const norm = (name: "inputNorm" | "postNorm", t: { x: Tensor; rstd: Tensor; y: Tensor; dY: Tensor }) => ({
-    again: rmsNorm(rows, t.x, weights(name), t.y, t.rstd, config.rmsNormEps),
+  const norm = (of: ParameterSpec, t: { x: Tensor; rstd: Tensor; y: Tensor; dY: Tensor }) => ({
+    again: rmsNorm(rows, t.x, parameters.of(of).weights, t.y, t.rstd, config.rmsNormEps),
     backward: rmsNormBackward(rows, {
       x: t.x,
       rstd: t.rstd,
-      weight: weights(name),
-      dWeight: gradients(name),
+      weight: parameters.of(of).weights,
+      dWeight: parameters.of(of).gradients,
       dY: t.dY,
       dX: a.gradient,
       partial: a.normPartial,
     }, true),
   });
-  const inputNorm = norm("inputNorm", {
+  const inputNorm = norm(layer.inputNorm, {
     x: input,
     rstd: kept.inputRstd,
     y: backward.inputNormed,
     dY: backward.gradientInputNormed,
   });
-  const postNorm = norm("postNorm", {
+  const postNorm = norm(layer.postNorm, {
     x: kept.middle,
     rstd: kept.middleRstd,
     y: backward.middleNormed,
@@ -150,16 +136,16 @@ export function layerBackward(context: DecoderContext, l: number): KernelCall[] 
   return [
     ...(kept === forward ? [] : layerBody(context, l, kept)),
     // MLP. `swigluBackward` turns gateUp into its gradient, and leaves the activated values where their gradient was.
-    linearInput("down", a.gradient, backward.activated),
+    ...linearInput(layer.down, a.gradient, backward.activated),
     swigluBackward(rows, kept.gateUp, backward.activated),
-    linearWeight("down", a.gradient, backward.activated),
-    linearInput("gateUp", kept.gateUp, backward.gradientMiddleNormed),
+    ...linearWeight(layer.down, a.gradient, backward.activated),
+    ...linearInput(layer.gateUp, kept.gateUp, backward.gradientMiddleNormed),
     postNorm.again,
-    linearWeight("gateUp", kept.gateUp, backward.middleNormed),
+    ...linearWeight(layer.gateUp, kept.gateUp, backward.middleNormed),
     ...postNorm.backward,
     // Attention.
-    linearInput("output", a.gradient, backward.gradientAttention),
-    linearWeight("output", a.gradient, kept.attention),
+    ...linearInput(layer.output, a.gradient, backward.gradientAttention),
+    ...linearWeight(layer.output, a.gradient, kept.attention),
     ...attentionBackward(rows, {
       spans: a.batch.spans,
       queryTiles: a.batch.queryTiles,
@@ -172,9 +158,9 @@ export function layerBackward(context: DecoderContext, l: number): KernelCall[] 
       dQkv: backward.gradientQkv,
     }, shape),
     rope(rows, a.batch.spans, a.cosSin, backward.gradientQkv, shape, true),
-    linearInput("qkv", backward.gradientQkv, backward.gradientInputNormed),
+    ...linearInput(layer.qkv, backward.gradientQkv, backward.gradientInputNormed),
     inputNorm.again,
-    linearWeight("qkv", backward.gradientQkv, backward.inputNormed),
+    ...linearWeight(layer.qkv, backward.gradientQkv, backward.inputNormed),
     ...inputNorm.backward,
   ];
 }

@@ -39,7 +39,7 @@ const ONE_SLAB: Layout = { largeRows: 2710, largestBuffer: 2 ** 24 };
 const OPTIONS: AdamWOptions = { beta1: 0.9, beta2: 0.95, epsilon: 1e-6, weightDecay: 0.1, maxGradNorm: 2 };
 const LEARNING_RATE = 0.05;
 
-const countOf = ({ spec }: Parameter) => spec.parts[0].rows * spec.columns;
+const countOf = ({ rows, spec }: Parameter) => rows * spec.columns;
 
 /** An optimizer of random weights, with what the tests do with it. */
 async function optimizer(pipelines: Pipelines, options: AdamWOptions, layout: Layout, seed: number) {
@@ -52,13 +52,8 @@ async function optimizer(pipelines: Pipelines, options: AdamWOptions, layout: La
   const random = normal(seed);
   const values = (count: number) => Float32Array.from({ length: count }, random);
 
-  // Slabs of the same layout: a parameter stands at the same offset of each.
-  const place = (parameter: Parameter, kind: ParameterKind) => ({
-    ...parameter.weights,
-    slab: parameter.chunk.slabs[kind],
-  });
   const read = async (parameter: Parameter, kind: ParameterKind) =>
-    new Float32Array(await readTensor(gpu, place(parameter, kind), 0, countOf(parameter)));
+    new Float32Array(await readTensor(gpu, parameter[kind], 0, countOf(parameter)));
   const readAll = () =>
     Promise.all(parameters.list.map(async (parameter) => ({
       weights: await read(parameter, "weights"),

@@ -64,6 +64,49 @@ kernelTest(
   },
 );
 
+/** The vocabulary in pieces of 20, 20 and 11 rows. */
+const PIECES = [{ firstRow: 0, rows: 20 }, { firstRow: 20, rows: 20 }, { firstRow: 40, rows: 11 }];
+
+kernelTest("an embedding in pieces is looked up and trained as one", SHAPES, async (kernels, shape) => {
+  const { tokens, width, spare } = shape;
+  const batch = pack(randomPairs(kernels.uniform, tokens));
+  const slot = kernels.rows(batch.distinctIds.length);
+  const table = kernels.values(VOCABULARY * width);
+  const dX = kernels.values(tokens * width);
+  const dXTensor = kernels.tensor([tokens, width], dX);
+  const ids = kernels.tensor([tokens], batch.ids);
+  const x = kernels.tensor([tokens + spare, width]);
+  const distinct = {
+    ids: kernels.tensor([tokens + 1], batch.distinctIds),
+    starts: kernels.tensor([tokens + 1], batch.distinctStarts),
+    rows: kernels.tensor([tokens + 1], batch.distinctRows),
+  };
+  const padTokenId = batch.ids[0];
+  const pieces = PIECES.map(({ firstRow, rows }) => {
+    const values = table.slice(firstRow * width, (firstRow + rows) * width);
+    return {
+      firstRow,
+      values,
+      weights: kernels.tensor([rows, width], values),
+      gradients: kernels.tensorInPlace([rows, width], values),
+    };
+  });
+  const tokenRows = kernels.rows(tokens);
+  await kernels.run([
+    ...pieces.map(({ firstRow, weights }) => embed(tokenRows, ids, weights, x, firstRow)),
+    ...pieces.map(({ firstRow, gradients }) =>
+      embedBackward(slot, distinct, dXTensor, gradients, { firstRow, padTokenId })
+    ),
+  ]);
+  await kernels.compare(x, takeRows(table, batch.ids, width), COPY);
+  const gradient = takeRowsBackward(dX, batch.ids, VOCABULARY, width)
+    .map((value, i) => Math.floor(i / width) === padTokenId ? 0 : value);
+  for (const { firstRow, values, gradients } of pieces) {
+    const expected = values.map((value, i) => value + gradient[firstRow * width + i]);
+    await kernels.compare(gradients, expected, SUM);
+  }
+});
+
 kernelTest("rows that predict a label are gathered", SHAPES, async (kernels, { tokens, width, spare }) => {
   const { labelRows } = pack(randomPairs(kernels.uniform, tokens));
   const x = kernels.values(tokens * width);
