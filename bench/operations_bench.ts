@@ -136,11 +136,16 @@ function addOptimizer(parameters: number): void {
   cases.push({
     name: `AdamW, ${parameters / 2 ** 20} Mi parameters`,
     work: { bytes: 7 * 4 * parameters },
-    calls: [adamw({ hyper, clip, gradients, ...state }, parameters)],
+    calls: [adamw({ hyper, clip, gradients, ...state }, { count: parameters, decayed: parameters })],
   }, {
     name: `gradient norm, ${parameters / 2 ** 20} Mi parameters`,
     work: { bytes: 4 * parameters },
-    calls: [sumSquares(gradients, bench.tensor("partial sums", parameters / 4096), 0)],
+    calls: [
+      sumSquares(gradients, bench.tensor("partial sums", parameters / 4096), {
+        firstBlock: 0,
+        count: parameters,
+      }),
+    ],
   });
 }
 

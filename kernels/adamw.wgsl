@@ -1,6 +1,6 @@
 // AdamW (arXiv 1711.05101) as torch.optim.AdamW computes it, on a clipped gradient. Does nothing where the gradient norm
 // is not finite, so that the weights stay as they were. Weights from element DECAY_END on are not decayed.
-// Grid: flat over LENGTH vec4s.
+// Grid: flat over LENGTH vec4s, COUNT floats in all.
 // The host computes, in float64: step_size = learning_rate / (1 - beta1^t), kept = 1 - learning_rate * weight_decay.
 struct Step { step_size: f32, kept: f32, one_minus_beta1: f32, beta2: f32, one_minus_beta2: f32, epsilon: f32,
   root_correction2: f32 }
@@ -17,7 +17,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         @builtin(local_invocation_index) local: u32) {
   let i = flat_index(group, groups, local);
   if (i >= LENGTH || clip.broken != 0.0) { return; }
-  let g = gradients[i] * clip.coefficient;
+  let past = vec4u(4u * i) + vec4u(0u, 1u, 2u, 3u) >= vec4u(COUNT);
+  let g = select(gradients[i] * clip.coefficient, vec4f(), past);
   let m = first[i] + (g - first[i]) * hyper.one_minus_beta1;
   let v = second[i] * hyper.beta2 + g * g * hyper.one_minus_beta2;
   first[i] = m;

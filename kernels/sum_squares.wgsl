@@ -1,5 +1,5 @@
-// First of three stages of the gradient norm: partial[block] = sum of squares of BLOCK vec4s. Parameters start at block
-// boundaries and their padding is 0. Grid: blocks (x, spilling into y).
+// First of three stages of the gradient norm: partial[block] = sum of squares of BLOCK vec4s, COUNT floats in all. Parameters
+// start at block boundaries, and what is between them is 0. Grid: blocks (x, spilling into y).
 @group(0) @binding(0) var<storage, read> gradients: array<vec4f>;
 @group(0) @binding(1) var<storage, read_write> partial: array<f32>;
 var<workgroup> sums: array<f32, 64>;
@@ -11,7 +11,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let end = min((block + 1u) * BLOCK, LENGTH);
   var sum = vec4f();
   for (var i = block * BLOCK + local; i < end; i += 64u) {
-    let g = gradients[i];
+    let past = vec4u(4u * i) + vec4u(0u, 1u, 2u, 3u) >= vec4u(COUNT);
+    let g = select(gradients[i], vec4f(), past);
     sum += g * g;
   }
   sums[local] = (sum.x + sum.y) + (sum.z + sum.w);

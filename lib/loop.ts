@@ -168,10 +168,12 @@ export class Loop {
       sampleStep(step, sampler).batches.flat()[pairs.findIndex(({ loss }) => !Number.isFinite(loss))];
     const loss = index === undefined ? "every loss is finite" : `the loss of ${train.where(index)} is not`;
     throw new UserError(
-      `step ${step + 1}: the gradient of ${
-        first?.spec.name ?? "the whole model"
-      } is not finite (${loss}). The weights are ` +
-        "as they were before this step. Try a lower learning_rate, a longer warm-up or a smaller max_grad_norm; check " +
+      `step ${step + 1}: the gradient of ${first?.spec.name ?? "the whole model"} is not finite (${loss}). ${
+        optimizer.updatesEarly
+          ? "Only weights whose gradients came before it were updated"
+          : "The weights are as they were before this step"
+      }. ` +
+        "Try a lower learning_rate, a longer warm-up or a smaller max_grad_norm; check " +
         "that the model's own weights are finite",
     );
   }

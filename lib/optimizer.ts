@@ -1,7 +1,13 @@
 import type { Gpu } from "./gpu/device.ts";
 import { ALIGNMENT, type MemoryPlan, type Tensor } from "./gpu/memory.ts";
-import { adamw, clipByNorm, sumSquares } from "./gpu/optimizer_operations.ts";
-import { type Pipelines, Program, readTensor, writeTensor } from "./gpu/program.ts";
+import {
+  adamw,
+  clipByNorm,
+  type NormTensors,
+  parameterNorms,
+  sumSquares,
+} from "./gpu/optimizer_operations.ts";
+import { type KernelCall, type Pipelines, Program, readTensor, writeTensor } from "./gpu/program.ts";
 import type { Parameter, Parameters } from "./model/parameters.ts";
 
 export interface AdamWOptions {
@@ -17,47 +23,92 @@ export interface AdamWOptions {
 export interface ClipResult {
   /** Norm of all gradients before clipping. */
   norm: number;
-  /** The norm was infinite or not a number: the update was not made, nor will any later one be. */
+  /**
+   * The norm was infinite or not a number: the update was not made, nor will any later one be. Early updates stop at the
+   * parameter whose gradient was.
+   */
   broken: boolean;
 }
 
-/** AdamW with clipping by the global norm, as torch.optim.AdamW and torch.nn.utils.clip_grad_norm_ compute them. */
+/**
+ * AdamW with clipping by the global norm, as torch.optim.AdamW and torch.nn.utils.clip_grad_norm_ compute them.
+ *
+ * All parameters are updated by `encode`, or each by its `updateOf` in the backward pass, where gradients are not clipped:
+ * then `encode` has only the norm left to compute.
+ */
 export class AdamW {
   readonly clip: Tensor;
   readonly #hyper: Tensor;
-  readonly #blocks: Tensor;
-  readonly #partial: Tensor;
-  readonly #squares: Tensor;
+  readonly #norm: NormTensors;
   #program?: Program;
 
-  constructor(plan: MemoryPlan, readonly parameters: Parameters, readonly options: AdamWOptions) {
+  /** @throws {RangeError} where early updates would have to know the norm of gradients that do not exist yet. */
+  constructor(
+    plan: MemoryPlan,
+    readonly parameters: Parameters,
+    readonly options: AdamWOptions,
+    readonly updatesEarly = false,
+  ) {
+    if (updatesEarly && options.maxGradNorm > 0) {
+      throw new RangeError("clipped gradients cannot be applied early");
+    }
     this.clip = plan.tensor("clip", "scratch", [4]);
     this.#hyper = plan.tensor("hyperparameters", "batch", [ALIGNMENT / 4]);
     // UNIFORM, COPY_DST
     Object.assign(this.#hyper.slab, { usage: 0x40 | 0x08 });
-    this.#blocks = plan.tensor("norm blocks", "scratch", [parameters.list.length, 2]);
-    this.#partial = plan.tensor("norm partial sums", "scratch", [parameters.blocks]);
-    this.#squares = plan.tensor("norm squares", "scratch", [parameters.list.length]);
+    this.#norm = {
+      blocks: plan.tensor("norm blocks", "scratch", [parameters.list.length, 2]),
+      partial: plan.tensor("norm partial sums", "scratch", [parameters.blocks]),
+      squares: plan.tensor("norm squares", "scratch", [parameters.list.length]),
+      clip: this.clip,
+    };
   }
 
   async compile(gpu: Gpu, pipelines: Pipelines): Promise<void> {
-    const { list, chunks } = this.parameters;
-    const tensors = { blocks: this.#blocks, partial: this.#partial, squares: this.#squares, clip: this.clip };
-    this.#program = await Program.compile(pipelines, [
-      ...chunks.map(({ gradients, firstBlock }) => sumSquares(gradients, this.#partial, firstBlock)),
-      ...clipByNorm(tensors, list.length, this.options.maxGradNorm),
-      ...chunks.map(({ gradients, weights, first, second, decayedElements }) =>
-        adamw(
-          { hyper: this.#hyper, clip: this.clip, gradients, weights, first, second },
-          decayedElements,
-        )
-      ),
-    ]);
+    const { list } = this.parameters;
+    const clip = clipByNorm(this.#norm, list.length, this.options.maxGradNorm);
+    this.#program = await Program.compile(pipelines, this.updatesEarly ? [clip] : this.#updateOfAll(clip));
+    const { blocks } = this.#norm;
     writeTensor(
       gpu,
-      this.#blocks,
+      blocks,
       Uint32Array.from(list.flatMap(({ firstBlock, blocks }) => [firstBlock, firstBlock + blocks])),
     );
+    // Norm 0, coefficient 1, not broken.
+    writeTensor(gpu, this.clip, Float32Array.of(0, 1, 0, 0));
+  }
+
+  /** Norm, clipping, and an update of each chunk. */
+  #updateOfAll(clip: KernelCall): KernelCall[] {
+    const { list, chunks } = this.parameters;
+    return [
+      ...chunks.map(({ gradients, firstBlock, elements }) =>
+        sumSquares(gradients, this.#norm.partial, { firstBlock, count: elements })
+      ),
+      parameterNorms(this.#norm, { first: 0, count: list.length, guard: false }),
+      clip,
+      ...chunks.map((chunk) =>
+        adamw({ hyper: this.#hyper, clip: this.clip, ...chunk }, {
+          count: chunk.elements,
+          decayed: chunk.decayedElements,
+        })
+      ),
+    ];
+  }
+
+  /** The update of one parameter, which is not made where its gradient, or one before it, is not finite. */
+  updateOf(parameter: Parameter): KernelCall[] {
+    const { spec, rows, gradients, firstBlock } = parameter;
+    const count = rows * spec.columns;
+    const first = this.parameters.list.indexOf(parameter);
+    return [
+      sumSquares(gradients, this.#norm.partial, { firstBlock, count }),
+      parameterNorms(this.#norm, { first, count: 1, guard: true }),
+      adamw({ hyper: this.#hyper, clip: this.clip, ...parameter }, {
+        count,
+        decayed: spec.isVector ? 0 : count,
+      }),
+    ];
   }
 
   /** Sets the figures of update `step` (from 1); must come before its submission. */
@@ -75,7 +126,7 @@ export class AdamW {
     writeTensor(gpu, this.#hyper, figures);
   }
 
-  /** Norm, clipping and update of all parameters. */
+  /** Norm, clipping and update of all parameters; after early updates, the norm. */
   encode(encoder: GPUCommandEncoder): void {
     const pass = encoder.beginComputePass();
     this.#program!.encode(pass, new Uint32Array());
@@ -88,7 +139,7 @@ export class AdamW {
 
   /** The parameters whose gradients are infinite or not a number, in the order of the forward pass. */
   async brokenParameters(gpu: Gpu): Promise<Parameter[]> {
-    const squares = new Float32Array(await readTensor(gpu, this.#squares));
+    const squares = new Float32Array(await readTensor(gpu, this.#norm.squares));
     return this.parameters.list.filter((_, i) => !Number.isFinite(squares[i]));
   }
 }

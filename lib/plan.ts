@@ -57,13 +57,24 @@ export function logitsBudget(parameterBytes: number, largestBuffer: number): num
   return Math.min(budget, largestBuffer);
 }
 
-/** Bytes of a weight with its gradient and AdamW's moments. */
-const BYTES_A_PARAMETER = 16;
+/**
+ * Whether parameters can be updated in the backward pass: a step is one batch, and no norm has to be known first. Gradients
+ * are then only there until they are applied.
+ */
+export const updatesEarly = (
+  { maxGradNorm, gradientAccumulationSteps, numGpus }: Pick<
+    TrainConfig,
+    "maxGradNorm" | "gradientAccumulationSteps" | "numGpus"
+  >,
+): boolean => maxGradNorm === 0 && gradientAccumulationSteps * numGpus === 1;
+
+/** Bytes of a weight with AdamW's moments and, unless it is applied early, its gradient. */
+const bytesAParameter = (config: TrainConfig) => updatesEarly(config) ? 12 : 16;
 
 /** The largest batch of a run: every micro-batch that training and evaluation will pack is looked at. */
 export function capacityOf(
   { model, train, test, prompts, sampler, totalSteps }: Workload,
-  config: Pick<TrainConfig, "perDeviceEvalBatchSize" | "gradientCheckpointing">,
+  config: TrainConfig,
   largestBuffer: number,
 ): Capacity {
   const largest = { tokens: 1, labels: 1, pairs: 1 };
@@ -88,7 +99,7 @@ export function capacityOf(
   return {
     ...largest,
     positions,
-    logitsBytes: logitsBudget(parameterCount(model) * BYTES_A_PARAMETER, largestBuffer),
+    logitsBytes: logitsBudget(parameterCount(model) * bytesAParameter(config), largestBuffer),
     checkpointing: config.gradientCheckpointing,
   };
 }
@@ -106,18 +117,22 @@ export interface Planned {
  */
 export function planRun(workload: Workload, config: TrainConfig, largestBuffer: number): Planned {
   const capacity = capacityOf(workload, config, largestBuffer);
+  const early = updatesEarly(config);
   const decoder = new Decoder(workload.model, capacity, {
     largestBuffer,
     loss: workload.loss.wgsl,
     training: true,
+    earlyUpdates: early,
   });
-  const optimizer = new AdamW(decoder.plan, decoder.parameters, {
+  const figures = {
     beta1: config.adamBeta1,
     beta2: config.adamBeta2,
     epsilon: config.adamEpsilon,
     weightDecay: config.weightDecay,
     maxGradNorm: config.maxGradNorm,
-  });
+  };
+  const optimizer = new AdamW(decoder.plan, decoder.parameters, figures, early);
+  if (early) decoder.updateEarly((parameter) => optimizer.updateOf(parameter));
   const { perBatch, batchesPerStep } = workload.sampler;
   const runner = new StepRunner(decoder.plan, STEPS_IN_FLIGHT, perBatch * batchesPerStep);
   return { decoder, optimizer, runner };

@@ -59,7 +59,7 @@ async function gradientsOf(
     decoder.upload(gpu, pack(pairs, decoder.config.slidingWindow), place);
     const encoder = gpu.device.createCommandEncoder();
     decoder.encodeForward(encoder);
-    decoder.encodeBackward(encoder, place);
+    decoder.encodeBackward(encoder);
     gpu.device.queue.submit([encoder.finish()]);
   });
   const gradients = new Map<string, Float32Array>();

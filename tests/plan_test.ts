@@ -27,7 +27,12 @@ const bytesIn = (text: string) =>
 
 Deno.test("the plan of a run is what the run then allocates, to the byte", () =>
   withTemporaryFolder(async (folder) => {
-    for (const change of [[], ["--gradient_checkpointing", "--num_gpus=2", "--max_length=64"]]) {
+    const changes = [
+      [],
+      ["--gradient_checkpointing", "--num_gpus=2", "--max_length=64"],
+      ["--max_grad_norm=0", "--gradient_accumulation_steps=1"],
+    ];
+    for (const change of changes) {
       const planned = await task("plan", `${GOLDEN}/run.yaml`, "--data", ...change);
       assert.equal(planned.status, 0, planned.stderr);
       const args = [`--output_dir=${folder}`, "--overwrite_output_dir", "--log_level=debug", ...change];
@@ -87,6 +92,20 @@ Deno.test("Llama 3 8B, every parameter trained, pairs of 2 x 2048 one at a time,
   const weights = 8_030_261_248 - 128256 * 4096 - 65 * 4096;
   const visible = pairs * 2 * 2047 * 2048 / 2;
   assert.ok(Math.abs(flops / (6 * weights * tokens + 12 * 32 * 4096 * visible) - 1) < 1e-9);
+});
+
+Deno.test("with max_grad_norm 0 and one batch a step, the same takes 12 bytes a parameter and one matrix' gradient", async () => {
+  const keys = [
+    "per_device_train_batch_size",
+    "per_device_eval_batch_size",
+    "gradient_accumulation_steps",
+    "num_gpus",
+  ];
+  const one = keys.map((key) => `--${key}=1`);
+  const { planned } = await setup("llama-3-8b-base", "Llama-3-Base-8B-SFT", ...one, "--max_grad_norm=0");
+  const { plan } = planned.decoder;
+  assert.ok(plan.bytesOf("gradients") < 1.001 * 4 * 128256 * 4096, `${plan.bytesOf("gradients")}`);
+  assert.ok(plan.bytes < 12 * 8_030_261_248 + 6e9, `${plan.bytes}`);
 });
 
 Deno.test("what does not fit comes with the change that would make it fit, at the same numbers", async () => {

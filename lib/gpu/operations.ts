@@ -1,5 +1,6 @@
 /** From an operation to its kernel: source, constants, bindings and launch size, one function an operation. */
 import deltaSource from "../../kernels/attention_delta.wgsl" with { type: "text" };
+import clearSource from "../../kernels/clear.wgsl" with { type: "text" };
 import columnSumsSource from "../../kernels/column_sums.wgsl" with { type: "text" };
 import embedSource from "../../kernels/embed.wgsl" with { type: "text" };
 import embedBackwardSource from "../../kernels/embed_backward.wgsl" with { type: "text" };
@@ -79,6 +80,14 @@ export const embed = (rows: RowSlot, ids: Tensor, table: Tensor, x: Tensor, firs
     (columns) => flat(rows, columns),
     { FIRST: firstRow, TABLE_ROWS: table.shape[0] },
   );
+
+/** Sets a tensor to 0, unless `rows` accumulates. */
+export const clear = (rows: RowSlot, tensor: Tensor): KernelCall => ({
+  label: "clear",
+  source: withPrelude(clearSource, { LENGTH: tensor.bytes / 16 }),
+  bindings: [rows.tensor, tensor],
+  grid: () => line(Math.ceil(tensor.bytes / 16 / 64)),
+});
 
 /** Token ids of a batch without repetition, and the rows where each stands: `rows[starts[u]] ... rows[starts[u + 1] - 1]`. */
 export interface DistinctTokens {

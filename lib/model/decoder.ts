@@ -1,6 +1,6 @@
 import type { Batch } from "../batch.ts";
 import type { Gpu } from "../gpu/device.ts";
-import { MemoryPlan } from "../gpu/memory.ts";
+import { MemoryPlan, type Tensor } from "../gpu/memory.ts";
 import { type KernelCall, Pipelines, Program, readTensor, writeTensor } from "../gpu/program.ts";
 import { deviceClass } from "../gpu/tuning.ts";
 import { type Activations, type Capacity, planActivations } from "./activations.ts";
@@ -8,7 +8,7 @@ import type { ModelConfig } from "./config.ts";
 import { headBackward, headForward, lossCalls } from "./head.ts";
 import { type DecoderContext, embedForward, embedGradient, layerBackward, layerForward } from "./layers.ts";
 import { allParameters, type DecoderSpec, llamaSpec } from "./llama.ts";
-import { Parameters } from "./parameters.ts";
+import { type Parameter, Parameters } from "./parameters.ts";
 import { ropeTable } from "./rope.ts";
 
 export interface DecoderOptions {
@@ -18,6 +18,11 @@ export interface DecoderOptions {
   loss: string;
   /** Whether gradients and moments are planned for. */
   training: boolean;
+  /**
+   * Whether a parameter is updated as soon as its gradient is complete, in the backward pass itself: `updateEarly` says how.
+   * A gradient then takes memory only until then. Only for steps of one batch whose gradients are not clipped.
+   */
+  earlyUpdates?: boolean;
 }
 
 /** How a batch adds to the gradients: `firstOfStep` begins them anew, `pairsOfStep` is what the loss is divided by. */
@@ -36,6 +41,7 @@ export class Decoder {
   readonly activations: Activations;
   readonly #spec: DecoderSpec;
   readonly #context: DecoderContext;
+  #updates?: (parameter: Parameter) => KernelCall[];
   #forward?: Program;
   #backward?: Program;
 
@@ -45,7 +51,7 @@ export class Decoder {
       this.plan,
       allParameters(this.#spec),
       options.largestBuffer,
-      options.training,
+      options,
     );
     this.activations = planActivations(this.plan, config, capacity);
     this.#context = {
@@ -57,6 +63,12 @@ export class Decoder {
       device: "software",
     };
     this.plan.share(this.#stepCalls(), options.largestBuffer);
+  }
+
+  /** Makes the backward pass update each parameter by `updates` once its gradient is complete; plans memory anew. */
+  updateEarly(updates: (parameter: Parameter) => KernelCall[]): void {
+    this.#updates = updates;
+    this.plan.share(this.#stepCalls(), this.options.largestBuffer);
   }
 
   /** Every kernel call of a step, in order: what tensors live by. */
@@ -77,15 +89,19 @@ export class Decoder {
   #backwardCalls(): KernelCall[] {
     const context = this.#context;
     const last = this.activations.layers.length - 1;
-    return [
+    const calls = [
       ...headBackward(context),
       ...this.activations.layers.flatMap((_, i) => layerBackward(context, last - i)),
       ...embedGradient(context),
     ];
+    return this.#updates ? withUpdates(calls, this.parameters.list, this.#updates) : calls;
   }
 
   /** Creates the plan's buffers and compiles every kernel. The weights are still to be loaded. */
   async allocate(gpu: Gpu, pipelines: Pipelines): Promise<void> {
+    if (this.options.earlyUpdates && !this.#updates) {
+      throw new Error("earlyUpdates: updateEarly was not called");
+    }
     this.#context.device = deviceClass(gpu);
     const forward = this.#forwardCalls();
     const backward = this.options.training ? this.#backwardCalls() : [];
@@ -135,13 +151,7 @@ export class Decoder {
   }
 
   /** Gradients of every parameter, after `encodeForward` of the same batch. */
-  encodeBackward(encoder: GPUCommandEncoder, { firstOfStep }: StepPlace): void {
-    // Rows of tokens that do not occur get no gradient, so the embedding's has to be cleared; a tied head writes it whole.
-    if (firstOfStep && this.#spec.head) {
-      for (const { gradients: { slab, offset, bytes } } of this.parameters.pieces(this.#spec.embedding)) {
-        encoder.clearBuffer(slab.buffer!, offset, bytes);
-      }
-    }
+  encodeBackward(encoder: GPUCommandEncoder): void {
     const pass = encoder.beginComputePass();
     this.#backward!.encode(pass, this.activations.rowCounts.counts);
     pass.end();
@@ -175,4 +185,29 @@ export class Decoder {
   destroy(): void {
     this.plan.destroy();
   }
+}
+
+/** `calls`, with the updates of each parameter after the last of them that reads or writes its weights or gradient. */
+function withUpdates(
+  calls: readonly KernelCall[],
+  parameters: readonly Parameter[],
+  updates: (parameter: Parameter) => KernelCall[],
+): KernelCall[] {
+  const parameterOf = new Map<Tensor, Parameter>(
+    parameters.flatMap((parameter) =>
+      [parameter.weights, parameter.gradients].map((tensor) => [tensor, parameter] as const)
+    ),
+  );
+  const lastUse = new Map<Parameter, number>();
+  calls.forEach(({ bindings }, index) => {
+    for (const tensor of bindings) {
+      const parameter = parameterOf.get(tensor.base ?? tensor);
+      if (parameter) lastUse.set(parameter, index);
+    }
+  });
+  const complete = Map.groupBy(lastUse, ([, index]) => index);
+  return calls.flatMap((call, index) => [
+    call,
+    ...(complete.get(index) ?? []).flatMap(([parameter]) => updates(parameter)),
+  ]);
 }

@@ -2,6 +2,7 @@
 import {
   attention,
   attentionBackward,
+  clear,
   embed,
   embedBackward,
   rmsNorm,
@@ -37,17 +38,21 @@ export const embedForward = ({ activations: a, parameters, spec }: DecoderContex
     embed(a.tokenRows, a.batch.ids, weights, a.layers[0].input, firstRow)
   );
 
-/** Adds the gradient of the residual stream to that of the embedding matrix. */
+/**
+ * Adds the gradient of the residual stream to that of the embedding matrix. Rows of tokens that do not occur get none, so
+ * the matrix is cleared first; one that is the head too was written whole.
+ */
 export const embedGradient = ({ config, activations: a, parameters, spec }: DecoderContext): KernelCall[] =>
-  parameters.pieces(spec.embedding).map(({ gradients, firstRow }) =>
+  parameters.pieces(spec.embedding).flatMap(({ gradients, firstRow }) => [
+    ...(spec.head ? [clear(a.tokenRows, gradients)] : []),
     embedBackward(
       a.distinctSlot,
       { ids: a.batch.distinctIds, starts: a.batch.distinctStarts, rows: a.batch.distinctRows },
       a.gradient,
       gradients,
       { firstRow, padTokenId: config.padTokenId },
-    )
-  );
+    ),
+  ]);
 
 /** Where layer `l` puts its result: the next one's input. */
 const layerOutput = (a: Activations, l: number): Tensor => a.layers[l + 1]?.input ?? a.output;

@@ -22,11 +22,21 @@ export interface Parameter extends Record<ParameterKind, Tensor> {
   blocks: number;
 }
 
-/** Parameters that one dispatch can update: as much as can be bound. */
+/** Parameters that one dispatch can update: as much as can be bound. With early updates, `gradients` is of no use. */
 export interface ParameterChunk extends Record<ParameterKind, Tensor> {
+  /** Floats, the gaps between parameters included. */
+  elements: number;
   /** The first floats of the chunk are matrices, which weight decay applies to; norms follow. */
   decayedElements: number;
   firstBlock: number;
+}
+
+/** What is kept of each parameter. */
+export interface ParameterOptions {
+  /** Gradients and moments too. */
+  training: boolean;
+  /** Gradients live only from their first kernel to the parameter's update, and share memory with activations. */
+  earlyUpdates?: boolean;
 }
 
 /** Parameters start at multiples of this many elements, so that a block of the gradient norm is of one parameter. */
@@ -50,8 +60,11 @@ export function placeParameters(
   plan: MemoryPlan,
   specs: readonly ParameterSpec[],
   largestBuffer: number,
-  kinds: readonly ParameterKind[],
+  { training, earlyUpdates = false }: ParameterOptions,
 ): { list: Parameter[]; chunks: ParameterChunk[]; blocks: number } {
+  const kinds: readonly ParameterKind[] = !training
+    ? ["weights"]
+    : KINDS.filter((kind) => kind !== "gradients" || !earlyUpdates);
   const most = Math.floor(largestBuffer / 4 / BLOCK_ELEMENTS) * BLOCK_ELEMENTS;
   const groups: Place[][] = [];
   let used = Infinity;
@@ -84,6 +97,7 @@ export function placeParameters(
       >;
     chunks.push({
       ...each((whole) => whole),
+      elements: sum(group),
       decayedElements: sum(group.filter(({ spec }) => !spec.isVector)),
       firstBlock: block,
     });
@@ -94,7 +108,11 @@ export function placeParameters(
         name: spec.name,
         base: undefined,
       });
-      list.push({ spec, firstRow, rows, ...each(part), firstBlock: block, blocks });
+      const parameter = { spec, firstRow, rows, ...each(part), firstBlock: block, blocks };
+      if (training && earlyUpdates) {
+        parameter.gradients = plan.shared(`gradient of ${spec.name}`, "gradients", [rows, spec.columns]);
+      }
+      list.push(parameter);
       block += blocks;
     }
   }

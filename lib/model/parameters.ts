@@ -6,10 +6,10 @@ import { type Checkpoint, type FloatDtype, fromF32, isFloatDtype } from "../safe
 import type { TensorSource } from "../safetensors_write.ts";
 import type { ParameterPart, ParameterSpec } from "./llama.ts";
 import {
-  KINDS,
   type Parameter,
   type ParameterChunk,
   type ParameterKind,
+  type ParameterOptions,
   placeParameters,
 } from "./parameter_layout.ts";
 
@@ -35,9 +35,8 @@ export class Parameters {
   readonly #bySpec: ReadonlyMap<ParameterSpec, Parameter[]>;
 
   /** @throws {UserError} where a few rows of a matrix are larger than `largestBuffer` bytes. */
-  constructor(plan: MemoryPlan, specs: ParameterSpec[], largestBuffer: number, training = true) {
-    const kinds = training ? KINDS : (["weights"] as const);
-    const { list, chunks, blocks } = placeParameters(plan, specs, largestBuffer, kinds);
+  constructor(plan: MemoryPlan, specs: ParameterSpec[], largestBuffer: number, options: ParameterOptions) {
+    const { list, chunks, blocks } = placeParameters(plan, specs, largestBuffer, options);
     this.list = list;
     this.chunks = chunks;
     this.blocks = blocks;

@@ -45,7 +45,7 @@ const countOf = ({ rows, spec }: Parameter) => rows * spec.columns;
 async function optimizer(pipelines: Pipelines, options: AdamWOptions, layout: Layout, seed: number) {
   const { gpu } = pipelines;
   const plan = new MemoryPlan();
-  const parameters = new Parameters(plan, specs(layout.largeRows), layout.largestBuffer);
+  const parameters = new Parameters(plan, specs(layout.largeRows), layout.largestBuffer, { training: true });
   const adam = new AdamW(plan, parameters, options);
   await plan.allocate(gpu);
   await adam.compile(gpu, pipelines);
