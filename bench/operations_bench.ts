@@ -124,8 +124,13 @@ function addHead(labels: number): void {
 
 function addOptimizer(parameters: number): void {
   // As `AdamW.upload` computes them for learning rate 1e-3 at a late step.
-  const hyper = uploaded("hyperparameters", Float32Array.of(1e-3, 1 - 1e-5, 0.1, 0.999, 1e-3, 1e-8, 1), 64);
-  Object.assign(hyper.slab, { usage: 0x40 | 0x08 });
+  const hyper = uploaded(
+    "hyperparameters",
+    Float32Array.of(1e-3, 1 - 1e-5, 0.1, 0.999, 1e-3, 1e-8, 1, 0),
+    64,
+  );
+  const place = uploaded("place", Uint32Array.of(0, 0), 64);
+  for (const { slab } of [hyper, place]) Object.assign(slab, { usage: 0x40 | 0x08 });
   const clip = uploaded("clip", Float32Array.of(1, 1, 0, 0), 4);
   const gradients = bench.filled("gradients", parameters);
   const state = {
@@ -136,15 +141,12 @@ function addOptimizer(parameters: number): void {
   cases.push({
     name: `AdamW, ${parameters / 2 ** 20} Mi parameters`,
     work: { bytes: 7 * 4 * parameters },
-    calls: [adamw({ hyper, clip, gradients, ...state }, { count: parameters, decayed: parameters })],
+    calls: [adamw({ place, hyper, clip, gradients, ...state }, { count: parameters, decayed: parameters })],
   }, {
     name: `gradient norm, ${parameters / 2 ** 20} Mi parameters`,
     work: { bytes: 4 * parameters },
     calls: [
-      sumSquares(gradients, bench.tensor("partial sums", parameters / 4096), {
-        firstBlock: 0,
-        count: parameters,
-      }),
+      sumSquares(place, gradients, bench.tensor("partial sums", parameters / 4096), parameters),
     ],
   });
 }

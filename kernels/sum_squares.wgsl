@@ -1,7 +1,8 @@
 // First of three stages of the gradient norm: partial[block] = sum of squares of BLOCK vec4s, COUNT floats in all. Parameters
 // start at block boundaries, and what is between them is 0. Grid: blocks (x, spilling into y).
-@group(0) @binding(0) var<storage, read> gradients: array<vec4f>;
-@group(0) @binding(1) var<storage, read_write> partial: array<f32>;
+@group(0) @binding(0) var<uniform> place: Place;
+@group(0) @binding(1) var<storage, read> gradients: array<vec4f>;
+@group(0) @binding(2) var<storage, read_write> partial: array<f32>;
 var<workgroup> sums: array<f32, 64>;
 
 @compute @workgroup_size(64)
@@ -20,5 +21,5 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   if (local != 0u || block * BLOCK >= LENGTH) { return; }
   var all = 0.0;
   for (var i = 0u; i < 64u; i += 1u) { all += sums[i]; }
-  partial[FIRST_BLOCK + block] = all;
+  partial[place.block + block] = all;
 }

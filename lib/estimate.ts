@@ -7,10 +7,10 @@ import { trainingFlops } from "./model/flops.ts";
 import {
   type Alternative,
   alternative,
+  alternatives,
   type Planned,
   planRun,
   samplerOf,
-  savings,
   type Workload,
   type WorkloadOf,
 } from "./plan.ts";
@@ -96,8 +96,8 @@ export function planAnyway(workload: Workload, config: TrainConfig, largestBuffe
 }
 
 /**
- * Everything that would make a run take less: changes that keep its numbers, and, where these are not enough and the
- * workload follows `max_length`, shorter pairs until it fits.
+ * Everything that would make a run take less: changes that keep its numbers, then rounding what is stored, and, where these
+ * are not enough and the workload follows `max_length`, shorter pairs until it fits.
  */
 export function estimatedAlternatives(
   config: TrainConfig,
@@ -106,14 +106,14 @@ export function estimatedAlternatives(
   workloadOf: WorkloadOf,
   followsLength: boolean,
 ): Alternative[] {
-  const tried = (change: Partial<TrainConfig>) => alternative(change, config, largestBuffer, workloadOf);
-  const changes = savings(config);
-  const found = changes.map(tried);
+  const found = alternatives(config, largestBuffer, limit, workloadOf);
+  const least = found.at(-1)?.change;
   let { maxLength, maxPromptLength } = config;
   while (followsLength && !found.some(({ bytes }) => bytes <= limit) && maxPromptLength >= 2) {
     maxLength = Math.floor(maxLength / 2);
     maxPromptLength = Math.floor(maxPromptLength / 2);
-    found.push(tried({ ...changes.at(-1), maxLength, maxPromptLength }));
+    const change = { ...least, maxLength, maxPromptLength };
+    found.push(alternative(change, config, largestBuffer, workloadOf));
   }
   return found;
 }

@@ -7,8 +7,9 @@ import {
   parameterNorms,
   sumSquares,
 } from "./gpu/optimizer_operations.ts";
-import { type KernelCall, type Pipelines, Program, readTensor, writeTensor } from "./gpu/program.ts";
-import type { Parameter, Parameters } from "./model/parameters.ts";
+import { type KernelCall, type Pipelines, Program, readTensor, slotOf, writeTensor } from "./gpu/program.ts";
+import type { Parameter, Parameters, Range } from "./model/parameters.ts";
+import type { FloatDtype } from "./safetensors.ts";
 
 export interface AdamWOptions {
   beta1: number;
@@ -18,6 +19,19 @@ export interface AdamWOptions {
   /** Gradients are scaled down to this norm; 0 leaves them as they are. */
   maxGradNorm: number;
 }
+
+const MOMENTS = [{ kind: "first", prefix: "exp_avg." }, { kind: "second", prefix: "exp_avg_sq." }] as const;
+
+/** A tensor of the optimizer's state, and where its elements lie, in order. */
+export interface StateTensor {
+  name: string;
+  dtype: FloatDtype;
+  shape: number[];
+  ranges: Range[];
+}
+
+/** UNIFORM, COPY_DST */
+const UNIFORM = 0x40 | 0x08;
 
 /** What clipping found: bytes 0 to 15 of the `clip` tensor. */
 export interface ClipResult {
@@ -39,6 +53,8 @@ export interface ClipResult {
 export class AdamW {
   readonly clip: Tensor;
   readonly #hyper: Tensor;
+  /** Where each parameter stands, then each chunk: a slot of `ALIGNMENT` bytes each. */
+  readonly #places: Tensor;
   readonly #norm: NormTensors;
   #program?: Program;
 
@@ -54,8 +70,9 @@ export class AdamW {
     }
     this.clip = plan.tensor("clip", "scratch", [4]);
     this.#hyper = plan.tensor("hyperparameters", "batch", [ALIGNMENT / 4]);
-    // UNIFORM, COPY_DST
-    Object.assign(this.#hyper.slab, { usage: 0x40 | 0x08 });
+    const slots = parameters.list.length + parameters.chunks.length;
+    this.#places = plan.tensor("places of parameters", "batch", [slots, ALIGNMENT / 4]);
+    for (const { slab } of [this.#hyper, this.#places]) Object.assign(slab, { usage: UNIFORM });
     this.#norm = {
       blocks: plan.tensor("norm blocks", "scratch", [parameters.list.length, 2]),
       partial: plan.tensor("norm partial sums", "scratch", [parameters.blocks]),
@@ -65,7 +82,7 @@ export class AdamW {
   }
 
   async compile(gpu: Gpu, pipelines: Pipelines): Promise<void> {
-    const { list } = this.parameters;
+    const { list, chunks } = this.parameters;
     const clip = clipByNorm(this.#norm, list.length, this.options.maxGradNorm);
     this.#program = await Program.compile(pipelines, this.updatesEarly ? [clip] : this.#updateOfAll(clip));
     const { blocks } = this.#norm;
@@ -74,6 +91,10 @@ export class AdamW {
       blocks,
       Uint32Array.from(list.flatMap(({ firstBlock, blocks }) => [firstBlock, firstBlock + blocks])),
     );
+    const places = new Uint32Array((list.length + chunks.length) * ALIGNMENT / 4);
+    list.forEach(({ firstBlock }, i) => places.set([firstBlock, i], i * ALIGNMENT / 4));
+    chunks.forEach(({ firstBlock }, i) => places.set([firstBlock, 0], (list.length + i) * ALIGNMENT / 4));
+    writeTensor(gpu, this.#places, places);
     // Norm 0, coefficient 1, not broken.
     writeTensor(gpu, this.clip, Float32Array.of(0, 1, 0, 0));
   }
@@ -81,14 +102,15 @@ export class AdamW {
   /** Norm, clipping, and an update of each chunk. */
   #updateOfAll(clip: KernelCall): KernelCall[] {
     const { list, chunks } = this.parameters;
+    const places = chunks.map((_, i) => slotOf(this.#places, list.length + i));
     return [
-      ...chunks.map(({ gradients, firstBlock, elements }) =>
-        sumSquares(gradients, this.#norm.partial, { firstBlock, count: elements })
+      ...chunks.map(({ gradients, elements }, i) =>
+        sumSquares(places[i], gradients, this.#norm.partial, elements)
       ),
-      parameterNorms(this.#norm, { first: 0, count: list.length, guard: false }),
+      parameterNorms(places[0], this.#norm, { count: list.length, guard: false }),
       clip,
-      ...chunks.map((chunk) =>
-        adamw({ hyper: this.#hyper, clip: this.clip, ...chunk }, {
+      ...chunks.map((chunk, i) =>
+        adamw({ place: places[i], hyper: this.#hyper, clip: this.clip, ...chunk }, {
           count: chunk.elements,
           decayed: chunk.decayedElements,
         })
@@ -98,13 +120,13 @@ export class AdamW {
 
   /** The update of one parameter, which is not made where its gradient, or one before it, is not finite. */
   updateOf(parameter: Parameter): KernelCall[] {
-    const { spec, rows, gradients, firstBlock } = parameter;
+    const { spec, rows, gradients } = parameter;
     const count = rows * spec.columns;
-    const first = this.parameters.list.indexOf(parameter);
+    const place = slotOf(this.#places, this.parameters.list.indexOf(parameter));
     return [
-      sumSquares(gradients, this.#norm.partial, { firstBlock, count }),
-      parameterNorms(this.#norm, { first, count: 1, guard: true }),
-      adamw({ hyper: this.#hyper, clip: this.clip, ...parameter }, {
+      sumSquares(place, gradients, this.#norm.partial, count),
+      parameterNorms(place, this.#norm, { count: 1, guard: true }),
+      adamw({ place, hyper: this.#hyper, clip: this.clip, ...parameter }, {
         count,
         decayed: spec.isVector ? 0 : count,
       }),
@@ -122,7 +144,9 @@ export class AdamW {
       1 - beta2,
       epsilon,
       Math.sqrt(1 - beta2 ** step),
+      0,
     );
+    new Uint32Array(figures.buffer)[7] = step;
     writeTensor(gpu, this.#hyper, figures);
   }
 
@@ -131,6 +155,19 @@ export class AdamW {
     const pass = encoder.beginComputePass();
     this.#program!.encode(pass, new Uint32Array());
     pass.end();
+  }
+
+  /** What a resumed run needs of the optimizer, by PyTorch's names before those of the checkpoint's tensors. */
+  stateTensors(): StateTensor[] {
+    const { parameters } = this;
+    return MOMENTS.flatMap(({ kind, prefix }) =>
+      parameters.names.map((name) => ({
+        name: `${prefix}${name}`,
+        dtype: parameters.dtype(name, kind),
+        shape: parameters.shape(name),
+        ranges: parameters.ranges(name, kind),
+      }))
+    );
   }
 
   static readClip([norm, , broken]: ArrayLike<number> & Iterable<number>): ClipResult {

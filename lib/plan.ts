@@ -1,6 +1,8 @@
 import { totalmem } from "node:os";
+import { bytesOf, type StorageType } from "../kernels/storage.ts";
 import type { PackedSizes } from "./batch.ts";
 import { keyOf, type TrainConfig } from "./config/schema.ts";
+import { readOptimArgs } from "./config/values.ts";
 import { UserError } from "./errors.ts";
 import type { Gpu } from "./gpu/device.ts";
 import { formatBytes } from "./gpu/memory.ts";
@@ -68,8 +70,20 @@ export const updatesEarly = (
   >,
 ): boolean => maxGradNorm === 0 && gradientAccumulationSteps * numGpus === 1;
 
+/** How AdamW's moments are stored: `optim_args` of adamw_anyprecision, by its names in PyTorch. */
+export function momentStorage(
+  { optim, optimArgs }: Pick<TrainConfig, "optim" | "optimArgs">,
+): Record<"first" | "second", StorageType> {
+  const args = optim === "adamw_anyprecision" ? readOptimArgs(optimArgs ?? "") : undefined;
+  const storage = (name: string) => args?.get(name) === "bfloat16" ? "bf16" : "f32";
+  return { first: storage("momentum_dtype"), second: storage("variance_dtype") };
+}
+
 /** Bytes of a weight with AdamW's moments and, unless it is applied early, its gradient. */
-const bytesAParameter = (config: TrainConfig) => updatesEarly(config) ? 12 : 16;
+function bytesAParameter(config: TrainConfig): number {
+  const { first, second } = momentStorage(config);
+  return 4 + (updatesEarly(config) ? 0 : 4) + bytesOf(first) + bytesOf(second);
+}
 
 /** The largest batch of a run: every micro-batch that training and evaluation will pack is looked at. */
 export function capacityOf(
@@ -101,6 +115,7 @@ export function capacityOf(
     positions,
     logitsBytes: logitsBudget(parameterCount(model) * bytesAParameter(config), largestBuffer),
     checkpointing: config.gradientCheckpointing,
+    keptStorage: config.activationDtype === "bfloat16" ? "bf16" : "f32",
   };
 }
 
@@ -123,6 +138,7 @@ export function planRun(workload: Workload, config: TrainConfig, largestBuffer: 
     loss: workload.loss.wgsl,
     training: true,
     earlyUpdates: early,
+    moments: momentStorage(config),
   });
   const figures = {
     beta1: config.adamBeta1,
@@ -150,8 +166,13 @@ export function memoryLimit(config: TrainConfig, gpu: Gpu): number {
 
 /** A changed configuration, in a run file's words, and the bytes that it would take. */
 export interface Alternative {
+  change: Partial<TrainConfig>;
   keys: string;
   bytes: number;
+  /** Bytes of weights, gradients and moments in it. */
+  parameterBytes: number;
+  /** Whether its numbers are others, rounded where they are stored. */
+  rounds: boolean;
 }
 
 /** How the run would be with another configuration. */
@@ -183,6 +204,16 @@ export function savings(config: TrainConfig): Partial<TrainConfig>[] {
   return [...changes.values()];
 }
 
+/** Moments and kept activations in bfloat16, as far as they are not. */
+function roundings(config: TrainConfig): Partial<TrainConfig> {
+  const { first, second } = momentStorage(config);
+  const optimArgs = "momentum_dtype=bfloat16,variance_dtype=bfloat16";
+  return {
+    ...((first === "f32" || second === "f32") && { optim: "adamw_anyprecision", optimArgs }),
+    ...(config.activationDtype === "float32" && { activationDtype: "bfloat16" }),
+  };
+}
+
 /** What a run takes with `change`. */
 export function alternative(
   change: Partial<TrainConfig>,
@@ -191,8 +222,27 @@ export function alternative(
   workloadOf: WorkloadOf,
 ): Alternative {
   const changed = { ...config, ...change };
-  const { bytes } = planRun(workloadOf(changed), changed, largestBuffer).decoder.plan;
-  return { keys: keysIn(change), bytes };
+  const planned = planRun(workloadOf(changed), changed, largestBuffer);
+  const rounds = "optimArgs" in change || "activationDtype" in change;
+  const { bytes } = planned.decoder.plan;
+  return { change, keys: keysIn(change), bytes, parameterBytes: bytesOfParameters(planned), rounds };
+}
+
+/** All `savings` with what they take and, where none brings the run below `limit` bytes, `roundings` on top of them all. */
+export function alternatives(
+  config: TrainConfig,
+  largestBuffer: number,
+  limit: number,
+  workloadOf: WorkloadOf,
+): Alternative[] {
+  const tried = (change: Partial<TrainConfig>) => alternative(change, config, largestBuffer, workloadOf);
+  const changes = savings(config);
+  const found = changes.map(tried);
+  const rounded = roundings(config);
+  if (!found.some(({ bytes }) => bytes <= limit) && Object.keys(rounded).length > 0) {
+    found.push(tried({ ...changes.at(-1), ...rounded }));
+  }
+  return found;
 }
 
 const keysIn = (change: Partial<TrainConfig>) =>
@@ -200,15 +250,19 @@ const keysIn = (change: Partial<TrainConfig>) =>
 
 /**
  * What would make a plan of too many bytes fit into `limit`: a line each, with what it takes.
- * @param least bytes that no key changes: weights, gradients and moments.
+ * @param parameterBytes of weights, gradients and moments as the run is.
  */
-export function adviceFor(changes: readonly Alternative[], limit: number, least: number): string {
+export function adviceFor(changes: readonly Alternative[], limit: number, parameterBytes: number): string {
+  const least = Math.min(parameterBytes, ...changes.map(({ parameterBytes }) => parameterBytes));
   if (least > limit) {
-    return `weights, gradients and moments alone take ${formatBytes(least)}: only a smaller model fits`;
+    return `weights, gradients and moments alone take ${
+      formatBytes(least)
+    } or more: only a smaller model fits`;
   }
-  const lines = changes.map(({ keys, bytes }) =>
-    `  ${keys}: ${formatBytes(bytes)}, ${bytes <= limit ? "fits" : "does not fit"}`
-  );
+  const lines = changes.map(({ keys, bytes, rounds }) => {
+    const fits = bytes <= limit ? "fits" : "does not fit";
+    return `  ${keys}: ${formatBytes(bytes)}, ${fits}${rounds ? ", rounds what is stored" : ""}`;
+  });
   return ["what would help, beside a smaller max_length:", ...lines].join("\n");
 }
 
@@ -230,7 +284,7 @@ export function checkFits(
   const { plan } = planned.decoder;
   if (plan.bytes <= limit) return;
   const workloadOf = withBatchesOf(workload);
-  const changes = savings(config).map((change) => alternative(change, config, largestBuffer, workloadOf));
+  const changes = alternatives(config, largestBuffer, limit, workloadOf);
   throw new UserError(
     `this run needs ${formatBytes(plan.bytes)}, and ${formatBytes(limit)} are there:\n${plan.table()}\n` +
       `${adviceFor(changes, limit, bytesOfParameters(planned))}\ndevice_memory sets the limit`,

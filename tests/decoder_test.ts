@@ -123,16 +123,41 @@ Deno.test("a decoder equals PyTorch", async (t) => {
     }
   }
 
-  for (const checkpointing of [false, true]) {
-    const name = checkpointing ? ", with checkpointing too" : "";
+  const storages: [string, Partial<Capacity>][] = [
+    ["", {}],
+    [", with checkpointing too", { checkpointing: true }],
+    [", with activations kept as bfloat16", { keptStorage: "bf16" }],
+    [", with checkpoints kept as bfloat16", { keptStorage: "bf16", checkpointing: true }],
+  ];
+  for (const [name, change] of storages) {
     await t.step(`the same batch gives the same bits, whatever ran before${name}`, async () => {
       const { pairs } = await readGolden(MODELS[0]);
-      const decoder = await loadDecoder(gpu, pipelines, MODELS[0], pairs.slice(0, 4), { checkpointing });
+      const decoder = await loadDecoder(gpu, pipelines, MODELS[0], pairs.slice(0, 4), change);
       const first = await gradientsOf(gpu, decoder, [pairs.slice(0, 4)]);
       await gradientsOf(gpu, decoder, [pairs.slice(4, 6)]);
       poison(gpu, decoder);
       assert.deepEqual(await gradientsOf(gpu, decoder, [pairs.slice(0, 4)]), first);
       decoder.destroy();
+    });
+  }
+
+  for (const checkpointing of [false, true]) {
+    const name = checkpointing ? "checkpoints" : "activations";
+    await t.step(`${name} kept as bfloat16 change no loss, and gradients by under 1 %`, async () => {
+      const { pairs } = await readGolden(MODELS[0]);
+      const batch = pairs.slice(0, 4);
+      const load = (keptStorage: "f32" | "bf16") =>
+        loadDecoder(gpu, pipelines, MODELS[0], batch, { checkpointing, keptStorage });
+      const [exact, rounded] = [await load("f32"), await load("bf16")];
+      const [expected, found] = [
+        await gradientsOf(gpu, exact, [batch]),
+        await gradientsOf(gpu, rounded, [batch]),
+      ];
+      const results = ({ activations: { results } }: Decoder) => readTensor(gpu, results);
+      assert.deepEqual(await results(rounded), await results(exact));
+      const differences = [...expected].map(([name, values]) => relativeDifference(found.get(name)!, values));
+      assert.ok(Math.max(...differences) > 0 && Math.max(...differences) < 1e-2, `${differences}`);
+      for (const decoder of [exact, rounded]) decoder.destroy();
     });
   }
 

@@ -9,6 +9,7 @@ import { simper } from "../lib/loss/simper.ts";
 import type { Capacity } from "../lib/model/activations.ts";
 import { readModelConfig } from "../lib/model/config.ts";
 import { Decoder } from "../lib/model/decoder.ts";
+import type { ParameterOptions } from "../lib/model/parameters.ts";
 import { AdamW } from "../lib/optimizer.ts";
 import { updatesEarly } from "../lib/plan.ts";
 import { openCheckpoint } from "../lib/safetensors.ts";
@@ -19,6 +20,8 @@ const LARGEST = 2 ** 27;
 const OPTIONS = { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.1, maxGradNorm: 0 };
 const KINDS = ["weights", "first", "second"] as const;
 
+type Change = Partial<Capacity> & Pick<ParameterOptions, "moments"> & { largestBuffer?: number };
+
 /** A trainer of a golden model that updates early, or not. */
 async function trainer(
   gpu: Gpu,
@@ -26,7 +29,7 @@ async function trainer(
   model: string,
   pairs: Pair[],
   early: boolean,
-  { largestBuffer = LARGEST, ...change }: Partial<Capacity> & { largestBuffer?: number } = {},
+  { largestBuffer = LARGEST, moments, ...change }: Change = {},
 ) {
   const sum = (of: "tokens" | "labels") => pairs.reduce((total, pair) => total + packedSize(pair)[of], 0);
   const decoder = new Decoder(await readModelConfig(`${GOLDEN}/${model}`), {
@@ -37,7 +40,7 @@ async function trainer(
     logitsBytes: LARGEST,
     checkpointing: false,
     ...change,
-  }, { largestBuffer, loss: simper.wgsl, training: true, earlyUpdates: early });
+  }, { largestBuffer, loss: simper.wgsl, training: true, earlyUpdates: early, moments });
   const { plan, parameters } = decoder;
   const optimizer = new AdamW(plan, parameters, OPTIONS, early);
   if (early) decoder.updateEarly((parameter) => optimizer.updateOf(parameter));
@@ -88,12 +91,13 @@ Deno.test("parameters are updated early where a step is one batch and nothing is
 Deno.test("early updates", async (t) => {
   const gpu = await openGpu();
   const pipelines = new Pipelines(gpu);
-  const variants: [string, string, Parameters<typeof trainer>[5]][] = [
+  const variants: [string, string, Change][] = [
     ["an untied head", MODELS[0], {}],
     ["a tied head, checkpointing, logits in pieces", MODELS[1], {
       checkpointing: true,
       logitsBytes: 64 * 304 * 4,
     }],
+    ["moments in bfloat16", MODELS[0], { moments: { first: "bf16", second: "bf16" } }],
     ["weights in pieces", MODELS[0], { largestBuffer: 2 ** 14 }],
   ];
   for (const [name, model, change] of variants) {

@@ -97,7 +97,7 @@ Deno.test("calls that a plan was not placed for are found out", () => {
     () => plan.checkShared([call([], [a]), call([a], [b]), call([b], [c]), call([a, c], [])]),
     /a and c were placed for other kernel calls/,
   );
-  const never = new SharedTensor("never", "scratch", [1], 256);
+  const never = new SharedTensor("never", "scratch", [1], "f32", 256);
   assert.throws(() => never.slab, /never is bound by no kernel call/);
 });
 

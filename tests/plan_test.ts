@@ -130,9 +130,17 @@ Deno.test("what does not fit comes with the change that would make it fit, at th
     stepCost(workloadOf(config), [longestPair(config)]),
   );
 
-  const shorter = estimatedAlternatives(config, LARGEST, 131e9, workloadOf, true);
-  assert.match(shorter.at(-1)!.keys, /max_length: 1024, max_prompt_length: 900$/);
-  assert.ok(shorter.at(-1)!.bytes <= 131e9 && shorter.at(-2)!.bytes > 131e9);
+  const [, rounded, ...more] = estimatedAlternatives(config, LARGEST, 131e9, workloadOf, true);
+  assert.deepEqual(more, []);
+  assert.ok(rounded.rounds && rounded.bytes < 99e9, `${rounded.bytes}`);
+  assert.match(
+    rounded.keys,
+    /optim: adamw_anyprecision, optim_args: momentum_dtype=bfloat16,variance_dtype=bfloat16, activation_dtype: bfloat16$/,
+  );
+
+  const shorter = estimatedAlternatives(config, LARGEST, 97.6e9, workloadOf, true);
+  assert.match(shorter.at(-1)!.keys, /max_length: \d+, max_prompt_length: \d+$/);
+  assert.ok(shorter.at(-1)!.bytes <= 97.6e9 && shorter.at(-2)!.bytes > 97.6e9);
 });
 
 Deno.test("a workload without data bounds every pair: nothing shared, and evaluation too", async () => {
@@ -164,11 +172,13 @@ Deno.test("the command prints the table and whether the run fits, from config.js
   assert.match(stdout, /^does not fit: 141\.4 GB of 141\.0 GB/m);
   assert.match(stdout, /per_device_train_batch_size: 1, .*131\.\d GB, fits/);
 
-  const small = await plan("--device_memory=100GB");
+  const small = await plan("--device_memory=90GB");
   assert.match(
     small.stdout,
-    /weights, gradients and moments alone take 128\.5 GB: only a smaller model fits/,
+    /weights, gradients and moments alone take 96\.4 GB or more: only a smaller model fits/,
   );
+  const tight = await plan("--device_memory=100GB");
+  assert.match(tight.stdout, /activation_dtype: bfloat16: 9\d\.\d GB, fits, rounds what is stored/);
   assert.match(small.stdout, /^steps +not known/m);
 
   const software = await plan("--largest_buffer=128MiB");

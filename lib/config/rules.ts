@@ -91,6 +91,7 @@ export function overruled(config: TrainConfig, written: ReadonlyMap<string, Entr
   if (config.warmupSteps > 0) add("warmupRatio", "warmup_steps is above 0 and wins");
   if (config.maxSteps > 0) add("numTrainEpochs", "max_steps is above 0 and wins");
   if (config.evalStrategy !== "steps") add("evalSteps", `eval_strategy is ${config.evalStrategy}`);
+  if (config.optim !== "adamw_anyprecision") add("optimArgs", `optim is ${config.optim}`);
   if (!config.pushToHub) { for (const field of HUB_FIELDS) add(field, "push_to_hub is off"); }
   return lines;
 }

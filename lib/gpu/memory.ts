@@ -1,4 +1,5 @@
 import { UserError } from "../errors.ts";
+import { bytesOf as storageBytes, type StorageType } from "../../kernels/storage.ts";
 import type { Gpu } from "./device.ts";
 import { checkPlacement, livesIn, peakOf, place, SharedTensor } from "./placement.ts";
 import type { KernelCall } from "./program.ts";
@@ -19,10 +20,12 @@ export interface Slab {
   buffer?: GPUBuffer;
 }
 
-/** A range of a slab, read as a matrix of 4-byte elements. */
+/** A range of a slab, read as a matrix. */
 export interface Tensor {
   readonly name: string;
   readonly shape: readonly number[];
+  /** Without one, elements are of 4 bytes: float32 or integers. */
+  readonly storage?: StorageType;
   readonly slab: Slab;
   /** In bytes; a multiple of 256, the strictest offset alignment that WebGPU allows an adapter to ask for. */
   readonly offset: number;
@@ -58,15 +61,20 @@ export class MemoryPlan {
     return slab;
   }
 
-  /** A tensor with a slab of its own. `shape` counts 4-byte elements. */
-  tensor(name: string, purpose: Purpose, shape: readonly number[]): Tensor {
-    const bytes = align(elements(shape) * 4);
-    return { name, shape, slab: this.slab(name, purpose, bytes), offset: 0, bytes };
+  /** A tensor with a slab of its own. */
+  tensor(name: string, purpose: Purpose, shape: readonly number[], storage: StorageType = "f32"): Tensor {
+    const bytes = align(elements(shape) * storageBytes(storage));
+    return { name, shape, storage, slab: this.slab(name, purpose, bytes), offset: 0, bytes };
   }
 
   /** A tensor that lies where others do before and after it lives; `share` decides where. */
-  shared(name: string, purpose: Purpose, shape: readonly number[]): SharedTensor {
-    return new SharedTensor(name, purpose, shape, align(elements(shape) * 4));
+  shared(
+    name: string,
+    purpose: Purpose,
+    shape: readonly number[],
+    storage: StorageType = "f32",
+  ): SharedTensor {
+    return new SharedTensor(name, purpose, shape, storage, align(elements(shape) * storageBytes(storage)));
   }
 
   /**
@@ -158,6 +166,9 @@ export class MemoryPlan {
 
 const sizeOf = (slabs: readonly Slab[]) => slabs.reduce((sum, slab) => sum + slab.bytes, 0);
 
+/** Bytes of one element. */
+export const elementBytes = ({ storage = "f32" }: Pick<Tensor, "storage">) => storageBytes(storage);
+
 export const elements = (shape: readonly number[]) => shape.reduce((product, n) => product * n, 1);
 
 /** `bytes` of `tensor` from byte `start` on, read as `shape`, wherever the plan puts that tensor. */
@@ -166,6 +177,7 @@ export function view(tensor: Tensor, start: number, bytes: number, shape: readon
   return {
     name: tensor.name,
     shape,
+    storage: tensor.storage,
     bytes,
     base: tensor.base ?? tensor,
     get slab() {
@@ -179,7 +191,7 @@ export function view(tensor: Tensor, start: number, bytes: number, shape: readon
 
 /** A part of `tensor`: `rows` of its first dimension from `firstRow` on, which must start on an aligned byte. */
 export function rowsOf(tensor: Tensor, firstRow: number, rows: number): Tensor {
-  const rowBytes = elements(tensor.shape.slice(1)) * 4;
+  const rowBytes = elements(tensor.shape.slice(1)) * elementBytes(tensor);
   return view(tensor, firstRow * rowBytes, rows * rowBytes, [rows, ...tensor.shape.slice(1)]);
 }
 

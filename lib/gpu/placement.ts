@@ -2,6 +2,7 @@
  * Places tensors that share bytes: a tensor needs its bytes from the first kernel call that binds it to the last. Both are
  * read off the calls' own bindings, so they cannot go stale.
  */
+import type { StorageType } from "../../kernels/storage.ts";
 import type { Purpose, Slab, Tensor } from "./memory.ts";
 import type { KernelCall } from "./program.ts";
 
@@ -13,6 +14,7 @@ export class SharedTensor implements Tensor {
     readonly name: string,
     readonly purpose: Purpose,
     readonly shape: readonly number[],
+    readonly storage: StorageType,
     readonly bytes: number,
   ) {}
 

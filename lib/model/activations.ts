@@ -15,6 +15,8 @@ export interface Capacity {
   logitsBytes: number;
   /** Recompute each layer in the backward pass instead of keeping its activations. */
   checkpointing: boolean;
+  /** What is kept for the backward pass is rounded to bfloat16; by default it stays float32. */
+  keptStorage?: "f32" | "bf16";
 }
 
 /** What the forward pass of one layer makes. T tokens, D = headDim. */
@@ -45,13 +47,25 @@ export interface LayerBackward {
   gradientInputNormed: Tensor;
 }
 
+/** What the backward pass reads of a layer: the values that are made anew there, from `input` on, need not be kept. */
+export interface LayerKept extends LayerForward {
+  input: Tensor;
+}
+
+/** The large values of `LayerKept`. */
+export const LARGE = ["input", "qkv", "attention", "middle", "gateUp"] as const;
+
 /** The tensors of one layer. */
 export interface LayerActivations {
   /** Residual stream at the layer's input, [T, hidden]. */
   input: Tensor;
   forward: LayerForward;
-  /** What the backward pass reads: `forward`, or the same made again where a checkpoint is all that was kept. */
-  kept: LayerForward;
+  /** The tensors of the forward pass, or others that the backward pass fills first, by `packed` or `recomputes`. */
+  kept: LayerKept;
+  /** Where large values wait, rounded to bfloat16. */
+  packed: Partial<Record<(typeof LARGE)[number], Tensor>>;
+  /** Whether the backward pass runs the layer's forward pass again. */
+  recomputes: boolean;
   backward: LayerBackward;
 }
 
@@ -143,14 +157,32 @@ export function planActivations(plan: MemoryPlan, config: ModelConfig, capacity:
   const layers = Array.from({ length: config.numHiddenLayers }, (_, l): LayerActivations => {
     const name = `layer ${l}`;
     // The backward pass begins with the last layer: what that has made is still there.
-    const recomputes = capacity.checkpointing && l + 1 < config.numHiddenLayers;
-    const input = kept(`${name} input`, tokens, hidden);
-    const forward = layerForward(name, !recomputes);
+    const isLast = l + 1 === config.numHiddenLayers;
+    const recomputes = capacity.checkpointing && !isLast;
+    const packs = capacity.keptStorage === "bf16" && !isLast;
+    const input = (packs ? scratch : kept)(`${name} input`, tokens, hidden);
+    const forward = layerForward(name, !recomputes && !packs);
+    const again = recomputes || packs ? layerForward(`${name} again`, false) : forward;
+    const waiting = !packs ? [] : recomputes ? (["input"] as const) : LARGE;
+    const keptValues = {
+      ...again,
+      input: packs ? scratch(`${name} input again`, tokens, hidden) : input,
+      // What is too small to be packed, and not made again, stays.
+      ...(packs && !recomputes && { lse: forward.lse }),
+    };
+    const packed = waiting.map((value) =>
+      [
+        value,
+        plan.shared(`${name} packed ${value}`, "activations", keptValues[value].shape, "bf16"),
+      ] as const
+    );
     const of = `${name} backward`;
     return {
       input,
       forward,
-      kept: recomputes ? layerForward(`${name} again`, false) : forward,
+      kept: keptValues,
+      packed: Object.fromEntries(packed),
+      recomputes,
       backward: {
         activated: scratch(`${of} activated`, tokens, intermediateSize),
         middleNormed: scratch(`${of} middle normed`, tokens, hidden),

@@ -8,21 +8,14 @@ import type { ModelConfig } from "./config.ts";
 import { headBackward, headForward, lossCalls } from "./head.ts";
 import { type DecoderContext, embedForward, embedGradient, layerBackward, layerForward } from "./layers.ts";
 import { allParameters, type DecoderSpec, llamaSpec } from "./llama.ts";
-import { type Parameter, Parameters } from "./parameters.ts";
+import { type Parameter, type ParameterOptions, Parameters } from "./parameters.ts";
 import { ropeTable } from "./rope.ts";
 
-export interface DecoderOptions {
+export interface DecoderOptions extends ParameterOptions {
   /** Bytes of the largest buffer that the adapter can bind. */
   largestBuffer: number;
   /** WGSL of the loss; see `kernels/preference_loss.wgsl`. */
   loss: string;
-  /** Whether gradients and moments are planned for. */
-  training: boolean;
-  /**
-   * Whether a parameter is updated as soon as its gradient is complete, in the backward pass itself: `updateEarly` says how.
-   * A gradient then takes memory only until then. Only for steps of one batch whose gradients are not clipped.
-   */
-  earlyUpdates?: boolean;
 }
 
 /** How a batch adds to the gradients: `firstOfStep` begins them anew, `pairsOfStep` is what the loss is divided by. */
@@ -65,7 +58,10 @@ export class Decoder {
     this.plan.share(this.#stepCalls(), options.largestBuffer);
   }
 
-  /** Makes the backward pass update each parameter by `updates` once its gradient is complete; plans memory anew. */
+  /**
+   * Makes the backward pass update each parameter by `updates` once its gradient is complete, as `earlyUpdates` asks; plans
+   * memory anew. Only for steps of one batch whose gradients are not clipped.
+   */
   updateEarly(updates: (parameter: Parameter) => KernelCall[]): void {
     this.#updates = updates;
     this.plan.share(this.#stepCalls(), this.options.largestBuffer);

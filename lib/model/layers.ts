@@ -11,10 +11,11 @@ import {
   swiglu,
   swigluBackward,
 } from "../gpu/operations.ts";
+import { packRows, unpackRows } from "../gpu/storage_operations.ts";
 import type { Tensor } from "../gpu/memory.ts";
 import type { KernelCall } from "../gpu/program.ts";
 import type { AttentionShape } from "../../kernels/attention.ts";
-import type { Activations, LayerForward } from "./activations.ts";
+import { type Activations, LARGE, type LayerKept } from "./activations.ts";
 import type { ModelConfig } from "./config.ts";
 import { linear, type LinearContext, linearInputGradient, linearWeightGradient } from "./linear.ts";
 import type { DecoderSpec, ParameterSpec } from "./llama.ts";
@@ -58,11 +59,10 @@ export const embedGradient = ({ config, activations: a, parameters, spec }: Deco
 const layerOutput = (a: Activations, l: number): Tensor => a.layers[l + 1]?.input ?? a.output;
 
 /** Everything of layer `l` that its backward pass needs, into `values`: all but the last product. */
-function layerBody(context: DecoderContext, l: number, values: LayerForward): KernelCall[] {
+function layerBody(context: DecoderContext, l: number, values: LayerKept): KernelCall[] {
   const { config, parameters, spec, activations: a } = context;
   const layer = spec.layers[l];
-  const { input } = a.layers[l];
-  const { inputNormed, inputRstd, qkv, lse, middle, middleNormed, middleRstd, gateUp } = values;
+  const { input, inputNormed, inputRstd, qkv, lse, middle, middleNormed, middleRstd, gateUp } = values;
   const weight = (norm: ParameterSpec) => parameters.of(norm).weights;
   const rows = a.tokenRows;
   const shape = attentionShape(config);
@@ -84,15 +84,20 @@ function layerBody(context: DecoderContext, l: number, values: LayerForward): Ke
  */
 export function layerForward(context: DecoderContext, l: number): KernelCall[] {
   const { spec, activations: a } = context;
-  const { forward } = a.layers[l];
+  const { input, forward, packed } = a.layers[l];
+  const values = { ...forward, input };
   const { gateUp, middle, activated } = forward;
   return [
-    ...layerBody(context, l, forward),
+    ...layerBody(context, l, values),
     swiglu(a.tokenRows, gateUp, activated),
     ...linear(context, a.tokenRows, spec.layers[l].down, {
       x: activated,
       y: layerOutput(a, l),
       residual: middle,
+    }),
+    ...LARGE.flatMap((name) => {
+      const waits = packed[name];
+      return waits ? [packRows(a.tokenRows, values[name], waits)] : [];
     }),
   ];
 }
@@ -103,7 +108,7 @@ export function layerForward(context: DecoderContext, l: number): KernelCall[] {
  */
 export function layerBackward(context: DecoderContext, l: number): KernelCall[] {
   const { config, parameters, spec, activations: a } = context;
-  const { input, forward, kept, backward } = a.layers[l];
+  const { kept, packed, recomputes, backward } = a.layers[l];
   const layer = spec.layers[l];
   const rows = a.tokenRows;
   const shape = attentionShape(config);
@@ -126,7 +131,7 @@ export function layerBackward(context: DecoderContext, l: number): KernelCall[] 
     }, true),
   });
   const inputNorm = norm(layer.inputNorm, {
-    x: input,
+    x: kept.input,
     rstd: kept.inputRstd,
     y: backward.inputNormed,
     dY: backward.gradientInputNormed,
@@ -139,7 +144,11 @@ export function layerBackward(context: DecoderContext, l: number): KernelCall[] 
   });
 
   return [
-    ...(kept === forward ? [] : layerBody(context, l, kept)),
+    ...LARGE.flatMap((name) => {
+      const waits = packed[name];
+      return waits ? [unpackRows(rows, waits, kept[name])] : [];
+    }),
+    ...(recomputes ? layerBody(context, l, kept) : []),
     // MLP. `swigluBackward` turns gateUp into its gradient, and leaves the activated values where their gradient was.
     ...linearInput(layer.down, a.gradient, backward.activated),
     swigluBackward(rows, kept.gateUp, backward.activated),

@@ -1,6 +1,7 @@
 /** Where the parameters of a model lie on the GPU: cut so that each piece can be bound, in as few slabs as possible. */
+import type { StorageType } from "../../kernels/storage.ts";
 import { UserError } from "../errors.ts";
-import { formatBytes, type MemoryPlan, type Tensor, view } from "../gpu/memory.ts";
+import { elementBytes, formatBytes, type MemoryPlan, type Tensor } from "../gpu/memory.ts";
 import { NORM_BLOCK } from "../gpu/optimizer_operations.ts";
 import { type ParameterSpec, shapeOf } from "./llama.ts";
 
@@ -37,6 +38,8 @@ export interface ParameterOptions {
   training: boolean;
   /** Gradients live only from their first kernel to the parameter's update, and share memory with activations. */
   earlyUpdates?: boolean;
+  /** How AdamW's moments are stored; as float32 unless it says otherwise. */
+  moments?: Partial<Record<"first" | "second", StorageType>>;
 }
 
 /** Parameters start at multiples of this many elements, so that a block of the gradient norm is of one parameter. */
@@ -60,11 +63,12 @@ export function placeParameters(
   plan: MemoryPlan,
   specs: readonly ParameterSpec[],
   largestBuffer: number,
-  { training, earlyUpdates = false }: ParameterOptions,
+  { training, earlyUpdates = false, moments = {} }: ParameterOptions,
 ): { list: Parameter[]; chunks: ParameterChunk[]; blocks: number } {
   const kinds: readonly ParameterKind[] = !training
     ? ["weights"]
     : KINDS.filter((kind) => kind !== "gradients" || !earlyUpdates);
+  const storage: Partial<Record<ParameterKind, StorageType>> = moments;
   const most = Math.floor(largestBuffer / 4 / BLOCK_ELEMENTS) * BLOCK_ELEMENTS;
   const groups: Place[][] = [];
   let used = Infinity;
@@ -88,7 +92,9 @@ export function placeParameters(
   for (const [index, group] of groups.entries()) {
     const sum = (places: Place[]) => places.reduce((total, { elements }) => total + elements, 0);
     const slabs = new Map(
-      kinds.map((kind) => [kind, plan.tensor(`${kind} ${index}`, PURPOSES[kind], [sum(group)])]),
+      kinds.map((kind) =>
+        [kind, plan.tensor(`${kind} ${index}`, PURPOSES[kind], [sum(group)], storage[kind])] as const
+      ),
     );
     const each = (of: (whole: Tensor) => Tensor) =>
       Object.fromEntries(KINDS.map((kind) => [kind, of(slabs.get(kind) ?? slabs.get("weights")!)])) as Record<
@@ -104,9 +110,11 @@ export function placeParameters(
     for (const { spec, firstRow, rows, firstElement, elements } of group) {
       const blocks = elements / BLOCK_ELEMENTS;
       const part = (whole: Tensor): Tensor => ({
-        ...view(whole, firstElement * 4, elements * 4, [rows, spec.columns]),
+        ...whole,
         name: spec.name,
-        base: undefined,
+        shape: [rows, spec.columns],
+        offset: firstElement * elementBytes(whole),
+        bytes: elements * elementBytes(whole),
       });
       const parameter = { spec, firstRow, rows, ...each(part), firstBlock: block, blocks };
       if (training && earlyUpdates) {

@@ -2,7 +2,7 @@ import { UserError } from "../errors.ts";
 import type { Gpu } from "../gpu/device.ts";
 import type { MemoryPlan, Tensor } from "../gpu/memory.ts";
 import { readTensor, writeTensor } from "../gpu/program.ts";
-import { type Checkpoint, type FloatDtype, fromF32, isFloatDtype } from "../safetensors.ts";
+import { type Checkpoint, type FloatDtype, fromF32, isFloatDtype, toF32 } from "../safetensors.ts";
 import type { TensorSource } from "../safetensors_write.ts";
 import type { ParameterPart, ParameterSpec } from "./llama.ts";
 import {
@@ -13,13 +13,13 @@ import {
   placeParameters,
 } from "./parameter_layout.ts";
 
-export type { Parameter, ParameterChunk, ParameterKind } from "./parameter_layout.ts";
+export type { Parameter, ParameterChunk, ParameterKind, ParameterOptions } from "./parameter_layout.ts";
 
 /** Elements moved between host and GPU at a time. */
 const PIECE = 4 * 2 ** 20;
 
 /** Elements of a tensor on the GPU. */
-interface Range {
+export interface Range {
   tensor: Tensor;
   firstElement: number;
   count: number;
@@ -94,7 +94,7 @@ export class Parameters {
   async load(gpu: Gpu, checkpoint: Checkpoint): Promise<void> {
     for (const name of this.names) {
       let at = 0;
-      for (const { tensor, firstElement, count } of this.#ranges(name, "weights")) {
+      for (const { tensor, firstElement, count } of this.ranges(name, "weights")) {
         writeTensor(gpu, tensor, await checkpoint.readF32(name, at, count), firstElement);
         at += count;
       }
@@ -102,7 +102,7 @@ export class Parameters {
   }
 
   /** Where a checkpoint tensor lies, in order, in pieces that are small enough to be moved at a time. */
-  #ranges(name: string, kind: ParameterKind): Range[] {
+  ranges(name: string, kind: ParameterKind): Range[] {
     const { spec, firstRow, part } = this.#byPart.get(name)!;
     const ranges: Range[] = [];
     for (const piece of this.pieces(spec)) {
@@ -125,7 +125,7 @@ export class Parameters {
   }
 
   /** The values of one checkpoint tensor, as they are on the GPU. */
-  async read(gpu: Gpu, name: string, kind: "weights" | "gradients" = "weights"): Promise<Float32Array> {
+  async read(gpu: Gpu, name: string, kind: ParameterKind = "weights"): Promise<Float32Array> {
     const pieces = await Array.fromAsync(this.#pieces(gpu, name, kind));
     const all = new Float32Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
     let at = 0;
@@ -136,15 +136,21 @@ export class Parameters {
     return all;
   }
 
-  async *#pieces(gpu: Gpu, name: string, kind: "weights" | "gradients"): AsyncGenerator<Float32Array> {
-    for (const { tensor, firstElement, count } of this.#ranges(name, kind)) {
-      yield new Float32Array(await readTensor(gpu, tensor, firstElement, count));
+  async *#pieces(gpu: Gpu, name: string, kind: ParameterKind): AsyncGenerator<Float32Array> {
+    for (const { tensor, firstElement, count } of this.ranges(name, kind)) {
+      const bytes = new Uint8Array(await readTensor(gpu, tensor, firstElement, count));
+      yield toF32(bytes, dtypeOf(tensor));
     }
   }
 
   /** Checkpoint tensor names, in the order of the plan. */
   get names(): string[] {
     return [...this.#byPart.keys()];
+  }
+
+  /** The type that a checkpoint tensor is stored in. */
+  dtype(name: string, kind: ParameterKind = "weights"): FloatDtype {
+    return dtypeOf(this.of(this.#byPart.get(name)!.spec)[kind]);
   }
 
   /** Shape of a checkpoint tensor. */
@@ -196,5 +202,8 @@ export class Parameters {
   }
 }
 
+/** What a tensor's storage is called in a file. */
+export const dtypeOf = ({ storage = "f32" }: Tensor): FloatDtype =>
+  storage === "f32" ? "F32" : storage === "bf16" ? "BF16" : "F16";
 const partShape = (spec: ParameterSpec, part: ParameterPart) =>
   spec.isVector ? [spec.columns] : [part.rows, spec.columns];
