@@ -1,6 +1,5 @@
 /** Matrix products in the three layouts: a linear layer forward (nt), its input gradient (nn) and weight gradient (tn). */
 import type { Tensor } from "../lib/gpu/memory.ts";
-import { gemm } from "../lib/gpu/operations.ts";
 import type { KernelCall } from "../lib/gpu/program.ts";
 import { Workbench } from "./harness.ts";
 import { Suite } from "./suite.ts";
@@ -44,10 +43,11 @@ const plans = linears.map(({ name, rows, inputs, outputs, layouts = ["nt", "nn",
   const y = bench.filled("y", rows, outputs);
   /** Results have their own place: a product of its own results would grow to infinity. */
   const result = (...shape: number[]): Tensor => bench.tensor("result", ...shape);
-  const calls: Record<string, () => KernelCall> = {
-    nt: () => gemm("nt", slot, { a: x, b: w, c: result(rows, outputs) }, bench.device),
-    nn: () => gemm("nn", slot, { a: y, b: w, c: result(rows, inputs) }, bench.device),
-    tn: () => gemm("tn", slot, { a: y, b: x, c: result(outputs, inputs) }, bench.device),
+  const { products } = bench;
+  const calls: Record<string, () => KernelCall[]> = {
+    nt: () => products.calls("nt", slot, { a: x, b: w, c: result(rows, outputs) }),
+    nn: () => products.calls("nn", slot, { a: y, b: w, c: result(rows, inputs) }),
+    tn: () => products.calls("tn", slot, { a: y, b: x, c: result(outputs, inputs) }),
   };
   const sizes: Record<string, string> = {
     nt: `${rows}x${outputs}x${inputs}`,
@@ -57,11 +57,11 @@ const plans = linears.map(({ name, rows, inputs, outputs, layouts = ["nt", "nn",
   return layouts.map((layout) => ({
     name: `gemm ${layout} ${name} ${sizes[layout]}`,
     flops: 2 * rows * inputs * outputs,
-    call: calls[layout](),
+    calls: calls[layout](),
   }));
 }).flat();
 
 await bench.allocate(suite.gpu);
-for (const { name, flops, call } of plans) {
-  await suite.add(name, { flops }, await bench.sample(suite.pipelines, [call]));
+for (const { name, flops, calls } of plans) {
+  await suite.add(name, { flops }, await bench.sample(suite.pipelines, calls));
 }

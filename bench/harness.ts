@@ -1,17 +1,18 @@
 /** What every benchmark shares: buffers without a model, timing, and the ceilings that figures are compared with. */
 import { type Gpu, openGpu } from "../lib/gpu/device.ts";
 import { MemoryPlan, type Tensor } from "../lib/gpu/memory.ts";
-import type { RowSlot } from "../lib/gpu/operations.ts";
 import {
   type KernelCall,
   line,
   Pipelines,
   Program,
   RowCounts,
+  type RowSlot,
   slotOf,
   writeTensor,
 } from "../lib/gpu/program.ts";
-import { type DeviceClass, deviceClass } from "../lib/gpu/tuning.ts";
+import { Products } from "../lib/gpu/products.ts";
+import { deviceClass, usualTiles } from "../lib/gpu/tuning.ts";
 import { uniform } from "../lib/random.ts";
 
 /** Seconds that a sample takes at least: the wait at its end, some 11 ms in Deno, is then below 2 % of it. */
@@ -38,11 +39,10 @@ export class Workbench {
   readonly #rows: Tensor;
   readonly #filled: Tensor[] = [];
   #slots = 0;
-  /** Picks the tiles of matrix products. */
-  readonly device: DeviceClass;
+  readonly products: Products;
 
   constructor(gpu: Gpu) {
-    this.device = deviceClass(gpu);
+    this.products = new Products(this.plan, usualTiles(deviceClass(gpu)));
     this.#rows = this.plan.tensor("row counts", "batch", [this.#counts.bytes / 4]);
     // UNIFORM, COPY_DST
     Object.assign(this.#rows.slab, { usage: 0x40 | 0x08 });
@@ -69,6 +69,7 @@ export class Workbench {
   /** Creates the buffers; all tensors and kernel calls must have been made. */
   async allocate(gpu: Gpu): Promise<void> {
     await this.plan.allocate(gpu);
+    this.products.upload(gpu);
     this.#counts.upload(gpu, this.#rows);
     const next = uniform(1);
     const values = Float32Array.from({ length: 2 ** 16 }, () => 0.2 * next() - 0.1);
@@ -86,9 +87,7 @@ export class Workbench {
   async sample(pipelines: Pipelines, calls: KernelCall[]): Promise<Sample> {
     const program = await Program.compile(pipelines, calls);
     return sampleOf(pipelines.gpu, (encoder, runs) => {
-      const pass = encoder.beginComputePass();
-      for (let run = 0; run < runs; run++) program.encode(pass, this.#counts.counts);
-      pass.end();
+      for (let run = 0; run < runs; run++) program.encode(encoder, this.#counts.counts);
     });
   }
 }

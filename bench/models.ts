@@ -7,6 +7,7 @@ import type { Loss } from "../lib/loss/loss.ts";
 import type { ModelConfig } from "../lib/model/config.ts";
 import { Decoder } from "../lib/model/decoder.ts";
 import { AdamW, type AdamWOptions } from "../lib/optimizer.ts";
+import { deviceClass, usualTiles } from "../lib/gpu/tuning.ts";
 import { normal, uniform } from "../lib/random.ts";
 import { StepRunner } from "../lib/step.ts";
 
@@ -110,7 +111,7 @@ export async function openTrainer(
     positions: config.maxPositionEmbeddings,
     logitsBytes: Math.min(128 * 2 ** 20, largestBuffer),
     checkpointing: false,
-  }, { largestBuffer, loss: loss.wgsl, training: true });
+  }, { largestBuffer, loss: loss.wgsl, training: true, tiles: usualTiles(deviceClass(gpu)) });
   const optimizer = new AdamW(decoder.plan, decoder.parameters, ADAMW);
   const runner = new StepRunner(decoder.plan, slots, pairs);
   await decoder.allocate(gpu, pipelines);

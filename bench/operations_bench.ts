@@ -3,7 +3,6 @@ import type { Tensor } from "../lib/gpu/memory.ts";
 import {
   attention,
   attentionBackward,
-  gemm,
   logitsBackward,
   logProbabilities,
   rmsNorm,
@@ -104,16 +103,20 @@ function addHead(labels: number): void {
     logps: bench.tensor("log-probabilities", labels),
     weights: uploaded("label weights", new Float32Array(labels).fill(1 / labels), labels),
   };
-  const { device } = bench;
+  const { products } = bench;
   cases.push({
     name: `LM head and loss, forward and backward, ${labels} labels`,
     work: { flops: 3 * 2 * labels * hiddenSize * vocabSize },
     calls: [
-      gemm("nt", rows, { a: hidden, b: head, c: logits }, device),
+      ...products.calls("nt", rows, { a: hidden, b: head, c: logits }),
       logProbabilities(rows, t, vocabSize),
       logitsBackward(rows, t, vocabSize),
-      gemm("nn", rows, { a: logits, b: head, c: bench.tensor("d hidden", labels, hiddenSize) }, device),
-      gemm("tn", rows, { a: logits, b: hidden, c: bench.tensor("d head", vocabSize, hiddenSize) }, device),
+      ...products.calls("nn", rows, { a: logits, b: head, c: bench.tensor("d hidden", labels, hiddenSize) }),
+      ...products.calls("tn", rows, {
+        a: logits,
+        b: hidden,
+        c: bench.tensor("d head", vocabSize, hiddenSize),
+      }),
     ],
   }, {
     name: `log-probabilities ${labels}x${vocabSize}`,

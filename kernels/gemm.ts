@@ -12,12 +12,9 @@ import { workgroupMain } from "./gemm_workgroup.ts";
  */
 export type GemmLayout = "nt" | "nn" | "tn";
 
-/** `accumulate` adds to C where `rows.accumulate` is not 0; `residual` adds a matrix of C's shape. */
-export type GemmEpilogue = "none" | "accumulate" | "residual";
-
 /**
- * Sizes that do not change from batch to batch; `lda`, `ldb`, `ldc` are floats from row to row. They are constants of the
- * source: as uniforms they cost 5 to 10 % of the speed (REJECTED.md).
+ * The sizes of a product, a uniform of the kernel, so that one pipeline serves all products of a variant; `lda`, `ldb`,
+ * `ldc` are floats from row to row. Of `m` (`nt`, `nn`) or `k` (`tn`), which are counted at run time, this is the most.
  */
 export interface GemmSize {
   m: number;
@@ -26,12 +23,40 @@ export interface GemmSize {
   lda: number;
   ldb: number;
   ldc: number;
+  /** The first of the counted rows, where the product is one block of a larger one. */
+  first: number;
+  /** Whether the product is added to C: no, yes, or where the row count says so. */
+  adds: "never" | "always" | "accumulating";
 }
+
+const ADDS = { never: 0, always: 1, accumulating: 2 };
+
+/** A size as the kernel's uniform, `struct Size`. */
+export const sizeWords = ({ m, n, k, lda, ldb, ldc, first, adds }: GemmSize): number[] => [
+  m,
+  n,
+  k,
+  lda,
+  ldb,
+  ldc,
+  first,
+  ADDS[adds],
+];
+
+/** What every product's WGSL begins with: its row count and sizes, bindings 0 and 1. */
+export const SIZE_HEADER = `
+struct Rows { count: u32, accumulate: u32 }
+struct Size { m: u32, n: u32, k: u32, lda: u32, ldb: u32, ldc: u32, first: u32, adds: u32 }
+@group(0) @binding(0) var<uniform> rows: Rows;
+@group(0) @binding(1) var<uniform> size: Size;
+fn counted(most: u32) -> u32 { return min(rows.count - size.first, most); }
+fn adds() -> bool { return size.adds == 1u || (size.adds == 2u && rows.accumulate != 0u); }`;
 
 /** What else the source depends on. */
 export interface GemmVariant {
   layout: GemmLayout;
-  epilogue: GemmEpilogue;
+  /** A matrix of C's shape is added. */
+  residual: boolean;
   /** Every row of A, B and C starts at a multiple of 4 floats, so vec4 loads and stores reach all of them. */
   aligned: boolean;
   /** K is no multiple of 4 (`nt`, `nn`; `tn` steps by 1 and needs no tail). */
@@ -41,19 +66,18 @@ export interface GemmVariant {
 /** The variant for row strides of `lda`, `ldb`, `ldc` floats and an inner dimension of `k` (any, for `tn`). */
 export function gemmVariant(
   layout: GemmLayout,
-  epilogue: GemmEpilogue,
-  size: { k: number; lda: number; ldb: number; ldc: number },
+  residual: boolean,
+  size: Pick<GemmSize, "k" | "lda" | "ldb" | "ldc">,
 ): GemmVariant {
   const aligned = [size.lda, size.ldb, size.ldc].every((stride) => stride % 4 === 0);
-  return { layout, epilogue, aligned, tail: layout !== "tn" && size.k % 4 !== 0 };
+  return { layout, residual, aligned, tail: layout !== "tn" && size.k % 4 !== 0 };
 }
 
 /** How the product is cut: rows and columns a thread computes, and threads a workgroup has in each direction. */
 export interface GemmTile {
   /**
-   * Where a thread reads its operands: straight from `storage`, which suits a processor, where loads are everything and a
-   * large register tile beats all else (platform.md); or from tiles that its workgroup copies to `workgroup` memory, which
-   * suits a GPU.
+   * Where a thread reads its operands: straight from `storage` into a large register tile, which suits some drivers on the
+   * processor; or from tiles that its workgroup copies to `workgroup` memory, which suits a GPU.
    */
   memory: "storage" | "workgroup";
   threadRows: number;
@@ -69,22 +93,18 @@ export function gemmGroupTile(tile: GemmTile): { rows: number; columns: number }
 
 /**
  * The WGSL of one product, entry point `main`. Bindings of group 0: 0 the row count (M of `nt` and `nn`, K of
- * `tn`), 1 A, 2 B, 3 C, 4 the residual.
+ * `tn`), 1 the size, 2 A, 3 B, 4 C, 5 the residual.
  */
-export function gemmSource(variant: GemmVariant, tile: GemmTile, size: GemmSize): string {
-  const { epilogue, aligned } = variant;
+export function gemmSource(variant: GemmVariant, tile: GemmTile): string {
+  const { residual, aligned } = variant;
   const { threadRows: tm, threadColumns: tn } = tile;
   if (tm % 4 || tn % 4) throw new RangeError(`a thread's tile must be a multiple of 4, not ${tm}x${tn}`);
   const element = aligned ? "vec4f" : "f32";
-  return `
-struct Rows { count: u32, accumulate: u32 }
-struct Size { m: u32, n: u32, k: u32, lda: u32, ldb: u32, ldc: u32 }
-@group(0) @binding(0) var<uniform> rows: Rows;
-const size = Size(${[size.m, size.n, size.k, size.lda, size.ldb, size.ldc].map((n) => `${n}u`).join(", ")});
-@group(0) @binding(1) var<storage, read> a: array<${element}>;
-@group(0) @binding(2) var<storage, read> b: array<${element}>;
-@group(0) @binding(3) var<storage, read_write> c: array<${element}>;
-${epilogue === "residual" ? `@group(0) @binding(4) var<storage, read> residual: array<${element}>;` : ""}
+  return `${SIZE_HEADER}
+@group(0) @binding(2) var<storage, read> a: array<${element}>;
+@group(0) @binding(3) var<storage, read> b: array<${element}>;
+@group(0) @binding(4) var<storage, read_write> c: array<${element}>;
+${residual ? `@group(0) @binding(5) var<storage, read> residual: array<${element}>;` : ""}
 ${
     aligned
       ? `fn a4(i: u32) -> vec4f { return a[i >> 2u]; }
@@ -96,17 +116,14 @@ fn b4(i: u32) -> vec4f { return vec4f(b[i], b[i + 1u], b[i + 2u], b[i + 3u]); }
 fn a1(i: u32) -> f32 { return a[i]; }
 fn b1(i: u32) -> f32 { return b[i]; }`
   }
-${storeFunction(aligned, epilogue)}
+${storeFunction(aligned, residual)}
 ${tile.memory === "workgroup" ? workgroupMain(variant, tile) : storageMain(variant, tile)}`;
 }
 
-function storeFunction(aligned: boolean, epilogue: GemmEpilogue): string {
+/** Stores four floats of a row of C. */
+function storeFunction(aligned: boolean, residual: boolean): string {
   const added = (index: string) =>
-    epilogue === "accumulate"
-      ? `if (rows.accumulate != 0u) { v += c[${index}]; }`
-      : epilogue === "residual"
-      ? `v += residual[${index}];`
-      : "";
+    `if (adds()) { v += c[${index}]; }${residual ? ` v += residual[${index}];` : ""}`;
   // Aligned rows have room up to a multiple of 4: the columns past N are padding.
   return aligned
     ? `fn store(M: u32, m: u32, n: u32, value: vec4f) {

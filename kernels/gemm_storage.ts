@@ -14,9 +14,9 @@ export function storageMain(variant: GemmVariant, tile: GemmTile): string {
   return `
 @compute @workgroup_size(${tile.groupColumns}, ${tile.groupRows})
 fn main(@builtin(global_invocation_id) id: vec3u) {
-  let M = ${layout === "tn" ? "size.m" : "rows.count"};
+  let M = ${layout === "tn" ? "size.m" : "counted(size.m)"};
   let N = size.n;
-  let K = ${layout === "tn" ? "rows.count" : "size.k"};
+  let K = ${layout === "tn" ? "counted(size.k)" : "size.k"};
   let LDA = size.lda;
   let LDB = size.ldb;
   let m = id.y * ${tm}u;

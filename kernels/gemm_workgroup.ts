@@ -6,7 +6,7 @@ import type { GemmTile, GemmVariant } from "./gemm.ts";
 import { lane, lines, range } from "./emit.ts";
 
 /** Inner dimension of a tile. */
-const DEPTH = 16;
+const DEPTH = 8;
 
 /** The entry point; `gemm.ts` declares what it reads and writes. */
 export function workgroupMain({ layout }: GemmVariant, tile: GemmTile): string {
@@ -23,9 +23,9 @@ var<workgroup> b_tile: array<vec4f, ${DEPTH * width.b}>;
 @compute @workgroup_size(${groupColumns}, ${groupRows})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u,
         @builtin(local_invocation_index) index: u32) {
-  let M = ${layout === "tn" ? "size.m" : "rows.count"};
+  let M = ${layout === "tn" ? "size.m" : "counted(size.m)"};
   let N = size.n;
-  let K = ${layout === "tn" ? "rows.count" : "size.k"};
+  let K = ${layout === "tn" ? "counted(size.k)" : "size.k"};
   let LDA = size.lda;
   let LDB = size.ldb;
   let m_first = group.y * ${groupRows * tm}u;

@@ -5,6 +5,7 @@ import { losses } from "./loss/losses.ts";
 import type { ModelConfig } from "./model/config.ts";
 import { trainingFlops } from "./model/flops.ts";
 import {
+  type Adapter,
   type Alternative,
   alternative,
   alternatives,
@@ -89,9 +90,9 @@ export interface EstimatedPlan {
 }
 
 /** As `planRun`, with the buffers that a run would be refused for. */
-export function planAnyway(workload: Workload, config: TrainConfig, largestBuffer: number): EstimatedPlan {
-  const planned = planRun(workload, config, largestBuffer);
-  const tooLarge = planned.decoder.plan.slabs.filter(({ bytes }) => bytes > largestBuffer);
+export function planAnyway(workload: Workload, config: TrainConfig, adapter: Adapter): EstimatedPlan {
+  const planned = planRun(workload, config, adapter);
+  const tooLarge = planned.decoder.plan.slabs.filter(({ bytes }) => bytes > adapter.largestBuffer);
   return { planned, tooLarge: tooLarge.map(({ name, bytes }) => ({ name, bytes })) };
 }
 
@@ -101,19 +102,19 @@ export function planAnyway(workload: Workload, config: TrainConfig, largestBuffe
  */
 export function estimatedAlternatives(
   config: TrainConfig,
-  largestBuffer: number,
+  adapter: Adapter,
   limit: number,
   workloadOf: WorkloadOf,
   followsLength: boolean,
 ): Alternative[] {
-  const found = alternatives(config, largestBuffer, limit, workloadOf);
+  const found = alternatives(config, adapter, limit, workloadOf);
   const least = found.at(-1)?.change;
   let { maxLength, maxPromptLength } = config;
   while (followsLength && !found.some(({ bytes }) => bytes <= limit) && maxPromptLength >= 2) {
     maxLength = Math.floor(maxLength / 2);
     maxPromptLength = Math.floor(maxPromptLength / 2);
     const change = { ...least, maxLength, maxPromptLength };
-    found.push(alternative(change, config, largestBuffer, workloadOf));
+    found.push(alternative(change, config, adapter, workloadOf));
   }
   return found;
 }

@@ -152,9 +152,7 @@ export class AdamW {
 
   /** Norm, clipping and update of all parameters; after early updates, the norm. */
   encode(encoder: GPUCommandEncoder): void {
-    const pass = encoder.beginComputePass();
-    this.#program!.encode(pass, new Uint32Array());
-    pass.end();
+    this.#program!.encode(encoder, new Uint32Array());
   }
 
   /** What a resumed run needs of the optimizer, by PyTorch's names before those of the checkpoint's tensors. */

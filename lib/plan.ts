@@ -6,6 +6,7 @@ import { readOptimArgs } from "./config/values.ts";
 import { UserError } from "./errors.ts";
 import type { Gpu } from "./gpu/device.ts";
 import { formatBytes } from "./gpu/memory.ts";
+import { deviceClass, type ProductTiles, usualTiles } from "./gpu/tuning.ts";
 import type { Loss } from "./loss/loss.ts";
 import type { Capacity } from "./model/activations.ts";
 import type { ModelConfig } from "./model/config.ts";
@@ -127,14 +128,14 @@ export interface Planned {
 }
 
 /**
- * Plans the memory of a run on an adapter whose largest buffer is `largestBuffer` bytes.
- * @throws {UserError} where a few rows of a matrix of the model are larger than that.
+ * Plans the memory of a run on `adapter`.
+ * @throws {UserError} where a few rows of a matrix of the model are larger than a buffer of it.
  */
-export function planRun(workload: Workload, config: TrainConfig, largestBuffer: number): Planned {
-  const capacity = capacityOf(workload, config, largestBuffer);
+export function planRun(workload: Workload, config: TrainConfig, adapter: Adapter): Planned {
+  const capacity = capacityOf(workload, config, adapter.largestBuffer);
   const early = updatesEarly(config);
   const decoder = new Decoder(workload.model, capacity, {
-    largestBuffer,
+    ...adapter,
     loss: workload.loss.wgsl,
     training: true,
     earlyUpdates: early,
@@ -154,9 +155,21 @@ export function planRun(workload: Workload, config: TrainConfig, largestBuffer: 
   return { decoder, optimizer, runner };
 }
 
-/** Bytes of the largest buffer that kernels can bind. */
-export function largestBufferOf({ device: { limits } }: Gpu): number {
-  return Math.min(limits.maxBufferSize, limits.maxStorageBufferBindingSize);
+/** What a plan depends on of an adapter. */
+export interface Adapter {
+  /** Bytes of the largest buffer that kernels can bind. */
+  largestBuffer: number;
+  /** How matrix products are computed; by default as suits a GPU. */
+  tiles?: ProductTiles;
+}
+
+/** The adapter of `gpu`. */
+export function adapterOf(gpu: Gpu): Adapter {
+  const { maxBufferSize, maxStorageBufferBindingSize } = gpu.device.limits;
+  return {
+    largestBuffer: Math.min(maxBufferSize, maxStorageBufferBindingSize),
+    tiles: usualTiles(deviceClass(gpu)),
+  };
 }
 
 /** Bytes that a run may take: what the user says, or, for a driver on the processor, the machine's memory. */
@@ -218,11 +231,11 @@ function roundings(config: TrainConfig): Partial<TrainConfig> {
 export function alternative(
   change: Partial<TrainConfig>,
   config: TrainConfig,
-  largestBuffer: number,
+  adapter: Adapter,
   workloadOf: WorkloadOf,
 ): Alternative {
   const changed = { ...config, ...change };
-  const planned = planRun(workloadOf(changed), changed, largestBuffer);
+  const planned = planRun(workloadOf(changed), changed, adapter);
   const rounds = "optimArgs" in change || "activationDtype" in change;
   const { bytes } = planned.decoder.plan;
   return { change, keys: keysIn(change), bytes, parameterBytes: bytesOfParameters(planned), rounds };
@@ -231,11 +244,11 @@ export function alternative(
 /** All `savings` with what they take and, where none brings the run below `limit` bytes, `roundings` on top of them all. */
 export function alternatives(
   config: TrainConfig,
-  largestBuffer: number,
+  adapter: Adapter,
   limit: number,
   workloadOf: WorkloadOf,
 ): Alternative[] {
-  const tried = (change: Partial<TrainConfig>) => alternative(change, config, largestBuffer, workloadOf);
+  const tried = (change: Partial<TrainConfig>) => alternative(change, config, adapter, workloadOf);
   const changes = savings(config);
   const found = changes.map(tried);
   const rounded = roundings(config);
@@ -278,13 +291,13 @@ export function checkFits(
   planned: Planned,
   workload: Workload,
   config: TrainConfig,
-  largestBuffer: number,
+  adapter: Adapter,
   limit: number,
 ): void {
   const { plan } = planned.decoder;
   if (plan.bytes <= limit) return;
   const workloadOf = withBatchesOf(workload);
-  const changes = alternatives(config, largestBuffer, limit, workloadOf);
+  const changes = alternatives(config, adapter, limit, workloadOf);
   throw new UserError(
     `this run needs ${formatBytes(plan.bytes)}, and ${formatBytes(limit)} are there:\n${plan.table()}\n` +
       `${adviceFor(changes, limit, bytesOfParameters(planned))}\ndevice_memory sets the limit`,

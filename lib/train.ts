@@ -7,7 +7,7 @@ import { Pipelines } from "./gpu/program.ts";
 import { resolveSources } from "./hub/hub.ts";
 import { randomInit } from "./init.ts";
 import { Loop } from "./loop.ts";
-import { ANSWER_TOKENS, checkFits, largestBufferOf, memoryLimit, type Planned, planRun } from "./plan.ts";
+import { adapterOf, ANSWER_TOKENS, checkFits, memoryLimit, type Planned, planRun } from "./plan.ts";
 import { prepare, type Prepared } from "./prepare.ts";
 import type { Answer } from "./report/run_report.ts";
 import type { LogEntry } from "./report/trainer_state.ts";
@@ -58,11 +58,11 @@ export async function train(config: TrainConfig, options: TrainOptions = {}): Pr
 
   const gpu = await openGpu(options.gpu);
   try {
-    const largestBuffer = largestBufferOf(gpu);
-    const planned = planRun(prepared, config, largestBuffer);
+    const adapter = adapterOf(gpu);
+    const planned = planRun(prepared, config, adapter);
     const { decoder, optimizer } = planned;
     if (checkpoint) decoder.parameters.check(checkpoint);
-    checkFits(planned, prepared, config, largestBuffer, memoryLimit(config, gpu));
+    checkFits(planned, prepared, config, adapter, memoryLimit(config, gpu));
     log("info", `adapter: ${gpu.name}`);
     log("info", `memory plan of ${decoder.parameters.count} parameters, bytes:\n${decoder.plan.table()}`);
 

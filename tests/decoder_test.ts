@@ -2,10 +2,13 @@ import assert from "node:assert/strict";
 import { pack, packedSize } from "../lib/batch.ts";
 import { type Gpu, openGpu } from "../lib/gpu/device.ts";
 import { Pipelines, readTensor } from "../lib/gpu/program.ts";
+import type { GemmTile } from "../kernels/gemm.ts";
+import { type ProductTile, type ProductTiles, usualTiles } from "../lib/gpu/tuning.ts";
 import { simper } from "../lib/loss/simper.ts";
 import type { Capacity } from "../lib/model/activations.ts";
-import { readModelConfig } from "../lib/model/config.ts";
+import { type ModelConfig, readModelConfig } from "../lib/model/config.ts";
 import { Decoder } from "../lib/model/decoder.ts";
+import { normal } from "../lib/random.ts";
 import { openCheckpoint } from "../lib/safetensors.ts";
 import { GOLDEN, MODELS, readGolden, readTensors, relativeDifference } from "./golden_run.ts";
 import type { Pair } from "../lib/data/tokenize.ts";
@@ -13,6 +16,23 @@ import type { Pair } from "../lib/data/tokenize.ts";
 const LARGEST = 2 ** 27;
 /** 4,096 floats: 64 rows of the models' matrices fit. */
 const PIECE_BYTES = 2 ** 14;
+
+/** A model whose every row is a multiple of 64 floats, as real models' are. */
+const TEXTURED: Omit<ModelConfig, "vocabSize"> = {
+  modelType: "llama",
+  hiddenSize: 128,
+  intermediateSize: 192,
+  numHiddenLayers: 2,
+  numAttentionHeads: 2,
+  numKeyValueHeads: 1,
+  headDim: 64,
+  rmsNormEps: 1e-5,
+  rope: { type: "default", theta: 10_000 },
+  maxPositionEmbeddings: 96,
+  attentionBias: false,
+  mlpBias: false,
+  tieWordEmbeddings: true,
+};
 
 async function loadDecoder(
   gpu: Gpu,
@@ -122,6 +142,52 @@ Deno.test("a decoder equals PyTorch", async (t) => {
       });
     }
   }
+
+  await t.step("products by way of textures give the gradients that products from buffers give", async () => {
+    const { pairs } = await readGolden(MODELS[0]);
+    const buffers = usualTiles("gpu");
+    const texture: ProductTile = {
+      memory: "texture",
+      threadRows: 16,
+      threadColumns: 16,
+      rows: 64,
+      columns: 128,
+      worth: 0,
+      otherwise: buffers.nt as GemmTile,
+    };
+    const textures = { nt: texture, nn: texture, tn: texture };
+    const gradients = async (tiles: ProductTiles) => {
+      const batch = pairs.slice(0, 4);
+      const sum = (of: "tokens" | "labels") => batch.reduce((total, pair) => total + packedSize(pair)[of], 0);
+      const capacity = {
+        tokens: sum("tokens"),
+        labels: sum("labels"),
+        pairs: batch.length,
+        positions: 96,
+        // Logits in more than one piece, of which the last is kept from the forward pass.
+        logitsBytes: 64 * 320 * 4,
+        checkpointing: true,
+      };
+      const decoder = new Decoder({ ...TEXTURED, vocabSize: 320 }, capacity, {
+        largestBuffer: LARGEST,
+        loss: simper.wgsl,
+        training: true,
+        tiles,
+      });
+      await decoder.allocate(gpu, pipelines);
+      decoder.parameters.initialize(gpu, normal(7), 0.05);
+      poison(gpu, decoder);
+      const result = await gradientsOf(gpu, decoder, [batch.slice(0, 3), batch.slice(3)]);
+      assert.equal(decoder.plan.allocatedBytes, decoder.plan.bytes);
+      decoder.destroy();
+      return result;
+    };
+    const [expected, found] = [await gradients(buffers), await gradients(textures)];
+    for (const [name, values] of expected) {
+      const difference = relativeDifference(found.get(name)!, values);
+      assert.ok(difference < 2e-5, `${name}: ${difference}`);
+    }
+  });
 
   const storages: [string, Partial<Capacity>][] = [
     ["", {}],

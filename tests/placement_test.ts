@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { MemoryPlan, type Tensor } from "../lib/gpu/memory.ts";
 import { livesIn, SharedTensor } from "../lib/gpu/placement.ts";
-import type { KernelCall } from "../lib/gpu/program.ts";
+import { type KernelCall, tensorsOf } from "../lib/gpu/program.ts";
+import { usualTiles } from "../lib/gpu/tuning.ts";
 import { uniform } from "../lib/random.ts";
 import { smolLM2 } from "../bench/models.ts";
 import { simper } from "../lib/loss/simper.ts";
@@ -68,7 +69,8 @@ Deno.test("of 60 random programs no two tensors that live together overlap, and 
         assert.ok(!(together && overlap(a.tensor, b.tensor)));
       }
     }
-    for (const { bindings } of calls) {
+    for (const call of calls) {
+      const bindings = tensorsOf(call);
       const written = bindings.at(-1)!;
       assert.ok(bindings.slice(0, -1).every(({ slab }) => slab !== written.slab));
     }
@@ -102,14 +104,17 @@ Deno.test("calls that a plan was not placed for are found out", () => {
 });
 
 Deno.test("SmolLM2-135M, 2,048 tokens, checkpointing: under 300 MB beyond 16 bytes a parameter", () => {
-  const { plan, parameters } = new Decoder(
-    smolLM2(30),
-    { tokens: 2048, labels: 2048, pairs: 1, positions: 2048, logitsBytes: 67_256_832, checkpointing: true },
-    { largestBuffer: 2 ** 27, loss: simper.wgsl, training: true },
-  );
-  assert.equal(parameters.count, 134_515_008);
-  const beyond = plan.bytes - 16 * parameters.count;
-  assert.ok(beyond < 275e6, `${beyond}`);
+  for (const device of ["gpu", "software"] as const) {
+    const { plan, parameters } = new Decoder(
+      smolLM2(30),
+      { tokens: 2048, labels: 2048, pairs: 1, positions: 2048, logitsBytes: 67_256_832, checkpointing: true },
+      { largestBuffer: 2 ** 27, loss: simper.wgsl, training: true, tiles: usualTiles(device) },
+    );
+    assert.equal(parameters.count, 134_515_008);
+    const beyond = plan.bytes - 16 * parameters.count;
+    // On a driver on the processor two textures for products are among them.
+    assert.ok(beyond < 270e6 + (device === "software" ? 17e6 : 0), `${device}: ${beyond}`);
+  }
 });
 
 Deno.test("Llama 3.2 1B, whose embedding is 1 GB, is cut to fit buffers of 128 MiB", () => {

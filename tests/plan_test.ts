@@ -10,13 +10,14 @@ import { GOLDEN } from "./golden_run.ts";
 import { withTemporaryFolder } from "./temporary_folder.ts";
 
 const LARGEST = 2 ** 31 - 1;
+const ADAPTER = { largestBuffer: LARGEST };
 
 async function setup(name: string, model: string, ...overrides: string[]) {
   const file = `configs/${name}-simper.yaml`;
   const { config } = parseConfig(await Deno.readTextFile(file), file, overrides);
   const shape = await readModelConfig(`tests/golden/configs/${model}`);
   const workloadOf = (changed: TrainConfig) => worstCase(shape, changed);
-  return { config, workloadOf, ...planAnyway(workloadOf(config), config, LARGEST) };
+  return { config, workloadOf, ...planAnyway(workloadOf(config), config, ADAPTER) };
 }
 
 /** Rows of the printed table, in bytes. */
@@ -111,7 +112,7 @@ Deno.test("with max_grad_norm 0 and one batch a step, the same takes 12 bytes a 
 Deno.test("what does not fit comes with the change that would make it fit, at the same numbers", async () => {
   const { config, workloadOf, planned } = await setup("llama-3-8b-base", "Llama-3-Base-8B-SFT");
   assert.ok(planned.decoder.plan.bytes > 141e9);
-  const [change, ...others] = estimatedAlternatives(config, LARGEST, 141e9, workloadOf, true);
+  const [change, ...others] = estimatedAlternatives(config, ADAPTER, 141e9, workloadOf, true);
   assert.deepEqual(others, []);
   assert.equal(
     change.keys,
@@ -123,14 +124,14 @@ Deno.test("what does not fit comes with the change that would make it fit, at th
     gradientAccumulationSteps: 32,
     perDeviceEvalBatchSize: 1,
   };
-  assert.equal(change.bytes, planRun(workloadOf(changed), changed, LARGEST).decoder.plan.bytes);
+  assert.equal(change.bytes, planRun(workloadOf(changed), changed, ADAPTER).decoder.plan.bytes);
   assert.ok(change.bytes < 141e9);
   assert.deepEqual(
     stepCost(workloadOf(changed), [longestPair(changed)]),
     stepCost(workloadOf(config), [longestPair(config)]),
   );
 
-  const [, rounded, ...more] = estimatedAlternatives(config, LARGEST, 131e9, workloadOf, true);
+  const [, rounded, ...more] = estimatedAlternatives(config, ADAPTER, 131e9, workloadOf, true);
   assert.deepEqual(more, []);
   assert.ok(rounded.rounds && rounded.bytes < 99e9, `${rounded.bytes}`);
   assert.match(
@@ -138,7 +139,7 @@ Deno.test("what does not fit comes with the change that would make it fit, at th
     /optim: adamw_anyprecision, optim_args: momentum_dtype=bfloat16,variance_dtype=bfloat16, activation_dtype: bfloat16$/,
   );
 
-  const shorter = estimatedAlternatives(config, LARGEST, 97.6e9, workloadOf, true);
+  const shorter = estimatedAlternatives(config, ADAPTER, 97.6e9, workloadOf, true);
   assert.match(shorter.at(-1)!.keys, /max_length: \d+, max_prompt_length: \d+$/);
   assert.ok(shorter.at(-1)!.bytes <= 97.6e9 && shorter.at(-2)!.bytes > 97.6e9);
 });

@@ -1,6 +1,5 @@
 /** This project's own figures for the comparison. */
 import { losses } from "../../lib/loss/losses.ts";
-import { gemm } from "../../lib/gpu/operations.ts";
 import { Pipelines, readTensor, writeTensor } from "../../lib/gpu/program.ts";
 import { openBenchGpu, Workbench } from "../harness.ts";
 import { openTrainer, TINY_LLAMA } from "../models.ts";
@@ -19,12 +18,12 @@ await measurePeer(`ours, ${gpu.name}`, {
       b: bench.tensor("b", size, size),
       c: bench.tensor("c", size, size),
     };
-    const call = gemm("nt", bench.rows(size), tensors, bench.device);
+    const calls = bench.products.calls("nt", bench.rows(size), tensors);
     await bench.allocate(gpu);
     const [a, b] = gemmOperands(size);
     writeTensor(gpu, tensors.a, a);
     writeTensor(gpu, tensors.b, b);
-    const sample = await bench.sample(pipelines, [call]);
+    const sample = await bench.sample(pipelines, calls);
     const seconds = await sample(runs);
     const c = new Float32Array(await readTensor(gpu, tensors.c));
     bench.plan.destroy();

@@ -9,7 +9,7 @@ import { longestPair, planAnyway, worstCase } from "../estimate.ts";
 import { openGpu } from "../gpu/device.ts";
 import { resolveModel, resolveSources } from "../hub/hub.ts";
 import { readModelConfig } from "../model/config.ts";
-import { largestBufferOf, memoryLimit, withBatchesOf, type WorkloadOf } from "../plan.ts";
+import { type Adapter, adapterOf, memoryLimit, withBatchesOf, type WorkloadOf } from "../plan.ts";
 import { prepare } from "../prepare.ts";
 import { createLogger } from "../report/log.ts";
 import { planReport } from "../report/plan_report.ts";
@@ -33,7 +33,7 @@ await main(async () => {
     config,
     workloadOf,
     sample,
-    plan: planAnyway(workloadOf(config), config, device.largestBuffer),
+    plan: planAnyway(workloadOf(config), config, device.adapter),
     measured: options.data,
     countKnown: options.data || options.numPairs !== undefined,
     ...device,
@@ -101,20 +101,23 @@ async function readWorkload(
 async function deviceOf(
   config: TrainConfig,
   largestBuffer?: number,
-): Promise<{ largestBuffer: number; memory?: number; device: string }> {
+): Promise<{ adapter: Adapter; memory?: number; device: string }> {
   if (config.deviceMemory !== undefined || largestBuffer !== undefined) {
     const device = config.deviceMemory === undefined ? "the device" : "device_memory";
-    return { largestBuffer: largestBuffer ?? USUAL_LARGEST_BUFFER, memory: config.deviceMemory, device };
+    const adapter = { largestBuffer: largestBuffer ?? USUAL_LARGEST_BUFFER };
+    return { adapter, memory: config.deviceMemory, device };
   }
   const gpu = await openGpu().catch((error) => {
     if (error instanceof UserError) return undefined;
     throw error;
   });
-  if (!gpu) return { largestBuffer: USUAL_LARGEST_BUFFER, device: "this machine, without an adapter," };
+  if (!gpu) {
+    return { adapter: { largestBuffer: USUAL_LARGEST_BUFFER }, device: "this machine, without an adapter," };
+  }
   try {
     const memory = memoryLimit(config, gpu);
     return {
-      largestBuffer: largestBufferOf(gpu),
+      adapter: adapterOf(gpu),
       memory: Number.isFinite(memory) ? memory : undefined,
       device: gpu.name,
     };

@@ -20,6 +20,16 @@ export interface Slab {
   buffer?: GPUBuffer;
 }
 
+/** A texture of the plan: rows of `width` texels of four floats, which kernels read and copies fill. */
+export interface TextureSlab {
+  readonly name: string;
+  readonly purpose: Purpose;
+  readonly width: number;
+  readonly height: number;
+  readonly bytes: number;
+  texture?: GPUTexture;
+}
+
 /** A range of a slab, read as a matrix. */
 export interface Tensor {
   readonly name: string;
@@ -40,6 +50,7 @@ export const align = (bytes: number) => Math.ceil(bytes / ALIGNMENT) * ALIGNMENT
 
 /** The whole memory of a run, known before anything is allocated; what is then allocated equals it to the byte. */
 export class MemoryPlan {
+  readonly textures: TextureSlab[] = [];
   readonly #own: Slab[] = [];
   #shared: Slab[] = [];
   /** What the shared slabs hold when most is alive. */
@@ -92,8 +103,19 @@ export class MemoryPlan {
     checkPlacement(livesIn(calls));
   }
 
+  /** A texture of `width` x `height` texels of four floats. */
+  texture(name: string, purpose: Purpose, width: number, height: number): TextureSlab {
+    const texture: TextureSlab = { name, purpose, width, height, bytes: width * height * 16 };
+    this.textures.push(texture);
+    return texture;
+  }
+
+  get #all(): readonly (Slab | TextureSlab)[] {
+    return [...this.slabs, ...this.textures];
+  }
+
   get bytes(): number {
-    return sizeOf(this.slabs);
+    return sizeOf(this.#all);
   }
 
   /**
@@ -101,7 +123,7 @@ export class MemoryPlan {
    * count as scratch.
    */
   bytesOf(purpose: Purpose): number {
-    const own = sizeOf(this.#own.filter((slab) => slab.purpose === purpose));
+    const own = sizeOf([...this.#own, ...this.textures].filter((slab) => slab.purpose === purpose));
     if (purpose !== "scratch") return own + (this.#peak.get(purpose) ?? 0);
     const others = [...this.#peak].reduce((sum, [other, bytes]) => sum + (other === purpose ? 0 : bytes), 0);
     return own + sizeOf(this.#shared) - others;
@@ -138,6 +160,14 @@ export class MemoryPlan {
     for (const slab of this.slabs) {
       slab.buffer = gpu.device.createBuffer({ label: slab.name, size: slab.bytes, usage: slab.usage });
     }
+    for (const slab of this.textures) {
+      slab.texture = gpu.device.createTexture({
+        label: slab.name,
+        size: [slab.width, slab.height],
+        format: "rgba32float",
+        usage: GPUTextureUsage.COPY_DST | GPUTextureUsage.STORAGE_BINDING,
+      });
+    }
     const error = await gpu.device.popErrorScope();
     if (error) {
       this.destroy();
@@ -152,7 +182,11 @@ export class MemoryPlan {
 
   /** Bytes of the buffers that exist: equal to `bytes` from `allocate` to `destroy`. */
   get allocatedBytes(): number {
-    return this.slabs.reduce((sum, slab) => sum + (slab.buffer?.size ?? 0), 0);
+    return this.slabs.reduce((sum, { buffer }) => sum + (buffer?.size ?? 0), 0) +
+      this.textures.reduce(
+        (sum, { texture }) => sum + (texture ? texture.width * texture.height * 16 : 0),
+        0,
+      );
   }
 
   /** The garbage collector does not see GPU memory. */
@@ -161,10 +195,14 @@ export class MemoryPlan {
       slab.buffer?.destroy();
       slab.buffer = undefined;
     }
+    for (const slab of this.textures) {
+      slab.texture?.destroy();
+      slab.texture = undefined;
+    }
   }
 }
 
-const sizeOf = (slabs: readonly Slab[]) => slabs.reduce((sum, slab) => sum + slab.bytes, 0);
+const sizeOf = (slabs: readonly { bytes: number }[]) => slabs.reduce((sum, slab) => sum + slab.bytes, 0);
 
 /** Bytes of one element. */
 export const elementBytes = ({ storage = "f32" }: Pick<Tensor, "storage">) => storageBytes(storage);

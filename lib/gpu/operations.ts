@@ -22,27 +22,12 @@ import {
   attentionQueryGradientSource,
   type AttentionShape,
 } from "../../kernels/attention.ts";
-import {
-  type GemmEpilogue,
-  gemmGroupTile,
-  type GemmLayout,
-  type GemmSize,
-  gemmSource,
-  gemmVariant,
-} from "../../kernels/gemm.ts";
 import { elementWidth, withPrelude } from "../../kernels/prelude.ts";
 import type { Tensor } from "./memory.ts";
-import { type Grid, type KernelCall, line } from "./program.ts";
-import { type DeviceClass, gemmTile } from "./tuning.ts";
-
-/** A row-count slot and the tensor that holds it: what a kernel counts its rows by. */
-export interface RowSlot {
-  slot: number;
-  tensor: Tensor;
-}
+import { type Grid, type KernelCall, line, type RowSlot } from "./program.ts";
 
 /** Floats in a row: the product of all dimensions but the first. */
-const rowLength = (tensor: Tensor) => tensor.shape.slice(1).reduce((product, n) => product * n, 1);
+export const rowLength = (tensor: Tensor) => tensor.shape.slice(1).reduce((product, n) => product * n, 1);
 
 /** A thread for each of `perRow` elements of every row, 64 to a workgroup. */
 const flat = (rows: RowSlot, perRow: number): Grid => (counts) =>
@@ -331,48 +316,3 @@ export const preferenceLoss = (
   bindings: [rows.tensor, t.labelsOfPair, t.logps, t.weights, t.results],
   grid: oneEach(rows),
 });
-
-/**
- * C = A B in one of three layouts (see `GemmLayout`). `rows` counts the rows of A and C (`nt`, `nn`) or the inner
- * dimension (`tn`); the other sizes come from the operands' shapes, the tile from
- * the class of device.
- */
-export function gemm(
-  layout: GemmLayout,
-  rows: RowSlot,
-  t: { a: Tensor; b: Tensor; c: Tensor; residual?: Tensor },
-  device: DeviceClass,
-  epilogue: GemmEpilogue = "none",
-): KernelCall {
-  const size = sizeOf(layout, t);
-  const variant = gemmVariant(layout, epilogue, size);
-  const tile = gemmTile(device, size.n);
-  const group = gemmGroupTile(tile);
-  const columns = Math.ceil(size.n / group.columns);
-  return {
-    label: `gemm_${layout} ${layout === "tn" ? size.m : "rows"}x${size.n}x${
-      layout === "tn" ? "rows" : size.k
-    }`,
-    source: gemmSource(variant, tile, size),
-    bindings: [
-      rows.tensor,
-      t.a,
-      t.b,
-      t.c,
-      ...(epilogue === "residual" ? [t.residual!] : []),
-    ],
-    grid: (counts) => {
-      const count = counts[rows.slot];
-      return count === 0 ? [0, 0] : [columns, Math.ceil((layout === "tn" ? size.m : count) / group.rows)];
-    },
-  };
-}
-
-/** Sizes of a product from its operands' shapes; rows of A and C may be longer than the product needs. */
-function sizeOf(layout: GemmLayout, { a, b, c }: { a: Tensor; b: Tensor; c: Tensor }): GemmSize {
-  const [lda, ldb, ldc] = [rowLength(a), rowLength(b), rowLength(c)];
-  const n = layout === "nt" ? b.shape[0] : ldb;
-  const k = layout === "nt" ? ldb : b.shape[0];
-  const m = c.shape[0];
-  return { m, n, k, lda, ldb, ldc };
-}

@@ -4,7 +4,7 @@
  */
 import type { StorageType } from "../../kernels/storage.ts";
 import type { Purpose, Slab, Tensor } from "./memory.ts";
-import type { KernelCall } from "./program.ts";
+import { type KernelCall, tensorsOf } from "./program.ts";
 
 /** A tensor that has bytes of its own only while it lives. It lies nowhere until the plan has placed it. */
 export class SharedTensor implements Tensor {
@@ -49,14 +49,18 @@ export function livesIn(calls: readonly KernelCall[]): Life[] {
   const lives = new Map<SharedTensor, Life>();
   const accessOf = accesses();
   calls.forEach((call, index) => {
-    const access = accessOf(call);
-    const bound = call.bindings.map((binding, i) => ({ root: rootOf(binding), access: access[i] }))
-      .filter((entry): entry is { root: SharedTensor; access: Access } => entry.root instanceof SharedTensor);
-    for (const { root } of bound) {
+    for (const root of tensorsOf(call).map(rootOf)) {
+      if (!(root instanceof SharedTensor)) continue;
       const life = lives.get(root);
       if (life) life.last = index;
       else lives.set(root, { tensor: root, first: index, last: index, conflicts: new Set() });
     }
+    // What is copied to a texture is read before the dispatch, not in it.
+    const access = accessOf(call);
+    const bound = call.bindings.flatMap((binding, i) => {
+      const root = "slab" in binding && rootOf(binding);
+      return root instanceof SharedTensor ? [{ root, access: access[i] }] : [];
+    });
     for (const read of bound.filter(({ access }) => access === "read")) {
       for (const written of bound.filter(({ access }) => access === "read_write")) {
         if (read.root === written.root) {
@@ -159,7 +163,7 @@ export function peakOf(lives: readonly Life[]): Map<Purpose, number> {
 
 const rootOf = (tensor: Tensor): Tensor => tensor.base ?? tensor;
 
-type Access = "uniform" | "read" | "read_write";
+type Access = "uniform" | "read" | "read_write" | "texture";
 
 /** How a call's kernel accesses each of its bindings, by the WGSL's declarations; each text is looked at once. */
 function accesses(): (call: KernelCall) => Access[] {
@@ -170,10 +174,10 @@ function accesses(): (call: KernelCall) => Access[] {
       found = [];
       for (
         const [, binding, access] of source.matchAll(
-          /@binding\((\d+)\)\s*var<(?:storage,\s*)?(uniform|read_write|read)>/g,
+          /@binding\((\d+)\)\s*var(?:<(?:storage,\s*)?(uniform|read_write|read)>)?/g,
         )
       ) {
-        found[Number(binding)] = access as Access;
+        found[Number(binding)] = access as Access | undefined ?? "texture";
       }
       known.set(source, found);
     }

@@ -1,5 +1,5 @@
 import type { Gpu } from "./device.ts";
-import { elementBytes, type Tensor } from "./memory.ts";
+import { elementBytes, elements, type Slab, type Tensor, type TextureSlab } from "./memory.ts";
 
 /** Numbers of rows that change from batch to batch: each is a slot of one uniform buffer that kernels read. */
 export interface RowCount {
@@ -41,6 +41,12 @@ export function slotOf(tensor: Tensor, slot: number): Tensor {
   return { ...tensor, name: `${tensor.name}[${slot}]`, offset: tensor.offset + slot * SLOT_BYTES, bytes: 16 };
 }
 
+/** A row-count slot and the tensor that holds it: what a kernel counts its rows by. */
+export interface RowSlot {
+  slot: number;
+  tensor: Tensor;
+}
+
 /** Workgroups in x and y for the row counts of a batch; none where either is 0. */
 export type Grid = (counts: Uint32Array) => [x: number, y: number];
 
@@ -50,19 +56,37 @@ export function line(workgroups: number): [number, number] {
   return [x, x && Math.ceil(workgroups / x)];
 }
 
-interface Dispatch {
-  label: string;
-  pipeline: GPUComputePipeline;
-  bindGroup: GPUBindGroup;
-  grid: Grid;
+/** A block of a tensor that is copied to the beginning of a texture before a kernel reads it there. */
+export interface TextureCopy {
+  source: Tensor;
+  texture: TextureSlab;
+  /** First row and column of the block, in rows of the tensor and floats, and its size; whole texels are copied. */
+  firstRow: number;
+  rows: number;
+  firstColumn: number;
+  columns: number;
+  /** Where given, only the rows that this slot counts are copied. */
+  slot?: number;
 }
 
 /** A kernel with what it works on, not yet compiled: programs can be built, and planned, without a device. */
 export interface KernelCall {
   label: string;
   source: string;
-  bindings: Tensor[];
+  bindings: (Tensor | TextureSlab)[];
   grid: Grid;
+  /** What is copied to textures first; a copy of what its texture still holds is left out. */
+  copies?: TextureCopy[];
+}
+
+interface Dispatch {
+  label: string;
+  pipeline: GPUComputePipeline;
+  bindGroup: GPUBindGroup;
+  grid: Grid;
+  copies: TextureCopy[];
+  /** Copies, of any dispatch, whose source this kernel may write to. */
+  outdates: TextureCopy[];
 }
 
 /** Compiles kernels once per source text. */
@@ -105,31 +129,95 @@ export class Program {
   }
 
   static async compile(pipelines: Pipelines, calls: KernelCall[]): Promise<Program> {
+    const copiesOf = distinctCopies(calls);
+    const all = [...new Set(copiesOf.flat())];
     const dispatches: Dispatch[] = [];
-    for (const { label, source, bindings, grid } of calls) {
+    for (const [i, { label, source, bindings, grid }] of calls.entries()) {
       const pipeline = await pipelines.compile(label, source);
       const bindGroup = pipelines.gpu.device.createBindGroup({
         label,
         layout: pipeline.getBindGroupLayout(0),
-        entries: bindings.map((tensor, binding) => ({
+        entries: bindings.map((bound, binding) => ({
           binding,
-          resource: { buffer: tensor.slab.buffer!, offset: tensor.offset, size: tensor.bytes },
+          resource: "slab" in bound
+            ? { buffer: bound.slab.buffer!, offset: bound.offset, size: bound.bytes }
+            : bound.texture!.createView(),
         })),
       });
-      dispatches.push({ label, pipeline, bindGroup, grid });
+      const written = writtenBindings(source).map((binding) => bindings[binding]);
+      const outdates = all.filter((copy) => written.some((bound) => overlaps(copy.source, bound)));
+      dispatches.push({ label, pipeline, bindGroup, grid, copies: copiesOf[i], outdates });
     }
     return new Program(dispatches);
   }
 
-  encode(pass: GPUComputePassEncoder, counts: Uint32Array): void {
-    for (const { pipeline, bindGroup, grid } of this.#dispatches) {
+  /** Copies to textures stand between compute passes, so the program opens its own. */
+  encode(encoder: GPUCommandEncoder, counts: Uint32Array): void {
+    const held = new Map<TextureSlab, TextureCopy>();
+    let pass: GPUComputePassEncoder | undefined;
+    for (const { pipeline, bindGroup, grid, copies, outdates } of this.#dispatches) {
       const [x, y] = grid(counts);
       if (x * y === 0) continue;
+      for (const copy of copies) {
+        if (held.get(copy.texture) === copy) continue;
+        pass?.end();
+        pass = undefined;
+        encodeCopy(encoder, copy, counts);
+        held.set(copy.texture, copy);
+      }
+      pass ??= encoder.beginComputePass();
       pass.setPipeline(pipeline);
       pass.setBindGroup(0, bindGroup);
       pass.dispatchWorkgroups(x, y);
+      for (const copy of outdates) if (held.get(copy.texture) === copy) held.delete(copy.texture);
     }
+    pass?.end();
   }
+}
+
+/** Numbers of the bindings that a kernel may write. */
+const writtenBindings = (source: string): number[] =>
+  [...source.matchAll(/@binding\((\d+)\)\s*var<storage,\s*read_write>/g)].map(([, binding]) =>
+    Number(binding)
+  );
+
+const overlaps = (tensor: Tensor, bound: Tensor | TextureSlab): boolean =>
+  "slab" in bound && tensor.slab === bound.slab &&
+  tensor.offset < bound.offset + bound.bytes && bound.offset < tensor.offset + tensor.bytes;
+
+/** The calls' copies, with one object for all that are the same: what a texture holds need not be copied again. */
+function distinctCopies(calls: KernelCall[]): TextureCopy[][] {
+  const known = new Map<string, TextureCopy>();
+  const ids = new Map<Slab | TextureSlab, number>();
+  const idOf = (slab: Slab | TextureSlab) => ids.get(slab) ?? ids.set(slab, ids.size).get(slab);
+  return calls.map(({ copies = [] }) =>
+    copies.map((copy) => {
+      const { source, texture, firstRow, rows, firstColumn, columns, slot } = copy;
+      const block = [
+        source.offset,
+        elements(source.shape.slice(1)),
+        firstRow,
+        rows,
+        firstColumn,
+        columns,
+        slot,
+      ];
+      const key = [idOf(source.slab), idOf(texture), ...block].join(" ");
+      return known.get(key) ?? known.set(key, copy).get(key)!;
+    })
+  );
+}
+
+function encodeCopy(encoder: GPUCommandEncoder, copy: TextureCopy, counts: Uint32Array): void {
+  const { source, texture, firstRow, firstColumn, columns, slot } = copy;
+  const rows = slot === undefined ? copy.rows : Math.min(copy.rows, counts[slot] - firstRow);
+  const bytesPerRow = elements(source.shape.slice(1)) * 4;
+  const offset = source.offset + firstRow * bytesPerRow + firstColumn * 4;
+  encoder.copyBufferToTexture(
+    { buffer: source.slab.buffer!, offset, bytesPerRow },
+    { texture: texture.texture! },
+    [Math.ceil(columns / 4), rows],
+  );
 }
 
 /**
@@ -183,3 +271,9 @@ export function writeTensor(
     if (data.length > pieceElements) gpu.device.queue.submit([]);
   }
 }
+
+/** Every tensor that a call reads or writes, by a binding or by a copy. */
+export const tensorsOf = ({ bindings, copies = [] }: KernelCall): Tensor[] => [
+  ...bindings.filter((bound): bound is Tensor => "slab" in bound),
+  ...copies.map(({ source }) => source),
+];

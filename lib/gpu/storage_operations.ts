@@ -4,8 +4,7 @@ import unpackSource from "../../kernels/unpack.wgsl" with { type: "text" };
 import { withPrelude } from "../../kernels/prelude.ts";
 import { PACK_BF16, unpackFunction } from "../../kernels/storage.ts";
 import { elements, type Tensor } from "./memory.ts";
-import type { RowSlot } from "./operations.ts";
-import { type KernelCall, line } from "./program.ts";
+import { type KernelCall, line, type RowSlot } from "./program.ts";
 
 /**
  * packed = values rounded to the nearest bfloat16. Where the last row ends within four floats, what follows it is packed too.

@@ -1,6 +1,5 @@
 import type { MemoryPlan, Tensor } from "../gpu/memory.ts";
-import { RowCounts, slotOf } from "../gpu/program.ts";
-import type { RowSlot } from "../gpu/operations.ts";
+import { RowCounts, type RowSlot, slotOf } from "../gpu/program.ts";
 import type { ModelConfig } from "./config.ts";
 import { ATTENTION_TILE } from "../../kernels/attention.ts";
 

@@ -1,8 +1,9 @@
 import type { Batch } from "../batch.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { MemoryPlan, type Tensor } from "../gpu/memory.ts";
-import { type KernelCall, Pipelines, Program, readTensor, writeTensor } from "../gpu/program.ts";
-import { deviceClass } from "../gpu/tuning.ts";
+import { type KernelCall, Pipelines, Program, readTensor, tensorsOf, writeTensor } from "../gpu/program.ts";
+import { Products } from "../gpu/products.ts";
+import { type ProductTiles, usualTiles } from "../gpu/tuning.ts";
 import { type Activations, type Capacity, planActivations } from "./activations.ts";
 import type { ModelConfig } from "./config.ts";
 import { headBackward, headForward, lossCalls } from "./head.ts";
@@ -16,6 +17,8 @@ export interface DecoderOptions extends ParameterOptions {
   largestBuffer: number;
   /** WGSL of the loss; see `kernels/preference_loss.wgsl`. */
   loss: string;
+  /** How matrix products are computed; by default as suits a GPU. */
+  tiles?: ProductTiles;
 }
 
 /** How a batch adds to the gradients: `firstOfStep` begins them anew, `pairsOfStep` is what the loss is divided by. */
@@ -52,8 +55,7 @@ export class Decoder {
       spec: this.#spec,
       parameters: this.parameters,
       activations: this.activations,
-      // Which kernels are bound to what is the same on every device.
-      device: "software",
+      products: new Products(this.plan, options.tiles ?? usualTiles("gpu")),
     };
     this.plan.share(this.#stepCalls(), options.largestBuffer);
   }
@@ -98,11 +100,11 @@ export class Decoder {
     if (this.options.earlyUpdates && !this.#updates) {
       throw new Error("earlyUpdates: updateEarly was not called");
     }
-    this.#context.device = deviceClass(gpu);
     const forward = this.#forwardCalls();
     const backward = this.options.training ? this.#backwardCalls() : [];
     this.plan.checkShared([...forward, ...backward]);
     await this.plan.allocate(gpu);
+    this.#context.products.upload(gpu);
     this.#forward = await Program.compile(pipelines, forward);
     this.#backward = await Program.compile(pipelines, backward);
     writeTensor(gpu, this.activations.cosSin, ropeTable(this.config, this.capacity.positions));
@@ -141,16 +143,12 @@ export class Decoder {
 
   /** Log-probabilities and the loss of the uploaded batch. */
   encodeForward(encoder: GPUCommandEncoder): void {
-    const pass = encoder.beginComputePass();
-    this.#forward!.encode(pass, this.activations.rowCounts.counts);
-    pass.end();
+    this.#forward!.encode(encoder, this.activations.rowCounts.counts);
   }
 
   /** Gradients of every parameter, after `encodeForward` of the same batch. */
   encodeBackward(encoder: GPUCommandEncoder): void {
-    const pass = encoder.beginComputePass();
-    this.#backward!.encode(pass, this.activations.rowCounts.counts);
-    pass.end();
+    this.#backward!.encode(encoder, this.activations.rowCounts.counts);
   }
 
   /**
@@ -195,8 +193,8 @@ function withUpdates(
     ),
   );
   const lastUse = new Map<Parameter, number>();
-  calls.forEach(({ bindings }, index) => {
-    for (const tensor of bindings) {
+  calls.forEach((call, index) => {
+    for (const tensor of tensorsOf(call)) {
       const parameter = parameterOf.get(tensor.base ?? tensor);
       if (parameter) lastUse.set(parameter, index);
     }

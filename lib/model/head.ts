@@ -61,7 +61,6 @@ export function headBackward(context: DecoderContext): KernelCall[] {
   const finalNorm = parameters.of(spec.finalNorm);
   const pieces = a.pieces.map((rows, i) => {
     const part = (tensor: typeof a.logps) => rowsOf(tensor, i * a.pieceRows, a.pieceRows);
-    const again = pieceLogits(context, i);
     const next = a.pieces[i + 1];
     const isLast = (counts: Uint32Array) => !next || counts[next.slot] === 0;
     const tensors = {
@@ -72,7 +71,7 @@ export function headBackward(context: DecoderContext): KernelCall[] {
     };
     const counted = { rows, adding: a.piecesAdding[i] };
     return [
-      ...again.map((call) => ({
+      ...pieceLogits(context, i).map((call) => ({
         ...call,
         grid: (counts: Uint32Array): [number, number] => isLast(counts) ? [0, 0] : call.grid(counts),
       })),

@@ -3,16 +3,15 @@
  * gives some columns of y.
  */
 import { type Tensor, view } from "../gpu/memory.ts";
-import { gemm, type RowSlot } from "../gpu/operations.ts";
-import type { KernelCall } from "../gpu/program.ts";
-import type { DeviceClass } from "../gpu/tuning.ts";
+import type { Products } from "../gpu/products.ts";
+import type { KernelCall, RowSlot } from "../gpu/program.ts";
 import type { ParameterSpec } from "./llama.ts";
 import type { Parameters } from "./parameters.ts";
 
-/** What a product's kernel depends on beside its tensors. */
+/** Where matrices are, and how they are multiplied. */
 export interface LinearContext {
   parameters: Parameters;
-  device: DeviceClass;
+  products: Products;
 }
 
 /** The rows of a matrix of activations from column `first` on; their stride stays. */
@@ -21,36 +20,38 @@ const columnsFrom = (tensor: Tensor, first: number): Tensor =>
 
 /** y = x W^T, plus a residual of y's shape. */
 export const linear = (
-  { parameters, device }: LinearContext,
+  { parameters, products }: LinearContext,
   rows: RowSlot,
   spec: ParameterSpec,
   { x, y, residual }: { x: Tensor; y: Tensor; residual?: Tensor },
 ): KernelCall[] =>
-  parameters.pieces(spec).map(({ firstRow, weights }) => {
-    const tensors = { a: x, b: weights, c: columnsFrom(y, firstRow) };
-    if (!residual) return gemm("nt", rows, tensors, device);
-    return gemm("nt", rows, { ...tensors, residual: columnsFrom(residual, firstRow) }, device, "residual");
-  });
+  parameters.pieces(spec).flatMap(({ firstRow, weights }) =>
+    products.calls("nt", rows, {
+      a: x,
+      b: weights,
+      c: columnsFrom(y, firstRow),
+      residual: residual && columnsFrom(residual, firstRow),
+    })
+  );
 
 /** dX = dY W, summed over the pieces of W; `adding` counts the same rows as `rows` and accumulates. */
 export const linearInputGradient = (
-  { parameters, device }: LinearContext,
+  { parameters, products }: LinearContext,
   { rows, adding }: { rows: RowSlot; adding: RowSlot },
   spec: ParameterSpec,
   { dY, dX }: { dY: Tensor; dX: Tensor },
 ): KernelCall[] =>
-  parameters.pieces(spec).map(({ firstRow, weights }, i) => {
-    const tensors = { a: columnsFrom(dY, firstRow), b: weights, c: dX };
-    return i === 0 ? gemm("nn", rows, tensors, device) : gemm("nn", adding, tensors, device, "accumulate");
-  });
+  parameters.pieces(spec).flatMap(({ firstRow, weights }, i) =>
+    products.calls("nn", i === 0 ? rows : adding, { a: columnsFrom(dY, firstRow), b: weights, c: dX }, i > 0)
+  );
 
 /** dW (+)= dY^T x. */
 export const linearWeightGradient = (
-  { parameters, device }: LinearContext,
+  { parameters, products }: LinearContext,
   rows: RowSlot,
   spec: ParameterSpec,
   { dY, x }: { dY: Tensor; x: Tensor },
 ): KernelCall[] =>
-  parameters.pieces(spec).map(({ firstRow, gradients }) =>
-    gemm("tn", rows, { a: columnsFrom(dY, firstRow), b: x, c: gradients }, device, "accumulate")
+  parameters.pieces(spec).flatMap(({ firstRow, gradients }) =>
+    products.calls("tn", rows, { a: columnsFrom(dY, firstRow), b: x, c: gradients }, true)
   );

@@ -2,7 +2,7 @@ import type { TrainConfig } from "../config/schema.ts";
 import type { Pair } from "../data/tokenize.ts";
 import { estimatedAlternatives, type EstimatedPlan, stepCost } from "../estimate.ts";
 import { formatBytes } from "../gpu/memory.ts";
-import { adviceFor, bytesOfParameters, type WorkloadOf } from "../plan.ts";
+import { type Adapter, adviceFor, bytesOfParameters, type WorkloadOf } from "../plan.ts";
 
 /** What a plan is made for. */
 export interface PlanReport {
@@ -15,7 +15,7 @@ export interface PlanReport {
   measured: boolean;
   /** Whether the number of pairs is known. */
   countKnown: boolean;
-  largestBuffer: number;
+  adapter: Adapter;
   /** Bytes of device memory, where they are known. */
   memory?: number;
   /** What the two are taken from, for people. */
@@ -71,12 +71,12 @@ export function planReport(report: PlanReport): string {
 const SHOWN = 8;
 
 function verdict(report: PlanReport): string {
-  const { config, workloadOf, plan: { planned, tooLarge }, measured, largestBuffer, memory, device } = report;
+  const { config, workloadOf, plan: { planned, tooLarge }, measured, adapter, memory, device } = report;
   const { bytes } = planned.decoder.plan;
   const lines: string[] = [];
   if (tooLarge.length > 0) {
     lines.push(
-      `does not fit: ${device} has buffers of ${formatBytes(largestBuffer)} at most, and larger are`,
+      `does not fit: ${device} has buffers of ${formatBytes(adapter.largestBuffer)} at most, and larger are`,
       ...tooLarge.slice(0, SHOWN).map(({ name, bytes }) => `  ${name}: ${formatBytes(bytes)}`),
       ...(tooLarge.length > SHOWN ? [`  and ${tooLarge.length - SHOWN} more`] : []),
     );
@@ -92,7 +92,7 @@ function verdict(report: PlanReport): string {
       } (${device})`,
     );
   } else {
-    const changes = estimatedAlternatives(config, largestBuffer, memory, workloadOf, !measured);
+    const changes = estimatedAlternatives(config, adapter, memory, workloadOf, !measured);
     lines.push(
       `does not fit: ${formatBytes(bytes)} of ${formatBytes(memory)} (${device})`,
       adviceFor(changes, memory, bytesOfParameters(planned)),

@@ -1,5 +1,6 @@
-import { gemm } from "../../lib/gpu/operations.ts";
-import type { GemmEpilogue, GemmLayout } from "../../kernels/gemm.ts";
+import { type ProductTile, usualTiles } from "../../lib/gpu/tuning.ts";
+import type { GemmLayout, GemmTile } from "../../kernels/gemm.ts";
+import type { Tensor } from "../../lib/gpu/memory.ts";
 import { type KernelCase, kernelTest, largest, useGpu } from "./harness.ts";
 import { magnitudes, type Matrix, matrix, multiply, transposed } from "../reference/matrix.ts";
 
@@ -16,7 +17,7 @@ interface Product {
   k: number;
   padA?: number;
   padC?: number;
-  epilogue?: GemmEpilogue;
+  epilogue?: "none" | "accumulate" | "residual";
   accumulate?: boolean;
   /** Rows that the tensors have beyond those counted. */
   spare?: number;
@@ -27,7 +28,7 @@ const random = (kernels: KernelCase, rows: number, columns: number, stride: numb
   return { data, view: matrix(data, rows, columns, stride) };
 };
 
-async function checkProduct(kernels: KernelCase, product: Product): Promise<void> {
+async function checkProduct(kernels: KernelCase, product: Product, tile: ProductTile): Promise<void> {
   const { layout, m, n, k, padA = 0, padC = 0, epilogue = "none", accumulate = false, spare = 0 } = product;
   const counted = layout === "tn" ? k : m;
   const capacity = counted + spare;
@@ -43,7 +44,10 @@ async function checkProduct(kernels: KernelCase, product: Product): Promise<void
     c: accumulate ? kernels.tensorInPlace(shapeOfC, before.data) : kernels.tensor(shapeOfC),
     ...(epilogue === "residual" && { residual: kernels.tensor([capacity, n + padC], before.data) }),
   };
-  await kernels.run([gemm(layout, kernels.rows(counted, { accumulate }), tensors, kernels.device, epilogue)]);
+  const products = kernels.products({ nt: tile, nn: tile, tn: tile });
+  await kernels.run(
+    products.calls(layout, kernels.rows(counted, { accumulate }), tensors, epilogue === "accumulate"),
+  );
 
   const left = layout === "tn" ? transposed(a.view) : a.view;
   const right = layout === "nt" ? transposed(b.view) : b.view;
@@ -62,13 +66,20 @@ async function checkProduct(kernels: KernelCase, product: Product): Promise<void
   });
 }
 
+const software = usualTiles("software").nt;
+const tiles: Record<string, ProductTile> = {
+  storage: software.memory === "texture" ? software.otherwise : software,
+  workgroup: usualTiles("gpu").nt,
+};
+
 /** Checks `products` with the tiles for drivers on the processor and with those for GPUs. */
 function productTest(name: string, products: Product[]): void {
-  for (const device of ["software", "gpu"] as const) {
-    kernelTest(`${name} (tiles: ${device})`, products, (kernels, product) => {
-      kernels.device = device;
-      return checkProduct(kernels, product);
-    });
+  for (const [memory, tile] of Object.entries(tiles)) {
+    kernelTest(
+      `${name} (tiles in ${memory} memory)`,
+      products,
+      (kernels, product) => checkProduct(kernels, product, tile),
+    );
   }
 }
 
@@ -165,4 +176,85 @@ productTest(
     { layout: "nn", m: 31, n: 16, k: 20, epilogue: "residual" },
     { layout: "tn", m: 5, n: 7, k: 33 },
   ],
+);
+
+/** Textures so small that products of a few thousand elements take several blocks in every direction. */
+const smallTextures: ProductTile = {
+  memory: "texture",
+  threadRows: 16,
+  threadColumns: 16,
+  rows: 64,
+  columns: 64,
+  worth: 0,
+  otherwise: tiles.workgroup as GemmTile,
+};
+
+kernelTest(
+  "products by way of textures equal the float64 product, whatever the blocks",
+  (["nt", "nn", "tn"] as const).flatMap((layout): Product[] => [
+    { layout, m: 64, n: 64, k: 64 },
+    { layout, m: 128, n: 64, k: 192 },
+    { layout, m: 64, n: 192, k: 128 },
+    ...(layout === "tn"
+      ? [
+        { layout, m: 64, n: 128, k: 1 },
+        { layout, m: 128, n: 64, k: 3, spare: 70 },
+        { layout, m: 192, n: 128, k: 131, spare: 4 },
+        { layout, m: 64, n: 64, k: 64, spare: 65 },
+        ...[false, true].map((accumulate) => (
+          { layout, m: 128, n: 64, k: 129, epilogue: "accumulate" as const, accumulate, spare: 3 }
+        )),
+      ]
+      : [
+        { layout, m: 1, n: 128, k: 64 },
+        { layout, m: 3, n: 64, k: 128, spare: 130 },
+        { layout, m: 67, n: 192, k: 64, spare: 2 },
+        { layout, m: 129, n: 128, k: 192, spare: 1, epilogue: "residual" as const },
+        { layout, m: 5, n: 64, k: 128, epilogue: "accumulate" as const, accumulate: true },
+      ]),
+  ]).concat([
+    // A vocabulary that is no multiple of 64, with room between rows of logits.
+    { layout: "nt", m: 70, n: 131, k: 64, padC: 61 },
+    { layout: "nn", m: 70, n: 64, k: 131, padA: 61 },
+    { layout: "tn", m: 131, n: 64, k: 70, padA: 61 },
+  ]),
+  (kernels, product) => checkProduct(kernels, product, smallTextures),
+);
+
+kernelTest("operands whose rows are no multiple of 256 bytes are read from buffers", [
+  { layout: "nt", m: 65, n: 64, k: 68 },
+  { layout: "nn", m: 33, n: 20, k: 64 },
+  { layout: "tn", m: 20, n: 64, k: 33 },
+] as Product[], (kernels, product) => checkProduct(kernels, product, smallTextures));
+
+kernelTest(
+  "a texture is filled again after a kernel wrote to its source",
+  [{ size: 64 }, { size: 128 }],
+  async (kernels, { size }) => {
+    // (x w^T) w^T, where the first product goes to the place of x: its copy is out of date.
+    const x = random(kernels, size, size, size);
+    const w = random(kernels, size, size, size);
+    const tensors = {
+      x: kernels.tensor([size, size], x.data),
+      y: kernels.tensor([size, size]),
+      z: kernels.tensor([size, size]),
+      w: kernels.tensor([size, size], w.data),
+    };
+    const tile = { ...smallTextures, rows: 128, columns: 128 };
+    const products = kernels.products({ nt: tile, nn: tile, tn: tile });
+    const rows = kernels.rows(size);
+    const call = (a: Tensor, c: Tensor) => products.calls("nt", rows, { a, b: tensors.w, c });
+    await kernels.run([
+      ...call(tensors.x, tensors.y),
+      ...call(tensors.y, tensors.x),
+      ...call(tensors.x, tensors.z),
+    ]);
+    const times = (left: Matrix) => matrix(multiply(left, transposed(w.view)), size, size, size);
+    const expected = times(times(times(x.view)));
+    const values = Float64Array.from(
+      { length: size * size },
+      (_, i) => expected.at(Math.floor(i / size), i % size),
+    );
+    await kernels.compare(tensors.z, values, { tolerance: 4e-6 });
+  },
 );

@@ -8,7 +8,6 @@
 import assert from "node:assert/strict";
 import { type Gpu, openGpu } from "../../lib/gpu/device.ts";
 import { MemoryPlan, type Tensor } from "../../lib/gpu/memory.ts";
-import type { RowSlot } from "../../lib/gpu/operations.ts";
 import {
   type KernelCall,
   Pipelines,
@@ -16,9 +15,11 @@ import {
   readTensor,
   type RowCount,
   RowCounts,
+  type RowSlot,
   slotOf,
 } from "../../lib/gpu/program.ts";
-import type { DeviceClass } from "../../lib/gpu/tuning.ts";
+import { Products } from "../../lib/gpu/products.ts";
+import { type ProductTiles, usualTiles } from "../../lib/gpu/tuning.ts";
 import { normal, uniform } from "../../lib/random.ts";
 
 /** Two NaNs, and 123.25. */
@@ -46,7 +47,7 @@ export interface Comparison {
 export class KernelCase {
   readonly gpu: Gpu;
   readonly plan = new MemoryPlan();
-  device: DeviceClass = "software";
+  #products?: Products;
   /** Standard normal numbers, and uniform ones in [0, 1). */
   readonly normal: () => number;
   readonly uniform: () => number;
@@ -72,6 +73,11 @@ export class KernelCase {
   /** Normal numbers times `deviation`. */
   values(count: number, deviation = 1): Float32Array<ArrayBuffer> {
     return Float32Array.from({ length: count }, () => this.normal() * deviation);
+  }
+
+  /** Matrix products by way of `tiles`, which the first call may choose. */
+  products(tiles: ProductTiles = usualTiles("software")): Products {
+    return this.#products ??= new Products(this.plan, tiles);
   }
 
   /** A row count that kernels read. */
@@ -107,10 +113,9 @@ export class KernelCase {
     }
     this.#rowCounts.upload(this.gpu, this.#rows);
     const program = await Program.compile(this.pipelines, calls);
+    this.#products?.upload(this.gpu);
     const encoder = this.gpu.device.createCommandEncoder();
-    const pass = encoder.beginComputePass();
-    program.encode(pass, this.#rowCounts.counts);
-    pass.end();
+    program.encode(encoder, this.#rowCounts.counts);
     queue.submit([encoder.finish()]);
   }
 

@@ -1,0 +1,194 @@
+/** Matrix products as kernel calls, by the way of computing that suits the adapter: see `tuning.ts`. */
+import {
+  gemmGroupTile,
+  type GemmLayout,
+  type GemmSize,
+  gemmSource,
+  type GemmTile,
+  gemmVariant,
+  sizeWords,
+} from "../../kernels/gemm.ts";
+import { TEXTURE_WORKGROUP, textureSource, textureWidth } from "../../kernels/gemm_texture.ts";
+import type { Gpu } from "./device.ts";
+import { ALIGNMENT, type MemoryPlan, type Tensor, type TextureSlab, view } from "./memory.ts";
+import { type KernelCall, line, type RowSlot, type TextureCopy } from "./program.ts";
+import { rowLength } from "./operations.ts";
+import { bufferTile, type ProductTiles, type TextureProductTile } from "./tuning.ts";
+
+/** The matrices of a product; see `GemmLayout`. A `residual` of C's shape is added to it. */
+export interface Operands {
+  a: Tensor;
+  b: Tensor;
+  c: Tensor;
+  residual?: Tensor;
+}
+
+/** Sizes that the products of one plan may have: each is a uniform of 256 bytes. */
+const MOST_SIZES = 256;
+
+/** The products of one plan, and what they share. */
+export class Products {
+  /** Where textures hold an operand's block. */
+  readonly #textures?: { a: TextureSlab; b: TextureSlab };
+  readonly #sizes: Tensor;
+  /** Words of each size, at its place among the uniforms. */
+  readonly #known = new Map<string, { index: number; words: number[] }>();
+
+  constructor(plan: MemoryPlan, readonly tiles: ProductTiles) {
+    this.#sizes = plan.tensor("product sizes", "scratch", [MOST_SIZES, ALIGNMENT / 4]);
+    // UNIFORM, COPY_DST
+    Object.assign(this.#sizes.slab, { usage: 0x40 | 0x08 });
+    const textured = Object.values(tiles).filter((tile) => tile.memory === "texture");
+    if (textured.length === 0) return;
+    const width = Math.max(...textured.map(textureWidth));
+    const height = Math.max(...textured.map(({ rows }) => rows));
+    const texture = (name: string) => plan.texture(name, "scratch", width, height);
+    this.#textures = { a: texture("left operand"), b: texture("right operand") };
+  }
+
+  /**
+   * C = A B in one of three layouts. `rows` counts the rows of A and C (`nt`, `nn`) or the inner dimension (`tn`); the
+   * other sizes come from the operands' shapes. With `accumulates` C is added to where the row count says so.
+   */
+  calls(
+    layout: GemmLayout,
+    rows: RowSlot,
+    operands: Operands,
+    accumulates = false,
+  ): KernelCall[] {
+    const adds = accumulates ? "accumulating" : "never";
+    const size: GemmSize = { ...sizeOf(layout, operands), first: 0, adds };
+    const tile = this.tiles[layout];
+    return tile.memory === "texture" && isForTextures(size, tile)
+      ? this.#textureCalls(layout, rows, operands, size, tile)
+      : [this.#bufferCall(layout, rows, operands, size, bufferTile(tile, size.n))];
+  }
+
+  /** Writes the sizes of the calls; after all calls were made and the plan is allocated. */
+  upload(gpu: Gpu): void {
+    const words = new Uint32Array(this.#known.size * ALIGNMENT / 4);
+    for (const { index, words: size } of this.#known.values()) words.set(size, index * ALIGNMENT / 4);
+    if (words.length > 0) gpu.device.queue.writeBuffer(this.#sizes.slab.buffer!, 0, words);
+  }
+
+  #bufferCall(layout: GemmLayout, rows: RowSlot, t: Operands, size: GemmSize, tile: GemmTile): KernelCall {
+    const variant = gemmVariant(layout, t.residual !== undefined, size);
+    const group = gemmGroupTile(tile);
+    const columns = Math.ceil(size.n / group.columns);
+    return {
+      label: labelOf(layout, size),
+      source: gemmSource(variant, tile),
+      bindings: [rows.tensor, this.#size(size), t.a, t.b, t.c, ...(t.residual ? [t.residual] : [])],
+      grid: (counts) => {
+        const count = counts[rows.slot];
+        return count === 0 ? [0, 0] : [columns, Math.ceil((layout === "tn" ? size.m : count) / group.rows)];
+      },
+    };
+  }
+
+  /** A call for each block of C and of the inner dimension; what a texture still holds is not copied again. */
+  #textureCalls(
+    layout: GemmLayout,
+    rows: RowSlot,
+    { a, b, c, residual }: Operands,
+    size: GemmSize,
+    tile: TextureProductTile,
+  ): KernelCall[] {
+    const counted = layout === "tn" ? "k" : "m";
+    // Rows of an operand lie along the texture's height, and its columns along the width.
+    const most = {
+      m: layout === "tn" ? tile.columns : tile.rows,
+      n: layout === "nt" ? tile.rows : tile.columns,
+      k: layout === "nt" ? tile.columns : tile.rows,
+    };
+    const k = layout === "tn" ? a.shape[0] : size.k;
+    const calls: KernelCall[] = [];
+    for (const [n, columns] of pieces(size.n, most.n)) {
+      for (const [depth, inner] of pieces(k, most.k)) {
+        for (const [m, height] of pieces(size.m, most.m)) {
+          const first = { m, k: depth }[counted];
+          const adds = depth > 0 ? "always" : size.adds;
+          const block: GemmSize = { ...size, m: height, n: columns, k: inner, first, adds };
+          const added = depth === 0 ? residual : undefined;
+          const copy = (
+            operand: "a" | "b",
+            source: Tensor,
+            [firstRow, rowCount]: number[],
+            [firstColumn, columnCount]: number[],
+            isCounted: boolean,
+          ): TextureCopy => ({
+            source,
+            texture: this.#textures![operand],
+            firstRow,
+            rows: rowCount,
+            firstColumn,
+            columns: columnCount,
+            slot: isCounted ? rows.slot : undefined,
+          });
+          const [alongM, alongN, alongK] = [[m, height], [n, columns], [depth, inner]];
+          calls.push({
+            label: labelOf(layout, size),
+            source: textureSource(layout, added !== undefined, tile),
+            copies: [
+              layout === "tn" ? copy("a", a, alongK, alongM, true) : copy("a", a, alongM, alongK, true),
+              layout === "nt"
+                ? copy("b", b, alongN, alongK, false)
+                : copy("b", b, alongK, alongN, layout === "tn"),
+            ],
+            bindings: [
+              rows.tensor,
+              this.#size(block),
+              this.#textures!.a,
+              this.#textures!.b,
+              from(c, m * size.ldc + n),
+              ...(added ? [from(added, m * size.ldc + n)] : []),
+            ],
+            grid: (counts) => {
+              const left = Math.max(0, counts[rows.slot] - first);
+              const tall = layout === "tn" ? height : Math.min(height, left);
+              if (left === 0) return [0, 0];
+              const tiles = Math.ceil(tall / tile.threadRows) * Math.ceil(columns / tile.threadColumns);
+              return line(Math.ceil(tiles / TEXTURE_WORKGROUP));
+            },
+          });
+        }
+      }
+    }
+    return calls;
+  }
+
+  /** The uniform that holds `size`. */
+  #size(size: GemmSize): Tensor {
+    const words = sizeWords(size);
+    const key = words.join(" ");
+    const known = this.#known.get(key) ?? { index: this.#known.size, words };
+    if (known.index === MOST_SIZES) throw new RangeError(`more than ${MOST_SIZES} sizes of products`);
+    this.#known.set(key, known);
+    return { ...this.#sizes, offset: known.index * ALIGNMENT, bytes: words.length * 4 };
+  }
+}
+
+const labelOf = (layout: GemmLayout, { m, n, k }: GemmSize) =>
+  `gemm_${layout} ${layout === "tn" ? m : "rows"}x${n}x${layout === "tn" ? "rows" : k}`;
+
+/** Sizes of a product from its operands' shapes; rows of A and C may be longer than the product needs. */
+function sizeOf(layout: GemmLayout, { a, b, c }: Operands): Omit<GemmSize, "first" | "adds"> {
+  const [lda, ldb, ldc] = [rowLength(a), rowLength(b), rowLength(c)];
+  const n = layout === "nt" ? b.shape[0] : ldb;
+  const k = layout === "nt" ? ldb : b.shape[0];
+  return { m: c.shape[0], n, k, lda, ldb, ldc };
+}
+
+/** Whether the operands can be copied to textures, row by row and in blocks that start on aligned bytes, and gain by it. */
+function isForTextures({ m, n, k, lda, ldb, ldc }: GemmSize, { worth }: TextureProductTile): boolean {
+  const isAligned = [lda, ldb, ldc].every((floats) => floats * 4 % ALIGNMENT === 0);
+  return isAligned && m * n * k >= worth;
+}
+
+/** `length` in pieces of at most `most`: where each begins, and its length. */
+const pieces = (length: number, most: number): [first: number, length: number][] =>
+  Array.from({ length: Math.ceil(length / most) }, (_, i) => [i * most, Math.min(most, length - i * most)]);
+
+/** `tensor` from one of its elements on. */
+const from = (tensor: Tensor, element: number): Tensor =>
+  element === 0 ? tensor : view(tensor, element * 4, tensor.bytes - element * 4, tensor.shape);
