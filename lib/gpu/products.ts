@@ -35,7 +35,7 @@ export class Products {
   readonly #known = new Map<string, { index: number; words: number[] }>();
 
   constructor(plan: MemoryPlan, readonly tiles: ProductTiles) {
-    this.#sizes = plan.tensor("product sizes", "scratch", [MOST_SIZES, ALIGNMENT / 4]);
+    this.#sizes = plan.tensor("product sizes", "batch", [MOST_SIZES, ALIGNMENT / 4]);
     // UNIFORM, COPY_DST
     Object.assign(this.#sizes.slab, { usage: 0x40 | 0x08 });
     const textured = Object.values(tiles).filter((tile) => tile.memory === "texture");
