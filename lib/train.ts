@@ -7,11 +7,12 @@ import { Pipelines } from "./gpu/program.ts";
 import { resolveSources } from "./hub/hub.ts";
 import { randomInit } from "./init.ts";
 import { Loop } from "./loop.ts";
-import { adapterOf, ANSWER_TOKENS, checkFits, memoryLimit, type Planned, planRun } from "./plan.ts";
+import { ANSWER_TOKENS, checkFits, memoryLimit, type Planned, planRun } from "./plan.ts";
 import { prepare, type Prepared } from "./prepare.ts";
 import type { Answer } from "./report/run_report.ts";
 import type { LogEntry } from "./report/trainer_state.ts";
 import { type Checkpoint, openCheckpoint } from "./safetensors.ts";
+import { tune } from "./tune.ts";
 
 /** A trained model, still on the GPU, and what its training measured. Call `destroy` when done with it. */
 export interface TrainOutcome {
@@ -58,7 +59,8 @@ export async function train(config: TrainConfig, options: TrainOptions = {}): Pr
 
   const gpu = await openGpu(options.gpu);
   try {
-    const adapter = adapterOf(gpu);
+    const pipelines = new Pipelines(gpu);
+    const { adapter } = await tune(gpu, pipelines, prepared, config, { log });
     const planned = planRun(prepared, config, adapter);
     const { decoder, optimizer } = planned;
     if (checkpoint) decoder.parameters.check(checkpoint);
@@ -66,7 +68,6 @@ export async function train(config: TrainConfig, options: TrainOptions = {}): Pr
     log("info", `adapter: ${gpu.name}`);
     log("info", `memory plan of ${decoder.parameters.count} parameters, bytes:\n${decoder.plan.table()}`);
 
-    const pipelines = new Pipelines(gpu);
     await decoder.allocate(gpu, pipelines);
     await optimizer.compile(gpu, pipelines);
     if (checkpoint) await decoder.parameters.load(gpu, checkpoint);

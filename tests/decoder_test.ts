@@ -2,8 +2,7 @@ import assert from "node:assert/strict";
 import { pack, packedSize } from "../lib/batch.ts";
 import { type Gpu, openGpu } from "../lib/gpu/device.ts";
 import { Pipelines, readTensor } from "../lib/gpu/program.ts";
-import type { GemmTile } from "../kernels/gemm.ts";
-import { type ProductTile, type ProductTiles, usualTiles } from "../lib/gpu/tuning.ts";
+import { onlyTile, type ProductTiles, usualTiles } from "../lib/gpu/tuning.ts";
 import { simper } from "../lib/loss/simper.ts";
 import type { Capacity } from "../lib/model/activations.ts";
 import { type ModelConfig, readModelConfig } from "../lib/model/config.ts";
@@ -146,16 +145,15 @@ Deno.test("a decoder equals PyTorch", async (t) => {
   await t.step("products by way of textures give the gradients that products from buffers give", async () => {
     const { pairs } = await readGolden(MODELS[0]);
     const buffers = usualTiles("gpu");
-    const texture: ProductTile = {
+    const texture = {
       memory: "texture",
       threadRows: 16,
       threadColumns: 16,
       rows: 64,
       columns: 128,
       worth: 0,
-      otherwise: buffers.nt as GemmTile,
-    };
-    const textures = { nt: texture, nn: texture, tn: texture };
+    } as const;
+    const textures = onlyTile(texture);
     const gradients = async (tiles: ProductTiles) => {
       const batch = pairs.slice(0, 4);
       const sum = (of: "tokens" | "labels") => batch.reduce((total, pair) => total + packedSize(pair)[of], 0);

@@ -7,6 +7,7 @@ import type { Pair } from "../data/tokenize.ts";
 import { UserError } from "../errors.ts";
 import { longestPair, planAnyway, worstCase } from "../estimate.ts";
 import { openGpu } from "../gpu/device.ts";
+import { rememberedTiles } from "../tune.ts";
 import { resolveModel, resolveSources } from "../hub/hub.ts";
 import { readModelConfig } from "../model/config.ts";
 import { type Adapter, adapterOf, memoryLimit, withBatchesOf, type WorkloadOf } from "../plan.ts";
@@ -117,7 +118,7 @@ async function deviceOf(
   try {
     const memory = memoryLimit(config, gpu);
     return {
-      adapter: adapterOf(gpu),
+      adapter: { ...adapterOf(gpu), tiles: await rememberedTiles(gpu) },
       memory: Number.isFinite(memory) ? memory : undefined,
       device: gpu.name,
     };

@@ -13,7 +13,7 @@ import type { Gpu } from "./device.ts";
 import { ALIGNMENT, type MemoryPlan, type Tensor, type TextureSlab, view } from "./memory.ts";
 import { type KernelCall, line, type RowSlot, type TextureCopy } from "./program.ts";
 import { rowLength } from "./operations.ts";
-import { bufferTile, type ProductTiles, type TextureProductTile } from "./tuning.ts";
+import { type ProductTiles, shapeClass, type TextureProductTile } from "./tuning.ts";
 
 /** The matrices of a product; see `GemmLayout`. A `residual` of C's shape is added to it. */
 export interface Operands {
@@ -38,11 +38,9 @@ export class Products {
     this.#sizes = plan.tensor("product sizes", "batch", [MOST_SIZES, ALIGNMENT / 4]);
     // UNIFORM, COPY_DST
     Object.assign(this.#sizes.slab, { usage: 0x40 | 0x08 });
-    const textured = Object.values(tiles).filter((tile) => tile.memory === "texture");
-    if (textured.length === 0) return;
-    const width = Math.max(...textured.map(textureWidth));
-    const height = Math.max(...textured.map(({ rows }) => rows));
-    const texture = (name: string) => plan.texture(name, "scratch", width, height);
+    const { texture: tile } = tiles;
+    if (!tile) return;
+    const texture = (name: string) => plan.texture(name, "scratch", textureWidth(tile), tile.rows);
     this.#textures = { a: texture("left operand"), b: texture("right operand") };
   }
 
@@ -58,10 +56,11 @@ export class Products {
   ): KernelCall[] {
     const adds = accumulates ? "accumulating" : "never";
     const size: GemmSize = { ...sizeOf(layout, operands), first: 0, adds };
-    const tile = this.tiles[layout];
-    return tile.memory === "texture" && isForTextures(size, tile)
-      ? this.#textureCalls(layout, rows, operands, size, tile)
-      : [this.#bufferCall(layout, rows, operands, size, bufferTile(tile, size.n))];
+    const { texture, textured, buffer } = this.tiles;
+    const shape = shapeClass(layout, size.n);
+    return texture && textured.includes(shape) && isForTextures(size, texture)
+      ? this.#textureCalls(layout, rows, operands, size, texture)
+      : [this.#bufferCall(layout, rows, operands, size, buffer[shape])];
   }
 
   /** Writes the sizes of the calls; after all calls were made and the plan is allocated. */

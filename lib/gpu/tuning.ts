@@ -1,3 +1,4 @@
+/** How matrix products are computed on a device: the ways that there are, and which one is taken where. */
 import type { Gpu } from "./device.ts";
 import type { GemmLayout, GemmTile } from "../../kernels/gemm.ts";
 import type { TextureTile } from "../../kernels/gemm_texture.ts";
@@ -8,58 +9,130 @@ export type DeviceClass = "software" | "gpu";
 export const deviceClass = ({ isSoftware }: Pick<Gpu, "isSoftware">): DeviceClass =>
   isSoftware ? "software" : "gpu";
 
-/** Products by way of textures where the operands' rows allow it, and `otherwise` from buffers. */
+/** Products by way of textures where the operands' rows allow it, and from buffers elsewhere. */
 export interface TextureProductTile extends TextureTile {
   memory: "texture";
   /** Multiply-adds of a product below which copying its operands costs more than the textures save. */
   worth: number;
-  otherwise: GemmTile;
 }
 
 /** How products are computed. */
 export type ProductTile = GemmTile | TextureProductTile;
 
-/** The way of each layout. */
-export type ProductTiles = Record<GemmLayout, ProductTile>;
+/**
+ * Products that are computed alike: by their layout, and whether C has so few columns that a wide tile would leave
+ * threads idle.
+ */
+export type ShapeClass = `${GemmLayout} ${"wide" | "narrow"}`;
 
-const STORAGE: GemmTile = {
+export const LAYOUTS: readonly GemmLayout[] = ["nt", "nn", "tn"];
+export const SHAPE_CLASSES: readonly ShapeClass[] = LAYOUTS.flatMap((layout): ShapeClass[] => [
+  `${layout} wide`,
+  `${layout} narrow`,
+]);
+
+/** The shape class of a product with `columns` columns of C. */
+export const shapeClass = (layout: GemmLayout, columns: number): ShapeClass =>
+  `${layout} ${columns < 128 ? "narrow" : "wide"}`;
+
+/** The way of each shape class, by textures where it may be, and from buffers. */
+export interface ProductTiles {
+  texture?: TextureProductTile;
+  /** Shape classes that take the textures where they can. */
+  textured: readonly ShapeClass[];
+  buffer: Record<ShapeClass, GemmTile>;
+}
+
+const storage = (threadRows: number, threadColumns: number): GemmTile => ({
   memory: "storage",
-  threadRows: 16,
-  threadColumns: 16,
+  threadRows,
+  threadColumns,
   groupRows: 2,
   groupColumns: 8,
-};
-const WORKGROUP: GemmTile = {
+});
+const workgroup = (threadRows: number, threadColumns: number, side: number): GemmTile => ({
   memory: "workgroup",
-  threadRows: 8,
-  threadColumns: 8,
-  groupRows: 16,
-  groupColumns: 16,
-};
-const TEXTURE: TextureProductTile = {
+  threadRows,
+  threadColumns,
+  groupRows: side,
+  groupColumns: side,
+});
+
+/** Texture and storage tiles suit processors, where a load costs as much as 70 multiply-adds; workgroup tiles suit GPUs. */
+export const BUFFER_TILES = {
+  "storage 16x16": storage(16, 16),
+  "storage 16x8": storage(16, 8),
+  "storage 8x8": storage(8, 8),
+  "workgroup 8x8 of 16x16": workgroup(8, 8, 16),
+  "workgroup 8x8 of 8x8": workgroup(8, 8, 8),
+  "workgroup 4x4 of 16x16": workgroup(4, 4, 16),
+} satisfies Record<string, GemmTile>;
+export type BufferTileName = keyof typeof BUFFER_TILES;
+
+export const TEXTURE_TILE: TextureProductTile = {
   memory: "texture",
   threadRows: 16,
   threadColumns: 16,
   rows: 1024,
   columns: 2048,
   worth: 2 ** 24,
-  otherwise: STORAGE,
 };
 
-/** What suits a class of devices, where nothing was measured. */
-export function usualTiles(device: DeviceClass): ProductTiles {
-  const tile = device === "software" ? TEXTURE : WORKGROUP;
-  return { nt: tile, nn: tile, tn: tile };
+/** A choice as it is written down: the name of each shape class's buffer tile, and the classes that take textures. */
+export interface TuningRecord {
+  buffer: Record<ShapeClass, BufferTileName>;
+  textured: ShapeClass[];
 }
 
-/**
- * How a product of `columns` columns is computed from buffers. A wide tile reads each element fewer times, but leaves
- * threads idle where the product is narrow.
- */
-export function bufferTile(tile: ProductTile, columns: number): GemmTile {
-  const wide = tile.memory === "texture" ? tile.otherwise : tile;
-  if (columns >= 128) return wide;
-  return wide.memory === "storage"
-    ? { ...wide, threadColumns: 8 }
-    : { ...wide, groupRows: 8, groupColumns: 8 };
+/** What suits a class of devices, where nothing was measured. */
+export function usualTuning(device: DeviceClass): TuningRecord {
+  const names = {
+    software: { wide: "storage 16x16", narrow: "storage 16x8" },
+    gpu: { wide: "workgroup 8x8 of 16x16", narrow: "workgroup 8x8 of 8x8" },
+  } as const;
+  const { wide, narrow } = names[device];
+  return {
+    buffer: {
+      "nt wide": wide,
+      "nn wide": wide,
+      "tn wide": wide,
+      "nt narrow": narrow,
+      "nn narrow": narrow,
+      "tn narrow": narrow,
+    },
+    textured: device === "software" ? [...SHAPE_CLASSES] : [],
+  };
+}
+
+/** The tiles that a record names. */
+export function tilesOf({ buffer, textured }: TuningRecord): ProductTiles {
+  const tiles = Object.fromEntries(SHAPE_CLASSES.map((shape) => [shape, BUFFER_TILES[buffer[shape]]]));
+  return {
+    texture: textured.length > 0 ? TEXTURE_TILE : undefined,
+    textured,
+    buffer: tiles as Record<ShapeClass, GemmTile>,
+  };
+}
+
+/** What suits a class of devices, where nothing was measured. */
+export const usualTiles = (device: DeviceClass): ProductTiles => tilesOf(usualTuning(device));
+
+/** One tile for every product: for tests, and for measuring. */
+export function onlyTile(tile: ProductTile, otherwise: GemmTile = BUFFER_TILES["storage 8x8"]): ProductTiles {
+  const buffer = tile.memory === "texture" ? otherwise : tile;
+  const tiles = Object.fromEntries(SHAPE_CLASSES.map((shape) => [shape, buffer]));
+  return {
+    texture: tile.memory === "texture" ? tile : undefined,
+    textured: tile.memory === "texture" ? SHAPE_CLASSES : [],
+    buffer: tiles as Record<ShapeClass, GemmTile>,
+  };
+}
+
+/** Whether `value`, as read from a file, is a record of tiles that exist. */
+export function isTuningRecord(value: unknown): value is TuningRecord {
+  const { buffer, textured } = (value ?? {}) as Partial<TuningRecord>;
+  const shapes = SHAPE_CLASSES as readonly string[];
+  return typeof buffer === "object" && buffer !== null && Array.isArray(textured) &&
+    textured.every((shape) => shapes.includes(shape)) &&
+    SHAPE_CLASSES.every((shape) => Object.hasOwn(BUFFER_TILES, buffer[shape]));
 }

@@ -1,4 +1,4 @@
-import { type ProductTile, usualTiles } from "../../lib/gpu/tuning.ts";
+import { BUFFER_TILES, onlyTile, type ProductTile, type TextureProductTile } from "../../lib/gpu/tuning.ts";
 import type { GemmLayout, GemmTile } from "../../kernels/gemm.ts";
 import type { Tensor } from "../../lib/gpu/memory.ts";
 import { type KernelCase, kernelTest, largest, useGpu } from "./harness.ts";
@@ -44,7 +44,7 @@ async function checkProduct(kernels: KernelCase, product: Product, tile: Product
     c: accumulate ? kernels.tensorInPlace(shapeOfC, before.data) : kernels.tensor(shapeOfC),
     ...(epilogue === "residual" && { residual: kernels.tensor([capacity, n + padC], before.data) }),
   };
-  const products = kernels.products({ nt: tile, nn: tile, tn: tile });
+  const products = kernels.products(onlyTile(tile));
   await kernels.run(
     products.calls(layout, kernels.rows(counted, { accumulate }), tensors, epilogue === "accumulate"),
   );
@@ -66,10 +66,9 @@ async function checkProduct(kernels: KernelCase, product: Product, tile: Product
   });
 }
 
-const software = usualTiles("software").nt;
-const tiles: Record<string, ProductTile> = {
-  storage: software.memory === "texture" ? software.otherwise : software,
-  workgroup: usualTiles("gpu").nt,
+const tiles: Record<string, GemmTile> = {
+  storage: BUFFER_TILES["storage 16x16"],
+  workgroup: BUFFER_TILES["workgroup 8x8 of 16x16"],
 };
 
 /** Checks `products` with the tiles for drivers on the processor and with those for GPUs. */
@@ -81,6 +80,17 @@ function productTest(name: string, products: Product[]): void {
       (kernels, product) => checkProduct(kernels, product, tile),
     );
   }
+}
+
+for (const [name, tile] of Object.entries(BUFFER_TILES)) {
+  kernelTest(
+    `every layout of the tile ${name} equals the float64 product`,
+    (["nt", "nn", "tn"] as const).flatMap((layout): Product[] => [
+      { layout, m: 132, n: 132, k: 36, spare: 1 },
+      { layout, m: 33, n: 20, k: 100 },
+    ]),
+    (kernels, product) => checkProduct(kernels, product, tile),
+  );
 }
 
 productTest(
@@ -179,14 +189,13 @@ productTest(
 );
 
 /** Textures so small that products of a few thousand elements take several blocks in every direction. */
-const smallTextures: ProductTile = {
+const smallTextures: TextureProductTile = {
   memory: "texture",
   threadRows: 16,
   threadColumns: 16,
   rows: 64,
   columns: 64,
   worth: 0,
-  otherwise: tiles.workgroup as GemmTile,
 };
 
 kernelTest(
@@ -241,7 +250,7 @@ kernelTest(
       w: kernels.tensor([size, size], w.data),
     };
     const tile = { ...smallTextures, rows: 128, columns: 128 };
-    const products = kernels.products({ nt: tile, nn: tile, tn: tile });
+    const products = kernels.products(onlyTile(tile));
     const rows = kernels.rows(size);
     const call = (a: Tensor, c: Tensor) => products.calls("nt", rows, { a, b: tensors.w, c });
     await kernels.run([

@@ -1,0 +1,151 @@
+/** Which way of computing products is fastest on a device: measured once, and remembered. */
+import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { uniform } from "../random.ts";
+import { VERSION } from "../version.ts";
+import type { Gpu } from "./device.ts";
+import { MemoryPlan } from "./memory.ts";
+import { Products } from "./products.ts";
+import { type Pipelines, Program, readTensor, RowCounts, slotOf, writeTensor } from "./program.ts";
+import {
+  BUFFER_TILES,
+  type BufferTileName,
+  type DeviceClass,
+  deviceClass,
+  isTuningRecord,
+  onlyTile,
+  type ProductTile,
+  SHAPE_CLASSES,
+  type ShapeClass,
+  TEXTURE_TILE,
+  type TuningRecord,
+  usualTuning,
+} from "./tuning.ts";
+
+/** What may be fastest. On a processor workgroup tiles take seconds to compile, and no version of its drivers likes them. */
+const CANDIDATES: Record<DeviceClass, BufferTileName[]> = {
+  software: ["storage 16x16", "storage 16x8", "storage 8x8"],
+  gpu: ["workgroup 8x8 of 16x16", "workgroup 8x8 of 8x8", "workgroup 4x4 of 16x16", "storage 8x8"],
+};
+/** Rows or columns of the measured products: enough for a GPU to be busy, and a processor to be done soon. */
+const SIDE = { software: 512, gpu: 2048 };
+const NARROW_COLUMNS = 64;
+/** Another than the usual tile must be this much faster: times vary. */
+const CLEARLY = 1.05;
+const SECONDS = 0.08;
+const FILE = "tuning.json";
+
+/** Multiply-adds a second of every way of every shape class, and what comes of them. */
+export interface Measured {
+  record: TuningRecord;
+  rates: { shape: ShapeClass; way: BufferTileName | "texture"; rate: number }[];
+}
+
+/**
+ * Measures the ways of computing products on `gpu`, and takes for each shape class the fastest whose products are right.
+ * Takes a few seconds, most of them compilation.
+ */
+export async function measureTuning(gpu: Gpu, pipelines: Pipelines): Promise<Measured> {
+  const device = deviceClass(gpu);
+  const record = usualTuning(device);
+  const rates: Measured["rates"] = [];
+  record.textured = [];
+  for (const shape of SHAPE_CLASSES) {
+    const usual = record.buffer[shape];
+    const names = [usual, ...CANDIDATES[device].filter((name) => name !== usual)];
+    let best = { name: usual, rate: 0 };
+    let expected: Float32Array | undefined;
+    for (const name of names) {
+      const { rate, result } = await measure(gpu, pipelines, shape, BUFFER_TILES[name]);
+      expected ??= result;
+      rates.push({ shape, way: name, rate });
+      if (isClose(result, expected) && rate > best.rate * CLEARLY) best = { name, rate };
+    }
+    record.buffer[shape] = best.name;
+    if (device === "gpu") continue;
+    const { rate, result } = await measure(gpu, pipelines, shape, { ...TEXTURE_TILE, worth: 0 });
+    rates.push({ shape, way: "texture", rate });
+    if (isClose(result, expected!) && rate > best.rate) record.textured.push(shape);
+  }
+  return { record, rates };
+}
+
+/** Multiply-adds a second of one way, and the product. */
+async function measure(gpu: Gpu, pipelines: Pipelines, shape: ShapeClass, tile: ProductTile) {
+  const [layout, width] = shape.split(" ") as ["nt" | "nn" | "tn", "wide" | "narrow"];
+  const side = SIDE[deviceClass(gpu)];
+  const [m, n, k] = [side, width === "narrow" ? NARROW_COLUMNS : side, side];
+  const plan = new MemoryPlan();
+  const counts = new RowCounts(1);
+  const rows = plan.tensor("row counts", "batch", [counts.bytes / 4]);
+  // UNIFORM, COPY_DST
+  Object.assign(rows.slab, { usage: 0x40 | 0x08 });
+  counts.set(0, { count: layout === "tn" ? k : m });
+  const products = new Products(plan, onlyTile(tile));
+  const operands = {
+    a: plan.tensor("a", "scratch", layout === "tn" ? [k, m] : [m, k]),
+    b: plan.tensor("b", "scratch", layout === "nt" ? [n, k] : [k, n]),
+    c: plan.tensor("c", "scratch", [m, n]),
+  };
+  const calls = products.calls(layout, { slot: 0, tensor: slotOf(rows, 0) }, operands);
+  await plan.allocate(gpu);
+  try {
+    products.upload(gpu);
+    counts.upload(gpu, rows);
+    const next = uniform(1);
+    const values = Float32Array.from({ length: m * k }, () => next() - 0.5);
+    writeTensor(gpu, operands.a, values);
+    writeTensor(gpu, operands.b, values.subarray(0, n * k));
+    const program = await Program.compile(pipelines, calls);
+    const seconds = async (runs: number) => {
+      const encoder = gpu.device.createCommandEncoder();
+      for (let run = 0; run < runs; run++) program.encode(encoder, counts.counts);
+      const start = performance.now();
+      gpu.device.queue.submit([encoder.finish()]);
+      await gpu.device.queue.onSubmittedWorkDone();
+      return (performance.now() - start) / 1000;
+    };
+    await seconds(1);
+    const once = await seconds(1);
+    const runs = Math.max(2, Math.ceil(SECONDS / once));
+    const best = Math.min(await seconds(runs), await seconds(runs)) / runs;
+    const result = new Float32Array(await readTensor(gpu, operands.c, 0, m * n));
+    return { rate: m * n * k / best, result };
+  } finally {
+    plan.destroy();
+  }
+}
+
+/** Sums of products of numbers below a half come to some units, and their roundings to 1e-5. */
+const isClose = (found: Float32Array, expected: Float32Array): boolean =>
+  found.every((value, i) => Math.abs(value - expected[i]) <= 1e-4);
+
+/** The file's content: a record for each adapter and version of this program. */
+type Remembered = Record<string, unknown>;
+
+const keyOf = ({ name }: Gpu) => `${name}, simper ${VERSION}`;
+
+/** What was measured on this adapter before, if it was. */
+export async function rememberedTuning(gpu: Gpu, folder: string): Promise<TuningRecord | undefined> {
+  const found = (await readAll(folder))[keyOf(gpu)];
+  return isTuningRecord(found) ? found : undefined;
+}
+
+/** Remembers `record` for this adapter. */
+export async function rememberTuning(gpu: Gpu, folder: string, record: TuningRecord): Promise<void> {
+  const all = { ...await readAll(folder), [keyOf(gpu)]: record };
+  await mkdir(folder, { recursive: true });
+  const beside = join(folder, `${FILE}.${crypto.randomUUID()}`);
+  await writeFile(beside, JSON.stringify(all, null, 2));
+  await rename(beside, join(folder, FILE));
+}
+
+/** A file that is missing or damaged remembers nothing: it can be made again. */
+async function readAll(folder: string): Promise<Remembered> {
+  try {
+    const found = JSON.parse(await readFile(join(folder, FILE), "utf8"));
+    return typeof found === "object" && found !== null && !Array.isArray(found) ? found : {};
+  } catch {
+    return {};
+  }
+}

@@ -1,0 +1,55 @@
+import type { TrainConfig } from "./config/schema.ts";
+import { cacheFolder } from "./data/cache_folder.ts";
+import type { TrainEvents } from "./events.ts";
+import type { Gpu } from "./gpu/device.ts";
+import type { Pipelines } from "./gpu/program.ts";
+import { measureTuning, rememberedTuning, rememberTuning } from "./gpu/tuner.ts";
+import { deviceClass, type ProductTiles, tilesOf, type TuningRecord, usualTuning } from "./gpu/tuning.ts";
+import { type Adapter, adapterOf, planRun, type Workload } from "./plan.ts";
+import { sampleStep } from "./sampler.ts";
+
+/** Floating-point operations of a run from which on some seconds of measuring are well spent: minutes on a processor. */
+const WORTH_MEASURING = 2e13;
+
+/** How products are computed in a run, and the adapter with it. */
+export interface TunedAdapter {
+  adapter: Adapter;
+  tuning: TuningRecord;
+}
+
+/**
+ * How products are computed on `gpu`: as `before` says, where a run goes on, so that it computes the same bits; as was
+ * measured on this adapter once; measured now, where the run is long; or as is usual.
+ */
+export async function tune(
+  gpu: Gpu,
+  pipelines: Pipelines,
+  workload: Workload,
+  config: TrainConfig,
+  { log = () => {}, before }: { log?: TrainEvents["log"]; before?: TuningRecord } = {},
+): Promise<TunedAdapter> {
+  const usual = adapterOf(gpu);
+  const tuned = (tuning: TuningRecord) => ({ adapter: { ...usual, tiles: tilesOf(tuning) }, tuning });
+  if (before) return tuned(before);
+  const folder = cacheFolder();
+  const remembered = await rememberedTuning(gpu, folder);
+  if (remembered) return tuned(remembered);
+  if (operationsOf(workload, config, usual) < WORTH_MEASURING) return tuned(usualTuning(deviceClass(gpu)));
+  log("info", `measuring matrix products on ${gpu.name}, once`);
+  const { record } = await measureTuning(gpu, pipelines);
+  await rememberTuning(gpu, folder, record);
+  return tuned(record);
+}
+
+/** How products are computed on `gpu` in a run that does not measure. */
+export async function rememberedTiles(gpu: Gpu): Promise<ProductTiles> {
+  return tilesOf(await rememberedTuning(gpu, cacheFolder()) ?? usualTuning(deviceClass(gpu)));
+}
+
+/** Six operations a weight and token, forward and backward. */
+function operationsOf(workload: Workload, config: TrainConfig, adapter: Adapter): number {
+  const { train: { sizes }, sampler, totalSteps } = workload;
+  const mean = sizes.tokens.reduce((sum, tokens) => sum + tokens, 0) / sampler.pairs;
+  const pairs = totalSteps > 0 ? sampleStep(0, sampler).pairs * totalSteps : 0;
+  return 6 * planRun(workload, config, adapter).decoder.parameters.count * mean * pairs;
+}
