@@ -23,6 +23,7 @@ import {
   type AttentionShape,
 } from "../../kernels/attention.ts";
 import { elementWidth, withPrelude } from "../../kernels/prelude.ts";
+import { packedType, unpackFunction } from "../../kernels/storage.ts";
 import type { Tensor } from "./memory.ts";
 import { type Grid, type KernelCall, line, type RowSlot } from "./program.ts";
 
@@ -54,17 +55,25 @@ function rowKernel(
   };
 }
 
-/** x[tokens, H] = table[V, H] at ids[tokens], which begins with row `firstRow`; rows of other ids are left alone. */
-export const embed = (rows: RowSlot, ids: Tensor, table: Tensor, x: Tensor, firstRow = 0) =>
-  rowKernel(
+/**
+ * x[tokens, H] = table[V, H] at ids[tokens], which begins with row `firstRow`; rows of other ids are left alone. The table
+ * may be stored in 2-byte elements where H is a multiple of 4.
+ */
+export function embed(rows: RowSlot, ids: Tensor, table: Tensor, x: Tensor, firstRow = 0): KernelCall {
+  const { storage = "f32" } = table;
+  const read = storage === "f32"
+    ? "alias TableElement = E;\nfn unpack_table(e: E) -> E { return e; }"
+    : `alias TableElement = ${packedType(storage)};\n${unpackFunction("table", storage)}`;
+  return rowKernel(
     "embed",
-    embedSource,
+    `${read}\n${embedSource}`,
     rows,
     [ids, table, x],
     rowLength(x),
     (columns) => flat(rows, columns),
     { FIRST: firstRow, TABLE_ROWS: table.shape[0] },
   );
+}
 
 /** Sets a tensor to 0, unless `rows` accumulates. */
 export const clear = (rows: RowSlot, tensor: Tensor): KernelCall => ({

@@ -15,7 +15,10 @@ import { type KernelCall, line, type RowSlot, type TextureCopy } from "./program
 import { rowLength } from "./operations.ts";
 import { type ProductTiles, shapeClass, type TextureProductTile } from "./tuning.ts";
 
-/** The matrices of a product; see `GemmLayout`. A `residual` of C's shape is added to it. */
+/**
+ * The matrices of a product; see `GemmLayout`. A `residual` of C's shape is added to it. B may be stored in 2-byte elements,
+ * where its rows are multiples of 4.
+ */
 export interface Operands {
   a: Tensor;
   b: Tensor;
@@ -58,7 +61,9 @@ export class Products {
     const size: GemmSize = { ...sizeOf(layout, operands), first: 0, adds };
     const { texture, textured, buffer } = this.tiles;
     const shape = shapeClass(layout, size.n);
-    return texture && textured.includes(shape) && isForTextures(size, texture)
+    // A texture holds float32.
+    const isFloat32 = (operands.b.storage ?? "f32") === "f32";
+    return texture && textured.includes(shape) && isFloat32 && isForTextures(size, texture)
       ? this.#textureCalls(layout, rows, operands, size, texture)
       : [this.#bufferCall(layout, rows, operands, size, buffer[shape])];
   }
@@ -71,7 +76,7 @@ export class Products {
   }
 
   #bufferCall(layout: GemmLayout, rows: RowSlot, t: Operands, size: GemmSize, tile: GemmTile): KernelCall {
-    const variant = gemmVariant(layout, t.residual !== undefined, size);
+    const variant = gemmVariant(layout, t.residual !== undefined, size, t.b.storage);
     const group = gemmGroupTile(tile);
     const columns = Math.ceil(size.n / group.columns);
     return {

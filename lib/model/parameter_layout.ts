@@ -1,5 +1,5 @@
 /** Where the parameters of a model lie on the GPU: cut so that each piece can be bound, in as few slabs as possible. */
-import type { StorageType } from "../../kernels/storage.ts";
+import { bytesOf as storageBytes, type StorageType } from "../../kernels/storage.ts";
 import { UserError } from "../errors.ts";
 import { elementBytes, formatBytes, type MemoryPlan, type Tensor } from "../gpu/memory.ts";
 import { NORM_BLOCK } from "../gpu/optimizer_operations.ts";
@@ -38,6 +38,11 @@ export interface ParameterOptions {
   training: boolean;
   /** Gradients live only from their first kernel to the parameter's update, and share memory with activations. */
   earlyUpdates?: boolean;
+  /**
+   * How matrices are stored that are not trained, those with rows of a multiple of 4; others and norms are float32. As
+   * float32 unless it says otherwise.
+   */
+  weights?: StorageType;
   /** How AdamW's moments are stored; as float32 unless it says otherwise. */
   moments?: Partial<Record<"first" | "second", StorageType>>;
 }
@@ -63,26 +68,29 @@ export function placeParameters(
   plan: MemoryPlan,
   specs: readonly ParameterSpec[],
   largestBuffer: number,
-  { training, earlyUpdates = false, moments = {} }: ParameterOptions,
+  { training, earlyUpdates = false, moments = {}, weights = "f32" }: ParameterOptions,
 ): { list: Parameter[]; chunks: ParameterChunk[]; blocks: number } {
   const kinds: readonly ParameterKind[] = !training
     ? ["weights"]
     : KINDS.filter((kind) => kind !== "gradients" || !earlyUpdates);
-  const storage: Partial<Record<ParameterKind, StorageType>> = moments;
-  const most = Math.floor(largestBuffer / 4 / BLOCK_ELEMENTS) * BLOCK_ELEMENTS;
+  if (training && weights !== "f32") throw new RangeError("trained weights are float32");
+  /** A chunk's parameters are stored alike. */
+  const isPacked = (spec: ParameterSpec) => weights !== "f32" && !spec.isVector && spec.columns % 4 === 0;
+  const rank = (spec: ParameterSpec) => spec.isVector ? 2 : isPacked(spec) ? 0 : 1;
   const groups: Place[][] = [];
   let used = Infinity;
-  for (const isVector of [false, true]) {
-    for (const spec of specs.filter((spec) => spec.isVector === isVector)) {
-      for (const piece of cut(spec, most)) {
-        const elements = paddedElements(piece.rows * spec.columns);
-        if (used + elements > most) {
-          groups.push([]);
-          used = 0;
-        }
-        groups.at(-1)!.push({ spec, ...piece, firstElement: used, elements });
-        used += elements;
+  for (const spec of specs.toSorted((a, b) => rank(a) - rank(b))) {
+    const bytes = storageBytes(isPacked(spec) ? weights : "f32");
+    const most = Math.floor(largestBuffer / bytes / BLOCK_ELEMENTS) * BLOCK_ELEMENTS;
+    for (const piece of cut(spec, most, bytes)) {
+      const elements = paddedElements(piece.rows * spec.columns);
+      const last = groups.at(-1);
+      if (!last || used + elements > most || isPacked(last[0].spec) !== isPacked(spec)) {
+        groups.push([]);
+        used = 0;
       }
+      groups.at(-1)!.push({ spec, ...piece, firstElement: used, elements });
+      used += elements;
     }
   }
 
@@ -90,6 +98,10 @@ export function placeParameters(
   const chunks: ParameterChunk[] = [];
   let block = 0;
   for (const [index, group] of groups.entries()) {
+    const storage: Partial<Record<ParameterKind, StorageType>> = {
+      ...moments,
+      weights: isPacked(group[0].spec) ? weights : "f32",
+    };
     const sum = (places: Place[]) => places.reduce((total, { elements }) => total + elements, 0);
     const slabs = new Map(
       kinds.map((kind) =>
@@ -128,15 +140,15 @@ export function placeParameters(
 }
 
 /** The rows of a parameter in pieces of at most `most` elements, all but the last of the same size. */
-function cut(spec: ParameterSpec, most: number): { firstRow: number; rows: number }[] {
+function cut(spec: ParameterSpec, most: number, bytes: number): { firstRow: number; rows: number }[] {
   const [rows, columns] = shapeOf(spec);
   if (paddedElements(rows * columns) <= most) return [{ firstRow: 0, rows }];
   const mostRows = Math.floor(most / columns / ROW_STEP) * ROW_STEP;
   if (mostRows === 0) {
     throw new UserError(
       `${ROW_STEP} rows of ${spec.name} take ${
-        formatBytes(4 * ROW_STEP * columns)
-      }, more than a buffer of this adapter, ${formatBytes(4 * most)}: this model cannot be trained here`,
+        formatBytes(bytes * ROW_STEP * columns)
+      }, more than a buffer of this adapter, ${formatBytes(bytes * most)}: this model cannot be trained here`,
     );
   }
   const count = Math.ceil(rows / mostRows);

@@ -95,7 +95,12 @@ export class Parameters {
     for (const name of this.names) {
       let at = 0;
       for (const { tensor, firstElement, count } of this.ranges(name, "weights")) {
-        writeTensor(gpu, tensor, await checkpoint.readF32(name, at, count), firstElement);
+        writeTensor(
+          gpu,
+          tensor,
+          await readStored(checkpoint, name, dtypeOf(tensor), at, count),
+          firstElement,
+        );
         at += count;
       }
     }
@@ -120,7 +125,9 @@ export class Parameters {
   initialize(gpu: Gpu, normal: () => number, deviation: number): void {
     for (const { spec, rows, weights } of this.list) {
       const values = new Float32Array(rows * spec.columns);
-      writeTensor(gpu, weights, spec.isVector ? values.fill(1) : values.map(() => normal() * deviation));
+      const filled = spec.isVector ? values.fill(1) : values.map(() => normal() * deviation);
+      const dtype = dtypeOf(weights);
+      writeTensor(gpu, weights, dtype === "F32" ? filled : new Uint16Array(fromF32(filled, dtype).buffer));
     }
   }
 
@@ -200,6 +207,21 @@ export class Parameters {
       return { name, dtype, shape, chunks: this.#chunks(gpu, trained, dtype) };
     });
   }
+}
+
+/** Elements of a checkpoint tensor as they are stored on the GPU; those of the same type are not converted on the way. */
+async function readStored(
+  checkpoint: Checkpoint,
+  name: string,
+  dtype: FloatDtype,
+  first: number,
+  count: number,
+): Promise<Float32Array | Uint16Array> {
+  if (dtype === "F32") return await checkpoint.readF32(name, first, count);
+  const bytes = checkpoint.tensors.get(name)!.dtype === dtype
+    ? await checkpoint.readBytes(name, 2 * first, 2 * count)
+    : fromF32(await checkpoint.readF32(name, first, count), dtype);
+  return new Uint16Array(bytes.buffer, bytes.byteOffset, count);
 }
 
 /** What a tensor's storage is called in a file. */

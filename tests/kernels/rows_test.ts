@@ -1,5 +1,6 @@
 import { pack } from "../../lib/batch.ts";
 import { embed, embedBackward, gatherRows, gatherRowsBackward } from "../../lib/gpu/operations.ts";
+import { fromF32, toF32 } from "../../lib/safetensors.ts";
 import { kernelTest, useGpu } from "./harness.ts";
 import { randomPairs } from "../random_pairs.ts";
 import { takeRows, takeRowsBackward } from "../reference/rows.ts";
@@ -33,6 +34,23 @@ kernelTest(
     const idTensor = kernels.tensor([tokens + spare], ids);
     await kernels.run([embed(kernels.rows(tokens), idTensor, kernels.tensor([VOCABULARY, width], table), x)]);
     await kernels.compare(x, takeRows(table, ids, width), COPY);
+  },
+);
+
+kernelTest(
+  "embedding lookup reads a table that is stored in two bytes",
+  SHAPES.filter(({ width }) => width % 4 === 0).flatMap((shape) =>
+    (["bf16", "f16"] as const).map((storage) => ({ ...shape, storage }))
+  ),
+  async (kernels, { tokens, width, spare, storage }) => {
+    const { ids } = pack(randomPairs(kernels.uniform, tokens));
+    const dtype = storage === "bf16" ? "BF16" : "F16";
+    const halves = fromF32(kernels.values(VOCABULARY * width), dtype);
+    const words = new Uint32Array(halves.buffer);
+    const table = { ...kernels.tensor([words.length], words), shape: [VOCABULARY, width], storage };
+    const x = kernels.tensor([tokens + spare, width]);
+    await kernels.run([embed(kernels.rows(tokens), kernels.tensor([tokens + spare], ids), table, x)]);
+    await kernels.compare(x, takeRows(toF32(halves, dtype), ids, width), COPY);
   },
 );
 
