@@ -28,7 +28,8 @@ export { checkOutputFolder, saveRun } from "./lib/save.ts";
 export type { LogEntry, TrainerState } from "./lib/report/trainer_state.ts";
 export type { Answer, RunReport } from "./lib/report/run_report.ts";
 
-export { loadTokenizer, type Message, type Tokenizer } from "./lib/tokenizer.ts";
+export { loadTokenizer, type Message, type Tokenizer, type Vocabulary } from "./lib/tokenizer.ts";
+export { type PoolOptions, TokenizerPool } from "./lib/data/pool.ts";
 export { openPairs, type PairOptions } from "./lib/data/pairs.ts";
 export type { PairStatistics, PairStore } from "./lib/data/store.ts";
 export type { Pair, Sequence } from "./lib/data/tokenize.ts";

@@ -1,5 +1,6 @@
 /** Matrix products in the three layouts: a linear layer forward (nt), its input gradient (nn) and weight gradient (tn). */
 import type { Tensor } from "../lib/gpu/memory.ts";
+import type { GemmLayout } from "../kernels/gemm.ts";
 import type { KernelCall } from "../lib/gpu/program.ts";
 import { Workbench } from "./harness.ts";
 import { Suite } from "./suite.ts";
@@ -10,7 +11,7 @@ interface Linear {
   rows: number;
   inputs: number;
   outputs: number;
-  layouts?: ("nt" | "nn" | "tn")[];
+  layouts?: (GemmLayout | "nt + residual" | "tn + sum")[];
 }
 
 const suite = await Suite.open();
@@ -20,7 +21,13 @@ const gateBytes = 14336 * 4096 * 4;
 const parts = Math.ceil(gateBytes / suite.gpu.device.limits.maxStorageBufferBindingSize);
 
 const linears: Linear[] = [
-  { name: "square", rows: 1024, inputs: 1024, outputs: 1024 },
+  {
+    name: "square",
+    rows: 1024,
+    inputs: 1024,
+    outputs: 1024,
+    layouts: ["nt", "nn", "tn", "nt + residual", "tn + sum"],
+  },
   { name: "SmolLM2-135M qkv", rows: 512, inputs: 576, outputs: 960 },
   { name: "SmolLM2-135M gate+up", rows: 512, inputs: 576, outputs: 3072 },
   { name: "SmolLM2-135M down", rows: 512, inputs: 1536, outputs: 576 },
@@ -48,6 +55,8 @@ const plans = linears.map(({ name, rows, inputs, outputs, layouts = ["nt", "nn",
     nt: () => products.calls("nt", slot, { a: x, b: w, c: result(rows, outputs) }),
     nn: () => products.calls("nn", slot, { a: y, b: w, c: result(rows, inputs) }),
     tn: () => products.calls("tn", slot, { a: y, b: x, c: result(outputs, inputs) }),
+    "nt + residual": () => products.calls("nt", slot, { a: x, b: w, c: result(rows, outputs), residual: y }),
+    "tn + sum": () => products.calls("tn", slot, { a: y, b: x, c: result(outputs, inputs) }, true),
   };
   const sizes: Record<string, string> = {
     nt: `${rows}x${outputs}x${inputs}`,
@@ -55,7 +64,7 @@ const plans = linears.map(({ name, rows, inputs, outputs, layouts = ["nt", "nn",
     tn: `${outputs}x${inputs}x${rows}`,
   };
   return layouts.map((layout) => ({
-    name: `gemm ${layout} ${name} ${sizes[layout]}`,
+    name: `gemm ${layout} ${name} ${sizes[layout.slice(0, 2)]}`,
     flops: 2 * rows * inputs * outputs,
     calls: calls[layout](),
   }));

@@ -11,8 +11,10 @@ import {
   slotOf,
   writeTensor,
 } from "../lib/gpu/program.ts";
+import type { AttentionTiles } from "../kernels/attention.ts";
 import { Products } from "../lib/gpu/products.ts";
-import { deviceClass, usualTiles } from "../lib/gpu/tuning.ts";
+import { attentionTiles, deviceClass, usualTiles } from "../lib/gpu/tuning.ts";
+import { type Work, workOf } from "../lib/gpu/work.ts";
 import { uniform } from "../lib/random.ts";
 
 /** Seconds that a sample takes at least: the wait at its end, some 11 ms in Deno, is then below 2 % of it. */
@@ -40,8 +42,10 @@ export class Workbench {
   readonly #filled: Tensor[] = [];
   #slots = 0;
   readonly products: Products;
+  readonly attention: AttentionTiles;
 
   constructor(gpu: Gpu) {
+    this.attention = attentionTiles(deviceClass(gpu));
     this.products = new Products(this.plan, usualTiles(deviceClass(gpu)));
     this.#rows = this.plan.tensor("row counts", "batch", [this.#counts.bytes / 4]);
     // UNIFORM, COPY_DST
@@ -81,6 +85,15 @@ export class Workbench {
       gpu.device.queue.submit([]);
     }
     gpu.check();
+  }
+
+  /** What `calls` do together; attention, of so many floats a token, looks at `visible` query-key pairs. */
+  work(calls: KernelCall[], attentionWidth = 0, visible = 0): Required<Work> {
+    const size = { counts: this.#counts.counts, attentionWidth, visible };
+    return calls.map((call) => workOf(call, size)).reduce<Required<Work>>(
+      (sum, { flops = 0, bytes = 0 }) => ({ flops: sum.flops + flops, bytes: sum.bytes + bytes }),
+      { flops: 0, bytes: 0 },
+    );
   }
 
   /** Compiles `calls`, to be run one after the other in each run of a sample. */

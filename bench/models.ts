@@ -6,8 +6,8 @@ import type { Pipelines } from "../lib/gpu/program.ts";
 import type { Loss } from "../lib/loss/loss.ts";
 import type { ModelConfig } from "../lib/model/config.ts";
 import { Decoder } from "../lib/model/decoder.ts";
+import { adapterOf } from "../lib/plan.ts";
 import { AdamW, type AdamWOptions } from "../lib/optimizer.ts";
-import { deviceClass, usualTiles } from "../lib/gpu/tuning.ts";
 import { normal, uniform } from "../lib/random.ts";
 import { StepRunner } from "../lib/step.ts";
 
@@ -45,6 +45,38 @@ export const smolLM2 = (layers: number): ModelConfig => ({
   headDim: 64,
   tieWordEmbeddings: true,
 });
+
+/** The shapes that whole steps are measured on, each with all of its layers. */
+export const SHAPES: Record<string, ModelConfig> = {
+  tiny: TINY_LLAMA,
+  "smollm2-135m": smolLM2(30),
+  "llama-3.2-1b": {
+    ...LLAMA,
+    maxPositionEmbeddings: 8192,
+    rope: { type: "default", theta: 500_000 },
+    vocabSize: 128256,
+    hiddenSize: 2048,
+    intermediateSize: 8192,
+    numHiddenLayers: 16,
+    numAttentionHeads: 32,
+    numKeyValueHeads: 8,
+    headDim: 64,
+    tieWordEmbeddings: true,
+  },
+  "llama-3-8b": {
+    ...LLAMA,
+    maxPositionEmbeddings: 8192,
+    rope: { type: "default", theta: 500_000 },
+    vocabSize: 128256,
+    hiddenSize: 4096,
+    intermediateSize: 14336,
+    numHiddenLayers: 32,
+    numAttentionHeads: 32,
+    numKeyValueHeads: 8,
+    headDim: 128,
+    tieWordEmbeddings: false,
+  },
+};
 
 export const INITIALIZER_RANGE = 0.02;
 export const ADAMW: AdamWOptions = {
@@ -89,17 +121,27 @@ export interface Trainer {
   runner: StepRunner;
 }
 
-/** Plans for the largest of `batches`, each a list of pairs, and allocates; matrices are normal with `deviation`. */
-export async function openTrainer(
+export interface TrainerOptions {
+  /** Steps in flight. */
+  slots: number;
+  checkpointing?: boolean;
+  adamw?: AdamWOptions;
+  /** Of the random matrices. */
+  deviation?: number;
+}
+
+/**
+ * Plans for the largest of `batches`, each a list of pairs; one step may have them all. Nothing is allocated.
+ * @throws {UserError} where a matrix is larger than the adapter binds.
+ */
+export function planTrainer(
   gpu: Gpu,
-  pipelines: Pipelines,
   config: ModelConfig,
   loss: Loss,
   batches: Pair[][],
-  slots: number,
-  deviation = INITIALIZER_RANGE,
-): Promise<Trainer> {
-  const { maxStorageBufferBindingSize: largestBuffer } = gpu.device.limits;
+  { slots, checkpointing = false, adamw = ADAMW }: TrainerOptions,
+): Trainer {
+  const adapter = adapterOf(gpu);
   const largest = (of: (batch: Pair[]) => number) => Math.max(...batches.map(of));
   const sum = (of: "tokens" | "labels") => (batch: Pair[]) =>
     batch.reduce((total, pair) => total + packedSize(pair)[of], 0);
@@ -108,24 +150,61 @@ export async function openTrainer(
     tokens: largest(sum("tokens")),
     labels: largest(sum("labels")),
     pairs,
-    positions: config.maxPositionEmbeddings,
-    logitsBytes: Math.min(128 * 2 ** 20, largestBuffer),
-    checkpointing: false,
-  }, { largestBuffer, loss: loss.wgsl, training: true, tiles: usualTiles(deviceClass(gpu)) });
-  const optimizer = new AdamW(decoder.plan, decoder.parameters, ADAMW);
-  const runner = new StepRunner(decoder.plan, slots, pairs);
-  await decoder.allocate(gpu, pipelines);
-  await optimizer.compile(gpu, pipelines);
-  decoder.parameters.initialize(gpu, normal(1), deviation);
-  // Uploads are not run before a submission.
-  gpu.device.queue.submit([]);
-  return { decoder, optimizer, runner };
+    positions: Math.max(
+      ...batches.flat().flatMap(({ chosen, rejected }) => [chosen.ids.length, rejected?.ids.length ?? 0]),
+    ),
+    logitsBytes: Math.min(128 * 2 ** 20, adapter.largestBuffer),
+    checkpointing,
+  }, { ...adapter, loss: loss.wgsl, training: true });
+  const optimizer = new AdamW(decoder.plan, decoder.parameters, adamw);
+  return { decoder, optimizer, runner: new StepRunner(decoder.plan, slots, batches.flat().length) };
 }
 
-/** Packed batch of one random pair with `tokens` rows: 40 % prefix, 30 % chosen, 30 % rejected. */
-export function randomBatch(tokens: number, vocabSize: number) {
-  const response = Math.round(0.3 * tokens);
-  return pack([
-    randomPair({ prefix: tokens - 2 * response, chosen: response, rejected: response }, vocabSize),
-  ]);
+/** As `planTrainer`, with all buffers; matrices are normal. */
+export async function openTrainer(
+  gpu: Gpu,
+  pipelines: Pipelines,
+  config: ModelConfig,
+  loss: Loss,
+  batches: Pair[][],
+  options: TrainerOptions,
+): Promise<Trainer> {
+  const trainer = planTrainer(gpu, config, loss, batches, options);
+  await allocateTrainer(gpu, pipelines, trainer, normal(1), options.deviation);
+  return trainer;
 }
+
+/** Creates buffers, compiles kernels and draws matrices from `next` times `deviation`. */
+export async function allocateTrainer(
+  gpu: Gpu,
+  pipelines: Pipelines,
+  { decoder, optimizer }: Trainer,
+  next: () => number,
+  deviation = INITIALIZER_RANGE,
+): Promise<void> {
+  await decoder.allocate(gpu, pipelines);
+  await optimizer.compile(gpu, pipelines);
+  decoder.parameters.initialize(gpu, next, deviation);
+  // Uploads are not run before a submission.
+  gpu.device.queue.submit([]);
+}
+
+/** Normal numbers that come again after a prime number of them: a billion weights take seconds, not minutes. */
+export function repeatedNormal(seed: number): () => number {
+  const next = normal(seed);
+  const values = Float32Array.from({ length: 1_048_583 }, next);
+  let at = 0;
+  return () => values[at = at + 1 < values.length ? at + 1 : 0];
+}
+
+/** `pairs` random pairs that pack into one row of `tokens`: each 40 % prefix, 30 % chosen, 30 % rejected. */
+export function randomPairs(tokens: number, pairs: number, vocabSize: number): Pair[] {
+  return Array.from({ length: pairs }, (_, i) => {
+    const own = Math.floor(tokens / pairs) + (i < tokens % pairs ? 1 : 0);
+    const response = Math.round(0.3 * own);
+    return randomPair({ prefix: own - 2 * response, chosen: response, rejected: response }, vocabSize, 1 + i);
+  });
+}
+
+/** Packed batch of one random pair with `tokens` rows. */
+export const randomBatch = (tokens: number, vocabSize: number) => pack(randomPairs(tokens, 1, vocabSize));

@@ -1,33 +1,28 @@
 /**
  * What running a pair's common prefix once saves, against the same responses as two separate sequences: operations,
- * counted over the first 200 pairs of a file, and time, measured on some of them:
- *     deno run --allow-env --allow-read bench/prefix_sharing.ts PAIRS.jsonl[.gz] MODEL_FOLDER
+ * counted over the first pairs of a file, and time, measured on some of them:
+ *     deno task bench:prefix PAIRS.jsonl[.gz] MODEL_FOLDER [--layers=4] [--seconds=60] [--pairs=200]
  * The folder gives tokenizer, chat template and sizes; the time is of a model with few of its layers and random weights.
  */
+import { parseArgs } from "node:util";
 import { pack } from "../lib/batch.ts";
-import { readRows } from "../lib/data/read.ts";
-import { render } from "../lib/data/render.ts";
-import { type Pair, tokenizePair } from "../lib/data/tokenize.ts";
+import type { Pair } from "../lib/data/tokenize.ts";
 import type { Gpu } from "../lib/gpu/device.ts";
 import { Pipelines, readTensor } from "../lib/gpu/program.ts";
 import { losses } from "../lib/loss/losses.ts";
 import { pairResults } from "../lib/metrics.ts";
 import { type ModelConfig, readModelConfig } from "../lib/model/config.ts";
 import type { Decoder } from "../lib/model/decoder.ts";
-import { loadTokenizer } from "../lib/tokenizer.ts";
 import { type BatchSize, type Operations, operationsOf, sizeOf } from "./flops.ts";
 import { openBenchGpu } from "./harness.ts";
 import { openTrainer } from "./models.ts";
+import { readPairs } from "./read_pairs.ts";
 
-const PAIRS = 200;
-const RENDERING = { autoInsertEmptySystemMsg: true, usesRejected: true };
 /** Long enough for nearly every pair of hh as it is. */
 const TRUNCATION = { maxLength: 1024, maxPromptLength: 512, truncationMode: "keep_end" } as const;
 const PAIRS_PER_BATCH = 2;
-const TIMED_LAYERS = 4;
 /** Of the random weights: large enough that a wrong key or position would change the log-probabilities. */
 const DEVIATION = 0.1;
-const TIMED_SECONDS = 60;
 
 /** The same responses, each with a prefix of its own. */
 const separated = (pairs: Pair[]): Pair[] =>
@@ -85,21 +80,22 @@ async function runBatch(
   return { seconds, logps };
 }
 
-const [file, folder] = Deno.args;
-if (!file || !folder) {
+const { values, positionals: [file, folder] } = parseArgs({
+  allowPositionals: true,
+  options: {
+    layers: { type: "string", default: "4" },
+    seconds: { type: "string", default: "60" },
+    pairs: { type: "string", default: "200" },
+  },
+});
+if (!folder) {
   console.error(
-    "usage: deno run --allow-env --allow-read bench/prefix_sharing.ts PAIRS.jsonl[.gz] MODEL_FOLDER",
+    "usage: deno task bench:prefix PAIRS.jsonl[.gz] MODEL_FOLDER [--layers=4] [--seconds=60] [--pairs=200]",
   );
   Deno.exit(2);
 }
 const config = await readModelConfig(folder);
-const tokenizer = await loadTokenizer(folder);
-const first: Pair[] = [];
-for await (const { row, where } of readRows(file)) {
-  const { prompt, chosen, rejected } = render(row, tokenizer, RENDERING);
-  first.push({ ...tokenizePair(prompt, chosen, rejected, tokenizer, TRUNCATION), where });
-  if (first.length === PAIRS) break;
-}
+const first = await readPairs(file, folder, Number(values.pairs), TRUNCATION);
 compare(
   `${first.length} pairs, ${config.numHiddenLayers} layers, forward and backward`,
   config,
@@ -107,7 +103,7 @@ compare(
 );
 
 /** Batches from all over the 200 pairs, in the order in which they are timed. */
-const timedConfig = { ...config, numHiddenLayers: Math.min(TIMED_LAYERS, config.numHiddenLayers) };
+const timedConfig = { ...config, numHiddenLayers: Math.min(Number(values.layers), config.numHiddenLayers) };
 const stride = Math.floor(first.length / PAIRS_PER_BATCH);
 const batches = Array.from(
   { length: stride },
@@ -122,8 +118,7 @@ const trainer = await openTrainer(
   timedConfig,
   losses.sft,
   batches.map(separated),
-  1,
-  DEVIATION,
+  { slots: 1, deviation: DEVIATION },
 );
 const { decoder } = trainer;
 // The first runs of each way compile; not timed.
@@ -133,7 +128,7 @@ const seconds = { shared: 0, separate: 0 };
 const timed: Pair[][] = [];
 let difference = 0;
 for (const batch of batches) {
-  if (seconds.shared + seconds.separate > TIMED_SECONDS) break;
+  if (seconds.shared + seconds.separate > Number(values.seconds)) break;
   const shared = await runBatch(gpu, decoder, batch);
   const separate = await runBatch(gpu, decoder, separated(batch));
   seconds.shared += shared.seconds;

@@ -16,7 +16,9 @@ const suite = await Suite.open();
 
 async function addStep(name: string, config: ModelConfig, loss: Loss, pairs: Pair[]): Promise<void> {
   const { gpu, pipelines } = suite;
-  const { decoder, optimizer, runner } = await openTrainer(gpu, pipelines, config, loss, [pairs], SLOTS);
+  const { decoder, optimizer, runner } = await openTrainer(gpu, pipelines, config, loss, [pairs], {
+    slots: SLOTS,
+  });
   const size = sizeOf(pack(pairs));
   let step = 0;
   const work = { flops: operationsOf(config, size).total, tokens: size.tokens };

@@ -1,6 +1,7 @@
 /** Registers measurements with `deno bench` and, when all are done, prints what its table cannot: rates and ceilings. */
 import type { Gpu } from "../lib/gpu/device.ts";
 import { Pipelines } from "../lib/gpu/program.ts";
+import { percent } from "../lib/report/profile.ts";
 import {
   calibrate,
   type Ceilings,
@@ -65,21 +66,25 @@ export class Suite {
 }
 
 const giga = (rate: number) => (rate / 1e9).toFixed(1);
-const percent = (fraction: number) => `${(100 * fraction).toFixed(1)} %`.padStart(7);
+
+const part = (fraction: number) => percent(fraction).padStart(7);
 
 function figure({ flops, bytes, tokens }: Work, seconds: number, ceilings: Ceilings): string {
   const parts = [`${(1000 * seconds).toFixed(3).padStart(10)} ms`];
   if (flops) {
-    parts.push(`${giga(flops / seconds).padStart(8)} GFLOP/s ${percent(flops / seconds / ceilings.flops)}`);
+    parts.push(
+      `${giga(flops / seconds).padStart(8)} GFLOP/s ${
+        part(flops / seconds / ceilings.flops)
+      } of multiply-add`,
+    );
   }
   if (bytes) {
     parts.push(
       `${giga(bytes / seconds).padStart(8)} GB/s    ${
-        percent(bytes / seconds / Math.max(ceilings.copyBytes, ceilings.kernelBytes))
-      }`,
+        part(bytes / seconds / Math.max(ceilings.copyBytes, ceilings.kernelBytes))
+      } of the faster copy`,
     );
   }
-  parts.push(flops ? "of multiply-add" : "of the faster copy");
   if (tokens) parts.push(`${(tokens / seconds).toFixed(0)} tokens/s`);
   return parts.join("  ");
 }

@@ -17,7 +17,7 @@ export interface Batch {
   spans: Uint32Array<ArrayBuffer>;
   /** For each tile of queries, the two intervals of key tiles that any of its queries sees: [x, y) and [z, w). */
   queryTiles: Uint32Array<ArrayBuffer>;
-  /** For each tile of keys, the interval of query tiles that see any of its keys: [x, y), 0, 0. */
+  /** For each tile of keys, the query tiles that see any of its keys, [x, y), and the end of the queries that do, z; 0. */
   keyTiles: Uint32Array<ArrayBuffer>;
   /** The row that predicts each label, and the label's token id, [labels]. */
   labelRows: Uint32Array<ArrayBuffer>;
@@ -178,7 +178,11 @@ function tilesOf(spans: number[]) {
     for (let token = tile * ATTENTION_TILE; token < end; token++) {
       const [from, to, own] = spans.slice(4 * token, 4 * token + 3);
       ownFirst = Math.min(ownFirst, own);
+      for (let keyTile = tileOf(own); keyTile <= tile; keyTile++) keyTiles[4 * keyTile + 2] = token + 1;
       if (from < to) {
+        for (let keyTile = tileOf(from); keyTile <= tileOf(to - 1); keyTile++) {
+          keyTiles[4 * keyTile + 2] = token + 1;
+        }
         prefixFirst = Math.min(prefixFirst, from);
         prefixEnd = Math.max(prefixEnd, to);
       }

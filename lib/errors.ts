@@ -12,11 +12,17 @@ export class UserError extends Error {
   }
 }
 
+/** Beyond so many characters a word is no mistyped name. */
+const LONGEST_TYPO = 200;
+
 /** The candidate closest to `word` by edit distance, or undefined where none is near enough to be a likely typo. */
 export function nearest(word: string, candidates: Iterable<string>): string | undefined {
   let best: string | undefined;
+  if (word.length > LONGEST_TYPO) return undefined;
   let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1;
   for (const candidate of candidates) {
+    // No distance is below the difference in length, and a hostile word may be long.
+    if (Math.abs(candidate.length - word.length) >= bestDistance) continue;
     const distance = editDistance(word, candidate);
     if (distance < bestDistance) [best, bestDistance] = [candidate, distance];
   }

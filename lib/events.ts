@@ -1,3 +1,4 @@
+import type { Profile } from "./gpu/profiler.ts";
 import type { LogEntry } from "./report/trainer_state.ts";
 import type { Transfer } from "./report/transfer_bar.ts";
 
@@ -11,6 +12,8 @@ export interface TrainEvents {
   tokenised?: (split: string, rows: number, tokens: number) => void;
   /** After every optimizer step whose figures have been read. */
   stepped?: (progress: StepProgress) => void;
+  /** The times of every kernel of one step, which is profiled where this is listened to and the adapter has timestamps. */
+  profiled?: (profile: Profile, step: number) => void;
   /** A new entry of the log history. */
   logged?: (entry: LogEntry) => void;
 }

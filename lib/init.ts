@@ -1,18 +1,30 @@
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { TrainConfig } from "./config/schema.ts";
+import { UserError } from "./errors.ts";
 import type { Gpu } from "./gpu/device.ts";
 import type { Parameters } from "./model/parameters.ts";
+import { show } from "./json.ts";
 import { normal } from "./random.ts";
+import { readTextFile } from "./text_file.ts";
 
-/** Random weights as transformers initialises a model: normal with config.json's initializer_range, norms of 1. */
+/**
+ * Random weights as transformers initialises a model: normal with config.json's initializer_range, norms of 1.
+ *
+ * @param folder the model's, which `readModelConfig` has read.
+ * @throws {UserError} for an initializer_range that is no deviation.
+ */
 export async function randomInit(
   gpu: Gpu,
   parameters: Parameters,
-  { modelNameOrPath, seed }: Pick<TrainConfig, "modelNameOrPath" | "seed">,
+  folder: string,
+  seed: number,
 ): Promise<void> {
-  const { initializer_range: deviation = 0.02 } = JSON.parse(
-    await readFile(join(modelNameOrPath, "config.json"), "utf8"),
-  );
+  const path = join(folder, "config.json");
+  const { initializer_range: found } = JSON.parse(await readTextFile(path));
+  const deviation = found ?? 0.02;
+  if (typeof deviation !== "number" || !(deviation >= 0 && deviation < 1e6)) {
+    throw new UserError(
+      `${path}: initializer_range: expected a number from 0 to 1000000, found ${show(found)}`,
+    );
+  }
   parameters.initialize(gpu, normal(seed), deviation);
 }

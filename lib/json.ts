@@ -3,6 +3,11 @@ export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
+/** Text for a message, cut where it is long. */
+export function shorten(text: string, most = 120): string {
+  return text.length > most ? `${text.slice(0, most)}...` : text;
+}
+
 /** A value of JSON or Parquet for a message, short whatever a hostile file holds. */
 export function show(value: unknown): string {
   if (value === undefined) return "nothing";
@@ -11,7 +16,7 @@ export function show(value: unknown): string {
     return `[${items.join(", ")}${value.length > 8 ? ", ..." : ""}]`;
   }
   if (isObject(value)) return "an object";
-  if (typeof value === "string" && value.length > 120) return JSON.stringify(value.slice(0, 120) + "...");
+  if (typeof value === "string") return JSON.stringify(shorten(value));
   // Parquet has integers of 64 bits.
   return typeof value === "bigint" ? String(value) : JSON.stringify(value);
 }

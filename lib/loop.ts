@@ -3,6 +3,7 @@ import { UserError } from "./errors.ts";
 import { evaluate } from "./evaluate.ts";
 import type { TrainEvents } from "./events.ts";
 import type { Gpu } from "./gpu/device.ts";
+import { Profiler } from "./gpu/profiler.ts";
 import { type Metrics, summarize } from "./metrics.ts";
 import type { Planned } from "./plan.ts";
 import type { Prepared } from "./prepare.ts";
@@ -50,7 +51,16 @@ export class Loop {
     if (config.evalOnStart) await this.#evaluate();
     for (let step = 0; step < totalSteps && !signal?.aborted; step++) {
       const micro = await Promise.all(sampleStep(step, sampler).batches.map((batch) => train.read(batch)));
-      runner.run(gpu, decoder, optimizer, step, micro, learningRate(step, this.#schedule));
+      const profiler = this.#profilerOf(step);
+      runner.run(
+        profiler?.gpu ?? gpu,
+        decoder,
+        optimizer,
+        step,
+        micro,
+        learningRate(step, this.#schedule),
+      );
+      if (profiler) this.events.profiled!(await profiler.collect(), step + 1);
       const isLast = step + 1 === totalSteps;
       const evaluates = this.#evaluatesAfter(step);
       if (this.#logsAfter(step) || runner.isFull || isLast || evaluates || this.#isQuiet()) {
@@ -63,6 +73,16 @@ export class Loop {
       this.history.at(-1)?.eval_loss !== undefined;
     if (config.doEval && !evaluatedLast) await this.#evaluate();
     this.#seconds = (performance.now() - this.#start) / 1000;
+  }
+
+  /** For the second step, since the first one compiles. */
+  #profilerOf(step: number): Profiler | undefined {
+    const { gpu, events, prepared: { totalSteps }, planned: { decoder } } = this;
+    if (!events.profiled || step !== Math.min(1, totalSteps - 1)) return undefined;
+    if (Profiler.isSupported(gpu)) {
+      return new Profiler(gpu, { each: "dispatch", workSize: () => decoder.workSize() });
+    }
+    events.log?.("warning", `no profile: ${gpu.name} has no timestamp queries`);
   }
 
   totals() {

@@ -6,7 +6,8 @@ import { readOptimArgs } from "./config/values.ts";
 import { UserError } from "./errors.ts";
 import type { Gpu } from "./gpu/device.ts";
 import { formatBytes } from "./gpu/memory.ts";
-import { deviceClass, type ProductTiles, usualTiles } from "./gpu/tuning.ts";
+import type { AttentionTiles } from "../kernels/attention.ts";
+import { attentionTiles, deviceClass, type ProductTiles, usualTiles } from "./gpu/tuning.ts";
 import type { Loss } from "./loss/loss.ts";
 import type { Capacity } from "./model/activations.ts";
 import type { ModelConfig } from "./model/config.ts";
@@ -161,6 +162,8 @@ export interface Adapter {
   largestBuffer: number;
   /** How matrix products are computed; by default as suits a GPU. */
   tiles?: ProductTiles;
+  /** How attention is computed; by default likewise. */
+  attention?: AttentionTiles;
 }
 
 /** The adapter of `gpu`. */
@@ -169,6 +172,7 @@ export function adapterOf(gpu: Gpu): Adapter {
   return {
     largestBuffer: Math.min(maxBufferSize, maxStorageBufferBindingSize),
     tiles: usualTiles(deviceClass(gpu)),
+    attention: attentionTiles(deviceClass(gpu)),
   };
 }
 

@@ -3,19 +3,20 @@ import { localSources, type Sources } from "./hub/hub.ts";
 import { cacheFolder } from "./data/cache_folder.ts";
 import { chatTemplateOf } from "./data/mistral_template.ts";
 import { openPairs } from "./data/pairs.ts";
+import { TokenizerPool } from "./data/pool.ts";
 import type { PairStore } from "./data/store.ts";
 import { losses } from "./loss/losses.ts";
 import type { Loss } from "./loss/loss.ts";
 import { type ModelConfig, readModelConfig } from "./model/config.ts";
 import { samplerOf } from "./plan.ts";
 import { type SamplerOptions, totalSteps } from "./sampler.ts";
-import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
+import type { Vocabulary } from "./tokenizer.ts";
 
 /** Everything of a run that is known before the GPU is touched. */
 export interface Prepared {
   sources: Sources;
   model: ModelConfig;
-  tokenizer: Tokenizer;
+  tokenizer: Vocabulary;
   loss: Loss;
   /** The splits that were read: of training and, where the run evaluates, of test. */
   splits: string[];
@@ -47,16 +48,16 @@ export async function prepare(
 ): Promise<Prepared> {
   const folder = sources.model;
   const model = await readModelConfig(folder);
-  const tokenizer = await loadTokenizer(folder, { chatTemplate: chatTemplateOf(config) });
   const loss = losses[config.lossType];
   const splits: string[] = [];
+  const pool = await TokenizerPool.open(folder, { chatTemplate: chatTemplateOf(config) });
   const load = (kind: "train" | "test") => {
     const split = config.datasetSplits.find((name) => name.includes(kind)) ?? kind;
     splits.push(split);
     return openPairs({
       mixer: sources.mixer,
       split,
-      tokenizer,
+      tokenizer: pool,
       vocabSize: model.vocabSize,
       usesRejected: loss.usesRejected,
       autoInsertEmptySystemMsg: config.autoInsertEmptySystemMsg,
@@ -70,14 +71,25 @@ export async function prepare(
       signal,
     });
   };
-  const train = await load("train");
-  const test = config.doEval ? await load("test") : undefined;
+  let train: PairStore | undefined;
+  let test: PairStore | undefined;
+  const prompts: Prepared["prompts"] = [];
+  try {
+    train = await load("train");
+    test = config.doEval ? await load("test") : undefined;
+    for (const text of config.prompts) prompts.push({ text, ids: await pool.promptIds(text) });
+  } catch (error) {
+    await train?.close();
+    await test?.close();
+    throw error;
+  } finally {
+    pool.close();
+  }
   const sampler = samplerOf(config, train.length);
-  const prompts = config.prompts.map((text) => ({ text, ids: promptIds(text, tokenizer) }));
   return {
     sources,
     model,
-    tokenizer,
+    tokenizer: pool.vocabulary,
     loss,
     splits,
     train,
@@ -90,14 +102,4 @@ export async function prepare(
       await test?.close();
     },
   };
-}
-
-/** A user's message as the model sees it before it answers. */
-function promptIds(text: string, tokenizer: Tokenizer): number[] {
-  const rendered = tokenizer.chatTemplate
-    ? tokenizer.applyChatTemplate([{ role: "user", content: text }], { addGenerationPrompt: true })
-    : text;
-  const ids = tokenizer.encode(rendered);
-  const bos = tokenizer.bosTokenId;
-  return bos !== undefined && ids[0] !== bos ? [bos, ...ids] : ids;
 }

@@ -1,9 +1,11 @@
-import { type FileHandle, open, readFile, stat } from "node:fs/promises";
+import { type FileHandle, open, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { nearest, UserError } from "./errors.ts";
+import { isPortable } from "./hub/repo.ts";
 import { isObject, show } from "./json.ts";
 import { DTYPE_BITS, isFloatDtype, toF32 } from "./safetensors_dtype.ts";
 import { headerLength, MAX_HEADER_BYTES, parseHeader, type TensorInfo } from "./safetensors_header.ts";
+import { readTextFile } from "./text_file.ts";
 
 export {
   type Dtype,
@@ -108,7 +110,7 @@ async function readWeightMap(indexPath: string): Promise<Map<string, string>> {
   }
   let index: unknown;
   try {
-    index = JSON.parse(await readFile(indexPath, "utf8"));
+    index = JSON.parse(await readTextFile(indexPath));
   } catch (error) {
     throw new UserError(`${indexPath}: cannot be read as JSON: ${(error as Error).message}`);
   }
@@ -118,7 +120,7 @@ async function readWeightMap(indexPath: string): Promise<Map<string, string>> {
   }
   for (const [name, shard] of Object.entries(weightMap)) {
     // A name with a folder in it could reach files outside of the model's.
-    if (typeof shard !== "string" || !/^[^/\\:\0]+\.safetensors$/.test(shard)) {
+    if (typeof shard !== "string" || !/^[^/\\:\0]+\.safetensors$/.test(shard) || !isPortable(shard)) {
       throw new UserError(
         `${indexPath}: tensor ${
           show(name)

@@ -71,7 +71,7 @@ export async function train(config: TrainConfig, options: TrainOptions = {}): Pr
     await decoder.allocate(gpu, pipelines);
     await optimizer.compile(gpu, pipelines);
     if (checkpoint) await decoder.parameters.load(gpu, checkpoint);
-    else await randomInit(gpu, decoder.parameters, config);
+    else await randomInit(gpu, decoder.parameters, sources.model, config.seed);
     log("info", `allocated ${decoder.plan.allocatedBytes} bytes, planned ${decoder.plan.bytes}`);
 
     const loop = new Loop(gpu, config, prepared, planned, options);

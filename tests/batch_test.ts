@@ -126,6 +126,7 @@ Deno.test("tiles cover every query and key that see each other, and exist for ev
     assert.equal(batch.queryTiles.length, 4 * tiles);
     assert.equal(batch.keyTiles.length, 4 * tiles);
     const tileOf = (token: number) => Math.floor(token / ATTENTION_TILE);
+    const ends = new Array<number>(tiles).fill(0);
     for (let query = 0; query < tokensOf(batch); query++) {
       const [first, firstEnd, own, ownEnd] = batch.queryTiles.subarray(
         4 * tileOf(query),
@@ -138,10 +139,13 @@ Deno.test("tiles cover every query and key that see each other, and exist for ev
       for (const key of visible(batch, query)) {
         const keyTile = tileOf(key);
         assert.ok((first <= keyTile && keyTile < firstEnd) || (own <= keyTile && keyTile < ownEnd));
-        const [from, to] = batch.keyTiles.subarray(4 * keyTile, 4 * keyTile + 2);
+        const [from, to, end] = batch.keyTiles.subarray(4 * keyTile, 4 * keyTile + 3);
         assert.ok(from <= tileOf(query) && tileOf(query) < to && to <= tiles);
+        ends[keyTile] = Math.max(ends[keyTile], query + 1);
+        assert.ok(query < end);
       }
     }
+    assert.deepEqual(ends, Array.from({ length: tiles }, (_, tile) => batch.keyTiles[4 * tile + 2]));
   });
 });
 

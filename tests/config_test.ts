@@ -13,6 +13,7 @@ Deno.test("a run file with the required keys alone gets every default", () => {
     chatTemplate: undefined,
     datasetMixer: [{ path: "data/a.jsonl", share: 1 }],
     datasetSplits: ["train", "test"],
+    datasetConfigs: undefined,
     autoInsertEmptySystemMsg: true,
     maxLength: 512,
     maxPromptLength: 128,
@@ -277,6 +278,6 @@ Deno.test("the reference lists every key with its default", () => {
   const reference = configReference();
   for (const field of FIELDS) assert.match(reference, new RegExp(`^\\| \`${keyOf(field)}\``, "m"));
   assert.match(reference, /^\| `eval_strategy`, `evaluation_strategy` \| no or steps or epoch \|/m);
-  assert.match(reference, /^\| `max_length` \| an integer, 2 or more \| `512` \|/m);
+  assert.match(reference, /^\| `max_length` \| an integer from 2 to 1048576 \| `512` \|/m);
   assert.match(reference, /^\| `beta` \| simper and sft have no such parameter \|/m);
 });

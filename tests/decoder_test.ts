@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { pack, packedSize } from "../lib/batch.ts";
+import type { AttentionTiles } from "../kernels/attention.ts";
 import { type Gpu, openGpu } from "../lib/gpu/device.ts";
 import { Pipelines, readTensor } from "../lib/gpu/program.ts";
-import { onlyTile, type ProductTiles, usualTiles } from "../lib/gpu/tuning.ts";
+import { attentionTiles, onlyTile, type ProductTiles, usualTiles } from "../lib/gpu/tuning.ts";
 import { simper } from "../lib/loss/simper.ts";
 import type { Capacity } from "../lib/model/activations.ts";
 import { type ModelConfig, readModelConfig } from "../lib/model/config.ts";
@@ -142,7 +143,7 @@ Deno.test("a decoder equals PyTorch", async (t) => {
     }
   }
 
-  await t.step("products by way of textures give the gradients that products from buffers give", async () => {
+  await t.step("products and attention from textures give the gradients that buffers give", async () => {
     const { pairs } = await readGolden(MODELS[0]);
     const buffers = usualTiles("gpu");
     const texture = {
@@ -154,7 +155,7 @@ Deno.test("a decoder equals PyTorch", async (t) => {
       worth: 0,
     } as const;
     const textures = onlyTile(texture);
-    const gradients = async (tiles: ProductTiles) => {
+    const gradients = async (tiles: ProductTiles, attention: AttentionTiles) => {
       const batch = pairs.slice(0, 4);
       const sum = (of: "tokens" | "labels") => batch.reduce((total, pair) => total + packedSize(pair)[of], 0);
       const capacity = {
@@ -171,6 +172,7 @@ Deno.test("a decoder equals PyTorch", async (t) => {
         loss: simper.wgsl,
         training: true,
         tiles,
+        attention,
       });
       await decoder.allocate(gpu, pipelines);
       decoder.parameters.initialize(gpu, normal(7), 0.05);
@@ -180,7 +182,8 @@ Deno.test("a decoder equals PyTorch", async (t) => {
       decoder.destroy();
       return result;
     };
-    const [expected, found] = [await gradients(buffers), await gradients(textures)];
+    const expected = await gradients(buffers, attentionTiles("gpu"));
+    const found = await gradients(textures, attentionTiles("software"));
     for (const [name, values] of expected) {
       const difference = relativeDifference(found.get(name)!, values);
       assert.ok(difference < 2e-5, `${name}: ${difference}`);

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { withTemporaryFolder } from "./temporary_folder.ts";
+
+const TOKENIZER = resolve("tests/golden/data/tokenizer");
 
 /** Serves this repository's files on the loopback, as a plain file host does. */
 function serveRepository() {
@@ -15,7 +17,7 @@ function serveRepository() {
   });
 }
 
-Deno.test("mod.ts can be imported from a URL, without this repository's deno.json", () =>
+Deno.test("mod.ts and its workers can be imported from a URL, without this repository's deno.json", () =>
   withTemporaryFolder(async (folder) => {
     const server = serveRepository();
     const { port } = server.addr as Deno.NetAddr;
@@ -23,16 +25,26 @@ Deno.test("mod.ts can be imported from a URL, without this repository's deno.jso
     await Deno.writeTextFile(
       script,
       `import * as simper from "http://127.0.0.1:${port}/mod.ts";
-console.log(typeof simper.train, simper.losses.simper.wgsl.includes("fn preference_loss"));`,
+console.log(typeof simper.train, simper.losses.simper.wgsl.includes("fn preference_loss"));
+const pool = await simper.TokenizerPool.open(${JSON.stringify(TOKENIZER)});
+console.log((await pool.promptIds("Hi")).length > 0);
+pool.close();`,
     );
     const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-      args: ["run", "--no-lock", "--reload=http://127.0.0.1", `--allow-import=127.0.0.1:${port}`, script],
+      args: [
+        "run",
+        "--no-lock",
+        "--reload=http://127.0.0.1",
+        `--allow-import=127.0.0.1:${port}`,
+        `--allow-read=${TOKENIZER}`,
+        script,
+      ],
       cwd: folder,
     }).output();
     await server.shutdown();
     const text = new TextDecoder();
     assert.equal(code, 0, text.decode(stderr));
-    assert.equal(text.decode(stdout), "function true\n");
+    assert.equal(text.decode(stdout), "function true\ntrue\n");
   }));
 
 Deno.test("below mod.ts only device.ts and the command line name Deno", async () => {

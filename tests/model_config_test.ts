@@ -209,7 +209,7 @@ Deno.test("parseModelConfig() names every problem of a file at once", () => {
     "hidden_size: expected a whole number from 1 to 1048576, found -576",
     'vocab_size: expected a whole number from 1 to 16777216, found "49152"',
     "intermediate_size: expected a whole number from 1 to 4194304, found 1.5",
-    "num_hidden_layers: expected a whole number from 1 to 10000, found 1000000000000",
+    "num_hidden_layers: expected a whole number from 1 to 1024, found 1000000000000",
     "rms_norm_eps: expected a number above 0 within the range of float32, found 0",
     "tie_word_embeddings: expected true or false, found 1",
     "rope_scaling.high_freq_factor must be greater than low_freq_factor 4, found 1",

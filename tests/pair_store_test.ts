@@ -72,8 +72,8 @@ async function openAll(options: PairOptions): Promise<Opened> {
 /** What the store must give, made without one. */
 async function directly(options: PairOptions): Promise<Pair[]> {
   return (await Array.fromAsync(readRows(options.mixer[0].path))).map(({ row, where }) => {
-    const { prompt, chosen, rejected } = render(row, options.tokenizer, options);
-    return { ...tokenizePair(prompt, chosen, rejected, options.tokenizer, options), where };
+    const { prompt, chosen, rejected } = render(row, tokenizer, options);
+    return { ...tokenizePair(prompt, chosen, rejected, tokenizer, options), where };
   });
 }
 

@@ -149,26 +149,27 @@ Deno.test("what a dataset_mixture asks for and cannot get is refused, all of it 
   assert.deepEqual(
     mistakes(`model_name_or_path: m
 dataset_mixer: {a: 1}
+dataset_configs: [en]
 dataset_mixture:
   datasets:
-    - {id: a, config: en, weight: 2, split: train}
+    - {id: a, config: [en], weight: 2, split: train}
     - {id: a, columns: {chosen: good}, wieght: 1, split: train_sft}
     - 7
   test_split_size: 100
 `),
     [
-      "run.yaml:4:3: dataset_mixture: the same as dataset_mixer: keep one",
-      "run.yaml:4:3: dataset_mixture.test_split_size: parting off a test split is not available: " +
+      "run.yaml:5:3: dataset_mixture: the same as dataset_mixer: keep one",
+      "run.yaml:5:3: dataset_mixture.test_split_size: parting off a test split is not available: " +
       "give one in dataset_splits",
-      "run.yaml:4:3: dataset_mixture.datasets[0].config: configurations of data sets are not available: " +
-      'remove it; found "en"',
-      "run.yaml:4:3: dataset_mixture.datasets[0].weight: expected a number from 0 to 1, found 2",
-      'run.yaml:4:3: dataset_mixture.datasets[1]: unknown key "wieght": did you mean weight?',
-      'run.yaml:4:3: dataset_mixture.datasets[1].id: "a" is given twice; several splits of one set are not available',
-      "run.yaml:4:3: dataset_mixture.datasets[1].columns: expected a list with chosen and rejected in it " +
+      'run.yaml:5:3: dataset_mixture.datasets[0].config: expected text, found ["en"]',
+      "run.yaml:5:3: dataset_mixture.datasets[0].weight: expected a number from 0 to 1, found 2",
+      'run.yaml:5:3: dataset_mixture.datasets[1]: unknown key "wieght": did you mean weight?',
+      'run.yaml:5:3: dataset_mixture.datasets[1].id: "a" is given twice; several splits of one set are not available',
+      "run.yaml:5:3: dataset_mixture.datasets[1].columns: expected a list with chosen and rejected in it " +
       '(columns are not renamed), found the mapping {chosen: "good"}',
-      "run.yaml:4:3: dataset_mixture.datasets[2]: expected a mapping with an id, found 7",
-      'run.yaml:4:3: dataset_mixture: expected one split of all sets, found "train", "train_sft"',
+      "run.yaml:5:3: dataset_mixture.datasets[2]: expected a mapping with an id, found 7",
+      'run.yaml:5:3: dataset_mixture: expected one split of all sets, found "train", "train_sft"',
+      "run.yaml:5:3: dataset_mixture: names configurations itself: remove dataset_configs",
     ],
   );
   for (const value of ["7", "{}", "{datasets: []}", "[a]"]) {

@@ -194,7 +194,7 @@ Deno.test("the command prints the table and whether the run fits, from config.js
 Deno.test("a plan's own options are checked as keys are", async () => {
   for (
     const [argument, message] of [
-      ["--num_pairs=none", /--num_pairs: expected an integer, 1 or more, found "none"/],
+      ["--num_pairs=none", /--num_pairs: expected an integer from 1 to 100000000, found "none"/],
       ["--largest_buffer", /--largest_buffer: expected a number of bytes/],
       ["--max_lenght=3", /unknown key: did you mean max_length\?/],
     ] as const

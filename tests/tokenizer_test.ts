@@ -106,7 +106,7 @@ Deno.test("applyChatTemplate() says why there is no text", async () => {
   await withTokenizer({}, async (folder) => {
     await rejects(
       say(folder, ["assistant", "user"], refuse),
-      /roles assistant, user, first at message 1 \(assistant\): must start with user/,
+      /roles assistant, user, first at message 1 \(assistant\), in its line 1: must start with user/,
     );
     await rejects(say(folder, ["user"], "{% for %}"), /chat template is not valid Jinja/);
     await rejects(say(folder, [], refuse), /at least one message/);

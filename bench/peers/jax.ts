@@ -110,18 +110,22 @@ const update = jax.jit(
 let weights = flatten(initial);
 let first = weights.map((w) => np.zeros(w.shape));
 let second = weights.map((w) => np.zeros(w.shape));
-const product = jax.jit((a: Tensor, b: Tensor) => np.matmul(a, b.transpose()));
+const products = {
+  nt: jax.jit((a: Tensor, b: Tensor) => np.matmul(a, b.transpose())),
+  nn: jax.jit((a: Tensor, b: Tensor) => np.matmul(a, b)),
+  tn: jax.jit((a: Tensor, b: Tensor) => np.matmul(a.transpose(), b)),
+};
 
 await measurePeer("jax-js 0.1.25, webgpu", {
-  async gemm(size, runs) {
+  async gemm({ layout, size }, runs) {
     const [a, b] = gemmOperands(size).map((values) => np.array(values).reshape([size, size]));
     await jax.blockUntilReady([a, b]);
     const start = performance.now();
-    const products = Array.from({ length: runs }, () => product(a.ref, b.ref));
-    await jax.blockUntilReady(products);
+    const results = Array.from({ length: runs }, () => products[layout](a.ref, b.ref));
+    await jax.blockUntilReady(results);
     const seconds = (performance.now() - start) / 1000;
-    const c = await products.pop()!.data();
-    for (const array of [a, b, ...products]) array.dispose();
+    const c = await results.pop()!.data();
+    for (const array of [a, b, ...results]) array.dispose();
     return { seconds, c: c as ArrayLike<number> };
   },
   async step(t) {

@@ -1,14 +1,15 @@
 /**
  * Compares this project with other trainers on the same adapter, in one run:
- *     deno run --allow-env --allow-read --allow-write --allow-run bench/peers/main.ts
+ *     deno task bench:peers
  * Each runs in a process of its own, so that one that crashes leaves the others' figures. PYTHON=/path/to/python, with
  * torch, adds PyTorch on the processor.
  */
 import {
-  GEMM_SIZES,
   initialWeights,
   LENGTH,
+  nameOf,
   type PeerResult,
+  PRODUCTS,
   sequenceIds,
   SEQUENCES,
   STEPS,
@@ -43,8 +44,8 @@ async function run(label: string, command: string, args: string[]): Promise<Peer
 }
 
 function checks({ gemm, step: { losses } }: PeerResult, ours: PeerResult): string {
-  const problems = GEMM_SIZES.filter((size) => !(gemm[size].error < GEMM_TOLERANCE))
-    .map((size) => `GEMM ${size} is off by ${gemm[size].error.toExponential(1)}`);
+  const problems = PRODUCTS.map(nameOf).filter((name) => !(gemm[name].error < GEMM_TOLERANCE))
+    .map((name) => `GEMM ${name} is off by ${gemm[name].error.toExponential(1)}`);
   if (!losses.every(Number.isFinite)) problems.push("a loss is not finite");
   if (!(losses.at(-1)! < losses[0])) problems.push("the loss does not fall");
   const difference = Math.max(...losses.map((loss, i) => Math.abs(loss / ours.step.losses[i] - 1)));
@@ -82,14 +83,14 @@ try {
 const [ours] = results;
 if (!ours?.name.startsWith("ours")) Deno.exit(1);
 console.log(
-  `GEMM nt in GFLOP/s, and one training step of a tiny Llama on ${SEQUENCES} x ${LENGTH} tokens in tokens/s`,
+  `GEMM in GFLOP/s (nt: A B^T, nn: A B, tn: A^T B), and one training step of a tiny Llama on ${SEQUENCES} x ${LENGTH} tokens in tokens/s`,
 );
 console.log(
-  ["".padEnd(40), ...GEMM_SIZES.map((size) => `nt ${size}`), "step"].map((text) => text.padEnd(24)).join(" "),
+  ["".padEnd(40), ...PRODUCTS.map(nameOf), "step"].map((text) => text.padEnd(24)).join(" "),
 );
 for (const result of results) {
   const columns = [
-    ...GEMM_SIZES.map((size) => ratio(ours.gemm[size].gflops, result.gemm[size].gflops)),
+    ...PRODUCTS.map(nameOf).map((name) => ratio(ours.gemm[name].gflops, result.gemm[name].gflops)),
     ratio(ours.step.tokensPerSecond, result.step.tokensPerSecond),
   ];
   console.log([result.name.padEnd(40), ...columns, `results ${checks(result, ours)}`].join(" "));

@@ -8,17 +8,19 @@ import { gemmOperands, LEARNING_RATE, measurePeer, tinySequences } from "./task.
 const gpu = await openBenchGpu();
 const pipelines = new Pipelines(gpu);
 const pairs = tinySequences();
-const { decoder, optimizer, runner } = await openTrainer(gpu, pipelines, TINY_LLAMA, losses.sft, [pairs], 1);
+const { decoder, optimizer, runner } = await openTrainer(gpu, pipelines, TINY_LLAMA, losses.sft, [pairs], {
+  slots: 1,
+});
 
 await measurePeer(`ours, ${gpu.name}`, {
-  async gemm(size, runs) {
+  async gemm({ layout, size }, runs) {
     const bench = new Workbench(gpu);
     const tensors = {
       a: bench.tensor("a", size, size),
       b: bench.tensor("b", size, size),
       c: bench.tensor("c", size, size),
     };
-    const calls = bench.products.calls("nt", bench.rows(size), tensors);
+    const calls = bench.products.calls(layout, bench.rows(size), tensors);
     await bench.allocate(gpu);
     const [a, b] = gemmOperands(size);
     writeTensor(gpu, tensors.a, a);

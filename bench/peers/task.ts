@@ -74,8 +74,18 @@ export function initialWeights<T>(
   };
 }
 
-/** Sizes of the products C = A B^T, square. */
-export const GEMM_SIZES = [512, 1024];
+/** A square product: `nt` is C = A B^T, `nn` is A B, `tn` is A^T B. */
+export interface Product {
+  layout: "nt" | "nn" | "tn";
+  size: number;
+}
+export const PRODUCTS: Product[] = [
+  { layout: "nt", size: 512 },
+  { layout: "nt", size: 1024 },
+  { layout: "nn", size: 1024 },
+  { layout: "tn", size: 1024 },
+];
+export const nameOf = ({ layout, size }: Product) => `${layout} ${size}`;
 
 /** A and B of a product: uniform in [-0.5, 0.5). */
 export function gemmOperands(size: number): [Float32Array<ArrayBuffer>, Float32Array<ArrayBuffer>] {
@@ -85,15 +95,17 @@ export function gemmOperands(size: number): [Float32Array<ArrayBuffer>, Float32A
 }
 
 /** Largest difference of some elements of `c` from float64 sums, relative to the largest of those sums. */
-export function gemmError(size: number, c: ArrayLike<number>): number {
+export function gemmError({ layout, size }: Product, c: ArrayLike<number>): number {
   if (c.length !== size * size) throw new Error(`expected ${size * size} elements, found ${c.length}`);
   const [a, b] = gemmOperands(size);
+  const at = (transposed: boolean, row: number, column: number) =>
+    transposed ? column * size + row : row * size + column;
   let [difference, largest] = [0, 0];
   for (let sample = 0; sample < 200; sample++) {
     const i = sample * 37 % size;
     const j = sample * 101 % size;
     let sum = 0;
-    for (let k = 0; k < size; k++) sum += a[i * size + k] * b[j * size + k];
+    for (let k = 0; k < size; k++) sum += a[at(layout === "tn", i, k)] * b[at(layout === "nt", k, j)];
     difference = Math.max(difference, Math.abs(sum - c[i * size + j]));
     largest = Math.max(largest, Math.abs(sum));
   }
@@ -123,8 +135,8 @@ export function adamwFactors(t: number): { stepSize: number; rootCorrection2: nu
 
 /** What a peer measures. */
 export interface Peer {
-  /** C = A B^T `runs` times: seconds, and the elements of C. */
-  gemm(size: number, runs: number): Promise<{ seconds: number; c: ArrayLike<number> }>;
+  /** A product `runs` times: seconds, and the elements of C. */
+  gemm(product: Product, runs: number): Promise<{ seconds: number; c: ArrayLike<number> }>;
   /** One optimizer step (from 1), waited for: its loss before the update. */
   step(t: number): Promise<number>;
 }
@@ -132,7 +144,7 @@ export interface Peer {
 /** What a peer prints, a line of JSON. */
 export interface PeerResult {
   name: string;
-  /** GFLOP/s, and the error against float64, by size. */
+  /** GFLOP/s, and the error against float64, by the product's name. */
   gemm: Record<string, { gflops: number; error: number }>;
   step: { tokensPerSecond: number; losses: number[] };
 }
@@ -140,13 +152,13 @@ export interface PeerResult {
 /** Measures a peer and prints its result. */
 export async function measurePeer(name: string, peer: Peer): Promise<void> {
   const gemm: PeerResult["gemm"] = {};
-  for (const size of GEMM_SIZES) {
-    const error = gemmError(size, (await peer.gemm(size, 1)).c);
-    const once = (await peer.gemm(size, 1)).seconds;
+  for (const product of PRODUCTS) {
+    const error = gemmError(product, (await peer.gemm(product, 1)).c);
+    const once = (await peer.gemm(product, 1)).seconds;
     const runs = Math.max(1, Math.ceil(0.8 / once));
     const seconds = [];
-    for (let i = 0; i < 3; i++) seconds.push((await peer.gemm(size, runs)).seconds / runs);
-    gemm[size] = { gflops: 2 * size ** 3 / median(seconds) / 1e9, error };
+    for (let i = 0; i < 3; i++) seconds.push((await peer.gemm(product, runs)).seconds / runs);
+    gemm[nameOf(product)] = { gflops: 2 * product.size ** 3 / median(seconds) / 1e9, error };
   }
   const losses: number[] = [];
   const seconds: number[] = [];

@@ -102,15 +102,16 @@ const wait = async (tensor: tf.Tensor) => {
 };
 
 await measurePeer("tfjs 4.22.0, webgpu", {
-  async gemm(size, runs) {
+  async gemm({ layout, size }, runs) {
     const [a, b] = gemmOperands(size).map((values) => tf.tensor2d(values, [size, size]));
     await wait(a);
     await wait(b);
     const start = performance.now();
-    let c = tf.matMul(a, b, false, true);
+    const product = () => tf.matMul(a, b, layout === "tn", layout === "nt");
+    let c = product();
     for (let run = 1; run < runs; run++) {
       c.dispose();
-      c = tf.matMul(a, b, false, true);
+      c = product();
     }
     await wait(c);
     const seconds = (performance.now() - start) / 1000;

@@ -25,15 +25,17 @@ def from_file(name, dtype):
         return torch.frombuffer(bytearray(file.read()), dtype=dtype)
 
 
-def measure_gemm(size):
+def measure_gemm(layout, size):
     a, b = (torch.rand(size, size) - 0.5 for _ in range(2))
-    reference = a.double() @ b.double().T
-    error = ((a @ b.T - reference).abs().max() / reference.abs().max()).item()
+    a = a.T if layout == "tn" else a
+    b = b.T if layout == "nt" else b
+    reference = a.double() @ b.double()
+    error = ((a @ b - reference).abs().max() / reference.abs().max()).item()
 
     def run(runs):
         start = time.perf_counter()
         for _ in range(runs):
-            a @ b.T
+            a @ b
         return time.perf_counter() - start
 
     runs = max(1, int(0.5 / run(3) * 3))
@@ -110,6 +112,9 @@ for _ in range(steps):
 
 print(json.dumps({
     "name": f"PyTorch {torch.__version__}, CPU, 2 threads",
-    "gemm": {size: measure_gemm(size) for size in (512, 1024)},
+    "gemm": {
+        f"{layout} {size}": measure_gemm(layout, size)
+        for layout, size in (("nt", 512), ("nt", 1024), ("nn", 1024), ("tn", 1024))
+    },
     "step": {"tokensPerSecond": SEQUENCES * LENGTH / statistics.median(seconds[1:]), "losses": losses},
 }))

@@ -50,9 +50,9 @@ await main(async () => {
   for (const [i, store] of stores.entries()) {
     const split = prepared.splits[i];
     console.log(`${i > 0 ? "\n" : ""}== ${split} ==`);
-    for (const { path, share } of sources.mixer) {
+    for (const { path, share, config } of sources.mixer) {
       if (!isPart(split, share)) continue;
-      const rows = await countRows(await filesOf(path, split));
+      const rows = await countRows(await filesOf(path, split, config));
       console.log(`${path}: the first ${Math.trunc(share * rows)} of ${rows} rows (share ${share})`);
     }
     console.log(describeSplit(store, config));

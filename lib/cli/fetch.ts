@@ -1,4 +1,4 @@
-/** `deno task fetch REPO[@REVISION] [--repo_type=dataset] [--splits=train,test]` */
+/** `deno task fetch REPO[@REVISION] [--repo_type=dataset] [--splits=train,test] [--config=NAME]` */
 import { parseArgs } from "node:util";
 import { UserError } from "../errors.ts";
 import { resolveDataset, resolveModel, type ResolveOptions } from "../hub/hub.ts";
@@ -8,7 +8,8 @@ import { main } from "./main.ts";
 import { stopOnSignal, transferBar } from "./transfer.ts";
 
 const USAGE =
-  "expected: deno task fetch OWNER/NAME[@REVISION] [--repo_type=model|dataset] [--splits=train,test]";
+  "expected: deno task fetch OWNER/NAME[@REVISION] [--repo_type=model|dataset] [--splits=train,test] " +
+  "[--config=NAME]";
 
 await main(async () => {
   const { positionals, values } = readArguments();
@@ -26,7 +27,7 @@ await main(async () => {
   try {
     const folder = type === "model"
       ? await resolveModel(name, options)
-      : await resolveDataset(name, { ...options, splits: values.splits?.split(",") });
+      : await resolveDataset(name, { ...options, splits: values.splits?.split(","), config: values.config });
     console.log(folder);
   } finally {
     bar.finish();
@@ -39,7 +40,11 @@ function readArguments() {
     return parseArgs({
       args: Deno.args,
       allowPositionals: true,
-      options: { repo_type: { type: "string", default: "model" }, splits: { type: "string" } },
+      options: {
+        repo_type: { type: "string", default: "model" },
+        splits: { type: "string" },
+        config: { type: "string" },
+      },
     });
   } catch (error) {
     throw new UserError(`${(error as Error).message}; ${USAGE}`, 2);

@@ -1,4 +1,5 @@
 import { UserError } from "../errors.ts";
+import { printable } from "../report/log.ts";
 
 /**
  * Runs a task of the command line: its exit status becomes the process's. A mistake of the user's prints its message
@@ -9,7 +10,7 @@ export async function main(task: () => Promise<number>): Promise<never> {
     Deno.exit(await task());
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
-    console.error(`error: ${error.message}`);
+    console.error(`error: ${printable(error.message)}`);
     Deno.exit(error.status);
   }
 }

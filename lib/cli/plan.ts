@@ -18,6 +18,8 @@ import { main } from "./main.ts";
 
 /** The largest binding that NVIDIA's GPUs have through wgpu: what is taken where no adapter is asked. */
 const USUAL_LARGEST_BUFFER = 2 ** 31 - 1;
+/** Their order is drawn, epoch by epoch. */
+const MOST_PAIRS = 100_000_000;
 /** Pairs whose operations are counted. */
 const SAMPLED_PAIRS = 1000;
 const encoder = new TextEncoder();
@@ -63,8 +65,9 @@ function readOptions(words: readonly string[]): Options {
     data: words.includes("--data"),
   };
   for (const override of overrides) {
-    if (override.startsWith("--num_pairs")) options.numPairs = read(override, integer({ min: 1 }));
-    else if (override.startsWith("--largest_buffer")) options.largestBuffer = read(override, bytes);
+    if (override.startsWith("--num_pairs")) {
+      options.numPairs = read(override, integer({ min: 1, max: MOST_PAIRS }));
+    } else if (override.startsWith("--largest_buffer")) options.largestBuffer = read(override, bytes);
     else options.overrides.push(override);
   }
   return options;

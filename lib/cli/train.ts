@@ -1,10 +1,11 @@
-/** `deno task train [CONFIG] [--key=value ...]` */
+/** `deno task train [CONFIG] [--key=value ...] [--profile=FILE]` */
 import { splitArguments } from "../config/overrides.ts";
 import { readConfig } from "../config/parse.ts";
 import { UserError } from "../errors.ts";
 import { openUpload } from "../hub/upload.ts";
 import { createLogger, isShown } from "../report/log.ts";
 import { formatFigure } from "../report/run_report.ts";
+import { chromeTrace, profileTable } from "../report/profile.ts";
 import { Progress } from "../report/progress.ts";
 import { checkOutputFolder, saveRun } from "../save.ts";
 import { train } from "../train.ts";
@@ -17,7 +18,13 @@ const encoder = new TextEncoder();
 const writeError = (text: string) => void Deno.stderr.writeSync(encoder.encode(text));
 
 await main(async () => {
-  const { positionals, overrides } = splitArguments(Deno.args);
+  const { positionals, overrides: options } = splitArguments(Deno.args);
+  const isProfile = (option: string) => /^--profile(=|$)/.test(option);
+  const overrides = options.filter((option) => !isProfile(option));
+  const profile = options.findLast(isProfile)?.slice("--profile=".length);
+  if (profile === "") {
+    throw new UserError("--profile: expected a file for the trace, as in --profile=trace.json", 2);
+  }
   if (positionals.length > 1) {
     throw new UserError(`expected one run file and --key=value, found ${positionals.join(" and ")}`, 2);
   }
@@ -45,6 +52,14 @@ await main(async () => {
     log: (level, message) => log[level](message),
     fetched: (transfer) => isShown("warning", config.logLevel) && bar.update(transfer),
     tokenised: (...figures) => isShown("warning", config.logLevel) && line.update(...figures),
+    profiled: profile === undefined ? undefined : (found, step) => {
+      log.info(`step ${step}, kernel by kernel:\n${profileTable(found.kernels)}`);
+      try {
+        Deno.writeTextFileSync(profile, chromeTrace(found, `${config.modelNameOrPath}, step ${step}`));
+      } catch (error) {
+        log.warning(`--profile: ${(error as Error).message}`);
+      }
+    },
     logged: (entry) => log.debug(JSON.stringify(entry)),
     stepped: ({ step, totalSteps, ...figures }) => {
       progress ??= new Progress(totalSteps, {

@@ -1,4 +1,5 @@
-import { isMap, isScalar, LineCounter, type Node, parseDocument } from "npm:yaml@^2.9.1";
+import { isMap, isScalar, LineCounter, type Node, parseDocument, visit } from "npm:yaml@^2.9.1";
+import { shorten } from "../json.ts";
 
 /** A key as it was written, with its value as plain data (mappings as Map) and where both stand. */
 export interface Entry {
@@ -30,14 +31,17 @@ export function readEntries(text: string, file: string): Entries {
   const problems: string[] = [];
   let readable = true;
   for (const error of document.errors) {
-    const duplicate = error.code === "DUPLICATE_KEY";
-    readable &&= duplicate;
-    const message = duplicate
-      ? "this key is written twice: keep one"
-      : `not valid YAML: ${firstLine(error.message)}`;
-    problems.push(`${position(error.pos[0])}: ${message}`);
+    readable = false;
+    problems.push(`${position(error.pos[0])}: not valid YAML: ${firstLine(error.message)}`);
   }
   if (!readable) return { entries: [], problems };
+  const { aliases, duplicates } = inspect(document);
+  if (aliases > MOST_ALIASES) {
+    return { entries: [], problems: [`${file}: not valid YAML: more than ${MOST_ALIASES} aliases`] };
+  }
+  for (const offset of duplicates) {
+    problems.push(`${position(offset)}: this key is written twice: keep one`);
+  }
   const top = document.contents;
   if (!isMap<Node, Node | null>(top)) {
     const found = top === null ? "nothing" : isScalar(top) ? "a single value" : "a list";
@@ -54,10 +58,11 @@ export function readEntries(text: string, file: string): Entries {
     const key = keyNode.value;
     if (entries.has(key)) continue;
     const valuePosition = valueNode?.range ? position(valueNode.range[0]) : keyPosition;
-    const valueAt = `${valuePosition}: ${key}`;
+    const name = shorten(key);
+    const valueAt = `${valuePosition}: ${name}`;
     try {
-      const value = valueNode?.toJS(document, { mapAsMap: true, maxAliasCount: 100 }) ?? null;
-      entries.set(key, { key, value, at: `${keyPosition}: ${key}`, valueAt });
+      const value = valueNode?.toJS(document, { mapAsMap: true, maxAliasCount: MOST_ALIASES }) ?? null;
+      entries.set(key, { key, value, at: `${keyPosition}: ${name}`, valueAt });
     } catch (error) {
       problems.push(`${valueAt}: not valid YAML: ${firstLine((error as Error).message)}`);
     }
@@ -72,8 +77,11 @@ export function readValue(text: string): { value: unknown } | { problem: string 
   if (document.errors.length > 0) {
     return { problem: `not valid YAML: ${firstLine(document.errors[0].message)}` };
   }
+  const { aliases, duplicates } = inspect(document);
+  if (aliases > MOST_ALIASES) return { problem: `not valid YAML: more than ${MOST_ALIASES} aliases` };
+  if (duplicates.length > 0) return { problem: "not valid YAML: a key is written twice" };
   try {
-    return { value: document.toJS({ mapAsMap: true, maxAliasCount: 100 }) ?? null };
+    return { value: document.toJS({ mapAsMap: true, maxAliasCount: MOST_ALIASES }) ?? null };
   } catch (error) {
     return { problem: `not valid YAML: ${firstLine((error as Error).message)}` };
   }
@@ -81,7 +89,15 @@ export function readValue(text: string): { value: unknown } | { problem: string 
 
 function parseYaml(text: string, lineCounter: LineCounter) {
   try {
-    return parseDocument(text, { lineCounter, prettyErrors: false, logLevel: "error" });
+    return parseDocument(text, {
+      lineCounter,
+      prettyErrors: false,
+      logLevel: "error",
+      // The library compares every key with every other; `inspect` does not.
+      uniqueKeys: false,
+      // Sets, binary data and the like: no key of a run file takes one.
+      resolveKnownTags: false,
+    });
   } catch (error) {
     // The parser calls itself for every level of nesting.
     if (error instanceof RangeError) return "not valid YAML: nested too deeply";
@@ -89,6 +105,27 @@ function parseYaml(text: string, lineCounter: LineCounter) {
   }
 }
 
+/** The library looks through the whole text for what each alias stands for. */
+const MOST_ALIASES = 100;
+
+/** How many aliases there are, and where keys stand that their mapping has already. */
+function inspect(document: ReturnType<typeof parseDocument>): { aliases: number; duplicates: number[] } {
+  let aliases = 0;
+  const duplicates: number[] = [];
+  visit(document, {
+    Alias: () => void aliases++,
+    Map: (_, { items }) => {
+      const keys = new Set<unknown>();
+      for (const { key } of items) {
+        if (!isScalar(key)) continue;
+        if (keys.has(key.value)) duplicates.push(key.range?.[0] ?? 0);
+        keys.add(key.value);
+      }
+    },
+  });
+  return { aliases, duplicates };
+}
+
 function firstLine(message: string): string {
-  return message.split("\n", 1)[0];
+  return shorten(message.split("\n", 1)[0], 200);
 }

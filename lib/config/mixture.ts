@@ -6,7 +6,7 @@ import { describe, share } from "./values.ts";
 export const MIXTURE = "dataset_mixture";
 /** What the reference says of it. */
 export const MIXTURE_DOC =
-  "the newer form of `dataset_mixer` and `dataset_splits`: `{datasets: [{id, split, weight, columns}]}`; " +
+  "the newer form of `dataset_mixer` and `dataset_splits`: `{datasets: [{id, config, split, weight, columns}]}`; " +
   "ids differ and share one split; `weight` takes the first rows, where the Handbook draws them";
 
 const EXPECTED = "a mapping such as {datasets: [{id: data/pairs, split: train, weight: 0.5}]}";
@@ -40,6 +40,7 @@ export function expandMixture(entries: readonly Entry[]): Entries & { ignored: s
   }
   const mixer = new Map<string, number>();
   const splits = new Set<string>();
+  const configs = new Map<string, unknown>();
   datasets.forEach((dataset, i) => {
     const at = `.datasets[${i}]`;
     const id = dataset instanceof Map ? dataset.get("id") : undefined;
@@ -51,11 +52,8 @@ export function expandMixture(entries: readonly Entry[]): Entries & { ignored: s
       wrong(`${at}.id: ${describe(id)} is given twice; several splits of one set are not available`);
     }
     const config = dataset.get("config") ?? "default";
-    if (config !== "default") {
-      wrong(
-        `${at}.config: configurations of data sets are not available: remove it; found ${describe(config)}`,
-      );
-    }
+    if (typeof config !== "string") wrong(`${at}.config: expected text, found ${describe(config)}`);
+    configs.set(id, config);
     const columns = dataset.get("columns") ?? NEEDED_COLUMNS;
     if (!Array.isArray(columns) || NEEDED_COLUMNS.some((name) => !columns.includes(name))) {
       wrong(
@@ -75,6 +73,10 @@ export function expandMixture(entries: readonly Entry[]): Entries & { ignored: s
   if (splits.size > 1) {
     wrong(`: expected one split of all sets, found ${[...splits].map((name) => describe(name)).join(", ")}`);
   }
+  const isNamed = [...configs.values()].some((config) => config !== "default");
+  if (others.some(({ key }) => key === "dataset_configs")) {
+    wrong(": names configurations itself: remove dataset_configs");
+  }
   const given = others.find(({ key }) => key === "dataset_splits");
   const tests = Array.isArray(given?.value)
     ? given.value.filter((name) => typeof name === "string" && !name.includes("train"))
@@ -86,6 +88,7 @@ export function expandMixture(entries: readonly Entry[]): Entries & { ignored: s
       ...others.filter(({ key }) => key !== "dataset_splits"),
       { key: "dataset_mixer", value: mixer, ...where },
       { key: "dataset_splits", value: [...splits, ...tests], ...where },
+      ...isNamed ? [{ key: "dataset_configs", value: [...configs.values()], ...where }] : [],
     ],
     problems,
     ignored,

@@ -13,8 +13,8 @@ export const IGNORED: Readonly<Record<string, string>> = {
   torch_dtype: "arithmetic is float32; weights are saved in the source's dtype",
   dtype: "arithmetic is float32; weights are saved in the source's dtype",
   gradient_checkpointing_kwargs: "they are PyTorch's",
-  preprocessing_num_workers: "data is prepared in one process",
-  dataset_num_proc: "data is prepared in one process",
+  preprocessing_num_workers: "as many workers tokenise as there are cores, and 8",
+  dataset_num_proc: "as many workers tokenise as there are cores, and 8",
   "dataloader_*": "pairs are read in the training process",
   remove_unused_columns: "only the columns of preference pairs are read",
   "ddp_*": "training runs on one device",
@@ -52,7 +52,6 @@ export interface Refusal {
 export const REFUSED: Readonly<Record<string, Refusal>> = {
   hub_revision: { allowed: ["main"], why: "the result is uploaded to the main branch" },
   tokenizer_name_or_path: { allowed: [], why: "the tokenizer always comes from model_name_or_path" },
-  dataset_configs: { allowed: [], why: "configurations of data sets are not available yet" },
   use_peft: { allowed: [false], why: "adapters are not available yet; every weight is trained" },
   load_in_8bit: { allowed: [false], why: "quantised weights are not available" },
   load_in_4bit: { allowed: [false], why: "quantised weights are not available" },

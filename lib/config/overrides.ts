@@ -1,4 +1,5 @@
 import { type Entries, type Entry, readValue } from "./entries.ts";
+import { shorten } from "../json.ts";
 import { fieldOf, HONOURED } from "./schema.ts";
 import { boolean, describe, share } from "./values.ts";
 
@@ -37,7 +38,7 @@ export function splitArguments(words: readonly string[]): Arguments {
  */
 export function applyOverrides(file: readonly Entry[], words: readonly string[]): Entries {
   const { positionals, overrides } = splitArguments(words);
-  const problems = positionals.map((word) => `${word}: expected --key=value`);
+  const problems = positionals.map((word) => `${shorten(word)}: expected --key=value`);
   const entries = new Map(file.map((entry) => [fieldOf(entry.key) ?? entry.key, entry]));
   for (const override of overrides) {
     const mixed = /^--dataset_mixer\.(.+)=([^=]*)$/s.exec(override);
@@ -45,7 +46,9 @@ export function applyOverrides(file: readonly Entry[], words: readonly string[])
       const [, path, text] = mixed;
       const read = share.read(text);
       if (read === undefined) {
-        problems.push(`--dataset_mixer.${path}: expected ${share.expected}, found ${describe(text)}`);
+        problems.push(
+          `--dataset_mixer.${shorten(path)}: expected ${share.expected}, found ${describe(text)}`,
+        );
       } else {
         const before = entries.get("datasetMixer")?.value;
         const value = new Map(before instanceof Map ? before : []).set(path, read);
@@ -61,7 +64,7 @@ export function applyOverrides(file: readonly Entry[], words: readonly string[])
     const equals = override.indexOf("=");
     const key = override.slice(2, equals < 0 ? undefined : equals);
     const read = equals < 0 ? readBare(key) : readText(key, override.slice(equals + 1));
-    const at = `--${key}`;
+    const at = `--${shorten(key)}`;
     if ("problem" in read) problems.push(`${at}: ${read.problem}`);
     else entries.set(fieldOf(key) ?? key, { key, value: read.value, at, valueAt: at });
   }

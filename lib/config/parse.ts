@@ -8,6 +8,9 @@ import { readRunFile } from "./run_file.ts";
 import { fieldOf, FIELDS, HONOURED, honouredKeys, type Key, keyOf, type TrainConfig } from "./schema.ts";
 import { boolean, describe } from "./values.ts";
 
+/** Mistakes that are told; a file that is no run file may have any number of them. */
+const MOST_PROBLEMS = 40;
+
 /** A run file, read and checked. */
 export interface ParsedConfig {
   config: TrainConfig;
@@ -48,6 +51,9 @@ export function parseConfig(text: string, file: string, overrides: readonly stri
     if (problem && !(formIsWrong && !written.has(field))) problems.push(problem);
   }
   problems.push(...conflicts(config, written));
+  if (problems.length > MOST_PROBLEMS) {
+    problems.splice(MOST_PROBLEMS, Infinity, `and ${problems.length - MOST_PROBLEMS} more problems`);
+  }
   if (problems.length > 0) throw new UserError(problems.join("\n"), 2);
   const completed = complete(config);
   return { config: completed, ignored: [...ignored, ...overruled(completed, written)] };

@@ -1,5 +1,5 @@
 import { type Entry } from "./entries.ts";
-import { keyOf, type TrainConfig } from "./schema.ts";
+import { keyOf, MOST_PAIRS, type TrainConfig } from "./schema.ts";
 import { describe } from "./values.ts";
 
 /** Values read so far: complete but for the keys that were wrong, which are left out. */
@@ -32,6 +32,16 @@ export function conflicts(config: PartialConfig, written: ReadonlyMap<string, En
       `expected max_steps or num_train_epochs above 0, found ${config.maxSteps} and ${config.numTrainEpochs}: ` +
       "there would be nothing to do",
   );
+  const perStep = ["perDeviceTrainBatchSize", "gradientAccumulationSteps", "numGpus"] as const;
+  const pairsPerStep = () => perStep.reduce((product, field) => product * config[field]!, 1);
+  report(
+    [...perStep],
+    () => pairsPerStep() > MOST_PAIRS,
+    () =>
+      `expected at most ${MOST_PAIRS} pairs a step, found ${
+        perStep.map(keyOf).join(" x ")
+      } = ${pairsPerStep()}`,
+  );
   report(
     ["datasetSplits"],
     () => config.datasetSplits!.some((name) => !/train|test/.test(name)),
@@ -49,6 +59,13 @@ export function conflicts(config: PartialConfig, written: ReadonlyMap<string, En
     ["datasetMixer"],
     () => config.datasetMixer!.every(({ share }) => share === 0),
     () => "expected a share above 0, found none: there would be nothing to train on",
+  );
+  report(
+    ["datasetConfigs", "datasetMixer"],
+    () => config.datasetConfigs!.length !== config.datasetMixer!.length,
+    () =>
+      `expected a configuration for each of the ${config.datasetMixer!.length} data sets of dataset_mixer, ` +
+      `found ${config.datasetConfigs!.length}`,
   );
   const evaluating = (["doEval", "evalOnStart"] as const).find((field) => config[field] === true) ??
     (config.evalStrategy !== undefined && config.evalStrategy !== "no" ? "evalStrategy" : undefined);

@@ -1,10 +1,13 @@
-import { readdir, readFile, stat } from "node:fs/promises";
+import { open, readdir, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { nearest, UserError } from "../errors.ts";
 
 /** Where the run files that ship with this program are: a URL of a folder, or of a web server. */
 const SHIPPED = new URL("../../configs/", import.meta.url);
+
+/** Those that ship have 2 KB; a chat template may be a part of one. */
+const LARGEST_FILE = 2 ** 18;
 
 /** A run file's text, and the path where it was found. */
 export interface RunFile {
@@ -20,9 +23,25 @@ export interface RunFile {
 export async function readRunFile(name: string): Promise<RunFile> {
   const path = await find(name);
   try {
-    return { path, text: await readFile(path, "utf8") };
+    return { path, text: await readText(path) };
   } catch (error) {
     throw new UserError(`${path}: the run file cannot be read: ${(error as Error).message}`, 2);
+  }
+}
+
+/** The file's text; of one without an end (a device, a pipe) no more than its beginning is read. */
+async function readText(path: string): Promise<string> {
+  const file = await open(path);
+  try {
+    const bytes = new Uint8Array(LARGEST_FILE + 1);
+    let length = 0;
+    for (let read = -1; read !== 0 && length < bytes.length; length += read) {
+      read = (await file.read(bytes, length, bytes.length - length)).bytesRead;
+    }
+    if (length > LARGEST_FILE) throw new Error(`it has more than ${LARGEST_FILE} bytes`);
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(0, length));
+  } finally {
+    await file.close();
   }
 }
 

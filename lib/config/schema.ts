@@ -21,6 +21,7 @@ export interface TrainConfig {
   chatTemplate: string | undefined;
   datasetMixer: DatasetShare[];
   datasetSplits: string[];
+  datasetConfigs: string[] | undefined;
   autoInsertEmptySystemMsg: boolean;
   maxLength: number;
   maxPromptLength: number;
@@ -80,6 +81,14 @@ export interface Key<T> {
 }
 
 const positive = integer({ min: 1 });
+/** Far beyond what any run has; plans are made step by step and pair by pair before a run begins. */
+const MOST_TOKENS = 2 ** 20;
+/** Pairs of one optimizer step, however they are parted. */
+export const MOST_PAIRS = 2 ** 20;
+const MOST_STEPS = 10_000_000;
+const MOST_EPOCHS = 100_000;
+const tokens = (min: number) => integer({ min, max: MOST_TOKENS });
+const pairs = integer({ min: 1, max: MOST_PAIRS });
 
 /** Every key that a run follows, in the order of the reference. */
 export const HONOURED: { readonly [F in keyof TrainConfig]: Key<TrainConfig[F]> } = {
@@ -107,14 +116,19 @@ export const HONOURED: { readonly [F in keyof TrainConfig]: Key<TrainConfig[F]> 
     default: ["train", "test"],
     doc: "Splits to read: those with `train` in the name to train on, those with `test` to evaluate on.",
   },
+  datasetConfigs: {
+    type: texts("[default, en]"),
+    doc:
+      "Configurations of the data sets' README.md, one for each in `dataset_mixer`; by default the default ones.",
+  },
   autoInsertEmptySystemMsg: {
     type: boolean,
     default: true,
     doc: "Begin with an empty system message where the template knows one and the pair has none.",
   },
-  maxLength: { type: integer({ min: 2 }), default: 512, doc: "Most tokens of prompt and response together." },
+  maxLength: { type: tokens(2), default: 512, doc: "Most tokens of prompt and response together." },
   maxPromptLength: {
-    type: positive,
+    type: tokens(1),
     default: 128,
     doc: "Tokens that the prompt keeps where a pair is longer than `max_length`.",
   },
@@ -168,17 +182,17 @@ export const HONOURED: { readonly [F in keyof TrainConfig]: Key<TrainConfig[F]> 
   adamBeta1: { type: number({ min: 0, below: 1 }), default: 0.9, doc: "AdamW's beta1." },
   adamBeta2: { type: number({ min: 0, below: 1 }), default: 0.999, doc: "AdamW's beta2." },
   adamEpsilon: { type: number({ min: 0 }), default: 1e-8, doc: "AdamW's epsilon." },
-  numTrainEpochs: { type: number(), default: 1, doc: "Passes over the training pairs." },
+  numTrainEpochs: { type: number({ max: MOST_EPOCHS }), default: 1, doc: "Passes over the training pairs." },
   maxSteps: {
-    type: integer(),
+    type: integer({ max: MOST_STEPS }),
     default: -1,
     doc: "Optimizer steps; above 0 it wins over `num_train_epochs`.",
   },
-  perDeviceTrainBatchSize: { type: positive, default: 2, doc: "Pairs of one forward and backward pass." },
-  perDeviceEvalBatchSize: { type: positive, default: 4, doc: "Pairs of one forward pass of evaluation." },
-  gradientAccumulationSteps: { type: positive, default: 1, doc: "Passes that make one optimizer step." },
+  perDeviceTrainBatchSize: { type: pairs, default: 2, doc: "Pairs of one forward and backward pass." },
+  perDeviceEvalBatchSize: { type: pairs, default: 4, doc: "Pairs of one forward pass of evaluation." },
+  gradientAccumulationSteps: { type: pairs, default: 1, doc: "Passes that make one optimizer step." },
   numGpus: {
-    type: positive,
+    type: pairs,
     default: 1,
     aliases: ["world_size"],
     doc:

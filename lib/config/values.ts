@@ -17,6 +17,8 @@ export interface ValueType<T> {
 export interface DatasetShare {
   path: string;
   share: number;
+  /** The configuration of the data set's README.md. */
+  config?: string;
 }
 
 /** The bounds of a number; without them any finite number will do. */
@@ -171,7 +173,7 @@ function readNumber(
   value: unknown,
   { min = -Infinity, max = Infinity, below = Infinity }: Bounds,
 ): number | undefined {
-  const numeric = typeof value === "string" && /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(value);
+  const numeric = typeof value === "string" && /^[-+]?(\d+(\.\d*)?|\.\d+)(e[-+]?\d+)?$/i.test(value);
   const read = numeric ? Number(value) : value;
   if (typeof read !== "number" || !Number.isFinite(read)) return undefined;
   return read >= min && read <= max && read < below ? read : undefined;
@@ -180,5 +182,6 @@ function readNumber(
 function describeBounds({ min, max, below }: Bounds): string {
   if (min !== undefined && max !== undefined) return ` from ${min} to ${max}`;
   if (min !== undefined && below !== undefined) return ` from ${min} to below ${below}`;
-  return min === undefined ? "" : `, ${min} or more`;
+  if (min === undefined) return max === undefined ? "" : `, ${max} at most`;
+  return `, ${min} or more`;
 }

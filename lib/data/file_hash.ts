@@ -39,7 +39,10 @@ interface Note {
 }
 
 async function stateOf(path: string): Promise<{ text: string; changed: number }> {
-  const { ino, size, mtimeMs, ctimeMs } = await stat(path);
+  const stats = await stat(path);
+  // A device need not end, and a pipe can be read once.
+  if (!stats.isFile()) throw new Error("it is no file");
+  const { ino, size, mtimeMs, ctimeMs } = stats;
   return { text: [ino, size, mtimeMs, ctimeMs].join(" "), changed: Math.max(mtimeMs, ctimeMs ?? 0) };
 }
 

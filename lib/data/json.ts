@@ -1,8 +1,8 @@
-import { JSONParser } from "npm:@streamparser/json@^0.0.26";
+import { JSONParser, TokenType } from "npm:@streamparser/json@^0.0.26";
 import { UserError } from "../errors.ts";
 import { isObject, show } from "../json.ts";
 import { readBytes, unreadable } from "./bytes.ts";
-import { readJsonLines } from "./jsonl.ts";
+import { LONGEST_ROW, MOST_LEVELS, readJsonLines } from "./jsonl.ts";
 import { describePlace, type Row, rowAt } from "./row.ts";
 
 /** Bytes that are looked at to tell JSON from JSONL under the name of JSON. */
@@ -21,6 +21,20 @@ export async function* readJson(path: string): AsyncGenerator<Row> {
     throw new UserError(`${path}: ${expected}, found ${show(head.slice(0, 40))}`);
   }
   const parser = new JSONParser({ paths: [isObjectAtTop ? "$.data.*" : "$.*"], keepStack: false });
+  let levels = 0;
+  let bytes = 0;
+  parser.onToken = ({ token }) => {
+    if (token === TokenType.LEFT_BRACE || token === TokenType.LEFT_BRACKET) levels++;
+    else if (token === TokenType.RIGHT_BRACE || token === TokenType.RIGHT_BRACKET) levels--;
+    // Those of the file around the row count too.
+    if (levels > MOST_LEVELS) {
+      throw new UserError(
+        `${
+          where(path, number)
+        }: expected a row of text or messages, found more than ${MOST_LEVELS} levels of JSON`,
+      );
+    }
+  };
   let found: Row[] = [];
   let number = 0;
   parser.onValue = ({ value, key }) => {
@@ -31,8 +45,13 @@ export async function* readJson(path: string): AsyncGenerator<Row> {
       throw new UserError(`${where(path, number)}: expected a JSON object, found ${show(value)}`);
     }
     found.push(rowAt(value, { file: path, unit: "row", number: number++ }));
+    bytes = 0;
   };
   for await (const chunk of pieces(path, () => number)) {
+    bytes += chunk.length;
+    if (bytes > LONGEST_ROW) {
+      throw new UserError(`${where(path, number)}: ${expected}, found no end of one in ${LONGEST_ROW} bytes`);
+    }
     parse(() => parser.write(chunk), path, () => number);
     yield* found;
     found = [];

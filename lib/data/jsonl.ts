@@ -4,8 +4,10 @@ import { isObject, show } from "../json.ts";
 import { readBytes, unreadable } from "./bytes.ts";
 import { describePlace, type Place, type Row, rowAt } from "./row.ts";
 
-/** Longer lines are no rows of text, and a short gzip file can hold one of any length. */
-const LONGEST_LINE = 64 * 2 ** 20;
+/** Longer rows are no rows of text, and a short gzip file can hold one of any length. */
+export const LONGEST_ROW = 2 ** 23;
+/** A deeper row is none of messages, and each level takes memory many times its byte. */
+export const MOST_LEVELS = 256;
 
 /** Rows of one JSONL file, a JSON object a line, without its blank lines. */
 export async function* readJsonLines(path: string): AsyncGenerator<Row> {
@@ -14,6 +16,11 @@ export async function* readJsonLines(path: string): AsyncGenerator<Row> {
     const place: Place = { file: path, unit: "line", number };
     const where = describePlace(place);
     let row: unknown;
+    if (isDeep(bytes)) {
+      throw new UserError(
+        `${where}: expected a row of text or messages, found more than ${MOST_LEVELS} levels of JSON`,
+      );
+    }
     try {
       row = JSON.parse(decoder.decode(bytes));
     } catch (error) {
@@ -24,6 +31,21 @@ export async function* readJsonLines(path: string): AsyncGenerator<Row> {
     }
     yield rowAt(row, place);
   }
+}
+
+/** Whether lists and objects are nested in JSON beyond `MOST_LEVELS`. */
+function isDeep(bytes: Uint8Array): boolean {
+  let levels = 0;
+  let inText = false;
+  for (let i = 0; i < bytes.length; i++) {
+    const byte = bytes[i];
+    if (byte === 0x22) inText = !inText;
+    else if (inText) i += byte === 0x5c ? 1 : 0;
+    else if (byte === 0x5b || byte === 0x7b) {
+      if (++levels > MOST_LEVELS) return true;
+    } else if (byte === 0x5d || byte === 0x7d) levels--;
+  }
+  return false;
 }
 
 const isBlank = (bytes: Uint8Array) => bytes.every((byte) => byte === 0x20 || (byte >= 0x09 && byte <= 0x0d));
@@ -46,9 +68,9 @@ export async function* linesOf(path: string): AsyncGenerator<{ bytes: Uint8Array
       }
       pieces.push(chunk.subarray(begin));
       length += chunk.length - begin;
-      if (length > LONGEST_LINE) {
+      if (length > LONGEST_ROW) {
         throw new UserError(
-          `${path}:${number}: expected a JSON object on each line, found more than 64 MiB on one`,
+          `${path}:${number}: expected a JSON object on each line, found more than ${LONGEST_ROW} bytes on one`,
         );
       }
     }

@@ -6,22 +6,21 @@ import type { HashedFile } from "../report/run_report.ts";
 import type { Tokenizer } from "../tokenizer.ts";
 import { VERSION } from "../version.ts";
 import { rememberedHash, sha256 } from "./file_hash.ts";
+import { pairOf, type PairRules } from "./pair_of.ts";
+import { TokenizerPool } from "./pool.ts";
 import { formatOf, readMixer } from "./read.ts";
-import { render, type RenderOptions } from "./render.ts";
 import type { Row } from "./row.ts";
 import { filesOf } from "./splits.ts";
 import { openStore, type PairStore } from "./store.ts";
 import { type StoredRow, writeStore } from "./store_write.ts";
-import { type Pair, tokenizePair, type Truncation } from "./tokenize.ts";
 
 /** What to read and how; see `readMixer`, `render` and `tokenizePair`. */
-export interface PairOptions extends RenderOptions, Truncation {
+export interface PairOptions extends PairRules {
   mixer: readonly DatasetShare[];
   /** Name with "train" or "test" in it. */
   split: string;
-  tokenizer: Tokenizer;
-  /** Rows of the model's embedding: every token id must be below. */
-  vocabSize: number;
+  /** A pool works in several threads, and stops what does not come to an end; a tokenizer works in this one. */
+  tokenizer: Tokenizer | TokenizerPool;
   /** Folder for tokenised pairs; see `cacheFolder`. */
   cache: string;
   /** Tokenise again what the cache has. */
@@ -47,9 +46,10 @@ const ROWS_PER_PROGRESS = 64;
  */
 export async function openPairs(options: PairOptions): Promise<PairStore> {
   const { mixer, split, cache, tokenizer, vocabSize, log } = options;
-  const sets = await Promise.all(mixer.map(async ({ path, share }) => {
+  const { fingerprint, chatTemplate } = tokenizer instanceof TokenizerPool ? tokenizer.vocabulary : tokenizer;
+  const sets = await Promise.all(mixer.map(async ({ path, share, config }) => {
     const files: HashedFile[] = [];
-    for (const file of await filesOf(path, split)) {
+    for (const file of await filesOf(path, split, config)) {
       files.push({ path: file, sha256: await rememberedHash(file, cache) });
     }
     return { share, files };
@@ -66,14 +66,9 @@ export async function openPairs(options: PairOptions): Promise<PairStore> {
         files: files.map(({ path, sha256 }) => [formatOf(path), sha256]),
       })),
       isTrain: split.includes("train"),
-      tokenizer: tokenizer.fingerprint,
-      template: tokenizer.chatTemplate ?? null,
-      vocabSize,
-      usesRejected: options.usesRejected,
-      autoInsertEmptySystemMsg: options.autoInsertEmptySystemMsg,
-      maxLength: options.maxLength,
-      maxPromptLength: options.maxPromptLength,
-      truncationMode: options.truncationMode,
+      tokenizer: fingerprint,
+      template: chatTemplate ?? null,
+      ...rulesOf(options),
     })),
   );
   const cached = options.overwriteCache ? undefined : await openStore(path, files);
@@ -95,9 +90,8 @@ async function* tokenised(options: PairOptions, files: readonly HashedFile[]): A
   const { mixer, split, onProgress, signal } = options;
   let rows = 0;
   let tokens = 0;
-  for await (const row of readMixer(mixer, split)) {
+  for await (const { pair, isEmpty, row } of pairsOf(readMixer(mixer, split), options)) {
     signal?.throwIfAborted();
-    const { pair, isEmpty } = pairOf(row, options);
     yield { pair, isEmpty, place: row.place, file: files.findIndex(({ path }) => path === row.place.file) };
     rows++;
     tokens += pair.chosen.ids.length + (pair.rejected?.ids.length ?? 0);
@@ -113,24 +107,15 @@ async function* tokenised(options: PairOptions, files: readonly HashedFile[]): A
   onProgress?.(rows, tokens);
 }
 
-function pairOf({ row, where }: Row, options: PairOptions): { pair: Pair; isEmpty: boolean } {
-  try {
-    const { prompt, chosen, rejected, emptyResponses } = render(row, options.tokenizer, options);
-    const pair = { ...tokenizePair(prompt, chosen, rejected, options.tokenizer, options), where };
-    checkIds(pair.chosen.ids, options.vocabSize);
-    if (pair.rejected) checkIds(pair.rejected.ids, options.vocabSize);
-    return { pair, isEmpty: emptyResponses.length > 0 };
-  } catch (error) {
-    if (error instanceof UserError) throw new UserError(`${where}: ${error.message}`, error.status);
-    throw error;
-  }
+async function* pairsOf(rows: AsyncIterable<Row>, options: PairOptions) {
+  const { tokenizer } = options;
+  if (tokenizer instanceof TokenizerPool) return yield* tokenizer.pairs(rows, rulesOf(options));
+  for await (const row of rows) yield { ...pairOf(row.row, row.where, tokenizer, options), row };
 }
 
-function checkIds(ids: number[], vocabSize: number): void {
-  const wrong = ids.find((id) => !(id < vocabSize));
-  if (wrong === undefined) return;
-  throw new UserError(
-    `expected token ids below the model's vocab_size of ${vocabSize}, found ${wrong}: tokenizer and model do not ` +
-      "belong together",
-  );
+/** Of the options those that a worker is sent. */
+function rulesOf(options: PairRules): PairRules {
+  const { vocabSize, usesRejected, autoInsertEmptySystemMsg, maxLength, maxPromptLength, truncationMode } =
+    options;
+  return { vocabSize, usesRejected, autoInsertEmptySystemMsg, maxLength, maxPromptLength, truncationMode };
 }

@@ -1,41 +1,50 @@
 import {
   type AsyncBuffer,
+  type Compressors,
   type FileMetaData,
-  parquetMetadataAsync,
+  parquetMetadata,
   parquetReadObjects,
   parquetSchema,
+  type RowGroup,
 } from "npm:hyparquet@^1.31.5";
 import { compressors } from "npm:hyparquet-compressors@^1.1.2";
 import { type FileHandle, open } from "node:fs/promises";
+import { brotliDecompressSync, gunzipSync, zstdDecompressSync } from "node:zlib";
 import { UserError } from "../errors.ts";
+import { shorten } from "../json.ts";
 import { unreadable } from "./bytes.ts";
+import { checkMetadata, checkPages, type Columns, type Decompress, rangeOf } from "./parquet_check.ts";
+import { checkThrift } from "./parquet_thrift.ts";
 import { describePlace, type Row, rowAt } from "./row.ts";
 
-/** The columns of preference data; others are left on the disk, unless these are not all there and a message names them. */
+/** The columns of preference data, others are left on the disk; and the one that is read where these are not all there. */
 const COLUMNS = ["prompt", "chosen", "rejected"];
-
-/** A page of a hostile file may claim any size; those of real files have some megabytes. */
-const LARGEST_PAGE = 2 ** 30;
+const MESSAGES = "messages";
 
 /** Rows of one Parquet file; what is in memory at a time is one row group of the columns that are read. */
 export async function* readParquet(path: string): AsyncGenerator<Row> {
   const file = await openFile(path);
   try {
-    const { buffer, metadata } = await readMetadata(file, path);
+    const { buffer, metadata, columns: all } = await readMetadata(file, path);
     const names = parquetSchema(metadata).children.map(({ element }) => element.name);
     const isWhole = names.includes("chosen") && names.includes("rejected");
-    const columns = isWhole ? names.filter((name) => COLUMNS.includes(name)) : names;
+    const columns = names.filter((name) => COLUMNS.includes(name) || (!isWhole && name === MESSAGES));
+    // For the message that says what a row has instead.
+    const unread = isWhole ? [] : names.filter((name) => !columns.includes(name));
+    const others = Object.fromEntries(unread.map((name) => [name, "(not read)"]));
     let number = 0;
-    for (const { num_rows } of metadata.row_groups) {
-      const rowEnd = number + Number(num_rows);
+    for (const group of metadata.row_groups) {
+      const rowEnd = number + Number(group.num_rows);
       const rows = await guard(describePlace({ file: path, unit: "row", number }), async () => {
+        await checkGroup(file, group, columns, all);
+        if (columns.length === 0) return Array.from({ length: rowEnd - number }, () => ({}));
         const found = await parquetReadObjects({
           file: buffer,
           metadata,
           columns,
           rowStart: number,
           rowEnd,
-          compressors: bounded,
+          compressors: DECOMPRESSORS as Compressors,
         });
         if (found.length !== rowEnd - number) {
           throw new Error(`a row group of ${rowEnd - number} rows holds ${found.length}`);
@@ -43,7 +52,7 @@ export async function* readParquet(path: string): AsyncGenerator<Row> {
         return found;
       });
       for (const row of rows) {
-        yield rowAt(row, { file: path, unit: "row", number: number++ });
+        yield rowAt({ ...others, ...row }, { file: path, unit: "row", number: number++ });
       }
     }
   } finally {
@@ -66,25 +75,49 @@ const openFile = (path: string): Promise<FileHandle> =>
     throw unreadable(error, path);
   });
 
-async function readMetadata(
-  file: FileHandle,
-  path: string,
-): Promise<{ buffer: AsyncBuffer; metadata: FileMetaData }> {
+interface Opened {
+  buffer: AsyncBuffer;
+  metadata: FileMetaData;
+  columns: Columns;
+}
+
+const FOOTER_END = 8;
+const MAGIC = 0x31524150;
+
+async function readMetadata(file: FileHandle, path: string): Promise<Opened> {
   const { size } = await file.stat();
   return await guard(path, async () => {
     if (size < 12) throw new Error(`${size} bytes`);
+    const end = new DataView(await readRange(file, size - FOOTER_END, size));
+    const length = end.getUint32(0, true) + FOOTER_END;
+    if (end.getUint32(4, true) !== MAGIC || length > size) {
+      throw new Error("it does not end as such a file does");
+    }
+    const footer = await readRange(file, size - length, size);
+    checkThrift(new Uint8Array(footer, 0, length - FOOTER_END), 0);
+    const metadata = parquetMetadata(footer, { geoparquet: false });
     const buffer: AsyncBuffer = {
       byteLength: size,
       slice: (start, end = size) => readRange(file, start, Math.min(end, size)),
     };
-    const metadata = await parquetMetadataAsync(buffer);
-    const rows = metadata.row_groups.reduce((sum, group) => sum + Number(group.num_rows), 0);
-    if (rows !== Number(metadata.num_rows)) {
-      throw new Error(`${metadata.num_rows} rows, but ${rows} in its row groups`);
-    }
-    if (rows > 8 * size) throw new Error(`${rows} rows in ${size} bytes`);
-    return { buffer, metadata };
+    return { buffer, metadata, columns: checkMetadata(metadata, size) };
   });
+}
+
+/** Looks at every page of a row group that is about to be decoded. */
+async function checkGroup(
+  file: FileHandle,
+  group: RowGroup,
+  names: string[],
+  columns: Columns,
+): Promise<void> {
+  for (const { meta_data: meta } of group.columns) {
+    if (!meta || !names.includes(meta.path_in_schema[0])) continue;
+    const levels = columns.get(meta.path_in_schema.join("."))!;
+    const { start, end } = rangeOf(meta);
+    const decompress = meta.codec === "UNCOMPRESSED" ? undefined : DECOMPRESSORS[meta.codec];
+    checkPages(new Uint8Array(await readRange(file, start, end)), meta, levels, decompress);
+  }
 }
 
 async function readRange(file: FileHandle, start: number, end: number): Promise<ArrayBuffer> {
@@ -98,15 +131,13 @@ async function readRange(file: FileHandle, start: number, end: number): Promise<
   return bytes.buffer;
 }
 
-const bounded = Object.fromEntries(
-  Object.entries(compressors).map(([codec, decompress]) => [
-    codec,
-    (input: Uint8Array, length: number) => {
-      if (length > LARGEST_PAGE) throw new Error(`a page of ${length} bytes`);
-      return decompress!(input, length);
-    },
-  ]),
-);
+/** Those of the runtime stop at the length that the page's header says, and are faster. */
+const DECOMPRESSORS = {
+  ...compressors,
+  GZIP: (input: Uint8Array, maxOutputLength: number) => gunzipSync(input, { maxOutputLength }),
+  BROTLI: (input: Uint8Array, maxOutputLength: number) => brotliDecompressSync(input, { maxOutputLength }),
+  ZSTD: (input: Uint8Array, maxOutputLength: number) => zstdDecompressSync(input, { maxOutputLength }),
+} as Record<string, Decompress | undefined>;
 
 /** Whatever goes wrong in the decoder is the file's fault: its own errors are of every kind. */
 async function guard<T>(where: string, read: () => Promise<T>): Promise<T> {
@@ -115,7 +146,7 @@ async function guard<T>(where: string, read: () => Promise<T>): Promise<T> {
   } catch (error) {
     throw new UserError(
       `${where}: cannot be read as Parquet: ${
-        (error as Error).message
+        shorten((error as Error).message, 200)
       } (the file is damaged or not whole: fetch it again)`,
     );
   }

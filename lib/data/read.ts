@@ -14,8 +14,8 @@ import { filesOf } from "./splits.ts";
  * @throws {UserError} for what is missing, and with its place for a row that is not an object.
  */
 export async function* readMixer(mixer: readonly DatasetShare[], split: string): AsyncGenerator<Row> {
-  for (const { path, share } of mixer) {
-    const files = await filesOf(path, split);
+  for (const { path, share, config } of mixer) {
+    const files = await filesOf(path, split, config);
     let left = isPart(split, share) ? Math.trunc(share * await countRows(files)) : Infinity;
     for (const file of files) {
       if (left <= 0) break;

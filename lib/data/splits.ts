@@ -2,6 +2,7 @@ import { readdir, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { nearest, UserError } from "../errors.ts";
 import { show } from "../json.ts";
+import { dataFilesOf, filesOfConfig, readCard } from "./dataset_card.ts";
 
 /** What the name of a data file tells. */
 interface DataFile {
@@ -16,12 +17,13 @@ interface DataFile {
 const EXTENSION = /\.(jsonl(\.gz)?|json(\.gz)?|parquet)$/;
 
 /**
- * The files of one split on this machine: a file is its own train split, a folder holds a file, or numbered files, for
- * each split; see `filesOfSplit`.
+ * The files of one split on this machine: a file is its own train split; a folder holds files for each split, as its README.md
+ * says (`dataFilesOf`) or by their names (`filesOfSplit`).
  *
- * @throws {UserError} for a path where nothing is, and as `filesOfSplit`.
+ * @param config the configuration of the README.md.
+ * @throws {UserError} for a path where nothing is, and as `filesOfSet`.
  */
-export async function filesOf(path: string, split: string): Promise<string[]> {
+export async function filesOf(path: string, split: string, config?: string): Promise<string[]> {
   const stats = await stat(path).catch(() => undefined);
   if (!stats) throw await missing(path);
   if (!stats.isDirectory()) {
@@ -32,7 +34,27 @@ export async function filesOf(path: string, split: string): Promise<string[]> {
       }, found a file: put it into a folder as train.jsonl beside test.jsonl, or turn evaluation off`,
     );
   }
-  return filesOfSplit(await namesIn(path), split, path).map((name) => join(path, name));
+  const card = await readCard(path);
+  const names = await namesIn(path, dataFilesOf(card, config, path) !== undefined);
+  return filesOfSet(names, card, split, config, path).map((name) => join(path, name));
+}
+
+/**
+ * Which of a data set's files hold one split.
+ *
+ * @param names paths within the data set, of any files.
+ * @param card the text of its README.md.
+ * @param where names the data set in messages.
+ */
+export function filesOfSet(
+  names: readonly string[],
+  card: string,
+  split: string,
+  config: string | undefined,
+  where: string,
+): string[] {
+  const files = dataFilesOf(card, config, where);
+  return files ? filesOfConfig(files, names, split, where) : filesOfSplit(names, split, where);
 }
 
 /**
@@ -91,8 +113,12 @@ function noSplit(files: DataFile[], names: readonly string[], split: string, whe
   return new UserError(`dataset_mixer: ${where}: expected the split ${show(split)}, found ${found}`);
 }
 
-/** Names in a folder and in the folders in it. Files of the Hub's cache are links, so the names tell what is a folder. */
-async function namesIn(path: string): Promise<string[]> {
+/**
+ * Names in a folder and in the folders in it, or at any depth. Files of the Hub's cache are links, so the names tell what is a
+ * folder.
+ */
+async function namesIn(path: string, isDeep: boolean): Promise<string[]> {
+  if (isDeep) return (await readdir(path, { recursive: true })).map((name) => name.replaceAll("\\", "/"));
   const names = (await readdir(path)).sort();
   const inner = await Promise.all(
     names.filter((name) => !name.includes(".")).map(async (name) =>

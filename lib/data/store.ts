@@ -5,12 +5,15 @@ import { UserError } from "../errors.ts";
 import type { HashedFile } from "../report/run_report.ts";
 import { describePlace } from "./row.ts";
 import {
+  areValid,
   COLUMNS,
+  decodeFacts,
   decodeFooter,
   type Facts,
   type Footer,
   FOOTER_BYTES,
   type PairColumns,
+  storedTokens,
   TRUNCATIONS,
   UNITS,
 } from "./store_format.ts";
@@ -78,8 +81,13 @@ export async function openStore(
   const columns = Object.fromEntries(
     COLUMNS.map((name, i) => [name, new Uint32Array(rest, i * footer.pairs * 4, footer.pairs)]),
   ) as PairColumns;
-  const facts = new TextDecoder().decode(new Uint8Array(rest, footer.pairs * COLUMNS.length * 4));
-  return new FileStore(file, path, footer, columns, JSON.parse(facts), files);
+  const text = new TextDecoder().decode(new Uint8Array(rest, footer.pairs * COLUMNS.length * 4));
+  const facts = decodeFacts(text, footer.pairs);
+  if (facts && areValid(columns, footer, files.length)) {
+    return new FileStore(file, path, footer, columns, facts, files);
+  }
+  await file.close();
+  return "damaged";
 }
 
 class FileStore implements PairStore {
@@ -99,14 +107,11 @@ class FileStore implements PairStore {
   ) {
     this.length = footer.pairs;
     this.#starts = new Float64Array(this.length);
-    for (let i = 1; i < this.length; i++) this.#starts[i] = this.#starts[i - 1] + this.#storedTokens(i - 1);
+    for (let i = 1; i < this.length; i++) {
+      this.#starts[i] = this.#starts[i - 1] + storedTokens(columns, i - 1);
+    }
     this.sizes = { tokens: columns.tokens, labels: columns.labels, longest: facts.longest };
     this.statistics = { ...facts, emptyResponses: facts.emptyResponses.map((index) => this.where(index)) };
-  }
-
-  #storedTokens(index: number): number {
-    const { prefix, chosenLength, rejectedLength } = this.columns;
-    return chosenLength[index] + (rejectedLength[index] > 0 ? rejectedLength[index] - prefix[index] : 0);
   }
 
   read(indices: readonly number[]): Promise<Pair[]> {
@@ -116,7 +121,7 @@ class FileStore implements PairStore {
   async #readOne(index: number): Promise<Pair> {
     const { prefix, chosenLength, chosenPrompt, rejectedLength, rejectedPrompt, truncated } = this.columns;
     const { idBytes } = this.footer;
-    const count = this.#storedTokens(index);
+    const count = storedTokens(this.columns, index);
     const bytes = await readBytes(this.file, this.#starts[index] * idBytes, count * idBytes);
     const ids = [...idBytes === 2 ? new Uint16Array(bytes) : new Uint32Array(bytes)];
     const length = chosenLength[index];

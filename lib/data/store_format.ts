@@ -1,3 +1,5 @@
+import { isObject } from "../json.ts";
+
 /**
  * The file of a cached split: [tokens][columns][facts as JSON][footer]. Tokens are u16 or u32, for each pair the chosen
  * sequence and the rejected one after the prefix that they share. Columns are u32, one number a pair. The footer holds the
@@ -51,6 +53,51 @@ export interface Footer {
   factsBytes: number;
 }
 
+/**
+ * The facts in their text, or undefined where they are none of a file with so many pairs: a checksum says that a file is as
+ * it was written, not who wrote it.
+ */
+export function decodeFacts(text: string, pairs: number): Facts | undefined {
+  let facts: unknown;
+  try {
+    facts = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  if (!isObject(facts) || facts.rows !== pairs) return undefined;
+  const { truncated, truncatedResponses, tokens, longest, emptyResponses } = facts;
+  const isCount = (value: unknown, below = Infinity) =>
+    Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) < below;
+  const valid = [truncated, truncatedResponses, tokens, longest].every((value) => isCount(value)) &&
+    Array.isArray(emptyResponses) && emptyResponses.every((index) => isCount(index, pairs));
+  return valid ? facts as unknown as Facts : undefined;
+}
+
+/** Tokens that the file has of pair `index`. */
+export function storedTokens(columns: PairColumns, index: number): number {
+  const { prefix, chosenLength, rejectedLength } = columns;
+  return chosenLength[index] + (rejectedLength[index] > 0 ? rejectedLength[index] - prefix[index] : 0);
+}
+
+/** Whether every pair of the columns is one that the tokens and the `files` data files can have. */
+export function areValid(
+  columns: PairColumns,
+  { pairs, tokenBytes, idBytes }: Footer,
+  files: number,
+): boolean {
+  const { prefix, chosenPrompt, chosenLength, rejectedPrompt, rejectedLength, truncated, file, unit } =
+    columns;
+  let stored = 0;
+  for (let i = 0; i < pairs; i++) {
+    const valid = chosenPrompt[i] <= chosenLength[i] && rejectedPrompt[i] <= rejectedLength[i] &&
+      prefix[i] <= chosenLength[i] && (rejectedLength[i] === 0 || prefix[i] <= rejectedLength[i]) &&
+      truncated[i] < TRUNCATIONS.length && file[i] < files && unit[i] < UNITS.length;
+    if (!valid) return false;
+    stored += storedTokens(columns, i);
+  }
+  return stored * idBytes === tokenBytes;
+}
+
 /** The footer but for its last four bytes, the checksum. */
 export function encodeFooter({ pairs, tokenBytes, idBytes, factsBytes }: Footer): Uint8Array {
   const view = new DataView(new ArrayBuffer(FOOTER_BYTES - 4));
@@ -73,7 +120,10 @@ export function decodeFooter(bytes: Uint8Array, size: number): Footer & { checks
     factsBytes: view.getUint32(20, true),
     checksum: view.getUint32(28, true),
   };
-  const { pairs, tokenBytes, factsBytes } = footer;
-  const whole = tokenBytes + pairs * COLUMNS.length * 4 + factsBytes + FOOTER_BYTES === size;
+  const { pairs, tokenBytes, idBytes, factsBytes } = footer;
+  const counts = [pairs, tokenBytes, tokenBytes / idBytes];
+  const whole = (idBytes === 2 || idBytes === 4) &&
+    counts.every((count) => Number.isSafeInteger(count) && count >= 0) &&
+    tokenBytes + pairs * COLUMNS.length * 4 + factsBytes + FOOTER_BYTES === size;
   return whole && view.getUint32(24, true) === MAGIC ? footer : undefined;
 }

@@ -1,5 +1,4 @@
 /** From an operation to its kernel: source, constants, bindings and launch size, one function an operation. */
-import deltaSource from "../../kernels/attention_delta.wgsl" with { type: "text" };
 import clearSource from "../../kernels/clear.wgsl" with { type: "text" };
 import columnSumsSource from "../../kernels/column_sums.wgsl" with { type: "text" };
 import embedSource from "../../kernels/embed.wgsl" with { type: "text" };
@@ -15,13 +14,7 @@ import rmsNormWeightSource from "../../kernels/rms_norm_weight_backward.wgsl" wi
 import ropeSource from "../../kernels/rope.wgsl" with { type: "text" };
 import swigluSource from "../../kernels/swiglu.wgsl" with { type: "text" };
 import swigluBackwardSource from "../../kernels/swiglu_backward.wgsl" with { type: "text" };
-import {
-  ATTENTION_TILE,
-  attentionForwardSource,
-  attentionKeyGradientSource,
-  attentionQueryGradientSource,
-  type AttentionShape,
-} from "../../kernels/attention.ts";
+import type { AttentionShape } from "../../kernels/attention.ts";
 import { elementWidth, withPrelude } from "../../kernels/prelude.ts";
 import { packedType, unpackFunction } from "../../kernels/storage.ts";
 import type { Tensor } from "./memory.ts";
@@ -31,12 +24,12 @@ import { type Grid, type KernelCall, line, type RowSlot } from "./program.ts";
 export const rowLength = (tensor: Tensor) => tensor.shape.slice(1).reduce((product, n) => product * n, 1);
 
 /** A thread for each of `perRow` elements of every row, 64 to a workgroup. */
-const flat = (rows: RowSlot, perRow: number): Grid => (counts) =>
+export const flat = (rows: RowSlot, perRow: number): Grid => (counts) =>
   line(Math.ceil(counts[rows.slot] * perRow / 64));
 const oneEach = (rows: RowSlot): Grid => (counts) => line(counts[rows.slot]);
 
 /** A kernel that treats rows of `lengths` floats as elements of one width, `COLUMNS` of them in the first. */
-function rowKernel(
+export function rowKernel(
   label: string,
   source: string,
   rows: RowSlot,
@@ -186,65 +179,6 @@ export function rope(
     bindings: [rows.tensor, spans, cosSin, qkv],
     grid: flat(rows, heads * half),
   };
-}
-
-const tileGrid = (rows: RowSlot, heads: number): Grid => (counts) => [
-  Math.ceil(counts[rows.slot] / ATTENTION_TILE),
-  counts[rows.slot] ? heads : 0,
-];
-
-/** out[tokens, heads * headDim] and lse[tokens, heads] of qkv[tokens, (heads + 2 kvHeads) * headDim]. */
-export const attention = (
-  rows: RowSlot,
-  t: { spans: Tensor; queryTiles: Tensor; qkv: Tensor; out: Tensor; lse: Tensor },
-  shape: AttentionShape,
-): KernelCall => ({
-  label: "attention",
-  source: attentionForwardSource(shape),
-  bindings: [rows.tensor, t.spans, t.queryTiles, t.qkv, t.out, t.lse],
-  grid: tileGrid(rows, shape.heads),
-});
-
-/** dQkv of dOut, by way of delta[tokens, heads]. */
-export function attentionBackward(
-  rows: RowSlot,
-  t: {
-    spans: Tensor;
-    queryTiles: Tensor;
-    keyTiles: Tensor;
-    qkv: Tensor;
-    out: Tensor;
-    lse: Tensor;
-    dOut: Tensor;
-    delta: Tensor;
-    dQkv: Tensor;
-  },
-  shape: AttentionShape,
-): KernelCall[] {
-  const bindings = (tiles: Tensor) => [rows.tensor, t.spans, tiles, t.qkv, t.dOut, t.lse, t.delta, t.dQkv];
-  return [
-    rowKernel(
-      "attention_delta",
-      deltaSource,
-      rows,
-      [t.out, t.dOut, t.delta],
-      shape.headDim,
-      () => flat(rows, shape.heads),
-      { HEADS: shape.heads },
-    ),
-    {
-      label: "attention_query_gradient",
-      source: attentionQueryGradientSource(shape),
-      bindings: bindings(t.queryTiles),
-      grid: tileGrid(rows, shape.heads),
-    },
-    {
-      label: "attention_key_gradient",
-      source: attentionKeyGradientSource(shape),
-      bindings: bindings(t.keyTiles),
-      grid: tileGrid(rows, shape.keyValueHeads),
-    },
-  ];
 }
 
 /** y[rows, I] = silu(gate) * up of gateUp[rows, 2 I]. */

@@ -84,7 +84,7 @@ export function adamw(
     label: "adamw",
     source: withPrelude(source.join("\n"), constants),
     bindings: [t.place, t.hyper, t.clip, t.gradients, t.weights, t.first, t.second],
-    grid: () => line(Math.ceil(length / 64)),
+    grid: () => line(Math.ceil(length / 256)),
   };
 }
 

@@ -87,6 +87,7 @@ export class Products {
         const count = counts[rows.slot];
         return count === 0 ? [0, 0] : [columns, Math.ceil((layout === "tn" ? size.m : count) / group.rows)];
       },
+      flops: (counts) => 2 * counts[rows.slot] * size.n * (layout === "tn" ? size.m : size.k),
     };
   }
 
@@ -153,6 +154,11 @@ export class Products {
               if (left === 0) return [0, 0];
               const tiles = Math.ceil(tall / tile.threadRows) * Math.ceil(columns / tile.threadColumns);
               return line(Math.ceil(tiles / TEXTURE_WORKGROUP));
+            },
+            flops: (counts) => {
+              const left = Math.max(0, counts[rows.slot] - first);
+              return 2 * columns *
+                (layout === "tn" ? height * Math.min(inner, left) : Math.min(height, left) * inner);
             },
           });
         }

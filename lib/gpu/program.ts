@@ -9,7 +9,7 @@ export interface RowCount {
   scale?: number;
 }
 
-const SLOT_BYTES = 256;
+export const SLOT_BYTES = 256;
 
 /** The run-time row counts of a program: written in one piece before each submission. */
 export class RowCounts {
@@ -77,6 +77,8 @@ export interface KernelCall {
   grid: Grid;
   /** What is copied to textures first; a copy of what its texture still holds is left out. */
   copies?: TextureCopy[];
+  /** Floating-point operations, for profiles, where `work.ts` cannot tell them from label and bindings. */
+  flops?: (counts: Uint32Array) => number;
 }
 
 interface Dispatch {
@@ -88,6 +90,9 @@ interface Dispatch {
   /** Copies, of any dispatch, whose source this kernel may write to. */
   outdates: TextureCopy[];
 }
+
+/** The kernel that each bind group was made for: how a profiler, which sees only WebGPU calls, knows a dispatch. */
+export const kernelOf = new WeakMap<GPUBindGroup, Pick<KernelCall, "label" | "bindings" | "flops">>();
 
 /** Compiles kernels once per source text. */
 export class Pipelines {
@@ -132,7 +137,7 @@ export class Program {
     const copiesOf = distinctCopies(calls);
     const all = [...new Set(copiesOf.flat())];
     const dispatches: Dispatch[] = [];
-    for (const [i, { label, source, bindings, grid }] of calls.entries()) {
+    for (const [i, { label, source, bindings, grid, flops }] of calls.entries()) {
       const pipeline = await pipelines.compile(label, source);
       const bindGroup = pipelines.gpu.device.createBindGroup({
         label,
@@ -147,6 +152,7 @@ export class Program {
       const written = writtenBindings(source).map((binding) => bindings[binding]);
       const outdates = all.filter((copy) => written.some((bound) => overlaps(copy.source, bound)));
       dispatches.push({ label, pipeline, bindGroup, grid, copies: copiesOf[i], outdates });
+      kernelOf.set(bindGroup, { label, bindings, flops });
     }
     return new Program(dispatches);
   }

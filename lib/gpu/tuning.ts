@@ -1,5 +1,6 @@
 /** How matrix products are computed on a device: the ways that there are, and which one is taken where. */
 import type { Gpu } from "./device.ts";
+import type { AttentionTiles } from "../../kernels/attention.ts";
 import type { GemmLayout, GemmTile } from "../../kernels/gemm.ts";
 import type { TextureTile } from "../../kernels/gemm_texture.ts";
 
@@ -135,4 +136,17 @@ export function isTuningRecord(value: unknown): value is TuningRecord {
   return typeof buffer === "object" && buffer !== null && Array.isArray(textured) &&
     textured.every((shape) => shapes.includes(shape)) &&
     SHAPE_CLASSES.every((shape) => Object.hasOwn(BUFFER_TILES, buffer[shape]));
+}
+
+/**
+ * How attention is computed: on a driver on the processor what was fastest on lavapipe 22.3 (REJECTED.md), with 6 queries
+ * and 4 keys a thread at head_dim 64.
+ */
+export function attentionTiles(device: DeviceClass): AttentionTiles {
+  if (device === "gpu") {
+    const tile = { memory: "workgroup" } as const;
+    return { forward: tile, queryGradient: tile, keyGradient: tile };
+  }
+  const queries = { memory: "texture", rows: 8, floats: 384, block: 2 } as const;
+  return { forward: queries, queryGradient: queries, keyGradient: { ...queries, floats: 256 } };
 }

@@ -30,7 +30,8 @@ export interface Answer {
 const ATTEMPTS = 5;
 const MAX_REDIRECTS = 8;
 const LONGEST_WAIT = 120_000;
-const LARGEST_ANSWER = 256 * 2 ** 20;
+/** A page of a listing has some hundred KB. */
+const LARGEST_ANSWER = 2 ** 25;
 const REDIRECTS = [301, 302, 303, 307, 308];
 const PASSING = [408, 425, 429, 500, 502, 503, 504];
 

@@ -7,12 +7,13 @@
 import { readdir, stat } from "node:fs/promises";
 import type { TrainConfig } from "../config/schema.ts";
 import type { DatasetShare } from "../config/values.ts";
+import { readCard } from "../data/dataset_card.ts";
 import { UserError } from "../errors.ts";
 import { RepoCache } from "./cache.ts";
 import { Refused, Unreachable } from "./http.ts";
 import { commitOf, filesAt } from "./listing.ts";
 import { COMMIT, parseRepo, type Repo, repoLabel } from "./repo.ts";
-import { lacksOfDataset, lacksOfModel, modelFiles, splitFiles, weightFiles } from "./select.ts";
+import { cardFile, lacksOfDataset, lacksOfModel, modelFiles, splitFiles, weightFiles } from "./select.ts";
 import { type HubSettings, hubSettings } from "./settings.ts";
 import { type FetchEvents, fetchFiles } from "./snapshot.ts";
 
@@ -54,17 +55,21 @@ export async function resolveModel(
 /**
  * The folder of a data set, as `resolveModel`; a path may also be a file.
  *
- * @param options `splits` to fetch, such as `train_prefs`; by default every one that the repository has.
+ * @param options `splits` to fetch, such as `train_prefs`; by default every one that the repository has. `config` is one of the
+ * configurations of its README.md; by default the default one.
  */
 export async function resolveDataset(
   nameOrPath: string,
-  options: ResolveOptions & { splits?: readonly string[] } = {},
+  options: ResolveOptions & { splits?: readonly string[]; config?: string } = {},
 ): Promise<string> {
+  const { splits, config, signal } = options;
   return await resolve(nameOrPath, "dataset", options, {
-    lacks: (_, names) => Promise.resolve(lacksOfDataset(names, options.splits)),
+    lacks: async (folder, names) => lacksOfDataset(names, await readCard(folder), splits, config),
     fetch: async (repo, commit, settings) => {
-      const files = await filesAt(repo, commit, settings, options.signal);
-      return await fetchFiles(repo, commit, splitFiles(files, repo, options.splits), settings, options);
+      const files = await filesAt(repo, commit, settings, signal);
+      const card = cardFile(files, repo);
+      const text = card ? await readCard(await fetchFiles(repo, commit, [card], settings, options)) : "";
+      return await fetchFiles(repo, commit, splitFiles(files, repo, text, splits, config), settings, options);
     },
   });
 }
@@ -78,8 +83,11 @@ export interface Sources {
 }
 
 /** A configuration's paths as they stand. */
-export function localSources({ modelNameOrPath, datasetMixer }: TrainConfig): Sources {
-  return { model: modelNameOrPath, mixer: datasetMixer };
+export function localSources({ modelNameOrPath, datasetMixer, datasetConfigs }: TrainConfig): Sources {
+  return {
+    model: modelNameOrPath,
+    mixer: datasetMixer.map((set, i) => ({ ...set, config: datasetConfigs?.[i] })),
+  };
 }
 
 /**
@@ -99,8 +107,8 @@ export async function resolveSources(config: TrainConfig, options: ResolveOption
     weights: !config.fromScratch,
   });
   const mixer: DatasetShare[] = [];
-  for (const { path, share } of config.datasetMixer) {
-    mixer.push({ path: await resolveDataset(path, { ...options, splits }), share });
+  for (const set of localSources(config).mixer) {
+    mixer.push({ ...set, path: await resolveDataset(set.path, { ...options, splits, config: set.config }) });
   }
   return { model, mixer };
 }

@@ -1,6 +1,6 @@
-import { datasetInfo, listFiles, modelInfo } from "npm:@huggingface/hub@^2.17.5";
+import { datasetInfo, type ListFileEntry, listFiles, modelInfo } from "npm:@huggingface/hub@^2.17.5";
 import { UserError } from "../errors.ts";
-import { show } from "../json.ts";
+import { shorten, show } from "../json.ts";
 import { apiFetch } from "./http.ts";
 import { checkFileName, COMMIT, type Repo, repoLabel } from "./repo.ts";
 import type { HubSettings } from "./settings.ts";
@@ -17,6 +17,9 @@ export interface RemoteFile {
 
 const HASH = /^([0-9a-f]{40}|[0-9a-f]{64})$/;
 const MOST_FILES = 1_000_000;
+/** The Hub gives a thousand entries on each. */
+const MOST_PAGES = 2000;
+const LONGEST_LINK = 4096;
 
 /** The commit that the repository's revision stands for now. */
 export async function commitOf(repo: Repo, settings: HubSettings, signal?: AbortSignal): Promise<string> {
@@ -26,10 +29,14 @@ export async function commitOf(repo: Repo, settings: HubSettings, signal?: Abort
     hubUrl: settings.endpoint,
     fetch: apiFetch(settings, repo, signal),
   };
-  const { sha } = repo.type === "model"
-    ? await modelInfo({ ...params, additionalFields: ["sha"] })
-    : await datasetInfo({ ...params, additionalFields: ["sha"] });
-  if (COMMIT.test(String(sha))) return sha;
+  const { sha } = await understood(
+    repo,
+    () =>
+      repo.type === "model"
+        ? modelInfo({ ...params, additionalFields: ["sha"] })
+        : datasetInfo({ ...params, additionalFields: ["sha"] }),
+  );
+  if (typeof sha === "string" && COMMIT.test(sha)) return sha;
   throw new UserError(`${repoLabel(repo)}: expected a commit from the Hub, found ${show(sha)}`);
 }
 
@@ -48,14 +55,18 @@ export async function filesAt(
     recursive: true,
     revision: commit,
     hubUrl: settings.endpoint,
-    fetch: apiFetch(settings, repo, signal),
+    fetch: bounded(repo, apiFetch(settings, repo, signal)),
   });
+  return await understood(repo, () => checkedFiles(repo, entries));
+}
+
+async function checkedFiles(repo: Repo, entries: AsyncIterable<ListFileEntry>): Promise<RemoteFile[]> {
   const files: RemoteFile[] = [];
   for await (const { type, path, size: smallSize, oid, lfs } of entries) {
     if (type !== "file") continue;
-    checkFileName(String(path), repo);
-    const [size, hash] = [lfs?.size ?? smallSize, lfs?.oid ?? oid ?? ""];
-    if (!Number.isSafeInteger(size) || size < 0 || !HASH.test(hash)) {
+    checkFileName(path, repo);
+    const [size, hash] = [lfs?.size ?? smallSize, lfs?.oid ?? oid];
+    if (!Number.isSafeInteger(size) || size < 0 || typeof hash !== "string" || !HASH.test(hash)) {
       throw new UserError(
         `${repoLabel(repo)}: ${path}: expected a size and a hash from the Hub, found ${show(size)} and ${
           show(hash)
@@ -68,4 +79,32 @@ export async function filesAt(
     }
   }
   return files;
+}
+
+/** A listing's pages may each name a next one without end. */
+function bounded(repo: Repo, fetchPage: typeof fetch): typeof fetch {
+  let pages = 0;
+  return async (...request) => {
+    if (++pages > MOST_PAGES) {
+      throw new UserError(`${repoLabel(repo)}: lists more than ${MOST_PAGES} pages of files`);
+    }
+    const response = await fetchPage(...request);
+    if ((response.headers.get("link")?.length ?? 0) > LONGEST_LINK) {
+      throw new UserError(
+        `${repoLabel(repo)}: the Hub names a next page in more than ${LONGEST_LINK} characters`,
+      );
+    }
+    return response;
+  };
+}
+
+/** What the library throws where an answer is not as it expects is the answer's fault. */
+async function understood<T>(repo: Repo, ask: () => Promise<T>): Promise<T> {
+  try {
+    return await ask();
+  } catch (error) {
+    if (error instanceof UserError) throw error;
+    const reason = shorten((error as Error).message, 200);
+    throw new UserError(`${repoLabel(repo)}: the Hub's answer is not as expected: ${reason}`);
+  }
 }

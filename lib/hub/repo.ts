@@ -1,4 +1,5 @@
 import { UserError } from "../errors.ts";
+import { shorten, show } from "../json.ts";
 
 /** Kinds of repositories that a run reads. */
 export type RepoType = "model" | "dataset";
@@ -16,6 +17,7 @@ const NAME = /^[A-Za-z0-9][\w.-]*\/[A-Za-z0-9_][\w.-]*$/;
 /** What names a file of data that is not there, rather than a repository. */
 const DATA_FILE = /\.(jsonl?|parquet|csv|txt|arrow|ya?ml)(\.gz)?$/i;
 const MAX_NAME = 96;
+const MAX_REVISION = 200;
 
 /** A commit in full. */
 export const COMMIT = /^[0-9a-f]{40}$/;
@@ -28,7 +30,10 @@ export function parseRepo(text: string, type: RepoType, revision?: string): Repo
   if (!isName || DATA_FILE.test(name)) return undefined;
   const written = at < 0 ? undefined : text.slice(at + 1);
   if (written !== undefined && revision !== undefined && written !== revision) {
-    throw new UserError(`${text}: the revision is given twice, here and as ${revision}: keep one`, 2);
+    throw new UserError(
+      `${shorten(text)}: the revision is given twice, here and as ${revision}: keep one`,
+      2,
+    );
   }
   return { type, name, revision: checkRevision(written ?? revision ?? "main", text) };
 }
@@ -47,25 +52,34 @@ export function repoPage(endpoint: string, { type, name }: Pick<Repo, "type" | "
  * Refuses a file name of a repository that would leave the folder it is written to.
  * @throws {UserError} naming the file.
  */
-export function checkFileName(path: string, repo: Repo): void {
-  const parts = path.split("/");
+export function checkFileName(path: unknown, repo: Repo): asserts path is string {
+  const parts = typeof path === "string" ? path.split("/") : [];
   // deno-lint-ignore no-control-regex
-  const isPlain = !/[\\\x00-\x1f]|^[A-Za-z]:/.test(path);
+  const isPlain = typeof path === "string" && !/[\\\x00-\x1f]|^[A-Za-z]:/.test(path);
   if (isPlain && parts.every((part) => part !== "" && part !== "." && part !== "..")) return;
   throw new UserError(
-    `${repoLabel(repo)}: lists a file named ${
-      JSON.stringify(path.slice(0, 120))
-    }, which would be written outside ` +
+    `${repoLabel(repo)}: lists a file named ${show(path)}, which would be written outside ` +
       "of its folder: nothing was fetched. Do not trust this repository",
   );
 }
 
+/** Names that Windows keeps for devices, whatever follows a dot. */
+const DEVICE = /^(con|prn|aux|nul|com[0-9\u00b9\u00b2\u00b3]|lpt[0-9\u00b9\u00b2\u00b3])\s*(\.|$)/i;
+
+/**
+ * Whether a name with slashes is that of a file on every system. Windows takes dots and spaces off a name's end, a colon for a
+ * stream within the file, and some names for devices.
+ */
+export function isPortable(path: string): boolean {
+  return path.split("/").every((part) => !DEVICE.test(part) && !/[. ]$|[<>:"|?*]/.test(part));
+}
+
 function checkRevision(revision: string, text: string): string {
   const parts = revision.split("/");
-  const isName = /^[A-Za-z0-9_][\w./+-]*$/.test(revision);
+  const isName = revision.length <= MAX_REVISION && /^[A-Za-z0-9_][\w./+-]*$/.test(revision);
   if (isName && parts.every((part) => part !== "" && !part.startsWith("."))) return revision;
   throw new UserError(
-    `${text}: expected a branch, tag or commit after the @, found ${JSON.stringify(revision)}`,
+    `${shorten(text)}: expected a branch, tag or commit after the @, found ${show(revision)}`,
     2,
   );
 }

@@ -1,8 +1,9 @@
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { filesOfSplit } from "../data/splits.ts";
+import { CARD, DATA_FILE, dataFilesOf, LARGEST_CARD } from "../data/dataset_card.ts";
+import { filesOfSet } from "../data/splits.ts";
 import { nearest, UserError } from "../errors.ts";
-import { isObject } from "../json.ts";
+import { isObject, shorten } from "../json.ts";
+import { readTextFile } from "../text_file.ts";
 import type { RemoteFile } from "./listing.ts";
 import { checkFileName, type Repo, repoLabel } from "./repo.ts";
 
@@ -12,8 +13,6 @@ const INDEX = "model.safetensors.index.json";
 const MODEL_FILE =
   /^((config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|chat_template)\.json|chat_template\.jinja|merges\.txt|tokenizer\.model)$/;
 const PICKLED = /\.(bin|pt|pth|ckpt)$/;
-/** What may hold the rows of a set. */
-const DATA_FILE = /\.(parquet|jsonl?(\.gz)?)$/;
 
 /**
  * The files of a model without its weights.
@@ -59,7 +58,9 @@ export async function weightFiles(
     if (file) return file;
     const near = nearest(shard, byPath.keys());
     throw new UserError(
-      `${repoLabel(repo)}: ${INDEX} names ${shard}, which is not there${near ? ` (there is ${near})` : ""}`,
+      `${repoLabel(repo)}: ${INDEX} names ${shorten(shard)}, which is not there${
+        near ? ` (there is ${near})` : ""
+      }`,
     );
   });
 }
@@ -76,30 +77,50 @@ export async function lacksOfModel(
   return needed.find((name) => !names.includes(name));
 }
 
+/** The README.md of a data set, whose header may say which files hold its splits. */
+export function cardFile(files: readonly RemoteFile[], repo: Repo): RemoteFile | undefined {
+  const card = files.find(({ path }) => path === CARD);
+  if (!card || card.size <= LARGEST_CARD) return card;
+  throw new UserError(`${repoLabel(repo)}: ${CARD} has ${card.size} bytes, more than ${LARGEST_CARD}`);
+}
+
 /**
  * The data files of `splits`, or every data file where none are asked for.
- * @throws {UserError} as `filesOfSplit`, such as for a split that is not there, with those that are.
+ *
+ * @param card the text of README.md.
+ * @param config which configuration of it.
+ * @throws {UserError} as `filesOfSet`, such as for a split that is not there, with those that are.
  */
 export function splitFiles(
   files: readonly RemoteFile[],
   repo: Repo,
+  card: string,
   splits?: readonly string[],
+  config?: string,
 ): RemoteFile[] {
   const names = files.map(({ path }) => path);
   const label = repoLabel(repo);
-  const chosen = splits
-    ? splits.flatMap((split) => filesOfSplit(names, split, label))
-    : names.filter((name) => DATA_FILE.test(name));
-  if (chosen.length > 0) return files.filter(({ path }) => chosen.includes(path));
+  const wanted = splits ?? dataFilesOf(card, config, label)?.splits.keys();
+  const chosen = new Set(
+    wanted
+      ? [...wanted].flatMap((split) => filesOfSet(names, card, split, config, label))
+      : names.filter((name) => DATA_FILE.test(name)),
+  );
+  if (chosen.size > 0) return files.filter(({ path }) => chosen.has(path));
   throw new UserError(`${label}: expected data files (.parquet, .jsonl, .json), found ${list(names)}`);
 }
 
-/** The split that the folder of a set in the cache lacks. */
-export function lacksOfDataset(names: string[], splits?: readonly string[]): string | undefined {
+/** The split that the folder of a set in the cache lacks; `card` is the text of its README.md. */
+export function lacksOfDataset(
+  names: string[],
+  card: string,
+  splits?: readonly string[],
+  config?: string,
+): string | undefined {
   if (!splits) return names.some((name) => DATA_FILE.test(name)) ? undefined : "data files";
   return splits.find((split) => {
     try {
-      filesOfSplit(names, split, "");
+      filesOfSet(names, card, split, config, "");
       return false;
     } catch {
       return true;
@@ -111,7 +132,7 @@ async function shardsOf(folder: string): Promise<string[]> {
   const path = join(folder, INDEX);
   let index: unknown;
   try {
-    index = JSON.parse(await readFile(path, "utf8"));
+    index = JSON.parse(await readTextFile(path));
   } catch (error) {
     throw new UserError(`${path}: expected JSON: ${(error as Error).message}`);
   }
@@ -122,5 +143,5 @@ async function shardsOf(folder: string): Promise<string[]> {
 
 function list(names: string[]): string {
   if (names.length === 0) return "no files";
-  return names.slice(0, 8).join(", ") + (names.length > 8 ? ", ..." : "");
+  return names.slice(0, 8).map((name) => shorten(name)).join(", ") + (names.length > 8 ? ", ..." : "");
 }

@@ -1,6 +1,8 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
+import { UserError } from "../errors.ts";
+import { show } from "../json.ts";
 
 /** Where the Hub is and how to reach it. */
 export interface HubSettings {
@@ -30,14 +32,30 @@ export async function hubSettings(): Promise<HubSettings> {
   const home = withHome(env.HF_HOME || join(env.XDG_CACHE_HOME || "~/.cache", "huggingface"));
   const token = env.HF_TOKEN ||
     await readFile(withHome(env.HF_TOKEN_PATH || join(home, "token")), "utf8").catch(() => "");
+  const endpoint = (env.HF_ENDPOINT || "https://huggingface.co").replace(/\/+$/, "");
+  if (!/^https?:$/.test(URL.parse(endpoint)?.protocol ?? "")) {
+    throw new UserError(
+      `HF_ENDPOINT: expected an address such as https://huggingface.co, found ${show(endpoint)}`,
+      2,
+    );
+  }
   return {
-    endpoint: (env.HF_ENDPOINT || "https://huggingface.co").replace(/\/+$/, ""),
+    endpoint,
     cache: withHome(env.HF_HUB_CACHE || join(home, "hub")),
-    token: token.trim() || undefined,
+    token: checkToken(token.trim()) || undefined,
     offline: /^(1|on|yes|true)$/i.test(env.HF_HUB_OFFLINE ?? ""),
     stall: STALL,
     backoff: BACKOFF,
   };
+}
+
+/** What no header can carry would be shown by the error about it. */
+export function checkToken(token: string): string {
+  if (/^[\x21-\x7e]*$/.test(token)) return token;
+  throw new UserError(
+    "the token for the Hub: expected letters and digits (hf_...), found other characters in it",
+    2,
+  );
 }
 
 function withHome(path: string): string {

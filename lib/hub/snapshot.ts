@@ -1,12 +1,13 @@
 import { mkdir, rename, statfs } from "node:fs/promises";
 import { UserError } from "../errors.ts";
 import { formatBytes } from "../gpu/memory.ts";
+import { show } from "../json.ts";
 import type { Transfer } from "../report/transfer_bar.ts";
 import { RepoCache, sizeOf } from "./cache.ts";
 import { checkStopped } from "./http.ts";
 import type { RemoteFile } from "./listing.ts";
 import { withLock } from "./lock.ts";
-import { type Repo, repoLabel } from "./repo.ts";
+import { isPortable, type Repo, repoLabel } from "./repo.ts";
 import type { HubSettings } from "./settings.ts";
 import { diskError, download } from "./transfer.ts";
 
@@ -35,6 +36,14 @@ export async function fetchFiles(
   settings: HubSettings,
   events: FetchEvents = {},
 ): Promise<string> {
+  const odd = files.find(({ path }) => !isPortable(path));
+  if (odd) {
+    throw new UserError(
+      `${repoLabel(repo)}: a file named ${
+        show(odd.path)
+      } cannot be kept on every system: nothing was fetched`,
+    );
+  }
   const cache = new RepoCache(settings.cache, repo);
   const missing = async () => {
     const present = await Promise.all(files.map((file) => cache.has(file, commit)));

@@ -6,7 +6,7 @@ import { UserError } from "../errors.ts";
 import { FileBlob } from "./file_blob.ts";
 import { apiFetch, Refused } from "./http.ts";
 import { parseRepo, repoPage } from "./repo.ts";
-import { type HubSettings, hubSettings } from "./settings.ts";
+import { checkToken, type HubSettings, hubSettings } from "./settings.ts";
 
 /** A repository that is ready to take a run's result. */
 export interface Upload {
@@ -32,7 +32,10 @@ export async function openUpload(
   settings?: HubSettings,
 ): Promise<Upload> {
   const found = settings ?? await hubSettings();
-  const hub: HubSettings = { ...found, token: config.hubToken ?? found.token };
+  const hub: HubSettings = {
+    ...found,
+    token: config.hubToken === undefined ? found.token : checkToken(config.hubToken),
+  };
   if (hub.offline) {
     throw new UserError("push_to_hub: HF_HUB_OFFLINE is set: unset it, or turn push_to_hub off", 2);
   }

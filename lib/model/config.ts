@@ -1,7 +1,7 @@
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import { isObject, show } from "../json.ts";
+import { readTextFile } from "../text_file.ts";
 
 /** The shape of a decoder, from a model folder's config.json; counts unless said. */
 export interface ModelConfig {
@@ -72,7 +72,7 @@ const ROPE_TYPES = ["default", "llama3"];
  */
 export async function readModelConfig(folder: string): Promise<ModelConfig> {
   const path = join(folder, "config.json");
-  const text = await readFile(path, "utf8").catch((error) => {
+  const text = await readTextFile(path).catch((error) => {
     throw new UserError(`${path}: cannot be read: expected the configuration of a model: ${error.message}`);
   });
   let json: unknown;
@@ -132,7 +132,7 @@ export function parseModelConfig(json: unknown, where: string): ModelConfig {
     vocabSize: fields.count("vocab_size", 2 ** 24, 32000),
     hiddenSize,
     intermediateSize: fields.count("intermediate_size", 2 ** 22, defaults.intermediateSize),
-    numHiddenLayers: fields.count("num_hidden_layers", 10_000, 32),
+    numHiddenLayers: fields.count("num_hidden_layers", 1024, 32),
     numAttentionHeads,
     numKeyValueHeads,
     headDim,

@@ -1,13 +1,24 @@
 import type { Batch } from "../batch.ts";
+import type { AttentionTiles } from "../../kernels/attention.ts";
+import { Attention } from "../gpu/attention_operations.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { MemoryPlan, type Tensor } from "../gpu/memory.ts";
 import { type KernelCall, Pipelines, Program, readTensor, tensorsOf, writeTensor } from "../gpu/program.ts";
 import { Products } from "../gpu/products.ts";
-import { type ProductTiles, usualTiles } from "../gpu/tuning.ts";
+import { attentionTiles, type ProductTiles, usualTiles } from "../gpu/tuning.ts";
+import type { WorkSize } from "../gpu/work.ts";
 import { type Activations, type Capacity, planActivations } from "./activations.ts";
 import type { ModelConfig } from "./config.ts";
+import { visiblePairs } from "./flops.ts";
 import { headBackward, headForward, lossCalls } from "./head.ts";
-import { type DecoderContext, embedForward, embedGradient, layerBackward, layerForward } from "./layers.ts";
+import {
+  attentionShape,
+  type DecoderContext,
+  embedForward,
+  embedGradient,
+  layerBackward,
+  layerForward,
+} from "./layers.ts";
 import { allParameters, type DecoderSpec, llamaSpec } from "./llama.ts";
 import { type Parameter, type ParameterOptions, Parameters } from "./parameters.ts";
 import { ropeTable } from "./rope.ts";
@@ -19,6 +30,8 @@ export interface DecoderOptions extends ParameterOptions {
   loss: string;
   /** How matrix products are computed; by default as suits a GPU. */
   tiles?: ProductTiles;
+  /** How attention is computed; by default likewise. */
+  attention?: AttentionTiles;
 }
 
 /** How a batch adds to the gradients: `firstOfStep` begins them anew, `pairsOfStep` is what the loss is divided by. */
@@ -40,6 +53,8 @@ export class Decoder {
   #updates?: (parameter: Parameter) => KernelCall[];
   #forward?: Program;
   #backward?: Program;
+  /** The batch uploaded last. */
+  #batch?: Batch;
 
   constructor(readonly config: ModelConfig, readonly capacity: Capacity, readonly options: DecoderOptions) {
     this.#spec = llamaSpec(config);
@@ -56,6 +71,13 @@ export class Decoder {
       parameters: this.parameters,
       activations: this.activations,
       products: new Products(this.plan, options.tiles ?? usualTiles("gpu")),
+      attention: new Attention(
+        this.plan,
+        attentionShape(config),
+        capacity.tokens,
+        options.attention ?? attentionTiles("gpu"),
+        options.training,
+      ),
     };
     this.plan.share(this.#stepCalls(), options.largestBuffer);
   }
@@ -95,6 +117,14 @@ export class Decoder {
     return this.#updates ? withUpdates(calls, this.parameters.list, this.#updates) : calls;
   }
 
+  /** Kernels of one layer; backward with those that checkpointing runs again. */
+  get kernelsPerLayer(): { forward: number; backward: number } {
+    return {
+      forward: layerForward(this.#context, 0).length,
+      backward: layerBackward(this.#context, 0).length,
+    };
+  }
+
   /** Creates the plan's buffers and compiles every kernel. The weights are still to be loaded. */
   async allocate(gpu: Gpu, pipelines: Pipelines): Promise<void> {
     if (this.options.earlyUpdates && !this.#updates) {
@@ -122,6 +152,7 @@ export class Decoder {
           `${this.capacity.tokens}, ${this.capacity.labels}, ${this.capacity.pairs}`,
       );
     }
+    this.#batch = batch;
     for (const name of Object.keys(a.batch) as (keyof typeof a.batch)[]) {
       if (batch[name].length > 0) writeTensor(gpu, a.batch[name], batch[name]);
     }
@@ -139,6 +170,15 @@ export class Decoder {
       a.rowCounts.set(a.piecesAdding[i].slot, { count, accumulate: true });
     });
     a.rowCounts.upload(gpu, a.rows);
+  }
+
+  /** What the work of the uploaded batch's kernels follows from. */
+  workSize(): WorkSize {
+    return {
+      counts: this.activations.rowCounts.counts,
+      visible: this.#batch ? visiblePairs(this.#batch) : 0,
+      attentionWidth: this.config.numAttentionHeads * this.config.headDim,
+    };
   }
 
   /** Log-probabilities and the loss of the uploaded batch. */

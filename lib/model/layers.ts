@@ -1,7 +1,5 @@
 /** The kernels of one decoder layer, forward and backward, and of the embedding below the layers. */
 import {
-  attention,
-  attentionBackward,
   clear,
   embed,
   embedBackward,
@@ -15,6 +13,7 @@ import { packRows, unpackRows } from "../gpu/storage_operations.ts";
 import type { Tensor } from "../gpu/memory.ts";
 import type { KernelCall } from "../gpu/program.ts";
 import type { AttentionShape } from "../../kernels/attention.ts";
+import type { Attention } from "../gpu/attention_operations.ts";
 import { type Activations, LARGE, type LayerKept } from "./activations.ts";
 import type { ModelConfig } from "./config.ts";
 import { linear, type LinearContext, linearInputGradient, linearWeightGradient } from "./linear.ts";
@@ -25,6 +24,7 @@ export interface DecoderContext extends LinearContext {
   config: ModelConfig;
   spec: DecoderSpec;
   activations: Activations;
+  attention: Attention;
 }
 
 export const attentionShape = (config: ModelConfig): AttentionShape => ({
@@ -60,18 +60,18 @@ const layerOutput = (a: Activations, l: number): Tensor => a.layers[l + 1]?.inpu
 
 /** Everything of layer `l` that its backward pass needs, into `values`: all but the last product. */
 function layerBody(context: DecoderContext, l: number, values: LayerKept): KernelCall[] {
-  const { config, parameters, spec, activations: a } = context;
+  const { config, parameters, spec, activations: a, attention } = context;
   const layer = spec.layers[l];
   const { input, inputNormed, inputRstd, qkv, lse, middle, middleNormed, middleRstd, gateUp } = values;
   const weight = (norm: ParameterSpec) => parameters.of(norm).weights;
   const rows = a.tokenRows;
   const shape = attentionShape(config);
-  const { spans, queryTiles } = a.batch;
+  const { spans, queryTiles, keyTiles } = a.batch;
   return [
     rmsNorm(rows, input, weight(layer.inputNorm), inputNormed, inputRstd, config.rmsNormEps),
     ...linear(context, rows, layer.qkv, { x: inputNormed, y: qkv }),
     rope(rows, spans, a.cosSin, qkv, shape),
-    attention(rows, { spans, queryTiles, qkv, out: values.attention, lse }, shape),
+    ...attention.forward(rows, { spans, queryTiles, keyTiles, qkv, out: values.attention, lse }),
     ...linear(context, rows, layer.output, { x: values.attention, y: middle, residual: input }),
     rmsNorm(rows, middle, weight(layer.postNorm), middleNormed, middleRstd, config.rmsNormEps),
     ...linear(context, rows, layer.gateUp, { x: middleNormed, y: gateUp }),
@@ -107,7 +107,7 @@ export function layerForward(context: DecoderContext, l: number): KernelCall[] {
  * gradients of its parameters. Runs the layer's forward pass first where its activations were not kept.
  */
 export function layerBackward(context: DecoderContext, l: number): KernelCall[] {
-  const { config, parameters, spec, activations: a } = context;
+  const { config, parameters, spec, activations: a, attention } = context;
   const { kept, packed, recomputes, backward } = a.layers[l];
   const layer = spec.layers[l];
   const rows = a.tokenRows;
@@ -160,7 +160,7 @@ export function layerBackward(context: DecoderContext, l: number): KernelCall[] 
     // Attention.
     ...linearInput(layer.output, a.gradient, backward.gradientAttention),
     ...linearWeight(layer.output, a.gradient, kept.attention),
-    ...attentionBackward(rows, {
+    ...attention.backward(rows, {
       spans: a.batch.spans,
       queryTiles: a.batch.queryTiles,
       keyTiles: a.batch.keyTiles,
@@ -170,7 +170,7 @@ export function layerBackward(context: DecoderContext, l: number): KernelCall[] 
       dOut: backward.gradientAttention,
       delta: backward.delta,
       dQkv: backward.gradientQkv,
-    }, shape),
+    }),
     rope(rows, a.batch.spans, a.cosSin, backward.gradientQkv, shape, true),
     ...linearInput(layer.qkv, backward.gradientQkv, backward.gradientInputNormed),
     inputNorm.again,

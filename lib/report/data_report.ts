@@ -2,7 +2,7 @@ import { styleText } from "node:util";
 import type { TrainConfig } from "../config/schema.ts";
 import type { PairStore } from "../data/store.ts";
 import type { Pair, Sequence } from "../data/tokenize.ts";
-import type { Tokenizer } from "../tokenizer.ts";
+import type { Vocabulary } from "../tokenizer.ts";
 
 const BINS = 10;
 const BAR = 16;
@@ -13,7 +13,7 @@ const EMPTY_NAMED = 5;
  *
  * @param hasColours labelled tokens are green or red, and every other one underlined; without it they stand in brackets.
  */
-export function describePair(pair: Pair, prefix: number, tokenizer: Tokenizer, hasColours: boolean): string {
+export function describePair(pair: Pair, prefix: number, tokenizer: Vocabulary, hasColours: boolean): string {
   const lines = [
     `shared prompt, ${prefix} tokens`,
     marked({ ids: pair.chosen.ids, promptLength: prefix }, 0, prefix),
@@ -52,7 +52,7 @@ export function describePair(pair: Pair, prefix: number, tokenizer: Tokenizer, h
  * Texts of the tokens from `begin` on. Tokens that make a character only together come as one text; line ends are shown,
  * and other control characters are written out, since a terminal would follow them.
  */
-export function tokenTexts(ids: readonly number[], begin: number, tokenizer: Tokenizer): string[] {
+export function tokenTexts(ids: readonly number[], begin: number, tokenizer: Vocabulary): string[] {
   const texts: string[] = [];
   let first = begin;
   for (let end = begin + 1; end <= ids.length; end++) {

@@ -14,13 +14,28 @@ export function isShown(level: LogLevel, least: LogLevel): boolean {
 }
 
 /**
+ * Text of which a terminal follows nothing: control characters of a file or of a server's answer are written out, line ends
+ * stay.
+ */
+export function printable(text: string): string {
+  const hostile = /[\p{Cc}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;
+  return text.replace(
+    hostile,
+    (character) =>
+      character === "\n" || character === "\t"
+        ? character
+        : `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+}
+
+/**
  * A logger that shows messages of level `least` and above; all but those of `info` say their level first.
  *
  * @param write takes the text with its line end; the command line gives stderr.
  */
 export function createLogger(least: LogLevel, write: (text: string) => void): Logger {
   const at = (level: LogLevel) => (message: string) => {
-    if (isShown(level, least)) write(`${level === "info" ? "" : `${level}: `}${message}\n`);
+    if (isShown(level, least)) write(`${level === "info" ? "" : `${level}: `}${printable(message)}\n`);
   };
   return { debug: at("debug"), info: at("info"), warning: at("warning"), error: at("error") };
 }

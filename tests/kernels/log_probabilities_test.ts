@@ -20,6 +20,7 @@ const SHAPES: Logits[] = [
   { labels: 33, vocabulary: 66, offset: 200 },
   { labels: 31, vocabulary: 259, spare: 1 },
   { labels: 3, vocabulary: 1030 },
+  { labels: 2, vocabulary: 4101, spare: 1 },
   // More rows than one direction of a grid has workgroups.
   { labels: 65_600, vocabulary: 3, spare: 1 },
 ];

@@ -1,0 +1,157 @@
+/** Times optimizer steps as the training loop makes them, and shapes cut to what an adapter holds. */
+import { pack } from "../lib/batch.ts";
+import type { Pair } from "../lib/data/tokenize.ts";
+import { UserError } from "../lib/errors.ts";
+import type { Gpu } from "../lib/gpu/device.ts";
+import { formatBytes } from "../lib/gpu/memory.ts";
+import { type Profile, Profiler } from "../lib/gpu/profiler.ts";
+import { losses } from "../lib/loss/losses.ts";
+import type { ModelConfig } from "../lib/model/config.ts";
+import { adapterOf } from "../lib/plan.ts";
+import { busySeconds } from "../lib/report/profile.ts";
+import { operationsOf, sizeOf } from "./flops.ts";
+import { median } from "./harness.ts";
+import { planTrainer, randomPairs, type Trainer } from "./models.ts";
+
+export const LEARNING_RATE = 1e-6;
+
+/** One step: seconds on the clock, of the device's work, and what the host did in the meantime by its name. */
+export interface StepTime {
+  seconds: number;
+  /** From the first kernel of each submission to its last. Unknown where the adapter has no timestamp queries. */
+  busy?: number;
+  host: Record<string, number>;
+}
+
+/** Runs `steps` steps, each waited for as the training loop does with steps longer than a quarter of a second. */
+export async function timeSteps(
+  gpu: Gpu,
+  trainer: Trainer,
+  batches: Pair[][],
+  steps: number,
+): Promise<StepTime[]> {
+  const profiler = Profiler.isSupported(gpu) ? new Profiler(gpu, { each: "pass" }) : undefined;
+  const times: StepTime[] = [];
+  for (let step = 0; step < steps; step++) {
+    const start = performance.now();
+    await runStep(profiler?.gpu ?? gpu, trainer, batches);
+    const seconds = (performance.now() - start) / 1000;
+    const profile = await profiler?.collect();
+    const host: StepTime["host"] = {};
+    for (const { name, seconds } of profile?.host ?? []) host[name] = (host[name] ?? 0) + seconds;
+    times.push({ seconds, busy: profile && busySeconds(profile.kernels), host });
+  }
+  return times;
+}
+
+/** One step with a pass for each kernel. */
+export async function profileStep(gpu: Gpu, trainer: Trainer, batches: Pair[][]): Promise<Profile> {
+  const profiler = new Profiler(gpu, { each: "dispatch", workSize: () => trainer.decoder.workSize() });
+  await profiler.time("step", () => runStep(profiler.gpu, trainer, batches));
+  return await profiler.collect();
+}
+
+/** A step on a pair of a few tokens, which compiles every kernel and touches weights, gradients and moments. */
+export async function warmUp(gpu: Gpu, trainer: Trainer): Promise<void> {
+  await runStep(gpu, trainer, [randomPairs(8, 1, trainer.decoder.config.vocabSize)]);
+}
+
+let updates = 0;
+
+async function runStep(gpu: Gpu, { decoder, optimizer, runner }: Trainer, batches: Pair[][]): Promise<void> {
+  runner.run(gpu, decoder, optimizer, updates++, batches, LEARNING_RATE);
+  const [{ clip }] = await runner.collect(gpu);
+  if (clip.broken) throw new Error("the gradient is not finite");
+}
+
+/** The step of median length. */
+export const medianStep = (times: StepTime[]): StepTime => {
+  const middle = median(times.map(({ seconds }) => seconds));
+  return times.find(({ seconds }) => seconds === middle)!;
+};
+
+/** What a measured model may take. */
+export interface Limits {
+  /** Bytes of the whole plan. */
+  memory: number;
+  /** Floating-point operations of a step. */
+  flops: number;
+}
+
+/** A shape that fits, its batches and plan. */
+export interface Fitted {
+  config: ModelConfig;
+  batches: Pair[][];
+  trainer: Trainer;
+}
+
+export const flopsOf = (config: ModelConfig, batches: Pair[][]): number =>
+  batches.reduce((sum, pairs) => sum + operationsOf(config, sizeOf(pack(pairs))).total, 0);
+
+/**
+ * Cuts `config` to what the adapter holds and `limits` allow: matrices that it cannot bind, then layers, then, where one
+ * layer is still too much, the vocabulary.
+ *
+ * @throws {UserError} where that is not enough.
+ */
+export function fit(
+  gpu: Gpu,
+  config: ModelConfig,
+  batchesOf: (config: ModelConfig) => Pair[][],
+  checkpointing: boolean,
+  limits: Limits,
+): Fitted {
+  const plan = (config: ModelConfig) =>
+    planTrainer(gpu, config, losses.simper, batchesOf(config), { slots: 1, checkpointing });
+  let fitted = cutWidths(config, adapterOf(gpu).largestBuffer, plan);
+  for (;;) {
+    const batches = batchesOf(fitted);
+    for (let layers = config.numHiddenLayers; layers >= 1; layers--) {
+      const fewer = { ...fitted, numHiddenLayers: layers };
+      if (flopsOf(fewer, batches) > limits.flops) continue;
+      const trainer = plan(fewer);
+      if (trainer.decoder.plan.bytes > limits.memory) continue;
+      return { config: fewer, batches, trainer };
+    }
+    if (fitted.vocabSize < 2 * LEAST_VOCABULARY) break;
+    fitted = { ...fitted, vocabSize: Math.floor(fitted.vocabSize / 128) * 64 };
+  }
+  const { bytes } = plan({ ...fitted, numHiddenLayers: 1 }).decoder.plan;
+  throw new UserError(
+    `one layer takes ${formatBytes(bytes)} of ${formatBytes(limits.memory)}, and at ` +
+      `${
+        (flopsOf({ ...fitted, numHiddenLayers: 1 }, batchesOf(fitted)) / 1e9).toFixed(0)
+      } GFLOP too long or too much: ` +
+      "lower --tokens, or raise --seconds",
+  );
+}
+
+const LEAST_VOCABULARY = 1024;
+
+/** What `fitted` has less of than `config`, for people. */
+export const cutsOf = (fitted: ModelConfig, config: ModelConfig): string[] =>
+  ([["numHiddenLayers", "layers"], ["vocabSize", "vocabulary"], ["intermediateSize", "MLP width"]] as const)
+    .filter(([field]) => fitted[field] < config[field])
+    .map(([field, name]) => `${name} ${fitted[field]} of ${config[field]}`);
+
+/** Where the plan refuses a matrix as larger than a binding: a smaller vocabulary, then a narrower MLP. */
+function cutWidths(
+  config: ModelConfig,
+  largestBuffer: number,
+  plan: (config: ModelConfig) => unknown,
+): ModelConfig {
+  const { hiddenSize, vocabSize, intermediateSize } = config;
+  const bound = (rows: number, matrices: number) =>
+    Math.min(rows, Math.floor(largestBuffer / (4 * hiddenSize * matrices * 64)) * 64);
+  const smaller = { ...config, vocabSize: bound(vocabSize, 1) };
+  const narrower = { ...smaller, intermediateSize: bound(intermediateSize, 2) };
+  for (const candidate of [config, smaller]) {
+    try {
+      plan({ ...candidate, numHiddenLayers: 1 });
+      return candidate;
+    } catch (error) {
+      if (!(error instanceof UserError)) throw error;
+    }
+  }
+  return narrower;
+}

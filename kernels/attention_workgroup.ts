@@ -1,0 +1,55 @@
+/**
+ * What the attention kernels share whose workgroups keep tiles in workgroup memory, which suits a GPU. A workgroup of 8 x 8
+ * threads holds a tile of 32 queries by 32 keys, 4 x 4 a thread; the tiles that any of its rows can see come from the host
+ * (`lib/batch.ts`), the exact mask from the spans.
+ */
+import type { AttentionShape } from "./attention.ts";
+import { lane, lines, range } from "./emit.ts";
+import { elementWidth } from "./prelude.ts";
+
+/** Head-dimension columns that one of the 8 threads of a row owns: column `tx + 8 * c`. */
+export const columnsOf = (shape: AttentionShape) =>
+  Math.ceil(shape.headDim / elementWidth(shape.headDim) / 8);
+
+export const WORKGROUP_HEADER = `
+@group(0) @binding(0) var<uniform> rows: Rows;
+@group(0) @binding(1) var<storage, read> spans: array<vec4u>;
+@group(0) @binding(2) var<storage, read> tiles: array<vec4u>;
+@group(0) @binding(3) var<storage, read> qkv: array<E>;
+fn query_at(token: u32, head: u32) -> u32 { return token * QKV_STRIDE + head * COLUMNS; }
+fn key_at(token: u32, head: u32) -> u32 { return token * QKV_STRIDE + KEY_OFFSET + head * COLUMNS; }
+fn value_at(token: u32, head: u32) -> u32 { return token * QKV_STRIDE + VALUE_OFFSET + head * COLUMNS; }
+fn out_at(token: u32, head: u32) -> u32 { return token * OUT_STRIDE + head * COLUMNS; }
+`;
+
+/** Scores of 4 rows by 4 columns; `s0` to `s3` hold a row each, a lane for every column. */
+export const scores = (name: string, row: string, column: string) =>
+  lines(
+    4,
+    (i) =>
+      `      ${name}${i} += vec4f(${range(4).map((j) => `product(${row}${i}, ${column}${j})`).join(", ")});`,
+  );
+
+/** Calls `body` for every key tile in the two intervals of `tiles[tile]`, without a barrier in divergent code. */
+export const forEachKeyTile = (body: string) => `
+  let bounds = tiles[group.x];
+  let first = bounds.y - bounds.x;
+  for (var n = 0u; n < first + bounds.w - bounds.z; n += 1u) {
+    let key_tile = select(bounds.z + n - first, bounds.x + n, n < first);
+    let k_first = key_tile * 32u;
+${body}
+  }`;
+
+/** Rows past the end of the batch read the last row; their results are not stored. */
+export const tokens = (name: string, first: string) =>
+  lines(4, (i) => `    let ${name}${i} = min(${first} + ${i}u, last);`);
+
+/** Transposes 4 rows into workgroup memory, so that the second product reads its 4 rows as one vec4 for each column. */
+export const transpose = (tile: string, name: string) =>
+  lines(
+    4,
+    (j) =>
+      `    ${tile}[(tx * 4u + ${j}u) * 8u + ty] = vec4f(${
+        range(4).map((i) => `${name}${i}.${lane(j)}`).join(", ")
+      });`,
+  );

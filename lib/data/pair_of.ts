@@ -1,0 +1,64 @@
+import { UserError } from "../errors.ts";
+import type { Tokenizer } from "../tokenizer.ts";
+import { render, type RenderOptions } from "./render.ts";
+import { type Pair, tokenizePair, type Truncation } from "./tokenize.ts";
+
+/** How a row becomes a pair; see `render` and `tokenizePair`. */
+export interface PairRules extends RenderOptions, Truncation {
+  /** Rows of the model's embedding: every token id must be below. */
+  vocabSize: number;
+}
+
+/** A row as a pair. */
+export interface TokenisedRow {
+  pair: Pair;
+  /** Whether a response of it is empty. */
+  isEmpty: boolean;
+}
+
+/**
+ * Renders and tokenises a row.
+ *
+ * @param where the row's place, which begins every message.
+ * @param tokenising called between the two.
+ * @throws {UserError} for a row that cannot be used.
+ */
+export function pairOf(
+  row: Record<string, unknown>,
+  where: string,
+  tokenizer: Tokenizer,
+  rules: PairRules,
+  tokenising?: () => void,
+): TokenisedRow {
+  try {
+    const { prompt, chosen, rejected, emptyResponses } = render(row, tokenizer, rules);
+    tokenising?.();
+    const pair = { ...tokenizePair(prompt, chosen, rejected, tokenizer, rules), where };
+    checkIds(pair.chosen.ids, rules.vocabSize);
+    if (pair.rejected) checkIds(pair.rejected.ids, rules.vocabSize);
+    return { pair, isEmpty: emptyResponses.length > 0 };
+  } catch (error) {
+    if (error instanceof UserError) throw new UserError(`${where}: ${error.message}`, error.status);
+    throw error;
+  }
+}
+
+/** A user's message as the model sees it before it answers. */
+export function promptIds(text: string, tokenizer: Tokenizer, tokenising?: () => void): number[] {
+  const rendered = tokenizer.chatTemplate
+    ? tokenizer.applyChatTemplate([{ role: "user", content: text }], { addGenerationPrompt: true })
+    : text;
+  tokenising?.();
+  const ids = tokenizer.encode(rendered);
+  const bos = tokenizer.bosTokenId;
+  return bos !== undefined && ids[0] !== bos ? [bos, ...ids] : ids;
+}
+
+function checkIds(ids: number[], vocabSize: number): void {
+  const wrong = ids.find((id) => !(Number.isInteger(id) && id >= 0 && id < vocabSize));
+  if (wrong === undefined) return;
+  throw new UserError(
+    `expected token ids below the model's vocab_size of ${vocabSize}, found ${wrong}: tokenizer and model do not ` +
+      "belong together",
+  );
+}

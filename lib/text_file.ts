@@ -1,0 +1,29 @@
+import { open } from "node:fs/promises";
+
+/** The largest published tokenizer.json has some 35 MB. */
+const LARGEST_FILE = 2 ** 27;
+
+/**
+ * Text of a file of a model's folder, for `readFile(path, "utf8")`: a link of a hostile folder may lead to a device that has no
+ * end, and bytes that are no text are not to be read as something else.
+ *
+ * @throws what `open` does; Error for what is no file, is larger than any such file, or is not UTF-8.
+ */
+export async function readTextFile(path: string): Promise<string> {
+  const file = await open(path);
+  try {
+    const stats = await file.stat();
+    if (!stats.isFile()) throw new Error("it is no file");
+    if (stats.size > LARGEST_FILE) {
+      throw new Error(`it has ${stats.size} bytes, and ${LARGEST_FILE} is the most that is read`);
+    }
+    const bytes = await file.readFile();
+    try {
+      return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    } catch {
+      throw new Error("it is not text in UTF-8");
+    }
+  } finally {
+    await file.close();
+  }
+}

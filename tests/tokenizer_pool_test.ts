@@ -1,0 +1,192 @@
+import assert from "node:assert/strict";
+import { cp, readdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { openPairs } from "../lib/data/pairs.ts";
+import type { PairRules } from "../lib/data/pair_of.ts";
+import { type PoolOptions, TokenizerPool } from "../lib/data/pool.ts";
+import { readRows } from "../lib/data/read.ts";
+import { loadTokenizer, type Tokenizer } from "../lib/tokenizer.ts";
+import { task } from "./command.ts";
+import { withTemporaryFolder } from "./temporary_folder.ts";
+
+const GOLDEN = new URL("golden/data/", import.meta.url).pathname;
+const FOLDER = join(GOLDEN, "tokenizer");
+const RULES: PairRules = {
+  vocabSize: 415,
+  autoInsertEmptySystemMsg: true,
+  usesRejected: true,
+  maxLength: 128,
+  maxPromptLength: 64,
+  truncationMode: "keep_end",
+};
+const CHAT = { chosen: [turn("user", "Q"), turn("assistant", "A")], rejected: [turn("assistant", "B")] };
+
+function turn(role: string, content: string) {
+  return { role, content };
+}
+
+async function withPool<T>(folder: string, options: PoolOptions, body: (pool: TokenizerPool) => Promise<T>) {
+  const pool = await TokenizerPool.open(folder, options);
+  try {
+    return await body(pool);
+  } finally {
+    pool.close();
+  }
+}
+
+/** A file with these rows. */
+async function rowsFile(folder: string, rows: unknown[]): Promise<string> {
+  const path = join(folder, "rows.jsonl");
+  await writeFile(path, rows.map((row) => JSON.stringify(row) + "\n").join(""));
+  return path;
+}
+
+/** The bytes of the one file in a cache that `tokenizer` fills. */
+async function storeOf(path: string, cache: string, tokenizer: Tokenizer | TokenizerPool) {
+  const options = { ...RULES, mixer: [{ path, share: 1 }], split: "train", cache, tokenizer };
+  await (await openPairs(options)).close();
+  const [name] = await readdir(join(cache, "pairs"));
+  return { name, bytes: await readFile(join(cache, "pairs", name)) };
+}
+
+/** A copy of the golden tokenizer, with changes to its tokenizer.json. */
+async function changedTokenizer(folder: string, changes: Record<string, unknown>): Promise<string> {
+  const copy = join(folder, "changed");
+  await cp(FOLDER, copy, { recursive: true });
+  const path = join(copy, "tokenizer.json");
+  await writeFile(path, JSON.stringify({ ...JSON.parse(await readFile(path, "utf8")), ...changes }));
+  return copy;
+}
+
+/** Takes time that doubles with each x of a text of them. */
+const ENDLESS = { Regex: "(x+x+)+y" };
+const NEVER = { type: "Split", pattern: ENDLESS, behavior: "Isolated", invert: false };
+
+const rejects = (promise: Promise<unknown>, message: RegExp) =>
+  assert.rejects(promise, { name: "UserError", message });
+
+Deno.test("the store has the same bytes with one worker, several and none", () =>
+  withTemporaryFolder(async (folder) => {
+    const golden = (await readFile(join(GOLDEN, "rows.jsonl"), "utf8")).trim().split("\n");
+    const rows = Array.from({ length: 1500 }, (_, i) => JSON.parse(golden[(i * i) % golden.length]));
+    const path = await rowsFile(folder, rows);
+    const alone = await storeOf(path, join(folder, "alone"), await loadTokenizer(FOLDER));
+    for (const workers of [1, 2, 5]) {
+      const found = await withPool(
+        FOLDER,
+        { workers, headStart: 0 },
+        (pool) => storeOf(path, join(folder, `${workers}`), pool),
+      );
+      assert.deepEqual(found, alone);
+    }
+  }));
+
+Deno.test("the first row that cannot be used is named, whoever comes to it, before one that cannot be read", () =>
+  withTemporaryFolder(async (folder) => {
+    const rows: unknown[] = Array.from({ length: 700 }, () => CHAT);
+    rows[300] = { chosen: [], rejected: [], other: "x" };
+    rows[301] = { chosen: 7 };
+    rows[320] = [];
+    const path = await rowsFile(folder, rows);
+    for (const workers of [1, 4]) {
+      await withPool(FOLDER, { workers, headStart: 0 }, async (pool) => {
+        const places: string[] = [];
+        const read = async () => {
+          for await (const { pair, row } of pool.pairs(readRows(path), RULES)) {
+            assert.equal(pair.where, row.where);
+            places.push(row.where);
+          }
+        };
+        await rejects(read(), /rows\.jsonl:301: chosen: expected a list of messages, found \[\]$/);
+        assert.equal(places.length, 300);
+        // The pool can be used further.
+        assert.ok((await pool.promptIds("Hi")).length > 3);
+      });
+    }
+    rows[300] = rows[301] = CHAT;
+    await withPool(FOLDER, {}, async (pool) => {
+      const path = await rowsFile(folder, rows);
+      await rejects(
+        Array.fromAsync(pool.pairs(readRows(path), RULES)),
+        /rows\.jsonl:321: expected a JSON object/,
+      );
+    });
+  }));
+
+Deno.test("a row that lacks a key is told which it has, though their values are not sent", () =>
+  withTemporaryFolder(async (folder) => {
+    const path = await rowsFile(folder, [{ choosen: [], rejected: [], nothing: null }]);
+    await withPool(FOLDER, {}, (pool) =>
+      rejects(
+        Array.fromAsync(pool.pairs(readRows(path), RULES)),
+        /:1: expected a key "chosen", found "choosen", "rejected"; did you mean "choosen"\?$/,
+      ));
+  }));
+
+Deno.test("a row of lists within lists is refused", () =>
+  withTemporaryFolder(async (folder) => {
+    const path = join(folder, "rows.jsonl");
+    const deep = `{"chosen": ${"[".repeat(100_000)}${"]".repeat(100_000)}, "rejected": []}\n`;
+    await writeFile(path, JSON.stringify(CHAT) + "\n" + deep);
+    await withPool(FOLDER, {}, (pool) =>
+      rejects(
+        Array.fromAsync(pool.pairs(readRows(path), RULES)),
+        /rows\.jsonl:2: expected texts or lists of messages, found what is none: /,
+      ));
+  }));
+
+Deno.test("a regular expression that does not end is stopped, and the row and the file are named", () =>
+  withTemporaryFolder(async (folder) => {
+    const endless = await changedTokenizer(folder, { pre_tokenizer: NEVER });
+    const rows = [CHAT, CHAT, { ...CHAT, rejected: [turn("assistant", "x".repeat(60))] }, CHAT];
+    const path = await rowsFile(folder, rows);
+    await withPool(endless, { patience: 1000 }, async (pool) => {
+      await rejects(
+        Array.fromAsync(pool.pairs(readRows(path), RULES)),
+        /rows\.jsonl:3: .*changed\/tokenizer\.json has not tokenised the text after 1 s/,
+      );
+      await rejects(pool.promptIds("Hi"), /rows\.jsonl:3: .* has not tokenised/);
+    });
+    await withPool(endless, { patience: 1000 }, async (pool) => {
+      await rejects(pool.promptIds("x".repeat(60)), /^prompts: "xxx.*has not tokenised/);
+    });
+  }));
+
+Deno.test("a regular expression that does not end while the tokenizer is loaded is stopped", () =>
+  withTemporaryFolder(async (folder) => {
+    const token = { content: "x".repeat(60), id: 500, normalized: true, special: false };
+    const { added_tokens } = JSON.parse(await readFile(join(FOLDER, "tokenizer.json"), "utf8"));
+    const endless = await changedTokenizer(folder, {
+      normalizer: { type: "Replace", pattern: ENDLESS, content: "" },
+      added_tokens: [...added_tokens, token],
+    });
+    await withPool(
+      endless,
+      { patience: 200 },
+      (pool) => rejects(pool.promptIds("Hi"), /changed\/tokenizer\.json: not loaded after 1\.2 s/),
+    );
+  }));
+
+Deno.test("a chat template that goes on and on is stopped, and the row is named", () =>
+  withTemporaryFolder(async (folder) => {
+    const path = await rowsFile(folder, [CHAT]);
+    const loop = "{% for i in x %}";
+    const loops = `{% set x = range(99999) %}${loop}${loop}{% endfor %}{% endfor %}`;
+    await withPool(FOLDER, { chatTemplate: loops, patience: 1000 }, (pool) =>
+      rejects(
+        Array.fromAsync(pool.pairs(readRows(path), RULES)),
+        /rows\.jsonl:1: the chat template of .*tokenizer has not come to an end after 1 s/,
+      ));
+    const chatTemplate = "{% for i in range(1000000000) %}x{% endfor %}";
+    const message = /the chat template makes a range of 1000000000 numbers/;
+    await withPool(FOLDER, { chatTemplate }, (pool) => rejects(pool.promptIds("Hi"), message));
+    const run = join(folder, "run.yaml");
+    await writeFile(
+      run,
+      `model_name_or_path: ${GOLDEN}../llama/untied\ndataset_mixer: { ${path}: 1 }\n` +
+        `chat_template: "${chatTemplate}"\nmax_length: 64\nmax_prompt_length: 32\n`,
+    );
+    const { status, stderr } = await task("data", run);
+    assert.equal(status, 1);
+    assert.match(stderr, /^error: .*rows\.jsonl:1: the chat template makes a range.*\n$/);
+  }));
