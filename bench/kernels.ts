@@ -15,7 +15,7 @@ import {
   swiglu,
   swigluBackward,
 } from "../lib/gpu/operations.ts";
-import { adamw, clipByNorm, sumSquares } from "../lib/gpu/optimizer_operations.ts";
+import { adamw, clipByNorm, parameterNorms, sumSquares } from "../lib/gpu/optimizer_operations.ts";
 import { type KernelCall, writeTensor } from "../lib/gpu/program.ts";
 import { losses } from "../lib/loss/losses.ts";
 import { ropeTable } from "../lib/model/rope.ts";
@@ -231,8 +231,13 @@ class Cases {
   optimizer(parameters: number): void {
     const { bench, upload } = this;
     // As `AdamW.upload` computes them for learning rate 1e-3 at a late step.
-    const hyper = upload("hyperparameters", Float32Array.of(1e-3, 1 - 1e-5, 0.1, 0.999, 1e-3, 1e-8, 1), 64);
-    Object.assign(hyper.slab, { usage: 0x40 | 0x08 });
+    const hyper = upload(
+      "hyperparameters",
+      Float32Array.of(1e-3, 1 - 1e-5, 0.1, 0.999, 1e-3, 1e-8, 1, 0),
+      64,
+    );
+    const place = upload("place", Uint32Array.of(0, 0), 64);
+    for (const { slab } of [hyper, place]) Object.assign(slab, { usage: 0x40 | 0x08 });
     const clip = upload("clip", Float32Array.of(1, 1, 0, 0), 4);
     const gradients = bench.filled("gradients", parameters);
     const state = {
@@ -243,10 +248,12 @@ class Cases {
     const partial = bench.tensor("partial sums", parameters / 4096);
     const squares = bench.tensor("squares", 1);
     const blocks = upload("blocks", Uint32Array.of(0, parameters / 4096), 1, 2);
+    const norm = { blocks, partial, squares, clip: bench.tensor("clip of norm", 4) };
     this.#alone(`${parameters / 2 ** 20} Mi`, [
-      adamw({ hyper, clip, gradients, ...state }, parameters),
-      sumSquares(gradients, partial, 0),
-      ...clipByNorm({ blocks, partial, squares, clip: bench.tensor("clip of norm", 4) }, 1, 1),
+      adamw({ place, hyper, clip, gradients, ...state }, { count: parameters, decayed: parameters }),
+      sumSquares(place, gradients, partial, parameters),
+      parameterNorms(place, norm, { count: 1, guard: false }),
+      clipByNorm(norm, 1, 1),
     ]);
   }
 }

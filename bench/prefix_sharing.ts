@@ -69,7 +69,7 @@ async function runBatch(
   decoder.upload(gpu, batch, place);
   const encoder = gpu.device.createCommandEncoder();
   decoder.encodeForward(encoder);
-  decoder.encodeBackward(encoder, place);
+  decoder.encodeBackward(encoder);
   gpu.device.queue.submit([encoder.finish()]);
   await gpu.device.queue.onSubmittedWorkDone();
   const seconds = (performance.now() - start) / 1000;

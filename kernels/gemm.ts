@@ -2,6 +2,7 @@
  * Emits the WGSL of a matrix product. The inner product is straight-line code with constant indices: shader runtime
  * checks cannot be turned off in Deno, and a loop over a private array would pay for them at every multiply-add.
  */
+import { packedType, type StorageType, unpackFunction } from "./storage.ts";
 import { storageMain } from "./gemm_storage.ts";
 import { workgroupMain } from "./gemm_workgroup.ts";
 
@@ -61,6 +62,8 @@ export interface GemmVariant {
   aligned: boolean;
   /** K is no multiple of 4 (`nt`, `nn`; `tn` steps by 1 and needs no tail). */
   tail: boolean;
+  /** How B is stored; in 2-byte elements its rows must be multiples of 4. */
+  weights: StorageType;
 }
 
 /** The variant for row strides of `lda`, `ldb`, `ldc` floats and an inner dimension of `k` (any, for `tn`). */
@@ -68,9 +71,15 @@ export function gemmVariant(
   layout: GemmLayout,
   residual: boolean,
   size: Pick<GemmSize, "k" | "lda" | "ldb" | "ldc">,
+  weights: StorageType = "f32",
 ): GemmVariant {
+  if (weights !== "f32" && size.ldb % 4 !== 0) {
+    throw new RangeError(
+      `rows of ${size.ldb} elements cannot be read as ${weights}: expected a multiple of 4`,
+    );
+  }
   const aligned = [size.lda, size.ldb, size.ldc].every((stride) => stride % 4 === 0);
-  return { layout, residual, aligned, tail: layout !== "tn" && size.k % 4 !== 0 };
+  return { layout, residual, aligned, tail: layout !== "tn" && size.k % 4 !== 0, weights };
 }
 
 /** How the product is cut: rows and columns a thread computes, and threads a workgroup has in each direction. */
@@ -96,24 +105,31 @@ export function gemmGroupTile(tile: GemmTile): { rows: number; columns: number }
  * `tn`), 1 the size, 2 A, 3 B, 4 C, 5 the residual.
  */
 export function gemmSource(variant: GemmVariant, tile: GemmTile): string {
-  const { residual, aligned } = variant;
+  const { residual, aligned, weights } = variant;
   const { threadRows: tm, threadColumns: tn } = tile;
   if (tm % 4 || tn % 4) throw new RangeError(`a thread's tile must be a multiple of 4, not ${tm}x${tn}`);
   const element = aligned ? "vec4f" : "f32";
   return `${SIZE_HEADER}
 @group(0) @binding(2) var<storage, read> a: array<${element}>;
-@group(0) @binding(3) var<storage, read> b: array<${element}>;
+@group(0) @binding(3) var<storage, read> b: array<${weights === "f32" ? element : packedType(weights)}>;
 @group(0) @binding(4) var<storage, read_write> c: array<${element}>;
 ${residual ? `@group(0) @binding(5) var<storage, read> residual: array<${element}>;` : ""}
 ${
     aligned
       ? `fn a4(i: u32) -> vec4f { return a[i >> 2u]; }
-fn b4(i: u32) -> vec4f { return b[i >> 2u]; }
-fn a1(i: u32) -> f32 { return a[i >> 2u][i & 3u]; }
-fn b1(i: u32) -> f32 { return b[i >> 2u][i & 3u]; }`
+fn a1(i: u32) -> f32 { return a[i >> 2u][i & 3u]; }`
       : `fn a4(i: u32) -> vec4f { return vec4f(a[i], a[i + 1u], a[i + 2u], a[i + 3u]); }
-fn b4(i: u32) -> vec4f { return vec4f(b[i], b[i + 1u], b[i + 2u], b[i + 3u]); }
-fn a1(i: u32) -> f32 { return a[i]; }
+fn a1(i: u32) -> f32 { return a[i]; }`
+  }
+${
+    weights !== "f32"
+      ? `${unpackFunction("b", weights)}
+fn b4(i: u32) -> vec4f { return unpack_b(b[i >> 2u]); }
+fn b1(i: u32) -> f32 { return b4(i)[i & 3u]; }`
+      : aligned
+      ? `fn b4(i: u32) -> vec4f { return b[i >> 2u]; }
+fn b1(i: u32) -> f32 { return b[i >> 2u][i & 3u]; }`
+      : `fn b4(i: u32) -> vec4f { return vec4f(b[i], b[i + 1u], b[i + 2u], b[i + 3u]); }
 fn b1(i: u32) -> f32 { return b[i]; }`
   }
 ${storeFunction(aligned, residual)}

@@ -8,17 +8,15 @@ import {
   type Adapter,
   type Alternative,
   alternative,
+  alternatives,
   type Planned,
   planRun,
   samplerOf,
-  savings,
   type Workload,
   type WorkloadOf,
 } from "./plan.ts";
 import { sampleStep, totalSteps } from "./sampler.ts";
 
-/** A bound above every tensor. */
-export const UNBOUNDED = Number.MAX_SAFE_INTEGER;
 /** Tokens that a chat template may put around a prompt. */
 const TEMPLATE_TOKENS = 64;
 
@@ -85,28 +83,22 @@ export function stepCost(
   return { pairs, tokens: pairs * tokens, flops: pairs * flops, flopsInAll: pairsInAll * flops };
 }
 
-/** A plan, and the tensors in it that are larger than a buffer of the adapter may be. */
+/** A plan, and the buffers in it that are larger than those of the adapter may be. */
 export interface EstimatedPlan {
   planned: Planned;
   tooLarge: { name: string; bytes: number }[];
 }
 
-/** As `planRun`, but tensors that are too large are listed, where a run would be refused. */
+/** As `planRun`, with the buffers that a run would be refused for. */
 export function planAnyway(workload: Workload, config: TrainConfig, adapter: Adapter): EstimatedPlan {
-  const unbounded = planRun(workload, config, { ...adapter, largestBuffer: UNBOUNDED });
-  const isTooLarge = ({ bytes }: { bytes: number }) => bytes > adapter.largestBuffer;
-  const matrices = unbounded.decoder.parameters.list.map(({ weights }) => weights).filter(isTooLarge);
-  const planned = matrices.length > 0 ? unbounded : planRun(workload, config, adapter);
-  const ofParameters = ["weights", "gradients", "moments"];
-  const others = planned.decoder.plan.slabs.filter((slab) =>
-    isTooLarge(slab) && !ofParameters.includes(slab.purpose)
-  );
-  return { planned, tooLarge: [...matrices, ...others].map(({ name, bytes }) => ({ name, bytes })) };
+  const planned = planRun(workload, config, adapter);
+  const tooLarge = planned.decoder.plan.slabs.filter(({ bytes }) => bytes > adapter.largestBuffer);
+  return { planned, tooLarge: tooLarge.map(({ name, bytes }) => ({ name, bytes })) };
 }
 
 /**
- * Everything that would make a run take less: changes that keep its numbers, and, where these are not enough and the
- * workload follows `max_length`, shorter pairs until it fits.
+ * Everything that would make a run take less: changes that keep its numbers, then rounding what is stored, and, where these
+ * are not enough and the workload follows `max_length`, shorter pairs until it fits.
  */
 export function estimatedAlternatives(
   config: TrainConfig,
@@ -115,14 +107,14 @@ export function estimatedAlternatives(
   workloadOf: WorkloadOf,
   followsLength: boolean,
 ): Alternative[] {
-  const tried = (change: Partial<TrainConfig>) => alternative(change, config, adapter, workloadOf);
-  const changes = savings(config);
-  const found = changes.map(tried);
+  const found = alternatives(config, adapter, limit, workloadOf);
+  const least = found.at(-1)?.change;
   let { maxLength, maxPromptLength } = config;
   while (followsLength && !found.some(({ bytes }) => bytes <= limit) && maxPromptLength >= 2) {
     maxLength = Math.floor(maxLength / 2);
     maxPromptLength = Math.floor(maxPromptLength / 2);
-    found.push(tried({ ...changes.at(-1), maxLength, maxPromptLength }));
+    const change = { ...least, maxLength, maxPromptLength };
+    found.push(alternative(change, config, adapter, workloadOf));
   }
   return found;
 }

@@ -3,7 +3,7 @@ import { listCheckpoints } from "./checkpoint/names.ts";
 import type { TrainConfig } from "./config/schema.ts";
 import { UserError } from "./errors.ts";
 import type { Gpu } from "./gpu/device.ts";
-import { isReadable, type Tensor } from "./gpu/memory.ts";
+import { elementBytes, isReadable, type Tensor } from "./gpu/memory.ts";
 import { BatchedReader, firstNonFinite } from "./gpu/readback.ts";
 import type { PairResult } from "./metrics.ts";
 import type { Planned } from "./plan.ts";
@@ -40,10 +40,12 @@ export async function checkFinite(run: GuardedRun, { step, pairs, clip }: StepRe
   let found: string | undefined;
   for (const indices of suspects) found ??= await firstBadTensor(run, indices);
   throw new BadNumbers(
-    `step ${step + 1}: ${what}. ${
-      found ?? "No single pass of it has a bad number: their sum does"
-    }. The weights are as ` +
-      "they were before this step. Try a lower learning_rate, a longer warm-up or a smaller max_grad_norm; look at that " +
+    `step ${step + 1}: ${what}. ${found ?? "No single pass of it has a bad number: their sum does"}. ${
+      optimizer.updatesEarly
+        ? "Only weights whose gradients came before it were updated"
+        : "The weights are as they were before this step"
+    }. ` +
+      "Try a lower learning_rate, a longer warm-up or a smaller max_grad_norm; look at that " +
       "pair, and check that the model's own weights are finite",
   );
 }
@@ -82,7 +84,12 @@ async function firstBadElement(
   tensor: Tensor,
 ): Promise<{ index: number; value: number } | undefined> {
   const { name } = tensor;
-  const reader = new BatchedReader(gpu, [{ name, tensor, firstElement: 0, count: tensor.bytes / 4 }]);
+  const reader = new BatchedReader(gpu, [{
+    name,
+    tensor,
+    firstElement: 0,
+    count: tensor.bytes / elementBytes(tensor),
+  }]);
   let first = 0;
   for await (const piece of reader.pieces(name)) {
     const index = firstNonFinite(piece);

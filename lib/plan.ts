@@ -1,6 +1,8 @@
 import { totalmem } from "node:os";
+import { bytesOf, type StorageType } from "../kernels/storage.ts";
 import type { PackedSizes } from "./batch.ts";
 import { keyOf, type TrainConfig } from "./config/schema.ts";
+import { readOptimArgs } from "./config/values.ts";
 import { UserError } from "./errors.ts";
 import type { Gpu } from "./gpu/device.ts";
 import { formatBytes } from "./gpu/memory.ts";
@@ -10,6 +12,7 @@ import type { Loss } from "./loss/loss.ts";
 import type { Capacity } from "./model/activations.ts";
 import type { ModelConfig } from "./model/config.ts";
 import { Decoder } from "./model/decoder.ts";
+import { parameterCount } from "./model/llama.ts";
 import { AdamW } from "./optimizer.ts";
 import { type SamplerOptions, sampleStep, totalSteps } from "./sampler.ts";
 import { StepRunner } from "./step.ts";
@@ -28,8 +31,8 @@ export interface Workload {
 
 /** Most tokens of an answer to one of `prompts`. */
 export const ANSWER_TOKENS = 64;
-/** Bytes of logits at a time: large pieces keep the matrix product busy, and a GPU has this much to spare. */
-const LOGITS_BYTES = 128 * 2 ** 20;
+/** Bytes of logits at a time: this share of what weights, gradients and moments take, within these bounds. */
+const LOGITS = { share: 1 / 32, least: 32 * 2 ** 20, most: 128 * 2 ** 20 };
 /** Steps whose figures may wait to be read. */
 const STEPS_IN_FLIGHT = 8;
 
@@ -49,10 +52,45 @@ export function samplerOf(config: TrainConfig, pairs: number): SamplerOptions {
   };
 }
 
+/**
+ * Bytes that one piece of logits may take where parameters and all that is kept for each take `parameterBytes`. Larger
+ * pieces need fewer dispatches, and all but the last are made twice; from some hundred rows on it hardly matters.
+ */
+export function logitsBudget(parameterBytes: number, largestBuffer: number): number {
+  const budget = Math.min(Math.max(parameterBytes * LOGITS.share, LOGITS.least), LOGITS.most);
+  return Math.min(budget, largestBuffer);
+}
+
+/**
+ * Whether parameters can be updated in the backward pass: a step is one batch, and no norm has to be known first. Gradients
+ * are then only there until they are applied.
+ */
+export const updatesEarly = (
+  { maxGradNorm, gradientAccumulationSteps, numGpus }: Pick<
+    TrainConfig,
+    "maxGradNorm" | "gradientAccumulationSteps" | "numGpus"
+  >,
+): boolean => maxGradNorm === 0 && gradientAccumulationSteps * numGpus === 1;
+
+/** How AdamW's moments are stored: `optim_args` of adamw_anyprecision, by its names in PyTorch. */
+export function momentStorage(
+  { optim, optimArgs }: Pick<TrainConfig, "optim" | "optimArgs">,
+): Record<"first" | "second", StorageType> {
+  const args = optim === "adamw_anyprecision" ? readOptimArgs(optimArgs ?? "") : undefined;
+  const storage = (name: string) => args?.get(name) === "bfloat16" ? "bf16" : "f32";
+  return { first: storage("momentum_dtype"), second: storage("variance_dtype") };
+}
+
+/** Bytes of a weight with AdamW's moments and, unless it is applied early, its gradient. */
+function bytesAParameter(config: TrainConfig): number {
+  const { first, second } = momentStorage(config);
+  return 4 + (updatesEarly(config) ? 0 : 4) + bytesOf(first) + bytesOf(second);
+}
+
 /** The largest batch of a run: every micro-batch that training and evaluation will pack is looked at. */
 export function capacityOf(
-  { train, test, prompts, sampler, totalSteps }: Workload,
-  config: Pick<TrainConfig, "perDeviceEvalBatchSize" | "gradientCheckpointing">,
+  { model, train, test, prompts, sampler, totalSteps }: Workload,
+  config: TrainConfig,
   largestBuffer: number,
 ): Capacity {
   const largest = { tokens: 1, labels: 1, pairs: 1 };
@@ -77,8 +115,9 @@ export function capacityOf(
   return {
     ...largest,
     positions,
-    logitsBytes: Math.min(LOGITS_BYTES, largestBuffer),
+    logitsBytes: logitsBudget(parameterCount(model) * bytesAParameter(config), largestBuffer),
     checkpointing: config.gradientCheckpointing,
+    keptStorage: config.activationDtype === "bfloat16" ? "bf16" : "f32",
   };
 }
 
@@ -91,22 +130,27 @@ export interface Planned {
 
 /**
  * Plans the memory of a run on `adapter`.
- * @throws {UserError} where one matrix of the model is larger than that.
+ * @throws {UserError} where a few rows of a matrix of the model are larger than a buffer of it.
  */
 export function planRun(workload: Workload, config: TrainConfig, adapter: Adapter): Planned {
   const capacity = capacityOf(workload, config, adapter.largestBuffer);
+  const early = updatesEarly(config);
   const decoder = new Decoder(workload.model, capacity, {
     ...adapter,
     loss: workload.loss.wgsl,
     training: true,
+    earlyUpdates: early,
+    moments: momentStorage(config),
   });
-  const optimizer = new AdamW(decoder.plan, decoder.parameters, {
+  const figures = {
     beta1: config.adamBeta1,
     beta2: config.adamBeta2,
     epsilon: config.adamEpsilon,
     weightDecay: config.weightDecay,
     maxGradNorm: config.maxGradNorm,
-  });
+  };
+  const optimizer = new AdamW(decoder.plan, decoder.parameters, figures, early);
+  if (early) decoder.updateEarly((parameter) => optimizer.updateOf(parameter));
   const { perBatch, batchesPerStep } = workload.sampler;
   const runner = new StepRunner(decoder.plan, STEPS_IN_FLIGHT, perBatch * batchesPerStep);
   return { decoder, optimizer, runner };
@@ -139,8 +183,13 @@ export function memoryLimit(config: TrainConfig, gpu: Gpu): number {
 
 /** A changed configuration, in a run file's words, and the bytes that it would take. */
 export interface Alternative {
+  change: Partial<TrainConfig>;
   keys: string;
   bytes: number;
+  /** Bytes of weights, gradients and moments in it. */
+  parameterBytes: number;
+  /** Whether its numbers are others, rounded where they are stored. */
+  rounds: boolean;
 }
 
 /** How the run would be with another configuration. */
@@ -172,6 +221,16 @@ export function savings(config: TrainConfig): Partial<TrainConfig>[] {
   return [...changes.values()];
 }
 
+/** Moments and kept activations in bfloat16, as far as they are not. */
+function roundings(config: TrainConfig): Partial<TrainConfig> {
+  const { first, second } = momentStorage(config);
+  const optimArgs = "momentum_dtype=bfloat16,variance_dtype=bfloat16";
+  return {
+    ...((first === "f32" || second === "f32") && { optim: "adamw_anyprecision", optimArgs }),
+    ...(config.activationDtype === "float32" && { activationDtype: "bfloat16" }),
+  };
+}
+
 /** What a run takes with `change`. */
 export function alternative(
   change: Partial<TrainConfig>,
@@ -180,8 +239,27 @@ export function alternative(
   workloadOf: WorkloadOf,
 ): Alternative {
   const changed = { ...config, ...change };
-  const { bytes } = planRun(workloadOf(changed), changed, adapter).decoder.plan;
-  return { keys: keysIn(change), bytes };
+  const planned = planRun(workloadOf(changed), changed, adapter);
+  const rounds = "optimArgs" in change || "activationDtype" in change;
+  const { bytes } = planned.decoder.plan;
+  return { change, keys: keysIn(change), bytes, parameterBytes: bytesOfParameters(planned), rounds };
+}
+
+/** All `savings` with what they take and, where none brings the run below `limit` bytes, `roundings` on top of them all. */
+export function alternatives(
+  config: TrainConfig,
+  adapter: Adapter,
+  limit: number,
+  workloadOf: WorkloadOf,
+): Alternative[] {
+  const tried = (change: Partial<TrainConfig>) => alternative(change, config, adapter, workloadOf);
+  const changes = savings(config);
+  const found = changes.map(tried);
+  const rounded = roundings(config);
+  if (!found.some(({ bytes }) => bytes <= limit) && Object.keys(rounded).length > 0) {
+    found.push(tried({ ...changes.at(-1), ...rounded }));
+  }
+  return found;
 }
 
 const keysIn = (change: Partial<TrainConfig>) =>
@@ -189,15 +267,19 @@ const keysIn = (change: Partial<TrainConfig>) =>
 
 /**
  * What would make a plan of too many bytes fit into `limit`: a line each, with what it takes.
- * @param least bytes that no key changes: weights, gradients and moments.
+ * @param parameterBytes of weights, gradients and moments as the run is.
  */
-export function adviceFor(changes: readonly Alternative[], limit: number, least: number): string {
+export function adviceFor(changes: readonly Alternative[], limit: number, parameterBytes: number): string {
+  const least = Math.min(parameterBytes, ...changes.map(({ parameterBytes }) => parameterBytes));
   if (least > limit) {
-    return `weights, gradients and moments alone take ${formatBytes(least)}: only a smaller model fits`;
+    return `weights, gradients and moments alone take ${
+      formatBytes(least)
+    } or more: only a smaller model fits`;
   }
-  const lines = changes.map(({ keys, bytes }) =>
-    `  ${keys}: ${formatBytes(bytes)}, ${bytes <= limit ? "fits" : "does not fit"}`
-  );
+  const lines = changes.map(({ keys, bytes, rounds }) => {
+    const fits = bytes <= limit ? "fits" : "does not fit";
+    return `  ${keys}: ${formatBytes(bytes)}, ${fits}${rounds ? ", rounds what is stored" : ""}`;
+  });
   return ["what would help, beside a smaller max_length:", ...lines].join("\n");
 }
 
@@ -219,7 +301,7 @@ export function checkFits(
   const { plan } = planned.decoder;
   if (plan.bytes <= limit) return;
   const workloadOf = withBatchesOf(workload);
-  const changes = savings(config).map((change) => alternative(change, config, adapter, workloadOf));
+  const changes = alternatives(config, adapter, limit, workloadOf);
   throw new UserError(
     `this run needs ${formatBytes(plan.bytes)}, and ${formatBytes(limit)} are there:\n${plan.table()}\n` +
       `${adviceFor(changes, limit, bytesOfParameters(planned))}\ndevice_memory sets the limit`,

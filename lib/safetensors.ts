@@ -73,14 +73,15 @@ export function openSafetensors(path: string): Promise<Checkpoint> {
 }
 
 /** Tensors by name, to be read. */
-export type TensorReader = Pick<Checkpoint, "tensors" | "readF32">;
+export type TensorReader = Pick<Checkpoint, "tensors" | "readF32" | "readBytes">;
 
 /** The tensors of a checkpoint whose names begin with `prefix`, by what follows it. */
-export function withPrefix({ tensors, readF32 }: TensorReader, prefix: string): TensorReader {
+export function withPrefix({ tensors, readF32, readBytes }: TensorReader, prefix: string): TensorReader {
   const found = [...tensors].filter(([name]) => name.startsWith(prefix));
   return {
     tensors: new Map(found.map(([name, info]) => [name.slice(prefix.length), info])),
     readF32: (name, ...range) => readF32(prefix + name, ...range),
+    readBytes: (name, ...range) => readBytes(prefix + name, ...range),
   };
 }
 

@@ -59,7 +59,7 @@ export class StepRunner {
       decoder.upload(gpu, batch, place);
       const encoder = gpu.device.createCommandEncoder();
       decoder.encodeForward(encoder);
-      decoder.encodeBackward(encoder, place);
+      decoder.encodeBackward(encoder);
       this.#copyResults(encoder, decoder, batch, slot + done * RESULT_BYTES);
       done += batch.pairs;
       if (index === batches.length - 1) {

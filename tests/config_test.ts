@@ -20,6 +20,7 @@ Deno.test("a run file with the required keys alone gets every default", () => {
     truncationMode: "keep_end",
     lossType: "simper",
     optim: "adamw_torch",
+    optimArgs: undefined,
     learningRate: 1e-6,
     lrSchedulerType: "cosine",
     warmupRatio: 0.1,
@@ -36,6 +37,7 @@ Deno.test("a run file with the required keys alone gets every default", () => {
     gradientAccumulationSteps: 1,
     numGpus: 1,
     gradientCheckpointing: false,
+    activationDtype: "float32",
     trainSamplingStrategy: "random",
     seed: 42,
     doEval: false,
@@ -211,8 +213,22 @@ Deno.test("keys that contradict each other are refused", () => {
   );
   assert.match(one("train_sampling_strategy: group_by_length"), /group_by_length is not supported/);
   assert.match(one("group_by_length: true"), /not supported/);
-  assert.match(one("optim: sgd"), /expected adamw_torch or adamw_torch_fused, found "sgd"/);
+  assert.match(
+    one("optim: sgd"),
+    /expected adamw_torch or adamw_anyprecision or adamw_torch_fused, found "sgd"/,
+  );
   assert.match(one("sft_weight: 0.5"), /a mixed loss is not available/);
+});
+
+Deno.test("optim_args are transformers' for adamw_anyprecision, and nothing else", () => {
+  const any = "optim: adamw_anyprecision\n";
+  const args = "momentum_dtype=bfloat16, variance_dtype=float32";
+  assert.equal(parsed(`${any}optim_args: ${args}`).config.optimArgs, args);
+  assert.deepEqual(parsed(`optim_args: ${args}`).ignored, ["optim_args: ignored: optim is adamw_torch"]);
+  for (const wrong of ["momentum_dtype=float16", "momentum_dtype", "beta1=0.9", "use_kahan_summation=True"]) {
+    const [message] = mistakes(`${BASE}${any}optim_args: ${wrong}`);
+    assert.match(message, /expected momentum_dtype=TYPE,variance_dtype=TYPE with float32 or bfloat16/, wrong);
+  }
 });
 
 Deno.test("evaluation and warm-up follow transformers where keys overlap", () => {

@@ -73,8 +73,10 @@ export async function restore(
 }
 
 function exactWeights(model: TensorReader, masters: TensorReader): TensorReader {
+  const readerOf = (name: string) => masters.tensors.has(name) ? masters : model;
   return {
     tensors: new Map([...model.tensors, ...masters.tensors]),
-    readF32: (name, ...range) => (masters.tensors.has(name) ? masters : model).readF32(name, ...range),
+    readF32: (name, ...range) => readerOf(name).readF32(name, ...range),
+    readBytes: (name, ...range) => readerOf(name).readBytes(name, ...range),
   };
 }

@@ -59,7 +59,6 @@ export const REFUSED: Readonly<Record<string, Refusal>> = {
   label_smoothing_factor: { allowed: [0], why: "it is not available" },
   neftune_noise_alpha: { allowed: [0], why: "it is not available" },
   lr_scheduler_kwargs: { allowed: [], why: "no schedule here takes any" },
-  optim_args: { allowed: [], why: "use adam_beta1, adam_beta2, adam_epsilon" },
   deepspeed: { allowed: [false], why: "training runs on one device" },
   fsdp: { allowed: [false, ""], why: "training runs on one device" },
 };

@@ -142,6 +142,7 @@ export function overruled(config: TrainConfig, written: ReadonlyMap<string, Entr
   if (config.evalStrategy !== "steps") add("evalSteps", `eval_strategy is ${config.evalStrategy}`);
   if (config.saveStrategy !== "steps") add("saveSteps", `save_strategy is ${config.saveStrategy}`);
   if (config.metricForBestModel === undefined) add("greaterIsBetter", "there is no metric_for_best_model");
+  if (config.optim !== "adamw_anyprecision") add("optimArgs", `optim is ${config.optim}`);
   if (!config.pushToHub) { for (const field of HUB_FIELDS) add(field, "push_to_hub is off"); }
   return lines;
 }

@@ -7,6 +7,7 @@ import {
   mixer,
   number,
   oneOf,
+  optimArgs,
   stepsOrFraction,
   text,
   texts,
@@ -40,7 +41,8 @@ export interface TrainConfig {
   maxPromptLength: number;
   truncationMode: "keep_end" | "keep_start";
   lossType: "simper" | "sft";
-  optim: "adamw_torch";
+  optim: "adamw_torch" | "adamw_anyprecision";
+  optimArgs: string | undefined;
   learningRate: number;
   lrSchedulerType: "cosine" | "linear" | "constant" | "constant_with_warmup";
   warmupRatio: number;
@@ -57,6 +59,7 @@ export interface TrainConfig {
   gradientAccumulationSteps: number;
   numGpus: number;
   gradientCheckpointing: boolean;
+  activationDtype: "float32" | "bfloat16";
   trainSamplingStrategy: "random" | "sequential";
   seed: number;
   doEval: boolean;
@@ -161,9 +164,15 @@ export const HONOURED: { readonly [F in keyof TrainConfig]: Key<TrainConfig[F]> 
     doc: "`simper`, or `sft`: the mean negative log-probability of the chosen response.",
   },
   optim: {
-    type: oneOf(["adamw_torch"], { adamw_torch_fused: "adamw_torch" }),
+    type: oneOf(["adamw_torch", "adamw_anyprecision"], { adamw_torch_fused: "adamw_torch" }),
     default: "adamw_torch",
-    doc: "AdamW as in PyTorch.",
+    doc: "AdamW as in PyTorch; `adamw_anyprecision`: with moments stored as `optim_args` says.",
+  },
+  optimArgs: {
+    type: optimArgs,
+    doc:
+      "With `adamw_anyprecision`, `momentum_dtype` and `variance_dtype`: `float32` (default) or `bfloat16`, which halves " +
+      "the bytes of that moment.",
   },
   learningRate: { type: number({ min: 0 }), default: 1e-6, doc: "Highest learning rate." },
   lrSchedulerType: {
@@ -214,6 +223,13 @@ export const HONOURED: { readonly [F in keyof TrainConfig]: Key<TrainConfig[F]> 
     type: boolean,
     default: false,
     doc: "Compute activations again in the backward pass instead of storing them.",
+  },
+  activationDtype: {
+    type: oneOf(["float32", "bfloat16"]),
+    default: "float32",
+    doc:
+      "Type in which activations (with `gradient_checkpointing`, each layer's input) wait for the backward pass; kernels " +
+      "compute in float32.",
   },
   trainSamplingStrategy: {
     type: oneOf(["random", "sequential"], {}, "group_by_length is not supported"),

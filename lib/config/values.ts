@@ -123,6 +123,31 @@ export const mixer: ValueType<DatasetShare[]> = {
   },
 };
 
+/** The arguments of an optimizer as transformers writes them, `name=value` by name; undefined for text of another form. */
+export function readOptimArgs(text: string): ReadonlyMap<string, string> | undefined {
+  const parts = text.replaceAll(" ", "").split(",").map((part) => part.split("="));
+  return parts.every((part) => part.length === 2) ? new Map(parts as [string, string][]) : undefined;
+}
+
+/** Arguments that adamw_anyprecision has here, and what each may be. */
+const OPTIM_ARGS: Readonly<Record<string, readonly string[]>> = {
+  momentum_dtype: ["float32", "bfloat16"],
+  variance_dtype: ["float32", "bfloat16"],
+  // Weights are float32 and lose nothing that a second sum would keep.
+  use_kahan_summation: ["False", "false"],
+};
+
+/** Text of `name=value`, separated by commas. */
+export const optimArgs: ValueType<string> = {
+  expected: "momentum_dtype=TYPE,variance_dtype=TYPE with float32 or bfloat16",
+  read: (value) => {
+    const args = typeof value === "string" ? readOptimArgs(value) : undefined;
+    const isKnown = args && [...args].every(([name, value]) => OPTIM_ARGS[name]?.includes(value));
+    return isKnown ? value as string : undefined;
+  },
+  verbatim: true,
+};
+
 const UNITS = new Map(
   ["b", "kb", "mb", "gb", "tb"].map((unit, power) => [unit, 1000 ** power] as const)
     .concat(["kib", "mib", "gib", "tib"].map((unit, power) => [unit, 1024 ** (power + 1)] as const)),

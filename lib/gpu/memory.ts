@@ -1,8 +1,15 @@
 import { UserError } from "../errors.ts";
+import { bytesOf as storageBytes, type StorageType } from "../../kernels/storage.ts";
 import type { Gpu } from "./device.ts";
+import { checkPlacement, livesIn, peakOf, place, SharedTensor } from "./placement.ts";
+import type { KernelCall } from "./program.ts";
 
 /** What a buffer is for: the rows of the printed plan. */
-export type Purpose = "weights" | "gradients" | "moments" | "activations" | "scratch" | "logits" | "batch";
+export type Purpose = (typeof PURPOSES)[number];
+const PURPOSES = ["weights", "gradients", "moments", "activations", "logits", "scratch", "batch"] as const;
+
+// Constants of GPUBufferUsage, which does not exist where the plan is only printed: STORAGE, COPY_DST, COPY_SRC.
+const STORAGE = 0x80 | 0x08 | 0x04;
 
 /** One GPU buffer of the plan. `buffer` exists once the plan is allocated. */
 export interface Slab {
@@ -26,14 +33,18 @@ export interface TextureSlab {
 /** Whether a slab can be copied from (COPY_SRC), as all but those of sizes and hyperparameters can. */
 export const isReadable = ({ usage }: Slab) => (usage & 0x04) !== 0;
 
-/** A range of a slab, read as a matrix of 4-byte elements. */
+/** A range of a slab, read as a matrix. */
 export interface Tensor {
   readonly name: string;
   readonly shape: readonly number[];
+  /** Without one, elements are of 4 bytes: float32 or integers. */
+  readonly storage?: StorageType;
   readonly slab: Slab;
   /** In bytes; a multiple of 256, the strictest offset alignment that WebGPU allows an adapter to ask for. */
   readonly offset: number;
   readonly bytes: number;
+  /** The whole that this is a part of. */
+  readonly base?: Tensor;
 }
 
 /** Offset alignment of bindings, in bytes. */
@@ -42,25 +53,57 @@ export const align = (bytes: number) => Math.ceil(bytes / ALIGNMENT) * ALIGNMENT
 
 /** The whole memory of a run, known before anything is allocated; what is then allocated equals it to the byte. */
 export class MemoryPlan {
-  readonly slabs: Slab[] = [];
   readonly textures: TextureSlab[] = [];
+  readonly #own: Slab[] = [];
+  #shared: Slab[] = [];
+  /** What the shared slabs hold when most is alive. */
+  #peak = new Map<Purpose, number>();
+
+  /** Every buffer. */
+  get slabs(): readonly Slab[] {
+    return [...this.#own, ...this.#shared];
+  }
 
   slab(name: string, purpose: Purpose, bytes: number, usage = 0): Slab {
     const slab: Slab = {
       name,
       purpose,
       bytes: align(bytes),
-      // Constants of GPUBufferUsage, which does not exist where the plan is only printed: STORAGE, COPY_DST, COPY_SRC.
-      usage: usage || 0x80 | 0x08 | 0x04,
+      usage: usage || STORAGE,
     };
-    this.slabs.push(slab);
+    this.#own.push(slab);
     return slab;
   }
 
-  /** A tensor with a slab of its own. `shape` counts 4-byte elements. */
-  tensor(name: string, purpose: Purpose, shape: readonly number[]): Tensor {
-    const bytes = align(elements(shape) * 4);
-    return { name, shape, slab: this.slab(name, purpose, bytes), offset: 0, bytes };
+  /** A tensor with a slab of its own. */
+  tensor(name: string, purpose: Purpose, shape: readonly number[], storage: StorageType = "f32"): Tensor {
+    const bytes = align(elements(shape) * storageBytes(storage));
+    return { name, shape, storage, slab: this.slab(name, purpose, bytes), offset: 0, bytes };
+  }
+
+  /** A tensor that lies where others do before and after it lives; `share` decides where. */
+  shared(
+    name: string,
+    purpose: Purpose,
+    shape: readonly number[],
+    storage: StorageType = "f32",
+  ): SharedTensor {
+    return new SharedTensor(name, purpose, shape, storage, align(elements(shape) * storageBytes(storage)));
+  }
+
+  /**
+   * Places every shared tensor that `calls`, in this order, bind: in slabs of at most `largest` bytes. Doing it again, for
+   * other calls, begins anew.
+   */
+  share(calls: readonly KernelCall[], largest: number): void {
+    const lives = livesIn(calls);
+    this.#peak = peakOf(lives);
+    this.#shared = place(lives, largest, (name) => ({ name, purpose: "scratch", bytes: 0, usage: STORAGE }));
+  }
+
+  /** Checks that shared tensors lie where these calls, too, can use them. @throws {Error} where not: a defect. */
+  checkShared(calls: readonly KernelCall[]): void {
+    checkPlacement(livesIn(calls));
   }
 
   /** A texture of `width` x `height` texels of four floats. */
@@ -75,16 +118,23 @@ export class MemoryPlan {
   }
 
   get bytes(): number {
-    return this.#all.reduce((sum, slab) => sum + slab.bytes, 0);
+    return sizeOf(this.#all);
   }
 
+  /**
+   * Bytes of one purpose; those of all add up to `bytes`. Of the shared slabs, what they hold when most is alive; gaps
+   * count as scratch.
+   */
   bytesOf(purpose: Purpose): number {
-    return this.#all.reduce((sum, slab) => sum + (slab.purpose === purpose ? slab.bytes : 0), 0);
+    const own = sizeOf([...this.#own, ...this.textures].filter((slab) => slab.purpose === purpose));
+    if (purpose !== "scratch") return own + (this.#peak.get(purpose) ?? 0);
+    const others = [...this.#peak].reduce((sum, [other, bytes]) => sum + (other === purpose ? 0 : bytes), 0);
+    return own + sizeOf(this.#shared) - others;
   }
 
   /** Bytes by purpose, a line each, for people. */
   table(): string {
-    const purposes = [...new Set(this.#all.map((slab) => slab.purpose))];
+    const purposes = PURPOSES.filter((purpose) => this.bytesOf(purpose) > 0);
     return [
       ...purposes.map((purpose) => [purpose, this.bytesOf(purpose)] as const),
       ["total", this.bytes] as const,
@@ -155,16 +205,35 @@ export class MemoryPlan {
   }
 }
 
+const sizeOf = (slabs: readonly { bytes: number }[]) => slabs.reduce((sum, slab) => sum + slab.bytes, 0);
+
+/** Bytes of one element. */
+export const elementBytes = ({ storage = "f32" }: Pick<Tensor, "storage">) => storageBytes(storage);
+
 export const elements = (shape: readonly number[]) => shape.reduce((product, n) => product * n, 1);
+
+/** `bytes` of `tensor` from byte `start` on, read as `shape`, wherever the plan puts that tensor. */
+export function view(tensor: Tensor, start: number, bytes: number, shape: readonly number[]): Tensor {
+  if (start % ALIGNMENT) throw new RangeError(`byte ${start} of ${tensor.name} is not aligned`);
+  return {
+    name: tensor.name,
+    shape,
+    storage: tensor.storage,
+    bytes,
+    base: tensor.base ?? tensor,
+    get slab() {
+      return tensor.slab;
+    },
+    get offset() {
+      return tensor.offset + start;
+    },
+  };
+}
 
 /** A part of `tensor`: `rows` of its first dimension from `firstRow` on, which must start on an aligned byte. */
 export function rowsOf(tensor: Tensor, firstRow: number, rows: number): Tensor {
-  const rowBytes = elements(tensor.shape.slice(1)) * 4;
-  const offset = tensor.offset + firstRow * rowBytes;
-  if (offset % ALIGNMENT) {
-    throw new RangeError(`row ${firstRow} of ${tensor.name} starts at ${offset}, not aligned`);
-  }
-  return { ...tensor, shape: [rows, ...tensor.shape.slice(1)], offset, bytes: rows * rowBytes };
+  const rowBytes = elements(tensor.shape.slice(1)) * elementBytes(tensor);
+  return view(tensor, firstRow * rowBytes, rows * rowBytes, [rows, ...tensor.shape.slice(1)]);
 }
 
 export function formatBytes(bytes: number): string {

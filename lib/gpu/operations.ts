@@ -1,4 +1,5 @@
 /** From an operation to its kernel: source, constants, bindings and launch size, one function an operation. */
+import clearSource from "../../kernels/clear.wgsl" with { type: "text" };
 import columnSumsSource from "../../kernels/column_sums.wgsl" with { type: "text" };
 import embedSource from "../../kernels/embed.wgsl" with { type: "text" };
 import embedBackwardSource from "../../kernels/embed_backward.wgsl" with { type: "text" };
@@ -15,6 +16,7 @@ import swigluSource from "../../kernels/swiglu.wgsl" with { type: "text" };
 import swigluBackwardSource from "../../kernels/swiglu_backward.wgsl" with { type: "text" };
 import type { AttentionShape } from "../../kernels/attention.ts";
 import { elementWidth, withPrelude } from "../../kernels/prelude.ts";
+import { packedType, unpackFunction } from "../../kernels/storage.ts";
 import type { Tensor } from "./memory.ts";
 import { type Grid, type KernelCall, line, type RowSlot } from "./program.ts";
 
@@ -46,9 +48,33 @@ export function rowKernel(
   };
 }
 
-/** x[tokens, H] = table[V, H] at ids[tokens]. */
-export const embed = (rows: RowSlot, ids: Tensor, table: Tensor, x: Tensor) =>
-  rowKernel("embed", embedSource, rows, [ids, table, x], rowLength(x), (columns) => flat(rows, columns));
+/**
+ * x[tokens, H] = table[V, H] at ids[tokens], which begins with row `firstRow`; rows of other ids are left alone. The table
+ * may be stored in 2-byte elements where H is a multiple of 4.
+ */
+export function embed(rows: RowSlot, ids: Tensor, table: Tensor, x: Tensor, firstRow = 0): KernelCall {
+  const { storage = "f32" } = table;
+  const read = storage === "f32"
+    ? "alias TableElement = E;\nfn unpack_table(e: E) -> E { return e; }"
+    : `alias TableElement = ${packedType(storage)};\n${unpackFunction("table", storage)}`;
+  return rowKernel(
+    "embed",
+    `${read}\n${embedSource}`,
+    rows,
+    [ids, table, x],
+    rowLength(x),
+    (columns) => flat(rows, columns),
+    { FIRST: firstRow, TABLE_ROWS: table.shape[0] },
+  );
+}
+
+/** Sets a tensor to 0, unless `rows` accumulates. */
+export const clear = (rows: RowSlot, tensor: Tensor): KernelCall => ({
+  label: "clear",
+  source: withPrelude(clearSource, { LENGTH: tensor.bytes / 16 }),
+  bindings: [rows.tensor, tensor],
+  grid: () => line(Math.ceil(tensor.bytes / 16 / 64)),
+});
 
 /** Token ids of a batch without repetition, and the rows where each stands: `rows[starts[u]] ... rows[starts[u + 1] - 1]`. */
 export interface DistinctTokens {
@@ -57,13 +83,16 @@ export interface DistinctTokens {
   rows: Tensor;
 }
 
-/** Adds d_x[tokens, H] to the rows of dTable[V, H], but that of `padTokenId`; `slot` counts the distinct tokens. */
+/**
+ * Adds d_x[tokens, H] to the rows of dTable[V, H], which begins with row `firstRow`, but that of `padTokenId`; `slot` counts
+ * the distinct tokens.
+ */
 export const embedBackward = (
   slot: RowSlot,
   distinct: DistinctTokens,
   dX: Tensor,
   dTable: Tensor,
-  padTokenId = 0xffffffff,
+  { firstRow = 0, padTokenId = 0xffffffff }: { firstRow?: number; padTokenId?: number } = {},
 ): KernelCall =>
   rowKernel(
     "embed_backward",
@@ -72,7 +101,7 @@ export const embedBackward = (
     [distinct.ids, distinct.starts, distinct.rows, dX, dTable],
     rowLength(dX),
     (columns) => flat(slot, columns),
-    { PADDING: padTokenId },
+    { PADDING: padTokenId, FIRST: firstRow, TABLE_ROWS: dTable.shape[0] },
   );
 
 const eightRows = (rows: RowSlot): Grid => (counts) => [Math.ceil(counts[rows.slot] / 8), 1];

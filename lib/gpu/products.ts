@@ -10,12 +10,15 @@ import {
 } from "../../kernels/gemm.ts";
 import { TEXTURE_WORKGROUP, textureSource, textureWidth } from "../../kernels/gemm_texture.ts";
 import type { Gpu } from "./device.ts";
-import { ALIGNMENT, type MemoryPlan, type Tensor, type TextureSlab } from "./memory.ts";
+import { ALIGNMENT, type MemoryPlan, type Tensor, type TextureSlab, view } from "./memory.ts";
 import { type KernelCall, line, type RowSlot, type TextureCopy } from "./program.ts";
 import { rowLength } from "./operations.ts";
 import { type ProductTiles, shapeClass, type TextureProductTile } from "./tuning.ts";
 
-/** The matrices of a product; see `GemmLayout`. A `residual` of C's shape is added to it. */
+/**
+ * The matrices of a product; see `GemmLayout`. A `residual` of C's shape is added to it. B may be stored in 2-byte elements,
+ * where its rows are multiples of 4.
+ */
 export interface Operands {
   a: Tensor;
   b: Tensor;
@@ -35,7 +38,7 @@ export class Products {
   readonly #known = new Map<string, { index: number; words: number[] }>();
 
   constructor(plan: MemoryPlan, readonly tiles: ProductTiles) {
-    this.#sizes = plan.tensor("product sizes", "scratch", [MOST_SIZES, ALIGNMENT / 4]);
+    this.#sizes = plan.tensor("product sizes", "batch", [MOST_SIZES, ALIGNMENT / 4]);
     // UNIFORM, COPY_DST
     Object.assign(this.#sizes.slab, { usage: 0x40 | 0x08 });
     const { texture: tile } = tiles;
@@ -58,7 +61,9 @@ export class Products {
     const size: GemmSize = { ...sizeOf(layout, operands), first: 0, adds };
     const { texture, textured, buffer } = this.tiles;
     const shape = shapeClass(layout, size.n);
-    return texture && textured.includes(shape) && isForTextures(size, texture)
+    // A texture holds float32.
+    const isFloat32 = (operands.b.storage ?? "f32") === "f32";
+    return texture && textured.includes(shape) && isFloat32 && isForTextures(size, texture)
       ? this.#textureCalls(layout, rows, operands, size, texture)
       : [this.#bufferCall(layout, rows, operands, size, buffer[shape])];
   }
@@ -71,7 +76,7 @@ export class Products {
   }
 
   #bufferCall(layout: GemmLayout, rows: RowSlot, t: Operands, size: GemmSize, tile: GemmTile): KernelCall {
-    const variant = gemmVariant(layout, t.residual !== undefined, size);
+    const variant = gemmVariant(layout, t.residual !== undefined, size, t.b.storage);
     const group = gemmGroupTile(tile);
     const columns = Math.ceil(size.n / group.columns);
     return {
@@ -195,8 +200,5 @@ const pieces = (length: number, most: number): [first: number, length: number][]
   Array.from({ length: Math.ceil(length / most) }, (_, i) => [i * most, Math.min(most, length - i * most)]);
 
 /** `tensor` from one of its elements on. */
-const from = (tensor: Tensor, element: number): Tensor => ({
-  ...tensor,
-  offset: tensor.offset + element * 4,
-  bytes: tensor.bytes - element * 4,
-});
+const from = (tensor: Tensor, element: number): Tensor =>
+  element === 0 ? tensor : view(tensor, element * 4, tensor.bytes - element * 4, tensor.shape);

@@ -1,5 +1,5 @@
 import type { Gpu } from "./device.ts";
-import { elements, type Slab, type Tensor, type TextureSlab } from "./memory.ts";
+import { elementBytes, elements, type Slab, type Tensor, type TextureSlab } from "./memory.ts";
 
 /** Numbers of rows that change from batch to batch: each is a slot of one uniform buffer that kernels read. */
 export interface RowCount {
@@ -247,44 +247,60 @@ function encodeCopy(encoder: GPUCommandEncoder, copy: TextureCopy, counts: Uint3
 /** Sees what a dispatch has read and written; true ends the walk. */
 export type Look = (dispatch: { label: string; tensors: readonly Tensor[] }) => Promise<boolean>;
 
-/** Copies `count` 4-byte elements of a tensor, from `firstElement` on, back to the host; waits for the GPU. */
+/**
+ * Copies `count` elements of a tensor, from `firstElement` on, back to the host, as they are stored; waits for the GPU. The
+ * first element must start on a word of 4 bytes.
+ */
 export async function readTensor(
   gpu: Gpu,
   tensor: Tensor,
   firstElement = 0,
-  count = tensor.bytes / 4 - firstElement,
+  count = tensor.bytes / elementBytes(tensor) - firstElement,
 ): Promise<ArrayBuffer> {
   const { device } = gpu;
-  const size = count * 4;
+  const unit = elementBytes(tensor);
+  const size = Math.ceil(count * unit / 4) * 4;
   const staging = device.createBuffer({ size, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST });
   const encoder = device.createCommandEncoder();
-  encoder.copyBufferToBuffer(tensor.slab.buffer!, tensor.offset + firstElement * 4, staging, 0, size);
+  encoder.copyBufferToBuffer(tensor.slab.buffer!, tensor.offset + firstElement * unit, staging, 0, size);
   device.queue.submit([encoder.finish()]);
   try {
     await staging.mapAsync(GPUMapMode.READ);
-    return staging.getMappedRange().slice(0);
+    return staging.getMappedRange().slice(0, count * unit);
   } finally {
     staging.destroy();
     gpu.check();
   }
 }
 
-/** Writes 4-byte elements, in pieces with a submission each: one large write would be copied twice. */
+/**
+ * Writes elements as they are stored, in pieces with a submission each: one large write would be copied twice. They must
+ * start on a word of 4 bytes; where they end within one, its other half is set to 0.
+ */
 export function writeTensor(
   gpu: Gpu,
   tensor: Tensor,
-  data: Float32Array | Uint32Array,
+  data: Float32Array | Uint32Array | Uint16Array,
   firstElement = 0,
 ): void {
   const pieceElements = 4 * 2 ** 20;
-  if ((firstElement + data.length) * 4 > tensor.bytes) {
+  const unit = elementBytes(tensor);
+  if (data.BYTES_PER_ELEMENT !== unit || (firstElement + data.length) * unit > tensor.bytes) {
     throw new RangeError(
-      `${data.length} elements at ${firstElement} do not fit ${tensor.name} of ${tensor.bytes} bytes`,
+      `${data.length} elements of ${data.BYTES_PER_ELEMENT} bytes at ${firstElement} do not fit ${tensor.name} of ` +
+        `${tensor.bytes} bytes in elements of ${unit}`,
     );
   }
   for (let at = 0; at < data.length; at += pieceElements) {
-    const piece = data.subarray(at, at + pieceElements) as Float32Array<ArrayBuffer>;
-    gpu.device.queue.writeBuffer(tensor.slab.buffer!, tensor.offset + (firstElement + at) * 4, piece);
+    let piece = data.subarray(at, at + pieceElements) as Float32Array<ArrayBuffer> | Uint16Array<ArrayBuffer>;
+    if (piece.byteLength % 4) piece = Uint16Array.from([...piece, 0]);
+    gpu.device.queue.writeBuffer(tensor.slab.buffer!, tensor.offset + (firstElement + at) * unit, piece);
     if (data.length > pieceElements) gpu.device.queue.submit([]);
   }
 }
+
+/** Every tensor that a call reads or writes, by a binding or by a copy. */
+export const tensorsOf = ({ bindings, copies = [] }: KernelCall): Tensor[] => [
+  ...bindings.filter((bound): bound is Tensor => "slab" in bound),
+  ...copies.map(({ source }) => source),
+];

@@ -1,19 +1,24 @@
+import { type FloatDtype, toF32 } from "../safetensors_dtype.ts";
 import type { Gpu } from "./device.ts";
-import type { Tensor } from "./memory.ts";
+import { elementBytes, type Tensor } from "./memory.ts";
 
-/** A run of 4-byte elements of a tensor. */
+/** What a tensor's storage is called in a file. */
+export const dtypeOf = ({ storage = "f32" }: Tensor): FloatDtype =>
+  storage === "f32" ? "F32" : storage === "bf16" ? "BF16" : "F16";
+
+/** A run of a tensor's elements, which starts on a word of 4 bytes. */
 export interface Range {
   tensor: Tensor;
   firstElement: number;
   count: number;
 }
 
-/** Elements of one read-back: 16 MiB of staging memory. */
+/** Elements of one read-back: at most 16 MiB of staging memory. */
 const BATCH_ELEMENTS = 4 * 2 ** 20;
 
 /**
  * Reads named tensors back piece by piece. A read-back costs 10 ms whatever its size, and a model has hundreds of small
- * tensors: neighbours in the order of `names` share one.
+ * tensors: neighbours in the order of `ranges` share one. A tensor may lie in several.
  */
 export class BatchedReader {
   readonly #batches: Range[][] = [[]];
@@ -23,7 +28,7 @@ export class BatchedReader {
   constructor(readonly gpu: Gpu, ranges: Iterable<Range & { name: string }>) {
     let room = BATCH_ELEMENTS;
     for (const { name, tensor, firstElement, count } of ranges) {
-      const places: { batch: number; index: number }[] = [];
+      const places = this.#places.get(name) ?? [];
       for (let at = 0; at < count; at += BATCH_ELEMENTS) {
         const size = Math.min(BATCH_ELEMENTS, count - at);
         if (size > room) {
@@ -61,23 +66,26 @@ export function firstNonFinite(values: Float32Array): number {
 
 async function readRanges(gpu: Gpu, ranges: readonly Range[]): Promise<Float32Array[]> {
   const { device } = gpu;
-  const size = ranges.reduce((sum, { count }) => sum + count * 4, 0);
+  const bytesOf = ({ tensor, count }: Range) => Math.ceil(count * elementBytes(tensor) / 4) * 4;
+  const size = ranges.reduce((sum, range) => sum + bytesOf(range), 0);
   const staging = device.createBuffer({ size, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST });
   const encoder = device.createCommandEncoder();
   let at = 0;
-  for (const { tensor, firstElement, count } of ranges) {
-    const from = tensor.offset + firstElement * 4;
-    encoder.copyBufferToBuffer(tensor.slab.buffer!, from, staging, at, count * 4);
-    at += count * 4;
+  for (const range of ranges) {
+    const { tensor, firstElement } = range;
+    const from = tensor.offset + firstElement * elementBytes(tensor);
+    encoder.copyBufferToBuffer(tensor.slab.buffer!, from, staging, at, bytesOf(range));
+    at += bytesOf(range);
   }
   device.queue.submit([encoder.finish()]);
   try {
     await staging.mapAsync(GPUMapMode.READ);
     const bytes = staging.getMappedRange().slice(0);
     at = 0;
-    return ranges.map(({ count }) => {
-      at += count * 4;
-      return new Float32Array(bytes, at - count * 4, count);
+    return ranges.map((range) => {
+      const stored = new Uint8Array(bytes, at, range.count * elementBytes(range.tensor));
+      at += bytesOf(range);
+      return toF32(stored, dtypeOf(range.tensor));
     });
   } finally {
     staging.destroy();

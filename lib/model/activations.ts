@@ -14,12 +14,13 @@ export interface Capacity {
   logitsBytes: number;
   /** Recompute each layer in the backward pass instead of keeping its activations. */
   checkpointing: boolean;
+  /** What is kept for the backward pass is rounded to bfloat16; by default it stays float32. */
+  keptStorage?: "f32" | "bf16";
 }
 
-/** What one layer keeps from its forward pass for its backward pass. T tokens, D = headDim. */
-export interface LayerActivations {
-  /** Residual stream at the layer's input, [T, hidden]. */
-  input: Tensor;
+/** What the forward pass of one layer makes. T tokens, D = headDim. */
+export interface LayerForward {
+  inputNormed: Tensor; // [T, hidden]
   inputRstd: Tensor; // [T]
   /** After the rotation; [T, (heads + 2 kvHeads) D]. */
   qkv: Tensor;
@@ -27,11 +28,50 @@ export interface LayerActivations {
   lse: Tensor; // [T, heads]
   /** Residual stream between attention and MLP, [T, hidden]. */
   middle: Tensor;
+  middleNormed: Tensor; // [T, hidden]
   middleRstd: Tensor; // [T]
   gateUp: Tensor; // [T, 2 intermediate]
+  activated: Tensor; // [T, intermediate]
 }
 
-/** Batch, activations and scratch of a decoder: every tensor between the parameters and the loss. */
+/** What its backward pass makes. */
+export interface LayerBackward {
+  activated: Tensor; // as in the forward pass, and before that its gradient
+  middleNormed: Tensor;
+  gradientMiddleNormed: Tensor;
+  gradientAttention: Tensor;
+  delta: Tensor; // [T, heads]
+  gradientQkv: Tensor;
+  inputNormed: Tensor;
+  gradientInputNormed: Tensor;
+}
+
+/** What the backward pass reads of a layer: the values that are made anew there, from `input` on, need not be kept. */
+export interface LayerKept extends LayerForward {
+  input: Tensor;
+}
+
+/** The large values of `LayerKept`. */
+export const LARGE = ["input", "qkv", "attention", "middle", "gateUp"] as const;
+
+/** The tensors of one layer. */
+export interface LayerActivations {
+  /** Residual stream at the layer's input, [T, hidden]. */
+  input: Tensor;
+  forward: LayerForward;
+  /** The tensors of the forward pass, or others that the backward pass fills first, by `packed` or `recomputes`. */
+  kept: LayerKept;
+  /** Where large values wait, rounded to bfloat16. */
+  packed: Partial<Record<(typeof LARGE)[number], Tensor>>;
+  /** Whether the backward pass runs the layer's forward pass again. */
+  recomputes: boolean;
+  backward: LayerBackward;
+}
+
+/**
+ * Batch, activations and scratch of a decoder: every tensor between the parameters and the loss. Each value has a tensor
+ * of its own; those that never live at the same time are placed over each other by the plan.
+ */
 export interface Activations {
   batch: Record<
     | "ids"
@@ -51,19 +91,13 @@ export interface Activations {
   layers: LayerActivations[];
   /** Residual stream after the last layer, [T, hidden]. */
   output: Tensor;
-  /** Scratch of the layers, reused by each: see `layers.ts`. */
-  normed: Tensor; // [T, hidden]
-  activated: Tensor; // [T, intermediate]
-  gradient: Tensor; // residual stream's, [T, hidden]
-  gradientNormed: Tensor; // [T, hidden]
-  gradientQkv: Tensor; // as qkv
-  gradientAttention: Tensor; // [T, heads D]
-  delta: Tensor; // [T, heads]
+  gradient: Tensor; // residual stream's, in place from layer to layer, [T, hidden]
   normPartial: Tensor; // [T / 32, hidden]
   /** The head works on the rows that predict a label, [L, hidden], and on logits in pieces, [rows, padded vocabulary]. */
   gathered: Tensor;
   gatheredRstd: Tensor;
   gatheredNormed: Tensor;
+  gradientGatheredNormed: Tensor;
   gradientGathered: Tensor;
   logits: Tensor;
   labelLse: Tensor; // [L]
@@ -74,10 +108,13 @@ export interface Activations {
   rowCounts: RowCounts;
   rows: Tensor;
   tokenRows: RowSlot;
+  /** The same rows, for a product that adds to what an earlier one of the same pass left. */
+  tokenRowsAdding: RowSlot;
   labelSlot: RowSlot;
   pairSlot: RowSlot;
   distinctSlot: RowSlot;
   pieces: RowSlot[];
+  piecesAdding: RowSlot[];
   pieceRows: number;
 }
 
@@ -98,29 +135,67 @@ export function planActivations(plan: MemoryPlan, config: ModelConfig, capacity:
   const pieceCount = Math.ceil(labels / pieceRows);
 
   const batch = (name: string, ...shape: number[]) => plan.tensor(`batch.${name}`, "batch", shape);
-  const kept = (name: string, ...shape: number[]) => plan.tensor(name, "activations", shape);
-  const scratch = (name: string, ...shape: number[]) => plan.tensor(name, "scratch", shape);
+  const kept = (name: string, ...shape: number[]) => plan.shared(name, "activations", shape);
+  const scratch = (name: string, ...shape: number[]) => plan.shared(name, "scratch", shape);
 
-  const layerActivations = (l: number, input: Tensor): LayerActivations => ({
-    input,
-    inputRstd: kept(`layer ${l} input rstd`, tokens),
-    qkv: kept(`layer ${l} qkv`, tokens, qkvWidth),
-    attention: kept(`layer ${l} attention`, tokens, heads * headDim),
-    lse: kept(`layer ${l} lse`, tokens, heads),
-    middle: kept(`layer ${l} middle`, tokens, hidden),
-    middleRstd: kept(`layer ${l} middle rstd`, tokens),
-    gateUp: kept(`layer ${l} gate up`, tokens, 2 * intermediateSize),
+  const layerForward = (of: string, keeps: boolean): LayerForward => {
+    const maybeKept = keeps ? kept : scratch;
+    return {
+      inputNormed: scratch(`${of} input normed`, tokens, hidden),
+      inputRstd: maybeKept(`${of} input rstd`, tokens),
+      qkv: maybeKept(`${of} qkv`, tokens, qkvWidth),
+      attention: maybeKept(`${of} attention`, tokens, heads * headDim),
+      lse: maybeKept(`${of} lse`, tokens, heads),
+      middle: maybeKept(`${of} middle`, tokens, hidden),
+      middleNormed: scratch(`${of} middle normed`, tokens, hidden),
+      middleRstd: maybeKept(`${of} middle rstd`, tokens),
+      gateUp: maybeKept(`${of} gate up`, tokens, 2 * intermediateSize),
+      activated: scratch(`${of} activated`, tokens, intermediateSize),
+    };
+  };
+  const layers = Array.from({ length: config.numHiddenLayers }, (_, l): LayerActivations => {
+    const name = `layer ${l}`;
+    // The backward pass begins with the last layer: what that has made is still there.
+    const isLast = l + 1 === config.numHiddenLayers;
+    const recomputes = capacity.checkpointing && !isLast;
+    const packs = capacity.keptStorage === "bf16" && !isLast;
+    const input = (packs ? scratch : kept)(`${name} input`, tokens, hidden);
+    const forward = layerForward(name, !recomputes && !packs);
+    const again = recomputes || packs ? layerForward(`${name} again`, false) : forward;
+    const waiting = !packs ? [] : recomputes ? (["input"] as const) : LARGE;
+    const keptValues = {
+      ...again,
+      input: packs ? scratch(`${name} input again`, tokens, hidden) : input,
+      // What is too small to be packed, and not made again, stays.
+      ...(packs && !recomputes && { lse: forward.lse }),
+    };
+    const packed = waiting.map((value) =>
+      [
+        value,
+        plan.shared(`${name} packed ${value}`, "activations", keptValues[value].shape, "bf16"),
+      ] as const
+    );
+    const of = `${name} backward`;
+    return {
+      input,
+      forward,
+      kept: keptValues,
+      packed: Object.fromEntries(packed),
+      recomputes,
+      backward: {
+        activated: scratch(`${of} activated`, tokens, intermediateSize),
+        middleNormed: scratch(`${of} middle normed`, tokens, hidden),
+        gradientMiddleNormed: scratch(`${of} gradient of middle normed`, tokens, hidden),
+        gradientAttention: scratch(`${of} gradient of attention`, tokens, heads * headDim),
+        delta: scratch(`${of} delta`, tokens, heads),
+        gradientQkv: scratch(`${of} gradient of qkv`, tokens, qkvWidth),
+        inputNormed: scratch(`${of} input normed`, tokens, hidden),
+        gradientInputNormed: scratch(`${of} gradient of input normed`, tokens, hidden),
+      },
+    };
   });
-  const inputs = Array.from(
-    { length: config.numHiddenLayers },
-    (_, l) => kept(`layer ${l} input`, tokens, hidden),
-  );
-  const layers: LayerActivations[] = [];
-  for (const [l, input] of inputs.entries()) {
-    layers.push(capacity.checkpointing && l > 0 ? { ...layers[0], input } : layerActivations(l, input));
-  }
 
-  const rowCounts = new RowCounts(4 + pieceCount);
+  const rowCounts = new RowCounts(5 + 2 * pieceCount);
   const rows = plan.tensor("row counts", "batch", [rowCounts.bytes / 4]);
   // Uniforms, where every other slab is storage: UNIFORM, COPY_DST.
   Object.assign(rows.slab, { usage: 0x40 | 0x08 });
@@ -143,30 +218,27 @@ export function planActivations(plan: MemoryPlan, config: ModelConfig, capacity:
     cosSin: plan.tensor("rotary table", "batch", [capacity.positions, headDim]),
     layers,
     output: kept("output", tokens, hidden),
-    normed: scratch("normed", tokens, hidden),
-    activated: scratch("activated", tokens, intermediateSize),
     gradient: scratch("gradient", tokens, hidden),
-    gradientNormed: scratch("gradient of normed", tokens, hidden),
-    gradientQkv: scratch("gradient of qkv", tokens, qkvWidth),
-    gradientAttention: scratch("gradient of attention", tokens, heads * headDim),
-    delta: scratch("delta", tokens, heads),
     normPartial: scratch("norm partial", Math.ceil(Math.max(tokens, labels) / 32), hidden),
     gathered: scratch("gathered", pieceCount * pieceRows, hidden),
     gatheredRstd: scratch("gathered rstd", labels),
     gatheredNormed: scratch("gathered normed", pieceCount * pieceRows, hidden),
+    gradientGatheredNormed: scratch("gradient of gathered normed", pieceCount * pieceRows, hidden),
     gradientGathered: scratch("gradient of gathered", pieceCount * pieceRows, hidden),
-    logits: plan.tensor("logits", "logits", [pieceRows, paddedVocabulary]),
+    logits: plan.shared("logits", "logits", [pieceRows, paddedVocabulary]),
     labelLse: scratch("label lse", pieceCount * pieceRows),
     logps: scratch("logps", pieceCount * pieceRows),
     labelWeights: scratch("label weights", pieceCount * pieceRows),
-    results: scratch("results", pairs, 4),
+    results: plan.tensor("results", "batch", [pairs, 4]),
     rowCounts,
     rows,
     tokenRows: slot(0),
-    labelSlot: slot(1),
-    pairSlot: slot(2),
-    distinctSlot: slot(3),
-    pieces: Array.from({ length: pieceCount }, (_, i) => slot(4 + i)),
+    tokenRowsAdding: slot(1),
+    labelSlot: slot(2),
+    pairSlot: slot(3),
+    distinctSlot: slot(4),
+    pieces: Array.from({ length: pieceCount }, (_, i) => slot(5 + i)),
+    piecesAdding: Array.from({ length: pieceCount }, (_, i) => slot(5 + pieceCount + i)),
     pieceRows,
   };
 }

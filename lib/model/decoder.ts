@@ -2,8 +2,16 @@ import type { Batch } from "../batch.ts";
 import type { AttentionTiles } from "../../kernels/attention.ts";
 import { Attention } from "../gpu/attention_operations.ts";
 import type { Gpu } from "../gpu/device.ts";
-import { isReadable, MemoryPlan } from "../gpu/memory.ts";
-import { type KernelCall, type Look, Pipelines, Program, readTensor, writeTensor } from "../gpu/program.ts";
+import { isReadable, MemoryPlan, type Tensor } from "../gpu/memory.ts";
+import {
+  type KernelCall,
+  type Look,
+  Pipelines,
+  Program,
+  readTensor,
+  tensorsOf,
+  writeTensor,
+} from "../gpu/program.ts";
 import { Products } from "../gpu/products.ts";
 import { attentionTiles, type ProductTiles, usualTiles } from "../gpu/tuning.ts";
 import type { WorkSize } from "../gpu/work.ts";
@@ -20,16 +28,14 @@ import {
   layerForward,
 } from "./layers.ts";
 import { allParameters, type DecoderSpec, llamaSpec } from "./llama.ts";
-import { Parameters } from "./parameters.ts";
+import { type Parameter, type ParameterOptions, Parameters } from "./parameters.ts";
 import { ropeTable } from "./rope.ts";
 
-export interface DecoderOptions {
+export interface DecoderOptions extends ParameterOptions {
   /** Bytes of the largest buffer that the adapter can bind. */
   largestBuffer: number;
   /** WGSL of the loss; see `kernels/preference_loss.wgsl`. */
   loss: string;
-  /** Whether gradients and moments are planned for. */
-  training: boolean;
   /** How matrix products are computed; by default as suits a GPU. */
   tiles?: ProductTiles;
   /** How attention is computed; by default likewise. */
@@ -52,6 +58,7 @@ export class Decoder {
   readonly activations: Activations;
   readonly #spec: DecoderSpec;
   readonly #context: DecoderContext;
+  #updates?: (parameter: Parameter) => KernelCall[];
   #forward?: Program;
   #backward?: Program;
   /** The batch uploaded last. */
@@ -63,7 +70,7 @@ export class Decoder {
       this.plan,
       allParameters(this.#spec),
       options.largestBuffer,
-      options.training,
+      options,
     );
     this.activations = planActivations(this.plan, config, capacity);
     this.#context = {
@@ -80,12 +87,27 @@ export class Decoder {
         options.training,
       ),
     };
+    this.plan.share(this.#stepCalls(), options.largestBuffer);
+  }
+
+  /**
+   * Makes the backward pass update each parameter by `updates` once its gradient is complete, as `earlyUpdates` asks; plans
+   * memory anew. Only for steps of one batch whose gradients are not clipped.
+   */
+  updateEarly(updates: (parameter: Parameter) => KernelCall[]): void {
+    this.#updates = updates;
+    this.plan.share(this.#stepCalls(), this.options.largestBuffer);
+  }
+
+  /** Every kernel call of a step, in order: what tensors live by. */
+  #stepCalls(): KernelCall[] {
+    return [...this.#forwardCalls(), ...(this.options.training ? this.#backwardCalls() : [])];
   }
 
   #forwardCalls(): KernelCall[] {
     const context = this.#context;
     return [
-      embedForward(context),
+      ...embedForward(context),
       ...this.activations.layers.flatMap((_, l) => layerForward(context, l)),
       ...headForward(context),
       lossCalls(context, this.options.loss),
@@ -95,30 +117,30 @@ export class Decoder {
   #backwardCalls(): KernelCall[] {
     const context = this.#context;
     const last = this.activations.layers.length - 1;
-    return [
+    const calls = [
       ...headBackward(context),
-      ...this.activations.layers.map((_, i) => {
-        const l = last - i;
-        // With checkpointing layers share their tensors; those of the last are still there from the forward pass.
-        return layerBackward(context, l, this.capacity.checkpointing && l < last);
-      }).flat(),
-      embedGradient(context),
+      ...this.activations.layers.flatMap((_, i) => layerBackward(context, last - i)),
+      ...embedGradient(context),
     ];
+    return this.#updates ? withUpdates(calls, this.parameters.list, this.#updates) : calls;
   }
 
   /** Kernels of one layer; backward with those that checkpointing runs again. */
   get kernelsPerLayer(): { forward: number; backward: number } {
-    const recompute = this.capacity.checkpointing && this.activations.layers.length > 1;
     return {
       forward: layerForward(this.#context, 0).length,
-      backward: layerBackward(this.#context, 0, recompute).length,
+      backward: layerBackward(this.#context, 0).length,
     };
   }
 
   /** Creates the plan's buffers and compiles every kernel. The weights are still to be loaded. */
   async allocate(gpu: Gpu, pipelines: Pipelines): Promise<void> {
+    if (this.options.earlyUpdates && !this.#updates) {
+      throw new Error("earlyUpdates: updateEarly was not called");
+    }
     const forward = this.#forwardCalls();
     const backward = this.options.training ? this.#backwardCalls() : [];
+    this.plan.checkShared([...forward, ...backward]);
     await this.plan.allocate(gpu);
     this.#context.products.upload(gpu);
     this.#forward = await Program.compile(pipelines, forward);
@@ -144,6 +166,7 @@ export class Decoder {
     }
     const accumulate = !firstOfStep;
     a.rowCounts.set(a.tokenRows.slot, { count: tokens, accumulate });
+    a.rowCounts.set(a.tokenRowsAdding.slot, { count: tokens, accumulate: true });
     a.rowCounts.set(a.labelSlot.slot, { count: labels, accumulate });
     a.rowCounts.set(a.pairSlot.slot, { count: batch.pairs, scale: 1 / pairsOfStep });
     a.rowCounts.set(a.distinctSlot.slot, { count: batch.distinctIds.length });
@@ -152,6 +175,7 @@ export class Decoder {
       const count = Math.max(0, Math.min(a.pieceRows, labels - i * a.pieceRows));
       // The last piece comes first in the backward pass, and so is the one that may begin the head's gradient.
       a.rowCounts.set(slot, { count, accumulate: accumulate || i < pieces - 1 });
+      a.rowCounts.set(a.piecesAdding[i].slot, { count, accumulate: true });
     });
     a.rowCounts.upload(gpu, a.rows);
   }
@@ -171,12 +195,7 @@ export class Decoder {
   }
 
   /** Gradients of every parameter, after `encodeForward` of the same batch. */
-  encodeBackward(encoder: GPUCommandEncoder, { firstOfStep }: StepPlace): void {
-    // Rows of tokens that do not occur get no gradient, so the embedding's has to be cleared; a tied head writes it whole.
-    if (firstOfStep && this.#spec.head) {
-      const { slab, offset, bytes } = this.parameters.of(this.#spec.embedding).gradients;
-      encoder.clearBuffer(slab.buffer!, offset, bytes);
-    }
+  encodeBackward(encoder: GPUCommandEncoder): void {
     this.#backward!.encode(encoder, this.activations.rowCounts.counts);
   }
 
@@ -210,6 +229,7 @@ export class Decoder {
     const encoder = gpu.device.createCommandEncoder();
     this.encodeForward(encoder);
     gpu.device.queue.submit([encoder.finish()]);
+    // Still there: without pairs, no kernel that runs after the logits' takes their place.
     const stride = a.logits.shape[1];
     const padded = new Float32Array(await readTensor(gpu, a.logits, 0, labels * stride));
     const { vocabSize } = this.config;
@@ -223,4 +243,29 @@ export class Decoder {
   destroy(): void {
     this.plan.destroy();
   }
+}
+
+/** `calls`, with the updates of each parameter after the last of them that reads or writes its weights or gradient. */
+function withUpdates(
+  calls: readonly KernelCall[],
+  parameters: readonly Parameter[],
+  updates: (parameter: Parameter) => KernelCall[],
+): KernelCall[] {
+  const parameterOf = new Map<Tensor, Parameter>(
+    parameters.flatMap((parameter) =>
+      [parameter.weights, parameter.gradients].map((tensor) => [tensor, parameter] as const)
+    ),
+  );
+  const lastUse = new Map<Parameter, number>();
+  calls.forEach((call, index) => {
+    for (const tensor of tensorsOf(call)) {
+      const parameter = parameterOf.get(tensor.base ?? tensor);
+      if (parameter) lastUse.set(parameter, index);
+    }
+  });
+  const complete = Map.groupBy(lastUse, ([, index]) => index);
+  return calls.flatMap((call, index) => [
+    call,
+    ...(complete.get(index) ?? []).flatMap(([parameter]) => updates(parameter)),
+  ]);
 }

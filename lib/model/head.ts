@@ -11,16 +11,17 @@ import {
 } from "../gpu/operations.ts";
 import type { KernelCall } from "../gpu/program.ts";
 import type { DecoderContext } from "./layers.ts";
+import { linear, linearInputGradient, linearWeightGradient } from "./linear.ts";
+import type { ParameterSpec } from "./llama.ts";
 
 /** Logits of piece `i` of the labels, into the one buffer that all pieces share. */
-function pieceLogits(
-  { activations: a, parameters, spec, products }: DecoderContext,
-  i: number,
-): KernelCall[] {
-  const head = parameters.of(spec.head ?? spec.embedding).weights;
-  const input = rowsOf(a.gatheredNormed, i * a.pieceRows, a.pieceRows);
-  return products.calls("nt", a.pieces[i], { a: input, b: head, c: a.logits });
+function pieceLogits(context: DecoderContext, i: number): KernelCall[] {
+  const { activations: a } = context;
+  const x = rowsOf(a.gatheredNormed, i * a.pieceRows, a.pieceRows);
+  return linear(context, a.pieces[i], headOf(context), { x, y: a.logits });
 }
+
+const headOf = ({ spec }: DecoderContext): ParameterSpec => spec.head ?? spec.embedding;
 
 /** Final norm of the rows that predict a label, then the log-probability of every label, piece by piece. */
 export function headForward(context: DecoderContext): KernelCall[] {
@@ -55,8 +56,8 @@ export const lossCalls = ({ activations: a }: DecoderContext, loss: string): Ker
  * last one's logits are still there, so a batch of one piece computes them once.
  */
 export function headBackward(context: DecoderContext): KernelCall[] {
-  const { config, parameters, spec, activations: a, products } = context;
-  const head = parameters.of(spec.head ?? spec.embedding);
+  const { config, parameters, spec, activations: a } = context;
+  const head = headOf(context);
   const finalNorm = parameters.of(spec.finalNorm);
   const pieces = a.pieces.map((rows, i) => {
     const part = (tensor: typeof a.logps) => rowsOf(tensor, i * a.pieceRows, a.pieceRows);
@@ -68,33 +69,28 @@ export function headBackward(context: DecoderContext): KernelCall[] {
       lse: part(a.labelLse),
       weights: part(a.labelWeights),
     };
+    const counted = { rows, adding: a.piecesAdding[i] };
     return [
-      ...pieceLogits(context, i).map((again) => ({
-        ...again,
-        grid: (counts: Uint32Array): [number, number] => isLast(counts) ? [0, 0] : again.grid(counts),
+      ...pieceLogits(context, i).map((call) => ({
+        ...call,
+        grid: (counts: Uint32Array): [number, number] => isLast(counts) ? [0, 0] : call.grid(counts),
       })),
       logitsBackward(rows, tensors, config.vocabSize),
-      ...products.calls("nn", rows, { a: a.logits, b: head.weights, c: part(a.gradientGathered) }),
-      ...products.calls(
-        "tn",
-        rows,
-        { a: a.logits, b: part(a.gatheredNormed), c: head.gradients },
-        true,
-      ),
+      ...linearInputGradient(context, counted, head, { dY: a.logits, dX: part(a.gradientGatheredNormed) }),
+      ...linearWeightGradient(context, rows, head, { dY: a.logits, x: part(a.gatheredNormed) }),
     ];
   });
   return [
     ...pieces.reverse().flat(),
-    // `gatheredNormed` is done with: the gradient of the gathered rows takes its place.
     ...rmsNormBackward(a.labelSlot, {
       x: a.gathered,
       rstd: a.gatheredRstd,
       weight: finalNorm.weights,
       dWeight: finalNorm.gradients,
-      dY: a.gradientGathered,
-      dX: a.gatheredNormed,
+      dY: a.gradientGatheredNormed,
+      dX: a.gradientGathered,
       partial: a.normPartial,
     }, false),
-    gatherRowsBackward(a.tokenRows, a.batch.labelsOfRow, a.gatheredNormed, a.gradient),
+    gatherRowsBackward(a.tokenRows, a.batch.labelsOfRow, a.gradientGathered, a.gradient),
   ];
 }

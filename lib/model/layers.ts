@@ -1,5 +1,6 @@
 /** The kernels of one decoder layer, forward and backward, and of the embedding below the layers. */
 import {
+  clear,
   embed,
   embedBackward,
   rmsNorm,
@@ -8,23 +9,21 @@ import {
   swiglu,
   swigluBackward,
 } from "../gpu/operations.ts";
+import { packRows, unpackRows } from "../gpu/storage_operations.ts";
 import type { Tensor } from "../gpu/memory.ts";
 import type { KernelCall } from "../gpu/program.ts";
 import type { AttentionShape } from "../../kernels/attention.ts";
 import type { Attention } from "../gpu/attention_operations.ts";
-import type { Products } from "../gpu/products.ts";
-import type { Activations } from "./activations.ts";
+import { type Activations, LARGE, type LayerKept } from "./activations.ts";
 import type { ModelConfig } from "./config.ts";
-import type { DecoderSpec, LayerSpec } from "./llama.ts";
-import type { Parameters } from "./parameters.ts";
+import { linear, type LinearContext, linearInputGradient, linearWeightGradient } from "./linear.ts";
+import type { DecoderSpec, ParameterSpec } from "./llama.ts";
 
 /** What the kernel lists are built from. */
-export interface DecoderContext {
+export interface DecoderContext extends LinearContext {
   config: ModelConfig;
   spec: DecoderSpec;
-  parameters: Parameters;
   activations: Activations;
-  products: Products;
   attention: Attention;
 }
 
@@ -35,51 +34,47 @@ export const attentionShape = (config: ModelConfig): AttentionShape => ({
 });
 
 /** x = embedding of the batch's tokens, into the first layer's input. */
-export const embedForward = ({ activations: a, parameters, spec }: DecoderContext): KernelCall =>
-  embed(a.tokenRows, a.batch.ids, parameters.of(spec.embedding).weights, a.layers[0].input);
-
-/** Adds the gradient of the residual stream to that of the embedding matrix. */
-export const embedGradient = ({ config, activations: a, parameters, spec }: DecoderContext): KernelCall =>
-  embedBackward(
-    a.distinctSlot,
-    { ids: a.batch.distinctIds, starts: a.batch.distinctStarts, rows: a.batch.distinctRows },
-    a.gradient,
-    parameters.of(spec.embedding).gradients,
-    config.padTokenId,
+export const embedForward = ({ activations: a, parameters, spec }: DecoderContext): KernelCall[] =>
+  parameters.pieces(spec.embedding).map(({ weights, firstRow }) =>
+    embed(a.tokenRows, a.batch.ids, weights, a.layers[0].input, firstRow)
   );
+
+/**
+ * Adds the gradient of the residual stream to that of the embedding matrix. Rows of tokens that do not occur get none, so
+ * the matrix is cleared first; one that is the head too was written whole.
+ */
+export const embedGradient = ({ config, activations: a, parameters, spec }: DecoderContext): KernelCall[] =>
+  parameters.pieces(spec.embedding).flatMap(({ gradients, firstRow }) => [
+    ...(spec.head ? [clear(a.tokenRows, gradients)] : []),
+    embedBackward(
+      a.distinctSlot,
+      { ids: a.batch.distinctIds, starts: a.batch.distinctStarts, rows: a.batch.distinctRows },
+      a.gradient,
+      gradients,
+      { firstRow, padTokenId: config.padTokenId },
+    ),
+  ]);
 
 /** Where layer `l` puts its result: the next one's input. */
 const layerOutput = (a: Activations, l: number): Tensor => a.layers[l + 1]?.input ?? a.output;
 
-/** Everything of layer `l` that its backward pass needs: all but the last product. */
-function layerBody(
-  { config, parameters, spec, activations: a, products, attention }: DecoderContext,
-  l: number,
-): KernelCall[] {
-  const layer = a.layers[l];
-  const weights = (name: keyof LayerSpec) => parameters.of(spec.layers[l][name]).weights;
+/** Everything of layer `l` that its backward pass needs, into `values`: all but the last product. */
+function layerBody(context: DecoderContext, l: number, values: LayerKept): KernelCall[] {
+  const { config, parameters, spec, activations: a, attention } = context;
+  const layer = spec.layers[l];
+  const { input, inputNormed, inputRstd, qkv, lse, middle, middleNormed, middleRstd, gateUp } = values;
+  const weight = (norm: ParameterSpec) => parameters.of(norm).weights;
   const rows = a.tokenRows;
   const shape = attentionShape(config);
   const { spans, queryTiles, keyTiles } = a.batch;
   return [
-    rmsNorm(rows, layer.input, weights("inputNorm"), a.normed, layer.inputRstd, config.rmsNormEps),
-    ...products.calls("nt", rows, { a: a.normed, b: weights("qkv"), c: layer.qkv }),
-    rope(rows, spans, a.cosSin, layer.qkv, shape),
-    ...attention.forward(rows, {
-      spans,
-      queryTiles,
-      keyTiles,
-      qkv: layer.qkv,
-      out: layer.attention,
-      lse: layer.lse,
-    }),
-    ...products.calls(
-      "nt",
-      rows,
-      { a: layer.attention, b: weights("output"), c: layer.middle, residual: layer.input },
-    ),
-    rmsNorm(rows, layer.middle, weights("postNorm"), a.normed, layer.middleRstd, config.rmsNormEps),
-    ...products.calls("nt", rows, { a: a.normed, b: weights("gateUp"), c: layer.gateUp }),
+    rmsNorm(rows, input, weight(layer.inputNorm), inputNormed, inputRstd, config.rmsNormEps),
+    ...linear(context, rows, layer.qkv, { x: inputNormed, y: qkv }),
+    rope(rows, spans, a.cosSin, qkv, shape),
+    ...attention.forward(rows, { spans, queryTiles, keyTiles, qkv, out: values.attention, lse }),
+    ...linear(context, rows, layer.output, { x: values.attention, y: middle, residual: input }),
+    rmsNorm(rows, middle, weight(layer.postNorm), middleNormed, middleRstd, config.rmsNormEps),
+    ...linear(context, rows, layer.gateUp, { x: middleNormed, y: gateUp }),
   ];
 }
 
@@ -88,80 +83,98 @@ function layerBody(
  * qkv = rope(norm(input) Wqkv^T), middle = input + attention(qkv) Wo^T, output = middle + swiglu(norm(middle) Wgu^T) Wd^T.
  */
 export function layerForward(context: DecoderContext, l: number): KernelCall[] {
-  const { parameters, spec, activations: a, products } = context;
-  const { gateUp, middle } = a.layers[l];
-  const down = parameters.of(spec.layers[l].down).weights;
+  const { spec, activations: a } = context;
+  const { input, forward, packed } = a.layers[l];
+  const values = { ...forward, input };
+  const { gateUp, middle, activated } = forward;
   return [
-    ...layerBody(context, l),
-    swiglu(a.tokenRows, gateUp, a.activated),
-    ...products.calls(
-      "nt",
-      a.tokenRows,
-      { a: a.activated, b: down, c: layerOutput(a, l), residual: middle },
-    ),
+    ...layerBody(context, l, values),
+    swiglu(a.tokenRows, gateUp, activated),
+    ...linear(context, a.tokenRows, spec.layers[l].down, {
+      x: activated,
+      y: layerOutput(a, l),
+      residual: middle,
+    }),
+    ...LARGE.flatMap((name) => {
+      const waits = packed[name];
+      return waits ? [packRows(a.tokenRows, values[name], waits)] : [];
+    }),
   ];
 }
 
 /**
  * Layer `l` backward: turns the gradient of its output (`gradient`) into that of its input, in place, and adds the
- * gradients of its parameters. `recompute` runs the layer's forward pass first, where its activations were not kept.
+ * gradients of its parameters. Runs the layer's forward pass first where its activations were not kept.
  */
-export function layerBackward(context: DecoderContext, l: number, recompute: boolean): KernelCall[] {
-  const { config, parameters, spec, activations: a, products, attention } = context;
-  const layer = a.layers[l];
-  const weights = (name: keyof LayerSpec) => parameters.of(spec.layers[l][name]).weights;
-  const gradients = (name: keyof LayerSpec) => parameters.of(spec.layers[l][name]).gradients;
+export function layerBackward(context: DecoderContext, l: number): KernelCall[] {
+  const { config, parameters, spec, activations: a, attention } = context;
+  const { kept, packed, recomputes, backward } = a.layers[l];
+  const layer = spec.layers[l];
   const rows = a.tokenRows;
   const shape = attentionShape(config);
 
-  /** d_input = d_output W, and W's gradient += d_output^T input. */
-  const linearInput = (name: keyof LayerSpec, dOutput: Tensor, dInput: Tensor) =>
-    products.calls("nn", rows, { a: dOutput, b: weights(name), c: dInput });
-  const linearWeight = (name: keyof LayerSpec, dOutput: Tensor, input: Tensor) =>
-    products.calls("tn", rows, { a: dOutput, b: input, c: gradients(name) }, true);
-  const norm = (name: "inputNorm" | "postNorm", x: Tensor, rstd: Tensor) => ({
-    again: rmsNorm(rows, x, weights(name), a.normed, rstd, config.rmsNormEps),
+  const linearInput = (of: ParameterSpec, dY: Tensor, dX: Tensor) =>
+    linearInputGradient(context, { rows, adding: a.tokenRowsAdding }, of, { dY, dX });
+  const linearWeight = (of: ParameterSpec, dY: Tensor, x: Tensor) =>
+    linearWeightGradient(context, rows, of, { dY, x });
+  /** A normed value is made again: keeping it would cost more than making it. */
+  const norm = (of: ParameterSpec, t: { x: Tensor; rstd: Tensor; y: Tensor; dY: Tensor }) => ({
+    again: rmsNorm(rows, t.x, parameters.of(of).weights, t.y, t.rstd, config.rmsNormEps),
     backward: rmsNormBackward(rows, {
-      x,
-      rstd,
-      weight: weights(name),
-      dWeight: gradients(name),
-      dY: a.gradientNormed,
+      x: t.x,
+      rstd: t.rstd,
+      weight: parameters.of(of).weights,
+      dWeight: parameters.of(of).gradients,
+      dY: t.dY,
       dX: a.gradient,
       partial: a.normPartial,
     }, true),
   });
-  const inputNorm = norm("inputNorm", layer.input, layer.inputRstd);
-  const postNorm = norm("postNorm", layer.middle, layer.middleRstd);
+  const inputNorm = norm(layer.inputNorm, {
+    x: kept.input,
+    rstd: kept.inputRstd,
+    y: backward.inputNormed,
+    dY: backward.gradientInputNormed,
+  });
+  const postNorm = norm(layer.postNorm, {
+    x: kept.middle,
+    rstd: kept.middleRstd,
+    y: backward.middleNormed,
+    dY: backward.gradientMiddleNormed,
+  });
 
   return [
-    ...(recompute ? layerBody(context, l) : []),
-    // MLP. `swigluBackward` leaves the activated values where their gradient was.
-    ...linearInput("down", a.gradient, a.activated),
-    swigluBackward(rows, layer.gateUp, a.activated),
-    ...linearWeight("down", a.gradient, a.activated),
-    ...linearInput("gateUp", layer.gateUp, a.gradientNormed),
+    ...LARGE.flatMap((name) => {
+      const waits = packed[name];
+      return waits ? [unpackRows(rows, waits, kept[name])] : [];
+    }),
+    ...(recomputes ? layerBody(context, l, kept) : []),
+    // MLP. `swigluBackward` turns gateUp into its gradient, and leaves the activated values where their gradient was.
+    ...linearInput(layer.down, a.gradient, backward.activated),
+    swigluBackward(rows, kept.gateUp, backward.activated),
+    ...linearWeight(layer.down, a.gradient, backward.activated),
+    ...linearInput(layer.gateUp, kept.gateUp, backward.gradientMiddleNormed),
     postNorm.again,
-    ...linearWeight("gateUp", layer.gateUp, a.normed),
+    ...linearWeight(layer.gateUp, kept.gateUp, backward.middleNormed),
     ...postNorm.backward,
     // Attention.
-    ...linearInput("output", a.gradient, a.gradientAttention),
-    ...linearWeight("output", a.gradient, layer.attention),
+    ...linearInput(layer.output, a.gradient, backward.gradientAttention),
+    ...linearWeight(layer.output, a.gradient, kept.attention),
     ...attention.backward(rows, {
       spans: a.batch.spans,
       queryTiles: a.batch.queryTiles,
       keyTiles: a.batch.keyTiles,
-      qkv: layer.qkv,
-      out: layer.attention,
-      lse: layer.lse,
-      dOut: a.gradientAttention,
-      delta: a.delta,
-      dQkv: a.gradientQkv,
+      qkv: kept.qkv,
+      out: kept.attention,
+      lse: kept.lse,
+      dOut: backward.gradientAttention,
+      delta: backward.delta,
+      dQkv: backward.gradientQkv,
     }),
-    rope(rows, a.batch.spans, a.cosSin, a.gradientQkv, shape, true),
-    ...linearInput("qkv", a.gradientQkv, a.gradientNormed),
+    rope(rows, a.batch.spans, a.cosSin, backward.gradientQkv, shape, true),
+    ...linearInput(layer.qkv, backward.gradientQkv, backward.gradientInputNormed),
     inputNorm.again,
-    ...linearWeight("qkv", a.gradientQkv, a.normed),
+    ...linearWeight(layer.qkv, backward.gradientQkv, backward.inputNormed),
     ...inputNorm.backward,
   ];
 }

@@ -87,3 +87,17 @@ export function allParameters(spec: DecoderSpec): ParameterSpec[] {
     ...(spec.head ? [spec.head] : []),
   ];
 }
+
+/** Rows and columns of a parameter. */
+export const shapeOf = (spec: ParameterSpec): [rows: number, columns: number] => [
+  spec.parts.reduce((sum, part) => sum + part.rows, 0),
+  spec.columns,
+];
+
+/** How many numbers a decoder has to learn. */
+export function parameterCount(config: ModelConfig): number {
+  return allParameters(llamaSpec(config)).reduce((sum, spec) => {
+    const [rows, columns] = shapeOf(spec);
+    return sum + rows * columns;
+  }, 0);
+}

@@ -1,9 +1,8 @@
 import { UserError } from "../errors.ts";
 import type { Gpu } from "../gpu/device.ts";
-import { elements, formatBytes, type MemoryPlan, type Slab, type Tensor } from "../gpu/memory.ts";
-import { NORM_BLOCK } from "../gpu/optimizer_operations.ts";
+import type { MemoryPlan } from "../gpu/memory.ts";
 import { writeTensor } from "../gpu/program.ts";
-import { BatchedReader, firstNonFinite, type Range } from "../gpu/readback.ts";
+import { BatchedReader, dtypeOf, firstNonFinite, type Range } from "../gpu/readback.ts";
 import {
   type Checkpoint,
   type FloatDtype,
@@ -13,119 +12,57 @@ import {
 } from "../safetensors.ts";
 import type { TensorSource } from "../safetensors_write.ts";
 import type { ParameterPart, ParameterSpec } from "./llama.ts";
+import {
+  type Parameter,
+  type ParameterChunk,
+  type ParameterKind,
+  type ParameterOptions,
+  placeParameters,
+} from "./parameter_layout.ts";
 
-/** What AdamW keeps of each parameter, in slabs of the same layout. */
-export type ParameterKind = "weights" | "gradients" | "first" | "second";
+export type { Parameter, ParameterChunk, ParameterKind, ParameterOptions } from "./parameter_layout.ts";
 
-/** A parameter on the GPU: the same range of each of its chunk's slabs. */
-export interface Parameter {
-  spec: ParameterSpec;
-  chunk: ParameterChunk;
-  weights: Tensor;
-  /** Only in a plan made for training. */
-  gradients: Tensor;
-  /** In blocks of `NORM_BLOCK` vec4s, over all chunks. */
-  firstBlock: number;
-  blocks: number;
-}
-
-/** A slab of parameters that one dispatch can update: as large as a binding may be. */
-export interface ParameterChunk {
-  slabs: Record<ParameterKind, Slab>;
-  bytes: number;
-  /** The first floats of the chunk are matrices, which weight decay applies to; norms follow. */
-  decayedElements: number;
-  firstBlock: number;
-}
-
-/** Parameters start at multiples of this many bytes, so that a block of the gradient norm is of one parameter. */
-const BLOCK_BYTES = NORM_BLOCK * 16;
 /** Elements moved between host and GPU at a time. */
 const PIECE = 4 * 2 ** 20;
 
-/** The weights of a model on the GPU with their gradients and moments, placed in as few slabs as bindings allow. */
+/** The weights of a model on the GPU, with gradients and moments where it is trained. */
 export class Parameters {
-  readonly list: Parameter[] = [];
-  readonly chunks: ParameterChunk[] = [];
+  /** In the order of their places; a parameter that is too large to be bound is there in pieces. */
+  readonly list: readonly Parameter[];
+  readonly chunks: readonly ParameterChunk[];
   readonly blocks: number;
-  readonly #byPart = new Map<string, { parameter: Parameter; firstRow: number; part: ParameterPart }>();
-  readonly #bySpec = new Map<ParameterSpec, Parameter>();
+  readonly #byPart = new Map<string, { spec: ParameterSpec; firstRow: number; part: ParameterPart }>();
+  readonly #bySpec: ReadonlyMap<ParameterSpec, Parameter[]>;
 
-  /** @throws {UserError} where one matrix is larger than `largestBuffer` bytes. */
-  constructor(plan: MemoryPlan, specs: ParameterSpec[], largestBuffer: number, training = true) {
-    const ordered = [...specs.filter((spec) => !spec.isVector), ...specs.filter((spec) => spec.isVector)];
-    const groups: { spec: ParameterSpec; offset: number; bytes: number }[][] = [];
-    let used = Infinity;
-    for (const spec of ordered) {
-      const bytes = Math.ceil(elements(shapeOf(spec)) * 4 / BLOCK_BYTES) * BLOCK_BYTES;
-      if (bytes > largestBuffer) {
-        throw new UserError(
-          `${spec.name} of ${formatBytes(bytes)} is larger than a buffer of this adapter, ${
-            formatBytes(largestBuffer)
-          }: ` +
-            "this model cannot be trained here",
-        );
+  /** @throws {UserError} where a few rows of a matrix are larger than `largestBuffer` bytes. */
+  constructor(plan: MemoryPlan, specs: ParameterSpec[], largestBuffer: number, options: ParameterOptions) {
+    const { list, chunks, blocks } = placeParameters(plan, specs, largestBuffer, options);
+    this.list = list;
+    this.chunks = chunks;
+    this.blocks = blocks;
+    this.#bySpec = Map.groupBy(list, ({ spec }) => spec);
+    for (const spec of this.#bySpec.keys()) {
+      let firstRow = 0;
+      for (const part of spec.parts) {
+        this.#byPart.set(part.name, { spec, firstRow, part });
+        firstRow += part.rows;
       }
-      if (used + bytes > largestBuffer) {
-        groups.push([]);
-        used = 0;
-      }
-      groups.at(-1)!.push({ spec, offset: used, bytes });
-      used += bytes;
     }
-    const purposes = {
-      weights: "weights",
-      gradients: "gradients",
-      first: "moments",
-      second: "moments",
-    } as const;
-    const kinds: ParameterKind[] = training ? ["weights", "gradients", "first", "second"] : ["weights"];
-    let block = 0;
-    groups.forEach((group, index) => {
-      const bytes = group.reduce((sum, { bytes }) => sum + bytes, 0);
-      const slabs = Object.fromEntries(
-        kinds.map((kind) => [kind, plan.slab(`${kind} ${index}`, purposes[kind], bytes)]),
-      ) as Record<ParameterKind, Slab>;
-      const decayed = group.filter(({ spec }) => !spec.isVector).reduce((sum, { bytes }) => sum + bytes, 0);
-      const chunk = { slabs, bytes, decayedElements: decayed / 4, firstBlock: block };
-      this.chunks.push(chunk);
-      for (const { spec, offset, bytes } of group) {
-        const tensor = (kind: ParameterKind): Tensor => ({
-          name: spec.name,
-          shape: shapeOf(spec),
-          slab: slabs[kind],
-          offset,
-          bytes,
-        });
-        const blocks = bytes / BLOCK_BYTES;
-        const parameter: Parameter = {
-          spec,
-          chunk,
-          weights: tensor("weights"),
-          gradients: tensor(training ? "gradients" : "weights"),
-          firstBlock: block,
-          blocks,
-        };
-        block += blocks;
-        this.list.push(parameter);
-        this.#bySpec.set(spec, parameter);
-        let firstRow = 0;
-        for (const part of spec.parts) {
-          this.#byPart.set(part.name, { parameter, firstRow, part });
-          firstRow += part.rows;
-        }
-      }
-    });
-    this.blocks = block;
   }
 
-  of(spec: ParameterSpec): Parameter {
+  /** A parameter, in pieces of its rows where it is too large to be bound whole. */
+  pieces(spec: ParameterSpec): readonly Parameter[] {
     return this.#bySpec.get(spec)!;
+  }
+
+  /** A parameter that is in one piece, as every norm is. */
+  of(spec: ParameterSpec): Parameter {
+    return this.pieces(spec)[0];
   }
 
   /** The number of trained weights. */
   get count(): number {
-    return this.list.reduce((sum, { spec }) => sum + elements(shapeOf(spec)), 0);
+    return this.list.reduce((sum, { rows, spec }) => sum + rows * spec.columns, 0);
   }
 
   /**
@@ -134,8 +71,8 @@ export class Parameters {
    */
   check(checkpoint: TensorReader, otherwise = "the weights do not fit config.json"): void {
     const problems: string[] = [];
-    for (const [name, { parameter, part }] of this.#byPart) {
-      const expected = partShape(parameter.spec, part);
+    for (const [name, { spec, part }] of this.#byPart) {
+      const expected = partShape(spec, part);
       const info = checkpoint.tensors.get(name);
       if (!info) problems.push(`${name}: missing, expected shape [${expected}]`);
       else if (!isFloatDtype(info.dtype)) {
@@ -153,38 +90,45 @@ export class Parameters {
 
   /** Uploads tensors that `check` has passed: the weights of a checkpoint, or another of `ParameterKind`. */
   async load(gpu: Gpu, checkpoint: TensorReader, kind: ParameterKind = "weights"): Promise<void> {
-    for (const name of this.#byPart.keys()) {
-      const { tensor, firstElement, count } = this.#range(name, kind);
-      for (let at = 0; at < count; at += PIECE) {
-        const values = await checkpoint.readF32(name, at, Math.min(PIECE, count - at));
-        writeTensor(gpu, tensor, values, firstElement + at);
+    for (const name of this.names) {
+      let at = 0;
+      for (const { tensor, firstElement, count } of this.ranges(name, kind)) {
+        const values = await readStored(checkpoint, name, dtypeOf(tensor), at, count);
+        writeTensor(gpu, tensor, values, firstElement);
+        at += count;
       }
     }
   }
 
-  /** Where a checkpoint tensor lies in the slab of one kind. */
-  #range(name: string, kind: ParameterKind): Range {
-    const { parameter, firstRow, part } = this.#byPart.get(name)!;
-    const { columns } = parameter.spec;
-    return {
-      tensor: { ...parameter.weights, slab: parameter.chunk.slabs[kind] },
-      firstElement: firstRow * columns,
-      count: part.rows * columns,
-    };
+  /** Where a checkpoint tensor lies, in order, in pieces that are small enough to be moved at a time. */
+  ranges(name: string, kind: ParameterKind): Range[] {
+    const { spec, firstRow, part } = this.#byPart.get(name)!;
+    const ranges: Range[] = [];
+    for (const piece of this.pieces(spec)) {
+      const first = Math.max(firstRow, piece.firstRow);
+      const end = Math.min(firstRow + part.rows, piece.firstRow + piece.rows);
+      const last = (end - piece.firstRow) * spec.columns;
+      for (let at = (first - piece.firstRow) * spec.columns; at < last; at += PIECE) {
+        ranges.push({ tensor: piece[kind], firstElement: at, count: Math.min(PIECE, last - at) });
+      }
+    }
+    return ranges;
   }
 
   /** Sets matrices to values from `normal` times `deviation` and norms to 1, as transformers initialises a model. */
   initialize(gpu: Gpu, normal: () => number, deviation: number): void {
-    for (const { spec, weights } of this.list) {
-      const values = new Float32Array(elements(shapeOf(spec)));
-      writeTensor(gpu, weights, spec.isVector ? values.fill(1) : values.map(() => normal() * deviation));
+    for (const { spec, rows, weights } of this.list) {
+      const values = new Float32Array(rows * spec.columns);
+      const filled = spec.isVector ? values.fill(1) : values.map(() => normal() * deviation);
+      const dtype = dtypeOf(weights);
+      writeTensor(gpu, weights, dtype === "F32" ? filled : new Uint16Array(fromF32(filled, dtype).buffer));
     }
   }
 
   /** The values of one checkpoint tensor, as they are on the GPU. */
-  async read(gpu: Gpu, name: string, kind: "weights" | "gradients" = "weights"): Promise<Float32Array> {
-    const reader = new BatchedReader(gpu, [{ name, ...this.#range(name, kind) }]);
-    const pieces = await Array.fromAsync(reader.pieces(name));
+  async read(gpu: Gpu, name: string, kind: ParameterKind = "weights"): Promise<Float32Array> {
+    const ranges = this.ranges(name, kind).map((range) => ({ name, ...range }));
+    const pieces = await Array.fromAsync(new BatchedReader(gpu, ranges).pieces(name));
     const all = new Float32Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
     let at = 0;
     for (const piece of pieces) {
@@ -199,28 +143,42 @@ export class Parameters {
     return [...this.#byPart.keys()];
   }
 
+  /** The type that a checkpoint tensor is stored in. */
+  dtype(name: string, kind: ParameterKind = "weights"): FloatDtype {
+    return dtypeOf(this.of(this.#byPart.get(name)!.spec)[kind]);
+  }
+
   /** Shape of a checkpoint tensor. */
   shape(name: string): number[] {
-    const { parameter, part } = this.#byPart.get(name)!;
-    return partShape(parameter.spec, part);
+    const { spec, part } = this.#byPart.get(name)!;
+    return partShape(spec, part);
   }
 
   /**
-   * What to save of all parameters: weights, or another of `ParameterKind`, in `dtype`, with `prefix` before their names.
+   * What to save of all parameters: weights, or another of `ParameterKind`, in `dtype` or as they are stored, with `prefix` before their names.
    * Their `chunks` throw a UserError where a value is not finite.
    */
-  newSources(gpu: Gpu, dtype: FloatDtype, kind: ParameterKind = "weights", prefix = ""): TensorSource[] {
+  newSources(
+    gpu: Gpu,
+    dtype: FloatDtype | "stored",
+    kind: ParameterKind = "weights",
+    prefix = "",
+  ): TensorSource[] {
     const reader = this.#reader(gpu, kind);
-    return this.names.map((name) => ({
-      name: prefix + name,
-      dtype,
-      shape: this.shape(name),
-      chunks: chunksOf(reader, name, dtype, `${prefix}${name}`),
-    }));
+    return this.names.map((name) => {
+      const saved = dtype === "stored" ? this.dtype(name, kind) : dtype;
+      return {
+        name: prefix + name,
+        dtype: saved,
+        shape: this.shape(name),
+        chunks: chunksOf(reader, name, saved, `${prefix}${name}`),
+      };
+    });
   }
 
   #reader(gpu: Gpu, kind: ParameterKind): BatchedReader {
-    return new BatchedReader(gpu, this.names.map((name) => ({ name, ...this.#range(name, kind) })));
+    const rangesOf = (name: string) => this.ranges(name, kind).map((range) => ({ name, ...range }));
+    return new BatchedReader(gpu, this.names.flatMap(rangesOf));
   }
 
   /**
@@ -273,6 +231,20 @@ function chunksOf(
   };
 }
 
-const shapeOf = (spec: ParameterSpec) => [spec.parts.reduce((sum, part) => sum + part.rows, 0), spec.columns];
+/** Elements of a checkpoint tensor as they are stored on the GPU; those of the same type are not converted on the way. */
+async function readStored(
+  checkpoint: TensorReader,
+  name: string,
+  dtype: FloatDtype,
+  first: number,
+  count: number,
+): Promise<Float32Array | Uint16Array> {
+  if (dtype === "F32") return await checkpoint.readF32(name, first, count);
+  const bytes = checkpoint.tensors.get(name)!.dtype === dtype
+    ? await checkpoint.readBytes(name, 2 * first, 2 * count)
+    : fromF32(await checkpoint.readF32(name, first, count), dtype);
+  return new Uint16Array(bytes.buffer, bytes.byteOffset, count);
+}
+
 const partShape = (spec: ParameterSpec, part: ParameterPart) =>
   spec.isVector ? [spec.columns] : [part.rows, spec.columns];

@@ -1,6 +1,6 @@
 import type { TrainConfig } from "../config/schema.ts";
 import type { Pair } from "../data/tokenize.ts";
-import { estimatedAlternatives, type EstimatedPlan, stepCost, UNBOUNDED } from "../estimate.ts";
+import { estimatedAlternatives, type EstimatedPlan, stepCost } from "../estimate.ts";
 import { formatBytes } from "../gpu/memory.ts";
 import { type Adapter, adviceFor, bytesOfParameters, type WorkloadOf } from "../plan.ts";
 
@@ -67,6 +67,9 @@ export function planReport(report: PlanReport): string {
   }
 }
 
+/** Buffers that are too large: so many are named. */
+const SHOWN = 8;
+
 function verdict(report: PlanReport): string {
   const { config, workloadOf, plan: { planned, tooLarge }, measured, adapter, memory, device } = report;
   const { bytes } = planned.decoder.plan;
@@ -74,7 +77,8 @@ function verdict(report: PlanReport): string {
   if (tooLarge.length > 0) {
     lines.push(
       `does not fit: ${device} has buffers of ${formatBytes(adapter.largestBuffer)} at most, and larger are`,
-      ...tooLarge.map(({ name, bytes }) => `  ${name}: ${formatBytes(bytes)}`),
+      ...tooLarge.slice(0, SHOWN).map(({ name, bytes }) => `  ${name}: ${formatBytes(bytes)}`),
+      ...(tooLarge.length > SHOWN ? [`  and ${tooLarge.length - SHOWN} more`] : []),
     );
   }
   if (memory === undefined) {
@@ -88,8 +92,7 @@ function verdict(report: PlanReport): string {
       } (${device})`,
     );
   } else {
-    const roomy = tooLarge.length > 0 ? { ...adapter, largestBuffer: UNBOUNDED } : adapter;
-    const changes = estimatedAlternatives(config, roomy, memory, workloadOf, !measured);
+    const changes = estimatedAlternatives(config, adapter, memory, workloadOf, !measured);
     lines.push(
       `does not fit: ${formatBytes(bytes)} of ${formatBytes(memory)} (${device})`,
       adviceFor(changes, memory, bytesOfParameters(planned)),

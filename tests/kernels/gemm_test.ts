@@ -1,6 +1,7 @@
 import { BUFFER_TILES, onlyTile, type ProductTile, type TextureProductTile } from "../../lib/gpu/tuning.ts";
 import type { GemmLayout, GemmTile } from "../../kernels/gemm.ts";
 import type { Tensor } from "../../lib/gpu/memory.ts";
+import { fromF32, toF32 } from "../../lib/safetensors.ts";
 import { type KernelCase, kernelTest, largest, useGpu } from "./harness.ts";
 import { magnitudes, type Matrix, matrix, multiply, transposed } from "../reference/matrix.ts";
 
@@ -265,5 +266,41 @@ kernelTest(
       (_, i) => expected.at(Math.floor(i / size), i % size),
     );
     await kernels.compare(tensors.z, values, { tolerance: 4e-6 });
+  },
+);
+
+kernelTest(
+  "a matrix stored in two bytes is read as the float32 that it stands for",
+  (["bf16", "f16"] as const).flatMap((storage) =>
+    [
+      { storage, layout: "nt" as const, m: 1, n: 1, k: 4 },
+      { storage, layout: "nt" as const, m: 33, n: 61, k: 36 },
+      { storage, layout: "nn" as const, m: 3, n: 4, k: 1 },
+      { storage, layout: "nn" as const, m: 33, n: 132, k: 37 },
+    ].flatMap((product) =>
+      [BUFFER_TILES["storage 16x16"], BUFFER_TILES["workgroup 8x8 of 16x16"]].map((tile) => ({
+        ...product,
+        tile,
+      }))
+    )
+  ),
+  async (kernels, { storage, layout, m, n, k, tile }) => {
+    const [rows, columns] = layout === "nt" ? [n, k] : [k, n];
+    const dtype = storage === "bf16" ? "BF16" : "F16";
+    const halves = fromF32(kernels.values(rows * columns), dtype);
+    const a = kernels.values(m * k);
+    const c = kernels.tensor([m + 3, n]);
+    const words = new Uint32Array(halves.buffer);
+    const b: Tensor = { ...kernels.tensor([words.length], words), shape: [rows, columns], storage };
+    const products = kernels.products(onlyTile(tile));
+    const operands = { a: kernels.tensor([m + 3, k], a), b, c };
+    await kernels.run(products.calls(layout, kernels.rows(m), operands));
+    const right = matrix(toF32(halves, dtype), rows, columns);
+    const left = matrix(a, m, k);
+    const product = [left, layout === "nt" ? transposed(right) : right] as const;
+    await kernels.compare(c, multiply(...product), {
+      tolerance: 1e-6,
+      scale: largest(multiply(magnitudes(product[0]), magnitudes(product[1]))),
+    });
   },
 );

@@ -2,7 +2,14 @@ import assert from "node:assert/strict";
 import { MemoryPlan } from "../../lib/gpu/memory.ts";
 import { Pipelines, readTensor, writeTensor } from "../../lib/gpu/program.ts";
 import type { ParameterSpec } from "../../lib/model/llama.ts";
-import { type Parameter, type ParameterKind, Parameters } from "../../lib/model/parameters.ts";
+import {
+  type Parameter,
+  type ParameterKind,
+  type ParameterOptions,
+  Parameters,
+} from "../../lib/model/parameters.ts";
+import { dtypeOf } from "../../lib/gpu/readback.ts";
+import { type FloatDtype, toF32 } from "../../lib/safetensors.ts";
 import { AdamW, type AdamWOptions } from "../../lib/optimizer.ts";
 import { normal } from "../../lib/random.ts";
 import { assertClose, assertSameBits, deviceTest, freshSeed, useGpu } from "./harness.ts";
@@ -39,26 +46,32 @@ const ONE_SLAB: Layout = { largeRows: 2710, largestBuffer: 2 ** 24 };
 const OPTIONS: AdamWOptions = { beta1: 0.9, beta2: 0.95, epsilon: 1e-6, weightDecay: 0.1, maxGradNorm: 2 };
 const LEARNING_RATE = 0.05;
 
-const countOf = ({ spec }: Parameter) => spec.parts[0].rows * spec.columns;
+const countOf = ({ rows, spec }: Parameter) => rows * spec.columns;
 
 /** An optimizer of random weights, with what the tests do with it. */
-async function optimizer(pipelines: Pipelines, options: AdamWOptions, layout: Layout, seed: number) {
+async function optimizer(
+  pipelines: Pipelines,
+  options: AdamWOptions,
+  layout: Layout,
+  seed: number,
+  moments: ParameterOptions["moments"] = {},
+) {
   const { gpu } = pipelines;
   const plan = new MemoryPlan();
-  const parameters = new Parameters(plan, specs(layout.largeRows), layout.largestBuffer);
+  const parameters = new Parameters(plan, specs(layout.largeRows), layout.largestBuffer, {
+    training: true,
+    moments,
+  });
   const adam = new AdamW(plan, parameters, options);
   await plan.allocate(gpu);
   await adam.compile(gpu, pipelines);
   const random = normal(seed);
   const values = (count: number) => Float32Array.from({ length: count }, random);
 
-  // Slabs of the same layout: a parameter stands at the same offset of each.
-  const place = (parameter: Parameter, kind: ParameterKind) => ({
-    ...parameter.weights,
-    slab: parameter.chunk.slabs[kind],
-  });
-  const read = async (parameter: Parameter, kind: ParameterKind) =>
-    new Float32Array(await readTensor(gpu, place(parameter, kind), 0, countOf(parameter)));
+  const read = async (parameter: Parameter, kind: ParameterKind) => {
+    const bytes = await readTensor(gpu, parameter[kind], 0, countOf(parameter));
+    return toF32(new Uint8Array(bytes), dtypeOf(parameter[kind]));
+  };
   const readAll = () =>
     Promise.all(parameters.list.map(async (parameter) => ({
       weights: await read(parameter, "weights"),
@@ -194,3 +207,137 @@ for (const [name, spoil] of breaks) {
     }
   });
 }
+
+/** The bfloat16 values next to a number, and how far it is from the lower in magnitude, as a share of their distance. */
+function neighbours(value: number) {
+  const [bits] = new Uint32Array(Float32Array.of(value).buffer);
+  const [lower, upper] = new Float32Array(
+    Uint32Array.of(bits & 0xffff0000, (bits & 0xffff0000) + 0x10000).buffer,
+  );
+  return { lower, upper, share: (value - lower) / (upper - lower) };
+}
+
+deviceTest(
+  "moments in bfloat16 are the float32 ones rounded: the first to the nearest, the second up or down with an exact mean",
+  async (pipelines) => {
+    const seed = freshSeed();
+    const bf16 = { first: "bf16", second: "bf16" } as const;
+    const { plan, parameters, values, readAll, update } = await optimizer(
+      pipelines,
+      { ...OPTIONS, maxGradNorm: 0 },
+      THREE_SLABS,
+      seed,
+      bf16,
+    );
+    try {
+      let [roundings, up, expectedUp, ties] = [0, 0, 0, 0];
+      for (let step = 1; step <= 3; step++) {
+        const before = await readAll();
+        const gradients = parameters.list.map((parameter) => values(countOf(parameter)));
+        await update(step, gradients);
+        const after = await readAll();
+        parameters.list.forEach(({ spec }, i) => {
+          const state = {
+            weights: Float64Array.from(before[i].weights),
+            first: Float64Array.from(before[i].first),
+            second: Float64Array.from(before[i].second),
+          };
+          const weightDecay = spec.isVector ? 0 : figures.weightDecay;
+          adamw(state, Float64Array.from(gradients[i]), step, { ...figures, weightDecay });
+          const what = `seed ${seed}, step ${step}: ${spec.name}`;
+          // The update itself is made of unrounded moments.
+          assertClose(after[i].weights, state.weights, { tolerance: 2e-6, scale: 1 }, what);
+          state.first.forEach((exact, e) => {
+            const { lower, upper } = neighbours(exact);
+            // Float32's own roundings are of terms up to 4, which may cancel.
+            const error = Math.abs(after[i].first[e] - exact);
+            assert.ok(error <= Math.abs(upper - lower) / 2 + 5e-7, `${what}: ${exact} is off by ${error}`);
+          });
+          state.second.forEach((exact, e) => {
+            const { lower, upper, share } = neighbours(exact);
+            const found = after[i].second[e];
+            if (share < 1e-3 || share > 1 - 1e-3) return ties++;
+            assert.ok(found === lower || found === upper, `${what}: ${exact} became ${found}`);
+            roundings++;
+            expectedUp += share;
+            if (found === upper) up++;
+          });
+        });
+      }
+      assert.ok(roundings > 35_000 && ties < 500, `${roundings}, ${ties}`);
+      // A sum of so many coins of variance at most 1/4: five standard deviations.
+      assert.ok(Math.abs(up - expectedUp) < 5 * Math.sqrt(roundings / 4), `${up}, ${expectedUp}`);
+    } finally {
+      plan.destroy();
+    }
+  },
+);
+
+deviceTest(
+  "the state to save is both moments of every tensor, with type, shape and values",
+  async (pipelines) => {
+    const moments = { second: "bf16" } as const;
+    const { plan, parameters, adam, values, readAll, update } = await optimizer(
+      pipelines,
+      OPTIONS,
+      THREE_SLABS,
+      1,
+      moments,
+    );
+    try {
+      await update(1, parameters.list.map((parameter) => values(countOf(parameter))));
+      const state = adam.state(pipelines.gpu);
+      const names = parameters.names;
+      assert.deepEqual(state.map(({ name }) => name), [
+        ...names.map((name) => `exp_avg.${name}`),
+        ...names.map((name) => `exp_avg_sq.${name}`),
+      ]);
+      const expected = await readAll();
+      for (const [i, { name, dtype, shape, chunks }] of state.entries()) {
+        const isFirst = name.startsWith("exp_avg.");
+        assert.equal(dtype, isFirst ? "F32" : "BF16");
+        assert.deepEqual(shape, parameters.shape(names[i % names.length]));
+        const [bytes, ...others] = await Array.fromAsync(chunks());
+        assert.deepEqual(others, []);
+        const found = toF32(bytes, dtype as FloatDtype);
+        assert.deepEqual(found, expected[i % names.length][isFirst ? "first" : "second"]);
+      }
+    } finally {
+      plan.destroy();
+    }
+  },
+);
+
+deviceTest(
+  "rounding by chance lets the second moment fall, which rounding to the nearest stops",
+  async (pipelines) => {
+    const options = { ...OPTIONS, beta2: 0.999, maxGradNorm: 0 };
+    const { plan, parameters, readAll, update } = await optimizer(pipelines, options, THREE_SLABS, 1, {
+      second: "bf16",
+    });
+    try {
+      // One large gradient, then none: the second moment falls by 0.1 % a step.
+      const all = (value: number) =>
+        parameters.list.map((parameter) => new Float32Array(countOf(parameter)).fill(value));
+      await update(1, all(1));
+      const [start] = (await readAll())[0].second;
+      const steps = 300;
+      let nearest = start;
+      for (let step = 2; step <= 1 + steps; step++) {
+        await update(step, all(0));
+        const { lower, upper, share } = neighbours(nearest * options.beta2);
+        nearest = share < 0.5 ? lower : upper;
+      }
+      assert.equal(nearest, start);
+      const expected = start * options.beta2 ** steps;
+      const moments = (await readAll()).flatMap(({ second }) => [...second]);
+      const mean = moments.reduce((sum, value) => sum + value, 0) / moments.length;
+      assert.ok(Math.abs(mean / expected - 1) < 2e-3, `${mean}, ${expected}`);
+      // Elements go each their own way.
+      assert.ok(new Set(moments).size > 20);
+      assert.ok(moments.every((value) => Math.abs(value / expected - 1) < 0.25));
+    } finally {
+      plan.destroy();
+    }
+  },
+);

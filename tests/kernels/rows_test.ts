@@ -1,5 +1,6 @@
 import { pack } from "../../lib/batch.ts";
 import { embed, embedBackward, gatherRows, gatherRowsBackward } from "../../lib/gpu/operations.ts";
+import { fromF32, toF32 } from "../../lib/safetensors.ts";
 import { kernelTest, useGpu } from "./harness.ts";
 import { randomPairs } from "../random_pairs.ts";
 import { takeRows, takeRowsBackward } from "../reference/rows.ts";
@@ -37,6 +38,23 @@ kernelTest(
 );
 
 kernelTest(
+  "embedding lookup reads a table that is stored in two bytes",
+  SHAPES.filter(({ width }) => width % 4 === 0).flatMap((shape) =>
+    (["bf16", "f16"] as const).map((storage) => ({ ...shape, storage }))
+  ),
+  async (kernels, { tokens, width, spare, storage }) => {
+    const { ids } = pack(randomPairs(kernels.uniform, tokens));
+    const dtype = storage === "bf16" ? "BF16" : "F16";
+    const halves = fromF32(kernels.values(VOCABULARY * width), dtype);
+    const words = new Uint32Array(halves.buffer);
+    const table = { ...kernels.tensor([words.length], words), shape: [VOCABULARY, width], storage };
+    const x = kernels.tensor([tokens + spare, width]);
+    await kernels.run([embed(kernels.rows(tokens), kernels.tensor([tokens + spare], ids), table, x)]);
+    await kernels.compare(x, takeRows(toF32(halves, dtype), ids, width), COPY);
+  },
+);
+
+kernelTest(
   "embedding gradient adds the rows of each token to what is there",
   SHAPES,
   async (kernels, shape) => {
@@ -63,6 +81,49 @@ kernelTest(
     await kernels.compare(dTable, gradient.map((value, i) => before[i] + value), SUM);
   },
 );
+
+/** The vocabulary in pieces of 20, 20 and 11 rows. */
+const PIECES = [{ firstRow: 0, rows: 20 }, { firstRow: 20, rows: 20 }, { firstRow: 40, rows: 11 }];
+
+kernelTest("an embedding in pieces is looked up and trained as one", SHAPES, async (kernels, shape) => {
+  const { tokens, width, spare } = shape;
+  const batch = pack(randomPairs(kernels.uniform, tokens));
+  const slot = kernels.rows(batch.distinctIds.length);
+  const table = kernels.values(VOCABULARY * width);
+  const dX = kernels.values(tokens * width);
+  const dXTensor = kernels.tensor([tokens, width], dX);
+  const ids = kernels.tensor([tokens], batch.ids);
+  const x = kernels.tensor([tokens + spare, width]);
+  const distinct = {
+    ids: kernels.tensor([tokens + 1], batch.distinctIds),
+    starts: kernels.tensor([tokens + 1], batch.distinctStarts),
+    rows: kernels.tensor([tokens + 1], batch.distinctRows),
+  };
+  const padTokenId = batch.ids[0];
+  const pieces = PIECES.map(({ firstRow, rows }) => {
+    const values = table.slice(firstRow * width, (firstRow + rows) * width);
+    return {
+      firstRow,
+      values,
+      weights: kernels.tensor([rows, width], values),
+      gradients: kernels.tensorInPlace([rows, width], values),
+    };
+  });
+  const tokenRows = kernels.rows(tokens);
+  await kernels.run([
+    ...pieces.map(({ firstRow, weights }) => embed(tokenRows, ids, weights, x, firstRow)),
+    ...pieces.map(({ firstRow, gradients }) =>
+      embedBackward(slot, distinct, dXTensor, gradients, { firstRow, padTokenId })
+    ),
+  ]);
+  await kernels.compare(x, takeRows(table, batch.ids, width), COPY);
+  const gradient = takeRowsBackward(dX, batch.ids, VOCABULARY, width)
+    .map((value, i) => Math.floor(i / width) === padTokenId ? 0 : value);
+  for (const { firstRow, values, gradients } of pieces) {
+    const expected = values.map((value, i) => value + gradient[firstRow * width + i]);
+    await kernels.compare(gradients, expected, SUM);
+  }
+});
 
 kernelTest("rows that predict a label are gathered", SHAPES, async (kernels, { tokens, width, spare }) => {
   const { labelRows } = pack(randomPairs(kernels.uniform, tokens));

@@ -1,0 +1,57 @@
+/**
+ * Linear layers, y = x W^T, whose matrix W is there in pieces of its rows where it is too large to be bound whole: a piece
+ * gives some columns of y.
+ */
+import { type Tensor, view } from "../gpu/memory.ts";
+import type { Products } from "../gpu/products.ts";
+import type { KernelCall, RowSlot } from "../gpu/program.ts";
+import type { ParameterSpec } from "./llama.ts";
+import type { Parameters } from "./parameters.ts";
+
+/** Where matrices are, and how they are multiplied. */
+export interface LinearContext {
+  parameters: Parameters;
+  products: Products;
+}
+
+/** The rows of a matrix of activations from column `first` on; their stride stays. */
+const columnsFrom = (tensor: Tensor, first: number): Tensor =>
+  first === 0 ? tensor : view(tensor, first * 4, tensor.bytes - first * 4, tensor.shape);
+
+/** y = x W^T, plus a residual of y's shape. */
+export const linear = (
+  { parameters, products }: LinearContext,
+  rows: RowSlot,
+  spec: ParameterSpec,
+  { x, y, residual }: { x: Tensor; y: Tensor; residual?: Tensor },
+): KernelCall[] =>
+  parameters.pieces(spec).flatMap(({ firstRow, weights }) =>
+    products.calls("nt", rows, {
+      a: x,
+      b: weights,
+      c: columnsFrom(y, firstRow),
+      residual: residual && columnsFrom(residual, firstRow),
+    })
+  );
+
+/** dX = dY W, summed over the pieces of W; `adding` counts the same rows as `rows` and accumulates. */
+export const linearInputGradient = (
+  { parameters, products }: LinearContext,
+  { rows, adding }: { rows: RowSlot; adding: RowSlot },
+  spec: ParameterSpec,
+  { dY, dX }: { dY: Tensor; dX: Tensor },
+): KernelCall[] =>
+  parameters.pieces(spec).flatMap(({ firstRow, weights }, i) =>
+    products.calls("nn", i === 0 ? rows : adding, { a: columnsFrom(dY, firstRow), b: weights, c: dX }, i > 0)
+  );
+
+/** dW (+)= dY^T x. */
+export const linearWeightGradient = (
+  { parameters, products }: LinearContext,
+  rows: RowSlot,
+  spec: ParameterSpec,
+  { dY, x }: { dY: Tensor; x: Tensor },
+): KernelCall[] =>
+  parameters.pieces(spec).flatMap(({ firstRow, gradients }) =>
+    products.calls("tn", rows, { a: columnsFrom(dY, firstRow), b: x, c: gradients }, true)
+  );
