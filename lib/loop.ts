@@ -104,12 +104,11 @@ export class Loop {
   /** For the second step, since the first one compiles. */
   #profilerOf(step: number): Profiler | undefined {
     const { gpu, prepared: { totalSteps }, planned: { decoder } } = this.run;
-    const { events } = this;
-    if (!events.profiled || step !== Math.min(1, totalSteps - 1)) return undefined;
+    if (!this.events.profiled || step !== Math.min(this.#startStep + 1, totalSteps - 1)) return undefined;
     if (Profiler.isSupported(gpu)) {
       return new Profiler(gpu, { each: "dispatch", workSize: () => decoder.workSize() });
     }
-    events.log?.("warning", `no profile: ${gpu.name} has no timestamp queries`);
+    this.events.log?.("warning", `no profile: ${gpu.name} has no timestamp queries`);
   }
 
   /** The state of the run as it is now. */

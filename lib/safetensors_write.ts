@@ -43,11 +43,17 @@ export async function writeSafetensors(
     for (const tensor of ordered) {
       const expected = sizeOf(tensor);
       let written = 0;
+      // One write is under way while the next chunk is made: read back from the GPU, perhaps, which blocks this thread.
+      let writing = Promise.resolve();
       for await (const chunk of tensor.chunks()) {
         written += chunk.length;
         if (written > expected) break;
-        await write(chunk);
+        await writing;
+        writing = write(chunk);
+        // Awaited below; should the next chunk fail first, this failure is not lost sight of as an unhandled one.
+        writing.catch(() => {});
       }
+      await writing;
       if (written !== expected) {
         throw new Error(
           `tensor ${tensor.name}: expected ${expected} bytes, found ${written > expected ? "more" : written}`,

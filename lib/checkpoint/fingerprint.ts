@@ -35,6 +35,7 @@ const FREE: ReadonlySet<keyof TrainConfig> = new Set<keyof TrainConfig>([
   "chatTemplate",
   "datasetMixer",
   "datasetSplits",
+  "datasetConfigs",
   "numTrainEpochs",
   "maxSteps",
   "perDeviceEvalBatchSize",

@@ -101,6 +101,12 @@ export interface Key<T> {
   aliases?: readonly string[];
 }
 
+const metricName = oneOf(EVALUATION_METRICS, {}, "eval_ may stand before it");
+const evaluationMetric: ValueType<EvaluationMetric> = {
+  ...metricName,
+  read: (value) => metricName.read(typeof value === "string" ? value.replace(/^eval_/, "") : value),
+};
+
 const positive = integer({ min: 1 });
 /** Far beyond what any run has; plans are made step by step and pair by pair before a run begins. */
 const MOST_TOKENS = 2 ** 20;
@@ -289,10 +295,7 @@ export const HONOURED: { readonly [F in keyof TrainConfig]: Key<TrainConfig[F]> 
     doc: "Leave the weights of the best checkpoint as the result, not the last ones.",
   },
   metricForBestModel: {
-    type: oneOf(
-      EVALUATION_METRICS,
-      Object.fromEntries(EVALUATION_METRICS.map((name) => [`eval_${name}`, name] as const)),
-    ),
+    type: evaluationMetric,
     doc:
       "Figure of the evaluations that says which checkpoint is best; with `load_best_model_at_end` `loss`.",
   },

@@ -81,6 +81,7 @@ async function readRanges(gpu: Gpu, ranges: readonly Range[]): Promise<Float32Ar
   try {
     await staging.mapAsync(GPUMapMode.READ);
     const bytes = staging.getMappedRange().slice(0);
+    staging.unmap();
     at = 0;
     return ranges.map((range) => {
       const stored = new Uint8Array(bytes, at, range.count * elementBytes(range.tensor));
