@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { readSavedRun } from "../lib/checkpoint/state.ts";
+import { usualTuning } from "../lib/gpu/tuning.ts";
 import { withTemporaryFolder } from "./temporary_folder.ts";
 
 const sums = { pairs: 4, chosen: -4, rejected: -6 };
@@ -12,7 +13,7 @@ const state = {
   position: { epoch: 0, pair: 4 },
   run: { config: {}, model: {}, tokenizer: "a", template: "b", train: ["c"] },
   device: "d",
-  kernels: {},
+  kernels: usualTuning("software"),
   figures: {
     ...{ pairs: 4, tokens: 90, lossSum: 1.5, flops: 1e9, seconds: 3 },
     window: { steps: [{ loss: 0.5 }], pairs: 2, tokens: 45, seconds: 1.5 },

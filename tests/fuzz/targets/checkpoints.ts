@@ -5,6 +5,7 @@ import { checkConfig, checkFiles, type Fingerprint, warnings } from "../../../li
 import { readSavedRun } from "../../../lib/checkpoint/state.ts";
 import { CollapseAlarm } from "../../../lib/collapse.ts";
 import { Figures } from "../../../lib/figures.ts";
+import { usualTuning } from "../../../lib/gpu/tuning.ts";
 import { damageBytes } from "../bytes.ts";
 import { damageJson } from "../json.ts";
 import type { Random } from "../random.ts";
@@ -34,7 +35,7 @@ const STATE = {
   position: { epoch: 0, pair: 4 },
   run: RUN,
   device: "llvmpipe",
-  kernels: {},
+  kernels: usualTuning("software"),
   figures: {
     pairs: 4,
     tokens: 90,
