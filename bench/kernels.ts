@@ -2,6 +2,7 @@
 import type { Gpu } from "../lib/gpu/device.ts";
 import type { Tensor } from "../lib/gpu/memory.ts";
 import {
+  clear,
   embed,
   embedBackward,
   gatherRows,
@@ -100,6 +101,7 @@ class Cases {
     const x = hidden("x");
     const table = bench.filled("embedding", vocabSize, hiddenSize);
     const distinct = bench.rows(batch.distinctIds.length);
+    const embeddingGradient = bench.tensor("gradient of embedding", vocabSize, hiddenSize);
     this.#alone(`${tokens}x${hiddenSize}`, [
       embed(rows, upload("ids", batch.ids, tokens), table, x),
       embedBackward(
@@ -110,9 +112,10 @@ class Cases {
           rows: upload("distinct rows", batch.distinctRows, tokens),
         },
         x,
-        bench.tensor("gradient of embedding", vocabSize, hiddenSize),
+        embeddingGradient,
       ),
     ]);
+    this.#alone(`${vocabSize}x${hiddenSize}`, [clear(rows, embeddingGradient)]);
     const rstd = bench.tensor("rstd", tokens);
     const weight = bench.filled("weight", hiddenSize);
     this.#alone(`${tokens}x${hiddenSize}`, [

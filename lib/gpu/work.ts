@@ -58,6 +58,7 @@ const totalBytes = (tensors: Tensor[]) => tensors.reduce((sum, { bytes }) => sum
 
 /** Bytes of the kernels that work on whole parameters. */
 const BYTES: Record<string, (bindings: Tensor[]) => number> = {
+  clear: (bindings) => bindings.at(-1)!.bytes,
   sum_squares: (bindings) => bindings.at(-2)!.bytes,
   // The gradient is read; weights and both moments are read and written.
   adamw: (bindings) => bindings.at(-4)!.bytes + 2 * totalBytes(bindings.slice(-3)),
