@@ -6,7 +6,8 @@ import type { Pipelines } from "../lib/gpu/program.ts";
 import type { Loss } from "../lib/loss/loss.ts";
 import type { ModelConfig } from "../lib/model/config.ts";
 import { Decoder } from "../lib/model/decoder.ts";
-import { adapterOf } from "../lib/plan.ts";
+import { parameterCount } from "../lib/model/llama.ts";
+import { adapterOf, logitsBudget } from "../lib/plan.ts";
 import { AdamW, type AdamWOptions } from "../lib/optimizer.ts";
 import { normal, uniform } from "../lib/random.ts";
 import { StepRunner } from "../lib/step.ts";
@@ -153,7 +154,8 @@ export function planTrainer(
     positions: Math.max(
       ...batches.flat().flatMap(({ chosen, rejected }) => [chosen.ids.length, rejected?.ids.length ?? 0]),
     ),
-    logitsBytes: Math.min(128 * 2 ** 20, adapter.largestBuffer),
+    // Weights, gradients and two moments in float32.
+    logitsBytes: logitsBudget(16 * parameterCount(config), adapter.largestBuffer),
     checkpointing,
   }, { ...adapter, loss: loss.wgsl, training: true });
   const optimizer = new AdamW(decoder.plan, decoder.parameters, adamw);
