@@ -32,7 +32,7 @@ export interface Workload {
 /** Most tokens of an answer to one of `prompts`. */
 export const ANSWER_TOKENS = 64;
 /** Bytes of logits at a time: this share of what weights, gradients and moments take, within these bounds. */
-const LOGITS = { share: 1 / 32, least: 32 * 2 ** 20, most: 128 * 2 ** 20 };
+const LOGITS = { share: 1 / 40, least: 32 * 2 ** 20, most: 128 * 2 ** 20 };
 /** Steps whose figures may wait to be read. */
 const STEPS_IN_FLIGHT = 8;
 
