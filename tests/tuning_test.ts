@@ -43,6 +43,15 @@ Deno.test("what was measured is remembered, adapter by adapter", () =>
     assert.deepEqual(await readdir(join(folder, "new")), ["tuning.json"]);
   }));
 
+Deno.test("a name that is a list within lists is none", () => {
+  let list: unknown = "storage 8x8";
+  for (let level = 0; level < 20_000; level++) list = [list];
+  const record = usualTuning("gpu");
+  assert.equal(isTuningRecord({ ...record, buffer: { ...record.buffer, "nt wide": list } }), false);
+  assert.equal(isTuningRecord({ ...record, textured: [list] }), false);
+  assert.equal(isTuningRecord(record), true);
+});
+
 Deno.test("a file that is damaged, or names tiles that do not exist, remembers nothing", () =>
   inFolder(async (folder) => {
     const key = async () => {

@@ -131,11 +131,13 @@ export function onlyTile(tile: ProductTile, otherwise: GemmTile = BUFFER_TILES["
 
 /** Whether `value`, as read from a file, is a record of tiles that exist. */
 export function isTuningRecord(value: unknown): value is TuningRecord {
-  const { buffer, textured } = (value ?? {}) as Partial<TuningRecord>;
-  const shapes = SHAPE_CLASSES as readonly string[];
+  const { buffer, textured } = (value ?? {}) as { buffer?: Record<string, unknown>; textured?: unknown };
+  const [shapes, names]: readonly string[][] = [[...SHAPE_CLASSES], Object.keys(BUFFER_TILES)];
+  // Only words are compared: as a key, a list within lists would be turned into text, level by level.
+  const isOneOf = (words: string[], word: unknown) => typeof word === "string" && words.includes(word);
   return typeof buffer === "object" && buffer !== null && Array.isArray(textured) &&
-    textured.every((shape) => shapes.includes(shape)) &&
-    SHAPE_CLASSES.every((shape) => Object.hasOwn(BUFFER_TILES, buffer[shape]));
+    textured.every((shape) => isOneOf(shapes, shape)) &&
+    shapes.every((shape) => isOneOf(names, buffer[shape]));
 }
 
 /**
