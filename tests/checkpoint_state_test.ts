@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { checkFiles } from "../lib/checkpoint/fingerprint.ts";
 import { readSavedRun } from "../lib/checkpoint/state.ts";
 import { usualTuning } from "../lib/gpu/tuning.ts";
 import { withTemporaryFolder } from "./temporary_folder.ts";
@@ -50,4 +51,20 @@ Deno.test("a run_state.json whose values are of another kind is refused, whichev
         message: /run_state\.json: not as this program writes it/,
       }, JSON.stringify(changes));
     }
+  }));
+
+Deno.test("a run_state.json with differences without end is told in few lines", () =>
+  withTemporaryFolder(async (folder) => {
+    const model = Object.fromEntries(Array.from({ length: 20_000 }, (_, i) => [`k${i}`.repeat(200), "0"]));
+    await writeFile(join(folder, "trainer_state.json"), JSON.stringify({ global_step: 2, log_history: [] }));
+    await writeFile(
+      join(folder, "run_state.json"),
+      JSON.stringify({ ...state, run: { ...state.run, model } }),
+    );
+    const saved = await readSavedRun(folder);
+    assert.throws(() => checkFiles({ ...saved.state.run, model: {} }, saved, 100), (error: Error) => {
+      assert.match(error.message, /\n {2}and 19960 more differences\n/);
+      assert.ok(error.message.length < 20_000);
+      return true;
+    });
   }));

@@ -5,7 +5,7 @@ import { configEntries } from "../config/write.ts";
 import { cacheFolder } from "../data/cache_folder.ts";
 import { rememberedHash, sha256 } from "../data/file_hash.ts";
 import { UserError } from "../errors.ts";
-import { show } from "../json.ts";
+import { shorten, show } from "../json.ts";
 import type { Prepared } from "../prepare.ts";
 import type { HashedFile } from "../report/run_report.ts";
 import { VERSION } from "../version.ts";
@@ -149,6 +149,9 @@ export function checkFiles(now: Fingerprint, { folder, state }: SavedRun, totalS
   refuse(folder, problems);
 }
 
+/** Differences that are told one by one: a damaged file may have any number. */
+const MOST_PROBLEMS = 40;
+
 /** What may give other numbers than an unbroken run, and is no reason to refuse. */
 export function warnings({ folder, state }: SavedRun, device: string): string[] {
   const differ = "the numbers may differ from an unbroken run's in their last digits";
@@ -164,8 +167,10 @@ export function warnings({ folder, state }: SavedRun, device: string): string[] 
 
 function refuse(folder: string, problems: readonly string[]): void {
   if (problems.length === 0) return;
+  const shown = problems.slice(0, MOST_PROBLEMS).map((problem) => shorten(problem, 400));
+  if (problems.length > shown.length) shown.push(`and ${problems.length - shown.length} more differences`);
   throw new UserError(
-    `${folder} is of another run:\n  ${problems.join("\n  ")}\n` +
+    `${folder} is of another run:\n  ${shown.join("\n  ")}\n` +
       "go on with what it had, or start anew with --overwrite_output_dir or in another output_dir",
     2,
   );
