@@ -20,3 +20,24 @@ export function show(value: unknown): string {
   // Parquet has integers of 64 bits.
   return typeof value === "bigint" ? String(value) : JSON.stringify(value);
 }
+
+/**
+ * Levels of lists and objects within each other that a file of JSON may have: a deeper row is none of messages, each level takes
+ * memory many times its byte, and recursive code ends in it.
+ */
+export const MOST_LEVELS = 256;
+
+/** Whether lists and objects are nested in JSON beyond `MOST_LEVELS`. */
+export function isDeep(bytes: Uint8Array): boolean {
+  let levels = 0;
+  let inText = false;
+  for (let i = 0; i < bytes.length; i++) {
+    const byte = bytes[i];
+    if (byte === 0x22) inText = !inText;
+    else if (inText) i += byte === 0x5c ? 1 : 0;
+    else if (byte === 0x5b || byte === 0x7b) {
+      if (++levels > MOST_LEVELS) return true;
+    } else if (byte === 0x5d || byte === 0x7d) levels--;
+  }
+  return false;
+}

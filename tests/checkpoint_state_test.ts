@@ -68,3 +68,14 @@ Deno.test("a run_state.json with differences without end is told in few lines", 
       return true;
     });
   }));
+
+Deno.test("a run_state.json of lists within lists is refused", () =>
+  withTemporaryFolder(async (folder) => {
+    await writeFile(join(folder, "trainer_state.json"), JSON.stringify({ global_step: 2, log_history: [] }));
+    const deep = "[".repeat(10_000) + "]".repeat(10_000);
+    await writeFile(join(folder, "run_state.json"), JSON.stringify(state).replace("{", `{"more": ${deep},`));
+    await assert.rejects(readSavedRun(folder), {
+      name: "UserError",
+      message: /run_state\.json: cannot be read: it has more than 256 levels of JSON/,
+    });
+  }));

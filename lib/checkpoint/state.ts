@@ -4,7 +4,7 @@ import type { CollapseState } from "../collapse.ts";
 import { UserError } from "../errors.ts";
 import type { FiguresState } from "../figures.ts";
 import { isTuningRecord, type TuningRecord } from "../gpu/tuning.ts";
-import { isObject, show } from "../json.ts";
+import { isDeep, isObject, MOST_LEVELS, show } from "../json.ts";
 import type { LogEntry, TrainerState } from "../report/trainer_state.ts";
 import type { Fingerprint } from "./fingerprint.ts";
 import { RUN_STATE } from "./names.ts";
@@ -84,7 +84,9 @@ async function readJson(path: string, otherwise: string): Promise<Record<string,
   let found: unknown;
   try {
     if ((await stat(path)).size > MAX_BYTES) throw new Error(`larger than ${MAX_BYTES} bytes`);
-    found = JSON.parse(await readFile(path, "utf8"));
+    const bytes = await readFile(path);
+    if (isDeep(bytes)) throw new Error(`it has more than ${MOST_LEVELS} levels of JSON`);
+    found = JSON.parse(new TextDecoder().decode(bytes));
   } catch (error) {
     throw new UserError(`${path}: cannot be read: ${(error as Error).message}: ${otherwise}`);
   }

@@ -1,8 +1,8 @@
 import { JSONParser, TokenType } from "npm:@streamparser/json@^0.0.26";
 import { UserError } from "../errors.ts";
-import { isObject, show } from "../json.ts";
+import { isObject, MOST_LEVELS, show } from "../json.ts";
 import { readBytes, unreadable } from "./bytes.ts";
-import { LONGEST_ROW, MOST_LEVELS, readJsonLines } from "./jsonl.ts";
+import { LONGEST_ROW, readJsonLines } from "./jsonl.ts";
 import { describePlace, type Row, rowAt } from "./row.ts";
 
 /** Bytes that are looked at to tell JSON from JSONL under the name of JSON. */

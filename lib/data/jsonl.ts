@@ -1,13 +1,11 @@
 import { Buffer } from "node:buffer";
 import { UserError } from "../errors.ts";
-import { isObject, show } from "../json.ts";
+import { isDeep, isObject, MOST_LEVELS, show } from "../json.ts";
 import { readBytes, unreadable } from "./bytes.ts";
 import { describePlace, type Place, type Row, rowAt } from "./row.ts";
 
 /** Longer rows are no rows of text, and a short gzip file can hold one of any length. */
 export const LONGEST_ROW = 2 ** 23;
-/** A deeper row is none of messages, and each level takes memory many times its byte. */
-export const MOST_LEVELS = 256;
 
 /** Rows of one JSONL file, a JSON object a line, without its blank lines. */
 export async function* readJsonLines(path: string): AsyncGenerator<Row> {
@@ -31,21 +29,6 @@ export async function* readJsonLines(path: string): AsyncGenerator<Row> {
     }
     yield rowAt(row, place);
   }
-}
-
-/** Whether lists and objects are nested in JSON beyond `MOST_LEVELS`. */
-function isDeep(bytes: Uint8Array): boolean {
-  let levels = 0;
-  let inText = false;
-  for (let i = 0; i < bytes.length; i++) {
-    const byte = bytes[i];
-    if (byte === 0x22) inText = !inText;
-    else if (inText) i += byte === 0x5c ? 1 : 0;
-    else if (byte === 0x5b || byte === 0x7b) {
-      if (++levels > MOST_LEVELS) return true;
-    } else if (byte === 0x5d || byte === 0x7d) levels--;
-  }
-  return false;
 }
 
 const isBlank = (bytes: Uint8Array) => bytes.every((byte) => byte === 0x20 || (byte >= 0x09 && byte <= 0x0d));
