@@ -30,7 +30,7 @@ export class StepRunner {
   readonly #pending: { step: number; batches: Batch[]; flops: number }[] = [];
 
   /** `slots` steps can be in flight; `pairsPerStep` bounds what one slot holds. */
-  constructor(plan: MemoryPlan, readonly slots: number, pairsPerStep: number) {
+  constructor(plan: MemoryPlan, readonly slots: number, readonly pairsPerStep: number) {
     this.#slotBytes = (pairsPerStep + 1) * RESULT_BYTES;
     // MAP_READ, COPY_DST
     this.#staging = plan.slab("read-back", "batch", slots * this.#slotBytes, 0x01 | 0x08);
@@ -50,6 +50,9 @@ export class StepRunner {
     learningRate: number,
   ): void {
     const pairsOfStep = micro.reduce((sum, pairs) => sum + pairs.length, 0);
+    if (pairsOfStep > this.pairsPerStep) {
+      throw new RangeError(`a step of ${pairsOfStep} pairs exceeds the plan's ${this.pairsPerStep}`);
+    }
     const batches = micro.map((pairs) => pack(pairs, decoder.config.slidingWindow));
     optimizer.upload(gpu, step + 1, learningRate);
     const slot = this.#pending.length * this.#slotBytes;
