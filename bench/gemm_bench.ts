@@ -56,7 +56,8 @@ const plans = linears.map(({ name, rows, inputs, outputs, layouts = ["nt", "nn",
     nn: () => products.calls("nn", slot, { a: y, b: w, c: result(rows, inputs) }),
     tn: () => products.calls("tn", slot, { a: y, b: x, c: result(outputs, inputs) }),
     "nt + residual": () => products.calls("nt", slot, { a: x, b: w, c: result(rows, outputs), residual: y }),
-    "tn + sum": () => products.calls("tn", slot, { a: y, b: x, c: result(outputs, inputs) }, true),
+    "tn + sum": () =>
+      products.calls("tn", slot, { a: y, b: x, c: result(outputs, inputs) }, { accumulates: true }),
   };
   const sizes: Record<string, string> = {
     nt: `${rows}x${outputs}x${inputs}`,

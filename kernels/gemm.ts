@@ -2,6 +2,7 @@
  * Emits the WGSL of a matrix product. The inner product is straight-line code with constant indices: shader runtime
  * checks cannot be turned off in Deno, and a loop over a private array would pay for them at every multiply-add.
  */
+import { type Epilogue, epilogueSource, isPaired } from "./gemm_epilogue.ts";
 import { packedType, type StorageType, unpackFunction } from "./storage.ts";
 import { storageMain } from "./gemm_storage.ts";
 import { workgroupMain } from "./gemm_workgroup.ts";
@@ -28,12 +29,18 @@ export interface GemmSize {
   first: number;
   /** Whether the product is added to C: no, yes, or where the row count says so. */
   adds: "never" | "always" | "accumulating";
+  /** How far apart the columns are that the epilogue needs together. */
+  half?: number;
+  /** Columns of C, from the first one on, that lie in heads which `rope` turns. */
+  rotated?: number;
 }
 
 const ADDS = { never: 0, always: 1, accumulating: 2 };
 
 /** A size as the kernel's uniform, `struct Size`. */
-export const sizeWords = ({ m, n, k, lda, ldb, ldc, first, adds }: GemmSize): number[] => [
+export const sizeWords = (
+  { m, n, k, lda, ldb, ldc, first, adds, half = 0, rotated = 0 }: GemmSize,
+): number[] => [
   m,
   n,
   k,
@@ -42,12 +49,16 @@ export const sizeWords = ({ m, n, k, lda, ldb, ldc, first, adds }: GemmSize): nu
   ldc,
   first,
   ADDS[adds],
+  half,
+  rotated,
 ];
 
 /** What every product's WGSL begins with: its row count and sizes, bindings 0 and 1. */
 export const SIZE_HEADER = `
 struct Rows { count: u32, accumulate: u32 }
-struct Size { m: u32, n: u32, k: u32, lda: u32, ldb: u32, ldc: u32, first: u32, adds: u32 }
+struct Size {
+  m: u32, n: u32, k: u32, lda: u32, ldb: u32, ldc: u32, first: u32, adds: u32, half: u32, rotated: u32,
+}
 @group(0) @binding(0) var<uniform> rows: Rows;
 @group(0) @binding(1) var<uniform> size: Size;
 fn counted(most: u32) -> u32 { return min(rows.count - size.first, most); }
@@ -56,8 +67,7 @@ fn adds() -> bool { return size.adds == 1u || (size.adds == 2u && rows.accumulat
 /** What else the source depends on. */
 export interface GemmVariant {
   layout: GemmLayout;
-  /** A matrix of C's shape is added. */
-  residual: boolean;
+  epilogue: Epilogue;
   /** Every row of A, B and C starts at a multiple of 4 floats, so vec4 loads and stores reach all of them. */
   aligned: boolean;
   /** K is no multiple of 4 (`nt`, `nn`; `tn` steps by 1 and needs no tail). */
@@ -69,7 +79,7 @@ export interface GemmVariant {
 /** The variant for row strides of `lda`, `ldb`, `ldc` floats and an inner dimension of `k` (any, for `tn`). */
 export function gemmVariant(
   layout: GemmLayout,
-  residual: boolean,
+  epilogue: Epilogue,
   size: Pick<GemmSize, "k" | "lda" | "ldb" | "ldc">,
   weights: StorageType = "f32",
 ): GemmVariant {
@@ -79,7 +89,7 @@ export function gemmVariant(
     );
   }
   const aligned = [size.lda, size.ldb, size.ldc].every((stride) => stride % 4 === 0);
-  return { layout, residual, aligned, tail: layout !== "tn" && size.k % 4 !== 0, weights };
+  return { layout, epilogue, aligned, tail: layout !== "tn" && size.k % 4 !== 0, weights };
 }
 
 /** How the product is cut: rows and columns a thread computes, and threads a workgroup has in each direction. */
@@ -100,20 +110,24 @@ export function gemmGroupTile(tile: GemmTile): { rows: number; columns: number }
   return { rows: tile.threadRows * tile.groupRows, columns: tile.threadColumns * tile.groupColumns };
 }
 
+/** Whether a thread of `tile` holds as many first columns as partners, in groups of four. */
+export const takesPairs = ({ threadColumns }: Pick<GemmTile, "threadColumns">): boolean =>
+  threadColumns % 8 === 0;
+
 /**
  * The WGSL of one product, entry point `main`. Bindings of group 0: 0 the row count (M of `nt` and `nn`, K of
- * `tn`), 1 the size, 2 A, 3 B, 4 C, 5 the residual.
+ * `tn`), 1 the size, 2 A, 3 B, 4 C, and from 5 on those of the epilogue.
  */
 export function gemmSource(variant: GemmVariant, tile: GemmTile): string {
-  const { residual, aligned, weights } = variant;
+  const { epilogue, aligned, weights } = variant;
   const { threadRows: tm, threadColumns: tn } = tile;
   if (tm % 4 || tn % 4) throw new RangeError(`a thread's tile must be a multiple of 4, not ${tm}x${tn}`);
+  if (isPaired(epilogue) && !takesPairs(tile)) throw new RangeError(`no pairs in ${tn} columns a thread`);
   const element = aligned ? "vec4f" : "f32";
   return `${SIZE_HEADER}
 @group(0) @binding(2) var<storage, read> a: array<${element}>;
 @group(0) @binding(3) var<storage, read> b: array<${weights === "f32" ? element : packedType(weights)}>;
 @group(0) @binding(4) var<storage, read_write> c: array<${element}>;
-${residual ? `@group(0) @binding(5) var<storage, read> residual: array<${element}>;` : ""}
 ${
     aligned
       ? `fn a4(i: u32) -> vec4f { return a[i >> 2u]; }
@@ -132,32 +146,6 @@ fn b1(i: u32) -> f32 { return b[i >> 2u][i & 3u]; }`
       : `fn b4(i: u32) -> vec4f { return vec4f(b[i], b[i + 1u], b[i + 2u], b[i + 3u]); }
 fn b1(i: u32) -> f32 { return b[i]; }`
   }
-${storeFunction(aligned, residual)}
+${epilogueSource(epilogue, aligned)}
 ${tile.memory === "workgroup" ? workgroupMain(variant, tile) : storageMain(variant, tile)}`;
-}
-
-/** Stores four floats of a row of C. */
-function storeFunction(aligned: boolean, residual: boolean): string {
-  const added = (index: string) =>
-    `if (adds()) { v += c[${index}]; }${residual ? ` v += residual[${index}];` : ""}`;
-  // Aligned rows have room up to a multiple of 4: the columns past N are padding.
-  return aligned
-    ? `fn store(M: u32, m: u32, n: u32, value: vec4f) {
-  if (m >= M || n >= size.n) { return; }
-  let i = (m * size.ldc + n) >> 2u;
-  var v = value;
-  ${added("i")}
-  c[i] = v;
-}`
-    : `fn store(M: u32, m: u32, n: u32, value: vec4f) {
-  if (m >= M) { return; }
-  for (var l = 0u; l < 4u; l += 1u) {
-    if (n + l < size.n) {
-      let i = m * size.ldc + n + l;
-      var v = value[l];
-      ${added("i")}
-      c[i] = v;
-    }
-  }
-}`;
 }

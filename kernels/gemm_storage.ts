@@ -1,10 +1,11 @@
 /** A matrix product whose threads read A and B straight from storage, each into a large register tile. */
 import type { GemmTile, GemmVariant } from "./gemm.ts";
+import { isPaired, stores } from "./gemm_epilogue.ts";
 import { lane, range } from "./emit.ts";
 
 /** The entry point; `gemm.ts` declares what it reads and writes. */
 export function storageMain(variant: GemmVariant, tile: GemmTile): string {
-  const { layout } = variant;
+  const { layout, epilogue } = variant;
   const { threadRows: tm, threadColumns: tn } = tile;
   const body = layout === "nt"
     ? bodyNT(variant, tm, tn)
@@ -22,11 +23,14 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   let m = id.y * ${tm}u;
   let n = id.x * ${tn}u;
   if (m >= M || n >= N) { return; }
+${isPaired(epilogue) ? "  let p = n / 2u;" : ""}
 ${range(tm).flatMap((i) => range(tn / 4).map((j) => `  var c${i}_${j} = vec4f();`)).join("\n")}
 ${body}
 ${
-    range(tm).flatMap((i) => range(tn / 4).map((j) => `  store(M, m + ${i}u, n + ${4 * j}u, c${i}_${j});`))
-      .join("\n")
+    stores(epilogue, tm, tn / 4, (i, j) => ({
+      m: `m + ${i}u`,
+      n: `${isPaired(epilogue) ? "p" : "n"} + ${4 * j}u`,
+    }))
   }
 }
 `;
@@ -35,6 +39,14 @@ ${
 /** Rows beyond the edge read the last row instead: never out of bounds, and never stored. */
 const rowStarts = (name: string, count: number, first: string, last: string, stride: string) =>
   range(count).map((i) => `  let ${name}${i} = min(${first} + ${i}u, ${last}) * ${stride};`).join("\n");
+
+/** Rows of B that give a thread's pairs of columns. */
+const pairStarts = (count: number) =>
+  range(count).map((j) =>
+    j < count / 2
+      ? `  let rb${j} = first_of_pair(p + ${j}u) * LDB;`
+      : `  let rb${j} = rb${j - count / 2} + size.half * LDB;`
+  ).join("\n");
 
 function bodyNT(variant: GemmVariant, tm: number, tn: number): string {
   const step = (load: "4" | "1") => {
@@ -53,7 +65,7 @@ ${
   };
   return `
 ${rowStarts("ra", tm, "m", "M - 1u", "LDA")}
-${rowStarts("rb", tn, "n", "N - 1u", "LDB")}
+${isPaired(variant.epilogue) ? pairStarts(tn) : rowStarts("rb", tn, "n", "N - 1u", "LDB")}
   for (var k = 0u; k < (K & 0xfffffffcu); k += 4u) {${step("4")}
   }
 ${variant.tail ? `  for (var k = K & 0xfffffffcu; k < K; k += 1u) {${step("1")}\n  }` : ""}`;

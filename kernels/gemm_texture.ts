@@ -8,6 +8,7 @@
  */
 import { lane, range } from "./emit.ts";
 import { type GemmLayout, SIZE_HEADER } from "./gemm.ts";
+import { epilogueSource } from "./gemm_epilogue.ts";
 
 /** How a product by way of textures is cut. */
 export interface TextureTile {
@@ -43,18 +44,10 @@ export function textureSource(
 @group(0) @binding(2) var a: texture_storage_2d<rgba32float, read>;
 @group(0) @binding(3) var b: texture_storage_2d<rgba32float, read>;
 @group(0) @binding(4) var<storage, read_write> c: array<vec4f>;
-${residual ? "@group(0) @binding(5) var<storage, read> residual: array<vec4f>;" : ""}
 // x counts texels.
 fn a4(x: u32, row: u32) -> vec4f { return textureLoad(a, vec2u(x, row)); }
 fn b4(x: u32, row: u32) -> vec4f { return textureLoad(b, vec2u(x, row)); }
-fn store(M: u32, m: u32, n: u32, value: vec4f) {
-  if (m >= M || n >= size.n) { return; }
-  let i = (m * size.ldc + n) >> 2u;
-  var v = value;
-  if (adds()) { v += c[i]; }
-  ${residual ? "v += residual[i];" : ""}
-  c[i] = v;
-}
+${epilogueSource(residual ? "residual" : "none", true)}
 
 @compute @workgroup_size(${TEXTURE_WORKGROUP})
 fn main(@builtin(global_invocation_id) id: vec3u) {

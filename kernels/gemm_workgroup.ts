@@ -3,13 +3,14 @@
  * both with the inner dimension outermost, so that a step of the product reads vec4s along rows and columns.
  */
 import type { GemmTile, GemmVariant } from "./gemm.ts";
+import { isPaired, stores } from "./gemm_epilogue.ts";
 import { lane, lines, range } from "./emit.ts";
 
 /** Inner dimension of a tile. */
 const DEPTH = 8;
 
 /** The entry point; `gemm.ts` declares what it reads and writes. */
-export function workgroupMain({ layout }: GemmVariant, tile: GemmTile): string {
+export function workgroupMain({ layout, epilogue }: GemmVariant, tile: GemmTile): string {
   const { threadRows: tm, threadColumns: tn, groupRows, groupColumns } = tile;
   const threads = groupRows * groupColumns;
   // vec4s of a tile's row: a thread's rows are groups of 4, `groupRows` groups apart, and its columns likewise.
@@ -33,8 +34,12 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
 ${accumulators((i, j) => `  var c${i}_${j} = vec4f();`)}
   for (var k_first = 0u; k_first < K; k_first += ${DEPTH}u) {
     workgroupBarrier();
-${copy("a", layout === "tn" ? "along" : "across", width.a, threads, "m_first", "M", "LDA")}
-${copy("b", layout === "nt" ? "across" : "along", width.b, threads, "n_first", "N", "LDB")}
+${copy("a", layout === "tn" ? along("m_first", "M") : across("m_first", "M"), width.a, threads, "LDA")}
+${
+    isPaired(epilogue)
+      ? copy("b", pairsAcross(width.b), width.b, threads, "LDB")
+      : copy("b", layout === "nt" ? across("n_first", "N") : along("n_first", "N"), width.b, threads, "LDB")
+  }
     workgroupBarrier();
 ${
     lines(DEPTH, (k) =>
@@ -46,45 +51,63 @@ ${accumulators((i, j) => `      c${i}_${j} += x${i >> 2}.${lane(i & 3)} * y${j};
   }
   }
 ${
-    accumulators((i, j) =>
-      `  store(M, m_first + ${(i >> 2) * groupRows * 4 + (i & 3)}u + local.y * 4u, ` +
-      `n_first + ${j * groupColumns * 4}u + local.x * 4u, c${i}_${j});`
-    )
+    stores(epilogue, tm, tn / 4, (i, j) => ({
+      m: `m_first + ${(i >> 2) * groupRows * 4 + (i & 3)}u + local.y * 4u`,
+      n: `${isPaired(epilogue) ? "n_first / 2u" : "n_first"} + ${j * groupColumns * 4}u + local.x * 4u`,
+    }))
   }
 }
 `;
 }
 
-/**
- * Copies blocks of 4 x 4 of an operand to its tile: `across` where its rows run along the inner dimension, and a block is
- * turned on the way; `along` where they run along the tile's rows. Beyond the inner dimension the tile is 0; beyond the
- * edge it repeats what is there, and the products are never stored.
- */
+/** Where a block of 4 x 4 of an operand lies, at `k` of the inner dimension and the tile's `column`, in groups of four. */
+interface Blocks {
+  /** Whether the operand's rows run along the inner dimension, so that a block is turned on the way. */
+  turned: boolean;
+  /** The row, where it is turned, or else the column of the block's element `l`. */
+  index: (l: number) => string;
+}
+
+/** Beyond the edge the tile repeats what is there, and the products are never stored. */
+const across = (first: string, limit: string): Blocks => ({
+  turned: true,
+  index: (l) => `min(${first} + column * 4u + ${l}u, ${limit} - 1u)`,
+});
+const along = (first: string, limit: string): Blocks => ({
+  turned: false,
+  index: () => `min(${first} + column * 4u, (${limit} - 1u) & 0xfffffffcu)`,
+});
+/** The tile's first half holds first columns of pairs, its second half their partners. */
+const pairsAcross = (width: number): Blocks => ({
+  turned: true,
+  index: (l) =>
+    `first_of_pair(n_first / 2u + column % ${width / 2}u * 4u + ${l}u) + column / ${width / 2}u * size.half`,
+});
+
+/** Copies blocks of an operand to its tile. Beyond the inner dimension the tile is 0. */
 function copy(
   name: "a" | "b",
-  direction: "across" | "along",
+  { turned, index }: Blocks,
   width: number,
   threads: number,
-  first: string,
-  limit: string,
   stride: string,
 ): string {
   const blocks = width * DEPTH / 4;
-  const load = direction === "across"
+  const load = turned
     ? lines(
       4,
       (l) =>
-        `      var v${l} = ${name}4(min(${first} + column * 4u + ${l}u, ${limit} - 1u) * ${stride} + min(k, K - 1u));
+        `      var v${l} = ${name}4((${index(l)}) * ${stride} + min(k, K - 1u));
       v${l} = select(v${l}, vec4f(), vec4u(k, k + 1u, k + 2u, k + 3u) >= vec4u(K));`,
     )
     : lines(
       4,
       (l) =>
-        `      var v${l} = ${name}4(min(k + ${l}u, K - 1u) * ${stride} + min(${first} + column * 4u, (${limit} - 1u) & 0xfffffffcu));
+        `      var v${l} = ${name}4(min(k + ${l}u, K - 1u) * ${stride} + ${index(l)});
       v${l} = select(v${l}, vec4f(), k + ${l}u >= K);`,
     );
   const value = (l: number) =>
-    direction === "across" ? `vec4f(${range(4).map((i) => `v${i}.${lane(l)}`).join(", ")})` : `v${l}`;
+    turned ? `vec4f(${range(4).map((i) => `v${i}.${lane(l)}`).join(", ")})` : `v${l}`;
   return `    for (var block = index; block < ${blocks}u; block += ${threads}u) {
       let column = block % ${width}u;
       let row = block / ${width}u * 4u;

@@ -239,7 +239,11 @@ test("kernels that were chosen by measurement are those of the checkpoint", asyn
   await run(folder, ["--max_steps=2", "--save_steps=1"]);
   const path = join(folder, "checkpoint-1", "run_state.json");
   const state = await readJson(path);
-  const kernels = { buffer: { ...state.kernels.buffer, "nt wide": "storage 8x8" }, textured: [] };
+  const kernels = {
+    buffer: { ...state.kernels.buffer, "nt wide": "storage 8x8" },
+    textured: [],
+    fuses: true,
+  };
   assert.notDeepEqual(kernels, state.kernels);
   await Deno.writeTextFile(path, JSON.stringify({ ...state, kernels }));
   await run(folder, [

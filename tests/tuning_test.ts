@@ -49,6 +49,7 @@ Deno.test("a name that is a list within lists is none", () => {
   const record = usualTuning("gpu");
   assert.equal(isTuningRecord({ ...record, buffer: { ...record.buffer, "nt wide": list } }), false);
   assert.equal(isTuningRecord({ ...record, textured: [list] }), false);
+  assert.equal(isTuningRecord({ ...record, fuses: list }), false);
   assert.equal(isTuningRecord(record), true);
 });
 
@@ -68,7 +69,8 @@ Deno.test("a file that is damaged, or names tiles that do not exist, remembers n
         "null",
         "3",
         JSON.stringify({ [name]: null }),
-        JSON.stringify({ [name]: { buffer: {}, textured: [] } }),
+        JSON.stringify({ [name]: { buffer: {}, textured: [], fuses: false } }),
+        JSON.stringify({ [name]: { ...usualTuning("gpu"), fuses: undefined } }),
         JSON.stringify({ [name]: { ...usualTuning("gpu"), textured: ["nt tall"] } }),
         JSON.stringify({ [name]: { ...usualTuning("gpu"), buffer: { "nt wide": "__proto__" } } }),
       ]

@@ -7,9 +7,12 @@ import {
   type GemmTile,
   gemmVariant,
   sizeWords,
+  takesPairs,
 } from "../../kernels/gemm.ts";
+import { isPaired } from "../../kernels/gemm_epilogue.ts";
 import { TEXTURE_WORKGROUP, textureSource, textureWidth } from "../../kernels/gemm_texture.ts";
 import type { Gpu } from "./device.ts";
+import type { ProductEpilogue } from "./epilogues.ts";
 import { ALIGNMENT, type MemoryPlan, type Tensor, type TextureSlab, view } from "./memory.ts";
 import { type KernelCall, line, type RowSlot, type TextureCopy } from "./program.ts";
 import { rowLength } from "./operations.ts";
@@ -24,6 +27,14 @@ export interface Operands {
   b: Tensor;
   c: Tensor;
   residual?: Tensor;
+}
+
+/** What else is done with a product. */
+export interface ProductOptions {
+  /** C is added to where the row count says so. */
+  accumulates?: boolean;
+  /** Done as the sums are stored, where tiles and sizes allow it, and else by its own kernel after the product. */
+  epilogue?: ProductEpilogue;
 }
 
 /** Sizes that the products of one plan may have: each is a uniform of 256 bytes. */
@@ -49,13 +60,13 @@ export class Products {
 
   /**
    * C = A B in one of three layouts. `rows` counts the rows of A and C (`nt`, `nn`) or the inner dimension (`tn`); the
-   * other sizes come from the operands' shapes. With `accumulates` C is added to where the row count says so.
+   * other sizes come from the operands' shapes.
    */
   calls(
     layout: GemmLayout,
     rows: RowSlot,
     operands: Operands,
-    accumulates = false,
+    { accumulates = false, epilogue }: ProductOptions = {},
   ): KernelCall[] {
     const adds = accumulates ? "accumulating" : "never";
     const size: GemmSize = { ...sizeOf(layout, operands), first: 0, adds };
@@ -63,9 +74,14 @@ export class Products {
     const shape = shapeClass(layout, size.n);
     // A texture holds float32.
     const isFloat32 = (operands.b.storage ?? "f32") === "f32";
-    return texture && textured.includes(shape) && isFloat32 && isForTextures(size, texture)
-      ? this.#textureCalls(layout, rows, operands, size, texture)
-      : [this.#bufferCall(layout, rows, operands, size, buffer[shape])];
+    if (texture && textured.includes(shape) && isFloat32 && isForTextures(size, texture)) {
+      const calls = this.#textureCalls(layout, rows, operands, size, texture);
+      return epilogue ? [...calls, epilogue.alone] : calls;
+    }
+    const tile = buffer[shape];
+    const isFused = epilogue && this.tiles.fuses && canFuse(layout, epilogue, operands, size, tile);
+    const call = this.#bufferCall(layout, rows, operands, size, tile, isFused ? epilogue : undefined);
+    return epilogue && !isFused ? [call, epilogue.alone] : [call];
   }
 
   /** Writes the sizes of the calls; after all calls were made and the plan is allocated. */
@@ -75,14 +91,29 @@ export class Products {
     if (words.length > 0) gpu.device.queue.writeBuffer(this.#sizes.slab.buffer!, 0, words);
   }
 
-  #bufferCall(layout: GemmLayout, rows: RowSlot, t: Operands, size: GemmSize, tile: GemmTile): KernelCall {
-    const variant = gemmVariant(layout, t.residual !== undefined, size, t.b.storage);
+  #bufferCall(
+    layout: GemmLayout,
+    rows: RowSlot,
+    t: Operands,
+    size: GemmSize,
+    tile: GemmTile,
+    fused?: ProductEpilogue,
+  ): KernelCall {
+    const variant = gemmVariant(layout, fused?.kind ?? (t.residual ? "residual" : "none"), size, t.b.storage);
     const group = gemmGroupTile(tile);
     const columns = Math.ceil(size.n / group.columns);
     return {
-      label: labelOf(layout, size),
+      label: labelOf(layout, size, fused),
       source: gemmSource(variant, tile),
-      bindings: [rows.tensor, this.#size(size), t.a, t.b, t.c, ...(t.residual ? [t.residual] : [])],
+      bindings: [
+        rows.tensor,
+        this.#size({ ...size, half: fused?.half, rotated: fused?.rotated }),
+        t.a,
+        t.b,
+        t.c,
+        ...(t.residual ? [t.residual] : []),
+        ...(fused?.tensors ?? []),
+      ],
       grid: (counts) => {
         const count = counts[rows.slot];
         return count === 0 ? [0, 0] : [columns, Math.ceil((layout === "tn" ? size.m : count) / group.rows)];
@@ -178,8 +209,9 @@ export class Products {
   }
 }
 
-const labelOf = (layout: GemmLayout, { m, n, k }: GemmSize) =>
-  `gemm_${layout} ${layout === "tn" ? m : "rows"}x${n}x${layout === "tn" ? "rows" : k}`;
+const labelOf = (layout: GemmLayout, { m, n, k }: GemmSize, fused?: ProductEpilogue) =>
+  `gemm_${layout} ${layout === "tn" ? m : "rows"}x${n}x${layout === "tn" ? "rows" : k}` +
+  (fused ? ` + ${fused.kind}` : "");
 
 /** Sizes of a product from its operands' shapes; rows of A and C may be longer than the product needs. */
 function sizeOf(layout: GemmLayout, { a, b, c }: Operands): Omit<GemmSize, "first" | "adds"> {
@@ -194,6 +226,18 @@ function isForTextures({ m, n, k, lda, ldb, ldc }: GemmSize, { worth }: TextureP
   const isAligned = [lda, ldb, ldc].every((floats) => floats * 4 % ALIGNMENT === 0);
   return isAligned && m * n * k >= worth;
 }
+
+/** Whether a product can do `epilogue`. */
+const canFuse = (
+  layout: GemmLayout,
+  { kind, half }: ProductEpilogue,
+  { b, residual }: Operands,
+  size: GemmSize,
+  tile: GemmTile,
+): boolean =>
+  size.adds === "never" && !residual && half % 4 === 0 &&
+  gemmVariant(layout, kind, size, b.storage).aligned &&
+  (!isPaired(kind) || (layout === "nt" && takesPairs(tile)));
 
 /** `length` in pieces of at most `most`: where each begins, and its length. */
 const pieces = (length: number, most: number): [first: number, length: number][] =>

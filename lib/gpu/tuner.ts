@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { uniform } from "../random.ts";
 import { VERSION } from "../version.ts";
 import type { Gpu } from "./device.ts";
+import { swigluEpilogue } from "./epilogues.ts";
 import { MemoryPlan } from "./memory.ts";
 import { Products } from "./products.ts";
 import { type Pipelines, Program, readTensor, RowCounts, slotOf, writeTensor } from "./program.ts";
@@ -14,10 +15,11 @@ import {
   deviceClass,
   isTuningRecord,
   onlyTile,
-  type ProductTile,
+  type ProductTiles,
   SHAPE_CLASSES,
   type ShapeClass,
   TEXTURE_TILE,
+  tilesOf,
   type TuningRecord,
   usualTuning,
 } from "./tuning.ts";
@@ -38,10 +40,13 @@ const CLEARLY = 1.05;
 const SECONDS = 0.08;
 const FILE = "tuning.json";
 
-/** Multiply-adds a second of every way of every shape class, and what comes of them. */
+/**
+ * Multiply-adds a second of every way of every shape class, and of `nt wide` with SwiGLU in its stores and after it; and what
+ * comes of them.
+ */
 export interface Measured {
   record: TuningRecord;
-  rates: { shape: ShapeClass; way: BufferTileName | "texture"; rate: number }[];
+  rates: { shape: ShapeClass; way: BufferTileName | "texture" | "fused" | "separate"; rate: number }[];
 }
 
 /**
@@ -59,22 +64,36 @@ export async function measureTuning(gpu: Gpu, pipelines: Pipelines): Promise<Mea
     let best = { name: usual, rate: 0 };
     let expected: Float32Array | undefined;
     for (const name of names) {
-      const { rate, result } = await measure(gpu, pipelines, shape, BUFFER_TILES[name]);
+      const { rate, result } = await measure(gpu, pipelines, shape, onlyTile(BUFFER_TILES[name]));
       expected ??= result;
       rates.push({ shape, way: name, rate });
       if (isClose(result, expected) && rate > best.rate * CLEARLY) best = { name, rate };
     }
     record.buffer[shape] = best.name;
     if (device === "gpu") continue;
-    const { rate, result } = await measure(gpu, pipelines, shape, { ...TEXTURE_TILE, worth: 0 });
+    const { rate, result } = await measure(gpu, pipelines, shape, onlyTile({ ...TEXTURE_TILE, worth: 0 }));
     rates.push({ shape, way: "texture", rate });
     if (isClose(result, expected!) && rate > best.rate) record.textured.push(shape);
+  }
+  if (device === "gpu") {
+    const shape = "nt wide";
+    const tiles = tilesOf(record);
+    const fused = await measure(gpu, pipelines, shape, { ...tiles, fuses: true }, "swiglu");
+    const separate = await measure(gpu, pipelines, shape, { ...tiles, fuses: false }, "swiglu");
+    rates.push({ shape, way: "fused", rate: fused.rate }, { shape, way: "separate", rate: separate.rate });
+    record.fuses = isClose(fused.result, separate.result) && fused.rate * CLEARLY >= separate.rate;
   }
   return { record, rates };
 }
 
-/** Multiply-adds a second of one way, and the product. */
-async function measure(gpu: Gpu, pipelines: Pipelines, shape: ShapeClass, tile: ProductTile) {
+/** Multiply-adds a second of one way, and the product, or what SwiGLU makes of it. */
+async function measure(
+  gpu: Gpu,
+  pipelines: Pipelines,
+  shape: ShapeClass,
+  tiles: ProductTiles,
+  epilogue?: "swiglu",
+) {
   const [layout, width] = shape.split(" ") as ["nt" | "nn" | "tn", "wide" | "narrow"];
   const side = SIDE[deviceClass(gpu)];
   const [m, n, k] = [side, width === "narrow" ? NARROW_COLUMNS : side, side];
@@ -84,13 +103,17 @@ async function measure(gpu: Gpu, pipelines: Pipelines, shape: ShapeClass, tile: 
   // UNIFORM, COPY_DST
   Object.assign(rows.slab, { usage: 0x40 | 0x08 });
   counts.set(0, { count: layout === "tn" ? k : m });
-  const products = new Products(plan, onlyTile(tile));
+  const products = new Products(plan, tiles);
   const operands = {
     a: plan.tensor("a", "scratch", layout === "tn" ? [k, m] : [m, k]),
     b: plan.tensor("b", "scratch", layout === "nt" ? [n, k] : [k, n]),
     c: plan.tensor("c", "scratch", [m, n]),
   };
-  const calls = products.calls(layout, { slot: 0, tensor: slotOf(rows, 0) }, operands);
+  const slot = { slot: 0, tensor: slotOf(rows, 0) };
+  const activated = epilogue && plan.tensor("activated", "scratch", [m, n / 2]);
+  const calls = products.calls(layout, slot, operands, {
+    epilogue: activated && swigluEpilogue(slot, operands.c, activated),
+  });
   await plan.allocate(gpu);
   try {
     products.upload(gpu);
@@ -112,7 +135,7 @@ async function measure(gpu: Gpu, pipelines: Pipelines, shape: ShapeClass, tile: 
     const once = await seconds(1);
     const runs = Math.max(2, Math.ceil(SECONDS / once));
     const best = Math.min(await seconds(runs), await seconds(runs)) / runs;
-    const result = new Float32Array(await readTensor(gpu, operands.c, 0, m * n));
+    const result = new Float32Array(await readTensor(gpu, activated ?? operands.c));
     return { rate: m * n * k / best, result };
   } finally {
     plan.destroy();

@@ -42,6 +42,8 @@ export interface ProductTiles {
   /** Shape classes that take the textures where they can. */
   textured: readonly ShapeClass[];
   buffer: Record<ShapeClass, GemmTile>;
+  /** Whether SwiGLU and the rotation are part of a product from buffers where they can be, instead of kernels of their own. */
+  fuses: boolean;
 }
 
 const storage = (threadRows: number, threadColumns: number): GemmTile => ({
@@ -79,10 +81,11 @@ export const TEXTURE_TILE: TextureProductTile = {
   worth: 2 ** 24,
 };
 
-/** A choice as it is written down: the name of each shape class's buffer tile, and the classes that take textures. */
+/** A choice as it is written down: as `ProductTiles`, with the names of tiles. */
 export interface TuningRecord {
   buffer: Record<ShapeClass, BufferTileName>;
   textured: ShapeClass[];
+  fuses: boolean;
 }
 
 /** What suits a class of devices, where nothing was measured. */
@@ -102,16 +105,19 @@ export function usualTuning(device: DeviceClass): TuningRecord {
       "tn narrow": narrow,
     },
     textured: device === "software" ? [...SHAPE_CLASSES] : [],
+    // On a processor a fused kernel is no faster, and takes seconds more to compile (REJECTED.md).
+    fuses: device === "gpu",
   };
 }
 
 /** The tiles that a record names. */
-export function tilesOf({ buffer, textured }: TuningRecord): ProductTiles {
+export function tilesOf({ buffer, textured, fuses }: TuningRecord): ProductTiles {
   const tiles = Object.fromEntries(SHAPE_CLASSES.map((shape) => [shape, BUFFER_TILES[buffer[shape]]]));
   return {
     texture: textured.length > 0 ? TEXTURE_TILE : undefined,
     textured,
     buffer: tiles as Record<ShapeClass, GemmTile>,
+    fuses,
   };
 }
 
@@ -119,24 +125,32 @@ export function tilesOf({ buffer, textured }: TuningRecord): ProductTiles {
 export const usualTiles = (device: DeviceClass): ProductTiles => tilesOf(usualTuning(device));
 
 /** One tile for every product: for tests, and for measuring. */
-export function onlyTile(tile: ProductTile, otherwise: GemmTile = BUFFER_TILES["storage 8x8"]): ProductTiles {
+export function onlyTile(
+  tile: ProductTile,
+  { otherwise = BUFFER_TILES["storage 8x8"], fuses = false }: { otherwise?: GemmTile; fuses?: boolean } = {},
+): ProductTiles {
   const buffer = tile.memory === "texture" ? otherwise : tile;
   const tiles = Object.fromEntries(SHAPE_CLASSES.map((shape) => [shape, buffer]));
   return {
     texture: tile.memory === "texture" ? tile : undefined,
     textured: tile.memory === "texture" ? SHAPE_CLASSES : [],
     buffer: tiles as Record<ShapeClass, GemmTile>,
+    fuses,
   };
 }
 
 /** Whether `value`, as read from a file, is a record of tiles that exist. */
 export function isTuningRecord(value: unknown): value is TuningRecord {
-  const { buffer, textured } = (value ?? {}) as { buffer?: Record<string, unknown>; textured?: unknown };
+  const { buffer, textured, fuses } = (value ?? {}) as {
+    buffer?: Record<string, unknown>;
+    textured?: unknown;
+    fuses?: unknown;
+  };
   const [shapes, names]: readonly string[][] = [[...SHAPE_CLASSES], Object.keys(BUFFER_TILES)];
   // Only words are compared: as a key, a list within lists would be turned into text, level by level.
   const isOneOf = (words: string[], word: unknown) => typeof word === "string" && words.includes(word);
   return typeof buffer === "object" && buffer !== null && Array.isArray(textured) &&
-    textured.every((shape) => isOneOf(shapes, shape)) &&
+    typeof fuses === "boolean" && textured.every((shape) => isOneOf(shapes, shape)) &&
     shapes.every((shape) => isOneOf(names, buffer[shape]));
 }
 

@@ -1,14 +1,11 @@
 /** The kernels of one decoder layer, forward and backward, and of the embedding below the layers. */
+import { clear, embed, embedBackward, rmsNorm, rmsNormBackward, rope } from "../gpu/operations.ts";
 import {
-  clear,
-  embed,
-  embedBackward,
-  rmsNorm,
-  rmsNormBackward,
-  rope,
-  swiglu,
-  swigluBackward,
-} from "../gpu/operations.ts";
+  type ProductEpilogue,
+  ropeEpilogue,
+  swigluBackwardEpilogue,
+  swigluEpilogue,
+} from "../gpu/epilogues.ts";
 import { packRows, unpackRows } from "../gpu/storage_operations.ts";
 import type { Tensor } from "../gpu/memory.ts";
 import type { KernelCall } from "../gpu/program.ts";
@@ -58,8 +55,8 @@ export const embedGradient = ({ config, activations: a, parameters, spec }: Deco
 /** Where layer `l` puts its result: the next one's input. */
 const layerOutput = (a: Activations, l: number): Tensor => a.layers[l + 1]?.input ?? a.output;
 
-/** Everything of layer `l` that its backward pass needs, into `values`: all but the last product. */
-function layerBody(context: DecoderContext, l: number, values: LayerKept): KernelCall[] {
+/** Everything of layer `l` that its backward pass needs, into `values`, and where given the activated values. */
+function layerBody(context: DecoderContext, l: number, values: LayerKept, activated?: Tensor): KernelCall[] {
   const { config, parameters, spec, activations: a, attention } = context;
   const layer = spec.layers[l];
   const { input, inputNormed, inputRstd, qkv, lse, middle, middleNormed, middleRstd, gateUp } = values;
@@ -69,12 +66,23 @@ function layerBody(context: DecoderContext, l: number, values: LayerKept): Kerne
   const { spans, queryTiles, keyTiles } = a.batch;
   return [
     rmsNorm(rows, input, weight(layer.inputNorm), inputNormed, inputRstd, config.rmsNormEps),
-    ...linear(context, rows, layer.qkv, { x: inputNormed, y: qkv }),
-    rope(rows, spans, a.cosSin, qkv, shape),
+    ...linear(
+      context,
+      rows,
+      layer.qkv,
+      { x: inputNormed, y: qkv },
+      ropeEpilogue(rows, spans, a.cosSin, qkv, shape),
+    ),
     ...attention.forward(rows, { spans, queryTiles, keyTiles, qkv, out: values.attention, lse }),
     ...linear(context, rows, layer.output, { x: values.attention, y: middle, residual: input }),
     rmsNorm(rows, middle, weight(layer.postNorm), middleNormed, middleRstd, config.rmsNormEps),
-    ...linear(context, rows, layer.gateUp, { x: middleNormed, y: gateUp }),
+    ...linear(
+      context,
+      rows,
+      layer.gateUp,
+      { x: middleNormed, y: gateUp },
+      activated && swigluEpilogue(rows, gateUp, activated),
+    ),
   ];
 }
 
@@ -86,10 +94,9 @@ export function layerForward(context: DecoderContext, l: number): KernelCall[] {
   const { spec, activations: a } = context;
   const { input, forward, packed } = a.layers[l];
   const values = { ...forward, input };
-  const { gateUp, middle, activated } = forward;
+  const { middle, activated } = forward;
   return [
-    ...layerBody(context, l, values),
-    swiglu(a.tokenRows, gateUp, activated),
+    ...layerBody(context, l, values, activated),
     ...linear(context, a.tokenRows, spec.layers[l].down, {
       x: activated,
       y: layerOutput(a, l),
@@ -113,8 +120,8 @@ export function layerBackward(context: DecoderContext, l: number): KernelCall[] 
   const rows = a.tokenRows;
   const shape = attentionShape(config);
 
-  const linearInput = (of: ParameterSpec, dY: Tensor, dX: Tensor) =>
-    linearInputGradient(context, { rows, adding: a.tokenRowsAdding }, of, { dY, dX });
+  const linearInput = (of: ParameterSpec, dY: Tensor, dX: Tensor, epilogue?: ProductEpilogue) =>
+    linearInputGradient(context, { rows, adding: a.tokenRowsAdding }, of, { dY, dX }, epilogue);
   const linearWeight = (of: ParameterSpec, dY: Tensor, x: Tensor) =>
     linearWeightGradient(context, rows, of, { dY, x });
   /** A normed value is made again: keeping it would cost more than making it. */
@@ -149,9 +156,13 @@ export function layerBackward(context: DecoderContext, l: number): KernelCall[] 
       return waits ? [unpackRows(rows, waits, kept[name])] : [];
     }),
     ...(recomputes ? layerBody(context, l, kept) : []),
-    // MLP. `swigluBackward` turns gateUp into its gradient, and leaves the activated values where their gradient was.
-    ...linearInput(layer.down, a.gradient, backward.activated),
-    swigluBackward(rows, kept.gateUp, backward.activated),
+    // MLP. The epilogue turns gateUp into its gradient, and leaves the activated values where theirs was.
+    ...linearInput(
+      layer.down,
+      a.gradient,
+      backward.activated,
+      swigluBackwardEpilogue(rows, kept.gateUp, backward.activated),
+    ),
     ...linearWeight(layer.down, a.gradient, backward.activated),
     ...linearInput(layer.gateUp, kept.gateUp, backward.gradientMiddleNormed),
     postNorm.again,

@@ -2,6 +2,7 @@
  * Linear layers, y = x W^T, whose matrix W is there in pieces of its rows where it is too large to be bound whole: a piece
  * gives some columns of y.
  */
+import type { ProductEpilogue } from "../gpu/epilogues.ts";
 import { type Tensor, view } from "../gpu/memory.ts";
 import type { Products } from "../gpu/products.ts";
 import type { KernelCall, RowSlot } from "../gpu/program.ts";
@@ -18,32 +19,53 @@ export interface LinearContext {
 const columnsFrom = (tensor: Tensor, first: number): Tensor =>
   first === 0 ? tensor : view(tensor, first * 4, tensor.bytes - first * 4, tensor.shape);
 
-/** y = x W^T, plus a residual of y's shape. */
+/** y = x W^T, plus a residual of y's shape, or with an epilogue, which needs W whole to be fused. */
 export const linear = (
   { parameters, products }: LinearContext,
   rows: RowSlot,
   spec: ParameterSpec,
   { x, y, residual }: { x: Tensor; y: Tensor; residual?: Tensor },
-): KernelCall[] =>
-  parameters.pieces(spec).flatMap(({ firstRow, weights }) =>
-    products.calls("nt", rows, {
-      a: x,
-      b: weights,
-      c: columnsFrom(y, firstRow),
-      residual: residual && columnsFrom(residual, firstRow),
-    })
-  );
+  epilogue?: ProductEpilogue,
+): KernelCall[] => {
+  const pieces = parameters.pieces(spec);
+  const isWhole = pieces.length === 1;
+  return [
+    ...pieces.flatMap(({ firstRow, weights }) =>
+      products.calls("nt", rows, {
+        a: x,
+        b: weights,
+        c: columnsFrom(y, firstRow),
+        residual: residual && columnsFrom(residual, firstRow),
+      }, { epilogue: isWhole ? epilogue : undefined })
+    ),
+    ...(epilogue && !isWhole ? [epilogue.alone] : []),
+  ];
+};
 
-/** dX = dY W, summed over the pieces of W; `adding` counts the same rows as `rows` and accumulates. */
+/**
+ * dX = dY W, summed over the pieces of W, with an epilogue; `adding` counts the same rows as `rows` and accumulates.
+ */
 export const linearInputGradient = (
   { parameters, products }: LinearContext,
   { rows, adding }: { rows: RowSlot; adding: RowSlot },
   spec: ParameterSpec,
   { dY, dX }: { dY: Tensor; dX: Tensor },
-): KernelCall[] =>
-  parameters.pieces(spec).flatMap(({ firstRow, weights }, i) =>
-    products.calls("nn", i === 0 ? rows : adding, { a: columnsFrom(dY, firstRow), b: weights, c: dX }, i > 0)
-  );
+  epilogue?: ProductEpilogue,
+): KernelCall[] => {
+  const pieces = parameters.pieces(spec);
+  const isWhole = pieces.length === 1;
+  return [
+    ...pieces.flatMap(({ firstRow, weights }, i) =>
+      products.calls(
+        "nn",
+        i === 0 ? rows : adding,
+        { a: columnsFrom(dY, firstRow), b: weights, c: dX },
+        isWhole ? { epilogue } : { accumulates: i > 0 },
+      )
+    ),
+    ...(epilogue && !isWhole ? [epilogue.alone] : []),
+  ];
+};
 
 /** dW (+)= dY^T x. */
 export const linearWeightGradient = (
@@ -53,5 +75,7 @@ export const linearWeightGradient = (
   { dY, x }: { dY: Tensor; x: Tensor },
 ): KernelCall[] =>
   parameters.pieces(spec).flatMap(({ firstRow, gradients }) =>
-    products.calls("tn", rows, { a: columnsFrom(dY, firstRow), b: x, c: gradients }, true)
+    products.calls("tn", rows, { a: columnsFrom(dY, firstRow), b: x, c: gradients }, {
+      accumulates: true,
+    })
   );

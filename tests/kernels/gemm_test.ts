@@ -47,7 +47,9 @@ async function checkProduct(kernels: KernelCase, product: Product, tile: Product
   };
   const products = kernels.products(onlyTile(tile));
   await kernels.run(
-    products.calls(layout, kernels.rows(counted, { accumulate }), tensors, epilogue === "accumulate"),
+    products.calls(layout, kernels.rows(counted, { accumulate }), tensors, {
+      accumulates: epilogue === "accumulate",
+    }),
   );
 
   const left = layout === "tn" ? transposed(a.view) : a.view;

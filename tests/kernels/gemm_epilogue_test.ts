@@ -1,0 +1,174 @@
+import assert from "node:assert/strict";
+import { ropeEpilogue, swigluBackwardEpilogue, swigluEpilogue } from "../../lib/gpu/epilogues.ts";
+import type { KernelCall } from "../../lib/gpu/program.ts";
+import { BUFFER_TILES, onlyTile, TEXTURE_TILE } from "../../lib/gpu/tuning.ts";
+import { type KernelCase, kernelTest, useGpu } from "./harness.ts";
+import { matrix, multiply, transposed } from "../reference/matrix.ts";
+import { rope } from "../reference/rope.ts";
+import { swiglu, swigluBackward } from "../reference/swiglu.ts";
+
+useGpu();
+
+const TILES = {
+  "from storage": BUFFER_TILES["storage 8x8"],
+  "from workgroup memory": BUFFER_TILES["workgroup 8x8 of 16x16"],
+  "of a small workgroup": BUFFER_TILES["workgroup 8x8 of 8x8"],
+};
+
+/** Rows of the result, the inner dimension, and rows that tensors have beyond those counted. */
+interface Size {
+  rows: number;
+  inner: number;
+  spare: number;
+  /** Whether no tile can fuse it. */
+  alone?: boolean;
+}
+
+/** Roundings of the products' sums and of the driver's exp, some of which add up; a wrong element is off by one and more. */
+const TOLERANCE = 4e-6;
+
+const isFused = (calls: KernelCall[], kind: string) =>
+  calls.every(({ label }) => label.startsWith("gemm_")) &&
+  calls.some(({ label }) => label.endsWith(` + ${kind}`));
+
+/** X and W of x W^T, of numbers about 1, as tensors and in float64. */
+function linearLayer(kernels: KernelCase, { rows, inner, spare }: Size, outputs: number) {
+  const x = kernels.values(rows * inner);
+  const w = kernels.values(outputs * inner, 1 / Math.sqrt(inner));
+  return {
+    a: kernels.tensor([rows + spare, inner], x),
+    b: kernels.tensor([outputs, inner], w),
+    y: Float32Array.from(multiply(matrix(x, rows, inner), transposed(matrix(w, outputs, inner)))),
+  };
+}
+
+for (const [name, tile] of Object.entries(TILES)) {
+  kernelTest(
+    `a product ${name} leaves gate, up and SwiGLU of both`,
+    [
+      { rows: 1, inner: 4, width: 4, spare: 0 },
+      { rows: 3, inner: 8, width: 12, spare: 2 },
+      { rows: 33, inner: 64, width: 20, spare: 1 },
+      { rows: 17, inner: 64, width: 32, spare: 3 },
+      { rows: 131, inner: 64, width: 64, spare: 5 },
+      { rows: 65, inner: 128, width: 96, spare: 2 },
+      { rows: 67, inner: 36, width: 132, spare: 0 },
+      { rows: 130, inner: 64, width: 192, spare: 1 },
+      { rows: 3, inner: 4, width: 6, spare: 0, alone: true },
+      { rows: 5, inner: 9, width: 12, spare: 0, alone: true },
+      { rows: 31, inner: 20, width: 5, spare: 1, alone: true },
+    ],
+    async (kernels, size) => {
+      const { rows, width, spare, alone = false } = size;
+      const { a, b, y } = linearLayer(kernels, size, 2 * width);
+      const gateUp = kernels.tensor([rows + spare, 2 * width]);
+      const activated = kernels.tensor([rows + spare, width]);
+      const slot = kernels.rows(rows);
+      const epilogue = swigluEpilogue(slot, gateUp, activated);
+      const calls = kernels.products(onlyTile(tile, { fuses: true })).calls("nt", slot, { a, b, c: gateUp }, {
+        epilogue,
+      });
+      assert.equal(isFused(calls, "swiglu"), !alone);
+      await kernels.run(calls);
+      await kernels.compare(gateUp, y, { tolerance: TOLERANCE });
+      await kernels.compare(activated, swiglu(y, width), { tolerance: TOLERANCE });
+    },
+  );
+
+  kernelTest(
+    `a product ${name} goes back through SwiGLU`,
+    [
+      { rows: 1, inner: 4, width: 4, spare: 0 },
+      { rows: 3, inner: 8, width: 12, spare: 2 },
+      { rows: 33, inner: 68, width: 20, spare: 1 },
+      { rows: 17, inner: 64, width: 64, spare: 3 },
+      { rows: 131, inner: 192, width: 192, spare: 5 },
+      { rows: 257, inner: 64, width: 320, spare: 1 },
+      { rows: 3, inner: 4, width: 6, spare: 0, alone: true },
+    ],
+    async (kernels, size) => {
+      const { rows, inner, width, spare, alone = false } = size;
+      const dOut = kernels.values(rows * inner);
+      const w = kernels.values(inner * width, 1 / Math.sqrt(inner));
+      const before = kernels.values(rows * 2 * width, 2);
+      const gateUp = kernels.tensorInPlace([rows + spare, 2 * width], before);
+      const c = kernels.tensor([rows + spare, width]);
+      const operands = {
+        a: kernels.tensor([rows + spare, inner], dOut),
+        b: kernels.tensor([inner, width], w),
+        c,
+      };
+      const slot = kernels.rows(rows);
+      const epilogue = swigluBackwardEpilogue(slot, gateUp, c);
+      const calls = kernels.products(onlyTile(tile, { fuses: true })).calls("nn", slot, operands, {
+        epilogue,
+      });
+      assert.equal(isFused(calls, "swiglu_backward"), !alone);
+      await kernels.run(calls);
+      const dActivated = multiply(matrix(dOut, rows, inner), matrix(w, inner, width));
+      await kernels.compare(gateUp, swigluBackward(before, dActivated, width), { tolerance: TOLERANCE });
+      await kernels.compare(c, swiglu(before, width), { tolerance: TOLERANCE });
+    },
+  );
+
+  kernelTest(
+    `a product ${name} turns the heads of queries and keys, and leaves values`,
+    [
+      { rows: 1, inner: 4, heads: 1, keyValueHeads: 1, headDim: 8, spare: 0 },
+      { rows: 3, inner: 12, heads: 2, keyValueHeads: 1, headDim: 24, spare: 2 },
+      { rows: 33, inner: 64, heads: 6, keyValueHeads: 1, headDim: 16, spare: 1 },
+      { rows: 131, inner: 64, heads: 3, keyValueHeads: 3, headDim: 64, spare: 4 },
+      { rows: 65, inner: 128, heads: 5, keyValueHeads: 1, headDim: 128, spare: 0 },
+      { rows: 20, inner: 68, heads: 2, keyValueHeads: 1, headDim: 80, spare: 1 },
+      { rows: 17, inner: 64, heads: 5, keyValueHeads: 2, headDim: 32, spare: 1 },
+      { rows: 3, inner: 5, heads: 2, keyValueHeads: 1, headDim: 6, spare: 1, alone: true },
+      { rows: 33, inner: 16, heads: 1, keyValueHeads: 1, headDim: 20, spare: 0, alone: true },
+    ],
+    async (kernels, size) => {
+      const { rows, heads, keyValueHeads, headDim, spare, alone = false } = size;
+      const width = (heads + 2 * keyValueHeads) * headDim;
+      const { a, b, y } = linearLayer(kernels, size, width);
+      const positions = Array.from({ length: rows }, () => kernels.integer(0, rows + 8));
+      const spans = Uint32Array.from(positions.flatMap((position) => [0, 0, 0, position]));
+      const angles = Array.from({ length: rows + 9 }, () => kernels.values(headDim / 2, 3));
+      const table = Float32Array.from(angles.flatMap((row) => [...row.map(Math.cos), ...row.map(Math.sin)]));
+      const qkv = kernels.tensor([rows + spare, width]);
+      const slot = kernels.rows(rows);
+      const epilogue = ropeEpilogue(
+        slot,
+        kernels.tensor([rows + spare, 4], spans),
+        kernels.tensor([rows + 9, headDim], table),
+        qkv,
+        size,
+      );
+      const calls = kernels.products(onlyTile(tile, { fuses: true })).calls("nt", slot, { a, b, c: qkv }, {
+        epilogue,
+      });
+      assert.equal(isFused(calls, "rope"), !alone);
+      await kernels.run(calls);
+      const shape = { heads: heads + keyValueHeads, headDim, width };
+      await kernels.compare(qkv, rope(y, positions, table, shape, "forward"), { tolerance: TOLERANCE });
+    },
+  );
+}
+
+kernelTest(
+  "a tile of four columns a thread has SwiGLU done after it, and a product that is not to be fused too",
+  [
+    { rows: 33, inner: 64, spare: 1, tile: BUFFER_TILES["workgroup 4x4 of 16x16"], fuses: true },
+    { rows: 33, inner: 64, spare: 1, tile: BUFFER_TILES["storage 8x8"], fuses: false },
+    { rows: 33, inner: 64, spare: 1, tile: { ...TEXTURE_TILE, worth: 0 }, fuses: true },
+  ],
+  async (kernels, { tile, fuses, ...size }) => {
+    const width = 64;
+    const { a, b, y } = linearLayer(kernels, size, 2 * width);
+    const c = kernels.tensor([size.rows + size.spare, 2 * width]);
+    const activated = kernels.tensor([size.rows + size.spare, width]);
+    const slot = kernels.rows(size.rows);
+    const epilogue = swigluEpilogue(slot, c, activated);
+    const calls = kernels.products(onlyTile(tile, { fuses })).calls("nt", slot, { a, b, c }, { epilogue });
+    assert.deepEqual(calls.map(({ label }) => label), [`gemm_nt rowsx128x64`, "swiglu"]);
+    await kernels.run(calls);
+    await kernels.compare(activated, swiglu(y, width), { tolerance: TOLERANCE });
+  },
+);
