@@ -15,8 +15,17 @@ export function workgroupMain({ layout, epilogue }: GemmVariant, tile: GemmTile)
   const threads = groupRows * groupColumns;
   // vec4s of a tile's row: a thread's rows are groups of 4, `groupRows` groups apart, and its columns likewise.
   const width = { a: groupRows * tm / 4, b: groupColumns * tn / 4 };
+  if ((width.a + width.b) * DEPTH / 4 > threads) {
+    throw new RangeError(`${threads} threads cannot copy the tiles at once`);
+  }
   const accumulators = (line: (i: number, j: number) => string) =>
     range(tm).flatMap((i) => range(tn / 4).map((j) => line(i, j))).join("\n");
+  const a = layout === "tn" ? along("m_first", "M", "LDA") : across("m_first", "M", "LDA");
+  const b = isPaired(epilogue)
+    ? pairsAcross(width.b)
+    : layout === "nt"
+    ? across("n_first", "N", "LDB")
+    : along("n_first", "N", "LDB");
   return `
 var<workgroup> a_tile: array<vec4f, ${DEPTH * width.a}>;
 var<workgroup> b_tile: array<vec4f, ${DEPTH * width.b}>;
@@ -31,15 +40,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
   let LDB = size.ldb;
   let m_first = group.y * ${groupRows * tm}u;
   let n_first = group.x * ${groupColumns * tn}u;
+${place("a", a, width.a, 0)}
+${place("b", b, width.b, width.a * DEPTH / 4)}
 ${accumulators((i, j) => `  var c${i}_${j} = vec4f();`)}
   for (var k_first = 0u; k_first < K; k_first += ${DEPTH}u) {
     workgroupBarrier();
-${copy("a", layout === "tn" ? along("m_first", "M") : across("m_first", "M"), width.a, threads, "LDA")}
-${
-    isPaired(epilogue)
-      ? copy("b", pairsAcross(width.b), width.b, threads, "LDB")
-      : copy("b", layout === "nt" ? across("n_first", "N") : along("n_first", "N"), width.b, threads, "LDB")
-  }
+${copy("a", a, width.a)}
+${copy("b", b, width.b)}
     workgroupBarrier();
 ${
     lines(DEPTH, (k) =>
@@ -60,59 +67,66 @@ ${
 `;
 }
 
-/** Where a block of 4 x 4 of an operand lies, at `k` of the inner dimension and the tile's `column`, in groups of four. */
+/**
+ * How threads copy blocks of 4 x 4 of an operand, one each and others than the other operand's: a block is at `row` of the
+ * inner dimension and at the tile's `column`, in groups of four.
+ */
 interface Blocks {
   /** Whether the operand's rows run along the inner dimension, so that a block is turned on the way. */
   turned: boolean;
-  /** The row, where it is turned, or else the column of the block's element `l`. */
-  index: (l: number) => string;
+  /** Where row `l` of the block begins in the operand or, where it is not turned, the block's first column. */
+  start: (column: string, l: number) => string;
+  stride: string;
 }
 
 /** Beyond the edge the tile repeats what is there, and the products are never stored. */
-const across = (first: string, limit: string): Blocks => ({
+const across = (first: string, limit: string, stride: string): Blocks => ({
   turned: true,
-  index: (l) => `min(${first} + column * 4u + ${l}u, ${limit} - 1u)`,
+  start: (column, l) => `min(${first} + ${column} * 4u + ${l}u, ${limit} - 1u) * ${stride}`,
+  stride,
 });
-const along = (first: string, limit: string): Blocks => ({
+const along = (first: string, limit: string, stride: string): Blocks => ({
   turned: false,
-  index: () => `min(${first} + column * 4u, (${limit} - 1u) & 0xfffffffcu)`,
+  start: (column) => `min(${first} + ${column} * 4u, (${limit} - 1u) & 0xfffffffcu)`,
+  stride,
 });
 /** The tile's first half holds first columns of pairs, its second half their partners. */
 const pairsAcross = (width: number): Blocks => ({
   turned: true,
-  index: (l) =>
-    `first_of_pair(n_first / 2u + column % ${width / 2}u * 4u + ${l}u) + column / ${width / 2}u * size.half`,
+  start: (column, l) =>
+    `(first_of_pair(n_first / 2u + ${column} % ${width / 2}u * 4u + ${l}u) + ${column} / ${
+      width / 2
+    }u * size.half) * LDB`,
+  stride: "LDB",
 });
 
-/** Copies blocks of an operand to its tile. Beyond the inner dimension the tile is 0. */
-function copy(
-  name: "a" | "b",
-  { turned, index }: Blocks,
-  width: number,
-  threads: number,
-  stride: string,
-): string {
-  const blocks = width * DEPTH / 4;
+/** What stays the same in all steps of the inner dimension: where a thread's block lies. */
+const place = (name: "a" | "b", { turned, start }: Blocks, width: number, firstThread: number): string =>
+  `  let ${name}_block = index - ${firstThread}u;
+  let ${name}_column = ${name}_block % ${width}u;
+  let ${name}_row = ${name}_block / ${width}u * 4u;
+${lines(turned ? 4 : 1, (l) => `  let ${name}_start${l} = ${start(`${name}_column`, l)};`)}`;
+
+/** Copies a block of an operand to its tile. Beyond the inner dimension the tile is 0. */
+function copy(name: "a" | "b", { turned, stride }: Blocks, width: number): string {
   const load = turned
     ? lines(
       4,
       (l) =>
-        `      var v${l} = ${name}4((${index(l)}) * ${stride} + min(k, K - 1u));
+        `      var v${l} = ${name}4(${name}_start${l} + min(k, K - 1u));
       v${l} = select(v${l}, vec4f(), vec4u(k, k + 1u, k + 2u, k + 3u) >= vec4u(K));`,
     )
     : lines(
       4,
       (l) =>
-        `      var v${l} = ${name}4(min(k + ${l}u, K - 1u) * ${stride} + ${index(l)});
+        `      var v${l} = ${name}4(min(k + ${l}u, K - 1u) * ${stride} + ${name}_start0);
       v${l} = select(v${l}, vec4f(), k + ${l}u >= K);`,
     );
   const value = (l: number) =>
     turned ? `vec4f(${range(4).map((i) => `v${i}.${lane(l)}`).join(", ")})` : `v${l}`;
-  return `    for (var block = index; block < ${blocks}u; block += ${threads}u) {
-      let column = block % ${width}u;
-      let row = block / ${width}u * 4u;
-      let k = k_first + row;
+  return `    if (${name}_block < ${width * DEPTH / 4}u) {
+      let k = k_first + ${name}_row;
 ${load}
-${lines(4, (l) => `      ${name}_tile[(row + ${l}u) * ${width}u + column] = ${value(l)};`)}
+${lines(4, (l) => `      ${name}_tile[(${name}_row + ${l}u) * ${width}u + ${name}_column] = ${value(l)};`)}
     }`;
 }
