@@ -155,14 +155,14 @@ export function isTuningRecord(value: unknown): value is TuningRecord {
 }
 
 /**
- * How attention is computed: on a driver on the processor what was fastest on lavapipe 22.3 (REJECTED.md), with 6 queries
- * and 4 keys a thread at head_dim 64.
+ * How attention is computed: on a driver on the processor what was fastest on lavapipe 22.3 at a head_dim of 32, 64, 96 and
+ * 128 (REJECTED.md), such as 8 queries or 6 keys a thread at 64, and 4 of both at 128.
  */
 export function attentionTiles(device: DeviceClass): AttentionTiles {
   if (device === "gpu") {
     const tile = { memory: "workgroup" } as const;
     return { forward: tile, queryGradient: tile, keyGradient: tile };
   }
-  const queries = { memory: "texture", rows: 8, floats: 384, block: 2 } as const;
-  return { forward: queries, queryGradient: queries, keyGradient: { ...queries, floats: 256 } };
+  const queries = { memory: "texture", rows: 8, floats: 512, block: 2 } as const;
+  return { forward: queries, queryGradient: queries, keyGradient: { ...queries, rows: 6 } };
 }
