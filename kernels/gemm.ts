@@ -5,6 +5,7 @@
 import { type Epilogue, epilogueSource, isPaired } from "./gemm_epilogue.ts";
 import { packedType, type StorageType, unpackFunction } from "./storage.ts";
 import { storageMain } from "./gemm_storage.ts";
+import { subgroupMain } from "./gemm_subgroup.ts";
 import { workgroupMain } from "./gemm_workgroup.ts";
 
 /**
@@ -93,17 +94,22 @@ export function gemmVariant(
 }
 
 /** How the product is cut: rows and columns a thread computes, and threads a workgroup has in each direction. */
-export interface GemmTile {
-  /**
-   * Where a thread reads its operands: straight from `storage` into a large register tile, which suits some drivers on the
-   * processor; or from tiles that its workgroup copies to `workgroup` memory, which suits a GPU.
-   */
-  memory: "storage" | "workgroup";
+interface Cut {
   threadRows: number;
   threadColumns: number;
   groupRows: number;
   groupColumns: number;
 }
+
+/**
+ * Where a thread reads its operands: straight from `storage` into a large register tile, which suits some drivers on the
+ * processor; from tiles that its workgroup copies to `workgroup` memory, which suits a GPU; or from storage and, what the
+ * threads of a `subgroup` have in common, from each other.
+ */
+export type GemmTile = Cut & ({ memory: "storage" | "workgroup" } | { memory: "subgroup"; lanes: number });
+
+/** A tile for subgroups of `lanes` lanes or more, a power of two: one line of threads, a multiple of `lanes`. */
+export type SubgroupTile = Extract<GemmTile, { memory: "subgroup" }>;
 
 /** Rows and columns of C that one workgroup covers. */
 export function gemmGroupTile(tile: GemmTile): { rows: number; columns: number } {
@@ -147,5 +153,10 @@ fn b1(i: u32) -> f32 { return b[i >> 2u][i & 3u]; }`
 fn b1(i: u32) -> f32 { return b[i]; }`
   }
 ${epilogueSource(epilogue, aligned)}
-${tile.memory === "workgroup" ? workgroupMain(variant, tile) : storageMain(variant, tile)}`;
+${mainFunction(variant, tile)}`;
+}
+
+function mainFunction(variant: GemmVariant, tile: GemmTile): string {
+  if (tile.memory === "subgroup") return subgroupMain(variant, tile);
+  return tile.memory === "workgroup" ? workgroupMain(variant, tile) : storageMain(variant, tile);
 }

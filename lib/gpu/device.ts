@@ -7,9 +7,19 @@ export interface Gpu {
   readonly name: string;
   /** True for a driver that runs on the processor (lavapipe, SwiftShader): it wants other kernels than a GPU. */
   readonly isSoftware: boolean;
+  /** Where kernels may use subgroup operations: what they need to know. */
+  readonly subgroups?: Subgroups;
   /** Throws the first validation or out-of-memory error that the device reported, or that it was lost. */
   check(): void;
   destroy(): void;
+}
+
+/** What a device says of its subgroups. */
+export interface Subgroups {
+  /** Lanes that every subgroup has at least: a power of two. */
+  readonly minSize: number;
+  /** Whether WGSL must ask for them: `enable subgroups;` is an error in Deno, and its lack one in a browser and in Dawn. */
+  readonly areEnabledInSource: boolean;
 }
 
 const NO_ADAPTER =
@@ -45,11 +55,12 @@ export async function openGpu(gpu: GPU | undefined = defaultGpu()): Promise<Gpu>
     const value = adapter.limits[key as keyof GPUSupportedLimits];
     if (typeof value === "number") requiredLimits[key] = value;
   }
-  const hasTimestamps = adapter.features.has("timestamp-query");
+  const requiredFeatures: GPUFeatureName[] = adapter.features.has("timestamp-query") ? ["timestamp-query"] : [];
+  // Deno grants subgroups where the driver has them, but never lists them. A refused adapter may be asked again.
   const device = await adapter.requestDevice({
     requiredLimits,
-    requiredFeatures: hasTimestamps ? ["timestamp-query"] : [],
-  });
+    requiredFeatures: [...requiredFeatures, "subgroups"],
+  }).catch(() => adapter.requestDevice({ requiredLimits, requiredFeatures }));
 
   let failure: UserError | undefined;
   let destroyed = false;
@@ -77,6 +88,7 @@ export async function openGpu(gpu: GPU | undefined = defaultGpu()): Promise<Gpu>
     device,
     name,
     isSoftware: adapter.info.isFallbackAdapter || /llvmpipe|lavapipe|swiftshader/i.test(name),
+    subgroups: subgroupsOf(adapter, device),
     check() {
       if (failure) throw failure;
     },
@@ -85,4 +97,12 @@ export async function openGpu(gpu: GPU | undefined = defaultGpu()): Promise<Gpu>
       device.destroy();
     },
   };
+}
+
+function subgroupsOf(adapter: GPUAdapter, device: GPUDevice): Subgroups | undefined {
+  const { subgroupMinSize: minSize } = adapter.info;
+  // The kernels cut their work by it.
+  const isPowerOfTwo = minSize >= 4 && Number.isInteger(Math.log2(minSize));
+  if (!device.features.has("subgroups") || !isPowerOfTwo) return;
+  return { minSize, areEnabledInSource: adapter.features.has("subgroups") };
 }

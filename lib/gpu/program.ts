@@ -109,9 +109,10 @@ export class Pipelines {
   async compile(label: string, source: string): Promise<GPUComputePipeline> {
     const known = this.#cache.get(source);
     if (known) return known;
-    const { device } = this.gpu;
+    const { device, subgroups } = this.gpu;
     device.pushErrorScope("validation");
-    const module = device.createShaderModule({ label, code: source });
+    const code = subgroups?.areEnabledInSource ? `enable subgroups;\n${source}` : source;
+    const module = device.createShaderModule({ label, code });
     const pipeline = device.createComputePipeline({
       label,
       layout: "auto",
