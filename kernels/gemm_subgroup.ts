@@ -8,55 +8,60 @@
 import type { GemmVariant, SubgroupTile } from "./gemm.ts";
 import { lane, lines, range } from "./emit.ts";
 
-/** Most of the inner dimension that is taken at a time: where a subgroup has room for more, lanes load the same. */
+/** Most of the inner dimension that is taken at a time: where a subgroup has lanes for more, several load the same. */
 const DEPTH = 16;
 
 /** The entry point; `gemm.ts` declares what it reads and writes. */
 export function subgroupMain({ layout, tail }: GemmVariant, tile: SubgroupTile): string {
   const { threadRows: tm, threadColumns: tn, groupRows, groupColumns, lanes } = tile;
   if (groupRows !== 1 || lanes & (lanes - 1) || tm & (tm - 1) || groupColumns % lanes) {
-    throw new RangeError(`no subgroup tile: ${JSON.stringify(tile)}`);
+    throw new RangeError(`no tile for subgroups: ${JSON.stringify(tile)}`);
   }
-  // A load is a vec4f along A's rows: 4 steps of the inner dimension (`nt`, `nn`), or 4 rows of C (`tn`).
-  const loads = layout === "tn" ? tm / 4 : tm;
-  const stride = layout === "tn" ? 1 : 4;
-  const depth = Math.max(1, Math.min(DEPTH / stride, Math.floor(lanes / loads)));
-  const shares = Math.max(1, loads / lanes);
-  const step = layout === "nt" ? stepNT : layout === "nn" ? stepNN : stepTN;
+  // A step is what loads of a vec4f along A's rows cover: 4 of the inner dimension for each row (`nt`, `nn`), or 1 of it
+  // for every 4 rows of C (`tn`).
+  const [loads, size] = layout === "tn" ? [tm / 4, 1] : [tm, 4];
+  // Where a step is one product for each sum, two are joined: each sum is read and written half as often.
+  const joined = layout === "tn" ? 2 : 1;
+  const depth = Math.max(joined, Math.min(DEPTH / size, Math.floor(lanes / loads)));
+  /** Loads of a lane for one step; below 1 where the lanes of a subgroup load several steps. */
+  const share = loads / lanes;
+  const product = { nt: productNT, nn: productNN, tn: productTN }[layout];
 
-  /** Where this lane's shares begin, and how far into the inner dimension they are. */
-  const starts = range(shares).map((r) => {
-    const load = shares > 1 ? `${r * lanes}u + lane` : `lane % ${loads}u`;
+  /** Where a lane's loads of the first step begin. */
+  const starts = lines(Math.ceil(share), (r) => {
+    const load = share > 1 ? `(${r * lanes}u + lane)` : `lane % ${loads}u`;
     return layout === "tn"
-      ? `  let ra${r} = min(m + (${load}) * 4u, (M - 1u) & 0xfffffffcu);`
+      ? `  let ra${r} = min(m + ${load} * 4u, (M - 1u) & 0xfffffffcu);`
       : `  let ra${r} = min(m + ${load}, M - 1u) * LDA;`;
   });
-  const load = (r: number, read: string, k: string) =>
-    layout === "tn" ? `a${read}((${k}) * LDA + ra${r})` : `a${read}(ra${r} + ${k})`;
+  const read = (width: number, r: number, k: string) =>
+    layout === "tn" ? `a4((${k}) * LDA + ra${r})` : `a${width}(ra${r} + ${k})`;
+  const shared = (load: number) => `subgroupBroadcast(share${Math.floor(load / lanes)}, ${load % lanes}u)`;
 
-  /** Steps of the inner dimension from `k` on: each lane loads its share, and every share goes round. */
-  const steps = (depth: number, read: "4" | "1") =>
-    [
-      ...range(shares).map((r) => `    let share${r} = ${load(r, read, depth > 1 ? "k + ka" : "k")};`),
-      ...range(depth).map((d) =>
-        `    {
-      let kb = k + ${d * stride}u;
+  /** A loop over steps, `count` at a time, of `width` floats a load: lanes load their shares, and each goes round. */
+  const loop = (to: string, count: number, width = 4) => {
+    const together = Math.min(count, joined);
+    const shares = lines(Math.ceil(share * count), (r) => {
+      const ahead = share >= 1 ? `${Math.floor(r / share) * size}u` : count > 1 ? "ka" : "0u";
+      return `    let share${r} = ${read(width, r % Math.ceil(share), `k + ${ahead}`)};`;
+    });
+    const products = lines(count / together, (step) =>
+      `    {
+      let kb = k + ${step * together * size}u;
 ${
-          step(
-            tm,
-            tn,
-            read,
-            (i) => {
-              const at = d * loads + i;
-              return `subgroupBroadcast(share${Math.floor(at / lanes)}, ${at % lanes}u)`;
-            },
-          )
-        }
-    }`
-      ),
-    ].join("\n");
-  const loop = (depth: number, from: string, to: string, read: "4" | "1" = "4") =>
-    `  for (${from}; k < ${to}; k += ${read === "4" ? depth * stride : 1}u) {\n${steps(depth, read)}\n  }`;
+        product(
+          tm,
+          tn,
+          layout === "tn" ? together : width,
+          (load) => shared(step * together * loads + load),
+        )
+      }
+    }`);
+    return `  for (; k < ${to}; k += ${layout === "tn" ? count : count * width}u) {
+${shares}
+${products}
+  }`;
+  };
 
   return `
 @compute @workgroup_size(${groupColumns})
@@ -71,8 +76,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
   let n = group.x * ${groupColumns * tn}u + index * 4u;
   // A subgroup of more than ${lanes} lanes has as many that load the same.
   let lane = invocation % ${lanes}u;
-${depth > 1 ? `  let ka = lane / ${loads}u % ${depth}u * ${stride}u;` : ""}
-${starts.join("\n")}
+${share < 1 ? `  let ka = lane / ${loads}u % ${depth}u * ${size}u;` : ""}
+${starts}
 ${
     layout === "nt"
       ? lines(tn, (j) => `  let rb${j} = min(n + ${columnOf(j, tile)}u, N - 1u) * LDB;`)
@@ -80,9 +85,9 @@ ${
   }
 ${lines(tm, (i) => lines(tn / 4, (j) => `  var c${i}_${j} = vec4f();`))}
   var k = 0u;
-${depth > 1 ? loop(depth, "", `K / ${depth * stride}u * ${depth * stride}u`) : ""}
-${loop(1, "", layout === "tn" ? "K" : "(K & 0xfffffffcu)")}
-${tail ? loop(1, "", "K", "1") : ""}
+${depth > 1 ? loop(`K / ${depth * size}u * ${depth * size}u`, depth) : ""}
+${loop(layout === "tn" ? "K" : "(K & 0xfffffffcu)", 1)}
+${tail ? loop("K", 1, 1) : ""}
 ${lines(tm, (i) => lines(tn / 4, (j) => `  store(M, m + ${i}u, n + ${columnOf(4 * j, tile)}u, c${i}_${j});`))}
 }
 `;
@@ -91,30 +96,30 @@ ${lines(tm, (i) => lines(tn / 4, (j) => `  store(M, m + ${i}u, n + ${columnOf(4 
 /** Column `j` of a thread, from its first: groups of 4, so that neighbouring threads read and write neighbouring groups. */
 const columnOf = (j: number, { groupColumns }: SubgroupTile) => (j >> 2) * groupColumns * 4 + (j & 3);
 
-/** One step from `kb` on; `shared(i)` is load `i` of A. Its reads are single floats in a tail. */
-type Step = (tm: number, tn: number, read: "4" | "1", shared: (i: number) => string) => string;
+/**
+ * The product over `depth` of the inner dimension from `kb` on. `shared(i)` is the value of load `i` of A: a vec4f, or a
+ * single float where A's rows run along the inner dimension and `depth` is 1.
+ */
+type Product = (tm: number, tn: number, depth: number, shared: (i: number) => string) => string;
 
-const stepNT: Step = (tm, tn, read, shared) =>
+const productNT: Product = (tm, tn, depth, shared) =>
   [
-    ...range(tn).map((j) => `      let y${j} = b${read}(rb${j} + kb);`),
+    ...range(tn).map((j) => `      let y${j} = b${depth}(rb${j} + kb);`),
     ...range(tm).flatMap((i) => [
       `      let x${i} = ${shared(i)};`,
       ...range(tn / 4).map((j) => {
         const terms = range(4).map((l) =>
-          read === "4" ? `dot(x${i}, y${4 * j + l})` : `x${i} * y${4 * j + l}`
+          depth === 4 ? `dot(x${i}, y${4 * j + l})` : `x${i} * y${4 * j + l}`
         );
         return `      c${i}_${j} += vec4f(${terms.join(", ")});`;
       }),
     ]),
   ].join("\n");
 
-const stepNN: Step = (tm, tn, read, shared) => {
-  const depth = read === "4" ? 4 : 1;
-  const x = (i: number, l: number) => read === "4" ? `x${i}.${lane(l)}` : `x${i}`;
+const productNN: Product = (tm, tn, depth, shared) => {
+  const x = (i: number, l: number) => depth === 4 ? `x${i}.${lane(l)}` : `x${i}`;
   return [
-    ...range(depth).flatMap((l) =>
-      range(tn / 4).map((j) => `      let y${l}_${j} = b4((kb + ${l}u) * LDB + cb${j});`)
-    ),
+    ...loadsAlong(depth, tn),
     ...range(tm).flatMap((i) => [
       `      let x${i} = ${shared(i)};`,
       ...range(tn / 4).map((j) =>
@@ -124,13 +129,23 @@ const stepNN: Step = (tm, tn, read, shared) => {
   ].join("\n");
 };
 
-const stepTN: Step = (tm, tn, _, shared) =>
+const productTN: Product = (tm, tn, depth, shared) =>
   [
-    ...range(tn / 4).map((j) => `      let y${j} = b4(kb * LDB + cb${j});`),
+    ...loadsAlong(depth, tn),
     ...range(tm / 4).flatMap((i) => [
-      `      let x${i} = ${shared(i)};`,
-      ...range(4).flatMap((l) =>
-        range(tn / 4).map((j) => `      c${4 * i + l}_${j} += x${i}.${lane(l)} * y${j};`)
+      ...range(depth).map((l) => `      let x${l}_${i} = ${shared(l * tm / 4 + i)};`),
+      ...range(4).flatMap((r) =>
+        range(tn / 4).map((j) =>
+          `      c${4 * i + r}_${j} += ${
+            range(depth).map((l) => `x${l}_${i}.${lane(r)} * y${l}_${j}`).join(" + ")
+          };`
+        )
       ),
     ]),
   ].join("\n");
+
+/** Loads of B where its rows run along C's columns. */
+const loadsAlong = (depth: number, tn: number) =>
+  range(depth).flatMap((l) =>
+    range(tn / 4).map((j) => `      let y${l}_${j} = b4((kb + ${l}u) * LDB + cb${j});`)
+  );

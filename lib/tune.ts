@@ -4,7 +4,14 @@ import type { TrainEvents } from "./events.ts";
 import type { Gpu } from "./gpu/device.ts";
 import type { Pipelines } from "./gpu/program.ts";
 import { measureTuning, rememberedTuning, rememberTuning } from "./gpu/tuner.ts";
-import { deviceClass, type ProductTiles, tilesOf, type TuningRecord, usualTuning } from "./gpu/tuning.ts";
+import {
+  deviceClass,
+  type ProductTiles,
+  suits,
+  tilesOf,
+  type TuningRecord,
+  usualTuning,
+} from "./gpu/tuning.ts";
 import { type Adapter, adapterOf, planRun, type Workload } from "./plan.ts";
 import { sampleStep } from "./sampler.ts";
 
@@ -18,8 +25,8 @@ export interface TunedAdapter {
 }
 
 /**
- * How products are computed on `gpu`: as `before` says, where a run goes on, so that it computes the same bits; as was
- * measured on this adapter once; measured now, where the run is long; or as is usual.
+ * How products are computed on `gpu`: as `before` says, where a run goes on and the device can, so that it computes the same
+ * bits; as was measured on this adapter once; measured now, where the run is long; or as is usual.
  */
 export async function tune(
   gpu: Gpu,
@@ -29,8 +36,15 @@ export async function tune(
   { log = () => {}, before }: { log?: TrainEvents["log"]; before?: TuningRecord } = {},
 ): Promise<TunedAdapter> {
   const usual = adapterOf(gpu);
-  const tuned = (tuning: TuningRecord) => ({ adapter: { ...usual, tiles: tilesOf(tuning) }, tuning });
-  if (before) return tuned(before);
+  const tuned = (tuning: TuningRecord) => ({ adapter: { ...usual, tiles: tilesOf(tuning, gpu) }, tuning });
+  if (before && suits(before, gpu)) return tuned(before);
+  if (before) {
+    log(
+      "warning",
+      `the checkpoint's products were computed with subgroups, which ${gpu.name} does not have: other kernels are taken, and ` +
+        "the numbers may differ from an unbroken run's in their last digits",
+    );
+  }
   const folder = cacheFolder();
   const remembered = await rememberedTuning(gpu, folder);
   if (remembered) return tuned(remembered);
@@ -43,7 +57,7 @@ export async function tune(
 
 /** How products are computed on `gpu` in a run that does not measure. */
 export async function rememberedTiles(gpu: Gpu): Promise<ProductTiles> {
-  return tilesOf(await rememberedTuning(gpu, cacheFolder()) ?? usualTuning(deviceClass(gpu)));
+  return tilesOf(await rememberedTuning(gpu, cacheFolder()) ?? usualTuning(deviceClass(gpu)), gpu);
 }
 
 /** Six operations a weight and token, forward and backward. */

@@ -55,7 +55,9 @@ export async function openGpu(gpu: GPU | undefined = defaultGpu()): Promise<Gpu>
     const value = adapter.limits[key as keyof GPUSupportedLimits];
     if (typeof value === "number") requiredLimits[key] = value;
   }
-  const requiredFeatures: GPUFeatureName[] = adapter.features.has("timestamp-query") ? ["timestamp-query"] : [];
+  const requiredFeatures: GPUFeatureName[] = adapter.features.has("timestamp-query")
+    ? ["timestamp-query"]
+    : [];
   // Deno grants subgroups where the driver has them, but never lists them. A refused adapter may be asked again.
   const device = await adapter.requestDevice({
     requiredLimits,

@@ -9,7 +9,7 @@ import { MemoryPlan } from "./memory.ts";
 import { Products } from "./products.ts";
 import { type Pipelines, Program, readTensor, RowCounts, slotOf, writeTensor } from "./program.ts";
 import {
-  BUFFER_TILES,
+  bufferTile,
   type BufferTileName,
   type DeviceClass,
   deviceClass,
@@ -18,6 +18,7 @@ import {
   type ProductTiles,
   SHAPE_CLASSES,
   type ShapeClass,
+  suits,
   TEXTURE_TILE,
   tilesOf,
   type TuningRecord,
@@ -31,6 +32,11 @@ import {
 const CANDIDATES: Record<DeviceClass, BufferTileName[]> = {
   software: ["storage 16x16", "storage 16x8", "storage 8x8"],
   gpu: ["workgroup 8x8 of 16x16", "workgroup 8x8 of 8x8", "workgroup 4x4 of 16x16", "storage 8x8"],
+};
+/** What else, where the device has subgroups. */
+const WITH_SUBGROUPS: Record<DeviceClass, BufferTileName[]> = {
+  software: ["subgroup 32x8", "subgroup 16x16", "subgroup 16x8"],
+  gpu: ["subgroup 8x8", "subgroup 16x8", "subgroup 32x4"],
 };
 /** Rows or columns of the measured products: enough for a GPU to be busy, and a processor to be done soon. */
 const SIDE = { software: 512, gpu: 2048 };
@@ -55,16 +61,17 @@ export interface Measured {
  */
 export async function measureTuning(gpu: Gpu, pipelines: Pipelines): Promise<Measured> {
   const device = deviceClass(gpu);
+  const candidates = [...CANDIDATES[device], ...gpu.subgroups ? WITH_SUBGROUPS[device] : []];
   const record = usualTuning(device);
   const rates: Measured["rates"] = [];
   record.textured = [];
   for (const shape of SHAPE_CLASSES) {
     const usual = record.buffer[shape];
-    const names = [usual, ...CANDIDATES[device].filter((name) => name !== usual)];
+    const names = [usual, ...candidates.filter((name) => name !== usual)];
     let best = { name: usual, rate: 0 };
     let expected: Float32Array | undefined;
     for (const name of names) {
-      const { rate, result } = await measure(gpu, pipelines, shape, onlyTile(BUFFER_TILES[name]));
+      const { rate, result } = await measure(gpu, pipelines, shape, onlyTile(bufferTile(name, gpu)));
       expected ??= result;
       rates.push({ shape, way: name, rate });
       if (isClose(result, expected) && rate > best.rate * CLEARLY) best = { name, rate };
@@ -77,7 +84,7 @@ export async function measureTuning(gpu: Gpu, pipelines: Pipelines): Promise<Mea
   }
   if (device === "gpu") {
     const shape = "nt wide";
-    const tiles = tilesOf(record);
+    const tiles = tilesOf(record, gpu);
     const fused = await measure(gpu, pipelines, shape, { ...tiles, fuses: true }, "swiglu");
     const separate = await measure(gpu, pipelines, shape, { ...tiles, fuses: false }, "swiglu");
     rates.push({ shape, way: "fused", rate: fused.rate }, { shape, way: "separate", rate: separate.rate });
@@ -149,12 +156,14 @@ const isClose = (found: Float32Array, expected: Float32Array): boolean =>
 /** The file's content: a record for each adapter and version of this program. */
 type Remembered = Record<string, unknown>;
 
-const keyOf = ({ name }: Gpu) => `${name}, simper ${VERSION}`;
+/** Where a newer driver grants subgroups under the same name, products are measured again. */
+const keyOf = ({ name, subgroups }: Gpu) =>
+  `${name}, simper ${VERSION}${subgroups ? `, subgroups of ${subgroups.minSize}` : ""}`;
 
 /** What was measured on this adapter before, if it was. */
 export async function rememberedTuning(gpu: Gpu, folder: string): Promise<TuningRecord | undefined> {
   const found = (await readAll(folder))[keyOf(gpu)];
-  return isTuningRecord(found) ? found : undefined;
+  return isTuningRecord(found) && suits(found, gpu) ? found : undefined;
 }
 
 /** Remembers `record` for this adapter. */

@@ -1,7 +1,7 @@
 /** How matrix products are computed on a device: the ways that there are, and which one is taken where. */
 import type { Gpu } from "./device.ts";
 import type { AttentionTiles } from "../../kernels/attention.ts";
-import type { GemmLayout, GemmTile } from "../../kernels/gemm.ts";
+import type { GemmLayout, GemmTile, SubgroupTile } from "../../kernels/gemm.ts";
 import type { TextureTile } from "../../kernels/gemm_texture.ts";
 
 /** Whether a device is a driver on the processor, where loads are everything, or a GPU. */
@@ -70,7 +70,42 @@ export const BUFFER_TILES = {
   "workgroup 8x8 of 8x8": workgroup(8, 8, 8),
   "workgroup 4x4 of 16x16": workgroup(4, 4, 16),
 } satisfies Record<string, GemmTile>;
-export type BufferTileName = keyof typeof BUFFER_TILES;
+
+/** Rows and columns that a thread computes where the device has subgroups: the rest of the tile is cut to them. */
+export const SUBGROUP_TILES = {
+  "subgroup 32x8": [32, 8],
+  "subgroup 32x4": [32, 4],
+  "subgroup 16x16": [16, 16],
+  "subgroup 16x8": [16, 8],
+  "subgroup 8x8": [8, 8],
+} satisfies Record<string, [number, number]>;
+export type SubgroupTileName = keyof typeof SUBGROUP_TILES;
+export type BufferTileName = keyof typeof BUFFER_TILES | SubgroupTileName;
+
+const isSubgroupTile = (name: BufferTileName): name is SubgroupTileName => name in SUBGROUP_TILES;
+
+/** What tiles depend on of a device. */
+export type TileDevice = Pick<Gpu, "isSoftware" | "subgroups">;
+
+/**
+ * A tile for subgroups of `lanes` or more. On a processor a workgroup has no more: narrow products would leave others idle.
+ * A GPU may say that a subgroup has 4 at least, and run 32.
+ */
+export const subgroupTile = (name: SubgroupTileName, lanes: number, device: DeviceClass): SubgroupTile => ({
+  memory: "subgroup",
+  threadRows: SUBGROUP_TILES[name][0],
+  threadColumns: SUBGROUP_TILES[name][1],
+  groupRows: 1,
+  groupColumns: device === "software" ? lanes : Math.max(lanes, 32),
+  lanes,
+});
+
+/** The tile of that name. */
+export function bufferTile(name: BufferTileName, device: TileDevice): GemmTile {
+  if (!isSubgroupTile(name)) return BUFFER_TILES[name];
+  if (!device.subgroups) throw new RangeError(`the tile ${name} is for devices that have subgroups`);
+  return subgroupTile(name, device.subgroups.minSize, deviceClass(device));
+}
 
 export const TEXTURE_TILE: TextureProductTile = {
   memory: "texture",
@@ -110,9 +145,13 @@ export function usualTuning(device: DeviceClass): TuningRecord {
   };
 }
 
-/** The tiles that a record names. */
-export function tilesOf({ buffer, textured, fuses }: TuningRecord): ProductTiles {
-  const tiles = Object.fromEntries(SHAPE_CLASSES.map((shape) => [shape, BUFFER_TILES[buffer[shape]]]));
+/** Whether `device` can compute products as `record` says. */
+export const suits = ({ buffer }: TuningRecord, { subgroups }: Pick<Gpu, "subgroups">): boolean =>
+  subgroups !== undefined || !SHAPE_CLASSES.some((shape) => isSubgroupTile(buffer[shape]));
+
+/** The tiles that a record names, on a device that it suits. */
+export function tilesOf({ buffer, textured, fuses }: TuningRecord, device: TileDevice): ProductTiles {
+  const tiles = Object.fromEntries(SHAPE_CLASSES.map((shape) => [shape, bufferTile(buffer[shape], device)]));
   return {
     texture: textured.length > 0 ? TEXTURE_TILE : undefined,
     textured,
@@ -122,7 +161,8 @@ export function tilesOf({ buffer, textured, fuses }: TuningRecord): ProductTiles
 }
 
 /** What suits a class of devices, where nothing was measured. */
-export const usualTiles = (device: DeviceClass): ProductTiles => tilesOf(usualTuning(device));
+export const usualTiles = (device: DeviceClass): ProductTiles =>
+  tilesOf(usualTuning(device), { isSoftware: device === "software" });
 
 /** One tile for every product: for tests, and for measuring. */
 export function onlyTile(
@@ -139,14 +179,17 @@ export function onlyTile(
   };
 }
 
-/** Whether `value`, as read from a file, is a record of tiles that exist. */
+/** Whether `value`, as read from a file, is a record of tiles that exist, on this device (see `suits`) or another. */
 export function isTuningRecord(value: unknown): value is TuningRecord {
   const { buffer, textured, fuses } = (value ?? {}) as {
     buffer?: Record<string, unknown>;
     textured?: unknown;
     fuses?: unknown;
   };
-  const [shapes, names]: readonly string[][] = [[...SHAPE_CLASSES], Object.keys(BUFFER_TILES)];
+  const [shapes, names]: readonly string[][] = [
+    [...SHAPE_CLASSES],
+    Object.keys({ ...BUFFER_TILES, ...SUBGROUP_TILES }),
+  ];
   // Only words are compared: as a key, a list within lists would be turned into text, level by level.
   const isOneOf = (words: string[], word: unknown) => typeof word === "string" && words.includes(word);
   return typeof buffer === "object" && buffer !== null && Array.isArray(textured) &&

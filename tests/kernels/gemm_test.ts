@@ -1,8 +1,16 @@
-import { BUFFER_TILES, onlyTile, type ProductTile, type TextureProductTile } from "../../lib/gpu/tuning.ts";
+import {
+  BUFFER_TILES,
+  onlyTile,
+  type ProductTile,
+  SUBGROUP_TILES,
+  subgroupTile,
+  type SubgroupTileName,
+  type TextureProductTile,
+} from "../../lib/gpu/tuning.ts";
 import type { GemmLayout, GemmTile } from "../../kernels/gemm.ts";
 import type { Tensor } from "../../lib/gpu/memory.ts";
 import { fromF32, toF32 } from "../../lib/safetensors.ts";
-import { type KernelCase, kernelTest, largest, useGpu } from "./harness.ts";
+import { type KernelCase, kernelTest, largest, subgroupsHere, useGpu } from "./harness.ts";
 import { magnitudes, type Matrix, matrix, multiply, transposed } from "../reference/matrix.ts";
 
 useGpu();
@@ -69,25 +77,50 @@ async function checkProduct(kernels: KernelCase, product: Product, tile: Product
   });
 }
 
+const subgroups = await subgroupsHere();
+const forSubgroups = (name: SubgroupTileName) => subgroupTile(name, subgroups?.minSize ?? 8, "software");
+
 const tiles: Record<string, GemmTile> = {
-  storage: BUFFER_TILES["storage 16x16"],
-  workgroup: BUFFER_TILES["workgroup 8x8 of 16x16"],
+  "tiles in storage memory": BUFFER_TILES["storage 16x16"],
+  "tiles in workgroup memory": BUFFER_TILES["workgroup 8x8 of 16x16"],
+  "tiles for subgroups": forSubgroups("subgroup 16x16"),
 };
 
-/** Checks `products` with the tiles for drivers on the processor and with those for GPUs. */
+/** A test of `tile`, which is left out, and says so, where the tile is for subgroups and the adapter has none. */
+function tileTest<Shape>(
+  name: string,
+  tile: GemmTile,
+  shapes: readonly Shape[],
+  body: (kernels: KernelCase, shape: Shape) => Promise<void>,
+): void {
+  const ignore = tile.memory === "subgroup" && !subgroups;
+  kernelTest(`${name}${ignore ? ", which this adapter does not grant" : ""}`, shapes, body, ignore);
+}
+
+/** Checks `products` with the tiles for drivers on the processor, with those for GPUs, and with those for subgroups. */
 function productTest(name: string, products: Product[]): void {
-  for (const [memory, tile] of Object.entries(tiles)) {
-    kernelTest(
-      `${name} (tiles in ${memory} memory)`,
-      products,
-      (kernels, product) => checkProduct(kernels, product, tile),
-    );
+  for (const [kind, tile] of Object.entries(tiles)) {
+    tileTest(`${name} (${kind})`, tile, products, (kernels, product) => checkProduct(kernels, product, tile));
   }
 }
 
-for (const [name, tile] of Object.entries(BUFFER_TILES)) {
-  kernelTest(
+const everyTile: Record<string, GemmTile> = {
+  ...BUFFER_TILES,
+  ...Object.fromEntries(
+    Object.keys(SUBGROUP_TILES).map((name) => [name, forSubgroups(name as SubgroupTileName)]),
+  ),
+  // Every subgroup is larger than it must be, and a workgroup has several.
+  "subgroup 8x8 for half the lanes": {
+    ...forSubgroups("subgroup 8x8"),
+    memory: "subgroup",
+    lanes: forSubgroups("subgroup 8x8").lanes / 2,
+    groupColumns: 32,
+  },
+};
+for (const [name, tile] of Object.entries(everyTile)) {
+  tileTest(
     `every layout of the tile ${name} equals the float64 product`,
+    tile,
     (["nt", "nn", "tn"] as const).flatMap((layout): Product[] => [
       { layout, m: 132, n: 132, k: 36, spare: 1 },
       { layout, m: 33, n: 20, k: 100 },
@@ -271,38 +304,34 @@ kernelTest(
   },
 );
 
-kernelTest(
-  "a matrix stored in two bytes is read as the float32 that it stands for",
-  (["bf16", "f16"] as const).flatMap((storage) =>
-    [
+for (const [kind, tile] of Object.entries(tiles)) {
+  tileTest(
+    `a matrix stored in two bytes is read as the float32 that it stands for (${kind})`,
+    tile,
+    (["bf16", "f16"] as const).flatMap((storage) => [
       { storage, layout: "nt" as const, m: 1, n: 1, k: 4 },
       { storage, layout: "nt" as const, m: 33, n: 61, k: 36 },
       { storage, layout: "nn" as const, m: 3, n: 4, k: 1 },
       { storage, layout: "nn" as const, m: 33, n: 132, k: 37 },
-    ].flatMap((product) =>
-      [BUFFER_TILES["storage 16x16"], BUFFER_TILES["workgroup 8x8 of 16x16"]].map((tile) => ({
-        ...product,
-        tile,
-      }))
-    )
-  ),
-  async (kernels, { storage, layout, m, n, k, tile }) => {
-    const [rows, columns] = layout === "nt" ? [n, k] : [k, n];
-    const dtype = storage === "bf16" ? "BF16" : "F16";
-    const halves = fromF32(kernels.values(rows * columns), dtype);
-    const a = kernels.values(m * k);
-    const c = kernels.tensor([m + 3, n]);
-    const words = new Uint32Array(halves.buffer);
-    const b: Tensor = { ...kernels.tensor([words.length], words), shape: [rows, columns], storage };
-    const products = kernels.products(onlyTile(tile));
-    const operands = { a: kernels.tensor([m + 3, k], a), b, c };
-    await kernels.run(products.calls(layout, kernels.rows(m), operands));
-    const right = matrix(toF32(halves, dtype), rows, columns);
-    const left = matrix(a, m, k);
-    const product = [left, layout === "nt" ? transposed(right) : right] as const;
-    await kernels.compare(c, multiply(...product), {
-      tolerance: 1e-6,
-      scale: largest(multiply(magnitudes(product[0]), magnitudes(product[1]))),
-    });
-  },
-);
+    ]),
+    async (kernels, { storage, layout, m, n, k }) => {
+      const [rows, columns] = layout === "nt" ? [n, k] : [k, n];
+      const dtype = storage === "bf16" ? "BF16" : "F16";
+      const halves = fromF32(kernels.values(rows * columns), dtype);
+      const a = kernels.values(m * k);
+      const c = kernels.tensor([m + 3, n]);
+      const words = new Uint32Array(halves.buffer);
+      const b: Tensor = { ...kernels.tensor([words.length], words), shape: [rows, columns], storage };
+      const products = kernels.products(onlyTile(tile));
+      const operands = { a: kernels.tensor([m + 3, k], a), b, c };
+      await kernels.run(products.calls(layout, kernels.rows(m), operands));
+      const right = matrix(toF32(halves, dtype), rows, columns);
+      const left = matrix(a, m, k);
+      const product = [left, layout === "nt" ? transposed(right) : right] as const;
+      await kernels.compare(c, multiply(...product), {
+        tolerance: 1e-6,
+        scale: largest(multiply(magnitudes(product[0]), magnitudes(product[1]))),
+      });
+    },
+  );
+}

@@ -6,7 +6,7 @@
  * changed in place have a number there.
  */
 import assert from "node:assert/strict";
-import { type Gpu, openGpu } from "../../lib/gpu/device.ts";
+import { type Gpu, openGpu, type Subgroups } from "../../lib/gpu/device.ts";
 import { MemoryPlan, type Tensor } from "../../lib/gpu/memory.ts";
 import {
   type KernelCall,
@@ -205,9 +205,19 @@ export function useGpu(): void {
   });
 }
 
+/** The subgroups of this machine's device, asked before the tests are known. */
+export async function subgroupsHere(): Promise<Subgroups | undefined> {
+  const gpu = await openGpu();
+  gpu.destroy();
+  return gpu.subgroups;
+}
+
 /** A test with the file's device. */
-export const deviceTest = (name: string, body: (pipelines: Pipelines) => Promise<void>): void =>
-  Deno.test(name, () => body(shared!));
+export const deviceTest = (
+  name: string,
+  body: (pipelines: Pipelines) => Promise<void>,
+  ignore = false,
+): void => Deno.test({ name, ignore, fn: () => body(shared!) });
 
 /**
  * A seed that differs from run to run; `KERNEL_SEED` in the environment repeats one that a failure has
@@ -216,13 +226,14 @@ export const deviceTest = (name: string, body: (pipelines: Pipelines) => Promise
 export const freshSeed = (): number =>
   Number(Deno.env.get("KERNEL_SEED") ?? crypto.getRandomValues(new Uint32Array(1))[0]);
 
-/** One test that runs `body` for each of `shapes`, on inputs that no earlier run had. */
+/** One test that runs `body` for each of `shapes`, on inputs that no earlier run had; `ignore` where the device cannot. */
 export function kernelTest<Shape>(
   name: string,
   shapes: readonly Shape[],
   body: (kernels: KernelCase, shape: Shape) => Promise<void>,
+  ignore = false,
 ): void {
-  deviceTest(name, async (pipelines) => {
+  const check = async (pipelines: Pipelines) => {
     const seed = freshSeed();
     for (const shape of shapes) {
       const kernels = new KernelCase(pipelines, seed);
@@ -237,5 +248,6 @@ export function kernelTest<Shape>(
         kernels.plan.destroy();
       }
     }
-  });
+  };
+  deviceTest(name, check, ignore);
 }
