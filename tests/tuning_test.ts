@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { type Gpu, openGpu } from "../lib/gpu/device.ts";
 import { Pipelines } from "../lib/gpu/program.ts";
 import { measureTuning, rememberedTuning, rememberTuning } from "../lib/gpu/tuner.ts";
-import { isTuningRecord, SHAPE_CLASSES, usualTuning } from "../lib/gpu/tuning.ts";
+import { isTuningRecord, SHAPE_CLASSES, type TuningRecord, usualTuning } from "../lib/gpu/tuning.ts";
 
 const adapter = (name: string) => ({ name }) as Gpu;
 
@@ -41,6 +41,18 @@ Deno.test("what was measured is remembered, adapter by adapter", () =>
     assert.deepEqual(await rememberedTuning(adapter("a"), join(folder, "new")), software);
     assert.deepEqual(await rememberedTuning(adapter("b"), join(folder, "new")), gpu);
     assert.deepEqual(await readdir(join(folder, "new")), ["tuning.json"]);
+  }));
+
+Deno.test("what needs subgroups is remembered for devices that have them", () =>
+  inFolder(async (folder) => {
+    const gpu = { ...adapter("a"), subgroups: { minSize: 8, areEnabledInSource: false } };
+    const usual = usualTuning("software");
+    const record: TuningRecord = { ...usual, buffer: { ...usual.buffer, "nt wide": "subgroup 32x8" } };
+    await rememberTuning(gpu, folder, record);
+    assert.deepEqual(await rememberedTuning(gpu, folder), record);
+    assert.equal(await rememberedTuning(adapter("a"), folder), undefined);
+    await rememberTuning(adapter("a"), folder, record);
+    assert.equal(await rememberedTuning(adapter("a"), folder), undefined);
   }));
 
 Deno.test("a name that is a list within lists is none", () => {
