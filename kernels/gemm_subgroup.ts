@@ -6,13 +6,14 @@
  * Subgroup operations may stand only where all threads come by: past the edge a thread reads what is there, and stores nothing.
  */
 import type { GemmVariant, SubgroupTile } from "./gemm.ts";
+import { isPaired, stores } from "./gemm_epilogue.ts";
 import { lane, lines, range } from "./emit.ts";
 
 /** Most of the inner dimension that is taken at a time: where a subgroup has lanes for more, several load the same. */
 const DEPTH = 16;
 
 /** The entry point; `gemm.ts` declares what it reads and writes. */
-export function subgroupMain({ layout, tail }: GemmVariant, tile: SubgroupTile): string {
+export function subgroupMain({ layout, epilogue, tail }: GemmVariant, tile: SubgroupTile): string {
   const { threadRows: tm, threadColumns: tn, groupRows, groupColumns, lanes } = tile;
   if (groupRows !== 1 || lanes & (lanes - 1) || tm & (tm - 1) || groupColumns % lanes) {
     throw new RangeError(`no tile for subgroups: ${JSON.stringify(tile)}`);
@@ -34,6 +35,18 @@ export function subgroupMain({ layout, tail }: GemmVariant, tile: SubgroupTile):
       ? `  let ra${r} = min(m + ${load} * 4u, (M - 1u) & 0xfffffffcu);`
       : `  let ra${r} = min(m + ${load}, M - 1u) * LDA;`;
   });
+  /** Where a thread's columns begin in B. */
+  const columnStarts = isPaired(epilogue)
+    ? lines(
+      tn,
+      (j) =>
+        j < tn / 2
+          ? `  let rb${j} = first_of_pair(n + ${columnOf(j, tile)}u) * LDB;`
+          : `  let rb${j} = rb${j - tn / 2} + size.half * LDB;`,
+    )
+    : layout === "nt"
+    ? lines(tn, (j) => `  let rb${j} = min(n + ${columnOf(j, tile)}u, N - 1u) * LDB;`)
+    : lines(tn / 4, (j) => `  let cb${j} = min(n + ${columnOf(4 * j, tile)}u, (N - 1u) & 0xfffffffcu);`);
   const read = (width: number, r: number, k: string) =>
     layout === "tn" ? `a4((${k}) * LDA + ra${r})` : `a${width}(ra${r} + ${k})`;
   const shared = (load: number) => `subgroupBroadcast(share${Math.floor(load / lanes)}, ${load % lanes}u)`;
@@ -73,22 +86,19 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
   let LDA = size.lda;
   let LDB = size.ldb;
   let m = group.y * ${tm}u;
-  let n = group.x * ${groupColumns * tn}u + index * 4u;
+  // The first column or, where a thread computes pairs of them, pair.
+  let n = group.x * ${groupColumns * tn / (isPaired(epilogue) ? 2 : 1)}u + index * 4u;
   // A subgroup of more than ${lanes} lanes has as many that load the same.
   let lane = invocation % ${lanes}u;
 ${share < 1 ? `  let ka = lane / ${loads}u % ${depth}u * ${size}u;` : ""}
 ${starts}
-${
-    layout === "nt"
-      ? lines(tn, (j) => `  let rb${j} = min(n + ${columnOf(j, tile)}u, N - 1u) * LDB;`)
-      : lines(tn / 4, (j) => `  let cb${j} = min(n + ${columnOf(4 * j, tile)}u, (N - 1u) & 0xfffffffcu);`)
-  }
+${columnStarts}
 ${lines(tm, (i) => lines(tn / 4, (j) => `  var c${i}_${j} = vec4f();`))}
   var k = 0u;
 ${depth > 1 ? loop(`K / ${depth * size}u * ${depth * size}u`, depth) : ""}
 ${loop(layout === "tn" ? "K" : "(K & 0xfffffffcu)", 1)}
 ${tail ? loop("K", 1, 1) : ""}
-${lines(tm, (i) => lines(tn / 4, (j) => `  store(M, m + ${i}u, n + ${columnOf(4 * j, tile)}u, c${i}_${j});`))}
+${stores(epilogue, tm, tn / 4, (i, j) => ({ m: `m + ${i}u`, n: `n + ${columnOf(4 * j, tile)}u` }))}
 }
 `;
 }

@@ -67,8 +67,8 @@ Deno.test("this machine's device opens, with subgroups or without", async () => 
 });
 
 const record = (): TuningRecord => {
-  const { buffer } = usualTuning("software");
-  return { buffer: { ...buffer, "nn wide": "subgroup 16x16" }, textured: [] };
+  const { buffer, fuses } = usualTuning("software");
+  return { buffer: { ...buffer, "nn wide": "subgroup 16x16" }, textured: [], fuses };
 };
 
 Deno.test("a record that names a tile for subgroups suits devices that have them", () => {

@@ -1,18 +1,21 @@
 import assert from "node:assert/strict";
 import { ropeEpilogue, swigluBackwardEpilogue, swigluEpilogue } from "../../lib/gpu/epilogues.ts";
 import type { KernelCall } from "../../lib/gpu/program.ts";
+import type { GemmTile } from "../../kernels/gemm.ts";
 import { BUFFER_TILES, onlyTile, TEXTURE_TILE } from "../../lib/gpu/tuning.ts";
 import { type KernelCase, kernelTest, useGpu } from "./harness.ts";
+import { missingFor, subgroupTileHere } from "./subgroups.ts";
 import { matrix, multiply, transposed } from "../reference/matrix.ts";
 import { rope } from "../reference/rope.ts";
 import { swiglu, swigluBackward } from "../reference/swiglu.ts";
 
 useGpu();
 
-const TILES = {
+const TILES: Record<string, GemmTile> = {
   "from storage": BUFFER_TILES["storage 8x8"],
   "from workgroup memory": BUFFER_TILES["workgroup 8x8 of 16x16"],
   "of a small workgroup": BUFFER_TILES["workgroup 8x8 of 8x8"],
+  "by subgroups": subgroupTileHere("subgroup 16x8"),
 };
 
 /** Rows of the result, the inner dimension, and rows that tensors have beyond those counted. */
@@ -73,6 +76,7 @@ for (const [name, tile] of Object.entries(TILES)) {
       await kernels.compare(gateUp, y, { tolerance: TOLERANCE });
       await kernels.compare(activated, swiglu(y, width), { tolerance: TOLERANCE });
     },
+    missingFor(tile),
   );
 
   kernelTest(
@@ -109,6 +113,7 @@ for (const [name, tile] of Object.entries(TILES)) {
       await kernels.compare(gateUp, swigluBackward(before, dActivated, width), { tolerance: TOLERANCE });
       await kernels.compare(c, swiglu(before, width), { tolerance: TOLERANCE });
     },
+    missingFor(tile),
   );
 
   kernelTest(
@@ -149,6 +154,7 @@ for (const [name, tile] of Object.entries(TILES)) {
       const shape = { heads: heads + keyValueHeads, headDim, width };
       await kernels.compare(qkv, rope(y, positions, table, shape, "forward"), { tolerance: TOLERANCE });
     },
+    missingFor(tile),
   );
 }
 

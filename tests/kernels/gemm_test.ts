@@ -3,14 +3,14 @@ import {
   onlyTile,
   type ProductTile,
   SUBGROUP_TILES,
-  subgroupTile,
   type SubgroupTileName,
   type TextureProductTile,
 } from "../../lib/gpu/tuning.ts";
 import type { GemmLayout, GemmTile } from "../../kernels/gemm.ts";
 import type { Tensor } from "../../lib/gpu/memory.ts";
 import { fromF32, toF32 } from "../../lib/safetensors.ts";
-import { type KernelCase, kernelTest, largest, subgroupsHere, useGpu } from "./harness.ts";
+import { type KernelCase, kernelTest, largest, useGpu } from "./harness.ts";
+import { missingFor, subgroupTileHere } from "./subgroups.ts";
 import { magnitudes, type Matrix, matrix, multiply, transposed } from "../reference/matrix.ts";
 
 useGpu();
@@ -77,55 +77,45 @@ async function checkProduct(kernels: KernelCase, product: Product, tile: Product
   });
 }
 
-const subgroups = await subgroupsHere();
-const forSubgroups = (name: SubgroupTileName) => subgroupTile(name, subgroups?.minSize ?? 8, "software");
-
 const tiles: Record<string, GemmTile> = {
   "tiles in storage memory": BUFFER_TILES["storage 16x16"],
   "tiles in workgroup memory": BUFFER_TILES["workgroup 8x8 of 16x16"],
-  "tiles for subgroups": forSubgroups("subgroup 16x16"),
+  "tiles for subgroups": subgroupTileHere("subgroup 16x16"),
 };
-
-/** A test of `tile`, which is left out, and says so, where the tile is for subgroups and the adapter has none. */
-function tileTest<Shape>(
-  name: string,
-  tile: GemmTile,
-  shapes: readonly Shape[],
-  body: (kernels: KernelCase, shape: Shape) => Promise<void>,
-): void {
-  const ignore = tile.memory === "subgroup" && !subgroups;
-  kernelTest(`${name}${ignore ? ", which this adapter does not grant" : ""}`, shapes, body, ignore);
-}
 
 /** Checks `products` with the tiles for drivers on the processor, with those for GPUs, and with those for subgroups. */
 function productTest(name: string, products: Product[]): void {
   for (const [kind, tile] of Object.entries(tiles)) {
-    tileTest(`${name} (${kind})`, tile, products, (kernels, product) => checkProduct(kernels, product, tile));
+    kernelTest(
+      `${name} (${kind})`,
+      products,
+      (kernels, product) => checkProduct(kernels, product, tile),
+      missingFor(tile),
+    );
   }
 }
 
 const everyTile: Record<string, GemmTile> = {
   ...BUFFER_TILES,
   ...Object.fromEntries(
-    Object.keys(SUBGROUP_TILES).map((name) => [name, forSubgroups(name as SubgroupTileName)]),
+    Object.keys(SUBGROUP_TILES).map((name) => [name, subgroupTileHere(name as SubgroupTileName)]),
   ),
   // Every subgroup is larger than it must be, and a workgroup has several.
   "subgroup 8x8 for half the lanes": {
-    ...forSubgroups("subgroup 8x8"),
-    memory: "subgroup",
-    lanes: forSubgroups("subgroup 8x8").lanes / 2,
+    ...subgroupTileHere("subgroup 8x8"),
+    lanes: subgroupTileHere("subgroup 8x8").lanes / 2,
     groupColumns: 32,
   },
 };
 for (const [name, tile] of Object.entries(everyTile)) {
-  tileTest(
+  kernelTest(
     `every layout of the tile ${name} equals the float64 product`,
-    tile,
     (["nt", "nn", "tn"] as const).flatMap((layout): Product[] => [
       { layout, m: 132, n: 132, k: 36, spare: 1 },
       { layout, m: 33, n: 20, k: 100 },
     ]),
     (kernels, product) => checkProduct(kernels, product, tile),
+    missingFor(tile),
   );
 }
 
@@ -305,9 +295,8 @@ kernelTest(
 );
 
 for (const [kind, tile] of Object.entries(tiles)) {
-  tileTest(
+  kernelTest(
     `a matrix stored in two bytes is read as the float32 that it stands for (${kind})`,
-    tile,
     (["bf16", "f16"] as const).flatMap((storage) => [
       { storage, layout: "nt" as const, m: 1, n: 1, k: 4 },
       { storage, layout: "nt" as const, m: 33, n: 61, k: 36 },
@@ -333,5 +322,6 @@ for (const [kind, tile] of Object.entries(tiles)) {
         scale: largest(multiply(magnitudes(product[0]), magnitudes(product[1]))),
       });
     },
+    missingFor(tile),
   );
 }

@@ -6,7 +6,7 @@
  * changed in place have a number there.
  */
 import assert from "node:assert/strict";
-import { type Gpu, openGpu, type Subgroups } from "../../lib/gpu/device.ts";
+import { type Gpu, openGpu } from "../../lib/gpu/device.ts";
 import { MemoryPlan, type Tensor } from "../../lib/gpu/memory.ts";
 import {
   type KernelCall,
@@ -205,19 +205,16 @@ export function useGpu(): void {
   });
 }
 
-/** The subgroups of this machine's device, asked before the tests are known. */
-export async function subgroupsHere(): Promise<Subgroups | undefined> {
-  const gpu = await openGpu();
-  gpu.destroy();
-  return gpu.subgroups;
-}
-
-/** A test with the file's device. */
-export const deviceTest = (
+/** A test with the file's device; it is not run where the adapter has no `missing`. */
+export function deviceTest(
   name: string,
   body: (pipelines: Pipelines) => Promise<void>,
-  ignore = false,
-): void => Deno.test({ name, ignore, fn: () => body(shared!) });
+  missing?: string,
+): void {
+  const ignore = missing !== undefined;
+  const why = ignore ? ` (not run: this adapter has no ${missing})` : "";
+  Deno.test({ name: name + why, ignore, fn: () => body(shared!) });
+}
 
 /**
  * A seed that differs from run to run; `KERNEL_SEED` in the environment repeats one that a failure has
@@ -226,12 +223,12 @@ export const deviceTest = (
 export const freshSeed = (): number =>
   Number(Deno.env.get("KERNEL_SEED") ?? crypto.getRandomValues(new Uint32Array(1))[0]);
 
-/** One test that runs `body` for each of `shapes`, on inputs that no earlier run had; `ignore` where the device cannot. */
+/** One test that runs `body` for each of `shapes`, on inputs that no earlier run had; `missing` as in `deviceTest`. */
 export function kernelTest<Shape>(
   name: string,
   shapes: readonly Shape[],
   body: (kernels: KernelCase, shape: Shape) => Promise<void>,
-  ignore = false,
+  missing?: string,
 ): void {
   const check = async (pipelines: Pipelines) => {
     const seed = freshSeed();
@@ -249,5 +246,5 @@ export function kernelTest<Shape>(
       }
     }
   };
-  deviceTest(name, check, ignore);
+  deviceTest(name, check, missing);
 }
