@@ -143,59 +143,55 @@ Deno.test("a decoder equals PyTorch", async (t) => {
     }
   }
 
-  await t.step(
-    "products and attention from textures give the gradients that buffers give, and so do subgroups where there are",
-    async () => {
-      const { pairs } = await readGolden(MODELS[0]);
-      const buffers = usualTiles("gpu");
-      const texture = {
-        memory: "texture",
-        threadRows: 16,
-        threadColumns: 16,
-        rows: 64,
-        columns: 128,
-        worth: 0,
-      } as const;
-      const ways = [onlyTile(texture)];
-      if (gpu.subgroups) ways.push(onlyTile(bufferTile("subgroup 32x8", gpu), { fuses: true }));
-      const gradients = async (tiles: ProductTiles, attention: AttentionTiles) => {
-        const batch = pairs.slice(0, 4);
-        const sum = (of: "tokens" | "labels") =>
-          batch.reduce((total, pair) => total + packedSize(pair)[of], 0);
-        const capacity = {
-          tokens: sum("tokens"),
-          labels: sum("labels"),
-          pairs: batch.length,
-          positions: 96,
-          // Logits in more than one piece, of which the last is kept from the forward pass.
-          logitsBytes: 64 * 320 * 4,
-          checkpointing: true,
-        };
-        const decoder = new Decoder({ ...TEXTURED, vocabSize: 320 }, capacity, {
-          largestBuffer: LARGEST,
-          loss: simper.wgsl,
-          training: true,
-          tiles,
-          attention,
-        });
-        await decoder.allocate(gpu, pipelines);
-        decoder.parameters.initialize(gpu, normal(7), 0.05);
-        poison(gpu, decoder);
-        const result = await gradientsOf(gpu, decoder, [batch.slice(0, 3), batch.slice(3)]);
-        assert.equal(decoder.plan.allocatedBytes, decoder.plan.bytes);
-        decoder.destroy();
-        return result;
+  await t.step("textures, and subgroups where there are, give the gradients that buffers give", async () => {
+    const { pairs } = await readGolden(MODELS[0]);
+    const buffers = usualTiles("gpu");
+    const texture = {
+      memory: "texture",
+      threadRows: 16,
+      threadColumns: 16,
+      rows: 64,
+      columns: 128,
+      worth: 0,
+    } as const;
+    const ways = [onlyTile(texture)];
+    if (gpu.subgroups) ways.push(onlyTile(bufferTile("subgroup 32x8", gpu), { fuses: true }));
+    const gradients = async (tiles: ProductTiles, attention: AttentionTiles) => {
+      const batch = pairs.slice(0, 4);
+      const sum = (of: "tokens" | "labels") => batch.reduce((total, pair) => total + packedSize(pair)[of], 0);
+      const capacity = {
+        tokens: sum("tokens"),
+        labels: sum("labels"),
+        pairs: batch.length,
+        positions: 96,
+        // Logits in more than one piece, of which the last is kept from the forward pass.
+        logitsBytes: 64 * 320 * 4,
+        checkpointing: true,
       };
-      const expected = await gradients(buffers, attentionTiles("gpu"));
-      for (const tiles of ways) {
-        const found = await gradients(tiles, attentionTiles("software"));
-        for (const [name, values] of expected) {
-          const difference = relativeDifference(found.get(name)!, values);
-          assert.ok(difference < 2e-5, `${name}: ${difference}`);
-        }
+      const decoder = new Decoder({ ...TEXTURED, vocabSize: 320 }, capacity, {
+        largestBuffer: LARGEST,
+        loss: simper.wgsl,
+        training: true,
+        tiles,
+        attention,
+      });
+      await decoder.allocate(gpu, pipelines);
+      decoder.parameters.initialize(gpu, normal(7), 0.05);
+      poison(gpu, decoder);
+      const result = await gradientsOf(gpu, decoder, [batch.slice(0, 3), batch.slice(3)]);
+      assert.equal(decoder.plan.allocatedBytes, decoder.plan.bytes);
+      decoder.destroy();
+      return result;
+    };
+    const expected = await gradients(buffers, attentionTiles("gpu"));
+    for (const tiles of ways) {
+      const found = await gradients(tiles, attentionTiles("software"));
+      for (const [name, values] of expected) {
+        const difference = relativeDifference(found.get(name)!, values);
+        assert.ok(difference < 2e-5, `${name}: ${difference}`);
       }
-    },
-  );
+    }
+  });
 
   const storages: [string, Partial<Capacity>][] = [
     ["", {}],
