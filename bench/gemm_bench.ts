@@ -42,7 +42,7 @@ const linears: Linear[] = [
   },
 ];
 
-const bench = new Workbench(suite.gpu);
+const bench = new Workbench(suite.gpu, suite.tiles);
 const plans = linears.map(({ name, rows, inputs, outputs, layouts = ["nt", "nn", "tn"] }) => {
   const slot = bench.rows(rows);
   const x = bench.filled("x", rows, inputs);

@@ -13,7 +13,15 @@ import {
 } from "../lib/gpu/program.ts";
 import type { AttentionTiles } from "../kernels/attention.ts";
 import { Products } from "../lib/gpu/products.ts";
-import { attentionTiles, deviceClass, usualTiles } from "../lib/gpu/tuning.ts";
+import { measureTuning } from "../lib/gpu/tuner.ts";
+import {
+  attentionTiles,
+  deviceClass,
+  type ProductTiles,
+  SHAPE_CLASSES,
+  tilesOf,
+  usualTiles,
+} from "../lib/gpu/tuning.ts";
 import { type Work, workOf } from "../lib/gpu/work.ts";
 import { uniform } from "../lib/random.ts";
 
@@ -34,6 +42,16 @@ export async function openBenchGpu(): Promise<Gpu> {
   return await openGpu();
 }
 
+/** How a long run would compute products on this adapter: measured as `train` does, and said on stderr. */
+export async function measuredTiles(gpu: Gpu, pipelines: Pipelines): Promise<ProductTiles> {
+  const { record } = await measureTuning(gpu, pipelines);
+  const ways = SHAPE_CLASSES.map((shape) =>
+    `${shape} ${record.textured.includes(shape) ? "textures" : record.buffer[shape]}`
+  );
+  console.error(`measured as fastest: ${ways.join(", ")}${record.fuses ? "; epilogues fused" : ""}`);
+  return tilesOf(record, gpu);
+}
+
 /** Tensors and row counts for kernels that run without a model around them. */
 export class Workbench {
   readonly plan = new MemoryPlan();
@@ -44,9 +62,9 @@ export class Workbench {
   readonly products: Products;
   readonly attention: AttentionTiles;
 
-  constructor(gpu: Gpu) {
+  constructor(gpu: Gpu, tiles: ProductTiles = usualTiles(deviceClass(gpu))) {
     this.attention = attentionTiles(deviceClass(gpu));
-    this.products = new Products(this.plan, usualTiles(deviceClass(gpu)));
+    this.products = new Products(this.plan, tiles);
     this.#rows = this.plan.tensor("row counts", "batch", [this.#counts.bytes / 4]);
     // UNIFORM, COPY_DST
     Object.assign(this.#rows.slab, { usage: 0x40 | 0x08 });

@@ -4,7 +4,7 @@ import { kernelCases } from "./kernels.ts";
 import { Suite } from "./suite.ts";
 
 const suite = await Suite.open();
-const bench = new Workbench(suite.gpu);
+const bench = new Workbench(suite.gpu, suite.tiles);
 const { cases, fill } = kernelCases(bench, {
   tokens: 4096,
   attention: [512, 1024],

@@ -3,6 +3,7 @@ import { pack, packedSize } from "../lib/batch.ts";
 import type { Pair } from "../lib/data/tokenize.ts";
 import type { Gpu } from "../lib/gpu/device.ts";
 import type { Pipelines } from "../lib/gpu/program.ts";
+import type { ProductTiles } from "../lib/gpu/tuning.ts";
 import type { Loss } from "../lib/loss/loss.ts";
 import type { ModelConfig } from "../lib/model/config.ts";
 import { Decoder } from "../lib/model/decoder.ts";
@@ -127,6 +128,8 @@ export interface TrainerOptions {
   slots: number;
   checkpointing?: boolean;
   adamw?: AdamWOptions;
+  /** How products are computed; by default as is usual on such an adapter. */
+  tiles?: ProductTiles;
   /** Of the random matrices. */
   deviation?: number;
 }
@@ -140,9 +143,9 @@ export function planTrainer(
   config: ModelConfig,
   loss: Loss,
   batches: Pair[][],
-  { slots, checkpointing = false, adamw = ADAMW }: TrainerOptions,
+  { slots, checkpointing = false, adamw = ADAMW, tiles }: TrainerOptions,
 ): Trainer {
-  const adapter = adapterOf(gpu);
+  const adapter = { ...adapterOf(gpu), ...(tiles && { tiles }) };
   const largest = (of: (batch: Pair[]) => number) => Math.max(...batches.map(of));
   const sum = (of: "tokens" | "labels") => (batch: Pair[]) =>
     batch.reduce((total, pair) => total + packedSize(pair)[of], 0);

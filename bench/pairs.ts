@@ -14,7 +14,7 @@ import { readModelConfig } from "../lib/model/config.ts";
 import { openCheckpoint } from "../lib/safetensors.ts";
 import { sizeOf } from "./flops.ts";
 import { pack } from "../lib/batch.ts";
-import { openBenchGpu } from "./harness.ts";
+import { measuredTiles, openBenchGpu } from "./harness.ts";
 import { ADAMW, planTrainer } from "./models.ts";
 import { readPairs } from "./read_pairs.ts";
 
@@ -38,15 +38,19 @@ async function ours(folder: string, batches: Pair[][], layers?: number): Promise
   try {
     const config = await readModelConfig(folder);
     const checkpoint = await openCheckpoint(folder);
+    const pipelines = new Pipelines(gpu);
     const { decoder, optimizer, runner } = planTrainer(
       gpu,
       { ...config, numHiddenLayers: layers ?? config.numHiddenLayers },
       losses.simper,
       batches,
-      { slots: 1, adamw: { ...ADAMW, weightDecay: 0, maxGradNorm: MAX_GRAD_NORM } },
+      {
+        slots: 1,
+        adamw: { ...ADAMW, weightDecay: 0, maxGradNorm: MAX_GRAD_NORM },
+        tiles: await measuredTiles(gpu, pipelines),
+      },
     );
     decoder.parameters.check(checkpoint);
-    const pipelines = new Pipelines(gpu);
     await decoder.allocate(gpu, pipelines);
     await optimizer.compile(gpu, pipelines);
     await decoder.parameters.load(gpu, checkpoint);

@@ -9,10 +9,11 @@ import type { Gpu } from "../lib/gpu/device.ts";
 import { formatBytes } from "../lib/gpu/memory.ts";
 import { Pipelines } from "../lib/gpu/program.ts";
 import { Profiler } from "../lib/gpu/profiler.ts";
+import type { ProductTiles } from "../lib/gpu/tuning.ts";
 import { main } from "../lib/cli/main.ts";
 import type { ModelConfig } from "../lib/model/config.ts";
 import { chromeTrace, percent, profileTable } from "../lib/report/profile.ts";
-import { type Ceilings, measureCeilings, openBenchGpu } from "./harness.ts";
+import { type Ceilings, measureCeilings, measuredTiles, openBenchGpu } from "./harness.ts";
 import { allocateTrainer, randomPairs, repeatedNormal, SHAPES } from "./models.ts";
 import { cutsOf, fit, flopsOf, medianStep, profileStep, type StepTime, timeSteps, warmUp } from "./steps.ts";
 
@@ -105,7 +106,7 @@ const freeMemory = ({ isSoftware }: Gpu) => isSoftware ? 0.85 * Deno.systemMemor
 async function measureShape(
   gpu: Gpu,
   pipelines: Pipelines,
-  ceilings: Ceilings,
+  { ceilings, tiles }: { ceilings: Ceilings; tiles: ProductTiles },
   name: string,
   options: Options,
 ): Promise<void> {
@@ -114,7 +115,7 @@ async function measureShape(
   const wanted = { ...shape, numHiddenLayers: options.layers ?? shape.numHiddenLayers };
   const batchesOf = ({ vocabSize }: ModelConfig) =>
     Array.from({ length: accumulation }, () => randomPairs(tokens, batch, vocabSize));
-  const { config, batches, trainer } = fit(gpu, wanted, batchesOf, checkpointing, {
+  const { config, batches, trainer } = fit(gpu, wanted, batchesOf, { checkpointing, tiles }, {
     memory: options.memory ?? freeMemory(gpu),
     flops: options.layers
       ? Infinity
@@ -200,7 +201,10 @@ await main(async () => {
       `${gpu.name}; measured ceilings: multiply-add ${giga(ceilings.flops)} GFLOP/s, copy kernel ` +
         `${giga(ceilings.kernelBytes)} GB/s, copyBufferToBuffer ${giga(ceilings.copyBytes)} GB/s`,
     );
-    for (const name of options.shapes) await measureShape(gpu, pipelines, ceilings, name, options);
+    const tiles = await measuredTiles(gpu, pipelines);
+    for (const name of options.shapes) {
+      await measureShape(gpu, pipelines, { ceilings, tiles }, name, options);
+    }
     return 0;
   } finally {
     gpu.destroy();

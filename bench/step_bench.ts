@@ -18,6 +18,7 @@ async function addStep(name: string, config: ModelConfig, loss: Loss, pairs: Pai
   const { gpu, pipelines } = suite;
   const { decoder, optimizer, runner } = await openTrainer(gpu, pipelines, config, loss, [pairs], {
     slots: SLOTS,
+    tiles: suite.tiles,
   });
   const size = sizeOf(pack(pairs));
   let step = 0;

@@ -11,7 +11,7 @@ import { adapterOf } from "../lib/plan.ts";
 import { busySeconds } from "../lib/report/profile.ts";
 import { operationsOf, sizeOf } from "./flops.ts";
 import { median } from "./harness.ts";
-import { planTrainer, randomPairs, type Trainer } from "./models.ts";
+import { planTrainer, randomPairs, type Trainer, type TrainerOptions } from "./models.ts";
 
 export const LEARNING_RATE = 1e-6;
 
@@ -98,11 +98,11 @@ export function fit(
   gpu: Gpu,
   config: ModelConfig,
   batchesOf: (config: ModelConfig) => Pair[][],
-  checkpointing: boolean,
+  options: Pick<TrainerOptions, "checkpointing" | "tiles">,
   limits: Limits,
 ): Fitted {
   const plan = (config: ModelConfig) =>
-    planTrainer(gpu, config, losses.simper, batchesOf(config), { slots: 1, checkpointing });
+    planTrainer(gpu, config, losses.simper, batchesOf(config), { slots: 1, ...options });
   let fitted = cutWidths(config, adapterOf(gpu).largestBuffer, plan);
   for (;;) {
     const batches = batchesOf(fitted);

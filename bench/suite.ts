@@ -1,11 +1,13 @@
 /** Registers measurements with `deno bench` and, when all are done, prints what its table cannot: rates and ceilings. */
 import type { Gpu } from "../lib/gpu/device.ts";
 import { Pipelines } from "../lib/gpu/program.ts";
+import type { ProductTiles } from "../lib/gpu/tuning.ts";
 import { percent } from "../lib/report/profile.ts";
 import {
   calibrate,
   type Ceilings,
   measureCeilings,
+  measuredTiles,
   median,
   openBenchGpu,
   type Sample,
@@ -23,13 +25,19 @@ export interface Work {
 export class Suite {
   readonly #figures: { name: string; work: Work; seconds: number[] }[] = [];
 
-  private constructor(readonly gpu: Gpu, readonly pipelines: Pipelines, readonly ceilings: Ceilings) {}
+  private constructor(
+    readonly gpu: Gpu,
+    readonly pipelines: Pipelines,
+    readonly ceilings: Ceilings,
+    readonly tiles: ProductTiles,
+  ) {}
 
-  /** Opens the adapter and measures its ceilings. */
+  /** Opens the adapter, and measures its ceilings and how products are computed best. */
   static async open(): Promise<Suite> {
     const gpu = await openBenchGpu();
     const pipelines = new Pipelines(gpu);
-    const suite = new Suite(gpu, pipelines, await measureCeilings(gpu, pipelines));
+    const ceilings = await measureCeilings(gpu, pipelines);
+    const suite = new Suite(gpu, pipelines, ceilings, await measuredTiles(gpu, pipelines));
     addEventListener("unload", () => {
       suite.#print();
       gpu.destroy();

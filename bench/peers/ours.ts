@@ -1,20 +1,22 @@
 /** This project's own figures for the comparison. */
 import { losses } from "../../lib/loss/losses.ts";
 import { Pipelines, readTensor, writeTensor } from "../../lib/gpu/program.ts";
-import { openBenchGpu, Workbench } from "../harness.ts";
+import { measuredTiles, openBenchGpu, Workbench } from "../harness.ts";
 import { openTrainer, TINY_LLAMA } from "../models.ts";
 import { gemmOperands, LEARNING_RATE, measurePeer, tinySequences } from "./task.ts";
 
 const gpu = await openBenchGpu();
 const pipelines = new Pipelines(gpu);
+const tiles = await measuredTiles(gpu, pipelines);
 const pairs = tinySequences();
 const { decoder, optimizer, runner } = await openTrainer(gpu, pipelines, TINY_LLAMA, losses.sft, [pairs], {
   slots: 1,
+  tiles,
 });
 
 await measurePeer(`ours, ${gpu.name}`, {
   async gemm({ layout, size }, runs) {
-    const bench = new Workbench(gpu);
+    const bench = new Workbench(gpu, tiles);
     const tensors = {
       a: bench.tensor("a", size, size),
       b: bench.tensor("b", size, size),
