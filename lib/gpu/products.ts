@@ -71,7 +71,7 @@ export class Products {
     const adds = accumulates ? "accumulating" : "never";
     const size: GemmSize = { ...sizeOf(layout, operands), first: 0, adds };
     const { texture, textured, buffer } = this.tiles;
-    const shape = shapeClass(layout, size.n);
+    const shape = shapeClass(layout, size.m, size.n);
     // A texture holds float32.
     const isFloat32 = (operands.b.storage ?? "f32") === "f32";
     if (texture && textured.includes(shape) && isFloat32 && isForTextures(size, texture)) {

@@ -31,16 +31,26 @@ import {
  */
 const CANDIDATES: Record<DeviceClass, BufferTileName[]> = {
   software: ["storage 16x16", "storage 16x8", "storage 8x8"],
-  gpu: ["workgroup 8x8 of 16x16", "workgroup 8x8 of 8x8", "workgroup 4x4 of 16x16", "storage 8x8"],
+  gpu: [
+    "workgroup 8x8 of 16x16",
+    "workgroup 8x8 of 8x8",
+    "workgroup 4x4 of 16x16",
+    "workgroup 4x4 of 8x8",
+    "storage 8x8",
+  ],
 };
 /** What else, where the device has subgroups. */
 const WITH_SUBGROUPS: Record<DeviceClass, BufferTileName[]> = {
   software: ["subgroup 32x8", "subgroup 16x16", "subgroup 16x8"],
   gpu: ["subgroup 8x8", "subgroup 16x8", "subgroup 32x4"],
 };
-/** Rows or columns of the measured products: enough for a GPU to be busy, and a processor to be done soon. */
-const SIDE = { software: 512, gpu: 2048 };
-const NARROW_COLUMNS = 64;
+/** The measured products: enough for a GPU to be busy but where it is not to be, and for a processor to be done soon. */
+const SIZES = {
+  software: { wide: [512, 512, 512], small: [512, 512, 512], narrow: [512, 64, 512] },
+  gpu: { wide: [2048, 2048, 2048], small: [512, 1024, 2048], narrow: [2048, 64, 2048] },
+};
+/** A processor is as busy with few tiles as with many. */
+const isMeasured = (shape: ShapeClass, device: DeviceClass) => device === "gpu" || !shape.endsWith("small");
 /** Another than the usual tile must be this much faster: times vary. */
 const CLEARLY = 1.05;
 const SECONDS = 0.08;
@@ -65,7 +75,7 @@ export async function measureTuning(gpu: Gpu, pipelines: Pipelines): Promise<Mea
   const record = usualTuning(device);
   const rates: Measured["rates"] = [];
   record.textured = [];
-  for (const shape of SHAPE_CLASSES) {
+  for (const shape of SHAPE_CLASSES.filter((shape) => isMeasured(shape, device))) {
     const usual = record.buffer[shape];
     const names = [usual, ...candidates.filter((name) => name !== usual)];
     let best = { name: usual, rate: 0 };
@@ -81,6 +91,11 @@ export async function measureTuning(gpu: Gpu, pipelines: Pipelines): Promise<Mea
     const { rate, result } = await measure(gpu, pipelines, shape, onlyTile({ ...TEXTURE_TILE, worth: 0 }));
     rates.push({ shape, way: "texture", rate });
     if (isClose(result, expected!) && rate > best.rate) record.textured.push(shape);
+  }
+  for (const shape of SHAPE_CLASSES.filter((shape) => !isMeasured(shape, device))) {
+    const wide = shape.replace("small", "wide") as ShapeClass;
+    record.buffer[shape] = record.buffer[wide];
+    if (record.textured.includes(wide)) record.textured.push(shape);
   }
   if (device === "gpu") {
     const shape = "nt wide";
@@ -101,9 +116,8 @@ async function measure(
   tiles: ProductTiles,
   epilogue?: "swiglu",
 ) {
-  const [layout, width] = shape.split(" ") as ["nt" | "nn" | "tn", "wide" | "narrow"];
-  const side = SIDE[deviceClass(gpu)];
-  const [m, n, k] = [side, width === "narrow" ? NARROW_COLUMNS : side, side];
+  const [layout, size] = shape.split(" ") as ["nt" | "nn" | "tn", "wide" | "small" | "narrow"];
+  const [m, n, k] = SIZES[deviceClass(gpu)][size];
   const plan = new MemoryPlan();
   const counts = new RowCounts(1);
   const rows = plan.tensor("row counts", "batch", [counts.bytes / 4]);

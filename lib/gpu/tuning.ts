@@ -22,19 +22,23 @@ export type ProductTile = GemmTile | TextureProductTile;
 
 /**
  * Products that are computed alike: by their layout, and whether C has so few columns that a wide tile would leave
- * threads idle.
+ * threads idle, or so few elements that large tiles would leave parts of a large GPU idle.
  */
-export type ShapeClass = `${GemmLayout} ${"wide" | "narrow"}`;
+export type ShapeClass = `${GemmLayout} ${"wide" | "small" | "narrow"}`;
 
 export const LAYOUTS: readonly GemmLayout[] = ["nt", "nn", "tn"];
 export const SHAPE_CLASSES: readonly ShapeClass[] = LAYOUTS.flatMap((layout): ShapeClass[] => [
   `${layout} wide`,
+  `${layout} small`,
   `${layout} narrow`,
 ]);
 
-/** The shape class of a product with `columns` columns of C. */
-export const shapeClass = (layout: GemmLayout, columns: number): ShapeClass =>
-  `${layout} ${columns < 128 ? "narrow" : "wide"}`;
+/** Elements of C from which on tiles of 128 x 128 keep 256 workgroups busy: a large GPU runs as many at a time. */
+const WIDE = 2 ** 22;
+
+/** The shape class of a product with C of `rows` x `columns`, at most. */
+export const shapeClass = (layout: GemmLayout, rows: number, columns: number): ShapeClass =>
+  `${layout} ${columns < 128 ? "narrow" : rows * columns < WIDE ? "small" : "wide"}`;
 
 /** The way of each shape class, by textures where it may be, and from buffers. */
 export interface ProductTiles {
@@ -69,6 +73,7 @@ export const BUFFER_TILES = {
   "workgroup 8x8 of 16x16": workgroup(8, 8, 16),
   "workgroup 8x8 of 8x8": workgroup(8, 8, 8),
   "workgroup 4x4 of 16x16": workgroup(4, 4, 16),
+  "workgroup 4x4 of 8x8": workgroup(4, 4, 8),
 } satisfies Record<string, GemmTile>;
 
 /** Rows and columns that a thread computes where the device has subgroups: the rest of the tile is cut to them. */
@@ -126,15 +131,18 @@ export interface TuningRecord {
 /** What suits a class of devices, where nothing was measured. */
 export function usualTuning(device: DeviceClass): TuningRecord {
   const names = {
-    software: { wide: "storage 16x16", narrow: "storage 16x8" },
-    gpu: { wide: "workgroup 8x8 of 16x16", narrow: "workgroup 8x8 of 8x8" },
+    software: { wide: "storage 16x16", small: "storage 16x16", narrow: "storage 16x8" },
+    gpu: { wide: "workgroup 8x8 of 16x16", small: "workgroup 8x8 of 8x8", narrow: "workgroup 8x8 of 8x8" },
   } as const;
-  const { wide, narrow } = names[device];
+  const { wide, small, narrow } = names[device];
   return {
     buffer: {
       "nt wide": wide,
       "nn wide": wide,
       "tn wide": wide,
+      "nt small": small,
+      "nn small": small,
+      "tn small": small,
       "nt narrow": narrow,
       "nn narrow": narrow,
       "tn narrow": narrow,
