@@ -74,7 +74,7 @@ export const medianStep = (times: StepTime[]): StepTime => {
 export interface Limits {
   /** Bytes of the whole plan. */
   memory: number;
-  /** Floating-point operations of a step. */
+  /** Floating-point operations of a step; the least of a model that there is may take more. */
   flops: number;
 }
 
@@ -116,13 +116,15 @@ export function fit(
     if (fitted.vocabSize < 2 * LEAST_VOCABULARY) break;
     fitted = { ...fitted, vocabSize: Math.floor(fitted.vocabSize / 128) * 64 };
   }
-  const { bytes } = plan({ ...fitted, numHiddenLayers: 1 }).decoder.plan;
+  // The least is measured however long it takes.
+  const least = { ...fitted, numHiddenLayers: 1 };
+  const trainer = plan(least);
+  const { bytes } = trainer.decoder.plan;
+  if (bytes <= limits.memory) return { config: least, batches: batchesOf(least), trainer };
   throw new UserError(
-    `one layer takes ${formatBytes(bytes)} of ${formatBytes(limits.memory)}, and at ` +
-      `${
-        (flopsOf({ ...fitted, numHiddenLayers: 1 }, batchesOf(fitted)) / 1e9).toFixed(0)
-      } GFLOP too long or too much: ` +
-      "lower --tokens, or raise --seconds",
+    `one layer takes ${formatBytes(bytes)} of ${
+      formatBytes(limits.memory)
+    }: lower --tokens, or raise --memory`,
   );
 }
 
