@@ -1,4 +1,4 @@
-"""SimPER steps of a Hugging Face model in PyTorch float32 on two threads, batched as a common trainer does (TRL's DPOTrainer):
+"""SimPER steps of a Hugging Face model in PyTorch float32, on a GPU where there is one (without TF32) or on two threads, batched as a common trainer does (TRL's DPOTrainer):
 chosen and rejected one under the other, padded to the longest sequence of the batch, logits at every position.
 
     python torch_pairs.py MODEL_FOLDER PAIRS.json     PAIRS.json as bench/pairs.ts writes it
@@ -14,11 +14,13 @@ import transformers
 from transformers import AutoModelForCausalLM
 
 torch.set_num_threads(2)
+torch.backends.cuda.matmul.allow_tf32 = False
+device = "cuda" if torch.cuda.is_available() else "cpu"
 folder, file = sys.argv[1:]
 with open(file) as text:
     task = json.load(text)
 
-model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(device)
 layers = task["layers"]
 model.model.layers = model.model.layers[:layers]
 model.config.num_hidden_layers = layers
@@ -40,7 +42,7 @@ def padded(sequences):
         ids[i, : len(tokens)] = tokens
         mask[i, : len(tokens)] = 1
         labels[i, first : len(tokens)] = tokens[first:]
-    return ids, mask, labels
+    return ids.to(device), mask.to(device), labels.to(device)
 
 
 def mean_logps(ids, mask, labels):
@@ -67,7 +69,8 @@ for batch in task["batches"]:
     seconds.append(time.perf_counter() - start)
 
 print(json.dumps({
-    "name": f"PyTorch {torch.__version__}, transformers {transformers.__version__}, CPU, 2 threads",
+    "name": f"PyTorch {torch.__version__}, transformers {transformers.__version__}, "
+    + (torch.cuda.get_device_name() if device == "cuda" else "CPU, 2 threads"),
     "losses": losses,
     "seconds": seconds,
 }))
