@@ -20,7 +20,7 @@ import {
   type ProductTiles,
   SHAPE_CLASSES,
   tilesOf,
-  usualTiles,
+  usualTuning,
 } from "../lib/gpu/tuning.ts";
 import { type Work, workOf } from "../lib/gpu/work.ts";
 import { uniform } from "../lib/random.ts";
@@ -62,7 +62,7 @@ export class Workbench {
   readonly products: Products;
   readonly attention: AttentionTiles;
 
-  constructor(gpu: Gpu, tiles: ProductTiles = usualTiles(deviceClass(gpu))) {
+  constructor(gpu: Gpu, tiles: ProductTiles = tilesOf(usualTuning(deviceClass(gpu)), gpu)) {
     this.attention = attentionTiles(deviceClass(gpu));
     this.products = new Products(this.plan, tiles);
     this.#rows = this.plan.tensor("row counts", "batch", [this.#counts.bytes / 4]);

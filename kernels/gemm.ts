@@ -106,7 +106,16 @@ interface Cut {
  * processor; from tiles that its workgroup copies to `workgroup` memory, which suits a GPU; or from storage and, what the
  * threads of a `subgroup` have in common, from each other.
  */
-export type GemmTile = Cut & ({ memory: "storage" | "workgroup" } | { memory: "subgroup"; lanes: number });
+export type GemmTile =
+  & Cut
+  & (
+    | { memory: "storage" }
+    | { memory: "workgroup"; depth: 8 | 32 }
+    | { memory: "subgroup"; lanes: number }
+  );
+
+/** A tile of workgroup memory, `depth` of the inner dimension deep or as deep as its threads copy at once. */
+export type WorkgroupTile = Extract<GemmTile, { memory: "workgroup" }>;
 
 /** A tile for subgroups of `lanes` lanes or more, a power of two: one line of threads, a multiple of `lanes`. */
 export type SubgroupTile = Extract<GemmTile, { memory: "subgroup" }>;

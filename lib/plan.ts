@@ -7,7 +7,7 @@ import { UserError } from "./errors.ts";
 import type { Gpu } from "./gpu/device.ts";
 import { formatBytes } from "./gpu/memory.ts";
 import type { AttentionTiles } from "../kernels/attention.ts";
-import { attentionTiles, deviceClass, type ProductTiles, usualTiles } from "./gpu/tuning.ts";
+import { attentionTiles, deviceClass, type ProductTiles, tilesOf, usualTuning } from "./gpu/tuning.ts";
 import type { Loss } from "./loss/loss.ts";
 import type { Capacity } from "./model/activations.ts";
 import type { ModelConfig } from "./model/config.ts";
@@ -171,7 +171,7 @@ export function adapterOf(gpu: Gpu): Adapter {
   const { maxBufferSize, maxStorageBufferBindingSize } = gpu.device.limits;
   return {
     largestBuffer: Math.min(maxBufferSize, maxStorageBufferBindingSize),
-    tiles: usualTiles(deviceClass(gpu)),
+    tiles: tilesOf(usualTuning(deviceClass(gpu)), gpu),
     attention: attentionTiles(deviceClass(gpu)),
   };
 }

@@ -169,8 +169,8 @@ async function measure(
       return (performance.now() - start) / 1000;
     };
     await seconds(1);
-    let runs = 2;
-    while (await seconds(runs) < SECONDS) runs *= 2;
+    let runs = 4;
+    while (await seconds(runs) < SECONDS) runs *= 4;
     const least = async (runs: number) => Math.min(await seconds(runs), await seconds(runs));
     // Twice as many runs end with the same wait: the difference is without it.
     const time = (await least(2 * runs) - await least(runs)) / runs;

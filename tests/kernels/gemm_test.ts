@@ -1,5 +1,6 @@
 import {
   BUFFER_TILES,
+  bufferTile,
   onlyTile,
   type ProductTile,
   SUBGROUP_TILES,
@@ -118,6 +119,17 @@ for (const [name, tile] of Object.entries(everyTile)) {
     missingFor(tile),
   );
 }
+
+kernelTest(
+  "tiles as deep as a GPU has them equal the float64 product",
+  [
+    { layout: "nt", m: 33, n: 36, k: 100, spare: 1 },
+    { layout: "nt", m: 5, n: 132, k: 31 },
+    { layout: "tn", m: 36, n: 20, k: 67 },
+  ] as Product[],
+  (kernels, product) =>
+    checkProduct(kernels, product, bufferTile("workgroup 4x4 of 8x8", { isSoftware: false })),
+);
 
 productTest(
   "C = A B^T equals the float64 product",
