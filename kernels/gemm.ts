@@ -137,7 +137,10 @@ export function gemmSource(variant: GemmVariant, tile: GemmTile): string {
   const { epilogue, aligned, weights } = variant;
   const { threadRows: tm, threadColumns: tn } = tile;
   if (tm % 4 || tn % 4) throw new RangeError(`a thread's tile must be a multiple of 4, not ${tm}x${tn}`);
-  if (isPaired(epilogue) && !takesPairs(tile)) throw new RangeError(`no pairs in ${tn} columns a thread`);
+  const isFused = epilogue !== "none" && epilogue !== "residual";
+  if (isFused && !aligned || isPaired(epilogue) && (variant.layout !== "nt" || !takesPairs(tile))) {
+    throw new RangeError(`no ${epilogue} in ${JSON.stringify({ ...variant, ...tile })}`);
+  }
   const element = aligned ? "vec4f" : "f32";
   return `${SIZE_HEADER}
 @group(0) @binding(2) var<storage, read> a: array<${element}>;

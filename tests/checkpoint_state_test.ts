@@ -2,13 +2,13 @@ import assert from "node:assert/strict";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { checkFiles } from "../lib/checkpoint/fingerprint.ts";
-import { readSavedRun } from "../lib/checkpoint/state.ts";
+import { FORMAT, readSavedRun } from "../lib/checkpoint/state.ts";
 import { usualTuning } from "../lib/gpu/tuning.ts";
 import { withTemporaryFolder } from "./temporary_folder.ts";
 
 const sums = { pairs: 4, chosen: -4, rejected: -6 };
 const state = {
-  format: 1,
+  format: FORMAT,
   version: "0.1.0",
   step: 2,
   position: { epoch: 0, pair: 4 },

@@ -33,7 +33,7 @@ export interface RunState {
   answers: string[];
 }
 
-export const FORMAT = 1;
+export const FORMAT = 2;
 /** A log of a million steps has less. */
 const MAX_BYTES = 2 ** 30;
 

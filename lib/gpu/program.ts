@@ -111,7 +111,8 @@ export class Pipelines {
     if (known) return known;
     const { device, subgroups } = this.gpu;
     device.pushErrorScope("validation");
-    const code = subgroups?.areEnabledInSource ? `enable subgroups;\n${source}` : source;
+    const asks = subgroups?.areEnabledInSource && source.includes("subgroup");
+    const code = asks ? `enable subgroups;\n${source}` : source;
     const module = device.createShaderModule({ label, code });
     const pipeline = device.createComputePipeline({
       label,
@@ -120,7 +121,7 @@ export class Pipelines {
     });
     const error = await device.popErrorScope();
     if (error) {
-      const numbered = source.split("\n").map((text, i) => `${String(i + 1).padStart(4)} ${text}`).join("\n");
+      const numbered = code.split("\n").map((text, i) => `${String(i + 1).padStart(4)} ${text}`).join("\n");
       throw new Error(`kernel ${label} does not compile: ${error.message}\n${numbered}`);
     }
     this.#cache.set(source, pipeline);

@@ -54,7 +54,9 @@ const isMeasured = (shape: ShapeClass, device: DeviceClass) => device === "gpu" 
 /** Another than the usual tile must be this much faster: times vary. */
 const CLEARLY = 1.05;
 /** Of a sample, at least: the wait for its end takes some 11 ms in Deno. */
-const SECONDS = 0.06;
+const SECONDS = 0.05;
+/** A way that a first sample shows to be slower than this part of the best is not measured further. */
+const HOPELESS = 0.7;
 const FILE = "tuning.json";
 
 /**
@@ -68,7 +70,7 @@ export interface Measured {
 
 /**
  * Measures the ways of computing products on `gpu`, and takes for each shape class the fastest whose products are right.
- * Takes a few seconds, most of them compilation.
+ * Takes some seconds on a driver on the processor, half a minute on a GPU.
  */
 export async function measureTuning(gpu: Gpu, pipelines: Pipelines): Promise<Measured> {
   const device = deviceClass(gpu);
@@ -88,10 +90,11 @@ export async function measureTuning(gpu: Gpu, pipelines: Pipelines): Promise<Mea
     let expected: Float32Array | undefined;
     for (const way of ways) {
       const tile = way === "texture" ? { ...TEXTURE_TILE, worth: 0 } : bufferTile(way, gpu);
-      const measured = await measure(gpu, pipelines, shape, onlyTile(tile), values).catch((error) => {
-        // Without the usual way nothing works; of the others, some drivers may not compile one.
-        if (way === usual) throw error;
-      });
+      const measured = await measure(gpu, pipelines, shape, onlyTile(tile), { values, best: best.rate })
+        .catch((error) => {
+          // Without the usual way nothing works; of the others, some drivers may not compile one.
+          if (way === usual) throw error;
+        });
       if (!measured) continue;
       const { rate, result } = measured;
       expected ??= result;
@@ -109,8 +112,14 @@ export async function measureTuning(gpu: Gpu, pipelines: Pipelines): Promise<Mea
   if (device === "gpu") {
     const shape = "nt wide";
     const tiles = tilesOf(record, gpu);
-    const fused = await measure(gpu, pipelines, shape, { ...tiles, fuses: true }, values, "swiglu");
-    const separate = await measure(gpu, pipelines, shape, { ...tiles, fuses: false }, values, "swiglu");
+    const fused = await measure(gpu, pipelines, shape, { ...tiles, fuses: true }, {
+      values,
+      epilogue: "swiglu",
+    });
+    const separate = await measure(gpu, pipelines, shape, { ...tiles, fuses: false }, {
+      values,
+      epilogue: "swiglu",
+    });
     rates.push({ shape, way: "fused", rate: fused.rate }, { shape, way: "separate", rate: separate.rate });
     record.fuses = isClose(fused.result, separate.result) && fused.rate * CLEARLY >= separate.rate;
   }
@@ -124,14 +133,13 @@ function operandValues(device: DeviceClass): Float32Array<ArrayBuffer> {
   return Float32Array.from({ length }, () => next() - 0.5);
 }
 
-/** Multiply-adds a second of one way, and the product, or what SwiGLU makes of it. */
+/** Multiply-adds a second of one way, where `best` is what another reached, and the product, or what SwiGLU makes of it. */
 async function measure(
   gpu: Gpu,
   pipelines: Pipelines,
   shape: ShapeClass,
   tiles: ProductTiles,
-  values: Float32Array<ArrayBuffer>,
-  epilogue?: "swiglu",
+  { values, best = 0, epilogue }: { values: Float32Array<ArrayBuffer>; best?: number; epilogue?: "swiglu" },
 ) {
   const [layout, size] = shape.split(" ") as ["nt" | "nn" | "tn", "wide" | "small" | "narrow"];
   const [m, n, k] = SIZES[deviceClass(gpu)][size];
@@ -170,10 +178,15 @@ async function measure(
     };
     await seconds(1);
     let runs = 4;
-    while (await seconds(runs) < SECONDS) runs *= 4;
+    let sample = await seconds(runs);
+    while (sample < SECONDS) {
+      runs = Math.ceil(runs * Math.min(16, 1.3 * SECONDS / sample));
+      sample = await seconds(runs);
+    }
     const least = async (runs: number) => Math.min(await seconds(runs), await seconds(runs));
+    const isHopeless = m * n * k * runs / sample < HOPELESS * best;
     // Twice as many runs end with the same wait: the difference is without it.
-    const time = (await least(2 * runs) - await least(runs)) / runs;
+    const time = isHopeless ? sample / runs : (await least(2 * runs) - await least(runs)) / runs;
     gpu.check();
     const result = new Float32Array(await readTensor(gpu, activated ?? operands.c));
     return { rate: m * n * k / time, result };

@@ -23,7 +23,7 @@ const SHAPES: (AttentionShape & { tiles: AttentionTiles })[] = [
   { heads: 3, keyValueHeads: 3, headDim: 24, tiles: registers("texture", 3, 1) },
   { heads: 9, keyValueHeads: 3, headDim: 64, tiles: ADAPTERS.software },
   { heads: 4, keyValueHeads: 2, headDim: 80, tiles: registers("texture", 1, 3) },
-  { heads: 4, keyValueHeads: 1, headDim: 128, tiles: registers("texture", 4, 1) },
+  { heads: 4, keyValueHeads: 1, headDim: 128, tiles: ADAPTERS.software },
   { heads: 1, keyValueHeads: 1, headDim: 16, tiles: ADAPTERS.gpu },
   { heads: 4, keyValueHeads: 2, headDim: 18, tiles: ADAPTERS.gpu },
   { heads: 5, keyValueHeads: 1, headDim: 64, tiles: ADAPTERS.gpu },

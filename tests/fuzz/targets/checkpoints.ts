@@ -2,7 +2,7 @@
 import { parseConfig } from "../../../lib/config/parse.ts";
 import { configEntries } from "../../../lib/config/write.ts";
 import { checkConfig, checkFiles, type Fingerprint, warnings } from "../../../lib/checkpoint/fingerprint.ts";
-import { readSavedRun } from "../../../lib/checkpoint/state.ts";
+import { FORMAT, readSavedRun } from "../../../lib/checkpoint/state.ts";
 import { CollapseAlarm } from "../../../lib/collapse.ts";
 import { Figures } from "../../../lib/figures.ts";
 import { usualTuning } from "../../../lib/gpu/tuning.ts";
@@ -29,7 +29,7 @@ const METRICS = {
   "rewards/margins": 1,
 };
 const STATE = {
-  format: 1,
+  format: FORMAT,
   version: "0.1.0",
   step: 2,
   position: { epoch: 0, pair: 4 },
