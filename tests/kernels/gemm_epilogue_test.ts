@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { ropeEpilogue, swigluBackwardEpilogue, swigluEpilogue } from "../../lib/gpu/epilogues.ts";
+import type { Tensor } from "../../lib/gpu/memory.ts";
 import type { KernelCall } from "../../lib/gpu/program.ts";
 import type { GemmTile } from "../../kernels/gemm.ts";
 import { BUFFER_TILES, onlyTile, TEXTURE_TILE } from "../../lib/gpu/tuning.ts";
+import { fromF32, toF32 } from "../../lib/safetensors.ts";
 import { type KernelCase, kernelTest, useGpu } from "./harness.ts";
 import { missingFor, subgroupTileHere } from "./subgroups.ts";
 import { matrix, multiply, transposed } from "../reference/matrix.ts";
@@ -175,6 +177,38 @@ kernelTest(
     const calls = kernels.products(onlyTile(tile, { fuses })).calls("nt", slot, { a, b, c }, { epilogue });
     assert.deepEqual(calls.map(({ label }) => label), [`gemm_nt rowsx128x64`, "swiglu"]);
     await kernels.run(calls);
+    await kernels.compare(activated, swiglu(y, width), { tolerance: TOLERANCE });
+  },
+);
+
+kernelTest(
+  "a matrix stored in two bytes takes an epilogue too",
+  (["bf16", "f16"] as const).flatMap((storage) =>
+    [BUFFER_TILES["storage 8x8"], BUFFER_TILES["workgroup 8x8 of 8x8"]].map((tile) => ({
+      storage,
+      tile,
+      ...{ rows: 33, inner: 68, width: 20, spare: 1 },
+    }))
+  ),
+  async (kernels, { storage, tile, ...size }) => {
+    const { rows, inner, width, spare } = size;
+    const dtype = storage === "bf16" ? "BF16" : "F16";
+    const x = kernels.values(rows * inner);
+    const halves = fromF32(kernels.values(2 * width * inner, 1 / Math.sqrt(inner)), dtype);
+    const words = new Uint32Array(halves.buffer);
+    const b: Tensor = { ...kernels.tensor([words.length], words), shape: [2 * width, inner], storage };
+    const gateUp = kernels.tensor([rows + spare, 2 * width]);
+    const activated = kernels.tensor([rows + spare, width]);
+    const slot = kernels.rows(rows);
+    const operands = { a: kernels.tensor([rows + spare, inner], x), b, c: gateUp };
+    const calls = kernels.products(onlyTile(tile, { fuses: true })).calls("nt", slot, operands, {
+      epilogue: swigluEpilogue(slot, gateUp, activated),
+    });
+    assert.ok(isFused(calls, "swiglu"));
+    await kernels.run(calls);
+    const w = matrix(toF32(halves, dtype), 2 * width, inner);
+    const y = Float32Array.from(multiply(matrix(x, rows, inner), transposed(w)));
+    await kernels.compare(gateUp, y, { tolerance: TOLERANCE });
     await kernels.compare(activated, swiglu(y, width), { tolerance: TOLERANCE });
   },
 );
