@@ -15,8 +15,11 @@ import {
 import { type Adapter, adapterOf, planRun, type Workload } from "./plan.ts";
 import { sampleStep } from "./sampler.ts";
 
-/** Floating-point operations of a run from which on some seconds of measuring are well spent: minutes on a processor. */
-const WORTH_MEASURING = 2e13;
+/**
+ * Floating-point operations of a run from which on measuring is well spent: minutes of a run for some seconds on a processor, or
+ * for half a minute on a GPU.
+ */
+const WORTH_MEASURING = { software: 2e13, gpu: 4e15 };
 
 /** How products are computed in a run, and the adapter with it. */
 export interface TunedAdapter {
@@ -48,7 +51,8 @@ export async function tune(
   const folder = cacheFolder();
   const remembered = await rememberedTuning(gpu, folder);
   if (remembered) return tuned(remembered);
-  if (operationsOf(workload, config, usual) < WORTH_MEASURING) return tuned(usualTuning(deviceClass(gpu)));
+  const device = deviceClass(gpu);
+  if (operationsOf(workload, config, usual) < WORTH_MEASURING[device]) return tuned(usualTuning(device));
   log("info", `measuring matrix products on ${gpu.name}, once`);
   const { record } = await measureTuning(gpu, pipelines);
   await rememberTuning(gpu, folder, record);

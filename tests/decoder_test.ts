@@ -3,7 +3,14 @@ import { pack, packedSize } from "../lib/batch.ts";
 import type { AttentionTiles } from "../kernels/attention.ts";
 import { type Gpu, openGpu } from "../lib/gpu/device.ts";
 import { Pipelines, readTensor } from "../lib/gpu/program.ts";
-import { attentionTiles, bufferTile, onlyTile, type ProductTiles, usualTiles } from "../lib/gpu/tuning.ts";
+import {
+  attentionTiles,
+  BUFFER_TILES,
+  bufferTile,
+  onlyTile,
+  type ProductTiles,
+  usualTiles,
+} from "../lib/gpu/tuning.ts";
 import { simper } from "../lib/loss/simper.ts";
 import type { Capacity } from "../lib/model/activations.ts";
 import { type ModelConfig, readModelConfig } from "../lib/model/config.ts";
@@ -58,6 +65,8 @@ async function loadDecoder(
     largestBuffer,
     loss: simper.wgsl,
     training: true,
+    // A GPU's way, with everything fused that can be.
+    tiles: onlyTile(BUFFER_TILES["workgroup 8x8 of 8x8"], { fuses: true }),
   });
   await decoder.allocate(gpu, pipelines);
   const checkpoint = await openCheckpoint(`${GOLDEN}/${model}`);
