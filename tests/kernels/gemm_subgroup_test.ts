@@ -7,6 +7,7 @@ import { type GemmLayout, gemmSource, type GemmVariant, type SubgroupTile } from
 import { onlyTile } from "../../lib/gpu/tuning.ts";
 import { magnitudes, matrix, multiply, transposed } from "../reference/matrix.ts";
 import { kernelTest, largest, useGpu } from "./harness.ts";
+import { withoutSubgroups } from "./subgroups.ts";
 
 useGpu();
 
@@ -26,31 +27,6 @@ const tileFor = (
   lanes,
 });
 
-/** `source` with every `size` threads of a workgroup as a subgroup: what a lane loads goes through workgroup memory. */
-function withoutSubgroups(source: string, { groupColumns: threads }: SubgroupTile, size: number): string {
-  const [head, ...loops] = source
-    .replace(
-      /,\s*@builtin\(subgroup_invocation_id\) invocation: u32\) \{/,
-      `) {\n  let invocation = index % ${size}u;`,
-    )
-    .split(/(?=^ {2}for \(; k < )/m);
-  const passing = loops.map((loop) => {
-    const component = loop.includes("= a1(") ? ".x" : "";
-    return loop
-      .replace(/\{\n/, "{\n    workgroupBarrier();\n")
-      .replace(/(?:^ {4}let share\d+ = .*;\n)+/m, "$&    workgroupBarrier();\n")
-      .replace(/let share(\d+) = (.*);/g, `passed[$1u * ${threads}u + index] = vec4f($2);`)
-      .replace(
-        /subgroupBroadcast\(share(\d+), (\d+)u\)/g,
-        `passed[$1u * ${threads}u + index / ${size}u * ${size}u + $2u]${component}`,
-      );
-  });
-  const shares = 1 + Math.max(...[...source.matchAll(/let share(\d+) =/g)].map(([, share]) => Number(share)));
-  const result = `var<workgroup> passed: array<vec4f, ${shares * threads}>;\n${head}${passing.join("")}`;
-  assert.doesNotMatch(result, /subgroup\w+\(|share\d/);
-  return result;
-}
-
 interface Product {
   layout: GemmLayout;
   m: number;
@@ -60,6 +36,8 @@ interface Product {
   lanes: number;
   threadRows: number;
   size: number;
+  /** Of a workgroup, where it is not one subgroup. */
+  threads?: number;
 }
 
 kernelTest(
@@ -69,13 +47,16 @@ kernelTest(
       { lanes: 4, threadRows: 32, size: 8 },
       { lanes: 32, threadRows: 16, size: 32 },
       { lanes: 32, threadRows: 4, size: 64 },
+      // A workgroup of several subgroups, and of half a one.
+      { lanes: 4, threadRows: 8, size: 8, threads: 32 },
+      { lanes: 32, threadRows: 8, size: 64, threads: 32 },
     ].flatMap((subgroups): Product[] => [
       { layout, m: 35, n: 140, k: 52, ...subgroups },
       { layout, m: 9, n: 35, k: 31, ...subgroups },
     ])
   ),
-  async (kernels, { layout, m, n, k, lanes, threadRows, size }) => {
-    const tile = tileFor(lanes, threadRows, 4, size);
+  async (kernels, { layout, m, n, k, lanes, threadRows, size, threads = size }) => {
+    const tile = tileFor(lanes, threadRows, 4, threads);
     const [aRows, aColumns] = layout === "tn" ? [k, m] : [m, k];
     const [bRows, bColumns] = layout === "nt" ? [n, k] : [k, n];
     const [a, b] = [kernels.values(m * k), kernels.values(n * k)];

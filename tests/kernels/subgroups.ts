@@ -1,6 +1,8 @@
-/** The subgroups of this machine's device, asked before the tests are known: those that need them are not run without. */
+/** The subgroups of this machine's device, asked before the tests are known, and how to do without. */
+import assert from "node:assert/strict";
 import type { GemmTile, SubgroupTile } from "../../kernels/gemm.ts";
 import { openGpu } from "../../lib/gpu/device.ts";
+import type { KernelCall } from "../../lib/gpu/program.ts";
 import { subgroupTile, type SubgroupTileName } from "../../lib/gpu/tuning.ts";
 
 const gpu = await openGpu();
@@ -13,3 +15,39 @@ export const subgroupTileHere = (name: SubgroupTileName): SubgroupTile =>
 /** What `tile` needs and the device lacks. */
 export const missingFor = ({ memory }: Pick<GemmTile, "memory">): string | undefined =>
   memory === "subgroup" && !gpu.subgroups ? "subgroups" : undefined;
+
+/** `source` with every `size` threads of a workgroup as a subgroup: what a lane loads goes through workgroup memory. */
+export function withoutSubgroups(
+  source: string,
+  { groupColumns: threads }: SubgroupTile,
+  size: number,
+): string {
+  const [head, ...loops] = source
+    .replace(
+      /,\s*@builtin\(subgroup_invocation_id\) invocation: u32\) \{/,
+      `) {\n  let invocation = index % ${size}u;`,
+    )
+    .split(/(?=^ {2}for \(; k < )/m);
+  const passing = loops.map((loop) => {
+    const component = loop.includes("= a1(") ? ".x" : "";
+    return loop
+      .replace(/\{\n/, "{\n    workgroupBarrier();\n")
+      .replace(/(?:^ {4}let share\d+ = .*;\n)+/m, "$&    workgroupBarrier();\n")
+      .replace(/let share(\d+) = (.*);/g, `passed[$1u * ${threads}u + index] = vec4f($2);`)
+      .replace(
+        /subgroupBroadcast\(share(\d+), (\d+)u\)/g,
+        `passed[$1u * ${threads}u + index / ${size}u * ${size}u + $2u]${component}`,
+      );
+  });
+  const shares = 1 + Math.max(...[...source.matchAll(/let share(\d+) =/g)].map(([, share]) => Number(share)));
+  const result = `var<workgroup> passed: array<vec4f, ${shares * threads}>;\n${head}${passing.join("")}`;
+  assert.doesNotMatch(result, /subgroup\w+\(|share\d/);
+  return result;
+}
+
+/** Products of `tile`, as they are or, where it is for subgroups and the device has none, by way of workgroup memory. */
+export const runnable = (calls: KernelCall[], tile: GemmTile): KernelCall[] =>
+  tile.memory !== "subgroup" || gpu.subgroups ? calls : calls.map((call) => ({
+    ...call,
+    source: call.source.includes("subgroup") ? withoutSubgroups(call.source, tile, tile.lanes) : call.source,
+  }));
