@@ -53,7 +53,7 @@ const SIZES = {
 const isMeasured = (shape: ShapeClass, device: DeviceClass) => device === "gpu" || !shape.endsWith("small");
 /** Another than the usual tile must be this much faster: times vary. */
 const CLEARLY = 1.05;
-/** Of a sample, at least: the wait for its end takes some 11 ms in Deno. */
+/** Of a sample, at least: its end is waited for, some 11 ms where Deno does it. */
 const SECONDS = 0.05;
 /** A way that a first sample shows to be slower than this part of the best is not measured further. */
 const HOPELESS = 0.7;
