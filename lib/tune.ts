@@ -17,7 +17,7 @@ import { sampleStep } from "./sampler.ts";
 
 /**
  * Floating-point operations of a run from which on measuring is well spent: minutes of a run for some seconds on a processor, or
- * for half a minute on a GPU.
+ * for up to a minute on a GPU.
  */
 const WORTH_MEASURING = { software: 2e13, gpu: 4e15 };
 

@@ -74,14 +74,14 @@ export class Products {
     const shape = shapeClass(layout, size.m, size.n);
     // A texture holds float32.
     const isFloat32 = (operands.b.storage ?? "f32") === "f32";
-    if (texture && textured.includes(shape) && isFloat32 && isForTextures(size, texture)) {
-      const calls = this.#textureCalls(layout, rows, operands, size, texture);
-      return epilogue ? [...calls, epilogue.alone] : calls;
-    }
+    const isTextured = textured.includes(shape) && isFloat32 && texture && isForTextures(size, texture);
     const tile = buffer[shape];
-    const isFused = epilogue && this.tiles.fuses && canFuse(layout, epilogue, operands, size, tile);
-    const call = this.#bufferCall(layout, rows, operands, size, tile, isFused ? epilogue : undefined);
-    return epilogue && !isFused ? [call, epilogue.alone] : [call];
+    const isFused = !isTextured && epilogue && this.tiles.fuses &&
+      canFuse(layout, epilogue, operands, size, tile);
+    const calls = isTextured
+      ? this.#textureCalls(layout, rows, operands, size, texture)
+      : [this.#bufferCall(layout, rows, operands, size, tile, isFused ? epilogue : undefined)];
+    return epilogue && !isFused ? [...calls, epilogue.alone] : calls;
   }
 
   /** Writes the sizes of the calls; after all calls were made and the plan is allocated. */

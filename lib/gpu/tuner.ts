@@ -70,7 +70,7 @@ export interface Measured {
 
 /**
  * Measures the ways of computing products on `gpu`, and takes for each shape class the fastest whose products are right.
- * Takes some seconds on a driver on the processor, half a minute on a GPU.
+ * Takes some seconds on a driver on the processor, and on an NVIDIA H200 took a minute.
  */
 export async function measureTuning(gpu: Gpu, pipelines: Pipelines): Promise<Measured> {
   const device = deviceClass(gpu);
