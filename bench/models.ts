@@ -7,7 +7,8 @@ import type { ProductTiles } from "../lib/gpu/tuning.ts";
 import type { Loss } from "../lib/loss/loss.ts";
 import type { ModelConfig } from "../lib/model/config.ts";
 import { Decoder } from "../lib/model/decoder.ts";
-import { parameterCount } from "../lib/model/llama.ts";
+import { parameterCount } from "../lib/graph/parameter.ts";
+import { llama } from "../lib/models/llama.ts";
 import { adapterOf, logitsBudget } from "../lib/plan.ts";
 import { AdamW, type AdamWOptions } from "../lib/optimizer.ts";
 import { normal, uniform } from "../lib/random.ts";
@@ -158,7 +159,7 @@ export function planTrainer(
       ...batches.flat().flatMap(({ chosen, rejected }) => [chosen.ids.length, rejected?.ids.length ?? 0]),
     ),
     // Weights, gradients and two moments in float32.
-    logitsBytes: logitsBudget(16 * parameterCount(config), adapter.largestBuffer),
+    logitsBytes: logitsBudget(16 * parameterCount(llama(config).parameters), adapter.largestBuffer),
     checkpointing,
   }, { ...adapter, loss: loss.wgsl, training: true });
   const optimizer = new AdamW(decoder.plan, decoder.parameters, adamw);

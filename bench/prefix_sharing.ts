@@ -73,7 +73,7 @@ async function runBatch(
   gpu.device.queue.submit([encoder.finish()]);
   await gpu.device.queue.onSubmittedWorkDone();
   const seconds = (performance.now() - start) / 1000;
-  const results = new Float32Array(await readTensor(gpu, decoder.activations.results, 0, 4 * pairs.length));
+  const results = new Float32Array(await readTensor(gpu, decoder.batch.results, 0, 4 * pairs.length));
   const logps = pairResults(results, batch).flatMap(({ chosen, rejected, rejectedLabels }) =>
     rejectedLabels > 0 ? [chosen, rejected] : [chosen]
   );

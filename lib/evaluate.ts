@@ -25,7 +25,7 @@ export async function evaluate(
     const encoder = gpu.device.createCommandEncoder();
     decoder.encodeForward(encoder);
     gpu.device.queue.submit([encoder.finish()]);
-    const results = await readTensor(gpu, decoder.activations.results, 0, batch.pairs * 4);
+    const results = await readTensor(gpu, decoder.batch.results, 0, batch.pairs * 4);
     all.push(...pairResults(new Float32Array(results), batch));
   }
   return all;

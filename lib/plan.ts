@@ -9,10 +9,11 @@ import { formatBytes } from "./gpu/memory.ts";
 import type { AttentionTiles } from "../kernels/attention.ts";
 import { attentionTiles, deviceClass, type ProductTiles, tilesOf, usualTuning } from "./gpu/tuning.ts";
 import type { Loss } from "./loss/loss.ts";
-import type { Capacity } from "./model/activations.ts";
+import type { Capacity } from "./graph/machine.ts";
 import type { ModelConfig } from "./model/config.ts";
 import { Decoder } from "./model/decoder.ts";
-import { parameterCount } from "./model/llama.ts";
+import { parameterCount } from "./graph/parameter.ts";
+import { llama } from "./models/llama.ts";
 import { AdamW } from "./optimizer.ts";
 import { type SamplerOptions, sampleStep, totalSteps } from "./sampler.ts";
 import { StepRunner } from "./step.ts";
@@ -115,7 +116,10 @@ export function capacityOf(
   return {
     ...largest,
     positions,
-    logitsBytes: logitsBudget(parameterCount(model) * bytesAParameter(config), largestBuffer),
+    logitsBytes: logitsBudget(
+      parameterCount(llama(model).parameters) * bytesAParameter(config),
+      largestBuffer,
+    ),
     checkpointing: config.gradientCheckpointing,
     keptStorage: config.activationDtype === "bfloat16" ? "bf16" : "f32",
   };

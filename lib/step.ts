@@ -77,7 +77,7 @@ export class StepRunner {
   }
 
   #copyResults(encoder: GPUCommandEncoder, decoder: Decoder, batch: Batch, at: number): void {
-    const results = decoder.activations.results.slab.buffer!;
+    const results = decoder.batch.results.slab.buffer!;
     encoder.copyBufferToBuffer(results, 0, this.#staging.buffer!, at, batch.pairs * RESULT_BYTES);
   }
 

@@ -12,7 +12,7 @@ import {
   usualTiles,
 } from "../lib/gpu/tuning.ts";
 import { simper } from "../lib/loss/simper.ts";
-import type { Capacity } from "../lib/model/activations.ts";
+import type { Capacity } from "../lib/graph/machine.ts";
 import { type ModelConfig, readModelConfig } from "../lib/model/config.ts";
 import { Decoder } from "../lib/model/decoder.ts";
 import { normal } from "../lib/random.ts";
@@ -141,7 +141,7 @@ Deno.test("a decoder equals PyTorch", async (t) => {
     for (const [name, change, batches] of variants) {
       await t.step(`${model}: every gradient of the first step is within 2e-5, ${name}`, async () => {
         const decoder = await loadDecoder(gpu, pipelines, model, pairs.slice(0, 4), change);
-        assert.equal(decoder.activations.pieces.length > 1, change.logitsBytes !== undefined);
+        assert.equal(decoder.batch.pieces.length > 1, change.logitsBytes !== undefined);
         poison(gpu, decoder);
         const difference = worst(await gradientsOf(gpu, decoder, batches));
         assert.ok(difference < 2e-5, `${difference}`);
@@ -232,7 +232,7 @@ Deno.test("a decoder equals PyTorch", async (t) => {
         await gradientsOf(gpu, exact, [batch]),
         await gradientsOf(gpu, rounded, [batch]),
       ];
-      const results = ({ activations: { results } }: Decoder) => readTensor(gpu, results);
+      const results = ({ batch: { results } }: Decoder) => readTensor(gpu, results);
       assert.deepEqual(await results(rounded), await results(exact));
       const differences = [...expected].map(([name, values]) => relativeDifference(found.get(name)!, values));
       assert.ok(Math.max(...differences) > 0 && Math.max(...differences) < 1e-2, `${differences}`);
@@ -262,7 +262,7 @@ Deno.test("a decoder equals PyTorch", async (t) => {
         await gradientsOf(gpu, whole, batches),
         await gradientsOf(gpu, cut, batches),
       ];
-      const results = async ({ activations: { results } }: Decoder) => await readTensor(gpu, results);
+      const results = async ({ batch: { results } }: Decoder) => await readTensor(gpu, results);
       // Forward no sum is cut; backward a sum over the rows of a matrix is, and rounds in another order: that is less than
       // what float32 is from PyTorch's float32 anyway.
       assert.deepEqual(await results(cut), await results(whole));
@@ -302,7 +302,7 @@ Deno.test("a decoder equals PyTorch", async (t) => {
       const encoder = gpu.device.createCommandEncoder();
       decoder.encodeForward(encoder);
       gpu.device.queue.submit([encoder.finish()]);
-      const results = new Float32Array(await readTensor(gpu, decoder.activations.results));
+      const results = new Float32Array(await readTensor(gpu, decoder.batch.results));
       return { tokens: packed.ids.length, results };
     };
     const shared = await sums(pairs.slice(0, 2));

@@ -6,7 +6,7 @@ import { packedSize } from "../lib/batch.ts";
 import { type Gpu, openGpu } from "../lib/gpu/device.ts";
 import { Pipelines, readTensor, writeTensor } from "../lib/gpu/program.ts";
 import { simper } from "../lib/loss/simper.ts";
-import type { Capacity } from "../lib/model/activations.ts";
+import type { Capacity } from "../lib/graph/machine.ts";
 import { readModelConfig } from "../lib/model/config.ts";
 import { Decoder } from "../lib/model/decoder.ts";
 import type { ParameterOptions } from "../lib/model/parameters.ts";

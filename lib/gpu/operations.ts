@@ -1,4 +1,5 @@
 /** From an operation to its kernel: source, constants, bindings and launch size, one function an operation. */
+import addSource from "../../kernels/add.wgsl" with { type: "text" };
 import clearSource from "../../kernels/clear.wgsl" with { type: "text" };
 import columnSumsSource from "../../kernels/column_sums.wgsl" with { type: "text" };
 import embedSource from "../../kernels/embed.wgsl" with { type: "text" };
@@ -195,6 +196,10 @@ export const swigluBackward = (rows: RowSlot, gateUp: Tensor, dY: Tensor) =>
     rowLength(dY),
     (columns) => flat(rows, columns),
   );
+
+/** z[rows, H] = x + y. */
+export const add = (rows: RowSlot, x: Tensor, y: Tensor, z: Tensor) =>
+  rowKernel("add", addSource, rows, [x, y, z], rowLength(z), (columns) => flat(rows, columns));
 
 /** y[labels, H] = x[labelRows[labels], H]; `slot` counts the labels. */
 export const gatherRows = (slot: RowSlot, labelRows: Tensor, x: Tensor, y: Tensor) =>

@@ -41,6 +41,7 @@ const FLOATS_PER_ROW: Record<string, (kernel: Kernel, size: WorkSize) => number>
   rope: (kernel, { attentionWidth }) => last(kernel) + attentionWidth,
   rope_backward: (kernel, { attentionWidth }) => last(kernel) + attentionWidth,
   attention_delta: (_, { attentionWidth }) => 2 * attentionWidth,
+  add: (kernel) => 3 * last(kernel),
   swiglu: (kernel) => 3 * last(kernel),
   swiglu_backward: (kernel) => 6 * last(kernel),
   log_probabilities: (kernel) => first(kernel),

@@ -1,6 +1,8 @@
 import type { Batch } from "../batch.ts";
-import type { AttentionTiles } from "../../kernels/attention.ts";
-import { Attention } from "../gpu/attention_operations.ts";
+import { type Capacity, Machine, type MachineOptions } from "../graph/machine.ts";
+import type { Net } from "../graph/net.ts";
+import { type Passes, passesOf, type SegmentCalls } from "../graph/passes.ts";
+import { llama } from "../models/llama.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { isReadable, MemoryPlan, type Tensor } from "../gpu/memory.ts";
 import {
@@ -12,34 +14,15 @@ import {
   tensorsOf,
   writeTensor,
 } from "../gpu/program.ts";
-import { Products } from "../gpu/products.ts";
-import { attentionTiles, type ProductTiles, usualTiles } from "../gpu/tuning.ts";
 import type { WorkSize } from "../gpu/work.ts";
-import { type Activations, type Capacity, planActivations } from "./activations.ts";
 import type { ModelConfig } from "./config.ts";
 import { visiblePairs } from "./flops.ts";
-import { headBackward, headForward, lossCalls } from "./head.ts";
-import {
-  attentionShape,
-  type DecoderContext,
-  embedForward,
-  embedGradient,
-  layerBackward,
-  layerForward,
-} from "./layers.ts";
-import { allParameters, type DecoderSpec, llamaSpec } from "./llama.ts";
 import { type Parameter, type ParameterOptions, Parameters } from "./parameters.ts";
 import { ropeTable } from "./rope.ts";
 
-export interface DecoderOptions extends ParameterOptions {
+export interface DecoderOptions extends ParameterOptions, MachineOptions {
   /** Bytes of the largest buffer that the adapter can bind. */
   largestBuffer: number;
-  /** WGSL of the loss; see `kernels/preference_loss.wgsl`. */
-  loss: string;
-  /** How matrix products are computed; by default as suits a GPU. */
-  tiles?: ProductTiles;
-  /** How attention is computed; by default likewise. */
-  attention?: AttentionTiles;
 }
 
 /** How a batch adds to the gradients: `firstOfStep` begins them anew, `pairsOfStep` is what the loss is divided by. */
@@ -49,15 +32,15 @@ export interface StepPlace {
 }
 
 /**
- * A decoder with hand-written forward and backward passes over a static memory plan. Building it allocates nothing, so
- * that the plan can be printed; `allocate` creates the buffers and compiles the kernels.
+ * A model over a static memory plan: both passes of its graph, and the batches that go through them. Building it allocates
+ * nothing, so that the plan can be printed; `allocate` creates the buffers and compiles the kernels.
  */
 export class Decoder {
   readonly plan = new MemoryPlan();
+  readonly net: Net;
   readonly parameters: Parameters;
-  readonly activations: Activations;
-  readonly #spec: DecoderSpec;
-  readonly #context: DecoderContext;
+  readonly #machine: Machine;
+  readonly #passes: Passes;
   #updates?: (parameter: Parameter) => KernelCall[];
   #forward?: Program;
   #backward?: Program;
@@ -65,29 +48,23 @@ export class Decoder {
   #batch?: Batch;
 
   constructor(readonly config: ModelConfig, readonly capacity: Capacity, readonly options: DecoderOptions) {
-    this.#spec = llamaSpec(config);
-    this.parameters = new Parameters(
+    this.net = llama(config);
+    this.parameters = new Parameters(this.plan, this.net.parameters, options.largestBuffer, options);
+    const { hiddenSize: hidden, vocabSize: vocabulary, headDim: rotary } = config;
+    this.#machine = new Machine(
       this.plan,
-      allParameters(this.#spec),
-      options.largestBuffer,
+      this.parameters,
+      capacity,
+      { hidden, vocabulary, rotary },
       options,
     );
-    this.activations = planActivations(this.plan, config, capacity);
-    this.#context = {
-      config,
-      spec: this.#spec,
-      parameters: this.parameters,
-      activations: this.activations,
-      products: new Products(this.plan, options.tiles ?? usualTiles("gpu")),
-      attention: new Attention(
-        this.plan,
-        attentionShape(config),
-        capacity.tokens,
-        options.attention ?? attentionTiles("gpu"),
-        options.training,
-      ),
-    };
-    this.plan.share(this.#stepCalls(), options.largestBuffer);
+    this.#passes = passesOf(this.net, this.#machine);
+    this.plan.share([...this.#forwardCalls(), ...this.#backwardCalls()], options.largestBuffer);
+  }
+
+  /** What batches are uploaded to, and what their results are read from. */
+  get batch(): Machine["batch"] {
+    return this.#machine.batch;
   }
 
   /**
@@ -96,41 +73,23 @@ export class Decoder {
    */
   updateEarly(updates: (parameter: Parameter) => KernelCall[]): void {
     this.#updates = updates;
-    this.plan.share(this.#stepCalls(), this.options.largestBuffer);
-  }
-
-  /** Every kernel call of a step, in order: what tensors live by. */
-  #stepCalls(): KernelCall[] {
-    return [...this.#forwardCalls(), ...(this.options.training ? this.#backwardCalls() : [])];
+    this.plan.share([...this.#forwardCalls(), ...this.#backwardCalls()], this.options.largestBuffer);
   }
 
   #forwardCalls(): KernelCall[] {
-    const context = this.#context;
-    return [
-      ...embedForward(context),
-      ...this.activations.layers.flatMap((_, l) => layerForward(context, l)),
-      ...headForward(context),
-      lossCalls(context, this.options.loss),
-    ];
+    return this.#passes.forward.flatMap(({ calls }) => calls);
   }
 
   #backwardCalls(): KernelCall[] {
-    const context = this.#context;
-    const last = this.activations.layers.length - 1;
-    const calls = [
-      ...headBackward(context),
-      ...this.activations.layers.flatMap((_, i) => layerBackward(context, last - i)),
-      ...embedGradient(context),
-    ];
+    const calls = this.#passes.backward.flatMap(({ calls }) => calls);
     return this.#updates ? withUpdates(calls, this.parameters.list, this.#updates) : calls;
   }
 
-  /** Kernels of one layer; backward with those that checkpointing runs again. */
+  /** Kernels of the first layer; backward with those that checkpointing runs again. */
   get kernelsPerLayer(): { forward: number; backward: number } {
-    return {
-      forward: layerForward(this.#context, 0).length,
-      backward: layerBackward(this.#context, 0).length,
-    };
+    const ofLayer = (pass: readonly SegmentCalls[]) =>
+      pass.find(({ segment }) => segment === this.net.layers[0])?.calls.length ?? 0;
+    return { forward: ofLayer(this.#passes.forward), backward: ofLayer(this.#passes.backward) };
   }
 
   /** Creates the plan's buffers and compiles every kernel. The weights are still to be loaded. */
@@ -138,20 +97,19 @@ export class Decoder {
     if (this.options.earlyUpdates && !this.#updates) {
       throw new Error("earlyUpdates: updateEarly was not called");
     }
-    const forward = this.#forwardCalls();
-    const backward = this.options.training ? this.#backwardCalls() : [];
+    const [forward, backward] = [this.#forwardCalls(), this.#backwardCalls()];
     this.plan.checkShared([...forward, ...backward]);
     await this.plan.allocate(gpu);
-    this.#context.products.upload(gpu);
+    this.#machine.products.upload(gpu);
     this.#forward = await Program.compile(pipelines, forward);
     this.#backward = await Program.compile(pipelines, backward);
-    writeTensor(gpu, this.activations.cosSin, ropeTable(this.config, this.capacity.positions));
+    writeTensor(gpu, this.batch.cosSin, ropeTable(this.config, this.capacity.positions));
     gpu.check();
   }
 
   /** Uploads a batch and its row counts; must come before the submission that works on it. */
   upload(gpu: Gpu, batch: Batch, { firstOfStep, pairsOfStep }: StepPlace): void {
-    const a = this.activations;
+    const a = this.batch;
     const tokens = batch.ids.length;
     const labels = batch.targets.length;
     if (tokens > this.capacity.tokens || labels > this.capacity.labels || batch.pairs > this.capacity.pairs) {
@@ -161,8 +119,8 @@ export class Decoder {
       );
     }
     this.#batch = batch;
-    for (const name of Object.keys(a.batch) as (keyof typeof a.batch)[]) {
-      if (batch[name].length > 0) writeTensor(gpu, a.batch[name], batch[name]);
+    for (const name of Object.keys(a.uploaded) as (keyof typeof a.uploaded)[]) {
+      if (batch[name].length > 0) writeTensor(gpu, a.uploaded[name], batch[name]);
     }
     const accumulate = !firstOfStep;
     a.rowCounts.set(a.tokenRows.slot, { count: tokens, accumulate });
@@ -183,7 +141,7 @@ export class Decoder {
   /** What the work of the uploaded batch's kernels follows from. */
   workSize(): WorkSize {
     return {
-      counts: this.activations.rowCounts.counts,
+      counts: this.batch.rowCounts.counts,
       visible: this.#batch ? visiblePairs(this.#batch) : 0,
       attentionWidth: this.config.numAttentionHeads * this.config.headDim,
     };
@@ -191,12 +149,12 @@ export class Decoder {
 
   /** Log-probabilities and the loss of the uploaded batch. */
   encodeForward(encoder: GPUCommandEncoder): void {
-    this.#forward!.encode(encoder, this.activations.rowCounts.counts);
+    this.#forward!.encode(encoder, this.batch.rowCounts.counts);
   }
 
   /** Gradients of every parameter, after `encodeForward` of the same batch. */
   encodeBackward(encoder: GPUCommandEncoder): void {
-    this.#backward!.encode(encoder, this.activations.rowCounts.counts);
+    this.#backward!.encode(encoder, this.batch.rowCounts.counts);
   }
 
   /**
@@ -211,7 +169,7 @@ export class Decoder {
     }
     gpu.device.queue.submit([encoder.finish()]);
     this.upload(gpu, batch, { firstOfStep: true, pairsOfStep: batch.pairs });
-    const { counts } = this.activations.rowCounts;
+    const { counts } = this.batch.rowCounts;
     await this.#forward!.walk(gpu, counts, look) || await this.#backward!.walk(gpu, counts, look);
   }
 
@@ -220,18 +178,18 @@ export class Decoder {
    * Every label row of the batch is computed; targets do not matter.
    */
   async logits(gpu: Gpu, batch: Batch): Promise<Float32Array> {
-    const a = this.activations;
+    const { batch: { pieceRows }, head: { logits } } = this.#machine;
     const labels = batch.targets.length;
-    if (labels > a.pieceRows) {
-      throw new RangeError(`${labels} rows of logits exceed a piece of ${a.pieceRows}`);
+    if (labels > pieceRows) {
+      throw new RangeError(`${labels} rows of logits exceed a piece of ${pieceRows}`);
     }
     this.upload(gpu, batch, { firstOfStep: true, pairsOfStep: 1 });
     const encoder = gpu.device.createCommandEncoder();
     this.encodeForward(encoder);
     gpu.device.queue.submit([encoder.finish()]);
     // Still there: without pairs, no kernel that runs after the logits' takes their place.
-    const stride = a.logits.shape[1];
-    const padded = new Float32Array(await readTensor(gpu, a.logits, 0, labels * stride));
+    const stride = logits.shape[1];
+    const padded = new Float32Array(await readTensor(gpu, logits, 0, labels * stride));
     const { vocabSize } = this.config;
     const out = new Float32Array(labels * vocabSize);
     for (let row = 0; row < labels; row++) {

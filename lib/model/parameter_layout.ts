@@ -3,7 +3,7 @@ import { bytesOf as storageBytes, type StorageType } from "../../kernels/storage
 import { UserError } from "../errors.ts";
 import { elementBytes, formatBytes, type MemoryPlan, type Tensor } from "../gpu/memory.ts";
 import { NORM_BLOCK } from "../gpu/optimizer_operations.ts";
-import { type ParameterSpec, shapeOf } from "./llama.ts";
+import { type ParameterSpec, shapeOf } from "../graph/parameter.ts";
 
 /** What AdamW keeps of each parameter, in slabs of the same layout. */
 export const KINDS = ["weights", "gradients", "first", "second"] as const;

@@ -11,7 +11,7 @@ import {
   type TensorReader,
 } from "../safetensors.ts";
 import type { TensorSource } from "../safetensors_write.ts";
-import type { ParameterPart, ParameterSpec } from "./llama.ts";
+import type { ParameterPart, ParameterSpec } from "../graph/parameter.ts";
 import {
   type Parameter,
   type ParameterChunk,

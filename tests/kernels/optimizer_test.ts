@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { MemoryPlan } from "../../lib/gpu/memory.ts";
 import { Pipelines, readTensor, writeTensor } from "../../lib/gpu/program.ts";
-import type { ParameterSpec } from "../../lib/model/llama.ts";
+import type { ParameterSpec } from "../../lib/graph/parameter.ts";
 import {
   type Parameter,
   type ParameterKind,

@@ -2,17 +2,16 @@
  * Linear layers, y = x W^T, whose matrix W is there in pieces of its rows where it is too large to be bound whole: a piece
  * gives some columns of y.
  */
-import type { ProductEpilogue } from "../gpu/epilogues.ts";
-import { type Tensor, view } from "../gpu/memory.ts";
-import type { Products } from "../gpu/products.ts";
-import type { KernelCall, RowSlot } from "../gpu/program.ts";
-import type { ParameterSpec } from "./llama.ts";
-import type { Parameter, Parameters } from "./parameters.ts";
+import type { ProductEpilogue } from "./epilogues.ts";
+import { type Tensor, view } from "./memory.ts";
+import type { Products } from "./products.ts";
+import type { KernelCall, RowSlot } from "./program.ts";
 
-/** Where matrices are, and how they are multiplied. */
-export interface LinearContext {
-  parameters: Parameters;
-  products: Products;
+/** Rows of a matrix. */
+export interface MatrixPiece {
+  firstRow: number;
+  weights: Tensor;
+  gradients: Tensor;
 }
 
 /** The rows of a matrix of activations from column `first` on; their stride stays. */
@@ -21,12 +20,10 @@ const columnsFrom = (tensor: Tensor, first: number): Tensor =>
 
 /** The calls of each piece of W, where `fused` is an epilogue that the product can take: only that of a whole W. Else it follows. */
 function ofPieces(
-  parameters: Parameters,
-  spec: ParameterSpec,
+  pieces: readonly MatrixPiece[],
   epilogue: ProductEpilogue | undefined,
-  calls: (piece: Parameter, index: number, fused?: ProductEpilogue) => KernelCall[],
+  calls: (piece: MatrixPiece, index: number, fused?: ProductEpilogue) => KernelCall[],
 ): KernelCall[] {
-  const pieces = parameters.pieces(spec);
   const fused = pieces.length === 1 ? epilogue : undefined;
   return [
     ...pieces.flatMap((piece, i) => calls(piece, i, fused)),
@@ -36,13 +33,13 @@ function ofPieces(
 
 /** y = x W^T, plus a residual of y's shape, or with an epilogue. */
 export const linear = (
-  { parameters, products }: LinearContext,
+  products: Products,
   rows: RowSlot,
-  spec: ParameterSpec,
+  pieces: readonly MatrixPiece[],
   { x, y, residual }: { x: Tensor; y: Tensor; residual?: Tensor },
   epilogue?: ProductEpilogue,
 ): KernelCall[] =>
-  ofPieces(parameters, spec, epilogue, ({ firstRow, weights }, _, fused) =>
+  ofPieces(pieces, epilogue, ({ firstRow, weights }, _, fused) =>
     products.calls("nt", rows, {
       a: x,
       b: weights,
@@ -50,30 +47,33 @@ export const linear = (
       residual: residual && columnsFrom(residual, firstRow),
     }, { epilogue: fused }));
 
-/** dX = dY W, summed over the pieces of W, with an epilogue; `adding` counts the same rows as `rows` and accumulates. */
+/**
+ * dX = dY W, summed over the pieces of W, with an epilogue, or added to what is there; `adding` counts the same rows as `rows` and
+ * accumulates.
+ */
 export const linearInputGradient = (
-  { parameters, products }: LinearContext,
+  products: Products,
   { rows, adding }: { rows: RowSlot; adding: RowSlot },
-  spec: ParameterSpec,
+  pieces: readonly MatrixPiece[],
   { dY, dX }: { dY: Tensor; dX: Tensor },
-  epilogue?: ProductEpilogue,
+  { adds = false, epilogue }: { adds?: boolean; epilogue?: ProductEpilogue } = {},
 ): KernelCall[] =>
-  ofPieces(parameters, spec, epilogue, ({ firstRow, weights }, i, fused) =>
+  ofPieces(pieces, epilogue, ({ firstRow, weights }, i, fused) =>
     products.calls(
       "nn",
-      i === 0 ? rows : adding,
+      i === 0 && !adds ? rows : adding,
       { a: columnsFrom(dY, firstRow), b: weights, c: dX },
-      { accumulates: i > 0, epilogue: fused },
+      { accumulates: i > 0 || adds, epilogue: fused },
     ));
 
 /** dW (+)= dY^T x. */
 export const linearWeightGradient = (
-  { parameters, products }: LinearContext,
+  products: Products,
   rows: RowSlot,
-  spec: ParameterSpec,
+  pieces: readonly MatrixPiece[],
   { dY, x }: { dY: Tensor; x: Tensor },
 ): KernelCall[] =>
-  parameters.pieces(spec).flatMap(({ firstRow, gradients }) =>
+  pieces.flatMap(({ firstRow, gradients }) =>
     products.calls("tn", rows, { a: columnsFrom(dY, firstRow), b: x, c: gradients }, {
       accumulates: true,
     })

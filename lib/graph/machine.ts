@@ -1,0 +1,213 @@
+import { ATTENTION_TILE, type AttentionShape, type AttentionTiles } from "../../kernels/attention.ts";
+import { Attention } from "../gpu/attention_operations.ts";
+import type { MemoryPlan, Tensor } from "../gpu/memory.ts";
+import { Products } from "../gpu/products.ts";
+import { RowCounts, type RowSlot, slotOf } from "../gpu/program.ts";
+import { attentionTiles, type ProductTiles, usualTiles } from "../gpu/tuning.ts";
+import type { Parameters } from "../model/parameters.ts";
+
+/** The largest batch that a run will meet: what the plan is made for. */
+export interface Capacity {
+  tokens: number;
+  labels: number;
+  pairs: number;
+  /** One more than the largest position. */
+  positions: number;
+  /** Bytes that one piece of logits may take. */
+  logitsBytes: number;
+  /** Recompute each layer in the backward pass instead of keeping its activations. */
+  checkpointing: boolean;
+  /** What is kept for the backward pass is rounded to bfloat16; by default it stays float32. */
+  keptStorage?: "f32" | "bf16";
+}
+
+/** The widths of a model that do not belong to one op. */
+export interface Widths {
+  hidden: number;
+  vocabulary: number;
+  /** Floats of a row of the rotary table. */
+  rotary: number;
+}
+
+/** How kernels are chosen. */
+export interface MachineOptions {
+  /** WGSL of the loss; see `kernels/preference_loss.wgsl`. */
+  loss: string;
+  /** Whether there is a backward pass. */
+  training: boolean;
+  /** How matrix products are computed; by default as suits a GPU. */
+  tiles?: ProductTiles;
+  /** How attention is computed; by default likewise. */
+  attention?: AttentionTiles;
+}
+
+/** What the ops of one plan make their calls with: parameters, ways of computing, and the tensors that a batch fills. */
+export class Machine {
+  readonly products: Products;
+  readonly batch: BatchTensors;
+  readonly head: HeadTensors;
+  readonly #attention = new Map<string, Attention>();
+
+  constructor(
+    readonly plan: MemoryPlan,
+    readonly parameters: Parameters,
+    readonly capacity: Capacity,
+    readonly widths: Widths,
+    readonly options: MachineOptions,
+  ) {
+    this.batch = batchTensors(plan, capacity, widths);
+    this.head = headTensors(plan, capacity, widths, this.batch);
+    this.products = new Products(plan, options.tiles ?? usualTiles("gpu"));
+  }
+
+  /** Row counts of the batch's tokens, as most ops need them. */
+  get rows(): RowSlot {
+    return this.batch.tokenRows;
+  }
+
+  /** Attention of one shape of heads. */
+  attention(shape: AttentionShape): Attention {
+    const { plan, capacity, options } = this;
+    const key = Object.values(shape).join(" ");
+    const known = this.#attention.get(key);
+    if (known) return known;
+    const tiles = options.attention ?? attentionTiles("gpu");
+    const made = new Attention(plan, shape, capacity.tokens, tiles, options.training);
+    this.#attention.set(key, made);
+    return made;
+  }
+
+  /** A tensor that lives from the first call that binds it to the last. */
+  shared(
+    name: string,
+    purpose: "activations" | "scratch",
+    width: number,
+    storage: "f32" | "bf16" = "f32",
+  ): Tensor {
+    const { tokens } = this.capacity;
+    return this.plan.shared(name, purpose, width === 1 ? [tokens] : [tokens, width], storage);
+  }
+}
+
+/** What a batch is uploaded to, and what its pairs' results are read from. */
+export interface BatchTensors {
+  uploaded: Record<
+    | "ids"
+    | "spans"
+    | "queryTiles"
+    | "keyTiles"
+    | "labelRows"
+    | "targets"
+    | "labelsOfRow"
+    | "labelsOfPair"
+    | "distinctIds"
+    | "distinctStarts"
+    | "distinctRows",
+    Tensor
+  >;
+  cosSin: Tensor; // [positions, D]
+  results: Tensor; // [P, 4]
+  /** Partial sums of a norm's weight gradient, one norm at a time, [rows / 32, hidden]. */
+  normPartial: Tensor;
+  /** Run-time row counts; `pieces` are those of the logits. */
+  rowCounts: RowCounts;
+  rows: Tensor;
+  tokenRows: RowSlot;
+  /** The same rows, for a product that adds to what an earlier one of the same pass left. */
+  tokenRowsAdding: RowSlot;
+  labelSlot: RowSlot;
+  pairSlot: RowSlot;
+  distinctSlot: RowSlot;
+  pieces: RowSlot[];
+  piecesAdding: RowSlot[];
+  /** Rows of one piece of logits. */
+  pieceRows: number;
+}
+
+/** What the head works with: the rows that predict a label, and logits in pieces. L labels, padded to whole pieces but for rstd. */
+export interface HeadTensors {
+  gathered: Tensor; // [L, hidden]
+  gatheredRstd: Tensor; // [L]
+  gatheredNormed: Tensor; // [L, hidden]
+  gradientGatheredNormed: Tensor;
+  gradientGathered: Tensor;
+  logits: Tensor; // [rows of a piece, padded vocabulary]
+  labelLse: Tensor; // [L]
+  logps: Tensor; // [L]
+  labelWeights: Tensor; // [L]
+}
+
+/** Kernels read logits four at a time. */
+const paddedVocabulary = (vocabulary: number) => Math.ceil(vocabulary / 4) * 4;
+
+/** Rows of one piece of logits: a multiple of 64, so that a piece's part of every tensor starts on an aligned byte. */
+function pieceRowsOf(capacity: Capacity, vocabulary: number): number {
+  const rows = Math.floor(capacity.logitsBytes / (paddedVocabulary(vocabulary) * 4) / 64) * 64;
+  return Math.min(Math.max(rows, 64), Math.ceil(capacity.labels / 64) * 64);
+}
+
+function batchTensors(plan: MemoryPlan, capacity: Capacity, widths: Widths): BatchTensors {
+  const { tokens, labels, pairs } = capacity;
+  const tiles = Math.ceil(tokens / ATTENTION_TILE);
+  const pieceRows = pieceRowsOf(capacity, widths.vocabulary);
+  const pieceCount = Math.ceil(labels / pieceRows);
+  const rowCounts = new RowCounts(5 + 2 * pieceCount);
+  const rows = plan.tensor("row counts", "batch", [rowCounts.bytes / 4]);
+  // Uniforms, where every other slab is storage: UNIFORM, COPY_DST.
+  Object.assign(rows.slab, { usage: 0x40 | 0x08 });
+  const slot = (index: number): RowSlot => ({ slot: index, tensor: slotOf(rows, index) });
+  const batch = (name: string, ...shape: number[]) => plan.tensor(`batch.${name}`, "batch", shape);
+
+  return {
+    uploaded: {
+      ids: batch("ids", tokens),
+      spans: batch("spans", tokens, 4),
+      queryTiles: batch("query tiles", tiles, 4),
+      keyTiles: batch("key tiles", tiles, 4),
+      labelRows: batch("label rows", labels),
+      targets: batch("targets", pieceCount * pieceRows),
+      labelsOfRow: batch("labels of row", tokens, 2),
+      labelsOfPair: batch("labels of pair", pairs, 4),
+      distinctIds: batch("distinct ids", tokens),
+      distinctStarts: batch("distinct starts", tokens + 1),
+      distinctRows: batch("distinct rows", tokens),
+    },
+    cosSin: plan.tensor("rotary table", "batch", [capacity.positions, widths.rotary]),
+    results: plan.tensor("results", "batch", [pairs, 4]),
+    normPartial: plan.shared("norm partial", "scratch", [
+      Math.ceil(Math.max(tokens, labels) / 32),
+      widths.hidden,
+    ]),
+    rowCounts,
+    rows,
+    tokenRows: slot(0),
+    tokenRowsAdding: slot(1),
+    labelSlot: slot(2),
+    pairSlot: slot(3),
+    distinctSlot: slot(4),
+    pieces: Array.from({ length: pieceCount }, (_, i) => slot(5 + i)),
+    piecesAdding: Array.from({ length: pieceCount }, (_, i) => slot(5 + pieceCount + i)),
+    pieceRows,
+  };
+}
+
+function headTensors(
+  plan: MemoryPlan,
+  { labels }: Capacity,
+  { hidden, vocabulary }: Widths,
+  { pieces, pieceRows }: BatchTensors,
+): HeadTensors {
+  const padded = pieces.length * pieceRows;
+  const scratch = (name: string, ...shape: number[]) => plan.shared(name, "scratch", shape);
+  return {
+    gathered: scratch("gathered", padded, hidden),
+    gatheredRstd: scratch("gathered rstd", labels),
+    gatheredNormed: scratch("gathered normed", padded, hidden),
+    gradientGatheredNormed: scratch("gradient of gathered normed", padded, hidden),
+    gradientGathered: scratch("gradient of gathered", padded, hidden),
+    logits: plan.shared("logits", "logits", [pieceRows, paddedVocabulary(vocabulary)]),
+    labelLse: scratch("label lse", padded),
+    logps: scratch("logps", padded),
+    labelWeights: scratch("label weights", padded),
+  };
+}

@@ -1,0 +1,135 @@
+import type { AttentionShape } from "../../kernels/attention.ts";
+import type { Op, Segment, Value } from "./graph.ts";
+import { add } from "./ops/add.ts";
+import { attention } from "./ops/attention.ts";
+import { embedding } from "./ops/embedding.ts";
+import { labels } from "./ops/labels.ts";
+import { linear } from "./ops/linear.ts";
+import { rmsNorm } from "./ops/rms_norm.ts";
+import { rope } from "./ops/rope.ts";
+import { swiglu } from "./ops/swiglu.ts";
+import { commonName, type ParameterSpec } from "./parameter.ts";
+
+/** What an op says of itself before it has its place in the graph. */
+export type OpParts = Omit<Op, "output" | "extras">;
+
+/** Makes an op around the values that it is to make. */
+export type OpOf = (output: Value, ...extras: Value[]) => OpParts;
+
+/**
+ * A model's graph as its file writes it: each method adds an op and gives its output. Names are those of the checkpoint, within a
+ * layer without the layer's; the same name twice is the same parameter.
+ */
+export class Net {
+  readonly segments: Segment[] = [];
+  /** In the order of the forward pass. */
+  readonly parameters: ParameterSpec[] = [];
+  #prefix = "";
+
+  constructor() {
+    this.#begin("model");
+  }
+
+  get layers(): Segment[] {
+    return this.segments.filter(({ input }) => input !== undefined);
+  }
+
+  /** A layer: what checkpointing makes again as a whole. */
+  layer(name: string, input: Value, body: (input: Value) => Value): Value {
+    this.#begin(name, input);
+    this.#prefix = `${name}.`;
+    const output = body(input);
+    this.#prefix = "";
+    this.#begin("model");
+    return output;
+  }
+
+  /** Rows of a table at the batch's token ids; the row of `padTokenId` is never trained, as in PyTorch. */
+  embedding(name: string, rows: number, columns: number, padTokenId?: number): Value {
+    const table = this.#parameter([`${name}.weight`], [rows], columns);
+    return this.#op(name, columns, [], (output) => embedding(output, table, padTokenId));
+  }
+
+  rmsNorm(x: Value, name: string, epsilon: number): Value {
+    const weight = this.#parameter([`${name}.weight`], [1], x.width, true);
+    return this.#op(
+      name,
+      x.width,
+      [["rstd", 1]],
+      (output, rstd) => rmsNorm(output, rstd, x, weight, epsilon),
+    );
+  }
+
+  /** One product with the rows of several matrices under each other: a name and its rows each. */
+  linear(x: Value, matrices: Record<string, number>): Value {
+    const [names, rows] = [Object.keys(matrices), Object.values(matrices)];
+    const weight = this.#parameter(names.map((name) => `${name}.weight`), rows, x.width);
+    const width = rows.reduce((sum, n) => sum + n);
+    return this.#op(commonName(names), width, [], (output) => linear(output, x, weight));
+  }
+
+  /** Rotates the query and key heads of [queries, keys, values]. */
+  rope(qkv: Value, shape: AttentionShape): Value {
+    return this.#op("rotated", qkv.width, [], (output) => rope(output, qkv, shape));
+  }
+
+  attention(qkv: Value, shape: AttentionShape): Value {
+    const { heads, headDim } = shape;
+    return this.#op(
+      "attention",
+      heads * headDim,
+      [["lse", heads]],
+      (output, lse) => attention(output, lse, qkv, shape),
+    );
+  }
+
+  /** silu(gate) * up of [gate, up]. */
+  swiglu(gateUp: Value): Value {
+    return this.#op("swiglu", gateUp.width / 2, [], (output) => swiglu(output, gateUp));
+  }
+
+  add(x: Value, y: Value): Value {
+    return this.#op("sum", x.width, [], (output) => add(output, x, y));
+  }
+
+  /** What ends every model: final norm, head and log-probabilities of the labels. */
+  labels(x: Value, norm: string, epsilon: number, head: { name: string; rows: number }): void {
+    const finalNorm = this.#parameter([`${norm}.weight`], [1], x.width, true);
+    const matrix = this.#parameter([`${head.name}.weight`], [head.rows], x.width);
+    this.#op("labels", 1, [], (output) => labels(output, x, { finalNorm, head: matrix, epsilon }));
+  }
+
+  #begin(name: string, input?: Value): void {
+    this.segments.push({ name, input, ops: [] });
+  }
+
+  #parameter(names: string[], rows: number[], columns: number, isVector = false): ParameterSpec {
+    const parts = names.map((name, i) => ({ name: this.#prefix + name, rows: rows[i] }));
+    const name = commonName(parts.map(({ name }) => name));
+    const known = this.parameters.find((parameter) => parameter.name === name);
+    if (known) return known;
+    const spec = { name, parts, columns, isVector };
+    this.parameters.push(spec);
+    return spec;
+  }
+
+  #op(name: string, width: number, extras: [string, number][], of: OpOf): Value {
+    const segment = this.segments.at(-1)!;
+    const value = (suffix: string, width: number) =>
+      new TracedValue(`${this.#prefix}${name}${suffix}`, width, segment);
+    const output = value("", width);
+    const others = extras.map(([extra, width]) => value(` ${extra}`, width));
+    const op: Op = { ...of(output, ...others), output, extras: others };
+    for (const made of [output, ...others]) made.op = op;
+    for (const input of op.inputs) input.uses.push(op);
+    segment.ops.push(op);
+    return output;
+  }
+}
+
+/** An op and its values name each other: the values come first. */
+class TracedValue implements Value {
+  op!: Op;
+  readonly uses: Op[] = [];
+  constructor(readonly name: string, readonly width: number, readonly segment: Segment) {}
+}

@@ -1,0 +1,30 @@
+import * as kernels from "../../gpu/operations.ts";
+import type { Value } from "../graph.ts";
+import type { OpParts } from "../net.ts";
+import type { ParameterSpec } from "../parameter.ts";
+
+/** output = the rows of a table at the batch's token ids. */
+export const embedding = (output: Value, table: ParameterSpec, padTokenId?: number): OpParts => ({
+  inputs: [],
+  parameters: [table],
+  inBackward: "kept",
+  forward: ({ machine: { rows, batch, parameters }, into }) =>
+    parameters.pieces(table).map(({ weights, firstRow }) =>
+      kernels.embed(rows, batch.uploaded.ids, weights, into(output), firstRow)
+    ),
+  /** Rows of tokens that do not occur get no gradient, so the table's is cleared first; that of a head too was written whole. */
+  backward(dOutput, pass) {
+    const { rows, batch, parameters } = pass.machine;
+    const { distinctIds: ids, distinctStarts: starts, distinctRows } = batch.uploaded;
+    const isBegun = pass.isBegun(table);
+    pass.emit(
+      parameters.pieces(table).flatMap(({ gradients, firstRow }) => [
+        ...(isBegun ? [] : [kernels.clear(rows, gradients)]),
+        kernels.embedBackward(batch.distinctSlot, { ids, starts, rows: distinctRows }, dOutput, gradients, {
+          firstRow,
+          padTokenId,
+        }),
+      ]),
+    );
+  },
+});

@@ -1,0 +1,105 @@
+import type { Tensor } from "../gpu/memory.ts";
+import type { KernelCall } from "../gpu/program.ts";
+import { packRows } from "../gpu/storage_operations.ts";
+import { Backward } from "./backward.ts";
+import type { Fusion, Op, Places, Segment, Value } from "./graph.ts";
+import { Keeping } from "./keeping.ts";
+import type { Machine } from "./machine.ts";
+import type { Net } from "./net.ts";
+
+/** The kernel calls of a segment. */
+export interface SegmentCalls {
+  segment: Segment;
+  calls: KernelCall[];
+}
+
+/** Both passes of a model over one plan, segment by segment in the order in which they run. */
+export interface Passes {
+  forward: SegmentCalls[];
+  /** Empty where nothing is trained. */
+  backward: SegmentCalls[];
+}
+
+/** Makes the calls of a model's graph. Tensors are planned on the way; nothing is allocated. */
+export function passesOf(net: Net, machine: Machine): Passes {
+  const forward = new Forward(net, machine);
+  const calls = net.segments.map((segment) => ({ segment, calls: forward.calls(segment) }));
+  if (!machine.options.training) return { forward: calls, backward: [] };
+  return { forward: calls, backward: new Backward(net, machine, forward).calls() };
+}
+
+/** The forward pass: where each value lies, and which op is done by the product before it. */
+export class Forward {
+  readonly keeping: Keeping;
+  /** The product that does an op, and so makes its output instead of its own. */
+  readonly producers = new Map<Op, Op>();
+  /** Where packed values wait. */
+  readonly waiting = new Map<Value, Tensor>();
+  readonly #places = new Map<Value, Tensor>();
+
+  constructor(net: Net, readonly machine: Machine) {
+    this.keeping = new Keeping(net, machine.capacity);
+    for (const op of net.segments.flatMap(({ ops }) => ops)) {
+      const next = this.#fused(op);
+      if (next?.fuses!(op.output) === "instead") this.producers.set(next, op);
+    }
+  }
+
+  /** Where the forward pass puts a value. */
+  place(value: Value): Tensor {
+    const known = this.#places.get(value);
+    if (known) return known;
+    const made = this.machine.shared(value.name, this.keeping.purpose(value), value.width);
+    this.#places.set(value, made);
+    return made;
+  }
+
+  calls(segment: Segment): KernelCall[] {
+    const { machine, keeping } = this;
+    const place = (value: Value) => this.place(value);
+    const calls = segment.ops.flatMap((op) => this.make(op, { of: place, into: place, isFirst: true }));
+    const packed = keeping.packed(segment, (op) => this.#isFusedAway(op)).map((value) => {
+      const waits = machine.shared(`${value.name} packed`, "activations", value.width, "bf16");
+      this.waiting.set(value, waits);
+      return packRows(machine.rows, place(value), waits);
+    });
+    return [...calls, ...packed];
+  }
+
+  /**
+   * The calls that make an op's output.
+   * @param at where its values are; `isFirst` in the forward pass: later, what stands beside a product's output is not made with it.
+   */
+  make(
+    op: Op,
+    { of, into, isFirst }: Pick<Places, "of" | "into"> & { isFirst: boolean },
+  ): KernelCall[] {
+    // Done with the product before it.
+    if (isFirst && this.#isDone(op)) return [];
+    const places: Places = {
+      machine: this.machine,
+      of,
+      into,
+      fusion: (output): Fusion | undefined => {
+        const next = this.#fused(output.op);
+        return next && (isFirst || next.fuses!(output) === "instead") ? next.fusion!(places) : undefined;
+      },
+    };
+    return op.forward(places);
+  }
+
+  /** The op that the product `op` does as it stores. */
+  #fused(op: Op): Op | undefined {
+    const next = op.output.uses.length === 1 ? op.output.uses[0] : undefined;
+    return op.isProduct && next?.fuses?.(op.output) ? next : undefined;
+  }
+
+  #isDone(op: Op): boolean {
+    return this.producers.has(op) || op.inputs.some((input) => this.#fused(input.op) === op);
+  }
+
+  /** Whether an op's output is nowhere, since the one after it is made instead. */
+  #isFusedAway(op: Op): boolean {
+    return this.#fused(op)?.fuses!(op.output) === "instead";
+  }
+}
