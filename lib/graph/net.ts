@@ -70,7 +70,7 @@ export class Net {
 
   /** Rotates the query and key heads of [queries, keys, values]. */
   rope(qkv: Value, shape: AttentionShape): Value {
-    return this.#op("rotated", qkv.width, [], (output) => rope(output, qkv, shape));
+    return this.#op(`${this.#short(qkv)} rotated`, qkv.width, [], (output) => rope(output, qkv, shape));
   }
 
   attention(qkv: Value, shape: AttentionShape): Value {
@@ -85,11 +85,16 @@ export class Net {
 
   /** silu(gate) * up of [gate, up]. */
   swiglu(gateUp: Value): Value {
-    return this.#op("swiglu", gateUp.width / 2, [], (output) => swiglu(output, gateUp));
+    return this.#op(
+      `${this.#short(gateUp)} activated`,
+      gateUp.width / 2,
+      [],
+      (output) => swiglu(output, gateUp),
+    );
   }
 
   add(x: Value, y: Value): Value {
-    return this.#op("sum", x.width, [], (output) => add(output, x, y));
+    return this.#op(`${this.#short(y)} + residual`, x.width, [], (output) => add(output, x, y));
   }
 
   /** What ends every model: final norm, head and log-probabilities of the labels. */
@@ -97,6 +102,11 @@ export class Net {
     const finalNorm = this.#parameter([`${norm}.weight`], [1], x.width, true);
     const matrix = this.#parameter([`${head.name}.weight`], [head.rows], x.width);
     this.#op("labels", 1, [], (output) => labels(output, x, { finalNorm, head: matrix, epsilon }));
+  }
+
+  /** A value's name within the layer. */
+  #short({ name }: Value): string {
+    return name.slice(this.#prefix.length);
   }
 
   #begin(name: string, input?: Value): void {

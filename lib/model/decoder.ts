@@ -37,7 +37,6 @@ export interface StepPlace {
  */
 export class Decoder {
   readonly plan = new MemoryPlan();
-  readonly net: Net;
   readonly parameters: Parameters;
   readonly #machine: Machine;
   readonly #passes: Passes;
@@ -47,8 +46,13 @@ export class Decoder {
   /** The batch uploaded last. */
   #batch?: Batch;
 
-  constructor(readonly config: ModelConfig, readonly capacity: Capacity, readonly options: DecoderOptions) {
-    this.net = llama(config);
+  /** @param net what it computes; by default what its configuration says. */
+  constructor(
+    readonly config: ModelConfig,
+    readonly capacity: Capacity,
+    readonly options: DecoderOptions,
+    readonly net: Net = llama(config),
+  ) {
     this.parameters = new Parameters(this.plan, this.net.parameters, options.largestBuffer, options);
     const { hiddenSize: hidden, vocabSize: vocabulary, headDim: rotary } = config;
     this.#machine = new Machine(

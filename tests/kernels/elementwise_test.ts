@@ -1,4 +1,4 @@
-import { rope, swiglu, swigluBackward } from "../../lib/gpu/operations.ts";
+import { add, rope, swiglu, swigluBackward } from "../../lib/gpu/operations.ts";
 import { kernelTest, useGpu } from "./harness.ts";
 import { rope as referenceRope } from "../reference/rope.ts";
 import { swiglu as reference, swigluBackward as referenceBackward } from "../reference/swiglu.ts";
@@ -87,4 +87,13 @@ kernelTest("SwiGLU holds for gates so large that their exponential overflows", [
   await kernels.run([swiglu(kernels.rows(rows), gateUp, y), swigluBackward(kernels.rows(rows), gateUp, dY)]);
   for (const tensor of [y, dY]) await kernels.compare(tensor, reference(data, 1), SWIGLU);
   await kernels.compare(gateUp, referenceBackward(data, upstream, 1), SWIGLU);
+});
+
+kernelTest("a sum of two tensors equals theirs", WIDTHS, async (kernels, { rows, width, spare }) => {
+  const [left, right] = [kernels.values(rows * width), kernels.values(rows * width)];
+  const [x, y] = [left, right].map((data) => kernels.tensor([rows + spare, width], data));
+  const z = kernels.tensor([rows + spare, width]);
+  await kernels.run([add(kernels.rows(rows), x, y, z)]);
+  // One rounding.
+  await kernels.compare(z, Float64Array.from(left, (value, i) => value + right[i]), { tolerance: 1e-7 });
 });
