@@ -1,8 +1,8 @@
-import type { TrainConfig } from "./config/schema.ts";
 import { cacheFolder } from "./data/cache_folder.ts";
 import type { TrainEvents } from "./events.ts";
 import type { Gpu } from "./gpu/device.ts";
 import type { Pipelines } from "./gpu/program.ts";
+import { parameterCount } from "./graph/parameter.ts";
 import { measureTuning, rememberedTuning, rememberTuning } from "./gpu/tuner.ts";
 import {
   deviceClass,
@@ -12,7 +12,8 @@ import {
   type TuningRecord,
   usualTuning,
 } from "./gpu/tuning.ts";
-import { type Adapter, adapterOf, planRun, type Workload } from "./plan.ts";
+import { llama } from "./models/llama.ts";
+import { type Adapter, adapterOf, type Workload } from "./plan.ts";
 import { sampleStep } from "./sampler.ts";
 
 /**
@@ -35,7 +36,6 @@ export async function tune(
   gpu: Gpu,
   pipelines: Pipelines,
   workload: Workload,
-  config: TrainConfig,
   { log = () => {}, before }: { log?: TrainEvents["log"]; before?: TuningRecord } = {},
 ): Promise<TunedAdapter> {
   const usual = adapterOf(gpu);
@@ -52,7 +52,7 @@ export async function tune(
   const remembered = await rememberedTuning(gpu, folder);
   if (remembered) return tuned(remembered);
   const device = deviceClass(gpu);
-  if (operationsOf(workload, config, usual) < WORTH_MEASURING[device]) return tuned(usualTuning(device));
+  if (operationsOf(workload) < WORTH_MEASURING[device]) return tuned(usualTuning(device));
   log("info", `measuring matrix products on ${gpu.name}, once`);
   const { record } = await measureTuning(gpu, pipelines);
   await rememberTuning(gpu, folder, record);
@@ -65,9 +65,8 @@ export async function rememberedTiles(gpu: Gpu): Promise<ProductTiles> {
 }
 
 /** Six operations a weight and token, forward and backward. */
-function operationsOf(workload: Workload, config: TrainConfig, adapter: Adapter): number {
-  const { train: { sizes }, sampler, totalSteps } = workload;
+function operationsOf({ model, train: { sizes }, sampler, totalSteps }: Workload): number {
   const mean = sizes.tokens.reduce((sum, tokens) => sum + tokens, 0) / sampler.pairs;
   const pairs = totalSteps > 0 ? sampleStep(0, sampler).pairs * totalSteps : 0;
-  return 6 * planRun(workload, config, adapter).decoder.parameters.count * mean * pairs;
+  return 6 * parameterCount(llama(model).parameters) * mean * pairs;
 }
