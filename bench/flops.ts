@@ -1,5 +1,6 @@
 /** Floating-point operations that a packed batch needs, counted from its sizes; a multiply-add is two. */
 import type { Batch } from "../lib/batch.ts";
+import { visiblePairs } from "../lib/graph/flops.ts";
 import type { ModelConfig } from "../lib/model/config.ts";
 
 /** Sizes of a batch that its operations follow from. */
@@ -11,14 +12,11 @@ export interface BatchSize {
   visible: number;
 }
 
-export function sizeOf({ ids, targets, spans }: Pick<Batch, "ids" | "targets" | "spans">): BatchSize {
-  let visible = 0;
-  for (let token = 0; token < ids.length; token++) {
-    const [from, to, own] = spans.subarray(4 * token, 4 * token + 3);
-    visible += to - from + token - own + 1;
-  }
-  return { tokens: ids.length, labels: targets.length, visible };
-}
+export const sizeOf = ({ ids, targets, masks }: Pick<Batch, "ids" | "targets" | "masks">): BatchSize => ({
+  tokens: ids.length,
+  labels: targets.length,
+  visible: visiblePairs(masks[0]),
+});
 
 export interface Operations {
   /** Products with the layers' weights. */

@@ -107,7 +107,7 @@ export class Workbench {
 
   /** What `calls` do together; attention, of so many floats a token, looks at `visible` query-key pairs. */
   work(calls: KernelCall[], attentionWidth = 0, visible = 0): Required<Work> {
-    const size = { counts: this.#counts.counts, attentionWidth, visible };
+    const size = { counts: this.#counts.counts, attentionWidth, visible: [visible] };
     return calls.map((call) => workOf(call, size)).reduce<Required<Work>>(
       (sum, { flops = 0, bytes = 0 }) => ({ flops: sum.flops + flops, bytes: sum.bytes + bytes }),
       { flops: 0, bytes: 0 },

@@ -130,8 +130,8 @@ class Cases {
         partial: bench.tensor("partial sums", Math.ceil(tokens / 32), hiddenSize),
       }, true),
     ]);
-    const spans = upload("spans", batch.spans, tokens, 4);
-    const positions = Math.max(...batch.spans.filter((_, i) => i % 4 === 3)) + 1;
+    const spans = upload("spans", batch.masks[0].spans, tokens, 4);
+    const positions = Math.max(...batch.masks[0].spans.filter((_, i) => i % 4 === 3)) + 1;
     const cosSin = upload("rotary table", ropeTable(this.#model, positions), positions, this.#shape.headDim);
     const qkv = bench.filled("qkv", tokens, this.#qkvWidth);
     this.#alone(`${tokens}x${this.#qkvWidth}`, [
@@ -173,9 +173,9 @@ class Cases {
     const { visible } = sizeOf(batch);
     const rows = bench.rows(tokens);
     const tensors = {
-      spans: upload("spans", batch.spans, tokens, 4),
-      queryTiles: upload("query tiles", batch.queryTiles, batch.queryTiles.length / 4, 4),
-      keyTiles: upload("key tiles", batch.keyTiles, batch.keyTiles.length / 4, 4),
+      spans: upload("spans", batch.masks[0].spans, tokens, 4),
+      queryTiles: upload("query tiles", batch.masks[0].queryTiles, batch.masks[0].queryTiles.length / 4, 4),
+      keyTiles: upload("key tiles", batch.masks[0].keyTiles, batch.masks[0].keyTiles.length / 4, 4),
       qkv: bench.filled("qkv", tokens, this.#qkvWidth),
       out: bench.tensor("out", tokens, heads * headDim),
       lse: bench.tensor("lse", tokens, heads),

@@ -4,6 +4,19 @@ import type { Pair, Sequence } from "./data/tokenize.ts";
 /** Marks a row that predicts no (second) label. */
 const NONE = 0xffffffff;
 
+/** Which keys each token of a packed row sees, with one window. */
+export interface Mask {
+  /** Four numbers a token: it sees keys from the first up to the second, and from the third to itself; its position. */
+  spans: Uint32Array<ArrayBuffer>;
+  /** For each tile of queries, the two intervals of key tiles that any of its queries sees: [x, y) and [z, w). */
+  queryTiles: Uint32Array<ArrayBuffer>;
+  /** For each tile of keys, the query tiles that see any of its keys, [x, y), and the end of the queries that do, z; 0. */
+  keyTiles: Uint32Array<ArrayBuffer>;
+}
+
+/** How many positions back a token sees, itself included, as in Mistral (arXiv 2310.06825); undefined: all of them. */
+export type Window = number | undefined;
+
 /**
  * Pairs as one packed row of tokens, without padding: for each pair [shared prefix][rest of chosen][rest of rejected].
  * The prefix is run once, and both parts see it; the last token of a response predicts nothing and is left out. Exact:
@@ -13,12 +26,8 @@ export interface Batch {
   pairs: number;
   /** Token ids of the packed row, [tokens]. */
   ids: Uint32Array<ArrayBuffer>;
-  /** Four numbers a token: it sees keys from the first up to the second, and from the third to itself; its position. */
-  spans: Uint32Array<ArrayBuffer>;
-  /** For each tile of queries, the two intervals of key tiles that any of its queries sees: [x, y) and [z, w). */
-  queryTiles: Uint32Array<ArrayBuffer>;
-  /** For each tile of keys, the query tiles that see any of its keys, [x, y), and the end of the queries that do, z; 0. */
-  keyTiles: Uint32Array<ArrayBuffer>;
+  /** One for each window of the model's layers. */
+  masks: Mask[];
   /** The row that predicts each label, and the label's token id, [labels]. */
   labelRows: Uint32Array<ArrayBuffer>;
   targets: Uint32Array<ArrayBuffer>;
@@ -71,8 +80,7 @@ export function packedSize(pair: Pair): PackedSize {
 const responsesOf = ({ chosen, rejected }: Pair) => rejected ? [chosen, rejected] : [chosen];
 
 /**
- * Packs `pairs` into one row, in their order. With a `slidingWindow` a token sees that many positions back, itself
- * included, as Mistral's does (arXiv 2310.06825).
+ * Packs `pairs` into one row, in their order, with a mask for each of `windows`.
  *
  * @example The prompt 1 2 once, then 3 and 4; the last tokens predict nothing
  * ```ts
@@ -86,35 +94,26 @@ const responsesOf = ({ chosen, rejected }: Pair) => rejected ? [chosen, rejected
  * assert.deepEqual([...batch.labelRows], [1, 2, 1, 3]);
  * ```
  */
-export function pack(pairs: readonly Pair[], slidingWindow = Infinity): Batch {
+export function pack(pairs: readonly Pair[], windows: readonly Window[] = [undefined]): Batch {
   const ids: number[] = [];
-  const spans: number[] = [];
+  const places: Place[] = [];
   const labelRows: number[] = [];
   const targets: number[] = [];
   const labelsOfPair: number[] = [];
 
   for (const pair of pairs) {
-    const prefixStart = ids.length;
+    const start = ids.length;
     const prefix = sharedPrefix(pair);
-    /** The first position that the token at position `p` sees. */
-    const firstSeen = (p: number) => Math.max(0, p - slidingWindow + 1);
-    for (let p = 0; p < prefix; p++) {
-      ids.push(pair.chosen.ids[p]);
-      spans.push(0, 0, prefixStart + firstSeen(p), p);
+    for (let position = 0; position < prefix; position++) {
+      ids.push(pair.chosen.ids[position]);
+      places.push({ start: 0, prefix: 0, part: start, position });
     }
     for (const response of responsesOf(pair)) {
-      const partStart = ids.length;
-      const rowOf = (position: number) =>
-        position < prefix ? prefixStart + position : partStart + position - prefix;
-      for (let p = prefix; p < response.ids.length - 1; p++) {
-        ids.push(response.ids[p]);
-        const first = firstSeen(p);
-        spans.push(
-          prefixStart + Math.min(first, prefix),
-          prefixStart + prefix,
-          partStart + Math.max(0, first - prefix),
-          p,
-        );
+      const part = ids.length;
+      const rowOf = (position: number) => position < prefix ? start + position : part + position - prefix;
+      for (let position = prefix; position < response.ids.length - 1; position++) {
+        ids.push(response.ids[position]);
+        places.push({ start, prefix, part, position });
       }
       labelsOfPair.push(targets.length);
       for (let p = Math.max(response.promptLength, 1); p < response.ids.length; p++) {
@@ -129,14 +128,31 @@ export function pack(pairs: readonly Pair[], slidingWindow = Infinity): Batch {
   return {
     pairs: pairs.length,
     ids: Uint32Array.from(ids),
-    spans: Uint32Array.from(spans),
-    ...tilesOf(spans),
+    masks: windows.map((window) => maskOf(places, window)),
     labelRows: Uint32Array.from(labelRows),
     targets: Uint32Array.from(targets),
     labelsOfRow: invert(labelRows, ids.length),
     labelsOfPair: Uint32Array.from(labelsOfPair),
     ...distinctOf(ids),
   };
+}
+
+/** Where a token stands in its pair. */
+interface Place {
+  /** The prefix before its own part: the first row and how many; none for a token of the prefix itself. */
+  start: number;
+  prefix: number;
+  /** The first row of its own part. */
+  part: number;
+  position: number;
+}
+
+function maskOf(places: readonly Place[], window: Window = Infinity): Mask {
+  const spans = places.flatMap(({ start, prefix, part, position }) => {
+    const first = Math.max(0, position - window + 1);
+    return [start + Math.min(first, prefix), start + prefix, part + Math.max(0, first - prefix), position];
+  });
+  return { spans: Uint32Array.from(spans), ...tilesOf(spans) };
 }
 
 /** For each row its labels, in ascending order: at most two, since only a prefix's last row predicts for both parts. */

@@ -3,7 +3,8 @@ import type { TrainConfig } from "./config/schema.ts";
 import type { Pair, Sequence } from "./data/tokenize.ts";
 import { losses } from "./loss/losses.ts";
 import type { ModelConfig } from "./model/config.ts";
-import { trainingFlops } from "./model/flops.ts";
+import { sizeOf, trainingFlops } from "./graph/flops.ts";
+import { llama } from "./models/llama.ts";
 import {
   type Adapter,
   type Alternative,
@@ -76,7 +77,8 @@ export function stepCost(
 ): StepCost {
   const pairs = Math.min(sampler.perBatch * sampler.batchesPerStep, sampler.pairs);
   const tokens = train.sizes.tokens.reduce((sum, count) => sum + count, 0) / sampler.pairs;
-  const flopsOf = (pair: Pair) => trainingFlops(model, pack([pair], model.slidingWindow));
+  const net = llama(model);
+  const flopsOf = (pair: Pair) => trainingFlops(net, sizeOf(pack([pair], net.windows)));
   const flops = sample.reduce((sum, pair) => sum + flopsOf(pair), 0) / sample.length;
   let pairsInAll = 0;
   for (let step = 0; step < totalSteps; step++) pairsInAll += sampleStep(step, sampler).pairs;

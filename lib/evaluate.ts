@@ -20,7 +20,7 @@ export async function evaluate(
   for (let at = 0; at < pairs.length; at += perBatch) {
     if (signal?.aborted) return;
     const indices = Array.from({ length: Math.min(perBatch, pairs.length - at) }, (_, i) => at + i);
-    const batch = pack(await pairs.read(indices), decoder.config.slidingWindow);
+    const batch = pack(await pairs.read(indices), decoder.net.windows);
     decoder.upload(gpu, batch, { firstOfStep: true, pairsOfStep: batch.pairs });
     const encoder = gpu.device.createCommandEncoder();
     decoder.encodeForward(encoder);

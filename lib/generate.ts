@@ -1,4 +1,4 @@
-import { type Batch, pack } from "./batch.ts";
+import { type Batch, pack, type Window } from "./batch.ts";
 import type { Gpu } from "./gpu/device.ts";
 import type { Decoder } from "./model/decoder.ts";
 
@@ -9,9 +9,9 @@ export interface GenerateOptions {
 }
 
 /** A batch without pairs whose one label row is the last token's: its logits say what comes next. */
-export function nextTokenBatch(ids: readonly number[], slidingWindow?: number): Batch {
+export function nextTokenBatch(ids: readonly number[], windows?: readonly Window[]): Batch {
   const sequence = { ids: [...ids, 0], promptLength: ids.length };
-  return { ...pack([{ chosen: sequence, truncated: false, where: "prompt" }], slidingWindow), pairs: 0 };
+  return { ...pack([{ chosen: sequence, truncated: false, where: "prompt" }], windows), pairs: 0 };
 }
 
 /**
@@ -29,7 +29,7 @@ export async function generate(
   while (answer.length < Math.min(maxNewTokens, limit)) {
     const logits = await decoder.logits(
       gpu,
-      nextTokenBatch([...ids, ...answer], decoder.config.slidingWindow),
+      nextTokenBatch([...ids, ...answer], decoder.net.windows),
     );
     const next = logits.reduce((best, logit, id) => logit > logits[best] ? id : best, 0);
     if (next === eosTokenId) break;

@@ -57,7 +57,7 @@ async function firstBadTensor(
   { gpu, prepared: { train }, planned: { decoder } }: GuardedRun,
   indices: readonly number[],
 ): Promise<string | undefined> {
-  const batch = pack(await train.read(indices), decoder.config.slidingWindow);
+  const batch = pack(await train.read(indices), decoder.net.windows);
   let found: string | undefined;
   let lastWeights = "";
   await decoder.walk(gpu, batch, async ({ label, tensors }) => {

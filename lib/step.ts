@@ -4,7 +4,7 @@ import type { Gpu } from "./gpu/device.ts";
 import type { MemoryPlan, Slab } from "./gpu/memory.ts";
 import { type PairResult, pairResults } from "./metrics.ts";
 import type { Decoder } from "./model/decoder.ts";
-import { trainingFlops } from "./model/flops.ts";
+import { sizeOf, trainingFlops } from "./graph/flops.ts";
 import { AdamW, type ClipResult } from "./optimizer.ts";
 
 /** One optimizer step that has run: its pairs' results, its gradient norm, and the work that it took. */
@@ -53,7 +53,7 @@ export class StepRunner {
     if (pairsOfStep > this.pairsPerStep) {
       throw new RangeError(`a step of ${pairsOfStep} pairs exceeds the plan's ${this.pairsPerStep}`);
     }
-    const batches = micro.map((pairs) => pack(pairs, decoder.config.slidingWindow));
+    const batches = micro.map((pairs) => pack(pairs, decoder.net.windows));
     optimizer.upload(gpu, step + 1, learningRate);
     const slot = this.#pending.length * this.#slotBytes;
     let done = 0;
@@ -72,7 +72,7 @@ export class StepRunner {
       }
       gpu.device.queue.submit([encoder.finish()]);
     });
-    const flops = batches.reduce((sum, batch) => sum + trainingFlops(decoder.config, batch), 0);
+    const flops = batches.reduce((sum, batch) => sum + trainingFlops(decoder.net, sizeOf(batch)), 0);
     this.#pending.push({ step, batches, flops });
   }
 

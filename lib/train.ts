@@ -79,7 +79,7 @@ export async function train(config: TrainConfig, options: TrainOptions = {}): Pr
   try {
     if (before) { for (const line of warnings(before, gpu.name)) log("warning", line); }
     const pipelines = new Pipelines(gpu);
-    const { adapter, tuning } = await tune(gpu, pipelines, prepared, config, {
+    const { adapter, tuning } = await tune(gpu, pipelines, prepared, {
       log,
       before: before?.state.kernels,
     });

@@ -28,7 +28,7 @@ function forRandomPairs(body: (trial: Trial) => void): void {
     const pairs = trial % 10 ? randomPairs(next, tokens) : [...randomPairs(next, tokens), apartPair(next)];
     const window = next() < 0.5 ? Infinity : 1 + Math.floor(next() * 50);
     try {
-      body({ pairs, window, batch: pack(pairs, window) });
+      body({ pairs, window, batch: pack(pairs, [window]) });
     } catch (error) {
       throw new Error(`seeds ${first}, ${trial}: ${(error as Error).message}`, { cause: error });
     }
@@ -40,7 +40,7 @@ const responses = ({ chosen, rejected }: Pair) => rejected ? [chosen, rejected] 
 
 /** The rows that `row` sees, in ascending order. */
 const visible = (batch: Batch, row: number) =>
-  Array.from(batch.ids.keys()).filter((key) => sees(batch.spans, row, key));
+  Array.from(batch.ids.keys()).filter((key) => sees(batch.masks[0].spans, row, key));
 
 /** What a sequence on its own predicts: for each label the tokens before it, and the label. */
 const predictions = ({ ids, promptLength }: Sequence) =>
@@ -54,7 +54,10 @@ Deno.test("each label is predicted from exactly its own sequence's tokens in the
       assert.equal(batch.targets[label], target);
       const rows = visible(batch, batch.labelRows[label]);
       assert.deepEqual(rows.map((row) => batch.ids[row]), before.slice(-window));
-      assert.deepEqual(rows.map((row) => batch.spans[4 * row + 3]), [...before.keys()].slice(-window));
+      assert.deepEqual(
+        rows.map((row) => batch.masks[0].spans[4 * row + 3]),
+        [...before.keys()].slice(-window),
+      );
       assert.equal(rows.at(-1), batch.labelRows[label]);
     }
   });
@@ -123,12 +126,12 @@ Deno.test("labels and the rows that predict them point to each other", () => {
 Deno.test("tiles cover every query and key that see each other, and exist for every 32 tokens", () => {
   forRandomPairs(({ batch }) => {
     const tiles = Math.ceil(tokensOf(batch) / ATTENTION_TILE);
-    assert.equal(batch.queryTiles.length, 4 * tiles);
-    assert.equal(batch.keyTiles.length, 4 * tiles);
+    assert.equal(batch.masks[0].queryTiles.length, 4 * tiles);
+    assert.equal(batch.masks[0].keyTiles.length, 4 * tiles);
     const tileOf = (token: number) => Math.floor(token / ATTENTION_TILE);
     const ends = new Array<number>(tiles).fill(0);
     for (let query = 0; query < tokensOf(batch); query++) {
-      const [first, firstEnd, own, ownEnd] = batch.queryTiles.subarray(
+      const [first, firstEnd, own, ownEnd] = batch.masks[0].queryTiles.subarray(
         4 * tileOf(query),
         4 * tileOf(query) + 4,
       );
@@ -139,20 +142,20 @@ Deno.test("tiles cover every query and key that see each other, and exist for ev
       for (const key of visible(batch, query)) {
         const keyTile = tileOf(key);
         assert.ok((first <= keyTile && keyTile < firstEnd) || (own <= keyTile && keyTile < ownEnd));
-        const [from, to, end] = batch.keyTiles.subarray(4 * keyTile, 4 * keyTile + 3);
+        const [from, to, end] = batch.masks[0].keyTiles.subarray(4 * keyTile, 4 * keyTile + 3);
         assert.ok(from <= tileOf(query) && tileOf(query) < to && to <= tiles);
         ends[keyTile] = Math.max(ends[keyTile], query + 1);
         assert.ok(query < end);
       }
     }
-    assert.deepEqual(ends, Array.from({ length: tiles }, (_, tile) => batch.keyTiles[4 * tile + 2]));
+    assert.deepEqual(ends, Array.from({ length: tiles }, (_, tile) => batch.masks[0].keyTiles[4 * tile + 2]));
   });
 });
 
 Deno.test("a query's tiles leave out those of other pairs", () => {
   const next = uniform(7);
   const pairs = Array.from({ length: 6 }, () => randomPair(next, 2 * ATTENTION_TILE));
-  const { queryTiles, keyTiles } = pack(pairs);
+  const { queryTiles, keyTiles } = pack(pairs).masks[0];
   for (let tile = 0; tile < queryTiles.length / 4; tile++) {
     const pair = Math.floor(tile / 2);
     const [first, firstEnd, own, ownEnd] = queryTiles.subarray(4 * tile, 4 * tile + 4);

@@ -85,7 +85,7 @@ async function gradientsOf(
   const pairsOfStep = batches.flat().length;
   batches.forEach((pairs, index) => {
     const place = { firstOfStep: index === 0, pairsOfStep };
-    decoder.upload(gpu, pack(pairs, decoder.config.slidingWindow), place);
+    decoder.upload(gpu, pack(pairs, decoder.net.windows), place);
     const encoder = gpu.device.createCommandEncoder();
     decoder.encodeForward(encoder);
     decoder.encodeBackward(encoder);
@@ -123,7 +123,7 @@ Deno.test("a decoder equals PyTorch", async (t) => {
       const { ids } = pairs[0].chosen;
       const decoder = await loadDecoder(gpu, pipelines, model, [pairs[0]], { tokens: 128, labels: 128 });
       const sequence = { ids: [...ids, 0], promptLength: 1 };
-      const batch = pack([{ chosen: sequence, truncated: false, where: "" }], decoder.config.slidingWindow);
+      const batch = pack([{ chosen: sequence, truncated: false, where: "" }], decoder.net.windows);
       const logits = await decoder.logits(gpu, { ...batch, pairs: 0 });
       const golden = await readTensors(`${GOLDEN}/${model}-golden/logits.safetensors`);
       assert.ok(relativeDifference(logits, golden.get("logits")!) < 1e-5);
@@ -297,7 +297,7 @@ Deno.test("a decoder equals PyTorch", async (t) => {
     const apart = pairs.slice(0, 2).flatMap(separate);
     const decoder = await loadDecoder(gpu, pipelines, MODELS[0], apart);
     const sums = async (batch: Pair[]) => {
-      const packed = pack(batch, decoder.config.slidingWindow);
+      const packed = pack(batch, decoder.net.windows);
       decoder.upload(gpu, packed, { firstOfStep: true, pairsOfStep: 1 });
       const encoder = gpu.device.createCommandEncoder();
       decoder.encodeForward(encoder);

@@ -183,7 +183,10 @@ Deno.test("the command prints the table and whether the run fits, from config.js
   assert.match(small.stdout, /^steps +not known/m);
 
   const software = await plan("--largest_buffer=128MiB");
-  assert.match(software.stdout, /buffers of 134\.2 MB at most.*\n {2}model\.layers\.0\.mlp\.\{gate,up\}_proj: 1\.9 GB/);
+  assert.match(
+    software.stdout,
+    /buffers of 134\.2 MB at most.*\n {2}model\.layers\.0\.mlp\.\{gate,up\}_proj: 1\.9 GB/,
+  );
   assert.match(software.stdout, /does not tell how much memory it has/);
 
   const roomy = await plan("--device_memory=1TB", "--max_steps=3");

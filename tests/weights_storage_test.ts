@@ -29,7 +29,7 @@ Deno.test(
     };
     const sequence = { ids: [...pairs[0].chosen.ids, 0], promptLength: 1 };
     const batch = {
-      ...pack([{ chosen: sequence, truncated: false, where: "" }], config.slidingWindow),
+      ...pack([{ chosen: sequence, truncated: false, where: "" }], [config.slidingWindow]),
       pairs: 0,
     };
     const load = async (options: Pick<DecoderOptions, "weights">) => {

@@ -24,6 +24,8 @@ import type { Grid, KernelCall, RowSlot, TextureCopy } from "./program.ts";
 
 /** What attention reads and writes. T tokens, D = headDim. */
 export interface AttentionTensors {
+  /** Which of the batch's masks the next three are, for profiles. */
+  mask?: number;
   spans: Tensor; // [T, 4]
   queryTiles: Tensor;
   keyTiles: Tensor;
@@ -90,6 +92,7 @@ export class Attention {
     if (tile.memory === "workgroup") {
       return [{
         label: "attention",
+        mask: t.mask,
         source: workgroupForwardSource(this.shape),
         bindings: [rows.tensor, t.spans, t.queryTiles, t.qkv, t.out, t.lse],
         grid: tileGrid(rows, this.shape.heads),
@@ -97,6 +100,7 @@ export class Attention {
     }
     return [{
       label: "attention",
+      mask: t.mask,
       source: registersForwardSource(this.shape, tile),
       bindings: [rows.tensor, t.spans, this.#read(t.qkv, tile), t.out, t.lse],
       copies: this.#copies(rows, tile, t.qkv),
@@ -122,6 +126,7 @@ export class Attention {
         }),
         {
           label,
+          mask: t.mask,
           source: workgroupQueryGradientSource(this.shape),
           bindings: [rows.tensor, t.spans, t.queryTiles, t.qkv, t.dOut, t.lse, t.delta, t.dQkv],
           grid: tileGrid(rows, heads),
@@ -130,6 +135,7 @@ export class Attention {
     }
     return [{
       label,
+      mask: t.mask,
       source: registersQueryGradientSource(this.shape, tile),
       bindings: [rows.tensor, t.spans, this.#read(t.qkv, tile), t.out, t.lse, t.dOut, t.delta, t.dQkv],
       copies: this.#copies(rows, tile, t.qkv),
@@ -145,6 +151,7 @@ export class Attention {
     if (tile.memory === "workgroup") {
       return {
         label,
+        mask: t.mask,
         source: workgroupKeyGradientSource(this.shape),
         bindings: [rows.tensor, t.spans, t.keyTiles, t.qkv, t.dOut, t.lse, t.delta, t.dQkv],
         grid: tileGrid(rows, keyValueHeads),
@@ -153,6 +160,7 @@ export class Attention {
     const [qkv, dOut] = [this.#read(t.qkv, tile), tile.memory === "texture" ? this.#dOut! : t.dOut];
     return {
       label,
+      mask: t.mask,
       source: registersKeyGradientSource(this.shape, tile),
       bindings: [rows.tensor, t.spans, t.keyTiles, qkv, dOut, t.lse, t.delta, t.dQkv],
       copies: this.#copies(rows, tile, t.qkv, t.dOut),

@@ -79,6 +79,8 @@ export interface KernelCall {
   copies?: TextureCopy[];
   /** Floating-point operations, for profiles, where `work.ts` cannot tell them from label and bindings. */
   flops?: (counts: Uint32Array) => number;
+  /** Of attention: which of the batch's masks it looks at. */
+  mask?: number;
 }
 
 interface Dispatch {
@@ -94,7 +96,10 @@ interface Dispatch {
 }
 
 /** The kernel that each bind group was made for: how a profiler, which sees only WebGPU calls, knows a dispatch. */
-export const kernelOf = new WeakMap<GPUBindGroup, Pick<KernelCall, "label" | "bindings" | "flops">>();
+export const kernelOf = new WeakMap<
+  GPUBindGroup,
+  Pick<KernelCall, "label" | "bindings" | "flops" | "mask">
+>();
 
 /** Compiles kernels once per source text. */
 export class Pipelines {
@@ -141,7 +146,7 @@ export class Program {
     const copiesOf = distinctCopies(calls);
     const all = [...new Set(copiesOf.flat())];
     const dispatches: Dispatch[] = [];
-    for (const [i, { label, source, bindings, grid, flops }] of calls.entries()) {
+    for (const [i, { label, source, bindings, grid, flops, mask }] of calls.entries()) {
       const pipeline = await pipelines.compile(label, source);
       const bindGroup = pipelines.gpu.device.createBindGroup({
         label,
@@ -160,7 +165,7 @@ export class Program {
         ...bindings.filter((bound) => "slab" in bound),
       ];
       dispatches.push({ label, pipeline, bindGroup, grid, copies: copiesOf[i], outdates, tensors });
-      kernelOf.set(bindGroup, { label, bindings, flops });
+      kernelOf.set(bindGroup, { label, bindings, flops, mask });
     }
     return new Program(dispatches);
   }

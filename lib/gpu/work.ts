@@ -12,13 +12,13 @@ export interface Work {
 export interface WorkSize {
   /** Row counts, by slot. */
   counts: Uint32Array;
-  /** Query-key pairs that attention looks at. */
-  visible: number;
+  /** Query-key pairs that attention looks at, by mask. */
+  visible: readonly number[];
   /** Floats of all query heads of a token. */
   attentionWidth: number;
 }
 
-type Call = Pick<KernelCall, "label" | "bindings" | "flops">;
+type Call = Pick<KernelCall, "label" | "bindings" | "flops" | "mask">;
 /** A kernel without textures: only products have those, and they tell their operations themselves. */
 type Kernel = Omit<Call, "bindings"> & { bindings: Tensor[] };
 
@@ -71,7 +71,7 @@ export function workOf(call: Call, size: WorkSize): Work {
   const kernel = call as Kernel;
   const { label, bindings } = kernel;
   if (label in ATTENTION_PRODUCTS) {
-    return { flops: 2 * ATTENTION_PRODUCTS[label] * size.visible * size.attentionWidth };
+    return { flops: 2 * ATTENTION_PRODUCTS[label] * size.visible[call.mask ?? 0] * size.attentionWidth };
   }
   if (label in BYTES) return { bytes: BYTES[label](bindings) };
   if (label in FLOATS_PER_ROW) {

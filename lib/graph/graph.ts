@@ -5,6 +5,7 @@
 import type { ProductEpilogue } from "../gpu/epilogues.ts";
 import type { Tensor } from "../gpu/memory.ts";
 import type { KernelCall } from "../gpu/program.ts";
+import type { BatchSize } from "./flops.ts";
 import type { Machine } from "./machine.ts";
 import type { ParameterSpec } from "./parameter.ts";
 
@@ -42,6 +43,8 @@ export interface Op {
   readonly inBackward: InBackward;
 
   forward(at: Places): KernelCall[];
+  /** Floating-point operations of the forward pass, where arithmetic bounds it. */
+  flops?(size: BatchSize): number;
   /** From the gradient of the output to those of inputs and parameters; or there is a `backwardEpilogue`. */
   backward?(dOutput: Tensor, pass: BackwardPass): void;
 

@@ -1,3 +1,4 @@
+import type { Mask } from "../batch.ts";
 import { ATTENTION_TILE, type AttentionShape, type AttentionTiles } from "../../kernels/attention.ts";
 import { Attention } from "../gpu/attention_operations.ts";
 import type { MemoryPlan, Tensor } from "../gpu/memory.ts";
@@ -27,6 +28,8 @@ export interface Widths {
   vocabulary: number;
   /** Floats of a row of the rotary table. */
   rotary: number;
+  /** How many windows its layers' attention has. */
+  windows: number;
 }
 
 /** How kernels are chosen. */
@@ -93,9 +96,6 @@ export class Machine {
 export interface BatchTensors {
   uploaded: Record<
     | "ids"
-    | "spans"
-    | "queryTiles"
-    | "keyTiles"
     | "labelRows"
     | "targets"
     | "labelsOfRow"
@@ -105,6 +105,8 @@ export interface BatchTensors {
     | "distinctRows",
     Tensor
   >;
+  /** Which keys a token sees, for each of the model's windows; the position of a token stands in every one. */
+  masks: Record<keyof Mask, Tensor>[];
   cosSin: Tensor; // [positions, D]
   results: Tensor; // [P, 4]
   /** Partial sums of a norm's weight gradient, one norm at a time, [rows / 32, hidden]. */
@@ -148,6 +150,7 @@ function pieceRowsOf(capacity: Capacity, vocabulary: number): number {
 
 function batchTensors(plan: MemoryPlan, capacity: Capacity, widths: Widths): BatchTensors {
   const { tokens, labels, pairs } = capacity;
+  const { windows } = widths;
   const tiles = Math.ceil(tokens / ATTENTION_TILE);
   const pieceRows = pieceRowsOf(capacity, widths.vocabulary);
   const pieceCount = Math.ceil(labels / pieceRows);
@@ -161,9 +164,6 @@ function batchTensors(plan: MemoryPlan, capacity: Capacity, widths: Widths): Bat
   return {
     uploaded: {
       ids: batch("ids", tokens),
-      spans: batch("spans", tokens, 4),
-      queryTiles: batch("query tiles", tiles, 4),
-      keyTiles: batch("key tiles", tiles, 4),
       labelRows: batch("label rows", labels),
       targets: batch("targets", pieceCount * pieceRows),
       labelsOfRow: batch("labels of row", tokens, 2),
@@ -172,6 +172,12 @@ function batchTensors(plan: MemoryPlan, capacity: Capacity, widths: Widths): Bat
       distinctStarts: batch("distinct starts", tokens + 1),
       distinctRows: batch("distinct rows", tokens),
     },
+    // Without attention there are positions all the same.
+    masks: Array.from({ length: Math.max(1, windows) }, () => ({
+      spans: batch("spans", tokens, 4),
+      queryTiles: batch("query tiles", tiles, 4),
+      keyTiles: batch("key tiles", tiles, 4),
+    })),
     cosSin: plan.tensor("rotary table", "batch", [capacity.positions, widths.rotary]),
     results: plan.tensor("results", "batch", [pairs, 4]),
     normPartial: plan.shared("norm partial", "scratch", [

@@ -1,4 +1,5 @@
 import type { AttentionShape } from "../../kernels/attention.ts";
+import type { Window } from "../batch.ts";
 import type { Op, Segment, Value } from "./graph.ts";
 import { add } from "./ops/add.ts";
 import { attention } from "./ops/attention.ts";
@@ -22,6 +23,8 @@ export type OpOf = (output: Value, ...extras: Value[]) => OpParts;
  */
 export class Net {
   readonly segments: Segment[] = [];
+  /** The windows of its layers' attention, each once: a batch has a mask for each. */
+  readonly windows: Window[] = [];
   /** In the order of the forward pass. */
   readonly parameters: ParameterSpec[] = [];
   #prefix = "";
@@ -73,13 +76,16 @@ export class Net {
     return this.#op(`${this.#short(qkv)} rotated`, qkv.width, [], (output) => rope(output, qkv, shape));
   }
 
-  attention(qkv: Value, shape: AttentionShape): Value {
+  /** @param window how many tokens back a token sees, itself included; all where it is undefined. */
+  attention(qkv: Value, shape: AttentionShape, window?: Window): Value {
     const { heads, headDim } = shape;
+    if (!this.windows.includes(window)) this.windows.push(window);
+    const mask = this.windows.indexOf(window);
     return this.#op(
       "attention",
       heads * headDim,
       [["lse", heads]],
-      (output, lse) => attention(output, lse, qkv, shape),
+      (output, lse) => attention(output, lse, qkv, shape, mask),
     );
   }
 

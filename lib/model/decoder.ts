@@ -16,7 +16,7 @@ import {
 } from "../gpu/program.ts";
 import type { WorkSize } from "../gpu/work.ts";
 import type { ModelConfig } from "./config.ts";
-import { visiblePairs } from "./flops.ts";
+import { visiblePairs } from "../graph/flops.ts";
 import { type Parameter, type ParameterOptions, Parameters } from "./parameters.ts";
 import { ropeTable } from "./rope.ts";
 
@@ -59,7 +59,7 @@ export class Decoder {
       this.plan,
       this.parameters,
       capacity,
-      { hidden, vocabulary, rotary },
+      { hidden, vocabulary, rotary, windows: net.windows.length },
       options,
     );
     this.#passes = passesOf(this.net, this.#machine);
@@ -126,6 +126,12 @@ export class Decoder {
     for (const name of Object.keys(a.uploaded) as (keyof typeof a.uploaded)[]) {
       if (batch[name].length > 0) writeTensor(gpu, a.uploaded[name], batch[name]);
     }
+    for (const [i, { spans, queryTiles, keyTiles }] of a.masks.entries()) {
+      const mask = batch.masks[i];
+      writeTensor(gpu, spans, mask.spans);
+      writeTensor(gpu, queryTiles, mask.queryTiles);
+      writeTensor(gpu, keyTiles, mask.keyTiles);
+    }
     const accumulate = !firstOfStep;
     a.rowCounts.set(a.tokenRows.slot, { count: tokens, accumulate });
     a.rowCounts.set(a.tokenRowsAdding.slot, { count: tokens, accumulate: true });
@@ -146,7 +152,7 @@ export class Decoder {
   workSize(): WorkSize {
     return {
       counts: this.batch.rowCounts.counts,
-      visible: this.#batch ? visiblePairs(this.#batch) : 0,
+      visible: this.#batch?.masks.map(visiblePairs) ?? [],
       attentionWidth: this.config.numAttentionHeads * this.config.headDim,
     };
   }

@@ -1,7 +1,7 @@
 import { Net } from "../graph/net.ts";
 import type { ModelConfig } from "../model/config.ts";
 
-/** Llama and Mistral, as transformers' `modeling_llama.py`; the window of Mistral is in the batch's spans. */
+/** Llama and Mistral, as transformers' `modeling_llama.py`. */
 export function llama(c: ModelConfig): Net {
   const net = new Net();
   const shape = { heads: c.numAttentionHeads, keyValueHeads: c.numKeyValueHeads, headDim: c.headDim };
@@ -17,7 +17,7 @@ export function llama(c: ModelConfig): Net {
         "self_attn.k_proj": keys,
         "self_attn.v_proj": keys,
       });
-      const heads = net.attention(net.rope(qkv, shape), shape);
+      const heads = net.attention(net.rope(qkv, shape), shape, c.slidingWindow);
       x = net.add(x, net.linear(heads, { "self_attn.o_proj": hidden }));
       const gateUp = net.linear(net.rmsNorm(x, "post_attention_layernorm", epsilon), {
         "mlp.gate_proj": inner,

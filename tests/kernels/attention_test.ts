@@ -49,7 +49,7 @@ function random(kernels: KernelCase, shape: Case) {
   const spare = kernels.integer(0, 40);
   const capacity = tokens + spare;
   const pairs = apart ? [apartPair(kernels.uniform)] : randomPairs(kernels.uniform, tokens);
-  const batch = pack(pairs, slidingWindow);
+  const batch = pack(pairs, [slidingWindow]);
   const width = (heads + 2 * keyValueHeads) * headDim;
   const qkv = kernels.values(tokens * width);
   const tiles = (data: Uint32Array) => kernels.tensor([Math.ceil(capacity / 32), 4], data);
@@ -60,9 +60,9 @@ function random(kernels: KernelCase, shape: Case) {
     output: (...columns: number[]) => kernels.tensor([capacity, ...columns]),
     input: (values: Float32Array, ...columns: number[]) => kernels.tensor([capacity, ...columns], values),
     tensors: {
-      spans: kernels.tensor([capacity, 4], batch.spans),
-      queryTiles: tiles(batch.queryTiles),
-      keyTiles: tiles(batch.keyTiles),
+      spans: kernels.tensor([capacity, 4], batch.masks[0].spans),
+      queryTiles: tiles(batch.masks[0].queryTiles),
+      keyTiles: tiles(batch.masks[0].keyTiles),
       qkv: kernels.tensor([capacity, width], qkv),
     },
   };
@@ -81,7 +81,7 @@ kernelTest("attention over packed pairs equals the float64 softmax", CASES, asyn
   const out = output(heads, headDim);
   const lse = output(heads);
   await kernels.run(attention.forward(kernels.rows(tokens), { ...tensors, out, lse }));
-  const expected = reference(qkv, batch.spans, shape);
+  const expected = reference(qkv, batch.masks[0].spans, shape);
   await kernels.compare(out, expected.out, FORWARD);
   // A score is a standard normal number, which may come to almost nothing where a token sees only itself.
   await kernels.compare(lse, expected.lse, { ...FORWARD, scale: Math.max(1, largest(expected.lse)) });
@@ -93,7 +93,7 @@ kernelTest(
   async (kernels, shape) => {
     const { heads, headDim, tokens } = shape;
     const { attention, batch, qkv, input, output, tensors } = random(kernels, shape);
-    const { out, lse } = reference(qkv, batch.spans, shape);
+    const { out, lse } = reference(qkv, batch.masks[0].spans, shape);
     const dOut = kernels.values(out.length);
     const delta = output(heads);
     const dQkv = output(qkv.length / tokens);
@@ -110,6 +110,6 @@ kernelTest(
       products.subarray(of * headDim, (of + 1) * headDim).reduce((a, b) => a + b, 0);
     const expectedDelta = Float64Array.from({ length: tokens * heads }, (_, of) => sum(of));
     await kernels.compare(delta, expectedDelta, { ...BACKWARD, scale: Math.max(1, largest(expectedDelta)) });
-    await kernels.compare(dQkv, referenceBackward(qkv, dOut, batch.spans, shape), BACKWARD);
+    await kernels.compare(dQkv, referenceBackward(qkv, dOut, batch.masks[0].spans, shape), BACKWARD);
   },
 );

@@ -1,19 +1,28 @@
 import type { AttentionShape } from "../../../kernels/attention.ts";
 import type { Value } from "../graph.ts";
-import type { Machine } from "../machine.ts";
 import type { OpParts } from "../net.ts";
 
 /**
  * output = softmax(Q K^T / sqrt(D)) V, head by head, over the keys that each token's spans let it see; `lse` is the logarithm of
  * the softmax's sums.
+ *
+ * @param mask the index of its window among the model's.
  */
-export const attention = (output: Value, lse: Value, qkv: Value, shape: AttentionShape): OpParts => ({
+export const attention = (
+  output: Value,
+  lse: Value,
+  qkv: Value,
+  shape: AttentionShape,
+  mask: number,
+): OpParts => ({
   inputs: [qkv],
   parameters: [],
   inBackward: "kept",
+  flops: ({ visible }) => 4 * shape.heads * shape.headDim * visible[mask],
   forward: ({ machine, of, into }) =>
     machine.attention(shape).forward(machine.rows, {
-      ...maskOf(machine),
+      mask,
+      ...machine.batch.masks[mask],
       qkv: of(qkv),
       out: into(output),
       lse: into(lse),
@@ -24,18 +33,12 @@ export const attention = (output: Value, lse: Value, qkv: Value, shape: Attentio
     const delta = pass.scratch("delta", shape.heads);
     pass.newGradient(qkv, (dQkv) =>
       machine.attention(shape).backward(machine.rows, {
-        ...maskOf(machine),
+        mask,
+        ...machine.batch.masks[mask],
         ...at,
         dOut: dOutput,
         delta,
         dQkv,
       }));
   },
-});
-
-/** Which keys each query sees: intervals for each token, and their bounds for each tile. */
-const maskOf = ({ batch: { uploaded: { spans, queryTiles, keyTiles } } }: Machine) => ({
-  spans,
-  queryTiles,
-  keyTiles,
 });

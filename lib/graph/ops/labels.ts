@@ -6,7 +6,7 @@ import type { KernelCall } from "../../gpu/program.ts";
 import type { Value } from "../graph.ts";
 import type { Machine } from "../machine.ts";
 import type { OpParts } from "../net.ts";
-import type { ParameterSpec } from "../parameter.ts";
+import { type ParameterSpec, shapeOf } from "../parameter.ts";
 
 interface Head {
   finalNorm: ParameterSpec;
@@ -23,6 +23,10 @@ export const labels = (output: Value, x: Value, head: Head): OpParts => ({
   inputs: [x],
   parameters: [head.finalNorm, head.head],
   inBackward: "kept",
+  flops({ labels }) {
+    const [rows, columns] = shapeOf(head.head);
+    return 2 * rows * columns * labels;
+  },
   forward: ({ machine, of }) => [...headForward(machine, head, of(x)), lossCall(machine)],
   backward(_, pass) {
     pass.newGradient(x, (dX) => headBackward(pass.machine, head, dX));

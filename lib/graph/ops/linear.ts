@@ -1,7 +1,7 @@
 import { linear as product, linearInputGradient, linearWeightGradient } from "../../gpu/linear.ts";
 import type { Value } from "../graph.ts";
 import type { OpParts } from "../net.ts";
-import type { ParameterSpec } from "../parameter.ts";
+import { type ParameterSpec, shapeOf } from "../parameter.ts";
 
 /** output = x W^T, of the rows of one or several matrices under each other. */
 export const linear = (output: Value, x: Value, weight: ParameterSpec): OpParts => ({
@@ -9,6 +9,10 @@ export const linear = (output: Value, x: Value, weight: ParameterSpec): OpParts 
   parameters: [weight],
   inBackward: "kept",
   isProduct: true,
+  flops({ tokens }) {
+    const [rows, columns] = shapeOf(weight);
+    return 2 * rows * columns * tokens;
+  },
   forward({ machine, of, into, fusion }) {
     const { y, residual, epilogue } = fusion(output) ?? { y: into(output) };
     return product(machine.products, machine.rows, machine.parameters.pieces(weight), {

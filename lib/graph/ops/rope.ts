@@ -12,7 +12,7 @@ export const rope = (output: Value, qkv: Value, shape: AttentionShape): OpParts 
   fuses: () => "instead",
   fusion({ machine: { rows, batch }, into }) {
     const y = into(output);
-    return { y, epilogue: ropeEpilogue(rows, batch.uploaded.spans, batch.cosSin, y, shape) };
+    return { y, epilogue: ropeEpilogue(rows, batch.masks[0].spans, batch.cosSin, y, shape) };
   },
   forward() {
     throw new Error(`${output.name}: a rotation follows a product`);
@@ -20,7 +20,7 @@ export const rope = (output: Value, qkv: Value, shape: AttentionShape): OpParts 
   /** Turns back, in place. */
   backward(dOutput, pass) {
     const { rows, batch } = pass.machine;
-    pass.emit([kernels.rope(rows, batch.uploaded.spans, batch.cosSin, dOutput, shape, true)]);
+    pass.emit([kernels.rope(rows, batch.masks[0].spans, batch.cosSin, dOutput, shape, true)]);
     pass.handOn(qkv, dOutput);
   },
 });
