@@ -45,6 +45,7 @@ export function samplerOf(config: TrainConfig, pairs: number): SamplerOptions {
     pairs,
     perBatch: config.perDeviceTrainBatchSize,
     batchesPerStep: config.gradientAccumulationSteps * config.numGpus,
+    gpus: config.numGpus,
     epochs: config.numTrainEpochs,
     maxSteps: config.maxSteps,
     strategy: config.trainSamplingStrategy,
