@@ -32,6 +32,9 @@ export interface DecoderSpec {
   head?: ParameterSpec;
 }
 
+export const EMBEDDING = "model.embed_tokens.weight";
+export const HEAD = "lm_head.weight";
+
 /** Llama (transformers' `modeling_llama.py`): names as in its state_dict. */
 export function llamaSpec(config: ModelConfig): DecoderSpec {
   const { hiddenSize, intermediateSize, vocabSize, headDim } = config;
@@ -71,10 +74,10 @@ export function llamaSpec(config: ModelConfig): DecoderSpec {
   });
   const vocabulary = (name: string) => matrix(name, hiddenSize, [{ name, rows: vocabSize }]);
   return {
-    embedding: vocabulary("model.embed_tokens.weight"),
+    embedding: vocabulary(EMBEDDING),
     layers,
     finalNorm: norm("model.norm.weight"),
-    head: config.tieWordEmbeddings ? undefined : vocabulary("lm_head.weight"),
+    head: config.tieWordEmbeddings ? undefined : vocabulary(HEAD),
   };
 }
 
@@ -93,6 +96,19 @@ export const shapeOf = (spec: ParameterSpec): [rows: number, columns: number] =>
   spec.parts.reduce((sum, part) => sum + part.rows, 0),
   spec.columns,
 ];
+
+/** The shape of a checkpoint tensor. */
+export const shapeOfPart = (spec: ParameterSpec, part: ParameterPart): number[] =>
+  spec.isVector ? [spec.columns] : [part.rows, spec.columns];
+
+/** The checkpoint tensors of a decoder by name, with their shapes. */
+export function partsOf(spec: DecoderSpec): Map<string, number[]> {
+  return new Map(
+    allParameters(spec).flatMap((parameter) =>
+      parameter.parts.map((part) => [part.name, shapeOfPart(parameter, part)] as const)
+    ),
+  );
+}
 
 /** How many numbers a decoder has to learn. */
 export function parameterCount(config: ModelConfig): number {
