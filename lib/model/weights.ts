@@ -137,7 +137,7 @@ async function fit(
   );
   if (unused.length > 0) {
     warn(
-      `${folder}: ${unused.length} tensors of the files have no place in the model of config.json, and are neither ` +
+      `${folder}: of the files' tensors ${unused.length} have no place in the model of config.json, and are neither ` +
         `used nor saved again, as in transformers: ${list(collapsed(unused))}`,
     );
   }
