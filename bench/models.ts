@@ -8,7 +8,7 @@ import type { Loss } from "../lib/loss/loss.ts";
 import type { ModelConfig } from "../lib/model/config.ts";
 import { Decoder } from "../lib/model/decoder.ts";
 import { parameterCount } from "../lib/graph/parameter.ts";
-import { llama } from "../lib/models/llama.ts";
+import { netOf } from "../lib/models/models.ts";
 import { adapterOf, logitsBudget } from "../lib/plan.ts";
 import { AdamW, type AdamWOptions } from "../lib/optimizer.ts";
 import { normal, uniform } from "../lib/random.ts";
@@ -159,7 +159,7 @@ export function planTrainer(
       ...batches.flat().flatMap(({ chosen, rejected }) => [chosen.ids.length, rejected?.ids.length ?? 0]),
     ),
     // Weights, gradients and two moments in float32.
-    logitsBytes: logitsBudget(16 * parameterCount(llama(config).parameters), adapter.largestBuffer),
+    logitsBytes: logitsBudget(16 * parameterCount(netOf(config).parameters), adapter.largestBuffer),
     checkpointing,
   }, { ...adapter, loss: loss.wgsl, training: true });
   const optimizer = new AdamW(decoder.plan, decoder.parameters, adamw);

@@ -11,7 +11,7 @@ import { Pipelines } from "../lib/gpu/program.ts";
 import { losses } from "../lib/loss/losses.ts";
 import { summarize } from "../lib/metrics.ts";
 import { readModelConfig } from "../lib/model/config.ts";
-import { openCheckpoint } from "../lib/safetensors.ts";
+import { openModel } from "../lib/model/weights.ts";
 import { sizeOf } from "./flops.ts";
 import { pack } from "../lib/batch.ts";
 import { measuredTiles, openBenchGpu } from "./harness.ts";
@@ -36,8 +36,8 @@ interface Steps {
 async function ours(folder: string, batches: Pair[][], layers?: number): Promise<Steps> {
   const gpu = await openBenchGpu();
   try {
-    const config = await readModelConfig(folder);
-    const checkpoint = await openCheckpoint(folder);
+    const checkpoint = await openModel(folder, console.warn);
+    const config = checkpoint.model;
     const pipelines = new Pipelines(gpu);
     const { decoder, optimizer, runner } = planTrainer(
       gpu,
@@ -50,7 +50,6 @@ async function ours(folder: string, batches: Pair[][], layers?: number): Promise
         tiles: await measuredTiles(gpu, pipelines),
       },
     );
-    decoder.parameters.check(checkpoint);
     await decoder.allocate(gpu, pipelines);
     await optimizer.compile(gpu, pipelines);
     await decoder.parameters.load(gpu, checkpoint);

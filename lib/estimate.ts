@@ -4,7 +4,7 @@ import type { Pair, Sequence } from "./data/tokenize.ts";
 import { losses } from "./loss/losses.ts";
 import type { ModelConfig } from "./model/config.ts";
 import { sizeOf, trainingFlops } from "./graph/flops.ts";
-import { llama } from "./models/llama.ts";
+import { netOf } from "./models/models.ts";
 import {
   type Adapter,
   type Alternative,
@@ -77,7 +77,7 @@ export function stepCost(
 ): StepCost {
   const pairs = Math.min(sampler.perBatch * sampler.batchesPerStep, sampler.pairs);
   const tokens = train.sizes.tokens.reduce((sum, count) => sum + count, 0) / sampler.pairs;
-  const net = llama(model);
+  const net = netOf(model);
   const flopsOf = (pair: Pair) => trainingFlops(net, sizeOf(pack([pair], net.windows)));
   const flops = sample.reduce((sum, pair) => sum + flopsOf(pair), 0) / sample.length;
   let pairsInAll = 0;

@@ -7,7 +7,8 @@ import { normal } from "./random.ts";
 import { readTextFile } from "./text_file.ts";
 
 /**
- * Random weights as transformers initialises a model: normal with config.json's initializer_range, norms of 1.
+ * Random weights as transformers initialises a model: normal with config.json's initializer_range, norms of 1, the
+ * embedding of `padTokenId` 0.
  *
  * @param folder the model's, which `readModelConfig` has read.
  * @throws {UserError} for an initializer_range that is no deviation.
@@ -17,14 +18,15 @@ export async function randomInit(
   parameters: Parameters,
   folder: string,
   seed: number,
+  padTokenId?: number,
 ): Promise<void> {
   const path = join(folder, "config.json");
-  const { initializer_range: found } = JSON.parse(await readTextFile(path));
-  const deviation = found ?? 0.02;
+  const { initializer_range: deviation = 0.02 } = JSON.parse(await readTextFile(path));
   if (typeof deviation !== "number" || !(deviation >= 0 && deviation < 1e6)) {
     throw new UserError(
-      `${path}: initializer_range: expected a number from 0 to 1000000, found ${show(found)}`,
+      `${path}: initializer_range: expected a number from 0 to 1000000, found ${show(deviation)}`,
     );
   }
-  parameters.initialize(gpu, normal(seed), deviation);
+  // 0 is Python's "not set".
+  parameters.initialize(gpu, normal(seed), deviation || 0.02, padTokenId);
 }

@@ -13,7 +13,7 @@ import { summarize } from "./metrics.ts";
 import type { Planned } from "./plan.ts";
 import type { Prepared } from "./prepare.ts";
 import type { LogEntry, TrainerState } from "./report/trainer_state.ts";
-import { sampleStep } from "./sampler.ts";
+import { epochAfter, sampleStep } from "./sampler.ts";
 import { learningRate, type Schedule, stepsOf } from "./schedule.ts";
 import type { StepResult } from "./step.ts";
 
@@ -39,7 +39,7 @@ export class Loop {
 
   /** @param before the checkpoint that the run goes on from. */
   constructor(readonly run: LoopRun, readonly events: TrainEvents, before?: SavedRun) {
-    const { config, prepared: { totalSteps } } = run;
+    const { config, prepared: { totalSteps, sampler } } = run;
     const { warmupSteps, warmupRatio } = config;
     this.#schedule = {
       type: config.lrSchedulerType,
@@ -51,7 +51,15 @@ export class Loop {
     this.#alarm = new CollapseAlarm(before?.state.collapse);
     this.figures = new Figures(
       before &&
-        { steps: this.#startStep, history: before.trainerState.log_history, state: before.state.figures },
+        {
+          steps: this.#startStep,
+          // A checkpoint of an earlier version may have counted epochs by pairs.
+          history: before.trainerState.log_history.map((entry) => ({
+            ...entry,
+            epoch: epochAfter(entry.step, sampler),
+          })),
+          state: before.state.figures,
+        },
     );
   }
 
@@ -164,7 +172,7 @@ export class Loop {
   }
 
   #endsEpoch(step: number): boolean {
-    return Number.isInteger(sampleStep(step, this.run.prepared.sampler).epoch);
+    return Number.isInteger(epochAfter(step + 1, this.run.prepared.sampler));
   }
 
   async #collect(): Promise<void> {
@@ -240,6 +248,6 @@ export class Loop {
   /** Where the run stands. */
   #position(): { step: number; epoch: number } {
     const { steps } = this.figures;
-    return { step: steps, epoch: steps ? sampleStep(steps - 1, this.run.prepared.sampler).epoch : 0 };
+    return { step: steps, epoch: epochAfter(steps, this.run.prepared.sampler) };
   }
 }

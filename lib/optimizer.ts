@@ -121,7 +121,7 @@ export class AdamW {
       parameterNorms(place, this.#norm, { count: 1, guard: true }),
       adamw({ place, hyper: this.#hyper, clip: this.clip, ...parameter }, {
         count,
-        decayed: spec.isVector ? 0 : count,
+        decayed: spec.kind === "matrix" ? count : 0,
       }),
     ];
   }

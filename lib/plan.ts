@@ -13,7 +13,7 @@ import type { Capacity } from "./graph/machine.ts";
 import type { ModelConfig } from "./model/config.ts";
 import { Decoder } from "./model/decoder.ts";
 import { parameterCount } from "./graph/parameter.ts";
-import { llama } from "./models/llama.ts";
+import { netOf } from "./models/models.ts";
 import { AdamW } from "./optimizer.ts";
 import { type SamplerOptions, sampleStep, totalSteps } from "./sampler.ts";
 import { StepRunner } from "./step.ts";
@@ -46,6 +46,7 @@ export function samplerOf(config: TrainConfig, pairs: number): SamplerOptions {
     pairs,
     perBatch: config.perDeviceTrainBatchSize,
     batchesPerStep: config.gradientAccumulationSteps * config.numGpus,
+    gpus: config.numGpus,
     epochs: config.numTrainEpochs,
     maxSteps: config.maxSteps,
     strategy: config.trainSamplingStrategy,
@@ -117,7 +118,7 @@ export function capacityOf(
     ...largest,
     positions,
     logitsBytes: logitsBudget(
-      parameterCount(llama(model).parameters) * bytesAParameter(config),
+      parameterCount(netOf(model).parameters) * bytesAParameter(config),
       largestBuffer,
     ),
     checkpointing: config.gradientCheckpointing,

@@ -34,6 +34,8 @@ export interface Prepared {
 export interface PrepareOptions {
   /** Where model and data are, as `resolveSources` gives them; by default on this machine. */
   sources?: Sources;
+  /** The shape of the model, as `openModel` gives it with its weights; by default config.json's. */
+  model?: ModelConfig;
   /** Rows and tokens of a split as they are tokenised. */
   tokenised?: (split: string, rows: number, tokens: number) => void;
   /** Notes for people. */
@@ -44,10 +46,10 @@ export interface PrepareOptions {
 /** Reads model configuration, tokenizer and data. */
 export async function prepare(
   config: TrainConfig,
-  { sources = localSources(config), tokenised, log, signal }: PrepareOptions = {},
+  { sources = localSources(config), model: known, tokenised, log, signal }: PrepareOptions = {},
 ): Promise<Prepared> {
   const folder = sources.model;
-  const model = await readModelConfig(folder);
+  const model = known ?? await readModelConfig(folder, (message) => log?.("warning", message));
   const loss = losses[config.lossType];
   const splits: string[] = [];
   const pool = await TokenizerPool.open(folder, { chatTemplate: chatTemplateOf(config) });

@@ -1,4 +1,4 @@
-import { type FileHandle, open, stat } from "node:fs/promises";
+import { type FileHandle, open, readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { nearest, UserError } from "./errors.ts";
 import { isPortable } from "./hub/repo.ts";
@@ -38,14 +38,28 @@ export interface Checkpoint {
 
 const SINGLE_FILE = "model.safetensors";
 const INDEX_FILE = "model.safetensors.index.json";
+/** What a save of one shard is called; transformers reads it only beside an index, which has nothing to add. */
+const LONE_SHARD = "model-00001-of-00001.safetensors";
+
+/** Whether a folder has weights that `openCheckpoint` would read. */
+export async function hasWeights(folder: string): Promise<boolean> {
+  for (const file of [SINGLE_FILE, INDEX_FILE, LONE_SHARD]) {
+    if (await isKind(join(folder, file), "isFile")) return true;
+  }
+  return false;
+}
 
 /**
- * Opens the weights of a model folder: model.safetensors, or else the shards of model.safetensors.index.json.
- * Only the headers are read, and every offset in them is checked against the file's size.
+ * Opens the weights of a model folder: model.safetensors, or else the shards of model.safetensors.index.json, or else a lone
+ * shard without an index. Only the headers are read, and every offset in them is checked against the file's size.
  *
+ * @param warn told where transformers would not read the file that was taken.
  * @throws UserError for a folder or file that is missing, truncated or not what the format says.
  */
-export async function openCheckpoint(folder: string): Promise<Checkpoint> {
+export async function openCheckpoint(
+  folder: string,
+  warn: (message: string) => void = () => {},
+): Promise<Checkpoint> {
   if (!await isKind(folder, "isDirectory")) {
     throw new UserError(
       `${folder}: no such folder: expected a model folder with ${SINGLE_FILE} or ${INDEX_FILE}`,
@@ -53,13 +67,27 @@ export async function openCheckpoint(folder: string): Promise<Checkpoint> {
   }
   if (await isKind(join(folder, SINGLE_FILE), "isFile")) return await openFiles([join(folder, SINGLE_FILE)]);
   if (await isKind(join(folder, INDEX_FILE), "isFile")) return await openShards(folder);
+  if (await isKind(join(folder, LONE_SHARD), "isFile")) {
+    warn(
+      `${folder}: ${LONE_SHARD} is read, though there is no ${INDEX_FILE}: transformers would look for ${SINGLE_FILE}`,
+    );
+    return await openFiles([join(folder, LONE_SHARD)]);
+  }
   const pickled = await isKind(join(folder, "pytorch_model.bin"), "isFile") ||
     await isKind(join(folder, "pytorch_model.bin.index.json"), "isFile");
+  if (pickled) {
+    throw new UserError(
+      `${folder}: found only pytorch_model.bin: pickled files are not read, because loading one can run ` +
+        `any code. Convert it: load the model with transformers and save_pretrained() writes ${SINGLE_FILE}`,
+    );
+  }
+  const others = (await readdir(folder)).filter((name) => name.endsWith(".safetensors")).sort();
   throw new UserError(
-    pickled
-      ? `${folder}: found only pytorch_model.bin: pickled files are not read, because loading one can run ` +
-        `any code. Convert it: load the model with transformers and save_pretrained() writes ${SINGLE_FILE}`
-      : `${folder}: expected ${SINGLE_FILE} or ${INDEX_FILE}, found neither. Is it the folder of a model?`,
+    `${folder}: expected ${SINGLE_FILE} or ${INDEX_FILE}, found neither. ` +
+      (others.length > 0
+        ? `There is ${others.slice(0, 8).map(show).join(", ")}${others.length > 8 ? ", ..." : ""}: as in ` +
+          `transformers, only those names are read: rename it if it holds the whole model`
+        : "Is it the folder of a model?"),
   );
 }
 
@@ -99,15 +127,21 @@ async function openShards(folder: string): Promise<Checkpoint> {
     );
   }
   return await openFiles(shards.map((shard) => join(folder, shard)), (found) => {
-    const tensors = found.filter(({ name, file }) => {
-      const shard = weightMap.get(name);
-      return shard !== undefined && join(folder, shard) === file;
-    });
-    const names = new Set(tensors.map(({ name }) => name));
-    const absent = [...weightMap.keys()].filter((name) => !names.has(name));
-    if (absent.length === 0) return tensors;
+    // As transformers, which asks the index for the shards alone: what it does not name is read too.
+    const fileOf = new Map<string, string>();
+    for (const { name, file } of found) {
+      const other = fileOf.get(name);
+      if (other !== undefined) {
+        throw new UserError(
+          `${file}: tensor ${show(name)} is in ${other} too: it is ambiguous which one counts`,
+        );
+      }
+      fileOf.set(name, file);
+    }
+    const absent = [...weightMap].filter(([name, shard]) => fileOf.get(name) !== join(folder, shard));
+    if (absent.length === 0) return;
     throw new UserError(
-      `${indexPath}: tensor ${show(absent[0])} is not in its shard ${weightMap.get(absent[0])}` +
+      `${indexPath}: tensor ${show(absent[0][0])} is not in its shard ${absent[0][1]}` +
         (absent.length > 1 ? `, and ${absent.length - 1} more are not in theirs` : "") +
         `: the index and the shards are not of one checkpoint`,
     );
@@ -146,7 +180,7 @@ async function readWeightMap(indexPath: string): Promise<Map<string, string>> {
 
 async function openFiles(
   files: string[],
-  select = (tensors: TensorInfo[]) => tensors,
+  check: (tensors: readonly TensorInfo[]) => void = () => {},
 ): Promise<Checkpoint> {
   const handles = new Map<string, FileHandle>();
   const close = async () => {
@@ -162,7 +196,8 @@ async function openFiles(
       handles.set(file, handle);
       for (const info of await readHeader(handle, file)) found.push(info);
     }
-    const tensors = new Map(select(found).map((info) => [info.name, info]));
+    check(found);
+    const tensors = new Map(found.map((info) => [info.name, info]));
     return { files, tensors, close, ...readers(tensors, handles) };
   } catch (error) {
     await close();

@@ -12,10 +12,10 @@ import { resolveSources } from "./hub/hub.ts";
 import { randomInit } from "./init.ts";
 import { Loop } from "./loop.ts";
 import { ANSWER_TOKENS, checkFits, memoryLimit, type Planned, planRun } from "./plan.ts";
+import { type ModelWeights, openModel } from "./model/weights.ts";
 import { prepare, type Prepared } from "./prepare.ts";
 import type { Answer, HashedFile } from "./report/run_report.ts";
 import type { LogEntry, TrainerState } from "./report/trainer_state.ts";
-import { type Checkpoint, openCheckpoint } from "./safetensors.ts";
 import { tune } from "./tune.ts";
 
 /** A trained model, still on the GPU, and what its training measured. Call `destroy` when done with it. */
@@ -24,7 +24,8 @@ export interface TrainOutcome {
   prepared: Prepared;
   planned: Planned;
   gpu: Gpu;
-  checkpoint?: Checkpoint;
+  /** The weights that it began with; absent where they were random. */
+  checkpoint?: ModelWeights;
   history: LogEntry[];
   answers: Answer[];
   /** The run as trainer_state.json has it. */
@@ -67,9 +68,11 @@ export async function train(config: TrainConfig, options: TrainOptions = {}): Pr
   const before = await findStart(config);
   if (before) log("info", `going on from ${before.folder}, after ${before.state.step} steps`);
   const sources = await resolveSources(config, { log, progress: options.fetched, signal });
-  const checkpoint = config.fromScratch ? undefined : await openCheckpoint(sources.model);
+  const checkpoint = config.fromScratch
+    ? undefined
+    : await openModel(sources.model, (message) => log("warning", message));
   if (forcesMistralTemplate(config)) log("info", FORCED);
-  const prepared = await prepare(config, { ...options, sources });
+  const prepared = await prepare(config, { ...options, sources, model: checkpoint?.model });
   reportData(prepared, log);
   const modelFiles = await hashModel(sources.model, checkpoint?.files ?? []);
   const identity = fingerprint(config, prepared, modelFiles);
@@ -85,7 +88,6 @@ export async function train(config: TrainConfig, options: TrainOptions = {}): Pr
     });
     const planned = planRun(prepared, config, adapter);
     const { decoder, optimizer } = planned;
-    if (checkpoint) decoder.parameters.check(checkpoint);
     checkFits(planned, prepared, config, adapter, memoryLimit(config, gpu));
     log("info", `adapter: ${gpu.name}`);
     log("info", `memory plan of ${decoder.parameters.count} parameters, bytes:\n${decoder.plan.table()}`);
@@ -95,7 +97,7 @@ export async function train(config: TrainConfig, options: TrainOptions = {}): Pr
     const tensors = { gpu, planned, prepared, source: checkpoint };
     if (before) await restore(before.folder, tensors);
     else if (checkpoint) await decoder.parameters.load(gpu, checkpoint);
-    else await randomInit(gpu, decoder.parameters, sources.model, config.seed);
+    else await randomInit(gpu, decoder.parameters, sources.model, config.seed, prepared.model.padTokenId);
     log("info", `allocated ${decoder.plan.allocatedBytes} bytes, planned ${decoder.plan.bytes}`);
 
     const answers = before?.state.answers ?? await answer(gpu, planned, prepared);

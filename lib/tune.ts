@@ -12,7 +12,7 @@ import {
   type TuningRecord,
   usualTuning,
 } from "./gpu/tuning.ts";
-import { llama } from "./models/llama.ts";
+import { netOf } from "./models/models.ts";
 import { type Adapter, adapterOf, type Workload } from "./plan.ts";
 import { sampleStep } from "./sampler.ts";
 
@@ -68,5 +68,5 @@ export async function rememberedTiles(gpu: Gpu): Promise<ProductTiles> {
 function operationsOf({ model, train: { sizes }, sampler, totalSteps }: Workload): number {
   const mean = sizes.tokens.reduce((sum, tokens) => sum + tokens, 0) / sampler.pairs;
   const pairs = totalSteps > 0 ? sampleStep(0, sampler).pairs * totalSteps : 0;
-  return 6 * parameterCount(llama(model).parameters) * mean * pairs;
+  return 6 * parameterCount(netOf(model).parameters) * mean * pairs;
 }

@@ -16,6 +16,7 @@ import type { Capacity } from "../lib/graph/machine.ts";
 import { type ModelConfig, readModelConfig } from "../lib/model/config.ts";
 import { Decoder } from "../lib/model/decoder.ts";
 import { normal } from "../lib/random.ts";
+import { openModel } from "../lib/model/weights.ts";
 import { openCheckpoint } from "../lib/safetensors.ts";
 import { GOLDEN, MODELS, readGolden, readTensors, relativeDifference } from "./golden_run.ts";
 import type { Pair } from "../lib/data/tokenize.ts";
@@ -272,8 +273,8 @@ Deno.test("a decoder equals PyTorch", async (t) => {
       const [difference, rounding] = [worst(found, expected), worst(expected, golden)];
       assert.ok(difference <= rounding, `${difference}, and ${rounding} from PyTorch`);
 
-      const checkpoint = await openCheckpoint(`${GOLDEN}/${model}`);
-      const [before, after] = [whole, cut].map(({ parameters }) => parameters.sources(gpu, checkpoint));
+      const checkpoint = await openModel(`${GOLDEN}/${model}`);
+      const [before, after] = [whole, cut].map(({ parameters }) => parameters.sources(gpu, checkpoint.saved));
       const form = (sources: typeof before) => sources.map(({ name, dtype, shape }) => [name, dtype, shape]);
       assert.deepEqual(form(after), form(before));
       const bytesOf = async ({ chunks }: (typeof before)[number]) => {

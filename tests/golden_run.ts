@@ -1,11 +1,21 @@
-/** The golden runs of tests/golden/llama (its make.sh says how they were made) and how far figures are from them. */
+/** The golden runs of tests/golden/llama (its make.sh, and that of ../models, say how they were made) and how far figures are from them. */
 import assert from "node:assert/strict";
 import { openSafetensors } from "../lib/safetensors.ts";
 import type { Pair, Sequence } from "../lib/data/tokenize.ts";
 
 export const GOLDEN = "tests/golden/llama";
-/** An untied float32 model; a tied bfloat16 one in three shards with llama3 rotary scaling; Mistral with a window of 20. */
-export const MODELS = ["untied", "tied-llama3-bf16-sharded", "sliding-window", "padding"];
+/**
+ * An untied float32 model; a tied bfloat16 one in three shards with llama3 rotary scaling; Mistral with a window of 20; one whose
+ * padding token occurs; Llama with biases; Qwen2 with a window in two of three layers.
+ */
+export const MODELS = [
+  "untied",
+  "tied-llama3-bf16-sharded",
+  "sliding-window",
+  "padding",
+  "../models/llama-biases",
+  "../models/qwen2",
+];
 
 export interface Golden {
   log: Record<string, number>[];

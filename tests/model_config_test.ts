@@ -3,6 +3,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { UserError } from "../lib/errors.ts";
 import { parseModelConfig, readModelConfig } from "../lib/model/config.ts";
+import { ropeInverseFrequencies } from "../lib/model/rope.ts";
 import { withTemporaryFolder } from "./temporary_folder.ts";
 
 /** SmolLM2-135M-Instruct's keys, as transformers 4 wrote them. */
@@ -164,7 +165,7 @@ Deno.test("parseModelConfig() refuses what is not supported yet and says what is
     'model_type: "gpt_neox" is not supported yet; supported: llama, mistral',
   );
   assertRefused({ model_type: undefined }, "model_type: expected llama or mistral, found nothing");
-  assertRefused({ hidden_act: "gelu" }, 'hidden_act: "gelu" is not supported yet; supported: silu');
+  assertRefused({ hidden_act: "gelu" }, 'hidden_act: "gelu" is not supported yet; supported: silu, swish');
   assertRefused({ attention_bias: true }, "attention_bias: true is not supported yet; supported: false");
   assertRefused({ mlp_bias: true }, "mlp_bias: true is not supported yet; supported: false");
   for (const rope_type of ["linear", "dynamic", "yarn", "longrope"]) {
@@ -185,9 +186,16 @@ Deno.test("parseModelConfig() refuses what is not supported yet and says what is
     { partial_rotary_factor: 0.25 },
     "partial_rotary_factor: 0.25 is not supported yet; supported: 1",
   );
+  for (const key of ["quantization_config", "compression_config"]) {
+    assertRefused({ [key]: { bits: 4 } }, `${key}: quantised weights are not supported yet`);
+  }
   assertRefused(
-    { quantization_config: { bits: 4 } },
-    "quantization_config: quantised weights are not supported yet",
+    { transformers_weights: "other.safetensors" },
+    "transformers_weights: weights under another name are not read: call the file model.safetensors",
+  );
+  assertRefused(
+    { layer_types: ["sliding_attention"] },
+    'layer_types: ["sliding_attention"] is not supported yet; supported: "full_attention" for each layer, or none',
   );
 });
 
@@ -202,18 +210,23 @@ Deno.test("parseModelConfig() names every problem of a file at once", () => {
       rms_norm_eps: 0,
       tie_word_embeddings: 1,
       rope_theta: null,
+      is_causal: false,
+      attention_dropout: 0.1,
       rope_scaling: { rope_type: "llama3", factor: 8, low_freq_factor: 4, high_freq_factor: 1 },
       torch_dtype: 16,
     },
-    'hidden_act: "relu" is not supported yet; supported: silu',
+    'hidden_act: "relu" is not supported yet; supported: silu, swish',
+    "is_causal: false lets tokens see later ones, which is not supported",
+    "attention_dropout: 0.1 is not supported: transformers drops out while it trains; supported: 0",
     "hidden_size: expected a whole number from 1 to 1048576, found -576",
     'vocab_size: expected a whole number from 1 to 16777216, found "49152"',
     "intermediate_size: expected a whole number from 1 to 4194304, found 1.5",
     "num_hidden_layers: expected a whole number from 1 to 1024, found 1000000000000",
     "rms_norm_eps: expected a number above 0 within the range of float32, found 0",
     "tie_word_embeddings: expected true or false, found 1",
+    "rope_theta: expected a number above 0 within the range of float32, found null",
     "rope_scaling.high_freq_factor must be greater than low_freq_factor 4, found 1",
-    "torch_dtype: expected a string, found 16",
+    "torch_dtype: expected float32 or float or float16 or half or bfloat16, found 16",
   );
 });
 
@@ -279,4 +292,88 @@ Deno.test("Mistral's window is 4096 where the key is absent and none where it is
     [mistral({}).numKeyValueHeads, mistral({}).intermediateSize, mistral({}).maxPositionEmbeddings],
     [8, 14336, 131072],
   );
+});
+
+type Result = Record<string, unknown>;
+
+/** Keys that transformers follows and that are refused here, each by its name. */
+const REFUSED = [
+  { hidden_act: "gelu" },
+  { rope_scaling: { rope_type: "linear", factor: 2 } },
+  { partial_rotary_factor: 0.5 },
+  { attention_bias: true },
+  { mlp_bias: true },
+  { attention_dropout: 0.1 },
+  { is_causal: null },
+  { is_causal: false },
+  { hidden_size: 18 },
+  { rms_norm_eps: 0 },
+  { dtype: "float64" },
+  { transformers_weights: "other.safetensors" },
+].map((keys) => JSON.stringify(keys));
+
+Deno.test("every key means what it means in transformers, or is refused (golden/config_keys/make.py)", async () => {
+  const golden: [Record<string, unknown>, Result | null][] = JSON.parse(
+    await Deno.readTextFile("tests/golden/config_keys/keys.json"),
+  );
+  let [base, usual]: [Record<string, unknown>, Result] = [{}, {}];
+  const refused = new Set<string>();
+  for (const [keys, changed] of golden) {
+    if (changed && "vocab_size" in changed && "model_type" in keys) [base, usual] = [keys, changed];
+    const label = `${base.model_type} ${JSON.stringify(keys)}`;
+    const parsed = () => parseModelConfig({ ...base, ...keys }, "config.json");
+    if (changed === null) {
+      assert.throws(parsed, UserError, label);
+      continue;
+    }
+    let config;
+    try {
+      config = parsed();
+    } catch (error) {
+      assert.ok(REFUSED.includes(JSON.stringify(keys)), `${label}: ${error}`);
+      assert.match((error as Error).message, new RegExp(Object.keys(keys).map((key) => key).join("|")));
+      refused.add(JSON.stringify(keys));
+      continue;
+    }
+    const found = {
+      vocab_size: config.vocabSize,
+      hidden_size: config.hiddenSize,
+      intermediate_size: config.intermediateSize,
+      heads: config.numAttentionHeads,
+      key_value_heads: config.numKeyValueHeads,
+      head_dim: config.headDim,
+      eps: config.rmsNormEps,
+      tied: config.tieWordEmbeddings,
+      pad: config.padTokenId ?? null,
+      window: config.slidingWindow ?? null,
+      max_position_embeddings: config.maxPositionEmbeddings,
+      // A power may differ in its last bit.
+      inv_freq: [...ropeInverseFrequencies(config.rope, config.headDim)].map((value) => value.toPrecision(6)),
+      biases: config.attentionBias || config.mlpBias,
+      dropout: 0,
+      act: "SiLU",
+      dtype: config.dtype ?? null,
+      is_causal: true,
+    };
+    const expected: Result = { ...usual, ...changed };
+    expected.inv_freq = (expected.inv_freq as number[]).map((value) => value.toPrecision(6));
+    assert.deepEqual(found, expected, label);
+  }
+  assert.deepEqual([...refused].sort(), REFUSED.toSorted());
+});
+
+Deno.test("what is read otherwise than it may be meant is said", () => {
+  const warnings = (keys: Record<string, unknown>) => {
+    const said: string[] = [];
+    parseModelConfig({ ...VERSION_4, ...keys }, "config.json", (message) => said.push(message));
+    return said;
+  };
+  assert.deepEqual(warnings({ architectures: ["Other", "LlamaForCausalLM"] }), []);
+  assert.deepEqual(warnings({ pad_token_id: -1 }), [
+    "config.json: pad_token_id: -1 counts from the end, as PyTorch does: the embedding of token 49151 is not trained " +
+    "where it is looked up",
+  ]);
+  const [architectures, code] = warnings({ architectures: ["LlamaModel"], auto_map: { AutoModel: "x" } });
+  assert.match(architectures, /architectures: \["LlamaModel"\]; the model is trained as LlamaForCausalLM/);
+  assert.match(code, /auto_map names code of the model's own, which is not run/);
 });

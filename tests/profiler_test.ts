@@ -33,7 +33,7 @@ async function step(each?: "dispatch" | "pass"): Promise<{ profile?: Profile; bi
     runner.run(profiler?.gpu ?? gpu, decoder, optimizer, 0, [pairs], 1e-3);
     await runner.collect(gpu);
     const profile = await profiler?.collect();
-    const weights = decoder.parameters.list.find(({ spec }) => !spec.isVector)!.weights;
+    const weights = decoder.parameters.list.find(({ spec }) => spec.kind === "matrix")!.weights;
     const bits = new Uint32Array(await readTensor(gpu, weights));
     decoder.destroy();
     return { profile, bits };

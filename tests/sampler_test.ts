@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
-import { type SamplerOptions, sampleStep, totalSteps } from "../lib/sampler.ts";
+import { epochAfter, type SamplerOptions, sampleStep, stepsPerEpoch, totalSteps } from "../lib/sampler.ts";
 
 const options = (change: Partial<SamplerOptions> = {}): SamplerOptions => ({
   pairs: 23,
   perBatch: 2,
   batchesPerStep: 3,
+  gpus: 1,
   epochs: 3,
   maxSteps: -1,
   strategy: "random",
@@ -49,13 +50,27 @@ Deno.test("a step does not depend on which steps were asked for before", () => {
 Deno.test("an epoch's last step takes what is left, and counts it", () => {
   const chosen = options({ strategy: "sequential" });
   assert.deepEqual(sampleStep(0, chosen).batches, [[0, 1], [2, 3], [4, 5]]);
-  assert.deepEqual(sampleStep(3, chosen), { batches: [[18, 19], [20, 21], [22]], pairs: 5, epoch: 1 });
+  assert.deepEqual(sampleStep(3, chosen), { batches: [[18, 19], [20, 21], [22]], pairs: 5 });
   assert.equal(sampleStep(0, chosen).pairs, 6);
 });
 
-Deno.test("a step's epoch is the share of pairs that were seen when it ends", () => {
-  const epochs = Array.from({ length: 8 }, (_, step) => sampleStep(step, options()).epoch);
-  assert.deepEqual(epochs, [6 / 23, 12 / 23, 18 / 23, 1, 1 + 6 / 23, 1 + 12 / 23, 1 + 18 / 23, 2]);
+Deno.test("steps and epochs are those of transformers' Trainer, which counts batches (golden/epochs/make.py)", async () => {
+  const golden: [number, number, number, number, number, number, number[]][] = JSON.parse(
+    await Deno.readTextFile("tests/golden/epochs/epochs.json"),
+  );
+  for (const [pairs, perBatch, batchesPerStep, epochs, maxSteps, trainEpochs, expected] of golden) {
+    const chosen = options({ pairs, perBatch, batchesPerStep, epochs, maxSteps });
+    const found = Array.from({ length: totalSteps(chosen) }, (_, step) => epochAfter(step + 1, chosen));
+    assert.deepEqual(found, expected, JSON.stringify(chosen));
+    assert.equal(Math.ceil(totalSteps(chosen) / stepsPerEpoch(chosen)), trainEpochs);
+    assert.equal(epochAfter(0, chosen), 0);
+  }
+});
+
+Deno.test("several GPUs take a batch each at a time, and so an epoch has fewer of them", () => {
+  // 12 batches of 23 pairs: 3 for each of 4 GPUs, of which a step accumulates 2.
+  const chosen = options({ batchesPerStep: 8, gpus: 4 });
+  assert.deepEqual([1, 2, 3, 4].map((steps) => epochAfter(steps, chosen)), [2 / 3, 1, 1 + 2 / 3, 2]);
 });
 
 Deno.test("max_steps sets the number of steps, else epochs do, a fraction of one rounded up", () => {

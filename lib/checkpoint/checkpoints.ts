@@ -52,10 +52,9 @@ export class Checkpoints {
     await this.#writer.finish();
     const { run } = this;
     const { prepared, gpu } = run;
-    const weights = weightSources(run);
     await this.#writer.write({
-      weights,
-      optimizer: optimizerSources(run, weights),
+      weights: weightSources(run),
+      optimizer: optimizerSources(run),
       modelFolder: prepared.sources.model,
       trainerState: await this.trainerState(figures, alarm, best, steps),
       runState: {

@@ -2,10 +2,11 @@
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import type { Gpu } from "../gpu/device.ts";
+import { type ModelWeights, renamed, type SavedTensor } from "../model/weights.ts";
 import type { Planned } from "../plan.ts";
 import type { Prepared } from "../prepare.ts";
 import {
-  type Checkpoint,
+  type FloatDtype,
   openCheckpoint,
   openSafetensors,
   type TensorReader,
@@ -22,22 +23,35 @@ export interface Trained {
   gpu: Gpu;
   planned: Planned;
   prepared: Prepared;
-  source?: Checkpoint;
+  source?: Pick<ModelWeights, "saved">;
 }
+
+const FILE_TYPES: Record<string, FloatDtype> = { bfloat16: "BF16", float16: "F16", float32: "F32" };
 
 /** The weights as the model's files hold them: a model that began from random weights, in the dtype that config.json names. */
-export function weightSources({ gpu, planned: { decoder }, prepared, source }: Trained): TensorSource[] {
-  if (source) return decoder.parameters.sources(gpu, source);
-  const dtypes: Record<string, "BF16" | "F16" | "F32"> = { bfloat16: "BF16", float16: "F16", float32: "F32" };
-  return decoder.parameters.newSources(gpu, dtypes[prepared.model.dtype ?? "float32"] ?? "F32");
+function savedTensors({ planned: { decoder: { parameters } }, prepared, source }: Trained): SavedTensor[] {
+  if (source) return source.saved;
+  const dtype = FILE_TYPES[prepared.model.dtype ?? "float32"];
+  return parameters.names.map((name) => ({ name, parameter: name, dtype, shape: parameters.shape(name) }));
 }
 
-/** Moments, and the float32 weights that `weights` rounds. */
-export function optimizerSources(
-  { gpu, planned: { decoder, optimizer } }: Trained,
-  weights: readonly TensorSource[],
-): TensorSource[] {
-  const exact = new Set(weights.filter(({ dtype }) => dtype === "F32").map(({ name }) => MASTER + name));
+/** The tensors that parameters are read from again: a tied embedding may be saved twice. */
+function savedParameters(trained: Trained): Map<string, SavedTensor> {
+  return new Map(savedTensors(trained).toReversed().map((saved) => [saved.parameter, saved]));
+}
+
+export function weightSources(trained: Trained): TensorSource[] {
+  return trained.planned.decoder.parameters.sources(trained.gpu, savedTensors(trained));
+}
+
+/** Moments, and the float32 weights that `weightSources` rounds. */
+export function optimizerSources(trained: Trained): TensorSource[] {
+  const { gpu, planned: { decoder, optimizer } } = trained;
+  const exact = new Set(
+    [...savedParameters(trained).values()].flatMap(({ parameter, dtype }) =>
+      dtype === "F32" ? [MASTER + parameter] : []
+    ),
+  );
   const masters = decoder.parameters.newSources(gpu, "F32", "weights", MASTER);
   return [...masters.filter(({ name }) => !exact.has(name)), ...optimizer.state(gpu)];
 }
@@ -48,13 +62,15 @@ export function optimizerSources(
  */
 export async function restore(
   folder: string,
-  { gpu, planned: { decoder: { parameters }, optimizer } }: Trained,
+  trained: Trained,
   { weightsOnly = false } = {},
 ): Promise<void> {
+  const { gpu, planned: { decoder: { parameters }, optimizer } } = trained;
   const model = await openCheckpoint(folder);
   const saved = await openSafetensors(join(folder, OPTIMIZER));
   try {
-    const weights = exactWeights(model, withPrefix(saved, MASTER));
+    const names = [...savedParameters(trained)].map(([parameter, { name }]) => [parameter, name] as const);
+    const weights = exactWeights(renamed(model, new Map(names)), withPrefix(saved, MASTER));
     parameters.check(weights, `${folder} does not fit the model`);
     for (const name of parameters.names) {
       const { dtype, file } = weights.tensors.get(name)!;

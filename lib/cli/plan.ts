@@ -10,6 +10,7 @@ import { openGpu } from "../gpu/device.ts";
 import { rememberedTiles } from "../tune.ts";
 import { resolveModel, resolveSources } from "../hub/hub.ts";
 import { readModelConfig } from "../model/config.ts";
+import { readModel, type Warn } from "../model/weights.ts";
 import { type Adapter, adapterOf, memoryLimit, withBatchesOf, type WorkloadOf } from "../plan.ts";
 import { prepare } from "../prepare.ts";
 import { createLogger } from "../report/log.ts";
@@ -30,7 +31,7 @@ await main(async () => {
   const log = createLogger(config.logLevel, (text) => void Deno.stderr.writeSync(encoder.encode(text)));
   for (const line of ignored) log.info(line);
 
-  const { workloadOf, sample } = await readWorkload(config, options);
+  const { workloadOf, sample } = await readWorkload(config, options, log.warning);
   const device = await deviceOf(config, options.largestBuffer);
   console.log(planReport({
     config,
@@ -86,10 +87,13 @@ function read<T>(override: string, type: ValueType<T>): T {
 async function readWorkload(
   config: TrainConfig,
   { data, numPairs }: Options,
+  warn: Warn,
 ): Promise<{ workloadOf: WorkloadOf; sample: readonly Pair[] }> {
-  const { modelNameOrPath, modelRevision } = config;
+  const { modelNameOrPath, modelRevision, fromScratch } = config;
+  const read = fromScratch ? readModelConfig : readModel;
   if (data) {
-    const prepared = await prepare(config, { sources: await resolveSources(config) });
+    const sources = await resolveSources(config);
+    const prepared = await prepare(config, { sources, model: await read(sources.model, warn) });
     const every = Math.ceil(prepared.train.length / SAMPLED_PAIRS);
     const length = Math.ceil(prepared.train.length / every);
     const sample = await prepared.train.read(Array.from({ length }, (_, i) => i * every));
@@ -97,7 +101,7 @@ async function readWorkload(
     return { workloadOf: withBatchesOf(prepared), sample };
   }
   const folder = await resolveModel(modelNameOrPath, { revision: modelRevision, weights: false });
-  const model = await readModelConfig(folder);
+  const model = await read(folder, warn);
   return { workloadOf: (changed) => worstCase(model, changed, numPairs), sample: [longestPair(config)] };
 }
 

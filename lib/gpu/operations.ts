@@ -1,5 +1,7 @@
 /** From an operation to its kernel: source, constants, bindings and launch size, one function an operation. */
 import addSource from "../../kernels/add.wgsl" with { type: "text" };
+import addBiasSource from "../../kernels/add_bias.wgsl" with { type: "text" };
+import addBiasBackwardSource from "../../kernels/add_bias_backward.wgsl" with { type: "text" };
 import clearSource from "../../kernels/clear.wgsl" with { type: "text" };
 import columnSumsSource from "../../kernels/column_sums.wgsl" with { type: "text" };
 import embedSource from "../../kernels/embed.wgsl" with { type: "text" };
@@ -145,18 +147,48 @@ export function rmsNormBackward(
       rows,
       [t.x, t.rstd, t.dY, t.partial],
       length,
-      (columns) => (counts) => [Math.ceil(columns / 64), Math.ceil(counts[rows.slot] / 32)],
+      blocks(rows),
     ),
-    rowKernel(
-      "column_sums",
-      columnSumsSource,
-      rows,
-      [t.partial, t.dWeight],
-      length,
-      (columns) => (counts) => counts[rows.slot] ? [Math.ceil(columns / 64), 1] : [0, 0],
-    ),
+    columnSums(rows, t.partial, t.dWeight, length),
   ];
 }
+
+/** Rows whose columns are summed at a time: what `partial` has a row for. */
+const blocks = (rows: RowSlot) => (columns: number): Grid => (counts) => [
+  Math.ceil(columns / 64),
+  Math.ceil(counts[rows.slot] / 32),
+];
+
+/** sums[length] (+)= the blocks' sums in `partial`. */
+const columnSums = (rows: RowSlot, partial: Tensor, sums: Tensor, length: number): KernelCall =>
+  rowKernel(
+    "column_sums",
+    columnSumsSource,
+    rows,
+    [partial, sums],
+    length,
+    (columns) => (counts) => counts[rows.slot] ? [Math.ceil(columns / 64), 1] : [0, 0],
+  );
+
+/** y[rows, W] += bias, in place. */
+export const addBias = (rows: RowSlot, bias: Tensor, y: Tensor): KernelCall =>
+  rowKernel("add_bias", addBiasSource, rows, [bias, y], rowLength(y), (columns) => flat(rows, columns));
+
+/** dBias (+)= the sums of dY's columns, by way of `partial`. */
+export const addBiasBackward = (
+  rows: RowSlot,
+  t: { dY: Tensor; dBias: Tensor; partial: Tensor },
+): KernelCall[] => [
+  rowKernel(
+    "add_bias_backward",
+    addBiasBackwardSource,
+    rows,
+    [t.dY, t.partial],
+    rowLength(t.dY),
+    blocks(rows),
+  ),
+  columnSums(rows, t.partial, t.dBias, rowLength(t.dY)),
+];
 
 /** Rotates the query and key heads of qkv in place; `backward` turns back. */
 export function rope(

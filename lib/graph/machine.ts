@@ -25,6 +25,8 @@ export interface Capacity {
 /** The widths of a model that do not belong to one op. */
 export interface Widths {
   hidden: number;
+  /** Of its longest norm or bias. */
+  vector: number;
   vocabulary: number;
   /** Floats of a row of the rotary table. */
   rotary: number;
@@ -109,8 +111,8 @@ export interface BatchTensors {
   masks: Record<keyof Mask, Tensor>[];
   cosSin: Tensor; // [positions, D]
   results: Tensor; // [P, 4]
-  /** Partial sums of a norm's weight gradient, one norm at a time, [rows / 32, hidden]. */
-  normPartial: Tensor;
+  /** Partial sums of a norm's weight gradient or a bias's, one at a time, [rows / 32, the longest]. */
+  columnPartial: Tensor;
   /** Run-time row counts; `pieces` are those of the logits. */
   rowCounts: RowCounts;
   rows: Tensor;
@@ -180,9 +182,9 @@ function batchTensors(plan: MemoryPlan, capacity: Capacity, widths: Widths): Bat
     })),
     cosSin: plan.tensor("rotary table", "batch", [capacity.positions, widths.rotary]),
     results: plan.tensor("results", "batch", [pairs, 4]),
-    normPartial: plan.shared("norm partial", "scratch", [
+    columnPartial: plan.shared("column sums", "scratch", [
       Math.ceil(Math.max(tokens, labels) / 32),
-      widths.hidden,
+      widths.vector,
     ]),
     rowCounts,
     rows,

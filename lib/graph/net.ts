@@ -9,7 +9,7 @@ import { linear } from "./ops/linear.ts";
 import { rmsNorm } from "./ops/rms_norm.ts";
 import { rope } from "./ops/rope.ts";
 import { swiglu } from "./ops/swiglu.ts";
-import { commonName, type ParameterSpec } from "./parameter.ts";
+import { commonName, type ParameterSpec, shapeOf } from "./parameter.ts";
 
 /** What an op says of itself before it has its place in the graph. */
 export type OpParts = Omit<Op, "output" | "extras">;
@@ -33,6 +33,12 @@ export class Net {
     this.#begin("model");
   }
 
+  /** The longest norm or bias. */
+  get longestVector(): number {
+    const vectors = this.parameters.filter(({ kind }) => kind !== "matrix").map(shapeOf);
+    return Math.max(...vectors.map(([rows, columns]) => rows * columns));
+  }
+
   get layers(): Segment[] {
     return this.segments.filter(({ input }) => input !== undefined);
   }
@@ -54,7 +60,7 @@ export class Net {
   }
 
   rmsNorm(x: Value, name: string, epsilon: number): Value {
-    const weight = this.#parameter([`${name}.weight`], [1], x.width, true);
+    const weight = this.#parameter([`${name}.weight`], [1], x.width, "norm");
     return this.#op(
       name,
       x.width,
@@ -63,12 +69,13 @@ export class Net {
     );
   }
 
-  /** One product with the rows of several matrices under each other: a name and its rows each. */
-  linear(x: Value, matrices: Record<string, number>): Value {
+  /** One product with the rows of several matrices under each other: a name and its rows each. All have a bias, or none. */
+  linear(x: Value, matrices: Record<string, number>, { bias = false } = {}): Value {
     const [names, rows] = [Object.keys(matrices), Object.values(matrices)];
     const weight = this.#parameter(names.map((name) => `${name}.weight`), rows, x.width);
     const width = rows.reduce((sum, n) => sum + n);
-    return this.#op(commonName(names), width, [], (output) => linear(output, x, weight));
+    const added = bias ? this.#parameter(names.map((name) => `${name}.bias`), rows, 1, "bias") : undefined;
+    return this.#op(commonName(names), width, [], (output) => linear(output, x, weight, added));
   }
 
   /** Rotates the query and key heads of [queries, keys, values]. */
@@ -105,7 +112,7 @@ export class Net {
 
   /** What ends every model: final norm, head and log-probabilities of the labels. */
   labels(x: Value, norm: string, epsilon: number, head: { name: string; rows: number }): void {
-    const finalNorm = this.#parameter([`${norm}.weight`], [1], x.width, true);
+    const finalNorm = this.#parameter([`${norm}.weight`], [1], x.width, "norm");
     const matrix = this.#parameter([`${head.name}.weight`], [head.rows], x.width);
     this.#op("labels", 1, [], (output) => labels(output, x, { finalNorm, head: matrix, epsilon }));
   }
@@ -119,12 +126,17 @@ export class Net {
     this.segments.push({ name, input, ops: [] });
   }
 
-  #parameter(names: string[], rows: number[], columns: number, isVector = false): ParameterSpec {
+  #parameter(
+    names: string[],
+    rows: number[],
+    columns: number,
+    kind: ParameterSpec["kind"] = "matrix",
+  ): ParameterSpec {
     const parts = names.map((name, i) => ({ name: this.#prefix + name, rows: rows[i] }));
     const name = commonName(parts.map(({ name }) => name));
     const known = this.parameters.find((parameter) => parameter.name === name);
     if (known) return known;
-    const spec = { name, parts, columns, isVector };
+    const spec = { name, parts, columns, kind };
     this.parameters.push(spec);
     return spec;
   }

@@ -6,13 +6,17 @@ export interface ParameterPart {
 
 /**
  * One matrix that kernels read. Matrices that are applied to the same input lie under each other (query, key and value;
- * gate and up), so that one product serves them all. `isVector` tells a checkpoint shape of [columns] from [rows, columns].
+ * gate and up), so that one product serves them all.
  */
 export interface ParameterSpec {
   name: string;
   parts: ParameterPart[];
   columns: number;
-  isVector: boolean;
+  /**
+   * A norm's weight is one row, [columns] in the checkpoint; a bias one column, [rows] in each part: initial values are 1 and 0,
+   * and weight decay passes over both.
+   */
+  kind: "matrix" | "norm" | "bias";
 }
 
 /** Rows and columns of a parameter. */
@@ -20,6 +24,18 @@ export const shapeOf = (spec: ParameterSpec): [rows: number, columns: number] =>
   spec.parts.reduce((sum, part) => sum + part.rows, 0),
   spec.columns,
 ];
+
+/** The shape of a checkpoint tensor. */
+export const shapeOfPart = ({ kind, columns }: ParameterSpec, { rows }: ParameterPart): number[] =>
+  kind === "norm" ? [columns] : kind === "bias" ? [rows] : [rows, columns];
+
+/** The checkpoint tensors of parameters by name, with their shapes. */
+export const partsOf = (parameters: readonly ParameterSpec[]): Map<string, number[]> =>
+  new Map(
+    parameters.flatMap((parameter) =>
+      parameter.parts.map((part) => [part.name, shapeOfPart(parameter, part)] as const)
+    ),
+  );
 
 /** How many numbers a model has to learn. */
 export const parameterCount = (parameters: readonly ParameterSpec[]): number =>

@@ -9,6 +9,9 @@ import { checkFileName, type Repo, repoLabel } from "./repo.ts";
 
 const WEIGHTS = "model.safetensors";
 const INDEX = "model.safetensors.index.json";
+/** Read without an index too. */
+const LONE_SHARD = "model-00001-of-00001.safetensors";
+const ADAPTER = "adapter_config.json";
 /** What is read of a model besides its weights. */
 const MODEL_FILE =
   /^((config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|chat_template)\.json|chat_template\.jinja|merges\.txt|tokenizer\.model)$/;
@@ -16,17 +19,22 @@ const PICKLED = /\.(bin|pt|pth|ckpt)$/;
 
 /**
  * The files of a model without its weights.
- * @throws {UserError} where there is no config.json, or `weights` are wanted and there are none as safetensors.
+ * @throws {UserError} where there is no config.json, or `weights` are wanted and there are none as safetensors, or an adapter's.
  */
 export function modelFiles(files: readonly RemoteFile[], repo: Repo, weights: boolean): RemoteFile[] {
   const names = new Set(files.map(({ path }) => path));
   const label = repoLabel(repo);
+  if (names.has(ADAPTER) && (weights || !names.has("config.json"))) {
+    throw new UserError(
+      `${label}: found ${ADAPTER}: an adapter (PEFT) is not supported: merge it into its base model, and name that`,
+    );
+  }
   if (!names.has("config.json")) {
     throw new UserError(
       `${label}: expected a config.json, found ${list([...names])}: this is no transformers model`,
     );
   }
-  if (weights && !names.has(WEIGHTS) && !names.has(INDEX)) {
+  if (weights && ![WEIGHTS, INDEX, LONE_SHARD].some((name) => names.has(name))) {
     const pickled = [...names].filter((name) => PICKLED.test(name));
     throw new UserError(
       pickled.length > 0
@@ -49,9 +57,9 @@ export async function weightFiles(
   repo: Repo,
   folder: string,
 ): Promise<RemoteFile[]> {
-  const single = files.find(({ path }) => path === WEIGHTS);
-  if (single) return [single];
   const byPath = new Map(files.map((file) => [file.path, file]));
+  const single = byPath.get(WEIGHTS) ?? (byPath.has(INDEX) ? undefined : byPath.get(LONE_SHARD));
+  if (single) return [single];
   return (await shardsOf(folder)).map((shard) => {
     checkFileName(shard, repo);
     const file = byPath.get(shard);
@@ -73,7 +81,7 @@ export async function lacksOfModel(
 ): Promise<string | undefined> {
   const needed = ["config.json", "tokenizer.json"];
   if (weights && names.includes(INDEX) && !names.includes(WEIGHTS)) needed.push(...await shardsOf(folder));
-  else if (weights) needed.push(WEIGHTS);
+  else if (weights && !names.includes(LONE_SHARD)) needed.push(WEIGHTS);
   return needed.find((name) => !names.includes(name));
 }
 

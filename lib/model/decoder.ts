@@ -2,7 +2,7 @@ import type { Batch } from "../batch.ts";
 import { type Capacity, Machine, type MachineOptions } from "../graph/machine.ts";
 import type { Net } from "../graph/net.ts";
 import { type Passes, passesOf, type SegmentCalls } from "../graph/passes.ts";
-import { llama } from "../models/llama.ts";
+import { netOf } from "../models/models.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { isReadable, MemoryPlan, type Tensor } from "../gpu/memory.ts";
 import {
@@ -51,7 +51,7 @@ export class Decoder {
     readonly config: ModelConfig,
     readonly capacity: Capacity,
     readonly options: DecoderOptions,
-    readonly net: Net = llama(config),
+    readonly net: Net = netOf(config),
   ) {
     this.parameters = new Parameters(this.plan, this.net.parameters, options.largestBuffer, options);
     const { hiddenSize: hidden, vocabSize: vocabulary, headDim: rotary } = config;
@@ -59,7 +59,7 @@ export class Decoder {
       this.plan,
       this.parameters,
       capacity,
-      { hidden, vocabulary, rotary, windows: net.windows.length },
+      { hidden, vocabulary, rotary, windows: net.windows.length, vector: net.longestVector },
       options,
     );
     this.#passes = passesOf(this.net, this.#machine);

@@ -75,8 +75,9 @@ export function placeParameters(
     : KINDS.filter((kind) => kind !== "gradients" || !earlyUpdates);
   if (training && weights !== "f32") throw new RangeError("trained weights are float32");
   /** A chunk's parameters are stored alike. */
-  const isPacked = (spec: ParameterSpec) => weights !== "f32" && !spec.isVector && spec.columns % 4 === 0;
-  const rank = (spec: ParameterSpec) => spec.isVector ? 2 : isPacked(spec) ? 0 : 1;
+  const isPacked = (spec: ParameterSpec) =>
+    weights !== "f32" && spec.kind === "matrix" && spec.columns % 4 === 0;
+  const rank = (spec: ParameterSpec) => spec.kind !== "matrix" ? 2 : isPacked(spec) ? 0 : 1;
   const groups: Place[][] = [];
   let used = Infinity;
   for (const spec of specs.toSorted((a, b) => rank(a) - rank(b))) {
@@ -116,7 +117,7 @@ export function placeParameters(
     chunks.push({
       ...each((whole) => whole),
       elements: sum(group),
-      decayedElements: sum(group.filter(({ spec }) => !spec.isVector)),
+      decayedElements: sum(group.filter(({ spec }) => spec.kind === "matrix")),
       firstBlock: block,
     });
     for (const { spec, firstRow, rows, firstElement, elements } of group) {

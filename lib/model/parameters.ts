@@ -3,15 +3,10 @@ import type { Gpu } from "../gpu/device.ts";
 import type { MemoryPlan } from "../gpu/memory.ts";
 import { writeTensor } from "../gpu/program.ts";
 import { BatchedReader, dtypeOf, firstNonFinite, type Range } from "../gpu/readback.ts";
-import {
-  type Checkpoint,
-  type FloatDtype,
-  fromF32,
-  isFloatDtype,
-  type TensorReader,
-} from "../safetensors.ts";
+import { type FloatDtype, fromF32, isFloatDtype, type TensorReader } from "../safetensors.ts";
 import type { TensorSource } from "../safetensors_write.ts";
-import type { ParameterPart, ParameterSpec } from "../graph/parameter.ts";
+import { type ParameterPart, type ParameterSpec, shapeOfPart } from "../graph/parameter.ts";
+import { EMBEDDING } from "../models/causal_lm.ts";
 import {
   type Parameter,
   type ParameterChunk,
@@ -19,6 +14,7 @@ import {
   type ParameterOptions,
   placeParameters,
 } from "./parameter_layout.ts";
+import type { SavedTensor } from "./weights.ts";
 
 export type { Parameter, ParameterChunk, ParameterKind, ParameterOptions } from "./parameter_layout.ts";
 
@@ -72,7 +68,7 @@ export class Parameters {
   check(checkpoint: TensorReader, otherwise = "the weights do not fit config.json"): void {
     const problems: string[] = [];
     for (const [name, { spec, part }] of this.#byPart) {
-      const expected = partShape(spec, part);
+      const expected = shapeOfPart(spec, part);
       const info = checkpoint.tensors.get(name);
       if (!info) problems.push(`${name}: missing, expected shape [${expected}]`);
       else if (!isFloatDtype(info.dtype)) {
@@ -115,11 +111,21 @@ export class Parameters {
     return ranges;
   }
 
-  /** Sets matrices to values from `normal` times `deviation` and norms to 1, as transformers initialises a model. */
-  initialize(gpu: Gpu, normal: () => number, deviation: number): void {
-    for (const { spec, rows, weights } of this.list) {
-      const values = new Float32Array(rows * spec.columns);
-      const filled = spec.isVector ? values.fill(1) : values.map(() => normal() * deviation);
+  /**
+   * Sets matrices to values from `normal` times `deviation` and norms to 1, as transformers initialises a model: the
+   * embedding of `padTokenId` is 0.
+   */
+  initialize(gpu: Gpu, normal: () => number, deviation: number, padTokenId = -1): void {
+    for (const { spec, firstRow, rows, weights } of this.list) {
+      const { columns } = spec;
+      const values = new Float32Array(rows * columns);
+      const filled = spec.kind === "matrix"
+        ? values.map(() => normal() * deviation)
+        : values.fill(spec.kind === "norm" ? 1 : 0);
+      const row = padTokenId - firstRow;
+      if (spec.name === EMBEDDING && row >= 0 && row < rows) {
+        filled.fill(0, row * columns, (row + 1) * columns);
+      }
       const dtype = dtypeOf(weights);
       writeTensor(gpu, weights, dtype === "F32" ? filled : new Uint16Array(fromF32(filled, dtype).buffer));
     }
@@ -151,7 +157,7 @@ export class Parameters {
   /** Shape of a checkpoint tensor. */
   shape(name: string): number[] {
     const { spec, part } = this.#byPart.get(name)!;
-    return partShape(spec, part);
+    return shapeOfPart(spec, part);
   }
 
   /**
@@ -181,30 +187,15 @@ export class Parameters {
     return new BatchedReader(gpu, this.names.flatMap(rangesOf));
   }
 
-  /**
-   * What to save: every tensor of the source in its dtype, trained ones as they are on the GPU, others as in the source.
-   * A head stored beside tied embeddings gets the embeddings' values.
-   */
-  sources(gpu: Gpu, checkpoint: Checkpoint): TensorSource[] {
+  /** What to save: tensors of the source under their names there, with the weights as they are on the GPU. */
+  sources(gpu: Gpu, saved: readonly SavedTensor[]): TensorSource[] {
     const reader = this.#reader(gpu, "weights");
-    return [...checkpoint.tensors.values()].map(({ name, dtype, shape }) => {
-      const trained = this.#byPart.has(name)
-        ? name
-        : name === "lm_head.weight"
-        ? "model.embed_tokens.weight"
-        : undefined;
-      if (trained === undefined || !isFloatDtype(dtype)) {
-        return {
-          name,
-          dtype,
-          shape,
-          chunks: async function* () {
-            yield await checkpoint.readBytes(name);
-          },
-        };
-      }
-      return { name, dtype, shape, chunks: chunksOf(reader, trained, dtype, name) };
-    });
+    return saved.map(({ name, parameter, dtype, shape }) => ({
+      name,
+      dtype,
+      shape,
+      chunks: chunksOf(reader, parameter, dtype, name),
+    }));
   }
 }
 
@@ -245,6 +236,3 @@ async function readStored(
     : fromF32(await checkpoint.readF32(name, first, count), dtype);
   return new Uint16Array(bytes.buffer, bytes.byteOffset, count);
 }
-
-const partShape = (spec: ParameterSpec, part: ParameterPart) =>
-  spec.isVector ? [spec.columns] : [part.rows, spec.columns];

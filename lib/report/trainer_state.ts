@@ -3,7 +3,7 @@ import type { Collapse } from "../collapse.ts";
 import type { TrainConfig } from "../config/schema.ts";
 import type { Figures } from "../figures.ts";
 import type { Prepared } from "../prepare.ts";
-import { sampleStep } from "../sampler.ts";
+import { epochAfter, stepsPerEpoch } from "../sampler.ts";
 import { stepsOf } from "../schedule.ts";
 import { sortedJson, writeText } from "./files.ts";
 
@@ -16,7 +16,7 @@ import { sortedJson, writeText } from "./files.ts";
 export interface LogEntry {
   /** Optimizer steps done. */
   step: number;
-  /** Passes over the training pairs done, with the part of the current one. */
+  /** Passes over the training pairs done, with the part of the current one: of its batches, as transformers counts. */
   epoch: number;
   [figure: string]: number;
 }
@@ -49,9 +49,9 @@ export interface TrainerState {
  * The state before the first step.
  *
  * @param maxSteps all optimizer steps of the run.
- * @param stepsPerEpoch those of one pass over the training pairs.
+ * @param perEpoch those of one pass over the training pairs.
  */
-export function newTrainerState(config: TrainConfig, maxSteps: number, stepsPerEpoch: number): TrainerState {
+export function newTrainerState(config: TrainConfig, maxSteps: number, perEpoch: number): TrainerState {
   return {
     best_global_step: null,
     best_metric: null,
@@ -66,7 +66,7 @@ export function newTrainerState(config: TrainConfig, maxSteps: number, stepsPerE
     logging_steps: config.loggingSteps,
     max_steps: maxSteps,
     num_input_tokens_seen: 0,
-    num_train_epochs: Math.ceil(maxSteps / stepsPerEpoch),
+    num_train_epochs: Math.ceil(maxSteps / perEpoch),
     save_steps: stepsOf(config.saveSteps, maxSteps),
     stateful_callbacks: {},
     total_flos: 0,
@@ -90,14 +90,13 @@ export function trainerStateOf(
   bestCheckpoint: string | null,
 ): TrainerState {
   const { steps, tokens, flops } = figures.totals;
-  const stepsPerEpoch = Math.ceil(sampler.pairs / (sampler.perBatch * sampler.batchesPerStep));
   return {
-    ...newTrainerState(config, totalSteps, stepsPerEpoch),
+    ...newTrainerState(config, totalSteps, stepsPerEpoch(sampler)),
     best_global_step: config.saveStrategy === "no" ? null : best?.step ?? null,
     best_metric: best?.value ?? null,
     best_model_checkpoint: bestCheckpoint,
     global_step: steps,
-    epoch: steps ? sampleStep(steps - 1, sampler).epoch : 0,
+    epoch: epochAfter(steps, sampler),
     num_input_tokens_seen: tokens,
     total_flos: flops,
     log_history: [...figures.history],

@@ -1,5 +1,5 @@
-import { add, rope, swiglu, swigluBackward } from "../../lib/gpu/operations.ts";
-import { kernelTest, useGpu } from "./harness.ts";
+import { add, addBias, addBiasBackward, rope, swiglu, swigluBackward } from "../../lib/gpu/operations.ts";
+import { kernelTest, largest, useGpu } from "./harness.ts";
 import { rope as referenceRope } from "../reference/rope.ts";
 import { swiglu as reference, swigluBackward as referenceBackward } from "../reference/swiglu.ts";
 
@@ -97,3 +97,40 @@ kernelTest("a sum of two tensors equals theirs", WIDTHS, async (kernels, { rows,
   // One rounding.
   await kernels.compare(z, Float64Array.from(left, (value, i) => value + right[i]), { tolerance: 1e-7 });
 });
+
+kernelTest("a bias is added to every row, in place", WIDTHS, async (kernels, { rows, width, spare }) => {
+  const [before, values] = [kernels.values(rows * width), kernels.values(width)];
+  const y = kernels.tensorInPlace([rows + spare, width], before);
+  const bias = kernels.tensor([width, 1], values);
+  await kernels.run([addBias(kernels.rows(rows), bias, y)]);
+  // One rounding.
+  await kernels.compare(y, Float64Array.from(before, (value, i) => value + values[i % width]), {
+    tolerance: 1e-7,
+  });
+  await kernels.compareUnchanged(bias);
+});
+
+kernelTest(
+  "the gradient of a bias is the sum over rows, written or added to what is there",
+  WIDTHS.flatMap((shape) => [false, true].map((accumulate) => ({ ...shape, accumulate }))),
+  async (kernels, { rows, width, spare, accumulate }) => {
+    const upstream = kernels.values(rows * width);
+    const before = kernels.values(width);
+    const dBias = accumulate ? kernels.tensorInPlace([width, 1], before) : kernels.tensor([width, 1]);
+    await kernels.run(addBiasBackward(kernels.rows(rows, { accumulate }), {
+      dY: kernels.tensor([rows + spare, width], upstream),
+      dBias,
+      partial: kernels.tensor([Math.ceil((rows + spare) / 32), width]),
+    }));
+    const sums = (values: ArrayLike<number>) =>
+      Float64Array.from({ length: width }, (_, column) => {
+        let sum = 0;
+        for (let row = 0; row < rows; row++) sum += values[row * width + column];
+        return sum;
+      });
+    const expected = sums(upstream).map((sum, i) => sum + (accumulate ? before[i] : 0));
+    // Terms of either sign, measured by the sum of their magnitudes.
+    const scale = largest(sums(upstream.map(Math.abs)), accumulate ? before : []);
+    await kernels.compare(dBias, expected, { tolerance: 5e-7, scale });
+  },
+);

@@ -17,10 +17,15 @@ import { adamw, type AdamWState, clip } from "../reference/adamw.ts";
 
 useGpu();
 
-const spec = (name: string, rows: number, columns: number, isVector = false): ParameterSpec => ({
+const spec = (
+  name: string,
+  rows: number,
+  columns: number,
+  kind: ParameterSpec["kind"] = "matrix",
+): ParameterSpec => ({
   name,
   columns,
-  isVector,
+  kind,
   parts: [{ name, rows }],
 });
 /**
@@ -28,11 +33,11 @@ const spec = (name: string, rows: number, columns: number, isVector = false): Pa
  * sum.
  */
 const specs = (largeRows: number) => [
-  spec("norm", 1, 36, true),
+  spec("norm", 1, 36, "norm"),
   spec("small", 3, 5),
   spec("large", largeRows, 100),
   spec("scalar", 1, 1),
-  spec("last norm", 1, 5, true),
+  spec("last norm", 1, 5, "norm"),
 ];
 interface Layout {
   largeRows: number;
@@ -147,7 +152,7 @@ for (const { maxGradNorm, layout, deviation } of CASES) {
           assertClose([found.norm], [norm], { tolerance: 1e-6 }, `seed ${seed}: norm`);
           const now = await readAll();
           parameters.list.forEach(({ spec }, i) => {
-            const weightDecay = spec.isVector ? 0 : figures.weightDecay;
+            const weightDecay = spec.kind === "matrix" ? figures.weightDecay : 0;
             const gradient = Float64Array.from(gradients[i], (value) => value * coefficient);
             adamw(states[i], gradient, step, { ...figures, weightDecay });
             for (const kind of ["weights", "first", "second"] as const) {
@@ -242,7 +247,7 @@ deviceTest(
             first: Float64Array.from(before[i].first),
             second: Float64Array.from(before[i].second),
           };
-          const weightDecay = spec.isVector ? 0 : figures.weightDecay;
+          const weightDecay = spec.kind === "matrix" ? figures.weightDecay : 0;
           adamw(state, Float64Array.from(gradients[i]), step, { ...figures, weightDecay });
           const what = `seed ${seed}, step ${step}: ${spec.name}`;
           // The update itself is made of unrounded moments.

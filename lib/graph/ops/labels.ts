@@ -109,7 +109,7 @@ function headBackward(machine: Machine, { finalNorm, head }: Head, dX: Tensor): 
       dWeight: norm.gradients,
       dY: t.gradientGatheredNormed,
       dX: t.gradientGathered,
-      partial: batch.normPartial,
+      partial: batch.columnPartial,
     }, false),
     kernels.gatherRowsBackward(machine.rows, batch.uploaded.labelsOfRow, t.gradientGathered, dX),
   ];

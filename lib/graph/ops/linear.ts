@@ -1,34 +1,49 @@
 import { linear as product, linearInputGradient, linearWeightGradient } from "../../gpu/linear.ts";
+import { addBias, addBiasBackward } from "../../gpu/operations.ts";
 import type { Value } from "../graph.ts";
 import type { OpParts } from "../net.ts";
 import { type ParameterSpec, shapeOf } from "../parameter.ts";
 
-/** output = x W^T, of the rows of one or several matrices under each other. */
-export const linear = (output: Value, x: Value, weight: ParameterSpec): OpParts => ({
+/** output = x W^T + bias, of the rows of one or several matrices under each other. */
+export const linear = (
+  output: Value,
+  x: Value,
+  weight: ParameterSpec,
+  bias: ParameterSpec | undefined,
+): OpParts => ({
   inputs: [x],
-  parameters: [weight],
+  parameters: bias ? [weight, bias] : [weight],
   inBackward: "kept",
   isProduct: true,
   flops({ tokens }) {
     const [rows, columns] = shapeOf(weight);
     return 2 * rows * columns * tokens;
   },
-  forward({ machine, of, into, fusion }) {
+  forward({ machine: { products, rows, parameters }, of, into, fusion }) {
     const { y, residual, epilogue } = fusion(output) ?? { y: into(output) };
-    return product(machine.products, machine.rows, machine.parameters.pieces(weight), {
-      x: of(x),
-      y,
-      residual,
-    }, epilogue);
+    const tensors = { x: of(x), y, residual };
+    const pieces = parameters.pieces(weight);
+    if (!bias) return product(products, rows, pieces, tensors, epilogue);
+    // What follows a product as it stores would come before the bias; a residual may.
+    return [
+      ...product(products, rows, pieces, tensors),
+      addBias(rows, parameters.of(bias).weights, y),
+      ...(epilogue ? [epilogue.alone] : []),
+    ];
   },
   backward(dOutput, pass) {
-    const { products, parameters, batch: { tokenRows: rows, tokenRowsAdding: adding } } = pass.machine;
+    const { products, parameters, batch } = pass.machine;
+    const { tokenRows: rows, tokenRowsAdding: adding, columnPartial } = batch;
     const pieces = parameters.pieces(weight);
     pass.productGradient(
       x,
       (dX, adds, epilogue) =>
         linearInputGradient(products, { rows, adding }, pieces, { dY: dOutput, dX }, { adds, epilogue }),
     );
+    if (bias) {
+      const { gradients } = parameters.of(bias);
+      pass.emit(addBiasBackward(rows, { dY: dOutput, dBias: gradients, partial: columnPartial }));
+    }
     pass.whenThere(
       x,
       (at) => pass.emit(linearWeightGradient(products, rows, pieces, { dY: dOutput, x: at })),

@@ -24,7 +24,7 @@ export const rmsNorm = (
     pass.gradient(x, (dX, adds) =>
       kernels.rmsNormBackward(
         rows,
-        { ...at, weight: weights, dWeight: gradients, dY: dOutput, dX, partial: batch.normPartial },
+        { ...at, weight: weights, dWeight: gradients, dY: dOutput, dX, partial: batch.columnPartial },
         adds,
       ));
   },

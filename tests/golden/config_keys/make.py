@@ -1,0 +1,70 @@
+"""What transformers 5.17 makes of one or two keys of config.json: `python make.py > keys.json`. A case a line: `[keys, result]`, null where it refuses the file
+or cannot run a small model of it."""
+import json, os, tempfile
+import torch, transformers
+from transformers import AutoConfig, AutoModelForCausalLM
+
+transformers.logging.set_verbosity_error()
+SMALL = dict(vocab_size=30, hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=4)
+LLAMA3 = dict(rope_type="llama3", factor=8.0, high_freq_factor=4.0, low_freq_factor=1.0)
+NULL = ["vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim",
+        "max_position_embeddings", "rms_norm_eps", "tie_word_embeddings", "hidden_act", "rope_theta", "rope_scaling", "rope_parameters", "pad_token_id",
+        "sliding_window", "attention_bias", "mlp_bias", "dtype", "torch_dtype", "is_causal", "pretraining_tp", "layer_types", "architectures",
+        "quantization_config", "partial_rotary_factor", "per_layer_config", "transformers_weights", "original_max_position_embeddings"]
+CASES = [{}, *({key: None} for key in NULL),
+         *({"hidden_act": act} for act in ["silu", "swish", "gelu", "SiLU", 1]),
+         *({"pad_token_id": token} for token in [-31, -30, -1, 0, 29, 30, [1], 1.5]),
+         *({"num_key_value_heads": heads} for heads in [1, 2]), {"head_dim": 6}, {"hidden_size": 18}, {"hidden_size": 18, "head_dim": 4},
+         {"rope_theta": 9.0}, {"rope_theta": 10000}, {"rope_theta": "10000"},
+         *({"rope_scaling": scaling} for scaling in [
+             {}, LLAMA3, {**LLAMA3, "original_max_position_embeddings": 64}, {**LLAMA3, "original_max_position_embeddings": None},
+             {**LLAMA3, "rope_theta": 7.0}, {"type": "default"}, {"type": "llama3", "rope_type": "default"}, {"rope_type": None}, {"rope_type": "linear", "factor": 2.0},
+             {"rope_type": "x"}, {"rope_theta": None}]),
+         {"rope_scaling": {"rope_theta": 3.0}, "rope_parameters": {"rope_theta": 4.0}}, {"rope_scaling": {}, "rope_parameters": {"rope_theta": 4.0}},
+         {"rope_parameters": {"rope_theta": 7.0}, "rope_theta": 9.0}, {"rope_parameters": {}, "rope_theta": 9.0},
+         {"rope_scaling": LLAMA3, "original_max_position_embeddings": 32}, {"rope_scaling": LLAMA3, "original_max_position_embeddings": None},
+         {"rope_scaling": LLAMA3, "max_position_embeddings": 128}, {"partial_rotary_factor": 0.5}, {"partial_rotary_factor": 1.0},
+         *({key: True} for key in ["attention_bias", "mlp_bias", "is_causal", "tie_word_embeddings", "rope_interleaved", "use_qk_norm"]),
+         {"attention_dropout": 0.1}, {"attention_dropout": 0}, {"is_causal": False}, {"pretraining_tp": 2},
+         *({"layer_types": types} for types in [["full_attention"], ["sliding_attention"], ["full_attention"] * 2, ["x"], "full_attention"]),
+         *({"sliding_window": window} for window in [0, 8]), {"sliding_window": 8, "use_sliding_window": False},
+         *({"tie_word_embeddings": tied} for tied in ["true", 1]), {"rms_norm_eps": 0.0}, {"rms_norm_eps": "1e-5"}, {"rms_norm_eps": 0.01},
+         *({"dtype": dtype} for dtype in ["bfloat16", "half", "float64", "torch.bfloat16", "auto", 16]), {"torch_dtype": "float16"},
+         {"dtype": "float32", "torch_dtype": "bfloat16"}, {"logits_soft_cap": 30.0, "final_logit_softcapping": 30.0, "attn_logit_softcapping": 5.0},
+         {"attention_multiplier": 3.0, "logits_scaling": 2.0, "residual_multiplier": 2.0, "embedding_multiplier": 2.0},
+         {"architectures": ["LlamaForSequenceClassification"]}, {"model_type": "LLaMA"}, {"per_layer_config": {"0": {"intermediate_size": 8}}},
+         {"transformers_weights": "other.safetensors"}, {"hidden_dropout": 0.1, "resid_pdrop": 0.1}, {"num_local_experts": 4}]
+
+
+def result(config):
+    with tempfile.TemporaryDirectory() as folder:
+        json.dump(config, open(os.path.join(folder, "config.json"), "w"))
+        try:
+            read = AutoConfig.from_pretrained(folder)
+            model = AutoModelForCausalLM.from_config(read)
+            with torch.no_grad():
+                model(torch.arange(6)[None])
+        except Exception:
+            return None
+    layer, embedding = model.model.layers[0], model.model.embed_tokens
+    heads = lambda linear: linear.out_features // layer.self_attn.head_dim
+    return {
+        "vocab_size": embedding.num_embeddings, "hidden_size": embedding.embedding_dim, "intermediate_size": layer.mlp.gate_proj.out_features,
+        "heads": heads(layer.self_attn.q_proj), "key_value_heads": heads(layer.self_attn.k_proj), "head_dim": layer.self_attn.head_dim,
+        "eps": model.model.norm.variance_epsilon, "tied": model.lm_head.weight is embedding.weight, "pad": embedding.padding_idx,
+        "window": read.sliding_window if read.model_type == "mistral" else None, "max_position_embeddings": read.max_position_embeddings,
+        "inv_freq": model.model.rotary_emb.inv_freq.tolist(), "biases": layer.self_attn.q_proj.bias is not None or layer.mlp.up_proj.bias is not None,
+        "dropout": layer.self_attn.attention_dropout, "act": type(layer.mlp.act_fn).__name__.removesuffix("Activation"),
+        "dtype": read.dtype and str(read.dtype).split(".")[1], "is_causal": getattr(read, "is_causal", True) is True,
+    }
+
+
+out = []
+for base in [{"model_type": "llama"}, {"model_type": "mistral", "num_key_value_heads": 4}]:
+    usual = result({**SMALL, **base})
+    out.append([{**SMALL, **base}, usual])
+    for keys in CASES[1:]:
+        found = result({**SMALL, **base, **keys})
+        # Only what differs from the model without the keys.
+        out.append([keys, found and {key: value for key, value in found.items() if value != usual[key]}])
+print("[\n" + ",\n".join(json.dumps(case) for case in out) + "\n]")
