@@ -6,7 +6,7 @@ import type { Pair, Sequence } from "../lib/data/tokenize.ts";
 export const GOLDEN = "tests/golden/llama";
 /**
  * An untied float32 model; a tied bfloat16 one in three shards with llama3 rotary scaling; Mistral with a window of 20; one whose
- * padding token occurs; Llama with biases; Qwen2 with a window in two of three layers.
+ * padding token occurs; Llama with biases; Qwen2 with a window in two of three layers; Qwen3.
  */
 export const MODELS = [
   "untied",
@@ -15,6 +15,7 @@ export const MODELS = [
   "padding",
   "../models/llama-biases",
   "../models/qwen2",
+  "../models/qwen3",
 ];
 
 export interface Golden {

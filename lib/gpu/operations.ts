@@ -147,20 +147,20 @@ export function rmsNormBackward(
       rows,
       [t.x, t.rstd, t.dY, t.partial],
       length,
-      blocks(rows),
+      rowBlocks(rows),
     ),
     columnSums(rows, t.partial, t.dWeight, length),
   ];
 }
 
 /** Rows whose columns are summed at a time: what `partial` has a row for. */
-const blocks = (rows: RowSlot) => (columns: number): Grid => (counts) => [
+export const rowBlocks = (rows: RowSlot) => (columns: number): Grid => (counts) => [
   Math.ceil(columns / 64),
   Math.ceil(counts[rows.slot] / 32),
 ];
 
 /** sums[length] (+)= the blocks' sums in `partial`. */
-const columnSums = (rows: RowSlot, partial: Tensor, sums: Tensor, length: number): KernelCall =>
+export const columnSums = (rows: RowSlot, partial: Tensor, sums: Tensor, length: number): KernelCall =>
   rowKernel(
     "column_sums",
     columnSumsSource,
@@ -185,7 +185,7 @@ export const addBiasBackward = (
     rows,
     [t.dY, t.partial],
     rowLength(t.dY),
-    blocks(rows),
+    rowBlocks(rows),
   ),
   columnSums(rows, t.partial, t.dBias, rowLength(t.dY)),
 ];

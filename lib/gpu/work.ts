@@ -44,6 +44,10 @@ const FLOATS_PER_ROW: Record<string, (kernel: Kernel, size: WorkSize) => number>
   add: (kernel) => 3 * last(kernel),
   add_bias: (kernel) => 2 * last(kernel),
   add_bias_backward: (kernel) => first(kernel),
+  // Queries, keys and values; of the backward pass those and their gradients, read and written.
+  head_norm: (kernel) => 2 * first(kernel),
+  head_norm_backward: (kernel) => 3 * first(kernel),
+  head_norm_weight_backward: (kernel) => 2 * first(kernel),
   swiglu: (kernel) => 3 * last(kernel),
   swiglu_backward: (kernel) => 6 * last(kernel),
   log_probabilities: (kernel) => first(kernel),

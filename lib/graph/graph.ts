@@ -48,7 +48,7 @@ export interface Op {
   /** From the gradient of the output to those of inputs and parameters; or there is a `backwardEpilogue`. */
   backward?(dOutput: Tensor, pass: BackwardPass): void;
 
-  /** Whether it is a product, which can do the op after it as it stores. */
+  /** Whether it can do the op after it as it stores, as products can. */
   readonly isProduct?: true;
 
   /**

@@ -4,6 +4,7 @@ import type { Op, Segment, Value } from "./graph.ts";
 import { add } from "./ops/add.ts";
 import { attention } from "./ops/attention.ts";
 import { embedding } from "./ops/embedding.ts";
+import { headNorm } from "./ops/head_norm.ts";
 import { labels } from "./ops/labels.ts";
 import { linear } from "./ops/linear.ts";
 import { rmsNorm } from "./ops/rms_norm.ts";
@@ -76,6 +77,18 @@ export class Net {
     const width = rows.reduce((sum, n) => sum + n);
     const added = bias ? this.#parameter(names.map((name) => `${name}.bias`), rows, 1, "bias") : undefined;
     return this.#op(commonName(names), width, [], (output) => linear(output, x, weight, added));
+  }
+
+  /** RMSNorm of each query and key head of [queries, keys, values]. */
+  headNorm(qkv: Value, { q, k }: { q: string; k: string }, shape: AttentionShape, epsilon: number): Value {
+    const weight = this.#parameter([`${q}.weight`, `${k}.weight`], [1, 1], shape.headDim, "norm");
+    const extras: [string, number][] = [["rstd", shape.heads + shape.keyValueHeads]];
+    return this.#op(
+      commonName([q, k]),
+      qkv.width,
+      extras,
+      (output, rstd) => headNorm(output, rstd, qkv, weight, shape, epsilon),
+    );
   }
 
   /** Rotates the query and key heads of [queries, keys, values]. */

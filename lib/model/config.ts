@@ -37,7 +37,7 @@ export interface ModelConfig {
 }
 
 /** Architectures, by transformers' `model_type`; each has a file in `lib/models`. */
-export type ModelType = "llama" | "mistral" | "qwen2";
+export type ModelType = "llama" | "mistral" | "qwen2" | "qwen3";
 
 export type LayerType = "full_attention" | "sliding_attention";
 
@@ -53,6 +53,14 @@ export type RopeConfig =
     originalMaxPositionEmbeddings: number;
   };
 
+const QWEN: Defaults = {
+  vocabSize: 151936,
+  intermediateSize: 22016,
+  maxPositionEmbeddings: 32768,
+  numKeyValueHeads: 32,
+  slidingWindow: 4096,
+};
+
 /** What transformers' configuration classes take where a key is absent, by `model_type`. */
 const DEFAULTS: Record<ModelType, Defaults> = {
   llama: { vocabSize: 32000, intermediateSize: 11008, maxPositionEmbeddings: 2048 },
@@ -63,19 +71,16 @@ const DEFAULTS: Record<ModelType, Defaults> = {
     numKeyValueHeads: 8,
     slidingWindow: 4096,
   },
-  qwen2: {
-    vocabSize: 151936,
-    intermediateSize: 22016,
-    maxPositionEmbeddings: 32768,
-    numKeyValueHeads: 32,
-    slidingWindow: 4096,
-  },
+  qwen2: QWEN,
+  qwen3: { ...QWEN, headDim: 128 },
 };
 
 interface Defaults {
   vocabSize: number;
   intermediateSize: number;
   maxPositionEmbeddings: number;
+  /** Absent: what the hidden size gives each head. */
+  headDim?: number;
   /** Absent: as many as attention heads. */
   numKeyValueHeads?: number;
   /** Absent: the architecture has none. */
@@ -172,7 +177,9 @@ export function parseModelConfig(
     hasRule,
   );
   // Llama's class insists on it; for Mistral's it is where the size of a head comes from.
-  if (hiddenSize % numAttentionHeads > 0 && (modelType === "llama" || (json.head_dim ?? null) === null)) {
+  const isDivided = modelType === "llama" ||
+    (defaults.headDim === undefined && (json.head_dim ?? null) === null);
+  if (hiddenSize % numAttentionHeads > 0 && isDivided) {
     fields.problem(`hidden_size ${hiddenSize} is no multiple of num_attention_heads ${numAttentionHeads}`);
   }
   if (numAttentionHeads % numKeyValueHeads > 0) {
@@ -180,7 +187,12 @@ export function parseModelConfig(
       `num_attention_heads ${numAttentionHeads} is no multiple of num_key_value_heads ${numKeyValueHeads}`,
     );
   }
-  const headDim = fields.count("head_dim", 2 ** 16, Math.floor(hiddenSize / numAttentionHeads), true);
+  const headDim = fields.count(
+    "head_dim",
+    2 ** 16,
+    defaults.headDim ?? Math.floor(hiddenSize / numAttentionHeads),
+    defaults.headDim === undefined,
+  );
   if (headDim % 2 > 0) fields.problem(`head_dim must be even, found ${headDim}`);
   const maxPositionEmbeddings = fields.count(
     "max_position_embeddings",
@@ -203,13 +215,14 @@ export function parseModelConfig(
     maxPositionEmbeddings,
     ...parseWindow(fields, json, modelType),
     ...((json.pad_token_id ?? null) !== null && { padTokenId: fields.row("pad_token_id", vocabSize) }),
-    // Mistral's class has no biases and does not look at the keys.
-    attentionBias: modelType === "llama" && fields.boolean("attention_bias"),
+    // The other classes do not look at these keys.
+    attentionBias: (modelType === "llama" || modelType === "qwen3") && fields.boolean("attention_bias"),
     mlpBias: modelType === "llama" && fields.boolean("mlp_bias"),
     dtype: fields.dtype("dtype") ?? fields.dtype("torch_dtype"),
   };
-  if (modelType === "qwen2") Object.assign(config, parseLayerTypes(fields, json, config));
-  else checkLayerTypes(fields, json, config);
+  if (modelType === "qwen2" || modelType === "qwen3") {
+    Object.assign(config, parseLayerTypes(fields, json, config));
+  } else checkLayerTypes(fields, json, config);
   if (fields.problems.length > 0) throw fields.failure(where);
 
   if (json.pad_token_id !== undefined && Number(json.pad_token_id) < 0) {
@@ -247,7 +260,7 @@ function parseWindow(
   modelType: ModelType,
 ): Pick<ModelConfig, "slidingWindow"> {
   const { slidingWindow: usual } = DEFAULTS[modelType];
-  if (usual === undefined || (modelType === "qwen2" && !fields.boolean("use_sliding_window"))) return {};
+  if (usual === undefined || (modelType !== "mistral" && !fields.boolean("use_sliding_window"))) return {};
   // null, unlike an absent key, says that there is none: Mistral 7B v0.2 and later.
   return json.sliding_window === null
     ? {}

@@ -1,3 +1,4 @@
+import type { Window } from "../batch.ts";
 import type { Value } from "../graph/graph.ts";
 import { Net } from "../graph/net.ts";
 import type { ModelConfig } from "../model/config.ts";
@@ -18,3 +19,7 @@ export function causalLm(c: ModelConfig, layer: (net: Net, x: Value, index: numb
   });
   return net;
 }
+
+/** How far back a token sees in a layer. */
+export const windowOf = ({ layerTypes, slidingWindow }: ModelConfig, layer: number): Window =>
+  layerTypes?.[layer] === "full_attention" ? undefined : slidingWindow;

@@ -1,5 +1,5 @@
 import type { ModelConfig } from "../model/config.ts";
-import { causalLm } from "./causal_lm.ts";
+import { causalLm, windowOf } from "./causal_lm.ts";
 
 /** transformers' `modeling_qwen2.py`: queries, keys and values have biases, and some layers a window. */
 export const qwen2 = (c: ModelConfig) =>
@@ -14,8 +14,7 @@ export const qwen2 = (c: ModelConfig) =>
       { "self_attn.q_proj": queries, "self_attn.k_proj": keys, "self_attn.v_proj": keys },
       { bias: true },
     );
-    const window = c.layerTypes?.[l] === "full_attention" ? undefined : c.slidingWindow;
-    const heads = net.attention(net.rope(qkv, shape), shape, window);
+    const heads = net.attention(net.rope(qkv, shape), shape, windowOf(c, l));
     x = net.add(x, net.linear(heads, { "self_attn.o_proj": hidden }));
     const gateUp = net.linear(net.rmsNorm(x, "post_attention_layernorm", epsilon), {
       "mlp.gate_proj": inner,

@@ -1,11 +1,11 @@
 #!/bin/sh
 # Makes the models and golden figures in this folder with PyTorch float32 on the CPU (torch 2.13.0, transformers 5.17.0), a model of
 # each architecture beside those in ../llama; golden.py is the reference folder's. From the project's root:
-#   sh tests/golden/models/make.sh REFERENCE_FOLDER PYTHON
+#   sh tests/golden/models/make.sh REFERENCE_FOLDER PYTHON [MODEL]
 set -eu
 reference=$1 python=$2 here=tests/golden/models
 "$python" "$here/make_models.py" "$here"
-for model in "$here"/*/; do
+for model in "$here"/${3:-*}/; do
   name=$(basename "$model")
   case $name in *-golden) continue ;; esac
   golden=$here/$name-golden

@@ -11,6 +11,7 @@ COMMON = dict(vocab_size=303, hidden_size=36, intermediate_size=50, num_hidden_l
 MODELS = {
     "llama-biases": transformers.LlamaConfig(**COMMON, attention_bias=True, mlp_bias=True),
     "qwen2": transformers.Qwen2Config(**COMMON, use_sliding_window=True, sliding_window=20, max_window_layers=1),
+    "qwen3": transformers.Qwen3Config(**COMMON, head_dim=20, attention_bias=True),
 }
 for seed, (name, config) in enumerate(MODELS.items()):
     torch.manual_seed(seed)

@@ -1,0 +1,42 @@
+import type { AttentionShape } from "../../../kernels/attention.ts";
+import * as kernels from "../../gpu/head_operations.ts";
+import type { Value } from "../graph.ts";
+import type { OpParts } from "../net.ts";
+import type { ParameterSpec } from "../parameter.ts";
+
+/**
+ * RMSNorm of each query and key head of [queries, keys, values], with one weight for queries and one for keys; `rstd` is the factor of
+ * each head. The rotation after it works in its place.
+ */
+export const headNorm = (
+  output: Value,
+  rstd: Value,
+  qkv: Value,
+  weight: ParameterSpec,
+  shape: AttentionShape,
+  epsilon: number,
+): OpParts => ({
+  inputs: [qkv],
+  parameters: [weight],
+  inBackward: "kept",
+  isProduct: true,
+  forward({ machine: { rows, parameters }, of, into, fusion }) {
+    const { y, epilogue } = fusion(output) ?? { y: into(output) };
+    const tensors = { x: of(qkv), weight: parameters.of(weight).weights, y, rstd: into(rstd) };
+    return [kernels.headNorm(rows, tensors, shape, epsilon), ...(epilogue ? [epilogue.alone] : [])];
+  },
+  /** In place. */
+  backward(dOutput, pass) {
+    const { rows, parameters, batch } = pass.machine;
+    const { weights, gradients } = parameters.of(weight);
+    const at = { x: pass.value(qkv), rstd: pass.extra(rstd) };
+    pass.emit(kernels.headNormBackward(rows, {
+      ...at,
+      weight: weights,
+      dWeight: gradients,
+      dY: dOutput,
+      partial: batch.columnPartial,
+    }, shape));
+    pass.handOn(qkv, dOutput);
+  },
+});
