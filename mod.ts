@@ -42,6 +42,7 @@ export { type Gpu, openGpu } from "./lib/gpu/device.ts";
 export { MemoryPlan } from "./lib/gpu/memory.ts";
 export { Pipelines } from "./lib/gpu/program.ts";
 export { type ModelConfig, parseModelConfig, readModelConfig } from "./lib/model/config.ts";
+export { type ModelWeights, openModel, readModel, type SavedTensor } from "./lib/model/weights.ts";
 export type { Capacity } from "./lib/graph/machine.ts";
 export { Decoder, type DecoderOptions, type StepPlace } from "./lib/model/decoder.ts";
 export { AdamW, type AdamWOptions } from "./lib/optimizer.ts";

@@ -253,3 +253,16 @@ test("kernels that were chosen by measurement are those of the checkpoint", asyn
   ]);
   assert.deepEqual((await readJson(folder, "checkpoint-2", "run_state.json")).kernels, kernels);
 });
+
+test("epochs are counted in batches, and in a log of before, which counted pairs, too", async (folder) => {
+  // Seven pairs: four batches, the last of one pair, and two steps an epoch.
+  await stopAt(1, folder, ["--max_steps=3"]);
+  const path = join(folder, "checkpoint-1", "trainer_state.json");
+  const before = await readJson(path);
+  before.log_history[0].epoch = before.epoch = 4 / 7;
+  await Deno.writeTextFile(path, JSON.stringify(before));
+  await run(folder, ["--max_steps=3", "--logging_steps=1"]);
+  const { epoch, log_history } = await readJson(folder, "trainer_state.json");
+  assert.deepEqual(log_history.map(({ epoch }: { epoch: number }) => epoch), [0.5, 1, 1.5]);
+  assert.deepEqual([epoch, (await readJson(folder, "all_results.json")).epoch], [1.5, 1.5]);
+});

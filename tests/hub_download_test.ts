@@ -47,6 +47,18 @@ hubTest("a model comes with the files that training reads, in the layout of Pyth
   }
 });
 
+hubTest("a lone shard comes without an index", () => {
+  const repo = shardedModel();
+  const others = repo.files.filter(({ path }) => !path.startsWith("model"));
+  return { repos: [{ ...repo, files: [...others, file("model-00001-of-00001.safetensors", 1000, true)] }] };
+}, async ({ hub, settings }) => {
+  const folder = await resolveModel("org/tiny", { settings });
+  assert.ok((await names(folder)).includes("model-00001-of-00001.safetensors"));
+  const sent = hub.bytesSent;
+  assert.equal(await resolveModel("org/tiny", { settings }), folder);
+  assert.equal(hub.bytesSent, sent);
+});
+
 hubTest("what is in the cache is not fetched again", repos, async ({ hub, settings }) => {
   const folder = await resolveModel("org/tiny", { settings });
   const sent = hub.bytesSent;

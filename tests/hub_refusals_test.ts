@@ -36,6 +36,17 @@ function refuses(
   });
 }
 
+refuses(
+  "an adapter's repository, before its weights are fetched",
+  () => ({
+    repos: [{ ...shardedModel(), files: [...shardedModel().files, file("adapter_config.json", "{}")] }],
+  }),
+  [/model org\/tiny: found adapter_config.json: an adapter \(PEFT\) is not supported: merge it/],
+  {
+    then: ({ hub }) => Promise.resolve(assert.ok(!hub.seen.some(({ path }) => /safetensors/.test(path)))),
+  },
+);
+
 const always = (fault: Fault) => () => ({ ...repos(), fault: () => fault });
 const gated = { status: 401, headers: { "x-error-code": "GatedRepo" } };
 

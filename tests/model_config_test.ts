@@ -162,12 +162,13 @@ Deno.test("parseModelConfig() prefers dtype to torch_dtype", () => {
 Deno.test("parseModelConfig() refuses what is not supported yet and says what is", () => {
   assertRefused(
     { model_type: "gpt_neox", hidden_size: "?" },
-    'model_type: "gpt_neox" is not supported yet; supported: llama, mistral',
+    'model_type: "gpt_neox" is not supported yet; supported: llama, mistral, qwen2, qwen3',
   );
-  assertRefused({ model_type: undefined }, "model_type: expected llama or mistral, found nothing");
+  assertRefused(
+    { model_type: undefined },
+    "model_type: expected llama or mistral or qwen2 or qwen3, found nothing",
+  );
   assertRefused({ hidden_act: "gelu" }, 'hidden_act: "gelu" is not supported yet; supported: silu, swish');
-  assertRefused({ attention_bias: true }, "attention_bias: true is not supported yet; supported: false");
-  assertRefused({ mlp_bias: true }, "mlp_bias: true is not supported yet; supported: false");
   for (const rope_type of ["linear", "dynamic", "yarn", "longrope"]) {
     assertRefused(
       { rope_scaling: { rope_type, factor: 2 } },
@@ -301,8 +302,6 @@ const REFUSED = [
   { hidden_act: "gelu" },
   { rope_scaling: { rope_type: "linear", factor: 2 } },
   { partial_rotary_factor: 0.5 },
-  { attention_bias: true },
-  { mlp_bias: true },
   { attention_dropout: 0.1 },
   { is_causal: null },
   { is_causal: false },
@@ -349,7 +348,8 @@ Deno.test("every key means what it means in transformers, or is refused (golden/
       max_position_embeddings: config.maxPositionEmbeddings,
       // A power may differ in its last bit.
       inv_freq: [...ropeInverseFrequencies(config.rope, config.headDim)].map((value) => value.toPrecision(6)),
-      biases: config.attentionBias || config.mlpBias,
+      layers: config.layerTypes ?? null,
+      biases: config.modelType === "qwen2" || config.attentionBias || config.mlpBias,
       dropout: 0,
       act: "SiLU",
       dtype: config.dtype ?? null,

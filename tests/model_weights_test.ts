@@ -56,9 +56,17 @@ const sourceOf = ([name, { shape, dtype, value }]: [string, TestTensor]) => ({
   },
 });
 
-/** The values by parameter, the names that are saved, whether the head is tied, and what is said. */
-async function opened(tensors: Tensors, keys: Record<string, unknown> = {}) {
-  let result;
+interface Opened {
+  /** By parameter. */
+  values: Record<string, number>;
+  /** Names in the files, each with its parameter. */
+  saved: [string, string][];
+  tied: boolean;
+  said: string[];
+}
+
+async function opened(tensors: Tensors, keys: Record<string, unknown> = {}): Promise<Opened> {
+  let result: Opened;
   await withTemporaryFolder(async (parent) => {
     const folder = join(parent, "model");
     await saveCheckpoint(folder, [...tensors].map(sourceOf));
@@ -72,7 +80,7 @@ async function opened(tensors: Tensors, keys: Record<string, unknown> = {}) {
     assert.deepEqual(await readModel(folder), weights.model);
     result = {
       values: Object.fromEntries(values),
-      saved: weights.saved.map(({ name, parameter }) => [name, parameter]),
+      saved: weights.saved.map(({ name, parameter }) => [name, parameter] as [string, string]),
       tied: weights.model.tieWordEmbeddings,
       said,
     };

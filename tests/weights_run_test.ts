@@ -105,7 +105,7 @@ const CASES: {
 ];
 
 const usual = new Map<string, Awaited<ReturnType<typeof trained>>>();
-for (const { name, golden, keys, change, parameter = (name) => name, says } of CASES) {
+for (const { name, golden, keys, change, parameter = (name: string) => name, says } of CASES) {
   Deno.test(name, () =>
     withTemporaryFolder(async (folder) => {
       const model = await changed(folder, golden, keys, change);

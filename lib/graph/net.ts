@@ -127,7 +127,7 @@ export class Net {
   labels(x: Value, norm: string, epsilon: number, head: { name: string; rows: number }): void {
     const finalNorm = this.#parameter([`${norm}.weight`], [1], x.width, "norm");
     const matrix = this.#parameter([`${head.name}.weight`], [head.rows], x.width);
-    this.#op("labels", 1, [], (output) => labels(output, x, { finalNorm, head: matrix, epsilon }));
+    this.#op("labels", 1, [], () => labels(x, { finalNorm, head: matrix, epsilon }));
   }
 
   /** A value's name within the layer. */

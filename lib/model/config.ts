@@ -191,7 +191,7 @@ export function parseModelConfig(
     "head_dim",
     2 ** 16,
     defaults.headDim ?? Math.floor(hiddenSize / numAttentionHeads),
-    defaults.headDim === undefined,
+    modelType === "llama" || modelType === "mistral",
   );
   if (headDim % 2 > 0) fields.problem(`head_dim must be even, found ${headDim}`);
   const maxPositionEmbeddings = fields.count(

@@ -56,7 +56,6 @@ const SHOWN = 8;
  * @throws {UserError} naming every tensor that is missing, twice there, or of another shape or type.
  */
 export async function openModel(folder: string, warn: Warn = () => {}): Promise<ModelWeights> {
-  const model = await readModelConfig(folder, warn);
   if (await stat(join(folder, "adapter_config.json")).catch(() => undefined)) {
     throw new UserError(
       `${
@@ -67,7 +66,7 @@ export async function openModel(folder: string, warn: Warn = () => {}): Promise<
   }
   const checkpoint = await openCheckpoint(folder, warn);
   try {
-    return await fit(checkpoint, model, folder, warn);
+    return await fit(checkpoint, await readModelConfig(folder, warn), folder, warn);
   } catch (error) {
     await checkpoint.close();
     throw error;

@@ -19,7 +19,7 @@ interface Head {
  * It works on the rows that predict a label, and on logits in pieces of bounded size, so it is one op with calls of its own: their
  * grids follow from a batch's labels, and the backward pass makes the logits of all pieces but the last again.
  */
-export const labels = (output: Value, x: Value, head: Head): OpParts => ({
+export const labels = (x: Value, head: Head): OpParts => ({
   inputs: [x],
   parameters: [head.finalNorm, head.head],
   inBackward: "kept",

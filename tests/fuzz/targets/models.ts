@@ -3,6 +3,7 @@ import { Buffer } from "node:buffer";
 import { parseConfig } from "../../../lib/config/parse.ts";
 import { worstCase } from "../../../lib/estimate.ts";
 import { readModelConfig } from "../../../lib/model/config.ts";
+import { openModel } from "../../../lib/model/weights.ts";
 import { openCheckpoint } from "../../../lib/safetensors.ts";
 import { loadTokenizer } from "../../../lib/tokenizer.ts";
 import { entry, file } from "../../hostile_safetensors.ts";
@@ -112,6 +113,41 @@ const config: Target = {
   }),
 };
 
+const UNTIED = parts(golden("tests/golden/llama/untied/model.safetensors"));
+const PREFIXES = ["", "model.", "model.model.", "language_model.", "language_model.model.", "a."];
+
+/** A model's tensors under other names and of other types and shapes, some of them twice. */
+const weights: Target = {
+  name: "weights",
+  names: /model\.safetensors|config\.json|are both there/,
+  make(random, world) {
+    const entries = Object.entries(UNTIED.header as Record<string, unknown>);
+    const prefix = random.pick(PREFIXES);
+    const renamed = entries.map(([name, value]) => {
+      const chosen = random.chance(0.02) ? random.pick(PREFIXES) : prefix;
+      return [
+        name.replace("model.", random.chance(0.02) ? `${chosen}${random.pick(HOSTILE_NAMES)}` : chosen),
+        value,
+      ];
+    });
+    const header = Object.fromEntries(renamed);
+    const text = new TextEncoder().encode(
+      random.chance(0.5) ? JSON.stringify(header) : damageJson(random, header),
+    );
+    const whole = Buffer.concat([Buffer.alloc(8), text, UNTIED.data]);
+    whole.writeBigUInt64LE(BigInt(text.length), 0);
+    const config = { ...CONFIGS[0], tie_word_embeddings: random.chance(0.5) };
+    return {
+      bytes: place(world, { "model.safetensors": whole, "config.json": JSON.stringify(config) }),
+      run: async () => {
+        const { close, saved } = await openModel(world.folder);
+        await close();
+        return saved;
+      },
+    };
+  },
+};
+
 const TOKENIZER = JSON.parse(goldenText("tests/golden/llama/untied/tokenizer.json"));
 const TOKENIZER_CONFIG = {
   ...JSON.parse(goldenText("tests/golden/llama/untied/tokenizer_config.json")),
@@ -209,4 +245,4 @@ const template: Target = {
   },
 };
 
-export const models = [safetensors, index, config, tokenizer, template];
+export const models = [safetensors, index, config, weights, tokenizer, template];

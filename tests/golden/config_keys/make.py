@@ -28,6 +28,8 @@ CASES = [{}, *({key: None} for key in NULL),
          {"attention_dropout": 0.1}, {"attention_dropout": 0}, {"is_causal": False}, {"pretraining_tp": 2},
          *({"layer_types": types} for types in [["full_attention"], ["sliding_attention"], ["full_attention"] * 2, ["x"], "full_attention"]),
          *({"sliding_window": window} for window in [0, 8]), {"sliding_window": 8, "use_sliding_window": False},
+         *({"use_sliding_window": True, **keys} for keys in [{}, {"max_window_layers": 0}, {"max_window_layers": 0, "sliding_window": 8}, {"sliding_window": None},
+             {"layer_types": ["sliding_attention"]}, {"layer_types": ["full_attention"], "max_window_layers": 0}]), {"use_sliding_window": None}, {"max_window_layers": None},
          *({"tie_word_embeddings": tied} for tied in ["true", 1]), {"rms_norm_eps": 0.0}, {"rms_norm_eps": "1e-5"}, {"rms_norm_eps": 0.01},
          *({"dtype": dtype} for dtype in ["bfloat16", "half", "float64", "torch.bfloat16", "auto", 16]), {"torch_dtype": "float16"},
          {"dtype": "float32", "torch_dtype": "bfloat16"}, {"logits_soft_cap": 30.0, "final_logit_softcapping": 30.0, "attn_logit_softcapping": 5.0},
@@ -52,7 +54,8 @@ def result(config):
         "vocab_size": embedding.num_embeddings, "hidden_size": embedding.embedding_dim, "intermediate_size": layer.mlp.gate_proj.out_features,
         "heads": heads(layer.self_attn.q_proj), "key_value_heads": heads(layer.self_attn.k_proj), "head_dim": layer.self_attn.head_dim,
         "eps": model.model.norm.variance_epsilon, "tied": model.lm_head.weight is embedding.weight, "pad": embedding.padding_idx,
-        "window": read.sliding_window if read.model_type == "mistral" else None, "max_position_embeddings": read.max_position_embeddings,
+        "window": read.sliding_window if read.model_type != "llama" else None,
+        "layers": read.layer_types if read.model_type.startswith("qwen") else None, "max_position_embeddings": read.max_position_embeddings,
         "inv_freq": model.model.rotary_emb.inv_freq.tolist(), "biases": layer.self_attn.q_proj.bias is not None or layer.mlp.up_proj.bias is not None,
         "dropout": layer.self_attn.attention_dropout, "act": type(layer.mlp.act_fn).__name__.removesuffix("Activation"),
         "dtype": read.dtype and str(read.dtype).split(".")[1], "is_causal": getattr(read, "is_causal", True) is True,
@@ -60,7 +63,8 @@ def result(config):
 
 
 out = []
-for base in [{"model_type": "llama"}, {"model_type": "mistral", "num_key_value_heads": 4}]:
+for base in [{"model_type": "llama"}, {"model_type": "mistral", "num_key_value_heads": 4},
+             {"model_type": "qwen2", "num_key_value_heads": 4}, {"model_type": "qwen3", "num_key_value_heads": 4}]:
     usual = result({**SMALL, **base})
     out.append([{**SMALL, **base}, usual])
     for keys in CASES[1:]:
