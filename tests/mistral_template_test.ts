@@ -32,7 +32,9 @@ Deno.test("the template is forced where the model's name has mistral in it, unle
   const forced = (modelNameOrPath: string, chatTemplate?: string) =>
     forcesMistralTemplate({ modelNameOrPath, chatTemplate });
   assert.ok(forced("mistralai/Mistral-7B-Instruct-v0.2"));
-  assert.ok(forced("models/MISTRAL/mine"));
+  assert.ok(forced("models/mine/MISTRAL-7b/"));
+  assert.ok(!forced("models/MISTRAL/mine"));
+  assert.ok(!forced("mistralai/Other-7B@mistral"));
   assert.ok(!forced("alignment-handbook/zephyr-7b-sft-full"));
   assert.ok(!forced("mistralai/Mistral-7B-Instruct-v0.2", "{{ messages }}"));
   const own = { modelNameOrPath: "mistralai/Mistral-7B-Instruct-v0.2", chatTemplate: "own" };

@@ -116,7 +116,11 @@ Deno.test("a store counts rows, tokens, truncated pairs and empty responses, and
       rows: 27,
       truncated: cut("prompt") + cut("response"),
       truncatedResponses: cut("response"),
-      emptyResponses: [`${ROWS}:7`, `${ROWS}:8`],
+      notices: [{
+        kind: "emptyResponse",
+        count: 2,
+        first: [{ where: `${ROWS}:7`, detail: "chosen" }, { where: `${ROWS}:8`, detail: "rejected" }],
+      }],
       tokens,
       longest: 128,
     });

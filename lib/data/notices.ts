@@ -1,0 +1,148 @@
+import type { Message, Tokenizer } from "../tokenizer.ts";
+import { isEmpty, textsOf } from "./messages.ts";
+
+/** Something about a row that is trained on and may not be meant. */
+export interface Notice {
+  /** One of `KINDS`, or a clause that says it. */
+  kind: string;
+  /** What of the row it is about. */
+  detail?: string;
+}
+
+/** A kind of notice over the rows of a split. */
+export interface CountedNotice {
+  kind: string;
+  /** Rows that have it, */
+  count: number;
+  /** and where the first of them stand. */
+  first: { where: string; detail?: string }[];
+}
+
+/** What is said of each kind. */
+const KINDS: Readonly<Record<string, string>> = {
+  emptyPrompt:
+    "an empty prompt: the response is trained on without a question; remove the row if that is not meant",
+  emptyResponse:
+    "an empty response: trained on as what the template puts around it; remove the row if that is not meant",
+  withoutTemplate:
+    "the model has a chat template, and rows of plain text are trained on without it (as in TRL); to have it used, write " +
+    '{"prompt": [{"role": "user", "content": "..."}], "chosen": [{"role": "assistant", "content": "..."}], "rejected": ' +
+    '[{"role": "assistant", "content": "..."}]}',
+  systemInResponse: "a system turn stands inside the response, and is trained on as a part of it",
+  droppedTurn: "the chat template leaves a message out, or changes its text",
+  printedParts:
+    "the chat template prints the list of a message's parts instead of their text; write its content as text",
+  otherEnd:
+    "the response ends with another special token than the tokenizer's eos_token, which is put behind it; the model may " +
+    "learn to go on after the turn",
+  otherPrompt:
+    "rejected has other messages before its last one than chosen: those of chosen are taken for both",
+  otherHeader:
+    "the whole conversation does not begin with the prompt as label_generation_prompt asks for it: the other of its two " +
+    "renderings, with and without a generation prompt, is taken",
+};
+
+/** A notice in words; a kind of its own is what is said. */
+export const describeNotice = (kind: string): string => Object.hasOwn(KINDS, kind) ? KINDS[kind] : kind;
+
+/** A conversation that was rendered. */
+export interface Conversation {
+  prompt: readonly Message[];
+  responses: readonly (readonly Message[])[];
+  /** The text of each response, and of the whole up to its end. */
+  texts: readonly string[];
+  wholes: readonly string[];
+}
+
+/** What may not be meant in a conversation. */
+export function conversationNotices(
+  { prompt, responses, texts, wholes }: Conversation,
+  names: readonly string[],
+  tokenizer: Tokenizer,
+): Notice[] {
+  const notices: Notice[] = [];
+  if (prompt.every((message) => message.role === "system" || isEmpty(message))) {
+    notices.push({ kind: "emptyPrompt" });
+  }
+  const header = systemHeader(tokenizer);
+  responses.forEach((messages, i) => {
+    if (messages.every(isEmpty)) notices.push({ kind: "emptyResponse", detail: names[i] });
+    if (header !== undefined && occurrences(texts[i], header) > occurrences(allTexts(messages), header)) {
+      notices.push({ kind: "systemInResponse", detail: names[i] });
+    }
+    const all = [...prompt, ...messages];
+    if (all.some(({ content }) => Array.isArray(content)) && /['"]type['"]: ['"]text['"]/.test(wholes[i])) {
+      notices.push({ kind: "printedParts", detail: names[i] });
+    }
+    const dropped = droppedMessage(all, wholes[i]);
+    if (dropped >= 0) {
+      const number = dropped - prompt.length;
+      const place = number < 0
+        ? `message ${dropped + 1} of the prompt`
+        : `message ${number + 1} of ${names[i]}`;
+      notices.push({ kind: "droppedTurn", detail: `${place}, ${all[dropped].role}` });
+    }
+  });
+  return notices;
+}
+
+/** The special token that a text ends with, white space aside, where it is another than EOS. */
+export function otherEnd(text: string, tokenizer: Tokenizer): string | undefined {
+  const end = text.trimEnd().slice(-64).replace(/^[\udc00-\udfff]/, "");
+  const last = end === "" ? undefined : tokenizer.encode(end).at(-1);
+  if (last === undefined || last === tokenizer.eosTokenId) return undefined;
+  const token = tokenizer.decode([last]);
+  // A special token is what decoding leaves out.
+  return token !== "" && tokenizer.decode([last], { skipSpecialTokens: true }) === "" ? token : undefined;
+}
+
+/** One notice of each kind: a row counts once. */
+export function oneOfEach(notices: readonly Notice[]): Notice[] {
+  return [...new Map(notices.toReversed().map((notice) => [notice.kind, notice])).values()].reverse();
+}
+
+/**
+ * The index of the first message with a text that the rendering has less often than the messages have it, or -1. White space at
+ * the ends of a text may go.
+ */
+function droppedMessage(messages: readonly Message[], whole: string): number {
+  const all = allTexts(messages);
+  return messages.findIndex((message) =>
+    textsOf(message).map(trimmed).some((text) =>
+      text !== "" && occurrences(whole, text) < occurrences(all, text)
+    )
+  );
+}
+
+const allTexts = (messages: readonly Message[]) => messages.flatMap(textsOf).join("\0");
+
+/** Without what Python's or JavaScript's trimming takes. */
+const trimmed = (text: string) => text.replace(/^[\s\x1c-\x1f\x85]+/, "").replace(/[\s\x1c-\x1f\x85]+$/, "");
+
+function occurrences(text: string, part: string): number {
+  let count = 0;
+  for (let at = text.indexOf(part); at >= 0; at = text.indexOf(part, at + part.length)) count++;
+  return count;
+}
+
+const headers = new WeakMap<Tokenizer, string | undefined>();
+
+/** What a template writes before the content of a system message, if that has its name. */
+function systemHeader(tokenizer: Tokenizer): string | undefined {
+  if (!headers.has(tokenizer)) headers.set(tokenizer, findSystemHeader(tokenizer));
+  return headers.get(tokenizer);
+}
+
+function findSystemHeader({ applyChatTemplate, bosToken = "" }: Tokenizer): string | undefined {
+  const mark = "A system message.";
+  let text: string;
+  try {
+    text = applyChatTemplate([{ role: "system", content: mark }, { role: "user", content: "A question." }]);
+  } catch {
+    // A template that refuses system messages writes none.
+    return undefined;
+  }
+  const at = text.indexOf(mark);
+  const header = text.slice(text.startsWith(bosToken) ? bosToken.length : 0, Math.max(0, at)).trim();
+  return /sys/i.test(header) ? header : undefined;
+}
