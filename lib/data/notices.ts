@@ -52,35 +52,31 @@ export interface Conversation {
   /** The text of each response, and of the whole up to its end. */
   texts: readonly string[];
   wholes: readonly string[];
+  /** The key of each response, and where a message of one's whole stands in the row. */
+  keys: readonly string[];
+  placeOf(response: number, message: number): string;
 }
 
 /** What may not be meant in a conversation. */
-export function conversationNotices(
-  { prompt, responses, texts, wholes }: Conversation,
-  names: readonly string[],
-  tokenizer: Tokenizer,
-): Notice[] {
+export function conversationNotices(conversation: Conversation, tokenizer: Tokenizer): Notice[] {
+  const { prompt, responses, texts, wholes, keys, placeOf } = conversation;
   const notices: Notice[] = [];
   if (prompt.every((message) => message.role === "system" || isEmpty(message))) {
     notices.push({ kind: "emptyPrompt" });
   }
   const header = systemHeader(tokenizer);
   responses.forEach((messages, i) => {
-    if (messages.every(isEmpty)) notices.push({ kind: "emptyResponse", detail: names[i] });
+    if (messages.every(isEmpty)) notices.push({ kind: "emptyResponse", detail: keys[i] });
     if (header !== undefined && occurrences(texts[i], header) > occurrences(allTexts(messages), header)) {
-      notices.push({ kind: "systemInResponse", detail: names[i] });
+      notices.push({ kind: "systemInResponse", detail: keys[i] });
     }
     const all = [...prompt, ...messages];
     if (all.some(({ content }) => Array.isArray(content)) && /['"]type['"]: ['"]text['"]/.test(wholes[i])) {
-      notices.push({ kind: "printedParts", detail: names[i] });
+      notices.push({ kind: "printedParts", detail: keys[i] });
     }
     const dropped = droppedMessage(all, wholes[i]);
     if (dropped >= 0) {
-      const number = dropped - prompt.length;
-      const place = number < 0
-        ? `message ${dropped + 1} of the prompt`
-        : `message ${number + 1} of ${names[i]}`;
-      notices.push({ kind: "droppedTurn", detail: `${place}, ${all[dropped].role}` });
+      notices.push({ kind: "droppedTurn", detail: `${placeOf(i, dropped)}, role ${all[dropped].role}` });
     }
   });
   return notices;

@@ -51,37 +51,62 @@ export function render(row: Record<string, unknown>, tokenizer: Tokenizer, optio
       : renderTexts(whole, tokenizer, options.usesRejected);
   }
 
+  return renderMessages(row, keys, tokenizer, options);
+}
+
+function renderMessages(
+  row: Record<string, unknown>,
+  keys: readonly string[],
+  tokenizer: Tokenizer,
+  { autoInsertEmptySystemMsg, labelGenerationPrompt = true }: RenderOptions,
+): Rendered {
   const lists = keys.map((key) => messagesOf(row[key], key));
   const hasPrompt = Array.isArray(row.prompt);
-  const prompt = hasPrompt ? [...messagesOf(row.prompt, "prompt")] : lists[0].slice(0, -1);
+  const prompt = hasPrompt ? messagesOf(row.prompt, "prompt") : lists[0].slice(0, -1);
   const responses = hasPrompt ? lists : lists.map((messages) => messages.slice(-1));
   const template = tokenizer.chatTemplate ?? "";
   const knowsSystem = template.includes("system") || template.includes("<|im_start|>");
-  const inserts = options.autoInsertEmptySystemMsg && knowsSystem && prompt[0]?.role !== "system";
-  if (inserts) prompt.unshift({ role: "system", content: "" });
+  const inserts = autoInsertEmptySystemMsg && knowsSystem && prompt[0]?.role !== "system";
   const given = { tools: listOf(row.tools, "tools"), documents: listOf(row.documents, "documents") };
-  const text = (messages: readonly Message[], addGenerationPrompt = false) =>
-    tokenizer.applyChatTemplate(messages, { addGenerationPrompt, ...given });
+  const partAfter = (messages: readonly Message[]) =>
+    part(
+      messages,
+      responses,
+      (messages, addGenerationPrompt) =>
+        tokenizer.applyChatTemplate(messages, { addGenerationPrompt, ...given }),
+      labelGenerationPrompt,
+    );
+  let parted: ReturnType<typeof part>;
   try {
-    const parted = part(prompt, responses, text, options.labelGenerationPrompt ?? true);
-    const [chosen, rejected] = parted.texts;
-    const { texts, wholes } = parted;
-    const notices = conversationNotices({ prompt, responses, texts, wholes }, keys, tokenizer);
-    if (parted.isOther) notices.push({ kind: "otherHeader" });
-    if (
-      !hasPrompt && rejected !== undefined && !isDeepStrictEqual(lists[0].slice(0, -1), lists[1].slice(0, -1))
-    ) {
-      // A list of the response alone names no prompt.
-      if (lists[1].length > 1) notices.push({ kind: "otherPrompt" });
-    }
-    return { prompt: parted.prompt, chosen, ...(rejected !== undefined && { rejected }), notices };
+    parted = partAfter(inserts ? [{ role: "system", content: "" }, ...prompt] : prompt);
   } catch (error) {
-    if (!(error instanceof UserError) || !inserts) throw error;
+    if (!(error instanceof UserError) || !inserts || !succeeds(() => partAfter(prompt))) throw error;
     throw new UserError(
       `${error.message} (the first message is the empty system message of auto_insert_empty_system_msg, which ` +
         "--auto_insert_empty_system_msg=false leaves out)",
-      error.status,
     );
+  }
+  const { before, texts, wholes, isOther } = parted;
+  const placeOf = (response: number, message: number) => {
+    if (message < prompt.length) return `${hasPrompt ? "prompt" : keys[0]}[${message}]`;
+    const first = lists[response].length - responses[response].length;
+    return `${keys[response]}[${first + message - prompt.length}]`;
+  };
+  const notices = conversationNotices({ prompt, responses, texts, wholes, keys, placeOf }, tokenizer);
+  if (isOther) notices.push({ kind: "otherHeader" });
+  // A list of the response alone names no prompt.
+  const others = hasPrompt ? [] : lists[1]?.slice(0, -1) ?? [];
+  if (others.length > 0 && !isDeepStrictEqual(others, prompt)) notices.push({ kind: "otherPrompt" });
+  const [chosen, rejected] = texts;
+  return { prompt: before, chosen, ...(rejected !== undefined && { rejected }), notices };
+}
+
+function succeeds(run: () => unknown): boolean {
+  try {
+    run();
+    return true;
+  } catch {
+    return false;
   }
 }
 
@@ -92,18 +117,18 @@ export function render(row: Record<string, unknown>, tokenizer: Tokenizer, optio
 function part(
   prompt: readonly Message[],
   responses: readonly (readonly Message[])[],
-  text: (messages: readonly Message[], addGenerationPrompt?: boolean) => string,
+  text: (messages: readonly Message[], addGenerationPrompt: boolean) => string,
   labelGenerationPrompt: boolean,
 ) {
-  const wholes = responses.map((messages) => text([...prompt, ...messages]));
+  const wholes = responses.map((messages) => text([...prompt, ...messages], false));
   for (const addGenerationPrompt of [!labelGenerationPrompt, labelGenerationPrompt]) {
     const before = text(prompt, addGenerationPrompt);
     if (wholes.every((whole) => whole.startsWith(before))) {
       const texts = wholes.map((whole) => whole.slice(before.length));
-      return { prompt: before, texts, wholes, isOther: addGenerationPrompt === labelGenerationPrompt };
+      return { before, texts, wholes, isOther: addGenerationPrompt === labelGenerationPrompt };
     }
   }
-  const alone = text(prompt);
+  const alone = text(prompt, false);
   const whole = wholes.find((whole) => !whole.startsWith(alone))!;
   let same = 0;
   while (same < alone.length && alone[same] === whole[same]) same++;
