@@ -84,7 +84,7 @@ Deno.test("the data task shows splits, lengths, what was cut and why, and pairs"
         "longer than max_length (128): 4, whose prompts keep their last 64 tokens",
         "still longer then: 2, whose responses keep their first 64 tokens",
         "2 of 16 rows: an empty response: trained on as ",
-        "rows.jsonl:8 (rejected)\n",
+        "rows.jsonl:8: rejected\n",
         "-- pair 1 of 16, ",
         "What is the tallest tree?<|im_end|>↵\n",
         "[D][u][n][n][o][.][<|im_end|>]",

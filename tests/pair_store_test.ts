@@ -165,9 +165,9 @@ Deno.test("what may not be meant is counted by kind, with the first five places,
     assert.equal(warnings.length, 4);
     assert.match(
       warnings[2],
-      /texts\.jsonl:1 \(<\|pad\|>\): the response ends with .* \(train: 19 of 20 rows\)$/,
+      /texts\.jsonl:1: <\|pad\|>: the response ends with .* \(train: 19 of 20 rows\)$/,
     );
-    assert.match(warnings[3], /texts\.jsonl:9 \(rejected\): an empty response: .* \(train: 1 of 20 rows\)$/);
+    assert.match(warnings[3], /texts\.jsonl:9: rejected: an empty response: .* \(train: 1 of 20 rows\)$/);
     const statistics = {
       ...store.statistics,
       notices: [{ kind: "the column x is not read", count: 2, first: places([3]) }],

@@ -112,8 +112,15 @@ function droppedMessage(messages: readonly Message[], whole: string): number {
 
 const allTexts = (messages: readonly Message[]) => messages.flatMap(textsOf).join("\0");
 
+const BLANK = /[\s\p{Cc}]/u;
+
 /** Without what Python's or JavaScript's trimming takes. */
-const trimmed = (text: string) => text.replace(/^[\s\x1c-\x1f\x85]+/, "").replace(/[\s\x1c-\x1f\x85]+$/, "");
+function trimmed(text: string): string {
+  let [start, end] = [0, text.length];
+  while (start < end && BLANK.test(text[start])) start++;
+  while (end > start && BLANK.test(text[end - 1])) end--;
+  return text.slice(start, end);
+}
 
 function occurrences(text: string, part: string): number {
   let count = 0;

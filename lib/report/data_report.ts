@@ -123,7 +123,7 @@ export function reportSplit(
 }
 
 const placeOf = ({ where, detail }: CountedNotice["first"][number]) =>
-  visible(detail === undefined ? where : `${where} (${detail})`);
+  visible(detail === undefined ? where : `${where}: ${detail}`);
 
 function histogram({ columns }: PairStore): string {
   const { chosenPrompt, chosenLength, rejectedPrompt, rejectedLength } = columns;
