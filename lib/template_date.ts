@@ -28,6 +28,8 @@ export function templateDate(template: string | undefined, moment = new Date()):
   const day = [moment.getFullYear(), moment.getMonth() + 1, moment.getDate()];
   const time = [moment.getHours(), moment.getMinutes(), moment.getSeconds()];
   const two = (values: number[]) => values.map((value) => String(value).padStart(2, "0"));
-  const text = usesDate(others) ? `${two(day).join("-")}T${two(time).join(":")}` : two(day).join("-");
+  const text = others.includes("strftime_now")
+    ? `${two(day).join("-")}T${two(time).join(":")}`
+    : two(day).join("-");
   return { text, date: readDate(text)! };
 }
