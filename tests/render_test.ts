@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { pairOf } from "../lib/data/pair_of.ts";
+import { readRows } from "../lib/data/read.ts";
 import { render, type RenderOptions } from "../lib/data/render.ts";
 import { loadTokenizer, type Message, type Tokenizer } from "../lib/tokenizer.ts";
 
@@ -8,6 +9,7 @@ const FOLDER = "tests/golden/data/tokenizer";
 const golden: {
   templates: Record<string, string>;
   rows: Record<string, unknown>[];
+  calls: { template: string; parts: string[][] }[];
   rendered: { template: string; row: number; empty_system: boolean; parts: string[] | null }[];
 } = JSON.parse(await readFile("tests/golden/chats/rendered.json", "utf8"));
 
@@ -45,6 +47,21 @@ for (const [name, chatTemplate] of Object.entries(golden.templates)) {
     }
   });
 }
+
+Deno.test("of Parquet a template sees null where datasets has it, and the row's tools", async () => {
+  const rows = await Array.fromAsync(readRows("tests/golden/chats/calls.parquet"));
+  for (const { template, parts } of golden.calls) {
+    const tokenizer = await withTemplate(golden.templates[template]);
+    const found = rows.map(({ row }) => {
+      const { prompt, chosen, rejected } = render(row, tokenizer, {
+        ...both,
+        autoInsertEmptySystemMsg: true,
+      });
+      return [prompt, chosen, rejected];
+    });
+    assert.deepEqual(found, parts);
+  }
+});
 
 Deno.test("no label is a system turn's, whatever a template puts before a conversation without one", async () => {
   for (const name of ["smollm2", "qwen2.5", "llama3.1", "cohere", "gemma"]) {

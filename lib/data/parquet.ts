@@ -18,7 +18,7 @@ import { checkThrift } from "./parquet_thrift.ts";
 import { describePlace, type Row, rowAt } from "./row.ts";
 
 /** The columns of preference data, others are left on the disk; and the one that is read where these are not all there. */
-const COLUMNS = ["prompt", "chosen", "rejected"];
+const COLUMNS = ["prompt", "chosen", "rejected", "tools", "documents"];
 const MESSAGES = "messages";
 
 /** Rows of one Parquet file; what is in memory at a time is one row group of the columns that are read. */

@@ -1,6 +1,7 @@
-"""Writes rendered.json: what transformers makes of conversations, parted by seed_rules.py's `render_whole`.
+"""Writes rendered.json: what transformers makes of conversations, parted by seed_rules.py's `render_whole`; and calls.parquet,
+whose messages have null where a key of others is absent, with what is made of its rows as datasets reads them.
 
-  python tests/golden/chats/make.py SHARED_REFERENCE_FOLDER        (transformers 5.17)
+  python tests/golden/chats/make.py SHARED_REFERENCE_FOLDER        (transformers 5.17, datasets 5.0)
 
 The templates are small ones with the behaviour of those that are in use: a system turn where the data have none (SmolLM2,
 Qwen2.5, Llama 3.1, Cohere), roles that alternate and no system turn (Gemma), another beginning of an answer in the history than
@@ -8,6 +9,7 @@ after a generation prompt (DeepSeek-R1), parts of content, tools, tool calls and
 """
 import functools, json, os, sys
 sys.path.insert(0, sys.argv[1])
+from datasets import Dataset
 from seed_rules import render_whole
 from transformers import AutoTokenizer
 
@@ -70,7 +72,7 @@ def text(*texts): return [{"type": "text", "text": t} for t in texts]
 
 
 CALL = [{"type": "function", "function": {"name": "weather", "arguments": {"city": "Rome"}}}]
-TOOLS = [{"type": "function", "function": {"name": "weather", "description": "The weather of a city", "parameters": {}}}]
+TOOLS = [{"type": "function", "function": {"name": "weather", "description": "The weather of a city", "parameters": {"type": "object"}}}]
 Q, A, B = turn("user", "Is it late?"), turn("assistant", "It is nine."), turn("assistant", " Look at a clock. ")
 ROWS = [
     {"chosen": [Q, A], "rejected": [Q, B]},
@@ -113,8 +115,14 @@ def main():
                 try: parts = render_whole(row, WithColumns(tok, row), empty_system)
                 except Exception: parts = None
                 rendered.append({"template": name, "row": i, "empty_system": empty_system, "parts": parts})
+    path = os.path.join(HERE, "calls.parquet")
+    Dataset.from_list([ROWS[7], ROWS[3], ROWS[4]]).to_parquet(path)
+    calls = []
+    for name in ("tools", "keys"):
+        tok.chat_template = TEMPLATES[name]
+        calls += [{"template": name, "parts": [render_whole(row, WithColumns(tok, row)) for row in Dataset.from_parquet(path)]}]
     with open(os.path.join(HERE, "rendered.json"), "w", encoding="utf-8") as f:
-        json.dump({"templates": TEMPLATES, "rows": ROWS, "rendered": rendered}, f, ensure_ascii=False, indent=0)
+        json.dump({"templates": TEMPLATES, "rows": ROWS, "rendered": rendered, "calls": calls}, f, ensure_ascii=False, indent=0)
 
 
 main()
