@@ -143,7 +143,7 @@ function part(
 function renderTexts(row: Record<string, unknown>, tokenizer: Tokenizer, usesRejected: boolean): Rendered {
   const read = usesRejected ? ["chosen", "rejected"] as const : ["chosen"] as const;
   for (const key of ["prompt", ...read]) {
-    if (row[key] === undefined) throw missing(key, row);
+    if (row[key] === undefined || row[key] === null) throw missing(key, row);
     if (typeof row[key] !== "string") {
       throw new UserError(
         `${key}: expected text, as chosen is text, found ${
