@@ -228,6 +228,28 @@ Deno.test("a message that the template leaves out or changes is noticed with its
   );
 });
 
+Deno.test("calls, tools and documents of which a template makes nothing are noticed", async () => {
+  const calls = {
+    tool_calls: [{ type: "function", function: { name: "clock", arguments: { city: "Rome" } } }],
+  };
+  const row = {
+    ...PAIR,
+    chosen: [question, turn("assistant", "A moment.", calls)],
+    tools: [{ type: "function", function: { name: "weather", description: "Tells it" } }],
+    documents: [{ title: "Rome", text: "A city" }],
+  };
+  assert.deepEqual(kindsOf(row, await withTemplate(golden.templates.tools)), []);
+  assert.deepEqual(kindsOf(row, await withTemplate(golden.templates.smollm2)), [
+    "droppedTurn: chosen[1], role assistant",
+    "unusedColumn: tools",
+    "unusedColumn: documents",
+  ]);
+  assert.deepEqual(
+    kindsOf({ ...PAIR, tools: [], documents: null }, await withTemplate(golden.templates.smollm2)),
+    [],
+  );
+});
+
 Deno.test("a list of parts that is printed as such is noticed, and parts that are read are not", async () => {
   const row = { ...PAIR, chosen: [question, turn("assistant", [{ type: "text", text: "Yes." }])] };
   const printing = await withTemplate(

@@ -1,3 +1,4 @@
+import { isObject } from "../json.ts";
 import type { Message, Tokenizer } from "../tokenizer.ts";
 import { isEmpty, textsOf } from "./messages.ts";
 
@@ -29,7 +30,8 @@ const KINDS: Readonly<Record<string, string>> = {
     '{"prompt": [{"role": "user", "content": "..."}], "chosen": [{"role": "assistant", "content": "..."}], "rejected": ' +
     '[{"role": "assistant", "content": "..."}]}',
   systemInResponse: "a system turn stands inside the response, and is trained on as a part of it",
-  droppedTurn: "the chat template leaves a message out, or changes its text",
+  droppedTurn: "the chat template leaves out a message or what it calls, or changes its text",
+  unusedColumn: "the chat template makes nothing of this column",
   printedParts:
     "the chat template prints the list of a message's parts instead of their text; write its content as text",
   otherEnd:
@@ -102,12 +104,40 @@ export function oneOfEach(notices: readonly Notice[]): Notice[] {
  * the ends of a text may go.
  */
 function droppedMessage(messages: readonly Message[], whole: string): number {
-  const all = allTexts(messages);
-  return messages.findIndex((message) =>
-    textsOf(message).map(trimmed).some((text) =>
-      text !== "" && occurrences(whole, text) < occurrences(all, text)
-    )
+  const said = messages.map((message) => [...textsOf(message), ...callsOf(message)].map(trimmed));
+  const all = said.flat().join("\0");
+  return said.findIndex((texts) =>
+    texts.some((text) => text !== "" && occurrences(whole, text) < occurrences(all, text))
   );
+}
+
+/** The names of the functions that a message calls. */
+function callsOf({ tool_calls: calls }: Message): string[] {
+  return Array.isArray(calls) ? calls.map(nameOf).filter((name) => name !== undefined) : [];
+}
+
+/** The name of a function in a tool or a call of it: `{"type": "function", "function": {"name": ...}}` or `{"name": ...}`. */
+function nameOf(tool: unknown): string | undefined {
+  const described = isObject(tool) && isObject(tool.function) ? tool.function : tool;
+  return isObject(described) && typeof described.name === "string" ? described.name : undefined;
+}
+
+/** Which of the columns that a template is given leave no trace in any text: no tool its name, and no document a text of its. */
+export function unusedColumns(
+  { tools = [], documents = [] }: Record<"tools" | "documents", Record<string, unknown>[] | undefined>,
+  wholes: readonly string[],
+): Notice[] {
+  const traces = {
+    tools: tools.map(nameOf).filter((name) => name !== undefined),
+    documents: documents.flatMap((document) => Object.values(document)).filter((value) =>
+      typeof value === "string"
+    ),
+  };
+  return Object.entries(traces)
+    .filter(([, texts]) =>
+      texts.length > 0 && !wholes.some((whole) => texts.some((text) => whole.includes(text)))
+    )
+    .map(([detail]) => ({ kind: "unusedColumn", detail }));
 }
 
 const allTexts = (messages: readonly Message[]) => messages.flatMap(textsOf).join("\0");

@@ -4,7 +4,7 @@ import { show } from "../json.ts";
 import type { Message, Tokenizer } from "../tokenizer.ts";
 import { withoutPrompt } from "./implicit_prompt.ts";
 import { listOf, messagesOf } from "./messages.ts";
-import { conversationNotices, type Notice } from "./notices.ts";
+import { conversationNotices, type Notice, unusedColumns } from "./notices.ts";
 
 /** A row as text: the prompt and what may follow it. */
 export interface Rendered {
@@ -93,6 +93,7 @@ function renderMessages(
     return `${keys[response]}[${first + message - prompt.length}]`;
   };
   const notices = conversationNotices({ prompt, responses, texts, wholes, keys, placeOf }, tokenizer);
+  notices.push(...unusedColumns(given, wholes));
   if (isOther) notices.push({ kind: "otherHeader" });
   // A list of the response alone names no prompt.
   const others = hasPrompt ? [] : lists[1]?.slice(0, -1) ?? [];
