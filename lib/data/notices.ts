@@ -88,10 +88,23 @@ export function conversationNotices(conversation: Conversation, tokenizer: Token
 export function otherEnd(text: string, tokenizer: Tokenizer): string | undefined {
   const end = text.trimEnd().slice(-64).replace(/^[\udc00-\udfff]/, "");
   const last = end === "" ? undefined : tokenizer.encode(end).at(-1);
-  if (last === undefined || last === tokenizer.eosTokenId) return undefined;
-  const token = tokenizer.decode([last]);
-  // A special token is what decoding leaves out.
-  return token !== "" && tokenizer.decode([last], { skipSpecialTokens: true }) === "" ? token : undefined;
+  return last === undefined || last === tokenizer.eosTokenId ? undefined : specialToken(last, tokenizer);
+}
+
+const specials = new WeakMap<Tokenizer, Map<number, string | undefined>>();
+
+/** The text of a special token, which is what decoding can leave out; undefined for another one. */
+function specialToken(id: number, tokenizer: Tokenizer): string | undefined {
+  const known = specials.get(tokenizer) ?? new Map<number, string | undefined>();
+  specials.set(tokenizer, known);
+  if (!known.has(id)) {
+    const text = tokenizer.decode([id]);
+    known.set(
+      id,
+      text !== "" && tokenizer.decode([id], { skipSpecialTokens: true }) === "" ? text : undefined,
+    );
+  }
+  return known.get(id);
 }
 
 /** One notice of each kind: a row counts once. */
