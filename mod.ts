@@ -31,6 +31,7 @@ export type { Answer, RunReport } from "./lib/report/run_report.ts";
 export { loadTokenizer, type Message, type Tokenizer, type Vocabulary } from "./lib/tokenizer.ts";
 export { type PoolOptions, TokenizerPool } from "./lib/data/pool.ts";
 export { openPairs, type PairOptions } from "./lib/data/pairs.ts";
+export { type CountedNotice, describeNotice } from "./lib/data/notices.ts";
 export type { PairStatistics, PairStore } from "./lib/data/store.ts";
 export type { Pair, Sequence } from "./lib/data/tokenize.ts";
 export { type Batch, pack, packedSize } from "./lib/batch.ts";

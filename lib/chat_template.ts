@@ -2,10 +2,14 @@ import { Environment, Interpreter, Template } from "npm:@huggingface/jinja@^0.5.
 import { UserError } from "./errors.ts";
 import { shorten } from "./json.ts";
 
-/** One turn of a conversation; a chat template may read more keys. */
+/**
+ * One turn of a conversation. A template sees every key that is there, as in Python: text or a list of parts as `content`,
+ * `tool_calls`, `name`, `reasoning_content` and what else the data have.
+ */
 export interface Message {
   role: string;
-  content: string;
+  content?: string | null | readonly Record<string, unknown>[];
+  [key: string]: unknown;
 }
 
 /**
@@ -16,7 +20,7 @@ export interface Message {
  */
 export type ApplyChatTemplate = (
   messages: readonly Message[],
-  options?: { addGenerationPrompt?: boolean },
+  options?: { addGenerationPrompt?: boolean; tools?: unknown; documents?: unknown },
 ) => string;
 
 /** Steps of one rendering; a conversation of 200 messages with 1,000 words each takes about a tenth of them. */
@@ -31,14 +35,16 @@ const LONGEST_RANGE = 100_000;
  *
  * @param tokens the special tokens that the template knows by name.
  * @param folder names the model in a message.
+ * @param options.date what `strftime_now` tells; by default the time of each call.
  */
 export function chatRenderer(
   template: string | undefined,
   tokens: Record<string, string>,
   folder: string,
+  { date }: { date?: Date } = {},
 ): ApplyChatTemplate {
   let compiled: Template | undefined;
-  return (messages, { addGenerationPrompt = false } = {}) => {
+  return (messages, { addGenerationPrompt = false, tools = null, documents = null } = {}) => {
     if (template === undefined) {
       throw new UserError(
         `${folder}: this model has no chat template, and the data are message lists: expected chat_template.jinja, ` +
@@ -56,9 +62,10 @@ export function chatRenderer(
     const valuesOf = (count: number) => ({
       ...tokens,
       messages: messages.slice(0, count),
-      tools: null,
-      documents: null,
+      tools,
+      documents,
       add_generation_prompt: addGenerationPrompt,
+      ...(date && { strftime_now: (format: string) => formatDate(date, format) }),
     });
     try {
       return evaluate(compiled, valuesOf(messages.length));
@@ -77,6 +84,9 @@ export function chatRenderer(
     }
   };
 }
+
+/** Whether a template asks for the date. */
+export const usesDate = (template: string): boolean => /\bstrftime_now\b/.test(template);
 
 /** The line of a template's tag that fails: each tag is made to tell when it is come to. */
 function failingLine(template: string, values: Record<string, unknown>): number | undefined {

@@ -10,6 +10,7 @@ import type { Loss } from "./loss/loss.ts";
 import { type ModelConfig, readModelConfig } from "./model/config.ts";
 import { samplerOf } from "./plan.ts";
 import { type SamplerOptions, totalSteps } from "./sampler.ts";
+import { readDate } from "./calendar_date.ts";
 import type { Vocabulary } from "./tokenizer.ts";
 
 /** Everything of a run that is known before the GPU is touched. */
@@ -40,19 +41,26 @@ export interface PrepareOptions {
   tokenised?: (split: string, rows: number, tokens: number) => void;
   /** Notes for people. */
   log?: (level: "info" | "warning", message: string) => void;
+  /** The date of the run that this one goes on with, as `Vocabulary.templateDate`. */
+  date?: string;
   signal?: AbortSignal;
 }
 
 /** Reads model configuration, tokenizer and data. */
 export async function prepare(
   config: TrainConfig,
-  { sources = localSources(config), model: known, tokenised, log, signal }: PrepareOptions = {},
+  { sources = localSources(config), model: known, tokenised, log, date, signal }: PrepareOptions = {},
 ): Promise<Prepared> {
   const folder = sources.model;
   const model = known ?? await readModelConfig(folder, (message) => log?.("warning", message));
   const loss = losses[config.lossType];
   const splits: string[] = [];
-  const pool = await TokenizerPool.open(folder, { chatTemplate: chatTemplateOf(config) });
+  const begun = config.chatTemplateDate ?? date;
+  const pool = await TokenizerPool.open(folder, {
+    chatTemplate: chatTemplateOf(config),
+    ...(begun !== undefined && { date: readDate(begun) }),
+  });
+  reportDate(config, pool.vocabulary, log);
   const load = (kind: "train" | "test") => {
     const split = config.datasetSplits.find((name) => name.includes(kind)) ?? kind;
     splits.push(split);
@@ -63,6 +71,7 @@ export async function prepare(
       vocabSize: model.vocabSize,
       usesRejected: loss.usesRejected,
       autoInsertEmptySystemMsg: config.autoInsertEmptySystemMsg,
+      labelGenerationPrompt: config.labelGenerationPrompt,
       maxLength: config.maxLength,
       maxPromptLength: config.maxPromptLength,
       truncationMode: config.truncationMode,
@@ -104,4 +113,21 @@ export async function prepare(
       await test?.close();
     },
   };
+}
+
+function reportDate(
+  { chatTemplateDate }: TrainConfig,
+  { templateDate }: Vocabulary,
+  log: PrepareOptions["log"],
+): void {
+  if (templateDate !== undefined && chatTemplateDate === undefined) {
+    log?.(
+      "info",
+      `the chat template asks for the date, and is told ${templateDate}; --chat_template_date=${
+        templateDate.slice(0, 10)
+      } makes that so on every day`,
+    );
+  } else if (templateDate === undefined && chatTemplateDate !== undefined) {
+    log?.("info", "chat_template_date: ignored: the chat template does not ask for the date");
+  }
 }

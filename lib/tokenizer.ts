@@ -4,6 +4,7 @@ import { encoderOf } from "./encoder.ts";
 import { UserError } from "./errors.ts";
 import { isObject, shorten, show } from "./json.ts";
 import { withUnicodeClasses } from "./pre_tokenizer.ts";
+import { type TemplateDate, templateDate } from "./template_date.ts";
 import { readTokenizerFiles, type TokenizerFiles } from "./tokenizer_files.ts";
 
 export type { Message } from "./chat_template.ts";
@@ -15,6 +16,8 @@ export interface Vocabulary {
   vocabSize: number;
   /** Jinja text, or undefined where the model has none. */
   chatTemplate?: string;
+  /** The date that the template is told, where it asks for it. */
+  templateDate?: string;
   bosToken?: string;
   bosTokenId?: number;
   eosToken?: string;
@@ -37,13 +40,15 @@ export interface Tokenizer extends Vocabulary {
  * Regular expressions and templates of files that are not trusted need not end: see `TokenizerPool`, which stops them.
  *
  * @param options.chatTemplate Jinja text that wins over both.
+ * @param options.date what a template is told that asks for the date; by default the time of this call.
  * @throws {UserError} for a file that is missing or not what it should be.
  */
 export async function loadTokenizer(
   folder: string,
-  options: { chatTemplate?: string } = {},
+  options: { chatTemplate?: string; date?: Date } = {},
 ): Promise<Tokenizer> {
   const files = await readTokenizerFiles(folder, options.chatTemplate);
+  const told = templateDate(files.template, options.date);
   const { json, tokens, template } = files;
   const library = construct(
     { added_tokens: [], ...json, pre_tokenizer: withUnicodeClasses(json.pre_tokenizer) },
@@ -51,21 +56,21 @@ export async function loadTokenizer(
   );
   const encode = usable(files.path, () => encoderOf(library));
   return {
-    ...vocabularyOf(library, files),
+    ...vocabularyOf(library, files, told),
     encode: (text) => {
       if (!text.isWellFormed()) {
         throw new UserError(`expected Unicode text, found half of a surrogate pair in ${show(text)}`);
       }
       return usable(files.path, () => encode(text));
     },
-    applyChatTemplate: chatRenderer(template, Object.fromEntries(tokens), folder),
+    applyChatTemplate: chatRenderer(template, Object.fromEntries(tokens), folder, { date: told?.date }),
   };
 }
 
 /** As `loadTokenizer`, without what tokenises and renders. */
 export async function loadVocabulary(
   folder: string,
-  options: { chatTemplate?: string } = {},
+  options: { chatTemplate?: string; date?: Date } = {},
 ): Promise<Vocabulary> {
   const files = await readTokenizerFiles(folder, options.chatTemplate);
   const { json } = files;
@@ -75,6 +80,7 @@ export async function loadVocabulary(
   return vocabularyOf(
     construct({ added_tokens: [], ...json, model, normalizer: null, pre_tokenizer: null }, files),
     files,
+    templateDate(files.template, options.date),
   );
 }
 
@@ -97,7 +103,11 @@ function usable<T>(path: string, use: () => T): T {
   }
 }
 
-function vocabularyOf(library: HuggingFaceTokenizer, files: TokenizerFiles): Vocabulary {
+function vocabularyOf(
+  library: HuggingFaceTokenizer,
+  files: TokenizerFiles,
+  told: TemplateDate | undefined,
+): Vocabulary {
   const { json, path, configPath, tokens, template, fingerprint } = files;
   const idOf = (name: string) => {
     const token = tokens.get(name);
@@ -125,6 +135,7 @@ function vocabularyOf(library: HuggingFaceTokenizer, files: TokenizerFiles): Voc
     },
     vocabSize: vocabSizeOf(json),
     chatTemplate: template,
+    templateDate: told?.text,
     bosToken: tokens.get("bos_token"),
     bosTokenId: idOf("bos_token"),
     eosToken: tokens.get("eos_token"),

@@ -14,6 +14,7 @@ import { Loop } from "./loop.ts";
 import { ANSWER_TOKENS, checkFits, memoryLimit, type Planned, planRun } from "./plan.ts";
 import { type ModelWeights, openModel } from "./model/weights.ts";
 import { prepare, type Prepared } from "./prepare.ts";
+import { reportSplit } from "./report/data_report.ts";
 import type { Answer, HashedFile } from "./report/run_report.ts";
 import type { LogEntry, TrainerState } from "./report/trainer_state.ts";
 import { tune } from "./tune.ts";
@@ -72,8 +73,14 @@ export async function train(config: TrainConfig, options: TrainOptions = {}): Pr
     ? undefined
     : await openModel(sources.model, (message) => log("warning", message));
   if (forcesMistralTemplate(config)) log("info", FORCED);
-  const prepared = await prepare(config, { ...options, sources, model: checkpoint?.model });
-  reportData(prepared, log);
+  const prepared = await prepare(config, {
+    ...options,
+    sources,
+    model: checkpoint?.model,
+    date: before?.state.run.date,
+  });
+  reportSplit("train", prepared.train.statistics, log);
+  if (prepared.test) reportSplit("test", prepared.test.statistics, log);
   const modelFiles = await hashModel(sources.model, checkpoint?.files ?? []);
   const identity = fingerprint(config, prepared, modelFiles);
   if (before) checkFiles(identity, before, prepared.totalSteps);
@@ -141,26 +148,6 @@ export async function train(config: TrainConfig, options: TrainOptions = {}): Pr
     gpu.destroy();
     await prepared.close();
     throw error;
-  }
-}
-
-function reportData({ train, test }: Prepared, log: NonNullable<TrainEvents["log"]>): void {
-  for (const [split, part] of [["train", train], ["test", test]] as const) {
-    if (!part) continue;
-    const { rows, tokens, longest, truncated, emptyResponses } = part.statistics;
-    log("info", `${split}: ${rows} pairs, ${tokens} tokens, the longest ${longest}`);
-    if (truncated) {
-      log("warning", `${split}: ${truncated} of ${rows} pairs were longer than max_length and truncated`);
-    }
-    for (const where of emptyResponses.slice(0, 5)) {
-      log(
-        "warning",
-        `${where}: an empty response: trained on as what the template puts around it; remove the row if that is not meant`,
-      );
-    }
-    if (emptyResponses.length > 5) {
-      log("warning", `${split}: ${emptyResponses.length} empty responses in all`);
-    }
   }
 }
 

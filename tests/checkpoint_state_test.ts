@@ -39,6 +39,8 @@ Deno.test("a run_state.json whose values are of another kind is refused, whichev
         { collapse: { ...state.collapse, recent: {} } },
         { collapse: { ...state.collapse, start: undefined } },
         { run: { ...state.run, train: [7] } },
+        { run: { ...state.run, date: "2026-02-30" } },
+        { run: { ...state.run, date: 7 } },
         { answers: [7] },
         { kernels: [] },
         { device: 7 },

@@ -125,24 +125,26 @@ Deno.test("render() puts an empty system message in front where the template kno
   assert.deepEqual(render(row, tokenizer, both), {
     prompt: `<|im_start|>system\n<|im_end|>\n${prompt}`,
     ...answers,
-    emptyResponses: [],
+    notices: [],
   });
   assert.deepEqual(render(row, tokenizer, { ...both, autoInsertEmptySystemMsg: false }), {
     prompt,
     ...answers,
-    emptyResponses: [],
+    notices: [],
   });
   assert.deepEqual(row.chosen.length, 2);
 });
 
 Deno.test("render() joins texts as they are, and takes messages where one response will do", () => {
   const texts = { prompt: "P", chosen: " C", rejected: "\n" };
-  assert.deepEqual(render(texts, tokenizer, both), { ...texts, emptyResponses: ["rejected"] });
-  assert.deepEqual(render(texts, tokenizer, alone), { prompt: "P", chosen: " C", emptyResponses: [] });
+  const untouched = { kind: "withoutTemplate" };
+  const empty = (detail: string) => ({ kind: "emptyResponse", detail });
+  assert.deepEqual(render(texts, tokenizer, both), { ...texts, notices: [empty("rejected"), untouched] });
+  assert.deepEqual(render(texts, tokenizer, alone), { prompt: "P", chosen: " C", notices: [untouched] });
   assert.deepEqual(render({ messages: [turn("user", "Q"), turn("assistant", " ")] }, tokenizer, alone), {
     prompt: "<|im_start|>user\nQ<|im_end|>\n",
     chosen: "<|im_start|>assistant\n <|im_end|>\n",
-    emptyResponses: ["chosen"],
+    notices: [empty("messages")],
   });
 });
 

@@ -167,7 +167,9 @@ for (const { row, trl } of shapes.transcripts) {
 
 for (const { row, trl } of shapes.texts) {
   Deno.test(`a prompt that texts imply is TRL's: ${JSON.stringify(row)}`, () => {
-    assert.deepEqual(render(row, tokenizer, both), { ...trl, emptyResponses: [] });
+    const { notices, ...texts } = render(row, tokenizer, both);
+    assert.deepEqual(texts, trl);
+    assert.ok(notices.some(({ kind }) => kind === "withoutTemplate"));
   });
 }
 
@@ -178,7 +180,10 @@ Deno.test("a transcript alone is parted at its last answer, and empty turns stay
     prompt,
     "<|im_start|>user\n<|im_end|>\n<|im_start|>assistant\nYes?<|im_end|>\n<|im_start|>user\nGo<|im_end|>\n",
   );
-  assert.deepEqual(rest, { chosen: "<|im_start|>assistant\n<|im_end|>\n", emptyResponses: ["chosen"] });
+  assert.deepEqual(rest, {
+    chosen: "<|im_start|>assistant\n<|im_end|>\n",
+    notices: [{ kind: "emptyResponse", detail: "chosen" }],
+  });
   assert.throws(
     () => render({ chosen, rejected: "\n\nHuman: Other\n\nAssistant: No" }, tokenizer, both),
     { name: "UserError", message: /transcripts of one conversation/ },

@@ -32,7 +32,9 @@ Deno.test("the template is forced where the model's name has mistral in it, unle
   const forced = (modelNameOrPath: string, chatTemplate?: string) =>
     forcesMistralTemplate({ modelNameOrPath, chatTemplate });
   assert.ok(forced("mistralai/Mistral-7B-Instruct-v0.2"));
-  assert.ok(forced("models/MISTRAL/mine"));
+  assert.ok(forced("models/mine/MISTRAL-7b/"));
+  assert.ok(!forced("models/MISTRAL/mine"));
+  assert.ok(!forced("mistralai/Other-7B@mistral"));
   assert.ok(!forced("alignment-handbook/zephyr-7b-sft-full"));
   assert.ok(!forced("mistralai/Mistral-7B-Instruct-v0.2", "{{ messages }}"));
   const own = { modelNameOrPath: "mistralai/Mistral-7B-Instruct-v0.2", chatTemplate: "own" };
@@ -60,6 +62,16 @@ Deno.test("a run of a model named Mistral says that its template is replaced, an
       );
       assert.equal(status, 0, stderr);
       assert.equal(/chat template is replaced/.test(stderr), name !== "plain", stderr);
+      for (const shown of ["data", "plan"]) {
+        const found = await task(
+          shown,
+          `${GOLDEN}/run.yaml`,
+          `--model_name_or_path=${model}`,
+          "--device_memory=1GB",
+        );
+        assert.equal(found.status, 0, found.stderr);
+        assert.equal(/chat template is replaced/.test(found.stderr), name !== "plain", found.stderr);
+      }
       losses.push(JSON.parse(await Deno.readTextFile(join(out, "trainer_state.json"))).log_history[0].loss);
     }
     assert.notEqual(losses[0], losses[1]);

@@ -16,6 +16,7 @@ import { readRows } from "../lib/data/read.ts";
 import { render } from "../lib/data/render.ts";
 import type { PairStore } from "../lib/data/store.ts";
 import { type Pair, tokenizePair } from "../lib/data/tokenize.ts";
+import { reportSplit } from "../lib/report/data_report.ts";
 import { loadTokenizer } from "../lib/tokenizer.ts";
 import { withTemporaryFolder } from "./temporary_folder.ts";
 
@@ -116,7 +117,11 @@ Deno.test("a store counts rows, tokens, truncated pairs and empty responses, and
       rows: 27,
       truncated: cut("prompt") + cut("response"),
       truncatedResponses: cut("response"),
-      emptyResponses: [`${ROWS}:7`, `${ROWS}:8`],
+      notices: [{
+        kind: "emptyResponse",
+        count: 2,
+        first: [{ where: `${ROWS}:7`, detail: "chosen" }, { where: `${ROWS}:8`, detail: "rejected" }],
+      }],
       tokens,
       longest: 128,
     });
@@ -127,6 +132,48 @@ Deno.test("a store counts rows, tokens, truncated pairs and empty responses, and
     const again = await openAll(options);
     assert.deepEqual(again.store.statistics, store.statistics);
     assert.match(again.notes.join(), /tokenised before, found in/);
+  }));
+
+Deno.test("what may not be meant is counted by kind, with the first five places, made or found", () =>
+  withTemporaryFolder(async (folder) => {
+    const path = join(folder, "texts.jsonl");
+    const row = (i: number) => ({
+      prompt: i % 3 ? "Q" : "",
+      chosen: " A",
+      rejected: i === 8 ? "" : " B<|pad|>",
+    });
+    const lines = Array.from({ length: 20 }, (_, i) => JSON.stringify(row(i)));
+    await writeFile(path, lines.join("\n"));
+    const places = (lines: number[], detail?: string) =>
+      lines.map((line) => ({ where: `${path}:${line}`, ...(detail && { detail }) }));
+    const notices = [
+      { kind: "emptyPrompt", count: 7, first: places([1, 4, 7, 10, 13]) },
+      { kind: "withoutTemplate", count: 20, first: places([1, 2, 3, 4, 5]) },
+      { kind: "otherEnd", count: 19, first: places([1, 2, 3, 4, 5], "<|pad|>") },
+      { kind: "emptyResponse", count: 1, first: places([9], "rejected") },
+    ];
+    const options = optionsOf(join(folder, "cache"), { path });
+    for (const isFound of [false, true]) {
+      const { store, found } = await openAll(options);
+      assert.equal(found, isFound);
+      assert.deepEqual(store.statistics.notices, notices);
+    }
+    const said: [string, string][] = [];
+    const { store } = await openAll(options);
+    reportSplit("train", store.statistics, (level, message) => said.push([level, message]));
+    const warnings = said.filter(([level]) => level === "warning").map(([, message]) => message);
+    assert.equal(warnings.length, 4);
+    assert.match(
+      warnings[2],
+      /texts\.jsonl:1: <\|pad\|>: the response ends with .* \(train: 19 of 20 rows\)$/,
+    );
+    assert.match(warnings[3], /texts\.jsonl:9: rejected: an empty response: .* \(train: 1 of 20 rows\)$/);
+    const statistics = {
+      ...store.statistics,
+      notices: [{ kind: "the column x is not read", count: 2, first: places([3]) }],
+    };
+    reportSplit("test", statistics, (level, message) => said.push([level, message]));
+    assert.match(said.at(-1)![1], /texts\.jsonl:3: the column x is not read \(test: 2 of 20 rows\)$/);
   }));
 
 Deno.test("the cache is found by content: other bytes, tokenizer, template or lengths are other pairs", () =>

@@ -13,11 +13,15 @@ async function textOf(path: string): Promise<string> {
   return (path.endsWith(".gz") ? gunzipSync(bytes) : bytes).toString("utf8");
 }
 
-async function rowsOf(path: string): Promise<Record<string, Message[]>[]> {
+interface Turn extends Message {
+  content: string;
+}
+
+async function rowsOf(path: string): Promise<Record<string, Turn[]>[]> {
   return (await textOf(path)).trimEnd().split("\n").map((line) => JSON.parse(line));
 }
 
-const questionsOf = (rows: Record<string, Message[]>[]) =>
+const questionsOf = (rows: Record<string, Turn[]>[]) =>
   new Set(rows.map((row) => (row.messages ?? row.chosen)[0].content));
 
 /** The middle sentence of an answer: the fact, without the manners around it. */

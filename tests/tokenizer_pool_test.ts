@@ -123,6 +123,24 @@ Deno.test("a row that lacks a key is told which it has, though their values are 
       ));
   }));
 
+Deno.test("workers are sent what a template reads of a row: messages with all their keys, tools and documents", () =>
+  withTemporaryFolder(async (folder) => {
+    const chatTemplate = "{{ tools[0].name + documents[0].text }}{% for m in messages %}{{ m.content }}" +
+      "{% if m.tool_calls %}{{ m.tool_calls[0].name }}{% endif %}{% endfor %}";
+    const called = { role: "assistant", content: null, tool_calls: [{ name: "clock" }] };
+    const row = {
+      ...CHAT,
+      tools: '[{"name": "t"}]',
+      documents: [{ text: "d" }],
+      prompt: [turn("user", "Q")],
+    };
+    const path = await rowsFile(folder, [{ ...row, chosen: [called] }]);
+    await withPool(FOLDER, { chatTemplate }, async (pool) => {
+      const [{ pair }] = await Array.fromAsync(pool.pairs(readRows(path), RULES));
+      assert.equal(pool.vocabulary.decode(pair.chosen.ids, { skipSpecialTokens: true }), "tdQclock");
+    });
+  }));
+
 Deno.test("a row of lists within lists is refused", () =>
   withTemporaryFolder(async (folder) => {
     const path = join(folder, "rows.jsonl");

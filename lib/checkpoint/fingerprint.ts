@@ -4,6 +4,7 @@ import { FIELDS, HONOURED, keyOf, type TrainConfig } from "../config/schema.ts";
 import { configEntries } from "../config/write.ts";
 import { cacheFolder } from "../data/cache_folder.ts";
 import { rememberedHash, sha256 } from "../data/file_hash.ts";
+import { RULES } from "../data/pairs.ts";
 import { UserError } from "../errors.ts";
 import { shorten, show } from "../json.ts";
 import type { Prepared } from "../prepare.ts";
@@ -20,6 +21,10 @@ export interface Fingerprint {
   /** SHA-256 of what token ids follow from, and of the text of the chat template. */
   tokenizer: string;
   template: string;
+  /** The date that the template is told, where it asks for it. */
+  date?: string;
+  /** Of how rows become tokens. */
+  rules: number;
   /** SHA-256 of the data files of each split that is read, in order. */
   train: string[];
   test?: string[];
@@ -33,6 +38,7 @@ const FREE: ReadonlySet<keyof TrainConfig> = new Set<keyof TrainConfig>([
   "modelNameOrPath",
   "modelRevision",
   "chatTemplate",
+  "chatTemplateDate",
   "datasetMixer",
   "datasetSplits",
   "datasetConfigs",
@@ -82,6 +88,8 @@ export function fingerprint(
     model: Object.fromEntries(modelFiles.map(({ path, sha256 }) => [basename(path), sha256])),
     tokenizer: tokenizer.fingerprint,
     template: sha256(tokenizer.chatTemplate ?? ""),
+    ...(tokenizer.templateDate !== undefined && { date: tokenizer.templateDate }),
+    rules: RULES,
     train: hashes(train.files),
     ...(test && { test: hashes(test.files) }),
   };
@@ -137,6 +145,18 @@ export function checkFiles(now: Fingerprint, { folder, state }: SavedRun, totalS
   }
   if (now.tokenizer !== before.tokenizer) problems.push("model_name_or_path: the tokenizer is another");
   if (now.template !== before.template) problems.push("chat_template: the template is another");
+  else if (now.date !== before.date) {
+    problems.push(
+      `chat_template_date: the template was told ${show(before.date)} there, ${show(now.date)} now`,
+    );
+  }
+  if (now.rules !== before.rules) {
+    problems.push(
+      `rows become other tokens in this version of simper (rules ${show(now.rules)}, there ${
+        show(before.rules)
+      })`,
+    );
+  }
   for (const split of ["train", "test"] as const) {
     // A run that now evaluates and did not, or the other way round, has nothing to compare.
     if (now[split] && before[split] && !same(now[split], before[split])) {

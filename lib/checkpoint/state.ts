@@ -6,6 +6,7 @@ import type { FiguresState } from "../figures.ts";
 import { isTuningRecord, type TuningRecord } from "../gpu/tuning.ts";
 import { isDeep, isObject, MOST_LEVELS, show } from "../json.ts";
 import type { LogEntry, TrainerState } from "../report/trainer_state.ts";
+import { readDate } from "../calendar_date.ts";
 import type { Fingerprint } from "./fingerprint.ts";
 import { RUN_STATE } from "./names.ts";
 
@@ -64,7 +65,10 @@ export async function readSavedRun(folder: string): Promise<SavedRun> {
         `another version of simper (${show(state.version)})`,
     );
   }
-  if (!Number.isSafeInteger(state.step) || !isTuningRecord(state.kernels) || !matches(state, SHAPE)) {
+  const isWhole = Number.isSafeInteger(state.step) && isTuningRecord(state.kernels) &&
+    matches(state, SHAPE) &&
+    isDate((state as unknown as RunState).run.date);
+  if (!isWhole) {
     throw new UserError(`${join(folder, RUN_STATE)}: not as this program writes it: was it changed?`);
   }
   const trainerState = await readJson(join(folder, "trainer_state.json"), `${folder} is not whole`);
@@ -109,6 +113,9 @@ const SHAPE = {
   collapse: { start: SUMS, recent: [SUMS], isRaised: false, alarms: [{ step: 0, chosen: 0, rejected: 0 }] },
   answers: [""],
 };
+
+const isDate = (value: unknown) =>
+  value === undefined || (typeof value === "string" && readDate(value) !== undefined);
 
 /** Whether a value of JSON has the keys and types of `shape`. */
 function matches(value: unknown, shape: unknown): boolean {

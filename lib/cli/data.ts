@@ -1,6 +1,7 @@
 /** `deno task data [CONFIG] [--key=value ...]` */
 import { splitArguments } from "../config/overrides.ts";
 import { readConfig } from "../config/parse.ts";
+import { FORCED, forcesMistralTemplate } from "../data/mistral_template.ts";
 import { countRows, isPart } from "../data/read.ts";
 import { filesOf } from "../data/splits.ts";
 import type { PairStore } from "../data/store.ts";
@@ -28,6 +29,7 @@ await main(async () => {
     bar.write(text);
   });
   for (const message of ignored) log.info(message);
+  if (forcesMistralTemplate(config)) log.info(FORCED);
   const isQuiet = !isShown("warning", config.logLevel);
   const signal = stopOnSignal();
   const note = (level: "debug" | "info" | "warning", message: string) => log[level](message);

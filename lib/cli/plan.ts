@@ -3,6 +3,7 @@ import { splitArguments } from "../config/overrides.ts";
 import { readConfig } from "../config/parse.ts";
 import type { TrainConfig } from "../config/schema.ts";
 import { bytes, describe, integer, type ValueType } from "../config/values.ts";
+import { FORCED, forcesMistralTemplate } from "../data/mistral_template.ts";
 import type { Pair } from "../data/tokenize.ts";
 import { UserError } from "../errors.ts";
 import { longestPair, planAnyway, worstCase } from "../estimate.ts";
@@ -30,6 +31,7 @@ await main(async () => {
   const { config, ignored } = await readConfig(options.file, options.overrides);
   const log = createLogger(config.logLevel, (text) => void Deno.stderr.writeSync(encoder.encode(text)));
   for (const line of ignored) log.info(line);
+  if (forcesMistralTemplate(config)) log.info(FORCED);
 
   const { workloadOf, sample } = await readWorkload(config, options, log.warning);
   const device = await deviceOf(config, options.largestBuffer);

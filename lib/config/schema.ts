@@ -1,6 +1,7 @@
 import {
   boolean,
   bytes,
+  calendarDate,
   type DatasetShare,
   folderOrBoolean,
   integer,
@@ -33,10 +34,12 @@ export interface TrainConfig {
   modelRevision: string | undefined;
   fromScratch: boolean;
   chatTemplate: string | undefined;
+  chatTemplateDate: string | undefined;
   datasetMixer: DatasetShare[];
   datasetSplits: string[];
   datasetConfigs: string[] | undefined;
   autoInsertEmptySystemMsg: boolean;
+  labelGenerationPrompt: boolean;
   maxLength: number;
   maxPromptLength: number;
   truncationMode: "keep_end" | "keep_start";
@@ -131,6 +134,11 @@ export const HONOURED: { readonly [F in keyof TrainConfig]: Key<TrainConfig[F]> 
     doc: "Start from random weights (config.json's `initializer_range`) instead of the model's.",
   },
   chatTemplate: { type: text, doc: "Jinja text in place of the tokenizer's chat template." },
+  chatTemplateDate: {
+    type: calendarDate,
+    doc:
+      "The date that a chat template is told which asks for it (`strftime_now`); by default that of the run's first start.",
+  },
   datasetMixer: {
     type: mixer,
     required: true,
@@ -152,6 +160,12 @@ export const HONOURED: { readonly [F in keyof TrainConfig]: Key<TrainConfig[F]> 
     type: boolean,
     default: true,
     doc: "Begin with an empty system message where the template knows one and the pair has none.",
+  },
+  labelGenerationPrompt: {
+    type: boolean,
+    default: true,
+    doc:
+      "Train on the header that a template writes before a response (its generation prompt) too; `false`, as in TRL: not.",
   },
   maxLength: { type: tokens(2), default: 512, doc: "Most tokens of prompt and response together." },
   maxPromptLength: {

@@ -1,4 +1,5 @@
 import { show } from "../json.ts";
+import { readDate } from "../calendar_date.ts";
 
 /** How the value of a key is read: the same for YAML files and for the command line. */
 export interface ValueType<T> {
@@ -76,6 +77,14 @@ export const folderOrBoolean: ValueType<boolean | string> = {
 export const text: ValueType<string> = {
   expected: "text",
   read: (value) => typeof value === "string" && value !== "" ? value : undefined,
+  verbatim: true,
+};
+
+/** A day of the calendar. */
+export const calendarDate: ValueType<string> = {
+  expected: "a date such as 2024-07-26",
+  read: (value) =>
+    typeof value === "string" && value.length === 10 && readDate(value) !== undefined ? value : undefined,
   verbatim: true,
 };
 

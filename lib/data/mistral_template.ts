@@ -1,3 +1,4 @@
+import { basename } from "node:path";
 import type { TrainConfig } from "../config/schema.ts";
 
 /**
@@ -30,9 +31,13 @@ export const FORCED =
 
 type Named = Pick<TrainConfig, "modelNameOrPath" | "chatTemplate">;
 
-/** Whether the published program would replace the model's chat template: it looks at the name alone, a path included. */
+/**
+ * Whether the published program would replace the model's chat template. It looks for "mistral" in all of the path or Hub name;
+ * here only the model's own name counts, since the folders above a model say nothing of it.
+ */
 export function forcesMistralTemplate({ modelNameOrPath, chatTemplate }: Named): boolean {
-  return chatTemplate === undefined && modelNameOrPath.toLowerCase().includes("mistral");
+  const [name] = basename(modelNameOrPath).split("@");
+  return chatTemplate === undefined && name.toLowerCase().includes("mistral");
 }
 
 /** The chat template that wins over the model's own, if there is one. */

@@ -1,5 +1,6 @@
 import { UserError } from "../errors.ts";
 import type { Tokenizer } from "../tokenizer.ts";
+import { type Notice, oneOfEach, otherEnd } from "./notices.ts";
 import { render, type RenderOptions } from "./render.ts";
 import { type Pair, tokenizePair, type Truncation } from "./tokenize.ts";
 
@@ -12,8 +13,8 @@ export interface PairRules extends RenderOptions, Truncation {
 /** A row as a pair. */
 export interface TokenisedRow {
   pair: Pair;
-  /** Whether a response of it is empty. */
-  isEmpty: boolean;
+  /** What may not be meant in the row, one of each kind. */
+  notices: Notice[];
 }
 
 /**
@@ -31,12 +32,16 @@ export function pairOf(
   tokenising?: () => void,
 ): TokenisedRow {
   try {
-    const { prompt, chosen, rejected, emptyResponses } = render(row, tokenizer, rules);
+    const { prompt, chosen, rejected, notices } = render(row, tokenizer, rules);
     tokenising?.();
     const pair = { ...tokenizePair(prompt, chosen, rejected, tokenizer, rules), where };
     checkIds(pair.chosen.ids, rules.vocabSize);
     if (pair.rejected) checkIds(pair.rejected.ids, rules.vocabSize);
-    return { pair, isEmpty: emptyResponses.length > 0 };
+    for (const text of [chosen, rejected]) {
+      const end = text === undefined ? undefined : otherEnd(text, tokenizer);
+      if (end !== undefined) notices.push({ kind: "otherEnd", detail: end });
+    }
+    return { pair, notices: oneOfEach(notices) };
   } catch (error) {
     if (error instanceof UserError) throw new UserError(`${where}: ${error.message}`, error.status);
     throw error;

@@ -33,20 +33,22 @@ export interface PairOptions extends PairRules {
   signal?: AbortSignal;
 }
 
-/** To be raised with every change of what rows become: it is in the name of what the cache holds. */
-const RULES = 1;
+/** To be raised with every change of what rows become: it is in the name of what the cache holds, and in checkpoints. */
+export const RULES = 2;
 const ROWS_PER_PROGRESS = 64;
 
 /**
  * The pairs of a split, in the order of the files: read, rendered and tokenised row by row into a file of the cache, or found
- * there. That file's name is a hash of all that the pairs follow from: the bytes of the data files, tokenizer, chat template,
- * shares, lengths and rules.
+ * there. That file's name is a hash of all that the pairs follow from: the bytes of the data files, tokenizer, chat template
+ * (and the date, where that asks for it), shares, lengths and rules.
  *
  * @throws {UserError} with its place for the first row that cannot be used, and for a split without rows.
  */
 export async function openPairs(options: PairOptions): Promise<PairStore> {
   const { mixer, split, cache, tokenizer, vocabSize, log } = options;
-  const { fingerprint, chatTemplate } = tokenizer instanceof TokenizerPool ? tokenizer.vocabulary : tokenizer;
+  const { fingerprint, chatTemplate, templateDate } = tokenizer instanceof TokenizerPool
+    ? tokenizer.vocabulary
+    : tokenizer;
   const sets = await Promise.all(mixer.map(async ({ path, share, config }) => {
     const files: HashedFile[] = [];
     for (const file of await filesOf(path, split, config)) {
@@ -68,6 +70,7 @@ export async function openPairs(options: PairOptions): Promise<PairStore> {
       isTrain: split.includes("train"),
       tokenizer: fingerprint,
       template: chatTemplate ?? null,
+      date: templateDate ?? null,
       ...rulesOf(options),
     })),
   );
@@ -90,9 +93,9 @@ async function* tokenised(options: PairOptions, files: readonly HashedFile[]): A
   const { mixer, split, onProgress, signal } = options;
   let rows = 0;
   let tokens = 0;
-  for await (const { pair, isEmpty, row } of pairsOf(readMixer(mixer, split), options)) {
+  for await (const { pair, notices, row } of pairsOf(readMixer(mixer, split), options)) {
     signal?.throwIfAborted();
-    yield { pair, isEmpty, place: row.place, file: files.findIndex(({ path }) => path === row.place.file) };
+    yield { pair, notices, place: row.place, file: files.findIndex(({ path }) => path === row.place.file) };
     rows++;
     tokens += pair.chosen.ids.length + (pair.rejected?.ids.length ?? 0);
     if (rows % ROWS_PER_PROGRESS === 0) onProgress?.(rows, tokens);
@@ -115,7 +118,15 @@ async function* pairsOf(rows: AsyncIterable<Row>, options: PairOptions) {
 
 /** Of the options those that a worker is sent. */
 function rulesOf(options: PairRules): PairRules {
-  const { vocabSize, usesRejected, autoInsertEmptySystemMsg, maxLength, maxPromptLength, truncationMode } =
-    options;
-  return { vocabSize, usesRejected, autoInsertEmptySystemMsg, maxLength, maxPromptLength, truncationMode };
+  const { vocabSize, usesRejected, autoInsertEmptySystemMsg, labelGenerationPrompt = true } = options;
+  const { maxLength, maxPromptLength, truncationMode } = options;
+  return {
+    vocabSize,
+    usesRejected,
+    autoInsertEmptySystemMsg,
+    labelGenerationPrompt,
+    maxLength,
+    maxPromptLength,
+    truncationMode,
+  };
 }

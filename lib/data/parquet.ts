@@ -11,14 +11,14 @@ import { compressors } from "npm:hyparquet-compressors@^1.1.2";
 import { type FileHandle, open } from "node:fs/promises";
 import { brotliDecompressSync, gunzipSync, zstdDecompressSync } from "node:zlib";
 import { UserError } from "../errors.ts";
-import { shorten } from "../json.ts";
+import { isObject, shorten } from "../json.ts";
 import { unreadable } from "./bytes.ts";
 import { checkMetadata, checkPages, type Columns, type Decompress, rangeOf } from "./parquet_check.ts";
 import { checkThrift } from "./parquet_thrift.ts";
 import { describePlace, type Row, rowAt } from "./row.ts";
 
 /** The columns of preference data, others are left on the disk; and the one that is read where these are not all there. */
-const COLUMNS = ["prompt", "chosen", "rejected"];
+const COLUMNS = ["prompt", "chosen", "rejected", "tools", "documents"];
 const MESSAGES = "messages";
 
 /** Rows of one Parquet file; what is in memory at a time is one row group of the columns that are read. */
@@ -52,12 +52,23 @@ export async function* readParquet(path: string): AsyncGenerator<Row> {
         return found;
       });
       for (const row of rows) {
-        yield rowAt({ ...others, ...row }, { file: path, unit: "row", number: number++ });
+        yield rowAt({ ...others, ...withNulls(row) as Record<string, unknown> }, {
+          file: path,
+          unit: "row",
+          number: number++,
+        });
       }
     }
   } finally {
     await file.close();
   }
+}
+
+/** The library has undefined for some nulls, such as that of a list, and a template would take that for a key which is absent. */
+function withNulls(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map((item) => withNulls(item));
+  if (!isObject(value) || Object.getPrototypeOf(value) !== Object.prototype) return value ?? null;
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, withNulls(item)]));
 }
 
 /** The rows of a Parquet file, by its own account. */

@@ -10,6 +10,8 @@ import type { PlacedRow, WorkerAnswer } from "./worker_messages.ts";
 export interface PoolOptions {
   /** Jinja text in place of the model's. */
   chatTemplate?: string;
+  /** What a template is told that asks for the date; by default when the pool was opened. */
+  date?: Date;
   /** Most workers; by default as many as there are cores, and 8. */
   workers?: number;
   /** Milliseconds that a row may take to be rendered, and again to be tokenised: 10,000. */
@@ -27,7 +29,7 @@ const REQUESTS_PER_WORKER = 2;
 const ROWS_PER_REQUEST = 64;
 const CHARACTERS_PER_REQUEST = 2 ** 20;
 /** The keys of a row that are looked at. */
-const READ = new Set(["prompt", "chosen", "rejected", "messages"]);
+const READ = new Set(["prompt", "chosen", "rejected", "messages", "tools", "documents"]);
 
 /**
  * A model's tokenizer in Web Workers. There a chat template or a regular expression that does not come to an end can be
@@ -55,7 +57,9 @@ export class TokenizerPool {
   }
 
   /** @throws {UserError} as `loadTokenizer`. */
-  static async open(folder: string, options: PoolOptions = {}): Promise<TokenizerPool> {
+  static async open(folder: string, given: PoolOptions = {}): Promise<TokenizerPool> {
+    // One moment for all workers, whenever they are started.
+    const options = { date: new Date(), ...given };
     return new TokenizerPool(folder, await loadVocabulary(folder, options), options);
   }
 
@@ -115,10 +119,10 @@ export class TokenizerPool {
   /** The one with the least to do. */
   #worker(): TokenizerWorker {
     this.#start ??= performance.now();
-    const { chatTemplate, patience = PATIENCE, headStart = HEAD_START } = this.options;
+    const { chatTemplate, date, patience = PATIENCE, headStart = HEAD_START } = this.options;
     const wanted = performance.now() - this.#start >= headStart ? this.#most : 1;
     while (this.#workers.length < wanted) {
-      this.#workers.push(new TokenizerWorker({ folder: this.folder, chatTemplate }, patience));
+      this.#workers.push(new TokenizerWorker({ folder: this.folder, chatTemplate, date }, patience));
     }
     return this.#workers.reduce((best, worker) => worker.load < best.load ? worker : best);
   }

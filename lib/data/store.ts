@@ -3,6 +3,7 @@ import { crc32 } from "node:zlib";
 import type { PackedSizes } from "../batch.ts";
 import { UserError } from "../errors.ts";
 import type { HashedFile } from "../report/run_report.ts";
+import type { CountedNotice } from "./notices.ts";
 import { describePlace } from "./row.ts";
 import {
   areValid,
@@ -26,8 +27,8 @@ export interface PairStatistics {
   truncated: number;
   /** and those of them whose responses were cut too. */
   truncatedResponses: number;
-  /** Where the rows with an empty response stand. */
-  emptyResponses: string[];
+  /** What may not be meant in the rows. */
+  notices: CountedNotice[];
   /** Tokens of all sequences, each with its prompt. */
   tokens: number;
   /** Tokens of the longest sequence. */
@@ -111,7 +112,13 @@ class FileStore implements PairStore {
       this.#starts[i] = this.#starts[i - 1] + storedTokens(columns, i - 1);
     }
     this.sizes = { tokens: columns.tokens, labels: columns.labels, longest: facts.longest };
-    this.statistics = { ...facts, emptyResponses: facts.emptyResponses.map((index) => this.where(index)) };
+    this.statistics = {
+      ...facts,
+      notices: facts.notices.map(({ first, ...notice }) => ({
+        ...notice,
+        first: first.map(({ index, ...rest }) => ({ where: this.where(index), ...rest })),
+      })),
+    };
   }
 
   read(indices: readonly number[]): Promise<Pair[]> {

@@ -38,9 +38,19 @@ export interface Facts {
   truncatedResponses: number;
   tokens: number;
   longest: number;
-  /** Indices of the pairs with an empty response. */
-  emptyResponses: number[];
+  /** What may not be meant in the rows: how many have it, and the first pairs of them. */
+  notices: StoredNotice[];
 }
+
+interface StoredNotice {
+  kind: string;
+  count: number;
+  first: { index: number; detail?: string }[];
+}
+
+/** Places that are kept of each kind of notice, and kinds of a split. */
+export const NOTICES_PLACED = 5;
+export const MOST_NOTICES = 64;
 
 export const FOOTER_BYTES = 32;
 const MAGIC = 0x31505353;
@@ -65,11 +75,19 @@ export function decodeFacts(text: string, pairs: number): Facts | undefined {
     return undefined;
   }
   if (!isObject(facts) || facts.rows !== pairs) return undefined;
-  const { truncated, truncatedResponses, tokens, longest, emptyResponses } = facts;
+  const { truncated, truncatedResponses, tokens, longest, notices } = facts;
   const isCount = (value: unknown, below = Infinity) =>
     Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) < below;
   const valid = [truncated, truncatedResponses, tokens, longest].every((value) => isCount(value)) &&
-    Array.isArray(emptyResponses) && emptyResponses.every((index) => isCount(index, pairs));
+    Array.isArray(notices) && notices.length <= MOST_NOTICES &&
+    notices.every((notice) =>
+      isObject(notice) && typeof notice.kind === "string" && isCount(notice.count, pairs + 1) &&
+      Array.isArray(notice.first) && notice.first.length <= NOTICES_PLACED &&
+      notice.first.every((place) =>
+        isObject(place) && isCount(place.index, pairs) &&
+        ["string", "undefined"].includes(typeof place.detail)
+      )
+    );
   return valid ? facts as unknown as Facts : undefined;
 }
 

@@ -3,7 +3,17 @@ import { dirname } from "node:path";
 import { crc32 } from "node:zlib";
 import { packedSize, sharedPrefix } from "../batch.ts";
 import { UserError } from "../errors.ts";
-import { COLUMNS, encodeFooter, type Facts, TRUNCATIONS, UNITS } from "./store_format.ts";
+import { shorten } from "../json.ts";
+import type { Notice } from "./notices.ts";
+import {
+  COLUMNS,
+  encodeFooter,
+  type Facts,
+  MOST_NOTICES,
+  NOTICES_PLACED,
+  TRUNCATIONS,
+  UNITS,
+} from "./store_format.ts";
 import type { Place } from "./row.ts";
 import type { Pair } from "./tokenize.ts";
 
@@ -13,7 +23,7 @@ export interface StoredRow {
   place: Place;
   /** The index of its file. */
   file: number;
-  isEmpty: boolean;
+  notices: readonly Notice[];
 }
 
 const WRITTEN_AT_A_TIME = 2 ** 20;
@@ -54,7 +64,7 @@ class Writer {
     truncatedResponses: 0,
     tokens: 0,
     longest: 0,
-    emptyResponses: [],
+    notices: [],
   };
   readonly #columns = COLUMNS.map(() => new GrowingColumn());
   readonly #idBytes: number;
@@ -67,7 +77,7 @@ class Writer {
     this.#idBytes = vocabSize <= 2 ** 16 ? 2 : 4;
   }
 
-  async add({ pair, place, file, isEmpty }: StoredRow): Promise<void> {
+  async add({ pair, place, file, notices }: StoredRow): Promise<void> {
     const { chosen, rejected, truncated } = pair;
     const row: Record<typeof COLUMNS[number], number> = {
       prefix: sharedPrefix(pair),
@@ -86,7 +96,7 @@ class Writer {
     const { facts } = this;
     if (truncated) facts.truncated++;
     if (truncated === "response") facts.truncatedResponses++;
-    if (isEmpty) facts.emptyResponses.push(facts.rows);
+    for (const notice of notices) this.#count(notice);
     facts.rows++;
     facts.tokens += row.chosenLength + row.rejectedLength;
     facts.longest = Math.max(facts.longest, row.chosenLength, row.rejectedLength);
@@ -95,6 +105,19 @@ class Writer {
     const typed = this.#idBytes === 2 ? Uint16Array.from(ids) : Uint32Array.from(ids);
     this.#tokenBytes += typed.byteLength;
     await this.#write(new Uint8Array(typed.buffer));
+  }
+
+  #count({ kind, detail }: Notice): void {
+    const { notices, rows: index } = this.facts;
+    let found = notices.find((notice) => notice.kind === kind);
+    if (!found) {
+      if (notices.length === MOST_NOTICES) return;
+      found = { kind, count: 0, first: [] };
+      notices.push(found);
+    }
+    found.count++;
+    if (found.first.length === NOTICES_PLACED) return;
+    found.first.push({ index, ...(detail !== undefined && { detail: shorten(detail) }) });
   }
 
   async finish(): Promise<void> {

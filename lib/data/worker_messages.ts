@@ -7,6 +7,8 @@ export interface WorkerStart {
   folder: string;
   /** Jinja text that wins over the folder's. */
   chatTemplate?: string;
+  /** What a template is told that asks for the date. */
+  date?: Date;
   /** Two numbers: how many rows and prompts were begun, and what is done with the last of them, an index of `STAGES`. */
   progress: SharedArrayBuffer;
 }

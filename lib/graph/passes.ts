@@ -41,7 +41,7 @@ export class Forward {
     this.keeping = new Keeping(net, machine.capacity);
     for (const op of net.segments.flatMap(({ ops }) => ops)) {
       const next = this.#fused(op);
-      if (next?.fuses!(op.output) === "instead") this.producers.set(next, op);
+      if (next?.fuses?.(op.output) === "instead") this.producers.set(next, op);
     }
   }
 
@@ -100,6 +100,6 @@ export class Forward {
 
   /** Whether an op's output is nowhere, since the one after it is made instead. */
   #isFusedAway(op: Op): boolean {
-    return this.#fused(op)?.fuses!(op.output) === "instead";
+    return this.#fused(op)?.fuses?.(op.output) === "instead";
   }
 }

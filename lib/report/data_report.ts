@@ -1,12 +1,12 @@
 import { styleText } from "node:util";
 import type { TrainConfig } from "../config/schema.ts";
-import type { PairStore } from "../data/store.ts";
+import { type CountedNotice, describeNotice } from "../data/notices.ts";
+import type { PairStatistics, PairStore } from "../data/store.ts";
 import type { Pair, Sequence } from "../data/tokenize.ts";
 import type { Vocabulary } from "../tokenizer.ts";
 
 const BINS = 10;
 const BAR = 16;
-const EMPTY_NAMED = 5;
 
 /**
  * A pair as the model sees it: what both sequences begin with, then what each goes on with.
@@ -77,7 +77,7 @@ const visible = (text: string) =>
 
 /** How many pairs there are, how long, and what was cut and why. */
 export function describeSplit(store: PairStore, config: TrainConfig): string {
-  const { rows, truncated, truncatedResponses, emptyResponses, tokens } = store.statistics;
+  const { rows, truncated, truncatedResponses, notices, tokens } = store.statistics;
   const { maxLength, maxPromptLength, truncationMode } = config;
   const answers = maxLength - maxPromptLength;
   const end = truncationMode === "keep_end" ? "last" : "first";
@@ -91,14 +91,39 @@ export function describeSplit(store: PairStore, config: TrainConfig): string {
     }, whose prompts keep their ${end} ${maxPromptLength} ` +
     `tokens (max_prompt_length)`,
     `still longer then: ${count(truncatedResponses)}, whose responses keep their first ${answers} tokens`,
-    `empty responses: ${count(emptyResponses.length)}, trained on as their end token alone`,
-    ...emptyResponses.slice(0, EMPTY_NAMED).map((where) => `  ${where}`),
-    ...emptyResponses.length > EMPTY_NAMED ? ["  ..."] : [],
+    ...notices.flatMap((notice) => [
+      `${count(notice.count)} of ${count(rows)} rows: ${describeNotice(notice.kind)}`,
+      ...notice.first.map((place) => `  ${placeOf(place)}`),
+      ...notice.count > notice.first.length ? ["  ..."] : [],
+    ]),
     "",
     histogram(store),
   ];
   return lines.join("\n");
 }
+
+/** Tells of a split what a run should not begin without: its size, and what in its rows may not be meant. */
+export function reportSplit(
+  split: string,
+  { rows, tokens, longest, truncated, notices }: PairStatistics,
+  log: (level: "info" | "warning", message: string) => void,
+): void {
+  log("info", `${split}: ${rows} pairs, ${tokens} tokens, the longest ${longest}`);
+  if (truncated) {
+    log("warning", `${split}: ${truncated} of ${rows} pairs were longer than max_length and truncated`);
+  }
+  for (const notice of notices) {
+    log(
+      "warning",
+      `${placeOf(notice.first[0])}: ${
+        describeNotice(notice.kind)
+      } (${split}: ${notice.count} of ${rows} rows)`,
+    );
+  }
+}
+
+const placeOf = ({ where, detail }: CountedNotice["first"][number]) =>
+  visible(detail === undefined ? where : `${where}: ${detail}`);
 
 function histogram({ columns }: PairStore): string {
   const { chosenPrompt, chosenLength, rejectedPrompt, rejectedLength } = columns;

@@ -3,6 +3,7 @@ import { parseConfig } from "../../../lib/config/parse.ts";
 import { configEntries } from "../../../lib/config/write.ts";
 import { checkConfig, checkFiles, type Fingerprint, warnings } from "../../../lib/checkpoint/fingerprint.ts";
 import { FORMAT, readSavedRun } from "../../../lib/checkpoint/state.ts";
+import { RULES } from "../../../lib/data/pairs.ts";
 import { CollapseAlarm } from "../../../lib/collapse.ts";
 import { Figures } from "../../../lib/figures.ts";
 import { usualTuning } from "../../../lib/gpu/tuning.ts";
@@ -19,6 +20,8 @@ const RUN: Fingerprint = {
   model: { "config.json": "0".repeat(64) },
   tokenizer: "1".repeat(64),
   template: "2".repeat(64),
+  date: "2026-11-28",
+  rules: RULES,
   train: ["3".repeat(64)],
 };
 const METRICS = {

@@ -65,6 +65,17 @@ const SHAPES = [
   { chosen: "\n\nHuman: Hi\n\nAssistant: Yes", rejected: "\n\nHuman: Hi\n\nAssistant: No" },
   { prompt: "Is it late?", chosen: " Yes.", rejected: " No." },
   { chosen: "Yes, it is", rejected: "Yes, it was" },
+  {
+    prompt: [{ role: "user", content: [{ type: "text", text: "Is it " }, { type: "text", text: "late?" }] }],
+    chosen: [{
+      role: "assistant",
+      content: null,
+      tool_calls: [{ function: { name: "clock", arguments: {} } }],
+    }],
+    rejected: [{ role: "assistant", content: "No.", name: null }],
+    tools: [{ type: "function", function: { name: "clock" } }],
+    documents: '[{"title": "Clocks"}]',
+  },
 ];
 
 function damagedLines(random: Random): Uint8Array {
