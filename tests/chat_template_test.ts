@@ -41,16 +41,16 @@ Deno.test("a template that fails is told with its line and the message that it f
 Deno.test("a template is stopped before it takes long or much memory", () => {
   const stopped = (template: string, message: RegExp) =>
     assert.throws(() => render(template), { name: "UserError", message });
-  stopped("{% for i in range(1000000000) %}x{% endfor %}", /makes a range of 1000000000 numbers/);
-  stopped("{{ range(0, 1, 0.0000001) }}", /makes a range of 10000000 numbers/);
-  stopped("{% for i in range(1 / 0) %}{% endfor %}", /makes a range of Infinity numbers/);
+  const large = /Range too big\. The sandbox blocks ranges larger than MAX_RANGE \(100000\)/;
+  stopped("{% for i in range(1000000000) %}x{% endfor %}", large);
+  stopped("{{ range(0, -10000000000000000000, -1) }}", large);
   const doubling = (start: string, sum: string) =>
     `{% set ns = namespace(x=${start}) %}{% for i in range(60) %}{% set ns.x = ${sum} %}{% endfor %}{{ ns.x }}`;
-  stopped(doubling("'ab'", "ns.x + ns.x"), /makes a text of \d+ characters/);
-  stopped(doubling("[1, 2]", "ns.x + ns.x"), /takes more than 10000000 steps/);
+  stopped(doubling("'ab'", "ns.x + ns.x"), /makes more than \d+ characters of text and lists/);
+  stopped(doubling("[1, 2]", "ns.x + ns.x"), /makes more than \d+ characters of text and lists/);
   const loop = "{% for i in range(100000) %}";
   stopped(`${loop}${loop}{% endfor %}{% endfor %}`, /takes more than 10000000 steps/);
-  stopped("{% macro f(n) %}{{ f(n) }}{{ f(n) }}{% endmacro %}{{ f(1) }}", /refuses the messages|steps/);
+  stopped("{% macro f(n) %}{{ f(n) }}{{ f(n) }}{% endmacro %}{{ f(1) }}", /too deep within each other|steps/);
 });
 
 Deno.test("a long conversation is far from the bounds", () => {

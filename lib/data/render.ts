@@ -70,7 +70,7 @@ export function render(row: Record<string, unknown>, tokenizer: Tokenizer, optio
     chosen: renderResponse(responses.chosen),
     ...(responses.rejected && { rejected: renderResponse(responses.rejected) }),
     emptyResponses: (["chosen", "rejected"] as const).filter((key) =>
-      responses[key]?.every(({ content }) => content.trim() === "")
+      responses[key]?.every(({ content }) => typeof content === "string" && content.trim() === "")
     ),
   };
 }
