@@ -55,7 +55,10 @@ function repeat(value: Value, times: Value): Value | undefined {
   if (number === undefined || typeof times === "object") {
     throw typeError(`can't multiply sequence by non-int of type '${typeName(times)}'`);
   }
-  const count = Math.max(0, Number(number));
+  if (typeof number === "bigint") {
+    throw new TemplateError("OverflowError", "cannot fit 'int' into an index-sized integer");
+  }
+  const count = Math.max(0, number);
   if (!items) {
     const text = value as string;
     countText(text.length * count);

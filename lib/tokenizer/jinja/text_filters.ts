@@ -14,6 +14,7 @@ import {
   iterate,
   iteratorOf,
   type Keywords,
+  lengthOf,
   Markup,
   NO_KEYWORDS,
   numberOf,
@@ -97,8 +98,8 @@ export const TEXT_FILTERS: Record<string, Builtin> = {
   }),
   truncate: define(
     "length? killwords? end? leeway?",
-    (value, length = 255, kills, end = "...", leeway = null) => {
-      const most = integerOf(length);
+    (value, limit = 255, kills, end = "...", leeway = null) => {
+      const most = integerOf(limit);
       const tail = textArgument(end);
       const spare = leeway === null ? 5 : integerOf(leeway);
       if (most < pointCount(tail) || spare < 0) {

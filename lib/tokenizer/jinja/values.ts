@@ -200,7 +200,7 @@ export function keyOf(value: Value): Key {
       }).join()
     }`;
   }
-  if (Array.isArray(value) || value instanceof Dict || value instanceof View) {
+  if (Array.isArray(value) || value instanceof Dict || value instanceof View && value.part !== "values") {
     throw new TemplateError("TypeError", `unhashable type: '${typeName(value)}'`);
   }
   if (value instanceof Range) throw new Unsupported("a range as key");
