@@ -60,6 +60,8 @@ export class Code {
   isTop = false;
   /** In a branch of an if, where unknown filters are no error yet. */
   isSoft = false;
+  /** In the default of a macro's parameter, where those that follow have no value yet. */
+  isDefault = false;
   /** Loops around it in its unit. */
   loops = 0;
   /** Expressions compiled so far in a statement, for the steps that it takes. */
@@ -85,7 +87,13 @@ export class Code {
 
   soft(): Code {
     const code = new Code(this.symbols, this.unit);
-    Object.assign(code, { isTop: this.isTop, isSoft: true, loops: this.loops, weight: this.weight });
+    Object.assign(code, {
+      isTop: this.isTop,
+      isSoft: true,
+      isDefault: this.isDefault,
+      loops: this.loops,
+      weight: this.weight,
+    });
     return code;
   }
 
@@ -361,7 +369,9 @@ class Compiler {
     const slots = [...parameters, ...special].map((parameter) =>
       inner.slotOf(inner.symbols.reference(parameter, node.line)).index
     );
+    inner.isDefault = true;
     const defaults = defaultsOf(node, inner);
+    inner.isDefault = false;
     const weight = inner.weight + 1;
     const enter = enterer(inner);
     const run = this.#body(node.body, inner);
@@ -463,12 +473,16 @@ class Compiler {
 /** A name that no template can have. */
 const CALLER = "0caller";
 
+/** The variables of the place of a call block, and its caller. */
 class CallerSymbols extends Symbols {
   constructor(readonly around: Symbols, readonly variable: string) {
     super(around.parent, around.level);
   }
   override find(name: string): string | undefined {
     return name === CALLER ? this.variable : this.around.find(name);
+  }
+  override loadOf(variable: string) {
+    return this.around.loadOf(variable);
   }
 }
 

@@ -2,7 +2,7 @@
 import { getAttribute, getItem, hasMethod } from "./attributes.ts";
 import type { Code } from "./compiler.ts";
 import { FILTERS } from "./filters.ts";
-import { countList, countText, TemplateError, TemplateSyntaxError } from "./limits.ts";
+import { countList, countText, TemplateError, TemplateSyntaxError, Unsupported } from "./limits.ts";
 import type { Arguments, Expression } from "./nodes.ts";
 import { type Operator, signed } from "./numbers.ts";
 import { operate, slice } from "./operators.ts";
@@ -182,10 +182,16 @@ function noSuch(what: string, name: string, code: Code, line: number): () => nev
 }
 
 function readName(name: string, code: Code, line: number): Evaluate {
-  const read = slotReader(code, code.symbols.reference(name, line));
+  const variable = code.symbols.reference(name, line);
+  const read = slotReader(code, variable);
+  const isAlwaysSet = code.symbols.loadOf(variable)?.kind === "parameter" && !code.isDefault;
   return (frame) => {
     const value = read(frame);
-    if (value === MISSING) return undefinedName(name);
+    if (value === MISSING) {
+      // Python writes an object of Jinja's own there.
+      if (isAlwaysSet) throw new Unsupported(`the variable ${name} of a loop that has ended`);
+      return undefinedName(name);
+    }
     if (value === undefined) {
       throw new TemplateError("UnboundLocalError", `the variable ${name} is used before it is set`);
     }

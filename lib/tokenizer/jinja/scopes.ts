@@ -37,6 +37,11 @@ export class Symbols {
     return this.#references.get(name) ?? this.parent?.find(name);
   }
 
+  /** How a variable of this frame or of one around it begins. */
+  loadOf(variable: string): Load | undefined {
+    return this.#loads.get(variable) ?? this.parent?.loadOf(variable);
+  }
+
   /** The variable of a name. */
   reference(name: string, line: number): string {
     const variable = this.find(name);

@@ -105,9 +105,10 @@ export const TEXT_FILTERS: Record<string, Builtin> = {
       if (most < pointCount(tail) || spare < 0) {
         throw new TemplateError("AssertionError", `expected length >= ${pointCount(tail)}, got ${most}`);
       }
-      if (value instanceof Undefined) return value;
+      const length = lengthOf(value);
+      if (length === undefined) throw typeError(`object of type '${typeName(value)}' has no len()`);
+      if (length <= most + spare) return value;
       const text = ownText(value, "truncate");
-      if (pointCount(text) <= most + spare) return text;
       const kept = slice(text, null, most - pointCount(tail), null) as string;
       return (flag(kills) ? kept : split(kept, " ", 1, true)[0]) + tail;
     },
