@@ -147,9 +147,10 @@ const splitter = (fromRight: boolean) =>
     (text, separator, most) => split(text, textOrNone(separator), integerOf(most, -1), fromRight),
   );
 
-const made = (make: (text: string) => string) =>
+/** A method that makes a text of a text's characters, for which some take them apart. */
+const made = (make: (text: string) => string, isApart = false) =>
   define<string>("/", (text) => {
-    countText(text.length);
+    countText((isApart ? 8 : 1) * text.length);
     countSteps(text.length / 16);
     return make(text);
   });
@@ -177,10 +178,10 @@ const unsupported = (name: string): Builtin => () => {
 
 export const TEXT_METHODS: Record<string, Builtin> = {
   capitalize: made(capitalize),
-  casefold: made(casefold),
+  casefold: made(casefold, true),
   lower: made((text) => text.toLowerCase()),
-  swapcase: made(swapcase),
-  title: made(title),
+  swapcase: made(swapcase, true),
+  title: made(title, true),
   upper: made((text) => text.toUpperCase()),
   center: padder(centered),
   ljust: padder(() => 0),

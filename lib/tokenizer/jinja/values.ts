@@ -190,15 +190,15 @@ export function keyOf(value: Value): Key {
   if (value instanceof Markup) return keyOf(value.text);
   if (value instanceof Undefined) return "\0u";
   if (value instanceof Tuple) {
-    countSteps(value.items.length);
-    return `\0t${
-      value.items.map((item) => {
-        const key = keyOf(item);
-        if (key instanceof PythonObject) throw new Unsupported(`a tuple with a ${key.type} as key`);
-        const text = String(key);
-        return `${typeof key}${text.length}:${text}`;
-      }).join()
-    }`;
+    let text = "\0t";
+    for (const item of value.items) {
+      const key = keyOf(item);
+      if (key instanceof PythonObject) throw new Unsupported(`a tuple with a ${key.type} as key`);
+      const part = String(key);
+      countText(part.length + 16);
+      text += `${typeof key}${part.length}:${part}`;
+    }
+    return text;
   }
   if (Array.isArray(value) || value instanceof Dict || value instanceof View && value.part !== "values") {
     throw new TemplateError("TypeError", `unhashable type: '${typeName(value)}'`);

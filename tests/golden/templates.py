@@ -1,6 +1,6 @@
-"""What transformers makes of chat templates of one feature each, for tests/golden/templates.json.
+"""What transformers makes of chat templates of one feature each, for templates.json beside this file.
 
-  python templates.py LIST.json > ../golden/templates.json      (transformers 5.17, jinja2 3.1, Python 3.11)
+  python templates.py LIST.json > templates.json      (transformers 5.17, jinja2 3.1, Python 3.11)
 
 LIST.json is a list of templates, or the file itself, whose templates are then rendered anew. A case is [template, text], or
 [template, null] where Python raises; `dates` are [directive, text] of strftime at two moments.
