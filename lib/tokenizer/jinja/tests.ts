@@ -13,6 +13,7 @@ import {
   Float,
   inOrder,
   iteratorOf,
+  keyOf,
   lengthOf,
   Markup,
   numberOf,
@@ -76,7 +77,8 @@ export const TESTS: Record<string, Builtin> = {
 };
 
 function isNamed(table: Record<string, Builtin>, name: Value): boolean {
-  if (Array.isArray(name) || name instanceof Dict) return contains(Dict.from([]), name);
+  // What can be no key raises.
+  keyOf(name);
   return typeof name === "string" && Object.hasOwn(table, name);
 }
 
