@@ -1,41 +1,43 @@
-import { Environment, Interpreter, Template } from "npm:@huggingface/jinja@^0.5.11";
 import { UserError } from "./errors.ts";
-import { shorten } from "./json.ts";
+import { isObject, shorten, show } from "./json.ts";
+import { compileTemplate } from "./tokenizer/jinja/compiler.ts";
+import { toPython } from "./tokenizer/jinja/convert.ts";
+import { globals } from "./tokenizer/jinja/globals.ts";
+import { lex } from "./tokenizer/jinja/lexer.ts";
+import { beginCount, currentLine, TemplateSyntaxError, Unsupported } from "./tokenizer/jinja/limits.ts";
+import type { Value } from "./tokenizer/jinja/values.ts";
 
-/**
- * One turn of a conversation. A template sees every key that is there, as in Python: text or a list of parts as `content`,
- * `tool_calls`, `name`, `reasoning_content` and what else the data have.
- */
-export interface Message {
+/** One turn of a conversation: its content is text, parts such as {type: "text", text: ...}, or none beside other keys. */
+export type Message = {
   role: string;
   content?: string | null | readonly Record<string, unknown>[];
   [key: string]: unknown;
-}
+};
 
 /**
- * Text of a conversation, as transformers' `apply_chat_template(messages, tokenize=False)`. One difference: where a template
- * trims a message, U+FEFF at its ends goes, and U+001C to U+001F and U+0085 stay, as in JavaScript.
+ * Text of a conversation, as transformers' `apply_chat_template(messages, tokenize=False)`. Numbers of rows without a fraction
+ * are ints to the template, as JavaScript does not tell 1 from 1.0.
  *
- * @throws {UserError} without a chat template, and with the template's own words where it refuses the messages.
+ * @throws {UserError} without a chat template, with the template's own words where it refuses the messages, and where it asks
+ * for something of Python that is not known here.
  */
 export type ApplyChatTemplate = (
   messages: readonly Message[],
-  options?: { addGenerationPrompt?: boolean; tools?: unknown; documents?: unknown },
+  options?: {
+    addGenerationPrompt?: boolean;
+    /** JSON schemas of functions, and texts to answer from: each a list of objects. */
+    tools?: unknown;
+    documents?: unknown;
+  },
 ) => string;
 
-/** Steps of one rendering; a conversation of 200 messages with 1,000 words each takes about a tenth of them. */
-const MOST_STEPS = 10_000_000;
-/** Characters of one text in a rendering, and numbers of one range(). */
-const LONGEST_TEXT = 2 ** 24;
-const LONGEST_RANGE = 100_000;
-
 /**
- * Renders conversations by Jinja text, which may be anybody's: a rendering that takes too many steps or makes too long a text
- * is stopped, however its loops are written.
+ * Renders conversations by Jinja text, which may be anybody's: a rendering that takes too many steps or makes too much text is
+ * stopped, however its loops are written.
  *
  * @param tokens the special tokens that the template knows by name.
  * @param folder names the model in a message.
- * @param options.date what `strftime_now` tells; by default the time of each call.
+ * @param date the time that the template's strftime_now tells, instead of now.
  */
 export function chatRenderer(
   template: string | undefined,
@@ -43,8 +45,8 @@ export function chatRenderer(
   folder: string,
   { date }: { date?: Date } = {},
 ): ApplyChatTemplate {
-  let compiled: Template | undefined;
-  return (messages, { addGenerationPrompt = false, tools = null, documents = null } = {}) => {
+  let render: ReturnType<typeof compileTemplate> | undefined;
+  return (messages, { addGenerationPrompt = false, tools, documents } = {}) => {
     if (template === undefined) {
       throw new UserError(
         `${folder}: this model has no chat template, and the data are message lists: expected chat_template.jinja, ` +
@@ -54,52 +56,76 @@ export function chatRenderer(
     if (messages.length === 0) {
       throw new UserError("expected at least one message before the response, found none");
     }
+    render ??= compiled(template);
+    beginCount();
+    const list = toPython(messages, "messages") as readonly Value[];
+    const given = new Map([
+      ...globals(date ?? new Date()),
+      ...Object.entries(tokens),
+      ["tools", objects(tools, "tools")],
+      ["documents", objects(documents, "documents")],
+      ["add_generation_prompt", addGenerationPrompt],
+    ] as [string, Value][]);
+    const evaluate = (count: number): string => {
+      beginCount();
+      return render!(given.set("messages", count === list.length ? list : list.slice(0, count)));
+    };
     try {
-      compiled ??= new Template(template);
-    } catch (error) {
-      throw new UserError(`the chat template is not valid Jinja: ${shorten((error as Error).message, 300)}`);
-    }
-    const valuesOf = (count: number) => ({
-      ...tokens,
-      messages: messages.slice(0, count),
-      tools,
-      documents,
-      add_generation_prompt: addGenerationPrompt,
-      ...(date && { strftime_now: (format: string) => formatDate(date, format) }),
-    });
-    try {
-      return evaluate(compiled, valuesOf(messages.length));
+      return evaluate(list.length);
     } catch (error) {
       if (error instanceof UserError) throw error;
-      const refused = messages.findIndex((_, i) => !succeeds(() => evaluate(compiled!, valuesOf(i + 1))));
-      const line = failingLine(template, valuesOf(refused + 1));
+      const refused = messages.findIndex((_, i) => !succeeds(() => evaluate(i + 1)));
+      const place = `first at message ${refused + 1} (${
+        roleOf(messages[refused])
+      }), in its line ${currentLine()}`;
+      const roles = shorten(messages.map(roleOf).join(", "));
       throw new UserError(
-        `the chat template refuses the messages with roles ${
-          shorten(messages.map(({ role }) => role).join(", "))
-        }, ` +
-          `first at message ${refused + 1} (${shorten(messages[refused].role)})${
-            line === undefined ? "" : `, in its line ${line}`
-          }: ${shorten((error as Error).message, 300)}`,
+        error instanceof Unsupported
+          ? `the chat template cannot be rendered for the messages with roles ${roles}, ${place}: ${error.message}`
+          : `the chat template refuses the messages with roles ${roles}, ${place}: ${wordsOf(error)}`,
       );
     }
   };
 }
 
-/** Whether a template asks for the date. */
-export const usesDate = (template: string): boolean => /\bstrftime_now\b/.test(template);
+/** Whether a template writes the time at which it is rendered, so that its text is another one each day. */
+export function usesDate(template: string): boolean {
+  if (!template.includes("strftime_now")) return false;
+  try {
+    return lex(template).some(({ type, value }) => type === "name" && value === "strftime_now");
+  } catch {
+    // What cannot be split into tokens is never rendered.
+    return false;
+  }
+}
 
-/** The line of a template's tag that fails: each tag is made to tell when it is come to. */
-function failingLine(template: string, values: Record<string, unknown>): number | undefined {
-  let line: number | undefined;
-  const telling = template.replace(
-    /\{[{%]/g,
-    (tag, offset) => `{{ tell_line(${template.slice(0, offset).split("\n").length}) }}${tag}`,
-  );
-  const tell_line = (number: number) => {
-    line = number;
-    return "";
-  };
-  return succeeds(() => evaluate(new Template(telling), { ...values, tell_line })) ? undefined : line;
+function compiled(template: string): ReturnType<typeof compileTemplate> {
+  try {
+    return compileTemplate(template);
+  } catch (error) {
+    if (error instanceof Unsupported) {
+      throw new UserError(`the chat template cannot be rendered: ${error.message}`);
+    }
+    const line = error instanceof TemplateSyntaxError ? ` (in its line ${error.line})` : "";
+    throw new UserError(`the chat template is not valid Jinja: ${wordsOf(error)}${line}`);
+  }
+}
+
+/** A list of objects as the template sees it; without one, none. */
+function objects(value: unknown, name: string): Value {
+  if (value === undefined || value === null) return null;
+  if (!Array.isArray(value) || !value.every(isObject)) {
+    throw new UserError(`${name}: expected a list of objects for the chat template, found ${show(value)}`);
+  }
+  return toPython(value, name);
+}
+
+const roleOf = ({ role }: Message): string => shorten(typeof role === "string" ? role : show(role));
+
+/** What a template that cannot go on says. A stack that has no more room is a template's own loop or depth. */
+function wordsOf(error: unknown): string {
+  if (error instanceof RangeError) return "its expressions, macros or lists are too deep within each other";
+  return shorten((error as Error).message, 300);
 }
 
 function succeeds(run: () => unknown): boolean {
@@ -109,81 +135,4 @@ function succeeds(run: () => unknown): boolean {
   } catch {
     return false;
   }
-}
-
-/** `template.render(values)` within bounds. */
-function evaluate({ parsed }: Template, values: Record<string, unknown>): string {
-  const environment = new Environment();
-  for (const [name, value] of Object.entries({ ...GLOBALS, ...values })) environment.set(name, value);
-  return String(new BoundedInterpreter(environment).run(parsed).value);
-}
-
-class BoundedInterpreter extends Interpreter {
-  #steps = 0;
-
-  override evaluate(
-    ...[node, scope]: Parameters<Interpreter["evaluate"]>
-  ): ReturnType<Interpreter["evaluate"]> {
-    this.#count(1);
-    const result = super.evaluate(node, scope);
-    const { value } = result as { value: unknown };
-    // What is built takes time and memory too, and a list is mostly built to go through it.
-    if (typeof value === "string") {
-      if (value.length > LONGEST_TEXT) throw tooMuch(`makes a text of ${value.length} characters`);
-      this.#count(value.length / 16);
-    } else if (Array.isArray(value)) {
-      const isBuilt = node?.type !== "Identifier" && node?.type !== "MemberExpression";
-      this.#count(isBuilt ? 16 * value.length : value.length / 16);
-    }
-    return result;
-  }
-
-  #count(steps: number): void {
-    this.#steps += steps;
-    if (this.#steps > MOST_STEPS) throw tooMuch(`takes more than ${MOST_STEPS} steps for one conversation`);
-  }
-}
-
-const tooMuch = (what: string) =>
-  new UserError(`the chat template ${what}, so it was stopped: its loops do not end in a reasonable time`);
-
-/** What Jinja and transformers give every template. */
-const GLOBALS = {
-  true: true,
-  True: true,
-  false: false,
-  False: false,
-  none: null,
-  None: null,
-  raise_exception: (message: string) => {
-    throw new Error(message);
-  },
-  range: (...bounds: number[]) => {
-    const [start, stop, step = 1] = bounds.length === 1 ? [0, bounds[0]] : bounds;
-    if (step === 0) throw new Error("range() step must not be zero");
-    const length = Math.max(0, Math.ceil((stop - start) / step)) || 0;
-    if (length > LONGEST_RANGE) throw tooMuch(`makes a range of ${length} numbers`);
-    return Array.from({ length }, (_, i) => start + i * step);
-  },
-  strftime_now: (format: string) => formatDate(new Date(), format),
-};
-
-/** Python's strftime for the parts of a date that templates write. */
-function formatDate(date: Date, format: string): string {
-  const part = (options: Intl.DateTimeFormatOptions) => date.toLocaleDateString("en-US", options);
-  const two = (value: number) => String(value).padStart(2, "0");
-  const parts: Record<string, () => string> = {
-    Y: () => String(date.getFullYear()),
-    m: () => two(date.getMonth() + 1),
-    d: () => two(date.getDate()),
-    H: () => two(date.getHours()),
-    M: () => two(date.getMinutes()),
-    S: () => two(date.getSeconds()),
-    b: () => part({ month: "short" }),
-    B: () => part({ month: "long" }),
-    a: () => part({ weekday: "short" }),
-    A: () => part({ weekday: "long" }),
-    "%": () => "%",
-  };
-  return format.replace(/%(.)/g, (text, letter) => parts[letter]?.() ?? text);
 }

@@ -50,7 +50,7 @@ Deno.test("no test question is in any training file", async () => {
 
 Deno.test("no fact of a test pair is in a training pair", async () => {
   const facts = async (path: string) =>
-    new Set((await rowsOf(path)).map(({ chosen }) => factOf(chosen[1].content)));
+    new Set((await rowsOf(path)).map(({ chosen }) => factOf(chosen[1].content as string)));
   const learnt = await facts("preferences/train.jsonl.gz");
   const tools = "To do that you need";
   const tested = [...await facts("preferences/test.jsonl.gz")];
@@ -63,7 +63,7 @@ Deno.test("chosen answers are polite and right; rejected ones are rude, wrong or
   for (const split of ["train", "test"]) {
     for (const { chosen, rejected } of await rowsOf(`preferences/${split}.jsonl.gz`)) {
       assert.deepEqual(chosen[0], rejected[0]);
-      const [good, bad] = [chosen[1].content, rejected[1].content];
+      const [good, bad] = [chosen[1].content as string, rejected[1].content as string];
       assert.match(good, polite);
       assert.ok(!polite.test(bad) || factOf(good) !== factOf(bad), `${good} | ${bad}`);
     }
