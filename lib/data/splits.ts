@@ -2,7 +2,7 @@ import { readdir, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { nearest, UserError } from "../errors.ts";
 import { show } from "../json.ts";
-import { dataFilesOf, filesOfConfig, readCard } from "./dataset_card.ts";
+import { DATA_FILE, dataFilesOf, filesOfConfig, readCard } from "./dataset_card.ts";
 
 /** What the name of a data file tells. */
 interface DataFile {
@@ -14,7 +14,7 @@ interface DataFile {
   count?: number;
 }
 
-const EXTENSION = /\.(jsonl(\.gz)?|json(\.gz)?|parquet)$/;
+const EXTENSION = DATA_FILE;
 
 /**
  * The files of one split on this machine: a file is its own train split; a folder holds files for each split, as its README.md
