@@ -5,11 +5,8 @@ import { readCsv } from "./csv.ts";
 import { isJsonLines, readJson } from "./json.ts";
 import { linesOf, readJsonLines } from "./jsonl.ts";
 import { countParquetRows, readParquet } from "./parquet.ts";
-import type { Row } from "./row.ts";
+import type { Renames, Row } from "./row.ts";
 import { filesOf } from "./splits.ts";
-
-/** Other names for columns, by those that the files have. */
-export type Renames = ReadonlyMap<string, string>;
 
 /**
  * Rows of the data sets of `dataset_mixer`, in order, one at a time. Of each set the first int(share x rows) rows are
@@ -73,8 +70,9 @@ export const isPart = (split: string, share: number) => split.includes("train") 
 
 /** By a file's name, less .gz or .zst; JSON Lines may have any, and what is in a file tells it from JSON. */
 export function formatOf(path: string): "parquet" | "arrow" | "csv" | "tsv" | "json" {
-  const [, format] = /\.(parquet|arrow|csv|tsv)(?:\.gz|\.zst)?$/.exec(path) ?? [];
-  return format as "parquet" | "arrow" | "csv" | "tsv" | undefined ?? "json";
+  if (path.endsWith(".parquet")) return "parquet";
+  if (path.endsWith(".arrow")) return "arrow";
+  return /\.csv(\.gz|\.zst)?$/.test(path) ? "csv" : /\.tsv(\.gz|\.zst)?$/.test(path) ? "tsv" : "json";
 }
 
 /**

@@ -1,6 +1,8 @@
+import { isDeepStrictEqual } from "node:util";
 import { UserError } from "../errors.ts";
 import { isObject, show } from "../json.ts";
 import { asMessages } from "./messages_of_other_tools.ts";
+import type { Renames } from "./row.ts";
 import { taskOf } from "./tasks.ts";
 
 /** What the loss reads. */
@@ -10,10 +12,13 @@ export interface ShapeOptions {
 }
 
 /** The columns that `render` reads. */
-export const CANONICAL = ["prompt", "chosen", "rejected", "messages", "tools", "documents"] as const;
+const CANONICAL = ["prompt", "chosen", "rejected", "messages", "tools", "documents"] as const;
 
 /** The columns that are turned into those. */
 const OTHER_SHAPES = ["conversations", "instruction", "input", "output", "history", "system", "completion"];
+
+/** Bytes, which no message takes; that there are some is all that is told. */
+const IMAGES = "images";
 
 /**
  * Columns that well-known sets use for what a response follows from or is judged by, and that no rule here reads unless it has
@@ -40,7 +45,7 @@ const MEANINGFUL: Readonly<Record<string, string>> = {
   tools: "tools",
   functions: "tools",
   documents: "documents",
-  images: "",
+  [IMAGES]: "",
   label: "",
   labels: "",
   preference: "",
@@ -49,14 +54,28 @@ const MEANINGFUL: Readonly<Record<string, string>> = {
 };
 
 /** The columns that are looked at; what stands in others is never needed. */
-export const LOOKED_AT: ReadonlySet<string> = new Set([
+const LOOKED_AT: ReadonlySet<string> = new Set([
   ...CANONICAL,
   ...OTHER_SHAPES,
   ...Object.keys(MEANINGFUL),
 ]);
 
 /** Those of them that hold responses: where prompt, chosen and rejected are there, they are not looked at. */
-export const SPARE: ReadonlySet<string> = new Set(["messages", "completion", "output"]);
+const SPARE: ReadonlySet<string> = new Set(["messages", "completion", "output"]);
+
+/** The columns of a columnar file that are read, and in place of those left on the disk what a message may name. */
+export function columnsToRead(
+  names: readonly string[],
+  renames: Renames = new Map(),
+): { columns: string[]; others: Record<string, unknown> } {
+  const isWhole = ["prompt", "chosen", "rejected"].every((name) =>
+    names.some((own) => (renames.get(own) ?? own) === name)
+  );
+  const isRead = (name: string) => LOOKED_AT.has(name) && name !== IMAGES && !(isWhole && SPARE.has(name));
+  const columns = names.filter((name) => renames.has(name) || isRead(name));
+  const others = names.filter((name) => !columns.includes(name) && (!isWhole || name === IMAGES));
+  return { columns, others: Object.fromEntries(others.map((name) => [name, "(not read)"])) };
+}
 
 /**
  * A row of any shape that is read, as the row that `render` reads. What was taken from another column is no longer under its
@@ -91,6 +110,8 @@ export function canonicalRow(
   userTurn(shaped, usesRejected);
   return shaped;
 }
+
+const isOf = (role: string) => (message: unknown) => isObject(message) && message.role === role;
 
 /** Whether there is a value; null and an empty text are what tables have in place of none. */
 const isFilled = (value: unknown) => value !== undefined && value !== null && value !== "";
@@ -128,8 +149,13 @@ function shareGpt(row: Record<string, unknown>, usesRejected: boolean): void {
     : undefined;
   if (key === undefined) return;
   const isPair = isFilled(row.chosen) && (isFilled(row.rejected) || !usesRejected);
-  if (isPair && isFilled(row.prompt)) return;
-  const messages = take(row, key) as unknown[];
+  const messages = row[key] as unknown[];
+  // Beside whole conversations, or with its own answer at the end, it is not their prompt.
+  const responses = usesRejected ? [row.chosen, row.rejected] : [row.chosen];
+  const isPrompt = !isFilled(row.prompt) && !isOf("assistant")(messages.at(-1)) &&
+    !responses.some((response) => Array.isArray(response) && response.some(isOf("user")));
+  if (isPair ? !isPrompt : key === "messages") return;
+  delete row[key];
   const all = [...before(row, isObject(messages[0]) && messages[0].role === "system"), ...messages];
   row[isPair ? "prompt" : "messages"] = all;
   if (isPair) answers(row);
@@ -179,13 +205,11 @@ function userTurn(row: Record<string, unknown>, usesRejected: boolean): void {
   const keys = usesRejected ? ["chosen", "rejected"] : ["chosen"];
   const lists = keys.map((key) => row[key]);
   if (typeof row.prompt !== "string" || row.prompt === "" || !lists.every(Array.isArray)) return;
-  const isOf = (role: string) => (message: unknown) => isObject(message) && message.role === role;
   if (lists.some((list) => (list as unknown[]).some(isOf("user")))) return;
   // A system message comes before the user's, and belongs to the prompt.
   const [first] = lists[0] as unknown[];
-  const system = isOf("system")(first) && lists.every(([one]: any) => JSON.stringify(one) === JSON.stringify(first))
-    ? [first]
-    : [];
+  const isShared = isOf("system")(first) && lists.every((list) => isDeepStrictEqual((list as unknown[])[0], first));
+  const system = isShared ? [first] : [];
   keys.forEach((key, i) => row[key] = (lists[i] as unknown[]).slice(system.length));
   row.prompt = [...system, { role: "user", content: row.prompt }];
 }
@@ -221,7 +245,5 @@ export function rowNotices(row: Readonly<Record<string, unknown>>): string[] {
 function repeatsPrompt({ prompt, chosen, rejected }: Readonly<Record<string, unknown>>): boolean {
   if (!Array.isArray(prompt) || prompt.length === 0) return false;
   const lists = [chosen, rejected].filter(Array.isArray);
-  const text = (messages: unknown[]) => JSON.stringify(messages, (_, value) => typeof value === "bigint" ? String(value) : value);
-  const first = text(prompt);
-  return lists.length > 0 && lists.every((list) => text(list.slice(0, prompt.length)) === first);
+  return lists.length > 0 && lists.every((list) => isDeepStrictEqual(list.slice(0, prompt.length), prompt));
 }
