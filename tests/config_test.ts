@@ -14,6 +14,7 @@ Deno.test("a run file with the required keys alone gets every default", () => {
     datasetMixer: [{ path: "data/a.jsonl", share: 1 }],
     datasetSplits: ["train", "test"],
     datasetConfigs: undefined,
+    columnMapping: undefined,
     autoInsertEmptySystemMsg: true,
     maxLength: 512,
     maxPromptLength: 128,

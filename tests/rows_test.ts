@@ -12,13 +12,16 @@ const golden: Record<string, Record<string, unknown>[]> = JSON.parse(
 function plain(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(plain);
   if (typeof value === "bigint" || (typeof value === "number" && Math.abs(value) >= 2 ** 53)) {
-    return Number.isFinite(Number(value)) ? { int: String(value) } : { float: String(value).replace("inity", "").toLowerCase() };
+    return Number.isFinite(Number(value))
+      ? { int: String(value) }
+      : { float: String(value).replace("inity", "").toLowerCase() };
   }
   if (typeof value !== "object" || value === null) return value;
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, plain(item)]));
 }
 
-const rowsOf = async (path: string, split = "train") => await Array.fromAsync(readMixer([{ path, share: 1 }], split));
+const rowsOf = async (path: string, split = "train") =>
+  await Array.fromAsync(readMixer([{ path, share: 1 }], split));
 
 for (const [name, rows] of Object.entries(golden)) {
   Deno.test(`rows of ${name} are those that datasets reads`, async () => {

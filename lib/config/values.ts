@@ -148,7 +148,8 @@ export const columns: ValueType<ReadonlyMap<string, string>> = {
   read: (value) => {
     if (!(value instanceof Map)) return undefined;
     const targets = [...value.values()];
-    const isRead = targets.every((target) => COLUMNS.includes(target)) && new Set(targets).size === targets.length;
+    const isRead = targets.every((target) => COLUMNS.includes(target)) &&
+      new Set(targets).size === targets.length;
     return isRead && [...value.keys()].every((name) => text.read(name) !== undefined) ? value : undefined;
   },
 };

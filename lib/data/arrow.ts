@@ -41,8 +41,15 @@ export async function* readArrow(path: string, renames?: Renames): AsyncGenerato
         const whole = Buffer.concat([schema, ...dictionaries, bytes]);
         const { columns, others, rows } = await guard(here(), () => Promise.resolve(batchOf(whole, renames)));
         for (let i = 0; i < rows; i++) {
-          const values = await guardSync(here(), () => columns.map(([name, data]) => [name, valueOf(data, i, name)]));
-          yield rowAt({ ...others, ...Object.fromEntries(values) }, { file: path, unit: "row", number: number++ });
+          const values = await guardSync(
+            here(),
+            () => columns.map(([name, data]) => [name, valueOf(data, i, name)]),
+          );
+          yield rowAt({ ...others, ...Object.fromEntries(values) }, {
+            file: path,
+            unit: "row",
+            number: number++,
+          });
         }
       }
     }
@@ -70,7 +77,10 @@ function batchOf(bytes: Uint8Array, renames?: Renames) {
 }
 
 /** The messages of a file, each with its body. The file format is a stream too, with a table of contents behind. */
-async function* messagesOf(file: FileHandle, size: number): AsyncGenerator<{ kind: number; bytes: Uint8Array }> {
+async function* messagesOf(
+  file: FileHandle,
+  size: number,
+): AsyncGenerator<{ kind: number; bytes: Uint8Array }> {
   const start = await read(file, 0, Math.min(8, size));
   let at = Buffer.from(start).toString("latin1").startsWith(MAGIC) ? 8 : 0;
   if (size === 0) throw new Error("0 bytes");
@@ -122,6 +132,8 @@ function guardSync<T>(where: string, read: () => T): T {
 
 const damaged = (where: string, why: string) =>
   new UserError(
-    `${where}: cannot be read as Arrow: ${shorten(why, 200)} (where that is no kind of column, the file is damaged or not ` +
+    `${where}: cannot be read as Arrow: ${
+      shorten(why, 200)
+    } (where that is no kind of column, the file is damaged or not ` +
       "whole: fetch it again)",
   );

@@ -111,7 +111,9 @@ function checkSchema(flat: Flat, schema: number): void {
       // The name, and a union's list of types.
       flat.list(field, 0, 1);
       const type = flat.child(field, 3);
-      if (type !== undefined && flat.byte(field, 2) === UNION) throw new Error("a column of unions, which are not read");
+      if (type !== undefined && flat.byte(field, 2) === UNION) {
+        throw new Error("a column of unions, which are not read");
+      }
       visit(field, 5, level + 1);
     }
   };
@@ -131,7 +133,9 @@ function checkBatch(flat: Flat, batch: number, bodyLength: number, size: number)
   const buffers = flat.list(batch, 2, 16);
   for (let i = 0; i < buffers.count; i++) {
     const [offset, length] = [flat.long(buffers.start + 16 * i), flat.long(buffers.start + 16 * i + 8)];
-    if (offset + length > bodyLength) throw new Error(`bytes ${offset} to ${offset + length} are not in the message`);
+    if (offset + length > bodyLength) {
+      throw new Error(`bytes ${offset} to ${offset + length} are not in the message`);
+    }
   }
   const variadic = flat.list(batch, 4, 8);
   for (let i = 0; i < variadic.count; i++) {
@@ -139,6 +143,8 @@ function checkBatch(flat: Flat, batch: number, bodyLength: number, size: number)
   }
   // `datasets` writes none that are; the decoder would unpack them without a bound.
   if (flat.child(batch, 3) !== undefined) {
-    throw new Error("compressed columns, which are not read: write the file without compression, or as Parquet");
+    throw new Error(
+      "compressed columns, which are not read: write the file without compression, or as Parquet",
+    );
   }
 }

@@ -71,7 +71,9 @@ export function valueOf(column: Column, index: number, name: string): unknown {
   if (DataType.isTimestamp(type)) {
     return timestampText(BigInt(numberAt(column, at, name)) * UNITS[type.unit], type.timezone);
   }
-  if (DataType.isTime(type)) return timeText(BigInt(numberAt(column, at, name)) * UNITS[type.unit as TimeUnit]);
+  if (DataType.isTime(type)) {
+    return timeText(BigInt(numberAt(column, at, name)) * UNITS[type.unit as TimeUnit]);
+  }
   if (DataType.isDecimal(type)) {
     const words = type.bitWidth / 32;
     const parts = column.values.subarray(at * words, (at + 1) * words) as Uint32Array;
@@ -98,10 +100,17 @@ function numberAt({ values }: Column, at: number, name: string): number | bigint
 }
 
 /** Ranges one after another: rows that share values would take memory without end. */
-function rangeOf({ valueOffsets }: Column, at: number, length: number, name: string): [start: number, end: number] {
+function rangeOf(
+  { valueOffsets }: Column,
+  at: number,
+  length: number,
+  name: string,
+): [start: number, end: number] {
   const [start, end] = [Number(valueOffsets[at]), Number(valueOffsets[at + 1])];
   const before = at > 0 ? Number(valueOffsets[at - 1]) : 0;
-  if (!(before <= start && start <= end && end <= length)) throw new Error(`${name}: values ${start} to ${end} of ${length}`);
+  if (!(before <= start && start <= end && end <= length)) {
+    throw new Error(`${name}: values ${start} to ${end} of ${length}`);
+  }
   return [start, end];
 }
 

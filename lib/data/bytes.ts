@@ -23,7 +23,7 @@ export async function* readBytes(path: string): AsyncGenerator<Buffer> {
 export function unreadable(error: unknown, where: string): unknown {
   if (!isSystemError(error)) return error;
   const advice = /^(Z|ZSTD)_/.test(error.code ?? "")
-    ? " (damaged or not whole compressed data: fetch the file again)"
+    ? " (damaged or not whole gzip or zstd data: fetch the file again)"
     : "";
   return new UserError(`${where}: cannot be read: ${error.message}${advice}`);
 }

@@ -67,7 +67,9 @@ export async function* readCsv(path: string, delimiter: "," | "\t"): AsyncGenera
       const value = cell === null ? null : readers[i].read(cell);
       if (value !== undefined) return [name, value];
       throw new UserError(
-        `${describePlace(place)}: ${show(name)}: expected ${readers[i].kind}, as in the rows before (so \`datasets\` reads ` +
+        `${describePlace(place)}: ${show(name)}: expected ${
+          readers[i].kind
+        }, as in the rows before (so \`datasets\` reads ` +
           `the column), found ${show(cell)}: keep CSV for text, or write JSONL`,
       );
     });
@@ -132,14 +134,16 @@ function numberOf(cell: string): number | bigint {
 async function* linesOf(path: string, delimiter: string): AsyncGenerator<Line> {
   const { parse } = await import("npm:csv-parse@^7.0.3");
   let number = 1;
-  const parser = Readable.from(textOf(path, () => number)).on("error", (error) => parser.destroy(error)).pipe(parse({
-    delimiter,
-    record_delimiter: ["\r\n", "\n", "\r"],
-    relax_column_count: true,
-    relax_quotes: true,
-    raw: true,
-    max_record_size: LONGEST_ROW,
-  }));
+  const parser = Readable.from(textOf(path, () => number)).on("error", (error) => parser.destroy(error)).pipe(
+    parse({
+      delimiter,
+      record_delimiter: ["\r\n", "\n", "\r"],
+      relax_column_count: true,
+      relax_quotes: true,
+      raw: true,
+      max_record_size: LONGEST_ROW,
+    }),
+  );
   try {
     for await (const { record, raw } of parser as AsyncIterable<{ record: string[]; raw: string }>) {
       const isBlank = record.length === 1 && /^[ \t\r\n]*$/.test(raw);
@@ -192,7 +196,9 @@ async function* textOf(path: string, line: () => number): AsyncGenerator<string>
     try {
       return decoder.decode(bytes, { stream: bytes !== undefined });
     } catch {
-      throw new UserError(`${path}:${line()}: expected UTF-8 from here on, found other bytes: save the file as UTF-8`);
+      throw new UserError(
+        `${path}:${line()}: expected UTF-8 from here on, found other bytes: save the file as UTF-8`,
+      );
     }
   };
   for await (const bytes of readBytes(path)) yield decode(bytes);

@@ -98,7 +98,9 @@ export function filesOfConfig(
     const other = found.find((name) => !DATA_FILE.test(name));
     if (other !== undefined) {
       throw new UserError(
-        `dataset_mixer: ${where}: expected data files (.parquet, .jsonl, .json, .csv, .arrow), found ${show(other)}`,
+        `dataset_mixer: ${where}: expected data files (.parquet, .jsonl, .json, .csv, .arrow), found ${
+          show(other)
+        }`,
       );
     }
     if (found.length > 0) return found;

@@ -94,9 +94,11 @@ async function headOf(path: string): Promise<string> {
  * does not begin as JSON does, and is not named so.
  */
 export async function isJsonLines(path: string): Promise<boolean> {
-  const head = (await headOf(path)).trimStart();
   const isNamedJson = /\.json(\.gz|\.zst)?$/.test(path);
-  if (!head.startsWith("{")) return !isNamedJson && !head.startsWith("[");
+  // What cannot be read is told by the reader, with its place.
+  const head = (await headOf(path).catch(() => undefined))?.trimStart();
+  if (head === undefined) return !isNamedJson;
+  if (!head.startsWith("{")) return !isNamedJson && !/^\[\s*\{/.test(head);
   try {
     const first = JSON.parse(head.split("\n", 1)[0]);
     return !Array.isArray(first.data);

@@ -34,11 +34,15 @@ function nested(node: SchemaTree): Convert {
   }
   if (kind === "MAP" || kind === "MAP_KEY_VALUE") {
     // `datasets` has no such columns either.
-    throw new Error(`the column ${node.path.join(".")} is a map, which is not read: write it as a list or as text`);
+    throw new Error(
+      `the column ${node.path.join(".")} is a map, which is not read: write it as a list or as text`,
+    );
   }
   const fields = children.map((field) => [field.element.name, converterOf(field)] as const);
   const struct: Convert = (value) =>
-    Object.fromEntries(fields.map(([name, convert]) => [name, convert((value as Record<string, unknown>)[name])]));
+    Object.fromEntries(
+      fields.map(([name, convert]) => [name, convert((value as Record<string, unknown>)[name])]),
+    );
   return element.repetition_type === "REPEATED"
     ? (value) => Array.isArray(value) ? value.map(struct) : struct(value)
     : struct;
@@ -56,7 +60,9 @@ function leaf({ element, path }: SchemaTree): Convert {
     const scale = element.scale ?? 0;
     // The decoder would make floats of them.
     element.converted_type = element.logical_type = undefined;
-    return each((value) => decimalText(value instanceof Uint8Array ? signed(value) : BigInt(value as number), scale));
+    return each((value) =>
+      decimalText(value instanceof Uint8Array ? signed(value) : BigInt(value as number), scale)
+    );
   }
   if (converted === "DATE" || logical?.type === "DATE") return each((value) => dateText(Number(value)));
   const isUtc = logical?.type === "TIMESTAMP" ? logical.isAdjustedToUTC : false;
@@ -74,11 +80,14 @@ function leaf({ element, path }: SchemaTree): Convert {
   const old = /^(TIME|TIMESTAMP)_(MILLIS|MICROS)$/.exec(converted ?? "");
   if (old) return time(old[2] === "MILLIS" ? NANOS.millis : NANOS.micros, old[1] === "TIMESTAMP");
   if (converted === "INTERVAL" || converted === "BSON") throw refused(converted.toLowerCase());
-  const isText = converted === "UTF8" || converted === "JSON" || logical?.type === "STRING" || logical?.type === "JSON";
+  const isText = converted === "UTF8" || converted === "JSON" || logical?.type === "STRING" ||
+    logical?.type === "JSON";
   if (type === "BYTE_ARRAY" && !isText) {
     throw refused("bytes without a type");
   }
-  if (type === "FIXED_LEN_BYTE_ARRAY" && logical?.type !== "FLOAT16" && logical?.type !== "UUID") throw refused("bytes");
+  if (type === "FIXED_LEN_BYTE_ARRAY" && logical?.type !== "FLOAT16" && logical?.type !== "UUID") {
+    throw refused("bytes");
+  }
   if (type === "INT64" || converted === "UINT_64") return each((value) => integer(value as bigint));
   return (value) => value;
 }

@@ -25,7 +25,9 @@ const MOST_DAYS = 100_000_000;
 export function dateText(days: number): string {
   if (!(Math.abs(days) < MOST_DAYS)) throw new Error(`a day ${days} that no calendar has`);
   const [date] = new Date(days * 86_400_000).toISOString().split("T");
-  if (!/^\d{4}-/.test(date) || date.startsWith("0000")) throw new Error(`a year of ${date} that Python does not have`);
+  if (!/^\d{4}-/.test(date) || date.startsWith("0000")) {
+    throw new Error(`a year of ${date} that Python does not have`);
+  }
   return date;
 }
 

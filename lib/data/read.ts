@@ -56,7 +56,9 @@ function renamed({ row, ...at }: Row, columns: Renames): Row {
     if (!Object.hasOwn(row, name)) continue;
     if (Object.hasOwn(found, target) && found[target] !== null) {
       throw new UserError(
-        `${at.where}: column_mapping: expected no column ${show(target)} beside ${show(name)}, which is to be called so, ` +
+        `${at.where}: column_mapping: expected no column ${show(target)} beside ${
+          show(name)
+        }, which is to be called so, ` +
           `found one: map it to another name, or leave one out`,
       );
     }
@@ -93,7 +95,9 @@ export async function countRows(files: readonly string[]): Promise<number> {
   for (const file of files) {
     const format = formatOf(file);
     if (format === "parquet") rows += await countParquetRows(file);
-    else for await (const _ of format === "json" && await isJsonLines(file) ? linesOf(file) : readRows(file)) rows++;
+    else {for await (
+        const _ of format === "json" && await isJsonLines(file) ? linesOf(file) : readRows(file)
+      ) rows++;}
   }
   return rows;
 }

@@ -19,24 +19,30 @@ export async function filesOfSaved(folder: string, split: string): Promise<strin
   if (dict) {
     const { splits } = dict;
     if (!Array.isArray(splits) || !splits.every((name) => typeof name === "string" && isName(name))) {
-      throw new UserError(`${join(folder, DICT)}: expected a list of names under "splits", found ${show(splits)}`);
+      throw new UserError(
+        `${join(folder, DICT)}: expected a list of names under "splits", found ${show(splits)}`,
+      );
     }
     if (!splits.includes(split)) {
       const near = nearest(split, splits);
       throw new UserError(
-        `dataset_mixer: ${folder}: expected the split ${show(split)}, found the splits ${splits.slice(0, 12).join(", ")}${
-          near === undefined ? "" : ` (did you mean ${near}?)`
-        }: set dataset_splits`,
+        `dataset_mixer: ${folder}: expected the split ${show(split)}, found the splits ${
+          splits.slice(0, 12).join(", ")
+        }${near === undefined ? "" : ` (did you mean ${near}?)`}: set dataset_splits`,
       );
     }
     const files = await filesOfState(join(folder, split));
     if (files) return files;
-    throw new UserError(`dataset_mixer: ${join(folder, split)}: expected ${STATE} beside ${DICT}, found none: save it again`);
+    throw new UserError(
+      `dataset_mixer: ${join(folder, split)}: expected ${STATE} beside ${DICT}, found none: save it again`,
+    );
   }
   const files = await filesOfState(folder);
   if (!files || split.includes("train")) return files;
   throw new UserError(
-    `dataset_mixer: ${folder}: expected splits to evaluate on ${show(split)}, found one saved Dataset: save a DatasetDict ` +
+    `dataset_mixer: ${folder}: expected splits to evaluate on ${
+      show(split)
+    }, found one saved Dataset: save a DatasetDict ` +
       "with train and test, or turn evaluation off",
   );
 }
@@ -51,13 +57,18 @@ async function filesOfState(folder: string): Promise<string[] | undefined> {
   // Other programs have files of this name.
   if (!state || !Array.isArray(files)) return undefined;
   const names = files.map((file: unknown) => isObject(file) ? file.filename : undefined);
-  if (names.length === 0 || !names.every((name) => typeof name === "string" && isName(name) && name.endsWith(".arrow"))) {
+  if (
+    names.length === 0 ||
+    !names.every((name) => typeof name === "string" && isName(name) && name.endsWith(".arrow"))
+  ) {
     throw new UserError(`${path}: expected names of .arrow files under "_data_files", found ${show(names)}`);
   }
   for (const key of ["_indices_data_files", "_indices_files", "_format_columns"]) {
     if ((state[key] ?? null) === null) continue;
     throw new UserError(
-      `${path}: ${key}: expected null, found ${show(state[key])}: choosing rows or columns as a view is not read; save ` +
+      `${path}: ${key}: expected null, found ${
+        show(state[key])
+      }: choosing rows or columns as a view is not read; save ` +
         "dataset.with_format(None).flatten_indices()",
     );
   }
@@ -72,7 +83,9 @@ async function readJsonFile(path: string): Promise<Record<string, unknown> | und
     if (["ENOENT", "ENOTDIR"].includes((error as NodeJS.ErrnoException).code ?? "")) return undefined;
     throw new UserError(`${path}: cannot be read: ${(error as Error).message}`);
   }
-  if (text.length > LARGEST) throw new UserError(`${path}: expected at most ${LARGEST} characters, found ${text.length}`);
+  if (text.length > LARGEST) {
+    throw new UserError(`${path}: expected at most ${LARGEST} characters, found ${text.length}`);
+  }
   try {
     const value: unknown = JSON.parse(text);
     if (isObject(value)) return value;

@@ -102,7 +102,9 @@ export function canonicalRow(
   }
   alpaca(shaped);
   shareGpt(shaped, usesRejected);
-  if (!usesRejected && !isFilled(shaped.chosen) && !isFilled(shaped.messages) && isFilled(shaped.completion)) {
+  if (
+    !usesRejected && !isFilled(shaped.chosen) && !isFilled(shaped.messages) && isFilled(shaped.completion)
+  ) {
     shaped.chosen = shaped.completion;
     delete shaped.completion;
   }
@@ -169,10 +171,11 @@ function before(row: Record<string, unknown>, hasSystem = false): unknown[] {
     if (content !== "") turns.push({ role: "system", content });
   }
   const { history } = row;
-  const isPairs = Array.isArray(history) && history.every((turn) =>
-    Array.isArray(turn) && turn.length === 2 &&
-    turn.every((text) => typeof text === "string")
-  );
+  const isPairs = Array.isArray(history) &&
+    history.every((turn) =>
+      Array.isArray(turn) && turn.length === 2 &&
+      turn.every((text) => typeof text === "string")
+    );
   if (isPairs) {
     delete row.history;
     for (const [content, answer] of history) {
@@ -208,7 +211,8 @@ function userTurn(row: Record<string, unknown>, usesRejected: boolean): void {
   if (lists.some((list) => (list as unknown[]).some(isOf("user")))) return;
   // A system message comes before the user's, and belongs to the prompt.
   const [first] = lists[0] as unknown[];
-  const isShared = isOf("system")(first) && lists.every((list) => isDeepStrictEqual((list as unknown[])[0], first));
+  const isShared = isOf("system")(first) &&
+    lists.every((list) => isDeepStrictEqual((list as unknown[])[0], first));
   const system = isShared ? [first] : [];
   keys.forEach((key, i) => row[key] = (lists[i] as unknown[]).slice(system.length));
   row.prompt = [...system, { role: "user", content: row.prompt }];

@@ -29,11 +29,15 @@ const PROMPTS = ["question", "query", "instruction", "input", "user_input", "con
  * Why a row without the response `missing` cannot be used: what its set is for, where its columns are those of a well-known
  * task, and what to do.
  */
-export function taskOf(row: Readonly<Record<string, unknown>>, missing: string, usesRejected: boolean): string {
+export function taskOf(
+  row: Readonly<Record<string, unknown>>,
+  missing: string,
+  usesRejected: boolean,
+): string {
   const names = Object.keys(row).filter((name) => row[name] !== undefined && row[name] !== null);
   const has = (...all: string[]) => all.every((name) => names.includes(name));
   const isList = (name: string) => Array.isArray(row[name]);
-  const found = names.length > 0 ? names.slice(0, 12).map((name) => show(name)).join(", ") : "no keys at all";
+  const found = names.length > 0 ? names.slice(0, 12).map(show).join(", ") : "no keys at all";
   const expected = `expected a key "${missing}", found ${found}${names.length > 12 ? ", ..." : ""}`;
   const nulls = Object.keys(row).filter((name) => row[name] === null);
   const nullText = nulls.includes(missing) ? ` ("${missing}" is null)` : "";
@@ -46,42 +50,54 @@ export function taskOf(row: Readonly<Record<string, unknown>>, missing: string, 
       ...pair[0] === "chosen" ? [] : [`${pair[0]}: chosen`],
       ...pair[1] === "rejected" ? [] : [`${pair[1]}: rejected`],
     ];
-    return `${expected}${nullText}; these are pairs under other names: set column_mapping: {${mapping.join(", ")}}`;
+    return `${expected}${nullText}; these are pairs under other names: set column_mapping: {${
+      mapping.join(", ")
+    }}`;
   }
+  const say = (kind: string, fix: string) => `${expected}${nullText}: this is a set of ${kind}: ${fix}`;
   const pairs = "a pair needs a chosen and a rejected response to each prompt";
-  if (usesRejected && (has("completion", "label") || has("completions", "labels"))) {
-    const kind = has("completions") ? "of steps (stepwise supervision)" : "without pairs (KTO)";
-    return `${expected}${nullText}: this is a set of judged responses ${kind}: ${pairs}`;
+  if (usesRejected && has("completions", "labels")) {
+    return say("responses whose steps are judged (stepwise supervision)", pairs);
   }
-  const scored = ["responses", "completions", "answers", "candidates"].find((name) => has(name) && isList(name));
-  if (usesRejected && scored !== undefined) {
-    return `${expected}${nullText}: this is a set of several responses to a prompt${
-      ["scores", "rewards", "ratings", "rank", "ranks"].some((name) => has(name)) ? " with scores (for a reward model)" : ""
-    }: choose two of ${show(scored)} for each prompt, and write them as chosen and rejected`;
+  if (usesRejected && has("completion", "label")) {
+    return say(
+      "single judged responses, without pairs (KTO)",
+      `${pairs}; write one that is true and one that is false for it`,
+    );
   }
-  const single = ["messages", "completion", "output", "response", "answer"].find((name) => has(name));
-  if (usesRejected && (has("chosen") ? missing !== "rejected" : true) && single !== undefined) {
-    const isRead = single === "messages" || (single === "completion" && has("prompt")) ||
-      (single === "output" && has("instruction"));
-    const fix = isRead
-      ? "loss_type: sft trains on it"
-      : `loss_type: sft trains on it with column_mapping: {${single}: ${has("prompt") || true ? "chosen" : ""}}`;
-    return `${expected}${nullText}: this is a set of single responses (SFT): ${pairs}; ${fix}`;
+  const several = ["responses", "completions", "answers", "candidates"].find((name) => has(name));
+  if (several !== undefined) {
+    const scores = ["scores", "rewards", "ratings", "ranks", "rank"].find((name) => has(name));
+    return say(
+      `several responses to a prompt${scores === undefined ? "" : " with scores (for a reward model)"}`,
+      `choose two of ${show(several)}${
+        scores === undefined ? "" : ` by ${show(scores)}`
+      }, and write them as chosen and rejected`,
+    );
   }
-  if (usesRejected && has("chosen") && missing === "rejected" && !nulls.includes("rejected")) {
-    return `${expected}${meant(missing, names)}: this is a set of single responses (SFT) unless rejected has another name: ` +
-      "loss_type: sft trains on chosen, column_mapping: {NAME: rejected} names the other";
+  const [single, isRead] = singleOf(has) ?? [];
+  if (single !== undefined && (single !== "chosen" || !nulls.includes("rejected"))) {
+    const mapping = isRead ? "" : `column_mapping: {${single}: chosen}`;
+    if (!usesRejected) return `${expected}${nullText}; to train on ${show(single)}, set ${mapping}`;
+    if (single !== "chosen" || meant(missing, names) === "") {
+      const fix = `loss_type: sft trains on ${show(single)}${isRead ? "" : `, with ${mapping}`}`;
+      return say("single responses (SFT)", `${pairs}; ${fix}`);
+    }
   }
-  if (!usesRejected && single !== undefined && !isList(single)) {
-    return `${expected}${nullText}; to train on ${show(single)}, set column_mapping: {${single}: chosen}`;
-  }
-  if (has("prompt") && !names.some((name) => meant(missing, [name]) !== "")) {
-    return `${expected}${nullText}: this is a set of prompts alone: ${pairs}`;
-  }
-  if (has("text") && names.length <= 3) {
-    return `${expected}${nullText}: this is a set of texts for language modelling: ${pairs}`;
-  }
+  const isPrompts = ["prompt", ...PROMPTS].some((name) => has(name)) && meant(missing, names) === "";
+  if (isPrompts && !has("chosen")) return say("prompts alone", pairs);
+  if (has("text") && meant(missing, names) === "") return say("texts for language modelling", pairs);
   return `${expected}${nullText}${meant(missing, names)}`;
+}
+
+/** The column of a set's one response to each prompt, and whether a run without rejected responses reads it under its own name. */
+function singleOf(has: (...names: string[]) => boolean): [name: string, isRead: boolean] | undefined {
+  if (has("messages") || has("conversations")) return [has("messages") ? "messages" : "conversations", true];
+  if (has("completion")) return ["completion", true];
+  if (has("instruction", "output")) return ["output", true];
+  const name = ["response", "answer", "output"].find((name) => has(name));
+  if (name !== undefined) return [name, false];
+  return has("chosen") && !has("rejected") ? ["chosen", true] : undefined;
 }
 
 function meant(missing: string, names: readonly string[]): string {
