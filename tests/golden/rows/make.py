@@ -67,5 +67,9 @@ plainer = table.cast(pa.schema([("prompt", pa.dictionary(pa.int32(), pa.string()
 with pa.OSFile(at("file.arrow"), "wb") as sink, pa.ipc.new_file(sink, plainer.schema) as writer:
     writer.write_table(plainer, max_chunksize=2)
 load("file.arrow", "arrow")
+texts = pa.table({"prompt": ["Is it late?", "é"], "chosen": ["Yes", "No 🙂"], "rejected": ["No", None]})
+with pa.OSFile(at("texts.arrow"), "wb") as sink, pa.ipc.new_stream(sink, texts.schema) as writer:
+    writer.write_table(texts)
+load("texts.arrow", "arrow")
 with open(at("rows.json"), "w") as file: json.dump(rows, file, indent=1, allow_nan=False)
 shutil.rmtree(cache)
