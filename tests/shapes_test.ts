@@ -1,7 +1,10 @@
 import assert from "node:assert/strict";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { checkConfig } from "../lib/checkpoint/fingerprint.ts";
+import type { SavedRun } from "../lib/checkpoint/state.ts";
 import { parseConfig } from "../lib/config/parse.ts";
+import { configEntries } from "../lib/config/write.ts";
 import { readMixer } from "../lib/data/read.ts";
 import { canonicalRow, rowNotices } from "../lib/data/shapes.ts";
 import { nearest } from "../lib/errors.ts";
@@ -278,6 +281,36 @@ Deno.test("column_mapping is a mapping to columns that are read, no two to one",
       message:
         /run\.yaml:3:17: column_mapping: expected a mapping such as \{question: prompt\}, each to another of prompt, chosen/,
     });
+  }
+});
+
+Deno.test("the Handbook's list of columns may name those that column_mapping renames", () => {
+  const parse = (mapping: string) =>
+    parseConfig(
+      `model_name_or_path: m\ndataset_mixture: {datasets: [{id: a, columns: [question, good, bad]}]}\n${mapping}`,
+      "run.yaml",
+    );
+  parse("column_mapping: {question: prompt, good: chosen, bad: rejected}");
+  assert.throws(() => parse(""), { message: /columns: expected a list with chosen and rejected in it/ });
+});
+
+Deno.test("a resumed run has the column_mapping that it began with", () => {
+  const config = (line: string) =>
+    parseConfig(`model_name_or_path: m\ndataset_mixer: {a: 1}\n${line}`, "run.yaml").config;
+  const record = (from: string) =>
+    JSON.parse(JSON.stringify(Object.fromEntries(
+      configEntries(config(from)).map(([key, value]) => [key, value instanceof Map ? [...value] : value]),
+    )));
+  const check = (from: string, now: string) =>
+    checkConfig(
+      config(now),
+      { folder: "c", state: { run: { config: record(from) } } } as unknown as SavedRun,
+    );
+  const line = "column_mapping: {question: prompt}";
+  check(line, line);
+  check("", "");
+  for (const [from, now] of [[line, ""], ["", line], [line, "column_mapping: {query: prompt}"]]) {
+    assert.throws(() => check(from, now), { status: 2, message: /column_mapping: .* there, .* now/ });
   }
 });
 

@@ -36,7 +36,6 @@ export function taskOf(
 ): string {
   const names = Object.keys(row).filter((name) => row[name] !== undefined && row[name] !== null);
   const has = (...all: string[]) => all.every((name) => names.includes(name));
-  const isList = (name: string) => Array.isArray(row[name]);
   const found = names.length > 0 ? names.slice(0, 12).map(show).join(", ") : "no keys at all";
   const expected = `expected a key "${missing}", found ${found}${names.length > 12 ? ", ..." : ""}`;
   const nulls = Object.keys(row).filter((name) => row[name] === null);
