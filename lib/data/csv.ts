@@ -28,7 +28,9 @@ const MISSING: ReadonlySet<string> = new Set([
   "null",
 ]);
 const INTEGER = /^\s*[+-]?\d+\s*$/;
-const FLOAT = /^\s*[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|inf(?:inity)?)\s*$/i;
+const FLOAT = /^(?:\s*[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?\s*|[+-]?inf(?:inity)?)$/i;
+/** Longer digits are no number that anything counts. */
+const LONGEST_NUMBER = 400;
 const BOOLEAN = /^(?:true|false|True|False|TRUE|FALSE)$/;
 
 /** The rows by which `datasets` tells what a column holds, and most characters of them. */
@@ -115,11 +117,12 @@ function readerOf(cells: readonly (string | null)[]): Reader {
       read: (cell) => BOOLEAN.test(cell) ? cell.toLowerCase() === "true" : undefined,
     };
   }
-  if (!filled.every((cell) => FLOAT.test(cell))) return TEXT;
+  if (!filled.every((cell) => cell.length <= LONGEST_NUMBER && FLOAT.test(cell))) return TEXT;
   const isWhole = filled.length === cells.length && filled.every((cell) => INTEGER.test(cell));
   return {
     kind: isWhole ? "an integer" : "a number",
-    read: (cell) => (isWhole ? INTEGER : FLOAT).test(cell) ? numberOf(cell) : undefined,
+    read: (cell) =>
+      cell.length <= LONGEST_NUMBER && (isWhole ? INTEGER : FLOAT).test(cell) ? numberOf(cell) : undefined,
   };
 }
 
@@ -130,10 +133,20 @@ function numberOf(cell: string): number | bigint {
   return INTEGER.test(text) && !Number.isSafeInteger(number) ? BigInt(text.replace(/^\+/, "")) : number;
 }
 
+/** What the parser gives for a row. */
+interface Parsed {
+  record: string[];
+  raw: string;
+  /** Bytes up to its end. */
+  info: { bytes: number };
+}
+
 /** Lines of cells with the line of the file where each begins; blank ones are passed over. */
 async function* linesOf(path: string, delimiter: string): AsyncGenerator<Line> {
   const { parse } = await import("npm:csv-parse@^7.0.3");
   let number = 1;
+  let bytes = 0;
+  let afterBlank = false;
   const parser = Readable.from(textOf(path, () => number)).on("error", (error) => parser.destroy(error)).pipe(
     parse({
       delimiter,
@@ -141,16 +154,27 @@ async function* linesOf(path: string, delimiter: string): AsyncGenerator<Line> {
       relax_column_count: true,
       relax_quotes: true,
       raw: true,
+      info: true,
       max_record_size: LONGEST_ROW,
     }),
   );
   try {
-    for await (const { record, raw } of parser as AsyncIterable<{ record: string[]; raw: string }>) {
+    for await (const { record, raw, info } of parser as AsyncIterable<Parsed>) {
       const isBlank = record.length === 1 && /^[ \t\r\n]*$/.test(raw);
       if (!isBlank) {
+        // pandas takes such a line end and the delimiter together.
+        if (afterBlank && record[0] === "" && raw.startsWith(delimiter)) {
+          throw new UserError(
+            `${path}:${number}: expected no blank line before a row that begins with an empty cell, where lines end with a ` +
+              "carriage return, found one: remove it",
+          );
+        }
         checkQuotes(record, raw, delimiter, `${path}:${number}`);
         yield { cells: record, number };
       }
+      // The raw text leaves the second of two characters at a line's end out.
+      afterBlank = isBlank && raw.endsWith("\r") && info.bytes - bytes === raw.length;
+      bytes = info.bytes;
       number += raw.match(/\r\n?|\n/g)?.length ?? 0;
     }
   } catch (error) {
@@ -173,15 +197,14 @@ async function* linesOf(path: string, delimiter: string): AsyncGenerator<Line> {
  */
 function checkQuotes(cells: readonly string[], raw: string, delimiter: string, where: string): void {
   if (!cells.some((cell) => cell.startsWith('"'))) return;
-  const parts = raw.replace(/[\r\n]+$/, "");
   let at = 0;
   for (const cell of cells) {
     const quoted = `"${cell.replaceAll('"', '""')}"`;
-    const written = parts.startsWith('"', at) ? quoted : cell;
-    if (!parts.startsWith(written, at) || (cell.startsWith('"') && written === cell)) {
+    const written = raw.startsWith('"', at) ? quoted : cell;
+    if (!raw.startsWith(written, at) || (cell.startsWith('"') && written === cell)) {
       throw new UserError(
         `${where}: expected the end of the cell after its closing quote, found ${
-          show(parts.slice(at, at + 40))
+          show(raw.slice(at, at + 40))
         }: double the quotes inside of a quoted text`,
       );
     }
