@@ -323,6 +323,8 @@ Deno.test("CSV that pandas reads as nobody means it is refused with its line", a
         ["a,a\nx,y\n", /a\.csv:1: expected columns of different names, found "a" twice/],
         ['a,b\n"x\n"y,z\n', /a\.csv:2: expected the end of the cell after its closing quote, found/],
         ['a,b\nx,y\n"z,w\n', /a\.csv:3: not CSV: Quote Not Closed/],
+        ["a,b\rx,y\r\r,z\r", /a\.csv:4: expected no blank line before a row that begins with an empty cell/],
+        [`a,b\n${"1".repeat(200_000)},y\n,1,2\n`, /a\.csv:3: expected 2 cells/],
         ["", /a\.csv: expected a line of column names, found an empty file/],
         [new Uint8Array([0x61, 0x0a, 0xe9, 0x0a]), /a\.csv:1: expected UTF-8 from here on/],
         [
