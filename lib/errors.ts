@@ -21,6 +21,8 @@ export function nearest(word: string, candidates: Iterable<string>): string | un
   if (word.length > LONGEST_TYPO) return undefined;
   let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1;
   for (const candidate of candidates) {
+    // The word itself is there, and something else is wrong with it.
+    if (candidate === word) continue;
     // No distance is below the difference in length, and a hostile word may be long.
     if (Math.abs(candidate.length - word.length) >= bestDistance) continue;
     const distance = editDistance(word, candidate);

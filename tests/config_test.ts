@@ -15,6 +15,7 @@ Deno.test("a run file with the required keys alone gets every default", () => {
     datasetMixer: [{ path: "data/a.jsonl", share: 1 }],
     datasetSplits: ["train", "test"],
     datasetConfigs: undefined,
+    columnMapping: undefined,
     autoInsertEmptySystemMsg: true,
     labelGenerationPrompt: true,
     maxLength: 512,

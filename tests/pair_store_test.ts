@@ -327,3 +327,24 @@ Deno.test("a file far larger than what is kept of it streams through", () =>
     // The file has 409 MB; of a row 44 bytes are kept.
     assert.ok(most < 300e6, `${most} bytes more`);
   }));
+
+Deno.test("other names for columns are other pairs in the cache, and rows of other shapes are their own places", async () => {
+  await withTemporaryFolder(async (folder) => {
+    const path = join(folder, "a.csv");
+    await writeFile(
+      path,
+      'prompt,question,chosen,rejected\n"two\nlines",Is it late?," Yes."," No."\n,Q, a, b\n',
+    );
+    const named = (columns: [string, string][]) =>
+      optionsOf(folder, { mixer: [{ path, share: 1, columns: new Map(columns) }] });
+    const first = await openAll(named([["prompt", "system"], ["question", "prompt"]]));
+    assert.equal(first.found, false);
+    assert.deepEqual(first.pairs.map(({ where }) => where), [`${path}:2`, `${path}:4`]);
+    assert.equal((await openAll(named([["prompt", "system"], ["question", "prompt"]]))).found, true);
+    const other = await openAll(named([["question", "system"], ["prompt", "prompt"]]));
+    assert.equal(other.found, false);
+    assert.notDeepEqual(other.pairs[0].chosen, first.pairs[0].chosen);
+    await writeFile(path, "prompt,completion,label\np,a,1\n");
+    await rejects(openAll(optionsOf(folder, { path })), /a\.csv:2: expected a key "chosen", found .*\(KTO\)/);
+  });
+});

@@ -166,7 +166,7 @@ dataset_mixture:
       'run.yaml:5:3: dataset_mixture.datasets[1]: unknown key "wieght": did you mean weight?',
       'run.yaml:5:3: dataset_mixture.datasets[1].id: "a" is given twice; several splits of one set are not available',
       "run.yaml:5:3: dataset_mixture.datasets[1].columns: expected a list with chosen and rejected in it " +
-      '(columns are not renamed), found the mapping {chosen: "good"}',
+      '(column_mapping renames), found the mapping {chosen: "good"}',
       "run.yaml:5:3: dataset_mixture.datasets[2]: expected a mapping with an id, found 7",
       'run.yaml:5:3: dataset_mixture: expected one split of all sets, found "train", "train_sft"',
       "run.yaml:5:3: dataset_mixture: names configurations itself: remove dataset_configs",

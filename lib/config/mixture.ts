@@ -38,6 +38,8 @@ export function expandMixture(entries: readonly Entry[]): Entries & { ignored: s
   if ((mixture.get("test_split_size") ?? null) !== null) {
     wrong(".test_split_size: parting off a test split is not available: give one in dataset_splits");
   }
+  const mapping = others.find(({ key }) => key === "column_mapping")?.value;
+  const renamed: Map<unknown, unknown> = mapping instanceof Map ? mapping : new Map();
   const mixer = new Map<string, number>();
   const splits = new Set<string>();
   const configs = new Map<string, unknown>();
@@ -55,11 +57,12 @@ export function expandMixture(entries: readonly Entry[]): Entries & { ignored: s
     if (typeof config !== "string") wrong(`${at}.config: expected text, found ${describe(config)}`);
     configs.set(id, config);
     const columns = dataset.get("columns") ?? NEEDED_COLUMNS;
-    if (!Array.isArray(columns) || NEEDED_COLUMNS.some((name) => !columns.includes(name))) {
+    const named = Array.isArray(columns) ? columns.map((name) => renamed.get(name) ?? name) : [];
+    if (NEEDED_COLUMNS.some((name) => !named.includes(name))) {
       wrong(
         `${at}.columns: expected a list with ${
           NEEDED_COLUMNS.join(" and ")
-        } in it (columns are not renamed), ` +
+        } in it (column_mapping renames), ` +
           `found ${describe(columns)}`,
       );
     }

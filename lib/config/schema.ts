@@ -2,6 +2,7 @@ import {
   boolean,
   bytes,
   calendarDate,
+  columns,
   type DatasetShare,
   folderOrBoolean,
   integer,
@@ -38,6 +39,7 @@ export interface TrainConfig {
   datasetMixer: DatasetShare[];
   datasetSplits: string[];
   datasetConfigs: string[] | undefined;
+  columnMapping: ReadonlyMap<string, string> | undefined;
   autoInsertEmptySystemMsg: boolean;
   labelGenerationPrompt: boolean;
   maxLength: number;
@@ -155,6 +157,12 @@ export const HONOURED: { readonly [F in keyof TrainConfig]: Key<TrainConfig[F]> 
     type: texts("[default, en]"),
     doc:
       "Configurations of the data sets' README.md, one for each in `dataset_mixer`; by default the default ones.",
+  },
+  columnMapping: {
+    type: columns,
+    doc:
+      "Columns of the data under other names, in every set that has them, as `datasets`' `rename_columns`: each has to be in " +
+      "some row.",
   },
   autoInsertEmptySystemMsg: {
     type: boolean,

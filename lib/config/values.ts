@@ -20,7 +20,26 @@ export interface DatasetShare {
   share: number;
   /** The configuration of the data set's README.md. */
   config?: string;
+  /** Other names for columns, by the names that its files have. */
+  columns?: ReadonlyMap<string, string>;
 }
+
+/** The columns that rows are read from, and so what a column may be called. */
+export const COLUMNS = [
+  "prompt",
+  "chosen",
+  "rejected",
+  "messages",
+  "conversations",
+  "completion",
+  "instruction",
+  "input",
+  "output",
+  "history",
+  "system",
+  "tools",
+  "documents",
+] as const;
 
 /** The bounds of a number; without them any finite number will do. */
 export interface Bounds {
@@ -129,6 +148,18 @@ export const mixer: ValueType<DatasetShare[]> = {
       shares.push({ path, share: read });
     }
     return shares;
+  },
+};
+
+/** A mapping of columns to their names here, no two to one. */
+export const columns: ValueType<ReadonlyMap<string, string>> = {
+  expected: `a mapping such as {question: prompt}, each to another of ${COLUMNS.join(", ")}`,
+  read: (value) => {
+    if (!(value instanceof Map)) return undefined;
+    const targets = [...value.values()];
+    const isRead = targets.every((target) => COLUMNS.includes(target)) &&
+      new Set(targets).size === targets.length;
+    return isRead && [...value.keys()].every((name) => text.read(name) !== undefined) ? value : undefined;
   },
 };
 

@@ -6,7 +6,7 @@ import { readTextFile } from "../text_file.ts";
 import { globOf } from "./glob.ts";
 
 /** What may hold the rows of a set. */
-export const DATA_FILE = /\.(parquet|jsonl?(\.gz)?)$/;
+export const DATA_FILE = /\.(parquet|arrow|(jsonl?|jsonlines|ndjson|csv|tsv)(\.gz|\.zst)?)$/;
 
 /** The name of the file whose header says where the splits are, and the most bytes of it that are read. */
 export const CARD = "README.md";
@@ -98,7 +98,9 @@ export function filesOfConfig(
     const other = found.find((name) => !DATA_FILE.test(name));
     if (other !== undefined) {
       throw new UserError(
-        `dataset_mixer: ${where}: expected data files (.parquet, .jsonl, .json), found ${show(other)}`,
+        `dataset_mixer: ${where}: expected data files (.parquet, .jsonl, .json, .csv, .arrow), found ${
+          show(other)
+        }`,
       );
     }
     if (found.length > 0) return found;

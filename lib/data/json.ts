@@ -2,19 +2,15 @@ import { JSONParser, TokenType } from "npm:@streamparser/json@^0.0.26";
 import { UserError } from "../errors.ts";
 import { isObject, MOST_LEVELS, show } from "../json.ts";
 import { readBytes, unreadable } from "./bytes.ts";
-import { LONGEST_ROW, readJsonLines } from "./jsonl.ts";
+import { LONGEST_ROW } from "./jsonl.ts";
 import { describePlace, type Row, rowAt } from "./row.ts";
 
 /** Bytes that are looked at to tell JSON from JSONL under the name of JSON. */
 const HEAD = 2 ** 20;
 
-/**
- * Rows of one JSON file: a list of them, or an object with a list `data`, read in pieces. JSONL is often named .json too,
- * and is read as such where the first line is a whole object.
- */
+/** Rows of one JSON file: a list of them, or an object with a list `data`, read in pieces. */
 export async function* readJson(path: string): AsyncGenerator<Row> {
   const head = (await headOf(path)).trimStart();
-  if (isJsonLines(head)) return yield* readJsonLines(path);
   const isObjectAtTop = head.startsWith("{");
   const expected = `expected a list of rows, or an object with a list "data" of them`;
   if (!isObjectAtTop && !head.startsWith("[")) {
@@ -93,12 +89,21 @@ async function headOf(path: string): Promise<string> {
   return new TextDecoder().decode(await new Blob(found as BlobPart[]).arrayBuffer());
 }
 
-function isJsonLines(head: string): boolean {
-  if (!head.startsWith("{")) return false;
+/**
+ * Whether a file holds JSON Lines, which have any name: its first line is a whole object, and no object with a list `data`; or it
+ * does not begin as JSON does, and is not named so.
+ */
+export async function isJsonLines(path: string): Promise<boolean> {
+  const isNamedJson = /\.json(\.gz|\.zst)?$/.test(path);
+  // What cannot be read is told by the reader, with its place.
+  const head = (await headOf(path).catch(() => undefined))?.trimStart();
+  if (head === undefined) return !isNamedJson;
+  if (!head.startsWith("{")) return !isNamedJson && !/^\[\s*\{/.test(head);
   try {
     const first = JSON.parse(head.split("\n", 1)[0]);
     return !Array.isArray(first.data);
   } catch {
-    return false;
+    // What is wrong is told with its line; and a first line may be longer than the head.
+    return !isNamedJson;
   }
 }

@@ -2,6 +2,7 @@ import { UserError } from "../errors.ts";
 import type { Tokenizer } from "../tokenizer.ts";
 import { type Notice, oneOfEach, otherEnd } from "./notices.ts";
 import { render, type RenderOptions } from "./render.ts";
+import { rowNotices } from "./shapes.ts";
 import { type Pair, tokenizePair, type Truncation } from "./tokenize.ts";
 
 /** How a row becomes a pair; see `render` and `tokenizePair`. */
@@ -41,6 +42,7 @@ export function pairOf(
       const end = text === undefined ? undefined : otherEnd(text, tokenizer);
       if (end !== undefined) notices.push({ kind: "otherEnd", detail: end });
     }
+    notices.push(...rowNotices(row).map((kind) => ({ kind })));
     return { pair, notices: oneOfEach(notices) };
   } catch (error) {
     if (error instanceof UserError) throw new UserError(`${where}: ${error.message}`, error.status);

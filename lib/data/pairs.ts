@@ -10,6 +10,7 @@ import { pairOf, type PairRules } from "./pair_of.ts";
 import { TokenizerPool } from "./pool.ts";
 import { formatOf, readMixer } from "./read.ts";
 import type { Row } from "./row.ts";
+import { canonicalRow } from "./shapes.ts";
 import { filesOf } from "./splits.ts";
 import { openStore, type PairStore } from "./store.ts";
 import { type StoredRow, writeStore } from "./store_write.ts";
@@ -49,12 +50,12 @@ export async function openPairs(options: PairOptions): Promise<PairStore> {
   const { fingerprint, chatTemplate, templateDate } = tokenizer instanceof TokenizerPool
     ? tokenizer.vocabulary
     : tokenizer;
-  const sets = await Promise.all(mixer.map(async ({ path, share, config }) => {
+  const sets = await Promise.all(mixer.map(async ({ path, share, config, columns }) => {
     const files: HashedFile[] = [];
     for (const file of await filesOf(path, split, config)) {
       files.push({ path: file, sha256: await rememberedHash(file, cache) });
     }
-    return { share, files };
+    return { share, files, columns };
   }));
   const files = sets.flatMap((set) => set.files);
   const path = join(
@@ -63,8 +64,9 @@ export async function openPairs(options: PairOptions): Promise<PairStore> {
     sha256(JSON.stringify({
       rules: RULES,
       version: VERSION,
-      sets: sets.map(({ share, files }) => ({
+      sets: sets.map(({ share, files, columns }) => ({
         share,
+        columns: [...columns ?? []],
         files: files.map(({ path, sha256 }) => [formatOf(path), sha256]),
       })),
       isTrain: split.includes("train"),
@@ -93,7 +95,7 @@ async function* tokenised(options: PairOptions, files: readonly HashedFile[]): A
   const { mixer, split, onProgress, signal } = options;
   let rows = 0;
   let tokens = 0;
-  for await (const { pair, notices, row } of pairsOf(readMixer(mixer, split), options)) {
+  for await (const { pair, notices, row } of pairsOf(shaped(readMixer(mixer, split), options), options)) {
     signal?.throwIfAborted();
     yield { pair, notices, place: row.place, file: files.findIndex(({ path }) => path === row.place.file) };
     rows++;
@@ -108,6 +110,17 @@ async function* tokenised(options: PairOptions, files: readonly HashedFile[]): A
     );
   }
   onProgress?.(rows, tokens);
+}
+
+/** Rows in the one shape that is rendered. */
+async function* shaped(rows: AsyncIterable<Row>, options: PairOptions): AsyncGenerator<Row> {
+  for await (const row of rows) {
+    try {
+      yield { ...row, row: canonicalRow(row.row, options) };
+    } catch (error) {
+      throw error instanceof UserError ? new UserError(`${row.where}: ${error.message}`) : error;
+    }
+  }
 }
 
 async function* pairsOf(rows: AsyncIterable<Row>, options: PairOptions) {

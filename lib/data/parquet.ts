@@ -15,23 +15,24 @@ import { isObject, shorten } from "../json.ts";
 import { unreadable } from "./bytes.ts";
 import { checkMetadata, checkPages, type Columns, type Decompress, rangeOf } from "./parquet_check.ts";
 import { checkThrift } from "./parquet_thrift.ts";
-import { describePlace, type Row, rowAt } from "./row.ts";
+import { converterOf, PARSERS } from "./parquet_values.ts";
+import { describePlace, type Renames, type Row, rowAt } from "./row.ts";
+import { columnsToRead } from "./shapes.ts";
 
-/** The columns of preference data, others are left on the disk; and the one that is read where these are not all there. */
-const COLUMNS = ["prompt", "chosen", "rejected", "tools", "documents"];
-const MESSAGES = "messages";
-
-/** Rows of one Parquet file; what is in memory at a time is one row group of the columns that are read. */
-export async function* readParquet(path: string): AsyncGenerator<Row> {
+/**
+ * Rows of one Parquet file; what is in memory at a time is one row group of the columns that are read.
+ * @param renames see `readRows`.
+ */
+export async function* readParquet(path: string, renames?: Renames): AsyncGenerator<Row> {
   const file = await openFile(path);
   try {
     const { buffer, metadata, columns: all } = await readMetadata(file, path);
-    const names = parquetSchema(metadata).children.map(({ element }) => element.name);
-    const isWhole = names.includes("chosen") && names.includes("rejected");
-    const columns = names.filter((name) => COLUMNS.includes(name) || (!isWhole && name === MESSAGES));
-    // For the message that says what a row has instead.
-    const unread = isWhole ? [] : names.filter((name) => !columns.includes(name));
-    const others = Object.fromEntries(unread.map((name) => [name, "(not read)"]));
+    const tree = parquetSchema(metadata).children;
+    const { columns, others } = columnsToRead(tree.map(({ element }) => element.name), renames);
+    const converters = new Map(
+      tree.filter(({ element }) => columns.includes(element.name))
+        .map((node) => [node.element.name, guardSync(path, () => converterOf(node))]),
+    );
     let number = 0;
     for (const group of metadata.row_groups) {
       const rowEnd = number + Number(group.num_rows);
@@ -45,9 +46,14 @@ export async function* readParquet(path: string): AsyncGenerator<Row> {
           rowStart: number,
           rowEnd,
           compressors: DECOMPRESSORS as Compressors,
+          parsers: PARSERS,
+          utf8: false,
         });
         if (found.length !== rowEnd - number) {
           throw new Error(`a row group of ${rowEnd - number} rows holds ${found.length}`);
+        }
+        for (const row of found) {
+          for (const [name, convert] of converters) row[name] = convert(row[name]);
         }
         return found;
       });
@@ -149,6 +155,14 @@ const DECOMPRESSORS = {
   BROTLI: (input: Uint8Array, maxOutputLength: number) => brotliDecompressSync(input, { maxOutputLength }),
   ZSTD: (input: Uint8Array, maxOutputLength: number) => zstdDecompressSync(input, { maxOutputLength }),
 } as Record<string, Decompress | undefined>;
+
+function guardSync<T>(where: string, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    throw new UserError(`${where}: ${(error as Error).message}`);
+  }
+}
 
 /** Whatever goes wrong in the decoder is the file's fault: its own errors are of every kind. */
 async function guard<T>(where: string, read: () => Promise<T>): Promise<T> {

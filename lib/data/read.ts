@@ -1,8 +1,11 @@
 import type { DatasetShare } from "../config/values.ts";
-import { readJson } from "./json.ts";
+import { UserError } from "../errors.ts";
+import { show } from "../json.ts";
+import { readCsv } from "./csv.ts";
+import { isJsonLines, readJson } from "./json.ts";
 import { linesOf, readJsonLines } from "./jsonl.ts";
 import { countParquetRows, readParquet } from "./parquet.ts";
-import type { Row } from "./row.ts";
+import type { Renames, Row } from "./row.ts";
 import { filesOf } from "./splits.ts";
 
 /**
@@ -11,33 +14,79 @@ import { filesOf } from "./splits.ts";
  * splits are taken whole.
  *
  * @param split name with "train" or "test" in it.
- * @throws {UserError} for what is missing, and with its place for a row that is not an object.
+ * @throws {UserError} for what is missing, with its place for a row that is not an object, and for a column to be renamed that
+ * no row has.
  */
 export async function* readMixer(mixer: readonly DatasetShare[], split: string): AsyncGenerator<Row> {
-  for (const { path, share, config } of mixer) {
+  const unseen = new Set(mixer.flatMap(({ columns }) => [...columns?.keys() ?? []]));
+  const names = new Set<string>();
+  for (const { path, share, config, columns } of mixer) {
     const files = await filesOf(path, split, config);
     let left = isPart(split, share) ? Math.trunc(share * await countRows(files)) : Infinity;
     for (const file of files) {
       if (left <= 0) break;
-      for await (const row of readRows(file)) {
-        yield row;
+      for await (const row of readRows(file, columns)) {
+        if (unseen.size > 0) {
+          for (const name of Object.keys(row.row)) {
+            unseen.delete(name);
+            if (names.size < MOST_NAMES) names.add(name);
+          }
+        }
+        yield columns ? renamed(row, columns) : row;
         if (--left <= 0) break;
       }
     }
   }
+  if (unseen.size > 0 && names.size > 0) {
+    throw new UserError(
+      `column_mapping: expected the column ${[...unseen].map(show).join(" and ")} in some row of the split ${
+        show(split)
+      }, found ${[...names].map(show).join(", ")}`,
+    );
+  }
+}
+
+/** Columns that a message names. */
+const MOST_NAMES = 12;
+
+function renamed({ row, ...at }: Row, columns: Renames): Row {
+  const kept = Object.entries(row).filter(([name]) => !columns.has(name));
+  const found = Object.fromEntries(kept);
+  for (const [name, target] of columns) {
+    if (!Object.hasOwn(row, name)) continue;
+    if (Object.hasOwn(found, target) && found[target] !== null) {
+      throw new UserError(
+        `${at.where}: column_mapping: expected no column ${show(target)} beside ${
+          show(name)
+        }, which is to be called so, ` +
+          `found one: map it to another name, or leave one out`,
+      );
+    }
+    found[target] = row[name];
+  }
+  return { ...at, row: found };
 }
 
 /** Whether a share leaves rows of a split out. */
 export const isPart = (split: string, share: number) => split.includes("train") && share < 1;
 
-/** By a file's name: .parquet, .json, and everything else is JSONL; the latter two also as .gz. */
-export const formatOf = (path: string) =>
-  path.endsWith(".parquet") ? "parquet" : /\.json(\.gz)?$/.test(path) ? "json" : "jsonl";
+/** By a file's name, less .gz or .zst; JSON Lines may have any, and what is in a file tells it from JSON. */
+export function formatOf(path: string): "parquet" | "arrow" | "csv" | "tsv" | "json" {
+  if (path.endsWith(".parquet")) return "parquet";
+  if (path.endsWith(".arrow")) return "arrow";
+  return /\.csv(\.gz|\.zst)?$/.test(path) ? "csv" : /\.tsv(\.gz|\.zst)?$/.test(path) ? "tsv" : "json";
+}
 
-/** Rows of one file. */
-export function readRows(path: string): AsyncGenerator<Row> {
+/**
+ * Rows of one file.
+ * @param columns those that are read under other names; in columnar files others than these and `LOOKED_AT` stay unread.
+ */
+export async function* readRows(path: string, columns?: Renames): AsyncGenerator<Row> {
   const format = formatOf(path);
-  return format === "parquet" ? readParquet(path) : format === "json" ? readJson(path) : readJsonLines(path);
+  if (format === "parquet") yield* readParquet(path, columns);
+  else if (format === "arrow") yield* (await import("./arrow.ts")).readArrow(path, columns);
+  else if (format !== "json") yield* readCsv(path, format === "tsv" ? "\t" : ",");
+  else yield* await isJsonLines(path) ? readJsonLines(path) : readJson(path);
 }
 
 /** Rows of files, without looking at what they hold where the format allows it. */
@@ -46,7 +95,9 @@ export async function countRows(files: readonly string[]): Promise<number> {
   for (const file of files) {
     const format = formatOf(file);
     if (format === "parquet") rows += await countParquetRows(file);
-    else for await (const _ of format === "json" ? readJson(file) : linesOf(file)) rows++;
+    else {for await (
+        const _ of format === "json" && await isJsonLines(file) ? linesOf(file) : readRows(file)
+      ) rows++;}
   }
   return rows;
 }

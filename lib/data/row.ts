@@ -5,6 +5,9 @@ export interface Place {
   number: number;
 }
 
+/** Other names for columns, by those that the files have. */
+export type Renames = ReadonlyMap<string, string>;
+
 /** One row of a data file. */
 export interface Row {
   row: Record<string, unknown>;

@@ -2,7 +2,8 @@ import { readdir, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { nearest, UserError } from "../errors.ts";
 import { show } from "../json.ts";
-import { dataFilesOf, filesOfConfig, readCard } from "./dataset_card.ts";
+import { filesOfSaved } from "./saved_dataset.ts";
+import { DATA_FILE, dataFilesOf, filesOfConfig, readCard } from "./dataset_card.ts";
 
 /** What the name of a data file tells. */
 interface DataFile {
@@ -14,11 +15,11 @@ interface DataFile {
   count?: number;
 }
 
-const EXTENSION = /\.(jsonl(\.gz)?|json(\.gz)?|parquet)$/;
+const EXTENSION = DATA_FILE;
 
 /**
- * The files of one split on this machine: a file is its own train split; a folder holds files for each split, as its README.md
- * says (`dataFilesOf`) or by their names (`filesOfSplit`).
+ * The files of one split on this machine: a file is its own train split; a folder holds files for each split, as
+ * `save_to_disk` wrote it (`filesOfSaved`), as its README.md says (`dataFilesOf`) or by their names (`filesOfSplit`).
  *
  * @param config the configuration of the README.md.
  * @throws {UserError} for a path where nothing is, and as `filesOfSet`.
@@ -34,6 +35,8 @@ export async function filesOf(path: string, split: string, config?: string): Pro
       }, found a file: put it into a folder as train.jsonl beside test.jsonl, or turn evaluation off`,
     );
   }
+  const saved = await filesOfSaved(path, split);
+  if (saved) return saved;
   const card = await readCard(path);
   const names = await namesIn(path, dataFilesOf(card, config, path) !== undefined);
   return filesOfSet(names, card, split, config, path).map((name) => join(path, name));

@@ -83,10 +83,16 @@ export interface Sources {
 }
 
 /** A configuration's paths as they stand. */
-export function localSources({ modelNameOrPath, datasetMixer, datasetConfigs }: TrainConfig): Sources {
+export function localSources(
+  { modelNameOrPath, datasetMixer, datasetConfigs, columnMapping }: TrainConfig,
+): Sources {
   return {
     model: modelNameOrPath,
-    mixer: datasetMixer.map((set, i) => ({ ...set, config: datasetConfigs?.[i] })),
+    mixer: datasetMixer.map((set, i) => ({
+      ...set,
+      config: datasetConfigs?.[i],
+      ...(columnMapping && { columns: columnMapping }),
+    })),
   };
 }
 

@@ -125,6 +125,101 @@ function damagedParquet(random: Random): Uint8Array {
   return Buffer.concat([source.subarray(0, footer), damaged, length, source.subarray(-4)]);
 }
 
+const CSV = [
+  'prompt,chosen,rejected\n"Is it late?",Yes,"No, ""never"""\n\nq,"two\nlines",c\n',
+  "instruction,input,output,label\r\nI,,a,1\r\nI,X,b,0\r\n",
+  "prompt\tchosen\trejected\np\tq\tr\n",
+];
+const CELLS = [
+  '"',
+  '""',
+  ",",
+  "\t",
+  "\r",
+  "\n",
+  "\r\n",
+  "NA",
+  "1e5",
+  "True",
+  "\ufeff",
+  " ",
+  "\0",
+  '"x',
+  "1".repeat(30),
+  "é",
+];
+
+function damagedCsv(random: Random): Uint8Array {
+  const bytes = new TextEncoder().encode(damageText(random, random.pick(CSV), CELLS));
+  return random.chance(0.3) ? damageBytes(random, bytes) : bytes;
+}
+
+const ARROW = [
+  "texts.arrow",
+  "file.arrow",
+  "saved/data-00000-of-00002.arrow",
+  "splits/test/data-00000-of-00001.arrow",
+]
+  .map((name) => golden(`tests/golden/rows/${name}`));
+
+/** Most damage goes to the tables before the rows, which say how to read them. */
+function damagedArrow(random: Random): Uint8Array {
+  const source = Buffer.from(random.pick(ARROW));
+  if (random.chance(0.3)) return damageBytes(random, source, random.pick(ARROW));
+  const start = random.below(source.length);
+  const end = Math.min(source.length, start + 200);
+  return Buffer.concat([
+    source.subarray(0, start),
+    damageBytes(random, source.subarray(start, end), random.pick(ARROW).subarray(0, 500)),
+    source.subarray(end),
+  ]);
+}
+
+const SAVED = JSON.stringify({
+  _data_files: [{ filename: "data.arrow" }],
+  _format_columns: null,
+  _indices_files: null,
+});
+const DICT = JSON.stringify({ splits: ["train", "test"] });
+const NAMES = [
+  '"',
+  "{",
+  "}",
+  "[",
+  "]",
+  "..",
+  "../outside",
+  "/",
+  "null",
+  "data.arrow",
+  "train",
+  "\\u0000",
+  "_indices_files",
+];
+
+/** A folder of `save_to_disk`, whose files must not lead out of it. */
+const saved: Target = {
+  name: "saved",
+  names: /state\.json|dataset_dict\.json|dataset_mixer|\.arrow/,
+  make(random, world) {
+    const isDict = random.chance(0.5);
+    const text = damageText(random, isDict ? DICT : SAVED, NAMES);
+    const bytes = place(world, {
+      [isDict ? "dataset_dict.json" : "state.json"]: text,
+      "train/state.json": SAVED,
+      "data.arrow": ARROW[0],
+    });
+    return {
+      bytes,
+      run: async () => {
+        for (const path of await filesOf(world.folder, random.pick(["train", "test"]))) {
+          if (!resolve(path).startsWith(`${world.folder}/`)) throw new Error(`reads ${path}`);
+        }
+      },
+    };
+  },
+};
+
 const CARD = `---
 configs:
 - config_name: default
@@ -224,6 +319,11 @@ export const data = [
   dataTarget("json", damagedJson),
   dataTarget("json.gz", (random) => zipped(random, damagedJson(random))),
   dataTarget("parquet", damagedParquet),
+  dataTarget("csv", damagedCsv),
+  dataTarget("tsv", damagedCsv),
+  dataTarget("csv.gz", (random) => zipped(random, damagedCsv(random))),
+  dataTarget("arrow", damagedArrow),
+  saved,
   store,
   card,
 ];

@@ -1,0 +1,105 @@
+import { nearest } from "../errors.ts";
+import { show } from "../json.ts";
+
+/** Names of the chosen and of the rejected response in public preference sets, pairwise. */
+const PAIRS: readonly (readonly [chosen: string, rejected: string])[] = [
+  ["chosen_response", "rejected_response"],
+  ["response_chosen", "response_rejected"],
+  ["chosen_answer", "rejected_answer"],
+  ["chosen_text", "rejected_text"],
+  ["chosen_output", "rejected_output"],
+  ["answer_chosen", "answer_rejected"],
+  ["response_j", "response_k"],
+  ["preferred", "dispreferred"],
+  ["preferred_response", "dispreferred_response"],
+  ["preferred_output", "non_preferred_output"],
+  ["accepted", "rejected"],
+  ["accept", "reject"],
+  ["chosen", "reject"],
+  ["positive", "negative"],
+  ["good", "bad"],
+  ["better", "worse"],
+  ["winner", "loser"],
+  ["win", "lose"],
+  ["y_w", "y_l"],
+];
+const PROMPTS = ["question", "query", "instruction", "input", "user_input", "context", "post", "x"];
+
+/**
+ * Why a row without the response `missing` cannot be used: what its set is for, where its columns are those of a well-known
+ * task, and what to do.
+ */
+export function taskOf(
+  row: Readonly<Record<string, unknown>>,
+  missing: string,
+  usesRejected: boolean,
+): string {
+  const names = Object.keys(row).filter((name) => row[name] !== undefined && row[name] !== null);
+  const has = (...all: string[]) => all.every((name) => names.includes(name));
+  const found = names.length > 0 ? names.slice(0, 12).map(show).join(", ") : "no keys at all";
+  const expected = `expected a key "${missing}", found ${found}${names.length > 12 ? ", ..." : ""}`;
+  const nulls = Object.keys(row).filter((name) => row[name] === null);
+  const nullText = nulls.includes(missing) ? ` ("${missing}" is null)` : "";
+
+  const pair = usesRejected ? PAIRS.find(([chosen, rejected]) => has(chosen, rejected)) : undefined;
+  if (pair) {
+    const prompt = has("prompt") ? undefined : PROMPTS.find((name) => has(name));
+    const mapping = [
+      ...prompt === undefined ? [] : [`${prompt}: prompt`],
+      ...pair[0] === "chosen" ? [] : [`${pair[0]}: chosen`],
+      ...pair[1] === "rejected" ? [] : [`${pair[1]}: rejected`],
+    ];
+    return `${expected}${nullText}; these are pairs under other names: set column_mapping: {${
+      mapping.join(", ")
+    }}`;
+  }
+  const say = (kind: string, fix: string) => `${expected}${nullText}: this is a set of ${kind}: ${fix}`;
+  const pairs = "a pair needs a chosen and a rejected response to each prompt";
+  if (usesRejected && has("completions", "labels")) {
+    return say("responses whose steps are judged (stepwise supervision)", pairs);
+  }
+  if (usesRejected && has("completion", "label")) {
+    return say(
+      "single judged responses, without pairs (KTO)",
+      `${pairs}; write one that is true and one that is false for it`,
+    );
+  }
+  const several = ["responses", "completions", "answers", "candidates"].find((name) => has(name));
+  if (several !== undefined) {
+    const scores = ["scores", "rewards", "ratings", "ranks", "rank"].find((name) => has(name));
+    return say(
+      `several responses to a prompt${scores === undefined ? "" : " with scores (for a reward model)"}`,
+      `choose two of ${show(several)}${
+        scores === undefined ? "" : ` by ${show(scores)}`
+      }, and write them as chosen and rejected`,
+    );
+  }
+  const [single, isRead] = singleOf(has) ?? [];
+  if (single !== undefined && (single !== "chosen" || !nulls.includes("rejected"))) {
+    const mapping = isRead ? "" : `column_mapping: {${single}: chosen}`;
+    if (!usesRejected) return `${expected}${nullText}; to train on ${show(single)}, set ${mapping}`;
+    if (single !== "chosen" || meant(missing, names) === "") {
+      const fix = `loss_type: sft trains on ${show(single)}${isRead ? "" : `, with ${mapping}`}`;
+      return say("single responses (SFT)", `${pairs}; ${fix}`);
+    }
+  }
+  const isPrompts = ["prompt", ...PROMPTS].some((name) => has(name)) && meant(missing, names) === "";
+  if (isPrompts && !has("chosen")) return say("prompts alone", pairs);
+  if (has("text") && meant(missing, names) === "") return say("texts for language modelling", pairs);
+  return `${expected}${nullText}${meant(missing, names)}`;
+}
+
+/** The column of a set's one response to each prompt, and whether a run without rejected responses reads it under its own name. */
+function singleOf(has: (...names: string[]) => boolean): [name: string, isRead: boolean] | undefined {
+  if (has("messages") || has("conversations")) return [has("messages") ? "messages" : "conversations", true];
+  if (has("completion")) return ["completion", true];
+  if (has("instruction", "output")) return ["output", true];
+  const name = ["response", "answer", "output"].find((name) => has(name));
+  if (name !== undefined) return [name, false];
+  return has("chosen") && !has("rejected") ? ["chosen", true] : undefined;
+}
+
+function meant(missing: string, names: readonly string[]): string {
+  const near = nearest(missing, names);
+  return near === undefined ? "" : `; did you mean ${show(near)}? Set column_mapping: {${near}: ${missing}}`;
+}
