@@ -15,6 +15,7 @@ import { prepare } from "../prepare.ts";
 import { createLogger } from "../report/log.ts";
 import { planReport } from "../report/plan_report.ts";
 import { main } from "./main.ts";
+import { print, writeError } from "./output.ts";
 
 /** The largest binding that NVIDIA's GPUs have through wgpu: what is taken where no adapter is asked. */
 const USUAL_LARGEST_BUFFER = 2 ** 31 - 1;
@@ -22,17 +23,16 @@ const USUAL_LARGEST_BUFFER = 2 ** 31 - 1;
 const MOST_PAIRS = 100_000_000;
 /** Pairs whose operations are counted. */
 const SAMPLED_PAIRS = 1000;
-const encoder = new TextEncoder();
 
-await main(async () => {
+await main(async (stop) => {
   const options = readOptions(Deno.args);
   const { config, ignored } = await readConfig(options.file, options.overrides);
-  const log = createLogger(config.logLevel, (text) => void Deno.stderr.writeSync(encoder.encode(text)));
+  const log = createLogger(config.logLevel, writeError);
   for (const line of ignored) log.info(line);
 
-  const { workloadOf, sample } = await readWorkload(config, options);
+  const { workloadOf, sample } = await readWorkload(config, options, stop.signal);
   const device = await deviceOf(config, options.largestBuffer);
-  console.log(planReport({
+  print(planReport({
     config,
     workloadOf,
     sample,
@@ -86,17 +86,18 @@ function read<T>(override: string, type: ValueType<T>): T {
 async function readWorkload(
   config: TrainConfig,
   { data, numPairs }: Options,
+  signal: AbortSignal,
 ): Promise<{ workloadOf: WorkloadOf; sample: readonly Pair[] }> {
   const { modelNameOrPath, modelRevision } = config;
   if (data) {
-    const prepared = await prepare(config, { sources: await resolveSources(config) });
+    const prepared = await prepare(config, { sources: await resolveSources(config, { signal }), signal });
     const every = Math.ceil(prepared.train.length / SAMPLED_PAIRS);
     const length = Math.ceil(prepared.train.length / every);
     const sample = await prepared.train.read(Array.from({ length }, (_, i) => i * every));
     await prepared.close();
     return { workloadOf: withBatchesOf(prepared), sample };
   }
-  const folder = await resolveModel(modelNameOrPath, { revision: modelRevision, weights: false });
+  const folder = await resolveModel(modelNameOrPath, { revision: modelRevision, weights: false, signal });
   const model = await readModelConfig(folder);
   return { workloadOf: (changed) => worstCase(model, changed, numPairs), sample: [longestPair(config)] };
 }
