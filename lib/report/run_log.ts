@@ -54,7 +54,10 @@ export class RunLog {
     try {
       await write();
     } catch (error) {
-      if (!this.#isTold) this.warn(`${(error as Error).message}; the run goes on without it`);
+      const { message } = error as Error;
+      if (!this.#isTold) {
+        this.warn(`the log in ${this.outputDir} cannot be written: ${message}; the run goes on without it`);
+      }
       this.#isTold = true;
     }
   }
