@@ -10,6 +10,8 @@ import { withTemporaryFolder } from "./temporary_folder.ts";
 const isLinux = Deno.build.os === "linux";
 const decoder = new TextDecoder();
 
+const HOSTILE = '--prompts=["red\\u001b[31m\\u202eder"]';
+
 /** A command of the program by its task's name, in a shell, where `$@` is it. */
 async function shell(script: string, name: string, ...args: string[]) {
   const { code, stdout, stderr } = await new Deno.Command("sh", {
@@ -31,7 +33,7 @@ Deno.test({
         const out = join(folder, String(i));
         return {
           out,
-          ...await shell(way, "train", `${GOLDEN}/run.yaml`, `--output_dir=${out}`, "--max_steps=2"),
+          ...await shell(way, "train", `${GOLDEN}/run.yaml`, `--output_dir=${out}`, "--max_steps=2", HOSTILE),
         };
       }));
       for (const [i, { out, code, stderr }] of ends.entries()) {
@@ -39,6 +41,18 @@ Deno.test({
         assert.doesNotMatch(stderr, /\n\s+at /, ways[i]);
         assert.deepEqual(await weightsOf(out), expected, ways[i]);
         assert.ok(ls(out).includes("all_results.json"), ways[i]);
+      }
+      // What a terminal would follow is written out, and progress shows what is logged.
+      const shown = "prompt: red\\u001b[31m\\u202eder\n  before: ";
+      assert.ok(ends[0].stdout.includes(shown), ends[0].stdout);
+      assert.ok(
+        (await Deno.readTextFile(join(ends[0].out, "README.md"))).includes("red\\u001b[31m\\u202eder\n"),
+      );
+      const log = (await Deno.readTextFile(join(ends[1].out, "metrics.jsonl"))).trimEnd().split("\n");
+      for (const line of log) {
+        const { step, loss, "rewards/accuracies": accuracy } = JSON.parse(line);
+        const told = `step ${step}/2  loss ${loss.toFixed(4)}  accuracy ${accuracy.toFixed(3)}  `;
+        assert.ok(ends[1].stderr.includes(told), `${told} in ${ends[1].stderr}`);
       }
       assert.match(
         ends[1].stderr,
@@ -112,7 +126,7 @@ hubTest("a signal ends fetching, tokenising, planning and uploading at once, wit
   repos: [shardedModel()],
   token: "hf_secretSecretSecret",
   user: "someone",
-  fault: ({ origin, path }) => origin === "cdn" || path.includes("/commit/") ? { delay: 60_000 } : undefined,
+  fault: ({ origin, path }) => origin === "cdn" || path.includes("/commit/") ? { delay: 8000 } : undefined,
 }), async (world) => {
   const { folder, hub } = world;
   const data = join(folder, "train.jsonl");
@@ -144,7 +158,7 @@ hubTest("a signal ends fetching, tokenising, planning and uploading at once, wit
     assert.equal(code, 130, `${about}: ${stderr}`);
     assert.match(stderr, /^(warning: )?stopping/m, about);
     assert.doesNotMatch(stderr, /error|\n\s+at /, about);
-    assert.ok(seconds < 10, `${about}: ${seconds} s`);
+    assert.ok(seconds < 6, `${about}: ${seconds} s`);
   }
   assert.ok(ls(out).includes("all_results.json"), "what was to be uploaded is there");
 });
