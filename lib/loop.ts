@@ -158,8 +158,8 @@ export class Loop {
 
   async #save(): Promise<void> {
     const start = performance.now();
-    await this.run.checkpoints.save(this.figures, this.#alarm, this.#best);
     await this.#record();
+    await this.run.checkpoints.save(this.figures, this.#alarm, this.#best);
     this.figures.exclude(performance.now() - start);
     this.#lastCollect = performance.now();
   }

@@ -269,7 +269,7 @@ test("a run that was killed before its first checkpoint begins anew; what else i
   const out = join(folder, "out");
   await Deno.mkdir(out);
   await Deno.writeTextFile(join(out, "metrics.jsonl"), '{"step": 1}\n');
-  await Deno.writeTextFile(join(out, "trainer_state.json"), '{"global_step": 1}');
+  await Deno.writeTextFile(join(out, "trainer_state.json"), '{"global_step": 1, "max_steps": 2}');
   await Deno.writeTextFile(join(out, "README.md.tmp"), "");
   await run(out, ["--max_steps=1"]);
   assert.equal((await readText(out, "metrics.jsonl")).split("\n").length, 2);

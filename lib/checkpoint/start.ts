@@ -3,13 +3,22 @@ import { readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { TrainConfig } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
+import { readTextFile } from "../text_file.ts";
 import { checkConfig } from "./fingerprint.ts";
 import { isLock, isTemporary, listCheckpoints, METRICS, RESULTS, TRAINER_STATE } from "./names.ts";
 import { readSavedRun, type SavedRun } from "./state.ts";
 import { discard } from "./write.ts";
 
-/** What a run leaves that ended before its first checkpoint: it holds nothing to go on from, and nothing to keep. */
-const LOG: readonly string[] = [TRAINER_STATE, METRICS];
+/** Whether all that a folder has is what a run leaves that ended before its first checkpoint: nothing to go on from, or to keep. */
+async function isLogOnly(outputDir: string, names: readonly string[]): Promise<boolean> {
+  if (!names.every((name) => name === TRAINER_STATE || name === METRICS)) return false;
+  try {
+    const state = JSON.parse(await readTextFile(join(outputDir, TRAINER_STATE)));
+    return Number.isSafeInteger(state.global_step) && Number.isSafeInteger(state.max_steps);
+  } catch {
+    return false;
+  }
+}
 
 /**
  * Looks at `output_dir` and `resume_from_checkpoint` and says where the run begins; nothing is changed yet.
@@ -32,8 +41,8 @@ export async function findStart(config: TrainConfig): Promise<SavedRun | undefin
     checkConfig(config, saved);
     return saved;
   }
-  const first = isFinished ? RESULTS : names.find((name) => !LOG.includes(name));
-  if (first !== undefined && !overwriteOutputDir) {
+  const first = isFinished ? RESULTS : names[0];
+  if (first !== undefined && !overwriteOutputDir && !await isLogOnly(outputDir, names)) {
     const why = resumeFromCheckpoint === false ? ", and resume_from_checkpoint is false" : "";
     throw new UserError(
       `output_dir: ${outputDir} is not empty (it holds ${first}${why}): name another folder, or give ` +

@@ -21,8 +21,8 @@ export class RunLog {
 
   /** Writes both files, the log of before included: lines of steps that a resumed run does again are gone. */
   async begin(state: TrainerState): Promise<void> {
-    await this.#attempt(() => this.#writeAll(state.log_history));
     await this.writeState(state);
+    await this.#attempt(() => this.#writeAll(state.log_history));
   }
 
   /** Adds the last entry of `history`: with the operating system when this returns. */
