@@ -410,7 +410,11 @@ test("a result whose saving a signal stops is no result, and the same command en
   ]);
   const last = await train(other);
   await saveRun(last, { signal: stop.signal });
+  // Until then the folder is this run's, for whoever flushes or reads it.
+  const second = await trainProcess([`${GOLDEN}/run.yaml`, `--output_dir=${unkept}`]).output();
   await last.destroy();
+  assert.equal(second.code, 2);
+  assert.match(new TextDecoder().decode(second.stderr), /is in use by another run/);
   assert.ok(ls(unkept).includes("all_results.json"));
 });
 

@@ -30,6 +30,7 @@ await main(async (stop) => {
   });
   for (const message of ignored) log.info(message);
   const isQuiet = !isShown("warning", config.logLevel);
+  if (isQuiet) stop.answer({});
   const note = (level: "debug" | "info" | "warning", message: string) => log[level](message);
   // Weights are not looked at, so they need not be fetched.
   const sources = await resolveSources({ ...config, fromScratch: true }, {

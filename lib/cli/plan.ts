@@ -12,7 +12,7 @@ import { resolveModel, resolveSources } from "../hub/hub.ts";
 import { readModelConfig } from "../model/config.ts";
 import { type Adapter, adapterOf, memoryLimit, withBatchesOf, type WorkloadOf } from "../plan.ts";
 import { prepare } from "../prepare.ts";
-import { createLogger } from "../report/log.ts";
+import { createLogger, isShown } from "../report/log.ts";
 import { planReport } from "../report/plan_report.ts";
 import { main } from "./main.ts";
 import { print, writeError } from "./output.ts";
@@ -29,6 +29,7 @@ await main(async (stop) => {
   const { config, ignored } = await readConfig(options.file, options.overrides);
   const log = createLogger(config.logLevel, writeError);
   for (const line of ignored) log.info(line);
+  if (!isShown("warning", config.logLevel)) stop.answer({});
 
   const { workloadOf, sample } = await readWorkload(config, options, stop.signal);
   const device = await deviceOf(config, options.largestBuffer);

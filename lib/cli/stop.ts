@@ -30,6 +30,8 @@ export class Stop {
     // Until the thread is there, which takes some time.
     for (const signal of SIGNALS) Deno.addSignalListener(signal, this.#onSignal);
     this.#worker = new Worker(new URL("./stop_worker.ts", import.meta.url), { type: "module" });
+    // Without it this thread hears signals, when it is not blocked.
+    this.#worker.onerror = (event) => event.preventDefault();
     this.#worker.onmessage = ({ data }: MessageEvent<string>) =>
       data === "ready" ? this.#listen() : this.#stop();
   }
