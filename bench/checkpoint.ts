@@ -26,7 +26,7 @@ await Deno.writeTextFile(join(folder, "train.jsonl"), `${JSON.stringify(pair)}\n
 await Deno.writeTextFile(
   join(folder, "run.yaml"),
   `model_name_or_path: ${model}
-dataset_mixer: { ${folder}: 1.0 }
+dataset_mixer: { ${join(folder, "train.jsonl")}: 1.0 }
 max_length: 512
 max_prompt_length: 256
 per_device_train_batch_size: 2

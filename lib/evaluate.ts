@@ -1,6 +1,7 @@
 import { pack } from "./batch.ts";
 import type { PairStore } from "./data/store.ts";
 import type { Gpu } from "./gpu/device.ts";
+import { heed } from "./heed.ts";
 import { readTensor } from "./gpu/program.ts";
 import { type PairResult, pairResults } from "./metrics.ts";
 import type { Decoder } from "./model/decoder.ts";
@@ -18,7 +19,7 @@ export async function evaluate(
 ): Promise<PairResult[] | undefined> {
   const all: PairResult[] = [];
   for (let at = 0; at < pairs.length; at += perBatch) {
-    if (signal?.aborted) return;
+    if (signal && !await heed(signal).then(() => true, () => false)) return;
     const indices = Array.from({ length: Math.min(perBatch, pairs.length - at) }, (_, i) => at + i);
     const batch = pack(await pairs.read(indices), decoder.net.windows);
     decoder.upload(gpu, batch, { firstOfStep: true, pairsOfStep: batch.pairs });

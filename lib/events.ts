@@ -10,12 +10,22 @@ export interface TrainEvents {
   fetched?: (progress: Transfer) => void;
   /** Rows and tokens of a split as they are tokenised. */
   tokenised?: (split: string, rows: number, tokens: number) => void;
+  /** Before every optimizer step is given to the GPU, which may block this thread until it is done. */
+  working?: (work: Work) => void;
   /** After every optimizer step whose figures have been read. */
   stepped?: (progress: StepProgress) => void;
   /** The times of every kernel of one step, which is profiled where this is listened to and the adapter has timestamps. */
   profiled?: (profile: Profile, step: number) => void;
   /** A new entry of the log history. */
   logged?: (entry: LogEntry) => void;
+}
+
+/** What a run is at. */
+export interface Work {
+  step: number;
+  totalSteps: number;
+  /** When this step will be done if it takes as long as the last ones, in milliseconds as `Date.now()`; not known of the first. */
+  until?: number;
 }
 
 export interface StepProgress {

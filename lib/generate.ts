@@ -1,11 +1,14 @@
 import { type Batch, pack, type Window } from "./batch.ts";
 import type { Gpu } from "./gpu/device.ts";
+import { heed } from "./heed.ts";
 import type { Decoder } from "./model/decoder.ts";
 
 export interface GenerateOptions {
   maxNewTokens: number;
   /** Generation ends before this token. */
   eosTokenId?: number;
+  /** Ends it: `generate` throws the signal's reason. */
+  signal?: AbortSignal;
 }
 
 /** A batch without pairs whose one label row is the last token's: its logits say what comes next. */
@@ -22,11 +25,12 @@ export async function generate(
   gpu: Gpu,
   decoder: Decoder,
   ids: readonly number[],
-  { maxNewTokens, eosTokenId }: GenerateOptions,
+  { maxNewTokens, eosTokenId, signal }: GenerateOptions,
 ): Promise<number[]> {
   const answer: number[] = [];
   const limit = Math.min(decoder.capacity.tokens, decoder.capacity.positions) - ids.length;
   while (answer.length < Math.min(maxNewTokens, limit)) {
+    await heed(signal);
     const logits = await decoder.logits(
       gpu,
       nextTokenBatch([...ids, ...answer], decoder.net.windows),

@@ -12,6 +12,7 @@ import { checkFinite, explainFailure } from "./guard.ts";
 import { summarize } from "./metrics.ts";
 import type { Planned } from "./plan.ts";
 import type { Prepared } from "./prepare.ts";
+import type { RunLog } from "./report/run_log.ts";
 import type { LogEntry, TrainerState } from "./report/trainer_state.ts";
 import { epochAfter, sampleStep } from "./sampler.ts";
 import { learningRate, type Schedule, stepsOf } from "./schedule.ts";
@@ -24,6 +25,8 @@ export interface LoopRun {
   prepared: Prepared;
   planned: Planned;
   checkpoints: Checkpoints;
+  /** What the output folder holds of the run while it goes on. */
+  log: RunLog;
 }
 
 /** The training loop: steps, and between them what is due, in transformers' order: log, evaluation, checkpoint. */
@@ -33,6 +36,8 @@ export class Loop {
   readonly #schedule: Schedule;
   readonly #startStep: number;
   #lastCollect = performance.now();
+  /** Milliseconds of each step that was collected last. */
+  #stepTime?: number;
   /** Steps that the GPU was given. */
   #submitted = 0;
   #stopped = false;
@@ -75,6 +80,7 @@ export class Loop {
     } catch (error) {
       // A checkpoint on its way to the disk was made before the failure, and is good.
       await this.run.checkpoints.finish().catch(() => {});
+      await this.#record();
       throw await explainFailure(error, this.run, [this.figures.steps + 1, this.#submitted]);
     }
   }
@@ -92,6 +98,7 @@ export class Loop {
       const micro = await Promise.all(sampleStep(step, sampler).batches.map((batch) => train.read(batch)));
       const profiler = this.#profilerOf(step);
       const rate = learningRate(step, this.#schedule);
+      this.#announce(step + 1);
       runner.run(profiler?.gpu ?? gpu, decoder, optimizer, step, micro, rate);
       if (profiler) this.events.profiled!(await profiler.collect(), step + 1);
       this.#submitted = step + 1;
@@ -107,6 +114,16 @@ export class Loop {
       await this.#save();
     }
     await checkpoints.finish();
+    await this.#record();
+  }
+
+  /** Says which step is submitted now, and when it will be done if it takes as long as those before. */
+  #announce(step: number): void {
+    const { events: { working }, figures: { steps } } = this;
+    if (!working) return;
+    const until = this.#stepTime &&
+      performance.timeOrigin + this.#lastCollect + this.#stepTime * (step - steps);
+    working({ step, totalSteps: this.run.prepared.totalSteps, until });
   }
 
   /** For the second step, since the first one compiles. */
@@ -122,6 +139,11 @@ export class Loop {
   /** The state of the run as it is now. */
   async trainerState(): Promise<TrainerState> {
     return await this.run.checkpoints.trainerState(this.figures, this.#alarm, this.#best);
+  }
+
+  /** Writes trainer_state.json, a log entry's only where that takes next to no time. */
+  async #record(isDue = true): Promise<void> {
+    await this.run.log.writeState(await this.trainerState(), isDue);
   }
 
   get #best() {
@@ -144,6 +166,7 @@ export class Loop {
 
   async #save(): Promise<void> {
     const start = performance.now();
+    await this.#record();
     await this.run.checkpoints.save(this.figures, this.#alarm, this.#best);
     this.figures.exclude(performance.now() - start);
     this.#lastCollect = performance.now();
@@ -180,6 +203,8 @@ export class Loop {
     const results = await runner.collect(gpu);
     const seconds = (performance.now() - this.#lastCollect) / 1000;
     this.#lastCollect = performance.now();
+    if (results.length > 0) this.#stepTime = seconds * 1000 / results.length;
+    const logged = this.figures.history.length;
     const tokens = results.reduce((sum, result) => sum + result.tokens, 0);
     const pairs = results.reduce((sum, result) => sum + result.pairs.length, 0);
     for (const result of results) {
@@ -199,15 +224,16 @@ export class Loop {
         tokensPerSecond: tokens / seconds,
         pairsPerSecond: pairs / seconds,
       });
-      if (this.#logsAfter(result.step)) this.#log(result);
+      if (this.#logsAfter(result.step)) await this.#log(result);
     }
+    if (this.figures.history.length > logged) await this.#record(false);
   }
 
   /** One entry for the steps since the last: means of their figures, the gradient norm of the last. */
-  #log({ step, clip }: StepResult): void {
+  async #log({ step, clip }: StepResult): Promise<void> {
     const { num_input_tokens_seen, tokens_per_second, pairs_per_second, ...means } = this.figures
       .takeWindow();
-    this.#push({
+    await this.#push({
       ...this.#position(),
       ...means,
       grad_norm: clip.norm,
@@ -229,19 +255,21 @@ export class Loop {
     }
     const seconds = (performance.now() - start) / 1000;
     const metrics = Object.entries(summarize(results)).map(([name, value]) => [`eval_${name}`, value]);
-    this.#push({
+    await this.#push({
       ...this.#position(),
       ...Object.fromEntries(metrics),
       eval_runtime: seconds,
       eval_samples_per_second: results.length / seconds,
     });
+    await this.#record(false);
     this.figures.exclude(performance.now() - start);
     this.#lastCollect = performance.now();
     return true;
   }
 
-  #push(entry: LogEntry): void {
+  async #push(entry: LogEntry): Promise<void> {
     this.figures.history.push(entry);
+    await this.run.log.append(this.figures.history);
     this.events.logged?.(entry);
   }
 

@@ -1,6 +1,7 @@
 import { type FileHandle, mkdir, open, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { UserError } from "./errors.ts";
+import { temporaryName } from "./temporary.ts";
 import { type Dtype, DTYPE_BITS, tensorBytes } from "./safetensors_dtype.ts";
 
 /**
@@ -179,7 +180,7 @@ async function writeAtomically(
   flush: boolean,
   body: (write: (bytes: Uint8Array) => Promise<void>) => Promise<void>,
 ): Promise<void> {
-  const temporary = `${path}.tmp`;
+  const temporary = temporaryName(path);
   const handle = await open(temporary, "w").catch(throwUserError(path));
   try {
     await body((bytes) => writeAll(handle, bytes).catch(throwUserError(path)));

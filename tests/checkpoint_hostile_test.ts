@@ -127,6 +127,6 @@ Deno.test("saveCheckpoint() says where it cannot write", () =>
       name: "UserError",
       message: /file: cannot be written/,
     });
-    await mkdir(join(folder, "model.safetensors.tmp"));
+    await mkdir(join(folder, "model.safetensors", "in the way"), { recursive: true });
     await assert.rejects(saveCheckpoint(folder, []), { name: "UserError", message: /cannot be written/ });
   }));

@@ -32,12 +32,16 @@ export async function taskWith(
   return { status: code, stdout: text.decode(stdout), stderr: text.decode(stderr) };
 }
 
+/** The words of a task after `deno`: the file that it runs, with the permissions that deno.json lists. */
+export function taskWords(name: string): string[] {
+  const { tasks } = JSON.parse(Deno.readTextFileSync("deno.json"));
+  return tasks[name].command.split(" ").slice(1);
+}
+
 /** The training command as a process of its own, with the permissions that deno.json lists: what is killed is the run itself. */
 export function trainProcess(args: readonly string[]): Deno.Command {
-  const { tasks } = JSON.parse(Deno.readTextFileSync("deno.json"));
-  const [, ...listed] = tasks.train.command.split(" ");
   return new Deno.Command(Deno.execPath(), {
-    args: [...listed, ...args],
+    args: [...taskWords("train"), ...args],
     stdin: "null",
     stdout: "piped",
     stderr: "piped",

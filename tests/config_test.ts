@@ -167,7 +167,10 @@ loss_type: dpo
 Deno.test("a number may be written as YAML 1.1 reads it, as text", () => {
   const { config } = parsed('learning_rate: "1e-6"\nadam_epsilon: 1e-8\nmax_steps: "12"\n');
   assert.deepEqual([config.learningRate, config.adamEpsilon, config.maxSteps], [1e-6, 1e-8, 12]);
-  assert.match(mistakes(BASE + "learning_rate: fast")[0], /^run.yaml:3:16: .* 0 or more, found "fast"$/);
+  assert.match(
+    mistakes(BASE + "learning_rate: fast")[0],
+    /^run.yaml:3:16: .* a number, 0 or from 1.2e-38 to 3.4e38 .*, found "fast"$/,
+  );
   assert.match(mistakes(BASE + "learning_rate: .nan")[0], /expected a number/);
   assert.match(mistakes(BASE + "learning_rate:")[0], /^run.yaml:3:\d+: learning_rate: .*, found nothing$/);
 });
@@ -288,4 +291,77 @@ Deno.test("the reference lists every key with its default", () => {
   assert.match(reference, /^\| `eval_strategy`, `evaluation_strategy` \| no or steps or epoch \|/m);
   assert.match(reference, /^\| `max_length` \| an integer from 2 to 1048576 \| `512` \|/m);
   assert.match(reference, /^\| `beta` \| simper and sft have no such parameter \|/m);
+});
+
+Deno.test("numbers that float32 does not hold are refused, all at once", () => {
+  const said = mistakes(
+    `${BASE}learning_rate: 1e-60\nweight_decay: 1e39\nmax_grad_norm: 1e39\nadam_epsilon: 1e-50\nadam_beta1: 1\n`,
+  );
+  assert.deepEqual(said, [
+    "run.yaml:3:16: learning_rate: expected a number, 0 or from 1.2e-38 to 3.4e38 (arithmetic is float32), found 1e-60",
+    "run.yaml:4:15: weight_decay: expected a number, 0 or from 1.2e-38 to 3.4e38 (arithmetic is float32), found 1e+39",
+    "run.yaml:5:16: max_grad_norm: expected a number, 0 or from 1.2e-38 to 3.4e38 (arithmetic is float32), found 1e+39",
+    "run.yaml:7:13: adam_beta1: expected a number from 0 to below 1, found 1",
+    "run.yaml:6:15: adam_epsilon: expected a number from 1.2e-38 to 3.4e38 (arithmetic is float32), found 1e-50",
+  ]);
+  // A weight whose gradient is 0 would become 0/0, in PyTorch too.
+  assert.match(mistakes(`${BASE}adam_epsilon: 0`)[0], /adam_epsilon: expected a number from 1\.2e-38/);
+  const { config } = parsed("learning_rate: 0\nmax_grad_norm: 0\nadam_epsilon: 1.2e-38\n");
+  assert.deepEqual([config.learningRate, config.maxGradNorm], [0, 0]);
+  for (const value of [config.adamEpsilon, 3.4e38]) {
+    assert.ok(Number.isFinite(Math.fround(value)) && Math.fround(value) > 0);
+  }
+});
+
+Deno.test("a weight decay that float32 loses is named", () => {
+  const lost =
+    "weight_decay: ignored: learning_rate x weight_decay is 1e-8, which float32 cannot take from 1";
+  assert.deepEqual(parsed("learning_rate: 1e-6\nweight_decay: 0.01\n").ignored, [lost]);
+  assert.deepEqual(parsed("learning_rate: 1e-5\nweight_decay: 0.01\n").ignored, []);
+});
+
+Deno.test("a token is not shown, whatever is wrong with it or wherever it stands", () => {
+  const token = "hf_secretSecretSecret";
+  const texts: [lines: string, ...overrides: string[]][] = [
+    [`hub_token: [${token}]`],
+    [`hub_token: {token: ${token}}`],
+    ["hub_token: 123456789"],
+    [`hub_tokens: ${token}`],
+    [`push_to_hub: ${token}`],
+    [`hub_revision: ${token}`],
+    [`dataset_mixture: {datasets: [{path: a, token: ${token}}]}`],
+    [`dataset_mixture: {datasets: [{id: a, token: ${token}, weight: ${token}}]}`],
+    [`dataset_mixture: {token: ${token}}`],
+    [`? {token: ${token}}\n: 1`],
+    [`hub_token: *${token}`],
+    [`hub_token: !${token} x\nseed: [`],
+    ["", `--hub_private_repo=${token}`],
+    ["", `--seed=${token}`],
+    ["", `--dataset_mixer.a=${token}`],
+    ["", token],
+  ];
+  for (const [lines, ...overrides] of texts) {
+    const said = mistakes(
+      BASE.replace(/dataset_mixer.*\n/, lines.includes("mixture") ? "" : "$&") + lines,
+      ...overrides,
+    );
+    assert.doesNotMatch(said.join("\n"), /secretSecret|123456789/, lines);
+  }
+  assert.match(
+    mistakes(`${BASE}hub_token: [1]`)[0],
+    /hub_token: expected text, found another value, which is not shown$/,
+  );
+});
+
+Deno.test("the best model is the one of least loss, and of most of all else", () => {
+  assert.equal(parsed("").config.greaterIsBetter, undefined);
+  const best = (lines: string) => {
+    const { metricForBestModel, greaterIsBetter } =
+      parsed(`eval_strategy: steps\nsave_strategy: steps\n${lines}`).config;
+    return [metricForBestModel, greaterIsBetter];
+  };
+  assert.deepEqual(best("load_best_model_at_end: true\neval_steps: 500\n"), ["loss", false]);
+  assert.deepEqual(best("metric_for_best_model: eval_loss\n"), ["loss", false]);
+  assert.deepEqual(best("metric_for_best_model: rewards/margins\n"), ["rewards/margins", true]);
+  assert.deepEqual(best("metric_for_best_model: loss\ngreater_is_better: true\n"), ["loss", true]);
 });

@@ -26,6 +26,7 @@ async function modelFolder(
   folder: string,
   changes: Record<string, (json: Record<string, unknown>) => unknown>,
 ): Promise<string> {
+  await mkdir(folder, { recursive: true });
   for (const name of ["config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"]) {
     const text = await readFile(`${GOLDEN}/untied/${name}`, "utf8");
     await writeFile(
@@ -161,7 +162,7 @@ Deno.test("a config.json of ten thousand layers is refused", () =>
 
 Deno.test("a deviation of random weights that is no number is refused", () =>
   withTemporaryFolder(async (folder) => {
-    const model = await modelFolder(folder, {
+    const model = await modelFolder(join(folder, "model"), {
       "config.json": (json) => ({ ...json, initializer_range: "wide" }),
     });
     const words = ["--from_scratch", `--model_name_or_path=${model}`, `--output_dir=${join(folder, "out")}`];

@@ -10,6 +10,8 @@ interface Case {
   overrides?: string[];
   env?: Record<string, string>;
   status?: number;
+  /** Whether it comes to its first step. */
+  began?: boolean;
   /** Each must be in the message. */
   says: RegExp[];
 }
@@ -17,7 +19,7 @@ interface Case {
 /** Runs the golden config with something wrong about it and looks at how it ends. */
 async function refuses(
   folder: string,
-  { overrides = [], env = {}, status = 1, says }: Case,
+  { overrides = [], env = {}, status = 1, began = false, says }: Case,
 ): Promise<Finished> {
   const out = join(folder, "out");
   const done = await taskWith(
@@ -33,7 +35,9 @@ async function refuses(
   for (const part of says) assert.match(done.stderr, part);
   assert.doesNotMatch(done.stderr, /\n\s+at .*:\d+:\d+/, "a stack trace");
   assert.equal(done.stdout, "");
-  assert.equal(await Deno.stat(out).catch(() => "absent"), "absent", "something was written");
+  // A run that came to its steps has its log there.
+  const names = await Array.fromAsync(Deno.readDir(out), ({ name }) => name).catch(() => ["no folder"]);
+  assert.deepEqual(names.sort(), began ? ["metrics.jsonl", "trainer_state.json"] : ["no folder"]);
   return done;
 }
 
@@ -116,6 +120,7 @@ test("a weight that is not a number stops the run before the update", async (fol
   });
   return await refuses(folder, {
     overrides: [`--model_name_or_path=${model}`],
+    began: true,
     says: [
       /step 1: the loss of \S+pairs\.jsonl:1 is not finite/,
       /first bad tensor is the weight model\.layers\.0\.mlp\.down_proj\.weight \(element 5 is NaN\)/,

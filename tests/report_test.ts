@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parse } from "npm:yaml@^2.9.1";
@@ -216,4 +217,75 @@ Deno.test("the model card tells method, figures, hashes and configuration, and n
     /trained from random weights with the shape of `models\/a`. It was trained with supervised/,
   );
   assert.doesNotMatch(sft, /SimPER/);
+});
+
+Deno.test("report.html allows its own style and nothing else", () => {
+  const html = reportHtml(runReport());
+  const [, policy] = /<meta http-equiv="Content-Security-Policy" content="([^"]*)">/.exec(html)!;
+  const [, style] = /<style>(.*?)<\/style>/s.exec(html)!;
+  const hash = createHash("sha256").update(style).digest("base64");
+  assert.equal(policy, `default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'sha256-${hash}'`);
+  // A style of an element would be refused by it.
+  assert.doesNotMatch(html, /\sstyle=/);
+  assert.ok(html.indexOf("http-equiv") < html.indexOf("<style>"));
+});
+
+Deno.test("each curve of the report is that of its own figure", () => {
+  const report = runReport();
+  const keys = [
+    "loss",
+    "rewards/chosen",
+    "rewards/rejected",
+    "rewards/accuracies",
+    "rewards/margins",
+    "grad_norm",
+  ];
+  const all = [
+    ...keys.slice(0, 5).flatMap((key) => [key, `eval_${key}`]),
+    "grad_norm",
+    "learning_rate",
+    "tokens_per_second",
+  ];
+  // A value of its own for each key at each step.
+  report.state.log_history = [1, 2].map((step) => ({
+    step,
+    epoch: step,
+    ...Object.fromEntries(all.map((key, i) => [key, (i + 1) * 10 + step])),
+  }));
+  const expected: Record<string, string[]> = {
+    Loss: ["loss", "eval_loss"],
+    "Rewards (mean log-probabilities)": [
+      "rewards/chosen",
+      "rewards/rejected",
+      "eval_rewards/chosen",
+      "eval_rewards/rejected",
+    ],
+    "Accuracy (chosen above rejected)": ["rewards/accuracies", "eval_rewards/accuracies"],
+    "Margin (chosen less rejected)": ["rewards/margins", "eval_rewards/margins"],
+    "Gradient norm before clipping": ["grad_norm"],
+    "Learning rate": ["learning_rate"],
+    "Tokens per second": ["tokens_per_second"],
+  };
+  const figures = [...reportHtml(report).matchAll(/<figure><figcaption>([^<]*).*?<\/figure>/gs)];
+  assert.deepEqual(figures.map(([, title]) => title), Object.keys(expected));
+  for (const [figure, title] of figures) {
+    const shown = [...figure.matchAll(/<title>[^<]*: ([\d.]+) at step (\d)<\/title>/g)].map((
+      [, value, step],
+    ) => `${value} ${step}`);
+    const values = expected[title].flatMap((key) =>
+      [1, 2].map((step) => `${(all.indexOf(key) + 1) * 10 + step} ${step}`)
+    );
+    assert.deepEqual(shown, values, title);
+  }
+});
+
+Deno.test("no character of an answer or a name turns the text of the model card", () => {
+  const report = runReport();
+  report.answers = [{ prompt: "a\u001b[31m", before: "b\u202ec\r\nd", after: "\u0000\t" }];
+  report.modelFiles = [{ path: "models/\u2066x", sha256: "" }];
+  const card = modelCard(report);
+  assert.doesNotMatch(card, /[^\P{Cc}\n\t]|[\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/u);
+  for (const text of ["a\\u001b[31m", "b\\u202ec\\u000d\nd", "models/\\u2066x"]) {
+    assert.ok(card.includes(text), text);
+  }
 });

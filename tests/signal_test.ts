@@ -22,12 +22,12 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
       await stdout;
       assert.equal((await child.status).code, 130, log);
       assert.match(log, /stopping after this step/);
-      const names = [...Deno.readDirSync(out)].map(({ name }) => name);
-      assert.equal(names.length, 1, String(names));
-      const folder = join(out, names[0]);
+      const names = [...Deno.readDirSync(out)].map(({ name }) => name).sort();
+      const [checkpoint, ...others] = names;
+      assert.deepEqual(others, ["metrics.jsonl", "trainer_state.json"]);
+      const folder = join(out, checkpoint);
       const { global_step: step } = JSON.parse(await Deno.readTextFile(join(folder, "trainer_state.json")));
       assert.ok(step >= 2 && step < 100_000);
-      assert.equal(names[0], `checkpoint-${step}`);
-      assert.ok((await Deno.stat(join(folder, "model.safetensors"))).isFile);
+      assert.equal(checkpoint, `checkpoint-${step}`);
     }));
 }

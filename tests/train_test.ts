@@ -115,6 +115,7 @@ Deno.test("a run leaves the source's names, shapes and dtypes, and the files tha
       "checkpoint-1",
       "config.json",
       "generation_config.json",
+      "metrics.jsonl",
       "model.safetensors",
       "report.html",
       "tokenizer.json",

@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import type { Best } from "../best.ts";
 import type { CollapseAlarm } from "../collapse.ts";
 import type { TrainConfig } from "../config/schema.ts";
@@ -9,6 +9,7 @@ import { type TrainerState, trainerStateOf } from "../report/trainer_state.ts";
 import { VERSION } from "../version.ts";
 import type { Fingerprint } from "./fingerprint.ts";
 import { checkpointName, listCheckpoints } from "./names.ts";
+import type { ModelFiles } from "../model/folder.ts";
 import { FORMAT, type SavedRun } from "./state.ts";
 import { optimizerSources, restore, type Trained, weightSources } from "./tensors.ts";
 import { CheckpointWriter } from "./write.ts";
@@ -17,6 +18,8 @@ import { CheckpointWriter } from "./write.ts";
 export interface CheckpointedRun extends Trained {
   config: TrainConfig;
   fingerprint: Fingerprint;
+  /** The model's files beside the weights, as the run began with them. */
+  modelFiles: ModelFiles;
   /** How products are computed. */
   kernels: TuningRecord;
   /** Answers to `prompts` before the first step. */
@@ -33,8 +36,17 @@ export class Checkpoints {
    * @param saved told of each checkpoint that is on the disk.
    */
   constructor(readonly run: CheckpointedRun, before: SavedRun | undefined, saved: (folder: string) => void) {
-    this.#writer = new CheckpointWriter(run.config.outputDir, run.config.saveTotalLimit, saved);
+    const { outputDir, saveTotalLimit } = run.config;
+    const begun = before && dirname(resolve(before.folder)) === resolve(outputDir)
+      ? before.state.step
+      : undefined;
+    this.#writer = new CheckpointWriter(outputDir, saveTotalLimit, saved, begun);
     this.#lastStep = before?.state.step ?? 0;
+  }
+
+  /** The step of the last one; 0 before the first. */
+  get lastStep(): number {
+    return this.#lastStep;
   }
 
   /** Waits until the last one is on the disk; throws what went wrong with it. */
@@ -55,7 +67,7 @@ export class Checkpoints {
     await this.#writer.write({
       weights: weightSources(run),
       optimizer: optimizerSources(run),
-      modelFolder: prepared.sources.model,
+      modelFiles: run.modelFiles,
       trainerState: await this.trainerState(figures, alarm, best, steps),
       runState: {
         format: FORMAT,

@@ -1,6 +1,7 @@
 import { type FileHandle, open, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
+import { isLock } from "./names.ts";
 
 /**
  * Asks for every file of a folder to be put on the disk.
@@ -10,7 +11,10 @@ import process from "node:process";
  */
 export async function beginFlush(folder: string): Promise<{ done: Promise<void> }> {
   const entries = await readdir(folder, { withFileTypes: true });
-  const files = entries.filter((entry) => entry.isFile()).map(({ name }) => join(folder, name));
+  // Closing the lock's file would let go of the lock.
+  const files = entries.filter((entry) => entry.isFile() && !isLock(entry.name)).map(({ name }) =>
+    join(folder, name)
+  );
   const handles = await Promise.all(files.map((file) => open(file, "r")));
   return { done: Promise.all(handles.map(flush)).then(() => flushFolder(folder)) };
 }

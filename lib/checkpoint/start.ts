@@ -3,13 +3,22 @@ import { readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { TrainConfig } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
+import { readTextFile } from "../text_file.ts";
 import { checkConfig } from "./fingerprint.ts";
-import { isTemporary, listCheckpoints } from "./names.ts";
+import { isLock, isTemporary, listCheckpoints, METRICS, RESULTS, TRAINER_STATE } from "./names.ts";
 import { readSavedRun, type SavedRun } from "./state.ts";
-import { discard, removeTemporary } from "./write.ts";
+import { discard } from "./write.ts";
 
-/** Written last by `saveRun`: an output folder that has it holds a finished run. */
-const LAST_FILE = "trainer_state.json";
+/** Whether all that a folder has is what a run leaves that ended before its first checkpoint: nothing to go on from, or to keep. */
+async function isLogOnly(outputDir: string, names: readonly string[]): Promise<boolean> {
+  if (!names.every((name) => name === TRAINER_STATE || name === METRICS)) return false;
+  try {
+    const state = JSON.parse(await readTextFile(join(outputDir, TRAINER_STATE)));
+    return Number.isSafeInteger(state.global_step) && Number.isSafeInteger(state.max_steps);
+  } catch {
+    return false;
+  }
+}
 
 /**
  * Looks at `output_dir` and `resume_from_checkpoint` and says where the run begins; nothing is changed yet.
@@ -23,14 +32,17 @@ export async function findStart(config: TrainConfig): Promise<SavedRun | undefin
   if (found && !found.isDirectory()) {
     throw new UserError(`output_dir: ${outputDir} is a file, expected a folder`, 2);
   }
-  const folder = await checkpointFolder(config);
+  const names = found ? (await readdir(outputDir)).filter((name) => !isTemporary(name) && !isLock(name)) : [];
+  // Either alone is of an unfinished run, or of something else.
+  const isFinished = [TRAINER_STATE, RESULTS].every((name) => names.includes(name));
+  const folder = await checkpointFolder(config, isFinished);
   if (folder !== undefined) {
     const saved = await readSavedRun(folder);
     checkConfig(config, saved);
     return saved;
   }
-  const [first] = found ? (await readdir(outputDir)).filter((name) => !isTemporary(name)) : [];
-  if (first !== undefined && !overwriteOutputDir) {
+  const first = isFinished ? RESULTS : names[0];
+  if (first !== undefined && !overwriteOutputDir && !await isLogOnly(outputDir, names)) {
     const why = resumeFromCheckpoint === false ? ", and resume_from_checkpoint is false" : "";
     throw new UserError(
       `output_dir: ${outputDir} is not empty (it holds ${first}${why}): name another folder, or give ` +
@@ -42,6 +54,7 @@ export async function findStart(config: TrainConfig): Promise<SavedRun | undefin
 
 async function checkpointFolder(
   { outputDir, overwriteOutputDir, resumeFromCheckpoint }: TrainConfig,
+  isFinished: boolean,
 ): Promise<string | undefined> {
   if (typeof resumeFromCheckpoint === "string") return resumeFromCheckpoint;
   const last = (await listCheckpoints(outputDir)).at(-1)?.folder;
@@ -49,16 +62,18 @@ async function checkpointFolder(
     if (last !== undefined) return last;
     throw new UserError(`resume_from_checkpoint: ${outputDir} holds no checkpoint-N to go on from`, 2);
   }
-  if (resumeFromCheckpoint === false || overwriteOutputDir) return undefined;
-  const isFinished = await stat(join(outputDir, LAST_FILE)).catch(() => undefined);
-  return isFinished ? undefined : last;
+  return resumeFromCheckpoint === false || overwriteOutputDir || isFinished ? undefined : last;
 }
 
-/** Makes `output_dir` ready for the steps of a run: what killed runs left half-written goes, and before a new run all checkpoints. */
+/**
+ * Makes `output_dir`, which no other run may have, ready for the steps of a run: from now on it is unfinished, what killed runs left
+ * half-written goes, and before a new run all checkpoints.
+ */
 export async function prepareOutput(outputDir: string, isResumed: boolean): Promise<void> {
-  const names = await readdir(outputDir).catch(() => []);
-  await removeTemporary(outputDir, names);
-  await rm(join(outputDir, LAST_FILE), { force: true });
+  for (const name of (await readdir(outputDir)).filter(isTemporary)) {
+    await rm(join(outputDir, name), { recursive: true, force: true });
+  }
+  await rm(join(outputDir, RESULTS), { force: true });
   if (isResumed) return;
   for (const { step } of await listCheckpoints(outputDir)) await discard(outputDir, step);
 }

@@ -1,17 +1,17 @@
-import { mkdir, rename, rm } from "node:fs/promises";
+import { mkdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
-import { copyModelFiles } from "../model/folder.ts";
+import { type ModelFiles, writeModelFiles } from "../model/folder.ts";
 import { sortedJson, writeText } from "../report/files.ts";
 import { type TrainerState, writeTrainerState } from "../report/trainer_state.ts";
 import { saveCheckpoint, type TensorSource, writeSafetensors } from "../safetensors_write.ts";
 import { beginFlush, flushFolder } from "./flush.ts";
 import {
   checkpointName,
-  isTemporary,
   listCheckpoints,
   OPTIMIZER,
   removedName,
+  replacedName,
   RUN_STATE,
   unfinishedName,
 } from "./names.ts";
@@ -23,8 +23,8 @@ export interface CheckpointContent {
   weights: TensorSource[];
   /** Moments and float32 weights. */
   optimizer: TensorSource[];
-  /** Where configuration and tokenizer are copied from. */
-  modelFolder: string;
+  /** Configuration and tokenizer. */
+  modelFiles: ModelFiles;
   trainerState: TrainerState;
   runState: RunState;
 }
@@ -37,16 +37,22 @@ export interface CheckpointContent {
 export class CheckpointWriter {
   #closing: Promise<void> = Promise.resolve();
   #failure?: unknown;
+  /** Steps of the checkpoints that this run has, in the order in which it got them. */
+  readonly #own: number[] = [];
 
   /**
    * @param limit checkpoints to keep, the newest; below 1 or undefined: all.
    * @param saved told of each checkpoint that is on the disk.
+   * @param begun the step of the checkpoint in `outputDir` that the run goes on from.
    */
   constructor(
     readonly outputDir: string,
     readonly limit: number | undefined,
     readonly saved: (folder: string) => void,
-  ) {}
+    begun?: number,
+  ) {
+    if (begun !== undefined) this.#own.push(begun);
+  }
 
   /** @throws {UserError} where it cannot be written; the checkpoints before it are as they were. */
   async write(content: CheckpointContent): Promise<void> {
@@ -58,7 +64,7 @@ export class CheckpointWriter {
       await rm(folder, { recursive: true, force: true });
       await mkdir(folder, { recursive: true });
       await saveCheckpoint(folder, content.weights, { flush: false });
-      await copyModelFiles(content.modelFolder, folder);
+      await writeModelFiles(content.modelFiles, folder);
       await writeSafetensors(join(folder, OPTIMIZER), content.optimizer, { flush: false });
       await writeTrainerState(folder, content.trainerState);
       await writeText(folder, RUN_STATE, sortedJson(content.runState, 2));
@@ -82,12 +88,13 @@ export class CheckpointWriter {
     const { outputDir } = this;
     const final = join(outputDir, checkpointName(step));
     // A run that went on from an earlier checkpoint comes by here again.
-    const earlier = await retire(outputDir, step);
+    const earlier = await retire(outputDir, step, replacedName(step));
     await rename(folder, final);
     await flushFolder(outputDir);
     await rm(earlier, { recursive: true, force: true });
+    this.#own.push(step);
     this.saved(final);
-    await rotate(outputDir, this.limit, best);
+    await rotate(outputDir, this.limit, best, this.#own);
   }
 
   /** Removes what was written of a checkpoint, and says which one it was. */
@@ -99,31 +106,40 @@ export class CheckpointWriter {
 }
 
 /** Takes a checkpoint's name away, if there is one of this step; returns the folder that it is in now. */
-async function retire(outputDir: string, step: number): Promise<string> {
-  const removed = join(outputDir, removedName(step));
-  await rm(removed, { recursive: true, force: true });
-  await rename(join(outputDir, checkpointName(step)), removed).catch((error: NodeJS.ErrnoException) => {
+async function retire(outputDir: string, step: number, name: string): Promise<string> {
+  const retired = join(outputDir, name);
+  await rm(retired, { recursive: true, force: true });
+  await rename(join(outputDir, checkpointName(step)), retired).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== "ENOENT") throw error;
   });
-  return removed;
+  return retired;
 }
 
 /** Removes a checkpoint, its name before its files: under its name it is whole to the end. */
 export async function discard(outputDir: string, step: number): Promise<void> {
-  await rm(await retire(outputDir, step), { recursive: true, force: true });
+  await rm(await retire(outputDir, step, removedName(step)), { recursive: true, force: true });
 }
 
 /**
  * Removes the oldest checkpoints beyond `limit`, by transformers' rules: the newest stays to go on from, and so does the best,
- * so that with a limit of 1 there may be two.
+ * so that with a limit of 1 there may be two. Age is time, not steps: a run that went on from an earlier checkpoint finds later
+ * ones there, which are older than its own.
+ *
+ * @param own steps of the run's own checkpoints, the newest last; the clock orders those that were there before.
  */
 export async function rotate(
   outputDir: string,
   limit: number | undefined,
   best: string | null,
+  own: readonly number[],
 ): Promise<void> {
   if (limit === undefined || limit < 1) return;
-  const all = await listCheckpoints(outputDir);
+  const found = await Promise.all((await listCheckpoints(outputDir)).map(async (saved) => ({
+    ...saved,
+    place: own.lastIndexOf(saved.step),
+    time: (await stat(saved.folder)).mtimeMs,
+  })));
+  const all = found.sort((a, b) => a.place - b.place || a.time - b.time || a.step - b.step);
   const kept = new Set([all.at(-1)?.folder, best ?? undefined]);
   let excess = all.length - Math.max(limit, all.filter(({ folder }) => kept.has(folder)).length);
   for (const { folder, step } of all) {
@@ -131,12 +147,5 @@ export async function rotate(
     if (kept.has(folder)) continue;
     await discard(outputDir, step);
     excess--;
-  }
-}
-
-/** Removes what a killed run left unfinished. */
-export async function removeTemporary(outputDir: string, names: readonly string[]): Promise<void> {
-  for (const name of names.filter(isTemporary)) {
-    await rm(join(outputDir, name), { recursive: true, force: true });
   }
 }

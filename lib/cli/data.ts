@@ -11,13 +11,14 @@ import { prepare } from "../prepare.ts";
 import { describePair, describeSplit } from "../report/data_report.ts";
 import { createLogger, isShown } from "../report/log.ts";
 import { main } from "./main.ts";
+import { print } from "./output.ts";
 import { tokeniseLine } from "./tokenise.ts";
-import { stopOnSignal, transferBar } from "./transfer.ts";
+import { transferBar } from "./transfer.ts";
 
 /** Pairs of a split that are shown, besides one that was cut. */
 const SHOWN = 3;
 
-await main(async () => {
+await main(async (stop) => {
   const { positionals, overrides } = splitArguments(Deno.args);
   if (positionals.length > 1) {
     throw new UserError(`expected one run file and --key=value, found ${positionals.join(" and ")}`, 2);
@@ -31,19 +32,19 @@ await main(async () => {
   for (const message of ignored) log.info(message);
   if (forcesMistralTemplate(config)) log.info(FORCED);
   const isQuiet = !isShown("warning", config.logLevel);
-  const signal = stopOnSignal();
+  if (isQuiet) stop.answer({});
   const note = (level: "debug" | "info" | "warning", message: string) => log[level](message);
   // Weights are not looked at, so they need not be fetched.
   const sources = await resolveSources({ ...config, fromScratch: true }, {
     log: note,
     progress: (transfer) => isQuiet || bar.update(transfer),
-    signal,
+    signal: stop.signal,
   });
   const prepared = await prepare(config, {
     sources,
     tokenised: (...figures) => isQuiet || line.update(...figures),
     log: note,
-    signal,
+    signal: stop.signal,
   });
   line.clear();
 
@@ -51,20 +52,20 @@ await main(async () => {
   const stores = [prepared.train, prepared.test].filter((store) => store !== undefined);
   for (const [i, store] of stores.entries()) {
     const split = prepared.splits[i];
-    console.log(`${i > 0 ? "\n" : ""}== ${split} ==`);
+    print(`${i > 0 ? "\n" : ""}== ${split} ==`);
     for (const { path, share, config } of sources.mixer) {
       if (!isPart(split, share)) continue;
       const rows = await countRows(await filesOf(path, split, config));
-      console.log(`${path}: the first ${Math.trunc(share * rows)} of ${rows} rows (share ${share})`);
+      print(`${path}: the first ${Math.trunc(share * rows)} of ${rows} rows (share ${share})`);
     }
-    console.log(describeSplit(store, config));
+    print(describeSplit(store, config));
     for (const index of examplesOf(store)) {
       const [pair] = await store.read([index]);
       const cut = pair.truncated
         ? `, ${pair.truncated === "prompt" ? "prompt" : "prompt and responses"} cut`
         : "";
-      console.log(`\n-- pair ${index + 1} of ${store.length}, ${pair.where}${cut} --`);
-      console.log(describePair(pair, store.columns.prefix[index], prepared.tokenizer, hasColours));
+      print(`\n-- pair ${index + 1} of ${store.length}, ${pair.where}${cut} --`);
+      print(describePair(pair, store.columns.prefix[index], prepared.tokenizer, hasColours));
     }
   }
   await prepared.close();

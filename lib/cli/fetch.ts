@@ -5,13 +5,14 @@ import { resolveDataset, resolveModel, type ResolveOptions } from "../hub/hub.ts
 import { parseRepo } from "../hub/repo.ts";
 import { createLogger } from "../report/log.ts";
 import { main } from "./main.ts";
-import { stopOnSignal, transferBar } from "./transfer.ts";
+import { print } from "./output.ts";
+import { transferBar } from "./transfer.ts";
 
 const USAGE =
   "expected: deno task fetch OWNER/NAME[@REVISION] [--repo_type=model|dataset] [--splits=train,test] " +
   "[--config=NAME]";
 
-await main(async () => {
+await main(async (stop) => {
   const { positionals, values } = readArguments();
   const type = values.repo_type;
   if (positionals.length !== 1 || (type !== "model" && type !== "dataset")) throw new UserError(USAGE, 2);
@@ -22,13 +23,13 @@ await main(async () => {
   const options: ResolveOptions = {
     log: (level, message) => log[level](message),
     progress: (transfer) => bar.update(transfer),
-    signal: stopOnSignal(),
+    signal: stop.signal,
   };
   try {
     const folder = type === "model"
       ? await resolveModel(name, options)
       : await resolveDataset(name, { ...options, splits: values.splits?.split(","), config: values.config });
-    console.log(folder);
+    print(folder);
   } finally {
     bar.finish();
   }

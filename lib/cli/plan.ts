@@ -11,12 +11,14 @@ import { openGpu } from "../gpu/device.ts";
 import { rememberedTiles } from "../tune.ts";
 import { resolveModel, resolveSources } from "../hub/hub.ts";
 import { readModelConfig } from "../model/config.ts";
-import { readModel, type Warn } from "../model/weights.ts";
+import { readModel } from "../model/weights.ts";
 import { type Adapter, adapterOf, memoryLimit, withBatchesOf, type WorkloadOf } from "../plan.ts";
 import { prepare } from "../prepare.ts";
-import { createLogger } from "../report/log.ts";
+import { reportSplit } from "../report/data_report.ts";
+import { createLogger, isShown, type Logger } from "../report/log.ts";
 import { planReport } from "../report/plan_report.ts";
 import { main } from "./main.ts";
+import { print, writeError } from "./output.ts";
 
 /** The largest binding that NVIDIA's GPUs have through wgpu: what is taken where no adapter is asked. */
 const USUAL_LARGEST_BUFFER = 2 ** 31 - 1;
@@ -24,18 +26,18 @@ const USUAL_LARGEST_BUFFER = 2 ** 31 - 1;
 const MOST_PAIRS = 100_000_000;
 /** Pairs whose operations are counted. */
 const SAMPLED_PAIRS = 1000;
-const encoder = new TextEncoder();
 
-await main(async () => {
+await main(async (stop) => {
   const options = readOptions(Deno.args);
   const { config, ignored } = await readConfig(options.file, options.overrides);
-  const log = createLogger(config.logLevel, (text) => void Deno.stderr.writeSync(encoder.encode(text)));
+  const log = createLogger(config.logLevel, writeError);
   for (const line of ignored) log.info(line);
   if (forcesMistralTemplate(config)) log.info(FORCED);
+  if (!isShown("warning", config.logLevel)) stop.answer({});
 
-  const { workloadOf, sample } = await readWorkload(config, options, log.warning);
+  const { workloadOf, sample } = await readWorkload(config, options, log, stop.signal);
   const device = await deviceOf(config, options.largestBuffer);
-  console.log(planReport({
+  print(planReport({
     config,
     workloadOf,
     sample,
@@ -89,21 +91,31 @@ function read<T>(override: string, type: ValueType<T>): T {
 async function readWorkload(
   config: TrainConfig,
   { data, numPairs }: Options,
-  warn: Warn,
+  log: Logger,
+  signal: AbortSignal,
 ): Promise<{ workloadOf: WorkloadOf; sample: readonly Pair[] }> {
   const { modelNameOrPath, modelRevision, fromScratch } = config;
   const read = fromScratch ? readModelConfig : readModel;
   if (data) {
-    const sources = await resolveSources(config);
-    const prepared = await prepare(config, { sources, model: await read(sources.model, warn) });
+    const sources = await resolveSources(config, { signal });
+    const prepared = await prepare(config, {
+      sources,
+      model: await read(sources.model, log.warning),
+      log: (level, message) => log[level](message),
+      signal,
+    });
+    reportSplit("train", prepared.train.statistics, (level, message) => log[level](message));
+    if (prepared.test) {
+      reportSplit("test", prepared.test.statistics, (level, message) => log[level](message));
+    }
     const every = Math.ceil(prepared.train.length / SAMPLED_PAIRS);
     const length = Math.ceil(prepared.train.length / every);
     const sample = await prepared.train.read(Array.from({ length }, (_, i) => i * every));
     await prepared.close();
     return { workloadOf: withBatchesOf(prepared), sample };
   }
-  const folder = await resolveModel(modelNameOrPath, { revision: modelRevision, weights: false });
-  const model = await read(folder, warn);
+  const folder = await resolveModel(modelNameOrPath, { revision: modelRevision, weights: false, signal });
+  const model = await read(folder, log.warning);
   return { workloadOf: (changed) => worstCase(model, changed, numPairs), sample: [longestPair(config)] };
 }
 

@@ -2,6 +2,7 @@
 import { UserError } from "../errors.ts";
 import { openGpu } from "../gpu/device.ts";
 import { main } from "./main.ts";
+import { writeError } from "./output.ts";
 
 const PACKAGES = ["mesa-vulkan-drivers", "libvulkan1"];
 
@@ -17,7 +18,7 @@ async function hasAdapter(): Promise<boolean> {
 /** Runs a command in the foreground, as root where this is not root already. */
 async function asRoot(command: string, ...args: string[]): Promise<void> {
   const [first, ...rest] = Deno.uid() === 0 ? [command, ...args] : ["sudo", command, ...args];
-  console.error(`+ ${[first, ...rest].join(" ")}`);
+  writeError(`+ ${[first, ...rest].join(" ")}\n`);
   const { success } = await new Deno.Command(first, {
     args: rest,
     env: { DEBIAN_FRONTEND: "noninteractive" },
@@ -37,7 +38,7 @@ await main(async () => {
     await asRoot("apt-get", "install", "-y", "-q", "--no-install-recommends", ...PACKAGES);
   }
   const gpu = await openGpu();
-  console.error(`adapter: ${gpu.name}${gpu.isSoftware ? " (a software driver: correct, but slow)" : ""}`);
+  writeError(`adapter: ${gpu.name}${gpu.isSoftware ? " (a software driver: correct, but slow)" : ""}\n`);
   gpu.destroy();
   return 0;
 });

@@ -1,12 +1,11 @@
 import { TokeniseLine } from "../report/tokenise_line.ts";
-
-const encoder = new TextEncoder();
+import { writeError } from "./output.ts";
 
 /** A line for tokenising on stderr. */
 export function tokeniseLine(): TokeniseLine {
   const isTerminal = Deno.stderr.isTerminal();
   return new TokeniseLine({
-    write: (text) => void Deno.stderr.writeSync(encoder.encode(text)),
+    write: writeError,
     isTerminal,
     columns: isTerminal ? Deno.consoleSize().columns : undefined,
   });

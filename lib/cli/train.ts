@@ -3,21 +3,21 @@ import { splitArguments } from "../config/overrides.ts";
 import { readConfig } from "../config/parse.ts";
 import { UserError } from "../errors.ts";
 import { openUpload } from "../hub/upload.ts";
-import { createLogger, isShown } from "../report/log.ts";
-import { formatFigure } from "../report/run_report.ts";
+import { createLogger, isShown, type Logger, printable } from "../report/log.ts";
+import { formatFigure, type RunReport } from "../report/run_report.ts";
 import { chromeTrace, profileTable } from "../report/profile.ts";
 import { Progress } from "../report/progress.ts";
 import { checkOutputFolder, saveRun } from "../save.ts";
 import { train } from "../train.ts";
 import { main } from "./main.ts";
+import { NobodyReads, print, writeError } from "./output.ts";
+import { STOPPED } from "./stop.ts";
 import { tokeniseLine } from "./tokenise.ts";
 import { transferBar } from "./transfer.ts";
 
 const DEFAULT_CONFIG = new URL("../../configs/tiny.yaml", import.meta.url).pathname;
-const encoder = new TextEncoder();
-const writeError = (text: string) => void Deno.stderr.writeSync(encoder.encode(text));
 
-await main(async () => {
+await main(async (stop) => {
   const { positionals, overrides: options } = splitArguments(Deno.args);
   const isProfile = (option: string) => /^--profile(=|$)/.test(option);
   const overrides = options.filter((option) => !isProfile(option));
@@ -39,18 +39,19 @@ await main(async () => {
   for (const line of ignored) log.info(line);
   await checkOutputFolder(config);
 
-  const stop = new AbortController();
-  const onSignal = () => {
-    // Whoever asks twice does not want to wait; the checkpoints that there are are whole.
-    if (stop.signal.aborted) Deno.exit(130);
-    log.warning("stopping after this step, with a checkpoint; another signal stops at once");
-    stop.abort();
+  /** What a signal is answered; over the bar, where there is one. */
+  const say = (text: string, until?: number) => {
+    const shown = `${Deno.stderr.isTerminal() ? "\r\x1b[2K" : ""}warning: ${text}`;
+    stop.answer({ text: isShown("warning", config.logLevel) ? shown : undefined, until });
   };
-  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, onSignal);
-
+  say("stopping");
   const upload = config.pushToHub ? await openUpload(config) : undefined;
   const outcome = await train(config, {
     signal: stop.signal,
+    working: ({ step, totalSteps, until }) => {
+      stop.isCareful = true;
+      say(`stopping after this step, ${step} of ${totalSteps}, with a checkpoint`, until);
+    },
     log: (level, message) => log[level](message),
     fetched: (transfer) => isShown("warning", config.logLevel) && bar.update(transfer),
     tokenised: (...figures) => isShown("warning", config.logLevel) && line.update(...figures),
@@ -74,40 +75,55 @@ await main(async () => {
       });
       progress.update(step, figures);
     },
-  }).catch((error) => {
-    // Before the first step there is nothing to save.
-    if (error !== stop.signal.reason) throw error;
   });
-  if (!outcome) return 130;
   progress?.finish();
   progress = undefined;
-  if (outcome.isStopped) {
-    await outcome.destroy();
-    log.warning(
-      outcome.steps > 0
-        ? `stopped after ${outcome.steps} steps: the same command goes on from there`
-        : "stopped before the first step",
-    );
-    return 130;
-  }
-  const report = await saveRun(outcome);
-  await outcome.destroy();
-
-  if (config.logLevel !== "error") {
-    for (const { prompt, before, after } of report.answers) {
-      console.log(`prompt: ${prompt}\n  before: ${before}\n  after:  ${after}`);
+  try {
+    if (outcome.isStopped) {
+      log.warning(
+        outcome.steps > 0
+          ? `stopped after ${outcome.steps} steps: the same command goes on from there`
+          : "stopped before the first step",
+      );
+      return STOPPED;
     }
-    const start = report.state.log_history.find((entry) => entry.step === 0);
-    for (const [name, value] of Object.entries(report.results)) {
+    say(
+      outcome.isKept
+        ? "stopping: the same command goes on from the last checkpoint"
+        : "stopping once the result is saved",
+    );
+    const report = await saveRun(outcome, { signal: stop.signal });
+    printReport(report, log);
+    if (upload) {
+      stop.isCareful = false;
+      say(`stopping: the result is in ${config.outputDir}, and not on the Hub`);
+      stop.signal.throwIfAborted();
+      await upload.push(config.outputDir);
+      log.info(`uploaded to ${upload.page}`);
+    }
+    return stop.signal.aborted ? STOPPED : 0;
+  } finally {
+    await outcome.destroy();
+  }
+});
+
+/** Shows what a run was for; that nobody reads it takes nothing away from the result. */
+function printReport({ config, state, results, answers }: RunReport, log: Logger): void {
+  if (config.logLevel === "error") return;
+  try {
+    for (const { prompt, before, after } of answers) {
+      print(printable(`prompt: ${prompt}\n  before: ${before}\n  after:  ${after}`));
+    }
+    const start = state.log_history.find((entry) => entry.step === 0);
+    for (const [name, value] of Object.entries(results)) {
       const changed = /^eval_(loss|rewards|logps)/.test(name) && start?.[name] !== undefined;
       const before = changed ? `${formatFigure(start[name])} -> ` : "";
-      console.log(`${name.padEnd(26)} ${before}${formatFigure(value)}`);
+      print(`${name.padEnd(26)} ${before}${formatFigure(value)}`);
     }
-    console.log(`saved in ${config.outputDir}`);
+    print(printable(`saved in ${config.outputDir}`));
+  } catch (error) {
+    if (error instanceof UserError) {
+      log.warning(`${error.message}; the result is saved in ${config.outputDir}`);
+    } else if (!(error instanceof NobodyReads)) throw error;
   }
-  if (upload) {
-    await upload.push(config.outputDir);
-    log.info(`uploaded to ${upload.page}`);
-  }
-  return 0;
-});
+}

@@ -6,7 +6,7 @@ import { applyOverrides } from "./overrides.ts";
 import { complete, conflicts, overruled, type PartialConfig } from "./rules.ts";
 import { readRunFile } from "./run_file.ts";
 import { fieldOf, FIELDS, HONOURED, honouredKeys, type Key, keyOf, type TrainConfig } from "./schema.ts";
-import { boolean, describe } from "./values.ts";
+import { boolean, describe, withoutTokens } from "./values.ts";
 
 /** Mistakes that are told; a file that is no run file may have any number of them. */
 const MOST_PROBLEMS = 40;
@@ -54,7 +54,7 @@ export function parseConfig(text: string, file: string, overrides: readonly stri
   if (problems.length > MOST_PROBLEMS) {
     problems.splice(MOST_PROBLEMS, Infinity, `and ${problems.length - MOST_PROBLEMS} more problems`);
   }
-  if (problems.length > 0) throw new UserError(problems.join("\n"), 2);
+  if (problems.length > 0) throw new UserError(withoutTokens(problems.join("\n")), 2);
   const completed = complete(config);
   return { config: completed, ignored: [...ignored, ...overruled(completed, written)] };
 }
@@ -86,7 +86,8 @@ function readField<F extends keyof TrainConfig>(
   if (entry.value === null && optional) return;
   const value = key.type.read(entry.value);
   if (value === undefined) {
-    return `${entry.valueAt}: expected ${key.type.expected}, found ${describe(entry.value)}`;
+    const found = key.secret ? "another value, which is not shown" : describe(entry.value);
+    return `${entry.valueAt}: expected ${key.type.expected}, found ${found}`;
   }
   config[field] = value;
 }

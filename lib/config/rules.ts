@@ -139,6 +139,11 @@ export function overruled(config: TrainConfig, written: ReadonlyMap<string, Entr
   };
   if (config.warmupSteps > 0) add("warmupRatio", "warmup_steps is above 0 and wins");
   if (config.maxSteps > 0) add("numTrainEpochs", "max_steps is above 0 and wins");
+  // In PyTorch's float32 too.
+  const decay = config.learningRate * config.weightDecay;
+  if (decay > 0 && Math.fround(1 - decay) === 1) {
+    add("weightDecay", `learning_rate x weight_decay is ${decay}, which float32 cannot take from 1`);
+  }
   if (config.evalStrategy !== "steps") add("evalSteps", `eval_strategy is ${config.evalStrategy}`);
   if (config.saveStrategy !== "steps") add("saveSteps", `save_strategy is ${config.saveStrategy}`);
   if (config.metricForBestModel === undefined) add("greaterIsBetter", "there is no metric_for_best_model");

@@ -4,6 +4,7 @@ import {
   calendarDate,
   columns,
   type DatasetShare,
+  float32,
   folderOrBoolean,
   integer,
   mixer,
@@ -202,7 +203,7 @@ export const HONOURED: { readonly [F in keyof TrainConfig]: Key<TrainConfig[F]> 
       "With `adamw_anyprecision`, `momentum_dtype` and `variance_dtype`: `float32` (default) or `bfloat16`, which halves " +
       "the bytes of that moment.",
   },
-  learningRate: { type: number({ min: 0 }), default: 1e-6, doc: "Highest learning rate." },
+  learningRate: { type: float32({ orZero: true }), default: 1e-6, doc: "Highest learning rate." },
   lrSchedulerType: {
     type: oneOf(["cosine", "linear", "constant", "constant_with_warmup"]),
     default: "cosine",
@@ -219,18 +220,22 @@ export const HONOURED: { readonly [F in keyof TrainConfig]: Key<TrainConfig[F]> 
     doc: "Steps to warm up for (below 1: share of all steps); above 0 it wins over `warmup_ratio`.",
   },
   weightDecay: {
-    type: number({ min: 0 }),
+    type: float32({ orZero: true }),
     default: 0,
     doc: "AdamW's decay of matrices (not norms, biases).",
   },
   maxGradNorm: {
-    type: number({ min: 0 }),
+    type: float32({ orZero: true }),
     default: 1,
     doc: "Global norm to which gradients are clipped; 0: never.",
   },
   adamBeta1: { type: number({ min: 0, below: 1 }), default: 0.9, doc: "AdamW's beta1." },
   adamBeta2: { type: number({ min: 0, below: 1 }), default: 0.999, doc: "AdamW's beta2." },
-  adamEpsilon: { type: number({ min: 0 }), default: 1e-8, doc: "AdamW's epsilon." },
+  adamEpsilon: {
+    type: float32({ orZero: false }),
+    default: 1e-8,
+    doc: "AdamW's epsilon; with 0, weights whose gradients are 0 would become 0/0.",
+  },
   numTrainEpochs: { type: number({ max: MOST_EPOCHS }), default: 1, doc: "Passes over the training pairs." },
   maxSteps: {
     type: integer({ max: MOST_STEPS }),

@@ -54,6 +54,20 @@ export function number(bounds: Bounds = {}): ValueType<number> {
   return { expected: `a number${describeBounds(bounds)}`, read: (value) => readNumber(value, bounds) };
 }
 
+/** What float32 holds in full: of less, many GPUs make 0. */
+const FLOAT32 = { min: 2 ** -126, max: (2 - 2 ** -23) * 2 ** 127 };
+
+/** A number that the GPU gets as float32: neither infinite there nor, unless it is 0 and may be, 0. */
+export function float32({ orZero }: { orZero: boolean }): ValueType<number> {
+  return {
+    expected: `a number${orZero ? ", 0 or" : ""} from 1.2e-38 to 3.4e38 (arithmetic is float32)`,
+    read: (value) => {
+      const read = readNumber(value, {});
+      return orZero && read === 0 ? 0 : readNumber(value, FLOAT32);
+    },
+  };
+}
+
 /** A whole number. */
 export function integer(bounds: Bounds = {}): ValueType<number> {
   return {
@@ -206,13 +220,21 @@ export const bytes: ValueType<number> = {
   },
 };
 
-/** A value for a message: short, and as it would be written in YAML. */
+/** Text of a message without the Hub's tokens: whoever writes one into the wrong place shows the message to others. */
+export const withoutTokens = (text: string) => text.replace(/\bhf_\w{8,}/g, "hf_(not shown)");
+
+/** A value for a message: short, and as it would be written in YAML; what may be a secret is not shown. */
 export function describe(value: unknown): string {
   if (value === null || value === undefined) return "nothing";
-  if (!(value instanceof Map)) return show(value);
-  const entries = [...value].slice(0, 4).map(([key, item]) =>
-    `${String(key).slice(0, 60)}: ${item instanceof Map ? "a mapping" : show(item)}`
-  );
+  if (!(value instanceof Map)) return withoutTokens(show(value));
+  const entries = [...value].slice(0, 4).map(([key, item]) => {
+    const shown = /token|secret|password/i.test(key)
+      ? "(not shown)"
+      : item instanceof Map
+      ? "a mapping"
+      : show(item);
+    return withoutTokens(`${String(key).slice(0, 60)}: ${shown}`);
+  });
   return `the mapping {${entries.join(", ")}${value.size > 4 ? ", ..." : ""}}`;
 }
 

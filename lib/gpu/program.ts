@@ -1,3 +1,4 @@
+import { heed } from "../heed.ts";
 import type { Gpu } from "./device.ts";
 import { elementBytes, elements, type Slab, type Tensor, type TextureSlab } from "./memory.ts";
 
@@ -104,7 +105,8 @@ export const kernelOf = new WeakMap<
 /** Compiles kernels once per source text. */
 export class Pipelines {
   readonly #cache = new Map<string, GPUComputePipeline>();
-  constructor(readonly gpu: Gpu) {}
+  /** @param signal ends `compile`, since some drivers take seconds for a kernel. */
+  constructor(readonly gpu: Gpu, readonly signal?: AbortSignal) {}
 
   get size(): number {
     return this.#cache.size;
@@ -114,6 +116,7 @@ export class Pipelines {
   async compile(label: string, source: string): Promise<GPUComputePipeline> {
     const known = this.#cache.get(source);
     if (known) return known;
+    await heed(this.signal);
     const { device, subgroups } = this.gpu;
     device.pushErrorScope("validation");
     const asks = subgroups?.areEnabledInSource && source.includes("subgroup");

@@ -1,9 +1,10 @@
-import { copyFile, mkdir, rename, rm, stat } from "node:fs/promises";
+import { mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
+import { temporaryName } from "../temporary.ts";
 
 /** What transformers and tokenizers read of a model folder besides its weights. */
-const MODEL_FILES = [
+export const MODEL_FILES: readonly string[] = [
   "config.json",
   "generation_config.json",
   "tokenizer.json",
@@ -17,31 +18,88 @@ const MODEL_FILES = [
   "tokenizer.model",
 ];
 
+/** The largest published one has some 35 MB. */
+const LARGEST_FILE = 2 ** 27;
+
+/** Files of a model's folder by name, as they were when they were read. */
+export type ModelFiles = ReadonlyMap<string, Uint8Array>;
+
 /**
- * Copies the configuration, tokenizer and chat template files of a model into `outFolder` (made if it is
- * missing), byte for byte. The copies are plain files, also where the source holds links, as the cache of the
- * Hugging Face Hub does; what is no file in the source is passed over, and no copy is ever half a file.
+ * Reads the configuration, tokenizer and chat template files of a model, byte for byte, so that what is trained is saved with
+ * what it began with, whatever becomes of the folder. What is no file there is passed over; links are followed, as the cache of
+ * the Hugging Face Hub has them.
  *
- * @returns the names of the files copied.
- * @throws UserError where a file cannot be read or written.
+ * @throws {UserError} where a file cannot be read or has more than 128 MiB.
  */
-export async function copyModelFiles(sourceFolder: string, outFolder: string): Promise<string[]> {
-  const copied: string[] = [];
-  try {
-    await mkdir(outFolder, { recursive: true });
-    for (const name of MODEL_FILES) {
-      const stats = await stat(join(sourceFolder, name)).catch(() => undefined);
-      if (!stats?.isFile()) continue;
-      const temporary = join(outFolder, `${name}.tmp`);
-      await rm(temporary, { force: true });
-      await copyFile(join(sourceFolder, name), temporary);
-      await rename(temporary, join(outFolder, name));
-      copied.push(name);
+export async function readModelFiles(folder: string): Promise<ModelFiles> {
+  const files = new Map<string, Uint8Array>();
+  for (const name of MODEL_FILES) {
+    try {
+      const bytes = await readOne(join(folder, name));
+      if (bytes) files.set(name, bytes);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") continue;
+      throw new UserError(`${join(folder, name)}: cannot be read: ${(error as Error).message}`);
     }
-  } catch (error) {
-    throw new UserError(
-      `cannot copy the model's files from ${sourceFolder} to ${outFolder}: ${(error as Error).message}`,
-    );
   }
-  return copied;
+  return files;
+}
+
+async function readOne(path: string): Promise<Uint8Array | undefined> {
+  const stats = await stat(path);
+  // A pipe would wait for its writer.
+  if (!stats.isFile()) return;
+  if (stats.size > LARGEST_FILE) {
+    throw new Error(`it has ${stats.size} bytes, and ${LARGEST_FILE} is the most that is read`);
+  }
+  return await readFile(path);
+}
+
+/**
+ * Refuses a folder whose files are no longer those that were read.
+ * @throws {UserError} naming the first that is another, missing or new.
+ */
+export async function checkModelFiles(folder: string, files: ModelFiles): Promise<void> {
+  const now = await readModelFiles(folder);
+  const changed = MODEL_FILES.find((name) => {
+    const [before, after] = [files.get(name), now.get(name)];
+    return before?.length !== after?.length || before?.some((byte, i) => byte !== after![i]);
+  });
+  if (changed === undefined) return;
+  throw new UserError(
+    `model_name_or_path: ${join(folder, changed)} was ${
+      now.has(changed) ? "changed" : "removed"
+    } while it was being read: start again when nothing writes there`,
+  );
+}
+
+/**
+ * Writes what `readModelFiles` read into `folder` (made if it is missing). No file is ever half one, and none of another
+ * model stays among them.
+ * @throws {UserError} where a file cannot be written.
+ */
+export async function writeModelFiles(files: ModelFiles, folder: string): Promise<void> {
+  await mkdir(folder, { recursive: true }).catch(throwUserError(folder));
+  for (const [name, bytes] of files) {
+    const path = join(folder, name);
+    const temporary = temporaryName(path);
+    try {
+      await writeFile(temporary, bytes);
+      await rename(temporary, path);
+    } catch (error) {
+      await rm(temporary, { force: true }).catch(() => {});
+      throwUserError(path)(error as Error);
+    }
+  }
+  for (const name of MODEL_FILES) {
+    if (!files.has(name)) {
+      await rm(join(folder, name), { force: true }).catch(throwUserError(join(folder, name)));
+    }
+  }
+}
+
+function throwUserError(path: string): (error: Error) => never {
+  return (error) => {
+    throw new UserError(`${path}: cannot be written: ${error.message}`);
+  };
 }

@@ -1,22 +1,28 @@
 import { mkdir, open, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
+import { temporaryName } from "../temporary.ts";
 
 /**
- * Writes a text file under a temporary name, synchronises it to the disk and renames it: it is never half a
- * file. The folder is made if it is missing.
+ * Writes a text file under a temporary name, synchronises it to the disk unless `flush` is false, and renames it: it is never
+ * half a file. The folder is made if it is missing.
  *
  * @throws UserError where it cannot be written.
  */
-export async function writeText(folder: string, name: string, text: string): Promise<void> {
+export async function writeText(
+  folder: string,
+  name: string,
+  text: string,
+  { flush = true }: { flush?: boolean } = {},
+): Promise<void> {
   const path = join(folder, name);
-  const temporary = `${path}.tmp`;
+  const temporary = temporaryName(path);
   try {
     await mkdir(folder, { recursive: true });
     const file = await open(temporary, "w");
     try {
       await file.writeFile(text);
-      await file.sync();
+      if (flush) await file.sync();
     } finally {
       await file.close();
     }

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { describeCollapse } from "../collapse.ts";
 import { configEntries } from "../config/write.ts";
 import { writeText } from "./files.ts";
@@ -54,6 +55,11 @@ td.number { font-variant-numeric: tabular-nums; }
 code { font-family: ui-monospace, monospace; font-size: .9em; overflow-wrap: anywhere; }
 `;
 
+/** The page's own style and nothing else: should text of a model ever get past the escaping, it runs and loads nothing. */
+const POLICY = `default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'sha256-${
+  createHash("sha256").update(STYLE).digest("base64")
+}'`;
+
 /**
  * The report of a run as one HTML page that needs nothing else: curves, answers, figures, configuration,
  * files.
@@ -75,6 +81,7 @@ export function reportHtml(report: RunReport): string {
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="${POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>${name}</title>
 <style>${STYLE}</style>

@@ -13,14 +13,16 @@ export function isShown(level: LogLevel, least: LogLevel): boolean {
   return LEVELS.indexOf(level) >= LEVELS.indexOf(least);
 }
 
+/** Control characters and those that turn the direction or the line of a text. */
+export const HOSTILE = /[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu;
+
 /**
  * Text of which a terminal follows nothing: control characters of a file or of a server's answer are written out, line ends
  * stay.
  */
 export function printable(text: string): string {
-  const hostile = /[\p{Cc}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;
   return text.replace(
-    hostile,
+    HOSTILE,
     (character) =>
       character === "\n" || character === "\t"
         ? character

@@ -2,6 +2,7 @@ import { stringify } from "npm:yaml@^2.9.1";
 import { describeCollapse } from "../collapse.ts";
 import { configYaml } from "../config/write.ts";
 import { writeText } from "./files.ts";
+import { printable } from "./log.ts";
 import { finalFigures, runName, type RunReport } from "./run_report.ts";
 import { collapsesOf } from "./trainer_state.ts";
 
@@ -77,7 +78,8 @@ print(generator(messages, max_new_tokens=128, do_sample=False, return_full_text=
     table(["file", "SHA-256"], files),
     ...(simper ? ["## Citation", fenced(`${CITATION}\n`, "bibtex")] : []),
   ];
-  return `${parts.join("\n\n")}\n`;
+  // Answers, names and templates are anybody's text, and README.md is shown as it is.
+  return printable(`${parts.join("\n\n")}\n`);
 }
 
 /** Writes README.md, as `modelCard`. */

@@ -1,4 +1,5 @@
 import type { Best } from "../best.ts";
+import { RESULTS, TRAINER_STATE } from "../checkpoint/names.ts";
 import type { Collapse } from "../collapse.ts";
 import type { TrainConfig } from "../config/schema.ts";
 import type { Figures } from "../figures.ts";
@@ -113,8 +114,12 @@ export function collapsesOf({ stateful_callbacks: { CollapseAlarm: alarm } }: Tr
 }
 
 /** Writes trainer_state.json. Figures that are no finite numbers become null. */
-export async function writeTrainerState(folder: string, state: TrainerState): Promise<void> {
-  await writeText(folder, "trainer_state.json", sortedJson(state, 2));
+export async function writeTrainerState(
+  folder: string,
+  state: TrainerState,
+  options?: { flush?: boolean },
+): Promise<void> {
+  await writeText(folder, TRAINER_STATE, sortedJson(state, 2), options);
 }
 
 /** What a run's summary is made of. */
@@ -162,7 +167,7 @@ export function allResults(
 
 /** Writes all_results.json. Figures that are no finite numbers become null. */
 export async function writeAllResults(folder: string, results: Record<string, number>): Promise<void> {
-  await writeText(folder, "all_results.json", sortedJson(results, 4));
+  await writeText(folder, RESULTS, sortedJson(results, 4));
 }
 
 function round(value: number, digits: number): number {

@@ -1,0 +1,103 @@
+/** One run at a time in an output folder. */
+import { rm, stat } from "node:fs/promises";
+import { hostname } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { UserError } from "../errors.ts";
+import { isObject } from "../json.ts";
+import { writeText } from "../report/files.ts";
+import { readTextFile } from "../text_file.ts";
+import { HOLDER, LOCK } from "./names.ts";
+
+/** A folder that no other run can have. */
+export interface FolderLock {
+  release(): Promise<void>;
+}
+
+/** Within it a run that has just got the lock says who it is. */
+const INTRODUCTION = 200;
+
+/**
+ * Keeps `folder` to this run. The lock is the operating system's, on a file in the folder, and ends with its process however
+ * that ends: what a killed run or a power cut leaves behind holds nothing, and of two that come at once one gets it. Of Node's
+ * modules `node:sqlite` is the one that reaches such a lock: the file is an empty database that nobody may read meanwhile.
+ * No file of this name may be opened by the same process in another way, since closing it would give the lock back (POSIX).
+ *
+ * @param warn told where the file system has no locks: then there is none, and the run goes on.
+ * @throws {UserError} (status 2) naming the run that has the folder.
+ */
+export async function lockFolder(folder: string, warn: (message: string) => void): Promise<FolderLock> {
+  const path = join(folder, LOCK);
+  let file: { close(): void } | undefined;
+  try {
+    while (!file) file = await openLocked(path);
+  } catch (error) {
+    const { message } = error as Error;
+    if (!/locked|busy/i.test(message)) {
+      warn(`output_dir: ${folder} cannot be locked (${message}): another run in it would not be noticed`);
+      return { release: async () => {} };
+    }
+    await new Promise((resolve) => setTimeout(resolve, INTRODUCTION));
+    throw new UserError(
+      `output_dir: ${folder} is in use by another run (${await readHolder(
+        folder,
+      )}): wait until it has ended, or name another ` +
+        "folder",
+      2,
+    );
+  }
+  const holder = { pid: process.pid, host: hostName(), since: new Date().toISOString() };
+  await writeText(folder, HOLDER, `${JSON.stringify(holder)}\n`, { flush: false });
+  return {
+    release: async () => {
+      await rm(join(folder, HOLDER), { force: true }).catch(() => {});
+      // Under the lock, so that no run takes it in between; Windows removes no open file.
+      await rm(path, { force: true }).catch(() => {});
+      file?.close();
+      file = undefined;
+      if (process.platform === "win32") await rm(path, { force: true }).catch(() => {});
+    },
+  };
+}
+
+/**
+ * The locked file; undefined where it was not under its name all the time: the run before removes it at its end, and a lock on a
+ * file without a name would keep nobody out.
+ *
+ * @throws {Error} "database is locked" where another run, of this process too, has it.
+ */
+async function openLocked(path: string): Promise<{ close(): void } | undefined> {
+  // Not every runtime has it: then there is no lock.
+  const { DatabaseSync } = await import("node:sqlite");
+  const before = await inode(path);
+  const database = new DatabaseSync(path);
+  try {
+    database.exec("PRAGMA busy_timeout = 0; PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE");
+    if (before !== undefined && await inode(path) === before) return database;
+  } catch (error) {
+    database.close();
+    throw error;
+  }
+  database.close();
+}
+
+const inode = async (path: string) => (await stat(path).catch(() => undefined))?.ino;
+
+function hostName(): string {
+  try {
+    return hostname();
+  } catch {
+    // Deno asks for a permission.
+    return "this machine";
+  }
+}
+
+async function readHolder(folder: string): Promise<string> {
+  try {
+    const found: unknown = JSON.parse(await readTextFile(join(folder, HOLDER)));
+    if (isObject(found)) return `process ${found.pid} on ${found.host}, since ${found.since}`;
+  } catch {
+    // It has not said yet, or cannot.
+  }
+  return "which has not said who it is";
+}

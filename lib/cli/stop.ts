@@ -1,0 +1,59 @@
+/** Signals, and what becomes of a command that one comes to. */
+
+export const SIGNALS = ["SIGINT", "SIGTERM"] as const;
+
+/** What is said to the first signal; without a text nothing. */
+export interface Answer {
+  text?: string;
+  /** When what is in hand will be done, in milliseconds as `Date.now()`. */
+  until?: number;
+}
+
+/** Status of a command that a signal ended. */
+export const STOPPED = 130;
+/** Milliseconds for what is left behind in order, locks for one, where there is nothing to save. */
+const GRACE = 1000;
+
+/**
+ * Hears SIGINT and SIGTERM, in a thread of its own. The first one is answered at once and sets `signal`, and a second later the
+ * process ends with status 130, unless `isCareful`: then what is in hand is brought to its end. The second one ends it at once.
+ */
+export class Stop {
+  /** Whether there is something to save, which takes the time that it takes. */
+  isCareful = false;
+  readonly #controller = new AbortController();
+  readonly #worker: Worker;
+  #answer: Answer = { text: "stopping" };
+  readonly #onSignal = () => this.#stop();
+
+  constructor() {
+    // Until the thread is there, which takes some time.
+    for (const signal of SIGNALS) Deno.addSignalListener(signal, this.#onSignal);
+    this.#worker = new Worker(new URL("./stop_worker.ts", import.meta.url), { type: "module" });
+    // Without it this thread hears signals, when it is not blocked.
+    this.#worker.onerror = (event) => event.preventDefault();
+    this.#worker.onmessage = ({ data }: MessageEvent<string>) =>
+      data === "ready" ? this.#listen() : this.#stop();
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  /** What a signal is answered from now on; the thread has it even where this one is blocked next. */
+  answer(answer: Answer): void {
+    this.#answer = answer;
+    this.#worker.postMessage(answer);
+  }
+
+  #listen(): void {
+    this.#worker.postMessage(this.#answer);
+    for (const signal of SIGNALS) Deno.removeSignalListener(signal, this.#onSignal);
+  }
+
+  #stop(): void {
+    if (this.signal.aborted) Deno.exit(STOPPED);
+    this.#controller.abort();
+    setTimeout(() => this.isCareful || Deno.exit(STOPPED), GRACE);
+  }
+}

@@ -1,0 +1,66 @@
+import { appendFileSync } from "node:fs";
+import { join } from "node:path";
+import { METRICS } from "../checkpoint/names.ts";
+import { writeText } from "./files.ts";
+import { type LogEntry, type TrainerState, writeTrainerState } from "./trainer_state.ts";
+
+/** Most of a run's time that may go into writing its state anew: it has the whole log in it. */
+const SHARE = 0.02;
+
+/**
+ * What an output folder holds of a run while it goes on: metrics.jsonl, a line a log entry, and trainer_state.json. A run does
+ * not end because they cannot be written: it is said once.
+ */
+export class RunLog {
+  #isWhole = false;
+  #isTold = false;
+  #due = 0;
+
+  /** @param warn told of the first failure. */
+  constructor(readonly outputDir: string, readonly warn: (message: string) => void) {}
+
+  /** Writes both files, the log of before included: lines of steps that a resumed run does again are gone. */
+  async begin(state: TrainerState): Promise<void> {
+    await this.writeState(state);
+    await this.#attempt(() => this.#writeAll(state.log_history));
+  }
+
+  /** Adds the last entry of `history`: with the operating system when this returns. */
+  async append(history: readonly LogEntry[]): Promise<void> {
+    await this.#attempt(async () => {
+      if (!this.#isWhole) return await this.#writeAll(history);
+      this.#isWhole = false;
+      // Not by way of a thread: a submission to the GPU may block this one before its turn comes.
+      appendFileSync(join(this.outputDir, METRICS), lineOf(history.at(-1)!));
+      this.#isWhole = true;
+    });
+  }
+
+  /** Writes the state, unless it was written a moment ago and `isDue` is false. */
+  async writeState(state: TrainerState, isDue = true): Promise<void> {
+    const start = performance.now();
+    if (!isDue && start < this.#due) return;
+    await this.#attempt(() => writeTrainerState(this.outputDir, state, { flush: false }));
+    const end = performance.now();
+    this.#due = end + (end - start) / SHARE;
+  }
+
+  async #writeAll(history: readonly LogEntry[]): Promise<void> {
+    await writeText(this.outputDir, METRICS, history.map(lineOf).join(""), { flush: false });
+    this.#isWhole = true;
+  }
+
+  async #attempt(write: () => Promise<void>): Promise<void> {
+    try {
+      await write();
+    } catch (error) {
+      const { message } = error as Error;
+      if (!this.#isTold) {
+        this.warn(`the log in ${this.outputDir} cannot be written: ${message}; the run goes on without it`);
+      }
+      this.#isTold = true;
+    }
+  }
+}
+
+const lineOf = (entry: LogEntry) => `${JSON.stringify(entry)}\n`;
