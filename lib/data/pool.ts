@@ -14,6 +14,13 @@ export interface PoolOptions {
   workers?: number;
   /** Milliseconds that a row may take to be rendered, and again to be tokenised: 10,000. */
   patience?: number;
+  /** Most megabytes of a worker's JavaScript values: 1,024. */
+  megabytes?: number;
+  /**
+   * Whether the workers may read and do nothing else. Deno wants `--unstable-worker-options` for it, and ends the process
+   * without; so it is false unless said.
+   */
+  readsOnly?: boolean;
   /** Milliseconds of work after which the other workers are started: 1,000. */
   headStart?: number;
 }
@@ -21,6 +28,8 @@ export interface PoolOptions {
 /** One thread reads and writes for all; more would wait for it, and each holds a tokenizer. */
 const MOST_WORKERS = 8;
 const PATIENCE = 10_000;
+/** The tokenizers of the largest vocabularies take a third of it. */
+const MEGABYTES = 1024;
 const HEAD_START = 1000;
 /** A worker has one request in hand and one waiting. */
 const REQUESTS_PER_WORKER = 2;
@@ -43,7 +52,7 @@ const READ = new Set(["prompt", "chosen", "rejected", "messages"]);
  */
 export class TokenizerPool {
   readonly #workers: TokenizerWorker[] = [];
-  readonly #most: number;
+  #most: number;
   #start?: number;
 
   private constructor(
@@ -61,9 +70,29 @@ export class TokenizerPool {
 
   /** A user's message as the model sees it before it answers. */
   async promptIds(text: string): Promise<number[]> {
-    const answer = await this.#worker().ask({ kind: "prompt", text }, [`prompts: ${show(text)}`]);
+    const answer = await this.#worker().ask({ kind: "prompt", text }, () => `prompts: ${show(text)}`);
     throwFailure(answer);
     return answer.ids!;
+  }
+
+  /**
+   * What each list of token ids says.
+   *
+   * @param where what the lists are of, for a message.
+   * @throws {UserError} where the tokenizer's decoder does not come to an end.
+   */
+  async texts(lists: number[][], where: string, { skipSpecialTokens = false } = {}): Promise<string[]> {
+    const answer = await this.#worker().ask({ kind: "texts", lists, skipSpecialTokens }, () => where);
+    throwFailure(answer);
+    return answer.texts!;
+  }
+
+  /** Closes all workers but one, for texts at the end of a run: files that are changed meanwhile cannot touch it. */
+  async rest(): Promise<void> {
+    const [first] = this.#workers.length > 0 ? this.#workers : [this.#worker()];
+    for (const worker of this.#workers.splice(1)) worker.close();
+    this.#most = 1;
+    throwFailure(await first.ask({ kind: "texts", lists: [], skipSpecialTokens: false }, () => this.folder));
   }
 
   /**
@@ -98,7 +127,7 @@ export class TokenizerPool {
 
   #ask(batch: Row[], rules: PairRules): Promise<WorkerAnswer> {
     const rows = batch.map(placed);
-    const answer = this.#worker().ask({ kind: "rows", rows, rules }, rows.map(({ where }) => where))
+    const answer = this.#worker().ask({ kind: "rows", rows, rules }, (item) => rows[item].where)
       .catch((error: unknown) => {
         for (const row of rows) checkSendable(row);
         throw error;
@@ -115,10 +144,12 @@ export class TokenizerPool {
   /** The one with the least to do. */
   #worker(): TokenizerWorker {
     this.#start ??= performance.now();
-    const { chatTemplate, patience = PATIENCE, headStart = HEAD_START } = this.options;
+    const { chatTemplate, headStart = HEAD_START } = this.options;
+    const { patience = PATIENCE, megabytes = MEGABYTES, readsOnly = false } = this.options;
     const wanted = performance.now() - this.#start >= headStart ? this.#most : 1;
     while (this.#workers.length < wanted) {
-      this.#workers.push(new TokenizerWorker({ folder: this.folder, chatTemplate }, patience));
+      const start = { folder: this.folder, chatTemplate, fingerprint: this.vocabulary.fingerprint };
+      this.#workers.push(new TokenizerWorker(start, { patience, megabytes, readsOnly }));
     }
     return this.#workers.reduce((best, worker) => worker.load < best.load ? worker : best);
   }

@@ -7,14 +7,22 @@ export interface WorkerStart {
   folder: string;
   /** Jinja text that wins over the folder's. */
   chatTemplate?: string;
-  /** Two numbers: how many rows and prompts were begun, and what is done with the last of them, an index of `STAGES`. */
+  /** Of the tokenizer files as they were when the run read them. */
+  fingerprint: string;
+  /** Two numbers: how many rows, prompts and lists of ids were begun, and what is done with the last of them, an index of `STAGES`. */
   progress: SharedArrayBuffer;
 }
 
 /** Answered in the order in which they are sent. */
 export type WorkerRequest =
   | { kind: "rows"; rows: PlacedRow[]; rules: PairRules }
-  | { kind: "prompt"; text: string };
+  | { kind: "prompt"; text: string }
+  | { kind: "texts"; lists: number[][]; skipSpecialTokens: boolean };
+
+/** How many rows, prompts and lists of ids a request has. */
+export function itemsOf(request: WorkerRequest): number {
+  return request.kind === "rows" ? request.rows.length : request.kind === "texts" ? request.lists.length : 1;
+}
 
 export interface PlacedRow {
   row: Record<string, unknown>;
@@ -26,6 +34,8 @@ export interface WorkerAnswer {
   rows: TokenisedRow[];
   /** The token ids of a prompt. */
   ids?: number[];
+  /** What the lists of ids say. */
+  texts?: string[];
   failure?: {
     message: string;
     /** Of a mistake that a user can mend; otherwise it is a defect of this program. */
@@ -33,4 +43,4 @@ export interface WorkerAnswer {
   };
 }
 
-export const STAGES = ["loading", "rendering", "tokenising"] as const;
+export const STAGES = ["loading", "rendering", "tokenising", "decoding"] as const;
