@@ -17,6 +17,8 @@ export interface Prepared {
   sources: Sources;
   model: ModelConfig;
   tokenizer: Vocabulary;
+  /** The tokenizer itself, for texts of token ids. */
+  pool: TokenizerPool;
   loss: Loss;
   /** The splits that were read: of training and, where the run evaluates, of test. */
   splits: string[];
@@ -26,7 +28,7 @@ export interface Prepared {
   prompts: { text: string; ids: number[] }[];
   sampler: SamplerOptions;
   totalSteps: number;
-  /** Gives the files of tokenised pairs back. */
+  /** Gives the files of tokenised pairs back, and ends the tokenizer. */
   close(): Promise<void>;
 }
 
@@ -36,6 +38,8 @@ export interface PrepareOptions {
   sources?: Sources;
   /** Rows and tokens of a split as they are tokenised. */
   tokenised?: (split: string, rows: number, tokens: number) => void;
+  /** See `PoolOptions`. */
+  readsOnly?: boolean;
   /** Notes for people. */
   log?: (level: "info" | "warning", message: string) => void;
   signal?: AbortSignal;
@@ -44,13 +48,13 @@ export interface PrepareOptions {
 /** Reads model configuration, tokenizer and data. */
 export async function prepare(
   config: TrainConfig,
-  { sources = localSources(config), tokenised, log, signal }: PrepareOptions = {},
+  { sources = localSources(config), tokenised, readsOnly, log, signal }: PrepareOptions = {},
 ): Promise<Prepared> {
   const folder = sources.model;
   const model = await readModelConfig(folder);
   const loss = losses[config.lossType];
   const splits: string[] = [];
-  const pool = await TokenizerPool.open(folder, { chatTemplate: chatTemplateOf(config) });
+  const pool = await TokenizerPool.open(folder, { chatTemplate: chatTemplateOf(config), readsOnly });
   const load = (kind: "train" | "test") => {
     const split = config.datasetSplits.find((name) => name.includes(kind)) ?? kind;
     splits.push(split);
@@ -81,15 +85,16 @@ export async function prepare(
   } catch (error) {
     await train?.close();
     await test?.close();
-    throw error;
-  } finally {
     pool.close();
+    throw error;
   }
+  pool.rest();
   const sampler = samplerOf(config, train.length);
   return {
     sources,
     model,
     tokenizer: pool.vocabulary,
+    pool,
     loss,
     splits,
     train,
@@ -98,6 +103,7 @@ export async function prepare(
     sampler,
     totalSteps: totalSteps(sampler),
     close: async () => {
+      pool.close();
       await train.close();
       await test?.close();
     },

@@ -4,6 +4,7 @@ import { findStart, prepareOutput } from "./checkpoint/start.ts";
 import { restore } from "./checkpoint/tensors.ts";
 import type { TrainConfig } from "./config/schema.ts";
 import { FORCED, forcesMistralTemplate } from "./data/mistral_template.ts";
+import { UserError } from "./errors.ts";
 import type { TrainEvents } from "./events.ts";
 import { generate } from "./generate.ts";
 import { type Gpu, openGpu } from "./gpu/device.ts";
@@ -51,6 +52,8 @@ export interface TrainOutcome {
 export interface TrainOptions extends TrainEvents {
   /** Any object with the WebGPU API; the runtime's own by default. */
   gpu?: GPU;
+  /** See `PoolOptions`. */
+  readsOnly?: boolean;
   /** Stops the run after the step in hand, with a checkpoint. */
   signal?: AbortSignal;
 }
@@ -113,7 +116,12 @@ export async function train(config: TrainConfig, options: TrainOptions = {}): Pr
       log("info", `the best model is that of ${best}`);
       await checkpoints.loadWeights(best);
     }
-    const after = loop.isStopped ? answers : await answer(gpu, planned, prepared);
+    const after = loop.isStopped ? answers : await answer(gpu, planned, prepared).catch((error) => {
+      // A trained model is worth more than what it says.
+      if (!(error instanceof UserError)) throw error;
+      log("warning", error.message);
+      return answers.map(() => "");
+    });
     return {
       config,
       prepared,
@@ -163,12 +171,17 @@ function reportData({ train, test }: Prepared, log: NonNullable<TrainEvents["log
 }
 
 /** Greedy answers to the config's prompts, as the model is now. */
-async function answer(gpu: Gpu, { decoder }: Planned, { prompts, tokenizer }: Prepared): Promise<string[]> {
-  const answers: string[] = [];
+async function answer(
+  gpu: Gpu,
+  { decoder }: Planned,
+  { prompts, tokenizer, pool }: Prepared,
+): Promise<string[]> {
+  const answers: number[][] = [];
   for (const { ids } of prompts) {
     const eosTokenId = tokenizer.eosTokenId;
-    const tokens = await generate(gpu, decoder, ids, { maxNewTokens: ANSWER_TOKENS, eosTokenId });
-    answers.push(tokenizer.decode(tokens, { skipSpecialTokens: true }).trim());
+    answers.push(await generate(gpu, decoder, ids, { maxNewTokens: ANSWER_TOKENS, eosTokenId }));
   }
-  return answers;
+  if (answers.length === 0) return [];
+  const texts = await pool.texts(answers, "prompts: an answer", { skipSpecialTokens: true });
+  return texts.map((text) => text.trim());
 }

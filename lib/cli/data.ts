@@ -41,6 +41,7 @@ await main(async () => {
     sources,
     tokenised: (...figures) => isQuiet || line.update(...figures),
     log: note,
+    readsOnly: true,
     signal,
   });
   line.clear();
@@ -62,7 +63,8 @@ await main(async () => {
         ? `, ${pair.truncated === "prompt" ? "prompt" : "prompt and responses"} cut`
         : "";
       console.log(`\n-- pair ${index + 1} of ${store.length}, ${pair.where}${cut} --`);
-      console.log(describePair(pair, store.columns.prefix[index], prepared.tokenizer, hasColours));
+      const textsOf = (lists: number[][]) => prepared.pool.texts(lists, pair.where);
+      console.log(await describePair(pair, store.columns.prefix[index], textsOf, hasColours));
     }
   }
   await prepared.close();

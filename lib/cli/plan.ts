@@ -89,7 +89,7 @@ async function readWorkload(
 ): Promise<{ workloadOf: WorkloadOf; sample: readonly Pair[] }> {
   const { modelNameOrPath, modelRevision } = config;
   if (data) {
-    const prepared = await prepare(config, { sources: await resolveSources(config) });
+    const prepared = await prepare(config, { sources: await resolveSources(config), readsOnly: true });
     const every = Math.ceil(prepared.train.length / SAMPLED_PAIRS);
     const length = Math.ceil(prepared.train.length / every);
     const sample = await prepared.train.read(Array.from({ length }, (_, i) => i * every));

@@ -51,6 +51,7 @@ await main(async () => {
   const upload = config.pushToHub ? await openUpload(config) : undefined;
   const outcome = await train(config, {
     signal: stop.signal,
+    readsOnly: true,
     log: (level, message) => log[level](message),
     fetched: (transfer) => isShown("warning", config.logLevel) && bar.update(transfer),
     tokenised: (...figures) => isShown("warning", config.logLevel) && line.update(...figures),

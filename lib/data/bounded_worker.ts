@@ -5,8 +5,13 @@
  *
  * @module
  */
-import { Worker } from "node:worker_threads";
+import { Worker as NodeWorker } from "node:worker_threads";
 import type { WorkerStart } from "./worker_messages.ts";
+
+/** Newer than its types. */
+interface Worker extends NodeWorker {
+  cpuUsage(): Promise<{ user: number; system: number }>;
+}
 
 /** What is said to this worker. */
 export interface BoundedStart extends WorkerStart {
@@ -14,6 +19,8 @@ export interface BoundedStart extends WorkerStart {
   port: MessagePort;
   /** Most megabytes of its JavaScript values. */
   megabytes: number;
+  /** Milliseconds after which its processor time is looked at. */
+  interval: number;
 }
 
 interface WorkerScope {
@@ -24,14 +31,23 @@ interface WorkerScope {
 
 const scope = self as unknown as WorkerScope;
 
-scope.onmessage = ({ data: { megabytes, ...start } }) => {
+scope.onmessage = ({ data: { megabytes, interval, ...start } }) => {
   const url = new URL("./worker.ts", import.meta.url);
   // These workers cannot be started from http.
   const source = url.protocol === "file:" ? url : new URL(`data:text/javascript,import "${url}"`);
-  const worker = new Worker(source, {
+  const worker = new NodeWorker(source, {
     workerData: start,
     transferList: [start.port as never],
     resourceLimits: { maxOldGenerationSizeMb: megabytes },
+  }) as Worker;
+  // At its limit it stands still and tells nobody; what works on without an end uses a processor.
+  const progress = new Int32Array(start.progress);
+  const timer = setInterval(async () => {
+    const { user, system } = await worker.cpuUsage();
+    Atomics.store(progress, 2, (user + system) / 1000);
+  }, interval);
+  worker.on("error", (error) => {
+    clearInterval(timer);
+    scope.postMessage(String(error));
   });
-  worker.on("error", (error) => scope.postMessage(String(error)));
 };

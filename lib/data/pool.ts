@@ -14,7 +14,7 @@ export interface PoolOptions {
   workers?: number;
   /** Milliseconds that a row may take to be rendered, and again to be tokenised: 10,000. */
   patience?: number;
-  /** Most megabytes of a worker's JavaScript values: 1,024. */
+  /** Most megabytes of a worker's JavaScript values: 768. */
   megabytes?: number;
   /**
    * Whether the workers may read and do nothing else. Deno wants `--unstable-worker-options` for it, and ends the process
@@ -28,8 +28,8 @@ export interface PoolOptions {
 /** One thread reads and writes for all; more would wait for it, and each holds a tokenizer. */
 const MOST_WORKERS = 8;
 const PATIENCE = 10_000;
-/** The tokenizers of the largest vocabularies take a third of it. */
-const MEGABYTES = 1024;
+/** The tokenizers of the largest vocabularies take 300. */
+const MEGABYTES = 768;
 const HEAD_START = 1000;
 /** A worker has one request in hand and one waiting. */
 const REQUESTS_PER_WORKER = 2;
@@ -87,12 +87,10 @@ export class TokenizerPool {
     return answer.texts!;
   }
 
-  /** Closes all workers but one, for texts at the end of a run: files that are changed meanwhile cannot touch it. */
-  async rest(): Promise<void> {
-    const [first] = this.#workers.length > 0 ? this.#workers : [this.#worker()];
+  /** Closes all workers but one, where any was started: files of the model that change during a run do not touch it. */
+  rest(): void {
     for (const worker of this.#workers.splice(1)) worker.close();
     this.#most = 1;
-    throwFailure(await first.ask({ kind: "texts", lists: [], skipSpecialTokens: false }, () => this.folder));
   }
 
   /**

@@ -1,8 +1,13 @@
 import { join } from "node:path";
-import process from "node:process";
 import { UserError } from "../errors.ts";
 import type { BoundedStart } from "./bounded_worker.ts";
-import { itemsOf, STAGES, type WorkerAnswer, type WorkerRequest, type WorkerStart } from "./worker_messages.ts";
+import {
+  itemsOf,
+  STAGES,
+  type WorkerAnswer,
+  type WorkerRequest,
+  type WorkerStart,
+} from "./worker_messages.ts";
 
 /** A request on its way. */
 interface Pending {
@@ -28,8 +33,12 @@ export interface WorkerBounds {
 const LOOKS = 10;
 /** Loading a large tokenizer takes seconds of its own. */
 const LOADING_LOOKS = 6 * LOOKS;
-/** A worker that came to the limit of its memory stands still, and tells nobody: less of a core than this is used then. */
-const IDLE = 0.05;
+/** How many looks of them must find it standing still where it came to the limit of its memory. */
+const STILL_LOOKS = 3;
+
+/** Other runtimes leave what they do not know aside. */
+export const optionsOf = ({ readsOnly }: Pick<WorkerBounds, "readsOnly">) =>
+  ({ type: "module", ...readsOnly && { deno: { permissions: { read: true } } } }) as WorkerOptions;
 
 /**
  * A worker with a tokenizer, and a watch over it: a chat template, a regular expression or a decoder of tokenizer.json that
@@ -38,7 +47,7 @@ const IDLE = 0.05;
 export class TokenizerWorker {
   readonly #worker: Worker;
   readonly #port: MessagePort;
-  readonly #progress = new Int32Array(new SharedArrayBuffer(8));
+  readonly #progress = new Int32Array(new SharedArrayBuffer(12));
   readonly #pending: Pending[] = [];
   /** Items of the requests that were answered. */
   #answered = 0;
@@ -46,12 +55,7 @@ export class TokenizerWorker {
   #failure?: unknown;
 
   constructor(readonly start: Omit<WorkerStart, "progress">, readonly bounds: WorkerBounds) {
-    // Other runtimes leave what they do not know aside.
-    const options = {
-      type: "module",
-      ...bounds.readsOnly && { deno: { permissions: { read: true } } },
-    } as WorkerOptions;
-    this.#worker = new Worker(new URL("./bounded_worker.ts", import.meta.url), options);
+    this.#worker = new Worker(new URL("./bounded_worker.ts", import.meta.url), optionsOf(bounds));
     this.#worker.onmessage = ({ data }: MessageEvent<string>) => this.#failed(data);
     this.#worker.onerror = (event) => {
       event.preventDefault();
@@ -65,8 +69,13 @@ export class TokenizerWorker {
       resolve(data);
       if (this.#pending.length === 0) this.#rest();
     };
-    const { megabytes } = bounds;
-    const message: BoundedStart = { ...start, progress: this.#progress.buffer, megabytes, port: port2 };
+    const message: BoundedStart = {
+      ...start,
+      progress: this.#progress.buffer,
+      port: port2,
+      megabytes: bounds.megabytes,
+      interval: bounds.patience / LOOKS,
+    };
     this.#worker.postMessage(message, [port2]);
   }
 
@@ -105,18 +114,18 @@ export class TokenizerWorker {
   #watchOver(): ReturnType<typeof setInterval> {
     let seen = "";
     let looks = 0;
-    let used = process.cpuUsage();
-    const interval = this.bounds.patience / LOOKS;
+    let [time, still] = [0, 0];
     return setInterval(() => {
-      const state = `${this.#answered} ${Atomics.load(this.#progress, 0)} ${Atomics.load(this.#progress, 1)}`;
+      const state = `${this.#answered} ${this.#progress.subarray(0, 2)}`;
       looks = state === seen ? looks + 1 : 0;
       seen = state;
-      const { user, system } = process.cpuUsage(used);
-      used = process.cpuUsage();
+      const now = Atomics.load(this.#progress, 2);
+      still = now === time ? still + 1 : 0;
+      time = now;
       const stage = STAGES[Atomics.load(this.#progress, 1)];
       if (looks < (stage === "loading" ? LOADING_LOOKS : LOOKS)) return;
-      this.#fail(this.#stopped(stage, (user + system) / 1000 < IDLE * interval));
-    }, interval);
+      this.#fail(this.#stopped(stage, still >= STILL_LOOKS));
+    }, this.bounds.patience / LOOKS);
   }
 
   #stopped(stage: typeof STAGES[number], isFull: boolean): UserError {

@@ -7,7 +7,13 @@ import { type MessagePort, workerData } from "node:worker_threads";
 import { UserError } from "../errors.ts";
 import { loadTokenizer, type Tokenizer } from "../tokenizer.ts";
 import { pairOf, promptIds } from "./pair_of.ts";
-import { itemsOf, STAGES, type WorkerAnswer, type WorkerRequest, type WorkerStart } from "./worker_messages.ts";
+import {
+  itemsOf,
+  STAGES,
+  type WorkerAnswer,
+  type WorkerRequest,
+  type WorkerStart,
+} from "./worker_messages.ts";
 
 const { port, ...start } = workerData as WorkerStart & { port: MessagePort };
 const progress = new Int32Array(start.progress);

@@ -9,7 +9,10 @@ export interface WorkerStart {
   chatTemplate?: string;
   /** Of the tokenizer files as they were when the run read them. */
   fingerprint: string;
-  /** Two numbers: how many rows, prompts and lists of ids were begun, and what is done with the last of them, an index of `STAGES`. */
+  /**
+   * Three numbers: how many rows, prompts and lists of ids were begun; what is done with the last of them, an index of
+   * `STAGES`; and milliseconds of processor time.
+   */
   progress: SharedArrayBuffer;
 }
 
