@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { appendFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import {
   appendFile,
   copyFile,
@@ -279,4 +280,35 @@ Deno.test("a file far larger than what is kept of it streams through", () =>
     await store.close();
     // The file has 409 MB; of a row 44 bytes are kept.
     assert.ok(most < 300e6, `${most} bytes more`);
+  }));
+
+Deno.test("data that change while they are tokenised are told, and nothing is kept of them", () =>
+  withTemporaryFolder(async (folder) => {
+    const golden = (await readFile(ROWS, "utf8")).trim().split("\n");
+    const text = Array.from({ length: 3000 }, (_, i) => golden[i % golden.length]).join("\n") + "\n";
+    const path = join(folder, "train.jsonl");
+    const disturbances: Record<string, () => void> = {
+      "a row that is added": () => appendFileSync(path, golden[0] + "\n"),
+      "another text of the same length": () => writeFileSync(path, text.replace("a", "b")),
+      "half of the file": () => truncateSync(path, text.length / 2 + 10),
+      "rows that are being written": () => writeFileSync(path, text.slice(0, -1).replaceAll("}\n", " \n")),
+      "no file any more": () => rmSync(path),
+      "a file more": () => writeFileSync(join(folder, "train-2.jsonl"), golden[0]),
+    };
+    for (const [name, disturb] of Object.entries(disturbances)) {
+      await writeFile(path, text);
+      const cache = join(folder, "cache");
+      let once = true;
+      const run = openAll(optionsOf(cache, {
+        path: folder,
+        onProgress: () => {
+          if (once) disturb();
+          once = false;
+        },
+      }));
+      if (name === "a file more") await run;
+      else await rejects(run, /train\.jsonl: (changed while it was tokenised|cannot be read)/);
+      const kept = await readdir(join(cache, "pairs"));
+      assert.equal(kept.length, name === "a file more" ? 1 : 0, name);
+    }
   }));
