@@ -312,3 +312,25 @@ Deno.test("data that change while they are tokenised are told, and nothing is ke
       assert.equal(kept.length, name === "a file more" ? 1 : 0, name);
     }
   }));
+
+Deno.test("what killed processes left in the cache is removed after a day, and nothing else", () =>
+  withTemporaryFolder(async (cache) => {
+    const [pairs, hashes] = [join(cache, "pairs"), join(cache, "hashes")];
+    const day = 24 * 3600;
+    const now = Date.now() / 1000;
+    for (
+      const [folder, name, age] of [
+        [pairs, "a.1.tmp", 2 * day],
+        [pairs, "b.2.tmp", day / 2],
+        [pairs, "c", 2 * day],
+        [hashes, "d.json.3.tmp", 2 * day],
+      ] as const
+    ) {
+      await mkdir(folder, { recursive: true });
+      await writeFile(join(folder, name), "");
+      await utimes(join(folder, name), now - age, now - age);
+    }
+    await openAll(optionsOf(cache));
+    const left = [...await readdir(pairs), ...await readdir(hashes)];
+    assert.deepEqual(left.filter((name) => name.length < 20).sort(), ["b.2.tmp", "c"]);
+  }));

@@ -5,6 +5,7 @@ import { UserError } from "../errors.ts";
 import type { HashedFile } from "../report/run_report.ts";
 import type { Tokenizer } from "../tokenizer.ts";
 import { VERSION } from "../version.ts";
+import { removeOrphans } from "./cache_folder.ts";
 import { changed, checkUnchanged, rememberedHash, sha256 } from "./file_hash.ts";
 import { pairOf, type PairRules } from "./pair_of.ts";
 import { TokenizerPool } from "./pool.ts";
@@ -79,6 +80,7 @@ export async function openPairs(options: PairOptions): Promise<PairStore> {
     log?.("info", `${split}: tokenised before, found in ${path}`);
     return cached;
   }
+  for (const folder of ["pairs", "hashes"]) await removeOrphans(join(cache, folder));
   await writeStore(path, unchanged(options, files), vocabSize);
   const store = await openStore(path, files);
   if (store === "damaged" || !store) throw new UserError(`${path}: was changed as soon as it was written`);
