@@ -8,7 +8,7 @@ import { UserError } from "../errors.ts";
 import { resolveSources } from "../hub/hub.ts";
 import { prepare } from "../prepare.ts";
 import { describePair, describeSplit } from "../report/data_report.ts";
-import { createLogger, isShown } from "../report/log.ts";
+import { createLogger, isShown, printable } from "../report/log.ts";
 import { main } from "./main.ts";
 import { tokeniseLine } from "./tokenise.ts";
 import { stopOnSignal, transferBar } from "./transfer.ts";
@@ -56,13 +56,13 @@ await main(async () => {
       const rows = await countRows(await filesOf(path, split, config));
       console.log(`${path}: the first ${Math.trunc(share * rows)} of ${rows} rows (share ${share})`);
     }
-    console.log(describeSplit(store, config));
+    console.log(printable(describeSplit(store, config)));
     for (const index of examplesOf(store)) {
       const [pair] = await store.read([index]);
       const cut = pair.truncated
         ? `, ${pair.truncated === "prompt" ? "prompt" : "prompt and responses"} cut`
         : "";
-      console.log(`\n-- pair ${index + 1} of ${store.length}, ${pair.where}${cut} --`);
+      console.log(printable(`\n-- pair ${index + 1} of ${store.length}, ${pair.where}${cut} --`));
       const textsOf = (lists: number[][]) => prepared.pool.texts(lists, pair.where);
       console.log(await describePair(pair, store.columns.prefix[index], textsOf, hasColours));
     }

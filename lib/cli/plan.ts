@@ -12,7 +12,7 @@ import { resolveModel, resolveSources } from "../hub/hub.ts";
 import { readModelConfig } from "../model/config.ts";
 import { type Adapter, adapterOf, memoryLimit, withBatchesOf, type WorkloadOf } from "../plan.ts";
 import { prepare } from "../prepare.ts";
-import { createLogger } from "../report/log.ts";
+import { createLogger, printable } from "../report/log.ts";
 import { planReport } from "../report/plan_report.ts";
 import { main } from "./main.ts";
 
@@ -32,7 +32,7 @@ await main(async () => {
 
   const { workloadOf, sample } = await readWorkload(config, options);
   const device = await deviceOf(config, options.largestBuffer);
-  console.log(planReport({
+  const report = planReport({
     config,
     workloadOf,
     sample,
@@ -40,7 +40,8 @@ await main(async () => {
     measured: options.data,
     countKnown: options.data || options.numPairs !== undefined,
     ...device,
-  }));
+  });
+  console.log(printable(report));
   return 0;
 });
 

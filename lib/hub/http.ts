@@ -94,7 +94,9 @@ export async function request(settings: HubSettings, url: string, init: RequestI
     const next = URL.parse(location, target);
     const isSafe = next?.protocol === "https:" || (next?.protocol === "http:" && target.protocol === "http:");
     if (!next || !isSafe) {
-      throw new UserError(`${target.host} redirects to ${location.slice(0, 80)}: not followed`);
+      throw new UserError(
+        `${target.protocol}//${target.host} redirects to ${location.slice(0, 80)}: not followed`,
+      );
     }
     target = next;
   }
