@@ -200,6 +200,10 @@ Deno.test("tokenizer files that change while a run reads them are told", () =>
       await changedTokenizer(folder, { version: "2.0" });
       await rejects(pool.promptIds("Hi"), /changed: its tokenizer files are others than when the run began/);
     });
+    await withPool(copy, {}, async (pool) => {
+      await writeFile(join(copy, "chat_template.jinja"), "{{ messages }}");
+      await rejects(pool.promptIds("Hi"), /changed: its tokenizer files are others than when the run began/);
+    });
   }));
 
 Deno.test("a worker may read, and nothing else", async () => {

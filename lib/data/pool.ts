@@ -146,7 +146,8 @@ export class TokenizerPool {
     const { patience = PATIENCE, megabytes = MEGABYTES, readsOnly = false } = this.options;
     const wanted = performance.now() - this.#start >= headStart ? this.#most : 1;
     while (this.#workers.length < wanted) {
-      const start = { folder: this.folder, chatTemplate, fingerprint: this.vocabulary.fingerprint };
+      const { fingerprint, chatTemplate: foundTemplate } = this.vocabulary;
+      const start = { folder: this.folder, chatTemplate, fingerprint, foundTemplate };
       this.#workers.push(new TokenizerWorker(start, { patience, megabytes, readsOnly }));
     }
     return this.#workers.reduce((best, worker) => worker.load < best.load ? worker : best);

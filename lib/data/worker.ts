@@ -28,7 +28,8 @@ port.on("message", (request: WorkerRequest) => void answer(request));
 async function load(): Promise<Tokenizer> {
   const loaded = await loadTokenizer(start.folder, start);
   // The name of what is cached, and the model that is saved, follow from the files that the run read.
-  if (loaded.fingerprint === start.fingerprint) return loaded;
+  const isSame = loaded.fingerprint === start.fingerprint && loaded.chatTemplate === start.foundTemplate;
+  if (isSame) return loaded;
   throw new UserError(
     `${start.folder}: its tokenizer files are others than when the run began: let nothing write there, and start ` +
       "it again",

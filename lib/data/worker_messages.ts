@@ -7,8 +7,9 @@ export interface WorkerStart {
   folder: string;
   /** Jinja text that wins over the folder's. */
   chatTemplate?: string;
-  /** Of the tokenizer files as they were when the run read them. */
+  /** Of the tokenizer files as they were when the run read them, and the chat template that it found. */
   fingerprint: string;
+  foundTemplate?: string;
   /**
    * Three numbers: how many rows, prompts and lists of ids were begun; what is done with the last of them, an index of
    * `STAGES`; and milliseconds of processor time.

@@ -6,6 +6,7 @@ import { allocations, resetAllocations } from "./allocations.ts";
 import { Buffer } from "node:buffer";
 import { mkdirSync, readdirSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
+import process from "node:process";
 import { UserError } from "../../lib/errors.ts";
 import { Random } from "./random.ts";
 import type { Target, World } from "./target.ts";
@@ -33,6 +34,7 @@ for (let number = Number(from); number < Number(to); number++) {
   const problem = await runCase(target, number);
   if (problem !== undefined) say(`fail ${number} ${JSON.stringify(problem.slice(0, 3000))}`);
 }
+say(`peak ${Math.ceil(process.resourceUsage().maxRSS / 1024)}`);
 say("done");
 Deno.exit(0);
 
