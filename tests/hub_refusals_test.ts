@@ -294,8 +294,6 @@ Deno.test("https that redirects to http is not followed, at the first hop or a l
     "https://hub.test/one": "http://hub.test/plain",
     "https://hub.test/two": "https://cdn.test/two",
     "https://cdn.test/two": "http://cdn.test/plain",
-    "http://hub.test/three": "https://cdn.test/three",
-    "https://cdn.test/three": "http://hub.test/plain",
   };
   const asked: string[] = [];
   const real = globalThis.fetch;
@@ -310,7 +308,7 @@ Deno.test("https that redirects to http is not followed, at the first hop or a l
       const [url, says] of [
         ["https://hub.test/one", "https://hub.test redirects to http://hub.test/plain: not followed"],
         ["https://hub.test/two", "https://cdn.test redirects to http://cdn.test/plain: not followed"],
-        ["http://hub.test/three", "https://cdn.test redirects to http://hub.test/plain: not followed"],
+        ["http://hub.test/three", "https://hub.test names http://hub.test: not followed"],
       ]
     ) assert.equal(await refusal(request(settings, url)), says);
   } finally {
@@ -320,8 +318,6 @@ Deno.test("https that redirects to http is not followed, at the first hop or a l
     `https://hub.test/one Bearer ${TOKEN}`,
     `https://hub.test/two Bearer ${TOKEN}`,
     "https://cdn.test/two null",
-    "http://hub.test/three null",
-    "https://cdn.test/three null",
   ]);
 });
 

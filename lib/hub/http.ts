@@ -81,6 +81,10 @@ export function checkStopped(signal?: AbortSignal): void {
 export async function request(settings: HubSettings, url: string, init: RequestInit = {}): Promise<Answer> {
   const home = new URL(settings.endpoint).origin;
   let target = new URL(url);
+  // An answer may name an address, such as the one that an upload goes to.
+  if (home.startsWith("https:") && target.protocol !== "https:") {
+    throw new UserError(`${home} names ${target.protocol}//${target.host}: not followed`);
+  }
   let linkedEtag: string | undefined;
   for (let hops = 0; hops <= MAX_REDIRECTS; hops++) {
     const headers = new Headers(init.headers);
