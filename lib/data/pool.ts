@@ -12,7 +12,7 @@ export interface PoolOptions {
   chatTemplate?: string;
   /** Most workers; by default as many as there are cores, and 8. */
   workers?: number;
-  /** Milliseconds that a row may take to be rendered, and again to be tokenised: 10,000. */
+  /** Milliseconds of processor time that a row may take to be rendered, and again to be tokenised: 10,000. */
   patience?: number;
   /** Most megabytes of a worker's JavaScript values: 768. */
   megabytes?: number;

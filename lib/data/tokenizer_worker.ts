@@ -21,7 +21,7 @@ interface Pending {
 
 /** How a worker is bounded. */
 export interface WorkerBounds {
-  /** Milliseconds for one step with one row. */
+  /** Milliseconds of processor time for one step with one row. */
   patience: number;
   /** Most megabytes of JavaScript values. */
   megabytes: number;
@@ -29,12 +29,10 @@ export interface WorkerBounds {
   readsOnly: boolean;
 }
 
-/** How often a worker is looked at before it is given up. */
+/** How often a worker that stands still is looked at before it is given up. */
 const LOOKS = 10;
-/** Loading a large tokenizer takes seconds of its own. */
-const LOADING_LOOKS = 6 * LOOKS;
-/** How many looks of them must find it standing still where it came to the limit of its memory. */
-const STILL_LOOKS = 3;
+/** Loading a large tokenizer takes seconds of its own: it may take so many times as long as a row. */
+const LOADING = 6;
 
 /** Other runtimes leave what they do not know aside. */
 export const optionsOf = ({ readsOnly }: Pick<WorkerBounds, "readsOnly">) =>
@@ -110,29 +108,30 @@ export class TokenizerWorker {
     this.#watch = undefined;
   }
 
-  /** Looks are counted, not time: a process that was stopped for a while has not been looking. */
+  /**
+   * The worker's own processor time counts, so a busy machine makes no row too long. One that came to the limit of its memory
+   * stands still and tells nobody: for that, looks are counted, since a process that was stopped has not been looking.
+   */
   #watchOver(): ReturnType<typeof setInterval> {
-    let seen = "";
-    let looks = 0;
-    let [time, still] = [0, 0];
+    const { patience } = this.bounds;
+    let [seen, begun, last, still] = ["", 0, 0, 0];
     return setInterval(() => {
       const state = `${this.#answered} ${this.#progress.subarray(0, 2)}`;
-      looks = state === seen ? looks + 1 : 0;
-      seen = state;
       const now = Atomics.load(this.#progress, 2);
-      still = now === time ? still + 1 : 0;
-      time = now;
+      if (state !== seen) [seen, begun, still] = [state, now, 0];
+      else still = now === last ? still + 1 : 0;
+      last = now;
       const stage = STAGES[Atomics.load(this.#progress, 1)];
-      if (looks < (stage === "loading" ? LOADING_LOOKS : LOOKS)) return;
-      this.#fail(this.#stopped(stage, still >= STILL_LOOKS));
-    }, this.bounds.patience / LOOKS);
+      const times = stage === "loading" ? LOADING : 1;
+      const isFull = still >= times * LOOKS;
+      if (isFull || now - begun >= times * patience) this.#fail(this.#stopped(stage, isFull));
+    }, patience / LOOKS);
   }
 
   #stopped(stage: typeof STAGES[number], isFull: boolean): UserError {
     const { folder } = this.start;
     const file = join(folder, "tokenizer.json");
-    const seconds = this.bounds.patience / 1000;
-    const limit = stage === "loading" ? seconds * LOADING_LOOKS / LOOKS : seconds;
+    const limit = (stage === "loading" ? LOADING : 1) * this.bounds.patience / 1000;
     const bound = isFull ? `within ${this.bounds.megabytes} MB of memory` : `after ${limit} s`;
     if (stage === "loading") return new UserError(`${file}: not loaded ${bound}: stopped`);
     const where = this.#pending[0].whereOf(Math.max(0, Atomics.load(this.#progress, 0) - this.#answered - 1));
