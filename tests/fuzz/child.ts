@@ -1,6 +1,7 @@
 /**
  * Runs cases in a process of its own, which its parent can end: `child.ts ROOT SEED TARGET FROM TO`. A line goes to stdout
- * before each case ("case N"), for each failure ("fail N MESSAGE as JSON") and at the end ("done").
+ * before each case ("case N"), for each failure ("fail N MESSAGE as JSON"), now and then ("time MILLISECONDS") and at the end
+ * ("peak MEGABYTES", "done").
  */
 import { allocations, resetAllocations } from "./allocations.ts";
 import { Buffer } from "node:buffer";
@@ -23,6 +24,7 @@ const world: World = { folder: join(root, "case"), outside: join(root, "outside"
 const target = [...TARGETS, ...BROKEN].find((target) => target.name === name)!;
 const say = (line: string) => void writeSync(1, Buffer.from(`${line}\n`));
 
+new Worker(new URL("clock.ts", import.meta.url), { type: "module" });
 mkdirSync(world.outside, { recursive: true });
 let unhandled: unknown;
 globalThis.addEventListener("unhandledrejection", (event) => {
