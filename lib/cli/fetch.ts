@@ -19,21 +19,16 @@ await main(async () => {
   if (!parseRepo(name, type)) throw new UserError(`${name}: no name of the Hub; ${USAGE}`, 2);
   const bar = transferBar();
   const log = createLogger("info", (text) => bar.write(text));
-  const signal = stopOnSignal();
   const options: ResolveOptions = {
     log: (level, message) => log[level](message),
     progress: (transfer) => bar.update(transfer),
-    signal,
+    signal: stopOnSignal(),
   };
   try {
     const folder = type === "model"
       ? await resolveModel(name, options)
       : await resolveDataset(name, { ...options, splits: values.splits?.split(","), config: values.config });
     console.log(folder);
-  } catch (error) {
-    if (!(error instanceof UserError && signal.aborted)) throw error;
-    log.warning(error.message);
-    return 130;
   } finally {
     bar.finish();
   }

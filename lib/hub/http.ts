@@ -68,7 +68,7 @@ export async function withRetries<T>(
 /** @throws {UserError} once the run was stopped. */
 export function checkStopped(signal?: AbortSignal): void {
   if (signal?.aborted) {
-    throw new UserError("stopped; what was fetched is kept, and the same command goes on from it");
+    throw new UserError("stopped; what was fetched is kept, and the same command goes on from it", 130);
   }
 }
 
