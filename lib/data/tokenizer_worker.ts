@@ -35,8 +35,12 @@ const LOOKS = 10;
 const LOADING = 6;
 
 /** Other runtimes leave what they do not know aside. */
-export const optionsOf = ({ readsOnly }: Pick<WorkerBounds, "readsOnly">) =>
-  ({ type: "module", ...readsOnly && { deno: { permissions: { read: true } } } }) as WorkerOptions;
+export function optionsOf({ readsOnly }: Pick<WorkerBounds, "readsOnly">): WorkerOptions {
+  // Modules of a program that comes from the network are read there.
+  const modules = import.meta.url.startsWith("file:") ? {} : { import: "inherit" };
+  const deno = { permissions: { read: "inherit", ...modules } };
+  return { type: "module", ...readsOnly && { deno } } as WorkerOptions;
+}
 
 /**
  * A worker with a tokenizer, and a watch over it: a chat template, a regular expression or a decoder of tokenizer.json that
