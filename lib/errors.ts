@@ -1,5 +1,5 @@
-/** Exit status of the command line: 1 the run failed, 2 wrong usage or configuration. */
-export type FailureStatus = 1 | 2;
+/** Exit status of the command line: 1 the run failed, 2 wrong usage or configuration, 130 a signal stopped it. */
+export type FailureStatus = 1 | 2 | 130;
 
 /**
  * A mistake that a user can mend: the message says what was expected, what was found, where, and what to do. The

@@ -28,11 +28,12 @@ export function show(value: unknown): string {
 export const MOST_LEVELS = 256;
 
 /** Whether lists and objects are nested in JSON beyond `MOST_LEVELS`. */
-export function isDeep(bytes: Uint8Array): boolean {
+export function isDeep(json: Uint8Array | string): boolean {
+  const at = typeof json === "string" ? (i: number) => json.charCodeAt(i) : (i: number) => json[i];
   let levels = 0;
   let inText = false;
-  for (let i = 0; i < bytes.length; i++) {
-    const byte = bytes[i];
+  for (let i = 0; i < json.length; i++) {
+    const byte = at(i);
     if (byte === 0x22) inText = !inText;
     else if (inText) i += byte === 0x5c ? 1 : 0;
     else if (byte === 0x5b || byte === 0x7b) {

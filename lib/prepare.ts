@@ -18,6 +18,8 @@ export interface Prepared {
   sources: Sources;
   model: ModelConfig;
   tokenizer: Vocabulary;
+  /** The tokenizer itself, for texts of token ids. */
+  pool: TokenizerPool;
   loss: Loss;
   /** The splits that were read: of training and, where the run evaluates, of test. */
   splits: string[];
@@ -27,7 +29,7 @@ export interface Prepared {
   prompts: { text: string; ids: number[] }[];
   sampler: SamplerOptions;
   totalSteps: number;
-  /** Gives the files of tokenised pairs back. */
+  /** Gives the files of tokenised pairs back, and ends the tokenizer. */
   close(): Promise<void>;
 }
 
@@ -39,6 +41,8 @@ export interface PrepareOptions {
   model?: ModelConfig;
   /** Rows and tokens of a split as they are tokenised. */
   tokenised?: (split: string, rows: number, tokens: number) => void;
+  /** See `PoolOptions`. */
+  readsOnly?: boolean;
   /** Notes for people. */
   log?: (level: "info" | "warning", message: string) => void;
   /** The date of the run that this one goes on with, as `Vocabulary.templateDate`. */
@@ -49,7 +53,8 @@ export interface PrepareOptions {
 /** Reads model configuration, tokenizer and data. */
 export async function prepare(
   config: TrainConfig,
-  { sources = localSources(config), model: known, tokenised, log, date, signal }: PrepareOptions = {},
+  { sources = localSources(config), model: known, tokenised, readsOnly, log, date, signal }: PrepareOptions =
+    {},
 ): Promise<Prepared> {
   const folder = sources.model;
   const model = known ?? await readModelConfig(folder, (message) => log?.("warning", message));
@@ -58,6 +63,7 @@ export async function prepare(
   const begun = config.chatTemplateDate ?? date;
   const pool = await TokenizerPool.open(folder, {
     chatTemplate: chatTemplateOf(config),
+    readsOnly,
     ...(begun !== undefined && { date: readDate(begun) }),
   });
   reportDate(config, pool.vocabulary, log);
@@ -92,15 +98,16 @@ export async function prepare(
   } catch (error) {
     await train?.close();
     await test?.close();
-    throw error;
-  } finally {
     pool.close();
+    throw error;
   }
+  pool.rest();
   const sampler = samplerOf(config, train.length);
   return {
     sources,
     model,
     tokenizer: pool.vocabulary,
+    pool,
     loss,
     splits,
     train,
@@ -109,6 +116,7 @@ export async function prepare(
     sampler,
     totalSteps: totalSteps(sampler),
     close: async () => {
+      pool.close();
       await train.close();
       await test?.close();
     },

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { UserError } from "./errors.ts";
-import { isObject, show } from "./json.ts";
+import { isDeep, isObject, MOST_LEVELS, show } from "./json.ts";
 import { readTextFile } from "./text_file.ts";
 
 /** What the tokenizer files of a model folder say, read and not yet used. */
@@ -124,6 +124,9 @@ async function readText(path: string): Promise<string | undefined> {
 async function readJson(path: string): Promise<Record<string, unknown> | undefined> {
   const text = await readText(path);
   if (text === undefined) return undefined;
+  if (isDeep(text)) {
+    throw new UserError(`${path}: expected JSON of at most ${MOST_LEVELS} levels, found more`);
+  }
   let json: unknown;
   try {
     json = JSON.parse(text);

@@ -62,6 +62,8 @@ export interface TrainOutcome {
 export interface TrainOptions extends TrainEvents {
   /** Any object with the WebGPU API; the runtime's own by default. */
   gpu?: GPU;
+  /** See `PoolOptions`. */
+  readsOnly?: boolean;
   /** Stops the run after the step in hand, with a checkpoint. */
   signal?: AbortSignal;
 }
@@ -152,7 +154,11 @@ export async function train(config: TrainConfig, options: TrainOptions = {}): Pr
   // Where there is nothing to go on from, what is left is done whatever comes.
   const until = isKept ? signal : undefined;
   const after = loop.isStopped ? answers : await answer(gpu, planned, prepared, until).catch((error) => {
-    if (!until?.aborted) throw error;
+    if (until?.aborted) return;
+    // A trained model is worth more than what it says.
+    if (!(error instanceof UserError)) throw error;
+    warn(error.message);
+    return answers.map(() => "");
   });
   const owned = held.move();
   return {
@@ -191,14 +197,15 @@ function checkHashes(before: readonly HashedFile[], now: readonly HashedFile[]):
 async function answer(
   gpu: Gpu,
   { decoder }: Planned,
-  { prompts, tokenizer }: Prepared,
+  { prompts, tokenizer, pool }: Prepared,
   signal?: AbortSignal,
 ): Promise<string[]> {
-  const answers: string[] = [];
+  const answers: number[][] = [];
   for (const { ids } of prompts) {
     const eosTokenId = tokenizer.eosTokenId;
-    const tokens = await generate(gpu, decoder, ids, { maxNewTokens: ANSWER_TOKENS, eosTokenId, signal });
-    answers.push(tokenizer.decode(tokens, { skipSpecialTokens: true }).trim());
+    answers.push(await generate(gpu, decoder, ids, { maxNewTokens: ANSWER_TOKENS, eosTokenId, signal }));
   }
-  return answers;
+  if (answers.length === 0) return [];
+  const texts = await pool.texts(answers, "prompts: an answer", { skipSpecialTokens: true });
+  return texts.map((text) => text.trim());
 }

@@ -10,17 +10,18 @@ import { withTemporaryFolder } from "./temporary_folder.ts";
 
 const GOLDEN = new URL("golden/data/", import.meta.url).pathname;
 const tokenizer = await loadTokenizer(join(GOLDEN, "tokenizer"));
+const textsOf = (lists: number[][]) => Promise.resolve(lists.map((ids) => tokenizer.decode(ids)));
 
-Deno.test("texts of tokens join to the text, with control characters written out", () => {
-  const text = "Bonjour 👨‍👩‍👧 日本\tx\x1b[31m\r\ny";
-  const texts = tokenTexts(tokenizer.encode(text), 0, tokenizer);
-  assert.equal(texts.join(""), "Bonjour 👨‍👩‍👧 日本\\x09x\\x1b[31m\\x0d↵\ny");
+Deno.test("texts of tokens join to the text, with control characters written out", async () => {
+  const text = "Bonjour 👨‍👩‍👧 日本\tx\x1b[31m\r\ny\u202e";
+  const texts = await tokenTexts(tokenizer.encode(text), 0, textsOf);
+  assert.equal(texts.join(""), "Bonjour 👨‍👩‍👧 日本\\x09x\\x1b[31m\\x0d↵\ny\\u202e");
   assert.ok(texts.length > 20 && texts.every((token) => !token.includes("\ufffd")));
   const ids = tokenizer.encode("one two");
-  assert.equal(tokenTexts(ids, 2, tokenizer).join(""), tokenizer.decode(ids.slice(2)));
+  assert.equal((await tokenTexts(ids, 2, textsOf)).join(""), tokenizer.decode(ids.slice(2)));
 });
 
-Deno.test("a pair is shown with its labelled tokens in brackets, or in colours", () => {
+Deno.test("a pair is shown with its labelled tokens in brackets, or in colours", async () => {
   const [prompt, chosen, rejected] = ["ab", "cd", "e"].map((text) => tokenizer.encode(text));
   const pair = {
     chosen: { ids: [...prompt, ...chosen], promptLength: prompt.length },
@@ -31,8 +32,8 @@ Deno.test("a pair is shown with its labelled tokens in brackets, or in colours",
   const n = prompt.length;
   const plain =
     `shared prompt, ${n} tokens\nab\nchosen, 2 labelled tokens\n[c][d]\nrejected, 1 labelled tokens\n[e]`;
-  assert.equal(describePair(pair, n, tokenizer, false), plain);
-  const coloured = describePair(pair, n, tokenizer, true);
+  assert.equal(await describePair(pair, n, textsOf, false), plain);
+  const coloured = await describePair(pair, n, textsOf, true);
   assert.equal(stripVTControlCharacters(coloured), plain.replaceAll(/[[\]]/g, ""));
   assert.ok(coloured.includes("\x1b[32mc\x1b[39m") && coloured.includes("\x1b[31me\x1b[39m"));
   // The last token of the prompt may differ: then it is not shared, and carries no label.
@@ -41,7 +42,7 @@ Deno.test("a pair is shown with its labelled tokens in brackets, or in colours",
     rejected: { ids: [...prompt.slice(0, -1), ...rejected, ...rejected], promptLength: n },
   };
   assert.match(
-    describePair(merged, n - 1, tokenizer, false),
+    await describePair(merged, n - 1, textsOf, false),
     /\na\nchosen.*\nb\[c\]\[d\]\nrejected.*\ne\[e\]$/s,
   );
 });

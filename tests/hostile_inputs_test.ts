@@ -12,7 +12,7 @@ import { nearest } from "../lib/errors.ts";
 import { readModelConfig } from "../lib/model/config.ts";
 import { createLogger, printable } from "../lib/report/log.ts";
 import { openCheckpoint } from "../lib/safetensors.ts";
-import { loadTokenizer } from "../lib/tokenizer.ts";
+import { loadTokenizer, loadVocabulary } from "../lib/tokenizer.ts";
 import { task } from "./command.ts";
 import { GOLDEN } from "./golden_run.ts";
 import { BASE, mistakes, parsed } from "./run_file.ts";
@@ -199,6 +199,30 @@ Deno.test("a tokenizer that only fails when text comes names its file", () =>
         async () => (await loadTokenizer(folder)).encode("Is it late?"),
         { name: "UserError", message: /tokenizer\.json: not a tokenizer that can be used/ },
       );
+    }
+  }));
+
+Deno.test("steps of a tokenizer within steps, thousands deep, are refused where the file is read", () =>
+  withTemporaryFolder(async (folder) => {
+    const sequences = {
+      pre_tokenizer: "pretokenizers",
+      normalizer: "normalizers",
+      decoder: "decoders",
+      post_processor: "processors",
+    };
+    for (const [name, list] of Object.entries(sequences)) {
+      for (const levels of [5000, 200_000]) {
+        await modelFolder(folder, { "tokenizer.json": (json) => ({ ...json, [name]: "here" }) });
+        const path = join(folder, "tokenizer.json");
+        const nested = `{"type":"Sequence","${list}":[`.repeat(levels) + "]}".repeat(levels);
+        await writeFile(path, (await readFile(path, "utf8")).replace('"here"', () => nested));
+        for (const load of [loadTokenizer, loadVocabulary]) {
+          await assert.rejects(load(folder), {
+            name: "UserError",
+            message: /tokenizer\.json: expected JSON of at most 256 levels, found more/,
+          });
+        }
+      }
     }
   }));
 

@@ -47,6 +47,23 @@ hubTest("what Python fetched is found offline", () => ({}), async ({ hub, settin
   assert.equal(hub.seen.length, 0);
 });
 
+hubTest("a blob of the cache that was cut short is fetched again, linked or not", () => ({
+  repos: [shardedModel()],
+}), async ({ hub, settings }) => {
+  const folder = await resolveModel("org/tiny", { settings });
+  const path = join(folder, "model-00001-of-00002.safetensors");
+  const whole = await Deno.readFile(path);
+  const blob = await Deno.realPath(path);
+  for (const isLinked of [true, false]) {
+    await Deno.truncate(blob, whole.length - 1);
+    if (!isLinked) await Deno.remove(path);
+    const sent = hub.bytesSent;
+    await resolveModel("org/tiny", { settings });
+    assert.equal(hub.bytesSent - sent, whole.length);
+    assert.deepEqual(await Deno.readFile(path), whole);
+  }
+});
+
 hubTest("what Python fetched of the same commit is not fetched again", () => ({
   repos: [shardedModel()],
 }), async ({ hub, settings }) => {

@@ -183,6 +183,37 @@ hubTest("a server that knows no ranges sends the whole again", () => ({
   assert.ok(hub.seen.some(({ range }) => range === "bytes=5000-"));
 });
 
+hubTest("a server that begins anew and breaks off each time is given up", () => ({
+  ...repos(),
+  fault: ({ path }) => path.length === 65 ? { ignoreRange: true, cutAfter: 100_000 } : undefined,
+}), async ({ hub, settings }) => {
+  await assert.rejects(resolveModel("org/tiny", { settings: { ...settings, backoff: 1 } }), {
+    name: "UserError",
+    message:
+      /safetensors: 10 tries did not come beyond \d+ of [23]00000 bytes\. The same command tries further/,
+  });
+  assert.ok(hub.seen.filter(({ origin }) => origin === "cdn").length <= 24);
+});
+
+hubTest("a download that is stopped leaves nothing running, and says what was kept", () => ({
+  ...repos(),
+  fault: ({ path }) => path.length === 65 ? { stallAfter: 50_000 } : undefined,
+}), async ({ hub, folder, settings }) => {
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["run", "--no-check", "--no-code-cache", "-A", "lib/cli/fetch.ts", "org/tiny"],
+    env: { HF_ENDPOINT: hub.endpoint, HF_HOME: folder, HF_HUB_CACHE: settings.cache, HF_TOKEN: "" },
+    stderr: "piped",
+    stdout: "null",
+  }).spawn();
+  const stalled = () => hub.seen.filter(({ bytes }) => bytes >= 50_000).length === 2;
+  while (!stalled()) await new Promise((resolve) => setTimeout(resolve, 20));
+  child.kill("SIGTERM");
+  const { code, stderr } = await child.output();
+  assert.equal(code, 130);
+  assert.match(new TextDecoder().decode(stderr), /error: stopped; what was fetched is kept/);
+  assert.deepEqual(await names(join(settings.cache, ".locks", "models--org--tiny")), []);
+});
+
 hubTest("a range that the server does not have begins the file anew", repos, async ({ hub, settings }) => {
   hub.options.fault = ({ range }) => range ? { status: 416 } : undefined;
   await leftBehind(settings, hub, new Uint8Array(5000));

@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { UserError } from "../lib/errors.ts";
-import { resolveDataset, resolveModel } from "../lib/hub/hub.ts";
+import { request } from "../lib/hub/http.ts";
+import { type HubSettings, resolveDataset, resolveModel } from "../lib/hub/hub.ts";
 import { file, hubTest, shardedModel, type World } from "./hub/fixtures.ts";
 import { commitOf, type Fault, hashOf, type HubOptions, type Seen } from "./hub/server.ts";
 
@@ -275,6 +276,60 @@ hubTest("a listing whose next page is elsewhere gets no token there", repos, asy
   const elsewhere = hub.seen.filter(({ origin }) => origin === "cdn");
   assert.ok(elsewhere.length > 0);
   assert.ok(elsewhere.every(({ authorization }) => authorization === null));
+});
+
+hubTest("a listing that goes on elsewhere is not followed, and both are named", repos, async (world) => {
+  const { hub, settings } = world;
+  const listing = [{ type: "file", path: "config.json", size: 2, oid: "0".repeat(40) }];
+  hub.options.fault = ({ origin, path }) =>
+    origin === "hub" && path.includes("/tree/")
+      ? { json: listing, headers: { link: `<${hub.cdn}/api/models/org/tiny/tree/main>; rel="next"` } }
+      : undefined;
+  const message = await refusal(resolveModel("org/tiny", { settings: { ...settings, token: TOKEN } }));
+  assert.ok(
+    message.includes(`model org/tiny: the listing of ${hub.endpoint} goes on at ${hub.cdn}: not followed`),
+  );
+  assert.deepEqual(hub.seen.filter(({ origin }) => origin === "cdn"), []);
+});
+
+Deno.test("https that redirects to http is not followed, at the first hop or a later one", async () => {
+  const settings: HubSettings = {
+    endpoint: "https://hub.test",
+    cache: "",
+    token: TOKEN,
+    offline: false,
+    stall: 1000,
+    backoff: 1,
+  };
+  const hops: Record<string, string> = {
+    "https://hub.test/one": "http://hub.test/plain",
+    "https://hub.test/two": "https://cdn.test/two",
+    "https://cdn.test/two": "http://cdn.test/plain",
+  };
+  const asked: string[] = [];
+  const real = globalThis.fetch;
+  globalThis.fetch = (input, init) => {
+    const headers = new Headers(init?.headers);
+    asked.push(`${input} ${headers.get("authorization")}`);
+    const location = hops[String(input)];
+    return Promise.resolve(new Response(null, location ? { status: 302, headers: { location } } : {}));
+  };
+  try {
+    for (
+      const [url, says] of [
+        ["https://hub.test/one", "https://hub.test redirects to http://hub.test/plain: not followed"],
+        ["https://hub.test/two", "https://cdn.test redirects to http://cdn.test/plain: not followed"],
+        ["http://hub.test/three", "https://hub.test names http://hub.test: not followed"],
+      ]
+    ) assert.equal(await refusal(request(settings, url)), says);
+  } finally {
+    globalThis.fetch = real;
+  }
+  assert.deepEqual(asked, [
+    `https://hub.test/one Bearer ${TOKEN}`,
+    `https://hub.test/two Bearer ${TOKEN}`,
+    "https://cdn.test/two null",
+  ]);
 });
 
 for (const location of ["file:///etc/passwd", "ftp://127.0.0.1/x", "data:,x"]) {

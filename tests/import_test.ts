@@ -26,25 +26,30 @@ Deno.test("mod.ts and its workers can be imported from a URL, without this repos
       script,
       `import * as simper from "http://127.0.0.1:${port}/mod.ts";
 console.log(typeof simper.train, simper.losses.simper.wgsl.includes("fn preference_loss"));
-const pool = await simper.TokenizerPool.open(${JSON.stringify(TOKENIZER)});
+const pool = await simper.TokenizerPool.open(${
+        JSON.stringify(TOKENIZER)
+      }, { readsOnly: Deno.args.length > 0 });
 console.log((await pool.promptIds("Hi")).length > 0);
 pool.close();`,
     );
-    const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-      args: [
-        "run",
-        "--no-lock",
-        "--reload=http://127.0.0.1",
-        `--allow-import=127.0.0.1:${port}`,
-        `--allow-read=${TOKENIZER}`,
-        script,
-      ],
-      cwd: folder,
-    }).output();
+    for (const readsOnly of [false, true]) {
+      const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+        args: [
+          "run",
+          "--no-lock",
+          ...readsOnly ? ["--unstable-worker-options"] : ["--reload=http://127.0.0.1"],
+          `--allow-import=127.0.0.1:${port}`,
+          `--allow-read=${TOKENIZER}`,
+          script,
+          ...readsOnly ? ["readsOnly"] : [],
+        ],
+        cwd: folder,
+      }).output();
+      const text = new TextDecoder();
+      assert.equal(code, 0, text.decode(stderr));
+      assert.equal(text.decode(stdout), "function true\ntrue\n");
+    }
     await server.shutdown();
-    const text = new TextDecoder();
-    assert.equal(code, 0, text.decode(stderr));
-    assert.equal(text.decode(stdout), "function true\ntrue\n");
   }));
 
 Deno.test("below mod.ts only device.ts and the command line name Deno", async () => {

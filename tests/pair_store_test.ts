@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { appendFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import {
   appendFile,
   copyFile,
@@ -348,3 +349,55 @@ Deno.test("other names for columns are other pairs in the cache, and rows of oth
     await rejects(openAll(optionsOf(folder, { path })), /a\.csv:2: expected a key "chosen", found .*\(KTO\)/);
   });
 });
+Deno.test("data that change while they are tokenised are told, and nothing is kept of them", () =>
+  withTemporaryFolder(async (folder) => {
+    const golden = (await readFile(ROWS, "utf8")).trim().split("\n");
+    const text = Array.from({ length: 3000 }, (_, i) => golden[i % golden.length]).join("\n") + "\n";
+    const path = join(folder, "train.jsonl");
+    const disturbances: Record<string, () => void> = {
+      "a row that is added": () => appendFileSync(path, golden[0] + "\n"),
+      "another text of the same length": () => writeFileSync(path, text.replace("a", "b")),
+      "half of the file": () => truncateSync(path, text.length / 2 + 10),
+      "rows that are being written": () => writeFileSync(path, text.slice(0, -1).replaceAll("}\n", " \n")),
+      "no file any more": () => rmSync(path),
+      "a file more": () => writeFileSync(join(folder, "train-2.jsonl"), golden[0]),
+    };
+    for (const [name, disturb] of Object.entries(disturbances)) {
+      await writeFile(path, text);
+      const cache = join(folder, "cache");
+      let once = true;
+      const run = openAll(optionsOf(cache, {
+        path: folder,
+        onProgress: () => {
+          if (once) disturb();
+          once = false;
+        },
+      }));
+      if (name === "a file more") await run;
+      else await rejects(run, /train\.jsonl: (changed while it was tokenised|cannot be read)/);
+      const kept = await readdir(join(cache, "pairs"));
+      assert.equal(kept.length, name === "a file more" ? 1 : 0, name);
+    }
+  }));
+
+Deno.test("what killed processes left in the cache is removed after a day, and nothing else", () =>
+  withTemporaryFolder(async (cache) => {
+    const [pairs, hashes] = [join(cache, "pairs"), join(cache, "hashes")];
+    const day = 24 * 3600;
+    const now = Date.now() / 1000;
+    for (
+      const [folder, name, age] of [
+        [pairs, "a.1.tmp", 2 * day],
+        [pairs, "b.2.tmp", day / 2],
+        [pairs, "c", 2 * day],
+        [hashes, "d.json.3.tmp", 2 * day],
+      ] as const
+    ) {
+      await mkdir(folder, { recursive: true });
+      await writeFile(join(folder, name), "");
+      await utimes(join(folder, name), now - age, now - age);
+    }
+    await openAll(optionsOf(cache));
+    const left = [...await readdir(pairs), ...await readdir(hashes)];
+    assert.deepEqual(left.filter((name) => name.length < 20).sort(), ["b.2.tmp", "c"]);
+  }));

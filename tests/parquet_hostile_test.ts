@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
+import { createHash } from "node:crypto";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { zstdCompressSync } from "node:zlib";
@@ -174,6 +176,44 @@ refused(
     return parquet({ pages: [{ header, content }], rows: 2, codec: 6 });
   },
   /larger than 100 bytes/,
+);
+function tooLarge(name: string, read: () => Promise<unknown>, message: RegExp): void {
+  Deno.test(`what is whole and too large is refused as that: ${name}`, () =>
+    assert.rejects(read, (error: Error) => {
+      assert.equal(error.name, "UserError", error.stack);
+      assert.doesNotMatch(error.message, /damaged/);
+      assert.match(error.message, message);
+      return true;
+    }));
+}
+
+tooLarge(
+  "200,000 rows of messages in 3 KB",
+  // pyarrow 26: s = pa.StructArray.from_arrays([pa.array(["user"] * 200_000)] * 2, ["role", "content"])
+  // a = pa.ListArray.from_arrays(pa.array(range(200_001), pa.int32()), s)
+  // pq.write_table(pa.table({"chosen": a, "rejected": a}), "alike.parquet", compression="zstd")
+  () => Array.fromAsync(readRows(new URL("golden/data/alike.parquet", import.meta.url).pathname)),
+  /alike\.parquet:row 0: a row group of 200000 rows, 800000 values, takes more memory .* row_group_size=1000/,
+);
+tooLarge(
+  "a text of 9 MB",
+  () => {
+    const length = 9_000_000;
+    const page = Buffer.alloc(10 + length, "a");
+    page.set([2, 0, 0, 0, 2, 1]);
+    page.writeUInt32LE(length, 6);
+    // What does not shrink: a page may not unfold beyond what a real one would.
+    for (let i = 0; i < 600; i++) page.set(createHash("sha256").update(`${i}`).digest(), 10 + 32 * i);
+    const content = [...zstdCompressSync(page)];
+    const header = { 1: 0, 2: page.length, 3: content.length, 5: { 1: 1, 2: 0, 3: 3, 4: 3 } };
+    return rowsOf(parquet({ pages: [{ header, content }], rows: 1, codec: 6 }));
+  },
+  /a\.parquet:row 0: a text of 9000000 bytes, and 8388608 is the most that is read$/,
+);
+refused(
+  "a text that goes beyond its page",
+  () => onePage(textPage({ values: 1, content: [9, 0, 0, 0, 0x61] }), 1),
+  /a text of 9 bytes in 1/,
 );
 refused(
   "a column that comes twice, of which nobody waits for the second",

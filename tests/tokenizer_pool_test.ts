@@ -5,6 +5,7 @@ import { openPairs } from "../lib/data/pairs.ts";
 import type { PairRules } from "../lib/data/pair_of.ts";
 import { type PoolOptions, TokenizerPool } from "../lib/data/pool.ts";
 import { readRows } from "../lib/data/read.ts";
+import { optionsOf } from "../lib/data/tokenizer_worker.ts";
 import { loadTokenizer, type Tokenizer } from "../lib/tokenizer.ts";
 import { task } from "./command.ts";
 import { withTemporaryFolder } from "./temporary_folder.ts";
@@ -58,7 +59,10 @@ async function changedTokenizer(folder: string, changes: Record<string, unknown>
   return copy;
 }
 
-/** Takes time that doubles with each x of a text of them. */
+/**
+ * Takes time that doubles with each x of a text of them: with 31 a quarter of a minute. A thread cannot be stopped by force, and
+ * should not take the time of all tests after these.
+ */
 const ENDLESS = { Regex: "(x+x+)+y" };
 const NEVER = { type: "Split", pattern: ENDLESS, behavior: "Isolated", invert: false };
 
@@ -157,7 +161,7 @@ Deno.test("a row of lists within lists is refused", () =>
 Deno.test("a regular expression that does not end is stopped, and the row and the file are named", () =>
   withTemporaryFolder(async (folder) => {
     const endless = await changedTokenizer(folder, { pre_tokenizer: NEVER });
-    const rows = [CHAT, CHAT, { ...CHAT, rejected: [turn("assistant", "x".repeat(60))] }, CHAT];
+    const rows = [CHAT, CHAT, { ...CHAT, rejected: [turn("assistant", "x".repeat(31))] }, CHAT];
     const path = await rowsFile(folder, rows);
     await withPool(endless, { patience: 1000 }, async (pool) => {
       await rejects(
@@ -167,13 +171,94 @@ Deno.test("a regular expression that does not end is stopped, and the row and th
       await rejects(pool.promptIds("Hi"), /rows\.jsonl:3: .* has not tokenised/);
     });
     await withPool(endless, { patience: 1000 }, async (pool) => {
-      await rejects(pool.promptIds("x".repeat(60)), /^prompts: "xxx.*has not tokenised/);
+      await rejects(pool.promptIds("x".repeat(31)), /^prompts: "xxx.*has not tokenised/);
     });
   }));
 
+Deno.test("a row that takes more memory than a worker has is named, and the process goes on", () =>
+  withTemporaryFolder(async (folder) => {
+    const path = await rowsFile(folder, [CHAT, {
+      ...CHAT,
+      rejected: [turn("assistant", "ab cd ef ".repeat(900_000))],
+    }]);
+    await withPool(FOLDER, { patience: 3000, megabytes: 64 }, (pool) =>
+      rejects(
+        Array.fromAsync(pool.pairs(readRows(path), RULES)),
+        /rows\.jsonl:2: .*tokenizer\.json has not tokenised the text within 64 MB of memory: stopped\. Look at the row/,
+      ));
+  }));
+
+Deno.test("a decoder that does not come to an end is stopped as a regular expression is", () =>
+  withTemporaryFolder(async (folder) => {
+    const twice = { type: "Replace", pattern: { String: "a" }, content: "aaaaaaaaaa" };
+    const endless = await changedTokenizer(folder, {
+      decoder: { type: "Sequence", decoders: [{ type: "ByteLevel" }, ...Array(8).fill(twice)] },
+    });
+    const ids = (await loadTokenizer(FOLDER)).encode("banana");
+    await withPool(
+      endless,
+      { patience: 1000, megabytes: 64 },
+      (pool) =>
+        rejects(
+          pool.texts([ids], "prompts: an answer"),
+          /^prompts: an answer: .*changed\/tokenizer\.json has not made text /,
+        ),
+    );
+    await withPool(FOLDER, {}, async (pool) => {
+      const prompt = await pool.promptIds("Is it late?");
+      const [plain, special] = [{ skipSpecialTokens: true }, {}];
+      assert.doesNotMatch((await pool.texts([prompt], "", plain))[0], /im_start/);
+      assert.match((await pool.texts([[], prompt], "", special))[1], /im_start.*Is it late\?/s);
+      pool.rest();
+      assert.deepEqual(await pool.texts([ids, []], ""), ["banana", ""]);
+    });
+  }));
+
+Deno.test("tokenizer files that change while a run reads them are told", () =>
+  withTemporaryFolder(async (folder) => {
+    const copy = await changedTokenizer(folder, {});
+    await withPool(copy, {}, async (pool) => {
+      await changedTokenizer(folder, { version: "2.0" });
+      await rejects(pool.promptIds("Hi"), /changed: its tokenizer files are others than when the run began/);
+    });
+    await withPool(copy, {}, async (pool) => {
+      await writeFile(join(copy, "chat_template.jinja"), "{{ messages }}");
+      await rejects(pool.promptIds("Hi"), /changed: its tokenizer files are others than when the run began/);
+    });
+  }));
+
+Deno.test("a worker may read, and nothing else", async () => {
+  const worker = new Worker(new URL("denied_worker.ts", import.meta.url), optionsOf({ readsOnly: true }));
+  const found = await new Promise((resolve) => worker.onmessage = ({ data }) => resolve(data));
+  worker.terminate();
+  assert.deepEqual(found, {
+    read: "done",
+    write: "NotCapable",
+    env: "NotCapable",
+    run: "NotCapable",
+    net: "NotCapable",
+    sys: "NotCapable",
+    ffi: "NotCapable",
+  });
+});
+
+for (const name of ["train", "data", "plan"]) {
+  Deno.test(`the ${name} task takes the permissions from its workers`, async () => {
+    // Deno says so itself where deno.json does not ask for that: it is no stable option yet.
+    const args = [
+      ...["run", "--no-config", "--no-lock", "--no-check", "--allow-all", `lib/cli/${name}.ts`],
+      ...name === "plan" ? ["--data", "--device_memory=1GB"] : [],
+      "--overwrite_cache",
+    ];
+    const output = await new Deno.Command(Deno.execPath(), { args, stdin: "null" }).output();
+    assert.equal(output.code, 70);
+    assert.match(new TextDecoder().decode(output.stderr), /Worker\.deno\.permissions/);
+  });
+}
+
 Deno.test("a regular expression that does not end while the tokenizer is loaded is stopped", () =>
   withTemporaryFolder(async (folder) => {
-    const token = { content: "x".repeat(60), id: 500, normalized: true, special: false };
+    const token = { content: "x".repeat(31), id: 500, normalized: true, special: false };
     const { added_tokens } = JSON.parse(await readFile(join(FOLDER, "tokenizer.json"), "utf8"));
     const endless = await changedTokenizer(folder, {
       normalizer: { type: "Replace", pattern: ENDLESS, content: "" },

@@ -9,7 +9,7 @@ import { UserError } from "../errors.ts";
 import { resolveSources } from "../hub/hub.ts";
 import { prepare } from "../prepare.ts";
 import { describePair, describeSplit } from "../report/data_report.ts";
-import { createLogger, isShown } from "../report/log.ts";
+import { createLogger, isShown, printable } from "../report/log.ts";
 import { main } from "./main.ts";
 import { print } from "./output.ts";
 import { tokeniseLine } from "./tokenise.ts";
@@ -44,6 +44,7 @@ await main(async (stop) => {
     sources,
     tokenised: (...figures) => isQuiet || line.update(...figures),
     log: note,
+    readsOnly: true,
     signal: stop.signal,
   });
   line.clear();
@@ -58,14 +59,15 @@ await main(async (stop) => {
       const rows = await countRows(await filesOf(path, split, config));
       print(`${path}: the first ${Math.trunc(share * rows)} of ${rows} rows (share ${share})`);
     }
-    print(describeSplit(store, config));
+    print(printable(describeSplit(store, config)));
     for (const index of examplesOf(store)) {
       const [pair] = await store.read([index]);
       const cut = pair.truncated
         ? `, ${pair.truncated === "prompt" ? "prompt" : "prompt and responses"} cut`
         : "";
-      print(`\n-- pair ${index + 1} of ${store.length}, ${pair.where}${cut} --`);
-      print(describePair(pair, store.columns.prefix[index], prepared.tokenizer, hasColours));
+      print(printable(`\n-- pair ${index + 1} of ${store.length}, ${pair.where}${cut} --`));
+      const textsOf = (lists: number[][]) => prepared.pool.texts(lists, pair.where);
+      print(await describePair(pair, store.columns.prefix[index], textsOf, hasColours));
     }
   }
   await prepared.close();

@@ -15,7 +15,7 @@ import { readModel } from "../model/weights.ts";
 import { type Adapter, adapterOf, memoryLimit, withBatchesOf, type WorkloadOf } from "../plan.ts";
 import { prepare } from "../prepare.ts";
 import { reportSplit } from "../report/data_report.ts";
-import { createLogger, isShown, type Logger } from "../report/log.ts";
+import { createLogger, isShown, type Logger, printable } from "../report/log.ts";
 import { planReport } from "../report/plan_report.ts";
 import { main } from "./main.ts";
 import { print, writeError } from "./output.ts";
@@ -37,7 +37,7 @@ await main(async (stop) => {
 
   const { workloadOf, sample } = await readWorkload(config, options, log, stop.signal);
   const device = await deviceOf(config, options.largestBuffer);
-  print(planReport({
+  const report = planReport({
     config,
     workloadOf,
     sample,
@@ -45,7 +45,8 @@ await main(async (stop) => {
     measured: options.data,
     countKnown: options.data || options.numPairs !== undefined,
     ...device,
-  }));
+  });
+  print(printable(report));
   return 0;
 });
 
@@ -102,6 +103,7 @@ async function readWorkload(
       sources,
       model: await read(sources.model, log.warning),
       log: (level, message) => log[level](message),
+      readsOnly: true,
       signal,
     });
     reportSplit("train", prepared.train.statistics, (level, message) => log[level](message));

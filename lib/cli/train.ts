@@ -52,6 +52,7 @@ await main(async (stop) => {
       stop.isCareful = true;
       say(`stopping after this step, ${step} of ${totalSteps}, with a checkpoint`, until);
     },
+    readsOnly: true,
     log: (level, message) => log[level](message),
     fetched: (transfer) => isShown("warning", config.logLevel) && bar.update(transfer),
     tokenised: (...figures) => isShown("warning", config.logLevel) && line.update(...figures),

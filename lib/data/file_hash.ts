@@ -4,6 +4,7 @@ import { dirname, join } from "node:path";
 import { UserError } from "../errors.ts";
 import { hashFile } from "../hash.ts";
 import { isObject } from "../json.ts";
+import type { HashedFile } from "../report/run_report.ts";
 
 /** A file that changed this short a time ago may change again with the same time stamp. */
 const TIME_STAMP_MS = 2000;
@@ -29,6 +30,18 @@ export async function rememberedHash(path: string, cacheFolder: string): Promise
     throw new UserError(`${path}: cannot be read: ${(error as Error).message}`);
   }
 }
+
+/** @throws {UserError} where a file is no longer what it was when it was hashed. */
+export async function checkUnchanged(files: readonly HashedFile[], cacheFolder: string): Promise<void> {
+  for (const { path, sha256 } of files) {
+    if (await rememberedHash(path, cacheFolder) !== sha256) throw changed(path);
+  }
+}
+
+export const changed = (path: string) =>
+  new UserError(
+    `${path}: changed while it was tokenised, so nothing was kept of it: let nothing write there, and start again`,
+  );
 
 /** SHA-256 of text, in hexadecimal. */
 export const sha256 = (text: string) => createHash("sha256").update(text).digest("hex");

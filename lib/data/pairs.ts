@@ -5,7 +5,8 @@ import { UserError } from "../errors.ts";
 import type { HashedFile } from "../report/run_report.ts";
 import type { Tokenizer } from "../tokenizer.ts";
 import { VERSION } from "../version.ts";
-import { rememberedHash, sha256 } from "./file_hash.ts";
+import { removeOrphans } from "./cache_folder.ts";
+import { changed, checkUnchanged, rememberedHash, sha256 } from "./file_hash.ts";
 import { pairOf, type PairRules } from "./pair_of.ts";
 import { TokenizerPool } from "./pool.ts";
 import { formatOf, readMixer } from "./read.ts";
@@ -84,10 +85,23 @@ export async function openPairs(options: PairOptions): Promise<PairStore> {
     log?.("info", `${split}: tokenised before, found in ${path}`);
     return cached;
   }
-  await writeStore(path, tokenised(options, files), vocabSize);
+  for (const folder of ["pairs", "hashes"]) await removeOrphans(join(cache, folder));
+  await writeStore(path, unchanged(options, files), vocabSize);
   const store = await openStore(path, files);
   if (store === "damaged" || !store) throw new UserError(`${path}: was changed as soon as it was written`);
   return store;
+}
+
+/** Rows as pairs, where the files are the same afterwards as they were when their hashes named the store. */
+async function* unchanged(options: PairOptions, files: readonly HashedFile[]): AsyncGenerator<StoredRow> {
+  try {
+    yield* tokenised(options, files);
+  } catch (error) {
+    // What is wrong with a row may only be that it is half written.
+    if (error instanceof UserError) await checkUnchanged(files, options.cache);
+    throw error;
+  }
+  await checkUnchanged(files, options.cache);
 }
 
 /** Rows as pairs, one at a time. */
@@ -97,7 +111,9 @@ async function* tokenised(options: PairOptions, files: readonly HashedFile[]): A
   let tokens = 0;
   for await (const { pair, notices, row } of pairsOf(shaped(readMixer(mixer, split), options), options)) {
     signal?.throwIfAborted();
-    yield { pair, notices, place: row.place, file: files.findIndex(({ path }) => path === row.place.file) };
+    const file = files.findIndex(({ path }) => path === row.place.file);
+    if (file < 0) throw changed(row.place.file);
+    yield { pair, notices, place: row.place, file };
     rows++;
     tokens += pair.chosen.ids.length + (pair.rejected?.ids.length ?? 0);
     if (rows % ROWS_PER_PROGRESS === 0) onProgress?.(rows, tokens);

@@ -13,7 +13,15 @@ import { brotliDecompressSync, gunzipSync, zstdDecompressSync } from "node:zlib"
 import { UserError } from "../errors.ts";
 import { isObject, shorten } from "../json.ts";
 import { unreadable } from "./bytes.ts";
-import { checkMetadata, checkPages, type Columns, type Decompress, rangeOf } from "./parquet_check.ts";
+import {
+  Budget,
+  checkMetadata,
+  checkPages,
+  type Columns,
+  type Decompress,
+  rangeOf,
+  TooLarge,
+} from "./parquet_check.ts";
 import { checkThrift } from "./parquet_thrift.ts";
 import { converterOf, PARSERS } from "./parquet_values.ts";
 import { describePlace, type Renames, type Row, rowAt } from "./row.ts";
@@ -128,12 +136,15 @@ async function checkGroup(
   names: string[],
   columns: Columns,
 ): Promise<void> {
-  for (const { meta_data: meta } of group.columns) {
-    if (!meta || !names.includes(meta.path_in_schema[0])) continue;
+  const metas = group.columns.flatMap(({ meta_data: meta }) =>
+    meta && names.includes(meta.path_in_schema[0]) ? [meta] : []
+  );
+  const budget = new Budget(Number(group.num_rows), metas);
+  for (const meta of metas) {
     const levels = columns.get(meta.path_in_schema.join("."))!;
     const { start, end } = rangeOf(meta);
     const decompress = meta.codec === "UNCOMPRESSED" ? undefined : DECOMPRESSORS[meta.codec];
-    checkPages(new Uint8Array(await readRange(file, start, end)), meta, levels, decompress);
+    checkPages(new Uint8Array(await readRange(file, start, end)), meta, levels, budget, decompress);
   }
 }
 
@@ -169,6 +180,7 @@ async function guard<T>(where: string, read: () => Promise<T>): Promise<T> {
   try {
     return await read();
   } catch (error) {
+    if (error instanceof TooLarge) throw new UserError(`${where}: ${error.message}`);
     throw new UserError(
       `${where}: cannot be read as Parquet: ${
         shorten((error as Error).message, 200)

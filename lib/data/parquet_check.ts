@@ -6,6 +6,7 @@ import type { ColumnMetaData, FileMetaData, SchemaElement } from "npm:hyparquet@
 import { parquetHeader } from "npm:hyparquet@^1.31.5/src/column.js";
 import { deltaBinaryUnpack } from "npm:hyparquet@^1.31.5/src/delta.js";
 import { readRleBitPackedHybrid } from "npm:hyparquet@^1.31.5/src/encoding.js";
+import { LONGEST_ROW } from "./jsonl.ts";
 import { checkThrift, VarintReader } from "./parquet_thrift.ts";
 
 /** A column of a message list has five levels. */
@@ -20,8 +21,20 @@ const FREE_TEXT_BYTES = 2 ** 24;
 /** The same for all pages of a column in a row group. */
 const FREE_CHUNK_BYTES = 2 ** 26;
 const CHUNK_RATIO = 64;
+/**
+ * Memory that the columns of a row group may take when they are decoded, all at once: so much, and this multiple of their
+ * bytes in the file.
+ */
+const FREE_GROUP_BYTES = 2 ** 29;
+const GROUP_RATIO = 16;
+/** What the decoder was measured to take for a value besides its text, and for each level of lists and structures around it. */
+const BYTES_PER_VALUE = 64;
+const BYTES_PER_LEVEL = 270;
 /** Values by which a packed run may go beyond the end. */
 const PADDING = 512;
+
+/** What is whole, and larger than it may be. */
+export class TooLarge extends Error {}
 
 /** The deepest definition and repetition of a column's values. */
 interface Levels {
@@ -74,6 +87,33 @@ export function rangeOf(meta: ColumnMetaData): { start: number; end: number } {
   return { start, end: start + count(meta.total_compressed_size, "bytes") };
 }
 
+/** What is left of the memory that a row group may take. */
+export class Budget {
+  readonly values: number;
+  #left: number;
+
+  /** @throws {TooLarge} where the values alone take too much, whatever their texts. */
+  constructor(readonly rows: number, columns: readonly ColumnMetaData[]) {
+    this.values = columns.reduce((sum, { num_values }) => sum + Number(num_values), 0);
+    this.#left = FREE_GROUP_BYTES;
+    for (const { total_compressed_size } of columns) {
+      this.#left += GROUP_RATIO * Number(total_compressed_size);
+    }
+    for (const { num_values, path_in_schema } of columns) {
+      this.spend(Number(num_values) * (BYTES_PER_VALUE + BYTES_PER_LEVEL * (path_in_schema.length - 1)));
+    }
+  }
+
+  spend(bytes: number): void {
+    this.#left -= bytes;
+    if (this.#left >= 0) return;
+    throw new TooLarge(
+      `a row group of ${this.rows} rows, ${this.values} values, takes more memory than its bytes in the file allow: write the file again in ` +
+        "smaller ones, as pyarrow's write_table(..., row_group_size=1000) does",
+    );
+  }
+}
+
 function count(value: unknown, unit: string): number {
   const number = typeof value === "bigint" || typeof value === "number" ? Number(value) : NaN;
   if (!Number.isSafeInteger(number) || number < 0) throw new Error(`${value} ${unit}`);
@@ -119,6 +159,7 @@ export function checkPages(
   bytes: Uint8Array,
   meta: ColumnMetaData,
   levels: Levels,
+  budget: Budget,
   decompress?: Decompress,
 ): void {
   const values = count(meta.num_values, "values");
@@ -141,12 +182,15 @@ export function checkPages(
       throw new Error(`a page that unfolds from ${packed} bytes to ${length}`);
     }
     const content = bytes.subarray(start, start + packed);
+    // As bytes, and as texts.
+    budget.spend(2 * length);
     const unpack = (part: Uint8Array, size: number) => decompress ? decompress(part, size) : part;
     const { data_page_header: one, data_page_header_v2: two, dictionary_page_header: dictionary } = header;
     if (header.type === "DICTIONARY_PAGE") {
       if (count(dictionary?.num_values, "values") > FREE_ROWS + bytes.length) {
         throw new Error(`a dictionary of ${dictionary?.num_values} values`);
       }
+      checkValues(unpack(content, length), dictionary!.num_values, "PLAIN", levels.element, true);
     } else if (header.type === "DATA_PAGE" && one) {
       seen += count(one.num_values, "values");
       if (seen > values) throw new Error(`more than the ${values} values of the column`);
@@ -231,6 +275,9 @@ function checkValues(
   isFirstKind: boolean,
 ): void {
   switch (encoding) {
+    case "PLAIN":
+      if (type === "BYTE_ARRAY") checkTexts(bytes, values);
+      return;
     case "PLAIN_DICTIONARY":
     case "RLE_DICTIONARY":
     case "RLE": {
@@ -241,8 +288,9 @@ function checkValues(
       return void walkRuns(bytes.subarray(isTruth ? 4 : 1), isTruth ? 1 : bytes[0], values);
     }
     case "DELTA_BINARY_PACKED":
-    case "DELTA_LENGTH_BYTE_ARRAY":
       return void walkDeltas(bytes, 0, values);
+    case "DELTA_LENGTH_BYTE_ARRAY":
+      return unpackDeltas(bytes, 0, values).numbers.forEach((length) => checkText(length, bytes.length));
     case "DELTA_BYTE_ARRAY": {
       const prefixes = unpackDeltas(bytes, 0, values);
       walkDeltas(bytes, prefixes.end, values);
@@ -259,6 +307,24 @@ function checkValues(
         throw new Error(`${values} values of ${each} bytes in ${bytes.length}`);
       }
     }
+  }
+}
+
+/** Texts, each with its length in front. */
+function checkTexts(bytes: Uint8Array, values: number): void {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  for (let i = 0, at = 0; i < values; i++) {
+    const length = view.getUint32(at, true);
+    at += 4 + length;
+    checkText(length, bytes.length - at + length);
+  }
+}
+
+/** A text may be as long as a line of JSON. */
+function checkText(length: number, available: number): void {
+  if (!(length >= 0 && length <= available)) throw new Error(`a text of ${length} bytes in ${available}`);
+  if (length > LONGEST_ROW) {
+    throw new TooLarge(`a text of ${length} bytes, and ${LONGEST_ROW} is the most that is read`);
   }
 }
 

@@ -14,8 +14,15 @@ export interface PoolOptions {
   date?: Date;
   /** Most workers; by default as many as there are cores, and 8. */
   workers?: number;
-  /** Milliseconds that a row may take to be rendered, and again to be tokenised: 10,000. */
+  /** Milliseconds of processor time that a row may take to be rendered, and again to be tokenised: 10,000. */
   patience?: number;
+  /** Most megabytes of a worker's JavaScript values: 768. */
+  megabytes?: number;
+  /**
+   * Whether the workers may read and do nothing else. Deno wants `--unstable-worker-options` for it, and ends the process
+   * without; so it is false unless said.
+   */
+  readsOnly?: boolean;
   /** Milliseconds of work after which the other workers are started: 1,000. */
   headStart?: number;
 }
@@ -23,6 +30,8 @@ export interface PoolOptions {
 /** One thread reads and writes for all; more would wait for it, and each holds a tokenizer. */
 const MOST_WORKERS = 8;
 const PATIENCE = 10_000;
+/** The tokenizers of the largest vocabularies take 300. */
+const MEGABYTES = 768;
 const HEAD_START = 1000;
 /** A worker has one request in hand and one waiting. */
 const REQUESTS_PER_WORKER = 2;
@@ -45,7 +54,7 @@ const READ = new Set(["prompt", "chosen", "rejected", "messages", "tools", "docu
  */
 export class TokenizerPool {
   readonly #workers: TokenizerWorker[] = [];
-  readonly #most: number;
+  #most: number;
   #start?: number;
 
   private constructor(
@@ -65,9 +74,27 @@ export class TokenizerPool {
 
   /** A user's message as the model sees it before it answers. */
   async promptIds(text: string): Promise<number[]> {
-    const answer = await this.#worker().ask({ kind: "prompt", text }, [`prompts: ${show(text)}`]);
+    const answer = await this.#worker().ask({ kind: "prompt", text }, () => `prompts: ${show(text)}`);
     throwFailure(answer);
     return answer.ids!;
+  }
+
+  /**
+   * What each list of token ids says.
+   *
+   * @param where what the lists are of, for a message.
+   * @throws {UserError} where the tokenizer's decoder does not come to an end.
+   */
+  async texts(lists: number[][], where: string, { skipSpecialTokens = false } = {}): Promise<string[]> {
+    const answer = await this.#worker().ask({ kind: "texts", lists, skipSpecialTokens }, () => where);
+    throwFailure(answer);
+    return answer.texts!;
+  }
+
+  /** Closes all workers but one, where any was started: files of the model that change during a run do not touch it. */
+  rest(): void {
+    for (const worker of this.#workers.splice(1)) worker.close();
+    this.#most = 1;
   }
 
   /**
@@ -102,7 +129,7 @@ export class TokenizerPool {
 
   #ask(batch: Row[], rules: PairRules): Promise<WorkerAnswer> {
     const rows = batch.map(placed);
-    const answer = this.#worker().ask({ kind: "rows", rows, rules }, rows.map(({ where }) => where))
+    const answer = this.#worker().ask({ kind: "rows", rows, rules }, (item) => rows[item].where)
       .catch((error: unknown) => {
         for (const row of rows) checkSendable(row);
         throw error;
@@ -119,10 +146,13 @@ export class TokenizerPool {
   /** The one with the least to do. */
   #worker(): TokenizerWorker {
     this.#start ??= performance.now();
-    const { chatTemplate, date, patience = PATIENCE, headStart = HEAD_START } = this.options;
+    const { chatTemplate, date, headStart = HEAD_START } = this.options;
+    const { patience = PATIENCE, megabytes = MEGABYTES, readsOnly = false } = this.options;
     const wanted = performance.now() - this.#start >= headStart ? this.#most : 1;
     while (this.#workers.length < wanted) {
-      this.#workers.push(new TokenizerWorker({ folder: this.folder, chatTemplate, date }, patience));
+      const { fingerprint, chatTemplate: foundTemplate } = this.vocabulary;
+      const start = { folder: this.folder, chatTemplate, date, fingerprint, foundTemplate };
+      this.#workers.push(new TokenizerWorker(start, { patience, megabytes, readsOnly }));
     }
     return this.#workers.reduce((best, worker) => worker.load < best.load ? worker : best);
   }

@@ -9,14 +9,26 @@ export interface WorkerStart {
   chatTemplate?: string;
   /** What a template is told that asks for the date. */
   date?: Date;
-  /** Two numbers: how many rows and prompts were begun, and what is done with the last of them, an index of `STAGES`. */
+  /** Of the tokenizer files as they were when the run read them, and the chat template that it found. */
+  fingerprint: string;
+  foundTemplate?: string;
+  /**
+   * Three numbers: how many rows, prompts and lists of ids were begun; what is done with the last of them, an index of
+   * `STAGES`; and milliseconds of processor time.
+   */
   progress: SharedArrayBuffer;
 }
 
 /** Answered in the order in which they are sent. */
 export type WorkerRequest =
   | { kind: "rows"; rows: PlacedRow[]; rules: PairRules }
-  | { kind: "prompt"; text: string };
+  | { kind: "prompt"; text: string }
+  | { kind: "texts"; lists: number[][]; skipSpecialTokens: boolean };
+
+/** How many rows, prompts and lists of ids a request has. */
+export function itemsOf(request: WorkerRequest): number {
+  return request.kind === "rows" ? request.rows.length : request.kind === "texts" ? request.lists.length : 1;
+}
 
 export interface PlacedRow {
   row: Record<string, unknown>;
@@ -28,6 +40,8 @@ export interface WorkerAnswer {
   rows: TokenisedRow[];
   /** The token ids of a prompt. */
   ids?: number[];
+  /** What the lists of ids say. */
+  texts?: string[];
   failure?: {
     message: string;
     /** Of a mistake that a user can mend; otherwise it is a defect of this program. */
@@ -35,4 +49,4 @@ export interface WorkerAnswer {
   };
 }
 
-export const STAGES = ["loading", "rendering", "tokenising"] as const;
+export const STAGES = ["loading", "rendering", "tokenising", "decoding"] as const;

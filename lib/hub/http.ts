@@ -68,7 +68,7 @@ export async function withRetries<T>(
 /** @throws {UserError} once the run was stopped. */
 export function checkStopped(signal?: AbortSignal): void {
   if (signal?.aborted) {
-    throw new UserError("stopped; what was fetched is kept, and the same command goes on from it");
+    throw new UserError("stopped; what was fetched is kept, and the same command goes on from it", 130);
   }
 }
 
@@ -81,6 +81,10 @@ export function checkStopped(signal?: AbortSignal): void {
 export async function request(settings: HubSettings, url: string, init: RequestInit = {}): Promise<Answer> {
   const home = new URL(settings.endpoint).origin;
   let target = new URL(url);
+  // An answer may name an address, such as the one that an upload goes to.
+  if (home.startsWith("https:") && target.protocol !== "https:") {
+    throw new UserError(`${home} names ${target.protocol}//${target.host}: not followed`);
+  }
   let linkedEtag: string | undefined;
   for (let hops = 0; hops <= MAX_REDIRECTS; hops++) {
     const headers = new Headers(init.headers);
@@ -94,7 +98,9 @@ export async function request(settings: HubSettings, url: string, init: RequestI
     const next = URL.parse(location, target);
     const isSafe = next?.protocol === "https:" || (next?.protocol === "http:" && target.protocol === "http:");
     if (!next || !isSafe) {
-      throw new UserError(`${target.host} redirects to ${location.slice(0, 80)}: not followed`);
+      throw new UserError(
+        `${target.protocol}//${target.host} redirects to ${location.slice(0, 80)}: not followed`,
+      );
     }
     target = next;
   }

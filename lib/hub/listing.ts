@@ -55,7 +55,7 @@ export async function filesAt(
     recursive: true,
     revision: commit,
     hubUrl: settings.endpoint,
-    fetch: bounded(repo, apiFetch(settings, repo, signal)),
+    fetch: bounded(repo, settings, apiFetch(settings, repo, signal)),
   });
   return await understood(repo, () => checkedFiles(repo, entries));
 }
@@ -81,14 +81,20 @@ async function checkedFiles(repo: Repo, entries: AsyncIterable<ListFileEntry>): 
   return files;
 }
 
-/** A listing's pages may each name a next one without end. */
-function bounded(repo: Repo, fetchPage: typeof fetch): typeof fetch {
+/** A listing's pages may each name a next one without end, and anywhere. */
+function bounded(repo: Repo, { endpoint }: HubSettings, fetchPage: typeof fetch): typeof fetch {
   let pages = 0;
-  return async (...request) => {
+  return async (input, init) => {
     if (++pages > MOST_PAGES) {
       throw new UserError(`${repoLabel(repo)}: lists more than ${MOST_PAGES} pages of files`);
     }
-    const response = await fetchPage(...request);
+    const { origin } = new URL(input instanceof Request ? input.url : input);
+    if (origin !== new URL(endpoint).origin) {
+      throw new UserError(
+        `${repoLabel(repo)}: the listing of ${endpoint} goes on at ${origin}: not followed`,
+      );
+    }
+    const response = await fetchPage(input, init);
     if ((response.headers.get("link")?.length ?? 0) > LONGEST_LINK) {
       throw new UserError(
         `${repoLabel(repo)}: the Hub names a next page in more than ${LONGEST_LINK} characters`,

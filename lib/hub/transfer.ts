@@ -2,10 +2,22 @@ import { createHash, type Hash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { UserError } from "../errors.ts";
-import { networkError, request, statusError, Timer, TryAgain, withRetries } from "./http.ts";
+import {
+  checkStopped,
+  networkError,
+  request,
+  statusError,
+  Timer,
+  TryAgain,
+  Unreachable,
+  withRetries,
+} from "./http.ts";
 import type { RemoteFile } from "./listing.ts";
 import { type Repo, repoLabel, repoPage } from "./repo.ts";
 import type { HubSettings } from "./settings.ts";
+
+/** As many tries in a row may bring bytes that were there before, and no other. */
+const VAIN_TRIES = 10;
 
 /** What a download tells of itself. */
 export interface TransferEvents {
@@ -34,9 +46,19 @@ export async function download(
   const what = `${repoLabel(repo)}: ${file.path}`;
   const url = `${repoPage(settings.endpoint, repo)}/resolve/${commit}/` +
     file.path.split("/").map(encodeURIComponent).join("/");
-  const growing = await Growing.open(path, file, what, events);
+  const growing = await Growing.open(path, file, what, events, signal);
+  let [furthest, vain] = [growing.length, 0];
   try {
     await withRetries(settings, what, async (onProgress) => {
+      // A server that begins anew each time, and breaks off each time, would be asked for ever.
+      vain = growing.furthest > furthest ? 1 : vain + 1;
+      furthest = growing.furthest;
+      if (vain > VAIN_TRIES) {
+        throw new Unreachable(
+          `${what}: ${VAIN_TRIES} tries did not come beyond ${furthest} of ${file.size} bytes. The same command tries ` +
+            "further",
+        );
+      }
       if (!growing.isWhole) await receive(growing, repo, url, settings, onProgress, signal);
       await growing.verify();
     }, { signal });
@@ -114,6 +136,8 @@ function announcedSize({ status, headers }: Response, offset: number): number | 
 /** A file that grows to its full size, and the hash of what it holds. */
 class Growing {
   length = 0;
+  /** The most that it ever was. */
+  furthest = 0;
   /** Bytes of `length` that were there from before. */
   #kept = 0;
   #hash: Hash;
@@ -128,7 +152,13 @@ class Growing {
   }
 
   /** Opens the file at `path`, made if there is none, and reads what it holds. */
-  static async open(path: string, file: RemoteFile, what: string, events: TransferEvents): Promise<Growing> {
+  static async open(
+    path: string,
+    file: RemoteFile,
+    what: string,
+    events: TransferEvents,
+    signal?: AbortSignal,
+  ): Promise<Growing> {
     const handle = await open(path, "r+").catch(() => open(path, "w+")).catch((error) => {
       throw diskError(error, what);
     });
@@ -136,10 +166,12 @@ class Growing {
     const there = Math.min((await handle.stat()).size, file.size);
     const pieces = there > 0 ? createReadStream(path, { end: there - 1 }) : [];
     for await (const bytes of pieces) {
+      if (signal?.aborted) await handle.close();
+      checkStopped(signal);
       growing.#hash.update(bytes);
       growing.length += bytes.length;
     }
-    growing.#kept = growing.length;
+    growing.#kept = growing.furthest = growing.length;
     events.kept(growing.#kept);
     return growing;
   }
@@ -164,6 +196,7 @@ class Growing {
     }
     this.#hash.update(bytes);
     this.length += bytes.length;
+    this.furthest = Math.max(this.furthest, this.length);
     this.events.received(bytes.length);
   }
 

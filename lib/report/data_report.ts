@@ -3,40 +3,47 @@ import type { TrainConfig } from "../config/schema.ts";
 import { type CountedNotice, describeNotice } from "../data/notices.ts";
 import type { PairStatistics, PairStore } from "../data/store.ts";
 import type { Pair, Sequence } from "../data/tokenize.ts";
-import type { Vocabulary } from "../tokenizer.ts";
 
 const BINS = 10;
 const BAR = 16;
+
+/** What each list of token ids says. */
+export type TextsOf = (lists: number[][]) => Promise<string[]>;
 
 /**
  * A pair as the model sees it: what both sequences begin with, then what each goes on with.
  *
  * @param hasColours labelled tokens are green or red, and every other one underlined; without it they stand in brackets.
  */
-export function describePair(pair: Pair, prefix: number, tokenizer: Vocabulary, hasColours: boolean): string {
+export async function describePair(
+  pair: Pair,
+  prefix: number,
+  textsOf: TextsOf,
+  hasColours: boolean,
+): Promise<string> {
   const lines = [
     `shared prompt, ${prefix} tokens`,
-    marked({ ids: pair.chosen.ids, promptLength: prefix }, 0, prefix),
+    await marked({ ids: pair.chosen.ids, promptLength: prefix }, 0, prefix),
   ];
   const responses = [["chosen", pair.chosen, "green"], ["rejected", pair.rejected, "red"]] as const;
   for (const [name, sequence, colour] of responses) {
     if (!sequence) continue;
     const { ids, promptLength } = sequence;
     lines.push(`${name}, ${ids.length - promptLength} labelled tokens`);
-    lines.push(marked(sequence, prefix, ids.length, colour));
+    lines.push(await marked(sequence, prefix, ids.length, colour));
   }
   return lines.join("\n");
 
-  function marked(
+  async function marked(
     { ids, promptLength }: Sequence,
     begin: number,
     end: number,
     colour?: "green" | "red",
-  ): string {
-    const unlabelled = tokenTexts(ids.slice(0, Math.min(promptLength, end)), begin, tokenizer).join("");
+  ): Promise<string> {
+    const unlabelled = (await tokenTexts(ids.slice(0, Math.min(promptLength, end)), begin, textsOf)).join("");
     const labelled = colour === undefined
       ? []
-      : tokenTexts(ids.slice(0, end), Math.max(begin, promptLength), tokenizer);
+      : await tokenTexts(ids.slice(0, end), Math.max(begin, promptLength), textsOf);
     const mark = (text: string, i: number) =>
       hasColours && colour !== undefined
         ? styleText(i % 2 ? [colour, "underline"] : colour, text, { validateStream: false })
@@ -48,31 +55,49 @@ export function describePair(pair: Pair, prefix: number, tokenizer: Vocabulary, 
   }
 }
 
+/** As many tokens may make a character together. */
+const MOST_PARTS = 4;
+
 /**
  * Texts of the tokens from `begin` on. Tokens that make a character only together come as one text; line ends are shown,
- * and other control characters are written out, since a terminal would follow them.
+ * and other control characters, and those that turn the direction of writing, are written out, since a terminal would follow
+ * them.
  */
-export function tokenTexts(ids: readonly number[], begin: number, tokenizer: Vocabulary): string[] {
+export async function tokenTexts(ids: readonly number[], begin: number, textsOf: TextsOf): Promise<string[]> {
+  // Some tokenizers drop the space of a text's first token: so each is read after the one before it.
+  const before = (first: number) => first > 0 ? [ids[first - 1]] : [];
+  let open = Array.from({ length: Math.max(0, ids.length - begin) }, (_, i) => begin + i);
+  const heads = await textsOf(open.map(before));
+  /** By the token that each begins with. */
+  const found = new Map<number, { text: string; tokens: number }>();
+  for (let tokens = 1; tokens <= MOST_PARTS && open.length > 0; tokens++) {
+    const lists = open.map((first) => [...before(first), ...ids.slice(first, first + tokens)]);
+    const texts = await textsOf(lists);
+    open = open.filter((first, i) => {
+      const text = texts[i].slice(heads[first - begin].length);
+      found.set(first, { text, tokens });
+      return text.endsWith("\ufffd") && first + tokens < ids.length;
+    });
+  }
   const texts: string[] = [];
-  let first = begin;
-  for (let end = begin + 1; end <= ids.length; end++) {
-    // Some tokenizers drop the space of a text's first token: so each is read after the one before it.
-    const before = first > 0 ? [ids[first - 1]] : [];
-    const text = tokenizer.decode([...before, ...ids.slice(first, end)]).slice(
-      tokenizer.decode(before).length,
-    );
-    const isPart = text.endsWith("\ufffd") && end - first < 4 && end < ids.length;
-    if (isPart) continue;
+  for (let first = begin; first < ids.length;) {
+    const { text, tokens } = found.get(first)!;
     texts.push(visible(text));
-    first = end;
+    first += tokens;
   }
   return texts;
 }
 
 const visible = (text: string) =>
   text.replace(
-    /[\p{Cc}\u2028\u2029]/gu,
-    (character) => character === "\n" ? "↵\n" : `\\x${character.charCodeAt(0).toString(16).padStart(2, "0")}`,
+    /[\p{Cc}\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu,
+    (character) => {
+      if (character === "\n") return "↵\n";
+      const code = character.charCodeAt(0);
+      return code < 256
+        ? `\\x${code.toString(16).padStart(2, "0")}`
+        : `\\u${code.toString(16).padStart(4, "0")}`;
+    },
   );
 
 /** How many pairs there are, how long, and what was cut and why. */

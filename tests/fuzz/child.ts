@@ -1,11 +1,13 @@
 /**
  * Runs cases in a process of its own, which its parent can end: `child.ts ROOT SEED TARGET FROM TO`. A line goes to stdout
- * before each case ("case N"), for each failure ("fail N MESSAGE as JSON") and at the end ("done").
+ * before each case ("case N"), for each failure ("fail N MESSAGE as JSON"), now and then ("time MILLISECONDS") and at the end
+ * ("peak MEGABYTES", "done").
  */
 import { allocations, resetAllocations } from "./allocations.ts";
 import { Buffer } from "node:buffer";
 import { mkdirSync, readdirSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
+import process from "node:process";
 import { UserError } from "../../lib/errors.ts";
 import { Random } from "./random.ts";
 import type { Target, World } from "./target.ts";
@@ -22,6 +24,7 @@ const world: World = { folder: join(root, "case"), outside: join(root, "outside"
 const target = [...TARGETS, ...BROKEN].find((target) => target.name === name)!;
 const say = (line: string) => void writeSync(1, Buffer.from(`${line}\n`));
 
+new Worker(new URL("clock.ts", import.meta.url), { type: "module" });
 mkdirSync(world.outside, { recursive: true });
 let unhandled: unknown;
 globalThis.addEventListener("unhandledrejection", (event) => {
@@ -33,6 +36,7 @@ for (let number = Number(from); number < Number(to); number++) {
   const problem = await runCase(target, number);
   if (problem !== undefined) say(`fail ${number} ${JSON.stringify(problem.slice(0, 3000))}`);
 }
+say(`peak ${Math.ceil(process.resourceUsage().maxRSS / 1024)}`);
 say("done");
 Deno.exit(0);
 

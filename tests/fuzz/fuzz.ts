@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -15,9 +15,11 @@ export interface Failure {
 export interface Summary {
   cases: number;
   failures: Failure[];
+  /** The most memory that a process of cases had, of those that came to their end. */
+  megabytes: number;
 }
 
-/** Processor time, or without it time on the clock, that a case may take. */
+/** Processor time that a case may take: a machine that is busy with other things makes none too long. */
 const LONGEST_CASE = 1000;
 /** A process that waits for something that never comes takes no processor time. */
 const LONGEST_WAIT = 20_000;
@@ -32,6 +34,7 @@ const CHILD = new URL("child.ts", import.meta.url).pathname;
 export async function fuzz(target: string, seed: number, from: number, to: number): Promise<Summary> {
   const root = mkdtempSync(join(tmpdir(), "simper-fuzz-"));
   const failures: Failure[] = [];
+  let megabytes = 0;
   try {
     for (let next = from; next < to;) {
       const ended = await runChild(
@@ -40,6 +43,7 @@ export async function fuzz(target: string, seed: number, from: number, to: numbe
           failures.push({ target, number, problem });
         },
       );
+      megabytes = Math.max(megabytes, ended.megabytes);
       if (ended.problem === undefined) break;
       next = ended.number + 1;
       // A machine that is busy with other things makes a case slow once.
@@ -51,12 +55,13 @@ export async function fuzz(target: string, seed: number, from: number, to: numbe
   } finally {
     rmSync(root, { recursive: true });
   }
-  return { cases: to - from, failures };
+  return { cases: to - from, failures, megabytes };
 }
 
 /** How a process ended: in which case, and why if it was not by its own will. */
 interface Ended {
   number: number;
+  megabytes: number;
   problem?: string;
   isSlow?: boolean;
 }
@@ -70,14 +75,15 @@ function runChild(words: string[], onFailure: (number: number, problem: string) 
   });
   let number = Number(words[3]) - 1;
   let isDone = false;
+  let megabytes = 0;
   let hung: string | undefined;
   let errors = "";
-  let begun: { clock: number; processor?: number } | undefined;
+  let processor = 0;
+  let begun: { clock: number; processor: number } | undefined;
   const watch = setInterval(() => {
     if (!begun) return;
     const clock = performance.now() - begun.clock;
-    const now = processorTime(child.pid!);
-    const took = now === undefined || begun.processor === undefined ? clock : now - begun.processor;
+    const took = processor - begun.processor;
     if (took > LONGEST_CASE || clock > LONGEST_WAIT) {
       hung = `hangs: ${Math.round(took)} ms of processor time, ${Math.round(clock)} ms in all`;
       child.kill("SIGKILL");
@@ -86,30 +92,22 @@ function runChild(words: string[], onFailure: (number: number, problem: string) 
   createInterface({ input: child.stdout }).on("line", (line) => {
     const [kind, at, ...rest] = line.split(" ");
     if (kind === "done") isDone = true;
+    else if (kind === "time") processor = Number(at);
+    else if (kind === "peak") megabytes = Number(at);
     else if (kind === "fail") onFailure(Number(at), JSON.parse(rest.join(" ")));
     else if (kind === "case") {
       number = Number(at);
-      begun = { clock: performance.now(), processor: processorTime(child.pid!) };
+      begun = { clock: performance.now(), processor };
     }
   });
   child.stderr.on("data", (text) => errors = (errors + text).slice(-2000));
   return new Promise((resolve) => {
     child.on("close", (code, signal) => {
       clearInterval(watch);
-      if (isDone) resolve({ number });
+      if (isDone) resolve({ number, megabytes });
       else if (begun === undefined) throw new Error(`the process of the cases does not start: ${errors}`);
-      else if (hung !== undefined) resolve({ number, problem: hung, isSlow: true });
-      else resolve({ number, problem: `ended its process (${signal ?? code}): ${errors}` });
+      else if (hung !== undefined) resolve({ number, megabytes, problem: hung, isSlow: true });
+      else resolve({ number, megabytes, problem: `ended its process (${signal ?? code}): ${errors}` });
     });
   });
-}
-
-/** Milliseconds of processor time of a process, where the system tells. */
-function processorTime(pid: number): number | undefined {
-  try {
-    const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1].split(" ");
-    return 10 * (Number(fields[11]) + Number(fields[12]));
-  } catch {
-    return undefined;
-  }
 }

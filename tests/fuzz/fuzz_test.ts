@@ -5,6 +5,7 @@ import { TARGETS } from "./targets.ts";
 /** Cases that are the same each time, and some that never were before. */
 const [KNOWN, FRESH] = [100, 30];
 const SEED = 1;
+const MOST_MEGABYTES = 1000;
 
 for (const { name } of TARGETS) {
   Deno.test(`damaged ${name} ends in one clear message, or is read`, async () => {
@@ -12,6 +13,7 @@ for (const { name } of TARGETS) {
     console.log(`deno task fuzz ${name}=${FRESH} --seed=${seed}`);
     const found = [await fuzz(name, SEED, 0, KNOWN), await fuzz(name, seed, 0, FRESH)];
     assert.deepEqual(found.flatMap(({ failures }) => failures), []);
+    assert.ok(found.every(({ megabytes }) => megabytes < MOST_MEGABYTES), JSON.stringify(found));
   });
 }
 

@@ -25,9 +25,11 @@ for (const word of chosen) {
     ? [0, Number(cases)]
     : [Number(values.case), Number(values.case) + 1];
   const begun = performance.now();
-  const { failures } = await fuzz(name, seed, from, to);
+  const { failures, megabytes } = await fuzz(name, seed, from, to);
   const seconds = ((performance.now() - begun) / 1000).toFixed(1);
-  console.log(`${name}: ${to - from} cases of seed ${seed}, ${failures.length} failures, ${seconds} s`);
+  console.log(
+    `${name}: ${to - from} cases of seed ${seed}, ${failures.length} failures, ${seconds} s, ${megabytes} MB`,
+  );
   report(failures);
   failed += failures.length;
 }

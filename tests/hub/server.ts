@@ -138,7 +138,7 @@ export class Hub implements AsyncDisposable {
     this.seen.push(seen);
     const fault = this.options.fault?.(seen) ?? {};
     if (fault.delay) await new Promise((resolve) => setTimeout(resolve, fault.delay));
-    if (fault.json) return Response.json(fault.json);
+    if (fault.json) return Response.json(fault.json, { headers: fault.headers });
     if (fault.status) return refuse(fault.status, "", fault.headers);
     if (origin === "cdn") return await this.#cdnAnswer(request, seen, fault);
     const { token } = this.options;
