@@ -135,7 +135,8 @@ export class AddedTokens {
       if (token.lstrip) start = Math.max(from, spaceBefore(text, start));
       if (token.rstrip) end = spaceBehind(text, end);
       if (from < start) parts.push([-1, from, start]);
-      parts.push([trie.id, start, end]);
+      // What another token took with its space is none any more.
+      if (start < end) parts.push([trie.id, start, end]);
       from = end;
     }
     if (from !== text.length) parts.push([-1, from, text.length]);

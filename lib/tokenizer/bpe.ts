@@ -63,7 +63,8 @@ export function readBpe(fields: Fields): Model {
     if (pending !== undefined) ids.push(pending);
     return ids.length < 2 ? ids : ids.length <= FEW_PARTS ? merges.mergeFew(ids) : merges.mergeMany(ids);
   };
-  return { ...tokens, idsOf, wordsApart: !ignoreMerges && wordsApart(pairs, vocab, prefix + suffix) };
+  return { ...tokens, idsOf, wordsApart: !ignoreMerges && vocab.has(unknown ?? "") &&
+      wordsApart(pairs, vocab, prefix + suffix) };
 }
 
 /** The token of each byte, where there are such. */
@@ -104,7 +105,7 @@ function readMerges(fields: Fields): [string, string][] {
 }
 
 /**
- * Whether no merge joins something with a "▁" after it, and "▁" is a token: then the words of a text that SentencePiece leaves whole
+ * Whether no merge joins something with a "▁" after it, and "▁" is a token, and nothing is left out: then the words of a text that SentencePiece leaves whole
  * can be tokenised one by one.
  */
 function wordsApart(pairs: [string, string][], vocab: Map<string, number>, affixes: string): boolean {

@@ -11,6 +11,8 @@ export interface TokenizerClass {
   rebuild?: (json: Json, config: Json) => Json;
   /** Special tokens where the configuration names none. */
   tokens?: Record<string, string>;
+  /** Whether a pad_token that only a stored padding names is one, which is so by default. */
+  padsAsStored?: boolean;
   /** Whether the class adds its special tokens once more, with flags of its own. */
   addsSpecialTokens?: boolean;
 }
@@ -95,7 +97,7 @@ const byteLevel = (add_prefix_space: boolean, use_regex = true) => ({
   trim_offsets: true,
   use_regex,
 });
-const BYTE_LEVEL = { type: "ByteLevel" };
+const BYTE_LEVEL = byteLevel(false);
 const NFC = { type: "NFC" };
 
 const CLASSES: Record<string, Omit<TokenizerClass, "name">> = {
@@ -117,6 +119,7 @@ const CLASSES: Record<string, Omit<TokenizerClass, "name">> = {
     },
   },
   GemmaTokenizer: {
+    padsAsStored: false,
     tokens: {
       unk_token: "<unk>",
       bos_token: "<bos>",
@@ -141,6 +144,7 @@ const CLASSES: Record<string, Omit<TokenizerClass, "name">> = {
       }),
   },
   Qwen2Tokenizer: {
+    padsAsStored: false,
     tokens: {
       unk_token: "<|endoftext|>",
       eos_token: "<|endoftext|>",
@@ -161,6 +165,7 @@ const CLASSES: Record<string, Omit<TokenizerClass, "name">> = {
       }),
   },
   GPT2Tokenizer: {
+    padsAsStored: false,
     tokens: {
       unk_token: "<|endoftext|>",
       bos_token: "<|endoftext|>",
@@ -174,6 +179,7 @@ const CLASSES: Record<string, Omit<TokenizerClass, "name">> = {
       }),
   },
   GPTNeoXTokenizer: {
+    padsAsStored: false,
     tokens: {
       unk_token: "<|endoftext|>",
       bos_token: "<|endoftext|>",

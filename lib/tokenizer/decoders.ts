@@ -14,6 +14,7 @@ export function readDecoder(fields: Fields): Decoder {
       return (tokens) => decoders.reduce((texts, decode) => decode(texts), tokens);
     }
     case "ByteLevel":
+      for (const key of ["add_prefix_space", "trim_offsets"]) fields.flag(key);
       return (tokens) => [fromByteLevel(tokens)];
     case "Fuse":
       return (tokens) => [tokens.join("")];

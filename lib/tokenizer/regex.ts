@@ -55,7 +55,11 @@ export function pattern(source: string): Pattern {
     throw new PatternError((error as Error).message);
   }
   const { text, least } = new Translator().alternatives(tree.body, {});
-  return new Search(new RegExp(text, "gv"), least);
+  try {
+    return new Search(new RegExp(text, "gv"), least);
+  } catch (error) {
+    throw new PatternError((error as Error).message);
+  }
 }
 
 /** A pattern that is a text. */
@@ -93,8 +97,8 @@ class Search implements Pattern {
       if (!match) break;
       const begin = match.index;
       const end = begin + match[0].length;
-      // No match is empty right behind another one.
-      if (begin === end && begin === last) {
+      // No match is empty right behind another one; V8 finds empty ones within a surrogate pair.
+      if (begin === end && (begin === last || isWithinPair(text, begin))) {
         from = end + (text.codePointAt(end)! > 0xffff ? 2 : 1);
         continue;
       }
@@ -116,6 +120,9 @@ class Search implements Pattern {
     }
   }
 }
+
+const isWithinPair = (text: string, i: number) =>
+  text[i] >= "\udc00" && text[i] <= "\udfff" && text[i - 1] >= "\ud800" && text[i - 1] <= "\udbff";
 
 interface State {
   ignoreCase?: boolean;
@@ -251,6 +258,9 @@ class Translator {
         return of("0-9A-Fa-f");
       case "any":
         return "[^]";
+      case "newline":
+        if (!node.negate) break;
+        return String.raw`[^\n]`;
       case "word":
         if (ignoreCase) throw new PatternError(String.raw`\w where case is ignored`);
         return of(inBrackets ? WORD : WORD + LATIN_WORD);
@@ -284,7 +294,8 @@ class Translator {
           return this.#set(item, state, true);
       }
     });
-    return `[${node.negate ? "^" : ""}${parts.join(node.kind === "intersection" ? "&&" : "")}]`;
+    const joined = node.kind === "intersection" ? parts.map((part) => `[${part}]`).join("&&") : parts.join("");
+    return `[${node.negate ? "^" : ""}${joined}]`;
   }
 }
 

@@ -39,7 +39,7 @@ export interface SpecialTokens {
  */
 export function readSpecialTokens(
   files: TokenFiles,
-  { tokens = {}, addsSpecialTokens = false }: TokenizerClass,
+  { tokens = {}, addsSpecialTokens = false, padsAsStored = true }: TokenizerClass,
   known: Set<string>,
 ): SpecialTokens {
   const { config, configPath } = files;
@@ -64,6 +64,10 @@ export function readSpecialTokens(
   for (const name of NAMES) {
     const value = name in keys ? tokenOf(keys[name], `${configPath}: ${name}`) : tokens[name];
     if (value !== undefined) named.set(name, byText.get(textOf(value)) ?? value);
+  }
+  // A padding that is stored names its token.
+  if (padsAsStored && isObject(files.json.padding) && !("pad_token" in keys)) {
+    named.set("pad_token", String(files.json.padding.pad_token));
   }
   for (const [key, value] of Object.entries(keys)) {
     if (
