@@ -63,8 +63,12 @@ export function readBpe(fields: Fields): Model {
     if (pending !== undefined) ids.push(pending);
     return ids.length < 2 ? ids : ids.length <= FEW_PARTS ? merges.mergeFew(ids) : merges.mergeMany(ids);
   };
-  return { ...tokens, idsOf, wordsApart: !ignoreMerges && vocab.has(unknown ?? "") &&
-      wordsApart(pairs, vocab, prefix + suffix) };
+  return {
+    ...tokens,
+    idsOf,
+    wordsApart: !ignoreMerges && vocab.has(unknown ?? "") &&
+      wordsApart(pairs, vocab, prefix + suffix),
+  };
 }
 
 /** The token of each byte, where there are such. */

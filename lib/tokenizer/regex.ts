@@ -294,7 +294,9 @@ class Translator {
           return this.#set(item, state, true);
       }
     });
-    const joined = node.kind === "intersection" ? parts.map((part) => `[${part}]`).join("&&") : parts.join("");
+    const joined = node.kind === "intersection"
+      ? parts.map((part) => `[${part}]`).join("&&")
+      : parts.join("");
     return `[${node.negate ? "^" : ""}${joined}]`;
   }
 }
