@@ -36,6 +36,7 @@ export function chatRenderer(
   template: string | undefined,
   tokens: Record<string, string>,
   folder: string,
+  _options: { date?: Date } = {},
 ): ApplyChatTemplate {
   let compiled: Template | undefined;
   return (messages, { addGenerationPrompt = false } = {}) => {

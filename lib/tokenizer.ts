@@ -1,7 +1,7 @@
 import { type ApplyChatTemplate, chatRenderer } from "./chat_template.ts";
 import { encoderOf } from "./encoder.ts";
 import { UserError } from "./errors.ts";
-import { isObject, shorten, show } from "./json.ts";
+import { shorten, show } from "./json.ts";
 import { readTokenizerFiles, type TokenizerFiles } from "./tokenizer_files.ts";
 import { AddedTokens } from "./tokenizer/added_tokens.ts";
 import { cleanUp, readDecoder } from "./tokenizer/decoders.ts";
@@ -47,11 +47,12 @@ export interface Tokenizer extends Vocabulary {
  * Regular expressions and templates of files that are not trusted need not end: see `TokenizerPool`, which stops them.
  *
  * @param options.chatTemplate Jinja text that wins over both.
+ * @param options.date what a template takes for now.
  * @throws {UserError} for a file that is missing or not what it should be.
  */
 export async function loadTokenizer(
   folder: string,
-  options: { chatTemplate?: string } = {},
+  options: { chatTemplate?: string; date?: Date } = {},
 ): Promise<Tokenizer> {
   const files = await readTokenizerFiles(folder, options.chatTemplate);
   return usable(files.path, () => {
@@ -73,7 +74,9 @@ export async function loadTokenizer(
         }
         return usable(files.path, () => encode(text));
       },
-      applyChatTemplate: chatRenderer(files.template, Object.fromEntries(vocabulary.named), folder),
+      applyChatTemplate: chatRenderer(files.template, Object.fromEntries(vocabulary.named), folder, {
+        date: options.date,
+      }),
     };
   });
 }
@@ -107,17 +110,13 @@ function componentsOf({ json: written, config, path, tokenizerClass }: Tokenizer
   return { json, model: Fields.of(json.model, `${path}: model`), part };
 }
 
-/** What the library throws is the file's fault: it takes any JSON, and some of it only fails when text comes. */
+/** What V8 refuses is the file's fault, or the text's: expressions and recursion have their bounds there. */
 function usable<T>(path: string, use: () => T): T {
   try {
     return use();
   } catch (error) {
-    if (error instanceof PatternError || error instanceof RangeError) {
-      throw new UserError(
-        `${path}: not a tokenizer that can be used: ${shorten(error.message, 300)}`,
-      );
-    }
-    throw error;
+    if (!(error instanceof PatternError || error instanceof RangeError)) throw error;
+    throw new UserError(`${path}: not a tokenizer that can be used here: ${shorten(error.message, 300)}`);
   }
 }
 

@@ -139,11 +139,10 @@ class Translator {
 
   alternatives(nodes: AlternativeNode[], state: State): Translated {
     const first = nodes[0]?.body[0];
-    let inner = state;
-    if (first?.type === "Directive" && first.kind === "flags") inner = this.#flags(first.flags, state);
-    const parts = nodes.map(({ body }, i) =>
-      this.#sequence(i === 0 && first?.type === "Directive" ? body.slice(1) : body, inner)
-    );
+    // Where flags stand first they hold to the end of the group, whatever the syntax makes of those in the middle.
+    const flags = first?.type === "Directive" && first.kind === "flags" ? first.flags : undefined;
+    const inner = flags ? this.#flags(flags, state) : state;
+    const parts = nodes.map(({ body }, i) => this.#sequence(flags && i === 0 ? body.slice(1) : body, inner));
     const text = parts.map((part) => part.text).join("|");
     return {
       text: inner.ignoreCase && !state.ignoreCase ? `(?i:${text})` : text,
