@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { UserError } from "./errors.ts";
-import { isObject, show } from "./json.ts";
+import { isDeep, isObject, MOST_LEVELS, show } from "./json.ts";
 import { readTextFile } from "./text_file.ts";
 import { type TokenizerClass, tokenizerClass } from "./tokenizer/classes.ts";
 
@@ -116,6 +116,10 @@ async function readText(path: string): Promise<string | undefined> {
 async function readJson(path: string): Promise<Record<string, unknown> | undefined> {
   const text = await readText(path);
   if (text === undefined) return undefined;
+  // Parsing them takes seconds, and none is of a tokenizer.
+  if (isDeep(new TextEncoder().encode(text))) {
+    throw new UserError(`${path}: lists and objects nested more than ${MOST_LEVELS} deep are not supported`);
+  }
   let json: unknown;
   try {
     json = JSON.parse(text);

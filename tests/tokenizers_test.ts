@@ -207,12 +207,19 @@ for (const [name, changes, message] of REFUSED) {
 
 Deno.test("components nested without end are refused", () =>
   withTemporaryFolder(async (folder) => {
-    const nested = '{"type":"Sequence","pretokenizers":['.repeat(5000) + "]}".repeat(5000);
     await write(folder, cases[0]);
     const path = join(folder, "tokenizer.json");
     const json = await readFile(path, "utf8");
-    await writeFile(path, json.replace(/"pre_tokenizer":\{[^}]*\}/, `"pre_tokenizer":${nested}`));
-    await assert.rejects(loadTokenizer(folder), { name: "UserError", message: /nested more than 32 deep/ });
+    for (
+      const [levels, message] of [[50, /nested more than 32 deep/], [
+        5000,
+        /nested more than 256 deep/,
+      ]] as const
+    ) {
+      const nested = '{"type":"Sequence","pretokenizers":['.repeat(levels) + "]}".repeat(levels);
+      await writeFile(path, json.replace(/"pre_tokenizer":\{[^}]*\}/, `"pre_tokenizer":${nested}`));
+      await assert.rejects(loadTokenizer(folder), { name: "UserError", message });
+    }
   }));
 
 Deno.test("a vocabulary runs no expressions of the model's, and says so where it would have to", () =>
