@@ -1,6 +1,6 @@
 /**
  * Sets of characters as `tokenizers` (Rust) 0.23 knows them, of whatever version of Unicode each of its libraries is: what JavaScript
- * says about a character depends on the runtime. tests/golden/tokenizers/unicode.py wrote them; each range is the distance from the
+ * says about a character depends on the runtime. tests/golden/tokenizers/unicode.py and unicode_tables.ts found them; each range is the distance from the
  * end of the one before, and how much longer than one it is, in base 36.
  */
 
