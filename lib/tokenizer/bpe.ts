@@ -21,6 +21,7 @@ export function readBpe(fields: Fields): Model {
   const pairs = readMerges(fields);
   const merges = new Merges(pairs, vocab, prefix, fields);
   const byteIds = byteFallback ? bytesOf(vocab) : undefined;
+  const leavesNothingOut = vocab.has(unknown ?? "") || byteIds?.every((id) => id !== undefined) === true;
   const encoder = new TextEncoder();
 
   const idsOf = (piece: string): number[] => {
@@ -66,7 +67,7 @@ export function readBpe(fields: Fields): Model {
   return {
     ...tokens,
     idsOf,
-    wordsApart: !ignoreMerges && vocab.has(unknown ?? "") &&
+    wordsApart: !ignoreMerges && leavesNothingOut &&
       wordsApart(pairs, vocab, prefix + suffix),
   };
 }
