@@ -1,11 +1,18 @@
-import { Tokenizer as HuggingFaceTokenizer } from "npm:@huggingface/tokenizers@^0.2.0";
 import { type ApplyChatTemplate, chatRenderer } from "./chat_template.ts";
 import { encoderOf } from "./encoder.ts";
 import { UserError } from "./errors.ts";
-import { isObject, shorten, show } from "./json.ts";
-import { withUnicodeClasses } from "./pre_tokenizer.ts";
-import { type TemplateDate, templateDate } from "./template_date.ts";
+import { shorten, show } from "./json.ts";
+import { templateDate } from "./template_date.ts";
 import { readTokenizerFiles, type TokenizerFiles } from "./tokenizer_files.ts";
+import { AddedTokens } from "./tokenizer/added_tokens.ts";
+import { cleanUp, readDecoder } from "./tokenizer/decoders.ts";
+import { Fields } from "./tokenizer/fields.ts";
+import { modelType, readModel } from "./tokenizer/models.ts";
+import { type Normalizer, readNormalizer } from "./tokenizer/normalizers.ts";
+import { readPreTokenizer } from "./tokenizer/pre_tokenizers.ts";
+import { PatternError } from "./tokenizer/regex.ts";
+import { addedToken, readSpecialTokens } from "./tokenizer/special_tokens.ts";
+import { readTokens, type Tokens } from "./tokenizer/vocab.ts";
 
 export type { Message } from "./chat_template.ts";
 
@@ -35,7 +42,10 @@ export interface Tokenizer extends Vocabulary {
 
 /**
  * Reads the tokenizer of a model folder: tokenizer.json, tokenizer_config.json (and transformers 4's
- * special_tokens_map.json) and chat_template.jinja, which wins over the configuration's `chat_template`.
+ * special_tokens_map.json and added_tokens.json) and chat_template.jinja, which wins over the configuration's `chat_template`.
+ *
+ * It gives what transformers 5.17 with tokenizers 0.23 gives for the folder: where a part of it cannot be had exactly, the file is
+ * refused by the name of that part.
  *
  * Regular expressions and templates of files that are not trusted need not end: see `TokenizerPool`, which stops them.
  *
@@ -49,22 +59,31 @@ export async function loadTokenizer(
 ): Promise<Tokenizer> {
   const files = await readTokenizerFiles(folder, options.chatTemplate);
   const told = templateDate(files.template, options.date);
-  const { json, tokens, template } = files;
-  const library = construct(
-    { added_tokens: [], ...json, pre_tokenizer: withUnicodeClasses(json.pre_tokenizer) },
-    files,
-  );
-  const encode = usable(files.path, () => encoderOf(library));
-  return {
-    ...vocabularyOf(library, files, told),
-    encode: (text) => {
-      if (!text.isWellFormed()) {
-        throw new UserError(`expected Unicode text, found half of a surrogate pair in ${show(text)}`);
-      }
-      return usable(files.path, () => encode(text));
-    },
-    applyChatTemplate: chatRenderer(template, Object.fromEntries(tokens), folder, { date: told?.date }),
-  };
+  return usable(files.path, () => {
+    const { model: fields, part } = componentsOf(files);
+    const normalizer = part("normalizer", readNormalizer);
+    const model = readModel(fields);
+    const vocabulary = vocabularyOf(files, model, normalizer);
+    const encode = encoderOf({
+      added: vocabulary.added,
+      normalizer,
+      preTokenizer: part("pre_tokenizer", readPreTokenizer),
+      model,
+    });
+    return {
+      ...vocabulary.known,
+      templateDate: told?.text,
+      encode: (text) => {
+        if (!text.isWellFormed()) {
+          throw new UserError(`expected Unicode text, found half of a surrogate pair in ${show(text)}`);
+        }
+        return usable(files.path, () => encode(text));
+      },
+      applyChatTemplate: chatRenderer(files.template, Object.fromEntries(vocabulary.named), folder, {
+        date: told?.date,
+      }),
+    };
+  });
 }
 
 /** As `loadTokenizer`, without what tokenises and renders. */
@@ -73,84 +92,91 @@ export async function loadVocabulary(
   options: { chatTemplate?: string; date?: Date } = {},
 ): Promise<Vocabulary> {
   const files = await readTokenizerFiles(folder, options.chatTemplate);
-  const { json } = files;
-  const model = isObject(json.model) && Array.isArray(json.model.merges)
-    ? { ...json.model, merges: [] }
-    : json.model;
-  return vocabularyOf(
-    construct({ added_tokens: [], ...json, model, normalizer: null, pre_tokenizer: null }, files),
-    files,
-    templateDate(files.template, options.date),
-  );
+  return usable(files.path, () => {
+    const { json, model, part } = componentsOf(files);
+    const withExpressions = JSON.stringify(json.normalizer ?? null).includes('"Regex":');
+    const normalizer = withExpressions ? "unknown" : part("normalizer", readNormalizer);
+    return {
+      ...vocabularyOf(files, readTokens(model), normalizer).known,
+      templateDate: templateDate(files.template, options.date)?.text,
+    };
+  });
 }
 
-function construct(json: Record<string, unknown>, { config, path }: TokenizerFiles): HuggingFaceTokenizer {
-  if (JSON.stringify(json.decoder ?? null).includes('"Regex":')) {
-    throw new UserError(`${path}: decoder: regular expressions are not supported there`);
+/** What tokenizer.json describes, as the class of the tokenizer has it. */
+function componentsOf({ json: written, config, path, tokenizerClass }: TokenizerFiles) {
+  const { name, rebuild } = tokenizerClass;
+  if (written.version !== undefined && written.version !== "1.0") {
+    throw new UserError(`${path}: version: expected "1.0", found ${show(written.version)}`);
   }
-  return usable(path, () => new HuggingFaceTokenizer(json, config));
+  if (rebuild && modelType(Fields.of(written.model, `${path}: model`)) !== "BPE") {
+    throw new UserError(`${path}: model: expected BPE, which tokenizer_class ${show(name)} needs`);
+  }
+  const json = rebuild ? rebuild(written, config) : written;
+  const part = <T>(key: string, read: (fields: Fields) => T): T | undefined =>
+    json[key] === undefined || json[key] === null ? undefined : read(Fields.of(json[key], `${path}: ${key}`));
+  return { json, model: Fields.of(json.model, `${path}: model`), part };
 }
 
-/** What the library throws is the file's fault: it takes any JSON, and some of it only fails when text comes. */
+/** What V8 refuses is the file's fault, or the text's: expressions and recursion have their bounds there. */
 function usable<T>(path: string, use: () => T): T {
   try {
     return use();
   } catch (error) {
-    if (error instanceof UserError) throw error;
-    throw new UserError(
-      `${path}: not a tokenizer that can be used: ${shorten((error as Error).message, 300)}`,
-    );
+    if (!(error instanceof PatternError || error instanceof RangeError)) throw error;
+    throw new UserError(`${path}: not a tokenizer that can be used here: ${shorten(error.message, 300)}`);
   }
 }
 
-function vocabularyOf(
-  library: HuggingFaceTokenizer,
-  files: TokenizerFiles,
-  told: TemplateDate | undefined,
-): Vocabulary {
-  const { json, path, configPath, tokens, template, fingerprint } = files;
+/** @param normalizer "unknown" where it would run regular expressions. */
+function vocabularyOf(files: TokenizerFiles, model: Tokens, normalizer: Normalizer | undefined | "unknown") {
+  const { path, config, template, fingerprint, tokenizerClass } = files;
+  const { json, model: modelFields, part } = componentsOf(files);
+  const written = json.added_tokens ?? [];
+  if (!Array.isArray(written)) {
+    throw new UserError(`${path}: added_tokens: expected a list, found ${show(written)}`);
+  }
+  const first = written.map((token, i) =>
+    addedToken(Fields.of(token, `${path}: added_tokens[${i}]`).json, `${path}: added_tokens[${i}]`)
+  );
+  const { named, added: further, addedAgain, split } = readSpecialTokens(
+    files,
+    tokenizerClass,
+    new Set(first.map(({ content }) => content)),
+  );
+  const added = new AddedTokens(model, normalizer, { split, where: path });
+  for (const tokens of [first, further, addedAgain]) added.add(tokens);
+
+  const decoder = part("decoder", readDecoder);
+  const cleans = config.clean_up_tokenization_spaces === true &&
+    (modelType(modelFields) !== "BPE" ||
+      config.clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output === true);
+  const decode: Vocabulary["decode"] = (ids, { skipSpecialTokens = false } = {}) =>
+    usable(path, () => {
+      const texts: string[] = [];
+      for (const id of ids) {
+        const text = added.textOf(id) ?? model.tokenOf(id);
+        if (text !== undefined && !(skipSpecialTokens && added.isSpecial(text))) texts.push(text);
+      }
+      if (texts.length === 0) return "";
+      const text = decoder ? decoder(texts).join("") : texts.join(" ");
+      return cleans ? cleanUp(text) : text;
+    });
+  let vocabSize = model.end;
+  for (const id of added.ids) vocabSize = Math.max(vocabSize, id + 1);
   const idOf = (name: string) => {
-    const token = tokens.get(name);
-    if (token === undefined) return undefined;
-    const id = library.token_to_id(token);
-    if (id === undefined) {
-      throw new UserError(
-        `${configPath}: ${name} is ${
-          show(token)
-        }, which is not a token of ${path}: the two do not belong together`,
-      );
-    }
-    return id;
+    const token = named.get(name);
+    return token === undefined ? undefined : added.idOf(token);
   };
-  return {
-    decode: (ids, { skipSpecialTokens = false } = {}) => {
-      const list = [...ids];
-      if (list.length === 0) return "";
-      return usable(path, () =>
-        library.decode(list, {
-          skip_special_tokens: skipSpecialTokens,
-          // transformers 5 never does this for BPE: it would take away spaces that the model wrote.
-          clean_up_tokenization_spaces: false,
-        }));
-    },
-    vocabSize: vocabSizeOf(json),
+  const known: Vocabulary = {
+    decode,
+    vocabSize,
     chatTemplate: template,
-    templateDate: told?.text,
-    bosToken: tokens.get("bos_token"),
+    bosToken: named.get("bos_token"),
     bosTokenId: idOf("bos_token"),
-    eosToken: tokens.get("eos_token"),
+    eosToken: named.get("eos_token"),
     eosTokenId: idOf("eos_token"),
     fingerprint,
   };
-}
-
-function vocabSizeOf(json: Record<string, unknown>): number {
-  const vocab = isObject(json.model) ? json.model.vocab : undefined;
-  let size = 0;
-  // A Unigram model lists [piece, score]; the others map each piece to its id.
-  if (Array.isArray(vocab)) size = vocab.length;
-  else if (isObject(vocab)) { for (const id of Object.values(vocab)) size = Math.max(size, Number(id) + 1); }
-  const added = Array.isArray(json.added_tokens) ? json.added_tokens : [];
-  for (const token of added) if (isObject(token)) size = Math.max(size, Number(token.id) + 1);
-  return size;
+  return { known, added, named };
 }

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { UserError } from "./errors.ts";
 import { isDeep, isObject, MOST_LEVELS, show } from "./json.ts";
 import { readTextFile } from "./text_file.ts";
+import { type TokenizerClass, tokenizerClass } from "./tokenizer/classes.ts";
 
 /** What the tokenizer files of a model folder say, read and not yet used. */
 export interface TokenizerFiles {
@@ -13,27 +14,20 @@ export interface TokenizerFiles {
   /** tokenizer_config.json, and where it is. */
   config: Record<string, unknown>;
   configPath: string;
-  /** Texts of the special tokens by name, such as `eos_token`. */
-  tokens: Map<string, string>;
+  /** special_tokens_map.json and added_tokens.json, which transformers 4 wrote. */
+  specialTokensMap?: Record<string, unknown>;
+  addedTokensFile?: Record<string, unknown>;
+  /** What the class of the tokenizer makes of them. */
+  tokenizerClass: TokenizerClass;
   /** Jinja text. */
   template?: string;
   /** SHA-256 of the files that token ids follow from, in hexadecimal. */
   fingerprint: string;
 }
 
-/** The special tokens that transformers hands to a chat template by name. */
-const SPECIAL_TOKENS = [
-  "bos_token",
-  "eos_token",
-  "unk_token",
-  "sep_token",
-  "pad_token",
-  "cls_token",
-  "mask_token",
-];
-
 /**
- * Reads tokenizer.json, tokenizer_config.json, special_tokens_map.json and chat_template.jinja of a model folder.
+ * Reads tokenizer.json, tokenizer_config.json, special_tokens_map.json, added_tokens.json and chat_template.jinja of a model folder, and
+ * of its config.json what the class of the tokenizer depends on.
  *
  * @param chatTemplate Jinja text that wins over the folder's.
  * @throws {UserError} for a file that is missing or not what it should be.
@@ -54,41 +48,36 @@ export async function readTokenizerFiles(folder: string, chatTemplate?: string):
       `${configPath}: expected the tokenizer's configuration (its bos_token and eos_token), found no such file`,
     );
   }
+  const model = await readJson(join(folder, "config.json")) ?? {};
+  checkRegexPatch(config, model, configPath);
+  const found = tokenizerClass(config, model, configPath);
   return {
     folder,
     json,
     path,
     config,
     configPath,
-    tokens: specialTokens(
-      // transformers 4 keeps tokens in both places; the map counts where the configuration is of the older kind.
-      "added_tokens_decoder" in config
-        ? config
-        : { ...config, ...await readJson(join(folder, "special_tokens_map.json")) },
-      configPath,
-    ),
+    specialTokensMap: await readJson(join(folder, "special_tokens_map.json")),
+    addedTokensFile: await readJson(join(folder, "added_tokens.json")),
+    tokenizerClass: found,
     template: chatTemplate ??
       await readText(join(folder, "chat_template.jinja")) ??
       templateOf(config.chat_template, configPath),
-    fingerprint: await fingerprintOf(folder),
+    fingerprint: await fingerprintOf(folder, found.name),
   };
 }
 
-/** A special token is written as text or as an object with its `content`; null and absent mean that there is none. */
-function specialTokens(config: Record<string, unknown>, path: string): Map<string, string> {
-  const tokens = new Map<string, string>();
-  for (const name of SPECIAL_TOKENS) {
-    const value = config[name];
-    const token = isObject(value) ? value.content : value;
-    if (token === undefined || token === null) continue;
-    if (typeof token !== "string") {
-      throw new UserError(
-        `${path}: ${name}: expected text or an object with "content", found ${show(value)}`,
-      );
-    }
-    tokens.set(name, token);
-  }
-  return tokens;
+/** transformers puts another expression in where a configuration asks for it and the model is not of its version 5. */
+function checkRegexPatch(
+  config: Record<string, unknown>,
+  { transformers_version }: Record<string, unknown>,
+  configPath: string,
+): void {
+  if (config.fix_mistral_regex !== true || /^([5-9]|\d\d)/.test(String(transformers_version))) return;
+  throw new UserError(
+    `${configPath}: fix_mistral_regex: true is not supported for models of transformers before 5; save the tokenizer with ` +
+      "transformers 5",
+  );
 }
 
 /** `chat_template` is Jinja text, or a list of named templates of which "default" is meant. */
@@ -104,9 +93,12 @@ function templateOf(value: unknown, path: string): string | undefined {
   );
 }
 
-async function fingerprintOf(folder: string): Promise<string> {
-  const hash = createHash("sha256");
-  for (const name of ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"]) {
+/** The files that ids follow from, besides the class. */
+const FILES = ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"];
+
+async function fingerprintOf(folder: string, className: string): Promise<string> {
+  const hash = createHash("sha256").update(`${className}\0`);
+  for (const name of FILES) {
     hash.update(`${name}\0${await readText(join(folder, name)) ?? ""}\0`);
   }
   return hash.digest("hex");

@@ -188,18 +188,19 @@ Deno.test("a plan for ten thousand million pairs is refused", async () => {
 
 Deno.test("a tokenizer that only fails when text comes names its file", () =>
   withTemporaryFolder(async (folder) => {
-    for (const single of [[7], "ab", [null]]) {
-      await modelFolder(folder, {
-        "tokenizer.json": (json) => ({
-          ...json,
-          post_processor: { type: "TemplateProcessing", single, pair: [], special_tokens: {} },
-        }),
-      });
-      await assert.rejects(
-        async () => (await loadTokenizer(folder)).encode("Is it late?"),
-        { name: "UserError", message: /tokenizer\.json: not a tokenizer that can be used/ },
-      );
-    }
+    await modelFolder(folder, {
+      "tokenizer.json": (json) => ({
+        ...json,
+        model: { type: "WordLevel", vocab: { a: 0 }, unk_token: "b" },
+      }),
+    });
+    await assert.rejects(
+      async () => (await loadTokenizer(folder)).encode("Is it late?"),
+      {
+        name: "UserError",
+        message: /tokenizer\.json: model: "Is" is no token, and unk_token "b" is none either/,
+      },
+    );
   }));
 
 Deno.test("steps of a tokenizer within steps, thousands deep, are refused where the file is read", () =>
@@ -225,6 +226,15 @@ Deno.test("steps of a tokenizer within steps, thousands deep, are refused where 
       }
     }
   }));
+
+Deno.test("a text of a million spaces, letters or line ends is tokenised in little memory", async () => {
+  const { encode } = await loadTokenizer(join(DATA, "tokenizer"));
+  for (const text of [" ", "a", "\n", "é", "👍"]) {
+    const before = Deno.memoryUsage().rss;
+    assert.ok(encode(text.repeat(1e6)).length > 1e5, text);
+    assert.ok(Deno.memoryUsage().rss - before < 600e6, text);
+  }
+});
 
 Deno.test("token ids that are negative or no whole numbers are refused", () =>
   withTemporaryFolder(async (folder) => {
