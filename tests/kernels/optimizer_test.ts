@@ -12,7 +12,8 @@ import { dtypeOf } from "../../lib/gpu/readback.ts";
 import { type FloatDtype, toF32 } from "../../lib/safetensors.ts";
 import { AdamW, type AdamWOptions } from "../../lib/optimizer.ts";
 import { normal } from "../../lib/random.ts";
-import { assertClose, assertSameBits, deviceTest, freshSeed, useGpu } from "./harness.ts";
+import { assertClose, deviceTest, freshSeed, useGpu } from "./harness.ts";
+import { assertEqualBytes } from "../equal_bytes.ts";
 import { adamw, type AdamWState, clip } from "../reference/adamw.ts";
 
 useGpu();
@@ -188,7 +189,7 @@ for (const [name, spoil] of breaks) {
         (await readAll()).forEach((state, i) => {
           for (const kind of ["weights", "first", "second"] as const) {
             const words = ({ [kind]: values }: typeof state) => new Uint32Array(values.buffer);
-            assertSameBits(words(state), words(before[i]), `${kind} of ${parameters.list[i].spec.name}`);
+            assertEqualBytes(words(state), words(before[i]), `${kind} of ${parameters.list[i].spec.name}`);
           }
         });
       const spoiled = fine();
@@ -300,7 +301,7 @@ deviceTest(
         const [bytes, ...others] = await Array.fromAsync(chunks());
         assert.deepEqual(others, []);
         const found = toF32(bytes, dtype as FloatDtype);
-        assert.deepEqual(found, expected[i % names.length][isFirst ? "first" : "second"]);
+        assertEqualBytes(found, expected[i % names.length][isFirst ? "first" : "second"], name);
       }
     } finally {
       plan.destroy();
