@@ -1,0 +1,83 @@
+/**
+ * `deno task test [FILE ...] [--filter=...]`: the tests, in one process, and the documented examples, in another; closes with
+ * one line of all that passed and failed.
+ *
+ * A graphics driver may crash while a process with threads of its own ends (Mesa 22.3's do, once in some hundred runs of many
+ * devices), which says nothing about tests that have all been told to pass. So a process that a signal ended counts by its
+ * summary, where that is of every test that it began to tell of; without one, or with a status of its own, it has failed.
+ */
+const PERMISSIONS = [
+  "--allow-read",
+  "--allow-write",
+  "--allow-env",
+  "--allow-sys",
+  "--allow-run",
+  "--allow-net=127.0.0.1",
+];
+const EXAMPLES = ["--doc", "lib", "kernels", "mod.ts"];
+
+/** How a process of tests ended. */
+export interface Ended {
+  /** Whether nothing failed; `warning` where that is so though a signal ended it. */
+  isGreen: boolean;
+  warning?: string;
+  passed: number;
+  failed: number;
+  ignored: number;
+}
+
+/** Judges a process of `deno test` by its status and by what it printed. */
+export function judge(
+  { code, signal }: Pick<Deno.CommandStatus, "code" | "signal">,
+  printed: string,
+): Ended {
+  // deno-lint-ignore no-control-regex
+  const text = printed.replaceAll(/\x1b\[[\d;]*m/g, "");
+  const begun = [...text.matchAll(/^running (\d+) tests? from /gm)].reduce(
+    (sum, [, n]) => sum + Number(n),
+    0,
+  );
+  const summary = [...text.matchAll(
+    /^(ok|FAILED) \| (\d+) passed(?: \([^)]*\))? \| (\d+) failed(?: \([^)]*\))?(?: \| (\d+) ignored)?(.*)$/gm,
+  )].at(-1);
+  if (!summary) return { isGreen: false, passed: 0, failed: 1, ignored: 0 };
+  const [passed, failed, ignored] = summary.slice(2, 5).map((count) => Number(count ?? 0));
+  const counts = { passed, failed, ignored };
+  if (code === 0) return { isGreen: true, ...counts };
+  const isWhole = summary[1] === "ok" && failed === 0 && passed + ignored === begun;
+  if (signal && isWhole) {
+    return {
+      isGreen: true,
+      warning: `${signal} ended the process after all its tests had passed`,
+      ...counts,
+    };
+  }
+  return { isGreen: false, ...counts, failed: Math.max(1, failed) };
+}
+
+/** Runs `deno test`, showing what it prints. */
+async function run(args: readonly string[]): Promise<Ended> {
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["test", ...args],
+    stdin: "null",
+    stdout: "piped",
+  }).spawn();
+  const decoder = new TextDecoder();
+  let printed = "";
+  for await (const bytes of child.stdout) {
+    printed += decoder.decode(bytes, { stream: true });
+    for (let at = 0; at < bytes.length;) at += await Deno.stdout.write(bytes.subarray(at));
+  }
+  return judge(await child.status, printed);
+}
+
+if (import.meta.main) {
+  const isAll = Deno.args.every((word) => word.startsWith("-"));
+  const all = [await run([...PERMISSIONS, ...Deno.args, ...isAll ? ["tests"] : []])];
+  if (Deno.args.length === 0) all.push(await run(EXAMPLES));
+  for (const { warning } of all) if (warning) console.log(`warning: ${warning}`);
+  const sum = (of: "passed" | "failed" | "ignored") => all.reduce((total, ended) => total + ended[of], 0);
+  const skipped = sum("ignored") > 0 ? `, ${sum("ignored")} skipped` : "";
+  console.log(`${sum("passed")} passed, ${sum("failed")} failed${skipped}`);
+  Deno.exit(all.every(({ isGreen }) => isGreen) ? 0 : 1);
+}
