@@ -14,7 +14,15 @@ const PERMISSIONS = [
   "--allow-run",
   "--allow-net=127.0.0.1",
 ];
-const EXAMPLES = ["--doc", "lib", "kernels", "mod.ts"];
+/** What `deno` has to be called with for the tests of `paths`, or those of them whose names hold `filter`. */
+export const testCommand = (paths: readonly string[], filter?: string): string[] => [
+  "test",
+  ...PERMISSIONS,
+  ...filter === undefined ? [] : [`--filter=${filter}`],
+  ...paths,
+];
+
+const EXAMPLES = ["test", "--doc", "lib", "kernels", "mod.ts"];
 
 /** How a process of tests ended. */
 export interface Ended {
@@ -28,7 +36,7 @@ export interface Ended {
 
 /** Judges a process of `deno test` by its status and by what it printed. */
 export function judge(
-  { code, signal }: Pick<Deno.CommandStatus, "code" | "signal">,
+  { code, signal }: { code: number; signal: string | null },
   printed: string,
 ): Ended {
   // deno-lint-ignore no-control-regex
@@ -55,10 +63,10 @@ export function judge(
   return { isGreen: false, ...counts, failed: Math.max(1, failed) };
 }
 
-/** Runs `deno test`, showing what it prints. */
+/** Runs tests, showing what they print. */
 async function run(args: readonly string[]): Promise<Ended> {
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["test", ...args],
+    args: [...args],
     stdin: "null",
     stdout: "piped",
   }).spawn();
@@ -73,7 +81,7 @@ async function run(args: readonly string[]): Promise<Ended> {
 
 if (import.meta.main) {
   const isAll = Deno.args.every((word) => word.startsWith("-"));
-  const all = [await run([...PERMISSIONS, ...Deno.args, ...isAll ? ["tests"] : []])];
+  const all = [await run(testCommand([...Deno.args, ...isAll ? ["tests"] : []]))];
   if (Deno.args.length === 0) all.push(await run(EXAMPLES));
   for (const { warning } of all) if (warning) console.log(`warning: ${warning}`);
   const sum = (of: "passed" | "failed" | "ignored") => all.reduce((total, ended) => total + ended[of], 0);

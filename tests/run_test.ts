@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { judge } from "./run.ts";
 
-const ended = (code: number, signal: Deno.Signal | null = null) => ({ code, signal });
+const ended = (code: number, signal: string | null = null) => ({ code, signal });
 const text = (summary: string, ...counts: number[]) =>
   counts.map((count, i) => `running ${count} ${count === 1 ? "test" : "tests"} from ./tests/${i}_test.ts\n`)
     .join("") +
