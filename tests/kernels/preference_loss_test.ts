@@ -1,3 +1,4 @@
+import assert from "node:assert/strict";
 import { pack } from "../../lib/batch.ts";
 import { preferenceLoss } from "../../lib/gpu/operations.ts";
 import { sft } from "../../lib/loss/sft.ts";
@@ -63,3 +64,35 @@ for (const loss of [simper, sft]) {
     await kernels.compare(weights, expectedWeights, { tolerance: 1e-6 });
   });
 }
+
+/** A pair of responses of two labels each, and which label's log-probability is spoiled by what. */
+const SPOILED = [0, 1, 2, 3].flatMap((label) =>
+  [-Infinity, NaN].map((value) => ({ label, value: String(value) }))
+);
+
+kernelTest(
+  "one log-probability that is not finite, of chosen or of rejected alone, gives its pair's labels a gradient of NaN",
+  SPOILED,
+  async (kernels, { label, value }) => {
+    const response = (first: number) => ({ ids: [1, first, 5], promptLength: 1 });
+    const pair = { chosen: response(2), rejected: response(3), truncated: false as const, where: "pair" };
+    const batch = pack([pair, pair]);
+    const logps = Float32Array.of(-1, -2, -3, -4, -1, -2, -3, -4);
+    logps[label] = Number(value);
+    const weights = kernels.tensor([8]);
+    const results = kernels.tensor([2, 4]);
+    await kernels.run([preferenceLoss(kernels.rows(2, { scale: 0.5 }), {
+      labelsOfPair: kernels.tensor([2, 4], batch.labelsOfPair),
+      logps: kernels.tensor([8], logps),
+      weights,
+      results,
+    }, simper.wgsl)]);
+    const found = [...await kernels.read(weights, 8)];
+    assert.ok(found.slice(0, 4).every(Number.isNaN), `${found}`);
+    assert.ok(found.slice(4).every(Number.isFinite), `${found}`);
+    // What the host finds the pair by.
+    const sums = [...await kernels.read(results, 8)];
+    assert.equal(Number.isFinite(sums[1 + Math.floor(label / 2)]), false);
+    assert.ok(sums.slice(4).every(Number.isFinite), `${sums}`);
+  },
+);

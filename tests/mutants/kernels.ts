@@ -165,6 +165,7 @@ export const KERNELS: readonly Edits[] = [
   {
     file: "kernels/attention.ts",
     tests: ATTENTION,
+    filter: "softmax",
     edits: [[
       "a token does not see itself",
       "key - span.z <= query - span.z",
@@ -174,6 +175,7 @@ export const KERNELS: readonly Edits[] = [
   {
     file: "kernels/attention_registers.ts",
     tests: ATTENTION,
+    filter: "softmax",
     edits: [[
       "keys in both intervals count twice",
       "prefix_end >= own) { own",
@@ -183,6 +185,7 @@ export const KERNELS: readonly Edits[] = [
   {
     file: "kernels/attention_workgroup_forward.ts",
     tests: ATTENTION,
+    filter: "softmax",
     edits: [["what was summed before is not scaled", "o${i}_${c} *= factor.${lane(i)}", "o${i}_${c} *= 1.0"]],
   },
   {

@@ -193,7 +193,7 @@ export const RUNS: readonly Edits[] = [
   {
     file: "lib/guard.ts",
     tests: ["tests/guard_test.ts"],
-    filter: "minus infinity",
+    filter: "names that pair",
     edits: [
       [
         "a sum of rejected alone names no pair",
