@@ -1,6 +1,6 @@
 import type { Edits } from "./mutants.ts";
 
-const CONFIG = ["tests/config_test.ts"];
+const CONFIG = ["tests/config_test.ts", "tests/config_rules_test.ts"];
 const OVERRIDES = ["tests/config_overrides_test.ts"];
 const HOSTILE = ["tests/safetensors_hostile_test.ts"];
 const SAFETENSORS = ["tests/safetensors_test.ts"];
@@ -113,7 +113,7 @@ export const INPUT: readonly Edits[] = [
   },
   {
     file: "lib/safetensors.ts",
-    tests: [...HOSTILE, ...SAFETENSORS],
+    tests: ["tests/checkpoint_hostile_test.ts", ...SAFETENSORS],
     edits: [
       [
         "a shard may lie in another folder",
