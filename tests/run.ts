@@ -2,9 +2,11 @@
  * `deno task test [FILE ...] [--filter=...]`: the tests, in one process, and the documented examples, in another; closes with
  * one line of all that passed and failed.
  *
- * A graphics driver may crash while a process with threads of its own ends (Mesa 22.3's do, once in some hundred runs of many
- * devices), which says nothing about tests that have all been told to pass. So a process that a signal ended counts by its
- * summary, where that is of every test that it began to tell of; without one, or with a status of its own, it has failed.
+ * A process of many test files may crash as it ends, once in some hundred runs: where
+ * libEGL is installed WebGPU opens it, and on exit it frees its tables (`__glDispatchDestroyTable`) while the thread of a test
+ * file, which ends just then, still uses them. glibc says "corrupted size vs. prev_size in fastbins" or "double free". That says
+ * nothing about tests that had all passed. So a process that a signal ended counts by its summary, where that is of every test
+ * that it began to tell of; without one, or with a status of its own, it has failed.
  */
 const PERMISSIONS = [
   "--allow-read",

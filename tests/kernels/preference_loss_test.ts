@@ -4,16 +4,26 @@ import { preferenceLoss } from "../../lib/gpu/operations.ts";
 import { sft } from "../../lib/loss/sft.ts";
 import { simper } from "../../lib/loss/simper.ts";
 import { assertClose, kernelTest, useGpu } from "./harness.ts";
-import { randomPair } from "../random_pairs.ts";
+import { pairOf, randomPair } from "../random_pairs.ts";
 import * as references from "../reference/preference_loss.ts";
 
 useGpu();
 
-const SHAPES = [
+interface Shape {
+  pairs: number;
+  tokens: number;
+  spare: number;
+  /** Tokens before two responses of the same length; by default parts are drawn. */
+  prefix?: number;
+}
+
+const SHAPES: Shape[] = [
   { pairs: 1, tokens: 2, spare: 0 },
   { pairs: 3, tokens: 20, spare: 2 },
   { pairs: 2, tokens: 400, spare: 1 },
   { pairs: 33, tokens: 60, spare: 31 },
+  // More labels, of chosen as of rejected, than a workgroup has threads.
+  { pairs: 2, tokens: 300, spare: 0, prefix: 3 },
   // More pairs than one direction of a grid has workgroups.
   { pairs: 65_600, tokens: 2, spare: 1 },
 ];
@@ -22,10 +32,18 @@ for (const loss of [simper, sft]) {
   const reference = references[loss.name as "simper" | "sft"];
 
   kernelTest(`${loss.name}: value and derivative by every label`, SHAPES, async (kernels, shape) => {
-    const { pairs, spare } = shape;
+    const { pairs, spare, tokens, prefix } = shape;
     const batch = pack(
       Array.from({ length: pairs }, () => {
-        return randomPair(kernels.uniform, kernels.integer(2, shape.tokens), !loss.usesRejected);
+        if (prefix === undefined) {
+          return randomPair(kernels.uniform, kernels.integer(2, tokens), !loss.usesRejected);
+        }
+        const own = Math.floor((tokens - prefix) / 2);
+        return pairOf(kernels.uniform, {
+          prefix,
+          chosen: own,
+          rejected: loss.usesRejected ? own : undefined,
+        });
       }),
     );
     const labels = batch.targets.length;

@@ -14,9 +14,17 @@ export const KERNELS: readonly Edits[] = [
   {
     file: "kernels/preference_loss.wgsl",
     tests: LOSS,
+    filter: "not finite",
     edits: [
       ["a sum of rejected alone that is not finite goes through", " && is_finite(all.y)", ""],
       ["a sum of chosen that is not finite goes through", " && is_finite(all.x)", ""],
+    ],
+  },
+  {
+    file: "kernels/preference_loss.wgsl",
+    tests: LOSS,
+    filter: "simper: value",
+    edits: [
       [
         "the gradient is not divided by the pairs of the step",
         "loss.d_rejected) * rows.scale",
