@@ -156,20 +156,41 @@ export const INPUT: readonly Edits[] = [
   },
   {
     file: "lib/hub/http.ts",
-    tests: ["tests/hub_refusals_test.ts", "tests/hub_hostile_test.ts"],
+    tests: ["tests/hub_refusals_test.ts"],
+    filter: "redirects to http",
+    edits: [[
+      "https may become http",
+      '(next?.protocol === "http:" && target.protocol === "http:")',
+      'next?.protocol === "http:"',
+    ]],
+  },
+  {
+    file: "lib/hub/http.ts",
+    tests: ["tests/hub_refusals_test.ts"],
+    filter: "token goes to the Hub alone",
+    edits: [[
+      "the token goes to other origins",
+      "settings.token && target.origin === home",
+      "settings.token",
+    ]],
+  },
+  {
+    file: "lib/hub/http.ts",
+    tests: ["tests/hub_hostile_test.ts"],
+    filter: "followed eight times",
+    edits: [["redirects have no end", "hops <= MAX_REDIRECTS", "hops < 1000"]],
+  },
+  {
+    file: "lib/hub/http.ts",
+    tests: ["tests/hub_upload_test.ts"],
+    filter: "may have been made",
     edits: [
-      [
-        "https may become http",
-        '(next?.protocol === "http:" && target.protocol === "http:")',
-        'next?.protocol === "http:"',
-      ],
-      ["the token goes to other origins", "settings.token && target.origin === home", "settings.token"],
-      ["redirects have no end", "hops <= MAX_REDIRECTS", "hops < 1000"],
       [
         "a commit that may have been made is sent again",
         'method === "POST" && error.after',
         "false && error.after",
       ],
+      ["a commit that was put off is not sent again", " && error.after === undefined) {", ") {"],
     ],
   },
   {

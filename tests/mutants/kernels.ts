@@ -103,6 +103,7 @@ export const KERNELS: readonly Edits[] = [
   {
     file: "kernels/clear.wgsl",
     tests: ROWS,
+    filter: "cleared",
     edits: [["clears what is to be added to", " && rows.accumulate == 0u", ""]],
   },
   {
