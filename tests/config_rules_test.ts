@@ -77,3 +77,22 @@ Deno.test("a key that does nothing beside the others is told of, and only then",
     ]
   ) assert.deepEqual(parsed(lines).ignored, [], lines);
 });
+
+Deno.test("the best model is by default the one of least loss, and of any other figure the greatest", () => {
+  const best = (lines: string) => {
+    const { metricForBestModel, greaterIsBetter } =
+      parsed(`eval_strategy: epoch\nsave_strategy: epoch\n${lines}`).config;
+    return [metricForBestModel, greaterIsBetter];
+  };
+  assert.deepEqual(best(""), [undefined, undefined]);
+  assert.deepEqual(best("load_best_model_at_end: true"), ["loss", false]);
+  for (const name of ["loss", "eval_loss"]) {
+    assert.deepEqual(best(`metric_for_best_model: ${name}`), ["loss", false]);
+  }
+  assert.deepEqual(best("metric_for_best_model: eval_rewards/margins"), ["rewards/margins", true]);
+  assert.deepEqual(best("metric_for_best_model: loss\ngreater_is_better: true"), ["loss", true]);
+  assert.deepEqual(best("metric_for_best_model: logps/rejected\ngreater_is_better: false"), [
+    "logps/rejected",
+    false,
+  ]);
+});

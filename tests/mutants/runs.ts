@@ -5,6 +5,7 @@ const FIGURES = ["tests/figures_test.ts"];
 const LOOP = ["tests/loop_test.ts"];
 const REPORT = ["tests/report_test.ts"];
 const CHECKPOINT = ["tests/checkpoint_test.ts"];
+const RESUME = ["tests/resume_test.ts"];
 const COLLAPSE = ["tests/collapse_test.ts"];
 
 /** What a run does between its steps: sampling, figures, checkpoints, reports. */
@@ -204,8 +205,8 @@ export const RUNS: readonly Edits[] = [
   },
   {
     file: "lib/step.ts",
-    tests: ["tests/early_update_test.ts", "tests/bench_test.ts", "tests/train_test.ts"],
-    filter: "golden",
+    tests: ["tests/train_test.ts"],
+    filter: "a run of untied",
     edits: [["figures of a second batch are those of the first", "        at += batch.pairs * 4;\n", ""]],
   },
   {
@@ -220,7 +221,8 @@ export const RUNS: readonly Edits[] = [
   },
   {
     file: "lib/checkpoint/fingerprint.ts",
-    tests: ["tests/free_keys_test.ts"],
+    tests: RESUME,
+    filter: "every key",
     edits: [
       [
         "a key that matters is free",
@@ -232,17 +234,19 @@ export const RUNS: readonly Edits[] = [
   },
   {
     file: "lib/checkpoint/start.ts",
-    tests: CHECKPOINT,
-    filter: "goes on from its last checkpoint",
+    tests: RESUME,
+    filter: "not taken for finished",
+    // Whatever the file is called that tells a finished run.
     edits: [[
-      "an old trainer_state.json is left",
-      "  await rm(join(outputDir, LAST_FILE), { force: true });\n",
-      "",
+      "what tells of a finished run is left",
+      ", { force: true });\n  if (isResumed)",
+      ' + ".none", { force: true });\n  if (isResumed)',
     ]],
   },
   {
     file: "lib/checkpoint/write.ts",
-    tests: ["tests/disk_full_test.ts", "tests/checkpoint_test.ts"],
+    tests: RESUME,
+    filter: "gets its name",
     edits: [
       [
         "the name comes before the flush",
