@@ -99,6 +99,15 @@ Deno.test("calls that a plan was not placed for are found out", () => {
     () => plan.checkShared([call([], [a]), call([a], [b]), call([b], [c]), call([a, c], [])]),
     /a and c were placed for other kernel calls/,
   );
+  // Both in one buffer and apart: a kernel may read both, and not one while it writes the other.
+  const together = new MemoryPlan();
+  const [d, e, f] = ["d", "e", "f"].map((name) => together.shared(name, "scratch", [64]));
+  together.share([call([], [d]), call([], [e]), call([d, e], [f])], LARGEST);
+  assert.ok(d.slab === e.slab && !overlap(d, e));
+  assert.throws(
+    () => together.checkShared([call([], [d]), call([d], [e]), call([d, e], [f])]),
+    /d and e were placed for other kernel calls/,
+  );
   const never = new SharedTensor("never", "scratch", [1], "f32", 256);
   assert.throws(() => never.slab, /never is bound by no kernel call/);
 });

@@ -78,6 +78,11 @@ testRefused(
   /"a": shape \[2, 3\] in F32 is 24 bytes, but data_offsets \[0, 20\] hold 20/,
 );
 testRefused(
+  "offsets that are too long for the shape",
+  file({ a: entry("F32", [2, 3], [0, 28]) }, 28),
+  /"a": shape \[2, 3\] in F32 is 24 bytes, but data_offsets \[0, 28\] hold 28/,
+);
+testRefused(
   "offsets in reverse",
   file({ a: entry("F32", [1], [4, 0]) }, 4),
   /"a": data_offsets .*found \[4, 0\]/,
