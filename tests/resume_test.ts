@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { checkConfig } from "../lib/checkpoint/fingerprint.ts";
+import { listCheckpoints } from "../lib/checkpoint/names.ts";
 import { type CheckpointContent, CheckpointWriter } from "../lib/checkpoint/write.ts";
 import { FIELDS, keyOf, type TrainConfig } from "../lib/config/schema.ts";
 import { configEntries } from "../lib/config/write.ts";
@@ -109,6 +110,18 @@ Deno.test("every key either matters to a resumed run and is refused by its name 
   // The same share of a file under another name: its hash is compared.
   checkConfig({ ...config, datasetMixer: [{ path: "data/b.jsonl", share: 1 }] }, saved(config));
 });
+
+Deno.test("checkpoints are folders, in the order of their steps", () =>
+  withTemporaryFolder(async (folder) => {
+    for (
+      const name of ["checkpoint-10", "checkpoint-9", "checkpoint-100", "tmp-checkpoint-3", "checkpoint-x"]
+    ) {
+      await Deno.mkdir(join(folder, name));
+    }
+    await Deno.writeTextFile(join(folder, "checkpoint-11"), "");
+    assert.deepEqual((await listCheckpoints(folder)).map(({ step }) => step), [9, 10, 100]);
+    assert.deepEqual(await listCheckpoints(join(folder, "none")), []);
+  }));
 
 Deno.test("a run stopped on its way over a finished one is not taken for finished", () =>
   withTemporaryFolder(async (folder) => {

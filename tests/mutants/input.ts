@@ -89,6 +89,37 @@ export const INPUT: readonly Edits[] = [
     ],
   },
   {
+    file: "lib/config/entries.ts",
+    tests: [...CONFIG, "tests/config_malformed_test.ts", "tests/hostile_inputs_test.ts"],
+    filter: "/YAML|twice|alias|name|mistake|run file/",
+    edits: [
+      [
+        "a key may be written twice",
+        "if (keys.has(key.value)) duplicates.push",
+        "if (false) duplicates.push",
+      ],
+      ["aliases have no end", "Alias: () => void aliases++", "Alias: () => void aliases"],
+    ],
+  },
+  {
+    file: "lib/errors.ts",
+    tests: CONFIG,
+    edits: [
+      ["any word is near another", "Math.max(2, Math.floor(word.length / 3)) + 1", "word.length + 9"],
+      ["no word is near another", "if (distance < bestDistance)", "if (distance < 0)"],
+    ],
+  },
+  {
+    file: "lib/json.ts",
+    tests: ["tests/checkpoint_state_test.ts", "tests/hostile_inputs_test.ts"],
+    filter: "/lists within lists|levels|deep/",
+    edits: [[
+      "brackets within text count as levels",
+      "if (byte === 0x22) inText = !inText;\n",
+      "if (byte === 0x22) inText = false;\n",
+    ]],
+  },
+  {
     file: "lib/safetensors_header.ts",
     tests: HOSTILE,
     edits: [

@@ -3,6 +3,8 @@ import type { Edits } from "./mutants.ts";
 const BATCH = ["tests/batch_test.ts"];
 const PLACEMENT = ["tests/placement_test.ts"];
 
+const PLAN = ["tests/plan_test.ts"];
+
 /** Batches, memory, model and optimizer. */
 export const MODEL: readonly Edits[] = [
   {
@@ -109,6 +111,56 @@ export const MODEL: readonly Edits[] = [
       "a second batch begins the gradients anew",
       "const accumulate = !firstOfStep;",
       "const accumulate = false;",
+    ]],
+  },
+  {
+    file: "lib/plan.ts",
+    tests: PLAN,
+    filter: "/bounds every pair|does not fit|four setups|fits one GPU|12 bytes/",
+    edits: [
+      ["evaluation needs no room", "    fit(test.sizes, Array.from({ length }, (_, i) => at + i));\n", ""],
+      [
+        "an answer needs no room",
+        "Math.max(positions, ids.length + ANSWER_TOKENS)",
+        "Math.max(positions, ids.length)",
+      ],
+      ["early updates leave the gradients' bytes", "(updatesEarly(config) ? 0 : 4)", "4"],
+      [
+        "clipped gradients are updated early",
+        "maxGradNorm === 0 && gradientAccumulationSteps",
+        "true && gradientAccumulationSteps",
+      ],
+      [
+        "a smaller batch changes the pairs of a step",
+        "gradientAccumulationSteps: config.gradientAccumulationSteps * perPass",
+        "gradientAccumulationSteps: config.gradientAccumulationSteps",
+      ],
+    ],
+  },
+  {
+    file: "lib/model/parameters.ts",
+    tests: ["tests/decoder_test.ts"],
+    filter: "decoder",
+    edits: [[
+      "a tensor's second half is read where its first lies",
+      "        at += count;\n      }\n    }\n  }\n\n  /** Where",
+      "      }\n    }\n  }\n\n  /** Where",
+    ]],
+  },
+  {
+    file: "lib/model/parameters.ts",
+    tests: ["tests/guard_test.ts"],
+    filter: "last update made infinite",
+    edits: [["numbers that are none are saved", "if (bad >= 0) {", "if (false) {"]],
+  },
+  {
+    file: "lib/gpu/program.ts",
+    tests: ["tests/kernels/rows_test.ts"],
+    filter: "spill",
+    edits: [[
+      "a grid ends where one direction does",
+      "return [x, x && Math.ceil(workgroups / x)]",
+      "return [x, x && 1]",
     ]],
   },
   {

@@ -266,8 +266,8 @@ export const RUNS: readonly Edits[] = [
   },
   {
     file: "lib/checkpoint/names.ts",
-    tests: CHECKPOINT,
-    filter: "checkpoints come every",
+    tests: RESUME,
+    filter: "order of their steps",
     edits: [[
       "checkpoints are in the order of text",
       ".sort((a, b) => a.step - b.step)",
@@ -327,6 +327,49 @@ export const RUNS: readonly Edits[] = [
     edits: [
       ["the time left counts steps of an earlier run", "figures, step - startStep)", "figures, step)"],
       ["the loss is the accuracy", "`accuracy ${accuracy.toFixed(3)}`", "`accuracy ${loss!.toFixed(3)}`"],
+    ],
+  },
+  {
+    file: "lib/report/transfer_bar.ts",
+    tests: ["tests/transfer_bar_test.ts"],
+    edits: [
+      [
+        "bytes that were there before count for the rate",
+        "bytes: transfer.bytes - transfer.keptBytes",
+        "bytes: transfer.bytes",
+      ],
+      ["the time left is that of the whole", "(totalBytes - bytes) / rate", "totalBytes / rate"],
+    ],
+  },
+  {
+    file: "lib/report/model_card.ts",
+    tests: REPORT,
+    filter: "model card",
+    edits: [
+      ["a text ends its block", 'const fence = "`".repeat(longest + 1);', 'const fence = "```";'],
+      ["figures before stand after", "[inline(name), before, after]", "[inline(name), after, before]"],
+      ["answers before stand after", '"Before:",\n    fenced(`${before}', '"Before:",\n    fenced(`${after}'],
+    ],
+  },
+  {
+    file: "lib/report/log.ts",
+    tests: ["tests/progress_test.ts", "tests/hostile_inputs_test.ts"],
+    filter: "/logger|log|control|terminal/",
+    edits: [
+      [
+        "levels below the least are shown",
+        "LEVELS.indexOf(level) >= LEVELS.indexOf(least)",
+        "LEVELS.indexOf(level) >= 0",
+      ],
+    ],
+  },
+  {
+    file: "lib/report/profile.ts",
+    tests: ["tests/profiler_test.ts"],
+    filter: "/busy|table|trace/",
+    edits: [
+      ["times of a kernel are not added up", "total.seconds += seconds", "total.seconds = seconds"],
+      ["gaps between submissions count as busy", "spans.get(submission) ??", "spans.get(0) ??"],
     ],
   },
   {
