@@ -264,6 +264,7 @@ Deno.test("the model card tells method, figures, hashes and configuration, and n
     assert.match(card, /^dataset_mixer:\n {2}data\/a.jsonl: 0.5$/m);
     assert.match(card, /^@inproceedings\{xiao2025simper,$/m);
     assert.ok(card.includes(`\n\`\`\`\`\n${HOSTILE}\n\`\`\`\`\n`));
+    assert.match(card, /\nBefore:\n+```\nno\n```\n+After:\n+```\nyes\n```\n/);
   });
   const sft = modelCard(runReport("loss_type: sft\nfrom_scratch: true\n"));
   assert.match(

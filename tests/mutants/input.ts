@@ -103,7 +103,7 @@ export const INPUT: readonly Edits[] = [
   },
   {
     file: "lib/errors.ts",
-    tests: CONFIG,
+    tests: ["tests/errors_test.ts"],
     edits: [
       ["any word is near another", "Math.max(2, Math.floor(word.length / 3)) + 1", "word.length + 9"],
       ["no word is near another", "if (distance < bestDistance)", "if (distance < 0)"],
