@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { checkConfig } from "../lib/checkpoint/fingerprint.ts";
 import { listCheckpoints } from "../lib/checkpoint/names.ts";
 import { type CheckpointContent, CheckpointWriter } from "../lib/checkpoint/write.ts";
+import { samplePosition, sampleStep } from "../lib/sampler.ts";
 import { FIELDS, keyOf, type TrainConfig } from "../lib/config/schema.ts";
 import { configEntries } from "../lib/config/write.ts";
 import { GOLDEN } from "./golden_run.ts";
@@ -109,6 +110,25 @@ Deno.test("every key either matters to a resumed run and is refused by its name 
   }
   // The same share of a file under another name: its hash is compared.
   checkConfig({ ...config, datasetMixer: [{ path: "data/b.jsonl", share: 1 }] }, saved(config));
+});
+
+Deno.test("the position after some steps is the pair that the next step begins with", () => {
+  for (const [pairs, perBatch, batchesPerStep] of [[23, 2, 3], [24, 2, 3], [5, 1, 1], [1, 4, 2]]) {
+    const chosen = {
+      pairs,
+      perBatch,
+      batchesPerStep,
+      epochs: 3,
+      maxSteps: -1,
+      strategy: "sequential",
+      seed: 5,
+    } as const;
+    for (let steps = 0; steps < 12; steps++) {
+      const { epoch, pair } = samplePosition(steps, chosen);
+      assert.equal(pair, sampleStep(steps, chosen).batches[0][0]);
+      assert.equal(epoch, steps === 0 ? 0 : Math.floor(sampleStep(steps - 1, chosen).epoch));
+    }
+  }
 });
 
 Deno.test("checkpoints are folders, in the order of their steps", () =>

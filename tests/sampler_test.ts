@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { samplePosition, type SamplerOptions, sampleStep, totalSteps } from "../lib/sampler.ts";
+import { type SamplerOptions, sampleStep, totalSteps } from "../lib/sampler.ts";
 
 const options = (change: Partial<SamplerOptions> = {}): SamplerOptions => ({
   pairs: 23,
@@ -64,15 +64,4 @@ Deno.test("max_steps sets the number of steps, else epochs do, a fraction of one
   assert.equal(totalSteps(options({ epochs: 0.5 })), 2);
   assert.equal(totalSteps(options({ epochs: 1.3 })), 6);
   assert.equal(totalSteps(options({ epochs: 2, maxSteps: 0 })), 8);
-});
-
-Deno.test("the position after some steps is the pair that the next step begins with", () => {
-  for (const [pairs, perBatch, batchesPerStep] of [[23, 2, 3], [24, 2, 3], [5, 1, 1], [1, 4, 2]]) {
-    const chosen = options({ pairs, perBatch, batchesPerStep, strategy: "sequential" });
-    for (let steps = 0; steps < 12; steps++) {
-      const { epoch, pair } = samplePosition(steps, chosen);
-      assert.equal(pair, sampleStep(steps, chosen).batches[0][0]);
-      assert.equal(epoch, steps === 0 ? 0 : Math.floor(sampleStep(steps - 1, chosen).epoch));
-    }
-  }
 });

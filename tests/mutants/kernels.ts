@@ -174,12 +174,6 @@ export const KERNELS: readonly Edits[] = [
     edits: [["gradients are scaled up", "min(1.0, MAX_NORM_F", "max(1.0, MAX_NORM_F"]],
   },
   {
-    file: "kernels/clip.wgsl",
-    tests: OPTIMIZER,
-    filter: "stops the update",
-    edits: [["a later norm forgets that one was not finite", "if (clip.broken != 0.0) { return; }", ""]],
-  },
-  {
     file: "kernels/parameter_norms.wgsl",
     tests: ["tests/early_update_test.ts"],
     edits: [["an early update does not look at its own norm", "GUARD == 1u && ", "GUARD == 2u && "]],

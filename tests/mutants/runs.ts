@@ -14,6 +14,21 @@ export const RUNS: readonly Edits[] = [
     file: "lib/sampler.ts",
     tests: SAMPLER,
     edits: [
+      ["every epoch has one order", "permutation(pairs, seed, epoch)", "permutation(pairs, seed)"],
+      ["an order of another seed is kept", "`${pairs} ${seed} ${epoch}`", "`${pairs} ${epoch}`"],
+      ["an epoch's last step takes pairs twice", "Math.min(first + perStep, pairs)", "first + perStep"],
+      [
+        "a part of an epoch is rounded down",
+        "Math.ceil(Math.ceil(pairs / (perBatch * batchesPerStep)) * epochs)",
+        "Math.floor(Math.ceil(pairs / (perBatch * batchesPerStep)) * epochs)",
+      ],
+    ],
+  },
+  {
+    file: "lib/sampler.ts",
+    tests: RESUME,
+    filter: "position after some steps",
+    edits: [
       [
         "the position counts steps, not pairs",
         "(steps % stepsPerEpoch) * perStep };",
@@ -23,14 +38,6 @@ export const RUNS: readonly Edits[] = [
         "the position is in the epoch after",
         "epoch: Math.floor(steps / stepsPerEpoch), pair",
         "epoch: Math.ceil(steps / stepsPerEpoch), pair",
-      ],
-      ["every epoch has one order", "permutation(pairs, seed, epoch)", "permutation(pairs, seed)"],
-      ["an order of another seed is kept", "`${pairs} ${seed} ${epoch}`", "`${pairs} ${epoch}`"],
-      ["an epoch's last step takes pairs twice", "Math.min(first + perStep, pairs)", "first + perStep"],
-      [
-        "a part of an epoch is rounded down",
-        "Math.ceil(Math.ceil(pairs / (perBatch * batchesPerStep)) * epochs)",
-        "Math.floor(Math.ceil(pairs / (perBatch * batchesPerStep)) * epochs)",
       ],
     ],
   },
