@@ -278,13 +278,13 @@ export const KERNELS: readonly Edits[] = [
   {
     file: "kernels/gemm.ts",
     tests: ["tests/kernels/gemm_test.ts"],
-    filter: "every layout of the tile storage 8x8",
+    filter: "takes every epilogue (tiles in storage",
     edits: [["products that should add do not", "size.adds == 1u ||", "false ||"]],
   },
   {
     file: "kernels/gemm_storage.ts",
     tests: ["tests/kernels/gemm_test.ts"],
-    filter: "every layout of the tile storage 8x8",
+    filter: "C = A B^T equals the float64 product (tiles in storage",
     edits: [[
       "the rest of an inner dimension is left out",
       'variant.tail ? `  for (var k = K & 0xfffffffcu; k < K; k += 1u) {${step("1")}',
