@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { UserError } from "../lib/errors.ts";
 import { openCheckpoint } from "../lib/safetensors.ts";
 import { saveCheckpoint } from "../lib/safetensors_write.ts";
+import { assertEqualBytes } from "./equal_bytes.ts";
 import { assertRefused, entry, file } from "./hostile_safetensors.ts";
 import { withTemporaryFolder } from "./temporary_folder.ts";
 
@@ -83,7 +84,7 @@ Deno.test("openCheckpoint() reads files through links, as the cache of the Hub l
     await writeFile(join(folder, "blob"), file({ a: entry("U8", [1], [0, 1]) }, 1));
     await symlink("blob", join(folder, "model.safetensors"));
     const checkpoint = await openCheckpoint(folder);
-    assert.deepEqual(await checkpoint.readBytes("a"), Uint8Array.of(0));
+    assertEqualBytes(await checkpoint.readBytes("a"), Uint8Array.of(0));
     await checkpoint.close();
   }));
 

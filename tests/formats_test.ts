@@ -6,6 +6,7 @@ import { countRows, readRows } from "../lib/data/read.ts";
 import { render } from "../lib/data/render.ts";
 import { filesOf } from "../lib/data/splits.ts";
 import { loadTokenizer } from "../lib/tokenizer.ts";
+import { assertSame } from "./equal_bytes.ts";
 import { withTemporaryFolder } from "./temporary_folder.ts";
 
 const GOLDEN = new URL("golden/data/", import.meta.url).pathname;
@@ -40,7 +41,7 @@ Deno.test("rows of Parquet render as the same rows of JSONL do", async () => {
   const lists = lines.filter(({ prompt }) => Array.isArray(prompt));
   const others = lines.filter(({ prompt }) => !Array.isArray(prompt));
   for (const [name, rows] of [["ultrafeedback", others], ["prompt-lists", lists]] as const) {
-    assert.deepEqual(texts((await all(`${GOLDEN}${name}.parquet`)).map(({ row }) => row)), texts(rows));
+    assertSame(texts((await all(`${GOLDEN}${name}.parquet`)).map(({ row }) => row)), texts(rows));
   }
 });
 
@@ -90,8 +91,8 @@ Deno.test("JSON is a list of rows, an object with data, or JSONL under that name
       for (const [path, bytes] of [[name, text], [`${name}.gz`, gzipSync(text)]] as const) {
         await writeFile(join(folder, path), bytes);
         const found = await all(join(folder, path));
-        assert.deepEqual(found.map(({ row }) => row.n), rows.map(({ n }) => n), path);
-        assert.deepEqual(found.map(({ row }) => row.text), rows.map(({ text }) => text), path);
+        assertSame(found.map(({ row }) => row.n), rows.map(({ n }) => n), path);
+        assertSame(found.map(({ row }) => row.text), rows.map(({ text }) => text), path);
         const last = name === "lines.json" ? `:${rows.length}` : `:row ${rows.length - 1}`;
         assert.equal(found.at(-1)!.where, join(folder, path) + last);
         assert.equal(await countRows([join(folder, path)]), rows.length);

@@ -1,7 +1,10 @@
 /** What ends a run before its last step: bad numbers, a GPU that fails, a disk that is full. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { checkFinite } from "../lib/guard.ts";
+import type { PairResult } from "../lib/metrics.ts";
 import { openCheckpoint } from "../lib/safetensors.ts";
+import { assertEqualBytes } from "./equal_bytes.ts";
 import { ls, refusal, run, weightsOf } from "./in_process.ts";
 import { modelWith } from "./model_with.ts";
 import { withTemporaryFolder } from "./temporary_folder.ts";
@@ -60,7 +63,7 @@ Deno.test("a GPU that fails ends a run with the step and what to try, and the sa
       assert.match(message, /the last checkpoint is .*checkpoint-4: the same command goes on from it$/, name);
       const resumed = await run(out);
       assert.equal(resumed.trainLoss, unbroken.trainLoss, name);
-      assert.deepEqual(await weightsOf(out), await weightsOf(join(folder, "unbroken")), name);
+      assertEqualBytes(await weightsOf(out), await weightsOf(join(folder, "unbroken")), name);
     }
   }));
 
@@ -128,6 +131,42 @@ Deno.test("a log-probability of minus infinity stops a run whose loss and gradie
     const message = await refusalWith(folder, "lm_head.weight", change);
     assert.match(message, /^step 1: the loss of \S+pairs\.jsonl:\d is not finite.*weights are as they were/s);
   }));
+
+Deno.test("one figure of a pair that is not finite names that pair: its loss, or a sum of chosen or of rejected alone", async () => {
+  const pair = { chosen: { ids: [1, 2], promptLength: 1 }, truncated: false as const, where: "" };
+  const fine: PairResult = { loss: -0.1, chosen: -3, rejected: -4, chosenLabels: 2, rejectedLabels: 2 };
+  // A run of three pairs whose passes, run again, show nothing.
+  const run = {
+    prepared: {
+      sampler: {
+        pairs: 3,
+        perBatch: 3,
+        batchesPerStep: 1,
+        epochs: 1,
+        maxSteps: 1,
+        strategy: "sequential",
+        seed: 1,
+      },
+      train: { where: (i: number) => `pairs.jsonl:${i + 1}`, read: () => Promise.resolve([pair]) },
+    },
+    planned: {
+      optimizer: { brokenParameters: () => Promise.resolve([]), updatesEarly: false },
+      decoder: { walk: () => Promise.resolve(), config: {} },
+    },
+  } as unknown as Parameters<typeof checkFinite>[0];
+  const step = { step: 0, tokens: 6, flops: 1 };
+  for (const figure of ["loss", "chosen", "rejected"] as const) {
+    for (const value of [-Infinity, NaN]) {
+      const pairs = [fine, { ...fine, [figure]: value }, fine];
+      const message = await refusal(
+        checkFinite(run, { ...step, pairs, clip: { norm: NaN, broken: true } }),
+        1,
+      );
+      assert.match(message, /^step 1: the loss of pairs\.jsonl:2 is not finite/, `${figure} ${value}`);
+    }
+  }
+  await checkFinite(run, { ...step, pairs: [fine], clip: { norm: 1, broken: false } });
+});
 
 Deno.test("weights that the last update made infinite are neither put in a checkpoint nor saved", () =>
   withTemporaryFolder(async (folder) => {

@@ -4,6 +4,7 @@ import { dirname, join } from "node:path";
 import { UserError } from "../lib/errors.ts";
 import { hubSettings, resolveDataset, resolveModel } from "../lib/hub/hub.ts";
 import { withLock } from "../lib/hub/lock.ts";
+import { assertEqualBytes } from "./equal_bytes.ts";
 import { file, hubTest, neededBytes, shardedModel } from "./hub/fixtures.ts";
 import type { HubRepo } from "./hub/server.ts";
 import { withTemporaryFolder } from "./temporary_folder.ts";
@@ -107,7 +108,7 @@ hubTest(
       dataset().files.slice(0, 3).map(({ path }) => path.slice("data/".length)).sort(),
     );
     const first = dataset().files[0];
-    assert.deepEqual(await Deno.readFile(join(folder, first.path)), first.bytes);
+    assertEqualBytes(await Deno.readFile(join(folder, first.path)), first.bytes);
     assert.match(await Deno.readLink(join(folder, first.path)), /^\.\.\/\.\.\/\.\.\/blobs\/[0-9a-f]{64}$/);
   },
 );

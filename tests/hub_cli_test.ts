@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { taskWith } from "./command.ts";
+import { assertEqualBytes } from "./equal_bytes.ts";
 import { GOLDEN } from "./golden_run.ts";
 import { file, hubTest, NEEDED, neededBytes, shardedModel, type World } from "./hub/fixtures.ts";
 import { hashOf, type HubFile, type HubRepo } from "./hub/server.ts";
@@ -41,7 +42,7 @@ hubTest("two processes that fetch the same repository end with one whole copy", 
   assert.deepEqual([one.status, two.status], [0, 0], one.stderr + two.stderr);
   assert.equal(one.stdout, two.stdout);
   for (const { path, bytes } of shardedModel().files.filter(({ path }) => NEEDED.includes(path))) {
-    assert.deepEqual(await Deno.readFile(join(one.stdout.trim(), path)), bytes);
+    assertEqualBytes(await Deno.readFile(join(one.stdout.trim(), path)), bytes);
   }
   assert.ok(world.hub.bytesSent <= neededBytes(shardedModel()), `${world.hub.bytesSent} bytes`);
 });
@@ -120,11 +121,11 @@ hubTest("a run from the Hub trains as from folders, and its result goes to the H
   );
   assert.equal(remote.status, 0, remote.stderr);
   const weights = await Deno.readFile(join(folder, "local", "model.safetensors"));
-  assert.deepEqual(await Deno.readFile(join(folder, "remote", "model.safetensors")), weights);
+  assertEqualBytes(await Deno.readFile(join(folder, "remote", "model.safetensors")), weights);
 
   const result = hub.repos.find(({ name }) => name === "someone/aligned")!.files;
   const stored = result.find(({ path }) => path === "model.safetensors")!;
-  assert.deepEqual(stored.bytes, weights);
+  assertEqualBytes(stored.bytes, weights);
   assert.match(remote.stderr, /uploaded to http.*\/someone\/aligned/);
   const card = new TextDecoder().decode(result.find(({ path }) => path === "README.md")!.bytes);
   assert.match(card, /^base_model: org\/golden$/m);

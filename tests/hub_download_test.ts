@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { type HubSettings, resolveModel } from "../lib/hub/hub.ts";
 import type { Transfer } from "../lib/report/transfer_bar.ts";
+import { assertEqualBytes } from "./equal_bytes.ts";
 import { file, hubTest, NEEDED, neededBytes, shardedModel } from "./hub/fixtures.ts";
 import { commitOf, hashOf, type Hub, type HubRepo } from "./hub/server.ts";
 
@@ -15,7 +16,7 @@ const names = async (folder: string) =>
 async function assertWhole(folder: string, repo: HubRepo): Promise<void> {
   assert.deepEqual(await names(folder), NEEDED);
   for (const { path, bytes } of repo.files) {
-    if (NEEDED.includes(path)) assert.deepEqual(await Deno.readFile(join(folder, path)), bytes, path);
+    if (NEEDED.includes(path)) assertEqualBytes(await Deno.readFile(join(folder, path)), bytes, path);
   }
 }
 

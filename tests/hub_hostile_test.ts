@@ -1,9 +1,10 @@
 /** Answers of a Hub that no Hub gives, found by fuzzing: each ends in one message. */
 import assert from "node:assert/strict";
 import { UserError } from "../lib/errors.ts";
+import { request } from "../lib/hub/http.ts";
 import { resolveDataset, resolveModel } from "../lib/hub/hub.ts";
 import { checkFileName, isPortable, type Repo } from "../lib/hub/repo.ts";
-import { checkToken } from "../lib/hub/settings.ts";
+import { checkToken, type HubSettings } from "../lib/hub/settings.ts";
 import { taskWith } from "./command.ts";
 import { file, hubTest, shardedModel } from "./hub/fixtures.ts";
 import { commitOf, type Fault, type HubOptions } from "./hub/server.ts";
@@ -187,4 +188,26 @@ Deno.test("an endpoint that is no address of the web is refused", async () => {
     assert.equal(status, 2, stderr);
     assert.match(stderr, /^error: HF_ENDPOINT: expected an address such as https:\/\/huggingface.co, found /);
   }
+});
+
+Deno.test("a redirect is followed eight times and no more", async () => {
+  const settings: HubSettings = {
+    endpoint: "https://hub.test",
+    cache: "",
+    offline: false,
+    stall: 1000,
+    backoff: 1,
+  };
+  const own = globalThis.fetch;
+  let requests = 0;
+  globalThis.fetch = () => {
+    requests++;
+    return Promise.resolve(new Response(null, { status: 302, headers: { location: `/${requests}` } }));
+  };
+  try {
+    await assert.rejects(request(settings, "https://hub.test/"), /hub\.test redirects more than 8 times/);
+  } finally {
+    globalThis.fetch = own;
+  }
+  assert.equal(requests, 9);
 });

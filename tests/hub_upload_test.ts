@@ -156,3 +156,23 @@ hubTest("a busy moment of large storage is waited out", options, async ({ hub, f
   await (await openUpload(config(out, "org/aligned"), { ...settings, token: TOKEN })).push(out);
   assert.equal(hub.repos[0].files.length, FILES.length);
 });
+
+hubTest(
+  "a commit that may have been made is not sent again, one that the Hub put off is",
+  options,
+  async ({ hub, folder, settings }) => {
+    const out = await result(folder);
+    const push = async () =>
+      (await openUpload(config(out, "org/aligned"), { ...settings, token: TOKEN })).push(out);
+    const commits = () => hub.seen.filter(({ path }) => path.includes("/commit/")).length;
+    hub.options.fault = ({ path }) => path.includes("/commit/") ? { status: 502 } : undefined;
+    await refusal(push());
+    assert.equal(commits(), 1);
+    let busy = 1;
+    hub.options.fault = ({ path }) =>
+      path.includes("/commit/") && busy-- > 0 ? { status: 429, headers: { "retry-after": "0" } } : undefined;
+    await push();
+    assert.equal(commits(), 3);
+    assert.equal(hub.commits.made.length, 1);
+  },
+);

@@ -9,6 +9,7 @@ import { readSavedRun } from "../lib/checkpoint/state.ts";
 import { createHash } from "node:crypto";
 import { uniform } from "../lib/random.ts";
 import { trainProcess } from "./command.ts";
+import { assertSame } from "./equal_bytes.ts";
 import { GOLDEN } from "./golden_run.ts";
 import { ls, wholeCheckpoints } from "./in_process.ts";
 import { withTemporaryFolder } from "./temporary_folder.ts";
@@ -91,7 +92,7 @@ for (const [name, { model, overrides }] of Object.entries(SETUPS)) {
           const result = await resultOf(out);
           // A signal that is obeyed leaves a checkpoint where it came.
           if (signal === "SIGTERM") result.checkpoints = expected.checkpoints;
-          assert.deepEqual(result, expected, about);
+          assertSame(result, expected, about);
           assert.ok(!ls(out).some((name) => name.startsWith("tmp-")), about);
           await Deno.remove(out, { recursive: true });
         }

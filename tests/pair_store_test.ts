@@ -19,6 +19,7 @@ import type { PairStore } from "../lib/data/store.ts";
 import { type Pair, tokenizePair } from "../lib/data/tokenize.ts";
 import { reportSplit } from "../lib/report/data_report.ts";
 import { loadTokenizer } from "../lib/tokenizer.ts";
+import { assertEqualBytes, assertSame } from "./equal_bytes.ts";
 import { withTemporaryFolder } from "./temporary_folder.ts";
 
 const GOLDEN = new URL("golden/data/", import.meta.url).pathname;
@@ -94,10 +95,10 @@ for (
       const options = optionsOf(cache, changes);
       const expected = await directly(options);
       const made = await openAll(options);
-      assert.deepEqual(made.pairs, expected);
+      assertSame(made.pairs, expected);
       const found = await openAll(options);
       assert.deepEqual([made.found, found.found], [false, true]);
-      assert.deepEqual(found.pairs, expected);
+      assertSame(found.pairs, expected);
       assert.deepEqual(found.store.statistics, made.store.statistics);
       const sizes = expected.map(packedSize);
       assert.deepEqual([...found.store.sizes.tokens], sizes.map(({ tokens }) => tokens));
@@ -255,9 +256,9 @@ Deno.test("a damaged cache is noticed, said and made again, wherever the damage 
       await damage();
       const again = await openAll(options);
       assert.match(again.notes.join(), /cached pairs are damaged: tokenising again/);
-      assert.deepEqual(again.pairs, pairs);
+      assertSame(again.pairs, pairs);
     }
-    assert.deepEqual(await readFile(path), whole);
+    assertEqualBytes(await readFile(path), whole);
   }));
 
 Deno.test("a row that cannot be used is named, and nothing is left in the cache", () =>
@@ -293,7 +294,7 @@ Deno.test("a row that cannot be used is named, and nothing is left in the cache"
 Deno.test("two that tokenise the same at once both get it", () =>
   withTemporaryFolder(async (cache) => {
     const [one, two] = await Promise.all([openAll(optionsOf(cache)), openAll(optionsOf(cache))]);
-    assert.deepEqual(one.pairs, two.pairs);
+    assertSame(one.pairs, two.pairs);
     assert.equal((await readdir(join(cache, "pairs"))).length, 1);
   }));
 

@@ -1,5 +1,6 @@
 /** `deno task plan`: its figures are those of the run, and of the published models. */
 import assert from "node:assert/strict";
+import { smolLM2 } from "../bench/models.ts";
 import { parseConfig } from "../lib/config/parse.ts";
 import type { TrainConfig } from "../lib/config/schema.ts";
 import { estimatedAlternatives, longestPair, planAnyway, stepCost, worstCase } from "../lib/estimate.ts";
@@ -7,6 +8,7 @@ import { readModelConfig } from "../lib/model/config.ts";
 import { capacityOf, planRun } from "../lib/plan.ts";
 import { task } from "./command.ts";
 import { GOLDEN } from "./golden_run.ts";
+import { parsed } from "./run_file.ts";
 import { withTemporaryFolder } from "./temporary_folder.ts";
 
 const LARGEST = 2 ** 31 - 1;
@@ -154,6 +156,39 @@ Deno.test("a workload without data bounds every pair: nothing shared, and evalua
     4,
     1024,
   ]);
+});
+
+Deno.test("prompts have room for their answers, in tokens and in positions", async () => {
+  const { config, workloadOf } = await setup("mistral-7b-base", "zephyr-7b-sft-full");
+  const room = (length: number) => {
+    const { tokens, positions } = capacityOf(
+      { ...workloadOf(config), prompts: [{ ids: { length } }] },
+      config,
+      LARGEST,
+    );
+    return [tokens, positions];
+  };
+  // Of the data: 8,184 tokens, 1,024 positions.
+  assert.deepEqual([10, 1000, 9000].map(room), [[8184, 1024], [8184, 1064], [9064, 9064]]);
+});
+
+Deno.test("a piece of logits is a fortieth of the parameters' bytes, 16 each, 12 without gradients or with moments in bfloat16", () => {
+  const model = smolLM2(30);
+  const logitsBytes = (...overrides: string[]) => {
+    const { config } = parsed("", ...overrides);
+    return Math.round(capacityOf(worstCase(model, config), config, LARGEST).logitsBytes);
+  };
+  const bf16 = ["--optim=adamw_anyprecision", "--optim_args=momentum_dtype=bfloat16,variance_dtype=bfloat16"];
+  const count = 134_515_008;
+  assert.equal(logitsBytes(), Math.round(count * 16 / 40));
+  assert.equal(logitsBytes("--max_grad_norm=0"), Math.round(count * 12 / 40));
+  assert.equal(
+    logitsBytes("--max_grad_norm=0", "--gradient_accumulation_steps=2"),
+    Math.round(count * 16 / 40),
+  );
+  assert.equal(logitsBytes(...bf16), Math.round(count * 12 / 40));
+  // Within 32 and 128 MiB.
+  assert.equal(logitsBytes("--max_grad_norm=0", ...bf16), 32 * 2 ** 20);
 });
 
 Deno.test("the command prints the table and whether the run fits, from config.json alone", async () => {

@@ -180,6 +180,61 @@ Deno.test("report.html escapes what it shows, draws what was logged and loads no
   assert.match(html, /<code>dataset_mixer<\/code><\/td><td class="text">data\/a.jsonl: 0.5<\/td>/);
 });
 
+Deno.test("each curve of report.html has the points of its own figure in the log", () => {
+  const report = runReport();
+  // Every figure is told apart by its values.
+  const figures = [
+    ...["loss", "rewards/chosen", "rewards/rejected", "rewards/accuracies", "rewards/margins"].flatMap((
+      name,
+    ) => [
+      name,
+      `eval_${name}`,
+    ]),
+    "grad_norm",
+    "learning_rate",
+    "tokens_per_second",
+  ];
+  const valueOf = (figure: string, step: number) => 10 * (1 + figures.indexOf(figure)) + step;
+  report.state.log_history = [1, 2].map((step) => ({
+    step,
+    epoch: step,
+    ...Object.fromEntries(figures.map((figure) => [figure, valueOf(figure, step)])),
+  }));
+  const charts = reportHtml(report).split("<figure>").slice(1).map((chart) => ({
+    title: /<figcaption>([^<]+)/.exec(chart)![1],
+    points: [...chart.matchAll(/<title>([^:]+): (\d+) at step (\d)<\/title>/g)].map(([, ...point]) => point),
+  }));
+  const curve = (name: string, figure: string) =>
+    [1, 2].map((step) => [name, String(valueOf(figure, step)), String(step)]);
+  const expected: Record<string, [name: string, figure: string][]> = {
+    "Loss": [["training", "loss"], ["evaluation", "eval_loss"]],
+    "Rewards (mean log-probabilities)": [
+      ["chosen", "rewards/chosen"],
+      ["rejected", "rewards/rejected"],
+      ["chosen, evaluation", "eval_rewards/chosen"],
+      ["rejected, evaluation", "eval_rewards/rejected"],
+    ],
+    "Accuracy (chosen above rejected)": [
+      ["training", "rewards/accuracies"],
+      ["evaluation", "eval_rewards/accuracies"],
+    ],
+    "Margin (chosen less rejected)": [["training", "rewards/margins"], [
+      "evaluation",
+      "eval_rewards/margins",
+    ]],
+    "Gradient norm before clipping": [["gradient norm", "grad_norm"]],
+    "Learning rate": [["learning rate", "learning_rate"]],
+    "Tokens per second": [["tokens per second", "tokens_per_second"]],
+  };
+  assert.deepEqual(
+    charts,
+    Object.entries(expected).map(([title, curves]) => ({
+      title,
+      points: curves.flatMap(([name, figure]) => curve(name, figure)),
+    })),
+  );
+});
+
 Deno.test("report.html without answers, evaluation or a log has no empty sections", () => {
   const report = { ...runReport(), answers: [], modelFiles: [], dataFiles: [] };
   report.state.log_history = [];
@@ -210,6 +265,7 @@ Deno.test("the model card tells method, figures, hashes and configuration, and n
     assert.match(card, /^dataset_mixer:\n {2}data\/a.jsonl: 0.5$/m);
     assert.match(card, /^@inproceedings\{xiao2025simper,$/m);
     assert.ok(card.includes(`\n\`\`\`\`\n${HOSTILE}\n\`\`\`\`\n`));
+    assert.match(card, /\nBefore:\n+```\nno\n```\n+After:\n+```\nyes\n```\n/);
   });
   const sft = modelCard(runReport("loss_type: sft\nfrom_scratch: true\n"));
   assert.match(

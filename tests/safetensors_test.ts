@@ -5,6 +5,7 @@ import { parseSafetensorsMetadata } from "npm:@huggingface/hub@^2.17.5";
 import { type Dtype, openCheckpoint } from "../lib/safetensors.ts";
 import { DTYPE_BITS } from "../lib/safetensors_dtype.ts";
 import { saveCheckpoint, type TensorSource, writeSafetensors } from "../lib/safetensors_write.ts";
+import { assertEqualBytes } from "./equal_bytes.ts";
 import { withTemporaryFolder } from "./temporary_folder.ts";
 
 const REFERENCE = new URL("golden/files/reference.safetensors", import.meta.url);
@@ -59,25 +60,25 @@ Deno.test("openCheckpoint() reads a file of the reference implementation", () =>
         '["ключ \\"1\\"","BOOL",[3]]',
       ]),
     );
-    assert.deepEqual(
+    assertEqualBytes(
       await checkpoint.readF32("weight"),
       Float32Array.of(1.5, -0, 2 ** -149, Infinity, 3.4028234663852886e38, 0.1),
     );
-    assert.deepEqual(
+    assertEqualBytes(
       await checkpoint.readF32("weight", 3, 2),
       Float32Array.of(Infinity, 3.4028234663852886e38),
     );
-    assert.deepEqual(await checkpoint.readF32("weight", 5), Float32Array.of(0.1));
-    assert.deepEqual(await checkpoint.readF32("scalar"), Float32Array.of(2.5));
-    assert.deepEqual(await checkpoint.readF32("empty"), Float32Array.of());
-    assert.deepEqual(await checkpoint.readF32("half"), Float32Array.of(65504, 2 ** -24, -1));
+    assertEqualBytes(await checkpoint.readF32("weight", 5), Float32Array.of(0.1));
+    assertEqualBytes(await checkpoint.readF32("scalar"), Float32Array.of(2.5));
+    assertEqualBytes(await checkpoint.readF32("empty"), Float32Array.of());
+    assertEqualBytes(await checkpoint.readF32("half"), Float32Array.of(65504, 2 ** -24, -1));
     // The nearest bf16 to 1e-40 is subnormal: 1 of 2^-133.
-    assert.deepEqual(await checkpoint.readF32("brain"), Float32Array.of(3, 2 ** -133, -Infinity));
-    assert.deepEqual(
+    assertEqualBytes(await checkpoint.readF32("brain"), Float32Array.of(3, 2 ** -133, -Infinity));
+    assertEqualBytes(
       await checkpoint.readBytes("counts", 8),
       Uint8Array.of(0, 0, 0, 0, 0, 1, 0, 0),
     );
-    assert.deepEqual(await checkpoint.readBytes('ключ "1"'), Uint8Array.of(1, 0, 1));
+    assertEqualBytes(await checkpoint.readBytes('ключ "1"'), Uint8Array.of(1, 0, 1));
     await checkpoint.close();
   }));
 
@@ -94,7 +95,7 @@ Deno.test("writeSafetensors() writes the bytes of the reference implementation",
     );
     await checkpoint.close();
     await writeSafetensors(path, tensors);
-    assert.deepEqual(await readFile(path), await readFile(REFERENCE));
+    assertEqualBytes(await readFile(path), await readFile(REFERENCE));
     assert.deepEqual(await readdir(folder), ["model.safetensors"]);
   }));
 
@@ -121,10 +122,10 @@ Deno.test("random tensors come back as written, and @huggingface/hub reads the s
         const { data_offsets, ...rest } = header[name];
         assert.deepEqual(rest, { dtype, shape });
         assert.deepEqual(data_offsets, [start - dataStart, end - dataStart]);
-        assert.deepEqual(await checkpoint.readBytes(name), bytes[i]);
+        assertEqualBytes(await checkpoint.readBytes(name), bytes[i]);
         const first = random(bytes[i].length + 1);
         const count = random(bytes[i].length - first + 1);
-        assert.deepEqual(
+        assertEqualBytes(
           await checkpoint.readBytes(name, first, count),
           bytes[i].slice(first, first + count),
         );
@@ -185,7 +186,7 @@ Deno.test("saveCheckpoint() splits into shards as transformers does", () =>
     const checkpoint = await openCheckpoint(folder);
     assert.deepEqual(checkpoint.files, files.map((file) => join(folder, file)));
     for (const [i, size] of sizes.entries()) {
-      assert.deepEqual(await checkpoint.readBytes(`t${i}`), new Uint8Array(size).fill(i));
+      assertEqualBytes(await checkpoint.readBytes(`t${i}`), new Uint8Array(size).fill(i));
     }
     await checkpoint.close();
   }));
@@ -250,7 +251,7 @@ Deno.test("reads that run at the same time do not disturb each other", () =>
     await Promise.all(Array.from({ length: 200 }, async (_, i) => {
       const first = (i * 7919) % 60000;
       const bytes = await checkpoint.readBytes("t", first * 4, 4000);
-      assert.deepEqual(new Uint32Array(bytes.buffer), values.slice(first, first + 1000));
+      assertEqualBytes(new Uint32Array(bytes.buffer), values.slice(first, first + 1000));
     }));
     await checkpoint.close();
     await assert.rejects(checkpoint.readBytes("t"), /read after close/);

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { learningRate, type Scheduler } from "../lib/schedule.ts";
+import { learningRate, type Scheduler, stepsOf } from "../lib/schedule.ts";
 
 /**
  * transformers 5.17.0's `get_scheduler(type, SGD(lr=0.5), num_warmup_steps, num_training_steps=10)`:
@@ -34,6 +34,15 @@ for (const [type, warmupSteps, expected] of TRANSFORMERS) {
 Deno.test("constant warms up where a warm-up is asked for", () => {
   const schedule = { type: "constant", learningRate: 3, totalSteps: 9, warmupSteps: 3 } as const;
   assert.deepEqual([0, 1, 2, 3, 8].map((step) => learningRate(step, schedule)), [0, 1, 2, 3, 3]);
+});
+
+Deno.test("steps below 1 are a share of all steps, rounded up as transformers does", () => {
+  // math.ceil(num_training_steps * ratio)
+  const shares = [[0.1, 8], [0.1, 10], [0.1, 11], [0.5, 7], [0.99, 3]].map(([share, all]) =>
+    stepsOf(share, all)
+  );
+  assert.deepEqual(shares, [1, 1, 2, 4, 3]);
+  assert.deepEqual([0, 1, 12].map((steps) => stepsOf(steps, 10)), [0, 1, 12]);
 });
 
 Deno.test("a run that is all warm-up, or of one step, has finite rates", () => {

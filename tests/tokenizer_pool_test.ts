@@ -8,6 +8,7 @@ import { readRows } from "../lib/data/read.ts";
 import { optionsOf } from "../lib/data/tokenizer_worker.ts";
 import { loadTokenizer, type Tokenizer } from "../lib/tokenizer.ts";
 import { task } from "./command.ts";
+import { assertSame } from "./equal_bytes.ts";
 import { withTemporaryFolder } from "./temporary_folder.ts";
 
 const GOLDEN = new URL("golden/data/", import.meta.url).pathname;
@@ -81,7 +82,7 @@ Deno.test("the store has the same bytes with one worker, several and none", () =
         { workers, headStart: 0 },
         (pool) => storeOf(path, join(folder, `${workers}`), pool),
       );
-      assert.deepEqual(found, alone);
+      assertSame(found, alone);
     }
   }));
 

@@ -59,4 +59,7 @@ Deno.test("bytes of an earlier start are no part of the rate", () => {
   at(0, transfer(200e6, { keptBytes: 200e6 }));
   at(5000, transfer(250e6, { keptBytes: 200e6 }));
   assert.match(written[0], /250\.0 MB of 400\.0 MB {2}10\.0 MB\/s {2}0:15 left/);
+  // Those of a file that is come to on the way neither.
+  at(10_000, transfer(380e6, { keptBytes: 280e6 }));
+  assert.match(written[1], /380\.0 MB of 400\.0 MB {2}10\.0 MB\/s {2}0:02 left/);
 });

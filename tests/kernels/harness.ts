@@ -21,6 +21,7 @@ import {
 import { Products } from "../../lib/gpu/products.ts";
 import { type ProductTiles, usualTiles } from "../../lib/gpu/tuning.ts";
 import { normal, uniform } from "../../lib/random.ts";
+import { assertEqualBytes } from "../equal_bytes.ts";
 
 /** Two NaNs, and 123.25. */
 const POISON = { input: 0x7fc0_0bad, output: 0x7fc0_0dad, inPlace: 0x42f6_8000 };
@@ -143,7 +144,7 @@ export class KernelCase {
     const bits = await readTensor(this.gpu, tensor);
     const { data } = this.#contents.get(tensor)!;
     const known = data ? new Uint32Array(data.buffer, data.byteOffset, data.length) : new Uint32Array();
-    assertSameBits(new Uint32Array(bits, 0, known.length), known, tensor.name);
+    assertEqualBytes(new Uint32Array(bits, 0, known.length), known, tensor.name);
     this.#assertPoison(tensor, bits, known.length);
   }
 
@@ -157,13 +158,6 @@ export class KernelCase {
       );
     }
   }
-}
-
-/** Compares words of memory; `deepEqual` would take minutes to describe how two long arrays differ. */
-export function assertSameBits(actual: Uint32Array, expected: Uint32Array, what: string): void {
-  assert.equal(actual.length, expected.length, what);
-  const changed = actual.findIndex((word, i) => word !== expected[i]);
-  assert.ok(changed < 0, `${what}: element ${changed} changed`);
 }
 
 export const largest = (...arrays: ArrayLike<number>[]): number =>

@@ -1,18 +1,29 @@
+import assert from "node:assert/strict";
 import { pack } from "../../lib/batch.ts";
 import { preferenceLoss } from "../../lib/gpu/operations.ts";
 import { sft } from "../../lib/loss/sft.ts";
 import { simper } from "../../lib/loss/simper.ts";
 import { assertClose, kernelTest, useGpu } from "./harness.ts";
-import { randomPair } from "../random_pairs.ts";
+import { pairOf, randomPair } from "../random_pairs.ts";
 import * as references from "../reference/preference_loss.ts";
 
 useGpu();
 
-const SHAPES = [
+interface Shape {
+  pairs: number;
+  tokens: number;
+  spare: number;
+  /** Tokens before two responses of the same length; by default parts are drawn. */
+  prefix?: number;
+}
+
+const SHAPES: Shape[] = [
   { pairs: 1, tokens: 2, spare: 0 },
   { pairs: 3, tokens: 20, spare: 2 },
   { pairs: 2, tokens: 400, spare: 1 },
   { pairs: 33, tokens: 60, spare: 31 },
+  // More labels, of chosen as of rejected, than a workgroup has threads.
+  { pairs: 2, tokens: 300, spare: 0, prefix: 3 },
   // More pairs than one direction of a grid has workgroups.
   { pairs: 65_600, tokens: 2, spare: 1 },
 ];
@@ -21,10 +32,18 @@ for (const loss of [simper, sft]) {
   const reference = references[loss.name as "simper" | "sft"];
 
   kernelTest(`${loss.name}: value and derivative by every label`, SHAPES, async (kernels, shape) => {
-    const { pairs, spare } = shape;
+    const { pairs, spare, tokens, prefix } = shape;
     const batch = pack(
       Array.from({ length: pairs }, () => {
-        return randomPair(kernels.uniform, kernels.integer(2, shape.tokens), !loss.usesRejected);
+        if (prefix === undefined) {
+          return randomPair(kernels.uniform, kernels.integer(2, tokens), !loss.usesRejected);
+        }
+        const own = Math.floor((tokens - prefix) / 2);
+        return pairOf(kernels.uniform, {
+          prefix,
+          chosen: own,
+          rejected: loss.usesRejected ? own : undefined,
+        });
       }),
     );
     const labels = batch.targets.length;
@@ -63,3 +82,35 @@ for (const loss of [simper, sft]) {
     await kernels.compare(weights, expectedWeights, { tolerance: 1e-6 });
   });
 }
+
+/** A pair of responses of two labels each, and which label's log-probability is spoiled by what. */
+const SPOILED = [0, 1, 2, 3].flatMap((label) =>
+  [-Infinity, NaN].map((value) => ({ label, value: String(value) }))
+);
+
+kernelTest(
+  "one log-probability that is not finite, of chosen or of rejected alone, gives its pair's labels a gradient of NaN",
+  SPOILED,
+  async (kernels, { label, value }) => {
+    const response = (first: number) => ({ ids: [1, first, 5], promptLength: 1 });
+    const pair = { chosen: response(2), rejected: response(3), truncated: false as const, where: "pair" };
+    const batch = pack([pair, pair]);
+    const logps = Float32Array.of(-1, -2, -3, -4, -1, -2, -3, -4);
+    logps[label] = Number(value);
+    const weights = kernels.tensor([8]);
+    const results = kernels.tensor([2, 4]);
+    await kernels.run([preferenceLoss(kernels.rows(2, { scale: 0.5 }), {
+      labelsOfPair: kernels.tensor([2, 4], batch.labelsOfPair),
+      logps: kernels.tensor([8], logps),
+      weights,
+      results,
+    }, simper.wgsl)]);
+    const found = [...await kernels.read(weights, 8)];
+    assert.ok(found.slice(0, 4).every(Number.isNaN), `${found}`);
+    assert.ok(found.slice(4).every(Number.isFinite), `${found}`);
+    // What the host finds the pair by.
+    const sums = [...await kernels.read(results, 8)];
+    assert.equal(Number.isFinite(sums[1 + Math.floor(label / 2)]), false);
+    assert.ok(sums.slice(4).every(Number.isFinite), `${sums}`);
+  },
+);

@@ -1,7 +1,8 @@
 import { pack } from "../../lib/batch.ts";
-import { embed, embedBackward, gatherRows, gatherRowsBackward } from "../../lib/gpu/operations.ts";
+import { clear, embed, embedBackward, gatherRows, gatherRowsBackward } from "../../lib/gpu/operations.ts";
 import { fromF32, toF32 } from "../../lib/safetensors.ts";
 import { kernelTest, useGpu } from "./harness.ts";
+import { assertEqualBytes } from "../equal_bytes.ts";
 import { randomPairs } from "../random_pairs.ts";
 import { takeRows, takeRowsBackward } from "../reference/rows.ts";
 
@@ -153,6 +154,18 @@ kernelTest(
       dX,
     )]);
     await kernels.compare(dX, takeRowsBackward(dY, labelRows, tokens, width), SUM);
+  },
+);
+
+kernelTest(
+  "a tensor is cleared to its last byte where sums begin anew, and left as it is where they go on",
+  [1, 63, 300, 70_000].flatMap((count) => [false, true].map((accumulate) => ({ count, accumulate }))),
+  async (kernels, { count, accumulate }) => {
+    const tensor = kernels.tensor([count], kernels.values(count));
+    await kernels.run([clear(kernels.rows(1, { accumulate }), tensor)]);
+    if (accumulate) return await kernels.compareUnchanged(tensor);
+    const whole = tensor.bytes / 4;
+    assertEqualBytes(await kernels.read(tensor, whole), new Float32Array(whole));
   },
 );
 

@@ -1,0 +1,147 @@
+import assert from "node:assert/strict";
+import { readdir, readFile } from "node:fs/promises";
+import type { AttentionShape } from "../../kernels/attention.ts";
+import { workgroupForwardSource } from "../../kernels/attention_workgroup_forward.ts";
+import {
+  workgroupKeyGradientSource,
+  workgroupQueryGradientSource,
+} from "../../kernels/attention_workgroup_backward.ts";
+import { type GemmLayout, gemmSource } from "../../kernels/gemm.ts";
+import type { Epilogue } from "../../kernels/gemm_epilogue.ts";
+import { BUFFER_TILES } from "../../lib/gpu/tuning.ts";
+import { missingBarriers } from "./barriers.ts";
+
+/** Files that emit kernels with workgroup memory, whose variants `SOURCES` has. */
+const EMITTERS = ["attention_workgroup_backward.ts", "attention_workgroup_forward.ts", "gemm_workgroup.ts"];
+
+const SHAPES: AttentionShape[] = [
+  { heads: 3, keyValueHeads: 1, headDim: 5 },
+  { heads: 4, keyValueHeads: 2, headDim: 64 },
+  { heads: 8, keyValueHeads: 8, headDim: 128 },
+];
+const LAYOUTS: GemmLayout[] = ["nt", "nn", "tn"];
+const EPILOGUES: Epilogue[] = ["none", "residual", "swiglu", "swiglu_backward", "rope"];
+
+/** Every product of `tile`; what there is not is refused by a RangeError. */
+function* products(name: string): Generator<[string, string]> {
+  const base = BUFFER_TILES[name as keyof typeof BUFFER_TILES];
+  for (const tile of base.memory === "workgroup" ? [base, { ...base, depth: 32 } as const] : []) {
+    for (const layout of LAYOUTS) {
+      for (const epilogue of EPILOGUES) {
+        for (const aligned of [true, false]) {
+          const variant = { layout, epilogue, aligned, tail: true, weights: "f32" } as const;
+          try {
+            yield [`gemm ${JSON.stringify({ ...variant, ...tile })}`, gemmSource(variant, tile)];
+          } catch (error) {
+            if (!(error instanceof RangeError)) throw error;
+          }
+        }
+      }
+    }
+  }
+}
+
+const files = await readdir("kernels");
+/** Every kernel that has workgroup memory or a barrier. */
+const SOURCES: [name: string, source: string][] = [
+  ...SHAPES.flatMap((shape): [string, string][] => [
+    [`attention forward ${shape.headDim}`, workgroupForwardSource(shape)],
+    [`attention queries ${shape.headDim}`, workgroupQueryGradientSource(shape)],
+    [`attention keys ${shape.headDim}`, workgroupKeyGradientSource(shape)],
+  ]),
+  ...Object.keys(BUFFER_TILES).flatMap((name) => [...products(name)]),
+  ...await Promise.all(
+    files.filter((name) => name.endsWith(".wgsl") && !name.startsWith("loss_"))
+      .map(async (name): Promise<[string, string]> => [name, await readFile(`kernels/${name}`, "utf8")]),
+  ),
+];
+const BARRIER = "workgroupBarrier();";
+
+Deno.test("every kernel has a barrier between the writing and the reading of workgroup memory, and before it is used again", () => {
+  for (const [name, source] of SOURCES) assert.deepEqual(missingBarriers(source), [], name);
+  const shared = SOURCES.filter(([, source]) => source.includes("var<workgroup>"));
+  assert.ok(shared.length > 50, `${shared.length}`);
+  assert.ok(shared.every(([, source]) => source.includes(BARRIER)));
+});
+
+Deno.test("no other file emits kernels with workgroup memory", async () => {
+  const found: string[] = [];
+  for (const name of files.filter((name) => name.endsWith(".ts"))) {
+    if (/var<workgroup>|workgroupBarrier/.test(await readFile(`kernels/${name}`, "utf8"))) found.push(name);
+  }
+  assert.deepEqual(found.sort(), EMITTERS);
+});
+
+/** Barriers that are there though the ones around them would do: forward, before the maxima and before the sums are written. */
+const SPARE: Record<string, number[]> = { "attention forward": [0, 3] };
+
+Deno.test("a kernel that lacks any one of its barriers is found out", () => {
+  for (const [name, source] of SOURCES) {
+    const places = [...source.matchAll(/workgroupBarrier\(\);/g)].map(({ index }) => index);
+    const spare = Object.entries(SPARE).find(([begin]) => name.startsWith(begin))?.[1] ?? [];
+    for (const [i, at] of places.entries()) {
+      const without = source.slice(0, at) + source.slice(at + BARRIER.length);
+      const isFound = missingBarriers(without).length > 0;
+      assert.equal(isFound, !spare.includes(i), `${name} without barrier ${i}`);
+    }
+  }
+});
+
+const kernel = (body: string) =>
+  `var<workgroup> w: array<f32, 64>;
+var<workgroup> other: f32;
+@compute @workgroup_size(64)
+fn main(@builtin(local_invocation_index) local: u32) {
+${body}
+}`;
+
+Deno.test("races are found in straight lines, branches and from one pass of a loop to the next", () => {
+  const racing: [string, RegExp][] = [
+    ["w[local] = 1.0; let x = w[63u - local];", /^w is read after a write: let x = w\[63u - local\]$/],
+    ["let x = w[0]; w[local] = x;", /^w is written after a read: w\[local\] = x$/],
+    ["w[local] = 1.0; if (w[0] == 1.0) { return; }", /^w is read after a write: \(w\[0\] == 1.0\)$/],
+    ["w[local] += 1.0;", /^w is written after a read/],
+    [
+      "if (local == 0u) { other = 1.0; } else { let y = other; }\nlet x = other;",
+      /^other is read after a write/,
+    ],
+    [
+      "for (var i = 0u; i < 4u; i += 1u) { w[local] = 1.0; workgroupBarrier(); let x = w[i]; }",
+      /^w is written after a read: w\[local\] = 1.0$/,
+    ],
+    [
+      "for (var i = 0u; i < 4u; i += 1u) { w[i] = 1.0; if (i == 2u) { break; } workgroupBarrier(); }\nlet x = w[0];",
+      /^w is read after a write/,
+    ],
+    ["if (local == 0u) { workgroupBarrier(); }", /not all threads may come by/],
+  ];
+  for (const [body, says] of racing) {
+    const found = missingBarriers(kernel(body));
+    assert.ok(found.length > 0 && says.test(found[0]), `${body}: ${found.join()}`);
+  }
+  const sound = [
+    "w[local] = 1.0; w[local + 1u] = 2.0; workgroupBarrier(); let x = w[0] + w[1];",
+    "if (local == 0u) { other = 1.0; }\nworkgroupBarrier(); let x = other;",
+    "for (var i = 0u; i < 4u; i += 1u) { workgroupBarrier(); w[local] = 1.0; workgroupBarrier(); let x = w[i]; }",
+    "w[local] = 1.0; if (local != 0u) { return; } let v = local; // w[0]",
+    "let row = v.w; v.w = 2u;",
+  ];
+  for (const body of sound) assert.deepEqual(missingBarriers(kernel(body)), [], body);
+});
+
+Deno.test("what is not understood is refused, never passed over", () => {
+  for (
+    const body of [
+      "while (true) { }",
+      "let p = &w;",
+      "let x = workgroupUniformLoad(&other);",
+      "storageBarrier();",
+    ]
+  ) {
+    assert.throws(() => missingBarriers(kernel(body)), /not understood/, body);
+  }
+  assert.throws(
+    () => missingBarriers("fn f() -> f32 { return w[0]; }\n" + kernel("")),
+    /used outside of main/,
+  );
+});

@@ -1,0 +1,8 @@
+import { INPUT } from "./input.ts";
+import { KERNELS } from "./kernels.ts";
+import { MODEL } from "./model.ts";
+import type { Edits } from "./mutants.ts";
+import { RUNS } from "./runs.ts";
+
+/** Every edit. */
+export const ALL: readonly Edits[] = [...KERNELS, ...MODEL, ...RUNS, ...INPUT];

@@ -1,0 +1,302 @@
+import type { Edits } from "./mutants.ts";
+
+const LOGPS = ["tests/kernels/log_probabilities_test.ts"];
+const LOSS = ["tests/kernels/preference_loss_test.ts"];
+const NORM = ["tests/kernels/rms_norm_test.ts"];
+const ROWS = ["tests/kernels/rows_test.ts"];
+const ELEMENTWISE = ["tests/kernels/elementwise_test.ts"];
+const OPTIMIZER = ["tests/kernels/optimizer_test.ts"];
+const CLIPPED = "three updates of three slabs equal AdamW in float64: max_grad_norm 2";
+const ATTENTION = ["tests/kernels/attention_test.ts"];
+const BARRIERS = ["tests/kernels/barriers_test.ts"];
+
+/** The kernels' WGSL and what emits it. */
+export const KERNELS: readonly Edits[] = [
+  {
+    file: "kernels/preference_loss.wgsl",
+    tests: LOSS,
+    filter: "not finite",
+    edits: [
+      ["a sum of rejected alone that is not finite goes through", " && is_finite(all.y)", ""],
+      ["a sum of chosen that is not finite goes through", " && is_finite(all.x)", ""],
+    ],
+  },
+  {
+    file: "kernels/preference_loss.wgsl",
+    tests: LOSS,
+    filter: "simper: value",
+    edits: [
+      [
+        "the gradient is not divided by the pairs of the step",
+        "loss.d_rejected) * rows.scale",
+        "loss.d_rejected)",
+      ],
+      [
+        "labels past the first 64 of rejected are left out",
+        "l < labels.w; l += 64u) { sum.y",
+        "l < min(labels.w, labels.z + 64u); l += 64u) { sum.y",
+      ],
+      ["the weights of rejected are those of chosen", "weights[l] = gradient.y", "weights[l] = gradient.x"],
+    ],
+  },
+  {
+    file: "kernels/loss_simper.wgsl",
+    tests: LOSS,
+    filter: "simper",
+    edits: [
+      ["the mean is a sum", "exp_accurate(rejected.sum / rejected.labels)", "exp_accurate(rejected.sum)"],
+      ["rejected is raised too", "r / rejected.labels", "-r / rejected.labels"],
+    ],
+  },
+  {
+    file: "kernels/log_probabilities.wgsl",
+    tests: LOGPS,
+    edits: [
+      ["columns past the vocabulary count", ">= vec4u(VOCABULARY)", "> vec4u(VOCABULARY)"],
+      ["sums are not scaled to the common maximum", "sums[i] * exp_accurate(maxima[i] - most)", "sums[i]"],
+      ["the last part of a row is left out", "(STRIDE + 255u) / 256u", "max(1u, STRIDE / 256u)"],
+    ],
+  },
+  {
+    file: "kernels/logits_backward.wgsl",
+    tests: LOGPS,
+    edits: [
+      ["padding columns have a gradient", "column >= vec4u(VOCABULARY)", "column > vec4u(VOCABULARY)"],
+      ["the target's one is missing", "(onehot - p)", "(-p)"],
+    ],
+  },
+  {
+    file: "kernels/rms_norm.wgsl",
+    tests: NORM,
+    edits: [["epsilon is left out", " + EPSILON_F", ""]],
+  },
+  {
+    file: "kernels/rms_norm_backward.wgsl",
+    tests: NORM,
+    edits: [
+      ["the mean's part is left out", " - x[start + i] * (r * mean)", ""],
+      ["never adds", "if (ADD == 1u)", "if (false)"],
+    ],
+  },
+  {
+    file: "kernels/rms_norm_weight_backward.wgsl",
+    tests: NORM,
+    edits: [["a block's last row is left out", "id.y * 32u + 32u", "id.y * 32u + 31u"]],
+  },
+  {
+    file: "kernels/column_sums.wgsl",
+    tests: NORM,
+    edits: [["always begins anew", "rows.accumulate != 0u", "false"]],
+  },
+  {
+    file: "kernels/embed_backward.wgsl",
+    tests: ROWS,
+    edits: [
+      ["the padding token is trained", " || distinct_ids[u] == PADDING", ""],
+      ["gradients of passes before are lost", "+ column] += sum", "+ column] = sum"],
+    ],
+  },
+  {
+    file: "kernels/gather_rows_backward.wgsl",
+    tests: ROWS,
+    edits: [["the second label of a row has no gradient", "if (labels.y != NONE)", "if (false)"]],
+  },
+  {
+    file: "kernels/clear.wgsl",
+    tests: ROWS,
+    filter: "cleared",
+    edits: [["clears what is to be added to", " && rows.accumulate == 0u", ""]],
+  },
+  {
+    file: "kernels/swiglu_backward.wgsl",
+    tests: ELEMENTWISE,
+    filter: "SwiGLU backward",
+    edits: [["silu's own slope is left out", " + silu * (E(1.0) - sigmoid)", ""]],
+  },
+  {
+    file: "kernels/rope.wgsl",
+    tests: ELEMENTWISE,
+    filter: "rotary",
+    edits: [["backward turns forward", "{ s = -s; }", "{ s = s; }"]],
+  },
+  {
+    file: "kernels/sum_squares.wgsl",
+    tests: OPTIMIZER,
+    filter: "tail",
+    edits: [
+      ["what lies behind the last gradient counts", "select(gradients[i], vec4f(), past)", "gradients[i]"],
+      [
+        "the last vec4 of a block is left out",
+        "(block + 1u) * BLOCK, LENGTH)",
+        "(block + 1u) * BLOCK, LENGTH - 1u)",
+      ],
+    ],
+  },
+  {
+    file: "kernels/adamw.wgsl",
+    tests: OPTIMIZER,
+    filter: "tail",
+    edits: [[
+      "what lies behind the last gradient is applied",
+      "select(gradients[i] * clip.coefficient, vec4f(), past)",
+      "gradients[i] * clip.coefficient",
+    ]],
+  },
+  {
+    file: "kernels/adamw.wgsl",
+    tests: OPTIMIZER,
+    filter: CLIPPED,
+    edits: [
+      ["one vec4 too many is decayed", "i < DECAY_END", "i <= DECAY_END"],
+      [
+        "epsilon stands below the root",
+        "sqrt(v) / hyper.root_correction2 + hyper.epsilon",
+        "sqrt(v + hyper.epsilon) / hyper.root_correction2",
+      ],
+    ],
+  },
+  {
+    file: "kernels/adamw.wgsl",
+    tests: OPTIMIZER,
+    filter: "stops the update",
+    edits: [["updates go on after a norm that is not finite", "if (clip.broken != 0.0) { return; }", ""]],
+  },
+  {
+    file: "kernels/clip.wgsl",
+    tests: OPTIMIZER,
+    filter: "max_grad_norm 0.0001",
+    edits: [["torch's 1e-6 is left out", "(norm + 1.0e-6)", "norm"]],
+  },
+  {
+    file: "kernels/clip.wgsl",
+    tests: OPTIMIZER,
+    filter: CLIPPED,
+    edits: [["gradients are scaled up", "min(1.0, MAX_NORM_F", "max(1.0, MAX_NORM_F"]],
+  },
+  {
+    file: "kernels/parameter_norms.wgsl",
+    tests: ["tests/early_update_test.ts"],
+    edits: [["an early update does not look at its own norm", "GUARD == 1u && ", "GUARD == 2u && "]],
+  },
+  {
+    file: "kernels/storage.ts",
+    tests: ["tests/kernels/storage_test.ts"],
+    edits: [
+      ["bfloat16 is cut, not rounded", " + 0x7fffu + ((bits >> vec4u(16u)) & vec4u(1u))", ""],
+      ["ties go up", "((bits >> vec4u(16u)) & vec4u(1u))", "vec4u(1u)"],
+    ],
+  },
+  {
+    file: "kernels/attention.ts",
+    tests: ATTENTION,
+    filter: "softmax",
+    edits: [[
+      "a token does not see itself",
+      "key - span.z <= query - span.z",
+      "key - span.z < query - span.z",
+    ]],
+  },
+  {
+    file: "kernels/attention_registers.ts",
+    tests: ATTENTION,
+    filter: "softmax",
+    edits: [[
+      "keys in both intervals count twice",
+      "prefix_end >= own) { own",
+      "prefix_end > own + 32u) { own",
+    ]],
+  },
+  {
+    file: "kernels/attention_workgroup_forward.ts",
+    tests: ATTENTION,
+    filter: "softmax",
+    edits: [["what was summed before is not scaled", "o${i}_${c} *= factor.${lane(i)}", "o${i}_${c} *= 1.0"]],
+  },
+  {
+    file: "kernels/attention_workgroup_forward.ts",
+    tests: BARRIERS,
+    edits: [
+      [
+        "maxima are read while others write them",
+        "      });\n    workgroupBarrier();\n    var new_max",
+        "      });\n    var new_max",
+      ],
+      [
+        "weights are read while others write them",
+        "factor.${lane(i)};`)}\n    workgroupBarrier();",
+        "factor.${lane(i)};`)}",
+      ],
+      [
+        "sums are read while others write them",
+        "= row_sum;\n  workgroupBarrier();",
+        "= row_sum;",
+      ],
+    ],
+  },
+  {
+    file: "kernels/attention_workgroup_backward.ts",
+    tests: BARRIERS,
+    edits: [
+      [
+        "score gradients of queries are read while others write them",
+        '${transpose("score_gradients", "g")}\n    workgroupBarrier();\n    for (var j = 0u; j < 32u; j += 1u) {\n      let ds',
+        '${transpose("score_gradients", "g")}\n    for (var j = 0u; j < 32u; j += 1u) {\n      let ds',
+      ],
+      [
+        "score gradients of queries are written while others read them",
+        'workgroupBarrier();\n${transpose("score_gradients", "g")}',
+        '${transpose("score_gradients", "g")}',
+      ],
+      [
+        "weights of keys are written while others read them",
+        'workgroupBarrier();\n${transpose("weights", "s")}',
+        '${transpose("weights", "s")}',
+      ],
+    ],
+  },
+  {
+    file: "kernels/gemm_workgroup.ts",
+    tests: BARRIERS,
+    edits: [
+      ["tiles are written while others read them", '{\n    workgroupBarrier();\n${copy("a"', '{\n${copy("a"'],
+      [
+        "tiles are read while others write them",
+        '${copy("b", b, width.b, depth)}\n    workgroupBarrier();',
+        '${copy("b", b, width.b, depth)}',
+      ],
+    ],
+  },
+  {
+    file: "kernels/preference_loss.wgsl",
+    tests: BARRIERS,
+    edits: [[
+      "gradients are read while one thread writes them",
+      "  }\n  workgroupBarrier();\n  for",
+      "  }\n  for",
+    ]],
+  },
+  {
+    file: "kernels/gemm.ts",
+    tests: ["tests/kernels/gemm_test.ts"],
+    filter: "by way of textures",
+    edits: [["products that should add do not", "size.adds == 1u ||", "false ||"]],
+  },
+  {
+    file: "kernels/gemm_storage.ts",
+    tests: ["tests/kernels/gemm_test.ts"],
+    filter: "C = A B^T equals the float64 product (tiles in storage",
+    edits: [[
+      "the rest of an inner dimension is left out",
+      'variant.tail ? `  for (var k = K & 0xfffffffcu; k < K; k += 1u) {${step("1")}',
+      'false ? `  for (var k = K & 0xfffffffcu; k < K; k += 1u) {${step("1")}',
+    ]],
+  },
+  {
+    file: "kernels/gemm_epilogue.ts",
+    tests: ["tests/kernels/gemm_epilogue_test.ts"],
+    edits: [
+      ["values are turned like queries and keys", "if (n >= size.rotated) {", "if (n > size.rotated) {"],
+      ["the activated values are lost", "  v = silu * up;`", "  `"],
+    ],
+  },
+];

@@ -1,0 +1,191 @@
+import type { Edits } from "./mutants.ts";
+
+const BATCH = ["tests/batch_test.ts"];
+const PLACEMENT = ["tests/placement_test.ts"];
+
+const PLAN = ["tests/plan_test.ts"];
+
+/** Batches, memory, model and optimizer. */
+export const MODEL: readonly Edits[] = [
+  {
+    file: "lib/batch.ts",
+    tests: BATCH,
+    edits: [
+      ["a window is one token too wide", "p - slidingWindow + 1)", "p - slidingWindow)"],
+      [
+        "the last token of a response is run",
+        "p < response.ids.length - 1; p++",
+        "p < response.ids.length; p++",
+      ],
+      [
+        "labels of a prompt are shared",
+        "const limit = Math.min(chosen.promptLength, rejected.promptLength)",
+        "const limit = Math.min(chosen.ids.length, rejected.ids.length)",
+      ],
+      ["the first token is a label", "Math.max(response.promptLength, 1); p", "response.promptLength; p"],
+      [
+        "a query tile ends with its first token",
+        "keyTiles[4 * keyTile + 1] = tile + 1",
+        "keyTiles[4 * keyTile + 1] = tile",
+      ],
+      ["key tiles of the prefix are not ended", "          keyTiles[4 * keyTile + 2] = token + 1;", ""],
+    ],
+  },
+  {
+    file: "lib/gpu/placement.ts",
+    tests: PLACEMENT,
+    edits: [
+      ["conflicts are not checked for other calls", "together || a.conflicts.has(b.tensor)", "together"],
+      ["conflicts are not heeded", "life.conflicts.has(tensor))) continue", "false)) continue"],
+      [
+        "a tensor that ends where another begins shares with it",
+        "other.first <= last && first <= other.last",
+        "other.first < last && first < other.last",
+      ],
+      ["buffers grow past what may be bound", "(growth === 0 || offset + bytes <= largest)", "true"],
+    ],
+  },
+  {
+    file: "lib/gpu/memory.ts",
+    tests: PLACEMENT,
+    edits: [
+      ["calls are not checked against the plan", "    checkPlacement(livesIn(calls));\n", ""],
+      ["tensors are not aligned", "Math.ceil(bytes / ALIGNMENT) * ALIGNMENT", "bytes"],
+    ],
+  },
+  {
+    file: "lib/gpu/tuning.ts",
+    tests: ["tests/tuning_test.ts", "tests/subgroups_test.ts"],
+    filter: "name",
+    edits: [
+      ["a record with subgroups suits every device", "subgroups !== undefined || !SHAPE", "true || !SHAPE"],
+      [
+        "a record of unknown tiles is taken",
+        "shapes.every((shape) => isOneOf(names, buffer[shape]))",
+        "true",
+      ],
+    ],
+  },
+  {
+    file: "lib/gpu/readback.ts",
+    tests: ["tests/guard_test.ts"],
+    filter: "became infinite",
+    edits: [["infinities count as finite", "values[i] - values[i] !== 0", "values[i] !== values[i]"]],
+  },
+  {
+    file: "lib/optimizer.ts",
+    tests: ["tests/kernels/optimizer_test.ts"],
+    filter: "three updates of three slabs equal AdamW in float64: max_grad_norm 2",
+    edits: [
+      ["the first moment is not corrected", "learningRate / (1 - beta1 ** step)", "learningRate"],
+      ["the second moment is not corrected", "Math.sqrt(1 - beta2 ** step)", "1"],
+      ["weights decay by the moment", "1 - learningRate * weightDecay", "1 - weightDecay"],
+    ],
+  },
+  {
+    file: "lib/optimizer.ts",
+    tests: ["tests/early_update_test.ts"],
+    edits: [["vectors decay in early updates", "decayed: spec.isVector ? 0 : count", "decayed: count"]],
+  },
+  {
+    file: "lib/model/rope.ts",
+    tests: ["tests/rope_test.ts"],
+    edits: [
+      ["long waves are not slowed", "return f32(frequency / factor)", "return frequency"],
+      ["the smooth passage is turned round", "f32(f32(1 - smooth) * frequency)", "f32(smooth * frequency)"],
+    ],
+  },
+  {
+    file: "lib/model/flops.ts",
+    tests: ["tests/flops_test.ts"],
+    edits: [
+      ["backward counts once", "  3 * forwardFlops(config, batch)", "  2 * forwardFlops(config, batch)"],
+      ["a token does not look at itself", "token - own + 1", "token - own"],
+    ],
+  },
+  {
+    file: "lib/model/decoder.ts",
+    tests: ["tests/decoder_test.ts"],
+    filter: "decoder",
+    edits: [[
+      "a second batch begins the gradients anew",
+      "const accumulate = !firstOfStep;",
+      "const accumulate = false;",
+    ]],
+  },
+  {
+    file: "lib/plan.ts",
+    tests: PLAN,
+    filter: "/bounds every pair|does not fit|room for their|piece of logits/",
+    edits: [
+      ["evaluation needs no room", "    fit(test.sizes, Array.from({ length }, (_, i) => at + i));\n", ""],
+      [
+        "an answer needs no room",
+        "Math.max(positions, ids.length + ANSWER_TOKENS)",
+        "Math.max(positions, ids.length)",
+      ],
+      ["early updates leave the gradients' bytes", "(updatesEarly(config) ? 0 : 4)", "4"],
+      [
+        "a smaller batch changes the pairs of a step",
+        "gradientAccumulationSteps: config.gradientAccumulationSteps * perPass",
+        "gradientAccumulationSteps: config.gradientAccumulationSteps",
+      ],
+    ],
+  },
+  {
+    file: "lib/plan.ts",
+    tests: ["tests/early_update_test.ts"],
+    filter: "updated early where",
+    edits: [[
+      "clipped gradients are updated early",
+      "maxGradNorm === 0 && gradientAccumulationSteps",
+      "true && gradientAccumulationSteps",
+    ]],
+  },
+  {
+    file: "lib/model/parameters.ts",
+    tests: ["tests/decoder_test.ts"],
+    filter: "decoder",
+    edits: [[
+      "a tensor's second half is read where its first lies",
+      "        at += count;\n      }\n    }\n  }\n\n  /** Where",
+      "      }\n    }\n  }\n\n  /** Where",
+    ]],
+  },
+  {
+    file: "lib/model/parameters.ts",
+    tests: ["tests/guard_test.ts"],
+    filter: "last update made infinite",
+    edits: [["numbers that are none are saved", "if (bad >= 0) {", "if (false) {"]],
+  },
+  {
+    file: "lib/gpu/program.ts",
+    tests: ["tests/kernels/rows_test.ts"],
+    filter: "spill",
+    edits: [[
+      "a grid ends where one direction does",
+      "return [x, x && Math.ceil(workgroups / x)]",
+      "return [x, x && 1]",
+    ]],
+  },
+  {
+    file: "lib/generate.ts",
+    tests: ["tests/generate_test.ts"],
+    edits: [
+      ["the least likely token comes next", "logit > logits[best]", "logit < logits[best]"],
+      [
+        "positions have no end",
+        "Math.min(decoder.capacity.tokens, decoder.capacity.positions)",
+        "decoder.capacity.tokens",
+      ],
+      [
+        "the end of the sequence is part of the answer",
+        "    if (next === eosTokenId) break;\n    answer.push(next);",
+        "    answer.push(next);\n    if (next === eosTokenId) break;",
+      ],
+      ["the end of the sequence ends nothing", "    if (next === eosTokenId) break;\n", ""],
+      ["more tokens come than are asked for", "Math.min(maxNewTokens, limit)", "limit"],
+      ["the window is forgotten", "decoder.config.slidingWindow),", "undefined),"],
+    ],
+  },
+];

@@ -1,0 +1,391 @@
+import type { Edits } from "./mutants.ts";
+
+const SAMPLER = ["tests/sampler_test.ts"];
+const FIGURES = ["tests/figures_test.ts"];
+const LOOP = ["tests/loop_test.ts"];
+const REPORT = ["tests/report_test.ts"];
+const CHECKPOINT = ["tests/checkpoint_test.ts"];
+const RESUME = ["tests/resume_test.ts"];
+const COLLAPSE = ["tests/collapse_test.ts"];
+
+/** What a run does between its steps: sampling, figures, checkpoints, reports. */
+export const RUNS: readonly Edits[] = [
+  {
+    file: "lib/sampler.ts",
+    tests: SAMPLER,
+    edits: [
+      ["every epoch has one order", "permutation(pairs, seed, epoch)", "permutation(pairs, seed)"],
+      ["an order of another seed is kept", "`${pairs} ${seed} ${epoch}`", "`${pairs} ${epoch}`"],
+      ["an epoch's last step takes pairs twice", "Math.min(first + perStep, pairs)", "first + perStep"],
+      [
+        "a part of an epoch is rounded down",
+        "Math.ceil(Math.ceil(pairs / (perBatch * batchesPerStep)) * epochs)",
+        "Math.floor(Math.ceil(pairs / (perBatch * batchesPerStep)) * epochs)",
+      ],
+    ],
+  },
+  {
+    file: "lib/sampler.ts",
+    tests: RESUME,
+    filter: "position after some steps",
+    edits: [
+      [
+        "the position counts steps, not pairs",
+        "(steps % stepsPerEpoch) * perStep };",
+        "steps % stepsPerEpoch };",
+      ],
+      [
+        "the position is in the epoch after",
+        "epoch: Math.floor(steps / stepsPerEpoch), pair",
+        "epoch: Math.ceil(steps / stepsPerEpoch), pair",
+      ],
+    ],
+  },
+  {
+    file: "lib/random.ts",
+    tests: ["tests/random_test.ts"],
+    edits: [[
+      "the first number of a list never moves",
+      "let i = count - 1; i > 0; i--",
+      "let i = count - 1; i > 1; i--",
+    ]],
+  },
+  {
+    file: "lib/schedule.ts",
+    tests: ["tests/schedule_test.ts"],
+    edits: [
+      [
+        "the warm-up begins at its first step",
+        "peak * step / Math.max(1, warmupSteps)",
+        "peak * (step + 1) / Math.max(1, warmupSteps)",
+      ],
+      [
+        "the warm-up counts as progress",
+        "(step - warmupSteps) / Math.max(1, totalSteps - warmupSteps)",
+        "step / totalSteps",
+      ],
+      [
+        "a share of the steps is rounded down",
+        "Math.ceil(totalSteps * stepsOrShare)",
+        "Math.floor(totalSteps * stepsOrShare)",
+      ],
+    ],
+  },
+  {
+    file: "lib/loop.ts",
+    tests: LOOP,
+    edits: [
+      [
+        "warmup_ratio wins over warmup_steps",
+        "warmupSteps > 0 ? warmupSteps : warmupRatio",
+        "warmupRatio > 0 ? warmupRatio : warmupSteps",
+      ],
+      [
+        "the collapse alarm forgets at a resume",
+        "new CollapseAlarm(before?.state.collapse)",
+        "new CollapseAlarm()",
+      ],
+      [
+        "progress shows the rewards as accuracy",
+        'accuracy: metrics["rewards/accuracies"]',
+        'accuracy: metrics["rewards/chosen"]',
+      ],
+      [
+        "progress shows pairs as tokens",
+        "tokensPerSecond: tokens / seconds",
+        "tokensPerSecond: pairs / seconds",
+      ],
+      [
+        "the norm of a log entry is the clipped one",
+        "grad_norm: clip.norm",
+        "grad_norm: Math.min(1, clip.norm)",
+      ],
+      [
+        "a log entry has the learning rate of the next step",
+        "learning_rate: learningRate(step, this.#schedule)",
+        "learning_rate: learningRate(step + 1, this.#schedule)",
+      ],
+      ["the first step is never logged", "step === 0 && loggingFirstStep", "false && loggingFirstStep"],
+    ],
+  },
+  {
+    file: "lib/figures.ts",
+    tests: FIGURES,
+    edits: [
+      [
+        "the tokens seen are the window's",
+        "num_input_tokens_seen: this.#totals.tokens",
+        "num_input_tokens_seen: tokens",
+      ],
+      [
+        "the rate of tokens is that of pairs",
+        "tokens_per_second: tokens / time",
+        "tokens_per_second: pairs / time",
+      ],
+      [
+        "the mean loss is the window's",
+        "lossSum / Math.max(1, this.#steps)",
+        "meanMetrics(this.#totals.window.steps).loss",
+      ],
+      [
+        "the window is kept after it was logged",
+        "    this.#totals.window = { ...EMPTY, steps: [] };\n    this.#windowStart",
+        "    this.#windowStart",
+      ],
+      ["evaluations count as training", "this.#windowStart += milliseconds", "this.#windowStart += 0"],
+      [
+        "a resumed run's seconds begin anew",
+        "this.#totals.seconds + since(this.#start);\n    return",
+        "since(this.#start);\n    return",
+      ],
+      ["an entry of any step counts as evaluated", "entry.step === this.#steps && ", ""],
+      [
+        "the loss is that of the first pair",
+        "totals.lossSum += metrics.loss",
+        "totals.lossSum += pairs[0].loss",
+      ],
+    ],
+  },
+  {
+    file: "lib/metrics.ts",
+    tests: ["tests/metrics_test.ts"],
+    edits: [
+      ["an equal reward is accurate", "chosen(r) > rejected(r) ? 1 : 0", "chosen(r) >= rejected(r) ? 1 : 0"],
+      ["rewards are sums", "r.rejected / r.rejectedLabels", "r.rejected"],
+    ],
+  },
+  {
+    file: "lib/collapse.ts",
+    tests: COLLAPSE,
+    filter: "rejected",
+    edits: [
+      [
+        "one that falls alone is a collapse",
+        "Math.min(collapse.chosen, collapse.rejected)",
+        "Math.max(collapse.chosen, collapse.rejected)",
+      ],
+      ["sums are not weighed by their pairs", "chosen: chosen * pairs, rejected", "chosen, rejected"],
+    ],
+  },
+  {
+    file: "lib/collapse.ts",
+    tests: COLLAPSE,
+    filter: "second collapse",
+    edits: [
+      ["the alarm is never lowered", "state.isRaised = false", "state.isRaised = state.isRaised"],
+      [
+        "old steps are never dropped",
+        ">= COLLAPSE_PAIRS) state.recent.shift()",
+        ">= 9 * COLLAPSE_PAIRS) state.recent.shift()",
+      ],
+    ],
+  },
+  {
+    file: "lib/best.ts",
+    tests: ["tests/best_test.ts"],
+    edits: [
+      ["the evaluation before the first step can be the best", " || entry.step === 0", ""],
+      ["figures that are no numbers count", "!Number.isFinite(value)", "false"],
+      [
+        "the last of equals is the best",
+        "value > best.value : value < best.value",
+        "value >= best.value : value <= best.value",
+      ],
+      [
+        "the least is the best of what should be great",
+        "greaterIsBetter ? value >",
+        "!greaterIsBetter ? value >",
+      ],
+    ],
+  },
+  {
+    file: "lib/guard.ts",
+    tests: ["tests/guard_test.ts"],
+    filter: "names that pair",
+    edits: [
+      [
+        "a sum of rejected alone names no pair",
+        "Number.isFinite(loss + chosen + rejected)",
+        "Number.isFinite(loss + chosen)",
+      ],
+    ],
+  },
+  {
+    file: "lib/step.ts",
+    tests: ["tests/train_test.ts"],
+    filter: "a run of untied",
+    edits: [["figures of a second batch are those of the first", "        at += batch.pairs * 4;\n", ""]],
+  },
+  {
+    file: "lib/evaluate.ts",
+    tests: ["tests/train_test.ts"],
+    filter: "evaluation",
+    edits: [[
+      "the last short batch is left out",
+      "at < pairs.length; at += perBatch",
+      "at + perBatch <= pairs.length; at += perBatch",
+    ]],
+  },
+  {
+    file: "lib/checkpoint/fingerprint.ts",
+    tests: RESUME,
+    filter: "every key",
+    edits: [
+      [
+        "a key that matters is free",
+        '  "gradientCheckpointing",\n',
+        '  "gradientCheckpointing",\n  "activationDtype",\n',
+      ],
+      ["a key that is free matters", '  "loggingSteps",\n', ""],
+    ],
+  },
+  {
+    file: "lib/checkpoint/start.ts",
+    tests: RESUME,
+    filter: "not taken for finished",
+    // Whatever the file is called that tells a finished run.
+    edits: [[
+      "what tells of a finished run is left",
+      ", { force: true });\n  if (isResumed)",
+      ' + ".none", { force: true });\n  if (isResumed)',
+    ]],
+  },
+  {
+    file: "lib/checkpoint/write.ts",
+    tests: RESUME,
+    filter: "gets its name",
+    edits: [
+      [
+        "the name comes before the flush",
+        "this.#closing = flush.done.then(() =>",
+        "this.#closing = Promise.resolve().then(() =>",
+      ],
+    ],
+  },
+  {
+    file: "lib/checkpoint/write.ts",
+    tests: CHECKPOINT,
+    filter: "save_total_limit",
+    edits: [
+      ["the best is not kept", "best ?? undefined]", "undefined]"],
+      ["one too many is kept", "if (excess <= 0) return;", "if (excess <= 1) return;"],
+    ],
+  },
+  {
+    file: "lib/checkpoint/names.ts",
+    tests: RESUME,
+    filter: "order of their steps",
+    edits: [[
+      "checkpoints are in the order of text",
+      ".sort((a, b) => a.step - b.step)",
+      ".sort((a, b) => a.folder < b.folder ? -1 : 1)",
+    ]],
+  },
+  {
+    file: "lib/report/html.ts",
+    tests: REPORT,
+    filter: "report.html",
+    edits: [
+      [
+        "the curve of rejected is that of chosen",
+        '["rewards/rejected", "rejected", "second"]',
+        '["rewards/chosen", "rejected", "second"]',
+      ],
+      [
+        "the curve of an evaluation is that of training",
+        '["eval_loss", "evaluation", "second"]',
+        '["loss", "evaluation", "second"]',
+      ],
+      [
+        "the margins are the accuracies",
+        '["rewards/margins", "training", "first"]',
+        '["rewards/accuracies", "training", "first"]',
+      ],
+      [
+        "the learning rate is the norm",
+        '["learning_rate", "learning rate", "first"]',
+        '["grad_norm", "learning rate", "first"]',
+      ],
+      [
+        "figures before stand after",
+        'cell("number", before)] : []),\n    cell("number", after)',
+        'cell("number", after)] : []),\n    cell("number", before)',
+      ],
+    ],
+  },
+  {
+    file: "lib/report/svg.ts",
+    tests: REPORT,
+    edits: [
+      ["a break in a curve is drawn through", "else runs.push([]);", ""],
+      ["quotes are not escaped", '    \'"\': "&quot;",\n', ""],
+    ],
+  },
+  {
+    file: "lib/report/trainer_state.ts",
+    tests: REPORT,
+    edits: [
+      ["the first evaluation is the result", "log_history.findLast(", "log_history.find("],
+    ],
+  },
+  {
+    file: "lib/report/progress.ts",
+    tests: ["tests/progress_test.ts"],
+    edits: [
+      ["the time left counts steps of an earlier run", "figures, step - startStep)", "figures, step)"],
+      ["the loss is the accuracy", "`accuracy ${accuracy.toFixed(3)}`", "`accuracy ${loss!.toFixed(3)}`"],
+    ],
+  },
+  {
+    file: "lib/report/transfer_bar.ts",
+    tests: ["tests/transfer_bar_test.ts"],
+    edits: [
+      [
+        "bytes that were there before count for the rate",
+        "bytes: transfer.bytes - transfer.keptBytes",
+        "bytes: transfer.bytes",
+      ],
+      ["the time left is that of the whole", "(totalBytes - bytes) / rate", "totalBytes / rate"],
+    ],
+  },
+  {
+    file: "lib/report/model_card.ts",
+    tests: REPORT,
+    filter: "model card",
+    edits: [
+      ["a text ends its block", 'const fence = "`".repeat(longest + 1);', 'const fence = "```";'],
+      ["figures before stand after", "[inline(name), before, after]", "[inline(name), after, before]"],
+      ["answers before stand after", '"Before:",\n    fenced(`${before}', '"Before:",\n    fenced(`${after}'],
+    ],
+  },
+  {
+    file: "lib/report/log.ts",
+    tests: ["tests/progress_test.ts", "tests/hostile_inputs_test.ts"],
+    filter: "/logger|log|control|terminal/",
+    edits: [
+      [
+        "levels below the least are shown",
+        "LEVELS.indexOf(level) >= LEVELS.indexOf(least)",
+        "LEVELS.indexOf(level) >= 0",
+      ],
+    ],
+  },
+  {
+    file: "lib/report/profile.ts",
+    tests: ["tests/profiler_test.ts"],
+    filter: "/busy|table|trace/",
+    edits: [
+      ["times of a kernel are not added up", "total.seconds += seconds", "total.seconds = seconds"],
+      ["gaps between submissions count as busy", "spans.get(submission) ??", "spans.get(0) ??"],
+    ],
+  },
+  {
+    file: "lib/report/run_report.ts",
+    tests: REPORT,
+    edits: [[
+      "any first entry is the one before training",
+      'entry.step === 0 && "eval_loss" in entry',
+      '"eval_loss" in entry && entry.step > 0',
+    ]],
+  },
+];
