@@ -1,12 +1,13 @@
 import assert from "node:assert/strict";
 import { pack } from "../lib/batch.ts";
 import { parseModelConfig } from "../lib/model/config.ts";
-import { forwardFlops, trainingFlops, visiblePairs } from "../lib/model/flops.ts";
+import { forwardFlops, sizeOf, trainingFlops, visiblePairs } from "../lib/graph/flops.ts";
+import { netOf } from "../lib/models/models.ts";
 import { uniform } from "../lib/random.ts";
 import { randomPairs } from "./random_pairs.ts";
 import { sees } from "./reference/attention.ts";
 
-const config = parseModelConfig({
+const net = netOf(parseModelConfig({
   model_type: "llama",
   hidden_size: 6,
   intermediate_size: 10,
@@ -15,14 +16,14 @@ const config = parseModelConfig({
   num_key_value_heads: 2,
   head_dim: 2,
   vocab_size: 50,
-}, "config.json");
+}, "config.json"));
 
 Deno.test("the query-key pairs that are counted are those that attention sees, windows and shared prefixes too", () => {
-  for (const window of [Infinity, 5]) {
-    const batch = pack(randomPairs(uniform(3), 60), window);
+  for (const window of [undefined, 5]) {
+    const batch = pack(randomPairs(uniform(3), 60), [undefined, window]);
     const rows = [...batch.ids.keys()];
-    const seen = rows.flatMap((query) => rows.filter((key) => sees(batch.spans, query, key)));
-    assert.equal(visiblePairs(batch), seen.length);
+    const seen = rows.flatMap((query) => rows.filter((key) => sees(batch.masks[1].spans, query, key)));
+    assert.equal(visiblePairs(batch.masks[1]), seen.length);
   }
 });
 
@@ -34,8 +35,8 @@ Deno.test("a pass has two operations for every multiply-add, and a step three ti
         6 * (4 + 2 + 2) * 2 + // queries, keys, values
         4 * 2 * 6 + // output
         3 * 6 * 10 // gate, up, down
-      ) + visiblePairs(batch) * 4 * (2 + 2); // scores, and sums of values
+      ) + visiblePairs(batch.masks[0]) * 4 * (2 + 2); // scores, and sums of values
   const head = batch.targets.length * 50 * 6;
-  assert.equal(forwardFlops(config, batch), 2 * (3 * layer + head));
-  assert.equal(trainingFlops(config, batch), 3 * forwardFlops(config, batch));
+  assert.equal(forwardFlops(net, sizeOf(batch)), 2 * (3 * layer + head));
+  assert.equal(trainingFlops(net, sizeOf(batch)), 3 * forwardFlops(net, sizeOf(batch)));
 });

@@ -153,8 +153,8 @@ export const INPUT: readonly Edits[] = [
       ],
       [
         "a tensor may be missing from its shard",
-        "if (absent.length === 0) return tensors;",
-        "return tensors;",
+        "if (absent.length === 0) return;",
+        "return;",
       ],
       ["reads go beyond their tensor", " || first + wanted > total", ""],
     ],

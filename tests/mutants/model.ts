@@ -11,11 +11,11 @@ export const MODEL: readonly Edits[] = [
     file: "lib/batch.ts",
     tests: BATCH,
     edits: [
-      ["a window is one token too wide", "p - slidingWindow + 1)", "p - slidingWindow)"],
+      ["a window is one token too wide", "position - window + 1)", "position - window)"],
       [
         "the last token of a response is run",
-        "p < response.ids.length - 1; p++",
-        "p < response.ids.length; p++",
+        "position < response.ids.length - 1; position++",
+        "position < response.ids.length; position++",
       ],
       [
         "labels of a prompt are shared",
@@ -85,7 +85,7 @@ export const MODEL: readonly Edits[] = [
   {
     file: "lib/optimizer.ts",
     tests: ["tests/early_update_test.ts"],
-    edits: [["vectors decay in early updates", "decayed: spec.isVector ? 0 : count", "decayed: count"]],
+    edits: [["vectors decay in early updates", 'spec.kind === "matrix" ? count : 0', "count"]],
   },
   {
     file: "lib/model/rope.ts",
@@ -96,12 +96,30 @@ export const MODEL: readonly Edits[] = [
     ],
   },
   {
-    file: "lib/model/flops.ts",
+    file: "lib/graph/flops.ts",
     tests: ["tests/flops_test.ts"],
     edits: [
-      ["backward counts once", "  3 * forwardFlops(config, batch)", "  2 * forwardFlops(config, batch)"],
+      ["backward counts once", "=> 3 * forwardFlops(", "=> 2 * forwardFlops("],
       ["a token does not look at itself", "token - own + 1", "token - own"],
     ],
+  },
+  {
+    file: "lib/graph/backward.ts",
+    tests: ["tests/graph/residual_test.ts"],
+    edits: [
+      [
+        "a gradient is added to where another op still reads it",
+        "known && !this.#isRead(known, value)",
+        "known",
+      ],
+      ["a part of a gradient that waits is lost", "...this.#others.get(value) ?? []];", "];"],
+      ["a deferred weight gradient is not computed", "for (const { use } of deferred) use(dOutput);", ""],
+    ],
+  },
+  {
+    file: "lib/graph/ops/linear.ts",
+    tests: ["tests/decoder_test.ts"],
+    edits: [["a bias is not added", "      addBias(rows, parameters.of(bias).weights, y),\n", ""]],
   },
   {
     file: "lib/model/decoder.ts",
@@ -185,7 +203,7 @@ export const MODEL: readonly Edits[] = [
       ],
       ["the end of the sequence ends nothing", "    if (next === eosTokenId) break;\n", ""],
       ["more tokens come than are asked for", "Math.min(maxNewTokens, limit)", "limit"],
-      ["the window is forgotten", "decoder.config.slidingWindow),", "undefined),"],
+      ["the window is forgotten", "decoder.net.windows),", "[undefined]),"],
     ],
   },
 ];

@@ -19,8 +19,8 @@ export const RUNS: readonly Edits[] = [
       ["an epoch's last step takes pairs twice", "Math.min(first + perStep, pairs)", "first + perStep"],
       [
         "a part of an epoch is rounded down",
-        "Math.ceil(Math.ceil(pairs / (perBatch * batchesPerStep)) * epochs)",
-        "Math.floor(Math.ceil(pairs / (perBatch * batchesPerStep)) * epochs)",
+        "Math.ceil(stepsPerEpoch(options) * epochs)",
+        "Math.floor(stepsPerEpoch(options) * epochs)",
       ],
     ],
   },
@@ -31,13 +31,13 @@ export const RUNS: readonly Edits[] = [
     edits: [
       [
         "the position counts steps, not pairs",
-        "(steps % stepsPerEpoch) * perStep };",
-        "steps % stepsPerEpoch };",
+        "(steps % perEpoch) * perBatch * batchesPerStep };",
+        "steps % perEpoch };",
       ],
       [
         "the position is in the epoch after",
-        "epoch: Math.floor(steps / stepsPerEpoch), pair",
-        "epoch: Math.ceil(steps / stepsPerEpoch), pair",
+        "epoch: Math.floor(steps / perEpoch), pair",
+        "epoch: Math.ceil(steps / perEpoch), pair",
       ],
     ],
   },
