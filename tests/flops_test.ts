@@ -8,7 +8,7 @@ import { randomPairs } from "./random_pairs.ts";
 import { sees } from "./reference/attention.ts";
 
 const net = netOf(parseModelConfig({
-  model_type: "llama",
+  model_type: "mistral",
   hidden_size: 6,
   intermediate_size: 10,
   num_hidden_layers: 3,
