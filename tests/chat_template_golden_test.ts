@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { chatRenderer } from "../lib/chat_template.ts";
-import { parseJson } from "../lib/tokenizer/jinja/convert.ts";
+import { parseJson } from "../lib/data/python_json.ts";
 import { strftime } from "../lib/tokenizer/jinja/strftime.ts";
 
 /** Made by tests/golden/templates.py. */

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { chatRenderer, type Message, usesDate } from "../lib/chat_template.ts";
-import { parseJson } from "../lib/tokenizer/jinja/convert.ts";
+import { parseJson } from "../lib/data/python_json.ts";
 
 const HELLO = [{ role: "user", content: "Hello" }];
 const render = (template: string) => chatRenderer(template, { bos_token: "<s>" }, "model")(HELLO);

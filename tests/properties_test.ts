@@ -5,6 +5,7 @@ import { writeFile } from "node:fs/promises";
 import { join, posix, win32 } from "node:path";
 import { gzipSync } from "node:zlib";
 import { splitArguments } from "../lib/config/overrides.ts";
+import { parseJson } from "../lib/data/python_json.ts";
 import { readRows } from "../lib/data/read.ts";
 import { checkFileName, isPortable } from "../lib/hub/repo.ts";
 import { type Dtype, DTYPE_BITS, fromF32, tensorBytes, toF32 } from "../lib/safetensors_dtype.ts";
@@ -68,13 +69,14 @@ for (
     "data.json": (rows) => `\n${JSON.stringify({ before: [{ data: 1 }], data: rows })}`,
   })
 ) {
-  Deno.test(`rows of any JSON come out of ${name} as JSON.parse() has them`, () =>
+  Deno.test(`rows of any JSON come out of ${name} as JSON.parse() has them, numbers as Python`, () =>
     withTemporaryFolder(async (folder) => {
       await fc.assert(
         fc.asyncProperty(fc.array(row, { minLength: 1, maxLength: 6 }), async (rows) => {
           const path = join(folder, name);
           await writeFile(path, write(rows));
-          assert.deepEqual((await Array.fromAsync(readRows(path))).map(({ row }) => row), rows);
+          const expected = rows.map((row) => parseJson(JSON.stringify(row)));
+          assert.deepEqual((await Array.fromAsync(readRows(path))).map(({ row }) => row), expected);
         }),
         RUNS,
       );

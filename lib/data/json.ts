@@ -1,8 +1,9 @@
-import { JSONParser, TokenType } from "npm:@streamparser/json@^0.0.26";
+import { Tokenizer, TokenParser, TokenType } from "npm:@streamparser/json@^0.0.26";
 import { UserError } from "../errors.ts";
 import { isObject, MOST_LEVELS, show } from "../json.ts";
 import { readBytes, unreadable } from "./bytes.ts";
 import { LONGEST_ROW } from "./jsonl.ts";
+import { pythonNumber } from "./python_json.ts";
 import { describePlace, type Row, rowAt } from "./row.ts";
 
 /** Bytes that are looked at to tell JSON from JSONL under the name of JSON. */
@@ -16,10 +17,12 @@ export async function* readJson(path: string): AsyncGenerator<Row> {
   if (!isObjectAtTop && !head.startsWith("[")) {
     throw new UserError(`${path}: ${expected}, found ${show(head.slice(0, 40))}`);
   }
-  const parser = new JSONParser({ paths: [isObjectAtTop ? "$.data.*" : "$.*"], keepStack: false });
+  const tokenizer = new PythonTokenizer();
+  const parser = new TokenParser({ paths: [isObjectAtTop ? "$.data.*" : "$.*"], keepStack: false });
   let levels = 0;
   let bytes = 0;
-  parser.onToken = ({ token }) => {
+  tokenizer.onToken = (info) => {
+    const { token } = info;
     if (token === TokenType.LEFT_BRACE || token === TokenType.LEFT_BRACKET) levels++;
     else if (token === TokenType.RIGHT_BRACE || token === TokenType.RIGHT_BRACKET) levels--;
     // Those of the file around the row count too.
@@ -30,7 +33,12 @@ export async function* readJson(path: string): AsyncGenerator<Row> {
         }: expected a row of text or messages, found more than ${MOST_LEVELS} levels of JSON`,
       );
     }
+    parser.write(info);
   };
+  // Wired as in the library's JSONParser, which takes no tokenizer of one's own.
+  tokenizer.onEnd = () => parser.isEnded || parser.end();
+  parser.onError = (error) => tokenizer.error(error);
+  parser.onEnd = () => tokenizer.isEnded || tokenizer.end();
   let found: Row[] = [];
   let number = 0;
   parser.onValue = ({ value, key }) => {
@@ -48,12 +56,20 @@ export async function* readJson(path: string): AsyncGenerator<Row> {
     if (bytes > LONGEST_ROW) {
       throw new UserError(`${where(path, number)}: ${expected}, found no end of one in ${LONGEST_ROW} bytes`);
     }
-    parse(() => parser.write(chunk), path, () => number);
+    parse(() => tokenizer.write(chunk), path, () => number);
     yield* found;
     found = [];
   }
-  parse(() => parser.isEnded || parser.end(), path, () => number);
+  parse(() => tokenizer.isEnded || tokenizer.end(), path, () => number);
   if (isObjectAtTop && number === 0) throw new UserError(`${path}: ${expected}, found no rows in "data"`);
+}
+
+/** With numbers as Python's. */
+class PythonTokenizer extends Tokenizer {
+  protected override parseNumber(source: string): number {
+    // The library hands a value on as it is.
+    return pythonNumber(source) as number;
+  }
 }
 
 const where = (file: string, number: number) => describePlace({ file, unit: "row", number });

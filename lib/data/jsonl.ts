@@ -2,6 +2,7 @@ import { Buffer } from "node:buffer";
 import { UserError } from "../errors.ts";
 import { isDeep, isObject, MOST_LEVELS, show } from "../json.ts";
 import { readBytes, unreadable } from "./bytes.ts";
+import { parseJson } from "./python_json.ts";
 import { describePlace, type Place, type Row, rowAt } from "./row.ts";
 
 /** Longer rows are no rows of text, and a short gzip file can hold one of any length. */
@@ -20,7 +21,7 @@ export async function* readJsonLines(path: string): AsyncGenerator<Row> {
       );
     }
     try {
-      row = JSON.parse(decoder.decode(bytes));
+      row = parseJson(decoder.decode(bytes));
     } catch (error) {
       throw new UserError(`${where}: expected a JSON object on the line: ${(error as Error).message}`);
     }

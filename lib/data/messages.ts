@@ -1,3 +1,4 @@
+import { parseJson } from "./python_json.ts";
 import { UserError } from "../errors.ts";
 import { isObject, show } from "../json.ts";
 import type { Message } from "../tokenizer.ts";
@@ -34,10 +35,10 @@ export const isEmpty = (message: Message): boolean =>
  */
 export function listOf(value: unknown, key: string): Record<string, unknown>[] | undefined {
   if (value === undefined || value === null) return undefined;
-  let list = value;
+  let list: unknown = value;
   if (typeof value === "string") {
     try {
-      list = JSON.parse(value);
+      list = parseJson(value);
     } catch (error) {
       throw new UserError(`${key}: expected a list, or JSON text of one: ${(error as Error).message}`);
     }

@@ -1,3 +1,4 @@
+import { parseJson } from "./python_json.ts";
 import { UserError } from "../errors.ts";
 import { isObject, show } from "../json.ts";
 
@@ -43,7 +44,7 @@ function asMessage(message: unknown, at: string): unknown {
 function toolCalls(value: unknown, at: string): unknown[] {
   let parsed = value;
   try {
-    if (typeof value === "string") parsed = JSON.parse(value);
+    if (typeof value === "string") parsed = parseJson(value);
   } catch {
     // The message below shows the text.
   }

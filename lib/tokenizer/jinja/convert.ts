@@ -6,8 +6,8 @@ import { integer } from "./numbers.ts";
 import { Dict, Float, PythonObject, type Value } from "./values.ts";
 
 /**
- * What Python would have read: a number without a fraction is an int, as JavaScript does not tell 1 from 1.0 (a Float says that
- * it is one). `where` names the value in a message.
+ * What Python would have read: a number without a fraction is an int, as JavaScript does not tell 1 from 1.0, but for a `Number`
+ * object, which says that it is a float. `where` names the value in a message.
  *
  * @throws {UserError} for what is no value of JSON, and for a number beyond 2^53, whose digits are lost.
  */
@@ -24,6 +24,8 @@ export function toPython(value: unknown, where: string, level = 0): Value {
     );
   }
   if (typeof value === "bigint") return integer(value);
+  // As `parseJson` marks it.
+  if (value instanceof Number) return new Float(value.valueOf());
   if (Array.isArray(value)) {
     countList(value.length);
     return value.map((item) => toPython(item, where, level + 1));
@@ -38,19 +40,4 @@ export function toPython(value: unknown, where: string, level = 0): Value {
     if (value[key] !== undefined) dict.set(key, toPython(value[key], where, level + 1));
   }
   return dict;
-}
-
-/** A number in JSON that JavaScript would read as another: 1.0 as an int, or one of more digits than it holds. */
-const LOSES = /\d(?:\.0*(?![\d])|\.?\d*[eE])|\d{16}/;
-
-/** JSON.parse() that keeps Python's floats and large ints apart from ints: as Float and bigint. */
-export function parseJson(text: string): unknown {
-  if (!LOSES.test(text)) return JSON.parse(text);
-  const revive = (_: string, value: unknown, { source }: { source?: string }) => {
-    if (typeof value !== "number" || source === undefined || !Number.isInteger(value)) return value;
-    if (/[.eE]/.test(source)) return new Float(value);
-    return Number.isSafeInteger(value) ? value : BigInt(source);
-  };
-  // The third argument is newer than the types of JSON.parse.
-  return JSON.parse(text, revive as (key: string, value: unknown) => unknown);
 }
