@@ -70,6 +70,26 @@ const NEVER = { type: "Split", pattern: ENDLESS, behavior: "Isolated", invert: f
 const rejects = (promise: Promise<unknown>, message: RegExp) =>
   assert.rejects(promise, { name: "UserError", message });
 
+Deno.test("a float of JSON is one to a template in a worker too, and a large integer keeps its digits", () =>
+  withTemporaryFolder(async (folder) => {
+    const chatTemplate = "{% for m in messages %}{{ m.role }}{{ m.v }},{{ m.w }}{{ m.content }}{% endfor %}";
+    const message = '{"role":"user","content":"Q","v":1.0,"w":9007199254740993}';
+    for (const [name, text] of [["rows.jsonl", "ROW\n"], ["rows.json", "[ROW]"]]) {
+      const path = join(folder, name);
+      const response = '[{"role":"assistant","content":"A","v":1,"w":1e2}]';
+      await writeFile(
+        path,
+        text.replace("ROW", `{"prompt":[${message}],"chosen":${response},"rejected":${response}}`),
+      );
+      await withPool(FOLDER, { chatTemplate }, async (pool) => {
+        for await (const { pair } of pool.pairs(readRows(path), RULES)) {
+          const [text] = await pool.texts([pair.chosen.ids], "here", { skipSpecialTokens: true });
+          assert.equal(text, "user1.0,9007199254740993Qassistant1,100.0A");
+        }
+      });
+    }
+  }));
+
 Deno.test("the store has the same bytes with one worker, several and none", () =>
   withTemporaryFolder(async (folder) => {
     const golden = (await readFile(join(GOLDEN, "rows.jsonl"), "utf8")).trim().split("\n");

@@ -78,7 +78,7 @@ export async function tryMutants(
     const passes = new Map<string, Promise<boolean>>();
     for (const mutant of mutants) {
       if (signal?.aborted) return;
-      const command = [...testCommand(mutant.tests, mutant.filter), "--no-check"];
+      const command = testCommand(mutant.tests, mutant.filter);
       const key = command.join(" ");
       if (!passes.has(key)) passes.set(key, isGreen(command, copy, 3 * limit, signal));
       const start = performance.now();
