@@ -151,7 +151,7 @@ Deno.test("one figure of a pair that is not finite names that pair: its loss, or
     },
     planned: {
       optimizer: { brokenParameters: () => Promise.resolve([]), updatesEarly: false },
-      decoder: { walk: () => Promise.resolve(), config: {} },
+      decoder: { walk: () => Promise.resolve(), net: { windows: [undefined] } },
     },
   } as unknown as Parameters<typeof checkFinite>[0];
   const step = { step: 0, tokens: 6, flops: 1 };

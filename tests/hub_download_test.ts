@@ -211,7 +211,7 @@ hubTest("a download that is stopped leaves nothing running, and says what was ke
   child.kill("SIGTERM");
   const { code, stderr } = await child.output();
   assert.equal(code, 130);
-  assert.match(new TextDecoder().decode(stderr), /error: stopped; what was fetched is kept/);
+  assert.match(new TextDecoder().decode(stderr), /^stopped; what was fetched is kept/m);
   assert.deepEqual(await names(join(settings.cache, ".locks", "models--org--tiny")), []);
 });
 
