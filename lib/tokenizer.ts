@@ -58,12 +58,17 @@ export async function loadTokenizer(
   options: { chatTemplate?: string; date?: Date } = {},
 ): Promise<Tokenizer> {
   const files = await readTokenizerFiles(folder, options.chatTemplate);
-  const told = templateDate(files.template, options.date);
+  const { template, toolTemplate } = files;
+  const told = toldBy(files, options.date);
   return usable(files.path, () => {
     const { model: fields, part } = componentsOf(files);
     const normalizer = part("normalizer", readNormalizer);
     const model = readModel(fields);
     const vocabulary = vocabularyOf(files, model, normalizer);
+    const renderer = (template?: string) =>
+      chatRenderer(template, Object.fromEntries(vocabulary.named), folder, { date: told?.date });
+    const usual = renderer(template);
+    const withTools = toolTemplate === undefined ? undefined : renderer(toolTemplate);
     const encode = encoderOf({
       added: vocabulary.added,
       normalizer,
@@ -79,9 +84,10 @@ export async function loadTokenizer(
         }
         return usable(files.path, () => encode(text));
       },
-      applyChatTemplate: chatRenderer(files.template, Object.fromEntries(vocabulary.named), folder, {
-        date: told?.date,
-      }),
+      applyChatTemplate: (messages, options) =>
+        (options?.tools ?? undefined) === undefined || !withTools
+          ? usual(messages, options)
+          : withTools(messages, options),
     };
   });
 }
@@ -98,10 +104,14 @@ export async function loadVocabulary(
     const normalizer = withExpressions ? "unknown" : part("normalizer", readNormalizer);
     return {
       ...vocabularyOf(files, readTokens(model), normalizer).known,
-      templateDate: templateDate(files.template, options.date)?.text,
+      templateDate: toldBy(files, options.date)?.text,
     };
   });
 }
+
+/** The date that the templates are told, where one of them asks. */
+const toldBy = ({ template, toolTemplate }: TokenizerFiles, date?: Date) =>
+  templateDate([template, toolTemplate].filter((text) => text !== undefined).join("\n") || undefined, date);
 
 /** What tokenizer.json describes, as the class of the tokenizer has it. */
 function componentsOf({ json: written, config, path, tokenizerClass }: TokenizerFiles) {

@@ -19,8 +19,9 @@ export interface TokenizerFiles {
   addedTokensFile?: Record<string, unknown>;
   /** What the class of the tokenizer makes of them. */
   tokenizerClass: TokenizerClass;
-  /** Jinja text. */
+  /** Jinja text, and that for conversations with tools, where the model has another for them. */
   template?: string;
+  toolTemplate?: string;
   /** SHA-256 of the files that token ids follow from, in hexadecimal. */
   fingerprint: string;
 }
@@ -51,6 +52,12 @@ export async function readTokenizerFiles(folder: string, chatTemplate?: string):
   const model = await readJson(join(folder, "config.json")) ?? {};
   checkRegexPatch(config, model, configPath);
   const found = tokenizerClass(config, model, configPath);
+  const read = async (name: string) => await readText(join(folder, name));
+  const [file, toolFile] = [await read("chat_template.jinja"), await read(TOOL_TEMPLATE)];
+  // Files win over the configuration, all of them over all that it has.
+  const named = file === undefined && toolFile === undefined
+    ? templatesOf(config.chat_template, configPath)
+    : { template: file, toolTemplate: toolFile };
   return {
     folder,
     json,
@@ -60,9 +67,7 @@ export async function readTokenizerFiles(folder: string, chatTemplate?: string):
     specialTokensMap: await readJson(join(folder, "special_tokens_map.json")),
     addedTokensFile: await readJson(join(folder, "added_tokens.json")),
     tokenizerClass: found,
-    template: chatTemplate ??
-      await readText(join(folder, "chat_template.jinja")) ??
-      templateOf(config.chat_template, configPath),
+    ...chatTemplate === undefined ? named : { template: chatTemplate },
     fingerprint: await fingerprintOf(folder, found.name),
   };
 }
@@ -80,12 +85,21 @@ function checkRegexPatch(
   );
 }
 
-/** `chat_template` is Jinja text, or a list of named templates of which "default" is meant. */
-function templateOf(value: unknown, path: string): string | undefined {
-  if (value === undefined || value === null || typeof value === "string") return value ?? undefined;
+/** Where transformers keeps the template for tools, if there is one besides the usual. */
+const TOOL_TEMPLATE = "additional_chat_templates/tool_use.jinja";
+
+/** `chat_template` is Jinja text, or a list of named templates: "tool_use" is meant where a row has tools, else "default". */
+function templatesOf(value: unknown, path: string): Pick<TokenizerFiles, "template" | "toolTemplate"> {
+  if (value === undefined || value === null) return {};
+  if (typeof value === "string") return { template: value };
   const named = Array.isArray(value) ? value.filter(isObject) : [];
-  const found = named.find(({ name }) => name === "default")?.template;
-  if (typeof found === "string") return found;
+  const [found, tool] = ["default", "tool_use"].map((wanted) =>
+    // As in a Python dictionary, the last of a name.
+    named.findLast(({ name }) => name === wanted)?.template
+  );
+  if (typeof found === "string" && (tool === undefined || typeof tool === "string")) {
+    return { template: found, toolTemplate: tool };
+  }
   throw new UserError(
     `${path}: chat_template: expected Jinja text or a list with a template named "default", found ${
       named.length > 0 ? `the names ${named.map(({ name }) => show(name)).join(", ")}` : show(value)
@@ -94,7 +108,13 @@ function templateOf(value: unknown, path: string): string | undefined {
 }
 
 /** The files that ids follow from, besides the class. */
-const FILES = ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"];
+const FILES = [
+  "tokenizer.json",
+  "tokenizer_config.json",
+  "special_tokens_map.json",
+  "added_tokens.json",
+  TOOL_TEMPLATE,
+];
 
 async function fingerprintOf(folder: string, className: string): Promise<string> {
   const hash = createHash("sha256").update(`${className}\0`);

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { cp, readFile, rm, writeFile } from "node:fs/promises";
+import { cp, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { loadTokenizer } from "../lib/tokenizer.ts";
 import { withTemporaryFolder } from "./temporary_folder.ts";
@@ -84,6 +84,26 @@ Deno.test("a chat template comes from the caller, else chat_template.jinja, else
   });
   await withTokenizer({ chat_template: "config" }, async (folder) => {
     assert.equal((await loadTokenizer(folder)).applyChatTemplate(HELLO), "config");
+  });
+});
+
+Deno.test("a conversation with tools takes the model's template for them, as transformers does", async () => {
+  const named = [{ name: "tool_use", template: "tool" }, { name: "default", template: "listed" }];
+  const texts = async (folder: string, chatTemplate?: string) => {
+    const { applyChatTemplate } = await loadTokenizer(folder, { chatTemplate });
+    return [undefined, null, [], [{ name: "f" }]].map((tools) => applyChatTemplate(HELLO, { tools }));
+  };
+  await withTokenizer({ chat_template: named }, async (folder) => {
+    assert.deepEqual(await texts(folder), ["listed", "listed", "tool", "tool"]);
+    const before = (await loadTokenizer(folder)).fingerprint;
+    assert.deepEqual(await texts(folder, "own"), ["own", "own", "own", "own"]);
+    await mkdir(join(folder, "additional_chat_templates"));
+    await writeFile(join(folder, "additional_chat_templates", "tool_use.jinja"), "tool file");
+    await writeFile(join(folder, "chat_template.jinja"), "file");
+    assert.deepEqual(await texts(folder), ["file", "file", "tool file", "tool file"]);
+    assert.notEqual((await loadTokenizer(folder)).fingerprint, before);
+    await rm(join(folder, "additional_chat_templates"), { recursive: true });
+    assert.deepEqual(await texts(folder), ["file", "file", "file", "file"]);
   });
 });
 

@@ -1,5 +1,5 @@
 import { mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { UserError } from "../errors.ts";
 import { temporaryName } from "../temporary.ts";
 
@@ -12,6 +12,7 @@ export const MODEL_FILES: readonly string[] = [
   "special_tokens_map.json",
   "chat_template.jinja",
   "chat_template.json",
+  "additional_chat_templates/tool_use.jinja",
   "added_tokens.json",
   "vocab.json",
   "merges.txt",
@@ -38,7 +39,7 @@ export async function readModelFiles(folder: string): Promise<ModelFiles> {
       const bytes = await readOne(join(folder, name));
       if (bytes) files.set(name, bytes);
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === "ENOENT") continue;
+      if (["ENOENT", "ENOTDIR"].includes((error as NodeJS.ErrnoException).code!)) continue;
       throw new UserError(`${join(folder, name)}: cannot be read: ${(error as Error).message}`);
     }
   }
@@ -84,6 +85,7 @@ export async function writeModelFiles(files: ModelFiles, folder: string): Promis
     const path = join(folder, name);
     const temporary = temporaryName(path);
     try {
+      await mkdir(dirname(path), { recursive: true });
       await writeFile(temporary, bytes);
       await rename(temporary, path);
     } catch (error) {
