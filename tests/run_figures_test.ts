@@ -1,17 +1,10 @@
-/** What a run's log says, against what it did; and what a resumed run may change. */
+/** What a run's log says, against what it did. */
 import assert from "node:assert/strict";
-import { open } from "node:fs/promises";
 import { join } from "node:path";
-import { bestOf } from "../lib/best.ts";
-import { checkConfig } from "../lib/checkpoint/fingerprint.ts";
-import type { SavedRun } from "../lib/checkpoint/state.ts";
-import { FIELDS, keyOf, type TrainConfig } from "../lib/config/schema.ts";
-import { configEntries } from "../lib/config/write.ts";
 import type { StepProgress } from "../lib/events.ts";
 import { samplePosition, sampleStep } from "../lib/sampler.ts";
 import { GOLDEN } from "./golden_run.ts";
-import { ls, run, weightsOf } from "./in_process.ts";
-import { parsed } from "./run_file.ts";
+import { run, weightsOf } from "./in_process.ts";
 import { withTemporaryFolder } from "./temporary_folder.ts";
 
 type Entry = Record<string, number>;
@@ -87,23 +80,6 @@ Deno.test("load_best_model_at_end leaves the model of least loss after the start
     assert.equal((await readJson(out, "all_results.json")).eval_loss, least.eval_loss);
   }));
 
-Deno.test("the evaluation before the first step is never the best", () => {
-  const log = [
-    { step: 0, epoch: 0, eval_loss: -9, "eval_rewards/margins": 9 },
-    { step: 1, epoch: 1, eval_loss: -1, "eval_rewards/margins": 1 },
-    { step: 2, epoch: 2, eval_loss: NaN, "eval_rewards/margins": NaN },
-  ];
-  assert.deepEqual(bestOf(log, { metricForBestModel: "loss", greaterIsBetter: false }), {
-    step: 1,
-    value: -1,
-  });
-  assert.deepEqual(bestOf(log, { metricForBestModel: "rewards/margins", greaterIsBetter: true }), {
-    step: 1,
-    value: 1,
-  });
-  assert.equal(bestOf(log.slice(0, 1), { metricForBestModel: "loss", greaterIsBetter: false }), undefined);
-});
-
 Deno.test("a place in the data is where the next step begins", () => {
   for (const pairs of [7, 8, 77]) {
     const options = {
@@ -133,118 +109,3 @@ Deno.test("a place in the data is where the next step begins", () => {
     assert.deepEqual(samplePosition(steps.length, options), { epoch: 3, pair: 0 });
   }
 });
-
-/** Keys that a resumed run may change, each with why the steps after it are the same. */
-const MAY_CHANGE: (keyof TrainConfig)[] = [
-  // Compared by the hashes of what they name.
-  ...[
-    "modelNameOrPath",
-    "modelRevision",
-    "chatTemplate",
-    "datasetMixer",
-    "datasetSplits",
-    "datasetConfigs",
-  ] as const,
-  // Compared together, where a learning rate depends on them: not so in the test's run.
-  ...["numTrainEpochs", "maxSteps"] as const,
-  // Another order of the same sums, or none.
-  ...["perDeviceEvalBatchSize", "gradientCheckpointing", "deviceMemory"] as const,
-  // What is evaluated, saved, logged, shown and uploaded.
-  ...["doEval", "evalStrategy", "evalSteps", "evalOnStart"] as const,
-  ...[
-    "outputDir",
-    "overwriteOutputDir",
-    "resumeFromCheckpoint",
-    "saveStrategy",
-    "saveSteps",
-    "saveTotalLimit",
-  ] as const,
-  ...["loadBestModelAtEnd", "metricForBestModel", "greaterIsBetter", "overwriteCache", "runName"] as const,
-  ...[
-    "loggingSteps",
-    "loggingFirstStep",
-    "logLevel",
-    "pushToHub",
-    "hubModelId",
-    "hubPrivateRepo",
-    "hubToken",
-  ] as const,
-];
-/** What steps, or what is said of them, follow from. */
-const MUST_NOT: (keyof TrainConfig)[] = [
-  "fromScratch",
-  "autoInsertEmptySystemMsg",
-  "maxLength",
-  "maxPromptLength",
-  "truncationMode",
-  "lossType",
-  "optim",
-  "optimArgs",
-  "learningRate",
-  "lrSchedulerType",
-  "warmupRatio",
-  "warmupSteps",
-  "weightDecay",
-  "maxGradNorm",
-  "adamBeta1",
-  "adamBeta2",
-  "adamEpsilon",
-  "perDeviceTrainBatchSize",
-  "gradientAccumulationSteps",
-  "numGpus",
-  "activationDtype",
-  "trainSamplingStrategy",
-  "seed",
-  // Their answers before the first step are those of then.
-  "prompts",
-];
-
-Deno.test("every key is either free to change for a resumed run or refused by its name", () => {
-  const others = FIELDS.filter((field) => !MAY_CHANGE.includes(field) && !MUST_NOT.includes(field));
-  assert.deepEqual(others, [], "decide whether a resumed run may change it, and say so here");
-  const { config } = parsed("lr_scheduler_type: constant\nwarmup_ratio: 0\n");
-  const now = Object.fromEntries(
-    configEntries(config).map(([key, value]) => [key, value instanceof Map ? [...value] : value]),
-  );
-  for (const field of FIELDS) {
-    const key = keyOf(field);
-    const there = field === "datasetMixer" ? [["elsewhere.jsonl", 1]] : "another";
-    const before = {
-      folder: "there",
-      state: { run: { config: { ...now, [key]: there } } },
-    } as unknown as SavedRun;
-    const check = () => checkConfig(config, before);
-    if (MAY_CHANGE.includes(field)) check();
-    else if (MUST_NOT.includes(field)) {
-      assert.throws(check, new RegExp(`\\n  ${key}: "another" there, `), key);
-    }
-  }
-});
-
-Deno.test("a checkpoint has its name only when all of its files are on the disk", () =>
-  withTemporaryFolder(async (folder) => {
-    const probe = await open(join(folder, "probe"), "w");
-    const handles = Object.getPrototypeOf(probe);
-    await probe.close();
-    await Deno.remove(join(folder, "probe"));
-    const { sync } = handles;
-    const flushed: { began: boolean; ended: boolean }[] = [];
-    const isThere = () => ls(folder).includes("checkpoint-1");
-    handles.sync = async function () {
-      const began = isThere();
-      await sync.call(this);
-      // A slow disk.
-      await new Promise((resolve) => setTimeout(resolve, 50));
-      flushed.push({ began, ended: isThere() });
-    };
-    try {
-      await run(folder, ["--max_steps=1"]);
-    } finally {
-      handles.sync = sync;
-    }
-    const before = flushed.filter(({ began, ended }) => !began && !ended);
-    // Each file and the folder's list of them.
-    assert.ok(before.length > ls(join(folder, "checkpoint-1")).length, JSON.stringify(flushed));
-    assert.deepEqual(flushed.filter(({ began, ended }) => began !== ended), []);
-    assert.ok(flushed.at(-1)!.began);
-  }));
