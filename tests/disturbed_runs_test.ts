@@ -277,7 +277,7 @@ test("a run that was killed before its first checkpoint begins anew; what else i
   // A finished run, of this version or of one before, is refused.
   assert.match(
     await refusal(run(out, ["--max_steps=1"], NO_GPU)),
-    /is not empty \(it holds all_results\.json\)/,
+    /is not empty \(it holds a finished run\)/,
   );
   // A result that was not written to its end is none.
   await Deno.remove(join(out, "all_results.json"));

@@ -44,8 +44,9 @@ export async function findStart(config: TrainConfig): Promise<SavedRun | undefin
   const first = isFinished ? RESULTS : names[0];
   if (first !== undefined && !overwriteOutputDir && !await isLogOnly(outputDir, names)) {
     const why = resumeFromCheckpoint === false ? ", and resume_from_checkpoint is false" : "";
+    const what = isFinished ? "a finished run" : first;
     throw new UserError(
-      `output_dir: ${outputDir} is not empty (it holds ${first}${why}): name another folder, or give ` +
+      `output_dir: ${outputDir} is not empty (it holds ${what}${why}): name another folder, or give ` +
         "--overwrite_output_dir to replace what a run left there",
       2,
     );

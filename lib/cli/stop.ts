@@ -11,6 +11,8 @@ export interface Answer {
 
 /** Status of a command that a signal ended. */
 export const STOPPED = 130;
+/** Milliseconds within which a signal that comes again is the first one. */
+export const SAME_SIGNAL = 250;
 /** Milliseconds for what is left behind in order, locks for one, where there is nothing to save. */
 const GRACE = 1000;
 
@@ -24,6 +26,8 @@ export class Stop {
   readonly #controller = new AbortController();
   readonly #worker: Worker;
   #answer: Answer = { text: "stopping" };
+  /** When the first signal came. */
+  #since = 0;
   readonly #onSignal = () => this.#stop();
 
   constructor() {
@@ -52,7 +56,11 @@ export class Stop {
   }
 
   #stop(): void {
-    if (this.signal.aborted) Deno.exit(STOPPED);
+    if (this.signal.aborted) {
+      if (performance.now() - this.#since < SAME_SIGNAL) return;
+      Deno.exit(STOPPED);
+    }
+    this.#since = performance.now();
     this.#controller.abort();
     setTimeout(() => this.isCareful || Deno.exit(STOPPED), GRACE);
   }

@@ -1,6 +1,7 @@
 /** `deno task train [CONFIG] [--key=value ...] [--profile=FILE]` */
 import { splitArguments } from "../config/overrides.ts";
 import { readConfig } from "../config/parse.ts";
+import type { TrainConfig } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
 import { openUpload } from "../hub/upload.ts";
 import { createLogger, isShown, type Logger, printable } from "../report/log.ts";
@@ -83,14 +84,14 @@ await main(async (stop) => {
     if (outcome.isStopped) {
       log.warning(
         outcome.steps > 0
-          ? `stopped after ${outcome.steps} steps: the same command goes on from there`
+          ? `stopped after ${outcome.steps} steps: ${sameCommand(config)} goes on from there`
           : "stopped before the first step",
       );
       return STOPPED;
     }
     say(
       outcome.isKept
-        ? "stopping: the same command goes on from the last checkpoint"
+        ? `stopping: ${sameCommand(config)} goes on from the last checkpoint`
         : "stopping once the result is saved",
     );
     const report = await saveRun(outcome, { signal: stop.signal });
@@ -107,6 +108,10 @@ await main(async (stop) => {
     await outcome.destroy();
   }
 });
+
+/** What goes on with a run that was stopped: with overwrite_output_dir the same command would begin anew. */
+const sameCommand = ({ overwriteOutputDir }: TrainConfig) =>
+  `the same command${overwriteOutputDir ? " with --overwrite_output_dir=false" : ""}`;
 
 /** Shows what a run was for; that nobody reads it takes nothing away from the result. */
 function printReport({ config, state, results, answers }: RunReport, log: Logger): void {

@@ -43,7 +43,7 @@ export async function filesOfSaved(folder: string, split: string): Promise<strin
     `dataset_mixer: ${folder}: expected splits to evaluate on ${
       show(split)
     }, found one saved Dataset: save a DatasetDict ` +
-      "with train and test, or turn evaluation off",
+      "with train and test, or evaluate nothing (do_eval and eval_on_start false, eval_strategy no)",
   );
 }
 

@@ -32,7 +32,7 @@ export async function filesOf(path: string, split: string, config?: string): Pro
     throw new UserError(
       `dataset_mixer: ${path}: expected a folder with files for the splits to evaluate on ${
         show(split)
-      }, found a file: put it into a folder as train.jsonl beside test.jsonl, or turn evaluation off`,
+      }, found a file: put it into a folder as train.jsonl beside test.jsonl, or evaluate nothing (do_eval and eval_on_start false, eval_strategy no)`,
     );
   }
   const saved = await filesOfSaved(path, split);

@@ -48,16 +48,25 @@ export async function withRetries<T>(
   { signal, attempts = ATTEMPTS }: { signal?: AbortSignal; attempts?: number } = {},
 ): Promise<T> {
   let failures = 0;
+  let hadProgress = false;
+  const onProgress = () => {
+    failures = 0;
+    hadProgress = true;
+  };
   for (;;) {
     checkStopped(signal);
     try {
-      return await attempt(() => failures = 0);
+      return await attempt(onProgress);
     } catch (error) {
       checkStopped(signal);
       if (!(error instanceof TryAgain)) throw error;
       if (++failures >= attempts) {
         throw new Unreachable(
-          `${what}: ${error.message} (${failures} attempts). The same command goes on where this one stopped`,
+          `${what}: ${error.message} (${failures} attempts). ${
+            hadProgress
+              ? "The same command goes on where this one stopped"
+              : "Try again when there is a network, or name what is on this machine"
+          }`,
         );
       }
       await wait(error.after ?? settings.backoff * 2 ** (failures - 1), signal);

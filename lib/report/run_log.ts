@@ -1,4 +1,4 @@
-import { appendFileSync } from "node:fs";
+import { closeSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { METRICS } from "../checkpoint/names.ts";
 import { writeText } from "./files.ts";
@@ -31,7 +31,13 @@ export class RunLog {
       if (!this.#isWhole) return await this.#writeAll(history);
       this.#isWhole = false;
       // Not by way of a thread: a submission to the GPU may block this one before its turn comes.
-      appendFileSync(join(this.outputDir, METRICS), lineOf(history.at(-1)!));
+      // Nor by appendFileSync(), which in Deno gives the file mode 666 whatever the umask.
+      const file = openSync(join(this.outputDir, METRICS), "a");
+      try {
+        writeSync(file, lineOf(history.at(-1)!));
+      } finally {
+        closeSync(file);
+      }
       this.#isWhole = true;
     });
   }
