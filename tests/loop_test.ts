@@ -69,7 +69,7 @@ async function loop(
     prepared: {
       totalSteps,
       sampler: {
-        ...{ pairs: 2 * PAIRS, perBatch: PAIRS, batchesPerStep: 1, epochs: 1, maxSteps: totalSteps },
+        ...{ pairs: 2 * PAIRS, perBatch: PAIRS, batchesPerStep: 1, gpus: 1, epochs: 1, maxSteps: totalSteps },
         ...{ strategy: "sequential", seed: 1 },
       },
       train: { read: () => Promise.resolve([]) },
