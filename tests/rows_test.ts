@@ -16,6 +16,8 @@ function plain(value: unknown): unknown {
       ? { int: String(value) }
       : { float: String(value).replace("inity", "").toLowerCase() };
   }
+  // A float without a fraction.
+  if (value instanceof Number) return { float: value.toFixed(1) };
   if (typeof value !== "object" || value === null) return value;
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, plain(item)]));
 }

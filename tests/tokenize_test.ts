@@ -83,6 +83,14 @@ Deno.test("the longer response decides on the prompt's truncation, and both resp
 Deno.test("a prompt whose last token merges with the response gives that token to the response", () => {
   const merging = { ...characters, encode: (text: string) => characters.encode(text.replace(" c", "C")) };
   assert.deepEqual(cut(["ab ", "cd", "ed"], [99, 50], "keep_end", merging), ["^ab|Cd$", "^ab |ed$", false]);
+  // As TRL cuts: at the prompt's own length.
+  const { chosen } = tokenizePair("ab ", "cd", "ed", merging, {
+    maxLength: 99,
+    maxPromptLength: 50,
+    truncationMode: "keep_end",
+    labelGenerationPrompt: false,
+  });
+  assert.deepEqual([merging.decode(chosen.ids), chosen.promptLength], ["^abCd$", 4]);
 });
 
 Deno.test("tokenizePair() refuses what would train on nothing or on two BOS tokens", () => {

@@ -53,7 +53,14 @@ async function makeFolder(outputDir: string): Promise<string | undefined> {
     const made = await mkdir(outputDir, { recursive: true });
     return made === undefined ? undefined : resolve(made);
   } catch (error) {
-    throw refusal(outputDir, `cannot be made: ${(error as Error).message}`);
+    const { code, message } = error as NodeJS.ErrnoException;
+    // Of what Deno guards by itself it asks for a permission that nobody should give.
+    const why = /run again with/.test(message)
+      ? "the system keeps that place for itself"
+      : code === "EEXIST"
+      ? "there is a link of that name to what does not exist, or a file"
+      : message;
+    throw refusal(outputDir, `cannot be made: ${why}`);
   }
 }
 

@@ -1,5 +1,5 @@
 import { type Data, DataType, DateUnit, TimeUnit } from "npm:apache-arrow@^21.2.0";
-import { dateText, decimalText, integer, NANOS, timestampText, timeText } from "./python_values.ts";
+import { dateText, decimalText, float, integer, NANOS, timestampText, timeText } from "./python_values.ts";
 
 /** A column of a batch, or what is nested in one. */
 // deno-lint-ignore no-explicit-any -- the type says what is in it
@@ -61,8 +61,8 @@ export function valueOf(column: Column, index: number, name: string): unknown {
   }
   if (DataType.isInt(type)) return integer(numberAt(column, at, name));
   if (DataType.isFloat(type)) {
-    const value = numberAt(column, at, name);
-    return type.precision === 0 ? halfOf(Number(value)) : value;
+    const value = Number(numberAt(column, at, name));
+    return float(type.precision === 0 ? halfOf(value) : value);
   }
   if (DataType.isDate(type)) {
     const value = Number(numberAt(column, at, name));

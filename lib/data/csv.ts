@@ -3,6 +3,7 @@ import { UserError } from "../errors.ts";
 import { shorten, show } from "../json.ts";
 import { readBytes, unreadable } from "./bytes.ts";
 import { LONGEST_ROW } from "./jsonl.ts";
+import { float } from "./python_values.ts";
 import { describePlace, type Place, type Row, rowAt } from "./row.ts";
 
 /** What pandas reads as missing, quoted or not. */
@@ -31,7 +32,7 @@ const INTEGER = /^\s*[+-]?\d+\s*$/;
 const FLOAT = /^(?:\s*[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?\s*|[+-]?inf(?:inity)?)$/i;
 /** Longer digits are no number that anything counts. */
 const LONGEST_NUMBER = 400;
-const BOOLEAN = /^(?:true|false|True|False|TRUE|FALSE)$/;
+const BOOLEAN = /^(?:true|false)$/i;
 
 /** The rows by which `datasets` tells what a column holds, and most characters of them. */
 const FIRST_ROWS = 10_000;
@@ -122,15 +123,18 @@ function readerOf(cells: readonly (string | null)[]): Reader {
   return {
     kind: isWhole ? "an integer" : "a number",
     read: (cell) =>
-      cell.length <= LONGEST_NUMBER && (isWhole ? INTEGER : FLOAT).test(cell) ? numberOf(cell) : undefined,
+      cell.length <= LONGEST_NUMBER && (isWhole ? INTEGER : FLOAT).test(cell)
+        ? (isWhole
+          ? wholeOf(cell)
+          : float(Number(cell.trim().replace(/^([+-]?)inf(inity)?$/i, "$1Infinity"))))
+        : undefined,
   };
 }
 
-function numberOf(cell: string): number | bigint {
+function wholeOf(cell: string): number | bigint {
   const text = cell.trim();
-  if (/inf/i.test(text)) return text.startsWith("-") ? -Infinity : Infinity;
   const number = Number(text);
-  return INTEGER.test(text) && !Number.isSafeInteger(number) ? BigInt(text.replace(/^\+/, "")) : number;
+  return Number.isSafeInteger(number) ? number : BigInt(text.replace(/^\+/, ""));
 }
 
 /** What the parser gives for a row. */

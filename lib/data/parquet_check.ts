@@ -57,7 +57,12 @@ export function checkMetadata(metadata: FileMetaData, size: number): Columns {
   if (rows !== Number(metadata.num_rows)) {
     throw new Error(`${metadata.num_rows} rows, but ${rows} in its row groups`);
   }
-  if (rows > FREE_ROWS + size) throw new Error(`${rows} rows in ${size} bytes`);
+  if (rows > FREE_ROWS + size) {
+    throw new TooLarge(
+      `cannot be read as Parquet: ${rows} rows in ${size} bytes, which is more than one a byte: a file like that may unfold without end; write it with less ` +
+        "compression, or as JSON Lines",
+    );
+  }
   let bytes = 0;
   for (const group of metadata.row_groups) {
     const seen = new Set<string>();

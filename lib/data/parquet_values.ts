@@ -1,6 +1,6 @@
 import { DEFAULT_PARSERS } from "npm:hyparquet@^1.31.5/src/convert.js";
 import type { ParquetParsers, SchemaTree } from "npm:hyparquet@^1.31.5";
-import { dateText, decimalText, integer, NANOS, timestampText, timeText } from "./python_values.ts";
+import { dateText, decimalText, float, integer, NANOS, timestampText, timeText } from "./python_values.ts";
 
 /** Times as the numbers that they are stored as: a column's own converter makes text of them. */
 export const PARSERS = {
@@ -89,6 +89,9 @@ function leaf({ element, path }: SchemaTree): Convert {
     throw refused("bytes");
   }
   if (type === "INT64" || converted === "UINT_64") return each((value) => integer(value as bigint));
+  if (type === "DOUBLE" || type === "FLOAT" || logical?.type === "FLOAT16") {
+    return each((value) => float(value as number));
+  }
   return (value) => value;
 }
 

@@ -11,6 +11,10 @@ export function integer(value: bigint | number): bigint | number {
   return Number.isSafeInteger(number) ? number : value;
 }
 
+/** A float: one without a fraction as a `Number` object, which a template prints with `.0`; see `pythonNumber`. */
+// deno-lint-ignore ban-types
+export const float = (value: number): number | Number => Number.isInteger(value) ? Object(value) : value;
+
 /** `3` of scale 2 as `0.03`. */
 export function decimalText(unscaled: bigint, scale: number): string {
   const digits = String(unscaled < 0n ? -unscaled : unscaled).padStart(scale + 1, "0");

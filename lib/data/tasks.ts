@@ -45,9 +45,9 @@ export function taskOf(
   if (pair) {
     const prompt = has("prompt") ? undefined : PROMPTS.find((name) => has(name));
     const mapping = [
-      ...prompt === undefined ? [] : [`${prompt}: prompt`],
-      ...pair[0] === "chosen" ? [] : [`${pair[0]}: chosen`],
-      ...pair[1] === "rejected" ? [] : [`${pair[1]}: rejected`],
+      ...prompt === undefined ? [] : [`${yaml(prompt)}: prompt`],
+      ...pair[0] === "chosen" ? [] : [`${yaml(pair[0])}: chosen`],
+      ...pair[1] === "rejected" ? [] : [`${yaml(pair[1])}: rejected`],
     ];
     return `${expected}${nullText}; these are pairs under other names: set column_mapping: {${
       mapping.join(", ")
@@ -76,7 +76,7 @@ export function taskOf(
   }
   const [single, isRead] = singleOf(has) ?? [];
   if (single !== undefined && (single !== "chosen" || !nulls.includes("rejected"))) {
-    const mapping = isRead ? "" : `column_mapping: {${single}: chosen}`;
+    const mapping = isRead ? "" : `column_mapping: {${yaml(single)}: chosen}`;
     if (!usesRejected) return `${expected}${nullText}; to train on ${show(single)}, set ${mapping}`;
     if (single !== "chosen" || meant(missing, names) === "") {
       const fix = `loss_type: sft trains on ${show(single)}${isRead ? "" : `, with ${mapping}`}`;
@@ -101,5 +101,10 @@ function singleOf(has: (...names: string[]) => boolean): [name: string, isRead: 
 
 function meant(missing: string, names: readonly string[]): string {
   const near = nearest(missing, names);
-  return near === undefined ? "" : `; did you mean ${show(near)}? Set column_mapping: {${near}: ${missing}}`;
+  return near === undefined
+    ? ""
+    : `; did you mean ${show(near)}? Set column_mapping: {${yaml(near)}: ${missing}}`;
 }
+
+/** A key of YAML: quoted where white space would go, or signs be read. */
+const yaml = (name: string) => /^[A-Za-z_][\w.-]*$/.test(name) ? name : JSON.stringify(name);

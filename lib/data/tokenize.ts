@@ -24,6 +24,8 @@ export interface Truncation {
   /** Tokens that the prompt keeps where the pair is longer. */
   maxPromptLength: number;
   truncationMode: "keep_end" | "keep_start";
+  /** As `RenderOptions`. */
+  labelGenerationPrompt?: boolean;
 }
 
 interface Parts {
@@ -34,7 +36,7 @@ interface Parts {
 /**
  * Tokenises a prompt with each of its responses, by the rules of the published SimPER trainer. Prompt and response are
  * tokenised as one text; the response begins where the prompt's own tokens end, or one token earlier if its last token
- * merged with the response. BOS is put in front and EOS behind unless they are there. Where the prompt and the longer
+ * merged with the response, unless labels are TRL's (`labelGenerationPrompt` is false): there such a token has none. BOS is put in front and EOS behind unless they are there. Where the prompt and the longer
  * response exceed `maxLength`, the prompt is cut to `maxPromptLength` tokens, and if that is not enough, each response to
  * `maxLength - maxPromptLength`.
  *
@@ -46,11 +48,11 @@ export function tokenizePair(
   chosen: string,
   rejected: string | undefined,
   tokenizer: Tokenizer,
-  { maxLength, maxPromptLength, truncationMode }: Truncation,
+  { maxLength, maxPromptLength, truncationMode, labelGenerationPrompt = true }: Truncation,
 ): Omit<Pair, "where"> {
   const alone = tokenizer.encode(prompt);
   const parts = [chosen, rejected].filter((answer) => answer !== undefined)
-    .map((answer) => split(alone, tokenizer.encode(prompt + answer)));
+    .map((answer) => split(alone, tokenizer.encode(prompt + answer), labelGenerationPrompt));
   if (parts.length === 2) checkSamePrompt(parts[0].prompt, parts[1].prompt);
   for (const part of parts) addSpecialTokens(part, tokenizer);
 
@@ -69,8 +71,8 @@ export function tokenizePair(
   return { chosen: chosenIds, ...(rejectedIds && { rejected: rejectedIds }), truncated };
 }
 
-function split(alone: number[], full: number[]): Parts {
-  const merged = alone.some((id, i) => id !== full[i]);
+function split(alone: number[], full: number[], isPublished: boolean): Parts {
+  const merged = isPublished && alone.some((id, i) => id !== full[i]);
   const length = merged ? alone.length - 1 : alone.length;
   return { prompt: full.slice(0, length), answer: full.slice(length) };
 }

@@ -114,7 +114,9 @@ class Search implements Pattern {
     } catch (error) {
       // What is kept to come back to is bounded in V8.
       if (error instanceof RangeError) {
-        throw new PatternError("the text is too long for its regular expression");
+        throw new PatternError(
+          "the text is too long for this tokenizer's regular expression: shorten the row",
+        );
       }
       throw error;
     }

@@ -1,7 +1,7 @@
 """Files of every form that rows are read from, and in rows.json the rows that `datasets` makes of them.
 
 Made with datasets 5.0.1, pandas 3.1.1 and pyarrow 26.0.1: python make.py
-Times and decimals stand in rows.json as Python prints them, and integers beyond float64 as {"int": "..."}.
+Times and decimals stand in rows.json as Python prints them, and integers beyond float64 as {"int": "..."}, floats without a fraction as {"float": "..."}.
 """
 import datetime, decimal, gzip, json, os, shutil, tempfile
 import datasets, pyarrow as pa, pyarrow.parquet as pq
@@ -17,6 +17,7 @@ def plain(value):
     if isinstance(value, list): return [plain(v) for v in value]
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 2**53: return {"int": str(value)}
     if isinstance(value, float) and value in (float("inf"), -float("inf")): return {"float": str(value)}
+    if isinstance(value, float) and value.is_integer(): return {"float": str(value)}
     if value is None or isinstance(value, (bool, int, float, str)): return value
     return str(value)
 
@@ -48,7 +49,7 @@ when = datetime.datetime(2024, 1, 2, 3, 4, 5, 600000)
 full = {"role": "user", "content": "Hi", "n": 1, "u": 2**63, "t": when, "utc": when, "ns": datetime.datetime(1969, 12, 31, 23, 59, 59),
     "day": when.date(), "time": when.time(), "price": decimal.Decimal("-1.50"), "f": 0.5, "b": True, "none": None,
     "meta": {"tags": ["x", None], "score": 1.5}}
-sparse = {"role": "assistant", "content": "Yes", "n": -2**60, "price": decimal.Decimal("0.03"), "meta": {"tags": []}}
+sparse = {"role": "assistant", "content": "Yes", "n": -2**60, "f": 2.0, "price": decimal.Decimal("0.03"), "meta": {"tags": []}}
 table = pa.table({
     "prompt": pa.array(["a", "b", "a"]).dictionary_encode(),
     "chosen": pa.array([[full, sparse], [], None], pa.list_(message)),
