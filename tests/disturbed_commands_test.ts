@@ -1,6 +1,7 @@
 /** The commands as processes: logs and results that nobody takes any more, and signals at every stage. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { SAME_SIGNAL } from "../lib/cli/stop.ts";
 import { taskWords, trainProcess } from "./command.ts";
 import { GOLDEN } from "./golden_run.ts";
 import { hubTest, shardedModel, type World } from "./hub/fixtures.ts";
@@ -175,14 +176,14 @@ Deno.test("a signal in a step that blocks is answered at once, with the time tha
   withTemporaryFolder(async (folder) => {
     const out = join(folder, "out");
     const data = join(folder, "train.jsonl");
-    await Deno.writeTextFile(data, (await Deno.readTextFile(`${GOLDEN}/pairs.jsonl`)).repeat(40));
+    await Deno.writeTextFile(data, (await Deno.readTextFile(`${GOLDEN}/pairs.jsonl`)).repeat(120));
     const child = trainProcess([
       `${GOLDEN}/run.yaml`,
       `--dataset_mixer={${data}: 1.0}`,
       `--output_dir=${out}`,
       "--max_steps=5",
       // One submission of some seconds.
-      "--per_device_train_batch_size=40",
+      "--per_device_train_batch_size=120",
       "--gradient_accumulation_steps=1",
     ]).spawn();
     const stdout = child.stdout.cancel();
@@ -197,6 +198,9 @@ Deno.test("a signal in a step that blocks is answered at once, with the time tha
       }
       if (!times.answered && log.includes("stopping")) {
         times.answered = performance.now();
+        // What comes at once is the same signal.
+        child.kill("SIGINT");
+        await pause(SAME_SIGNAL + 50);
         child.kill("SIGINT");
       }
     }
@@ -212,4 +216,21 @@ Deno.test("a signal in a step that blocks is answered at once, with the time tha
     assert.doesNotMatch(log, /step 3\/5/);
     assert.ok(times.ended - times.told < 2000, JSON.stringify(times));
     assert.ok(!ls(out).includes("checkpoint-3"));
+  }));
+
+Deno.test("a signal that comes twice at once, as to a process group under deno task, is one: the run ends with a checkpoint", () =>
+  withTemporaryFolder(async (folder) => {
+    const out = join(folder, "out");
+    const child = trainProcess([`${GOLDEN}/run.yaml`, `--output_dir=${out}`, "--max_steps=5000"]).spawn();
+    const stdout = child.stdout.cancel();
+    let log = "";
+    for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) {
+      const isFirst = !log.includes("step 2/") && (log + text).includes("step 2/");
+      log += text;
+      if (isFirst) { for (let i = 0; i < 2; i++) child.kill("SIGTERM"); }
+    }
+    await stdout;
+    assert.equal((await child.status).code, 130, log);
+    assert.match(log, /stopped after \d+ steps: the same command goes on from there/);
+    assert.ok(ls(out).some((name) => name.startsWith("checkpoint-")));
   }));

@@ -110,8 +110,9 @@ await main(async (stop) => {
 });
 
 /** What goes on with a run that was stopped: with overwrite_output_dir the same command would begin anew. */
-const sameCommand = ({ overwriteOutputDir }: TrainConfig) =>
-  `the same command${overwriteOutputDir ? " with --overwrite_output_dir=false" : ""}`;
+function sameCommand({ overwriteOutputDir }: TrainConfig): string {
+  return `the same command${overwriteOutputDir ? " with --overwrite_output_dir=false" : ""}`;
+}
 
 /** Shows what a run was for; that nobody reads it takes nothing away from the result. */
 function printReport({ config, state, results, answers }: RunReport, log: Logger): void {
