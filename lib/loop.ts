@@ -89,6 +89,13 @@ export class Loop {
     const { gpu, config, prepared: { totalSteps, sampler, train }, planned: { decoder, optimizer, runner } } =
       this.run;
     const { checkpoints } = this.run;
+    // As in transformers the warm-up begins at 0; whoever tries one step wonders why nothing changes.
+    if (totalSteps === 1 && config.learningRate > 0 && learningRate(0, this.#schedule) === 0) {
+      this.events.log?.(
+        "warning",
+        "the one step of this run is its warm-up, at a learning rate of 0: nothing will change; warmup_ratio: 0 trains in it",
+      );
+    }
     if (config.evalOnStart && this.figures.steps === 0 && !this.figures.isEvaluated) {
       await this.#evaluate(signal);
     }
