@@ -335,12 +335,14 @@ Deno.test("each curve of the report is that of its own figure", () => {
   }
 });
 
-Deno.test("no character of an answer or a name turns the text of the model card", () => {
+Deno.test("no character of an answer or a name turns the text of the model card or the report", () => {
   const report = runReport();
   report.answers = [{ prompt: "a\u001b[31m", before: "b\u202ec\r\nd", after: "\u0000\t" }];
   report.modelFiles = [{ path: "models/\u2066x", sha256: "" }];
   const card = modelCard(report);
-  assert.doesNotMatch(card, /[^\P{Cc}\n\t]|[\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/u);
+  for (const text of [card, reportHtml(report)]) {
+    assert.doesNotMatch(text, /[^\P{Cc}\n\t]|[\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/u);
+  }
   for (const text of ["a\\u001b[31m", "b\\u202ec\\u000d\nd", "models/\\u2066x"]) {
     assert.ok(card.includes(text), text);
   }

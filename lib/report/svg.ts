@@ -1,3 +1,4 @@
+import { printable } from "./log.ts";
 import { formatFigure } from "./run_report.ts";
 
 /** One curve of a chart. */
@@ -70,7 +71,7 @@ export function escapeXml(text: string): string {
     '"': "&quot;",
     "'": "&#39;",
   };
-  return text.replace(/[&<>"']/g, (sign) => entities[sign]);
+  return printable(text).replace(/[&<>"']/g, (sign) => entities[sign]);
 }
 
 /** About five round numbers, the first at or below `min` and the last at or above `max`. */
