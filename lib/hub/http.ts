@@ -65,7 +65,7 @@ export async function withRetries<T>(
           `${what}: ${error.message} (${failures} attempts). ${
             hadProgress
               ? "The same command goes on where this one stopped"
-              : "Try again when there is a network, or name what is on this machine"
+              : "Try again later, or name what is on this machine"
           }`,
         );
       }
