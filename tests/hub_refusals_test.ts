@@ -91,7 +91,9 @@ refuses("a revision that is no name", repos, [
 ], {
   from: "org/tiny@../x",
 });
-refuses("a Hub that stays busy", always({ status: 503 }), [/the Hub answers 503 \(3 attempts\)\. Try again later/]);
+refuses("a Hub that stays busy", always({ status: 503 }), [
+  /the Hub answers 503 \(3 attempts\)\. Try again later/,
+]);
 refuses("a file for which the Hub stays busy", () => ({
   ...repos(),
   fault: (seen) => isContent(seen) ? { status: 429 } : undefined,
