@@ -1,3 +1,4 @@
+import { show } from "../json.ts";
 import { fromByteLevel } from "./byte_level.ts";
 import type { Fields } from "./fields.ts";
 import { literal, type Pattern } from "./regex.ts";
@@ -36,7 +37,7 @@ export function readDecoder(fields: Fields): Decoder {
     case "CTC":
       return ctc(fields);
   }
-  throw fields.refusal(`the decoder ${JSON.stringify(type)} is not supported`);
+  throw fields.refusal(`the decoder ${show(type)} is not supported`);
 }
 
 /** Takes the spaces in front of punctuation and English endings away, as transformers does it too. */
@@ -123,7 +124,7 @@ function strip(fields: Fields): Decoder {
       while (characters.length - to < stop && characters[to - 1] === content) to--;
       // Where nothing is left to look at, `tokenizers` ends in a panic.
       if (from > to || (to === 0 && characters.length < stop)) {
-        throw fields.refusal(`more is taken from the token ${JSON.stringify(token)} than it has`);
+        throw fields.refusal(`more is taken from the token ${show(token)} than it has`);
       }
       return characters.slice(from, to).join("");
     });

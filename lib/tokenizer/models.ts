@@ -18,7 +18,7 @@ export function readModel(fields: Fields): Model {
     case "WordLevel":
       return readWordLevel(fields);
   }
-  throw fields.refusal(`the model ${JSON.stringify(type)} is not supported`);
+  throw fields.refusal(`the model ${show(type)} is not supported`);
 }
 
 /** Files of early versions do not name the type. */

@@ -1,3 +1,4 @@
+import { show } from "../json.ts";
 import { toByteLevel } from "./byte_level.ts";
 import { charsmap } from "./charsmap.ts";
 import type { Fields } from "./fields.ts";
@@ -62,7 +63,7 @@ export function readNormalizer(fields: Fields): Normalizer {
     case "BertNormalizer":
       return mapping(bert(fields));
   }
-  throw fields.refusal(`the normalizer ${JSON.stringify(type)} is not supported`);
+  throw fields.refusal(`the normalizer ${show(type)} is not supported`);
 }
 
 /** Puts a text in front of one that is not empty. */

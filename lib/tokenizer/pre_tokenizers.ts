@@ -1,3 +1,4 @@
+import { show } from "../json.ts";
 import { toByteLevel } from "./byte_level.ts";
 import type { Fields } from "./fields.ts";
 import { readPattern } from "./read_pattern.ts";
@@ -109,7 +110,7 @@ function readStep(fields: Fields): Step {
     case "Metaspace":
       return metaspace(fields);
   }
-  throw fields.refusal(`the pre-tokenizer ${JSON.stringify(type)} is not supported`);
+  throw fields.refusal(`the pre-tokenizer ${show(type)} is not supported`);
 }
 
 function chained(one: Cut, other: Cut): Cut {

@@ -1,3 +1,4 @@
+import { show } from "../json.ts";
 import type { Fields } from "./fields.ts";
 import { literal, type Pattern, pattern, PatternError } from "./regex.ts";
 
@@ -10,7 +11,7 @@ export function readPattern(fields: Fields, key: string): Pattern {
   } catch (error) {
     if (!(error instanceof PatternError)) throw error;
     throw fields.refusal(
-      `${key}: the regular expression ${JSON.stringify(text)} is not supported: ${error.message}`,
+      `${key}: the regular expression ${show(text)} is not supported: ${error.message}`,
     );
   }
 }
