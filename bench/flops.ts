@@ -1,7 +1,7 @@
 /** Floating-point operations that a packed batch needs, counted from its sizes; a multiply-add is two. */
-import type { Batch } from "../lib/batch.ts";
+import type { Batch } from "../lib/batch/batch.ts";
 import { visiblePairs } from "../lib/graph/flops.ts";
-import type { ModelConfig } from "../lib/model/config.ts";
+import type { ModelConfig } from "../lib/models/config.ts";
 
 /** Sizes of a batch that its operations follow from. */
 export interface BatchSize {

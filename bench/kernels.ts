@@ -18,8 +18,8 @@ import {
 } from "../lib/gpu/operations.ts";
 import { adamw, clipByNorm, parameterNorms, sumSquares } from "../lib/gpu/optimizer_operations.ts";
 import { type KernelCall, writeTensor } from "../lib/gpu/program.ts";
-import { losses } from "../lib/loss/losses.ts";
-import { ropeTable } from "../lib/model/rope.ts";
+import { losses } from "../lib/losses/losses.ts";
+import { ropeTable } from "../lib/models/rope.ts";
 import { Attention } from "../lib/gpu/attention_operations.ts";
 import { attentionOperations, sizeOf } from "./flops.ts";
 import type { Workbench } from "./harness.ts";

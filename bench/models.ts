@@ -1,18 +1,18 @@
 /** Shapes that are measured, and a training run of one with random weights on made-up tokens. */
-import { pack, packedSize } from "../lib/batch.ts";
+import { pack, packedSize } from "../lib/batch/batch.ts";
 import type { Pair } from "../lib/data/tokenize.ts";
 import type { Gpu } from "../lib/gpu/device.ts";
 import type { Pipelines } from "../lib/gpu/program.ts";
 import type { ProductTiles } from "../lib/gpu/tuning.ts";
-import type { Loss } from "../lib/loss/loss.ts";
-import type { ModelConfig } from "../lib/model/config.ts";
-import { Decoder } from "../lib/model/decoder.ts";
+import type { Loss } from "../lib/losses/loss.ts";
+import type { ModelConfig } from "../lib/models/config.ts";
+import { Decoder } from "../lib/graph/decoder.ts";
 import { parameterCount } from "../lib/graph/parameter.ts";
 import { netOf } from "../lib/models/models.ts";
-import { adapterOf, logitsBudget } from "../lib/plan.ts";
-import { AdamW, type AdamWOptions } from "../lib/optimizer.ts";
+import { adapterOf, logitsBudget } from "../lib/planning/plan.ts";
+import { AdamW, type AdamWOptions } from "../lib/training/optimizer.ts";
 import { normal, uniform } from "../lib/random.ts";
-import { StepRunner } from "../lib/step.ts";
+import { StepRunner } from "../lib/training/step.ts";
 
 const LLAMA = {
   modelType: "llama",

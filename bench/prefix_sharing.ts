@@ -5,14 +5,14 @@
  * The folder gives tokenizer, chat template and sizes; the time is of a model with few of its layers and random weights.
  */
 import { parseArgs } from "node:util";
-import { pack } from "../lib/batch.ts";
+import { pack } from "../lib/batch/batch.ts";
 import type { Pair } from "../lib/data/tokenize.ts";
 import type { Gpu } from "../lib/gpu/device.ts";
 import { Pipelines, readTensor } from "../lib/gpu/program.ts";
-import { losses } from "../lib/loss/losses.ts";
-import { pairResults } from "../lib/metrics.ts";
-import { type ModelConfig, readModelConfig } from "../lib/model/config.ts";
-import type { Decoder } from "../lib/model/decoder.ts";
+import { losses } from "../lib/losses/losses.ts";
+import { pairResults } from "../lib/training/metrics.ts";
+import { type ModelConfig, readModelConfig } from "../lib/models/config.ts";
+import type { Decoder } from "../lib/graph/decoder.ts";
 import { type BatchSize, type Operations, operationsOf, sizeOf } from "./flops.ts";
 import { openBenchGpu } from "./harness.ts";
 import { openTrainer } from "./models.ts";

@@ -10,7 +10,7 @@ import type { Gpu } from "../lib/gpu/device.ts";
 import { formatBytes } from "../lib/gpu/memory.ts";
 import { Pipelines } from "../lib/gpu/program.ts";
 import { Profiler } from "../lib/gpu/profiler.ts";
-import { losses } from "../lib/loss/losses.ts";
+import { losses } from "../lib/losses/losses.ts";
 import { byKernel, percent } from "../lib/report/profile.ts";
 import { median, openBenchGpu } from "./harness.ts";
 import { openTrainer, randomPairs, smolLM2 } from "./models.ts";

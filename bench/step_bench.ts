@@ -1,9 +1,9 @@
 /** Whole training steps through the step runner: forward, backward, gradient norm and AdamW, with the host's part. */
-import { pack } from "../lib/batch.ts";
+import { pack } from "../lib/batch/batch.ts";
 import type { Pair } from "../lib/data/tokenize.ts";
-import { losses } from "../lib/loss/losses.ts";
-import type { Loss } from "../lib/loss/loss.ts";
-import type { ModelConfig } from "../lib/model/config.ts";
+import { losses } from "../lib/losses/losses.ts";
+import type { Loss } from "../lib/losses/loss.ts";
+import type { ModelConfig } from "../lib/models/config.ts";
 import { operationsOf, sizeOf } from "./flops.ts";
 import { openTrainer, randomPair, smolLM2, TINY_LLAMA } from "./models.ts";
 import { tinySequences } from "./peers/task.ts";

@@ -1,13 +1,13 @@
 /** Times optimizer steps as the training loop makes them, and shapes cut to what an adapter holds. */
-import { pack } from "../lib/batch.ts";
+import { pack } from "../lib/batch/batch.ts";
 import type { Pair } from "../lib/data/tokenize.ts";
 import { UserError } from "../lib/errors.ts";
 import type { Gpu } from "../lib/gpu/device.ts";
 import { formatBytes } from "../lib/gpu/memory.ts";
 import { type Profile, Profiler } from "../lib/gpu/profiler.ts";
-import { losses } from "../lib/loss/losses.ts";
-import type { ModelConfig } from "../lib/model/config.ts";
-import { adapterOf } from "../lib/plan.ts";
+import { losses } from "../lib/losses/losses.ts";
+import type { ModelConfig } from "../lib/models/config.ts";
+import { adapterOf } from "../lib/planning/plan.ts";
 import { busySeconds } from "../lib/report/profile.ts";
 import { operationsOf, sizeOf } from "./flops.ts";
 import { median } from "./harness.ts";

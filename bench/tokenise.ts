@@ -10,7 +10,7 @@ import { openPairs } from "../lib/data/pairs.ts";
 import { TokenizerPool } from "../lib/data/pool.ts";
 import { readRows } from "../lib/data/read.ts";
 import { render } from "../lib/data/render.ts";
-import { loadTokenizer } from "../lib/tokenizer.ts";
+import { loadTokenizer } from "../lib/tokenizer/tokenizer.ts";
 
 const RULES = {
   autoInsertEmptySystemMsg: true,

@@ -6,7 +6,7 @@ import { openBenchGpu, Workbench } from "../bench/harness.ts";
 import { openTrainer, randomPairs, TINY_LLAMA } from "../bench/models.ts";
 import { profileStep } from "../bench/steps.ts";
 import { Pipelines } from "../lib/gpu/program.ts";
-import { losses } from "../lib/loss/losses.ts";
+import { losses } from "../lib/losses/losses.ts";
 import { taskWith } from "./command.ts";
 import { GOLDEN } from "./golden_run.ts";
 import { withTemporaryFolder } from "./temporary_folder.ts";

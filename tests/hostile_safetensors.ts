@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { UserError } from "../lib/errors.ts";
-import { openCheckpoint } from "../lib/safetensors.ts";
+import { openCheckpoint } from "../lib/safetensors/read.ts";
 
 /**
  * A safetensors file of this header (JSON text, or an object to serialise) and this many zero bytes of data.

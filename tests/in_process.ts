@@ -5,9 +5,9 @@ import { listCheckpoints } from "../lib/checkpoint/names.ts";
 import { readSavedRun } from "../lib/checkpoint/state.ts";
 import { readConfig } from "../lib/config/parse.ts";
 import { UserError } from "../lib/errors.ts";
-import { openCheckpoint, openSafetensors } from "../lib/safetensors.ts";
-import { saveRun } from "../lib/save.ts";
-import { train, type TrainOptions, type TrainOutcome } from "../lib/train.ts";
+import { openCheckpoint, openSafetensors } from "../lib/safetensors/read.ts";
+import { saveRun } from "../lib/training/save.ts";
+import { train, type TrainOptions, type TrainOutcome } from "../lib/training/train.ts";
 // Sets the cache.
 import "./command.ts";
 import { GOLDEN } from "./golden_run.ts";

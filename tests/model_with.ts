@@ -1,6 +1,6 @@
 import { join } from "node:path";
-import { openCheckpoint } from "../lib/safetensors.ts";
-import { saveCheckpoint } from "../lib/safetensors_write.ts";
+import { openCheckpoint } from "../lib/safetensors/read.ts";
+import { saveCheckpoint } from "../lib/safetensors/write.ts";
 import { GOLDEN } from "./golden_run.ts";
 
 /** A copy of the golden model in `folder`, with other tensors. */

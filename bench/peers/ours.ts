@@ -1,5 +1,5 @@
 /** This project's own figures for the comparison. */
-import { losses } from "../../lib/loss/losses.ts";
+import { losses } from "../../lib/losses/losses.ts";
 import { Pipelines, readTensor, writeTensor } from "../../lib/gpu/program.ts";
 import { measuredTiles, openBenchGpu, Workbench } from "../harness.ts";
 import { openTrainer, TINY_LLAMA } from "../models.ts";

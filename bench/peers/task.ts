@@ -1,7 +1,7 @@
 /** What every peer is given: the same products, and the same training step from the same weights on the same tokens. */
 import type { Pair } from "../../lib/data/tokenize.ts";
 import { normal, uniform } from "../../lib/random.ts";
-import { ropeTable } from "../../lib/model/rope.ts";
+import { ropeTable } from "../../lib/models/rope.ts";
 import { median } from "../harness.ts";
 import { ADAMW, INITIALIZER_RANGE, randomIds, TINY_LLAMA } from "../models.ts";
 

@@ -7,7 +7,7 @@ import { rememberedHash, sha256 } from "../data/file_hash.ts";
 import { RULES } from "../data/pairs.ts";
 import { UserError } from "../errors.ts";
 import { shorten, show } from "../json.ts";
-import type { Prepared } from "../prepare.ts";
+import type { Prepared } from "../training/prepare.ts";
 import type { HashedFile } from "../report/run_report.ts";
 import { VERSION } from "../version.ts";
 import type { SavedRun } from "./state.ts";

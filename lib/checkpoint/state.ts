@@ -1,12 +1,12 @@
 import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
-import type { CollapseState } from "../collapse.ts";
+import type { CollapseState } from "../training/collapse.ts";
 import { UserError } from "../errors.ts";
-import type { FiguresState } from "../figures.ts";
+import type { FiguresState } from "../training/figures.ts";
 import { isTuningRecord, type TuningRecord } from "../gpu/tuning.ts";
 import { isDeep, isObject, MOST_LEVELS, show } from "../json.ts";
 import type { LogEntry, TrainerState } from "../report/trainer_state.ts";
-import { readDate } from "../calendar_date.ts";
+import { readDate } from "../tokenizer/calendar_date.ts";
 import type { Fingerprint } from "./fingerprint.ts";
 import { RUN_STATE } from "./names.ts";
 

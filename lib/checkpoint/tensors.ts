@@ -2,17 +2,17 @@
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import type { Gpu } from "../gpu/device.ts";
-import { type ModelWeights, renamed, type SavedTensor } from "../model/weights.ts";
-import type { Planned } from "../plan.ts";
-import type { Prepared } from "../prepare.ts";
+import { type ModelWeights, renamed, type SavedTensor } from "../parameters/weights.ts";
+import type { Planned } from "../planning/plan.ts";
+import type { Prepared } from "../training/prepare.ts";
 import {
   type FloatDtype,
   openCheckpoint,
   openSafetensors,
   type TensorReader,
   withPrefix,
-} from "../safetensors.ts";
-import type { TensorSource } from "../safetensors_write.ts";
+} from "../safetensors/read.ts";
+import type { TensorSource } from "../safetensors/write.ts";
 import { OPTIMIZER } from "./names.ts";
 
 /** Weights in float32, where the model's files hold them narrower. */

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { mkdir, readFile, realpath, rename, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { UserError } from "../errors.ts";
-import { hashFile } from "../hash.ts";
+import { hashFile } from "./hash.ts";
 import { isObject } from "../json.ts";
 import type { HashedFile } from "../report/run_report.ts";
 

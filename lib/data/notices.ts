@@ -1,5 +1,5 @@
 import { isObject } from "../json.ts";
-import type { Message, Tokenizer } from "../tokenizer.ts";
+import type { Message, Tokenizer } from "../tokenizer/tokenizer.ts";
 import { isEmpty, textsOf } from "./messages.ts";
 
 /** Something about a row that is trained on and may not be meant. */

@@ -1,5 +1,5 @@
 import { UserError } from "../errors.ts";
-import type { Tokenizer } from "../tokenizer.ts";
+import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import { type Notice, oneOfEach, otherEnd } from "./notices.ts";
 import { render, type RenderOptions } from "./render.ts";
 import { rowNotices } from "./shapes.ts";

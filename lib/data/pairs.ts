@@ -3,7 +3,7 @@ import { join } from "node:path";
 import type { DatasetShare } from "../config/values.ts";
 import { UserError } from "../errors.ts";
 import type { HashedFile } from "../report/run_report.ts";
-import type { Tokenizer } from "../tokenizer.ts";
+import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import { VERSION } from "../version.ts";
 import { removeOrphans } from "./cache_folder.ts";
 import { changed, checkUnchanged, rememberedHash, sha256 } from "./file_hash.ts";

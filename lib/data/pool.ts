@@ -1,6 +1,6 @@
 import { UserError } from "../errors.ts";
 import { show } from "../json.ts";
-import { loadVocabulary, type Vocabulary } from "../tokenizer.ts";
+import { loadVocabulary, type Vocabulary } from "../tokenizer/tokenizer.ts";
 import type { PairRules, TokenisedRow } from "./pair_of.ts";
 import type { Row } from "./row.ts";
 import { TokenizerWorker } from "./tokenizer_worker.ts";

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
 import { nearest, UserError } from "../errors.ts";
 import { show } from "../json.ts";
-import type { Message, Tokenizer } from "../tokenizer.ts";
+import type { Message, Tokenizer } from "../tokenizer/tokenizer.ts";
 import { withoutPrompt } from "./implicit_prompt.ts";
 import { listOf, messagesOf } from "./messages.ts";
 import { conversationNotices, type Notice, unusedColumns } from "./notices.ts";

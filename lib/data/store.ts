@@ -1,6 +1,6 @@
 import { type FileHandle, open } from "node:fs/promises";
 import { crc32 } from "node:zlib";
-import type { PackedSizes } from "../batch.ts";
+import type { PackedSizes } from "../batch/batch.ts";
 import { UserError } from "../errors.ts";
 import type { HashedFile } from "../report/run_report.ts";
 import type { CountedNotice } from "./notices.ts";

@@ -1,7 +1,7 @@
 import { type FileHandle, mkdir, open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { crc32 } from "node:zlib";
-import { packedSize, sharedPrefix } from "../batch.ts";
+import { packedSize, sharedPrefix } from "../batch/batch.ts";
 import { UserError } from "../errors.ts";
 import { shorten } from "../json.ts";
 import type { Notice } from "./notices.ts";

@@ -1,5 +1,5 @@
 import { UserError } from "../errors.ts";
-import type { Tokenizer } from "../tokenizer.ts";
+import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 
 /** Token ids of a prompt and its response; the tokens from `promptLength` on carry labels. */
 export interface Sequence {

@@ -5,7 +5,7 @@
  */
 import { type MessagePort, workerData } from "node:worker_threads";
 import { UserError } from "../errors.ts";
-import { loadTokenizer, type Tokenizer } from "../tokenizer.ts";
+import { loadTokenizer, type Tokenizer } from "../tokenizer/tokenizer.ts";
 import { pairOf, promptIds } from "./pair_of.ts";
 import {
   itemsOf,

@@ -1,4 +1,4 @@
-import { type FloatDtype, toF32 } from "../safetensors_dtype.ts";
+import { type FloatDtype, toF32 } from "../safetensors/dtype.ts";
 import type { Gpu } from "./device.ts";
 import { elementBytes, type Tensor } from "./memory.ts";
 

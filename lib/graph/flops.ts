@@ -1,4 +1,4 @@
-import type { Batch, Mask } from "../batch.ts";
+import type { Batch, Mask } from "../batch/batch.ts";
 import type { Net } from "./net.ts";
 
 /** What the work of a batch follows from. */

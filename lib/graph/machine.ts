@@ -1,11 +1,11 @@
-import type { Mask } from "../batch.ts";
+import type { Mask } from "../batch/batch.ts";
 import { ATTENTION_TILE, type AttentionShape, type AttentionTiles } from "../../kernels/attention.ts";
 import { Attention } from "../gpu/attention_operations.ts";
 import type { MemoryPlan, Tensor } from "../gpu/memory.ts";
 import { Products } from "../gpu/products.ts";
 import { RowCounts, type RowSlot, slotOf } from "../gpu/program.ts";
 import { attentionTiles, type ProductTiles, usualTiles } from "../gpu/tuning.ts";
-import type { Parameters } from "../model/parameters.ts";
+import type { Parameters } from "../parameters/parameters.ts";
 
 /** The largest batch that a run will meet: what the plan is made for. */
 export interface Capacity {

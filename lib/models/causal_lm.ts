@@ -1,7 +1,7 @@
-import type { Window } from "../batch.ts";
+import type { Window } from "../batch/batch.ts";
 import type { Value } from "../graph/graph.ts";
 import { Net } from "../graph/net.ts";
-import type { ModelConfig } from "../model/config.ts";
+import type { ModelConfig } from "./config.ts";
 
 export const EMBEDDING = "model.embed_tokens.weight";
 export const HEAD = "lm_head.weight";

@@ -1,4 +1,4 @@
-import type { ModelConfig } from "../model/config.ts";
+import type { ModelConfig } from "./config.ts";
 import { causalLm } from "./causal_lm.ts";
 
 /** transformers' `modeling_llama.py`, and `modeling_mistral.py`, which has a window and no biases. */

@@ -1,5 +1,5 @@
 import type { Net } from "../graph/net.ts";
-import type { ModelConfig } from "../model/config.ts";
+import type { ModelConfig } from "./config.ts";
 import { llama } from "./llama.ts";
 import { qwen2 } from "./qwen2.ts";
 import { qwen3 } from "./qwen3.ts";

@@ -1,4 +1,4 @@
-import type { ModelConfig } from "../model/config.ts";
+import type { ModelConfig } from "./config.ts";
 import { causalLm, windowOf } from "./causal_lm.ts";
 
 /** transformers' `modeling_qwen2.py`: queries, keys and values have biases, and some layers a window. */

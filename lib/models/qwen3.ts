@@ -1,4 +1,4 @@
-import type { ModelConfig } from "../model/config.ts";
+import type { ModelConfig } from "./config.ts";
 import { causalLm, windowOf } from "./causal_lm.ts";
 
 /** transformers' `modeling_qwen3.py`: queries and keys are normed head by head, and some layers have a window. */

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { describeCollapse } from "../collapse.ts";
+import { describeCollapse } from "../training/collapse.ts";
 import { configEntries } from "../config/write.ts";
 import { writeText } from "./files.ts";
 import { type Answer, finalFigures, type HashedFile, runName, type RunReport } from "./run_report.ts";

@@ -1,5 +1,5 @@
 import { stringify } from "npm:yaml@^2.9.1";
-import { describeCollapse } from "../collapse.ts";
+import { describeCollapse } from "../training/collapse.ts";
 import { configYaml } from "../config/write.ts";
 import { writeText } from "./files.ts";
 import { printable } from "./log.ts";

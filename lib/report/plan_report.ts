@@ -1,8 +1,8 @@
 import type { TrainConfig } from "../config/schema.ts";
 import type { Pair } from "../data/tokenize.ts";
-import { estimatedAlternatives, type EstimatedPlan, stepCost } from "../estimate.ts";
+import { estimatedAlternatives, type EstimatedPlan, stepCost } from "../planning/estimate.ts";
 import { formatBytes } from "../gpu/memory.ts";
-import { type Adapter, adviceFor, bytesOfParameters, type WorkloadOf } from "../plan.ts";
+import { type Adapter, adviceFor, bytesOfParameters, type WorkloadOf } from "../planning/plan.ts";
 
 /** What a plan is made for. */
 export interface PlanReport {

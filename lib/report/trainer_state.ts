@@ -1,11 +1,11 @@
-import type { Best } from "../best.ts";
+import type { Best } from "../training/best.ts";
 import { RESULTS, TRAINER_STATE } from "../checkpoint/names.ts";
-import type { Collapse } from "../collapse.ts";
+import type { Collapse } from "../training/collapse.ts";
 import type { TrainConfig } from "../config/schema.ts";
-import type { Figures } from "../figures.ts";
-import type { Prepared } from "../prepare.ts";
-import { epochAfter, stepsPerEpoch } from "../sampler.ts";
-import { stepsOf } from "../schedule.ts";
+import type { Figures } from "../training/figures.ts";
+import type { Prepared } from "../training/prepare.ts";
+import { epochAfter, stepsPerEpoch } from "../training/sampler.ts";
+import { stepsOf } from "../training/schedule.ts";
 import { sortedJson, writeText } from "./files.ts";
 
 /**

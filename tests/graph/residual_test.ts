@@ -1,13 +1,13 @@
 /** Graphs whose residual stream is read by several branches: gradients that one op may not add to while another reads them. */
 import assert from "node:assert/strict";
-import { pack, packedSize } from "../../lib/batch.ts";
+import { pack, packedSize } from "../../lib/batch/batch.ts";
 import { type Gpu, openGpu } from "../../lib/gpu/device.ts";
 import { Pipelines, writeTensor } from "../../lib/gpu/program.ts";
 import type { Value } from "../../lib/graph/graph.ts";
 import { Net } from "../../lib/graph/net.ts";
-import { simper } from "../../lib/loss/simper.ts";
-import type { ModelConfig } from "../../lib/model/config.ts";
-import { Decoder } from "../../lib/model/decoder.ts";
+import { simper } from "../../lib/losses/simper.ts";
+import type { ModelConfig } from "../../lib/models/config.ts";
+import { Decoder } from "../../lib/graph/decoder.ts";
 import { normal, uniform } from "../../lib/random.ts";
 import { assertClose, freshSeed } from "../kernels/harness.ts";
 import { pairOf } from "../random_pairs.ts";

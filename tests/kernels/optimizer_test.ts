@@ -8,10 +8,10 @@ import {
   type ParameterKind,
   type ParameterOptions,
   Parameters,
-} from "../../lib/model/parameters.ts";
+} from "../../lib/parameters/parameters.ts";
 import { dtypeOf } from "../../lib/gpu/readback.ts";
-import { type FloatDtype, toF32 } from "../../lib/safetensors.ts";
-import { AdamW, type AdamWOptions } from "../../lib/optimizer.ts";
+import { type FloatDtype, toF32 } from "../../lib/safetensors/read.ts";
+import { AdamW, type AdamWOptions } from "../../lib/training/optimizer.ts";
 import { normal } from "../../lib/random.ts";
 import { assertClose, deviceTest, freshSeed, kernelTest, useGpu } from "./harness.ts";
 import { assertEqualBytes } from "../equal_bytes.ts";

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
-import { pack } from "../../lib/batch.ts";
+import { pack } from "../../lib/batch/batch.ts";
 import { preferenceLoss } from "../../lib/gpu/operations.ts";
-import { sft } from "../../lib/loss/sft.ts";
-import { simper } from "../../lib/loss/simper.ts";
+import { sft } from "../../lib/losses/sft.ts";
+import { simper } from "../../lib/losses/simper.ts";
 import { assertClose, kernelTest, useGpu } from "./harness.ts";
 import { pairOf, randomPair } from "../random_pairs.ts";
 import * as references from "../reference/preference_loss.ts";

@@ -1,9 +1,9 @@
 import type { Edits } from "./mutants.ts";
 
-const CONFIG = ["tests/config_test.ts", "tests/config_rules_test.ts"];
-const OVERRIDES = ["tests/config_overrides_test.ts"];
-const HOSTILE = ["tests/safetensors_hostile_test.ts"];
-const SAFETENSORS = ["tests/safetensors_test.ts"];
+const CONFIG = ["tests/config/config_test.ts", "tests/config/config_rules_test.ts"];
+const OVERRIDES = ["tests/config/config_overrides_test.ts"];
+const HOSTILE = ["tests/safetensors/safetensors_hostile_test.ts"];
+const SAFETENSORS = ["tests/safetensors/safetensors_test.ts"];
 
 /** What is read: run files, weights, the Hub. */
 export const INPUT: readonly Edits[] = [
@@ -46,7 +46,7 @@ export const INPUT: readonly Edits[] = [
   },
   {
     file: "lib/config/values.ts",
-    tests: [...CONFIG, "tests/config_malformed_test.ts"],
+    tests: [...CONFIG, "tests/config/config_malformed_test.ts"],
     edits: [
       ["a number may reach the bound that it must not", "read < below ?", "read <= below ?"],
       [
@@ -73,7 +73,7 @@ export const INPUT: readonly Edits[] = [
   },
   {
     file: "lib/config/mixture.ts",
-    tests: ["tests/paper_configs_test.ts"],
+    tests: ["tests/config/paper_configs_test.ts"],
     filter: "mixture",
     edits: [
       ["weights are all 1", 'share.read(dataset.get("weight") ?? 1)', "share.read(1)"],
@@ -90,7 +90,7 @@ export const INPUT: readonly Edits[] = [
   },
   {
     file: "lib/config/entries.ts",
-    tests: [...CONFIG, "tests/config_malformed_test.ts", "tests/hostile_inputs_test.ts"],
+    tests: [...CONFIG, "tests/config/config_malformed_test.ts", "tests/data/hostile_inputs_test.ts"],
     filter: "/YAML|twice|alias|name|mistake|run file/",
     edits: [
       [
@@ -111,7 +111,7 @@ export const INPUT: readonly Edits[] = [
   },
   {
     file: "lib/json.ts",
-    tests: ["tests/checkpoint_state_test.ts", "tests/hostile_inputs_test.ts"],
+    tests: ["tests/checkpoint/checkpoint_state_test.ts", "tests/data/hostile_inputs_test.ts"],
     filter: "/lists within lists|levels|deep/",
     edits: [[
       "brackets within text count as levels",
@@ -120,7 +120,7 @@ export const INPUT: readonly Edits[] = [
     ]],
   },
   {
-    file: "lib/safetensors_header.ts",
+    file: "lib/safetensors/header.ts",
     tests: HOSTILE,
     edits: [
       [
@@ -143,8 +143,8 @@ export const INPUT: readonly Edits[] = [
     ],
   },
   {
-    file: "lib/safetensors.ts",
-    tests: ["tests/checkpoint_hostile_test.ts", ...SAFETENSORS],
+    file: "lib/safetensors/read.ts",
+    tests: ["tests/checkpoint/checkpoint_hostile_test.ts", ...SAFETENSORS],
     edits: [
       [
         "a shard may lie in another folder",
@@ -160,15 +160,15 @@ export const INPUT: readonly Edits[] = [
     ],
   },
   {
-    file: "lib/safetensors_dtype.ts",
-    tests: ["tests/safetensors_dtype_test.ts"],
+    file: "lib/safetensors/dtype.ts",
+    tests: ["tests/safetensors/safetensors_dtype_test.ts"],
     edits: [
       ["ties go up", "0x7fff + ((word >>> 16) & 1)", "0x8000"],
       ["a NaN becomes infinity", "isNaN ? (word >>> 16) | 0x40 :", "false ? (word >>> 16) | 0x40 :"],
     ],
   },
   {
-    file: "lib/safetensors_write.ts",
+    file: "lib/safetensors/write.ts",
     tests: SAFETENSORS,
     edits: [
       [
@@ -187,7 +187,7 @@ export const INPUT: readonly Edits[] = [
   },
   {
     file: "lib/hub/http.ts",
-    tests: ["tests/hub_refusals_test.ts"],
+    tests: ["tests/hub/hub_refusals_test.ts"],
     filter: "redirects to http",
     edits: [[
       "https may become http",
@@ -197,7 +197,7 @@ export const INPUT: readonly Edits[] = [
   },
   {
     file: "lib/hub/http.ts",
-    tests: ["tests/hub_refusals_test.ts"],
+    tests: ["tests/hub/hub_refusals_test.ts"],
     filter: "token goes to the Hub alone",
     edits: [[
       "the token goes to other origins",
@@ -207,13 +207,13 @@ export const INPUT: readonly Edits[] = [
   },
   {
     file: "lib/hub/http.ts",
-    tests: ["tests/hub_hostile_test.ts"],
+    tests: ["tests/hub/hub_hostile_test.ts"],
     filter: "followed eight times",
     edits: [["redirects have no end", "hops <= MAX_REDIRECTS", "hops < 1000"]],
   },
   {
     file: "lib/hub/http.ts",
-    tests: ["tests/hub_upload_test.ts"],
+    tests: ["tests/hub/hub_upload_test.ts"],
     filter: "may have been made",
     edits: [
       [
@@ -226,26 +226,30 @@ export const INPUT: readonly Edits[] = [
   },
   {
     file: "lib/hub/transfer.ts",
-    tests: ["tests/hub_download_test.ts", "tests/hub_refusals_test.ts", "tests/hub_hostile_test.ts"],
+    tests: [
+      "tests/hub/hub_download_test.ts",
+      "tests/hub/hub_refusals_test.ts",
+      "tests/hub/hub_hostile_test.ts",
+    ],
     edits: [
       ["another hash than the listing's is taken", "if (found === hash) return;", "return;"],
     ],
   },
   {
     file: "lib/hub/transfer.ts",
-    tests: ["tests/hub_refusals_test.ts"],
+    tests: ["tests/hub/hub_refusals_test.ts"],
     filter: "sends more",
     edits: [["a server may send more than it said", "this.length + bytes.length > file.size", "false"]],
   },
   {
     file: "lib/hub/cache.ts",
-    tests: ["tests/hub_cache_test.ts"],
+    tests: ["tests/hub/hub_cache_test.ts"],
     filter: "cut short",
     edits: [["a file of any size in the snapshot is whole", "=== file.size", "!== undefined"]],
   },
   {
     file: "lib/hub/snapshot.ts",
-    tests: ["tests/hub_cache_test.ts"],
+    tests: ["tests/hub/hub_cache_test.ts"],
     filter: "cut short",
     edits: [[
       "a blob of any size is whole",
@@ -255,7 +259,7 @@ export const INPUT: readonly Edits[] = [
   },
   {
     file: "lib/hub/repo.ts",
-    tests: ["tests/hub_hostile_test.ts", "tests/hub_refusals_test.ts"],
+    tests: ["tests/hub/hub_hostile_test.ts", "tests/hub/hub_refusals_test.ts"],
     edits: [
       [
         "a listed file may lie above its folder",

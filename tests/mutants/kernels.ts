@@ -175,7 +175,7 @@ export const KERNELS: readonly Edits[] = [
   },
   {
     file: "kernels/parameter_norms.wgsl",
-    tests: ["tests/early_update_test.ts"],
+    tests: ["tests/graph/early_update_test.ts"],
     edits: [["an early update does not look at its own norm", "GUARD == 1u && ", "GUARD == 2u && "]],
   },
   {

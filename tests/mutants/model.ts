@@ -1,14 +1,14 @@
 import type { Edits } from "./mutants.ts";
 
-const BATCH = ["tests/batch_test.ts"];
-const PLACEMENT = ["tests/placement_test.ts"];
+const BATCH = ["tests/batch/batch_test.ts"];
+const PLACEMENT = ["tests/gpu/placement_test.ts"];
 
-const PLAN = ["tests/plan_test.ts"];
+const PLAN = ["tests/planning/plan_test.ts"];
 
 /** Batches, memory, model and optimizer. */
 export const MODEL: readonly Edits[] = [
   {
-    file: "lib/batch.ts",
+    file: "lib/batch/batch.ts",
     tests: BATCH,
     edits: [
       ["a window is one token too wide", "position - window + 1)", "position - window)"],
@@ -55,7 +55,7 @@ export const MODEL: readonly Edits[] = [
   },
   {
     file: "lib/gpu/tuning.ts",
-    tests: ["tests/tuning_test.ts", "tests/subgroups_test.ts"],
+    tests: ["tests/gpu/tuning_test.ts", "tests/gpu/subgroups_test.ts"],
     filter: "name",
     edits: [
       ["a record with subgroups suits every device", "subgroups !== undefined || !SHAPE", "true || !SHAPE"],
@@ -68,12 +68,12 @@ export const MODEL: readonly Edits[] = [
   },
   {
     file: "lib/gpu/readback.ts",
-    tests: ["tests/guard_test.ts"],
+    tests: ["tests/training/guard_test.ts"],
     filter: "became infinite",
     edits: [["infinities count as finite", "values[i] - values[i] !== 0", "values[i] !== values[i]"]],
   },
   {
-    file: "lib/optimizer.ts",
+    file: "lib/training/optimizer.ts",
     tests: ["tests/kernels/optimizer_test.ts"],
     filter: "three updates of three slabs equal AdamW in float64: max_grad_norm 2",
     edits: [
@@ -83,13 +83,13 @@ export const MODEL: readonly Edits[] = [
     ],
   },
   {
-    file: "lib/optimizer.ts",
-    tests: ["tests/early_update_test.ts"],
+    file: "lib/training/optimizer.ts",
+    tests: ["tests/graph/early_update_test.ts"],
     edits: [["vectors decay in early updates", 'spec.kind === "matrix" ? count : 0', "count"]],
   },
   {
-    file: "lib/model/rope.ts",
-    tests: ["tests/rope_test.ts"],
+    file: "lib/models/rope.ts",
+    tests: ["tests/models/rope_test.ts"],
     edits: [
       ["long waves are not slowed", "return f32(frequency / factor)", "return frequency"],
       ["the smooth passage is turned round", "f32(f32(1 - smooth) * frequency)", "f32(smooth * frequency)"],
@@ -97,7 +97,7 @@ export const MODEL: readonly Edits[] = [
   },
   {
     file: "lib/graph/flops.ts",
-    tests: ["tests/flops_test.ts"],
+    tests: ["tests/graph/flops_test.ts"],
     edits: [
       ["backward counts once", "=> 3 * forwardFlops(", "=> 2 * forwardFlops("],
       ["a token does not look at itself", "token - own + 1", "token - own"],
@@ -118,12 +118,12 @@ export const MODEL: readonly Edits[] = [
   },
   {
     file: "lib/graph/ops/linear.ts",
-    tests: ["tests/decoder_test.ts"],
+    tests: ["tests/graph/decoder_test.ts"],
     edits: [["a bias is not added", "      addBias(rows, parameters.of(bias).weights, y),\n", ""]],
   },
   {
-    file: "lib/model/decoder.ts",
-    tests: ["tests/decoder_test.ts"],
+    file: "lib/graph/decoder.ts",
+    tests: ["tests/graph/decoder_test.ts"],
     filter: "decoder",
     edits: [[
       "a second batch begins the gradients anew",
@@ -132,7 +132,7 @@ export const MODEL: readonly Edits[] = [
     ]],
   },
   {
-    file: "lib/plan.ts",
+    file: "lib/planning/plan.ts",
     tests: PLAN,
     filter: "/bounds every pair|does not fit|room for their|piece of logits/",
     edits: [
@@ -151,8 +151,8 @@ export const MODEL: readonly Edits[] = [
     ],
   },
   {
-    file: "lib/plan.ts",
-    tests: ["tests/early_update_test.ts"],
+    file: "lib/planning/plan.ts",
+    tests: ["tests/graph/early_update_test.ts"],
     filter: "updated early where",
     edits: [[
       "clipped gradients are updated early",
@@ -161,8 +161,8 @@ export const MODEL: readonly Edits[] = [
     ]],
   },
   {
-    file: "lib/model/parameters.ts",
-    tests: ["tests/decoder_test.ts"],
+    file: "lib/parameters/parameters.ts",
+    tests: ["tests/graph/decoder_test.ts"],
     filter: "decoder",
     edits: [[
       "a tensor's second half is read where its first lies",
@@ -171,8 +171,8 @@ export const MODEL: readonly Edits[] = [
     ]],
   },
   {
-    file: "lib/model/parameters.ts",
-    tests: ["tests/guard_test.ts"],
+    file: "lib/parameters/parameters.ts",
+    tests: ["tests/training/guard_test.ts"],
     filter: "last update made infinite",
     edits: [["numbers that are none are saved", "if (bad >= 0) {", "if (false) {"]],
   },
@@ -187,8 +187,8 @@ export const MODEL: readonly Edits[] = [
     ]],
   },
   {
-    file: "lib/generate.ts",
-    tests: ["tests/generate_test.ts"],
+    file: "lib/generation/generate.ts",
+    tests: ["tests/generation/generate_test.ts"],
     edits: [
       ["the least likely token comes next", "logit > logits[best]", "logit < logits[best]"],
       [

@@ -1,17 +1,17 @@
 import type { Edits } from "./mutants.ts";
 
-const SAMPLER = ["tests/sampler_test.ts"];
-const FIGURES = ["tests/figures_test.ts"];
-const LOOP = ["tests/loop_test.ts"];
-const REPORT = ["tests/report_test.ts"];
-const CHECKPOINT = ["tests/checkpoint_test.ts"];
-const RESUME = ["tests/resume_test.ts"];
-const COLLAPSE = ["tests/collapse_test.ts"];
+const SAMPLER = ["tests/training/sampler_test.ts"];
+const FIGURES = ["tests/training/figures_test.ts"];
+const LOOP = ["tests/training/loop_test.ts"];
+const REPORT = ["tests/report/report_test.ts"];
+const CHECKPOINT = ["tests/checkpoint/checkpoint_test.ts"];
+const RESUME = ["tests/training/resume_test.ts"];
+const COLLAPSE = ["tests/training/collapse_test.ts"];
 
 /** What a run does between its steps: sampling, figures, checkpoints, reports. */
 export const RUNS: readonly Edits[] = [
   {
-    file: "lib/sampler.ts",
+    file: "lib/training/sampler.ts",
     tests: SAMPLER,
     edits: [
       ["every epoch has one order", "permutation(pairs, seed, epoch)", "permutation(pairs, seed)"],
@@ -25,7 +25,7 @@ export const RUNS: readonly Edits[] = [
     ],
   },
   {
-    file: "lib/sampler.ts",
+    file: "lib/training/sampler.ts",
     tests: RESUME,
     filter: "position after some steps",
     edits: [
@@ -51,8 +51,8 @@ export const RUNS: readonly Edits[] = [
     ]],
   },
   {
-    file: "lib/schedule.ts",
-    tests: ["tests/schedule_test.ts"],
+    file: "lib/training/schedule.ts",
+    tests: ["tests/training/schedule_test.ts"],
     edits: [
       [
         "the warm-up begins at its first step",
@@ -72,7 +72,7 @@ export const RUNS: readonly Edits[] = [
     ],
   },
   {
-    file: "lib/loop.ts",
+    file: "lib/training/loop.ts",
     tests: LOOP,
     edits: [
       [
@@ -109,7 +109,7 @@ export const RUNS: readonly Edits[] = [
     ],
   },
   {
-    file: "lib/figures.ts",
+    file: "lib/training/figures.ts",
     tests: FIGURES,
     edits: [
       [
@@ -147,15 +147,15 @@ export const RUNS: readonly Edits[] = [
     ],
   },
   {
-    file: "lib/metrics.ts",
-    tests: ["tests/metrics_test.ts"],
+    file: "lib/training/metrics.ts",
+    tests: ["tests/training/metrics_test.ts"],
     edits: [
       ["an equal reward is accurate", "chosen(r) > rejected(r) ? 1 : 0", "chosen(r) >= rejected(r) ? 1 : 0"],
       ["rewards are sums", "r.rejected / r.rejectedLabels", "r.rejected"],
     ],
   },
   {
-    file: "lib/collapse.ts",
+    file: "lib/training/collapse.ts",
     tests: COLLAPSE,
     filter: "rejected",
     edits: [
@@ -168,7 +168,7 @@ export const RUNS: readonly Edits[] = [
     ],
   },
   {
-    file: "lib/collapse.ts",
+    file: "lib/training/collapse.ts",
     tests: COLLAPSE,
     filter: "second collapse",
     edits: [
@@ -181,8 +181,8 @@ export const RUNS: readonly Edits[] = [
     ],
   },
   {
-    file: "lib/best.ts",
-    tests: ["tests/best_test.ts"],
+    file: "lib/training/best.ts",
+    tests: ["tests/training/best_test.ts"],
     edits: [
       ["the evaluation before the first step can be the best", " || entry.step === 0", ""],
       ["figures that are no numbers count", "!Number.isFinite(value)", "false"],
@@ -199,8 +199,8 @@ export const RUNS: readonly Edits[] = [
     ],
   },
   {
-    file: "lib/guard.ts",
-    tests: ["tests/guard_test.ts"],
+    file: "lib/training/guard.ts",
+    tests: ["tests/training/guard_test.ts"],
     filter: "names that pair",
     edits: [
       [
@@ -211,14 +211,14 @@ export const RUNS: readonly Edits[] = [
     ],
   },
   {
-    file: "lib/step.ts",
-    tests: ["tests/train_test.ts"],
+    file: "lib/training/step.ts",
+    tests: ["tests/training/train_test.ts"],
     filter: "a run of untied",
     edits: [["figures of a second batch are those of the first", "        at += batch.pairs * 4;\n", ""]],
   },
   {
-    file: "lib/evaluate.ts",
-    tests: ["tests/train_test.ts"],
+    file: "lib/training/evaluate.ts",
+    tests: ["tests/training/train_test.ts"],
     filter: "evaluation",
     edits: [[
       "the last short batch is left out",
@@ -330,7 +330,7 @@ export const RUNS: readonly Edits[] = [
   },
   {
     file: "lib/report/progress.ts",
-    tests: ["tests/progress_test.ts"],
+    tests: ["tests/report/progress_test.ts"],
     edits: [
       ["the time left counts steps of an earlier run", "figures, step - startStep)", "figures, step)"],
       ["the loss is the accuracy", "`accuracy ${accuracy.toFixed(3)}`", "`accuracy ${loss!.toFixed(3)}`"],
@@ -338,7 +338,7 @@ export const RUNS: readonly Edits[] = [
   },
   {
     file: "lib/report/transfer_bar.ts",
-    tests: ["tests/transfer_bar_test.ts"],
+    tests: ["tests/report/transfer_bar_test.ts"],
     edits: [
       [
         "bytes that were there before count for the rate",
@@ -360,7 +360,7 @@ export const RUNS: readonly Edits[] = [
   },
   {
     file: "lib/report/log.ts",
-    tests: ["tests/progress_test.ts", "tests/hostile_inputs_test.ts"],
+    tests: ["tests/report/progress_test.ts", "tests/data/hostile_inputs_test.ts"],
     filter: "/logger|log|control|terminal/",
     edits: [
       [
@@ -372,7 +372,7 @@ export const RUNS: readonly Edits[] = [
   },
   {
     file: "lib/report/profile.ts",
-    tests: ["tests/profiler_test.ts"],
+    tests: ["tests/gpu/profiler_test.ts"],
     filter: "/busy|table|trace/",
     edits: [
       ["times of a kernel are not added up", "total.seconds += seconds", "total.seconds = seconds"],

@@ -6,7 +6,7 @@ import { crc32, gzipSync } from "node:zlib";
 import { openPairs } from "../../../lib/data/pairs.ts";
 import { countRows } from "../../../lib/data/read.ts";
 import { openStore } from "../../../lib/data/store.ts";
-import { loadTokenizer } from "../../../lib/tokenizer.ts";
+import { loadTokenizer } from "../../../lib/tokenizer/tokenizer.ts";
 import { filesOf } from "../../../lib/data/splits.ts";
 import { damageBytes, damageText } from "../bytes.ts";
 import { damageJson } from "../json.ts";

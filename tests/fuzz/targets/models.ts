@@ -1,11 +1,11 @@
 /** What a model's folder holds: weights, their index, config.json, tokenizer and chat template. */
 import { Buffer } from "node:buffer";
 import { parseConfig } from "../../../lib/config/parse.ts";
-import { worstCase } from "../../../lib/estimate.ts";
-import { readModelConfig } from "../../../lib/model/config.ts";
-import { openModel } from "../../../lib/model/weights.ts";
-import { openCheckpoint } from "../../../lib/safetensors.ts";
-import { loadTokenizer } from "../../../lib/tokenizer.ts";
+import { worstCase } from "../../../lib/planning/estimate.ts";
+import { readModelConfig } from "../../../lib/models/config.ts";
+import { openModel } from "../../../lib/parameters/weights.ts";
+import { openCheckpoint } from "../../../lib/safetensors/read.ts";
+import { loadTokenizer } from "../../../lib/tokenizer/tokenizer.ts";
 import { entry, file } from "../../hostile_safetensors.ts";
 import { damageBytes, damageText } from "../bytes.ts";
 import { damageJson, HOSTILE_NAMES } from "../json.ts";

@@ -16,7 +16,7 @@ import datasets, pyarrow.parquet as parquet, yaml
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MODELS = os.path.join(os.path.dirname(HERE), "llama")
-# The loopback Hub serves these models under the published names: tests/paper_setups_test.ts has the same table.
+# The loopback Hub serves these models under the published names: tests/config/paper_setups_test.ts has the same table.
 SETUPS = {
     "mistral-7b-base": ("sliding-window", "ultrafeedback_binarized"),
     "mistral-7b-instruct": ("sliding-window", "mistral-instruct-ultrafeedback"),

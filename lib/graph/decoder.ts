@@ -1,0 +1,239 @@
+import type { Batch } from "../batch/batch.ts";
+import { type Capacity, Machine, type MachineOptions } from "./machine.ts";
+import type { Net } from "./net.ts";
+import { type Passes, passesOf, type SegmentCalls } from "./passes.ts";
+import { netOf } from "../models/models.ts";
+import type { Gpu } from "../gpu/device.ts";
+import { isReadable, MemoryPlan, type Tensor } from "../gpu/memory.ts";
+import {
+  type KernelCall,
+  type Look,
+  Pipelines,
+  Program,
+  readTensor,
+  tensorsOf,
+  writeTensor,
+} from "../gpu/program.ts";
+import type { WorkSize } from "../gpu/work.ts";
+import type { ModelConfig } from "../models/config.ts";
+import { visiblePairs } from "./flops.ts";
+import { type Parameter, type ParameterOptions, Parameters } from "../parameters/parameters.ts";
+import { ropeTable } from "../models/rope.ts";
+
+export interface DecoderOptions extends ParameterOptions, MachineOptions {
+  /** Bytes of the largest buffer that the adapter can bind. */
+  largestBuffer: number;
+}
+
+/** How a batch adds to the gradients: `firstOfStep` begins them anew, `pairsOfStep` is what the loss is divided by. */
+export interface StepPlace {
+  firstOfStep: boolean;
+  pairsOfStep: number;
+}
+
+/**
+ * A model over a static memory plan: both passes of its graph, and the batches that go through them. Building it allocates
+ * nothing, so that the plan can be printed; `allocate` creates the buffers and compiles the kernels.
+ */
+export class Decoder {
+  readonly plan = new MemoryPlan();
+  readonly parameters: Parameters;
+  readonly #machine: Machine;
+  readonly #passes: Passes;
+  #updates?: (parameter: Parameter) => KernelCall[];
+  #forward?: Program;
+  #backward?: Program;
+  /** The batch uploaded last. */
+  #batch?: Batch;
+
+  /** @param net what it computes; by default what its configuration says. */
+  constructor(
+    readonly config: ModelConfig,
+    readonly capacity: Capacity,
+    readonly options: DecoderOptions,
+    readonly net: Net = netOf(config),
+  ) {
+    this.parameters = new Parameters(this.plan, this.net.parameters, options.largestBuffer, options);
+    const { hiddenSize: hidden, vocabSize: vocabulary, headDim: rotary } = config;
+    this.#machine = new Machine(
+      this.plan,
+      this.parameters,
+      capacity,
+      { hidden, vocabulary, rotary, windows: net.windows.length, vector: net.longestVector },
+      options,
+    );
+    this.#passes = passesOf(this.net, this.#machine);
+    this.plan.share([...this.#forwardCalls(), ...this.#backwardCalls()], options.largestBuffer);
+  }
+
+  /** What batches are uploaded to, and what their results are read from. */
+  get batch(): Machine["batch"] {
+    return this.#machine.batch;
+  }
+
+  /**
+   * Makes the backward pass update each parameter by `updates` once its gradient is complete, as `earlyUpdates` asks; plans
+   * memory anew. Only for steps of one batch whose gradients are not clipped.
+   */
+  updateEarly(updates: (parameter: Parameter) => KernelCall[]): void {
+    this.#updates = updates;
+    this.plan.share([...this.#forwardCalls(), ...this.#backwardCalls()], this.options.largestBuffer);
+  }
+
+  #forwardCalls(): KernelCall[] {
+    return this.#passes.forward.flatMap(({ calls }) => calls);
+  }
+
+  #backwardCalls(): KernelCall[] {
+    const calls = this.#passes.backward.flatMap(({ calls }) => calls);
+    return this.#updates ? withUpdates(calls, this.parameters.list, this.#updates) : calls;
+  }
+
+  /** Kernels of the first layer; backward with those that checkpointing runs again. */
+  get kernelsPerLayer(): { forward: number; backward: number } {
+    const ofLayer = (pass: readonly SegmentCalls[]) =>
+      pass.find(({ segment }) => segment === this.net.layers[0])?.calls.length ?? 0;
+    return { forward: ofLayer(this.#passes.forward), backward: ofLayer(this.#passes.backward) };
+  }
+
+  /** Creates the plan's buffers and compiles every kernel. The weights are still to be loaded. */
+  async allocate(gpu: Gpu, pipelines: Pipelines): Promise<void> {
+    if (this.options.earlyUpdates && !this.#updates) {
+      throw new Error("earlyUpdates: updateEarly was not called");
+    }
+    const [forward, backward] = [this.#forwardCalls(), this.#backwardCalls()];
+    this.plan.checkShared([...forward, ...backward]);
+    await this.plan.allocate(gpu);
+    this.#machine.products.upload(gpu);
+    this.#forward = await Program.compile(pipelines, forward);
+    this.#backward = await Program.compile(pipelines, backward);
+    writeTensor(gpu, this.batch.cosSin, ropeTable(this.config, this.capacity.positions));
+    gpu.check();
+  }
+
+  /** Uploads a batch and its row counts; must come before the submission that works on it. */
+  upload(gpu: Gpu, batch: Batch, { firstOfStep, pairsOfStep }: StepPlace): void {
+    const a = this.batch;
+    const tokens = batch.ids.length;
+    const labels = batch.targets.length;
+    if (tokens > this.capacity.tokens || labels > this.capacity.labels || batch.pairs > this.capacity.pairs) {
+      throw new RangeError(
+        `a batch of ${tokens} tokens, ${labels} labels, ${batch.pairs} pairs exceeds the plan's ` +
+          `${this.capacity.tokens}, ${this.capacity.labels}, ${this.capacity.pairs}`,
+      );
+    }
+    this.#batch = batch;
+    for (const name of Object.keys(a.uploaded) as (keyof typeof a.uploaded)[]) {
+      if (batch[name].length > 0) writeTensor(gpu, a.uploaded[name], batch[name]);
+    }
+    for (const [i, { spans, queryTiles, keyTiles }] of a.masks.entries()) {
+      const mask = batch.masks[i];
+      writeTensor(gpu, spans, mask.spans);
+      writeTensor(gpu, queryTiles, mask.queryTiles);
+      writeTensor(gpu, keyTiles, mask.keyTiles);
+    }
+    const accumulate = !firstOfStep;
+    a.rowCounts.set(a.tokenRows.slot, { count: tokens, accumulate });
+    a.rowCounts.set(a.tokenRowsAdding.slot, { count: tokens, accumulate: true });
+    a.rowCounts.set(a.labelSlot.slot, { count: labels, accumulate });
+    a.rowCounts.set(a.pairSlot.slot, { count: batch.pairs, scale: 1 / pairsOfStep });
+    a.rowCounts.set(a.distinctSlot.slot, { count: batch.distinctIds.length });
+    const pieces = Math.ceil(labels / a.pieceRows);
+    a.pieces.forEach(({ slot }, i) => {
+      const count = Math.max(0, Math.min(a.pieceRows, labels - i * a.pieceRows));
+      // The last piece comes first in the backward pass, and so is the one that may begin the head's gradient.
+      a.rowCounts.set(slot, { count, accumulate: accumulate || i < pieces - 1 });
+      a.rowCounts.set(a.piecesAdding[i].slot, { count, accumulate: true });
+    });
+    a.rowCounts.upload(gpu, a.rows);
+  }
+
+  /** What the work of the uploaded batch's kernels follows from. */
+  workSize(): WorkSize {
+    return {
+      counts: this.batch.rowCounts.counts,
+      visible: this.#batch?.masks.map(visiblePairs) ?? [],
+      attentionWidth: this.config.numAttentionHeads * this.config.headDim,
+    };
+  }
+
+  /** Log-probabilities and the loss of the uploaded batch. */
+  encodeForward(encoder: GPUCommandEncoder): void {
+    this.#forward!.encode(encoder, this.batch.rowCounts.counts);
+  }
+
+  /** Gradients of every parameter, after `encodeForward` of the same batch. */
+  encodeBackward(encoder: GPUCommandEncoder): void {
+    this.#backward!.encode(encoder, this.batch.rowCounts.counts);
+  }
+
+  /**
+   * Runs forward and backward of a batch kernel by kernel, over memory that holds nothing of earlier batches, until `look` has
+   * seen enough: for finding where numbers went wrong. The gradients are lost.
+   */
+  async walk(gpu: Gpu, batch: Batch, look: Look): Promise<void> {
+    const encoder = gpu.device.createCommandEncoder();
+    for (const slab of this.plan.slabs) {
+      const isKept = slab.purpose === "weights" || slab.purpose === "moments" || slab.purpose === "batch";
+      if (!isKept && isReadable(slab)) encoder.clearBuffer(slab.buffer!);
+    }
+    gpu.device.queue.submit([encoder.finish()]);
+    this.upload(gpu, batch, { firstOfStep: true, pairsOfStep: batch.pairs });
+    const { counts } = this.batch.rowCounts;
+    await this.#forward!.walk(gpu, counts, look) || await this.#backward!.walk(gpu, counts, look);
+  }
+
+  /**
+   * Logits that follow the given rows of a batch without pairs, [rows, vocabulary]; they must fit one piece.
+   * Every label row of the batch is computed; targets do not matter.
+   */
+  async logits(gpu: Gpu, batch: Batch): Promise<Float32Array> {
+    const { batch: { pieceRows }, head: { logits } } = this.#machine;
+    const labels = batch.targets.length;
+    if (labels > pieceRows) {
+      throw new RangeError(`${labels} rows of logits exceed a piece of ${pieceRows}`);
+    }
+    this.upload(gpu, batch, { firstOfStep: true, pairsOfStep: 1 });
+    const encoder = gpu.device.createCommandEncoder();
+    this.encodeForward(encoder);
+    gpu.device.queue.submit([encoder.finish()]);
+    // Still there: without pairs, no kernel that runs after the logits' takes their place.
+    const stride = logits.shape[1];
+    const padded = new Float32Array(await readTensor(gpu, logits, 0, labels * stride));
+    const { vocabSize } = this.config;
+    const out = new Float32Array(labels * vocabSize);
+    for (let row = 0; row < labels; row++) {
+      out.set(padded.subarray(row * stride, row * stride + vocabSize), row * vocabSize);
+    }
+    return out;
+  }
+
+  destroy(): void {
+    this.plan.destroy();
+  }
+}
+
+/** `calls`, with the updates of each parameter after the last of them that reads or writes its weights or gradient. */
+function withUpdates(
+  calls: readonly KernelCall[],
+  parameters: readonly Parameter[],
+  updates: (parameter: Parameter) => KernelCall[],
+): KernelCall[] {
+  const parameterOf = new Map<Tensor, Parameter>(
+    parameters.flatMap((parameter) =>
+      [parameter.weights, parameter.gradients].map((tensor) => [tensor, parameter] as const)
+    ),
+  );
+  const lastUse = new Map<Parameter, number>();
+  calls.forEach((call, index) => {
+    for (const tensor of tensorsOf(call)) {
+      const parameter = parameterOf.get(tensor.base ?? tensor);
+      if (parameter) lastUse.set(parameter, index);
+    }
+  });
+  const complete = Map.groupBy(lastUse, ([, index]) => index);
+  return calls.flatMap((call, index) => [
+    call,
+    ...(complete.get(index) ?? []).flatMap(([parameter]) => updates(parameter)),
+  ]);
+}

@@ -1,0 +1,238 @@
+import { UserError } from "../errors.ts";
+import type { Gpu } from "../gpu/device.ts";
+import type { MemoryPlan } from "../gpu/memory.ts";
+import { writeTensor } from "../gpu/program.ts";
+import { BatchedReader, dtypeOf, firstNonFinite, type Range } from "../gpu/readback.ts";
+import { type FloatDtype, fromF32, isFloatDtype, type TensorReader } from "../safetensors/read.ts";
+import type { TensorSource } from "../safetensors/write.ts";
+import { type ParameterPart, type ParameterSpec, shapeOfPart } from "../graph/parameter.ts";
+import { EMBEDDING } from "../models/causal_lm.ts";
+import {
+  type Parameter,
+  type ParameterChunk,
+  type ParameterKind,
+  type ParameterOptions,
+  placeParameters,
+} from "./layout.ts";
+import type { SavedTensor } from "./weights.ts";
+
+export type { Parameter, ParameterChunk, ParameterKind, ParameterOptions } from "./layout.ts";
+
+/** Elements moved between host and GPU at a time. */
+const PIECE = 4 * 2 ** 20;
+
+/** The weights of a model on the GPU, with gradients and moments where it is trained. */
+export class Parameters {
+  /** In the order of their places; a parameter that is too large to be bound is there in pieces. */
+  readonly list: readonly Parameter[];
+  readonly chunks: readonly ParameterChunk[];
+  readonly blocks: number;
+  readonly #byPart = new Map<string, { spec: ParameterSpec; firstRow: number; part: ParameterPart }>();
+  readonly #bySpec: ReadonlyMap<ParameterSpec, Parameter[]>;
+
+  /** @throws {UserError} where a few rows of a matrix are larger than `largestBuffer` bytes. */
+  constructor(plan: MemoryPlan, specs: ParameterSpec[], largestBuffer: number, options: ParameterOptions) {
+    const { list, chunks, blocks } = placeParameters(plan, specs, largestBuffer, options);
+    this.list = list;
+    this.chunks = chunks;
+    this.blocks = blocks;
+    this.#bySpec = Map.groupBy(list, ({ spec }) => spec);
+    for (const spec of this.#bySpec.keys()) {
+      let firstRow = 0;
+      for (const part of spec.parts) {
+        this.#byPart.set(part.name, { spec, firstRow, part });
+        firstRow += part.rows;
+      }
+    }
+  }
+
+  /** A parameter, in pieces of its rows where it is too large to be bound whole. */
+  pieces(spec: ParameterSpec): readonly Parameter[] {
+    return this.#bySpec.get(spec)!;
+  }
+
+  /** A parameter that is in one piece, as every norm is. */
+  of(spec: ParameterSpec): Parameter {
+    return this.pieces(spec)[0];
+  }
+
+  /** The number of trained weights. */
+  get count(): number {
+    return this.list.reduce((sum, { rows, spec }) => sum + rows * spec.columns, 0);
+  }
+
+  /**
+   * Checks that a checkpoint holds every tensor in its shape and in a float dtype, before anything is read.
+   * @throws {UserError} naming all that are wrong.
+   */
+  check(checkpoint: TensorReader, otherwise = "the weights do not fit config.json"): void {
+    const problems: string[] = [];
+    for (const [name, { spec, part }] of this.#byPart) {
+      const expected = shapeOfPart(spec, part);
+      const info = checkpoint.tensors.get(name);
+      if (!info) problems.push(`${name}: missing, expected shape [${expected}]`);
+      else if (!isFloatDtype(info.dtype)) {
+        problems.push(`${name}: dtype ${info.dtype}, expected F32, F16 or BF16`);
+      } else if (String(info.shape) !== String(expected)) {
+        problems.push(`${name}: shape [${info.shape}], expected [${expected}]`);
+      }
+    }
+    if (problems.length) {
+      const shown = problems.slice(0, 8).join("\n  ");
+      const more = problems.length > 8 ? `\n  and ${problems.length - 8} more` : "";
+      throw new UserError(`${otherwise}:\n  ${shown}${more}\nare both of the same model?`);
+    }
+  }
+
+  /** Uploads tensors that `check` has passed: the weights of a checkpoint, or another of `ParameterKind`. */
+  async load(gpu: Gpu, checkpoint: TensorReader, kind: ParameterKind = "weights"): Promise<void> {
+    for (const name of this.names) {
+      let at = 0;
+      for (const { tensor, firstElement, count } of this.ranges(name, kind)) {
+        const values = await readStored(checkpoint, name, dtypeOf(tensor), at, count);
+        writeTensor(gpu, tensor, values, firstElement);
+        at += count;
+      }
+    }
+  }
+
+  /** Where a checkpoint tensor lies, in order, in pieces that are small enough to be moved at a time. */
+  ranges(name: string, kind: ParameterKind): Range[] {
+    const { spec, firstRow, part } = this.#byPart.get(name)!;
+    const ranges: Range[] = [];
+    for (const piece of this.pieces(spec)) {
+      const first = Math.max(firstRow, piece.firstRow);
+      const end = Math.min(firstRow + part.rows, piece.firstRow + piece.rows);
+      const last = (end - piece.firstRow) * spec.columns;
+      for (let at = (first - piece.firstRow) * spec.columns; at < last; at += PIECE) {
+        ranges.push({ tensor: piece[kind], firstElement: at, count: Math.min(PIECE, last - at) });
+      }
+    }
+    return ranges;
+  }
+
+  /**
+   * Sets matrices to values from `normal` times `deviation` and norms to 1, as transformers initialises a model: the
+   * embedding of `padTokenId` is 0.
+   */
+  initialize(gpu: Gpu, normal: () => number, deviation: number, padTokenId = -1): void {
+    for (const { spec, firstRow, rows, weights } of this.list) {
+      const { columns } = spec;
+      const values = new Float32Array(rows * columns);
+      const filled = spec.kind === "matrix"
+        ? values.map(() => normal() * deviation)
+        : values.fill(spec.kind === "norm" ? 1 : 0);
+      const row = padTokenId - firstRow;
+      if (spec.name === EMBEDDING && row >= 0 && row < rows) {
+        filled.fill(0, row * columns, (row + 1) * columns);
+      }
+      const dtype = dtypeOf(weights);
+      writeTensor(gpu, weights, dtype === "F32" ? filled : new Uint16Array(fromF32(filled, dtype).buffer));
+    }
+  }
+
+  /** The values of one checkpoint tensor, as they are on the GPU. */
+  async read(gpu: Gpu, name: string, kind: ParameterKind = "weights"): Promise<Float32Array> {
+    const ranges = this.ranges(name, kind).map((range) => ({ name, ...range }));
+    const pieces = await Array.fromAsync(new BatchedReader(gpu, ranges).pieces(name));
+    const all = new Float32Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
+    let at = 0;
+    for (const piece of pieces) {
+      all.set(piece, at);
+      at += piece.length;
+    }
+    return all;
+  }
+
+  /** Checkpoint tensor names, in the order of the plan. */
+  get names(): string[] {
+    return [...this.#byPart.keys()];
+  }
+
+  /** The type that a checkpoint tensor is stored in. */
+  dtype(name: string, kind: ParameterKind = "weights"): FloatDtype {
+    return dtypeOf(this.of(this.#byPart.get(name)!.spec)[kind]);
+  }
+
+  /** Shape of a checkpoint tensor. */
+  shape(name: string): number[] {
+    const { spec, part } = this.#byPart.get(name)!;
+    return shapeOfPart(spec, part);
+  }
+
+  /**
+   * What to save of all parameters: weights, or another of `ParameterKind`, in `dtype` or as they are stored, with `prefix` before their names.
+   * Their `chunks` throw a UserError where a value is not finite.
+   */
+  newSources(
+    gpu: Gpu,
+    dtype: FloatDtype | "stored",
+    kind: ParameterKind = "weights",
+    prefix = "",
+  ): TensorSource[] {
+    const reader = this.#reader(gpu, kind);
+    return this.names.map((name) => {
+      const saved = dtype === "stored" ? this.dtype(name, kind) : dtype;
+      return {
+        name: prefix + name,
+        dtype: saved,
+        shape: this.shape(name),
+        chunks: chunksOf(reader, name, saved, `${prefix}${name}`),
+      };
+    });
+  }
+
+  #reader(gpu: Gpu, kind: ParameterKind): BatchedReader {
+    const rangesOf = (name: string) => this.ranges(name, kind).map((range) => ({ name, ...range }));
+    return new BatchedReader(gpu, this.names.flatMap(rangesOf));
+  }
+
+  /** What to save: tensors of the source under their names there, with the weights as they are on the GPU. */
+  sources(gpu: Gpu, saved: readonly SavedTensor[]): TensorSource[] {
+    const reader = this.#reader(gpu, "weights");
+    return saved.map(({ name, parameter, dtype, shape }) => ({
+      name,
+      dtype,
+      shape,
+      chunks: chunksOf(reader, parameter, dtype, name),
+    }));
+  }
+}
+
+/** Nothing that is not a number is ever written over what is. */
+function chunksOf(
+  reader: BatchedReader,
+  name: string,
+  dtype: FloatDtype,
+  label: string,
+): () => AsyncGenerator<Uint8Array> {
+  return async function* () {
+    for await (const piece of reader.pieces(name)) {
+      const bad = firstNonFinite(piece);
+      if (bad >= 0) {
+        throw new UserError(
+          `${label} holds ${
+            piece[bad]
+          } after the last update, and is not saved. Try a lower learning_rate, a longer ` +
+            "warm-up or a larger adam_epsilon",
+        );
+      }
+      yield fromF32(piece, dtype);
+    }
+  };
+}
+
+/** Elements of a checkpoint tensor as they are stored on the GPU; those of the same type are not converted on the way. */
+async function readStored(
+  checkpoint: TensorReader,
+  name: string,
+  dtype: FloatDtype,
+  first: number,
+  count: number,
+): Promise<Float32Array | Uint16Array> {
+  if (dtype === "F32") return await checkpoint.readF32(name, first, count);
+  const bytes = checkpoint.tensors.get(name)!.dtype === dtype
+    ? await checkpoint.readBytes(name, 2 * first, 2 * count)
+    : fromF32(await checkpoint.readF32(name, first, count), dtype);
+  return new Uint16Array(bytes.buffer, bytes.byteOffset, count);
+}

@@ -1,0 +1,266 @@
+/** The weights of a model's folder under the names of transformers' class, whatever the files call them. */
+import { stat } from "node:fs/promises";
+import { join } from "node:path";
+import { UserError } from "../errors.ts";
+import { show } from "../json.ts";
+import {
+  type Checkpoint,
+  type FloatDtype,
+  hasWeights,
+  isFloatDtype,
+  openCheckpoint,
+  type TensorReader,
+} from "../safetensors/read.ts";
+import type { TensorInfo } from "../safetensors/header.ts";
+import { type ModelConfig, readModelConfig } from "../models/config.ts";
+import { partsOf } from "../graph/parameter.ts";
+import { EMBEDDING, HEAD } from "../models/causal_lm.ts";
+import { netOf } from "../models/models.ts";
+
+/** A tensor of the source's files that is trained: under which name and type it is saved again. */
+export interface SavedTensor {
+  name: string;
+  /** The parameter's name in transformers' class. */
+  parameter: string;
+  dtype: FloatDtype;
+  shape: number[];
+}
+
+/** The weights of a model, open for reading by the names of transformers' class; what that does not use is not there. */
+export interface ModelWeights extends Checkpoint {
+  /** config.json, with `tieWordEmbeddings` as the files have it. */
+  model: ModelConfig;
+  /** What is saved again, in the order of the files. */
+  saved: SavedTensor[];
+}
+
+/** Said to people, once each. */
+export type Warn = (message: string) => void;
+
+/** What comes before the names of the layers in files that transformers reads (`base_model_prefix`, once, never or twice). */
+const PREFIXES = ["model.", "", "model.model."];
+/** And before the head's. */
+const HEAD_PREFIXES = ["", "model."];
+/** Buffers of old checkpoints that transformers passes over without a word. */
+const PASSED_OVER = /rotary_emb\.inv_freq/;
+/** Elements that are compared at a time. */
+const PIECE = 2 ** 20;
+/** Names that a message lists. */
+const SHOWN = 8;
+
+/**
+ * Opens config.json and the weights of a model's folder, and fits one to the other as transformers 5 does: a head that is not
+ * the embedding is not tied to it, whatever config.json says; weights are found with and without `model.` before their names,
+ * and, unlike there, by the end of their names under any other prefix.
+ *
+ * @throws {UserError} naming every tensor that is missing, twice there, or of another shape or type.
+ */
+export async function openModel(folder: string, warn: Warn = () => {}): Promise<ModelWeights> {
+  if (await stat(join(folder, "adapter_config.json")).catch(() => undefined)) {
+    throw new UserError(
+      `${
+        join(folder, "adapter_config.json")
+      }: the folder is of an adapter (PEFT), which is not supported: merge it ` +
+        "into its base model (merge_and_unload() and save_pretrained()), and name that folder",
+    );
+  }
+  const checkpoint = await openCheckpoint(folder, warn);
+  try {
+    return await fit(checkpoint, await readModelConfig(folder, warn), folder, warn);
+  } catch (error) {
+    await checkpoint.close();
+    throw error;
+  }
+}
+
+/** The shape of a model: config.json, and what its weights change of it where they are there. */
+export async function readModel(folder: string, warn?: Warn): Promise<ModelConfig> {
+  if (!await hasWeights(folder)) return await readModelConfig(folder, warn);
+  const weights = await openModel(folder, warn);
+  await weights.close();
+  return weights.model;
+}
+
+/** The tensors of a reader under other names; those that `names` lacks are not there. */
+export function renamed(
+  { tensors, readF32, readBytes }: TensorReader,
+  names: ReadonlyMap<string, string>,
+): TensorReader {
+  const present = [...names].filter(([, name]) => tensors.has(name));
+  return {
+    tensors: new Map(present.map(([parameter, name]) => [parameter, tensors.get(name)!])),
+    readF32: (parameter, ...range) => readF32(names.get(parameter) ?? parameter, ...range),
+    readBytes: (parameter, ...range) => readBytes(names.get(parameter) ?? parameter, ...range),
+  };
+}
+
+async function fit(
+  checkpoint: Checkpoint,
+  config: ModelConfig,
+  folder: string,
+  warn: Warn,
+): Promise<ModelWeights> {
+  const shapes = partsOf(netOf({ ...config, tieWordEmbeddings: false }).parameters);
+  const { names, prefix } = findNames(checkpoint.tensors, [...shapes.keys()], folder);
+  const found = { embedding: names.get(EMBEDDING), head: names.get(HEAD) };
+  let tieWordEmbeddings = config.tieWordEmbeddings;
+  if (tieWordEmbeddings && found.embedding === undefined && found.head !== undefined) {
+    names.set(EMBEDDING, found.head);
+  }
+  // A head that is stored is checked, tied or not.
+  if (tieWordEmbeddings && found.head === undefined) shapes.delete(HEAD);
+  check(checkpoint.tensors, names, shapes, folder);
+
+  if (tieWordEmbeddings && found.embedding !== undefined && found.head !== undefined) {
+    tieWordEmbeddings = await isEqual(checkpoint, found.embedding, found.head, shapes.get(HEAD)!);
+    if (!tieWordEmbeddings) {
+      warn(
+        `${folder}: tie_word_embeddings is true in config.json, but ${found.head} differs from ${found.embedding}: they ` +
+          "are not tied, as in transformers 5, and both are trained and saved. transformers 4 loses the head of such a " +
+          "model: tie_word_embeddings: false in config.json says what the files hold",
+      );
+    }
+  }
+  if (tieWordEmbeddings) names.delete(HEAD);
+  const parameters = new Map([...names].map(([parameter, name]) => [name, parameter]));
+  if (tieWordEmbeddings && found.head !== undefined) parameters.set(found.head, EMBEDDING);
+
+  if (prefix !== undefined) {
+    warn(
+      `${folder}: the weights are read from under ${
+        show(prefix)
+      } and saved there again; transformers' class of ` +
+        `model_type ${config.modelType} finds them only without it`,
+    );
+  }
+  const unused = [...checkpoint.tensors.keys()].filter((name) =>
+    !parameters.has(name) && !PASSED_OVER.test(name)
+  );
+  if (unused.length > 0) {
+    warn(
+      `${folder}: of the files' tensors ${unused.length} have no place in the model of config.json, and are neither ` +
+        `used nor saved again, as in transformers: ${list(collapsed(unused))}`,
+    );
+  }
+  const saved = [...checkpoint.tensors.values()].flatMap(({ name, dtype, shape }) => {
+    const parameter = parameters.get(name);
+    return parameter === undefined ? [] : [{ name, parameter, dtype: dtype as FloatDtype, shape }];
+  });
+  const { files, close } = checkpoint;
+  return { files, close, ...renamed(checkpoint, names), saved, model: { ...config, tieWordEmbeddings } };
+}
+
+/**
+ * The names that the files have for parameters; those that are not found have none.
+ * @throws {UserError} where two have a claim to one.
+ */
+function findNames(
+  tensors: ReadonlyMap<string, TensorInfo>,
+  parameters: readonly string[],
+  folder: string,
+): { names: Map<string, string>; prefix?: string } {
+  const ambiguous = (one: string, other: string) =>
+    new UserError(
+      `${folder}: ${show(one)} and ${
+        show(other)
+      } are both there, and either may be the one that is meant: remove one`,
+    );
+  const suffixes = parameters.filter((name) => name !== HEAD).map((name) => name.slice("model.".length));
+  const layers = suffixes.filter((suffix) => suffix.startsWith("layers."));
+  const count = (prefix: string) => layers.filter((suffix) => tensors.has(prefix + suffix)).length;
+  let prefix: string | undefined;
+  if (PREFIXES.every((prefix) => count(prefix) === 0)) {
+    const candidates = [...tensors.keys()].filter((name) => name.endsWith(`.${layers[0]}`))
+      .map((name) => name.slice(0, -layers[0].length))
+      .map((prefix) => ({ prefix, found: count(prefix) }));
+    const most = Math.max(...candidates.map(({ found }) => found));
+    const [one, other] = candidates.filter(({ found }) => found === most);
+    if (other !== undefined) throw ambiguous(one.prefix + layers[0], other.prefix + layers[0]);
+    prefix = one?.prefix;
+  }
+  const names = new Map<string, string>();
+  const find = (parameter: string, suffix: string, prefixes: readonly string[]) => {
+    const [one, other] = prefixes.map((prefix) => prefix + suffix).filter((name) => tensors.has(name));
+    if (other !== undefined) throw ambiguous(one, other);
+    if (one !== undefined) names.set(parameter, one);
+  };
+  for (const suffix of suffixes) find(`model.${suffix}`, suffix, prefix === undefined ? PREFIXES : [prefix]);
+  find(HEAD, HEAD, prefix === undefined ? HEAD_PREFIXES : [...new Set([...HEAD_PREFIXES, ...outer(prefix)])]);
+  return { names, prefix };
+}
+
+/** A prefix and those of the modules around it, as the head lies in one of them: "a.b." gives "a.b.", "a." and "". */
+function outer(prefix: string): string[] {
+  const modules = prefix.split(".").slice(0, -1);
+  return modules.map((_, i) => `${modules.slice(0, i + 1).join(".")}.`);
+}
+
+/** Refuses what cannot be trained: all at once, and types before shapes, which those of quantised weights change. */
+function check(
+  tensors: ReadonlyMap<string, TensorInfo>,
+  names: ReadonlyMap<string, string>,
+  shapes: ReadonlyMap<string, number[]>,
+  folder: string,
+): void {
+  const found = [...names.values()].map((name) => tensors.get(name)!);
+  const untrained = found.filter(({ dtype }) => !isFloatDtype(dtype));
+  if (untrained.length > 0) {
+    const [{ name, file, dtype }] = untrained;
+    const types = [...new Set(untrained.map(({ dtype }) => dtype))];
+    throw new UserError(
+      `${file}: tensor ${show(name)} is of type ${dtype}, which is not trained: expected F32, F16 or BF16` +
+        (untrained.length > 1 ? ` (${untrained.length} tensors are of ${types.join(", ")})` : "") +
+        (types.includes("F64")
+          ? ". Load the model in float32 with transformers and save_pretrained() it"
+          : ". Take the model's files as they were before it was quantised"),
+    );
+  }
+  const problems = [...shapes].flatMap(([parameter, shape]) => {
+    const name = names.get(parameter);
+    const hint = parameter === HEAD ? " (tie_word_embeddings: true would take the embedding's)" : "";
+    if (name === undefined) return [`${parameter}: missing, expected shape [${shape}]${hint}`];
+    const { shape: there } = tensors.get(name)!;
+    return String(there) === String(shape) ? [] : [`${name}: shape [${there}], expected [${shape}]`];
+  });
+  if (problems.length === 0) return;
+  const other = [...tensors.values()].find(({ dtype }) => !isFloatDtype(dtype));
+  throw new UserError(
+    `${folder}: the weights do not fit config.json:\n  ${problems.slice(0, SHOWN).join("\n  ")}` +
+      (problems.length > SHOWN ? `\n  and ${problems.length - SHOWN} more` : "") +
+      `\nare both of the same model? The files hold ${list([...tensors.keys()])}` +
+      (other
+        ? `; ${show(other.name)} is of type ${other.dtype}, which is not trained: are they quantised?`
+        : ""),
+  );
+}
+
+/** Whether two tensors of one shape have the same numbers, as `torch.equal` says: -0 is 0, and NaN nothing. */
+async function isEqual(
+  { readF32 }: TensorReader,
+  one: string,
+  other: string,
+  shape: readonly number[],
+): Promise<boolean> {
+  const elements = shape.reduce((product, dimension) => product * dimension, 1);
+  for (let at = 0; at < elements; at += PIECE) {
+    const count = Math.min(PIECE, elements - at);
+    const [a, b] = await Promise.all([readF32(one, at, count), readF32(other, at, count)]);
+    if (!a.every((value, i) => value === b[i])) return false;
+  }
+  return true;
+}
+
+/** Names that differ in numbers alone as one: `layers.{2...3}.mlp.up_proj.bias`. */
+function collapsed(names: readonly string[]): string[] {
+  const groups = Map.groupBy(names, (name) => name.replace(/(?<=\.)\d+(?=\.)/g, "*"));
+  return [...groups].map(([pattern, group]) => {
+    if (group.length === 1) return group[0];
+    const numbers = group.map((name) => Number(/(?<=\.)\d+(?=\.)/.exec(name)![0])).sort((a, b) => a - b);
+    const [first, last] = [numbers[0], numbers.at(-1)];
+    return pattern.replace("*", first === last ? `${first}` : `{${first}...${last}}`);
+  });
+}
+
+const list = (names: readonly string[]) =>
+  names.slice(0, SHOWN).map(show).join(", ") +
+  (names.length > SHOWN ? ` and ${names.length - SHOWN} more` : "");

@@ -1,0 +1,122 @@
+import { pack, packedSize, type PackedSizes } from "../batch/batch.ts";
+import type { TrainConfig } from "../config/schema.ts";
+import type { Pair, Sequence } from "../data/tokenize.ts";
+import { losses } from "../losses/losses.ts";
+import type { ModelConfig } from "../models/config.ts";
+import { sizeOf, trainingFlops } from "../graph/flops.ts";
+import { netOf } from "../models/models.ts";
+import {
+  type Adapter,
+  type Alternative,
+  alternative,
+  alternatives,
+  type Planned,
+  planRun,
+  samplerOf,
+  type Workload,
+  type WorkloadOf,
+} from "./plan.ts";
+import { sampleStep, totalSteps } from "../training/sampler.ts";
+
+/** Tokens that a chat template may put around a prompt. */
+const TEMPLATE_TOKENS = 64;
+
+/**
+ * The longest pair that a run file allows: both sequences are `max_length` long and share no prompt. (A long prompt takes
+ * less, as it is run once.)
+ */
+export function longestPair(config: TrainConfig): Pair {
+  const sequence: Sequence = { ids: new Array(config.maxLength).fill(0), promptLength: 0 };
+  const rejected = losses[config.lossType].usesRejected && { rejected: sequence };
+  return { chosen: sequence, ...rejected, truncated: false, where: "the longest pair" };
+}
+
+/**
+ * The largest workload that a run file allows, for a plan without data: every pair is the longest. Prompts to answer count
+ * a token a byte.
+ *
+ * @param pairs how many training pairs there are; without it, as many as one optimizer step takes.
+ */
+export function worstCase(model: ModelConfig, config: TrainConfig, pairs?: number): Workload {
+  const { tokens, labels } = packedSize(longestPair(config));
+  const sizes = (count: number): PackedSizes => ({
+    tokens: new Uint32Array(count).fill(tokens),
+    labels: new Uint32Array(count).fill(labels),
+    longest: config.maxLength,
+  });
+  const perStep = config.perDeviceTrainBatchSize * config.gradientAccumulationSteps * config.numGpus;
+  const sampler = samplerOf(config, pairs ?? perStep);
+  return {
+    model,
+    loss: losses[config.lossType],
+    train: { sizes: sizes(sampler.pairs) },
+    ...(config.doEval && { test: { sizes: sizes(config.perDeviceEvalBatchSize) } }),
+    prompts: config.prompts.map((text) => ({
+      ids: { length: new TextEncoder().encode(text).length + TEMPLATE_TOKENS },
+    })),
+    sampler,
+    totalSteps: totalSteps(sampler),
+  };
+}
+
+/** What a whole optimizer step takes, on average over the pairs. */
+export interface StepCost {
+  pairs: number;
+  /** Tokens of its packed rows. */
+  tokens: number;
+  /** Floating-point operations, forward and backward; those that checkpointing repeats do not count. */
+  flops: number;
+  /** Those of the whole run, whose last step of an epoch may have fewer pairs. */
+  flopsInAll: number;
+}
+
+/** The cost of a step and of the run; `sample` stands for the pairs where operations are counted. */
+export function stepCost(
+  { model, train, sampler, totalSteps }: Workload,
+  sample: readonly Pair[],
+): StepCost {
+  const pairs = Math.min(sampler.perBatch * sampler.batchesPerStep, sampler.pairs);
+  const tokens = train.sizes.tokens.reduce((sum, count) => sum + count, 0) / sampler.pairs;
+  const net = netOf(model);
+  const flopsOf = (pair: Pair) => trainingFlops(net, sizeOf(pack([pair], net.windows)));
+  const flops = sample.reduce((sum, pair) => sum + flopsOf(pair), 0) / sample.length;
+  let pairsInAll = 0;
+  for (let step = 0; step < totalSteps; step++) pairsInAll += sampleStep(step, sampler).pairs;
+  return { pairs, tokens: pairs * tokens, flops: pairs * flops, flopsInAll: pairsInAll * flops };
+}
+
+/** A plan, and the buffers in it that are larger than those of the adapter may be. */
+export interface EstimatedPlan {
+  planned: Planned;
+  tooLarge: { name: string; bytes: number }[];
+}
+
+/** As `planRun`, with the buffers that a run would be refused for. */
+export function planAnyway(workload: Workload, config: TrainConfig, adapter: Adapter): EstimatedPlan {
+  const planned = planRun(workload, config, adapter);
+  const tooLarge = planned.decoder.plan.slabs.filter(({ bytes }) => bytes > adapter.largestBuffer);
+  return { planned, tooLarge: tooLarge.map(({ name, bytes }) => ({ name, bytes })) };
+}
+
+/**
+ * Everything that would make a run take less: changes that keep its numbers, then rounding what is stored, and, where these
+ * are not enough and the workload follows `max_length`, shorter pairs until it fits.
+ */
+export function estimatedAlternatives(
+  config: TrainConfig,
+  adapter: Adapter,
+  limit: number,
+  workloadOf: WorkloadOf,
+  followsLength: boolean,
+): Alternative[] {
+  const found = alternatives(config, adapter, limit, workloadOf);
+  const least = found.at(-1)?.change;
+  let { maxLength, maxPromptLength } = config;
+  while (followsLength && !found.some(({ bytes }) => bytes <= limit) && maxPromptLength >= 2) {
+    maxLength = Math.floor(maxLength / 2);
+    maxPromptLength = Math.floor(maxPromptLength / 2);
+    const change = { ...least, maxLength, maxPromptLength };
+    found.push(alternative(change, config, adapter, workloadOf));
+  }
+  return found;
+}

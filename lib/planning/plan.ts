@@ -1,0 +1,314 @@
+import { totalmem } from "node:os";
+import { bytesOf, type StorageType } from "../../kernels/storage.ts";
+import type { PackedSizes } from "../batch/batch.ts";
+import { keyOf, type TrainConfig } from "../config/schema.ts";
+import { readOptimArgs } from "../config/values.ts";
+import { UserError } from "../errors.ts";
+import type { Gpu } from "../gpu/device.ts";
+import { formatBytes } from "../gpu/memory.ts";
+import type { AttentionTiles } from "../../kernels/attention.ts";
+import { attentionTiles, deviceClass, type ProductTiles, tilesOf, usualTuning } from "../gpu/tuning.ts";
+import type { Loss } from "../losses/loss.ts";
+import type { Capacity } from "../graph/machine.ts";
+import type { ModelConfig } from "../models/config.ts";
+import { Decoder } from "../graph/decoder.ts";
+import { parameterCount } from "../graph/parameter.ts";
+import { netOf } from "../models/models.ts";
+import { AdamW } from "../training/optimizer.ts";
+import { type SamplerOptions, sampleStep, totalSteps } from "../training/sampler.ts";
+import { StepRunner } from "../training/step.ts";
+
+/** What a run computes, as far as its memory and its time depend on it. */
+export interface Workload {
+  model: ModelConfig;
+  loss: Loss;
+  train: { readonly sizes: PackedSizes };
+  test?: { readonly sizes: PackedSizes };
+  /** Prompts to answer before and after. */
+  prompts: readonly { ids: ArrayLike<number> }[];
+  sampler: SamplerOptions;
+  totalSteps: number;
+}
+
+/** Most tokens of an answer to one of `prompts`. */
+export const ANSWER_TOKENS = 64;
+/** Bytes of logits at a time: this share of what weights, gradients and moments take, within these bounds. */
+const LOGITS = { share: 1 / 40, least: 32 * 2 ** 20, most: 128 * 2 ** 20 };
+/** Steps whose figures may wait to be read. */
+const STEPS_IN_FLIGHT = 8;
+
+/**
+ * How `config` makes optimizer steps of `pairs` pairs. One device makes the passes of all the run's GPUs, one after the
+ * other: the same pairs in the same step.
+ */
+export function samplerOf(config: TrainConfig, pairs: number): SamplerOptions {
+  return {
+    pairs,
+    perBatch: config.perDeviceTrainBatchSize,
+    batchesPerStep: config.gradientAccumulationSteps * config.numGpus,
+    gpus: config.numGpus,
+    epochs: config.numTrainEpochs,
+    maxSteps: config.maxSteps,
+    strategy: config.trainSamplingStrategy,
+    seed: config.seed,
+  };
+}
+
+/**
+ * Bytes that one piece of logits may take where parameters and all that is kept for each take `parameterBytes`. Larger
+ * pieces need fewer dispatches, and all but the last are made twice; from some hundred rows on it hardly matters.
+ */
+export function logitsBudget(parameterBytes: number, largestBuffer: number): number {
+  const budget = Math.min(Math.max(parameterBytes * LOGITS.share, LOGITS.least), LOGITS.most);
+  return Math.min(budget, largestBuffer);
+}
+
+/**
+ * Whether parameters can be updated in the backward pass: a step is one batch, and no norm has to be known first. Gradients
+ * are then only there until they are applied.
+ */
+export const updatesEarly = (
+  { maxGradNorm, gradientAccumulationSteps, numGpus }: Pick<
+    TrainConfig,
+    "maxGradNorm" | "gradientAccumulationSteps" | "numGpus"
+  >,
+): boolean => maxGradNorm === 0 && gradientAccumulationSteps * numGpus === 1;
+
+/** How AdamW's moments are stored: `optim_args` of adamw_anyprecision, by its names in PyTorch. */
+export function momentStorage(
+  { optim, optimArgs }: Pick<TrainConfig, "optim" | "optimArgs">,
+): Record<"first" | "second", StorageType> {
+  const args = optim === "adamw_anyprecision" ? readOptimArgs(optimArgs ?? "") : undefined;
+  const storage = (name: string) => args?.get(name) === "bfloat16" ? "bf16" : "f32";
+  return { first: storage("momentum_dtype"), second: storage("variance_dtype") };
+}
+
+/** Bytes of a weight with AdamW's moments and, unless it is applied early, its gradient. */
+function bytesAParameter(config: TrainConfig): number {
+  const { first, second } = momentStorage(config);
+  return 4 + (updatesEarly(config) ? 0 : 4) + bytesOf(first) + bytesOf(second);
+}
+
+/** The largest batch of a run: every micro-batch that training and evaluation will pack is looked at. */
+export function capacityOf(
+  { model, train, test, prompts, sampler, totalSteps }: Workload,
+  config: TrainConfig,
+  largestBuffer: number,
+): Capacity {
+  const largest = { tokens: 1, labels: 1, pairs: 1 };
+  const fit = ({ tokens, labels }: PackedSizes, batch: readonly number[]) => {
+    largest.tokens = Math.max(largest.tokens, batch.reduce((sum, index) => sum + tokens[index], 0));
+    largest.labels = Math.max(largest.labels, batch.reduce((sum, index) => sum + labels[index], 0));
+    largest.pairs = Math.max(largest.pairs, batch.length);
+  };
+  for (let step = 0; step < totalSteps; step++) {
+    for (const batch of sampleStep(step, sampler).batches) fit(train.sizes, batch);
+  }
+  const tests = test?.sizes.tokens.length ?? 0;
+  for (let at = 0; test && at < tests; at += config.perDeviceEvalBatchSize) {
+    const length = Math.min(config.perDeviceEvalBatchSize, tests - at);
+    fit(test.sizes, Array.from({ length }, (_, i) => at + i));
+  }
+  let positions = Math.max(train.sizes.longest, test?.sizes.longest ?? 0);
+  for (const { ids } of prompts) {
+    largest.tokens = Math.max(largest.tokens, ids.length + ANSWER_TOKENS);
+    positions = Math.max(positions, ids.length + ANSWER_TOKENS);
+  }
+  return {
+    ...largest,
+    positions,
+    logitsBytes: logitsBudget(
+      parameterCount(netOf(model).parameters) * bytesAParameter(config),
+      largestBuffer,
+    ),
+    checkpointing: config.gradientCheckpointing,
+    keptStorage: config.activationDtype === "bfloat16" ? "bf16" : "f32",
+  };
+}
+
+/** A run's parts over one memory plan; nothing is allocated yet. */
+export interface Planned {
+  decoder: Decoder;
+  optimizer: AdamW;
+  runner: StepRunner;
+}
+
+/**
+ * Plans the memory of a run on `adapter`.
+ * @throws {UserError} where a few rows of a matrix of the model are larger than a buffer of it.
+ */
+export function planRun(workload: Workload, config: TrainConfig, adapter: Adapter): Planned {
+  const capacity = capacityOf(workload, config, adapter.largestBuffer);
+  const early = updatesEarly(config);
+  const decoder = new Decoder(workload.model, capacity, {
+    ...adapter,
+    loss: workload.loss.wgsl,
+    training: true,
+    earlyUpdates: early,
+    moments: momentStorage(config),
+  });
+  const figures = {
+    beta1: config.adamBeta1,
+    beta2: config.adamBeta2,
+    epsilon: config.adamEpsilon,
+    weightDecay: config.weightDecay,
+    maxGradNorm: config.maxGradNorm,
+  };
+  const optimizer = new AdamW(decoder.plan, decoder.parameters, figures, early);
+  if (early) decoder.updateEarly((parameter) => optimizer.updateOf(parameter));
+  const { perBatch, batchesPerStep } = workload.sampler;
+  const runner = new StepRunner(decoder.plan, STEPS_IN_FLIGHT, perBatch * batchesPerStep);
+  return { decoder, optimizer, runner };
+}
+
+/** What a plan depends on of an adapter. */
+export interface Adapter {
+  /** Bytes of the largest buffer that kernels can bind. */
+  largestBuffer: number;
+  /** How matrix products are computed; by default as suits a GPU. */
+  tiles?: ProductTiles;
+  /** How attention is computed; by default likewise. */
+  attention?: AttentionTiles;
+}
+
+/** The adapter of `gpu`. */
+export function adapterOf(gpu: Gpu): Adapter {
+  const { maxBufferSize, maxStorageBufferBindingSize } = gpu.device.limits;
+  return {
+    largestBuffer: Math.min(maxBufferSize, maxStorageBufferBindingSize),
+    tiles: tilesOf(usualTuning(deviceClass(gpu)), gpu),
+    attention: attentionTiles(deviceClass(gpu)),
+  };
+}
+
+/** Bytes that a run may take: what the user says, or, for a driver on the processor, the machine's memory. */
+export function memoryLimit(config: TrainConfig, gpu: Gpu): number {
+  return config.deviceMemory ?? (gpu.isSoftware ? totalmem() : Infinity);
+}
+
+/** A changed configuration, in a run file's words, and the bytes that it would take. */
+export interface Alternative {
+  change: Partial<TrainConfig>;
+  keys: string;
+  bytes: number;
+  /** Bytes of weights, gradients and moments in it. */
+  parameterBytes: number;
+  /** Whether its numbers are others, rounded where they are stored. */
+  rounds: boolean;
+}
+
+/** How the run would be with another configuration. */
+export type WorkloadOf = (config: TrainConfig) => Workload;
+
+/** The workload of data that have been read, whatever the configuration says of batches. */
+export const withBatchesOf = (workload: Workload): WorkloadOf => (config) => {
+  const sampler = samplerOf(config, workload.sampler.pairs);
+  return { ...workload, sampler, totalSteps: totalSteps(sampler) };
+};
+
+/** Changes that take less memory and leave the numbers as they are, since a step has the same pairs; the last is all. */
+export function savings(config: TrainConfig): Partial<TrainConfig>[] {
+  const perPass = config.perDeviceTrainBatchSize;
+  const checkpointing: Partial<TrainConfig> = config.gradientCheckpointing
+    ? {}
+    : { gradientCheckpointing: true };
+  const single: Partial<TrainConfig> = {
+    ...(perPass > 1 && {
+      perDeviceTrainBatchSize: 1,
+      gradientAccumulationSteps: config.gradientAccumulationSteps * perPass,
+    }),
+    ...(config.doEval && config.perDeviceEvalBatchSize > 1 && { perDeviceEvalBatchSize: 1 }),
+  };
+  const changes = new Map(
+    [checkpointing, single, { ...checkpointing, ...single }].map((change) => [keysIn(change), change]),
+  );
+  changes.delete("");
+  return [...changes.values()];
+}
+
+/** Moments and kept activations in bfloat16, as far as they are not. */
+function roundings(config: TrainConfig): Partial<TrainConfig> {
+  const { first, second } = momentStorage(config);
+  const optimArgs = "momentum_dtype=bfloat16,variance_dtype=bfloat16";
+  return {
+    ...((first === "f32" || second === "f32") && { optim: "adamw_anyprecision", optimArgs }),
+    ...(config.activationDtype === "float32" && { activationDtype: "bfloat16" }),
+  };
+}
+
+/** What a run takes with `change`. */
+export function alternative(
+  change: Partial<TrainConfig>,
+  config: TrainConfig,
+  adapter: Adapter,
+  workloadOf: WorkloadOf,
+): Alternative {
+  const changed = { ...config, ...change };
+  const planned = planRun(workloadOf(changed), changed, adapter);
+  const rounds = "optimArgs" in change || "activationDtype" in change;
+  const { bytes } = planned.decoder.plan;
+  return { change, keys: keysIn(change), bytes, parameterBytes: bytesOfParameters(planned), rounds };
+}
+
+/** All `savings` with what they take and, where none brings the run below `limit` bytes, `roundings` on top of them all. */
+export function alternatives(
+  config: TrainConfig,
+  adapter: Adapter,
+  limit: number,
+  workloadOf: WorkloadOf,
+): Alternative[] {
+  const tried = (change: Partial<TrainConfig>) => alternative(change, config, adapter, workloadOf);
+  const changes = savings(config);
+  const found = changes.map(tried);
+  const rounded = roundings(config);
+  if (!found.some(({ bytes }) => bytes <= limit) && Object.keys(rounded).length > 0) {
+    found.push(tried({ ...changes.at(-1), ...rounded }));
+  }
+  return found;
+}
+
+const keysIn = (change: Partial<TrainConfig>) =>
+  Object.entries(change).map(([field, value]) => `${keyOf(field as keyof TrainConfig)}: ${value}`).join(", ");
+
+/**
+ * What would make a plan of too many bytes fit into `limit`: a line each, with what it takes.
+ * @param parameterBytes of weights, gradients and moments as the run is.
+ */
+export function adviceFor(changes: readonly Alternative[], limit: number, parameterBytes: number): string {
+  const least = Math.min(parameterBytes, ...changes.map(({ parameterBytes }) => parameterBytes));
+  if (least > limit) {
+    return `weights, gradients and moments alone take ${
+      formatBytes(least)
+    } or more: only a smaller model fits`;
+  }
+  const lines = changes.map(({ keys, bytes, rounds }) => {
+    const fits = bytes <= limit ? "fits" : "does not fit";
+    return `  ${keys}: ${formatBytes(bytes)}, ${fits}${rounds ? ", rounds what is stored" : ""}`;
+  });
+  return ["what would help, beside a smaller max_length:", ...lines].join("\n");
+}
+
+/** Bytes of weights, gradients and moments. */
+export const bytesOfParameters = ({ decoder: { plan } }: Planned) =>
+  (["weights", "gradients", "moments"] as const).reduce((sum, purpose) => sum + plan.bytesOf(purpose), 0);
+
+/**
+ * Refuses a plan that is larger than `limit` bytes.
+ * @throws {UserError} with the plan and the changes that would make it fit.
+ */
+export function checkFits(
+  planned: Planned,
+  workload: Workload,
+  config: TrainConfig,
+  adapter: Adapter,
+  limit: number,
+): void {
+  const { plan } = planned.decoder;
+  if (plan.bytes <= limit) return;
+  const workloadOf = withBatchesOf(workload);
+  const changes = alternatives(config, adapter, limit, workloadOf);
+  throw new UserError(
+    `this run needs ${formatBytes(plan.bytes)}, and ${formatBytes(limit)} are there:\n${plan.table()}\n` +
+      `${adviceFor(changes, limit, bytesOfParameters(planned))}\ndevice_memory sets the limit`,
+  );
+}

@@ -1,0 +1,72 @@
+import { cacheFolder } from "../data/cache_folder.ts";
+import type { TrainEvents } from "../training/events.ts";
+import type { Gpu } from "../gpu/device.ts";
+import type { Pipelines } from "../gpu/program.ts";
+import { parameterCount } from "../graph/parameter.ts";
+import { measureTuning, rememberedTuning, rememberTuning } from "../gpu/tuner.ts";
+import {
+  deviceClass,
+  type ProductTiles,
+  suits,
+  tilesOf,
+  type TuningRecord,
+  usualTuning,
+} from "../gpu/tuning.ts";
+import { netOf } from "../models/models.ts";
+import { type Adapter, adapterOf, type Workload } from "./plan.ts";
+import { sampleStep } from "../training/sampler.ts";
+
+/**
+ * Floating-point operations of a run from which on measuring is well spent: minutes of a run for some seconds on a processor, or
+ * for up to a minute on a GPU.
+ */
+const WORTH_MEASURING = { software: 2e13, gpu: 4e15 };
+
+/** How products are computed in a run, and the adapter with it. */
+export interface TunedAdapter {
+  adapter: Adapter;
+  tuning: TuningRecord;
+}
+
+/**
+ * How products are computed on `gpu`: as `before` says, where a run goes on and the device can, so that it computes the same
+ * bits; as was measured on this adapter once; measured now, where the run is long; or as is usual.
+ */
+export async function tune(
+  gpu: Gpu,
+  pipelines: Pipelines,
+  workload: Workload,
+  { log = () => {}, before }: { log?: TrainEvents["log"]; before?: TuningRecord } = {},
+): Promise<TunedAdapter> {
+  const usual = adapterOf(gpu);
+  const tuned = (tuning: TuningRecord) => ({ adapter: { ...usual, tiles: tilesOf(tuning, gpu) }, tuning });
+  if (before && suits(before, gpu)) return tuned(before);
+  if (before) {
+    log(
+      "warning",
+      `the checkpoint's products were computed with subgroups, which ${gpu.name} does not have: other kernels are taken, and ` +
+        "the numbers may differ from an unbroken run's in their last digits",
+    );
+  }
+  const folder = cacheFolder();
+  const remembered = await rememberedTuning(gpu, folder);
+  if (remembered) return tuned(remembered);
+  const device = deviceClass(gpu);
+  if (operationsOf(workload) < WORTH_MEASURING[device]) return tuned(usualTuning(device));
+  log("info", `measuring matrix products on ${gpu.name}, once`);
+  const { record } = await measureTuning(gpu, pipelines);
+  await rememberTuning(gpu, folder, record);
+  return tuned(record);
+}
+
+/** How products are computed on `gpu` in a run that does not measure. */
+export async function rememberedTiles(gpu: Gpu): Promise<ProductTiles> {
+  return tilesOf(await rememberedTuning(gpu, cacheFolder()) ?? usualTuning(deviceClass(gpu)), gpu);
+}
+
+/** Six operations a weight and token, forward and backward. */
+function operationsOf({ model, train: { sizes }, sampler, totalSteps }: Workload): number {
+  const mean = sizes.tokens.reduce((sum, tokens) => sum + tokens, 0) / sampler.pairs;
+  const pairs = totalSteps > 0 ? sampleStep(0, sampler).pairs * totalSteps : 0;
+  return 6 * parameterCount(netOf(model).parameters) * mean * pairs;
+}

@@ -1,0 +1,112 @@
+import { type Metrics, summarize } from "./metrics.ts";
+import type { LogEntry } from "../report/trainer_state.ts";
+import type { StepResult } from "./step.ts";
+
+/** What has to be kept of `Figures` between the parts of a run, beside the log. */
+export interface FiguresState {
+  pairs: number;
+  tokens: number;
+  lossSum: number;
+  flops: number;
+  /** Seconds of the training loop so far. */
+  seconds: number;
+  /** The steps since the last log entry. */
+  window: { steps: Metrics[]; pairs: number; tokens: number; seconds: number };
+}
+
+/** The figures that a run keeps: its log, its totals, and the steps that the next log entry is for. */
+export class Figures {
+  readonly history: LogEntry[];
+  readonly #totals: FiguresState;
+  #steps: number;
+  #start = performance.now();
+  #windowStart = performance.now();
+
+  /** Those of a new run, or of one that goes on after `steps` optimizer steps. */
+  constructor(before?: { steps: number; history: readonly LogEntry[]; state: FiguresState }) {
+    this.#steps = before?.steps ?? 0;
+    this.history = [...before?.history ?? []];
+    this.#totals = structuredClone(
+      before?.state ??
+        { pairs: 0, tokens: 0, lossSum: 0, flops: 0, seconds: 0, window: { ...EMPTY, steps: [] } },
+    );
+  }
+
+  /** Optimizer steps whose figures are known. */
+  get steps(): number {
+    return this.#steps;
+  }
+
+  get totals() {
+    const { pairs, tokens, lossSum, flops } = this.#totals;
+    const seconds = this.#totals.seconds + since(this.#start);
+    return {
+      steps: this.#steps,
+      pairs,
+      tokens,
+      flops,
+      seconds,
+      trainLoss: lossSum / Math.max(1, this.#steps),
+    };
+  }
+
+  toJSON(): FiguresState {
+    const { window } = this.#totals;
+    return {
+      ...this.#totals,
+      seconds: this.#totals.seconds + since(this.#start),
+      window: { ...window, seconds: window.seconds + since(this.#windowStart) },
+    };
+  }
+
+  /** Takes the results of the next step; returns the means over its pairs. */
+  add({ step, pairs, tokens, flops }: StepResult): Metrics {
+    const metrics = summarize(pairs);
+    const totals = this.#totals;
+    this.#steps = step + 1;
+    totals.pairs += pairs.length;
+    totals.tokens += tokens;
+    totals.lossSum += metrics.loss;
+    totals.flops += flops;
+    totals.window.steps.push(metrics);
+    totals.window.pairs += pairs.length;
+    totals.window.tokens += tokens;
+    return metrics;
+  }
+
+  /** Means over the steps since the last call, and their rates; begins anew. */
+  takeWindow(): Record<string, number> {
+    const { steps, pairs, tokens, seconds } = this.#totals.window;
+    const time = seconds + since(this.#windowStart);
+    this.#totals.window = { ...EMPTY, steps: [] };
+    this.#windowStart = performance.now();
+    return {
+      ...meanMetrics(steps),
+      tokens_per_second: tokens / time,
+      pairs_per_second: pairs / time,
+      num_input_tokens_seen: this.#totals.tokens,
+    };
+  }
+
+  /** Leaves the milliseconds of what is no training, an evaluation or a checkpoint, out of the rates. */
+  exclude(milliseconds: number): void {
+    this.#windowStart += milliseconds;
+  }
+
+  /** Whether the log has an evaluation of the weights as they are. */
+  get isEvaluated(): boolean {
+    return this.history.some((entry) => entry.step === this.#steps && "eval_loss" in entry);
+  }
+}
+
+const EMPTY = { pairs: 0, tokens: 0, seconds: 0 };
+
+const since = (start: number) => (performance.now() - start) / 1000;
+
+/** Means over steps, as transformers logs them. */
+function meanMetrics(steps: Metrics[]): Record<string, number> {
+  const names = Object.keys(steps[0]) as (keyof Metrics)[];
+  return Object.fromEntries(
+    names.map((name) => [name, steps.reduce((sum, metrics) => sum + metrics[name]!, 0) / steps.length]),
+  );
+}

@@ -1,0 +1,178 @@
+import type { Gpu } from "../gpu/device.ts";
+import { ALIGNMENT, type MemoryPlan, type Tensor } from "../gpu/memory.ts";
+import {
+  adamw,
+  clipByNorm,
+  type NormTensors,
+  parameterNorms,
+  sumSquares,
+} from "../gpu/optimizer_operations.ts";
+import { type KernelCall, type Pipelines, Program, readTensor, slotOf, writeTensor } from "../gpu/program.ts";
+import type { Parameter, Parameters } from "../parameters/parameters.ts";
+import { type Checkpoint, withPrefix } from "../safetensors/read.ts";
+import type { TensorSource } from "../safetensors/write.ts";
+
+export interface AdamWOptions {
+  beta1: number;
+  beta2: number;
+  epsilon: number;
+  weightDecay: number;
+  /** Gradients are scaled down to this norm; 0 leaves them as they are. */
+  maxGradNorm: number;
+}
+
+const MOMENTS = [{ kind: "first", prefix: "exp_avg." }, { kind: "second", prefix: "exp_avg_sq." }] as const;
+
+/** UNIFORM, COPY_DST */
+const UNIFORM = 0x40 | 0x08;
+
+/** What clipping found: bytes 0 to 15 of the `clip` tensor. */
+export interface ClipResult {
+  /** Norm of all gradients before clipping. */
+  norm: number;
+  /**
+   * The norm was infinite or not a number: the update was not made, nor will any later one be. Early updates stop at the
+   * parameter whose gradient was.
+   */
+  broken: boolean;
+}
+
+/**
+ * AdamW with clipping by the global norm, as torch.optim.AdamW and torch.nn.utils.clip_grad_norm_ compute them.
+ *
+ * All parameters are updated by `encode`, or each by its `updateOf` in the backward pass, where gradients are not clipped:
+ * then `encode` has only the norm left to compute.
+ */
+export class AdamW {
+  readonly clip: Tensor;
+  readonly #hyper: Tensor;
+  /** Where each parameter stands, then each chunk: a slot of `ALIGNMENT` bytes each. */
+  readonly #places: Tensor;
+  readonly #norm: NormTensors;
+  #program?: Program;
+
+  /** @throws {RangeError} where early updates would have to know the norm of gradients that do not exist yet. */
+  constructor(
+    plan: MemoryPlan,
+    readonly parameters: Parameters,
+    readonly options: AdamWOptions,
+    readonly updatesEarly = false,
+  ) {
+    if (updatesEarly && options.maxGradNorm > 0) {
+      throw new RangeError("clipped gradients cannot be applied early");
+    }
+    this.clip = plan.tensor("clip", "scratch", [4]);
+    this.#hyper = plan.tensor("hyperparameters", "batch", [ALIGNMENT / 4]);
+    const slots = parameters.list.length + parameters.chunks.length;
+    this.#places = plan.tensor("places of parameters", "batch", [slots, ALIGNMENT / 4]);
+    for (const { slab } of [this.#hyper, this.#places]) Object.assign(slab, { usage: UNIFORM });
+    this.#norm = {
+      blocks: plan.tensor("norm blocks", "scratch", [parameters.list.length, 2]),
+      partial: plan.tensor("norm partial sums", "scratch", [parameters.blocks]),
+      squares: plan.tensor("norm squares", "scratch", [parameters.list.length]),
+      clip: this.clip,
+    };
+  }
+
+  async compile(gpu: Gpu, pipelines: Pipelines): Promise<void> {
+    const { list, chunks } = this.parameters;
+    const clip = clipByNorm(this.#norm, list.length, this.options.maxGradNorm);
+    this.#program = await Program.compile(pipelines, this.updatesEarly ? [clip] : this.#updateOfAll(clip));
+    const { blocks } = this.#norm;
+    writeTensor(
+      gpu,
+      blocks,
+      Uint32Array.from(list.flatMap(({ firstBlock, blocks }) => [firstBlock, firstBlock + blocks])),
+    );
+    const places = new Uint32Array((list.length + chunks.length) * ALIGNMENT / 4);
+    list.forEach(({ firstBlock }, i) => places.set([firstBlock, i], i * ALIGNMENT / 4));
+    chunks.forEach(({ firstBlock }, i) => places.set([firstBlock, 0], (list.length + i) * ALIGNMENT / 4));
+    writeTensor(gpu, this.#places, places);
+    // Norm 0, coefficient 1, not broken.
+    writeTensor(gpu, this.clip, Float32Array.of(0, 1, 0, 0));
+  }
+
+  /** Norm, clipping, and an update of each chunk. */
+  #updateOfAll(clip: KernelCall): KernelCall[] {
+    const { list, chunks } = this.parameters;
+    const places = chunks.map((_, i) => slotOf(this.#places, list.length + i));
+    return [
+      ...chunks.map(({ gradients, elements }, i) =>
+        sumSquares(places[i], gradients, this.#norm.partial, elements)
+      ),
+      parameterNorms(places[0], this.#norm, { count: list.length, guard: false }),
+      clip,
+      ...chunks.map((chunk, i) =>
+        adamw({ place: places[i], hyper: this.#hyper, clip: this.clip, ...chunk }, {
+          count: chunk.elements,
+          decayed: chunk.decayedElements,
+        })
+      ),
+    ];
+  }
+
+  /** The update of one parameter, which is not made where its gradient, or one before it, is not finite. */
+  updateOf(parameter: Parameter): KernelCall[] {
+    const { spec, rows, gradients } = parameter;
+    const count = rows * spec.columns;
+    const place = slotOf(this.#places, this.parameters.list.indexOf(parameter));
+    return [
+      sumSquares(place, gradients, this.#norm.partial, count),
+      parameterNorms(place, this.#norm, { count: 1, guard: true }),
+      adamw({ place, hyper: this.#hyper, clip: this.clip, ...parameter }, {
+        count,
+        decayed: spec.kind === "matrix" ? count : 0,
+      }),
+    ];
+  }
+
+  /** Sets the figures of update `step` (from 1); must come before its submission. */
+  upload(gpu: Gpu, step: number, learningRate: number): void {
+    const { beta1, beta2, epsilon, weightDecay } = this.options;
+    const figures = Float32Array.of(
+      learningRate / (1 - beta1 ** step),
+      1 - learningRate * weightDecay,
+      1 - beta1,
+      beta2,
+      1 - beta2,
+      epsilon,
+      Math.sqrt(1 - beta2 ** step),
+      0,
+    );
+    new Uint32Array(figures.buffer)[7] = step;
+    writeTensor(gpu, this.#hyper, figures);
+  }
+
+  /** Norm, clipping and update of all parameters; after early updates, the norm. */
+  encode(encoder: GPUCommandEncoder): void {
+    this.#program!.encode(encoder, new Uint32Array());
+  }
+
+  /**
+   * The moments by name, `exp_avg.` and `exp_avg_sq.` before the parameter's as PyTorch calls them, in the dtype that they
+   * are kept in: what `restore` takes back.
+   */
+  state(gpu: Gpu): TensorSource[] {
+    return MOMENTS.flatMap(({ kind, prefix }) => this.parameters.newSources(gpu, "stored", kind, prefix));
+  }
+
+  /**
+   * Uploads the moments of a file that was made of `state`.
+   * @throws {UserError} where one is missing or of another shape, before anything is uploaded.
+   */
+  async restore(gpu: Gpu, saved: Checkpoint): Promise<void> {
+    const moments = MOMENTS.map(({ kind, prefix }) => ({ kind, part: withPrefix(saved, prefix) }));
+    for (const { part } of moments) this.parameters.check(part, `${saved.files[0]} does not fit the model`);
+    for (const { kind, part } of moments) await this.parameters.load(gpu, part, kind);
+  }
+
+  static readClip([norm, , broken]: ArrayLike<number> & Iterable<number>): ClipResult {
+    return { norm, broken: broken !== 0 };
+  }
+
+  /** The parameters whose gradients are infinite or not a number, in the order of the forward pass. */
+  async brokenParameters(gpu: Gpu): Promise<Parameter[]> {
+    const squares = new Float32Array(await readTensor(gpu, this.#norm.squares));
+    return this.parameters.list.filter((_, i) => !Number.isFinite(squares[i]));
+  }
+}

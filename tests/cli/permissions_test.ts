@@ -1,0 +1,40 @@
+import assert from "node:assert/strict";
+import { task } from "../command.ts";
+import { withTemporaryFolder } from "../temporary_folder.ts";
+
+const { tasks } = JSON.parse(await Deno.readTextFile("deno.json"));
+const commands = Object.entries(tasks as Record<string, { command: string }>);
+
+Deno.test("no task has all permissions", () => {
+  for (const [name, { command }] of commands) {
+    assert.doesNotMatch(command, /(^|\s)(-A|--allow-all)(\s|$)/, name);
+  }
+});
+
+Deno.test("training starts no program, and README names each of its permissions and variables", async () => {
+  const readme = await Deno.readTextFile("README.md");
+  const section = readme.slice(readme.indexOf("## Permissions"), readme.indexOf("## Reference"));
+  const flags = tasks.train.command.match(/--allow-\S+/g) as string[];
+  assert.deepEqual(flags.map((flag) => flag.split("=")[0]).sort(), [
+    "--allow-env",
+    "--allow-net",
+    "--allow-read",
+    "--allow-sys",
+    "--allow-write",
+  ]);
+  for (const flag of flags) {
+    const [name, values] = flag.split("=");
+    for (const word of [name, ...values?.split(",") ?? []]) assert.ok(section.includes(word), word);
+  }
+});
+
+Deno.test("the default training runs under the permissions of its task", () =>
+  withTemporaryFolder(async (folder) => {
+    const { status, stderr } = await task(
+      "train",
+      `--output_dir=${folder}`,
+      "--max_steps=2",
+      "--save_steps=1",
+    );
+    assert.equal(status, 0, stderr);
+  }));

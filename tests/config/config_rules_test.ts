@@ -1,0 +1,98 @@
+/** Bounds of single keys, and what keys ask of each other. */
+import assert from "node:assert/strict";
+import { BASE, mistakes, parsed } from "../run_file.ts";
+
+/** For each key a value at each of its bounds, and the next ones beyond, which are refused. */
+const BOUNDS: [key: string, taken: string[], refused: string[]][] = [
+  ["learning_rate", ["0", "3e38"], ["-1e-9"]],
+  ["adam_beta1", ["0", "0.999999"], ["1", "-0.1"]],
+  ["adam_beta2", ["0", "0.999999"], ["1", "1.5"]],
+  ["warmup_ratio", ["0", "1"], ["1.01", "-0.01"]],
+  ["warmup_steps", ["0", "0.5", "1", "7"], ["-1", "1.5"]],
+  ["weight_decay", ["0", "1"], ["-0.1"]],
+  ["max_grad_norm", ["0", "1"], ["-1"]],
+  ["max_length", ["129", "1048576"], ["1048577", "200.5"]],
+  ["max_prompt_length", ["1", "511"], ["0", "-1", "512"]],
+  ["per_device_train_batch_size", ["1", "1048576"], ["0", "1048577"]],
+  ["gradient_accumulation_steps", ["1", "524288"], ["0", "524289"]],
+  ["max_steps", ["-1", "10000000"], ["10000001", "0.5"]],
+  ["num_train_epochs", ["0.5", "100000"], ["100001", "0"]],
+];
+
+Deno.test("a number is taken up to its bounds, and refused beyond", () => {
+  for (const [key, taken, refused] of BOUNDS) {
+    for (const value of taken) parsed(`${key}: ${value}`);
+    for (const value of refused) {
+      assert.equal(mistakes(`${BASE}${key}: ${value}`).length, 1, `${key}: ${value}`);
+    }
+  }
+});
+
+Deno.test("what checkpoints and evaluations ask of each other is said at the key that was written", () => {
+  const one = (lines: string) => {
+    const [line, ...others] = mistakes(BASE + lines);
+    assert.deepEqual(others, []);
+    return line;
+  };
+  assert.match(one("save_steps: 0"), /^run\.yaml:3:13: save_steps: expected save_steps above 0/);
+  assert.match(
+    one("save_strategy: best\nmetric_for_best_model: loss"),
+    /^run\.yaml:3:16: save_strategy: best compares evaluations: .* found no and "loss"$/,
+  );
+  assert.match(one("save_strategy: best\neval_strategy: steps"), /found steps and nothing$/);
+  assert.match(
+    one("load_best_model_at_end: true\neval_strategy: epoch\nsave_strategy: steps"),
+    /the same save_strategy and eval_strategy, found steps and epoch$/,
+  );
+  assert.match(
+    one(
+      "load_best_model_at_end: true\neval_strategy: steps\neval_steps: 3\nsave_steps: 8\nsave_strategy: steps",
+    ),
+    /save_steps to be a multiple of eval_steps, found 8 and 3$/,
+  );
+  const fine =
+    "load_best_model_at_end: true\neval_strategy: steps\neval_steps: 4\nsave_steps: 8\nsave_strategy: steps";
+  assert.equal(parsed(fine).config.saveSteps, 8);
+  // With epochs the numbers of steps do nothing.
+  parsed(
+    "load_best_model_at_end: true\neval_strategy: epoch\nsave_strategy: epoch\neval_steps: 3\nsave_steps: 8",
+  );
+});
+
+Deno.test("a key that does nothing beside the others is told of, and only then", () => {
+  for (
+    const [lines, why] of [
+      ["max_steps: 5\nnum_train_epochs: 2", "num_train_epochs: ignored: max_steps is above 0 and wins"],
+      ["save_strategy: no\nsave_steps: 5", "save_steps: ignored: save_strategy is no"],
+      ["greater_is_better: true", "greater_is_better: ignored: there is no metric_for_best_model"],
+      ["hub_model_id: a/b", "hub_model_id: ignored: push_to_hub is off"],
+    ] as const
+  ) assert.deepEqual(parsed(lines).ignored, [why]);
+  for (
+    const lines of [
+      "max_steps: -1\nnum_train_epochs: 2",
+      "save_strategy: steps\nsave_steps: 5",
+      "metric_for_best_model: loss\ngreater_is_better: true",
+      "warmup_steps: 0\nwarmup_ratio: 0.3",
+    ]
+  ) assert.deepEqual(parsed(lines).ignored, [], lines);
+});
+
+Deno.test("the best model is by default the one of least loss, and of any other figure the greatest", () => {
+  const best = (lines: string) => {
+    const { metricForBestModel, greaterIsBetter } =
+      parsed(`eval_strategy: epoch\nsave_strategy: epoch\n${lines}`).config;
+    return [metricForBestModel, greaterIsBetter];
+  };
+  assert.deepEqual(best(""), [undefined, undefined]);
+  assert.deepEqual(best("load_best_model_at_end: true"), ["loss", false]);
+  for (const name of ["loss", "eval_loss"]) {
+    assert.deepEqual(best(`metric_for_best_model: ${name}`), ["loss", false]);
+  }
+  assert.deepEqual(best("metric_for_best_model: eval_rewards/margins"), ["rewards/margins", true]);
+  assert.deepEqual(best("metric_for_best_model: loss\ngreater_is_better: true"), ["loss", true]);
+  assert.deepEqual(best("metric_for_best_model: logps/rejected\ngreater_is_better: false"), [
+    "logps/rejected",
+    false,
+  ]);
+});

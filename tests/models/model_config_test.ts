@@ -1,0 +1,379 @@
+import assert from "node:assert/strict";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { UserError } from "../../lib/errors.ts";
+import { parseModelConfig, readModelConfig } from "../../lib/models/config.ts";
+import { ropeInverseFrequencies } from "../../lib/models/rope.ts";
+import { withTemporaryFolder } from "../temporary_folder.ts";
+
+/** SmolLM2-135M-Instruct's keys, as transformers 4 wrote them. */
+const VERSION_4 = {
+  architectures: ["LlamaForCausalLM"],
+  attention_bias: false,
+  attention_dropout: 0.0,
+  hidden_act: "silu",
+  hidden_size: 576,
+  intermediate_size: 1536,
+  max_position_embeddings: 8192,
+  mlp_bias: false,
+  model_type: "llama",
+  num_attention_heads: 9,
+  num_hidden_layers: 30,
+  num_key_value_heads: 3,
+  rms_norm_eps: 1e-5,
+  rope_scaling: null,
+  rope_theta: 100000,
+  tie_word_embeddings: true,
+  torch_dtype: "bfloat16",
+  vocab_size: 49152,
+};
+
+const LLAMA3_SCALING = {
+  factor: 8.0,
+  high_freq_factor: 4.0,
+  low_freq_factor: 1.0,
+  original_max_position_embeddings: 8192,
+};
+
+const LLAMA3_ROPE = {
+  type: "llama3",
+  theta: 500000,
+  factor: 8,
+  lowFreqFactor: 1,
+  highFreqFactor: 4,
+  originalMaxPositionEmbeddings: 8192,
+};
+
+function parse(keys: Record<string, unknown>) {
+  return parseModelConfig({ ...VERSION_4, ...keys }, "config.json");
+}
+
+function assertRefused(keys: Record<string, unknown>, ...problems: string[]): void {
+  assert.throws(() => parse(keys), (error) => {
+    assert.ok(error instanceof UserError);
+    assert.equal(error.status, 1);
+    const [first, ...rest] = error.message.split("\n");
+    if (problems.length === 1) assert.equal(error.message, `config.json: ${problems[0]}`);
+    else {
+      assert.equal(first, `config.json: ${problems.length} problems:`);
+      assert.deepEqual(rest, problems.map((problem) => `  ${problem}`));
+    }
+    return true;
+  });
+}
+
+Deno.test("parseModelConfig() reads the keys of transformers 4", () => {
+  assert.deepEqual(parse({}), {
+    modelType: "llama",
+    vocabSize: 49152,
+    hiddenSize: 576,
+    intermediateSize: 1536,
+    numHiddenLayers: 30,
+    numAttentionHeads: 9,
+    numKeyValueHeads: 3,
+    headDim: 64,
+    rmsNormEps: 1e-5,
+    tieWordEmbeddings: true,
+    rope: { type: "default", theta: 100000 },
+    maxPositionEmbeddings: 8192,
+    attentionBias: false,
+    mlpBias: false,
+    dtype: "bfloat16",
+  });
+});
+
+Deno.test("parseModelConfig() reads the same model from the keys of transformers 5", () => {
+  const { rope_theta, rope_scaling: _, torch_dtype, ...common } = VERSION_4;
+  const version5 = {
+    ...common,
+    dtype: torch_dtype,
+    head_dim: 64,
+    rope_parameters: { rope_theta, rope_type: "default" },
+  };
+  assert.deepEqual(parseModelConfig(version5, "config.json"), parse({}));
+});
+
+Deno.test("parseModelConfig() takes transformers' defaults for absent keys and for null", () => {
+  const defaults = {
+    modelType: "llama",
+    vocabSize: 32000,
+    hiddenSize: 4096,
+    intermediateSize: 11008,
+    numHiddenLayers: 32,
+    numAttentionHeads: 32,
+    numKeyValueHeads: 32,
+    headDim: 128,
+    rmsNormEps: 1e-6,
+    tieWordEmbeddings: false,
+    rope: { type: "default", theta: 10000 },
+    maxPositionEmbeddings: 2048,
+    attentionBias: false,
+    mlpBias: false,
+    dtype: undefined,
+  };
+  assert.deepEqual(parseModelConfig({ model_type: "llama" }, "config.json"), defaults);
+  const nulls = {
+    num_key_value_heads: null,
+    head_dim: null,
+    rope_parameters: null,
+    rope_scaling: null,
+    dtype: null,
+  };
+  assert.deepEqual(parseModelConfig({ model_type: "llama", ...nulls }, "config.json"), defaults);
+  assert.equal(parse({ num_key_value_heads: undefined }).numKeyValueHeads, 9);
+});
+
+Deno.test("parseModelConfig() reads llama3 scaling in all three spellings", () => {
+  for (
+    const keys of [
+      { rope_theta: 500000, rope_scaling: { ...LLAMA3_SCALING, rope_type: "llama3" } },
+      { rope_theta: 500000, rope_scaling: { ...LLAMA3_SCALING, type: "llama3" } },
+      { rope_parameters: { ...LLAMA3_SCALING, rope_type: "llama3", rope_theta: 500000 } },
+    ]
+  ) assert.deepEqual(parse(keys).rope, LLAMA3_ROPE);
+});
+
+Deno.test("parseModelConfig() decides between rope keys as transformers does", () => {
+  const llama3 = { ...LLAMA3_SCALING, rope_type: "llama3" };
+  // rope_scaling before rope_parameters, unless it is empty; rope_theta inside before outside.
+  assert.deepEqual(
+    parse({ rope_theta: 500000, rope_scaling: llama3, rope_parameters: { rope_theta: 7 } }).rope,
+    LLAMA3_ROPE,
+  );
+  assert.deepEqual(parse({ rope_scaling: {}, rope_parameters: { rope_theta: 7 } }).rope, {
+    type: "default",
+    theta: 7,
+  });
+  // The original length: the file's own key, then the scaling's, then max_position_embeddings.
+  const { original_max_position_embeddings: _, ...without } = llama3;
+  const original = (keys: Record<string, unknown>) => {
+    const { rope } = parse({ max_position_embeddings: 4096, ...keys });
+    return rope.type === "llama3" && rope.originalMaxPositionEmbeddings;
+  };
+  assert.equal(original({ rope_scaling: llama3, original_max_position_embeddings: 1024 }), 1024);
+  assert.equal(original({ rope_scaling: llama3 }), 8192);
+  assert.equal(original({ rope_scaling: without }), 4096);
+});
+
+Deno.test("parseModelConfig() prefers dtype to torch_dtype", () => {
+  assert.equal(parse({ dtype: "float32" }).dtype, "float32");
+});
+
+Deno.test("parseModelConfig() refuses what is not supported yet and says what is", () => {
+  assertRefused(
+    { model_type: "gpt_neox", hidden_size: "?" },
+    'model_type: "gpt_neox" is not supported yet; supported: llama, mistral, qwen2, qwen3',
+  );
+  assertRefused(
+    { model_type: undefined },
+    "model_type: expected llama or mistral or qwen2 or qwen3, found nothing",
+  );
+  assertRefused({ hidden_act: "gelu" }, 'hidden_act: "gelu" is not supported yet; supported: silu, swish');
+  for (const rope_type of ["linear", "dynamic", "yarn", "longrope"]) {
+    assertRefused(
+      { rope_scaling: { rope_type, factor: 2 } },
+      `rope_scaling.rope_type: "${rope_type}" is not supported yet; supported: default, llama3`,
+    );
+  }
+  assertRefused(
+    { rope_scaling: { type: "linear", factor: 2 } },
+    'rope_scaling.type: "linear" is not supported yet; supported: default, llama3',
+  );
+  assertRefused(
+    { rope_parameters: { full_attention: { rope_type: "default" } } },
+    "rope_parameters: a set for each layer type is not supported yet",
+  );
+  assertRefused(
+    { partial_rotary_factor: 0.25 },
+    "partial_rotary_factor: 0.25 is not supported yet; supported: 1",
+  );
+  for (const key of ["quantization_config", "compression_config"]) {
+    assertRefused({ [key]: { bits: 4 } }, `${key}: quantised weights are not supported yet`);
+  }
+  assertRefused(
+    { transformers_weights: "other.safetensors" },
+    "transformers_weights: weights under another name are not read: call the file model.safetensors",
+  );
+  assertRefused(
+    { layer_types: ["sliding_attention"] },
+    'layer_types: ["sliding_attention"] is not supported yet; supported: "full_attention" for each layer, or none',
+  );
+});
+
+Deno.test("parseModelConfig() names every problem of a file at once", () => {
+  assertRefused(
+    {
+      hidden_act: "relu",
+      hidden_size: -576,
+      vocab_size: "49152",
+      num_hidden_layers: 1e12,
+      intermediate_size: 1.5,
+      rms_norm_eps: 0,
+      tie_word_embeddings: 1,
+      rope_theta: null,
+      is_causal: false,
+      attention_dropout: 0.1,
+      rope_scaling: { rope_type: "llama3", factor: 8, low_freq_factor: 4, high_freq_factor: 1 },
+      torch_dtype: 16,
+    },
+    'hidden_act: "relu" is not supported yet; supported: silu, swish',
+    "is_causal: false lets tokens see later ones, which is not supported",
+    "attention_dropout: 0.1 is not supported: transformers drops out while it trains; supported: 0",
+    "hidden_size: expected a whole number from 1 to 1048576, found -576",
+    'vocab_size: expected a whole number from 1 to 16777216, found "49152"',
+    "intermediate_size: expected a whole number from 1 to 4194304, found 1.5",
+    "num_hidden_layers: expected a whole number from 1 to 1024, found 1000000000000",
+    "rms_norm_eps: expected a number above 0 within the range of float32, found 0",
+    "tie_word_embeddings: expected true or false, found 1",
+    "rope_theta: expected a number above 0 within the range of float32, found null",
+    "rope_scaling.high_freq_factor must be greater than low_freq_factor 4, found 1",
+    "torch_dtype: expected float32 or float or float16 or half or bfloat16, found 16",
+  );
+});
+
+Deno.test("parseModelConfig() checks that sizes fit each other", () => {
+  assertRefused(
+    { hidden_size: 575 },
+    "hidden_size 575 is no multiple of num_attention_heads 9",
+    "head_dim must be even, found 63",
+  );
+  assertRefused({ num_key_value_heads: 2 }, "num_attention_heads 9 is no multiple of num_key_value_heads 2");
+  assertRefused(
+    { num_key_value_heads: 18 },
+    "num_attention_heads 9 is no multiple of num_key_value_heads 18",
+  );
+  assertRefused({ head_dim: 63 }, "head_dim must be even, found 63");
+  assert.equal(parse({ head_dim: 128 }).headDim, 128);
+});
+
+Deno.test("parseModelConfig() refuses rope parameters that cannot be computed with", () => {
+  for (const theta of [0, -1, 1e300, 1e-300, "10000"]) {
+    assertRefused(
+      { rope_theta: theta },
+      `rope_theta: expected a number above 0 within the range of float32, found ${JSON.stringify(theta)}`,
+    );
+  }
+  assertRefused({ rope_scaling: [] }, "rope_scaling: expected an object, found []");
+  assertRefused(
+    { rope_scaling: { rope_type: "llama3" } },
+    ...["factor", "low_freq_factor", "high_freq_factor"].map((key) =>
+      `rope_scaling.${key}: expected a number above 0 within the range of float32, found nothing`
+    ),
+  );
+});
+
+Deno.test("readModelConfig() names the file that is missing or broken", () =>
+  withTemporaryFolder(async (folder) => {
+    const path = join(folder, "config.json");
+    const refusal = (message: string) => (error: Error) =>
+      error instanceof UserError && error.status === 1 && error.message.startsWith(`${path}: ${message}`);
+    await assert.rejects(
+      readModelConfig(folder),
+      refusal("cannot be read: expected the configuration of a model"),
+    );
+    await writeFile(path, "{");
+    await assert.rejects(readModelConfig(folder), refusal("not JSON"));
+    await writeFile(path, "[]");
+    await assert.rejects(readModelConfig(folder), refusal("expected a JSON object, found []"));
+    await writeFile(path, JSON.stringify(VERSION_4));
+    assert.deepEqual(await readModelConfig(folder), parse({}));
+  }));
+
+Deno.test("Mistral's window is 4096 where the key is absent and none where it is null", () => {
+  const mistral = (more: object) => parseModelConfig({ model_type: "mistral", ...more }, "config.json");
+  assert.equal(mistral({}).slidingWindow, 4096);
+  assert.equal(mistral({ sliding_window: 20 }).slidingWindow, 20);
+  assert.equal(mistral({ sliding_window: null }).slidingWindow, undefined);
+  assert.throws(() => mistral({ sliding_window: 0 }), /sliding_window/);
+  assert.equal(
+    parseModelConfig({ model_type: "llama", sliding_window: 9 }, "config.json").slidingWindow,
+    undefined,
+  );
+  assert.deepEqual(
+    [mistral({}).numKeyValueHeads, mistral({}).intermediateSize, mistral({}).maxPositionEmbeddings],
+    [8, 14336, 131072],
+  );
+});
+
+type Result = Record<string, unknown>;
+
+/** Keys that transformers follows and that are refused here, each by its name. */
+const REFUSED = [
+  { hidden_act: "gelu" },
+  { rope_scaling: { rope_type: "linear", factor: 2 } },
+  { partial_rotary_factor: 0.5 },
+  { attention_dropout: 0.1 },
+  { is_causal: null },
+  { is_causal: false },
+  { hidden_size: 18 },
+  { rms_norm_eps: 0 },
+  { dtype: "float64" },
+  { transformers_weights: "other.safetensors" },
+].map((keys) => JSON.stringify(keys));
+
+Deno.test("every key means what it means in transformers, or is refused (golden/config_keys/make.py)", async () => {
+  const golden: [Record<string, unknown>, Result | null][] = JSON.parse(
+    await Deno.readTextFile("tests/golden/config_keys/keys.json"),
+  );
+  let [base, usual]: [Record<string, unknown>, Result] = [{}, {}];
+  const refused = new Set<string>();
+  for (const [keys, changed] of golden) {
+    if (changed && "vocab_size" in changed && "model_type" in keys) [base, usual] = [keys, changed];
+    const label = `${base.model_type} ${JSON.stringify(keys)}`;
+    const parsed = () => parseModelConfig({ ...base, ...keys }, "config.json");
+    if (changed === null) {
+      assert.throws(parsed, UserError, label);
+      continue;
+    }
+    let config;
+    try {
+      config = parsed();
+    } catch (error) {
+      assert.ok(REFUSED.includes(JSON.stringify(keys)), `${label}: ${error}`);
+      assert.match((error as Error).message, new RegExp(Object.keys(keys).map((key) => key).join("|")));
+      refused.add(JSON.stringify(keys));
+      continue;
+    }
+    const found = {
+      vocab_size: config.vocabSize,
+      hidden_size: config.hiddenSize,
+      intermediate_size: config.intermediateSize,
+      heads: config.numAttentionHeads,
+      key_value_heads: config.numKeyValueHeads,
+      head_dim: config.headDim,
+      eps: config.rmsNormEps,
+      tied: config.tieWordEmbeddings,
+      pad: config.padTokenId ?? null,
+      window: config.slidingWindow ?? null,
+      max_position_embeddings: config.maxPositionEmbeddings,
+      // A power may differ in its last bit.
+      inv_freq: [...ropeInverseFrequencies(config.rope, config.headDim)].map((value) => value.toPrecision(6)),
+      layers: config.layerTypes ?? null,
+      biases: config.modelType === "qwen2" || config.attentionBias || config.mlpBias,
+      dropout: 0,
+      act: "SiLU",
+      dtype: config.dtype ?? null,
+      is_causal: true,
+    };
+    const expected: Result = { ...usual, ...changed };
+    expected.inv_freq = (expected.inv_freq as number[]).map((value) => value.toPrecision(6));
+    assert.deepEqual(found, expected, label);
+  }
+  assert.deepEqual([...refused].sort(), REFUSED.toSorted());
+});
+
+Deno.test("what is read otherwise than it may be meant is said", () => {
+  const warnings = (keys: Record<string, unknown>) => {
+    const said: string[] = [];
+    parseModelConfig({ ...VERSION_4, ...keys }, "config.json", (message) => said.push(message));
+    return said;
+  };
+  assert.deepEqual(warnings({ architectures: ["Other", "LlamaForCausalLM"] }), []);
+  assert.deepEqual(warnings({ pad_token_id: -1 }), [
+    "config.json: pad_token_id: -1 counts from the end, as PyTorch does: the embedding of token 49151 is not trained " +
+    "where it is looked up",
+  ]);
+  const [architectures, code] = warnings({ architectures: ["LlamaModel"], auto_map: { AutoModel: "x" } });
+  assert.match(architectures, /architectures: \["LlamaModel"\]; the model is trained as LlamaForCausalLM/);
+  assert.match(code, /auto_map names code of the model's own, which is not run/);
+});

@@ -1,0 +1,250 @@
+/** `deno task plan`: its figures are those of the run, and of the published models. */
+import assert from "node:assert/strict";
+import { smolLM2 } from "../../bench/models.ts";
+import { parseConfig } from "../../lib/config/parse.ts";
+import type { TrainConfig } from "../../lib/config/schema.ts";
+import {
+  estimatedAlternatives,
+  longestPair,
+  planAnyway,
+  stepCost,
+  worstCase,
+} from "../../lib/planning/estimate.ts";
+import { readModelConfig } from "../../lib/models/config.ts";
+import { capacityOf, planRun } from "../../lib/planning/plan.ts";
+import { task } from "../command.ts";
+import { GOLDEN } from "../golden_run.ts";
+import { parsed } from "../run_file.ts";
+import { withTemporaryFolder } from "../temporary_folder.ts";
+
+const LARGEST = 2 ** 31 - 1;
+const ADAPTER = { largestBuffer: LARGEST };
+
+async function setup(name: string, model: string, ...overrides: string[]) {
+  const file = `configs/${name}-simper.yaml`;
+  const { config } = parseConfig(await Deno.readTextFile(file), file, overrides);
+  const shape = await readModelConfig(`tests/golden/configs/${model}`);
+  const workloadOf = (changed: TrainConfig) => worstCase(shape, changed);
+  return { config, workloadOf, ...planAnyway(workloadOf(config), config, ADAPTER) };
+}
+
+/** Rows of the printed table, in bytes. */
+const bytesIn = (text: string) =>
+  Object.fromEntries(
+    [...text.matchAll(/^(\w+) +[\d.]+ [kMGT]?B {2}(\d+)$/gm)].map(([, name, n]) => [name, Number(n)]),
+  );
+
+Deno.test("the plan of a run is what the run then allocates, to the byte", () =>
+  withTemporaryFolder(async (folder) => {
+    const changes = [
+      [],
+      ["--gradient_checkpointing", "--num_gpus=2", "--max_length=64"],
+      ["--max_grad_norm=0", "--gradient_accumulation_steps=1"],
+    ];
+    for (const change of changes) {
+      const planned = await task("plan", `${GOLDEN}/run.yaml`, "--data", ...change);
+      assert.equal(planned.status, 0, planned.stderr);
+      const args = [`--output_dir=${folder}`, "--overwrite_output_dir", "--log_level=debug", ...change];
+      const trained = await task("train", `${GOLDEN}/run.yaml`, ...args);
+      assert.equal(trained.status, 0, trained.stderr);
+      const expected = bytesIn(trained.stderr);
+      assert.ok(expected.total > 0);
+      assert.deepEqual(bytesIn(planned.stdout), expected);
+      const [, allocated] = /allocated (\d+) bytes/.exec(trained.stderr)!;
+      assert.equal(Number(allocated), expected.total);
+
+      const state = JSON.parse(await Deno.readTextFile(`${folder}/trainer_state.json`));
+      const [, steps] = /^steps +([\d,]+)$/m.exec(planned.stdout)!;
+      assert.equal(Number(steps), state.global_step);
+      const [, flops] = /([\d.e+]+) in all$/m.exec(planned.stdout)!;
+      // Four digits are printed.
+      assert.ok(Math.abs(Number(flops) / state.total_flos - 1) < 1e-3, `${flops} and ${state.total_flos}`);
+    }
+  }));
+
+Deno.test("without data a plan is never smaller than with them", async () => {
+  const total = async (...args: string[]) =>
+    bytesIn((await task("plan", `${GOLDEN}/run.yaml`, ...args)).stdout).total;
+  assert.ok(await total() >= await total("--data"));
+});
+
+Deno.test("the four setups have the published models' parameters, and every tensor fits a binding", async () => {
+  for (
+    const [name, model, parameters] of [
+      ["mistral-7b-base", "zephyr-7b-sft-full", 7_241_732_096],
+      ["mistral-7b-instruct", "Mistral-7B-Instruct-v0.2", 7_241_732_096],
+      ["llama-3-8b-base", "Llama-3-Base-8B-SFT", 8_030_261_248],
+      ["llama-3-8b-instruct", "Meta-Llama-3-8B-Instruct", 8_030_261_248],
+    ] as const
+  ) {
+    const { config, workloadOf, planned, tooLarge } = await setup(name, model);
+    assert.equal(planned.decoder.parameters.count, parameters);
+    assert.deepEqual(tooLarge, []);
+    assert.equal(stepCost(workloadOf(config), [longestPair(config)]).pairs, 128);
+  }
+});
+
+Deno.test("Llama 3 8B, every parameter trained, pairs of 2 x 2048 one at a time, fits one GPU of 141 GB", async () => {
+  const one = ["--per_device_train_batch_size=1", "--per_device_eval_batch_size=1"];
+  const { config, workloadOf, planned } = await setup("llama-3-8b-base", "Llama-3-Base-8B-SFT", ...one);
+  const { plan, capacity } = planned.decoder;
+  assert.deepEqual([capacity.tokens, capacity.labels, capacity.pairs], [2 * 2047, 2 * 2047, 1]);
+  for (const [purpose, copies] of [["weights", 1], ["gradients", 1], ["moments", 2]] as const) {
+    const bytes = copies * 4 * 8_030_261_248;
+    assert.ok(plan.bytesOf(purpose) >= bytes && plan.bytesOf(purpose) < 1.001 * bytes, purpose);
+  }
+  assert.ok(plan.bytes < 132e9, `${plan.bytes}`);
+  // Forward and backward take six operations a weight and token (the embedding is no product), attention 12 a query-key pair
+  // of each head's dimension.
+  const { tokens, flops, pairs } = stepCost(workloadOf(config), [longestPair(config)]);
+  assert.equal(pairs, 64);
+  const weights = 8_030_261_248 - 128256 * 4096 - 65 * 4096;
+  const visible = pairs * 2 * 2047 * 2048 / 2;
+  assert.ok(Math.abs(flops / (6 * weights * tokens + 12 * 32 * 4096 * visible) - 1) < 1e-9);
+});
+
+Deno.test("with max_grad_norm 0 and one batch a step, the same takes 12 bytes a parameter and one matrix' gradient", async () => {
+  const keys = [
+    "per_device_train_batch_size",
+    "per_device_eval_batch_size",
+    "gradient_accumulation_steps",
+    "num_gpus",
+  ];
+  const one = keys.map((key) => `--${key}=1`);
+  const { planned } = await setup("llama-3-8b-base", "Llama-3-Base-8B-SFT", ...one, "--max_grad_norm=0");
+  const { plan } = planned.decoder;
+  assert.ok(plan.bytesOf("gradients") < 1.001 * 4 * 128256 * 4096, `${plan.bytesOf("gradients")}`);
+  assert.ok(plan.bytes < 12 * 8_030_261_248 + 6e9, `${plan.bytes}`);
+});
+
+Deno.test("what does not fit comes with the change that would make it fit, at the same numbers", async () => {
+  const { config, workloadOf, planned } = await setup("llama-3-8b-base", "Llama-3-Base-8B-SFT");
+  assert.ok(planned.decoder.plan.bytes > 141e9);
+  const [change, ...others] = estimatedAlternatives(config, ADAPTER, 141e9, workloadOf, true);
+  assert.deepEqual(others, []);
+  assert.equal(
+    change.keys,
+    "per_device_train_batch_size: 1, gradient_accumulation_steps: 32, per_device_eval_batch_size: 1",
+  );
+  const changed = {
+    ...config,
+    perDeviceTrainBatchSize: 1,
+    gradientAccumulationSteps: 32,
+    perDeviceEvalBatchSize: 1,
+  };
+  assert.equal(change.bytes, planRun(workloadOf(changed), changed, ADAPTER).decoder.plan.bytes);
+  assert.ok(change.bytes < 141e9);
+  assert.deepEqual(
+    stepCost(workloadOf(changed), [longestPair(changed)]),
+    stepCost(workloadOf(config), [longestPair(config)]),
+  );
+
+  const [, rounded, ...more] = estimatedAlternatives(config, ADAPTER, 131e9, workloadOf, true);
+  assert.deepEqual(more, []);
+  assert.ok(rounded.rounds && rounded.bytes < 99e9, `${rounded.bytes}`);
+  assert.match(
+    rounded.keys,
+    /optim: adamw_anyprecision, optim_args: momentum_dtype=bfloat16,variance_dtype=bfloat16, activation_dtype: bfloat16$/,
+  );
+
+  const shorter = estimatedAlternatives(config, ADAPTER, 97.6e9, workloadOf, true);
+  assert.match(shorter.at(-1)!.keys, /max_length: \d+, max_prompt_length: \d+$/);
+  assert.ok(shorter.at(-1)!.bytes <= 97.6e9 && shorter.at(-2)!.bytes > 97.6e9);
+});
+
+Deno.test("a workload without data bounds every pair: nothing shared, and evaluation too", async () => {
+  const { config, workloadOf } = await setup("mistral-7b-base", "zephyr-7b-sft-full");
+  const capacity = capacityOf(workloadOf(config), config, LARGEST);
+  const tokens = 4 * 2 * 1023;
+  assert.deepEqual([capacity.tokens, capacity.labels, capacity.pairs, capacity.positions], [
+    tokens,
+    tokens,
+    4,
+    1024,
+  ]);
+});
+
+Deno.test("prompts have room for their answers, in tokens and in positions", async () => {
+  const { config, workloadOf } = await setup("mistral-7b-base", "zephyr-7b-sft-full");
+  const room = (length: number) => {
+    const { tokens, positions } = capacityOf(
+      { ...workloadOf(config), prompts: [{ ids: { length } }] },
+      config,
+      LARGEST,
+    );
+    return [tokens, positions];
+  };
+  // Of the data: 8,184 tokens, 1,024 positions.
+  assert.deepEqual([10, 1000, 9000].map(room), [[8184, 1024], [8184, 1064], [9064, 9064]]);
+});
+
+Deno.test("a piece of logits is a fortieth of the parameters' bytes, 16 each, 12 without gradients or with moments in bfloat16", () => {
+  const model = smolLM2(30);
+  const logitsBytes = (...overrides: string[]) => {
+    const { config } = parsed("", ...overrides);
+    return Math.round(capacityOf(worstCase(model, config), config, LARGEST).logitsBytes);
+  };
+  const bf16 = ["--optim=adamw_anyprecision", "--optim_args=momentum_dtype=bfloat16,variance_dtype=bfloat16"];
+  const count = 134_515_008;
+  assert.equal(logitsBytes(), Math.round(count * 16 / 40));
+  assert.equal(logitsBytes("--max_grad_norm=0"), Math.round(count * 12 / 40));
+  assert.equal(
+    logitsBytes("--max_grad_norm=0", "--gradient_accumulation_steps=2"),
+    Math.round(count * 16 / 40),
+  );
+  assert.equal(logitsBytes(...bf16), Math.round(count * 12 / 40));
+  // Within 32 and 128 MiB.
+  assert.equal(logitsBytes("--max_grad_norm=0", ...bf16), 32 * 2 ** 20);
+});
+
+Deno.test("the command prints the table and whether the run fits, from config.json alone", async () => {
+  const plan = (...args: string[]) =>
+    task(
+      "plan",
+      "llama-3-8b-instruct-simper.yaml",
+      "--model_name_or_path=tests/golden/configs/Meta-Llama-3-8B-Instruct",
+      "--log_level=error",
+      ...args,
+    );
+  const { status, stdout, stderr } = await plan("--device_memory=141GB", "--num_pairs=59876");
+  assert.deepEqual([status, stderr], [0, ""]);
+  assert.match(stdout, /8,030,261,248 parameters/);
+  assert.match(stdout, /^effective batch 128 pairs = 2 .* x 16 .* x 4 \(num_gpus\)$/m);
+  assert.match(stdout, /^steps +468$/m);
+  assert.match(stdout, /^does not fit: 141\.4 GB of 141\.0 GB/m);
+  assert.match(stdout, /per_device_train_batch_size: 1, .*131\.\d GB, fits/);
+
+  const small = await plan("--device_memory=90GB");
+  assert.match(
+    small.stdout,
+    /weights, gradients and moments alone take 96\.4 GB or more: only a smaller model fits/,
+  );
+  const tight = await plan("--device_memory=100GB");
+  assert.match(tight.stdout, /activation_dtype: bfloat16: 9\d\.\d GB, fits, rounds what is stored/);
+  assert.match(small.stdout, /^steps +not known/m);
+
+  const software = await plan("--largest_buffer=128MiB");
+  assert.match(
+    software.stdout,
+    /buffers of 134\.2 MB at most.*\n {2}model\.layers\.0\.mlp\.\{gate,up\}_proj: 1\.9 GB/,
+  );
+  assert.match(software.stdout, /does not tell how much memory it has/);
+
+  const roomy = await plan("--device_memory=1TB", "--max_steps=3");
+  assert.match(roomy.stdout, /^steps +3$/m);
+  assert.match(roomy.stdout, /^fits: /m);
+});
+
+Deno.test("a plan's own options are checked as keys are", async () => {
+  for (
+    const [argument, message] of [
+      ["--num_pairs=none", /--num_pairs: expected an integer from 1 to 100000000, found "none"/],
+      ["--largest_buffer", /--largest_buffer: expected a number of bytes/],
+      ["--max_lenght=3", /unknown key: did you mean max_length\?/],
+    ] as const
+  ) {
+    const { status, stdout, stderr } = await task("plan", `${GOLDEN}/run.yaml`, argument);
+    assert.deepEqual([status, stdout], [2, ""]);
+    assert.match(stderr, message);
+  }
+});
