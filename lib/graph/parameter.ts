@@ -17,6 +17,8 @@ export interface ParameterSpec {
    * and weight decay passes over both.
    */
   kind: "matrix" | "norm" | "bias";
+  /** Of an embedding: the row that begins at 0, and that looking it up does not train. */
+  padTokenId?: number;
 }
 
 /** Rows and columns of a parameter. */

@@ -2,7 +2,7 @@ import { pack, packedSize, type PackedSizes } from "../batch/batch.ts";
 import type { TrainConfig } from "../config/schema.ts";
 import type { Pair, Sequence } from "../data/tokenize.ts";
 import { losses } from "../losses/losses.ts";
-import type { ModelConfig } from "../models/config.ts";
+import type { ModelConfig } from "../models/architecture.ts";
 import { sizeOf, trainingFlops } from "../graph/flops.ts";
 import { netOf } from "../models/models.ts";
 import {

@@ -6,7 +6,6 @@ import { Pipelines, writeTensor } from "../../lib/gpu/program.ts";
 import type { Value } from "../../lib/graph/graph.ts";
 import { Net } from "../../lib/graph/net.ts";
 import { simper } from "../../lib/losses/simper.ts";
-import type { ModelConfig } from "../../lib/models/config.ts";
 import { Decoder } from "../../lib/graph/decoder.ts";
 import { normal, uniform } from "../../lib/random.ts";
 import { assertClose, freshSeed } from "../kernels/harness.ts";
@@ -99,23 +98,6 @@ function netOf(body: Body, layers: number): Net {
   return net;
 }
 
-const CONFIG: ModelConfig = {
-  modelType: "llama",
-  vocabSize: VOCABULARY,
-  hiddenSize: HIDDEN,
-  intermediateSize: INNER,
-  numHiddenLayers: 2,
-  numAttentionHeads: 1,
-  numKeyValueHeads: 1,
-  headDim: HIDDEN,
-  rmsNormEps: EPSILON,
-  rope: { type: "default", theta: 10_000 },
-  maxPositionEmbeddings: 96,
-  attentionBias: false,
-  mlpBias: false,
-  tieWordEmbeddings: false,
-};
-
 for (const [name, body] of Object.entries(BODIES)) {
   Deno.test(`gradients equal differences in float64 with ${name}`, async (t) => {
     const gpu = await openGpu();
@@ -137,10 +119,9 @@ async function compare(gpu: Gpu, seed: number, name: string, body: Body, checkpo
   const { tokens, labels } = packedSize(pair);
   const net = netOf(body, 2);
   const decoder = new Decoder(
-    CONFIG,
+    net,
     { tokens, labels, pairs: 1, positions: 16, logitsBytes: 2 ** 20, checkpointing },
     { largestBuffer: 2 ** 27, loss: simper.wgsl, training: true },
-    net,
   );
   await decoder.allocate(gpu, new Pipelines(gpu));
   const values = new Map<string, Float64Array>();
