@@ -1,5 +1,5 @@
 /** Floating-point operations that a packed batch needs, counted from its sizes; a multiply-add is two. */
-import type { Batch } from "../lib/batch/batch.ts";
+import type { Batch } from "../lib/batch/pack.ts";
 import { visiblePairs } from "../lib/graph/flops.ts";
 import type { ModelConfig } from "../lib/models/config.ts";
 

@@ -7,28 +7,10 @@ import { rememberedHash, sha256 } from "../data/file_hash.ts";
 import { RULES } from "../data/pairs.ts";
 import { UserError } from "../errors.ts";
 import { shorten, show } from "../json.ts";
-import type { Prepared } from "../training/prepare.ts";
-import type { HashedFile } from "../report/run_report.ts";
+import type { Prepared } from "../planning/prepare.ts";
+import type { HashedFile } from "../data/hash.ts";
 import { VERSION } from "../version.ts";
-import type { SavedRun } from "./state.ts";
-
-/** A run's configuration and the hashes of all that it reads. */
-export interface Fingerprint {
-  /** The keys of the run file, without secrets. */
-  config: Record<string, unknown>;
-  /** SHA-256 of the model's files, by name. */
-  model: Record<string, string>;
-  /** SHA-256 of what token ids follow from, and of the text of the chat template. */
-  tokenizer: string;
-  template: string;
-  /** The date that the template is told, where it asks for it. */
-  date?: string;
-  /** Of how rows become tokens. */
-  rules: number;
-  /** SHA-256 of the data files of each split that is read, in order. */
-  train: string[];
-  test?: string[];
-}
+import type { Fingerprint, SavedRun } from "./state.ts";
 
 /**
  * The keys that a resumed run may change: what they name is compared by its hash, or they leave the weights after a step as

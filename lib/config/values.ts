@@ -1,5 +1,5 @@
 import { show } from "../json.ts";
-import { readDate } from "../tokenizer/calendar_date.ts";
+import { readDate } from "../calendar_date.ts";
 
 /** How the value of a key is read: the same for YAML files and for the command line. */
 export interface ValueType<T> {

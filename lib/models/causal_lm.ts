@@ -1,4 +1,4 @@
-import type { Window } from "../batch/batch.ts";
+import type { Window } from "../batch/mask.ts";
 import type { Value } from "../graph/graph.ts";
 import { Net } from "../graph/net.ts";
 import type { ModelConfig } from "./config.ts";
