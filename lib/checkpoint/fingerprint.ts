@@ -1,6 +1,6 @@
 /** What a run is, so that a checkpoint of another one is not taken for its own. */
 import { basename, join } from "node:path";
-import { FIELDS, HONOURED, keyOf, type TrainConfig } from "../config/schema.ts";
+import { FIELDS, keyOf, KEYS, type TrainConfig } from "../config/schema.ts";
 import { configEntries } from "../config/write.ts";
 import { cacheFolder } from "../data/cache_folder.ts";
 import { rememberedHash, sha256 } from "../data/file_hash.ts";
@@ -12,46 +12,6 @@ import type { HashedFile } from "../data/hash.ts";
 import { VERSION } from "../version.ts";
 import type { Fingerprint, SavedRun } from "./state.ts";
 
-/**
- * The keys that a resumed run may change: what they name is compared by its hash, or they leave the weights after a step as
- * they are. Every other key matters, one that is new tomorrow too.
- */
-const FREE: ReadonlySet<keyof TrainConfig> = new Set<keyof TrainConfig>([
-  "modelNameOrPath",
-  "modelRevision",
-  "chatTemplate",
-  "chatTemplateDate",
-  "datasetMixer",
-  "datasetSplits",
-  "datasetConfigs",
-  "numTrainEpochs",
-  "maxSteps",
-  "perDeviceEvalBatchSize",
-  "gradientCheckpointing",
-  "doEval",
-  "evalStrategy",
-  "evalSteps",
-  "evalOnStart",
-  "outputDir",
-  "overwriteOutputDir",
-  "resumeFromCheckpoint",
-  "saveStrategy",
-  "saveSteps",
-  "saveTotalLimit",
-  "loadBestModelAtEnd",
-  "metricForBestModel",
-  "greaterIsBetter",
-  "overwriteCache",
-  "runName",
-  "loggingSteps",
-  "loggingFirstStep",
-  "logLevel",
-  "deviceMemory",
-  "pushToHub",
-  "hubModelId",
-  "hubPrivateRepo",
-  "hubToken",
-]);
 /** The files of the model that a run begins with, hashed; what was hashed before is not read again. */
 export async function hashModel(modelFolder: string, weights: readonly string[]): Promise<HashedFile[]> {
   const files = [...weights, join(modelFolder, "config.json")];
@@ -94,13 +54,13 @@ export function checkConfig(config: TrainConfig, { folder, state }: SavedRun): v
   const changed = (field: keyof TrainConfig, hint = "") => {
     const key = keyOf(field);
     // A checkpoint of before there was such a key.
-    const there = key in before ? before[key] : HONOURED[field].default;
+    const there = key in before ? before[key] : KEYS[field].default;
     return same(now[key], there) ? [] : [`${key}: ${show(there)} there, ${show(now[key])} now${hint}`];
   };
   /** Whether a key above 0 makes another do nothing, in both runs. */
   const overrules = (key: string) => Number(now[key]) > 0 && Number(before[key]) > 0;
   const idle = overrules("warmup_steps") ? "warmupRatio" : undefined;
-  const problems = FIELDS.filter((field) => !FREE.has(field) && field !== idle).flatMap((field) =>
+  const problems = FIELDS.filter((field) => !KEYS[field].mayChange && field !== idle).flatMap((field) =>
     changed(field)
   );
   if (!same(shares(now), shares(before))) {

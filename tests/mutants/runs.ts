@@ -227,16 +227,12 @@ export const RUNS: readonly Edits[] = [
     ]],
   },
   {
-    file: "lib/checkpoint/fingerprint.ts",
+    file: "lib/config/keys.ts",
     tests: RESUME,
     filter: "every key",
     edits: [
-      [
-        "a key that matters is free",
-        '  "gradientCheckpointing",\n',
-        '  "gradientCheckpointing",\n  "activationDtype",\n',
-      ],
-      ["a key that is free matters", '  "loggingSteps",\n', ""],
+      ["a key that matters is free", 'default: "float32",', 'default: "float32", mayChange: true,'],
+      ["a key that is free matters", "default: 10, mayChange: true,", "default: 10,"],
     ],
   },
   {
