@@ -1,5 +1,5 @@
 import type { AttentionShape } from "../../kernels/attention.ts";
-import type { Window } from "../batch/batch.ts";
+import type { Window } from "../batch/mask.ts";
 import type { Op, Segment, Value } from "./graph.ts";
 import { add } from "./ops/add.ts";
 import { attention } from "./ops/attention.ts";

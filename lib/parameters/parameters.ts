@@ -1,9 +1,10 @@
 import { UserError } from "../errors.ts";
 import type { Gpu } from "../gpu/device.ts";
-import type { MemoryPlan } from "../gpu/memory.ts";
+import type { MemoryPlan } from "../gpu/memory_plan.ts";
 import { writeTensor } from "../gpu/program.ts";
 import { BatchedReader, dtypeOf, firstNonFinite, type Range } from "../gpu/readback.ts";
-import { type FloatDtype, fromF32, isFloatDtype, type TensorReader } from "../safetensors/read.ts";
+import { type FloatDtype, fromF32, isFloatDtype } from "../safetensors/dtype.ts";
+import type { TensorReader } from "../safetensors/read.ts";
 import type { TensorSource } from "../safetensors/write.ts";
 import { type ParameterPart, type ParameterSpec, shapeOfPart } from "../graph/parameter.ts";
 import {

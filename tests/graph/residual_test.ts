@@ -1,6 +1,7 @@
 /** Graphs whose residual stream is read by several branches: gradients that one op may not add to while another reads them. */
 import assert from "node:assert/strict";
-import { pack, packedSize } from "../../lib/batch/batch.ts";
+import { pack } from "../../lib/batch/pack.ts";
+import { packedSize } from "../../lib/data/pair.ts";
 import { type Gpu, openGpu } from "../../lib/gpu/device.ts";
 import { Pipelines, writeTensor } from "../../lib/gpu/program.ts";
 import type { Value } from "../../lib/graph/graph.ts";
