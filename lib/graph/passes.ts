@@ -91,7 +91,8 @@ export class Forward {
   /** The op that the product `op` does as it stores. */
   #fused(op: Op): Op | undefined {
     const next = op.output.uses.length === 1 ? op.output.uses[0] : undefined;
-    return op.isProduct && next?.fuses?.(op.output) ? next : undefined;
+    const can = op.isProduct || op.addsResidual && next?.isSum;
+    return can && next?.fuses?.(op.output) ? next : undefined;
   }
 
   #isDone(op: Op): boolean {

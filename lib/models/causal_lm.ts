@@ -13,7 +13,7 @@ export function causalLm(c: ModelConfig, layer: (net: Net, x: Value, index: numb
   for (let l = 0; l < c.numHiddenLayers; l++) {
     x = net.layer(`model.layers.${l}`, x, (x) => layer(net, x, l));
   }
-  net.labels(x, "model.norm", c.rmsNormEps, {
+  net.labels(x, { name: "model.norm", kind: "rms", epsilon: c.rmsNormEps }, {
     name: c.tieWordEmbeddings ? "model.embed_tokens" : "lm_head",
     rows: c.vocabSize,
   });

@@ -14,7 +14,7 @@ import { pairOf } from "../random_pairs.ts";
 import { logProbabilities } from "../reference/log_probabilities.ts";
 import { matrix, multiply, transposed } from "../reference/matrix.ts";
 import { simper as simperReference } from "../reference/preference_loss.ts";
-import { rmsNorm } from "../reference/rms_norm.ts";
+import { norm as normReference } from "../reference/norm.ts";
 import { swiglu } from "../reference/swiglu.ts";
 
 const [VOCABULARY, HIDDEN, INNER, EPSILON] = [50, 8, 12, 1e-5];
@@ -70,7 +70,8 @@ class Reference {
     });
     return this.linear(swiglu(gateUp, INNER), `${name}.down`, INNER);
   }
-  norm = (x: Float64Array, name: string) => rmsNorm(x, this.of(name), EPSILON).y;
+  norm = (x: Float64Array, name: string) =>
+    normReference(x, { kind: "rms", epsilon: EPSILON, weight: this.of(name) }).y;
 }
 const sum = (x: Float64Array, y: Float64Array) => x.map((value, i) => value + y[i]);
 
@@ -95,7 +96,7 @@ function netOf(body: Body, layers: number): Net {
   const net = new Net();
   let x = net.embedding("embed", VOCABULARY, HIDDEN);
   for (let l = 0; l < layers; l++) x = net.layer(`layers.${l}`, x, (x) => body(net, x));
-  net.labels(x, "norm", EPSILON, { name: "head", rows: VOCABULARY });
+  net.labels(x, { name: "norm", kind: "rms", epsilon: EPSILON }, { name: "head", rows: VOCABULARY });
   return net;
 }
 
