@@ -57,7 +57,9 @@ export class Forward {
   calls(segment: Segment): KernelCall[] {
     const { machine, keeping } = this;
     const place = (value: Value) => this.place(value);
-    const calls = segment.ops.flatMap((op) => this.make(op, { of: place, into: place, isFirst: true }));
+    const calls = segment.ops.flatMap((op) =>
+      this.#isDone(op) ? [] : this.make(op, { of: place, into: place, fuses: () => true })
+    );
     const packed = keeping.packed(segment, (op) => this.#isFusedAway(op)).map((value) => {
       const waits = machine.shared(`${value.name} packed`, "activations", value.width, "bf16");
       this.waiting.set(value, waits);
@@ -68,21 +70,20 @@ export class Forward {
 
   /**
    * The calls that make an op's output.
-   * @param at where its values are; `isFirst` in the forward pass: later, what stands beside a product's output is not made with it.
+   * @param at where its values are; `fuses` says whether it does an op after it: in the forward pass always, later where that op's
+   * output is what is to be made.
    */
   make(
     op: Op,
-    { of, into, isFirst }: Pick<Places, "of" | "into"> & { isFirst: boolean },
+    { of, into, fuses }: Pick<Places, "of" | "into"> & { fuses: (next: Op) => boolean },
   ): KernelCall[] {
-    // Done with the product before it.
-    if (isFirst && this.#isDone(op)) return [];
     const places: Places = {
       machine: this.machine,
       of,
       into,
       fusion: (output): Fusion | undefined => {
         const next = this.#fused(output.op);
-        return next && (isFirst || next.fuses!(output) === "instead") ? next.fusion!(places) : undefined;
+        return next && fuses(next) ? next.fusion!(places) : undefined;
       },
     };
     return op.forward(places);
@@ -95,6 +96,7 @@ export class Forward {
     return can && next?.fuses?.(op.output) ? next : undefined;
   }
 
+  /** Whether it is done with the op before it. */
   #isDone(op: Op): boolean {
     return this.producers.has(op) || op.inputs.some((input) => this.#fused(input.op) === op);
   }

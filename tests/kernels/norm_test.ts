@@ -219,8 +219,8 @@ kernelTest(
       ? kernels.tensorInPlace(size, before.dX)
       : kernels.tensor(size);
     const dWeight = accumulate
-      ? kernels.tensorInPlace(weight.shape, before.dWeight)
-      : kernels.tensor(weight.shape);
+      ? kernels.tensorInPlace([...weight.shape], before.dWeight)
+      : kernels.tensor([...weight.shape]);
     await kernels.run(normBackward(
       kernels.rows(rows, { accumulate }),
       how,
