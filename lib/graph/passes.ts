@@ -35,13 +35,21 @@ export class Forward {
   readonly producers = new Map<Op, Op>();
   /** Where packed values wait. */
   readonly waiting = new Map<Value, Tensor>();
+  /** The op that another does as it stores. */
+  readonly #fused = new Map<Op, Op>();
   readonly #places = new Map<Value, Tensor>();
 
   constructor(net: Net, readonly machine: Machine) {
     this.keeping = new Keeping(net, machine.capacity);
+    const there = new Set<Op>();
     for (const op of net.segments.flatMap(({ ops }) => ops)) {
-      const next = this.#fused(op);
-      if (next?.fuses?.(op.output) === "instead") this.producers.set(next, op);
+      there.add(op);
+      const next = fusable(op);
+      // What it reads besides must be there already: a residual may be made later.
+      const isSoon = next?.inputs.every((input) => there.has(input.op) || this.producers.has(input.op));
+      if (!next || !isSoon) continue;
+      this.#fused.set(op, next);
+      if (next.fuses!(op.output) === "instead") this.producers.set(next, op);
     }
   }
 
@@ -82,27 +90,26 @@ export class Forward {
       of,
       into,
       fusion: (output): Fusion | undefined => {
-        const next = this.#fused(output.op);
+        const next = this.#fused.get(output.op);
         return next && fuses(next) ? next.fusion!(places) : undefined;
       },
     };
     return op.forward(places);
   }
 
-  /** The op that the product `op` does as it stores. */
-  #fused(op: Op): Op | undefined {
-    const next = op.output.uses.length === 1 ? op.output.uses[0] : undefined;
-    const can = op.isProduct || op.addsResidual && next?.isSum;
-    return can && next?.fuses?.(op.output) ? next : undefined;
-  }
-
   /** Whether it is done with the op before it. */
   #isDone(op: Op): boolean {
-    return this.producers.has(op) || op.inputs.some((input) => this.#fused(input.op) === op);
+    return this.producers.has(op) || op.inputs.some((input) => this.#fused.get(input.op) === op);
   }
 
   /** Whether an op's output is nowhere, since the one after it is made instead. */
   #isFusedAway(op: Op): boolean {
-    return this.#fused(op)?.fuses?.(op.output) === "instead";
+    return this.#fused.get(op)?.fuses?.(op.output) === "instead";
   }
+}
+
+/** The op that `op` can do as it stores: the only one that reads its output. */
+function fusable({ output, isProduct, addsResidual }: Op): Op | undefined {
+  const next = output.uses.length === 1 ? output.uses[0] : undefined;
+  return (isProduct || addsResidual && next?.isSum) && next?.fuses?.(output) ? next : undefined;
 }
