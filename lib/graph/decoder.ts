@@ -54,7 +54,14 @@ export class Decoder {
       this.plan,
       this.parameters,
       capacity,
-      { hidden, vocabulary, rotary, windows: net.windows.length, vector: net.longestVector },
+      {
+        hidden,
+        vocabulary,
+        rotary,
+        windows: net.windows.length,
+        vector: net.longestVector,
+        statistics: net.finalStatistics,
+      },
       options,
     );
     this.#passes = passesOf(this.net, this.#machine);
