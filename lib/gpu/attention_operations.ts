@@ -20,9 +20,11 @@ import {
   workgroupQueryGradientSource,
 } from "../../kernels/attention_workgroup_backward.ts";
 import { workgroupForwardSource } from "../../kernels/attention_workgroup_forward.ts";
-import { ALIGNMENT, type MemoryPlan, type Tensor, type TextureSlab } from "./memory.ts";
+import { ALIGNMENT, type Tensor, type TextureSlab } from "./memory.ts";
+import type { MemoryPlan } from "./memory_plan.ts";
 import { flat, rowKernel, rowLength } from "./operations.ts";
-import type { Grid, KernelCall, RowSlot, TextureCopy } from "./program.ts";
+import type { Grid, KernelCall, RowSlot } from "./program.ts";
+import type { TextureCopy } from "./texture_copy.ts";
 
 /** Heads within the rows of a tensor: from a column on, which is a multiple of headDim, as the tensor's width is. */
 export interface Heads {

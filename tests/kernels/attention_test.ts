@@ -1,5 +1,6 @@
 import type { AttentionShape, AttentionTiles, RegisterTile } from "../../kernels/attention.ts";
-import { pack, tileBounds } from "../../lib/batch/batch.ts";
+import { tileBounds } from "../../lib/batch/mask.ts";
+import { pack } from "../../lib/batch/pack.ts";
 import { Attention, headsOf } from "../../lib/gpu/attention_operations.ts";
 import { attentionTiles } from "../../lib/gpu/tuning.ts";
 import { type KernelCase, kernelTest, largest, useGpu } from "./harness.ts";
