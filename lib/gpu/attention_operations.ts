@@ -47,7 +47,10 @@ export interface AttentionTensors {
   lse: Tensor; // [T, heads]
 }
 
-/** The gradients besides, each laid out as what it is the gradient of; `delta` is scratch. */
+/**
+ * The gradients besides, each laid out as what it is the gradient of; `delta` is scratch. Here no query may see keys behind its
+ * own row among them.
+ */
 export interface AttentionGradients extends AttentionTensors {
   dOut: Tensor;
   delta: Tensor; // [T, heads]
@@ -204,6 +207,9 @@ export class Attention {
 
   /** What every kernel binds first: `HEADER` in `kernels/attention.ts`, and queries and keys. */
   #read(rows: RowSlot, t: AttentionTensors, { memory }: AttentionTile): (Tensor | TextureSlab)[] {
+    if (memory === "texture" && t.queries.tensor !== t.keys.tensor) {
+      throw new RangeError("keys apart from their queries are for an Attention that was made for such");
+    }
     const from = ({ tensor }: Heads) => memory === "texture" ? this.#qkv! : tensor;
     return [rows.tensor, (t.keyRows ?? rows).tensor, t.spans, from(t.queries), from(t.keys)];
   }
