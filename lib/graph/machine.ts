@@ -1,7 +1,8 @@
-import type { Mask } from "../batch/batch.ts";
+import type { Mask } from "../batch/mask.ts";
 import { ATTENTION_TILE, type AttentionShape, type AttentionTiles } from "../../kernels/attention.ts";
 import { Attention } from "../gpu/attention_operations.ts";
-import type { MemoryPlan, Tensor } from "../gpu/memory.ts";
+import type { MemoryPlan } from "../gpu/memory_plan.ts";
+import type { Tensor } from "../gpu/memory.ts";
 import { Products } from "../gpu/products.ts";
 import { RowCounts, type RowSlot, slotOf } from "../gpu/program.ts";
 import { attentionTiles, type ProductTiles, usualTiles } from "../gpu/tuning.ts";

@@ -1,5 +1,5 @@
 import type { AttentionShape } from "../../kernels/attention.ts";
-import type { Window } from "../batch/batch.ts";
+import type { Window } from "../batch/mask.ts";
 import { type HeadWeights, type Norm, statisticsWidth } from "../gpu/norm_operations.ts";
 import type { Op, Segment, Value } from "./graph.ts";
 import { add } from "./ops/add.ts";
@@ -18,6 +18,14 @@ export type OpParts = Omit<Op, "output" | "extras">;
 /** Makes an op around the values that it is to make. */
 export type OpOf = (output: Value, ...extras: Value[]) => OpParts;
 
+/** Cosines and sines of a rotary position embedding. */
+export interface RotaryTable {
+  /** Floats of a row: of each head as many are rotated. */
+  readonly dimensions: number;
+  /** A row for each of the positions 0 to `positions - 1`: the cosines of its angles, then their sines. */
+  rows(positions: number): Float32Array<ArrayBuffer>;
+}
+
 /**
  * A model's graph as its file writes it: each method adds an op and gives its output. Names are those of the checkpoint, within a
  * layer without the layer's; the same name twice is the same parameter.
@@ -26,6 +34,16 @@ export class Net {
   readonly segments: Segment[] = [];
   /** The windows of its layers' attention, each once: a batch has a mask for each. */
   readonly windows: Window[] = [];
+  /** The rotary tables of its layers, each once. */
+  readonly ropes: RotaryTable[] = [];
+  /** The embedding's table; the first parameter. */
+  inputEmbeddings!: ParameterSpec;
+  /** The head's matrix, which is the embedding's table where they are tied. */
+  outputEmbeddings!: ParameterSpec;
+  /** Of the last norm. */
+  finalNorm!: ParameterSpec;
+  /** Floats of all of a layer's queries. */
+  attentionWidth = 0;
   /** In the order of the forward pass. */
   readonly parameters: ParameterSpec[] = [];
   /** Floats of a row's statistics of the final norm. */
@@ -40,6 +58,14 @@ export class Net {
   get longestVector(): number {
     const vectors = this.parameters.filter(({ kind }) => kind !== "matrix").map(shapeOf);
     return Math.max(...vectors.map(([rows, columns]) => rows * columns));
+  }
+
+  get hiddenSize(): number {
+    return this.inputEmbeddings.columns;
+  }
+
+  get vocabSize(): number {
+    return shapeOf(this.outputEmbeddings)[0];
   }
 
   get layers(): Segment[] {
@@ -57,9 +83,16 @@ export class Net {
   }
 
   /** Rows of a table at the batch's token ids; the row of `padTokenId` is never trained, as in PyTorch. */
-  embedding(name: string, rows: number, columns: number, padTokenId?: number): Value {
+  embedding(
+    name: string,
+    rows: number,
+    columns: number,
+    { padTokenId }: { padTokenId?: number } = {},
+  ): Value {
     const table = this.#parameter([`${name}.weight`], [rows], columns);
-    return this.#op(name, columns, [], (output) => embedding(output, table, padTokenId));
+    if (padTokenId !== undefined) table.padTokenId = padTokenId;
+    this.inputEmbeddings = table;
+    return this.#op(name, columns, [], (output) => embedding(output, table));
   }
 
   /** @param options `onePlus`: the factor is 1 + weight. */
@@ -136,13 +169,15 @@ export class Net {
   }
 
   /** Rotates the query and key heads of [queries, keys, values]. */
-  rope(qkv: Value, shape: AttentionShape): Value {
+  rope(qkv: Value, shape: AttentionShape, table: RotaryTable): Value {
+    if (!this.ropes.includes(table)) this.ropes.push(table);
     return this.#op(`${this.#short(qkv)} rotated`, qkv.width, [], (output) => rope(output, qkv, shape));
   }
 
   /** @param window how many tokens back a token sees, itself included; all where it is undefined. */
-  attention(qkv: Value, shape: AttentionShape, window?: Window): Value {
+  attention(qkv: Value, shape: AttentionShape, { window }: { window?: Window } = {}): Value {
     const { heads, headDim } = shape;
+    this.attentionWidth = heads * headDim;
     if (!this.windows.includes(window)) this.windows.push(window);
     const mask = this.windows.indexOf(window);
     return this.#op(
@@ -173,6 +208,8 @@ export class Net {
     this.finalStatistics = statisticsWidth(how);
     const weight = this.#normWeight(name, x.width, how);
     const matrix = this.#parameter([`${head.name}.weight`], [head.rows], x.width);
+    this.finalNorm = weight;
+    this.outputEmbeddings = matrix;
     this.#op("labels", 1, [], () => labels(x, { norm: how, weight, head: matrix }));
   }
 

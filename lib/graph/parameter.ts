@@ -21,6 +21,8 @@ export interface ParameterSpec {
    * model. Weight decay passes over both.
    */
   kind: "matrix" | "norm" | "bias";
+  /** Of an embedding: the row that begins at 0, and that looking it up does not train. */
+  padTokenId?: number;
 }
 
 /** Rows and columns of a parameter. */

@@ -1,11 +1,11 @@
 /** Graphs whose residual stream is read by several branches: gradients that one op may not add to while another reads them. */
 import assert from "node:assert/strict";
-import { pack, packedSize } from "../../lib/batch/batch.ts";
+import { pack } from "../../lib/batch/pack.ts";
+import { packedSize } from "../../lib/data/pair.ts";
 import { type Pipelines, writeTensor } from "../../lib/gpu/program.ts";
 import type { Value } from "../../lib/graph/graph.ts";
 import { Net } from "../../lib/graph/net.ts";
 import { simper } from "../../lib/losses/simper.ts";
-import type { ModelConfig } from "../../lib/models/config.ts";
 import { Decoder } from "../../lib/graph/decoder.ts";
 import type { Capacity } from "../../lib/graph/machine.ts";
 import { normal, uniform } from "../../lib/random.ts";
@@ -130,23 +130,6 @@ function netOf(body: Body, layers: number): Net {
   return net;
 }
 
-const CONFIG: ModelConfig = {
-  modelType: "llama",
-  vocabSize: VOCABULARY,
-  hiddenSize: HIDDEN,
-  intermediateSize: INNER,
-  numHiddenLayers: 2,
-  numAttentionHeads: 1,
-  numKeyValueHeads: 1,
-  headDim: HIDDEN,
-  rmsNormEps: EPSILON,
-  rope: { type: "default", theta: 10_000 },
-  maxPositionEmbeddings: 96,
-  attentionBias: false,
-  mlpBias: false,
-  tieWordEmbeddings: false,
-};
-
 /** How the forward pass keeps what the backward pass reads, and how far gradients may be from differences. */
 interface Mode extends Pick<Capacity, "checkpointing" | "keptStorage"> {
   tolerance: number;
@@ -184,10 +167,9 @@ async function compare(pipelines: Pipelines, seed: number, name: string, body: B
   const { tokens, labels } = packedSize(pair);
   const net = netOf(body, 2);
   const decoder = new Decoder(
-    CONFIG,
+    net,
     { tokens, labels, pairs: 1, positions: 16, logitsBytes: 2 ** 20, ...keeping },
     { largestBuffer: 2 ** 27, loss: simper.wgsl, training: true },
-    net,
   );
   await decoder.allocate(gpu, pipelines);
   const values = new Map<string, Float64Array>();

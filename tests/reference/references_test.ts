@@ -2,7 +2,7 @@
  * The references of gradients against differences of the references of values, and AdamW's against PyTorch.
  */
 import assert from "node:assert/strict";
-import { pack } from "../../lib/batch/batch.ts";
+import { pack } from "../../lib/batch/pack.ts";
 import { normal, uniform } from "../../lib/random.ts";
 import { assertClose, freshSeed } from "../kernels/harness.ts";
 import { randomPairs } from "../random_pairs.ts";
