@@ -12,6 +12,7 @@ import {
   preferenceLoss,
   rmsNorm,
   rmsNormBackward,
+  rmsNormWeightBackward,
   rope,
   swiglu,
   swigluBackward,
@@ -118,17 +119,15 @@ class Cases {
     this.#alone(`${vocabSize}x${hiddenSize}`, [clear(rows, embeddingGradient)]);
     const rstd = bench.tensor("rstd", tokens);
     const weight = bench.filled("weight", hiddenSize);
+    const dY = hidden("gradient of y");
     this.#alone(`${tokens}x${hiddenSize}`, [
       rmsNorm(rows, x, weight, hidden("y"), rstd, rmsNormEps),
-      ...rmsNormBackward(rows, {
-        x,
-        weight,
-        rstd,
-        dY: hidden("gradient of y"),
-        dX: hidden("gradient of x"),
+      rmsNormBackward(rows, { x, weight, rstd, dY, dX: hidden("gradient of x") }, true),
+      ...rmsNormWeightBackward(rows, {
+        ...{ x, rstd, dY },
         dWeight: bench.tensor("gradient of weight", hiddenSize),
         partial: bench.tensor("partial sums", Math.ceil(tokens / 32), hiddenSize),
-      }, true),
+      }),
     ]);
     const spans = upload("spans", batch.masks[0].spans, tokens, 4);
     const positions = Math.max(...batch.masks[0].spans.filter((_, i) => i % 4 === 3)) + 1;

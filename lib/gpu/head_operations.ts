@@ -35,10 +35,10 @@ export const headNorm = (
     { ...constantsOf(shape), EPSILON_F: epsilon },
   );
 
-/** dWeight (+)= the gradient of the weight, by way of `partial`; then dY becomes that of the input. */
-export const headNormBackward = (
+/** dWeight (+)= the gradient of the weight, by way of `partial`. */
+export const headNormWeightBackward = (
   rows: RowSlot,
-  t: { x: Tensor; weight: Tensor; rstd: Tensor; dY: Tensor; dWeight: Tensor; partial: Tensor },
+  t: { x: Tensor; rstd: Tensor; dY: Tensor; dWeight: Tensor; partial: Tensor },
   shape: AttentionShape,
 ): KernelCall[] => [
   rowKernel(
@@ -51,6 +51,14 @@ export const headNormBackward = (
     constantsOf(shape),
   ),
   columnSums(rows, t.partial, t.dWeight, 2 * shape.headDim),
+];
+
+/** dY becomes the gradient of the input. */
+export const headNormBackward = (
+  rows: RowSlot,
+  t: { x: Tensor; weight: Tensor; rstd: Tensor; dY: Tensor },
+  shape: AttentionShape,
+): KernelCall =>
   rowKernel(
     "head_norm_backward",
     headNormBackwardSource,
@@ -59,5 +67,4 @@ export const headNormBackward = (
     shape.headDim,
     () => eightHeads(rows, shape),
     constantsOf(shape),
-  ),
-];
+  );

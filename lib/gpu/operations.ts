@@ -124,23 +124,31 @@ export function rmsNorm(rows: RowSlot, x: Tensor, weight: Tensor, y: Tensor, rst
   );
 }
 
-/** dX (+)= gradient through RMSNorm of dY; dWeight (+)= that of its weight, by way of `partial`. */
+/** dX (+)= gradient through RMSNorm of dY. */
 export function rmsNormBackward(
   rows: RowSlot,
-  t: { x: Tensor; weight: Tensor; rstd: Tensor; dY: Tensor; dX: Tensor; dWeight: Tensor; partial: Tensor },
+  t: { x: Tensor; weight: Tensor; rstd: Tensor; dY: Tensor; dX: Tensor },
   add: boolean,
+): KernelCall {
+  const length = rowLength(t.x);
+  return rowKernel(
+    "rms_norm_backward",
+    rmsNormBackwardSource,
+    rows,
+    [t.x, t.weight, t.rstd, t.dY, t.dX],
+    length,
+    () => eightRows(rows),
+    { WIDTH: length, ADD: add ? 1 : 0 },
+  );
+}
+
+/** dWeight (+)= the gradient of RMSNorm's weight, by way of `partial`. */
+export function rmsNormWeightBackward(
+  rows: RowSlot,
+  t: { x: Tensor; rstd: Tensor; dY: Tensor; dWeight: Tensor; partial: Tensor },
 ): KernelCall[] {
   const length = rowLength(t.x);
   return [
-    rowKernel(
-      "rms_norm_backward",
-      rmsNormBackwardSource,
-      rows,
-      [t.x, t.weight, t.rstd, t.dY, t.dX],
-      length,
-      () => eightRows(rows),
-      { WIDTH: length, ADD: add ? 1 : 0 },
-    ),
     rowKernel(
       "rms_norm_weight_backward",
       rmsNormWeightSource,

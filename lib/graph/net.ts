@@ -10,7 +10,7 @@ import { linear } from "./ops/linear.ts";
 import { rmsNorm } from "./ops/rms_norm.ts";
 import { rope } from "./ops/rope.ts";
 import { swiglu } from "./ops/swiglu.ts";
-import { commonName, type ParameterSpec, shapeOf } from "./parameter.ts";
+import { commonName, isTrained, type ParameterSpec, shapeOf } from "./parameter.ts";
 
 /** What an op says of itself before it has its place in the graph. */
 export type OpParts = Omit<Op, "output" | "extras">;
@@ -34,10 +34,19 @@ export class Net {
     this.#begin("model");
   }
 
-  /** The longest norm or bias. */
+  /** The longest norm or bias that is trained; 0 without one. */
   get longestVector(): number {
-    const vectors = this.parameters.filter(({ kind }) => kind !== "matrix").map(shapeOf);
-    return Math.max(...vectors.map(([rows, columns]) => rows * columns));
+    const vectors = this.parameters.filter((spec) => spec.kind !== "matrix" && isTrained(spec)).map(shapeOf);
+    return Math.max(0, ...vectors.map(([rows, columns]) => rows * columns));
+  }
+
+  /** The values that have a gradient: those that a trained parameter leads to. */
+  valuesWithGradient(): ReadonlySet<Value> {
+    const found = new Set<Value>();
+    for (const { output, inputs, parameters } of this.segments.flatMap(({ ops }) => ops)) {
+      if (parameters.some(isTrained) || inputs.some((input) => found.has(input))) found.add(output);
+    }
+    return found;
   }
 
   get layers(): Segment[] {
@@ -149,7 +158,7 @@ export class Net {
     const name = commonName(parts.map(({ name }) => name));
     const known = this.parameters.find((parameter) => parameter.name === name);
     if (known) return known;
-    const spec = { name, parts, columns, kind };
+    const spec: ParameterSpec = { name, parts, columns, kind, role: "trained" };
     this.parameters.push(spec);
     return spec;
   }

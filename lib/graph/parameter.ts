@@ -5,6 +5,12 @@ export interface ParameterPart {
 }
 
 /**
+ * What training does with a parameter: `trained` and `adapter` ones have a gradient and moments, `frozen` ones are weights alone,
+ * which stay as they are.
+ */
+export type Role = "trained" | "frozen" | "adapter";
+
+/**
  * One matrix that kernels read. Matrices that are applied to the same input lie under each other (query, key and value;
  * gate and up), so that one product serves them all.
  */
@@ -17,7 +23,11 @@ export interface ParameterSpec {
    * and weight decay passes over both.
    */
   kind: "matrix" | "norm" | "bias";
+  /** Set before passes are made of the graph. */
+  role: Role;
 }
+
+export const isTrained = ({ role }: ParameterSpec): boolean => role !== "frozen";
 
 /** Rows and columns of a parameter. */
 export const shapeOf = (spec: ParameterSpec): [rows: number, columns: number] => [

@@ -139,12 +139,11 @@ export interface Planned {
  */
 export function planRun(workload: Workload, config: TrainConfig, adapter: Adapter): Planned {
   const capacity = capacityOf(workload, config, adapter.largestBuffer);
-  const early = updatesEarly(config);
   const decoder = new Decoder(workload.model, capacity, {
     ...adapter,
     loss: workload.loss.wgsl,
     training: true,
-    earlyUpdates: early,
+    gradients: updatesEarly(config) ? "passing" : "kept",
     moments: momentStorage(config),
   });
   const figures = {
@@ -154,10 +153,9 @@ export function planRun(workload: Workload, config: TrainConfig, adapter: Adapte
     weightDecay: config.weightDecay,
     maxGradNorm: config.maxGradNorm,
   };
-  const optimizer = new AdamW(decoder.plan, decoder.parameters, figures, early);
-  if (early) decoder.updateEarly((parameter) => optimizer.updateOf(parameter));
+  const optimizer = new AdamW(decoder.plan, decoder.parameters, figures);
   const { perBatch, batchesPerStep } = workload.sampler;
-  const runner = new StepRunner(decoder.plan, STEPS_IN_FLIGHT, perBatch * batchesPerStep);
+  const runner = new StepRunner(decoder, optimizer, STEPS_IN_FLIGHT, perBatch * batchesPerStep);
   return { decoder, optimizer, runner };
 }
 

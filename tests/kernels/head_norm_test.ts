@@ -1,4 +1,4 @@
-import { headNorm, headNormBackward } from "../../lib/gpu/head_operations.ts";
+import { headNorm, headNormBackward, headNormWeightBackward } from "../../lib/gpu/head_operations.ts";
 import { rmsNorm as reference, rmsNormBackward as referenceBackward } from "../reference/rms_norm.ts";
 import { type KernelCase, kernelTest, largest, useGpu } from "./harness.ts";
 
@@ -69,14 +69,16 @@ kernelTest(
     const rstd = Float32Array.from(factors(forward.map(({ rstd }) => rstd), shape));
     const dY = kernels.tensorInPlace(size, upstream);
     const dWeight = accumulate ? kernels.tensorInPlace([2, headDim], before) : kernels.tensor([2, headDim]);
-    await kernels.run(headNormBackward(kernels.rows(tokens, { accumulate }), {
+    const rows = kernels.rows(tokens, { accumulate });
+    const t = {
       x: kernels.tensor(size, qkv),
       weight,
       rstd: kernels.tensor([tokens + spare, rstd.length / tokens], rstd),
       dY,
       dWeight,
       partial: kernels.tensor([Math.ceil((tokens + spare) / 32), 2 * headDim]),
-    }, shape));
+    };
+    await kernels.run([...headNormWeightBackward(rows, t, shape), headNormBackward(rows, t, shape)]);
 
     const expected = Float64Array.from(upstream);
     const sums: number[] = [];

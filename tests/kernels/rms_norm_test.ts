@@ -1,4 +1,4 @@
-import { rmsNorm, rmsNormBackward } from "../../lib/gpu/operations.ts";
+import { rmsNorm, rmsNormBackward, rmsNormWeightBackward } from "../../lib/gpu/operations.ts";
 import { type KernelCase, kernelTest, largest, useGpu } from "./harness.ts";
 import { rmsNorm as reference, rmsNormBackward as referenceBackward } from "../reference/rms_norm.ts";
 
@@ -72,14 +72,17 @@ kernelTest(
     const dWeight = accumulate
       ? kernels.tensorInPlace([1, width], before.dWeight)
       : kernels.tensor([1, width]);
-    await kernels.run(rmsNormBackward(kernels.rows(rows, { accumulate }), {
+    const slot = kernels.rows(rows, { accumulate });
+    const at = {
       ...tensors,
       rstd: kernels.tensor([rows + spare], Float32Array.from(rstd)),
       dY: kernels.tensor([rows + spare, width], dY),
-      dX,
-      dWeight,
-      partial: kernels.tensor([Math.ceil((rows + spare) / 32), width]),
-    }, add));
+    };
+    const partial = kernels.tensor([Math.ceil((rows + spare) / 32), width]);
+    await kernels.run([
+      rmsNormBackward(slot, { ...at, dX }, add),
+      ...rmsNormWeightBackward(slot, { ...at, dWeight, partial }),
+    ]);
 
     const expected = referenceBackward(x, weight, dY, EPSILON);
     const plus = (values: Float64Array, more: Float32Array) => values.map((value, i) => value + more[i]);

@@ -28,15 +28,15 @@ export const headNorm = (
   /** In place. */
   backward(dOutput, pass) {
     const { rows, parameters, batch } = pass.machine;
-    const { weights, gradients } = parameters.of(weight);
-    const at = { x: pass.value(qkv), rstd: pass.extra(rstd) };
-    pass.emit(kernels.headNormBackward(rows, {
-      ...at,
-      weight: weights,
-      dWeight: gradients,
-      dY: dOutput,
-      partial: batch.columnPartial,
-    }, shape));
-    pass.handOn(qkv, dOutput);
+    const at = { x: pass.value(qkv), rstd: pass.extra(rstd), dY: dOutput };
+    pass.parameterGradient(weight, ([{ gradients }]) =>
+      kernels.headNormWeightBackward(
+        rows,
+        { ...at, dWeight: gradients, partial: batch.columnPartial },
+        shape,
+      ));
+    pass.handOn(qkv, dOutput, [
+      kernels.headNormBackward(rows, { ...at, weight: parameters.of(weight).weights }, shape),
+    ]);
   },
 });

@@ -3,10 +3,10 @@ import { linear, linearInputGradient, linearWeightGradient } from "../../gpu/lin
 import { rowsOf, type Tensor } from "../../gpu/memory.ts";
 import * as kernels from "../../gpu/operations.ts";
 import type { KernelCall } from "../../gpu/program.ts";
-import type { Value } from "../graph.ts";
+import type { BackwardPass, Value } from "../graph.ts";
 import type { Machine } from "../machine.ts";
 import type { OpParts } from "../net.ts";
-import { type ParameterSpec, shapeOf } from "../parameter.ts";
+import { isTrained, type ParameterSpec, shapeOf } from "../parameter.ts";
 
 interface Head {
   finalNorm: ParameterSpec;
@@ -28,9 +28,7 @@ export const labels = (x: Value, head: Head): OpParts => ({
     return 2 * rows * columns * labels;
   },
   forward: ({ machine, of }) => [...headForward(machine, head, of(x)), lossCall(machine)],
-  backward(_, pass) {
-    pass.newGradient(x, (dX) => headBackward(pass.machine, head, dX));
-  },
+  backward: (_, pass) => headBackward(pass, x, head),
 });
 
 /** Log-probabilities of the labels, piece by piece. L labels. */
@@ -74,43 +72,50 @@ const lossCall = ({ batch, head, options }: Machine): KernelCall =>
  * From the labels' weights to the gradient of x, and of head and final norm. Pieces go backwards: the last one's logits are still
  * there, so a batch of one piece computes them once.
  */
-function headBackward(machine: Machine, { finalNorm, head }: Head, dX: Tensor): KernelCall[] {
-  const { batch, parameters, products, head: t, widths } = machine;
-  const norm = parameters.of(finalNorm);
+function headBackward(pass: BackwardPass, x: Value, { finalNorm, head }: Head): void {
+  const { batch, parameters, products, head: t, widths, rows: tokens } = pass.machine;
   const matrix = parameters.pieces(head);
+  const hasInputGradient = isTrained(finalNorm) || pass.hasGradient(x);
   const pieces = batch.pieces.map((rows, i) => {
     const part = (tensor: Tensor) => rowsOf(tensor, i * batch.pieceRows, batch.pieceRows);
     const next = batch.pieces[i + 1];
     const isLast = (counts: Uint32Array) => !next || counts[next.slot] === 0;
     const counted = { rows, adding: batch.piecesAdding[i] };
-    const x = part(t.gatheredNormed);
+    const normed = part(t.gatheredNormed);
     const found = {
       logits: t.logits,
       targets: part(batch.uploaded.targets),
       lse: part(t.labelLse),
       weights: part(t.labelWeights),
     };
+    const dNormed = part(t.gradientGatheredNormed);
     return [
-      ...linear(products, rows, matrix, { x, y: t.logits }).map((call) => ({
+      ...linear(products, rows, matrix, { x: normed, y: t.logits }).map((call) => ({
         ...call,
         grid: (counts: Uint32Array): [number, number] => isLast(counts) ? [0, 0] : call.grid(counts),
       })),
       kernels.logitsBackward(rows, found, widths.vocabulary),
-      ...linearInputGradient(products, counted, matrix, { dY: t.logits, dX: part(t.gradientGatheredNormed) }),
-      ...linearWeightGradient(products, rows, matrix, { dY: t.logits, x }),
+      ...hasInputGradient
+        ? linearInputGradient(products, counted, matrix, { dY: t.logits, dX: dNormed })
+        : [],
+      ...linearWeightGradient(products, rows, parameters.trained(head), { dY: t.logits, x: normed }),
     ];
   });
-  return [
-    ...pieces.reverse().flat(),
-    ...kernels.rmsNormBackward(batch.labelSlot, {
-      x: t.gathered,
-      rstd: t.gatheredRstd,
-      weight: norm.weights,
-      dWeight: norm.gradients,
-      dY: t.gradientGatheredNormed,
-      dX: t.gradientGathered,
+  pass.emit(pieces.reverse().flat());
+  const norm = { x: t.gathered, rstd: t.gatheredRstd, dY: t.gradientGatheredNormed };
+  const { weights } = parameters.of(finalNorm);
+  if (pass.hasGradient(x)) {
+    pass.emit([
+      kernels.rmsNormBackward(batch.labelSlot, { ...norm, weight: weights, dX: t.gradientGathered }, false),
+    ]);
+  }
+  pass.parameterGradient(finalNorm, ([{ gradients }]) =>
+    kernels.rmsNormWeightBackward(batch.labelSlot, {
+      ...norm,
+      dWeight: gradients,
       partial: batch.columnPartial,
-    }, false),
-    kernels.gatherRowsBackward(machine.rows, batch.uploaded.labelsOfRow, t.gradientGathered, dX),
-  ];
+    }));
+  pass.newGradient(x, (dX) => [
+    kernels.gatherRowsBackward(tokens, batch.uploaded.labelsOfRow, t.gradientGathered, dX),
+  ]);
 }

@@ -19,13 +19,14 @@ export const rmsNorm = (
   ],
   backward(dOutput, pass) {
     const { rows, parameters, batch } = pass.machine;
-    const { weights, gradients } = parameters.of(weight);
-    const at = { x: pass.value(x), rstd: pass.extra(rstd) };
-    pass.gradient(x, (dX, adds) =>
-      kernels.rmsNormBackward(
-        rows,
-        { ...at, weight: weights, dWeight: gradients, dY: dOutput, dX, partial: batch.columnPartial },
-        adds,
-      ));
+    const at = { x: pass.value(x), rstd: pass.extra(rstd), dY: dOutput };
+    pass.gradient(x, (dX, adds) => [
+      kernels.rmsNormBackward(rows, { ...at, weight: parameters.of(weight).weights, dX }, adds),
+    ]);
+    pass.parameterGradient(
+      weight,
+      ([{ gradients }]) =>
+        kernels.rmsNormWeightBackward(rows, { ...at, dWeight: gradients, partial: batch.columnPartial }),
+    );
   },
 });
