@@ -46,6 +46,7 @@ export interface TrainConfig {
   maxLength: number;
   maxPromptLength: number;
   truncationMode: "keep_end" | "keep_start";
+  unfrozenParameters: string[] | undefined;
   lossType: "simper" | "sft";
   optim: "adamw_torch" | "adamw_anyprecision";
   optimArgs: string | undefined;
@@ -186,6 +187,12 @@ export const HONOURED: { readonly [F in keyof TrainConfig]: Key<TrainConfig[F]> 
     type: oneOf(["keep_end", "keep_start"]),
     default: "keep_end",
     doc: "Which end of a long prompt is kept.",
+  },
+  unfrozenParameters: {
+    type: texts('["^lm_head.weight$", "model.layers.3[01]"]'),
+    doc:
+      "Regular expressions of the names of parameters to train, from a name's beginning on, with `.` for itself, as in axolotl; all " +
+      "others stay as they are, and take neither gradients nor moments. By default all are trained.",
   },
   lossType: {
     type: oneOf(["simper", "sft"]),

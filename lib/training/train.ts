@@ -119,7 +119,9 @@ export async function train(config: TrainConfig, options: TrainOptions = {}): Pr
   const { decoder } = planned;
   checkFits(planned, prepared, config, adapter, memoryLimit(config, gpu));
   log("info", `adapter: ${gpu.name}`);
-  log("info", `memory plan of ${decoder.parameters.count} parameters, bytes:\n${decoder.plan.table()}`);
+  const { count, trainedCount } = decoder.parameters;
+  const trained = trainedCount < count ? `, ${trainedCount} of them trained` : "";
+  log("info", `memory plan of ${count} parameters${trained}, bytes:\n${decoder.plan.table()}`);
 
   await decoder.allocate(gpu, pipelines);
   held.defer(() => decoder.destroy());
