@@ -9,7 +9,7 @@ const gpu = await openBenchGpu();
 const pipelines = new Pipelines(gpu);
 const tiles = await measuredTiles(gpu, pipelines);
 const pairs = tinySequences();
-const { decoder, runner } = await openTrainer(gpu, pipelines, TINY_LLAMA, losses.sft, [pairs], {
+const { runner } = await openTrainer(gpu, pipelines, TINY_LLAMA, losses.sft, [pairs], {
   slots: 1,
   tiles,
 });

@@ -1,16 +1,14 @@
-import type { Batch } from "../batch/batch.ts";
+import type { Batch } from "../batch/pack.ts";
 import { type Capacity, Machine, type MachineOptions } from "./machine.ts";
 import type { Net } from "./net.ts";
 import { type Passes, passesOf, type SegmentCalls } from "./passes.ts";
-import { netOf } from "../models/models.ts";
 import type { Gpu } from "../gpu/device.ts";
-import { isReadable, MemoryPlan } from "../gpu/memory.ts";
+import { isReadable } from "../gpu/memory.ts";
+import { MemoryPlan } from "../gpu/memory_plan.ts";
 import { type KernelCall, type Look, Pipelines, Program, readTensor, writeTensor } from "../gpu/program.ts";
 import type { WorkSize } from "../gpu/work.ts";
-import type { ModelConfig } from "../models/config.ts";
 import { visiblePairs } from "./flops.ts";
 import { type ParameterOptions, Parameters } from "../parameters/parameters.ts";
-import { ropeTable } from "../models/rope.ts";
 
 export interface DecoderOptions extends ParameterOptions, MachineOptions {
   /** Bytes of the largest buffer that the adapter can bind. */
@@ -37,20 +35,24 @@ export class Decoder {
   /** The batch uploaded last. */
   #batch?: Batch;
 
-  /** @param net what it computes; by default what its configuration says. */
-  constructor(
-    readonly config: ModelConfig,
-    readonly capacity: Capacity,
-    readonly options: DecoderOptions,
-    readonly net: Net = netOf(config),
-  ) {
+  /** @param net what it computes. */
+  constructor(readonly net: Net, readonly capacity: Capacity, readonly options: DecoderOptions) {
     this.parameters = new Parameters(this.plan, this.net.parameters, options.largestBuffer, options);
-    const { hiddenSize: hidden, vocabSize: vocabulary, headDim: rotary } = config;
+    const { hiddenSize: hidden, vocabSize: vocabulary } = net;
+    // Without rotation there is a table all the same.
+    const rotary = net.ropes[0]?.dimensions ?? 2;
     this.#machine = new Machine(
       this.plan,
       this.parameters,
       capacity,
-      { hidden, vocabulary, rotary, windows: net.windows.length, vector: net.longestVector },
+      {
+        hidden,
+        vocabulary,
+        rotary,
+        windows: net.windows.length,
+        vector: net.longestVector,
+        statistics: net.finalStatistics,
+      },
       options,
     );
     this.#passes = passesOf(this.net, this.#machine);
@@ -94,7 +96,8 @@ export class Decoder {
       forward: await Program.compile(pipelines, forward),
       backward: await Program.compile(pipelines, backward),
     };
-    writeTensor(gpu, this.batch.cosSin, ropeTable(this.config, this.capacity.positions));
+    const [table] = this.net.ropes;
+    if (table) writeTensor(gpu, this.batch.cosSin, table.rows(this.capacity.positions));
     gpu.check();
   }
 
@@ -140,7 +143,7 @@ export class Decoder {
     return {
       counts: this.batch.rowCounts.counts,
       visible: this.#batch?.masks.map(visiblePairs) ?? [],
-      attentionWidth: this.config.numAttentionHeads * this.config.headDim,
+      attentionWidth: this.net.attentionWidth,
     };
   }
 
@@ -188,7 +191,7 @@ export class Decoder {
     // Still there: without pairs, no kernel that runs after the logits' takes their place.
     const stride = logits.shape[1];
     const padded = new Float32Array(await readTensor(gpu, logits, 0, labels * stride));
-    const { vocabSize } = this.config;
+    const { vocabSize } = this.net;
     const out = new Float32Array(labels * vocabSize);
     for (let row = 0; row < labels; row++) {
       out.set(padded.subarray(row * stride, row * stride + vocabSize), row * vocabSize);

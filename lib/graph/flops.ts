@@ -1,4 +1,5 @@
-import type { Batch, Mask } from "../batch/batch.ts";
+import type { Batch } from "../batch/pack.ts";
+import type { Mask } from "../batch/mask.ts";
 import type { Op } from "./graph.ts";
 import type { Net } from "./net.ts";
 import { isTrained } from "./parameter.ts";

@@ -4,7 +4,7 @@ import { UserError } from "../errors.ts";
 import type { Net } from "../graph/net.ts";
 import type { ParameterSpec } from "../graph/parameter.ts";
 import { show } from "../json.ts";
-import type { ModelConfig } from "../models/config.ts";
+import type { ModelConfig } from "../models/architecture.ts";
 import { netOf } from "../models/models.ts";
 
 /**

@@ -1,16 +1,16 @@
 import { totalmem } from "node:os";
 import { bytesOf, type StorageType } from "../../kernels/storage.ts";
-import type { PackedSizes } from "../batch/batch.ts";
+import type { PackedSizes } from "../data/pair.ts";
 import { keyOf, type TrainConfig } from "../config/schema.ts";
 import { readOptimArgs } from "../config/values.ts";
 import { UserError } from "../errors.ts";
 import type { Gpu } from "../gpu/device.ts";
-import { formatBytes } from "../gpu/memory.ts";
+import { formatBytes } from "../format_bytes.ts";
 import type { AttentionTiles } from "../../kernels/attention.ts";
 import { attentionTiles, deviceClass, type ProductTiles, tilesOf, usualTuning } from "../gpu/tuning.ts";
 import type { Loss } from "../losses/loss.ts";
 import type { Capacity } from "../graph/machine.ts";
-import type { ModelConfig } from "../models/config.ts";
+import type { ModelConfig } from "../models/architecture.ts";
 import { Decoder } from "../graph/decoder.ts";
 import type { Net } from "../graph/net.ts";
 import { isTrained, parameterCount } from "../graph/parameter.ts";
@@ -139,13 +139,13 @@ export interface Planned {
  */
 export function planRun(workload: Workload, config: TrainConfig, adapter: Adapter): Planned {
   const capacity = capacityOf(workload, config, adapter.largestBuffer);
-  const decoder = new Decoder(workload.model, capacity, {
+  const decoder = new Decoder(workload.net, capacity, {
     ...adapter,
     loss: workload.loss.wgsl,
     training: true,
     gradients: updatesEarly(config) ? "passing" : "kept",
     moments: momentStorage(config),
-  }, workload.net);
+  });
   const figures = {
     beta1: config.adamBeta1,
     beta2: config.adamBeta2,

@@ -1,5 +1,5 @@
-import { type Batch, pack } from "../batch/batch.ts";
-import type { Pair } from "../data/tokenize.ts";
+import { type Batch, pack } from "../batch/pack.ts";
+import type { Pair } from "../data/pair.ts";
 import type { Gpu } from "../gpu/device.ts";
 import type { Slab, Tensor } from "../gpu/memory.ts";
 import { type KernelCall, type Pipelines, Program, tensorsOf } from "../gpu/program.ts";

@@ -1,7 +1,7 @@
 /** Frozen parameters: the others' gradients keep their bits, and nothing is computed or planned for what is frozen. */
 import assert from "node:assert/strict";
-import { pack, packedSize } from "../../lib/batch/batch.ts";
-import type { Pair } from "../../lib/data/tokenize.ts";
+import { pack } from "../../lib/batch/pack.ts";
+import { packedSize, type Pair } from "../../lib/data/pair.ts";
 import { type Gpu, openGpu } from "../../lib/gpu/device.ts";
 import { Pipelines } from "../../lib/gpu/program.ts";
 import { Decoder } from "../../lib/graph/decoder.ts";
@@ -9,7 +9,7 @@ import { forwardFlops, sizeOf, trainingFlops } from "../../lib/graph/flops.ts";
 import type { Capacity } from "../../lib/graph/machine.ts";
 import type { ParameterSpec } from "../../lib/graph/parameter.ts";
 import { simper } from "../../lib/losses/simper.ts";
-import { readModelConfig } from "../../lib/models/config.ts";
+import { readModelConfig } from "../../lib/parameters/config_file.ts";
 import { netOf } from "../../lib/models/models.ts";
 import { openCheckpoint } from "../../lib/safetensors/read.ts";
 import { AdamW } from "../../lib/training/optimizer.ts";
@@ -29,8 +29,7 @@ async function decoderOf(
   isTrained: IsTrained,
   { gradients, weights, ...change }: Change = {},
 ): Promise<Decoder> {
-  const config = await readModelConfig(`${GOLDEN}/${model}`);
-  const net = netOf(config);
+  const net = netOf(await readModelConfig(`${GOLDEN}/${model}`));
   for (const parameter of net.parameters) parameter.role = isTrained(parameter) ? "trained" : "frozen";
   const sum = (of: "tokens" | "labels") => pairs.reduce((total, pair) => total + packedSize(pair)[of], 0);
   const capacity = {
@@ -43,7 +42,7 @@ async function decoderOf(
     ...change,
   };
   const options = { largestBuffer: LARGEST, loss: simper.wgsl, training: true, gradients, weights };
-  return new Decoder(config, capacity, options, net);
+  return new Decoder(net, capacity, options);
 }
 
 async function load(gpu: Gpu, pipelines: Pipelines, model: string, decoder: Decoder): Promise<void> {

@@ -1,6 +1,7 @@
 /** The end of every model: final norm, LM head, log-probabilities of the labels and the loss; and back. */
 import { linear, linearInputGradient, linearWeightGradient } from "../../gpu/linear.ts";
 import { rowsOf, type Tensor } from "../../gpu/memory.ts";
+import { type Norm, norm, normBackward, normWeightBackward } from "../../gpu/norm_operations.ts";
 import * as kernels from "../../gpu/operations.ts";
 import type { KernelCall } from "../../gpu/program.ts";
 import type { BackwardPass, Value } from "../graph.ts";
@@ -9,10 +10,11 @@ import type { OpParts } from "../net.ts";
 import { isTrained, type ParameterSpec, shapeOf } from "../parameter.ts";
 
 interface Head {
-  finalNorm: ParameterSpec;
+  norm: Norm;
+  /** The norm's. */
+  weight: ParameterSpec;
   /** The LM head, or the embedding's table where that serves as one. */
   head: ParameterSpec;
-  epsilon: number;
 }
 
 /**
@@ -21,7 +23,7 @@ interface Head {
  */
 export const labels = (x: Value, head: Head): OpParts => ({
   inputs: [x],
-  parameters: [head.finalNorm, head.head],
+  parameters: [head.weight, head.head],
   inBackward: "kept",
   flops({ labels }) {
     const [rows, columns] = shapeOf(head.head);
@@ -32,12 +34,16 @@ export const labels = (x: Value, head: Head): OpParts => ({
 });
 
 /** Log-probabilities of the labels, piece by piece. L labels. */
-function headForward(machine: Machine, { finalNorm, head, epsilon }: Head, x: Tensor): KernelCall[] {
+function headForward(machine: Machine, { norm: how, weight, head }: Head, x: Tensor): KernelCall[] {
   const { batch, parameters, products, head: t, widths } = machine;
-  const weight = parameters.of(finalNorm).weights;
   return [
     kernels.gatherRows(batch.labelSlot, batch.uploaded.labelRows, x, t.gathered),
-    kernels.rmsNorm(batch.labelSlot, t.gathered, weight, t.gatheredNormed, t.gatheredRstd, epsilon),
+    norm(batch.labelSlot, how, {
+      x: t.gathered,
+      weight: parameters.of(weight).weights,
+      y: t.gatheredNormed,
+      statistics: t.gatheredStatistics,
+    }),
     ...batch.pieces.flatMap((rows, i) => {
       const part = (tensor: Tensor) => rowsOf(tensor, i * batch.pieceRows, batch.pieceRows);
       const operands = { x: part(t.gatheredNormed), y: t.logits };
@@ -72,10 +78,10 @@ const lossCall = ({ batch, head, options }: Machine): KernelCall =>
  * From the labels' weights to the gradient of x, and of head and final norm. Pieces go backwards: the last one's logits are still
  * there, so a batch of one piece computes them once.
  */
-function headBackward(pass: BackwardPass, x: Value, { finalNorm, head }: Head): void {
+function headBackward(pass: BackwardPass, x: Value, { norm: how, weight, head }: Head): void {
   const { batch, parameters, products, head: t, widths, rows: tokens } = pass.machine;
   const matrix = parameters.pieces(head);
-  const hasInputGradient = isTrained(finalNorm) || pass.hasGradient(x);
+  const hasInputGradient = isTrained(weight) || pass.hasGradient(x);
   const pieces = batch.pieces.map((rows, i) => {
     const part = (tensor: Tensor) => rowsOf(tensor, i * batch.pieceRows, batch.pieceRows);
     const next = batch.pieces[i + 1];
@@ -102,19 +108,16 @@ function headBackward(pass: BackwardPass, x: Value, { finalNorm, head }: Head): 
     ];
   });
   pass.emit(pieces.reverse().flat());
-  const norm = { x: t.gathered, rstd: t.gatheredRstd, dY: t.gradientGatheredNormed };
-  const { weights } = parameters.of(finalNorm);
+  const at = { x: t.gathered, statistics: t.gatheredStatistics, dY: t.gradientGatheredNormed };
   if (pass.hasGradient(x)) {
-    pass.emit([
-      kernels.rmsNormBackward(batch.labelSlot, { ...norm, weight: weights, dX: t.gradientGathered }, false),
-    ]);
+    const { weights } = parameters.of(weight);
+    pass.emit([normBackward(batch.labelSlot, how, { ...at, weight: weights, dX: t.gradientGathered })]);
   }
-  pass.parameterGradient(finalNorm, ([{ gradients }]) =>
-    kernels.rmsNormWeightBackward(batch.labelSlot, {
-      ...norm,
-      dWeight: gradients,
-      partial: batch.columnPartial,
-    }));
+  pass.parameterGradient(
+    weight,
+    ([{ gradients }]) =>
+      normWeightBackward(batch.labelSlot, how, { ...at, dWeight: gradients, partial: batch.columnPartial }),
+  );
   pass.newGradient(x, (dX) => [
     kernels.gatherRowsBackward(tokens, batch.uploaded.labelsOfRow, t.gradientGathered, dX),
   ]);
