@@ -10,7 +10,7 @@ import { linear } from "./ops/linear.ts";
 import { rmsNorm } from "./ops/rms_norm.ts";
 import { rope } from "./ops/rope.ts";
 import { swiglu } from "./ops/swiglu.ts";
-import { commonName, type ParameterSpec, shapeOf } from "./parameter.ts";
+import { commonName, type HeadOrder, type ParameterSpec, shapeOf } from "./parameter.ts";
 
 /** What an op says of itself before it has its place in the graph. */
 export type OpParts = Omit<Op, "output" | "extras">;
@@ -103,12 +103,22 @@ export class Net {
     );
   }
 
-  /** One product with the rows of several matrices under each other: a name and its rows each. All have a bias, or none. */
-  linear(x: Value, matrices: Record<string, number>, { bias = false } = {}): Value {
+  /**
+   * One product with the rows of several matrices under each other: a name and its rows each. All have a bias, or none.
+   * @param order of fused queries, keys and values, where their rows lie group by group in the checkpoint; the product has all
+   * queries, all keys, all values.
+   */
+  linear(
+    x: Value,
+    matrices: Record<string, number>,
+    { bias = false, order }: { bias?: boolean; order?: HeadOrder } = {},
+  ): Value {
     const [names, rows] = [Object.keys(matrices), Object.values(matrices)];
-    const weight = this.#parameter(names.map((name) => `${name}.weight`), rows, x.width);
+    const weight = this.#parameter(names.map((name) => `${name}.weight`), rows, x.width, "matrix", order);
     const width = rows.reduce((sum, n) => sum + n);
-    const added = bias ? this.#parameter(names.map((name) => `${name}.bias`), rows, 1, "bias") : undefined;
+    const added = bias
+      ? this.#parameter(names.map((name) => `${name}.bias`), rows, 1, "bias", order)
+      : undefined;
     return this.#op(commonName(names), width, [], (output) => linear(output, x, weight, added));
   }
 
@@ -181,8 +191,13 @@ export class Net {
     rows: number[],
     columns: number,
     kind: ParameterSpec["kind"] = "matrix",
+    order?: HeadOrder,
   ): ParameterSpec {
-    const parts = names.map((name, i) => ({ name: this.#prefix + name, rows: rows[i] }));
+    const parts = names.map((name, i) => ({
+      name: this.#prefix + name,
+      rows: rows[i],
+      ...(order && { order }),
+    }));
     const name = commonName(parts.map(({ name }) => name));
     const known = this.parameters.find((parameter) => parameter.name === name);
     if (known) return known;

@@ -5,7 +5,7 @@ import { writeTensor } from "../gpu/program.ts";
 import { BatchedReader, dtypeOf, firstNonFinite, type Range } from "../gpu/readback.ts";
 import { type FloatDtype, fromF32, isFloatDtype, type TensorReader } from "../safetensors/read.ts";
 import type { TensorSource } from "../safetensors/write.ts";
-import { type ParameterPart, type ParameterSpec, shapeOfPart } from "../graph/parameter.ts";
+import { type ParameterPart, type ParameterSpec, rowRuns, shapeOfPart } from "../graph/parameter.ts";
 import {
   type Parameter,
   type ParameterChunk,
@@ -95,16 +95,18 @@ export class Parameters {
     }
   }
 
-  /** Where a checkpoint tensor lies, in order, in pieces that are small enough to be moved at a time. */
+  /** Where a checkpoint tensor lies, in its order, in pieces that are small enough to be moved at a time. */
   ranges(name: string, kind: ParameterKind): Range[] {
     const { spec, firstRow, part } = this.#byPart.get(name)!;
     const ranges: Range[] = [];
-    for (const piece of this.pieces(spec)) {
-      const first = Math.max(firstRow, piece.firstRow);
-      const end = Math.min(firstRow + part.rows, piece.firstRow + piece.rows);
-      const last = (end - piece.firstRow) * spec.columns;
-      for (let at = (first - piece.firstRow) * spec.columns; at < last; at += PIECE) {
-        ranges.push({ tensor: piece[kind], firstElement: at, count: Math.min(PIECE, last - at) });
+    for (const run of rowRuns(part)) {
+      for (const piece of this.pieces(spec)) {
+        const first = Math.max(firstRow + run.first, piece.firstRow);
+        const end = Math.min(firstRow + run.first + run.rows, piece.firstRow + piece.rows);
+        const last = (end - piece.firstRow) * spec.columns;
+        for (let at = (first - piece.firstRow) * spec.columns; at < last; at += PIECE) {
+          ranges.push({ tensor: piece[kind], firstElement: at, count: Math.min(PIECE, last - at) });
+        }
       }
     }
     return ranges;
