@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import type { Gpu } from "../gpu/device.ts";
-import { type ModelWeights, renamed, type SavedTensor } from "../parameters/weights.ts";
+import { type ModelWeights, renamed, type SavedTensor, type TrainedTensor } from "../parameters/weights.ts";
 import type { Planned } from "../planning/plan.ts";
 import type { Prepared } from "../training/prepare.ts";
 import {
@@ -36,8 +36,9 @@ function savedTensors({ planned: { decoder: { parameters } }, prepared, source }
 }
 
 /** The tensors that parameters are read from again: a tied embedding may be saved twice. */
-function savedParameters(trained: Trained): Map<string, SavedTensor> {
-  return new Map(savedTensors(trained).toReversed().map((saved) => [saved.parameter, saved]));
+function savedParameters(trained: Trained): Map<string, TrainedTensor> {
+  const all = savedTensors(trained).filter((saved): saved is TrainedTensor => "parameter" in saved);
+  return new Map(all.toReversed().map((saved) => [saved.parameter, saved]));
 }
 
 export function weightSources(trained: Trained): TensorSource[] {

@@ -191,12 +191,11 @@ export class Parameters {
   /** What to save: tensors of the source under their names there, with the weights as they are on the GPU. */
   sources(gpu: Gpu, saved: readonly SavedTensor[]): TensorSource[] {
     const reader = this.#reader(gpu, "weights");
-    return saved.map(({ name, parameter, dtype, shape }) => ({
-      name,
-      dtype,
-      shape,
-      chunks: chunksOf(reader, parameter, dtype, name),
-    }));
+    return saved.map((tensor) => {
+      if ("chunks" in tensor) return tensor;
+      const { name, parameter, dtype, shape } = tensor;
+      return { name, dtype, shape, chunks: chunksOf(reader, parameter, dtype, name) };
+    });
   }
 }
 

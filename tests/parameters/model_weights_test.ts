@@ -80,7 +80,7 @@ async function opened(tensors: Tensors, keys: Record<string, unknown> = {}): Pro
     assert.deepEqual(await readModel(folder), weights.model);
     result = {
       values: Object.fromEntries(values),
-      saved: weights.saved.map(({ name, parameter }) => [name, parameter] as [string, string]),
+      saved: weights.saved.map((tensor) => [tensor.name, "parameter" in tensor ? tensor.parameter : ""]),
       tied: weights.model.tieWordEmbeddings,
       said,
     };
