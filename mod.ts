@@ -20,12 +20,13 @@ export { UserError } from "./lib/errors.ts";
 export { parseConfig, type ParsedConfig, readConfig } from "./lib/config/parse.ts";
 export type { TrainConfig } from "./lib/config/schema.ts";
 
-export { train, type TrainOptions, type TrainOutcome } from "./lib/training/train.ts";
+export { train, type TrainOptions, type TrainOutcome } from "./lib/run/train.ts";
 export type { StepProgress, TrainEvents } from "./lib/training/events.ts";
 export { resolveDataset, resolveModel } from "./lib/hub/hub.ts";
 export { openUpload } from "./lib/hub/upload.ts";
-export { checkOutputFolder, saveRun } from "./lib/training/save.ts";
-export type { LogEntry, TrainerState } from "./lib/report/trainer_state.ts";
+export { checkOutputFolder, saveRun } from "./lib/run/save.ts";
+export type { LogEntry } from "./lib/training/log_entry.ts";
+export type { TrainerState } from "./lib/checkpoint/trainer_state.ts";
 export type { Answer, RunReport } from "./lib/report/run_report.ts";
 
 export { loadTokenizer, type Message, type Tokenizer, type Vocabulary } from "./lib/tokenizer/tokenizer.ts";
@@ -33,14 +34,14 @@ export { type PoolOptions, TokenizerPool } from "./lib/data/pool.ts";
 export { openPairs, type PairOptions } from "./lib/data/pairs.ts";
 export { type CountedNotice, describeNotice } from "./lib/data/notices.ts";
 export type { PairStatistics, PairStore } from "./lib/data/store.ts";
-export type { Pair, Sequence } from "./lib/data/tokenize.ts";
-export { type Batch, pack, packedSize } from "./lib/batch/batch.ts";
+export { packedSize, type Pair, type Sequence } from "./lib/data/pair.ts";
+export { type Batch, pack } from "./lib/batch/pack.ts";
 
 export { type Checkpoint, openCheckpoint, openSafetensors, type TensorInfo } from "./lib/safetensors/read.ts";
 export { saveCheckpoint, type TensorSource, writeSafetensors } from "./lib/safetensors/write.ts";
 
 export { type Gpu, openGpu } from "./lib/gpu/device.ts";
-export { MemoryPlan } from "./lib/gpu/memory.ts";
+export { MemoryPlan } from "./lib/gpu/memory_plan.ts";
 export { Pipelines } from "./lib/gpu/program.ts";
 export type { ModelConfig } from "./lib/models/architecture.ts";
 export { parseModelConfig } from "./lib/models/config.ts";

@@ -10,12 +10,11 @@ import {
   logitsBackward,
   logProbabilities,
   preferenceLoss,
-  rmsNorm,
-  rmsNormBackward,
   rope,
   swiglu,
   swigluBackward,
 } from "../lib/gpu/operations.ts";
+import { norm, normBackward } from "../lib/gpu/norm_operations.ts";
 import { adamw, clipByNorm, parameterNorms, sumSquares } from "../lib/gpu/optimizer_operations.ts";
 import { type KernelCall, writeTensor } from "../lib/gpu/program.ts";
 import { losses } from "../lib/losses/losses.ts";
@@ -117,14 +116,15 @@ class Cases {
       ),
     ]);
     this.#alone(`${vocabSize}x${hiddenSize}`, [clear(rows, embeddingGradient)]);
-    const rstd = bench.tensor("rstd", tokens);
+    const how = { kind: "rms", epsilon: rmsNormEps } as const;
+    const statistics = bench.tensor("rstd", tokens);
     const weight = bench.filled("weight", hiddenSize);
     this.#alone(`${tokens}x${hiddenSize}`, [
-      rmsNorm(rows, x, weight, hidden("y"), rstd, rmsNormEps),
-      ...rmsNormBackward(rows, {
+      norm(rows, how, { x, weight, y: hidden("y"), statistics }),
+      ...normBackward(rows, how, {
         x,
         weight,
-        rstd,
+        statistics,
         dY: hidden("gradient of y"),
         dX: hidden("gradient of x"),
         dWeight: bench.tensor("gradient of weight", hiddenSize),

@@ -1,6 +1,6 @@
 /** Shapes that are measured, and a training run of one with random weights on made-up tokens. */
-import { pack, packedSize } from "../lib/batch/batch.ts";
-import type { Pair } from "../lib/data/tokenize.ts";
+import { pack } from "../lib/batch/pack.ts";
+import { packedSize, type Pair } from "../lib/data/pair.ts";
 import type { Gpu } from "../lib/gpu/device.ts";
 import type { Pipelines } from "../lib/gpu/program.ts";
 import type { ProductTiles } from "../lib/gpu/tuning.ts";

@@ -5,7 +5,7 @@
  */
 import { parseArgs } from "node:util";
 import { main } from "../lib/cli/main.ts";
-import type { Pair } from "../lib/data/tokenize.ts";
+import type { Pair } from "../lib/data/pair.ts";
 import { UserError } from "../lib/errors.ts";
 import { Pipelines } from "../lib/gpu/program.ts";
 import { losses } from "../lib/losses/losses.ts";
@@ -13,7 +13,7 @@ import { summarize } from "../lib/training/metrics.ts";
 import { readModelConfig } from "../lib/parameters/config_file.ts";
 import { openModel } from "../lib/parameters/weights.ts";
 import { sizeOf } from "../lib/graph/flops.ts";
-import { pack } from "../lib/batch/batch.ts";
+import { pack } from "../lib/batch/pack.ts";
 import { measuredTiles, openBenchGpu } from "./harness.ts";
 import { ADAMW, planTrainer } from "./models.ts";
 import { readPairs } from "./read_pairs.ts";

@@ -5,8 +5,8 @@
  * The folder gives tokenizer, chat template and sizes; the time is of a model with few of its layers and random weights.
  */
 import { parseArgs } from "node:util";
-import { pack } from "../lib/batch/batch.ts";
-import type { Pair } from "../lib/data/tokenize.ts";
+import { pack } from "../lib/batch/pack.ts";
+import type { Pair } from "../lib/data/pair.ts";
 import type { Gpu } from "../lib/gpu/device.ts";
 import { Pipelines, readTensor } from "../lib/gpu/program.ts";
 import { losses } from "../lib/losses/losses.ts";

@@ -1,6 +1,6 @@
 /** Whole training steps through the step runner: forward, backward, gradient norm and AdamW, with the host's part. */
-import { pack } from "../lib/batch/batch.ts";
-import type { Pair } from "../lib/data/tokenize.ts";
+import { pack } from "../lib/batch/pack.ts";
+import type { Pair } from "../lib/data/pair.ts";
 import { losses } from "../lib/losses/losses.ts";
 import type { Loss } from "../lib/losses/loss.ts";
 import { sizeOf } from "../lib/graph/flops.ts";

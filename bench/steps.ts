@@ -1,9 +1,9 @@
 /** Times optimizer steps as the training loop makes them, and shapes cut to what an adapter holds. */
-import { pack } from "../lib/batch/batch.ts";
-import type { Pair } from "../lib/data/tokenize.ts";
+import { pack } from "../lib/batch/pack.ts";
+import type { Pair } from "../lib/data/pair.ts";
 import { UserError } from "../lib/errors.ts";
 import type { Gpu } from "../lib/gpu/device.ts";
-import { formatBytes } from "../lib/gpu/memory.ts";
+import { formatBytes } from "../lib/format_bytes.ts";
 import { type Profile, Profiler } from "../lib/gpu/profiler.ts";
 import { losses } from "../lib/losses/losses.ts";
 import { sizeOf } from "../lib/graph/flops.ts";

@@ -8,7 +8,7 @@
  */
 import { elementWidth, withPrelude } from "./prelude.ts";
 
-/** Queries, and keys, that the host's bounds hold for: see `queryTiles` and `keyTiles` in `lib/batch/batch.ts`. */
+/** Queries, and keys, that the host's bounds hold for: see `queryTiles` and `keyTiles` in `lib/batch/pack.ts`. */
 export const ATTENTION_TILE = 32;
 
 export interface AttentionShape {

@@ -1,5 +1,5 @@
 /** What every peer is given: the same products, and the same training step from the same weights on the same tokens. */
-import type { Pair } from "../../lib/data/tokenize.ts";
+import type { Pair } from "../../lib/data/pair.ts";
 import { normal, uniform } from "../../lib/random.ts";
 import { ropeTable } from "../../lib/models/rope.ts";
 import { median } from "../harness.ts";

@@ -4,14 +4,9 @@ import { UserError } from "../errors.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { type ModelWeights, renamed, type SavedTensor, type TrainedTensor } from "../parameters/weights.ts";
 import type { Planned } from "../planning/plan.ts";
-import type { Prepared } from "../training/prepare.ts";
-import {
-  type FloatDtype,
-  openCheckpoint,
-  openSafetensors,
-  type TensorReader,
-  withPrefix,
-} from "../safetensors/read.ts";
+import type { Prepared } from "../planning/prepare.ts";
+import type { FloatDtype } from "../safetensors/dtype.ts";
+import { openCheckpoint, openSafetensors, type TensorReader, withPrefix } from "../safetensors/read.ts";
 import type { TensorSource } from "../safetensors/write.ts";
 import { OPTIMIZER } from "./names.ts";
 

@@ -7,7 +7,7 @@ import { filesOf } from "../data/splits.ts";
 import type { PairStore } from "../data/store.ts";
 import { UserError } from "../errors.ts";
 import { resolveSources } from "../hub/hub.ts";
-import { prepare } from "../training/prepare.ts";
+import { prepare } from "../planning/prepare.ts";
 import { describePair, describeSplit } from "../report/data_report.ts";
 import { createLogger, isShown, printable } from "../report/log.ts";
 import { main } from "./main.ts";

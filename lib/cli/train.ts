@@ -8,8 +8,8 @@ import { createLogger, isShown, type Logger, printable } from "../report/log.ts"
 import { formatFigure, type RunReport } from "../report/run_report.ts";
 import { chromeTrace, profileTable } from "../report/profile.ts";
 import { Progress } from "../report/progress.ts";
-import { checkOutputFolder, saveRun } from "../training/save.ts";
-import { train } from "../training/train.ts";
+import { checkOutputFolder, saveRun } from "../run/save.ts";
+import { train } from "../run/train.ts";
 import { main } from "./main.ts";
 import { NobodyReads, print, writeError } from "./output.ts";
 import { STOPPED } from "./stop.ts";

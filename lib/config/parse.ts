@@ -5,7 +5,8 @@ import { IGNORED, ignoredBecause, REFUSED } from "./other_keys.ts";
 import { applyOverrides } from "./overrides.ts";
 import { complete, conflicts, overruled, type PartialConfig } from "./rules.ts";
 import { readRunFile } from "./run_file.ts";
-import { fieldOf, FIELDS, HONOURED, honouredKeys, type Key, keyOf, type TrainConfig } from "./schema.ts";
+import { fieldOf, FIELDS, followedKeys, keyOf, KEYS, type TrainConfig } from "./schema.ts";
+import type { Key } from "./keys.ts";
 import { boolean, describe, withoutTokens } from "./values.ts";
 
 /** Mistakes that are told; a file that is no run file may have any number of them. */
@@ -24,7 +25,7 @@ export interface ParsedConfig {
 /**
  * Reads a YAML run file and the command line's overrides of it.
  *
- * @param text the file's content; keys are the Alignment Handbook's and transformers', see `HONOURED`.
+ * @param text the file's content; keys are the Alignment Handbook's and transformers', see `KEYS`.
  * @param file its name for messages.
  * @param overrides `--key=value`, `--key value`, `--flag` or `--dataset_mixer.PATH=SHARE`; they win over the
  * file.
@@ -76,7 +77,7 @@ function readField<F extends keyof TrainConfig>(
   config: PartialConfig,
   file: string,
 ): string | undefined {
-  const key: Key<TrainConfig[F]> = HONOURED[field];
+  const key: Key<TrainConfig[F]> = KEYS[field];
   const optional = !key.required && key.default === undefined;
   if (!entry) {
     if (key.required) return `${file}: ${keyOf(field)}: missing: expected ${key.type.expected}`;
@@ -103,7 +104,7 @@ function readOther({ key, value, at, valueAt }: Entry, ignored: string[], proble
     const fix = allowed.length > 0 ? `set it to ${describe(allowed[0])} or remove it` : "remove it";
     problems.push(`${valueAt}: ${why}: ${fix}; found ${describe(value)}`);
   } else {
-    const known = [...honouredKeys(), MIXTURE, ...Object.keys(IGNORED), ...Object.keys(REFUSED)];
+    const known = [...followedKeys(), MIXTURE, ...Object.keys(IGNORED), ...Object.keys(REFUSED)];
     const near = nearest(key, known.filter((name) => !name.endsWith("*")));
     problems.push(`${at}: unknown key${near ? `: did you mean ${near}?` : ""}`);
   }

@@ -1,5 +1,6 @@
 import { type Entry } from "./entries.ts";
-import { keyOf, MOST_PAIRS, type TrainConfig } from "./schema.ts";
+import { MOST_PAIRS } from "./keys.ts";
+import { keyOf, type TrainConfig } from "./schema.ts";
 import { describe } from "./values.ts";
 
 /** Values read so far: complete but for the keys that were wrong, which are left out. */

@@ -3,7 +3,8 @@ import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import { type Notice, oneOfEach, otherEnd } from "./notices.ts";
 import { render, type RenderOptions } from "./render.ts";
 import { rowNotices } from "./shapes.ts";
-import { type Pair, tokenizePair, type Truncation } from "./tokenize.ts";
+import type { Pair } from "./pair.ts";
+import { tokenizePair, type Truncation } from "./tokenize.ts";
 
 /** How a row becomes a pair; see `render` and `tokenizePair`. */
 export interface PairRules extends RenderOptions, Truncation {

@@ -2,7 +2,7 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { DatasetShare } from "../config/values.ts";
 import { UserError } from "../errors.ts";
-import type { HashedFile } from "../report/run_report.ts";
+import type { HashedFile } from "./hash.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import { VERSION } from "../version.ts";
 import { removeOrphans } from "./cache_folder.ts";

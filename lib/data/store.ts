@@ -1,8 +1,8 @@
 import { type FileHandle, open } from "node:fs/promises";
 import { crc32 } from "node:zlib";
-import type { PackedSizes } from "../batch/batch.ts";
+import type { PackedSizes, Pair } from "./pair.ts";
 import { UserError } from "../errors.ts";
-import type { HashedFile } from "../report/run_report.ts";
+import type { HashedFile } from "./hash.ts";
 import type { CountedNotice } from "./notices.ts";
 import { describePlace } from "./row.ts";
 import {
@@ -18,7 +18,6 @@ import {
   TRUNCATIONS,
   UNITS,
 } from "./store_format.ts";
-import type { Pair } from "./tokenize.ts";
 
 /** Counts over the pairs of a split. */
 export interface PairStatistics {

@@ -1,7 +1,7 @@
 import { type FileHandle, mkdir, open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { crc32 } from "node:zlib";
-import { packedSize, sharedPrefix } from "../batch/batch.ts";
+import { packedSize, type Pair, sharedPrefix } from "./pair.ts";
 import { UserError } from "../errors.ts";
 import { shorten } from "../json.ts";
 import type { Notice } from "./notices.ts";
@@ -15,7 +15,6 @@ import {
   UNITS,
 } from "./store_format.ts";
 import type { Place } from "./row.ts";
-import type { Pair } from "./tokenize.ts";
 
 /** A tokenised row on its way into a store. */
 export interface StoredRow {

@@ -1,21 +1,6 @@
 import { UserError } from "../errors.ts";
+import type { Pair, Sequence } from "./pair.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
-
-/** Token ids of a prompt and its response; the tokens from `promptLength` on carry labels. */
-export interface Sequence {
-  ids: number[];
-  promptLength: number;
-}
-
-/** The two responses to one prompt; `rejected` is absent where the loss does not look at it. */
-export interface Pair {
-  chosen: Sequence;
-  rejected?: Sequence;
-  /** What was cut to fit `maxLength`: nothing, the prompt, or the responses too. */
-  truncated: false | "prompt" | "response";
-  /** Where the row stands, as path:line. */
-  where: string;
-}
 
 /** How long a pair may be, and what is cut where it is longer. */
 export interface Truncation {

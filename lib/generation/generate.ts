@@ -1,4 +1,5 @@
-import { type Batch, pack, type Window } from "../batch/batch.ts";
+import { type Batch, pack } from "../batch/pack.ts";
+import type { Window } from "../batch/mask.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { heed } from "../heed.ts";
 import type { Decoder } from "../graph/decoder.ts";

@@ -18,9 +18,11 @@ import {
   workgroupQueryGradientSource,
 } from "../../kernels/attention_workgroup_backward.ts";
 import { workgroupForwardSource } from "../../kernels/attention_workgroup_forward.ts";
-import { ALIGNMENT, type MemoryPlan, type Tensor, type TextureSlab } from "./memory.ts";
+import { ALIGNMENT, type Tensor, type TextureSlab } from "./memory.ts";
+import type { MemoryPlan } from "./memory_plan.ts";
 import { flat, rowKernel, rowLength } from "./operations.ts";
-import type { Grid, KernelCall, RowSlot, TextureCopy } from "./program.ts";
+import type { Grid, KernelCall, RowSlot } from "./program.ts";
+import type { TextureCopy } from "./texture_copy.ts";
 
 /** What attention reads and writes. T tokens, D = headDim. */
 export interface AttentionTensors {

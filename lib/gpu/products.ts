@@ -13,8 +13,10 @@ import { isPaired } from "../../kernels/gemm_epilogue.ts";
 import { TEXTURE_WORKGROUP, textureSource, textureWidth } from "../../kernels/gemm_texture.ts";
 import type { Gpu } from "./device.ts";
 import type { ProductEpilogue } from "./epilogues.ts";
-import { ALIGNMENT, type MemoryPlan, type Tensor, type TextureSlab, view } from "./memory.ts";
-import { type KernelCall, line, type RowSlot, type TextureCopy } from "./program.ts";
+import { ALIGNMENT, type Tensor, type TextureSlab, view } from "./memory.ts";
+import type { MemoryPlan } from "./memory_plan.ts";
+import { type KernelCall, line, type RowSlot } from "./program.ts";
+import type { TextureCopy } from "./texture_copy.ts";
 import { rowLength } from "./operations.ts";
 import { type ProductTiles, shapeClass, type TextureProductTile } from "./tuning.ts";
 

@@ -1,9 +1,10 @@
-import type { Batch } from "../batch/batch.ts";
+import type { Batch } from "../batch/pack.ts";
 import { type Capacity, Machine, type MachineOptions } from "./machine.ts";
 import type { Net } from "./net.ts";
 import { type Passes, passesOf, type SegmentCalls } from "./passes.ts";
 import type { Gpu } from "../gpu/device.ts";
-import { isReadable, MemoryPlan, type Tensor } from "../gpu/memory.ts";
+import { isReadable, type Tensor } from "../gpu/memory.ts";
+import { MemoryPlan } from "../gpu/memory_plan.ts";
 import {
   type KernelCall,
   type Look,
@@ -53,7 +54,14 @@ export class Decoder {
       this.plan,
       this.parameters,
       capacity,
-      { hidden, vocabulary, rotary, windows: net.windows.length, vector: net.longestVector },
+      {
+        hidden,
+        vocabulary,
+        rotary,
+        windows: net.windows.length,
+        vector: net.longestVector,
+        statistics: net.finalStatistics,
+      },
       options,
     );
     this.#passes = passesOf(this.net, this.#machine);

@@ -1,4 +1,5 @@
-import type { Batch, Mask } from "../batch/batch.ts";
+import type { Batch } from "../batch/pack.ts";
+import type { Mask } from "../batch/mask.ts";
 import type { Net } from "./net.ts";
 
 /** What the work of a batch follows from. */

@@ -58,7 +58,7 @@ export const llama: Architecture<LlamaConfig> = {
     const [attention, mlp] = [{ bias: c.attentionBias }, { bias: c.mlpBias }];
     const rope = rotaryTable(c);
 
-    return causalLm(c, epsilon, (net, x) => {
+    return causalLm(c, { kind: "rms", epsilon }, (net, x) => {
       const h = net.rmsNorm(x, "input_layernorm", epsilon);
       const qkv = net.linear(
         h,

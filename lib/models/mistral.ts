@@ -55,7 +55,7 @@ export const mistral: Architecture<MistralConfig> = {
     const { hiddenSize: hidden, intermediateSize: inner, rmsNormEps: epsilon, slidingWindow: window } = c;
     const rope = rotaryTable(c);
 
-    return causalLm(c, epsilon, (net, x) => {
+    return causalLm(c, { kind: "rms", epsilon }, (net, x) => {
       const h = net.rmsNorm(x, "input_layernorm", epsilon);
       const qkv = net.linear(h, {
         "self_attn.q_proj": queries,

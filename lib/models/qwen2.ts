@@ -54,7 +54,7 @@ export const qwen2: Architecture<Qwen2Config> = {
     const { hiddenSize: hidden, intermediateSize: inner, rmsNormEps: epsilon } = c;
     const [rope, windows] = [rotaryTable(c), windowsOf(c)];
 
-    return causalLm(c, epsilon, (net, x, l) => {
+    return causalLm(c, { kind: "rms", epsilon }, (net, x, l) => {
       const h = net.rmsNorm(x, "input_layernorm", epsilon);
       const qkv = net.linear(
         h,

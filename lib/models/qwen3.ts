@@ -57,7 +57,7 @@ export const qwen3: Architecture<Qwen3Config> = {
     const bias = c.attentionBias;
     const [rope, windows] = [rotaryTable(c), windowsOf(c)];
 
-    return causalLm(c, epsilon, (net, x, l) => {
+    return causalLm(c, { kind: "rms", epsilon }, (net, x, l) => {
       const h = net.rmsNorm(x, "input_layernorm", epsilon);
       const qkv = net.linear(
         h,

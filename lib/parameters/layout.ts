@@ -1,7 +1,9 @@
 /** Where the parameters of a model lie on the GPU: cut so that each piece can be bound, in as few slabs as possible. */
 import { bytesOf as storageBytes, type StorageType } from "../../kernels/storage.ts";
 import { UserError } from "../errors.ts";
-import { elementBytes, formatBytes, type MemoryPlan, type Tensor } from "../gpu/memory.ts";
+import { elementBytes, type Tensor } from "../gpu/memory.ts";
+import { formatBytes } from "../format_bytes.ts";
+import type { MemoryPlan } from "../gpu/memory_plan.ts";
 import { NORM_BLOCK } from "../gpu/optimizer_operations.ts";
 import { type ParameterSpec, shapeOf } from "../graph/parameter.ts";
 

@@ -1,9 +1,10 @@
 import { UserError } from "../errors.ts";
 import type { Gpu } from "../gpu/device.ts";
-import type { MemoryPlan } from "../gpu/memory.ts";
+import type { MemoryPlan } from "../gpu/memory_plan.ts";
 import { writeTensor } from "../gpu/program.ts";
 import { BatchedReader, dtypeOf, firstNonFinite, type Range } from "../gpu/readback.ts";
-import { type FloatDtype, fromF32, isFloatDtype, type TensorReader } from "../safetensors/read.ts";
+import { type FloatDtype, fromF32, isFloatDtype } from "../safetensors/dtype.ts";
+import type { TensorReader } from "../safetensors/read.ts";
 import type { TensorSource } from "../safetensors/write.ts";
 import { type ParameterPart, type ParameterSpec, rowRuns, shapeOfPart } from "../graph/parameter.ts";
 import {
@@ -113,16 +114,18 @@ export class Parameters {
   }
 
   /**
-   * Sets matrices to values from `normal` times `deviation` and norms to 1, as transformers initialises a model: the
-   * embedding of the padding token is 0.
+   * Sets matrices to values from `normal` times `deviation`, norms to their parts' initial values and biases to 0, as transformers
+   * initialises a model: the embedding of the padding token is 0.
    */
   initialize(gpu: Gpu, normal: () => number, deviation: number): void {
     for (const { spec, firstRow, rows, weights } of this.list) {
       const { columns } = spec;
       const values = new Float32Array(rows * columns);
-      const filled = spec.kind === "matrix"
-        ? values.map(() => normal() * deviation)
-        : values.fill(spec.kind === "norm" ? 1 : 0);
+      const filled = spec.kind === "matrix" ? values.map(() => normal() * deviation) : values;
+      let at = 0;
+      for (const part of spec.kind === "norm" ? spec.parts : []) {
+        filled.fill(part.initial ?? 1, at, at += part.rows * columns);
+      }
       const row = (spec.padTokenId ?? -1) - firstRow;
       if (row >= 0 && row < rows) {
         filled.fill(0, row * columns, (row + 1) * columns);

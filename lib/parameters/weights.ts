@@ -3,15 +3,8 @@ import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import { show } from "../json.ts";
-import {
-  type Checkpoint,
-  type FloatDtype,
-  hasWeights,
-  isFloatDtype,
-  openCheckpoint,
-  tensorBytes,
-  type TensorReader,
-} from "../safetensors/read.ts";
+import { type Checkpoint, hasWeights, openCheckpoint, type TensorReader } from "../safetensors/read.ts";
+import { type FloatDtype, isFloatDtype, tensorBytes } from "../safetensors/dtype.ts";
 import type { TensorInfo } from "../safetensors/header.ts";
 import type { TensorSource } from "../safetensors/write.ts";
 import type { ModelConfig } from "../models/architecture.ts";

@@ -1,6 +1,6 @@
-import { pack, packedSize, type PackedSizes } from "../batch/batch.ts";
+import { pack } from "../batch/pack.ts";
+import { packedSize, type PackedSizes, type Pair, type Sequence } from "../data/pair.ts";
 import type { TrainConfig } from "../config/schema.ts";
-import type { Pair, Sequence } from "../data/tokenize.ts";
 import { losses } from "../losses/losses.ts";
 import type { ModelConfig } from "../models/architecture.ts";
 import { sizeOf, trainingFlops } from "../graph/flops.ts";

@@ -1,11 +1,11 @@
 import { totalmem } from "node:os";
 import { bytesOf, type StorageType } from "../../kernels/storage.ts";
-import type { PackedSizes } from "../batch/batch.ts";
+import type { PackedSizes } from "../data/pair.ts";
 import { keyOf, type TrainConfig } from "../config/schema.ts";
 import { readOptimArgs } from "../config/values.ts";
 import { UserError } from "../errors.ts";
 import type { Gpu } from "../gpu/device.ts";
-import { formatBytes } from "../gpu/memory.ts";
+import { formatBytes } from "../format_bytes.ts";
 import type { AttentionTiles } from "../../kernels/attention.ts";
 import { attentionTiles, deviceClass, type ProductTiles, tilesOf, usualTuning } from "../gpu/tuning.ts";
 import type { Loss } from "../losses/loss.ts";

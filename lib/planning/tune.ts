@@ -3,7 +3,8 @@ import type { TrainEvents } from "../training/events.ts";
 import type { Gpu } from "../gpu/device.ts";
 import type { Pipelines } from "../gpu/program.ts";
 import { parameterCount } from "../graph/parameter.ts";
-import { measureTuning, rememberedTuning, rememberTuning } from "../gpu/tuner.ts";
+import { measureTuning } from "../gpu/tuner.ts";
+import { rememberedTuning, rememberTuning } from "./remembered_tuning.ts";
 import {
   deviceClass,
   type ProductTiles,

@@ -2,7 +2,7 @@ import { styleText } from "node:util";
 import type { TrainConfig } from "../config/schema.ts";
 import { type CountedNotice, describeNotice } from "../data/notices.ts";
 import type { PairStatistics, PairStore } from "../data/store.ts";
-import type { Pair, Sequence } from "../data/tokenize.ts";
+import type { Pair, Sequence } from "../data/pair.ts";
 
 const BINS = 10;
 const BAR = 16;

@@ -1,7 +1,7 @@
 import type { TrainConfig } from "../config/schema.ts";
-import type { Pair } from "../data/tokenize.ts";
+import type { Pair } from "../data/pair.ts";
 import { estimatedAlternatives, type EstimatedPlan, stepCost } from "../planning/estimate.ts";
-import { formatBytes } from "../gpu/memory.ts";
+import { formatBytes } from "../format_bytes.ts";
 import { type Adapter, adviceFor, bytesOfParameters, type WorkloadOf } from "../planning/plan.ts";
 
 /** What a plan is made for. */

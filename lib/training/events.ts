@@ -1,6 +1,6 @@
 import type { Profile } from "../gpu/profiler.ts";
-import type { LogEntry } from "../report/trainer_state.ts";
-import type { Transfer } from "../report/transfer_bar.ts";
+import type { LogEntry } from "./log_entry.ts";
+import type { Transfer } from "../hub/snapshot.ts";
 
 /** What a run hears of while it works; every field may be left out. */
 export interface TrainEvents {

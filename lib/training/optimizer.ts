@@ -1,5 +1,6 @@
 import type { Gpu } from "../gpu/device.ts";
-import { ALIGNMENT, type MemoryPlan, type Tensor } from "../gpu/memory.ts";
+import { ALIGNMENT, type Tensor } from "../gpu/memory.ts";
+import type { MemoryPlan } from "../gpu/memory_plan.ts";
 import {
   adamw,
   clipByNorm,

@@ -1,7 +1,8 @@
-import { type Batch, pack } from "../batch/batch.ts";
-import type { Pair } from "../data/tokenize.ts";
+import { type Batch, pack } from "../batch/pack.ts";
+import type { Pair } from "../data/pair.ts";
 import type { Gpu } from "../gpu/device.ts";
-import type { MemoryPlan, Slab } from "../gpu/memory.ts";
+import type { MemoryPlan } from "../gpu/memory_plan.ts";
+import type { Slab } from "../gpu/memory.ts";
 import { type PairResult, pairResults } from "./metrics.ts";
 import type { Decoder } from "../graph/decoder.ts";
 import { sizeOf, trainingFlops } from "../graph/flops.ts";

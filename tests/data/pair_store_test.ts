@@ -11,12 +11,12 @@ import {
   writeFile,
 } from "node:fs/promises";
 import { join } from "node:path";
-import { packedSize } from "../../lib/batch/batch.ts";
+import { packedSize, type Pair } from "../../lib/data/pair.ts";
 import { openPairs, type PairOptions } from "../../lib/data/pairs.ts";
 import { readRows } from "../../lib/data/read.ts";
 import { render } from "../../lib/data/render.ts";
 import type { PairStore } from "../../lib/data/store.ts";
-import { type Pair, tokenizePair } from "../../lib/data/tokenize.ts";
+import { tokenizePair } from "../../lib/data/tokenize.ts";
 import { reportSplit } from "../../lib/report/data_report.ts";
 import { loadTokenizer } from "../../lib/tokenizer/tokenizer.ts";
 import { assertEqualBytes, assertSame } from "../equal_bytes.ts";

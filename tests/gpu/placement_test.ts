@@ -1,6 +1,7 @@
 /** Tensors that share bytes by lifetime: where they lie, and what that may not break. */
 import assert from "node:assert/strict";
-import { MemoryPlan, type Tensor } from "../../lib/gpu/memory.ts";
+import { MemoryPlan } from "../../lib/gpu/memory_plan.ts";
+import type { Tensor } from "../../lib/gpu/memory.ts";
 import { livesIn, SharedTensor } from "../../lib/gpu/placement.ts";
 import { type KernelCall, tensorsOf } from "../../lib/gpu/program.ts";
 import { usualTiles } from "../../lib/gpu/tuning.ts";

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { openGpu } from "../../lib/gpu/device.ts";
-import { MemoryPlan } from "../../lib/gpu/memory.ts";
+import { MemoryPlan } from "../../lib/gpu/memory_plan.ts";
 import { Products } from "../../lib/gpu/products.ts";
 import { usualTiles } from "../../lib/gpu/tuning.ts";
 import { Pipelines, readTensor } from "../../lib/gpu/program.ts";

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { pack, packedSize } from "../../lib/batch/batch.ts";
+import { pack } from "../../lib/batch/pack.ts";
+import { packedSize, type Pair } from "../../lib/data/pair.ts";
 import type { AttentionTiles } from "../../kernels/attention.ts";
 import { type Gpu, openGpu } from "../../lib/gpu/device.ts";
 import { Pipelines, readTensor } from "../../lib/gpu/program.ts";
@@ -22,7 +23,6 @@ import { openModel } from "../../lib/parameters/weights.ts";
 import { openCheckpoint } from "../../lib/safetensors/read.ts";
 import { assertEqualBytes, assertSame } from "../equal_bytes.ts";
 import { GOLDEN, MODELS, readGolden, readTensors, relativeDifference } from "../golden_run.ts";
-import type { Pair } from "../../lib/data/tokenize.ts";
 
 const LARGEST = 2 ** 27;
 /** 4,096 floats: 64 rows of the models' matrices fit. */

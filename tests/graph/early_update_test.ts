@@ -1,8 +1,7 @@
 /** Updates in the backward pass: the same bytes as after it, in less memory. */
 import assert from "node:assert/strict";
-import type { Pair } from "../../lib/data/tokenize.ts";
+import { packedSize, type Pair } from "../../lib/data/pair.ts";
 import { parseConfig } from "../../lib/config/parse.ts";
-import { packedSize } from "../../lib/batch/batch.ts";
 import { type Gpu, openGpu } from "../../lib/gpu/device.ts";
 import { Pipelines, readTensor, writeTensor } from "../../lib/gpu/program.ts";
 import { simper } from "../../lib/losses/simper.ts";

@@ -1,6 +1,7 @@
 /** Graphs whose residual stream is read by several branches: gradients that one op may not add to while another reads them. */
 import assert from "node:assert/strict";
-import { pack, packedSize } from "../../lib/batch/batch.ts";
+import { pack } from "../../lib/batch/pack.ts";
+import { packedSize } from "../../lib/data/pair.ts";
 import { type Gpu, openGpu } from "../../lib/gpu/device.ts";
 import { Pipelines, writeTensor } from "../../lib/gpu/program.ts";
 import type { Value } from "../../lib/graph/graph.ts";
@@ -13,7 +14,7 @@ import { pairOf } from "../random_pairs.ts";
 import { logProbabilities } from "../reference/log_probabilities.ts";
 import { matrix, multiply, transposed } from "../reference/matrix.ts";
 import { simper as simperReference } from "../reference/preference_loss.ts";
-import { rmsNorm } from "../reference/rms_norm.ts";
+import { norm as normReference } from "../reference/norm.ts";
 import { swiglu } from "../reference/swiglu.ts";
 
 const [VOCABULARY, HIDDEN, INNER, EPSILON] = [50, 8, 12, 1e-5];
@@ -47,6 +48,20 @@ const BODIES: Record<string, Body> = {
     );
     return net.add(y, branch(net, norm(net, x, "norm_c"), "c"));
   },
+  "a norm after each branch": (net, x) => {
+    x = net.add(x, net.rmsNorm(branch(net, x, "a"), "plus_a", EPSILON, { onePlus: true }));
+    const b = branch(net, norm(net, x, "norm_b"), "b");
+    return net.add(x, net.layerNorm(b, "layer_b", EPSILON, { bias: true, onePlus: true }));
+  },
+  "two branches beside each other, the second added first, with norms after them": (net, x) => {
+    const a = norm(net, branch(net, x, "a"), "norm_a");
+    const b = net.layerNorm(branch(net, x, "b"), "layer_b", EPSILON, { bias: true, onePlus: true });
+    return net.add(net.add(x, b), a);
+  },
+  "two branches beside each other, the second added first": (net, x) => {
+    const [a, b] = [branch(net, norm(net, x, "norm_a"), "a"), branch(net, norm(net, x, "norm_b"), "b")];
+    return net.add(net.add(x, b), a);
+  },
 };
 
 /** The same in float64, from the values of parameters by name. */
@@ -69,7 +84,19 @@ class Reference {
     });
     return this.linear(swiglu(gateUp, INNER), `${name}.down`, INNER);
   }
-  norm = (x: Float64Array, name: string) => rmsNorm(x, this.of(name), EPSILON).y;
+  /** A norm's name says its kind; the final one is a LayerNorm. */
+  norm(x: Float64Array, name: string): Float64Array {
+    const isLayer = name.startsWith("layer") || name === "norm";
+    const bias = this.parameters.get(`${this.prefix}${name}.bias`);
+    const onePlus = /^(layer|plus)/.test(name);
+    return normReference(x, {
+      kind: isLayer ? "layer" : "rms",
+      epsilon: EPSILON,
+      weight: this.of(name),
+      bias,
+      onePlus,
+    }).y;
+  }
 }
 const sum = (x: Float64Array, y: Float64Array) => x.map((value, i) => value + y[i]);
 
@@ -88,13 +115,24 @@ const REFERENCES: Record<string, (r: Reference, x: Float64Array) => Float64Array
     const y = sum(sum(x, r.branch(r.norm(x, "norm_a"), "a")), r.branch(r.norm(x, "norm_b"), "b"));
     return sum(y, r.branch(r.norm(x, "norm_c"), "c"));
   },
+  "a norm after each branch": (r, x) => {
+    x = sum(x, r.norm(r.branch(x, "a"), "plus_a"));
+    return sum(x, r.norm(r.branch(r.norm(x, "norm_b"), "b"), "layer_b"));
+  },
+  "two branches beside each other, the second added first, with norms after them": (r, x) =>
+    sum(sum(x, r.norm(r.branch(x, "b"), "layer_b")), r.norm(r.branch(x, "a"), "norm_a")),
+  "two branches beside each other, the second added first": (r, x) =>
+    sum(sum(x, r.branch(r.norm(x, "norm_b"), "b")), r.branch(r.norm(x, "norm_a"), "a")),
 };
 
 function netOf(body: Body, layers: number): Net {
   const net = new Net();
   let x = net.embedding("embed", VOCABULARY, HIDDEN);
   for (let l = 0; l < layers; l++) x = net.layer(`layers.${l}`, x, (x) => body(net, x));
-  net.labels(x, "norm", EPSILON, { name: "head", rows: VOCABULARY });
+  net.labels(x, { name: "norm", kind: "layer", bias: true, epsilon: EPSILON }, {
+    name: "head",
+    rows: VOCABULARY,
+  });
   return net;
 }
 

@@ -1,5 +1,5 @@
 import type { AttentionShape, AttentionTiles, RegisterTile } from "../../kernels/attention.ts";
-import { pack } from "../../lib/batch/batch.ts";
+import { pack } from "../../lib/batch/pack.ts";
 import { Attention } from "../../lib/gpu/attention_operations.ts";
 import { attentionTiles } from "../../lib/gpu/tuning.ts";
 import { type KernelCase, kernelTest, largest, useGpu } from "./harness.ts";

@@ -4,7 +4,7 @@ import type { Tensor } from "../../lib/gpu/memory.ts";
 import type { KernelCall } from "../../lib/gpu/program.ts";
 import type { GemmTile } from "../../kernels/gemm.ts";
 import { BUFFER_TILES, onlyTile, TEXTURE_TILE } from "../../lib/gpu/tuning.ts";
-import { fromF32, toF32 } from "../../lib/safetensors/read.ts";
+import { fromF32, toF32 } from "../../lib/safetensors/dtype.ts";
 import { type KernelCase, kernelTest, useGpu } from "./harness.ts";
 import { runnable, subgroupTileHere } from "./subgroups.ts";
 import { matrix, multiply, transposed } from "../reference/matrix.ts";

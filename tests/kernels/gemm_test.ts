@@ -9,7 +9,7 @@ import {
 } from "../../lib/gpu/tuning.ts";
 import type { GemmLayout, GemmTile } from "../../kernels/gemm.ts";
 import type { Tensor } from "../../lib/gpu/memory.ts";
-import { fromF32, toF32 } from "../../lib/safetensors/read.ts";
+import { fromF32, toF32 } from "../../lib/safetensors/dtype.ts";
 import { type KernelCase, kernelTest, largest, useGpu } from "./harness.ts";
 import { missingFor, subgroupTileHere } from "./subgroups.ts";
 import { magnitudes, type Matrix, matrix, multiply, transposed } from "../reference/matrix.ts";

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { MemoryPlan, type Tensor } from "../../lib/gpu/memory.ts";
+import { MemoryPlan } from "../../lib/gpu/memory_plan.ts";
+import type { Tensor } from "../../lib/gpu/memory.ts";
 import { adamw as adamwCall, NORM_BLOCK, sumSquares } from "../../lib/gpu/optimizer_operations.ts";
 import { Pipelines, readTensor, writeTensor } from "../../lib/gpu/program.ts";
 import type { ParameterSpec } from "../../lib/graph/parameter.ts";
@@ -10,7 +11,7 @@ import {
   Parameters,
 } from "../../lib/parameters/parameters.ts";
 import { dtypeOf } from "../../lib/gpu/readback.ts";
-import { type FloatDtype, toF32 } from "../../lib/safetensors/read.ts";
+import { type FloatDtype, toF32 } from "../../lib/safetensors/dtype.ts";
 import { AdamW, type AdamWOptions } from "../../lib/training/optimizer.ts";
 import { normal } from "../../lib/random.ts";
 import { assertClose, deviceTest, freshSeed, kernelTest, useGpu } from "./harness.ts";

@@ -1,6 +1,6 @@
-import { pack } from "../../lib/batch/batch.ts";
+import { pack } from "../../lib/batch/pack.ts";
 import { clear, embed, embedBackward, gatherRows, gatherRowsBackward } from "../../lib/gpu/operations.ts";
-import { fromF32, toF32 } from "../../lib/safetensors/read.ts";
+import { fromF32, toF32 } from "../../lib/safetensors/dtype.ts";
 import { kernelTest, useGpu } from "./harness.ts";
 import { assertEqualBytes } from "../equal_bytes.ts";
 import { randomPairs } from "../random_pairs.ts";

@@ -1,6 +1,6 @@
 import type { Edits } from "./mutants.ts";
 
-const BATCH = ["tests/batch/batch_test.ts"];
+const BATCH = ["tests/batch/pack_test.ts"];
 const PLACEMENT = ["tests/gpu/placement_test.ts"];
 
 const PLAN = ["tests/planning/plan_test.ts"];
@@ -8,21 +8,33 @@ const PLAN = ["tests/planning/plan_test.ts"];
 /** Batches, memory, model and optimizer. */
 export const MODEL: readonly Edits[] = [
   {
-    file: "lib/batch/batch.ts",
+    file: "lib/batch/pack.ts",
     tests: BATCH,
     edits: [
-      ["a window is one token too wide", "position - window + 1)", "position - window)"],
       [
         "the last token of a response is run",
         "position < response.ids.length - 1; position++",
         "position < response.ids.length; position++",
       ],
+      ["the first token is a label", "Math.max(response.promptLength, 1); p", "response.promptLength; p"],
+    ],
+  },
+  {
+    file: "lib/data/pair.ts",
+    tests: BATCH,
+    edits: [
       [
         "labels of a prompt are shared",
         "const limit = Math.min(chosen.promptLength, rejected.promptLength)",
         "const limit = Math.min(chosen.ids.length, rejected.ids.length)",
       ],
-      ["the first token is a label", "Math.max(response.promptLength, 1); p", "response.promptLength; p"],
+    ],
+  },
+  {
+    file: "lib/batch/mask.ts",
+    tests: BATCH,
+    edits: [
+      ["a window is one token too wide", "position - window + 1)", "position - window)"],
       [
         "a query tile ends with its first token",
         "keyTiles[4 * keyTile + 1] = tile + 1",
@@ -46,10 +58,14 @@ export const MODEL: readonly Edits[] = [
     ],
   },
   {
+    file: "lib/gpu/memory_plan.ts",
+    tests: PLACEMENT,
+    edits: [["calls are not checked against the plan", "    checkPlacement(livesIn(calls));\n", ""]],
+  },
+  {
     file: "lib/gpu/memory.ts",
     tests: PLACEMENT,
     edits: [
-      ["calls are not checked against the plan", "    checkPlacement(livesIn(calls));\n", ""],
       ["tensors are not aligned", "Math.ceil(bytes / ALIGNMENT) * ALIGNMENT", "bytes"],
     ],
   },
@@ -68,7 +84,7 @@ export const MODEL: readonly Edits[] = [
   },
   {
     file: "lib/gpu/readback.ts",
-    tests: ["tests/training/guard_test.ts"],
+    tests: ["tests/run/guard_test.ts"],
     filter: "became infinite",
     edits: [["infinities count as finite", "values[i] - values[i] !== 0", "values[i] !== values[i]"]],
   },
@@ -172,7 +188,7 @@ export const MODEL: readonly Edits[] = [
   },
   {
     file: "lib/parameters/parameters.ts",
-    tests: ["tests/training/guard_test.ts"],
+    tests: ["tests/run/guard_test.ts"],
     filter: "last update made infinite",
     edits: [["numbers that are none are saved", "if (bad >= 0) {", "if (false) {"]],
   },

@@ -7,7 +7,7 @@ import { partsOf } from "../../lib/graph/parameter.ts";
 import { netOf } from "../../lib/models/models.ts";
 import { parseModelConfig } from "../../lib/models/config.ts";
 import { openModel, readModel } from "../../lib/parameters/weights.ts";
-import { type Dtype, fromF32, isFloatDtype, tensorBytes } from "../../lib/safetensors/read.ts";
+import { type Dtype, fromF32, isFloatDtype, tensorBytes } from "../../lib/safetensors/dtype.ts";
 import { saveCheckpoint, writeSafetensors } from "../../lib/safetensors/write.ts";
 import { withTemporaryFolder } from "../temporary_folder.ts";
 

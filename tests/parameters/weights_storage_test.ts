@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { pack } from "../../lib/batch/batch.ts";
+import { pack } from "../../lib/batch/pack.ts";
 import { openGpu } from "../../lib/gpu/device.ts";
 import { Pipelines } from "../../lib/gpu/program.ts";
 import { simper } from "../../lib/losses/simper.ts";

@@ -9,9 +9,9 @@ import { losses } from "../losses/losses.ts";
 import type { Loss } from "../losses/loss.ts";
 import type { ModelConfig } from "../models/architecture.ts";
 import { readModelConfig } from "../parameters/config_file.ts";
-import { samplerOf } from "../planning/plan.ts";
-import { type SamplerOptions, totalSteps } from "./sampler.ts";
-import { readDate } from "../tokenizer/calendar_date.ts";
+import { samplerOf } from "./plan.ts";
+import { type SamplerOptions, totalSteps } from "../training/sampler.ts";
+import { readDate } from "../calendar_date.ts";
 import type { Vocabulary } from "../tokenizer/tokenizer.ts";
 
 /** Everything of a run that is known before the GPU is touched. */

@@ -1,22 +1,23 @@
-import { bestOf } from "./best.ts";
+import { bestOf } from "../training/best.ts";
 import type { Checkpoints } from "../checkpoint/checkpoints.ts";
 import type { SavedRun } from "../checkpoint/state.ts";
-import { CollapseAlarm, describeCollapse } from "./collapse.ts";
+import { CollapseAlarm, describeCollapse } from "../training/collapse.ts";
 import type { TrainConfig } from "../config/schema.ts";
-import { evaluate } from "./evaluate.ts";
-import type { TrainEvents } from "./events.ts";
-import { Figures } from "./figures.ts";
+import { evaluate } from "../training/evaluate.ts";
+import type { TrainEvents } from "../training/events.ts";
+import { Figures } from "../training/figures.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { Profiler } from "../gpu/profiler.ts";
 import { checkFinite, explainFailure } from "./guard.ts";
-import { summarize } from "./metrics.ts";
+import { summarize } from "../training/metrics.ts";
 import type { Planned } from "../planning/plan.ts";
-import type { Prepared } from "./prepare.ts";
+import type { Prepared } from "../planning/prepare.ts";
 import type { RunLog } from "../report/run_log.ts";
-import type { LogEntry, TrainerState } from "../report/trainer_state.ts";
-import { epochAfter, sampleStep } from "./sampler.ts";
-import { learningRate, type Schedule, stepsOf } from "./schedule.ts";
-import type { StepResult } from "./step.ts";
+import type { LogEntry } from "../training/log_entry.ts";
+import type { TrainerState } from "../checkpoint/trainer_state.ts";
+import { epochAfter, sampleStep } from "../training/sampler.ts";
+import { learningRate, type Schedule, stepsOf } from "../training/schedule.ts";
+import type { StepResult } from "../training/step.ts";
 
 /** What the loop works with. */
 export interface LoopRun {

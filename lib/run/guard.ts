@@ -1,15 +1,15 @@
-import { pack } from "../batch/batch.ts";
+import { pack } from "../batch/pack.ts";
 import { listCheckpoints } from "../checkpoint/names.ts";
 import type { TrainConfig } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { elementBytes, isReadable, type Tensor } from "../gpu/memory.ts";
 import { BatchedReader, firstNonFinite } from "../gpu/readback.ts";
-import type { PairResult } from "./metrics.ts";
+import type { PairResult } from "../training/metrics.ts";
 import type { Planned } from "../planning/plan.ts";
-import type { Prepared } from "./prepare.ts";
-import { sampleStep } from "./sampler.ts";
-import type { StepResult } from "./step.ts";
+import type { Prepared } from "../planning/prepare.ts";
+import { sampleStep } from "../training/sampler.ts";
+import type { StepResult } from "../training/step.ts";
 
 interface GuardedRun {
   gpu: Gpu;

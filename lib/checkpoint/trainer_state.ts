@@ -1,26 +1,14 @@
 import type { Best } from "../training/best.ts";
-import { RESULTS, TRAINER_STATE } from "../checkpoint/names.ts";
+import { RESULTS, TRAINER_STATE } from "./names.ts";
 import type { Collapse } from "../training/collapse.ts";
 import type { TrainConfig } from "../config/schema.ts";
+import type { LogEntry } from "../training/log_entry.ts";
 import type { Figures } from "../training/figures.ts";
-import type { Prepared } from "../training/prepare.ts";
+import type { Prepared } from "../planning/prepare.ts";
 import { epochAfter, stepsPerEpoch } from "../training/sampler.ts";
 import { stepsOf } from "../training/schedule.ts";
-import { sortedJson, writeText } from "./files.ts";
-
-/**
- * Figures of one moment of a run. While training: loss, grad_norm, learning_rate, rewards/chosen,
- * rewards/rejected, rewards/accuracies, rewards/margins, logps/chosen, logps/rejected, tokens_per_second,
- * pairs_per_second and num_input_tokens_seen; of an evaluation: eval_loss, eval_rewards/..., eval_runtime,
- * eval_samples_per_second.
- */
-export interface LogEntry {
-  /** Optimizer steps done. */
-  step: number;
-  /** Passes over the training pairs done, with the part of the current one: of its batches, as transformers counts. */
-  epoch: number;
-  [figure: string]: number;
-}
+import { sortedJson } from "../json.ts";
+import { writeText } from "../text_file.ts";
 
 /** The state of a run with the keys of transformers' `TrainerState`, which reads the file it is saved in. */
 export interface TrainerState {

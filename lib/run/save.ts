@@ -10,7 +10,7 @@ import { writeModelFiles } from "../hub/model_files.ts";
 import { writeReportHtml } from "../report/html.ts";
 import { writeModelCard } from "../report/model_card.ts";
 import type { RunReport } from "../report/run_report.ts";
-import { allResults, trainMetrics, writeAllResults, writeTrainerState } from "../report/trainer_state.ts";
+import { allResults, trainMetrics, writeAllResults, writeTrainerState } from "../checkpoint/trainer_state.ts";
 import { saveCheckpoint, type TensorSource } from "../safetensors/write.ts";
 import type { TrainOutcome } from "./train.ts";
 import { VERSION } from "../version.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { type Batch, pack, packedSize, sharedPrefix } from "../../lib/batch/batch.ts";
-import type { Pair, Sequence } from "../../lib/data/tokenize.ts";
+import { type Batch, pack } from "../../lib/batch/pack.ts";
+import { packedSize, type Pair, type Sequence, sharedPrefix } from "../../lib/data/pair.ts";
 import { uniform } from "../../lib/random.ts";
 import { ATTENTION_TILE } from "../../kernels/attention.ts";
 import { apartPair, randomPair, randomPairs } from "../random_pairs.ts";

@@ -1,7 +1,7 @@
 /** What ends a run before its last step: bad numbers, a GPU that fails, a disk that is full. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { checkFinite } from "../../lib/training/guard.ts";
+import { checkFinite } from "../../lib/run/guard.ts";
 import type { PairResult } from "../../lib/training/metrics.ts";
 import { openCheckpoint } from "../../lib/safetensors/read.ts";
 import { assertEqualBytes } from "../equal_bytes.ts";

@@ -2,9 +2,9 @@
 import assert from "node:assert/strict";
 import { CollapseAlarm } from "../../lib/training/collapse.ts";
 import { Figures } from "../../lib/training/figures.ts";
-import { Loop } from "../../lib/training/loop.ts";
+import { Loop } from "../../lib/run/loop.ts";
 import type { PairResult } from "../../lib/training/metrics.ts";
-import type { LogEntry } from "../../lib/report/trainer_state.ts";
+import type { LogEntry } from "../../lib/training/log_entry.ts";
 import type { StepResult } from "../../lib/training/step.ts";
 import { parsed } from "../run_file.ts";
 

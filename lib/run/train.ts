@@ -6,7 +6,7 @@ import { restore } from "../checkpoint/tensors.ts";
 import type { TrainConfig } from "../config/schema.ts";
 import { FORCED, forcesMistralTemplate } from "../data/mistral_template.ts";
 import { UserError } from "../errors.ts";
-import type { TrainEvents } from "./events.ts";
+import type { TrainEvents } from "../training/events.ts";
 import { generate } from "../generation/generate.ts";
 import { type Gpu, openGpu } from "../gpu/device.ts";
 import { Pipelines } from "../gpu/program.ts";
@@ -17,11 +17,13 @@ import { Loop } from "./loop.ts";
 import { checkModelFiles, type ModelFiles, readModelFiles } from "../hub/model_files.ts";
 import { ANSWER_TOKENS, checkFits, memoryLimit, type Planned, planRun } from "../planning/plan.ts";
 import { type ModelWeights, openModel } from "../parameters/weights.ts";
-import { prepare, type Prepared } from "./prepare.ts";
+import { prepare, type Prepared } from "../planning/prepare.ts";
 import { reportSplit } from "../report/data_report.ts";
 import { RunLog } from "../report/run_log.ts";
-import type { Answer, HashedFile } from "../report/run_report.ts";
-import type { LogEntry, TrainerState } from "../report/trainer_state.ts";
+import type { Answer } from "../report/run_report.ts";
+import type { HashedFile } from "../data/hash.ts";
+import type { LogEntry } from "../training/log_entry.ts";
+import type { TrainerState } from "../checkpoint/trainer_state.ts";
 import { tune } from "../planning/tune.ts";
 
 /** A trained model, still on the GPU, and what its training measured. `destroy` gives that back, and `output_dir` to other runs. */
