@@ -9,6 +9,7 @@ import type { TensorInfo } from "../safetensors/header.ts";
 import type { TensorSource } from "../safetensors/write.ts";
 import type { ModelConfig } from "../models/architecture.ts";
 import { readModelConfig } from "./config_file.ts";
+import { contradictions } from "./contradictions.ts";
 import { partsOf } from "../graph/parameter.ts";
 import { architectureOf } from "../models/models.ts";
 import { MULTIMODAL } from "../models/multimodal.ts";
@@ -109,8 +110,12 @@ async function fit(
     names.set(embedding, found.head);
   }
   // A head that is stored is checked, tied or not.
-  if (tieWordEmbeddings && found.head === undefined) shapes.delete(head);
-  check(checkpoint.tensors, names, shapes, head, folder);
+  const isHeadless = tieWordEmbeddings && found.head === undefined;
+  check(checkpoint.tensors, names, {
+    config,
+    shapesOf: (config) => partsOf(architecture.net({ ...config, tieWordEmbeddings: isHeadless }).parameters),
+    head,
+  }, folder);
 
   if (tieWordEmbeddings && found.embedding !== undefined && found.head !== undefined) {
     tieWordEmbeddings = await isEqual(checkpoint, found.embedding, found.head, shapes.get(head)!);
@@ -135,7 +140,7 @@ async function fit(
     );
   }
   const unused = [...checkpoint.tensors.keys()].filter((name) =>
-    !parameters.has(name) && !PASSED_OVER.test(name)
+    !parameters.has(name) && (config.partOf !== undefined || !PASSED_OVER.test(name))
   );
   if (unused.length > 0 && config.partOf !== undefined) {
     warn(
@@ -231,8 +236,12 @@ function outer(prefix: string): string[] {
 function check(
   tensors: ReadonlyMap<string, TensorInfo>,
   names: ReadonlyMap<string, string>,
-  shapes: ReadonlyMap<string, number[]>,
-  head: string,
+  { config, shapesOf, head }: {
+    config: ModelConfig;
+    /** The tensors that a configuration needs. */
+    shapesOf: (config: ModelConfig) => ReadonlyMap<string, readonly number[]>;
+    head: string;
+  },
   folder: string,
 ): void {
   const found = [...names.values()].map((name) => tensors.get(name)!);
@@ -248,13 +257,16 @@ function check(
           : ". Take the model's files as they were before it was quantised"),
     );
   }
-  const problems = [...shapes].flatMap(([parameter, shape]) => {
-    const name = names.get(parameter);
+  const fileTensor = (parameter: string) => tensors.get(names.get(parameter) ?? "");
+  const { values, unexplained } = contradictions(config, shapesOf, fileTensor);
+  const problems = [...unexplained].map(([parameter, shape]) => {
+    const there = fileTensor(parameter);
     const hint = parameter === head ? " (tie_word_embeddings: true would take the embedding's)" : "";
-    if (name === undefined) return [`${parameter}: missing, expected shape [${shape}]${hint}`];
-    const { shape: there } = tensors.get(name)!;
-    return String(there) === String(shape) ? [] : [`${name}: shape [${there}], expected [${shape}]`];
+    return there
+      ? `${there.name}: shape [${there.shape}], expected [${shape}]`
+      : `${parameter}: missing, expected shape [${shape}]${hint}`;
   });
+  problems.unshift(...values);
   if (problems.length === 0) return;
   const other = [...tensors.values()].find(({ dtype }) => !isFloatDtype(dtype));
   throw new UserError(
