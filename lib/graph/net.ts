@@ -48,6 +48,7 @@ export class Net {
   readonly parameters: ParameterSpec[] = [];
   /** Floats of a row's statistics of the final norm. */
   finalStatistics = 1;
+  readonly #byName = new Map<string, ParameterSpec>();
   #prefix = "";
 
   constructor() {
@@ -263,10 +264,11 @@ export class Net {
   ): ParameterSpec {
     const parts = partsInLayer.map((part) => ({ ...part, name: this.#prefix + part.name }));
     const full = name === undefined ? commonName(parts.map(({ name }) => name)) : this.#prefix + name;
-    const known = this.parameters.find((parameter) => parameter.name === full);
+    const known = this.#byName.get(full);
     if (known) return known;
     const spec = { name: full, parts, columns, kind };
     this.parameters.push(spec);
+    this.#byName.set(full, spec);
     return spec;
   }
 
