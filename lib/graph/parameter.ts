@@ -1,7 +1,11 @@
+import type { AttentionShape } from "../../kernels/attention.ts";
+
 /** A tensor of the checkpoint, by its Hugging Face name, as rows of a fused parameter. */
 export interface ParameterPart {
   name: string;
   rows: number;
+  /** How its rows lie in the checkpoint, where that is not how kernels see them. */
+  order?: HeadOrder;
   /** Its shape in the checkpoint, where that is not what the parameter's kind says. */
   shape?: number[];
   /** What all of it is in a new model; of a matrix and a bias not needed. */
@@ -13,6 +17,24 @@ export interface ParameterPart {
  * which stay as they are.
  */
 export type Role = "trained" | "frozen" | "adapter";
+
+/**
+ * Fused queries, keys and values, group by group: the query heads that share a key head, that key head, its values; `headDim` rows
+ * a head. Kernels see all queries, then all keys, then all values.
+ */
+export type HeadOrder = AttentionShape;
+
+/** The rows of a part as kernels see them, in runs that lie one after the other in the checkpoint. */
+export function rowRuns({ rows, order }: ParameterPart): { first: number; rows: number }[] {
+  if (!order) return [{ first: 0, rows }];
+  const { heads, keyValueHeads: groups, headDim } = order;
+  const queries = heads / groups * headDim;
+  return Array.from({ length: groups }, (_, group) => [
+    { first: group * queries, rows: queries },
+    { first: (heads + group) * headDim, rows: headDim },
+    { first: (heads + groups + group) * headDim, rows: headDim },
+  ]).flat();
+}
 
 /**
  * One matrix that kernels read. Matrices that are applied to the same input lie under each other (query, key and value;

@@ -6,7 +6,7 @@ import { BatchedReader, dtypeOf, firstNonFinite, type Range } from "../gpu/readb
 import { type FloatDtype, fromF32, isFloatDtype } from "../safetensors/dtype.ts";
 import type { TensorReader } from "../safetensors/read.ts";
 import type { TensorSource } from "../safetensors/write.ts";
-import { type ParameterPart, type ParameterSpec, shapeOfPart } from "../graph/parameter.ts";
+import { type ParameterPart, type ParameterSpec, rowRuns, shapeOfPart } from "../graph/parameter.ts";
 import {
   type Parameter,
   type ParameterChunk,
@@ -122,16 +122,18 @@ export class Parameters {
     }
   }
 
-  /** Where a checkpoint tensor lies, in order, in pieces that are small enough to be moved at a time. */
+  /** Where a checkpoint tensor lies, in its order, in pieces that are small enough to be moved at a time. */
   ranges(name: string, kind: ParameterKind): Range[] {
     const { spec, firstRow, part } = this.#byPart.get(name)!;
     const ranges: Range[] = [];
-    for (const piece of this.#tensorsOf(spec, kind)) {
-      const first = Math.max(firstRow, piece.firstRow);
-      const end = Math.min(firstRow + part.rows, piece.firstRow + piece.rows);
-      const last = (end - piece.firstRow) * spec.columns;
-      for (let at = (first - piece.firstRow) * spec.columns; at < last; at += PIECE) {
-        ranges.push({ tensor: piece.tensor, firstElement: at, count: Math.min(PIECE, last - at) });
+    for (const run of rowRuns(part)) {
+      for (const piece of this.#tensorsOf(spec, kind)) {
+        const first = Math.max(firstRow + run.first, piece.firstRow);
+        const end = Math.min(firstRow + run.first + run.rows, piece.firstRow + piece.rows);
+        const last = (end - piece.firstRow) * spec.columns;
+        for (let at = (first - piece.firstRow) * spec.columns; at < last; at += PIECE) {
+          ranges.push({ tensor: piece.tensor, firstElement: at, count: Math.min(PIECE, last - at) });
+        }
       }
     }
     return ranges;
@@ -234,12 +236,11 @@ export class Parameters {
   /** What to save: tensors of the source under their names there, with the weights as they are on the GPU. */
   sources(gpu: Gpu, saved: readonly SavedTensor[]): TensorSource[] {
     const reader = this.#reader(gpu, "weights");
-    return saved.map(({ name, parameter, dtype, shape }) => ({
-      name,
-      dtype,
-      shape,
-      chunks: chunksOf(reader, parameter, dtype, name),
-    }));
+    return saved.map((tensor) => {
+      if ("chunks" in tensor) return tensor;
+      const { name, parameter, dtype, shape } = tensor;
+      return { name, dtype, shape, chunks: chunksOf(reader, parameter, dtype, name) };
+    });
   }
 }
 
