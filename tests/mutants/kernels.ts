@@ -219,8 +219,8 @@ export const KERNELS: readonly Edits[] = [
     filter: "softmax",
     edits: [[
       "a token does not see itself",
-      "key - span.z <= query - span.z",
-      "key - span.z < query - span.z",
+      "key - span.z < own + 1u - span.z",
+      "key - span.z < own - span.z",
     ]],
   },
   {
