@@ -46,7 +46,8 @@ export interface ParameterSpec {
   columns: number;
   /**
    * A norm's weight or bias is one row, [columns] in the checkpoint; a product's bias one column, [rows] in each part, 0 in a new
-   * model. Weight decay passes over both.
+   * model. Weight decay passes over both: transformers' Trainer leaves out nn.LayerNorm and names with "bias", "layernorm",
+   * "rmsnorm", "norm" or "_norm", which are those of every norm of the architectures here.
    */
   kind: "matrix" | "norm" | "bias";
   /** Set before passes are made of the graph. */
