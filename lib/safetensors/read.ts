@@ -242,7 +242,7 @@ function readers(
           `${info.file}: tensor ${
             show(name)
           }: expected dtype F32, F16 or BF16, found ${dtype}: other dtypes, such as ` +
-            `those of quantised weights, are not supported`,
+            `those of quantized weights, are not supported`,
         );
       }
       return toF32(await read(info, DTYPE_BITS[dtype] / 8, firstElement, elements), dtype);
