@@ -43,7 +43,9 @@ export { saveCheckpoint, type TensorSource, writeSafetensors } from "./lib/safet
 export { type Gpu, openGpu } from "./lib/gpu/device.ts";
 export { MemoryPlan } from "./lib/gpu/memory_plan.ts";
 export { Pipelines } from "./lib/gpu/program.ts";
-export { type ModelConfig, parseModelConfig, readModelConfig } from "./lib/models/config.ts";
+export type { ModelConfig } from "./lib/models/architecture.ts";
+export { parseModelConfig } from "./lib/models/config.ts";
+export { readModelConfig } from "./lib/parameters/config_file.ts";
 export { type ModelWeights, openModel, readModel, type SavedTensor } from "./lib/parameters/weights.ts";
 export type { Capacity } from "./lib/graph/machine.ts";
 export { Decoder, type DecoderOptions, type StepPlace } from "./lib/graph/decoder.ts";

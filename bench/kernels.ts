@@ -10,18 +10,18 @@ import {
   logitsBackward,
   logProbabilities,
   preferenceLoss,
-  rmsNorm,
-  rmsNormBackward,
   rope,
   swiglu,
   swigluBackward,
 } from "../lib/gpu/operations.ts";
+import { norm, normBackward } from "../lib/gpu/norm_operations.ts";
 import { adamw, clipByNorm, parameterNorms, sumSquares } from "../lib/gpu/optimizer_operations.ts";
 import { type KernelCall, writeTensor } from "../lib/gpu/program.ts";
 import { losses } from "../lib/losses/losses.ts";
 import { ropeTable } from "../lib/models/rope.ts";
 import { Attention } from "../lib/gpu/attention_operations.ts";
-import { attentionOperations, sizeOf } from "./flops.ts";
+import { sizeOf } from "../lib/graph/flops.ts";
+import { attentionOperations } from "./flops.ts";
 import type { Workbench } from "./harness.ts";
 import { randomBatch, smolLM2 } from "./models.ts";
 import type { Work } from "./suite.ts";
@@ -116,14 +116,15 @@ class Cases {
       ),
     ]);
     this.#alone(`${vocabSize}x${hiddenSize}`, [clear(rows, embeddingGradient)]);
-    const rstd = bench.tensor("rstd", tokens);
+    const how = { kind: "rms", epsilon: rmsNormEps } as const;
+    const statistics = bench.tensor("rstd", tokens);
     const weight = bench.filled("weight", hiddenSize);
     this.#alone(`${tokens}x${hiddenSize}`, [
-      rmsNorm(rows, x, weight, hidden("y"), rstd, rmsNormEps),
-      ...rmsNormBackward(rows, {
+      norm(rows, how, { x, weight, y: hidden("y"), statistics }),
+      ...normBackward(rows, how, {
         x,
         weight,
-        rstd,
+        statistics,
         dY: hidden("gradient of y"),
         dX: hidden("gradient of x"),
         dWeight: bench.tensor("gradient of weight", hiddenSize),
@@ -132,7 +133,12 @@ class Cases {
     ]);
     const spans = upload("spans", batch.masks[0].spans, tokens, 4);
     const positions = Math.max(...batch.masks[0].spans.filter((_, i) => i % 4 === 3)) + 1;
-    const cosSin = upload("rotary table", ropeTable(this.#model, positions), positions, this.#shape.headDim);
+    const cosSin = upload(
+      "rotary table",
+      ropeTable(this.#model.rope, this.#model.headDim, positions),
+      positions,
+      this.#shape.headDim,
+    );
     const qkv = bench.filled("qkv", tokens, this.#qkvWidth);
     this.#alone(`${tokens}x${this.#qkvWidth}`, [
       rope(rows, spans, cosSin, qkv, this.#shape),
@@ -170,7 +176,7 @@ class Cases {
     const { bench, upload } = this;
     const { heads, headDim } = this.#shape;
     const batch = randomBatch(tokens, this.#model.vocabSize);
-    const { visible } = sizeOf(batch);
+    const [visible] = sizeOf(batch).visible;
     const rows = bench.rows(tokens);
     const tensors = {
       spans: upload("spans", batch.masks[0].spans, tokens, 4),

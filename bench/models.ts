@@ -5,9 +5,10 @@ import type { Gpu } from "../lib/gpu/device.ts";
 import type { Pipelines } from "../lib/gpu/program.ts";
 import type { ProductTiles } from "../lib/gpu/tuning.ts";
 import type { Loss } from "../lib/losses/loss.ts";
-import type { ModelConfig } from "../lib/models/config.ts";
+import type { ModelConfig } from "../lib/models/architecture.ts";
 import { Decoder } from "../lib/graph/decoder.ts";
 import { parameterCount } from "../lib/graph/parameter.ts";
+import type { LlamaConfig } from "../lib/models/llama.ts";
 import { netOf } from "../lib/models/models.ts";
 import { adapterOf, logitsBudget } from "../lib/planning/plan.ts";
 import { AdamW, type AdamWOptions } from "../lib/training/optimizer.ts";
@@ -19,12 +20,13 @@ const LLAMA = {
   rmsNormEps: 1e-5,
   rope: { type: "default", theta: 10_000 },
   maxPositionEmbeddings: 2048,
+  hiddenAct: "silu",
   attentionBias: false,
   mlpBias: false,
 } as const;
 
 /** The small model that peers are compared on: 5.5 million weights, all of them trained. */
-export const TINY_LLAMA: ModelConfig = {
+export const TINY_LLAMA: LlamaConfig = {
   ...LLAMA,
   vocabSize: 4096,
   hiddenSize: 256,
@@ -37,7 +39,7 @@ export const TINY_LLAMA: ModelConfig = {
 };
 
 /** SmolLM2-135M's shape with fewer of its 30 layers. */
-export const smolLM2 = (layers: number): ModelConfig => ({
+export const smolLM2 = (layers: number): LlamaConfig => ({
   ...LLAMA,
   vocabSize: 49152,
   hiddenSize: 576,
@@ -50,7 +52,7 @@ export const smolLM2 = (layers: number): ModelConfig => ({
 });
 
 /** The shapes that whole steps are measured on, each with all of its layers. */
-export const SHAPES: Record<string, ModelConfig> = {
+export const SHAPES: Record<string, LlamaConfig> = {
   tiny: TINY_LLAMA,
   "smollm2-135m": smolLM2(30),
   "llama-3.2-1b": {
@@ -151,7 +153,8 @@ export function planTrainer(
   const sum = (of: "tokens" | "labels") => (batch: Pair[]) =>
     batch.reduce((total, pair) => total + packedSize(pair)[of], 0);
   const pairs = largest((batch) => batch.length);
-  const decoder = new Decoder(config, {
+  const net = netOf(config);
+  const decoder = new Decoder(net, {
     tokens: largest(sum("tokens")),
     labels: largest(sum("labels")),
     pairs,
@@ -159,7 +162,7 @@ export function planTrainer(
       ...batches.flat().flatMap(({ chosen, rejected }) => [chosen.ids.length, rejected?.ids.length ?? 0]),
     ),
     // Weights, gradients and two moments in float32.
-    logitsBytes: logitsBudget(16 * parameterCount(netOf(config).parameters), adapter.largestBuffer),
+    logitsBytes: logitsBudget(16 * parameterCount(net.parameters), adapter.largestBuffer),
     checkpointing,
   }, { ...adapter, loss: loss.wgsl, training: true });
   const optimizer = new AdamW(decoder.plan, decoder.parameters, adamw);

@@ -11,7 +11,7 @@ import { Pipelines } from "../lib/gpu/program.ts";
 import { Profiler } from "../lib/gpu/profiler.ts";
 import type { ProductTiles } from "../lib/gpu/tuning.ts";
 import { main } from "../lib/cli/main.ts";
-import type { ModelConfig } from "../lib/models/config.ts";
+import type { ModelConfig } from "../lib/models/architecture.ts";
 import { chromeTrace, percent, profileTable } from "../lib/report/profile.ts";
 import { type Ceilings, measureCeilings, measuredTiles, openBenchGpu } from "./harness.ts";
 import { allocateTrainer, randomPairs, repeatedNormal, SHAPES } from "./models.ts";

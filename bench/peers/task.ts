@@ -115,7 +115,7 @@ export function gemmError({ layout, size }: Product, c: ArrayLike<number>): numb
 /** Cosines and sines of the rotation, [LENGTH, headDim / 2] each. */
 export function rotation(): { cos: Float32Array<ArrayBuffer>; sin: Float32Array<ArrayBuffer> } {
   const half = TINY_LLAMA.headDim / 2;
-  const table = ropeTable(TINY_LLAMA, LENGTH);
+  const table = ropeTable(TINY_LLAMA.rope, TINY_LLAMA.headDim, LENGTH);
   const columns = (first: number) =>
     Float32Array.from(
       { length: LENGTH * half },

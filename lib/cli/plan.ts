@@ -10,7 +10,7 @@ import { longestPair, planAnyway, worstCase } from "../planning/estimate.ts";
 import { openGpu } from "../gpu/device.ts";
 import { rememberedTiles } from "../planning/tune.ts";
 import { resolveModel, resolveSources } from "../hub/hub.ts";
-import { readModelConfig } from "../models/config.ts";
+import { readModelConfig } from "../parameters/config_file.ts";
 import { readModel } from "../parameters/weights.ts";
 import { type Adapter, adapterOf, memoryLimit, withBatchesOf, type WorkloadOf } from "../planning/plan.ts";
 import { prepare } from "../planning/prepare.ts";

@@ -11,9 +11,6 @@ import gatherBackwardSource from "../../kernels/gather_rows_backward.wgsl" with 
 import logProbabilitiesSource from "../../kernels/log_probabilities.wgsl" with { type: "text" };
 import logitsBackwardSource from "../../kernels/logits_backward.wgsl" with { type: "text" };
 import preferenceLossSource from "../../kernels/preference_loss.wgsl" with { type: "text" };
-import rmsNormSource from "../../kernels/rms_norm.wgsl" with { type: "text" };
-import rmsNormBackwardSource from "../../kernels/rms_norm_backward.wgsl" with { type: "text" };
-import rmsNormWeightSource from "../../kernels/rms_norm_weight_backward.wgsl" with { type: "text" };
 import ropeSource from "../../kernels/rope.wgsl" with { type: "text" };
 import swigluSource from "../../kernels/swiglu.wgsl" with { type: "text" };
 import swigluBackwardSource from "../../kernels/swiglu_backward.wgsl" with { type: "text" };
@@ -106,52 +103,6 @@ export const embedBackward = (
     (columns) => flat(slot, columns),
     { PADDING: padTokenId, FIRST: firstRow, TABLE_ROWS: dTable.shape[0] },
   );
-
-const eightRows = (rows: RowSlot): Grid => (counts) => [Math.ceil(counts[rows.slot] / 8), 1];
-
-/** y = RMSNorm(x) * weight, and 1/rms of each row into rstd[rows]. */
-export function rmsNorm(rows: RowSlot, x: Tensor, weight: Tensor, y: Tensor, rstd: Tensor, epsilon: number) {
-  const length = rowLength(x);
-  const constants = { WIDTH: length, EPSILON_F: epsilon };
-  return rowKernel(
-    "rms_norm",
-    rmsNormSource,
-    rows,
-    [x, weight, y, rstd],
-    length,
-    () => eightRows(rows),
-    constants,
-  );
-}
-
-/** dX (+)= gradient through RMSNorm of dY; dWeight (+)= that of its weight, by way of `partial`. */
-export function rmsNormBackward(
-  rows: RowSlot,
-  t: { x: Tensor; weight: Tensor; rstd: Tensor; dY: Tensor; dX: Tensor; dWeight: Tensor; partial: Tensor },
-  add: boolean,
-): KernelCall[] {
-  const length = rowLength(t.x);
-  return [
-    rowKernel(
-      "rms_norm_backward",
-      rmsNormBackwardSource,
-      rows,
-      [t.x, t.weight, t.rstd, t.dY, t.dX],
-      length,
-      () => eightRows(rows),
-      { WIDTH: length, ADD: add ? 1 : 0 },
-    ),
-    rowKernel(
-      "rms_norm_weight_backward",
-      rmsNormWeightSource,
-      rows,
-      [t.x, t.rstd, t.dY, t.partial],
-      length,
-      rowBlocks(rows),
-    ),
-    columnSums(rows, t.partial, t.dWeight, length),
-  ];
-}
 
 /** Rows whose columns are summed at a time: what `partial` has a row for. */
 export const rowBlocks = (rows: RowSlot) => (columns: number): Grid => (counts) => [

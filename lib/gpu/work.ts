@@ -26,16 +26,22 @@ const width = (tensor: Tensor) => tensor.shape.slice(1).reduce((product, n) => p
 const last = ({ bindings }: Kernel) => width(bindings.at(-1)!);
 const first = ({ bindings }: Kernel) => width(bindings[1]);
 
+/** Its input, its output, and a residual where it adds one. */
+const normFloats = (kernel: Kernel) => (kernel.bindings.length > 5 ? 3 : 2) * first(kernel);
+
 /** Floats that a kernel reads and writes for each of the rows that its first binding counts. */
 const FLOATS_PER_ROW: Record<string, (kernel: Kernel, size: WorkSize) => number> = {
   embed: (kernel) => 2 * last(kernel),
   embed_backward: (kernel) => 3 * last(kernel),
   gather_rows: (kernel) => 2 * last(kernel),
   gather_rows_backward: (kernel) => 2 * last(kernel),
-  rms_norm: (kernel) => 2 * first(kernel),
+  rms_norm: normFloats,
+  layer_norm: normFloats,
   // x, the gradient of y, and the gradient that theirs is added to.
   rms_norm_backward: (kernel) => 4 * first(kernel),
+  layer_norm_backward: (kernel) => 4 * first(kernel),
   rms_norm_weight_backward: (kernel) => 2 * first(kernel),
+  layer_norm_weight_backward: (kernel) => 2 * first(kernel),
   column_sums: (kernel) => first(kernel) / 32,
   // Queries and keys of [queries, keys, values].
   rope: (kernel, { attentionWidth }) => last(kernel) + attentionWidth,

@@ -64,7 +64,7 @@ export class Backward implements BackwardPass {
     const isAnew = op.inBackward === "again" && value === op.output;
     const anew = isAnew ? this.scratch(`${value.name} anew`, value.width) : undefined;
     const into = (made: Value) => made === value && anew ? anew : this.#again(made);
-    this.emit(forward.make(maker, { of: (input) => inputs.get(input)!, into, isFirst: false }));
+    this.emit(forward.make(maker, { of: (input) => inputs.get(input)!, into, fuses: (next) => next === op }));
     return into(value);
   }
 

@@ -2,7 +2,6 @@ import type { Batch } from "../batch/pack.ts";
 import { type Capacity, Machine, type MachineOptions } from "./machine.ts";
 import type { Net } from "./net.ts";
 import { type Passes, passesOf, type SegmentCalls } from "./passes.ts";
-import { netOf } from "../models/models.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { isReadable, type Tensor } from "../gpu/memory.ts";
 import { MemoryPlan } from "../gpu/memory_plan.ts";
@@ -16,10 +15,8 @@ import {
   writeTensor,
 } from "../gpu/program.ts";
 import type { WorkSize } from "../gpu/work.ts";
-import type { ModelConfig } from "../models/config.ts";
 import { visiblePairs } from "./flops.ts";
 import { type Parameter, type ParameterOptions, Parameters } from "../parameters/parameters.ts";
-import { ropeTable } from "../models/rope.ts";
 
 export interface DecoderOptions extends ParameterOptions, MachineOptions {
   /** Bytes of the largest buffer that the adapter can bind. */
@@ -47,20 +44,24 @@ export class Decoder {
   /** The batch uploaded last. */
   #batch?: Batch;
 
-  /** @param net what it computes; by default what its configuration says. */
-  constructor(
-    readonly config: ModelConfig,
-    readonly capacity: Capacity,
-    readonly options: DecoderOptions,
-    readonly net: Net = netOf(config),
-  ) {
+  /** @param net what it computes. */
+  constructor(readonly net: Net, readonly capacity: Capacity, readonly options: DecoderOptions) {
     this.parameters = new Parameters(this.plan, this.net.parameters, options.largestBuffer, options);
-    const { hiddenSize: hidden, vocabSize: vocabulary, headDim: rotary } = config;
+    const { hiddenSize: hidden, vocabSize: vocabulary } = net;
+    // Without rotation there is a table all the same.
+    const rotary = net.ropes[0]?.dimensions ?? 2;
     this.#machine = new Machine(
       this.plan,
       this.parameters,
       capacity,
-      { hidden, vocabulary, rotary, windows: net.windows.length, vector: net.longestVector },
+      {
+        hidden,
+        vocabulary,
+        rotary,
+        windows: net.windows.length,
+        vector: net.longestVector,
+        statistics: net.finalStatistics,
+      },
       options,
     );
     this.#passes = passesOf(this.net, this.#machine);
@@ -108,7 +109,8 @@ export class Decoder {
     this.#machine.products.upload(gpu);
     this.#forward = await Program.compile(pipelines, forward);
     this.#backward = await Program.compile(pipelines, backward);
-    writeTensor(gpu, this.batch.cosSin, ropeTable(this.config, this.capacity.positions));
+    const [table] = this.net.ropes;
+    if (table) writeTensor(gpu, this.batch.cosSin, table.rows(this.capacity.positions));
     gpu.check();
   }
 
@@ -154,7 +156,7 @@ export class Decoder {
     return {
       counts: this.batch.rowCounts.counts,
       visible: this.#batch?.masks.map(visiblePairs) ?? [],
-      attentionWidth: this.config.numAttentionHeads * this.config.headDim,
+      attentionWidth: this.net.attentionWidth,
     };
   }
 
@@ -201,7 +203,7 @@ export class Decoder {
     // Still there: without pairs, no kernel that runs after the logits' takes their place.
     const stride = logits.shape[1];
     const padded = new Float32Array(await readTensor(gpu, logits, 0, labels * stride));
-    const { vocabSize } = this.config;
+    const { vocabSize } = this.net;
     const out = new Float32Array(labels * vocabSize);
     for (let row = 0; row < labels; row++) {
       out.set(padded.subarray(row * stride, row * stride + vocabSize), row * vocabSize);

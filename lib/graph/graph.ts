@@ -50,6 +50,10 @@ export interface Op {
 
   /** Whether it can do the op after it as it stores, as products can. */
   readonly isProduct?: true;
+  /** Whether it can add a residual as it stores, and no more, as norms can. */
+  readonly addsResidual?: true;
+  /** Whether it adds a residual to what its other input's op makes. */
+  readonly isSum?: true;
 
   /**
    * Whether the product that makes `input` can do this op as it stores its sums: then the product's own output is nowhere

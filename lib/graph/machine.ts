@@ -28,6 +28,8 @@ export interface Widths {
   hidden: number;
   /** Of its longest norm or bias. */
   vector: number;
+  /** Floats of a row's statistics of the final norm. */
+  statistics: number;
   vocabulary: number;
   /** Floats of a row of the rotary table. */
   rotary: number;
@@ -129,10 +131,10 @@ export interface BatchTensors {
   pieceRows: number;
 }
 
-/** What the head works with: the rows that predict a label, and logits in pieces. L labels, padded to whole pieces but for rstd. */
+/** What the head works with: the rows that predict a label, and logits in pieces. L labels, padded to whole pieces but for the statistics. */
 export interface HeadTensors {
   gathered: Tensor; // [L, hidden]
-  gatheredRstd: Tensor; // [L]
+  gatheredStatistics: Tensor; // [L], or [L, 2] of LayerNorm
   gatheredNormed: Tensor; // [L, hidden]
   gradientGatheredNormed: Tensor;
   gradientGathered: Tensor;
@@ -203,14 +205,14 @@ function batchTensors(plan: MemoryPlan, capacity: Capacity, widths: Widths): Bat
 function headTensors(
   plan: MemoryPlan,
   { labels }: Capacity,
-  { hidden, vocabulary }: Widths,
+  { hidden, vocabulary, statistics }: Widths,
   { pieces, pieceRows }: BatchTensors,
 ): HeadTensors {
   const padded = pieces.length * pieceRows;
   const scratch = (name: string, ...shape: number[]) => plan.shared(name, "scratch", shape);
   return {
     gathered: scratch("gathered", padded, hidden),
-    gatheredRstd: scratch("gathered rstd", labels),
+    gatheredStatistics: scratch("gathered statistics", labels, statistics),
     gatheredNormed: scratch("gathered normed", padded, hidden),
     gradientGatheredNormed: scratch("gradient of gathered normed", padded, hidden),
     gradientGathered: scratch("gradient of gathered", padded, hidden),

@@ -1,22 +1,30 @@
 import type { AttentionShape } from "../../kernels/attention.ts";
 import type { Window } from "../batch/mask.ts";
+import { type HeadWeights, type Norm, statisticsWidth } from "../gpu/norm_operations.ts";
 import type { Op, Segment, Value } from "./graph.ts";
 import { add } from "./ops/add.ts";
 import { attention } from "./ops/attention.ts";
 import { embedding } from "./ops/embedding.ts";
-import { headNorm } from "./ops/head_norm.ts";
 import { labels } from "./ops/labels.ts";
 import { linear } from "./ops/linear.ts";
-import { rmsNorm } from "./ops/rms_norm.ts";
+import { headNorm, norm } from "./ops/norm.ts";
 import { rope } from "./ops/rope.ts";
 import { swiglu } from "./ops/swiglu.ts";
-import { commonName, type ParameterSpec, shapeOf } from "./parameter.ts";
+import { commonName, type ParameterPart, type ParameterSpec, shapeOf } from "./parameter.ts";
 
 /** What an op says of itself before it has its place in the graph. */
 export type OpParts = Omit<Op, "output" | "extras">;
 
 /** Makes an op around the values that it is to make. */
 export type OpOf = (output: Value, ...extras: Value[]) => OpParts;
+
+/** Cosines and sines of a rotary position embedding. */
+export interface RotaryTable {
+  /** Floats of a row: of each head as many are rotated. */
+  readonly dimensions: number;
+  /** A row for each of the positions 0 to `positions - 1`: the cosines of its angles, then their sines. */
+  rows(positions: number): Float32Array<ArrayBuffer>;
+}
 
 /**
  * A model's graph as its file writes it: each method adds an op and gives its output. Names are those of the checkpoint, within a
@@ -26,8 +34,20 @@ export class Net {
   readonly segments: Segment[] = [];
   /** The windows of its layers' attention, each once: a batch has a mask for each. */
   readonly windows: Window[] = [];
+  /** The rotary tables of its layers, each once. */
+  readonly ropes: RotaryTable[] = [];
+  /** The embedding's table; the first parameter. */
+  inputEmbeddings!: ParameterSpec;
+  /** The head's matrix, which is the embedding's table where they are tied. */
+  outputEmbeddings!: ParameterSpec;
+  /** Of the last norm. */
+  finalNorm!: ParameterSpec;
+  /** Floats of all of a layer's queries. */
+  attentionWidth = 0;
   /** In the order of the forward pass. */
   readonly parameters: ParameterSpec[] = [];
+  /** Floats of a row's statistics of the final norm. */
+  finalStatistics = 1;
   #prefix = "";
 
   constructor() {
@@ -38,6 +58,14 @@ export class Net {
   get longestVector(): number {
     const vectors = this.parameters.filter(({ kind }) => kind !== "matrix").map(shapeOf);
     return Math.max(...vectors.map(([rows, columns]) => rows * columns));
+  }
+
+  get hiddenSize(): number {
+    return this.inputEmbeddings.columns;
+  }
+
+  get vocabSize(): number {
+    return shapeOf(this.outputEmbeddings)[0];
   }
 
   get layers(): Segment[] {
@@ -55,18 +83,35 @@ export class Net {
   }
 
   /** Rows of a table at the batch's token ids; the row of `padTokenId` is never trained, as in PyTorch. */
-  embedding(name: string, rows: number, columns: number, padTokenId?: number): Value {
+  embedding(
+    name: string,
+    rows: number,
+    columns: number,
+    { padTokenId }: { padTokenId?: number } = {},
+  ): Value {
     const table = this.#parameter([`${name}.weight`], [rows], columns);
-    return this.#op(name, columns, [], (output) => embedding(output, table, padTokenId));
+    if (padTokenId !== undefined) table.padTokenId = padTokenId;
+    this.inputEmbeddings = table;
+    return this.#op(name, columns, [], (output) => embedding(output, table));
   }
 
-  rmsNorm(x: Value, name: string, epsilon: number): Value {
-    const weight = this.#parameter([`${name}.weight`], [1], x.width, "norm");
+  /** @param options `onePlus`: the factor is 1 + weight. */
+  rmsNorm(x: Value, name: string, epsilon: number, options: Pick<Norm, "onePlus"> = {}): Value {
+    return this.#rowNorm(x, name, { kind: "rms", epsilon, ...options });
+  }
+
+  /** @param options `bias`: there is one; `onePlus`: the factor is 1 + weight. */
+  layerNorm(x: Value, name: string, epsilon: number, options: Pick<Norm, "bias" | "onePlus"> = {}): Value {
+    return this.#rowNorm(x, name, { kind: "layer", epsilon, ...options });
+  }
+
+  #rowNorm(x: Value, name: string, how: Norm): Value {
+    const weight = this.#normWeight(name, x.width, how);
     return this.#op(
       name,
       x.width,
-      [["rstd", 1]],
-      (output, rstd) => rmsNorm(output, rstd, x, weight, epsilon),
+      [[statisticsName(how), statisticsWidth(how)]],
+      (output, statistics) => norm(output, statistics, x, weight, how),
     );
   }
 
@@ -79,26 +124,60 @@ export class Net {
     return this.#op(commonName(names), width, [], (output) => linear(output, x, weight, added));
   }
 
-  /** RMSNorm of each query and key head of [queries, keys, values]. */
-  headNorm(qkv: Value, { q, k }: { q: string; k: string }, shape: AttentionShape, epsilon: number): Value {
-    const weight = this.#parameter([`${q}.weight`, `${k}.weight`], [1, 1], shape.headDim, "norm");
-    const extras: [string, number][] = [["rstd", shape.heads + shape.keyValueHeads]];
+  /**
+   * Norms of the queries and keys of [queries, keys, values], by default RMSNorm of each head.
+   *
+   * @param names of their weights: one [headDim] for all heads ("shared"), one [heads, headDim] ("each"), one [headDim] a head under
+   *   the names `NAME.0`, `NAME.1` and so on ("list"), or one [heads * headDim] of a norm over all heads' columns ("whole").
+   */
+  headNorm(
+    qkv: Value,
+    names: { q: string; k: string },
+    shape: AttentionShape,
+    epsilon: number,
+    { kind = "rms", weights = "shared", onePlus }: HeadNormOptions = {},
+  ): Value {
+    const { heads, keyValueHeads, headDim } = shape;
+    const how: Norm = {
+      kind,
+      epsilon,
+      onePlus,
+      heads: { ...shape, weights: weights === "list" ? "each" : weights },
+    };
+    const initial = initialWeight(how);
+    const parts = [[names.q, heads] as const, [names.k, keyValueHeads] as const].flatMap(([name, count]) => {
+      const part = { name: `${name}.weight`, rows: count, initial };
+      switch (weights) {
+        case "shared":
+          return [{ ...part, rows: 1 }];
+        case "each":
+          return [{ ...part, shape: [count, headDim] }];
+        case "list":
+          return Array.from({ length: count }, (_, i) => ({ name: `${name}.${i}.weight`, rows: 1, initial }));
+        case "whole":
+          return [{ ...part, shape: [count * headDim] }];
+      }
+    });
+    const name = commonName([names.q, names.k]);
+    const weight = this.#parameterOf(`${name}.weight`, parts, headDim, "norm");
     return this.#op(
-      commonName([q, k]),
+      name,
       qkv.width,
-      extras,
-      (output, rstd) => headNorm(output, rstd, qkv, weight, shape, epsilon),
+      [[statisticsName(how), statisticsWidth(how)]],
+      (output, statistics) => headNorm(output, statistics, qkv, weight, how),
     );
   }
 
   /** Rotates the query and key heads of [queries, keys, values]. */
-  rope(qkv: Value, shape: AttentionShape): Value {
+  rope(qkv: Value, shape: AttentionShape, table: RotaryTable): Value {
+    if (!this.ropes.includes(table)) this.ropes.push(table);
     return this.#op(`${this.#short(qkv)} rotated`, qkv.width, [], (output) => rope(output, qkv, shape));
   }
 
   /** @param window how many tokens back a token sees, itself included; all where it is undefined. */
-  attention(qkv: Value, shape: AttentionShape, window?: Window): Value {
+  attention(qkv: Value, shape: AttentionShape, { window }: { window?: Window } = {}): Value {
     const { heads, headDim } = shape;
+    this.attentionWidth = heads * headDim;
     if (!this.windows.includes(window)) this.windows.push(window);
     const mask = this.windows.indexOf(window);
     return this.#op(
@@ -124,10 +203,21 @@ export class Net {
   }
 
   /** What ends every model: final norm, head and log-probabilities of the labels. */
-  labels(x: Value, norm: string, epsilon: number, head: { name: string; rows: number }): void {
-    const finalNorm = this.#parameter([`${norm}.weight`], [1], x.width, "norm");
+  labels(x: Value, finalNorm: Norm & { name: string }, head: { name: string; rows: number }): void {
+    const { name, ...how } = finalNorm;
+    this.finalStatistics = statisticsWidth(how);
+    const weight = this.#normWeight(name, x.width, how);
     const matrix = this.#parameter([`${head.name}.weight`], [head.rows], x.width);
-    this.#op("labels", 1, [], () => labels(x, { finalNorm, head: matrix, epsilon }));
+    this.finalNorm = weight;
+    this.outputEmbeddings = matrix;
+    this.#op("labels", 1, [], () => labels(x, { norm: how, weight, head: matrix }));
+  }
+
+  /** The weight of a norm of rows, and its bias under it. */
+  #normWeight(name: string, columns: number, how: Norm): ParameterSpec {
+    const weight = { name: `${name}.weight`, rows: 1, initial: initialWeight(how) };
+    const bias = { name: `${name}.bias`, rows: 1, initial: 0 };
+    return this.#parameterOf(undefined, how.bias ? [weight, bias] : [weight], columns, "norm");
   }
 
   /** A value's name within the layer. */
@@ -145,11 +235,21 @@ export class Net {
     columns: number,
     kind: ParameterSpec["kind"] = "matrix",
   ): ParameterSpec {
-    const parts = names.map((name, i) => ({ name: this.#prefix + name, rows: rows[i] }));
-    const name = commonName(parts.map(({ name }) => name));
-    const known = this.parameters.find((parameter) => parameter.name === name);
+    return this.#parameterOf(undefined, names.map((name, i) => ({ name, rows: rows[i] })), columns, kind);
+  }
+
+  /** @param name within the layer; by default what its parts have in common. */
+  #parameterOf(
+    name: string | undefined,
+    partsInLayer: ParameterPart[],
+    columns: number,
+    kind: ParameterSpec["kind"],
+  ): ParameterSpec {
+    const parts = partsInLayer.map((part) => ({ ...part, name: this.#prefix + part.name }));
+    const full = name === undefined ? commonName(parts.map(({ name }) => name)) : this.#prefix + name;
+    const known = this.parameters.find((parameter) => parameter.name === full);
     if (known) return known;
-    const spec = { name, parts, columns, kind };
+    const spec = { name: full, parts, columns, kind };
     this.parameters.push(spec);
     return spec;
   }
@@ -167,6 +267,16 @@ export class Net {
     return output;
   }
 }
+
+/** How queries and keys are normed. */
+export interface HeadNormOptions extends Pick<Partial<Norm>, "kind" | "onePlus"> {
+  weights?: HeadWeights["weights"] | "list";
+}
+
+const statisticsName = ({ kind }: Norm) => kind === "rms" ? "rstd" : "mean and rstd";
+
+/** As transformers begins a norm's weight: Gemma's at 0, where its factor is 1, but Nemotron's LayerNorm at 1. */
+const initialWeight = ({ kind, onePlus }: Norm) => onePlus && kind === "rms" ? 0 : 1;
 
 /** An op and its values name each other: the values come first. */
 class TracedValue implements Value {

@@ -2,6 +2,10 @@
 export interface ParameterPart {
   name: string;
   rows: number;
+  /** Its shape in the checkpoint, where that is not what the parameter's kind says. */
+  shape?: number[];
+  /** What all of it is in a new model; of a matrix and a bias not needed. */
+  initial?: number;
 }
 
 /**
@@ -13,10 +17,12 @@ export interface ParameterSpec {
   parts: ParameterPart[];
   columns: number;
   /**
-   * A norm's weight is one row, [columns] in the checkpoint; a bias one column, [rows] in each part: initial values are 1 and 0,
-   * and weight decay passes over both.
+   * A norm's weight or bias is one row, [columns] in the checkpoint; a product's bias one column, [rows] in each part, 0 in a new
+   * model. Weight decay passes over both.
    */
   kind: "matrix" | "norm" | "bias";
+  /** Of an embedding: the row that begins at 0, and that looking it up does not train. */
+  padTokenId?: number;
 }
 
 /** Rows and columns of a parameter. */
@@ -26,8 +32,8 @@ export const shapeOf = (spec: ParameterSpec): [rows: number, columns: number] =>
 ];
 
 /** The shape of a checkpoint tensor. */
-export const shapeOfPart = ({ kind, columns }: ParameterSpec, { rows }: ParameterPart): number[] =>
-  kind === "norm" ? [columns] : kind === "bias" ? [rows] : [rows, columns];
+export const shapeOfPart = ({ kind, columns }: ParameterSpec, { rows, shape }: ParameterPart): number[] =>
+  shape ?? (kind === "norm" ? [columns] : kind === "bias" ? [rows] : [rows, columns]);
 
 /** The checkpoint tensors of parameters by name, with their shapes. */
 export const partsOf = (parameters: readonly ParameterSpec[]): Map<string, number[]> =>

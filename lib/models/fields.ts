@@ -26,6 +26,11 @@ export class Fields {
     readonly problems: string[] = [],
   ) {}
 
+  /** A key's value as the file has it. */
+  value(key: string): unknown {
+    return this.object[key];
+  }
+
   problem(text: string): void {
     this.problems.push(text);
   }
@@ -38,8 +43,7 @@ export class Fields {
   }
 
   /** A whole number from 1 to `most`. */
-  count(key: string, most: number, absent: number, isNullAbsent = false): number {
-    if (isNullAbsent && this.object[key] === null) return absent;
+  count(key: string, most: number, absent: number): number {
     return this.read(
       key,
       `a whole number from 1 to ${most}`,
@@ -60,16 +64,19 @@ export class Fields {
     ) ?? NaN;
   }
 
-  /** A row of a table of `rows`, which a negative number counts from the end, as PyTorch does. */
-  row(key: string, rows: number): number {
-    const value = this.read(
-      key,
-      `a token id of the vocabulary, from ${-rows} to ${rows - 1}`,
-      // After a problem of the vocabulary any number will do.
-      (value): value is number =>
-        Number.isInteger(value) && !((value as number) < -rows || (value as number) >= rows),
-    ) ?? NaN;
-    return value < 0 ? value + rows : value;
+  /** A row of a table of `rows`, which a negative number counts from the end, as PyTorch does; null is none. */
+  row(key: string, rows: number, absent?: number): number | undefined {
+    const value = this.object[key] === undefined ? absent : this.object[key];
+    if ((value ?? null) === null) return undefined;
+    // After a problem of the number of rows any will do.
+    const isRow = typeof value === "number" && Number.isInteger(value) && !(value < -rows || value >= rows);
+    if (isRow) return value < 0 ? value + rows : value;
+    this.problem(
+      `${this.prefix}${key}: expected a token id of the vocabulary, from ${-rows} to ${rows - 1}, found ${
+        show(value)
+      }`,
+    );
+    return NaN;
   }
 
   /** A number above 0, in float32 too: no kernel may see an infinity or a division by zero from here. */
@@ -83,8 +90,14 @@ export class Fields {
     ) ?? NaN;
   }
 
-  boolean(key: string): boolean {
-    return this.read(key, "true or false", (value) => typeof value === "boolean", false) ?? false;
+  boolean(key: string, absent = false): boolean {
+    return this.read(key, "true or false", (value) => typeof value === "boolean", absent) ?? absent;
+  }
+
+  /** What `read` makes of a key that may be null, which stands for undefined; absent it is `absent`. */
+  orNull<T>(key: string, absent: T | undefined, read: () => T): T | undefined {
+    const value = this.object[key];
+    return value === undefined ? absent : value === null ? undefined : read();
   }
 
   dtype(key: string): Dtype | undefined {

@@ -1,4 +1,19 @@
-import type { ModelConfig, RopeConfig } from "./config.ts";
+import type { RotaryTable } from "../graph/net.ts";
+import { isObject, show } from "../json.ts";
+import type { ModelConfig } from "./architecture.ts";
+import { Fields } from "./fields.ts";
+
+/** Rotary position embedding: lengths in tokens. */
+export type RopeConfig =
+  | { type: "default"; theta: number }
+  | {
+    type: "llama3";
+    theta: number;
+    factor: number;
+    lowFreqFactor: number;
+    highFreqFactor: number;
+    originalMaxPositionEmbeddings: number;
+  };
 
 /**
  * The `headDim / 2` inverse frequencies of rotary position embedding, in radians per position, by the rules
@@ -38,10 +53,9 @@ export function ropeInverseFrequencies(rope: RopeConfig, headDim: number): Float
  * cosines of its `headDim / 2` angles, then their sines. Angles are rounded to float32 as in transformers;
  * the functions themselves are computed in float64.
  */
-export function ropeTable(config: ModelConfig, positions: number): Float32Array<ArrayBuffer> {
-  const { headDim } = config;
+export function ropeTable(rope: RopeConfig, headDim: number, positions: number): Float32Array<ArrayBuffer> {
   const half = headDim / 2;
-  const frequencies = ropeInverseFrequencies(config.rope, headDim);
+  const frequencies = ropeInverseFrequencies(rope, headDim);
   const table = new Float32Array(positions * headDim);
   for (let position = 0; position < positions; position++) {
     for (let i = 0; i < half; i++) {
@@ -51,4 +65,61 @@ export function ropeTable(config: ModelConfig, positions: number): Float32Array<
     }
   }
   return table;
+}
+
+/** The table of a model's layers. */
+export const rotaryTable = ({ rope, headDim }: { rope: RopeConfig; headDim: number }): RotaryTable => ({
+  dimensions: headDim,
+  rows: (positions) => ropeTable(rope, headDim, positions),
+});
+
+const ROPE_TYPES = ["default", "llama3"];
+
+/**
+ * Follows RotaryEmbeddingConfigMixin of transformers: where both generations of keys are there, which one
+ * counts.
+ */
+export function parseRope(top: Fields, { maxPositionEmbeddings }: ModelConfig): RopeConfig {
+  const isFilled = (value: unknown) => value !== undefined && value !== null && !isEmptyObject(value);
+  const key = isFilled(top.value("rope_scaling")) ? "rope_scaling" : "rope_parameters";
+  const value = top.value(key) ?? {};
+  const theta = top.positive("rope_theta", 10_000);
+  if (!isObject(value)) {
+    top.problem(`${key}: expected an object, found ${show(value)}`);
+    return { type: "default", theta };
+  }
+  const fields = new Fields(value, `${key}.`, top.problems);
+  const ropeTheta = fields.positive("rope_theta", theta);
+  if (isFilled(value.full_attention) || isFilled(value.sliding_attention)) {
+    top.problem(`${key}: a set for each layer type is not supported yet`);
+  }
+  const partial = value.partial_rotary_factor ?? top.value("partial_rotary_factor") ?? 1;
+  if (partial !== 1) {
+    top.problem(`partial_rotary_factor: ${show(partial)} is not supported yet; supported: 1`);
+  }
+  const typeKey = value.rope_type === undefined ? "type" : "rope_type";
+  if (fields.oneOf(typeKey, ROPE_TYPES, "default") !== "llama3") return { type: "default", theta: ropeTheta };
+
+  const factor = fields.positive("factor");
+  const lowFreqFactor = fields.positive("low_freq_factor");
+  const highFreqFactor = fields.positive("high_freq_factor");
+  if (highFreqFactor <= lowFreqFactor) {
+    top.problem(
+      `${key}.high_freq_factor must be greater than low_freq_factor ${lowFreqFactor}, ` +
+        `found ${highFreqFactor}`,
+    );
+  }
+  const inside = fields.count("original_max_position_embeddings", 2 ** 31, maxPositionEmbeddings);
+  return {
+    type: "llama3",
+    theta: ropeTheta,
+    factor,
+    lowFreqFactor,
+    highFreqFactor,
+    originalMaxPositionEmbeddings: top.count("original_max_position_embeddings", 2 ** 31, inside),
+  };
+}
+
+function isEmptyObject(value: unknown): boolean {
+  return isObject(value) && Object.keys(value).length === 0;
 }

@@ -8,7 +8,7 @@ import { readTextFile } from "../text_file.ts";
 
 /**
  * Random weights as transformers initialises a model: normal with config.json's initializer_range, norms of 1, the
- * embedding of `padTokenId` 0.
+ * embedding of the padding token 0.
  *
  * @param folder the model's, which `readModelConfig` has read.
  * @throws {UserError} for an initializer_range that is no deviation.
@@ -18,7 +18,6 @@ export async function randomInit(
   parameters: Parameters,
   folder: string,
   seed: number,
-  padTokenId?: number,
 ): Promise<void> {
   const path = join(folder, "config.json");
   const { initializer_range: deviation = 0.02 } = JSON.parse(await readTextFile(path));
@@ -28,5 +27,5 @@ export async function randomInit(
     );
   }
   // 0 is Python's "not set".
-  parameters.initialize(gpu, normal(seed), deviation || 0.02, padTokenId);
+  parameters.initialize(gpu, normal(seed), deviation || 0.02);
 }

@@ -7,7 +7,6 @@ import { type FloatDtype, fromF32, isFloatDtype } from "../safetensors/dtype.ts"
 import type { TensorReader } from "../safetensors/read.ts";
 import type { TensorSource } from "../safetensors/write.ts";
 import { type ParameterPart, type ParameterSpec, shapeOfPart } from "../graph/parameter.ts";
-import { EMBEDDING } from "../models/causal_lm.ts";
 import {
   type Parameter,
   type ParameterChunk,
@@ -113,18 +112,20 @@ export class Parameters {
   }
 
   /**
-   * Sets matrices to values from `normal` times `deviation` and norms to 1, as transformers initialises a model: the
-   * embedding of `padTokenId` is 0.
+   * Sets matrices to values from `normal` times `deviation`, norms to their parts' initial values and biases to 0, as transformers
+   * initialises a model: the embedding of the padding token is 0.
    */
-  initialize(gpu: Gpu, normal: () => number, deviation: number, padTokenId = -1): void {
+  initialize(gpu: Gpu, normal: () => number, deviation: number): void {
     for (const { spec, firstRow, rows, weights } of this.list) {
       const { columns } = spec;
       const values = new Float32Array(rows * columns);
-      const filled = spec.kind === "matrix"
-        ? values.map(() => normal() * deviation)
-        : values.fill(spec.kind === "norm" ? 1 : 0);
-      const row = padTokenId - firstRow;
-      if (spec.name === EMBEDDING && row >= 0 && row < rows) {
+      const filled = spec.kind === "matrix" ? values.map(() => normal() * deviation) : values;
+      let at = 0;
+      for (const part of spec.kind === "norm" ? spec.parts : []) {
+        filled.fill(part.initial ?? 1, at, at += part.rows * columns);
+      }
+      const row = (spec.padTokenId ?? -1) - firstRow;
+      if (row >= 0 && row < rows) {
         filled.fill(0, row * columns, (row + 1) * columns);
       }
       const dtype = dtypeOf(weights);

@@ -6,10 +6,10 @@ import { show } from "../json.ts";
 import { type Checkpoint, hasWeights, openCheckpoint, type TensorReader } from "../safetensors/read.ts";
 import { type FloatDtype, isFloatDtype } from "../safetensors/dtype.ts";
 import type { TensorInfo } from "../safetensors/header.ts";
-import { type ModelConfig, readModelConfig } from "../models/config.ts";
+import type { ModelConfig } from "../models/architecture.ts";
+import { readModelConfig } from "./config_file.ts";
 import { partsOf } from "../graph/parameter.ts";
-import { EMBEDDING, HEAD } from "../models/causal_lm.ts";
-import { netOf } from "../models/models.ts";
+import { architectureOf } from "../models/models.ts";
 
 /** A tensor of the source's files that is trained: under which name and type it is saved again. */
 export interface SavedTensor {
@@ -31,10 +31,6 @@ export interface ModelWeights extends Checkpoint {
 /** Said to people, once each. */
 export type Warn = (message: string) => void;
 
-/** What comes before the names of the layers in files that transformers reads (`base_model_prefix`, once, never or twice). */
-const PREFIXES = ["model.", "", "model.model."];
-/** And before the head's. */
-const HEAD_PREFIXES = ["", "model."];
 /** Buffers of old checkpoints that transformers passes over without a word. */
 const PASSED_OVER = /rotary_emb\.inv_freq/;
 /** Elements that are compared at a time. */
@@ -44,7 +40,7 @@ const SHOWN = 8;
 
 /**
  * Opens config.json and the weights of a model's folder, and fits one to the other as transformers 5 does: a head that is not
- * the embedding is not tied to it, whatever config.json says; weights are found with and without `model.` before their names,
+ * the embedding is not tied to it, whatever config.json says; weights are found with and without the architecture's prefix (`model.`) before their names,
  * and, unlike there, by the end of their names under any other prefix.
  *
  * @throws {UserError} naming every tensor that is missing, twice there, or of another shape or type.
@@ -94,19 +90,23 @@ async function fit(
   folder: string,
   warn: Warn,
 ): Promise<ModelWeights> {
-  const shapes = partsOf(netOf({ ...config, tieWordEmbeddings: false }).parameters);
-  const { names, prefix } = findNames(checkpoint.tensors, [...shapes.keys()], folder);
-  const found = { embedding: names.get(EMBEDDING), head: names.get(HEAD) };
+  const architecture = architectureOf(config);
+  const net = architecture.net({ ...config, tieWordEmbeddings: false });
+  const shapes = partsOf(net.parameters);
+  const [embedding, head] = [net.inputEmbeddings, net.outputEmbeddings].map(({ parts }) => parts[0].name);
+  const base = `${architecture.baseModelPrefix}.`;
+  const { names, prefix } = findNames(checkpoint.tensors, [...shapes.keys()], base, folder);
+  const found = { embedding: names.get(embedding), head: names.get(head) };
   let tieWordEmbeddings = config.tieWordEmbeddings;
   if (tieWordEmbeddings && found.embedding === undefined && found.head !== undefined) {
-    names.set(EMBEDDING, found.head);
+    names.set(embedding, found.head);
   }
   // A head that is stored is checked, tied or not.
-  if (tieWordEmbeddings && found.head === undefined) shapes.delete(HEAD);
-  check(checkpoint.tensors, names, shapes, folder);
+  if (tieWordEmbeddings && found.head === undefined) shapes.delete(head);
+  check(checkpoint.tensors, names, shapes, head, folder);
 
   if (tieWordEmbeddings && found.embedding !== undefined && found.head !== undefined) {
-    tieWordEmbeddings = await isEqual(checkpoint, found.embedding, found.head, shapes.get(HEAD)!);
+    tieWordEmbeddings = await isEqual(checkpoint, found.embedding, found.head, shapes.get(head)!);
     if (!tieWordEmbeddings) {
       warn(
         `${folder}: tie_word_embeddings is true in config.json, but ${found.head} differs from ${found.embedding}: they ` +
@@ -115,9 +115,9 @@ async function fit(
       );
     }
   }
-  if (tieWordEmbeddings) names.delete(HEAD);
+  if (tieWordEmbeddings) names.delete(head);
   const parameters = new Map([...names].map(([parameter, name]) => [name, parameter]));
-  if (tieWordEmbeddings && found.head !== undefined) parameters.set(found.head, EMBEDDING);
+  if (tieWordEmbeddings && found.head !== undefined) parameters.set(found.head, embedding);
 
   if (prefix !== undefined) {
     warn(
@@ -146,11 +146,14 @@ async function fit(
 
 /**
  * The names that the files have for parameters; those that are not found have none.
+ * @param base what names outside the head begin with in transformers' class; its files have it once, never or twice, and the
+ * head never or once.
  * @throws {UserError} where two have a claim to one.
  */
 function findNames(
   tensors: ReadonlyMap<string, TensorInfo>,
   parameters: readonly string[],
+  base: string,
   folder: string,
 ): { names: Map<string, string>; prefix?: string } {
   const ambiguous = (one: string, other: string) =>
@@ -159,11 +162,12 @@ function findNames(
         show(other)
       } are both there, and either may be the one that is meant: remove one`,
     );
-  const suffixes = parameters.filter((name) => name !== HEAD).map((name) => name.slice("model.".length));
-  const layers = suffixes.filter((suffix) => suffix.startsWith("layers."));
+  const [prefixes, headPrefixes] = [[base, "", base + base], ["", base]];
+  const suffixes = parameters.filter((name) => name.startsWith(base)).map((name) => name.slice(base.length));
+  const layers = suffixes.filter((suffix) => /\.\d+\./.test(suffix));
   const count = (prefix: string) => layers.filter((suffix) => tensors.has(prefix + suffix)).length;
   let prefix: string | undefined;
-  if (PREFIXES.every((prefix) => count(prefix) === 0)) {
+  if (prefixes.every((prefix) => count(prefix) === 0)) {
     const candidates = [...tensors.keys()].filter((name) => name.endsWith(`.${layers[0]}`))
       .map((name) => name.slice(0, -layers[0].length))
       .map((prefix) => ({ prefix, found: count(prefix) }));
@@ -178,8 +182,9 @@ function findNames(
     if (other !== undefined) throw ambiguous(one, other);
     if (one !== undefined) names.set(parameter, one);
   };
-  for (const suffix of suffixes) find(`model.${suffix}`, suffix, prefix === undefined ? PREFIXES : [prefix]);
-  find(HEAD, HEAD, prefix === undefined ? HEAD_PREFIXES : [...new Set([...HEAD_PREFIXES, ...outer(prefix)])]);
+  for (const suffix of suffixes) find(base + suffix, suffix, prefix === undefined ? prefixes : [prefix]);
+  const around = [...new Set([...headPrefixes, ...(prefix === undefined ? [] : outer(prefix))])];
+  for (const name of parameters.filter((name) => !name.startsWith(base))) find(name, name, around);
   return { names, prefix };
 }
 
@@ -194,6 +199,7 @@ function check(
   tensors: ReadonlyMap<string, TensorInfo>,
   names: ReadonlyMap<string, string>,
   shapes: ReadonlyMap<string, number[]>,
+  head: string,
   folder: string,
 ): void {
   const found = [...names.values()].map((name) => tensors.get(name)!);
@@ -211,7 +217,7 @@ function check(
   }
   const problems = [...shapes].flatMap(([parameter, shape]) => {
     const name = names.get(parameter);
-    const hint = parameter === HEAD ? " (tie_word_embeddings: true would take the embedding's)" : "";
+    const hint = parameter === head ? " (tie_word_embeddings: true would take the embedding's)" : "";
     if (name === undefined) return [`${parameter}: missing, expected shape [${shape}]${hint}`];
     const { shape: there } = tensors.get(name)!;
     return String(there) === String(shape) ? [] : [`${name}: shape [${there}], expected [${shape}]`];

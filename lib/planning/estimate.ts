@@ -2,7 +2,7 @@ import { pack } from "../batch/pack.ts";
 import { packedSize, type PackedSizes, type Pair, type Sequence } from "../data/pair.ts";
 import type { TrainConfig } from "../config/schema.ts";
 import { losses } from "../losses/losses.ts";
-import type { ModelConfig } from "../models/config.ts";
+import type { ModelConfig } from "../models/architecture.ts";
 import { sizeOf, trainingFlops } from "../graph/flops.ts";
 import { netOf } from "../models/models.ts";
 import {

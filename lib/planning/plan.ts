@@ -10,7 +10,7 @@ import type { AttentionTiles } from "../../kernels/attention.ts";
 import { attentionTiles, deviceClass, type ProductTiles, tilesOf, usualTuning } from "../gpu/tuning.ts";
 import type { Loss } from "../losses/loss.ts";
 import type { Capacity } from "../graph/machine.ts";
-import type { ModelConfig } from "../models/config.ts";
+import type { ModelConfig } from "../models/architecture.ts";
 import { Decoder } from "../graph/decoder.ts";
 import { parameterCount } from "../graph/parameter.ts";
 import { netOf } from "../models/models.ts";
@@ -140,7 +140,7 @@ export interface Planned {
 export function planRun(workload: Workload, config: TrainConfig, adapter: Adapter): Planned {
   const capacity = capacityOf(workload, config, adapter.largestBuffer);
   const early = updatesEarly(config);
-  const decoder = new Decoder(workload.model, capacity, {
+  const decoder = new Decoder(netOf(workload.model), capacity, {
     ...adapter,
     loss: workload.loss.wgsl,
     training: true,

@@ -129,7 +129,7 @@ export async function train(config: TrainConfig, options: TrainOptions = {}): Pr
   const tensors = { gpu, planned, prepared, source: checkpoint };
   if (before) await restore(before.folder, tensors);
   else if (checkpoint) await decoder.parameters.load(gpu, checkpoint);
-  else await randomInit(gpu, decoder.parameters, sources.model, config.seed, prepared.model.padTokenId);
+  else await randomInit(gpu, decoder.parameters, sources.model, config.seed);
   log("info", `allocated ${decoder.plan.allocatedBytes} bytes, planned ${decoder.plan.bytes}`);
   await checkModelFiles(sources.model, files);
   checkHashes(modelFiles, await hashes());

@@ -14,7 +14,9 @@ import {
 } from "../../lib/gpu/tuning.ts";
 import { simper } from "../../lib/losses/simper.ts";
 import type { Capacity } from "../../lib/graph/machine.ts";
-import { type ModelConfig, readModelConfig } from "../../lib/models/config.ts";
+import type { LlamaConfig } from "../../lib/models/llama.ts";
+import { readModelConfig } from "../../lib/parameters/config_file.ts";
+import { netOf } from "../../lib/models/models.ts";
 import { Decoder } from "../../lib/graph/decoder.ts";
 import { normal } from "../../lib/random.ts";
 import { openModel } from "../../lib/parameters/weights.ts";
@@ -27,7 +29,7 @@ const LARGEST = 2 ** 27;
 const PIECE_BYTES = 2 ** 14;
 
 /** A model whose every row is a multiple of 64 floats, as real models' are. */
-const TEXTURED: Omit<ModelConfig, "vocabSize"> = {
+const TEXTURED: Omit<LlamaConfig, "vocabSize"> = {
   modelType: "llama",
   hiddenSize: 128,
   intermediateSize: 192,
@@ -38,6 +40,7 @@ const TEXTURED: Omit<ModelConfig, "vocabSize"> = {
   rmsNormEps: 1e-5,
   rope: { type: "default", theta: 10_000 },
   maxPositionEmbeddings: 96,
+  hiddenAct: "silu",
   attentionBias: false,
   mlpBias: false,
   tieWordEmbeddings: true,
@@ -63,7 +66,7 @@ async function loadDecoder(
     ...change,
   };
   const config = await readModelConfig(`${GOLDEN}/${model}`);
-  const decoder = new Decoder(config, capacity, {
+  const decoder = new Decoder(netOf(config), capacity, {
     largestBuffer,
     loss: simper.wgsl,
     training: true,
@@ -179,7 +182,7 @@ Deno.test("a decoder equals PyTorch", async (t) => {
         logitsBytes: 64 * 320 * 4,
         checkpointing: true,
       };
-      const decoder = new Decoder({ ...TEXTURED, vocabSize: 320 }, capacity, {
+      const decoder = new Decoder(netOf({ ...TEXTURED, vocabSize: 320 } as LlamaConfig), capacity, {
         largestBuffer: LARGEST,
         loss: simper.wgsl,
         training: true,

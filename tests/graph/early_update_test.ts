@@ -6,7 +6,8 @@ import { type Gpu, openGpu } from "../../lib/gpu/device.ts";
 import { Pipelines, readTensor, writeTensor } from "../../lib/gpu/program.ts";
 import { simper } from "../../lib/losses/simper.ts";
 import type { Capacity } from "../../lib/graph/machine.ts";
-import { readModelConfig } from "../../lib/models/config.ts";
+import { readModelConfig } from "../../lib/parameters/config_file.ts";
+import { netOf } from "../../lib/models/models.ts";
 import { Decoder } from "../../lib/graph/decoder.ts";
 import type { ParameterOptions } from "../../lib/parameters/parameters.ts";
 import { AdamW } from "../../lib/training/optimizer.ts";
@@ -32,7 +33,7 @@ async function trainer(
   { largestBuffer = LARGEST, moments, ...change }: Change = {},
 ) {
   const sum = (of: "tokens" | "labels") => pairs.reduce((total, pair) => total + packedSize(pair)[of], 0);
-  const decoder = new Decoder(await readModelConfig(`${GOLDEN}/${model}`), {
+  const decoder = new Decoder(netOf(await readModelConfig(`${GOLDEN}/${model}`)), {
     tokens: sum("tokens"),
     labels: sum("labels"),
     pairs: pairs.length,

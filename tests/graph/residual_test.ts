@@ -7,7 +7,6 @@ import { Pipelines, writeTensor } from "../../lib/gpu/program.ts";
 import type { Value } from "../../lib/graph/graph.ts";
 import { Net } from "../../lib/graph/net.ts";
 import { simper } from "../../lib/losses/simper.ts";
-import type { ModelConfig } from "../../lib/models/config.ts";
 import { Decoder } from "../../lib/graph/decoder.ts";
 import { normal, uniform } from "../../lib/random.ts";
 import { assertClose, freshSeed } from "../kernels/harness.ts";
@@ -15,7 +14,7 @@ import { pairOf } from "../random_pairs.ts";
 import { logProbabilities } from "../reference/log_probabilities.ts";
 import { matrix, multiply, transposed } from "../reference/matrix.ts";
 import { simper as simperReference } from "../reference/preference_loss.ts";
-import { rmsNorm } from "../reference/rms_norm.ts";
+import { norm as normReference } from "../reference/norm.ts";
 import { swiglu } from "../reference/swiglu.ts";
 
 const [VOCABULARY, HIDDEN, INNER, EPSILON] = [50, 8, 12, 1e-5];
@@ -49,6 +48,20 @@ const BODIES: Record<string, Body> = {
     );
     return net.add(y, branch(net, norm(net, x, "norm_c"), "c"));
   },
+  "a norm after each branch": (net, x) => {
+    x = net.add(x, net.rmsNorm(branch(net, x, "a"), "plus_a", EPSILON, { onePlus: true }));
+    const b = branch(net, norm(net, x, "norm_b"), "b");
+    return net.add(x, net.layerNorm(b, "layer_b", EPSILON, { bias: true, onePlus: true }));
+  },
+  "two branches beside each other, the second added first, with norms after them": (net, x) => {
+    const a = norm(net, branch(net, x, "a"), "norm_a");
+    const b = net.layerNorm(branch(net, x, "b"), "layer_b", EPSILON, { bias: true, onePlus: true });
+    return net.add(net.add(x, b), a);
+  },
+  "two branches beside each other, the second added first": (net, x) => {
+    const [a, b] = [branch(net, norm(net, x, "norm_a"), "a"), branch(net, norm(net, x, "norm_b"), "b")];
+    return net.add(net.add(x, b), a);
+  },
 };
 
 /** The same in float64, from the values of parameters by name. */
@@ -71,7 +84,19 @@ class Reference {
     });
     return this.linear(swiglu(gateUp, INNER), `${name}.down`, INNER);
   }
-  norm = (x: Float64Array, name: string) => rmsNorm(x, this.of(name), EPSILON).y;
+  /** A norm's name says its kind; the final one is a LayerNorm. */
+  norm(x: Float64Array, name: string): Float64Array {
+    const isLayer = name.startsWith("layer") || name === "norm";
+    const bias = this.parameters.get(`${this.prefix}${name}.bias`);
+    const onePlus = /^(layer|plus)/.test(name);
+    return normReference(x, {
+      kind: isLayer ? "layer" : "rms",
+      epsilon: EPSILON,
+      weight: this.of(name),
+      bias,
+      onePlus,
+    }).y;
+  }
 }
 const sum = (x: Float64Array, y: Float64Array) => x.map((value, i) => value + y[i]);
 
@@ -90,32 +115,26 @@ const REFERENCES: Record<string, (r: Reference, x: Float64Array) => Float64Array
     const y = sum(sum(x, r.branch(r.norm(x, "norm_a"), "a")), r.branch(r.norm(x, "norm_b"), "b"));
     return sum(y, r.branch(r.norm(x, "norm_c"), "c"));
   },
+  "a norm after each branch": (r, x) => {
+    x = sum(x, r.norm(r.branch(x, "a"), "plus_a"));
+    return sum(x, r.norm(r.branch(r.norm(x, "norm_b"), "b"), "layer_b"));
+  },
+  "two branches beside each other, the second added first, with norms after them": (r, x) =>
+    sum(sum(x, r.norm(r.branch(x, "b"), "layer_b")), r.norm(r.branch(x, "a"), "norm_a")),
+  "two branches beside each other, the second added first": (r, x) =>
+    sum(sum(x, r.branch(r.norm(x, "norm_b"), "b")), r.branch(r.norm(x, "norm_a"), "a")),
 };
 
 function netOf(body: Body, layers: number): Net {
   const net = new Net();
   let x = net.embedding("embed", VOCABULARY, HIDDEN);
   for (let l = 0; l < layers; l++) x = net.layer(`layers.${l}`, x, (x) => body(net, x));
-  net.labels(x, "norm", EPSILON, { name: "head", rows: VOCABULARY });
+  net.labels(x, { name: "norm", kind: "layer", bias: true, epsilon: EPSILON }, {
+    name: "head",
+    rows: VOCABULARY,
+  });
   return net;
 }
-
-const CONFIG: ModelConfig = {
-  modelType: "llama",
-  vocabSize: VOCABULARY,
-  hiddenSize: HIDDEN,
-  intermediateSize: INNER,
-  numHiddenLayers: 2,
-  numAttentionHeads: 1,
-  numKeyValueHeads: 1,
-  headDim: HIDDEN,
-  rmsNormEps: EPSILON,
-  rope: { type: "default", theta: 10_000 },
-  maxPositionEmbeddings: 96,
-  attentionBias: false,
-  mlpBias: false,
-  tieWordEmbeddings: false,
-};
 
 for (const [name, body] of Object.entries(BODIES)) {
   Deno.test(`gradients equal differences in float64 with ${name}`, async (t) => {
@@ -138,10 +157,9 @@ async function compare(gpu: Gpu, seed: number, name: string, body: Body, checkpo
   const { tokens, labels } = packedSize(pair);
   const net = netOf(body, 2);
   const decoder = new Decoder(
-    CONFIG,
+    net,
     { tokens, labels, pairs: 1, positions: 16, logitsBytes: 2 ** 20, checkpointing },
     { largestBuffer: 2 ** 27, loss: simper.wgsl, training: true },
-    net,
   );
   await decoder.allocate(gpu, new Pipelines(gpu));
   const values = new Map<string, Float64Array>();

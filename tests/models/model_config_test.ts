@@ -2,7 +2,10 @@ import assert from "node:assert/strict";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { UserError } from "../../lib/errors.ts";
-import { parseModelConfig, readModelConfig } from "../../lib/models/config.ts";
+import { parseModelConfig as parseBase } from "../../lib/models/config.ts";
+import type { LlamaConfig } from "../../lib/models/llama.ts";
+import type { Windows } from "../../lib/models/keys.ts";
+import { readModelConfig } from "../../lib/parameters/config_file.ts";
 import { ropeInverseFrequencies } from "../../lib/models/rope.ts";
 import { withTemporaryFolder } from "../temporary_folder.ts";
 
@@ -44,6 +47,10 @@ const LLAMA3_ROPE = {
   originalMaxPositionEmbeddings: 8192,
 };
 
+/** With the keys of any architecture. */
+const parseModelConfig = (...args: Parameters<typeof parseBase>) =>
+  parseBase(...args) as LlamaConfig & Partial<Windows>;
+
 function parse(keys: Record<string, unknown>) {
   return parseModelConfig({ ...VERSION_4, ...keys }, "config.json");
 }
@@ -72,6 +79,7 @@ Deno.test("parseModelConfig() reads the keys of transformers 4", () => {
     numAttentionHeads: 9,
     numKeyValueHeads: 3,
     headDim: 64,
+    hiddenAct: "silu",
     rmsNormEps: 1e-5,
     tieWordEmbeddings: true,
     rope: { type: "default", theta: 100000 },
@@ -103,6 +111,7 @@ Deno.test("parseModelConfig() takes transformers' defaults for absent keys and f
     numAttentionHeads: 32,
     numKeyValueHeads: 32,
     headDim: 128,
+    hiddenAct: "silu",
     rmsNormEps: 1e-6,
     tieWordEmbeddings: false,
     rope: { type: "default", theta: 10000 },
@@ -161,8 +170,13 @@ Deno.test("parseModelConfig() prefers dtype to torch_dtype", () => {
 
 Deno.test("parseModelConfig() refuses what is not supported yet and says what is", () => {
   assertRefused(
-    { model_type: "gpt_neox", hidden_size: "?" },
-    'model_type: "gpt_neox" is not supported yet; supported: llama, mistral, qwen2, qwen3',
+    { model_type: "other", hidden_size: "?" },
+    'model_type: "other" is not supported yet; supported: llama, mistral, qwen2, qwen3',
+  );
+  assertRefused(
+    { model_type: "qwen3_moe" },
+    'model_type: "qwen3_moe" needs experts (a mixture of experts), which is not supported yet; supported: llama, ' +
+      "mistral, qwen2, qwen3",
   );
   assertRefused(
     { model_type: undefined },
@@ -196,7 +210,7 @@ Deno.test("parseModelConfig() refuses what is not supported yet and says what is
   );
   assertRefused(
     { layer_types: ["sliding_attention"] },
-    'layer_types: ["sliding_attention"] is not supported yet; supported: "full_attention" for each layer, or none',
+    'layer_types: ["sliding_attention"] is not supported; supported: "full_attention" for each layer, or none',
   );
 });
 
@@ -216,18 +230,18 @@ Deno.test("parseModelConfig() names every problem of a file at once", () => {
       rope_scaling: { rope_type: "llama3", factor: 8, low_freq_factor: 4, high_freq_factor: 1 },
       torch_dtype: 16,
     },
-    'hidden_act: "relu" is not supported yet; supported: silu, swish',
     "is_causal: false lets tokens see later ones, which is not supported",
-    "attention_dropout: 0.1 is not supported: transformers drops out while it trains; supported: 0",
-    "hidden_size: expected a whole number from 1 to 1048576, found -576",
     'vocab_size: expected a whole number from 1 to 16777216, found "49152"',
-    "intermediate_size: expected a whole number from 1 to 4194304, found 1.5",
+    "hidden_size: expected a whole number from 1 to 1048576, found -576",
     "num_hidden_layers: expected a whole number from 1 to 1024, found 1000000000000",
-    "rms_norm_eps: expected a number above 0 within the range of float32, found 0",
     "tie_word_embeddings: expected true or false, found 1",
+    "torch_dtype: expected float32 or float or float16 or half or bfloat16, found 16",
+    "attention_dropout: 0.1 is not supported: transformers drops out while it trains; supported: 0",
+    "intermediate_size: expected a whole number from 1 to 4194304, found 1.5",
+    'hidden_act: "relu" is not supported yet; supported: silu, swish',
+    "rms_norm_eps: expected a number above 0 within the range of float32, found 0",
     "rope_theta: expected a number above 0 within the range of float32, found null",
     "rope_scaling.high_freq_factor must be greater than low_freq_factor 4, found 1",
-    "torch_dtype: expected float32 or float or float16 or half or bfloat16, found 16",
   );
 });
 
@@ -349,7 +363,7 @@ Deno.test("every key means what it means in transformers, or is refused (golden/
       // A power may differ in its last bit.
       inv_freq: [...ropeInverseFrequencies(config.rope, config.headDim)].map((value) => value.toPrecision(6)),
       layers: config.layerTypes ?? null,
-      biases: config.modelType === "qwen2" || config.attentionBias || config.mlpBias,
+      biases: config.modelType === "qwen2" || (config.attentionBias ?? false) || (config.mlpBias ?? false),
       dropout: 0,
       act: "SiLU",
       dtype: config.dtype ?? null,

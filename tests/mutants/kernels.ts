@@ -2,7 +2,7 @@ import type { Edits } from "./mutants.ts";
 
 const LOGPS = ["tests/kernels/log_probabilities_test.ts"];
 const LOSS = ["tests/kernels/preference_loss_test.ts"];
-const NORM = ["tests/kernels/rms_norm_test.ts"];
+const NORM = ["tests/kernels/norm_test.ts"];
 const ROWS = ["tests/kernels/rows_test.ts"];
 const ELEMENTWISE = ["tests/kernels/elementwise_test.ts"];
 const OPTIMIZER = ["tests/kernels/optimizer_test.ts"];
@@ -66,22 +66,45 @@ export const KERNELS: readonly Edits[] = [
     ],
   },
   {
-    file: "kernels/rms_norm.wgsl",
-    tests: NORM,
-    edits: [["epsilon is left out", " + EPSILON_F", ""]],
-  },
-  {
-    file: "kernels/rms_norm_backward.wgsl",
+    file: "kernels/norm.wgsl",
     tests: NORM,
     edits: [
-      ["the mean's part is left out", " - x[start + i] * (r * mean)", ""],
-      ["never adds", "if (ADD == 1u)", "if (false)"],
+      ["epsilon is left out", "(local, squares) / width + EPSILON_F", "(local, squares) / width"],
+      ["the variance is about 0", "let e = x[start + i] - mean;", "let e = x[start + i];"],
+      ["values are not copied", "{ y[start + i] = x[start + i]; }", "{ }"],
     ],
   },
   {
-    file: "kernels/rms_norm_weight_backward.wgsl",
+    file: "kernels/norm_parts.wgsl",
     tests: NORM,
-    edits: [["a block's last row is left out", "id.y * 32u + 32u", "id.y * 32u + 31u"]],
+    edits: [
+      ["heads share a weight", "if (EACH == 1u) { return part_start(part); }", ""],
+      ["the mean is left in", "return (e - s.mean) * s.factor;", "return e * s.factor;"],
+    ],
+  },
+  {
+    file: "kernels/norm_backward.wgsl",
+    tests: NORM,
+    edits: [
+      ["the mean's part is left out", " - x[start + i] * (s.factor * mean)", ""],
+      ["the mean of the gradient is left in", "(g - mean_gradient)", "g"],
+    ],
+  },
+  {
+    file: "lib/gpu/norm_operations.ts",
+    tests: NORM,
+    edits: [
+      ["never adds", '${adds ? "+=" : "="}', "="],
+      ["a residual is left out", "return residual[i] + e;", "return e;"],
+    ],
+  },
+  {
+    file: "kernels/norm_weight_backward.wgsl",
+    tests: NORM,
+    edits: [
+      ["a block's last row is left out", "id.y * 32u + 32u", "id.y * 32u + 31u"],
+      ["the bias has no gradient", "bias += d_y[at];", ""],
+    ],
   },
   {
     file: "kernels/column_sums.wgsl",

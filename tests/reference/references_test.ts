@@ -11,7 +11,7 @@ import { attention, attentionBackward } from "./attention.ts";
 import { logProbabilities, logProbabilitiesBackward } from "./log_probabilities.ts";
 import { matrix, multiply, transposed } from "./matrix.ts";
 import { sft, simper } from "./preference_loss.ts";
-import { rmsNorm, rmsNormBackward } from "./rms_norm.ts";
+import { norm, normBackward } from "./norm.ts";
 import { rope } from "./rope.ts";
 import { takeRows, takeRowsBackward } from "./rows.ts";
 import { swiglu, swigluBackward } from "./swiglu.ts";
@@ -66,23 +66,35 @@ checkGradient("a matrix product by its right factor", (random) => {
   };
 });
 
-checkGradient("RMSNorm by its input", (random) => {
-  const weight = random(7);
-  return {
-    x: random(3 * 7),
-    forward: (x) => rmsNorm(x, weight, 1e-2).y,
-    backward: (u, x) => rmsNormBackward(x, weight, u, 1e-2).dX,
-  };
-});
+for (const kind of ["rms", "layer"] as const) {
+  const how = { kind, epsilon: 1e-2, onePlus: kind === "rms" };
+  checkGradient(`${kind} norm by its input`, (random) => {
+    const parameters = { ...how, weight: random(7), bias: random(7) };
+    return {
+      x: random(3 * 7),
+      forward: (x) => norm(x, parameters).y,
+      backward: (u, x) => normBackward(x, u, parameters).dX,
+    };
+  });
 
-checkGradient("RMSNorm by its weight", (random) => {
-  const x = random(3 * 7);
-  return {
-    x: random(7),
-    forward: (weight) => rmsNorm(x, weight, 1e-2).y,
-    backward: (u, weight) => rmsNormBackward(x, weight, u, 1e-2).dWeight,
-  };
-});
+  checkGradient(`${kind} norm by its weight`, (random) => {
+    const x = random(3 * 7);
+    return {
+      x: random(7),
+      forward: (weight) => norm(x, { ...how, weight }).y,
+      backward: (u, weight) => normBackward(x, u, { ...how, weight }).dWeight,
+    };
+  });
+
+  checkGradient(`${kind} norm by its bias`, (random) => {
+    const [x, weight] = [random(3 * 7), random(7)];
+    return {
+      x: random(7),
+      forward: (bias) => norm(x, { ...how, weight, bias }).y,
+      backward: (u, bias) => normBackward(x, u, { ...how, weight, bias }).dBias,
+    };
+  });
+}
 
 checkGradient("rotary embedding", (random) => {
   const shape = { heads: 3, headDim: 6, width: 24 };

@@ -3,8 +3,8 @@ import type { Value } from "../graph.ts";
 import type { OpParts } from "../net.ts";
 import type { ParameterSpec } from "../parameter.ts";
 
-/** output = the rows of a table at the batch's token ids. */
-export const embedding = (output: Value, table: ParameterSpec, padTokenId?: number): OpParts => ({
+/** output = the rows of a table at the batch's token ids; that of its padding token gets no gradient. */
+export const embedding = (output: Value, table: ParameterSpec): OpParts => ({
   inputs: [],
   parameters: [table],
   inBackward: "kept",
@@ -22,7 +22,7 @@ export const embedding = (output: Value, table: ParameterSpec, padTokenId?: numb
         ...(isBegun ? [] : [kernels.clear(rows, gradients)]),
         kernels.embedBackward(batch.distinctSlot, { ids, starts, rows: distinctRows }, dOutput, gradients, {
           firstRow,
-          padTokenId,
+          padTokenId: table.padTokenId,
         }),
       ]),
     );

@@ -1,6 +1,7 @@
 /** The end of every model: final norm, LM head, log-probabilities of the labels and the loss; and back. */
 import { linear, linearInputGradient, linearWeightGradient } from "../../gpu/linear.ts";
 import { rowsOf, type Tensor } from "../../gpu/memory.ts";
+import { type Norm, norm, normBackward } from "../../gpu/norm_operations.ts";
 import * as kernels from "../../gpu/operations.ts";
 import type { KernelCall } from "../../gpu/program.ts";
 import type { Value } from "../graph.ts";
@@ -9,10 +10,11 @@ import type { OpParts } from "../net.ts";
 import { type ParameterSpec, shapeOf } from "../parameter.ts";
 
 interface Head {
-  finalNorm: ParameterSpec;
+  norm: Norm;
+  /** The norm's. */
+  weight: ParameterSpec;
   /** The LM head, or the embedding's table where that serves as one. */
   head: ParameterSpec;
-  epsilon: number;
 }
 
 /**
@@ -21,7 +23,7 @@ interface Head {
  */
 export const labels = (x: Value, head: Head): OpParts => ({
   inputs: [x],
-  parameters: [head.finalNorm, head.head],
+  parameters: [head.weight, head.head],
   inBackward: "kept",
   flops({ labels }) {
     const [rows, columns] = shapeOf(head.head);
@@ -34,12 +36,16 @@ export const labels = (x: Value, head: Head): OpParts => ({
 });
 
 /** Log-probabilities of the labels, piece by piece. L labels. */
-function headForward(machine: Machine, { finalNorm, head, epsilon }: Head, x: Tensor): KernelCall[] {
+function headForward(machine: Machine, { norm: how, weight, head }: Head, x: Tensor): KernelCall[] {
   const { batch, parameters, products, head: t, widths } = machine;
-  const weight = parameters.of(finalNorm).weights;
   return [
     kernels.gatherRows(batch.labelSlot, batch.uploaded.labelRows, x, t.gathered),
-    kernels.rmsNorm(batch.labelSlot, t.gathered, weight, t.gatheredNormed, t.gatheredRstd, epsilon),
+    norm(batch.labelSlot, how, {
+      x: t.gathered,
+      weight: parameters.of(weight).weights,
+      y: t.gatheredNormed,
+      statistics: t.gatheredStatistics,
+    }),
     ...batch.pieces.flatMap((rows, i) => {
       const part = (tensor: Tensor) => rowsOf(tensor, i * batch.pieceRows, batch.pieceRows);
       const operands = { x: part(t.gatheredNormed), y: t.logits };
@@ -74,9 +80,9 @@ const lossCall = ({ batch, head, options }: Machine): KernelCall =>
  * From the labels' weights to the gradient of x, and of head and final norm. Pieces go backwards: the last one's logits are still
  * there, so a batch of one piece computes them once.
  */
-function headBackward(machine: Machine, { finalNorm, head }: Head, dX: Tensor): KernelCall[] {
+function headBackward(machine: Machine, { norm: how, weight, head }: Head, dX: Tensor): KernelCall[] {
   const { batch, parameters, products, head: t, widths } = machine;
-  const norm = parameters.of(finalNorm);
+  const { weights, gradients } = parameters.of(weight);
   const matrix = parameters.pieces(head);
   const pieces = batch.pieces.map((rows, i) => {
     const part = (tensor: Tensor) => rowsOf(tensor, i * batch.pieceRows, batch.pieceRows);
@@ -102,15 +108,15 @@ function headBackward(machine: Machine, { finalNorm, head }: Head, dX: Tensor): 
   });
   return [
     ...pieces.reverse().flat(),
-    ...kernels.rmsNormBackward(batch.labelSlot, {
+    ...normBackward(batch.labelSlot, how, {
       x: t.gathered,
-      rstd: t.gatheredRstd,
-      weight: norm.weights,
-      dWeight: norm.gradients,
+      statistics: t.gatheredStatistics,
+      weight: weights,
+      dWeight: gradients,
       dY: t.gradientGatheredNormed,
       dX: t.gradientGathered,
       partial: batch.columnPartial,
-    }, false),
+    }),
     kernels.gatherRowsBackward(machine.rows, batch.uploaded.labelsOfRow, t.gradientGathered, dX),
   ];
 }

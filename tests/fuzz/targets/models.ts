@@ -2,7 +2,7 @@
 import { Buffer } from "node:buffer";
 import { parseConfig } from "../../../lib/config/parse.ts";
 import { worstCase } from "../../../lib/planning/estimate.ts";
-import { readModelConfig } from "../../../lib/models/config.ts";
+import { readModelConfig } from "../../../lib/parameters/config_file.ts";
 import { openModel } from "../../../lib/parameters/weights.ts";
 import { openCheckpoint } from "../../../lib/safetensors/read.ts";
 import { loadTokenizer } from "../../../lib/tokenizer/tokenizer.ts";
