@@ -128,8 +128,14 @@ async function* tokenized(options: PairOptions, files: readonly HashedFile[]): A
   onProgress?.(rows, tokens);
 }
 
-/** Rows in the one shape that is rendered. */
-async function* shaped(rows: AsyncIterable<Row>, options: PairOptions): AsyncGenerator<Row> {
+/**
+ * Rows in the one shape that is rendered.
+ * @throws {UserError} with its place, for the first that has none that is known.
+ */
+export async function* shaped(
+  rows: AsyncIterable<Row>,
+  options: Pick<PairRules, "usesRejected">,
+): AsyncGenerator<Row> {
   for await (const row of rows) {
     try {
       yield { ...row, row: canonicalRow(row.row, options) };

@@ -7,8 +7,6 @@ import { DTYPE_BITS, isFloatDtype, toF32 } from "./dtype.ts";
 import { headerLength, MAX_HEADER_BYTES, parseHeader, type TensorInfo } from "./header.ts";
 import { readTextFile } from "../text_file.ts";
 
-export type { TensorInfo } from "./header.ts";
-
 /** The tensors of a model folder, open for reading. Reads may run at the same time. */
 export interface Checkpoint {
   /** By name, in the order of the files and of the data in them. */

@@ -14,8 +14,6 @@ import { PatternError } from "./regex.ts";
 import { addedToken, readSpecialTokens } from "./special_tokens.ts";
 import { readTokens, type Tokens } from "./vocab.ts";
 
-export type { Message } from "./chat_template.ts";
-
 /** What is known of a model's tokenizer without tokenizing: nothing in it runs a regular expression of the model's files. */
 export interface Vocabulary {
   decode(ids: Iterable<number>, options?: { skipSpecialTokens?: boolean }): string;
