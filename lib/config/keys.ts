@@ -301,7 +301,7 @@ export const TABLE = {
     type: boolean,
     default: false,
     mayChange: true,
-    doc: "Tokenise the data again where the cache has them.",
+    doc: "Tokenize the data again where the cache has them.",
   },
   runName: { type: text, mayChange: true, doc: "Name in the reports; by default the name of `output_dir`." },
   loggingSteps: { type: positive, default: 10, mayChange: true, doc: "Optimizer steps between log entries." },

@@ -8,8 +8,8 @@ import { whatIsMissing } from "./unsupported.ts";
 
 /** Keys that change in transformers what is computed, or what is read: null leaves it as it is. */
 const NOT_SUPPORTED: Record<string, string> = {
-  quantization_config: "quantised weights are not supported yet",
-  compression_config: "quantised weights are not supported yet",
+  quantization_config: "quantized weights are not supported yet",
+  compression_config: "quantized weights are not supported yet",
   per_layer_config: "layers that differ from each other are not supported",
   transformers_weights: "weights under another name are not read: call the file model.safetensors",
   configuration_files: "only config.json is read: put what it should say there",

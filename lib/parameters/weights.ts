@@ -232,7 +232,7 @@ function outer(prefix: string): string[] {
   return modules.map((_, i) => `${modules.slice(0, i + 1).join(".")}.`);
 }
 
-/** Refuses what cannot be trained: all at once, and types before shapes, which those of quantised weights change. */
+/** Refuses what cannot be trained: all at once, and types before shapes, which those of quantized weights change. */
 function check(
   tensors: ReadonlyMap<string, TensorInfo>,
   names: ReadonlyMap<string, string>,
@@ -254,7 +254,7 @@ function check(
         (untrained.length > 1 ? ` (${untrained.length} tensors are of ${types.join(", ")})` : "") +
         (types.includes("F64")
           ? ". Load the model in float32 with transformers and save_pretrained() it"
-          : ". Take the model's files as they were before it was quantised"),
+          : ". Take the model's files as they were before it was quantized"),
     );
   }
   const fileTensor = (parameter: string) => tensors.get(names.get(parameter) ?? "");
@@ -274,7 +274,7 @@ function check(
       (problems.length > SHOWN ? `\n  and ${problems.length - SHOWN} more` : "") +
       `\nare both of the same model? The files hold ${list([...tensors.keys()])}` +
       (other
-        ? `; ${show(other.name)} is of type ${other.dtype}, which is not trained: are they quantised?`
+        ? `; ${show(other.name)} is of type ${other.dtype}, which is not trained: are they quantized?`
         : ""),
   );
 }

@@ -34,7 +34,7 @@ export interface Prepared {
   prompts: { text: string; ids: number[] }[];
   sampler: SamplerOptions;
   totalSteps: number;
-  /** Gives the files of tokenised pairs back, and ends the tokenizer. */
+  /** Gives the files of tokenized pairs back, and ends the tokenizer. */
   close(): Promise<void>;
 }
 
@@ -44,8 +44,8 @@ export interface PrepareOptions {
   sources?: Sources;
   /** The shape of the model, as `openModel` gives it with its weights; by default config.json's. */
   model?: ModelConfig;
-  /** Rows and tokens of a split as they are tokenised. */
-  tokenised?: (split: string, rows: number, tokens: number) => void;
+  /** Rows and tokens of a split as they are tokenized. */
+  tokenized?: (split: string, rows: number, tokens: number) => void;
   /** See `PoolOptions`. */
   readsOnly?: boolean;
   /** Notes for people. */
@@ -58,7 +58,7 @@ export interface PrepareOptions {
 /** Reads model configuration, tokenizer and data. */
 export async function prepare(
   config: TrainConfig,
-  { sources = localSources(config), model: known, tokenised, readsOnly, log, date, signal }: PrepareOptions =
+  { sources = localSources(config), model: known, tokenized, readsOnly, log, date, signal }: PrepareOptions =
     {},
 ): Promise<Prepared> {
   const folder = sources.model;
@@ -89,7 +89,7 @@ export async function prepare(
       truncationMode: config.truncationMode,
       cache: cacheFolder(),
       overwriteCache: config.overwriteCache,
-      onProgress: (rows, tokens) => tokenised?.(split, rows, tokens),
+      onProgress: (rows, tokens) => tokenized?.(split, rows, tokens),
       log,
       signal,
     });

@@ -206,7 +206,7 @@ Deno.test("parseModelConfig() refuses what is not supported yet and says what is
     "partial_rotary_factor: 0.25 is not supported yet; supported: 1",
   );
   for (const key of ["quantization_config", "compression_config"]) {
-    assertRefused({ [key]: { bits: 4 } }, `${key}: quantised weights are not supported yet`);
+    assertRefused({ [key]: { bits: 4 } }, `${key}: quantized weights are not supported yet`);
   }
   assertRefused(
     { transformers_weights: "other.safetensors" },

@@ -263,7 +263,7 @@ Deno.test("a type that is not trained is said to be the type, with tensor and fi
       new RegExp(
         `model.safetensors: tensor "model.norm.weight" is of type ${dtype}, which is not trained: expected F32`,
       ),
-      dtype === "F64" ? /in float32 with transformers/ : /before it was quantised/,
+      dtype === "F64" ? /in float32 with transformers/ : /before it was quantized/,
     ];
     await refused(usual().set("model.norm.weight", tensor(1, [4], dtype)), {}, ...says);
     // Packed weights have other shapes too: the type is what explains them.
@@ -277,7 +277,7 @@ Deno.test("a type that is not trained is said to be the type, with tensor and fi
     packed,
     {},
     /q_proj.weight: missing/,
-    /"\S+q_proj.qweight" is of type I32, .* are they quantised\?/,
+    /"\S+q_proj.qweight" is of type I32, .* are they quantized\?/,
   );
 });
 
