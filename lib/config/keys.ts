@@ -119,6 +119,12 @@ export const TABLE = {
     default: "keep_end",
     doc: "Which end of a long prompt is kept.",
   },
+  unfrozenParameters: {
+    type: texts('["^lm_head.weight$", "model.layers.3[01]"]'),
+    doc:
+      "Regular expressions of the names of parameters to train, from a name's beginning on, with `.` for itself, as in axolotl; " +
+      "all others stay as they are, and take neither gradients nor moments. By default all are trained.",
+  },
   lossType: {
     type: oneOf(["simper", "sft"]),
     default: "simper",

@@ -10,7 +10,14 @@ import { linear } from "./ops/linear.ts";
 import { headNorm, norm } from "./ops/norm.ts";
 import { rope } from "./ops/rope.ts";
 import { swiglu } from "./ops/swiglu.ts";
-import { commonName, type HeadOrder, type ParameterPart, type ParameterSpec, shapeOf } from "./parameter.ts";
+import {
+  commonName,
+  type HeadOrder,
+  isTrained,
+  type ParameterPart,
+  type ParameterSpec,
+  shapeOf,
+} from "./parameter.ts";
 
 /** What an op says of itself before it has its place in the graph. */
 export type OpParts = Omit<Op, "output" | "extras">;
@@ -55,10 +62,19 @@ export class Net {
     this.#begin("model");
   }
 
-  /** The longest norm or bias. */
+  /** The longest norm or bias that is trained; 0 without one. */
   get longestVector(): number {
-    const vectors = this.parameters.filter(({ kind }) => kind !== "matrix").map(shapeOf);
-    return Math.max(...vectors.map(([rows, columns]) => rows * columns));
+    const vectors = this.parameters.filter((spec) => spec.kind !== "matrix" && isTrained(spec)).map(shapeOf);
+    return Math.max(0, ...vectors.map(([rows, columns]) => rows * columns));
+  }
+
+  /** The values that have a gradient: those that a trained parameter leads to. */
+  valuesWithGradient(): ReadonlySet<Value> {
+    const found = new Set<Value>();
+    for (const { output, inputs, parameters } of this.segments.flatMap(({ ops }) => ops)) {
+      if (parameters.some(isTrained) || inputs.some((input) => found.has(input))) found.add(output);
+    }
+    return found;
   }
 
   get hiddenSize(): number {
@@ -273,7 +289,7 @@ export class Net {
     const full = name === undefined ? commonName(parts.map(({ name }) => name)) : this.#prefix + name;
     const known = this.#byName.get(full);
     if (known) return known;
-    const spec = { name: full, parts, columns, kind };
+    const spec: ParameterSpec = { name: full, parts, columns, kind, role: "trained" };
     this.parameters.push(spec);
     this.#byName.set(full, spec);
     return spec;

@@ -31,6 +31,12 @@ export function rowRuns({ rows, order }: ParameterPart): { first: number; rows: 
 }
 
 /**
+ * What training does with a parameter: `trained` and `adapter` ones have a gradient and moments, `frozen` ones are weights alone,
+ * which stay as they are.
+ */
+export type Role = "trained" | "frozen" | "adapter";
+
+/**
  * One matrix that kernels read. Matrices that are applied to the same input lie under each other (query, key and value;
  * gate and up), so that one product serves them all.
  */
@@ -43,9 +49,13 @@ export interface ParameterSpec {
    * model. Weight decay passes over both.
    */
   kind: "matrix" | "norm" | "bias";
+  /** Set before passes are made of the graph. */
+  role: Role;
   /** Of an embedding: the row that begins at 0, and that looking it up does not train. */
   padTokenId?: number;
 }
+
+export const isTrained = ({ role }: ParameterSpec): boolean => role !== "frozen";
 
 /** Rows and columns of a parameter. */
 export const shapeOf = (spec: ParameterSpec): [rows: number, columns: number] => [

@@ -6,9 +6,11 @@ import { openPairs } from "../data/pairs.ts";
 import { TokenizerPool } from "../data/pool.ts";
 import type { PairStore } from "../data/store.ts";
 import { losses } from "../losses/losses.ts";
+import type { Net } from "../graph/net.ts";
 import type { Loss } from "../losses/loss.ts";
 import type { ModelConfig } from "../models/architecture.ts";
 import { readModelConfig } from "../parameters/config_file.ts";
+import { netToTrain } from "../parameters/roles.ts";
 import { samplerOf } from "./plan.ts";
 import { type SamplerOptions, totalSteps } from "../training/sampler.ts";
 import { readDate } from "../calendar_date.ts";
@@ -18,6 +20,8 @@ import type { Vocabulary } from "../tokenizer/tokenizer.ts";
 export interface Prepared {
   sources: Sources;
   model: ModelConfig;
+  /** What it computes, with the roles of its parameters. */
+  net: Net;
   tokenizer: Vocabulary;
   /** The tokenizer itself, for texts of token ids. */
   pool: TokenizerPool;
@@ -59,6 +63,7 @@ export async function prepare(
 ): Promise<Prepared> {
   const folder = sources.model;
   const model = known ?? await readModelConfig(folder, (message) => log?.("warning", message));
+  const net = netToTrain(model, config.unfrozenParameters);
   const loss = losses[config.lossType];
   const splits: string[] = [];
   const begun = config.chatTemplateDate ?? date;
@@ -107,6 +112,7 @@ export async function prepare(
   return {
     sources,
     model,
+    net,
     tokenizer: pool.vocabulary,
     pool,
     loss,

@@ -1,4 +1,10 @@
-import { type Norm, norm, normBackward, statisticsWidth } from "../../lib/gpu/norm_operations.ts";
+import {
+  type Norm,
+  norm,
+  normBackward,
+  normWeightBackward,
+  statisticsWidth,
+} from "../../lib/gpu/norm_operations.ts";
 import {
   norm as reference,
   normBackward as referenceBackward,
@@ -221,20 +227,20 @@ kernelTest(
     const dWeight = accumulate
       ? kernels.tensorInPlace([...weight.shape], before.dWeight)
       : kernels.tensor([...weight.shape]);
-    await kernels.run(normBackward(
-      kernels.rows(rows, { accumulate }),
-      how,
-      {
-        x: kernels.tensor(size, x),
-        weight,
-        statistics: kernels.tensor(statisticsSize, Float32Array.from(statistics)),
-        dY,
-        dX,
-        dWeight,
-        partial: kernels.tensor([Math.ceil((rows + spare) / 32), before.dWeight.length]),
-      },
-      put === "added",
-    ));
+    const slot = kernels.rows(rows, { accumulate });
+    const t = {
+      x: kernels.tensor(size, x),
+      weight,
+      statistics: kernels.tensor(statisticsSize, Float32Array.from(statistics)),
+      dY,
+      dX,
+      dWeight,
+      partial: kernels.tensor([Math.ceil((rows + spare) / 32), before.dWeight.length]),
+    };
+    await kernels.run([
+      ...normWeightBackward(slot, how, t),
+      normBackward(slot, how, t, put === "added"),
+    ]);
 
     const expected = Float64Array.from(upstream);
     const sums = new Float64Array(before.dWeight.length);

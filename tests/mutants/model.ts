@@ -163,7 +163,7 @@ export const MODEL: readonly Edits[] = [
     file: "lib/graph/flops.ts",
     tests: ["tests/graph/flops_test.ts"],
     edits: [
-      ["backward counts once", "=> 3 * forwardFlops(", "=> 2 * forwardFlops("],
+      ["backward counts once", "? 2 - matrices.length : 0", "? 1 - matrices.length : 0"],
       ["a token does not look at itself", "token - own + 1", "token - own"],
     ],
   },

@@ -47,7 +47,7 @@ for (const [name, shape] of Object.entries(SHAPES)) {
         for (const spec of net.parameters.filter(({ parts: [{ name }] }) => names.includes(name))) {
           const { values } = sources.find(({ name }) => name === spec.parts[0].name)!;
           const seen = new Float32Array(values.length);
-          for (const piece of parameters.pieces(spec)) {
+          for (const piece of parameters.trained(spec)) {
             const there = await readTensor(gpu, piece[kind], 0, piece.rows * spec.columns);
             seen.set(new Float32Array(there), piece.firstRow * spec.columns);
           }
