@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import type { Gpu } from "../gpu/device.ts";
-import { type ModelWeights, renamed, type SavedTensor, type TrainedTensor } from "../parameters/weights.ts";
+import { type ModelWeights, type ParameterTensor, renamed, type SavedTensor } from "../parameters/weights.ts";
 import type { Planned } from "../planning/plan.ts";
 import type { Prepared } from "../planning/prepare.ts";
 import type { FloatDtype } from "../safetensors/dtype.ts";
@@ -31,8 +31,8 @@ function savedTensors({ planned: { decoder: { parameters } }, prepared, source }
 }
 
 /** The tensors that parameters are read from again: a tied embedding may be saved twice. */
-function savedParameters(trained: Trained): Map<string, TrainedTensor> {
-  const all = savedTensors(trained).filter((saved): saved is TrainedTensor => "parameter" in saved);
+function savedParameters(trained: Trained): Map<string, ParameterTensor> {
+  const all = savedTensors(trained).filter((saved): saved is ParameterTensor => "parameter" in saved);
   return new Map(all.toReversed().map((saved) => [saved.parameter, saved]));
 }
 
@@ -41,7 +41,7 @@ export function weightSources(trained: Trained): TensorSource[] {
 }
 
 /** Whether `weightSources` rounds nothing of a parameter: what the files hold narrower is that still, where it is frozen. */
-const isExact = ({ source, planned: { decoder } }: Trained, { parameter, dtype }: TrainedTensor): boolean =>
+const isExact = ({ source, planned: { decoder } }: Trained, { parameter, dtype }: ParameterTensor): boolean =>
   dtype === "F32" || source !== undefined && !decoder.parameters.isTrained(parameter);
 
 /** Moments, and the float32 weights that `weightSources` rounds. */

@@ -13,12 +13,6 @@ export interface ParameterPart {
 }
 
 /**
- * What training does with a parameter: `trained` and `adapter` ones have a gradient and moments, `frozen` ones are weights alone,
- * which stay as they are.
- */
-export type Role = "trained" | "frozen" | "adapter";
-
-/**
  * Fused queries, keys and values, group by group: the query heads that share a key head, that key head, its values; `headDim` rows
  * a head. Kernels see all queries, then all keys, then all values.
  */
@@ -35,6 +29,12 @@ export function rowRuns({ rows, order }: ParameterPart): { first: number; rows: 
     { first: (heads + groups + group) * headDim, rows: headDim },
   ]).flat();
 }
+
+/**
+ * What training does with a parameter: `trained` and `adapter` ones have a gradient and moments, `frozen` ones are weights alone,
+ * which stay as they are.
+ */
+export type Role = "trained" | "frozen" | "adapter";
 
 /**
  * One matrix that kernels read. Matrices that are applied to the same input lie under each other (query, key and value;

@@ -14,8 +14,8 @@ import { partsOf } from "../graph/parameter.ts";
 import { architectureOf } from "../models/models.ts";
 import { MULTIMODAL } from "../models/multimodal.ts";
 
-/** A tensor of the source's files that is trained: under which name and type it is saved again. */
-export interface TrainedTensor {
+/** A tensor of the source's files that is a parameter: under which name and type it is saved again. */
+export interface ParameterTensor {
   name: string;
   /** The parameter's name in transformers' class. */
   parameter: string;
@@ -23,8 +23,8 @@ export interface TrainedTensor {
   shape: number[];
 }
 
-/** A tensor of the result: trained, or, of a multimodal model's other parts, as it is in the source's files. */
-export type SavedTensor = TrainedTensor | TensorSource;
+/** A tensor of the result: a parameter's, or, of a multimodal model's other parts, as it is in the source's files. */
+export type SavedTensor = ParameterTensor | TensorSource;
 
 /** The weights of a model, open for reading by the names of transformers' class; what that does not use is not there. */
 export interface ModelWeights extends Checkpoint {

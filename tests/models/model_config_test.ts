@@ -441,7 +441,7 @@ Deno.test("the text part of a multimodal model has its own keys and defaults, an
     { text_config: { ...text, final_logit_softcapping: 30 } },
     /text_config.model_type: "llama" scales its logits/,
   );
-  refused({ quantization_config: { bits: 4 } }, /^config.json: quantization_config: quantised/);
+  refused({ quantization_config: { bits: 4 } }, /^config.json: quantization_config: quantized/);
 });
 
 Deno.test("no architecture is both there and told to be missing", () => {

@@ -1,7 +1,7 @@
 /** A model of texts and pictures: its text part trains as the same model alone, and the rest of its files comes back as it was. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { openModel, type TrainedTensor } from "../../lib/parameters/weights.ts";
+import { openModel, type ParameterTensor } from "../../lib/parameters/weights.ts";
 import { type Checkpoint, openCheckpoint } from "../../lib/safetensors/read.ts";
 import type { Dtype } from "../../lib/safetensors/dtype.ts";
 import { saveCheckpoint, type TensorSource } from "../../lib/safetensors/write.ts";
@@ -114,7 +114,7 @@ for (const [name, nameOf] of Object.entries(NAMES)) {
       const weights = await openModel(model, (message) => said.push(message));
       await weights.close();
       assert.equal(weights.model.partOf, "llava");
-      const trained = weights.saved.filter((tensor): tensor is TrainedTensor => "parameter" in tensor);
+      const trained = weights.saved.filter((tensor): tensor is ParameterTensor => "parameter" in tensor);
       assert.deepEqual(trained.map(({ name }) => name), trained.map(({ parameter }) => nameOf(parameter)));
       assert.equal(weights.saved.length - trained.length, OTHERS.length);
       assert.equal(said.length, 1);
