@@ -7,14 +7,14 @@ import {
   embedBackward,
   gatherRows,
   gatherRowsBackward,
+  glu,
+  gluBackward,
   logitsBackward,
   logProbabilities,
   preferenceLoss,
   rmsNorm,
   rmsNormBackward,
   rope,
-  swiglu,
-  swigluBackward,
 } from "../lib/gpu/operations.ts";
 import { adamw, clipByNorm, parameterNorms, sumSquares } from "../lib/gpu/optimizer_operations.ts";
 import { type KernelCall, writeTensor } from "../lib/gpu/program.ts";
@@ -141,8 +141,8 @@ class Cases {
     const gateUp = bench.filled("gate and up", tokens, 2 * intermediateSize);
     const activated = bench.filled("activated", tokens, intermediateSize);
     this.#alone(`${tokens}x${intermediateSize}`, [
-      swiglu(rows, gateUp, activated),
-      swigluBackward(rows, gateUp, activated),
+      glu(rows, "silu", gateUp, activated),
+      gluBackward(rows, "silu", gateUp, activated),
     ]);
     const labels = batch.targets.length;
     const labelSlot = bench.rows(labels);

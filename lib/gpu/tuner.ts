@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { uniform } from "../random.ts";
 import { VERSION } from "../version.ts";
 import type { Gpu } from "./device.ts";
-import { swigluEpilogue } from "./epilogues.ts";
+import { gluEpilogue } from "./epilogues.ts";
 import { MemoryPlan } from "./memory.ts";
 import { Products } from "./products.ts";
 import { type Pipelines, Program, readTensor, RowCounts, slotOf, writeTensor } from "./program.ts";
@@ -114,11 +114,11 @@ export async function measureTuning(gpu: Gpu, pipelines: Pipelines): Promise<Mea
     const tiles = tilesOf(record, gpu);
     const fused = await measure(gpu, pipelines, shape, { ...tiles, fuses: true }, {
       values,
-      epilogue: "swiglu",
+      epilogue: "glu",
     });
     const separate = await measure(gpu, pipelines, shape, { ...tiles, fuses: false }, {
       values,
-      epilogue: "swiglu",
+      epilogue: "glu",
     });
     rates.push({ shape, way: "fused", rate: fused.rate }, { shape, way: "separate", rate: separate.rate });
     record.fuses = isClose(fused.result, separate.result) && fused.rate * CLEARLY >= separate.rate;
@@ -139,7 +139,7 @@ async function measure(
   pipelines: Pipelines,
   shape: ShapeClass,
   tiles: ProductTiles,
-  { values, best = 0, epilogue }: { values: Float32Array<ArrayBuffer>; best?: number; epilogue?: "swiglu" },
+  { values, best = 0, epilogue }: { values: Float32Array<ArrayBuffer>; best?: number; epilogue?: "glu" },
 ) {
   const [layout, size] = shape.split(" ") as ["nt" | "nn" | "tn", "wide" | "small" | "narrow"];
   const [m, n, k] = SIZES[deviceClass(gpu)][size];
@@ -158,7 +158,7 @@ async function measure(
   const slot = { slot: 0, tensor: slotOf(rows, 0) };
   const activated = epilogue && plan.tensor("activated", "scratch", [m, n / 2]);
   const calls = products.calls(layout, slot, operands, {
-    epilogue: activated && swigluEpilogue(slot, operands.c, activated),
+    epilogue: activated && gluEpilogue(slot, "silu", operands.c, activated),
   });
   await plan.allocate(gpu);
   try {

@@ -1,6 +1,8 @@
+import type { Activation } from "../../kernels/activation.ts";
 import type { AttentionShape } from "../../kernels/attention.ts";
 import type { Window } from "../batch/batch.ts";
 import type { Op, Segment, Value } from "./graph.ts";
+import { activation, glu } from "./ops/activation.ts";
 import { add } from "./ops/add.ts";
 import { attention } from "./ops/attention.ts";
 import { embedding } from "./ops/embedding.ts";
@@ -9,7 +11,6 @@ import { labels } from "./ops/labels.ts";
 import { linear } from "./ops/linear.ts";
 import { rmsNorm } from "./ops/rms_norm.ts";
 import { rope } from "./ops/rope.ts";
-import { swiglu } from "./ops/swiglu.ts";
 import { commonName, type ParameterSpec, shapeOf } from "./parameter.ts";
 
 /** What an op says of itself before it has its place in the graph. */
@@ -70,13 +71,16 @@ export class Net {
     );
   }
 
-  /** One product with the rows of several matrices under each other: a name and its rows each. All have a bias, or none. */
-  linear(x: Value, matrices: Record<string, number>, { bias = false } = {}): Value {
+  /**
+   * One product with the rows of several matrices under each other: a name and its rows each. All have a bias, or none; `scale`
+   * multiplies product and bias.
+   */
+  linear(x: Value, matrices: Record<string, number>, { bias = false, scale = 1 } = {}): Value {
     const [names, rows] = [Object.keys(matrices), Object.values(matrices)];
     const weight = this.#parameter(names.map((name) => `${name}.weight`), rows, x.width);
     const width = rows.reduce((sum, n) => sum + n);
     const added = bias ? this.#parameter(names.map((name) => `${name}.bias`), rows, 1, "bias") : undefined;
-    return this.#op(commonName(names), width, [], (output) => linear(output, x, weight, added));
+    return this.#op(commonName(names), width, [], (output) => linear(output, x, weight, added, scale));
   }
 
   /** RMSNorm of each query and key head of [queries, keys, values]. */
@@ -109,14 +113,15 @@ export class Net {
     );
   }
 
-  /** silu(gate) * up of [gate, up]. */
-  swiglu(gateUp: Value): Value {
-    return this.#op(
-      `${this.#short(gateUp)} activated`,
-      gateUp.width / 2,
-      [],
-      (output) => swiglu(output, gateUp),
-    );
+  /** act(gate) * up of [gate, up]. */
+  glu(gateUp: Value, act: Activation): Value {
+    const name = `${this.#short(gateUp)} activated`;
+    return this.#op(name, gateUp.width / 2, [], (output) => glu(output, gateUp, act));
+  }
+
+  /** act(x). */
+  activation(x: Value, act: Activation): Value {
+    return this.#op(`${this.#short(x)} activated`, x.width, [], (output) => activation(output, x, act));
   }
 
   add(x: Value, y: Value): Value {

@@ -20,5 +20,5 @@ export const qwen2 = (c: ModelConfig) =>
       "mlp.gate_proj": inner,
       "mlp.up_proj": inner,
     });
-    return net.add(x, net.linear(net.swiglu(gateUp), { "mlp.down_proj": hidden }));
+    return net.add(x, net.linear(net.glu(gateUp, "silu"), { "mlp.down_proj": hidden }));
   });

@@ -22,5 +22,5 @@ export const qwen3 = (c: ModelConfig) =>
       "mlp.gate_proj": inner,
       "mlp.up_proj": inner,
     });
-    return net.add(x, net.linear(net.swiglu(gateUp), { "mlp.down_proj": hidden }));
+    return net.add(x, net.linear(net.glu(gateUp, "silu"), { "mlp.down_proj": hidden }));
   });

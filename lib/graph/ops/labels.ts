@@ -82,7 +82,6 @@ function headBackward(machine: Machine, { finalNorm, head }: Head, dX: Tensor): 
     const part = (tensor: Tensor) => rowsOf(tensor, i * batch.pieceRows, batch.pieceRows);
     const next = batch.pieces[i + 1];
     const isLast = (counts: Uint32Array) => !next || counts[next.slot] === 0;
-    const counted = { rows, adding: batch.piecesAdding[i] };
     const x = part(t.gatheredNormed);
     const found = {
       logits: t.logits,
@@ -96,7 +95,7 @@ function headBackward(machine: Machine, { finalNorm, head }: Head, dX: Tensor): 
         grid: (counts: Uint32Array): [number, number] => isLast(counts) ? [0, 0] : call.grid(counts),
       })),
       kernels.logitsBackward(rows, found, widths.vocabulary),
-      ...linearInputGradient(products, counted, matrix, { dY: t.logits, dX: part(t.gradientGatheredNormed) }),
+      ...linearInputGradient(products, rows, matrix, { dY: t.logits, dX: part(t.gradientGatheredNormed) }),
       ...linearWeightGradient(products, rows, matrix, { dY: t.logits, x }),
     ];
   });
