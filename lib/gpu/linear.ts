@@ -56,12 +56,16 @@ export const linearInputGradient = (
   { dY, dX }: { dY: Tensor; dX: Tensor },
   { adds = false, scale, epilogue }: { adds?: boolean; scale?: number; epilogue?: ProductEpilogue } = {},
 ): KernelCall[] =>
-  ofPieces(pieces, epilogue, ({ firstRow, weights }, i, fused) =>
-    products.calls("nn", rows, { a: columnsFrom(dY, firstRow), b: weights, c: dX }, {
-      adds: adds || i > 0 ? "always" : "never",
-      scale,
-      epilogue: fused,
-    }));
+  ofPieces(
+    pieces,
+    epilogue,
+    ({ firstRow, weights }, i, fused) =>
+      products.calls("nn", rows, { a: columnsFrom(dY, firstRow), b: weights, c: dX }, {
+        adds: adds || i > 0 ? "always" : "never",
+        scale,
+        epilogue: fused,
+      }),
+  );
 
 /** dW (+)= scale dY^T x. */
 export const linearWeightGradient = (
