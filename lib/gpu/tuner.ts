@@ -60,7 +60,7 @@ const HOPELESS = 0.7;
 const FILE = "tuning.json";
 
 /**
- * Multiply-adds a second of every way of every shape class, and of `nt wide` with SwiGLU in its stores and after it; and what
+ * Multiply-adds a second of every way of every shape class, and of `nt wide` with a gated unit in its stores and after it; and what
  * comes of them.
  */
 export interface Measured {
@@ -133,7 +133,7 @@ function operandValues(device: DeviceClass): Float32Array<ArrayBuffer> {
   return Float32Array.from({ length }, () => next() - 0.5);
 }
 
-/** Multiply-adds a second of one way, where `best` is what another reached, and the product, or what SwiGLU makes of it. */
+/** Multiply-adds a second of one way, where `best` is what another reached, and the product, or what a gated unit makes of it. */
 async function measure(
   gpu: Gpu,
   pipelines: Pipelines,
@@ -196,7 +196,7 @@ async function measure(
 }
 
 /**
- * Sums of products of numbers below a half come to some units, and their roundings to 1e-5; SwiGLU multiplies two of them.
+ * Sums of products of numbers below a half come to some units, and their roundings to 1e-5; a gated unit multiplies two of them.
  */
 const isClose = (found: Float32Array, expected: Float32Array): boolean =>
   found.every((value, i) => Math.abs(value - expected[i]) <= 1e-4 * Math.max(1, Math.abs(expected[i])));
