@@ -32,15 +32,16 @@ export interface GemmSize {
   adds: "never" | "always" | "accumulating";
   /** How far apart the columns are that the epilogue needs together. */
   half?: number;
-  /** Columns of C, from the first one on, that lie in heads which `rope` turns. */
+  /** Columns of C, from the first one on, that lie in heads which `rope` turns, and the columns of a head. */
   rotated?: number;
+  head?: number;
 }
 
 const ADDS = { never: 0, always: 1, accumulating: 2 };
 
 /** A size as the kernel's uniform, `struct Size`. */
 export const sizeWords = (
-  { m, n, k, lda, ldb, ldc, first, adds, half = 0, rotated = 0 }: GemmSize,
+  { m, n, k, lda, ldb, ldc, first, adds, half = 0, rotated = 0, head = 0 }: GemmSize,
 ): number[] => [
   m,
   n,
@@ -52,13 +53,14 @@ export const sizeWords = (
   ADDS[adds],
   half,
   rotated,
+  head,
 ];
 
 /** What every product's WGSL begins with: its row count and sizes, bindings 0 and 1. */
 export const SIZE_HEADER = `
 struct Rows { count: u32, accumulate: u32 }
 struct Size {
-  m: u32, n: u32, k: u32, lda: u32, ldb: u32, ldc: u32, first: u32, adds: u32, half: u32, rotated: u32,
+  m: u32, n: u32, k: u32, lda: u32, ldb: u32, ldc: u32, first: u32, adds: u32, half: u32, rotated: u32, head: u32,
 }
 @group(0) @binding(0) var<uniform> rows: Rows;
 @group(0) @binding(1) var<uniform> size: Size;

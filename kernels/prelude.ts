@@ -34,6 +34,20 @@ fn exp_accurate4(x: vec4f) -> vec4f {
 }
 fn exp_accurate(x: f32) -> f32 { return exp_accurate4(vec4f(x)).x; }`;
 
+// tanh by Cephes' polynomial (tanhf) near 0 and by exp_accurate beyond: drivers' own is NaN from 45 on. Only where a source calls it.
+const ACCURATE_TANH = `
+fn tanh_accurate4(x: vec4f) -> vec4f {
+  let a = min(abs(x), vec4f(10.0));
+  let far = 1.0 - 2.0 / (exp_accurate4(2.0 * a) + 1.0);
+  let z = a * a;
+  var p = fma(z, vec4f(-5.70498872745e-3), vec4f(2.06390887954e-2));
+  p = fma(p, z, vec4f(-5.37397155531e-2));
+  p = fma(p, z, vec4f(1.33314422036e-1));
+  p = fma(p, z, vec4f(-3.33332819422e-1));
+  return sign(x) * select(far, fma(p * z, a, a), a < vec4f(0.625));
+}
+fn tanh_accurate(x: f32) -> f32 { return tanh_accurate4(vec4f(x)).x; }`;
+
 // Grids of more than 65,535 workgroups spill into y.
 const FLAT = `
 fn flat_index(group: vec3u, groups: vec3u, local: u32) -> u32 { return (group.y * groups.x + group.x) * 64u + local; }`;
@@ -45,7 +59,8 @@ export function withPrelude(source: string, constants: Record<string, number>, w
       ? `const ${name} = ${value}u;`
       : `const ${name} = f32(${value});`
   );
+  const tanh = source.includes("tanh_accurate") ? ACCURATE_TANH : "";
   return `struct Rows { count: u32, accumulate: u32, scale: f32 }\n${lines.join("\n")}\n${
     ELEMENT[width]
-  }${ACCURATE_EXP}${FLAT}\n${source}`;
+  }${ACCURATE_EXP}${tanh}${FLAT}\n${source}`;
 }

@@ -107,7 +107,7 @@ export class Products {
       source: gemmSource(variant, tile),
       bindings: [
         rows.tensor,
-        this.#size({ ...size, half: fused?.half, rotated: fused?.rotated }),
+        this.#size({ ...size, half: fused?.half, rotated: fused?.rotated, head: fused?.head }),
         t.a,
         t.b,
         t.c,
@@ -230,12 +230,12 @@ function isForTextures({ m, n, k, lda, ldb, ldc }: GemmSize, { worth }: TextureP
 /** Whether a product can do `epilogue`. */
 const canFuse = (
   layout: GemmLayout,
-  { kind, half }: ProductEpilogue,
+  { kind, half, isAlone }: ProductEpilogue,
   { b, residual }: Operands,
   size: GemmSize,
   tile: GemmTile,
 ): boolean =>
-  size.adds === "never" && !residual && half % 4 === 0 &&
+  !isAlone && size.adds === "never" && !residual && half % 4 === 0 &&
   gemmVariant(layout, kind, size, b.storage).aligned &&
   (!isPaired(kind) || (layout === "nt" && takesPairs(tile)));
 

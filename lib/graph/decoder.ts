@@ -1,4 +1,4 @@
-import type { Batch } from "../batch/batch.ts";
+import type { Batch, Mask } from "../batch/batch.ts";
 import { type Capacity, Machine, type MachineOptions } from "./machine.ts";
 import type { Net } from "./net.ts";
 import { type Passes, passesOf, type SegmentCalls } from "./passes.ts";
@@ -18,7 +18,7 @@ import type { WorkSize } from "../gpu/work.ts";
 import type { ModelConfig } from "../models/config.ts";
 import { visiblePairs } from "./flops.ts";
 import { type Parameter, type ParameterOptions, Parameters } from "../parameters/parameters.ts";
-import { ropeTable } from "../models/rope.ts";
+import { ropeTable, tableLength } from "../models/rope_table.ts";
 
 export interface DecoderOptions extends ParameterOptions, MachineOptions {
   /** Bytes of the largest buffer that the adapter can bind. */
@@ -45,6 +45,8 @@ export class Decoder {
   #backward?: Program;
   /** The batch uploaded last. */
   #batch?: Batch;
+  /** What each rotary table was made for. */
+  readonly #tableLengths: number[] = [];
 
   /** @param net what it computes; by default what its configuration says. */
   constructor(
@@ -54,7 +56,8 @@ export class Decoder {
     readonly net: Net = netOf(config),
   ) {
     this.parameters = new Parameters(this.plan, this.net.parameters, options.largestBuffer, options);
-    const { hiddenSize: hidden, vocabSize: vocabulary, headDim: rotary } = config;
+    const { hiddenSize: hidden, vocabSize: vocabulary } = config;
+    const rotary = net.ropes.map(({ dimensions }) => dimensions);
     this.#machine = new Machine(
       this.plan,
       this.parameters,
@@ -107,8 +110,18 @@ export class Decoder {
     this.#machine.products.upload(gpu);
     this.#forward = await Program.compile(pipelines, forward);
     this.#backward = await Program.compile(pipelines, backward);
-    writeTensor(gpu, this.batch.cosSin, ropeTable(this.config, this.capacity.positions));
+    this.#writeTables(gpu, 0);
     gpu.check();
+  }
+
+  /** Writes the rotary tables that a batch with this longest sequence needs and that are not there. */
+  #writeTables(gpu: Gpu, longest: number): void {
+    for (const [i, spec] of this.net.ropes.entries()) {
+      const length = tableLength(spec, longest);
+      if (length === this.#tableLengths[i]) continue;
+      this.#tableLengths[i] = length;
+      writeTensor(gpu, this.batch.cosSin[i], ropeTable(spec, this.capacity.positions, longest));
+    }
   }
 
   /** Uploads a batch and its row counts; must come before the submission that works on it. */
@@ -132,6 +145,7 @@ export class Decoder {
       writeTensor(gpu, queryTiles, mask.queryTiles);
       writeTensor(gpu, keyTiles, mask.keyTiles);
     }
+    this.#writeTables(gpu, longestOf(batch.masks[0]));
     const accumulate = !firstOfStep;
     a.rowCounts.set(a.tokenRows.slot, { count: tokens, accumulate });
     a.rowCounts.set(a.tokenRowsAdding.slot, { count: tokens, accumulate: true });
@@ -201,9 +215,12 @@ export class Decoder {
     const stride = logits.shape[1];
     const padded = new Float32Array(await readTensor(gpu, logits, 0, labels * stride));
     const { vocabSize } = this.config;
+    const { logitScale = 1, logitSoftcap } = this.net.logits;
+    const score = (logit: number) =>
+      logitSoftcap ? logitSoftcap * Math.tanh(logit * logitScale / logitSoftcap) : logit * logitScale;
     const out = new Float32Array(labels * vocabSize);
     for (let row = 0; row < labels; row++) {
-      out.set(padded.subarray(row * stride, row * stride + vocabSize), row * vocabSize);
+      out.set(padded.subarray(row * stride, row * stride + vocabSize).map(score), row * vocabSize);
     }
     return out;
   }
@@ -211,6 +228,13 @@ export class Decoder {
   destroy(): void {
     this.plan.destroy();
   }
+}
+
+/** Tokens of the longest sequence: one more than the last position, which is the fourth number of a token's spans. */
+function longestOf({ spans }: Mask): number {
+  let last = -1;
+  for (let i = 3; i < spans.length; i += 4) last = Math.max(last, spans[i]);
+  return last + 1;
 }
 
 /** `calls`, with the updates of each parameter after the last of them that reads or writes its weights or gradient. */

@@ -1,5 +1,7 @@
 import type { AttentionShape } from "../../kernels/attention.ts";
 import type { Window } from "../batch/batch.ts";
+import type { LogitOptions } from "../gpu/operations.ts";
+import type { RopeSpec } from "../models/rope_table.ts";
 import type { Op, Segment, Value } from "./graph.ts";
 import { add } from "./ops/add.ts";
 import { attention } from "./ops/attention.ts";
@@ -26,6 +28,10 @@ export class Net {
   readonly segments: Segment[] = [];
   /** The windows of its layers' attention, each once: a batch has a mask for each. */
   readonly windows: Window[] = [];
+  /** The rotations of its layers, each once: a batch has a table for each. */
+  readonly ropes: RopeSpec[] = [];
+  /** What is done to the head's logits. */
+  logits: LogitOptions = {};
   /** In the order of the forward pass. */
   readonly parameters: ParameterSpec[] = [];
   #prefix = "";
@@ -54,10 +60,15 @@ export class Net {
     return output;
   }
 
-  /** Rows of a table at the batch's token ids; the row of `padTokenId` is never trained, as in PyTorch. */
-  embedding(name: string, rows: number, columns: number, padTokenId?: number): Value {
+  /** Rows of a table at the batch's token ids, times `scale`; the row of `padTokenId` is never trained, as in PyTorch. */
+  embedding(
+    name: string,
+    rows: number,
+    columns: number,
+    options: { padTokenId?: number; scale?: number } = {},
+  ): Value {
     const table = this.#parameter([`${name}.weight`], [rows], columns);
-    return this.#op(name, columns, [], (output) => embedding(output, table, padTokenId));
+    return this.#op(name, columns, [], (output) => embedding(output, table, options));
   }
 
   rmsNorm(x: Value, name: string, epsilon: number): Value {
@@ -92,8 +103,16 @@ export class Net {
   }
 
   /** Rotates the query and key heads of [queries, keys, values]. */
-  rope(qkv: Value, shape: AttentionShape): Value {
-    return this.#op(`${this.#short(qkv)} rotated`, qkv.width, [], (output) => rope(output, qkv, shape));
+  rope(qkv: Value, shape: AttentionShape, spec: RopeSpec): Value {
+    const key = JSON.stringify(spec);
+    const known = this.ropes.findIndex((other) => JSON.stringify(other) === key);
+    const table = known < 0 ? this.ropes.push(spec) - 1 : known;
+    return this.#op(
+      `${this.#short(qkv)} rotated`,
+      qkv.width,
+      [],
+      (output) => rope(output, qkv, shape, spec, table),
+    );
   }
 
   /** @param window how many tokens back a token sees, itself included; all where it is undefined. */
@@ -123,11 +142,19 @@ export class Net {
     return this.#op(`${this.#short(y)} + residual`, x.width, [], (output) => add(output, x, y));
   }
 
-  /** What ends every model: final norm, head and log-probabilities of the labels. */
-  labels(x: Value, norm: string, epsilon: number, head: { name: string; rows: number }): void {
+  /** What ends every model: final norm, head, what is done to its logits, and log-probabilities of the labels. */
+  labels(
+    x: Value,
+    norm: string,
+    epsilon: number,
+    head: { name: string; rows: number; bias?: boolean },
+    logits: LogitOptions = {},
+  ): void {
+    this.logits = logits;
     const finalNorm = this.#parameter([`${norm}.weight`], [1], x.width, "norm");
     const matrix = this.#parameter([`${head.name}.weight`], [head.rows], x.width);
-    this.#op("labels", 1, [], () => labels(x, { finalNorm, head: matrix, epsilon }));
+    const bias = head.bias ? this.#parameter([`${head.name}.bias`], [head.rows], 1, "bias") : undefined;
+    this.#op("labels", 1, [], () => labels(x, { finalNorm, head: matrix, bias, epsilon, logits }));
   }
 
   /** A value's name within the layer. */

@@ -9,7 +9,7 @@ export const HEAD = "lm_head.weight";
 /** What stands around the layers of most models (transformers' `ForCausalLM`): embedding, final norm, head. */
 export function causalLm(c: ModelConfig, layer: (net: Net, x: Value, index: number) => Value): Net {
   const net = new Net();
-  let x = net.embedding("model.embed_tokens", c.vocabSize, c.hiddenSize, c.padTokenId);
+  let x = net.embedding("model.embed_tokens", c.vocabSize, c.hiddenSize, { padTokenId: c.padTokenId });
   for (let l = 0; l < c.numHiddenLayers; l++) {
     x = net.layer(`model.layers.${l}`, x, (x) => layer(net, x, l));
   }

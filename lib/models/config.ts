@@ -3,6 +3,8 @@ import { UserError } from "../errors.ts";
 import { isObject, show } from "../json.ts";
 import { readTextFile } from "../text_file.ts";
 import { type Dtype, Fields } from "./fields.ts";
+import { parseRope } from "./rope.ts";
+import type { RopeSpec } from "./rope_table.ts";
 
 /** The shape of a decoder, from a model folder's config.json; counts unless said. */
 export interface ModelConfig {
@@ -19,7 +21,7 @@ export interface ModelConfig {
   rmsNormEps: number;
   /** Whether the LM head is the embedding matrix. */
   tieWordEmbeddings: boolean;
-  rope: RopeConfig;
+  rope: RopeSpec;
   maxPositionEmbeddings: number;
   /** A token sees this many tokens back, itself included, in the layers that have a window; absent: all of them. */
   slidingWindow?: number;
@@ -40,18 +42,6 @@ export interface ModelConfig {
 export type ModelType = "llama" | "mistral" | "qwen2" | "qwen3";
 
 export type LayerType = "full_attention" | "sliding_attention";
-
-/** Rotary position embedding: see rope.ts for the rules. Lengths in tokens. */
-export type RopeConfig =
-  | { type: "default"; theta: number }
-  | {
-    type: "llama3";
-    theta: number;
-    factor: number;
-    lowFreqFactor: number;
-    highFreqFactor: number;
-    originalMaxPositionEmbeddings: number;
-  };
 
 const QWEN: Defaults = {
   vocabSize: 151936,
@@ -88,7 +78,6 @@ interface Defaults {
 }
 
 const MODEL_TYPES = Object.keys(DEFAULTS) as ModelType[];
-const ROPE_TYPES = ["default", "llama3"];
 /** Two names of one function. */
 const ACTIVATIONS = ["silu", "swish"];
 /** The class that transformers takes for a `model_type`, whatever `architectures` says. */
@@ -211,7 +200,7 @@ export function parseModelConfig(
     headDim,
     rmsNormEps: fields.positive("rms_norm_eps", 1e-6),
     tieWordEmbeddings: fields.boolean("tie_word_embeddings"),
-    rope: parseRope(fields, json, maxPositionEmbeddings),
+    rope: parseRope(fields, { headDim, maxPositionEmbeddings }),
     maxPositionEmbeddings,
     ...parseWindow(fields, json, modelType),
     ...((json.pad_token_id ?? null) !== null && { padTokenId: fields.row("pad_token_id", vocabSize) }),
@@ -314,53 +303,4 @@ function checkLayerTypes(
       modelType === "llama" ? '"full_attention" for each layer, or none' : "none"
     }`,
   );
-}
-
-/**
- * Follows RotaryEmbeddingConfigMixin of transformers: where both generations of keys are there, which one
- * counts.
- */
-function parseRope(top: Fields, json: Record<string, unknown>, maxPositionEmbeddings: number): RopeConfig {
-  const isFilled = (value: unknown) => value !== undefined && value !== null && !isEmptyObject(value);
-  const key = isFilled(json.rope_scaling) ? "rope_scaling" : "rope_parameters";
-  const value = json[key] ?? {};
-  const theta = top.positive("rope_theta", 10_000);
-  if (!isObject(value)) {
-    top.problem(`${key}: expected an object, found ${show(value)}`);
-    return { type: "default", theta };
-  }
-  const fields = new Fields(value, `${key}.`, top.problems);
-  const ropeTheta = fields.positive("rope_theta", theta);
-  if (isFilled(value.full_attention) || isFilled(value.sliding_attention)) {
-    top.problem(`${key}: a set for each layer type is not supported yet`);
-  }
-  const partial = value.partial_rotary_factor ?? json.partial_rotary_factor ?? 1;
-  if (partial !== 1) {
-    top.problem(`partial_rotary_factor: ${show(partial)} is not supported yet; supported: 1`);
-  }
-  const typeKey = value.rope_type === undefined ? "type" : "rope_type";
-  if (fields.oneOf(typeKey, ROPE_TYPES, "default") !== "llama3") return { type: "default", theta: ropeTheta };
-
-  const factor = fields.positive("factor");
-  const lowFreqFactor = fields.positive("low_freq_factor");
-  const highFreqFactor = fields.positive("high_freq_factor");
-  if (highFreqFactor <= lowFreqFactor) {
-    top.problem(
-      `${key}.high_freq_factor must be greater than low_freq_factor ${lowFreqFactor}, ` +
-        `found ${highFreqFactor}`,
-    );
-  }
-  const inside = fields.count("original_max_position_embeddings", 2 ** 31, maxPositionEmbeddings);
-  return {
-    type: "llama3",
-    theta: ropeTheta,
-    factor,
-    lowFreqFactor,
-    highFreqFactor,
-    originalMaxPositionEmbeddings: top.count("original_max_position_embeddings", 2 ** 31, inside),
-  };
-}
-
-function isEmptyObject(value: unknown): boolean {
-  return isObject(value) && Object.keys(value).length === 0;
 }

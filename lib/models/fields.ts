@@ -26,8 +26,18 @@ export class Fields {
     readonly problems: string[] = [],
   ) {}
 
+  /** A key's value as the file has it. */
+  value(key: string): unknown {
+    return this.object[key];
+  }
+
   problem(text: string): void {
     this.problems.push(text);
+  }
+
+  /** A problem of one key. */
+  problemOf(key: string, text: string): void {
+    this.problem(`${this.prefix}${key}${text}`);
   }
 
   failure(where: string): UserError {
@@ -77,10 +87,18 @@ export class Fields {
     return this.read(
       key,
       "a number above 0 within the range of float32",
-      (value): value is number =>
-        typeof value === "number" && Math.fround(value) > 0 && Math.fround(value) < Infinity,
+      isPositive,
       absent,
     ) ?? NaN;
+  }
+
+  /** So many of them. */
+  positives(key: string, count: number): number[] {
+    return this.read(
+      key,
+      `${count} numbers above 0 within the range of float32`,
+      (value): value is number[] => Array.isArray(value) && value.length === count && value.every(isPositive),
+    ) ?? [];
   }
 
   boolean(key: string): boolean {
@@ -118,3 +136,6 @@ export class Fields {
     return undefined;
   }
 }
+
+const isPositive = (value: unknown): value is number =>
+  typeof value === "number" && Math.fround(value) > 0 && Math.fround(value) < Infinity;

@@ -15,7 +15,7 @@ export const llama = (c: ModelConfig) =>
       { "self_attn.q_proj": queries, "self_attn.k_proj": keys, "self_attn.v_proj": keys },
       attention,
     );
-    const heads = net.attention(net.rope(qkv, shape), shape, c.slidingWindow);
+    const heads = net.attention(net.rope(qkv, shape, c.rope), shape, c.slidingWindow);
     x = net.add(x, net.linear(heads, { "self_attn.o_proj": hidden }, attention));
     const gateUp = net.linear(
       net.rmsNorm(x, "post_attention_layernorm", epsilon),

@@ -14,7 +14,7 @@ export const qwen2 = (c: ModelConfig) =>
       { "self_attn.q_proj": queries, "self_attn.k_proj": keys, "self_attn.v_proj": keys },
       { bias: true },
     );
-    const heads = net.attention(net.rope(qkv, shape), shape, windowOf(c, l));
+    const heads = net.attention(net.rope(qkv, shape, c.rope), shape, windowOf(c, l));
     x = net.add(x, net.linear(heads, { "self_attn.o_proj": hidden }));
     const gateUp = net.linear(net.rmsNorm(x, "post_attention_layernorm", epsilon), {
       "mlp.gate_proj": inner,

@@ -16,7 +16,7 @@ export const qwen3 = (c: ModelConfig) =>
       { bias },
     );
     const normed = net.headNorm(qkv, { q: "self_attn.q_norm", k: "self_attn.k_norm" }, shape, epsilon);
-    const heads = net.attention(net.rope(normed, shape), shape, windowOf(c, l));
+    const heads = net.attention(net.rope(normed, shape, c.rope), shape, windowOf(c, l));
     x = net.add(x, net.linear(heads, { "self_attn.o_proj": hidden }, { bias }));
     const gateUp = net.linear(net.rmsNorm(x, "post_attention_layernorm", epsilon), {
       "mlp.gate_proj": inner,

@@ -36,7 +36,7 @@ const TEXTURED: Omit<ModelConfig, "vocabSize"> = {
   numKeyValueHeads: 1,
   headDim: 64,
   rmsNormEps: 1e-5,
-  rope: { type: "default", theta: 10_000 },
+  rope: { type: "default", theta: 10_000, dimensions: 64, interleaved: false },
   maxPositionEmbeddings: 96,
   attentionBias: false,
   mlpBias: false,

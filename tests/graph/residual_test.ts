@@ -109,7 +109,7 @@ const CONFIG: ModelConfig = {
   numKeyValueHeads: 1,
   headDim: HIDDEN,
   rmsNormEps: EPSILON,
-  rope: { type: "default", theta: 10_000 },
+  rope: { type: "default", theta: 10_000, dimensions: HIDDEN, interleaved: false },
   maxPositionEmbeddings: 96,
   attentionBias: false,
   mlpBias: false,

@@ -3,7 +3,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { UserError } from "../../lib/errors.ts";
 import { parseModelConfig, readModelConfig } from "../../lib/models/config.ts";
-import { ropeInverseFrequencies } from "../../lib/models/rope.ts";
+import { ropeInverseFrequencies } from "../../lib/models/rope_table.ts";
 import { withTemporaryFolder } from "../temporary_folder.ts";
 
 /** SmolLM2-135M-Instruct's keys, as transformers 4 wrote them. */
@@ -38,6 +38,8 @@ const LLAMA3_SCALING = {
 const LLAMA3_ROPE = {
   type: "llama3",
   theta: 500000,
+  dimensions: 64,
+  interleaved: false,
   factor: 8,
   lowFreqFactor: 1,
   highFreqFactor: 4,
@@ -74,7 +76,7 @@ Deno.test("parseModelConfig() reads the keys of transformers 4", () => {
     headDim: 64,
     rmsNormEps: 1e-5,
     tieWordEmbeddings: true,
-    rope: { type: "default", theta: 100000 },
+    rope: { type: "default", theta: 100000, dimensions: 64, interleaved: false },
     maxPositionEmbeddings: 8192,
     attentionBias: false,
     mlpBias: false,
@@ -105,7 +107,7 @@ Deno.test("parseModelConfig() takes transformers' defaults for absent keys and f
     headDim: 128,
     rmsNormEps: 1e-6,
     tieWordEmbeddings: false,
-    rope: { type: "default", theta: 10000 },
+    rope: { type: "default", theta: 10000, dimensions: 128, interleaved: false },
     maxPositionEmbeddings: 2048,
     attentionBias: false,
     mlpBias: false,
@@ -143,6 +145,8 @@ Deno.test("parseModelConfig() decides between rope keys as transformers does", (
   assert.deepEqual(parse({ rope_scaling: {}, rope_parameters: { rope_theta: 7 } }).rope, {
     type: "default",
     theta: 7,
+    dimensions: 64,
+    interleaved: false,
   });
   // The original length: the file's own key, then the scaling's, then max_position_embeddings.
   const { original_max_position_embeddings: _, ...without } = llama3;
@@ -169,23 +173,18 @@ Deno.test("parseModelConfig() refuses what is not supported yet and says what is
     "model_type: expected llama or mistral or qwen2 or qwen3, found nothing",
   );
   assertRefused({ hidden_act: "gelu" }, 'hidden_act: "gelu" is not supported yet; supported: silu, swish');
-  for (const rope_type of ["linear", "dynamic", "yarn", "longrope"]) {
-    assertRefused(
-      { rope_scaling: { rope_type, factor: 2 } },
-      `rope_scaling.rope_type: "${rope_type}" is not supported yet; supported: default, llama3`,
-    );
-  }
   assertRefused(
-    { rope_scaling: { type: "linear", factor: 2 } },
-    'rope_scaling.type: "linear" is not supported yet; supported: default, llama3',
+    { rope_scaling: { type: "mrope", factor: 2 } },
+    'rope_scaling.type: "mrope" is not supported yet; supported: default, linear, dynamic, yarn, llama3, longrope, ' +
+      "proportional",
   );
   assertRefused(
     { rope_parameters: { full_attention: { rope_type: "default" } } },
     "rope_parameters: a set for each layer type is not supported yet",
   );
   assertRefused(
-    { partial_rotary_factor: 0.25 },
-    "partial_rotary_factor: 0.25 is not supported yet; supported: 1",
+    { partial_rotary_factor: 0.25, rope_scaling: { type: "linear", factor: 2 } },
+    "partial_rotary_factor: 0.25 is not supported with linear: heads are rotated whole",
   );
   for (const key of ["quantization_config", "compression_config"]) {
     assertRefused({ [key]: { bits: 4 } }, `${key}: quantised weights are not supported yet`);
@@ -300,8 +299,6 @@ type Result = Record<string, unknown>;
 /** Keys that transformers follows and that are refused here, each by its name. */
 const REFUSED = [
   { hidden_act: "gelu" },
-  { rope_scaling: { rope_type: "linear", factor: 2 } },
-  { partial_rotary_factor: 0.5 },
   { attention_dropout: 0.1 },
   { is_causal: null },
   { is_causal: false },
@@ -347,7 +344,7 @@ Deno.test("every key means what it means in transformers, or is refused (golden/
       window: config.slidingWindow ?? null,
       max_position_embeddings: config.maxPositionEmbeddings,
       // A power may differ in its last bit.
-      inv_freq: [...ropeInverseFrequencies(config.rope, config.headDim)].map((value) => value.toPrecision(6)),
+      inv_freq: [...ropeInverseFrequencies(config.rope)].map((value) => value.toPrecision(6)),
       layers: config.layerTypes ?? null,
       biases: config.modelType === "qwen2" || config.attentionBias || config.mlpBias,
       dropout: 0,

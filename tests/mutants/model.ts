@@ -88,7 +88,7 @@ export const MODEL: readonly Edits[] = [
     edits: [["vectors decay in early updates", 'spec.kind === "matrix" ? count : 0', "count"]],
   },
   {
-    file: "lib/models/rope.ts",
+    file: "lib/models/rope_table.ts",
     tests: ["tests/models/rope_test.ts"],
     edits: [
       ["long waves are not slowed", "return f32(frequency / factor)", "return frequency"],
