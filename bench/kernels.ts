@@ -132,7 +132,12 @@ class Cases {
     ]);
     const spans = upload("spans", batch.masks[0].spans, tokens, 4);
     const positions = Math.max(...batch.masks[0].spans.filter((_, i) => i % 4 === 3)) + 1;
-    const cosSin = upload("rotary table", ropeTable(this.#model.rope, positions), positions, this.#shape.headDim);
+    const cosSin = upload(
+      "rotary table",
+      ropeTable(this.#model.rope, positions),
+      positions,
+      this.#shape.headDim,
+    );
     const qkv = bench.filled("qkv", tokens, this.#qkvWidth);
     this.#alone(`${tokens}x${this.#qkvWidth}`, [
       rope(rows, { spans, cosSin, qkv, y: qkv }, this.#shape, this.#model.rope),

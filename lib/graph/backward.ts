@@ -108,6 +108,12 @@ export class Backward implements BackwardPass {
     this.#leave(op, dX);
   }
 
+  gradientInPlace(value: Value, dOutput: Tensor, calls: (dX: Tensor) => KernelCall[]): void {
+    const dX = this.#isRead(dOutput, this.#current.output) ? this.#fresh(value) : dOutput;
+    this.emit(calls(dX));
+    this.handOn(value, dX);
+  }
+
   handOn(value: Value, gradient: Tensor): void {
     const known = this.#gradients.get(value);
     if (known) this.#others.set(value, [...this.#others.get(value) ?? [], known]);

@@ -105,6 +105,11 @@ export interface BackwardPass {
     value: Value,
     calls: (dX: Tensor, adds: boolean, epilogue?: ProductEpilogue) => KernelCall[],
   ): void;
+  /**
+   * Emits the calls that turn the gradient of the op's output into that of a value: in its place, or beside it where something else
+   * still reads it.
+   */
+  gradientInPlace(value: Value, dOutput: Tensor, calls: (dX: Tensor) => KernelCall[]): void;
   /** The gradient of a value is this tensor, as it is. */
   handOn(value: Value, gradient: Tensor): void;
   /** Whether an op that was come to before adds to the gradient of this parameter too. */

@@ -56,8 +56,14 @@ export function parseRopes<LayerType extends string>(
   const given = top.value("rope_parameters") ?? {};
   const scaling = top.value("rope_scaling") ?? {};
   const names = Object.keys(classes) as LayerType[];
-  if (!isObject(given) || Object.entries(given).some(([name, set]) => set !== null && !isObject(set))) {
-    top.problem(`rope_parameters: expected an object for each of ${names.join(", ")}, found ${show(given)}`);
+  if (!isObject(given)) top.problem(`rope_parameters: expected an object, found ${show(given)}`);
+  else {
+    for (const [name, set] of Object.entries(given)) {
+      if (set === null || isObject(set)) continue;
+      top.problem(
+        `rope_parameters.${name}: expected an object for each of ${names.join(", ")}, found ${show(set)}`,
+      );
+    }
   }
   if (!isObject(scaling)) top.problem(`rope_scaling: expected an object, found ${show(scaling)}`);
   const specs = names.map((name) => {
@@ -83,9 +89,15 @@ function ropeOf(top: Fields, fields: Fields, of: RopeClass, isOnly: boolean): Ro
   const isWhole = type === "proportional" || (of.partial === undefined && type === "default");
   const dimensions = isWhole ? headDim : Math.trunc(headDim * share);
   if (of.partial === undefined && dimensions < headDim) {
-    top.problem(`${of.partialKey ?? "partial_rotary_factor"}: ${share} is not supported with ${type}: heads are rotated whole`);
+    top.problem(
+      `${
+        of.partialKey ?? "partial_rotary_factor"
+      }: ${share} is not supported with ${type}: heads are rotated whole`,
+    );
   } else if (headDim % 2 === 0 && (dimensions < 2 || dimensions % 2 > 0)) {
-    top.problem(`head_dim ${headDim}: ${dimensions} numbers of each head are rotated: expected an even number`);
+    top.problem(
+      `head_dim ${headDim}: ${dimensions} numbers of each head are rotated: expected an even number`,
+    );
   }
   const scaling = scalingOf(type, top, fields, of, { dimensions, share, isOnly });
   const spec = { theta, dimensions, interleaved, ...scaling };
@@ -95,13 +107,20 @@ function ropeOf(top: Fields, fields: Fields, of: RopeClass, isOnly: boolean): Ro
     "attentionFactor" in spec ? spec.attentionFactor : 1,
   ];
   if (!numbers.every(Number.isFinite)) {
-    fields.problemOf(typeKey, `: ${type} gives frequencies that are no finite numbers with the keys beside it`);
+    fields.problemOf(
+      typeKey,
+      `: ${type} gives frequencies that are no finite numbers with the keys beside it`,
+    );
   }
   return spec;
 }
 
 /** partial_rotary_factor: inside the set before outside. */
-function shareOf(top: Fields, fields: Fields, { partial = 1, partialKey = "partial_rotary_factor" }: RopeClass): number {
+function shareOf(
+  top: Fields,
+  fields: Fields,
+  { partial = 1, partialKey = "partial_rotary_factor" }: RopeClass,
+): number {
   const outside = top.value(partialKey) === null ? 1 : top.positive(partialKey, partial);
   const share = fields.positive("partial_rotary_factor", outside);
   if (share > 1) top.problem(`${partialKey}: expected a number up to 1, found ${share}`);
@@ -138,7 +157,9 @@ function scalingOf(
     }
     case "yarn": {
       const length = original();
-      const factor = fields.value("factor") === null ? maxPositionEmbeddings / length : fields.positive("factor");
+      const factor = fields.value("factor") === null
+        ? maxPositionEmbeddings / length
+        : fields.positive("factor");
       const [scale, allDimensions] = [orNone("mscale"), orNone("mscale_all_dim")];
       const growth = (mscale = 1) => factor <= 1 ? 1 : 0.1 * mscale * Math.log(factor) + 1;
       const usual = scale && allDimensions ? growth(scale) / growth(allDimensions) : growth();

@@ -3,7 +3,12 @@ import { readFile } from "node:fs/promises";
 import { parseModelConfig } from "../../lib/models/config.ts";
 import { Fields } from "../../lib/models/fields.ts";
 import { parseRope, parseRopes, type RopeClass } from "../../lib/models/rope.ts";
-import { ropeInverseFrequencies, type RopeSpec, ropeTable, tableLength } from "../../lib/models/rope_table.ts";
+import {
+  ropeInverseFrequencies,
+  type RopeSpec,
+  ropeTable,
+  tableLength,
+} from "../../lib/models/rope_table.ts";
 import { assertEqualBytes } from "../equal_bytes.ts";
 
 interface Golden {
@@ -103,7 +108,10 @@ for (const { name, config, forwards } of types) {
         assert.equal(spec.dimensions, 2 * inv_freq.length);
         for (const [i, expected] of inv_freq.entries()) {
           const error = Math.abs(frequencies[i] - expected);
-          assert.ok(error <= powers * 1.2e-7 * expected, `length ${length}, ${i}: ${frequencies[i]}, not ${expected}`);
+          assert.ok(
+            error <= powers * 1.2e-7 * expected,
+            `length ${length}, ${i}: ${frequencies[i]}, not ${expected}`,
+          );
         }
         const table = ropeTable(spec, 3, Number(length));
         const half = inv_freq.length;
@@ -115,7 +123,9 @@ for (const { name, config, forwards } of types) {
       }
     }
     // Where transformers has one table for all lengths, so has this, and the other way round.
-    const lengths = [8, 32, 33, 100].map((length) => Object.values(specs).map((spec) => tableLength(spec, length)).join());
+    const lengths = [8, 32, 33, 100].map((length) =>
+      Object.values(specs).map((spec) => tableLength(spec, length)).join()
+    );
     if (Object.keys(forwards).length === 1) assert.equal(new Set(lengths).size, 1, name);
     else assert.ok(new Set(lengths).size > 1, name);
   });
@@ -152,6 +162,6 @@ Deno.test("parseRope() names the key of each value that cannot be computed with"
   ]);
   const gemma = { model_type: "gemma3_text", rope_parameters: { rope_type: "default" } };
   assert.deepEqual(problems(undefined, gemma), [
-    'rope_parameters: expected an object for each of full_attention, sliding_attention, found {"rope_type":"default"}',
+    'rope_parameters.rope_type: expected an object for each of full_attention, sliding_attention, found "default"',
   ]);
 });

@@ -60,7 +60,12 @@ function headForward(machine: Machine, head: Head, x: Tensor): KernelCall[] {
 }
 
 /** The logits of a piece's rows. */
-function logitsOf({ products, parameters, head: t }: Machine, { head, bias }: Head, rows: RowSlot, x: Tensor) {
+function logitsOf(
+  { products, parameters, head: t }: Machine,
+  { head, bias }: Head,
+  rows: RowSlot,
+  x: Tensor,
+) {
   return [
     ...linear(products, rows, parameters.pieces(head), { x, y: t.logits }),
     ...(bias ? [kernels.addBias(rows, parameters.of(bias).weights, t.logits)] : []),

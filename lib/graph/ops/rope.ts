@@ -32,12 +32,12 @@ export const rope = (
     forward: ({ machine, of, into }) => [
       kernels.rope(machine.rows, { ...tables(machine), qkv: of(qkv), y: into(output) }, shape, spec),
     ],
-    /** Turns back, in place. */
+    /** Turns back. */
     backward(dOutput, pass) {
       const { machine } = pass;
-      const at = { ...tables(machine), qkv: dOutput, y: dOutput };
-      pass.emit([kernels.rope(machine.rows, at, shape, spec, true)]);
-      pass.handOn(qkv, dOutput);
+      pass.gradientInPlace(qkv, dOutput, (dX) => [
+        kernels.rope(machine.rows, { ...tables(machine), qkv: dOutput, y: dX }, shape, spec, true),
+      ]);
     },
   };
 };
