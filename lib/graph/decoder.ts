@@ -1,4 +1,4 @@
-import type { Batch, Mask } from "../batch/batch.ts";
+import type { Batch } from "../batch/batch.ts";
 import { type Capacity, Machine, type MachineOptions } from "./machine.ts";
 import type { Net } from "./net.ts";
 import { type Passes, passesOf, type SegmentCalls } from "./passes.ts";
@@ -145,7 +145,7 @@ export class Decoder {
       writeTensor(gpu, queryTiles, mask.queryTiles);
       writeTensor(gpu, keyTiles, mask.keyTiles);
     }
-    this.#writeTables(gpu, longestOf(batch.masks[0]));
+    this.#writeTables(gpu, batch.longest);
     const accumulate = !firstOfStep;
     a.rowCounts.set(a.tokenRows.slot, { count: tokens, accumulate });
     a.rowCounts.set(a.tokenRowsAdding.slot, { count: tokens, accumulate: true });
@@ -228,13 +228,6 @@ export class Decoder {
   destroy(): void {
     this.plan.destroy();
   }
-}
-
-/** Tokens of the longest sequence: one more than the last position, which is the fourth number of a token's spans. */
-function longestOf({ spans }: Mask): number {
-  let last = -1;
-  for (let i = 3; i < spans.length; i += 4) last = Math.max(last, spans[i]);
-  return last + 1;
 }
 
 /** `calls`, with the updates of each parameter after the last of them that reads or writes its weights or gradient. */
