@@ -85,13 +85,7 @@ export class Fields {
 
   /** A number above 0, in float32 too: no kernel may see an infinity or a division by zero from here. */
   positive(key: string, absent?: number): number {
-    return this.read(
-      key,
-      "a number above 0 within the range of float32",
-      (value): value is number =>
-        typeof value === "number" && Math.fround(value) > 0 && Math.fround(value) < Infinity,
-      absent,
-    ) ?? NaN;
+    return this.read(key, "a number above 0 within the range of float32", isPositive, absent) ?? NaN;
   }
 
   boolean(key: string, absent = false): boolean {
@@ -102,6 +96,15 @@ export class Fields {
   orNull<T>(key: string, absent: T | undefined, read: () => T): T | undefined {
     const value = this.object[key];
     return value === undefined ? absent : value === null ? undefined : read();
+  }
+
+  /** So many of them. */
+  positives(key: string, count: number): number[] {
+    return this.read(
+      key,
+      `${count} numbers above 0 within the range of float32`,
+      (value): value is number[] => Array.isArray(value) && value.length === count && value.every(isPositive),
+    ) ?? [];
   }
 
   dtype(key: string): Dtype | undefined {
@@ -135,3 +138,6 @@ export class Fields {
     return undefined;
   }
 }
+
+const isPositive = (value: unknown): value is number =>
+  typeof value === "number" && Math.fround(value) > 0 && Math.fround(value) < Infinity;

@@ -11,6 +11,7 @@ import { parseModelConfig as parseBase } from "../../lib/models/config.ts";
 import type { LlamaConfig } from "../../lib/models/llama.ts";
 import type { Windows } from "../../lib/models/keys.ts";
 import { readModelConfig } from "../../lib/parameters/config_file.ts";
+import { ropeInverseFrequencies } from "../../lib/graph/rope_table.ts";
 import { withTemporaryFolder } from "../temporary_folder.ts";
 
 /** SmolLM2-135M-Instruct's keys, as transformers 4 wrote them. */
@@ -45,6 +46,8 @@ const LLAMA3_SCALING = {
 const LLAMA3_ROPE = {
   type: "llama3",
   theta: 500000,
+  dimensions: 64,
+  interleaved: false,
   factor: 8,
   lowFreqFactor: 1,
   highFreqFactor: 4,
@@ -86,7 +89,7 @@ Deno.test("parseModelConfig() reads the keys of transformers 4", () => {
     hiddenAct: "silu",
     rmsNormEps: 1e-5,
     tieWordEmbeddings: true,
-    rope: { type: "default", theta: 100000 },
+    rope: { type: "default", theta: 100000, dimensions: 64, interleaved: false },
     maxPositionEmbeddings: 8192,
     attentionBias: false,
     mlpBias: false,
@@ -118,7 +121,7 @@ Deno.test("parseModelConfig() takes transformers' defaults for absent keys and f
     hiddenAct: "silu",
     rmsNormEps: 1e-6,
     tieWordEmbeddings: false,
-    rope: { type: "default", theta: 10000 },
+    rope: { type: "default", theta: 10000, dimensions: 128, interleaved: false },
     maxPositionEmbeddings: 2048,
     attentionBias: false,
     mlpBias: false,
@@ -156,6 +159,8 @@ Deno.test("parseModelConfig() decides between rope keys as transformers does", (
   assert.deepEqual(parse({ rope_scaling: {}, rope_parameters: { rope_theta: 7 } }).rope, {
     type: "default",
     theta: 7,
+    dimensions: 64,
+    interleaved: false,
   });
   // The original length: the file's own key, then the scaling's, then max_position_embeddings.
   const { original_max_position_embeddings: _, ...without } = llama3;
@@ -187,23 +192,18 @@ Deno.test("parseModelConfig() refuses what is not supported yet and says what is
     "model_type: expected llama or mistral or qwen2 or qwen3, found nothing",
   );
   assertRefused({ hidden_act: "gelu" }, 'hidden_act: "gelu" is not supported yet; supported: silu, swish');
-  for (const rope_type of ["linear", "dynamic", "yarn", "longrope"]) {
-    assertRefused(
-      { rope_scaling: { rope_type, factor: 2 } },
-      `rope_scaling.rope_type: "${rope_type}" is not supported yet; supported: default, llama3`,
-    );
-  }
   assertRefused(
-    { rope_scaling: { type: "linear", factor: 2 } },
-    'rope_scaling.type: "linear" is not supported yet; supported: default, llama3',
+    { rope_scaling: { type: "mrope", factor: 2 } },
+    'rope_scaling.type: "mrope" is not supported yet; supported: default, linear, dynamic, yarn, llama3, longrope, ' +
+      "proportional",
   );
   assertRefused(
     { rope_parameters: { full_attention: { rope_type: "default" } } },
     "rope_parameters: a set for each layer type is not supported yet",
   );
   assertRefused(
-    { partial_rotary_factor: 0.25 },
-    "partial_rotary_factor: 0.25 is not supported yet; supported: 1",
+    { partial_rotary_factor: 0.25, rope_scaling: { type: "linear", factor: 2 } },
+    "partial_rotary_factor: 0.25 is not supported with linear: heads are rotated whole",
   );
   for (const key of ["quantization_config", "compression_config"]) {
     assertRefused({ [key]: { bits: 4 } }, `${key}: quantized weights are not supported yet`);
@@ -318,8 +318,6 @@ type Result = Record<string, unknown>;
 /** Keys that transformers follows and that are refused here, each by its name. */
 const REFUSED = [
   { hidden_act: "gelu" },
-  { rope_scaling: { rope_type: "linear", factor: 2 } },
-  { partial_rotary_factor: 0.5 },
   { attention_dropout: 0.1 },
   { is_causal: null },
   { is_causal: false },
@@ -334,12 +332,8 @@ const isNear = (found: readonly number[], expected: readonly number[]) =>
   found.length === expected.length &&
   found.every((value, i) => Math.abs(value - expected[i]) <= 1e-5 * expected[i]);
 
-/** The inverse frequencies of each table: the angles of position 1. */
-const frequenciesOf = (net: Net): number[][] =>
-  net.ropes.map((table) => {
-    const [half, row] = [table.dimensions / 2, table.rows(2).subarray(table.dimensions)];
-    return Array.from({ length: half }, (_, i) => Math.atan2(row[half + i], row[i]));
-  });
+/** The inverse frequencies of each table. */
+const frequenciesOf = (net: Net): number[][] => net.ropes.map((rope) => [...ropeInverseFrequencies(rope)]);
 
 /** By transformers' names: of ours they are the same words. */
 const attributesOf = (config: object, keys: string[]): Result =>
