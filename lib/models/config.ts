@@ -43,6 +43,7 @@ export function parseModelConfig(
   }
   const config = architecture.config(fields);
   if (fields.problems.length > 0) throw fields.failure(where);
+  for (const warning of fields.warnings) warn(`${where}: ${warning}`);
 
   if (Number(json.pad_token_id ?? 0) < 0) {
     warn(

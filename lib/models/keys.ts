@@ -5,6 +5,7 @@
 import { show } from "../json.ts";
 import type { ModelConfig } from "./architecture.ts";
 import type { Fields } from "./fields.ts";
+import type { RopeConfig } from "./rope.ts";
 
 export type LayerType = "full_attention" | "sliding_attention";
 
@@ -46,23 +47,32 @@ export interface Heads {
   headDim: number;
 }
 
+/** What Llama and most after it have: a gated MLP, RMSNorm and rotary position embedding. */
+export interface GatedConfig extends ModelConfig, Heads {
+  intermediateSize: number;
+  hiddenAct: Activation;
+  rmsNormEps: number;
+  rope: RopeConfig;
+}
+
 /**
  * Heads of attention and their size.
  *
  * @param usual the class's defaults: without them there are as many key heads as query heads, and `hidden_size` is divided
- * among these.
+ * among these. `head_dim` is "required" where the class cannot do without.
  * @param nulls the keys for which the class has a rule for null: the same as without a default. It refuses others.
  */
 export function headKeys(
   fields: Fields,
   { hiddenSize }: ModelConfig,
-  usual: { num_attention_heads: number; num_key_value_heads?: number; head_dim?: number },
+  usual: { num_attention_heads: number; num_key_value_heads?: number; head_dim?: number | "required" },
   nulls: readonly ("num_key_value_heads" | "head_dim")[] = [],
 ): Heads {
   const numAttentionHeads = fields.count("num_attention_heads", 2 ** 16, usual.num_attention_heads);
   const optional = (key: (typeof nulls)[number], divided: number) => {
     const isNull = nulls.includes(key) && fields.value(key) === null;
-    return isNull ? divided : fields.count(key, 2 ** 16, usual[key] ?? divided);
+    const absent = usual[key] ?? divided;
+    return isNull ? divided : fields.count(key, 2 ** 16, absent === "required" ? undefined : absent);
   };
   const numKeyValueHeads = optional("num_key_value_heads", numAttentionHeads);
   if (usual.head_dim === undefined && (fields.value("head_dim") ?? null) === null) {
@@ -104,6 +114,15 @@ export function noDropout(fields: Fields, ...keys: string[]): void {
         `${key}: ${show(dropout)} is not supported: transformers drops out while it trains; supported: 0`,
       );
     }
+  }
+}
+
+/** The same where the class's own defaults drop out: nothing is dropped here, which is said. */
+export function dropoutPassedOver(fields: Fields, usual: Record<string, number>): void {
+  for (const [key, absent] of Object.entries(usual)) {
+    const dropout = fields.value(key) === undefined ? absent : fields.value(key);
+    if (typeof dropout !== "number") fields.problem(`${key}: expected a number, found ${show(dropout)}`);
+    else if (dropout !== 0) fields.warn(`${key}: ${dropout}: nothing is dropped out, unlike in transformers`);
   }
 }
 

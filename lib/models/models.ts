@@ -1,13 +1,18 @@
 import type { Net } from "../graph/net.ts";
 import type { Architecture, ModelConfig } from "./architecture.ts";
 import { llama } from "./llama.ts";
+import { ministral } from "./ministral.ts";
 import { mistral } from "./mistral.ts";
 import { qwen2 } from "./qwen2.ts";
 import { qwen3 } from "./qwen3.ts";
+import { seedOss } from "./seed_oss.ts";
+import { smollm3 } from "./smollm3.ts";
 
 /** Every architecture, by transformers' `model_type`. */
 export const ARCHITECTURES: ReadonlyMap<string, Architecture> = new Map(
-  [llama, mistral, qwen2, qwen3].map((architecture: Architecture) => [architecture.modelType, architecture]),
+  [llama, ministral, mistral, qwen2, qwen3, seedOss, smollm3].map((
+    architecture: Architecture,
+  ) => [architecture.modelType, architecture]),
 );
 
 /** The architecture of a model whose configuration was parsed. */
