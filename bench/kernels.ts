@@ -19,7 +19,7 @@ import { adamw, clipByNorm, parameterNorms, sumSquares } from "../lib/gpu/optimi
 import { type KernelCall, writeTensor } from "../lib/gpu/program.ts";
 import { losses } from "../lib/losses/losses.ts";
 import { ropeTable } from "../lib/models/rope.ts";
-import { Attention } from "../lib/gpu/attention_operations.ts";
+import { Attention, headsOf } from "../lib/gpu/attention_operations.ts";
 import { sizeOf } from "../lib/graph/flops.ts";
 import { attentionOperations } from "./flops.ts";
 import type { Workbench } from "./harness.ts";
@@ -178,16 +178,18 @@ class Cases {
     const batch = randomBatch(tokens, this.#model.vocabSize);
     const [visible] = sizeOf(batch).visible;
     const rows = bench.rows(tokens);
+    const dQkv = bench.tensor("gradient of qkv", tokens, this.#qkvWidth);
     const tensors = {
       spans: upload("spans", batch.masks[0].spans, tokens, 4),
       queryTiles: upload("query tiles", batch.masks[0].queryTiles, batch.masks[0].queryTiles.length / 4, 4),
       keyTiles: upload("key tiles", batch.masks[0].keyTiles, batch.masks[0].keyTiles.length / 4, 4),
-      qkv: bench.filled("qkv", tokens, this.#qkvWidth),
+      ...headsOf(bench.filled("qkv", tokens, this.#qkvWidth), this.#shape),
       out: bench.tensor("out", tokens, heads * headDim),
       lse: bench.tensor("lse", tokens, heads),
       dOut: bench.filled("gradient of out", tokens, heads * headDim),
       delta: bench.tensor("delta", tokens, heads),
-      dQkv: bench.tensor("gradient of qkv", tokens, this.#qkvWidth),
+      dQueries: dQkv,
+      dKeys: dQkv,
     };
     const attention = new Attention(bench.plan, this.#shape, tokens, bench.attention, true);
     const backward = attention.backward(rows, tensors);

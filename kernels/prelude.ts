@@ -34,6 +34,20 @@ fn exp_accurate4(x: vec4f) -> vec4f {
 }
 fn exp_accurate(x: f32) -> f32 { return exp_accurate4(vec4f(x)).x; }`;
 
+// tanh by Cephes' polynomial (tanhf) near 0, where 1 - e would cancel, and elsewhere by an exp that cannot overflow: drivers' tanh
+// is NaN beyond 45 on some, and off by 1.4e-7 of 1 near 0 on others.
+const ACCURATE_TANH = `
+fn tanh_accurate4(x: vec4f) -> vec4f {
+  let z = x * x;
+  var p = fma(z, vec4f(-5.70498872745e-3), vec4f(2.06390887954e-2));
+  p = fma(p, z, vec4f(-5.37397155531e-2));
+  p = fma(p, z, vec4f(1.33314422036e-1));
+  p = fma(p, z, vec4f(-3.33332819422e-1));
+  let e = exp_accurate4(-2.0 * abs(x));
+  return select(sign(x) * ((1.0 - e) / (1.0 + e)), fma(p * z, x, x), abs(x) < vec4f(0.625));
+}
+fn tanh_accurate(x: f32) -> f32 { return tanh_accurate4(vec4f(x)).x; }`;
+
 // Grids of more than 65,535 workgroups spill into y.
 const FLAT = `
 fn flat_index(group: vec3u, groups: vec3u, local: u32) -> u32 { return (group.y * groups.x + group.x) * 64u + local; }`;
@@ -47,5 +61,5 @@ export function withPrelude(source: string, constants: Record<string, number>, w
   );
   return `struct Rows { count: u32, accumulate: u32, scale: f32 }\n${lines.join("\n")}\n${
     ELEMENT[width]
-  }${ACCURATE_EXP}${FLAT}\n${source}`;
+  }${ACCURATE_EXP}${ACCURATE_TANH}${FLAT}\n${source}`;
 }

@@ -3,7 +3,10 @@ import { ATTENTION_TILE } from "../../kernels/attention.ts";
 
 /** Which keys each token of a packed row sees, with one window. */
 export interface Mask {
-  /** Four numbers a token: it sees keys from the first up to the second, and from the third to itself; its position. */
+  /**
+   * Four numbers a token, in rows of the keys: it sees those from the first up to the second, and from the third to its own row;
+   * its position. In a packed row a token's own row is its own; beside a cache of keys see `kernels/attention.ts`.
+   */
   spans: Uint32Array<ArrayBuffer>;
   /** For each tile of queries, the two intervals of key tiles that any of its queries sees: [x, y) and [z, w). */
   queryTiles: Uint32Array<ArrayBuffer>;
@@ -30,24 +33,30 @@ export function maskOf(places: readonly Place[], window: Window = Infinity): Mas
     const first = Math.max(0, position - window + 1);
     return [start + Math.min(first, prefix), start + prefix, part + Math.max(0, first - prefix), position];
   });
-  return { spans: Uint32Array.from(spans), ...tilesOf(spans) };
+  return { spans: Uint32Array.from(spans), ...tileBounds(spans) };
 }
 
-/** Bounds of what each tile of queries and of keys has to look at; the exact mask stays with the spans. */
-function tilesOf(spans: number[]) {
+/**
+ * Bounds of what each tile of queries and of keys has to look at; the exact mask stays with the spans. The queries, one a span,
+ * are the last of `keys` rows.
+ */
+export function tileBounds(
+  spans: readonly number[],
+  keys = spans.length / 4,
+): Pick<Mask, "queryTiles" | "keyTiles"> {
   const tokens = spans.length / 4;
   const tiles = Math.ceil(tokens / ATTENTION_TILE);
-  const tileOf = (token: number) => Math.floor(token / ATTENTION_TILE);
+  const tileOf = (row: number) => Math.floor(row / ATTENTION_TILE);
   const queryTiles = new Uint32Array(4 * tiles);
-  const keyTiles = new Uint32Array(4 * tiles);
-  for (let tile = 0; tile < tiles; tile++) keyTiles[4 * tile] = tiles;
+  const keyTiles = new Uint32Array(4 * Math.ceil(keys / ATTENTION_TILE));
   for (let tile = 0; tile < tiles; tile++) {
     let [prefixFirst, prefixEnd, ownFirst] = [Infinity, 0, Infinity];
     const end = Math.min(tokens, (tile + 1) * ATTENTION_TILE);
+    let ownEnd = tileOf(end - 1 + keys - tokens) + 1;
     for (let token = tile * ATTENTION_TILE; token < end; token++) {
       const [from, to, own] = spans.slice(4 * token, 4 * token + 3);
       ownFirst = Math.min(ownFirst, own);
-      for (let keyTile = tileOf(own); keyTile <= tile; keyTile++) keyTiles[4 * keyTile + 2] = token + 1;
+      for (let keyTile = tileOf(own); keyTile < ownEnd; keyTile++) keyTiles[4 * keyTile + 2] = token + 1;
       if (from < to) {
         for (let keyTile = tileOf(from); keyTile <= tileOf(to - 1); keyTile++) {
           keyTiles[4 * keyTile + 2] = token + 1;
@@ -64,16 +73,18 @@ function tilesOf(spans: number[]) {
       firstEnd = tileOf(prefixEnd - 1) + 1;
       if (firstEnd >= own) { // the intervals touch: one
         own = Math.min(first, own);
+        ownEnd = Math.max(firstEnd, ownEnd);
         first = firstEnd = 0;
       }
     }
-    queryTiles.set([first, firstEnd, own, tile + 1], 4 * tile);
+    queryTiles.set([first, firstEnd, own, Math.max(own, ownEnd)], 4 * tile);
     const see = (keyTile: number) => {
-      keyTiles[4 * keyTile] = Math.min(keyTiles[4 * keyTile], tile);
+      // Tiles of queries come in their order.
+      if (keyTiles[4 * keyTile + 1] === 0) keyTiles[4 * keyTile] = tile;
       keyTiles[4 * keyTile + 1] = tile + 1;
     };
     for (let keyTile = first; keyTile < firstEnd; keyTile++) see(keyTile);
-    for (let keyTile = own; keyTile <= tile; keyTile++) see(keyTile);
+    for (let keyTile = own; keyTile < ownEnd; keyTile++) see(keyTile);
   }
   return { queryTiles, keyTiles };
 }

@@ -76,7 +76,8 @@ export class Machine {
   /** Attention of one shape of heads. */
   attention(shape: AttentionShape): Attention {
     const { plan, capacity, options } = this;
-    const key = Object.values(shape).join(" ");
+    const { heads, keyValueHeads, headDim, scale, softcap } = shape;
+    const key = [heads, keyValueHeads, headDim, scale, softcap].join(" ");
     const known = this.#attention.get(key);
     if (known) return known;
     const tiles = options.attention ?? attentionTiles("gpu");

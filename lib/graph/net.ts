@@ -174,8 +174,15 @@ export class Net {
     return this.#op(`${this.#short(qkv)} rotated`, qkv.width, [], (output) => rope(output, qkv, shape));
   }
 
-  /** @param window how many tokens back a token sees, itself included; all where it is undefined. */
-  attention(qkv: Value, shape: AttentionShape, { window }: { window?: Window } = {}): Value {
+  /**
+   * @param options.window how many tokens back a token sees, itself included; all where it is undefined.
+   * @param options.scale, options.softcap see `AttentionShape`.
+   */
+  attention(
+    qkv: Value,
+    shape: AttentionShape,
+    { window, scale, softcap }: { window?: Window; scale?: number; softcap?: number } = {},
+  ): Value {
     const { heads, headDim } = shape;
     this.attentionWidth = heads * headDim;
     if (!this.windows.includes(window)) this.windows.push(window);
@@ -184,7 +191,7 @@ export class Net {
       "attention",
       heads * headDim,
       [["lse", heads]],
-      (output, lse) => attention(output, lse, qkv, shape, mask),
+      (output, lse) => attention(output, lse, qkv, { ...shape, scale, softcap }, mask),
     );
   }
 

@@ -2,14 +2,14 @@
 import assert from "node:assert/strict";
 import { pack } from "../../lib/batch/pack.ts";
 import { packedSize } from "../../lib/data/pair.ts";
-import { type Gpu, openGpu } from "../../lib/gpu/device.ts";
-import { Pipelines, writeTensor } from "../../lib/gpu/program.ts";
+import { type Pipelines, writeTensor } from "../../lib/gpu/program.ts";
 import type { Value } from "../../lib/graph/graph.ts";
 import { Net } from "../../lib/graph/net.ts";
 import { simper } from "../../lib/losses/simper.ts";
 import { Decoder } from "../../lib/graph/decoder.ts";
+import type { Capacity } from "../../lib/graph/machine.ts";
 import { normal, uniform } from "../../lib/random.ts";
-import { assertClose, freshSeed } from "../kernels/harness.ts";
+import { assertClose, deviceTest, freshSeed, largest, useGpu } from "../kernels/harness.ts";
 import { pairOf } from "../random_pairs.ts";
 import { logProbabilities } from "../reference/log_probabilities.ts";
 import { matrix, multiply, transposed } from "../reference/matrix.ts";
@@ -56,10 +56,6 @@ const BODIES: Record<string, Body> = {
   "two branches beside each other, the second added first, with norms after them": (net, x) => {
     const a = norm(net, branch(net, x, "a"), "norm_a");
     const b = net.layerNorm(branch(net, x, "b"), "layer_b", EPSILON, { bias: true, onePlus: true });
-    return net.add(net.add(x, b), a);
-  },
-  "two branches beside each other, the second added first": (net, x) => {
-    const [a, b] = [branch(net, norm(net, x, "norm_a"), "a"), branch(net, norm(net, x, "norm_b"), "b")];
     return net.add(net.add(x, b), a);
   },
 };
@@ -121,8 +117,6 @@ const REFERENCES: Record<string, (r: Reference, x: Float64Array) => Float64Array
   },
   "two branches beside each other, the second added first, with norms after them": (r, x) =>
     sum(sum(x, r.norm(r.branch(x, "b"), "layer_b")), r.norm(r.branch(x, "a"), "norm_a")),
-  "two branches beside each other, the second added first": (r, x) =>
-    sum(sum(x, r.branch(r.norm(x, "norm_b"), "b")), r.branch(r.norm(x, "norm_a"), "a")),
 };
 
 function netOf(body: Body, layers: number): Net {
@@ -136,21 +130,37 @@ function netOf(body: Body, layers: number): Net {
   return net;
 }
 
+/** How the forward pass keeps what the backward pass reads, and how far gradients may be from differences. */
+interface Mode extends Pick<Capacity, "checkpointing" | "keptStorage"> {
+  tolerance: number;
+}
+const MODES: Record<string, Mode> = {
+  "": { checkpointing: false, tolerance: 2e-5 },
+  ", with checkpointing": { checkpointing: true, tolerance: 2e-5 },
+};
+/** Which values wait and which are made again is another question there. Eight bits are kept: a value is off by up to 2e-3. */
+const ROUNDED: Record<string, Mode> = {
+  ", kept as bfloat16": { checkpointing: false, keptStorage: "bf16", tolerance: 0.1 },
+};
+
+useGpu();
 for (const [name, body] of Object.entries(BODIES)) {
-  Deno.test(`gradients equal differences in float64 with ${name}`, async (t) => {
-    const gpu = await openGpu();
-    const seed = freshSeed();
-    for (const checkpointing of [false, true]) {
-      await t.step(
-        `${checkpointing ? "with" : "without"} checkpointing, seed ${seed}`,
-        () => compare(gpu, seed, name, body, checkpointing),
-      );
-    }
-    gpu.destroy();
-  });
+  const modes = name === "a norm after each branch" ? { ...MODES, ...ROUNDED } : MODES;
+  for (const [how, mode] of Object.entries(modes)) {
+    deviceTest(`gradients equal differences in float64 with ${name}${how}`, async (pipelines) => {
+      const seed = freshSeed();
+      try {
+        await compare(pipelines, seed, name, body, mode);
+      } catch (error) {
+        throw new Error(`KERNEL_SEED=${seed}: ${(error as Error).message}`, { cause: error });
+      }
+    });
+  }
 }
 
-async function compare(gpu: Gpu, seed: number, name: string, body: Body, checkpointing: boolean) {
+async function compare(pipelines: Pipelines, seed: number, name: string, body: Body, mode: Mode) {
+  const { tolerance, ...keeping } = mode;
+  const { gpu } = pipelines;
   const next = normal(seed);
   const pair = pairOf(uniform(seed, 1), { prefix: 2, chosen: 3, rejected: 4 });
   const batch = pack([pair]);
@@ -158,10 +168,10 @@ async function compare(gpu: Gpu, seed: number, name: string, body: Body, checkpo
   const net = netOf(body, 2);
   const decoder = new Decoder(
     net,
-    { tokens, labels, pairs: 1, positions: 16, logitsBytes: 2 ** 20, checkpointing },
+    { tokens, labels, pairs: 1, positions: 16, logitsBytes: 2 ** 20, ...keeping },
     { largestBuffer: 2 ** 27, loss: simper.wgsl, training: true },
   );
-  await decoder.allocate(gpu, new Pipelines(gpu));
+  await decoder.allocate(gpu, pipelines);
   const values = new Map<string, Float64Array>();
   for (const part of decoder.parameters.names) {
     const length = decoder.parameters.shape(part).reduce((product, n) => product * n, 1);
@@ -189,18 +199,20 @@ async function compare(gpu: Gpu, seed: number, name: string, body: Body, checkpo
     const chosen = pair.chosen.ids.length - pair.chosen.promptLength;
     return simperReference([...logps.subarray(0, chosen)], [...logps.subarray(chosen)]).value;
   };
-  const STEP = 1e-5;
+  const STEP = 1e-6;
   for (const [part, before] of values) {
-    // Of large ones some, since each costs two runs of the whole.
-    const stride = Math.ceil(before.length / 40);
-    const some = Array.from(before.keys()).filter((i) => i % stride === 0);
+    // Of large ones some, since each costs two runs of the whole; of the embedding those of the batch's tokens.
+    const isRead = (i: number) => part !== "embed.weight" || batch.ids.includes(Math.floor(i / HIDDEN));
+    const read = Array.from(before.keys()).filter(isRead);
+    const stride = Math.ceil(read.length / 16);
+    const some = read.filter((_, i) => i % stride === 0);
     const expected = some.map((i) => {
       const at = (change: number) => lossOf(new Map(values).set(part, before.with(i, before[i] + change)));
       return (at(STEP) - at(-STEP)) / (2 * STEP);
     });
     const found = await decoder.parameters.read(gpu, part, "gradients");
     assert.ok(expected.some((value) => Math.abs(value) > 1e-6), `${part} has a gradient`);
-    assertClose(some.map((i) => found[i]), expected, { tolerance: 2e-5 }, part);
+    assertClose(some.map((i) => found[i]), expected, { tolerance, scale: largest(found) }, part);
   }
   decoder.destroy();
 }

@@ -69,7 +69,11 @@ export const KERNELS: readonly Edits[] = [
     file: "kernels/norm.wgsl",
     tests: NORM,
     edits: [
-      ["epsilon is left out", "(local, squares) / width + EPSILON_F", "(local, squares) / width"],
+      [
+        "epsilon is left out of RMSNorm",
+        "s.factor = 1.0 / sqrt(sum_of_part(local, squares) / width + EPSILON_F)",
+        "s.factor = 1.0 / sqrt(sum_of_part(local, squares) / width)",
+      ],
       ["the variance is about 0", "let e = x[start + i] - mean;", "let e = x[start + i];"],
       ["values are not copied", "{ y[start + i] = x[start + i]; }", "{ }"],
     ],
@@ -215,8 +219,8 @@ export const KERNELS: readonly Edits[] = [
     filter: "softmax",
     edits: [[
       "a token does not see itself",
-      "key - span.z <= query - span.z",
-      "key - span.z < query - span.z",
+      "key - span.z < own + 1u - span.z",
+      "key - span.z < own - span.z",
     ]],
   },
   {
