@@ -59,7 +59,7 @@ export function parseModelConfig(
         `transformers takes for model_type ${architecture.modelType}`,
     );
   }
-  if ((json.auto_map ?? null) !== null) {
+  if ((json.auto_map ?? null) !== null && !architecture.isOwnCode) {
     warn(
       `${where}: auto_map names code of the model's own, which is not run: it is trained as ${className}, as ` +
         "in transformers without trust_remote_code",

@@ -13,7 +13,10 @@ export type LayerType = "full_attention" | "sliding_attention";
 const ACTIVATIONS = ["silu", "swish"] as const;
 export type Activation = (typeof ACTIVATIONS)[number];
 
-/** What every decoder has. The bounds are far above every published model, and keep a hostile file from endless allocations. */
+/**
+ * What every decoder has. The bounds are far above every published model, and keep a hostile file from endless allocations.
+ * @param names of keys that the class calls otherwise.
+ */
 export function decoderKeys(
   fields: Fields,
   usual: {
@@ -24,6 +27,7 @@ export function decoderKeys(
     tie_word_embeddings?: boolean;
     pad_token_id?: number;
   },
+  { num_hidden_layers = "num_hidden_layers" } = {},
 ): ModelConfig {
   const vocabSize = fields.count("vocab_size", 2 ** 24, usual.vocab_size);
   const padTokenId = fields.row("pad_token_id", vocabSize, usual.pad_token_id);
@@ -31,7 +35,7 @@ export function decoderKeys(
     modelType: String(fields.value("model_type")),
     vocabSize,
     hiddenSize: fields.count("hidden_size", 2 ** 20, usual.hidden_size),
-    numHiddenLayers: fields.count("num_hidden_layers", 1024, usual.num_hidden_layers),
+    numHiddenLayers: fields.count(num_hidden_layers, 1024, usual.num_hidden_layers),
     maxPositionEmbeddings: fields.count("max_position_embeddings", 2 ** 31, usual.max_position_embeddings),
     tieWordEmbeddings: fields.boolean("tie_word_embeddings", usual.tie_word_embeddings),
     ...(padTokenId !== undefined && { padTokenId }),

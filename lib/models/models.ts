@@ -1,5 +1,6 @@
 import type { Net } from "../graph/net.ts";
 import type { Architecture, ModelConfig } from "./architecture.ts";
+import { exaone } from "./exaone.ts";
 import { llama } from "./llama.ts";
 import { ministral } from "./ministral.ts";
 import { mistral } from "./mistral.ts";
@@ -10,7 +11,7 @@ import { smollm3 } from "./smollm3.ts";
 
 /** Every architecture, by transformers' `model_type`. */
 export const ARCHITECTURES: ReadonlyMap<string, Architecture> = new Map(
-  [llama, ministral, mistral, qwen2, qwen3, seedOss, smollm3].map((
+  [exaone, llama, ministral, mistral, qwen2, qwen3, seedOss, smollm3].map((
     architecture: Architecture,
   ) => [architecture.modelType, architecture]),
 );
