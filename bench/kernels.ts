@@ -14,7 +14,7 @@ import {
   swiglu,
   swigluBackward,
 } from "../lib/gpu/operations.ts";
-import { norm, normBackward } from "../lib/gpu/norm_operations.ts";
+import { norm, normBackward, normWeightBackward } from "../lib/gpu/norm_operations.ts";
 import { adamw, clipByNorm, parameterNorms, sumSquares } from "../lib/gpu/optimizer_operations.ts";
 import { type KernelCall, writeTensor } from "../lib/gpu/program.ts";
 import { losses } from "../lib/losses/losses.ts";
@@ -119,17 +119,15 @@ class Cases {
     const how = { kind: "rms", epsilon: rmsNormEps } as const;
     const statistics = bench.tensor("rstd", tokens);
     const weight = bench.filled("weight", hiddenSize);
+    const dY = hidden("gradient of y");
     this.#alone(`${tokens}x${hiddenSize}`, [
       norm(rows, how, { x, weight, y: hidden("y"), statistics }),
-      ...normBackward(rows, how, {
-        x,
-        weight,
-        statistics,
-        dY: hidden("gradient of y"),
-        dX: hidden("gradient of x"),
+      normBackward(rows, how, { x, weight, statistics, dY, dX: hidden("gradient of x") }, true),
+      ...normWeightBackward(rows, how, {
+        ...{ x, statistics, dY },
         dWeight: bench.tensor("gradient of weight", hiddenSize),
         partial: bench.tensor("partial sums", Math.ceil(tokens / 32), hiddenSize),
-      }, true),
+      }),
     ]);
     const spans = upload("spans", batch.masks[0].spans, tokens, 4);
     const positions = Math.max(...batch.masks[0].spans.filter((_, i) => i % 4 === 3)) + 1;

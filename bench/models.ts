@@ -166,7 +166,7 @@ export function planTrainer(
     checkpointing,
   }, { ...adapter, loss: loss.wgsl, training: true });
   const optimizer = new AdamW(decoder.plan, decoder.parameters, adamw);
-  return { decoder, optimizer, runner: new StepRunner(decoder.plan, slots, batches.flat().length) };
+  return { decoder, optimizer, runner: new StepRunner(decoder, optimizer, slots, batches.flat().length) };
 }
 
 /** As `planTrainer`, with all buffers; matrices are normal. */
@@ -187,12 +187,12 @@ export async function openTrainer(
 export async function allocateTrainer(
   gpu: Gpu,
   pipelines: Pipelines,
-  { decoder, optimizer }: Trainer,
+  { decoder, runner }: Trainer,
   next: () => number,
   deviation = INITIALIZER_RANGE,
 ): Promise<void> {
   await decoder.allocate(gpu, pipelines);
-  await optimizer.compile(gpu, pipelines);
+  await runner.compile(gpu, pipelines);
   decoder.parameters.initialize(gpu, next, deviation);
   // Uploads are not run before a submission.
   gpu.device.queue.submit([]);

@@ -39,7 +39,7 @@ async function ours(folder: string, batches: Pair[][], layers?: number): Promise
     const checkpoint = await openModel(folder, console.warn);
     const config = checkpoint.model;
     const pipelines = new Pipelines(gpu);
-    const { decoder, optimizer, runner } = planTrainer(
+    const { decoder, runner } = planTrainer(
       gpu,
       { ...config, numHiddenLayers: layers ?? config.numHiddenLayers },
       losses.simper,
@@ -51,13 +51,13 @@ async function ours(folder: string, batches: Pair[][], layers?: number): Promise
       },
     );
     await decoder.allocate(gpu, pipelines);
-    await optimizer.compile(gpu, pipelines);
+    await runner.compile(gpu, pipelines);
     await decoder.parameters.load(gpu, checkpoint);
     await checkpoint.close();
     const result: Steps = { name: `ours, ${gpu.name}`, losses: [], seconds: [] };
     for (const [step, pairs] of batches.entries()) {
       const start = performance.now();
-      runner.run(gpu, decoder, optimizer, step, [pairs], LEARNING_RATE);
+      runner.run(gpu, step, [pairs], LEARNING_RATE);
       const [{ pairs: results }] = await runner.collect(gpu);
       result.seconds.push((performance.now() - start) / 1000);
       result.losses.push(summarize(results).loss);

@@ -17,7 +17,7 @@ const suite = await Suite.open();
 
 async function addStep(name: string, config: LlamaConfig, loss: Loss, pairs: Pair[]): Promise<void> {
   const { gpu, pipelines } = suite;
-  const { decoder, optimizer, runner } = await openTrainer(gpu, pipelines, config, loss, [pairs], {
+  const { decoder, runner } = await openTrainer(gpu, pipelines, config, loss, [pairs], {
     slots: SLOTS,
     tiles: suite.tiles,
   });
@@ -28,7 +28,7 @@ async function addStep(name: string, config: LlamaConfig, loss: Loss, pairs: Pai
     const start = performance.now();
     for (let run = 0; run < runs; run++) {
       if (runner.isFull) await runner.collect(gpu);
-      runner.run(gpu, decoder, optimizer, step++, [pairs], 1e-3);
+      runner.run(gpu, step++, [pairs], 1e-3);
     }
     await gpu.device.queue.onSubmittedWorkDone();
     const seconds = (performance.now() - start) / 1000;

@@ -119,6 +119,12 @@ export const TABLE = {
     default: "keep_end",
     doc: "Which end of a long prompt is kept.",
   },
+  unfrozenParameters: {
+    type: texts('["^lm_head.weight$", "model.layers.3[01]"]'),
+    doc:
+      "Regular expressions of the names of parameters to train, from a name's beginning on, with `.` for itself, as in axolotl; " +
+      "all others stay as they are, and take neither gradients nor moments. By default all are trained.",
+  },
   lossType: {
     type: oneOf(["simper", "sft"]),
     default: "simper",
@@ -295,7 +301,7 @@ export const TABLE = {
     type: boolean,
     default: false,
     mayChange: true,
-    doc: "Tokenise the data again where the cache has them.",
+    doc: "Tokenize the data again where the cache has them.",
   },
   runName: { type: text, mayChange: true, doc: "Name in the reports; by default the name of `output_dir`." },
   loggingSteps: { type: positive, default: 10, mayChange: true, doc: "Optimizer steps between log entries." },

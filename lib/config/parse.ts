@@ -1,11 +1,12 @@
 import { nearest, UserError } from "../errors.ts";
-import { type Entry, readEntries } from "./entries.ts";
+import { isObject } from "../json.ts";
+import { type Entries, type Entry, readEntries } from "./entries.ts";
 import { expandMixture, MIXTURE } from "./mixture.ts";
 import { IGNORED, ignoredBecause, REFUSED } from "./other_keys.ts";
 import { applyOverrides } from "./overrides.ts";
 import { complete, conflicts, overruled, type PartialConfig } from "./rules.ts";
 import { readRunFile } from "./run_file.ts";
-import { fieldOf, FIELDS, followedKeys, keyOf, KEYS, type TrainConfig } from "./schema.ts";
+import { fieldOf, FIELDS, followedKeys, keyOf, KEYS, type RunKeys, type TrainConfig } from "./schema.ts";
 import type { Key } from "./keys.ts";
 import { boolean, describe, withoutTokens } from "./values.ts";
 
@@ -33,7 +34,39 @@ export interface ParsedConfig {
  * what was expected and what was found.
  */
 export function parseConfig(text: string, file: string, overrides: readonly string[] = []): ParsedConfig {
-  const read = readEntries(text, file);
+  return check(readEntries(text, file), file, overrides);
+}
+
+/**
+ * A configuration from the keys of a run file, for scripts.
+ *
+ * @throws UserError (status 2) as `parseConfig`.
+ *
+ * @example
+ * ```ts
+ * import { defineConfig } from "./parse.ts";
+ * import assert from "node:assert/strict";
+ * const config = defineConfig({
+ *   model_name_or_path: "HuggingFaceTB/SmolLM2-135M-Instruct",
+ *   dataset_mixer: { "data/pairs": 1 },
+ *   learning_rate: 1e-5,
+ * });
+ * assert.equal(config.learningRate, 1e-5);
+ * assert.equal(config.lossType, "simper");
+ * ```
+ */
+export function defineConfig(keys: RunKeys): TrainConfig {
+  const entries = Object.entries(keys).filter(([, value]) => value !== undefined).map(([key, value]) => ({
+    key,
+    value: isObject(value) ? new Map(Object.entries(value)) : value,
+    at: key,
+    valueAt: key,
+  }));
+  return check({ entries, problems: [] }, "defineConfig", []).config;
+}
+
+/** Checks what was read of the run file `file`, with the command line's overrides. */
+function check(read: Entries, file: string, overrides: readonly string[]): ParsedConfig {
   const expanded = expandMixture(read.entries);
   const merged = applyOverrides(expanded.entries, overrides);
   const problems = [...read.problems, ...twins(read.entries), ...expanded.problems, ...merged.problems];

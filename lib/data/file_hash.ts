@@ -39,7 +39,7 @@ export async function checkUnchanged(files: readonly HashedFile[], cacheFolder: 
 
 export const changed = (path: string) =>
   new UserError(
-    `${path}: changed while it was tokenised, so nothing was kept of it: let nothing write there, and start again`,
+    `${path}: changed while it was tokenized, so nothing was kept of it: let nothing write there, and start again`,
   );
 
 /** SHA-256 of text, in hexadecimal. */

@@ -16,7 +16,7 @@ import {
 } from "./store_format.ts";
 import type { Place } from "./row.ts";
 
-/** A tokenised row on its way into a store. */
+/** A tokenized row on its way into a store. */
 export interface StoredRow {
   pair: Pair;
   place: Place;
@@ -174,7 +174,7 @@ async function attempt<T>(path: string, write: () => Promise<T>): Promise<T> {
     return await write();
   } catch (error) {
     throw new UserError(
-      `${dirname(path)}: the cache of tokenised pairs cannot be written: ${
+      `${dirname(path)}: the cache of tokenized pairs cannot be written: ${
         (error as Error).message
       }. Make room there, ` +
         "or set SIMPER_CACHE to another folder",

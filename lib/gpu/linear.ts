@@ -11,7 +11,6 @@ import type { KernelCall, RowSlot } from "./program.ts";
 export interface MatrixPiece {
   firstRow: number;
   weights: Tensor;
-  gradients: Tensor;
 }
 
 /** The rows of a matrix of activations from column `first` on; their stride stays. */
@@ -70,7 +69,7 @@ export const linearInputGradient = (
 export const linearWeightGradient = (
   products: Products,
   rows: RowSlot,
-  pieces: readonly MatrixPiece[],
+  pieces: readonly { firstRow: number; gradients: Tensor }[],
   { dY, x }: { dY: Tensor; x: Tensor },
 ): KernelCall[] =>
   pieces.flatMap(({ firstRow, gradients }) =>

@@ -103,25 +103,14 @@ fn stored(e: E, i: u32) -> E { return residual[i] + e; }\n`
   return call("", `${factor(how)}${stored}${normSource}`, bindings, eightParts);
 }
 
-/**
- * dX (+)= the gradient of the input, in the place of dY where dX is the same tensor; dWeight (+)= that of weight and bias, by way
- * of `partial`.
- */
+/** dX (+)= the gradient of the input, in the place of dY where dX is the same tensor. */
 export function normBackward(
   rows: RowSlot,
   how: Norm,
-  t: {
-    x: Tensor;
-    weight: Tensor;
-    statistics: Tensor;
-    dY: Tensor;
-    dX: Tensor;
-    dWeight: Tensor;
-    partial: Tensor;
-  },
+  t: { x: Tensor; weight: Tensor; statistics: Tensor; dY: Tensor; dX: Tensor },
   adds = false,
-): KernelCall[] {
-  const { call, eightParts, blocks, weights } = kernelsOf(how, rows, rowLength(t.x));
+): KernelCall {
+  const { call, eightParts } = kernelsOf(how, rows, rowLength(t.x));
   const isInPlace = t.dX === t.dY;
   const put = isInPlace
     ? `@group(0) @binding(4) var<storage, read_write> d_y: array<E>;
@@ -131,16 +120,23 @@ fn pass_on(i: u32) {}\n`
 @group(0) @binding(5) var<storage, read_write> d_x: array<E>;
 fn put(i: u32, e: E) { d_x[i] ${adds ? "+=" : "="} e; }
 fn pass_on(i: u32) { put(i, d_y[i]); }\n`;
-  const input = call(
+  return call(
     "_backward",
     `${factor(how)}${STATISTICS_OF}${put}${backwardSource}`,
     [t.x, t.weight, t.statistics, t.dY, ...(isInPlace ? [] : [t.dX])],
     eightParts,
   );
-  const weight = [
+}
+
+/** dWeight (+)= the gradient of weight and bias, by way of `partial`. */
+export function normWeightBackward(
+  rows: RowSlot,
+  how: Norm,
+  t: { x: Tensor; statistics: Tensor; dY: Tensor; dWeight: Tensor; partial: Tensor },
+): KernelCall[] {
+  const { call, blocks, weights } = kernelsOf(how, rows, rowLength(t.x));
+  return [
     call("_weight_backward", `${STATISTICS_OF}${weightSource}`, [t.x, t.statistics, t.dY, t.partial], blocks),
     columnSums(rows, t.partial, t.dWeight, weights),
   ];
-  // The weight's gradient needs dY too.
-  return isInPlace ? [...weight, input] : [input, ...weight];
 }

@@ -3,20 +3,12 @@ import { type Capacity, Machine, type MachineOptions } from "./machine.ts";
 import type { Net } from "./net.ts";
 import { type Passes, passesOf, type SegmentCalls } from "./passes.ts";
 import type { Gpu } from "../gpu/device.ts";
-import { isReadable, type Tensor } from "../gpu/memory.ts";
+import { isReadable } from "../gpu/memory.ts";
 import { MemoryPlan } from "../gpu/memory_plan.ts";
-import {
-  type KernelCall,
-  type Look,
-  Pipelines,
-  Program,
-  readTensor,
-  tensorsOf,
-  writeTensor,
-} from "../gpu/program.ts";
+import { type KernelCall, type Look, Pipelines, Program, readTensor, writeTensor } from "../gpu/program.ts";
 import type { WorkSize } from "../gpu/work.ts";
 import { visiblePairs } from "./flops.ts";
-import { type Parameter, type ParameterOptions, Parameters } from "../parameters/parameters.ts";
+import { type ParameterOptions, Parameters } from "../parameters/parameters.ts";
 
 export interface DecoderOptions extends ParameterOptions, MachineOptions {
   /** Bytes of the largest buffer that the adapter can bind. */
@@ -30,17 +22,16 @@ export interface StepPlace {
 }
 
 /**
- * A model over a static memory plan: both passes of its graph, and the batches that go through them. Building it allocates
- * nothing, so that the plan can be printed; `allocate` creates the buffers and compiles the kernels.
+ * A model over a static memory plan: the passes of its graph, and the batches that go through them. Building it allocates
+ * nothing, so that the plan can be printed; `allocate` creates the buffers and compiles the kernels. What else a step computes is
+ * put together from `forward` and `backward` outside.
  */
 export class Decoder {
   readonly plan = new MemoryPlan();
   readonly parameters: Parameters;
   readonly #machine: Machine;
   readonly #passes: Passes;
-  #updates?: (parameter: Parameter) => KernelCall[];
-  #forward?: Program;
-  #backward?: Program;
+  #programs?: { forward: Program; backward: Program };
   /** The batch uploaded last. */
   #batch?: Batch;
 
@@ -65,30 +56,27 @@ export class Decoder {
       options,
     );
     this.#passes = passesOf(this.net, this.#machine);
-    this.plan.share([...this.#forwardCalls(), ...this.#backwardCalls()], options.largestBuffer);
+    this.share([...this.forward, ...this.backward]);
+  }
+
+  /** The calls of the forward pass: log-probabilities and the loss of a batch. */
+  get forward(): KernelCall[] {
+    return this.#passes.forward.flatMap(({ calls }) => calls);
+  }
+
+  /** Those of the backward pass after it: gradients of what is trained. None without training. */
+  get backward(): KernelCall[] {
+    return this.#passes.backward.flatMap(({ calls }) => calls);
+  }
+
+  /** Plans the memory that tensors share for these calls; without it, for both passes one after the other. */
+  share(calls: readonly KernelCall[]): void {
+    this.plan.share(calls, this.options.largestBuffer);
   }
 
   /** What batches are uploaded to, and what their results are read from. */
   get batch(): Machine["batch"] {
     return this.#machine.batch;
-  }
-
-  /**
-   * Makes the backward pass update each parameter by `updates` once its gradient is complete, as `earlyUpdates` asks; plans
-   * memory anew. Only for steps of one batch whose gradients are not clipped.
-   */
-  updateEarly(updates: (parameter: Parameter) => KernelCall[]): void {
-    this.#updates = updates;
-    this.plan.share([...this.#forwardCalls(), ...this.#backwardCalls()], this.options.largestBuffer);
-  }
-
-  #forwardCalls(): KernelCall[] {
-    return this.#passes.forward.flatMap(({ calls }) => calls);
-  }
-
-  #backwardCalls(): KernelCall[] {
-    const calls = this.#passes.backward.flatMap(({ calls }) => calls);
-    return this.#updates ? withUpdates(calls, this.parameters.list, this.#updates) : calls;
   }
 
   /** Kernels of the first layer; backward with those that checkpointing runs again. */
@@ -100,15 +88,14 @@ export class Decoder {
 
   /** Creates the plan's buffers and compiles every kernel. The weights are still to be loaded. */
   async allocate(gpu: Gpu, pipelines: Pipelines): Promise<void> {
-    if (this.options.earlyUpdates && !this.#updates) {
-      throw new Error("earlyUpdates: updateEarly was not called");
-    }
-    const [forward, backward] = [this.#forwardCalls(), this.#backwardCalls()];
+    const { forward, backward } = this;
     this.plan.checkShared([...forward, ...backward]);
     await this.plan.allocate(gpu);
     this.#machine.products.upload(gpu);
-    this.#forward = await Program.compile(pipelines, forward);
-    this.#backward = await Program.compile(pipelines, backward);
+    this.#programs = {
+      forward: await Program.compile(pipelines, forward),
+      backward: await Program.compile(pipelines, backward),
+    };
     const [table] = this.net.ropes;
     if (table) writeTensor(gpu, this.batch.cosSin, table.rows(this.capacity.positions));
     gpu.check();
@@ -162,12 +149,12 @@ export class Decoder {
 
   /** Log-probabilities and the loss of the uploaded batch. */
   encodeForward(encoder: GPUCommandEncoder): void {
-    this.#forward!.encode(encoder, this.batch.rowCounts.counts);
+    this.#programs!.forward.encode(encoder, this.batch.rowCounts.counts);
   }
 
-  /** Gradients of every parameter, after `encodeForward` of the same batch. */
+  /** Gradients of every trained parameter, after `encodeForward` of the same batch. */
   encodeBackward(encoder: GPUCommandEncoder): void {
-    this.#backward!.encode(encoder, this.batch.rowCounts.counts);
+    this.#programs!.backward.encode(encoder, this.batch.rowCounts.counts);
   }
 
   /**
@@ -183,7 +170,8 @@ export class Decoder {
     gpu.device.queue.submit([encoder.finish()]);
     this.upload(gpu, batch, { firstOfStep: true, pairsOfStep: batch.pairs });
     const { counts } = this.batch.rowCounts;
-    await this.#forward!.walk(gpu, counts, look) || await this.#backward!.walk(gpu, counts, look);
+    const { forward, backward } = this.#programs!;
+    await forward.walk(gpu, counts, look) || await backward.walk(gpu, counts, look);
   }
 
   /**
@@ -214,29 +202,4 @@ export class Decoder {
   destroy(): void {
     this.plan.destroy();
   }
-}
-
-/** `calls`, with the updates of each parameter after the last of them that reads or writes its weights or gradient. */
-function withUpdates(
-  calls: readonly KernelCall[],
-  parameters: readonly Parameter[],
-  updates: (parameter: Parameter) => KernelCall[],
-): KernelCall[] {
-  const parameterOf = new Map<Tensor, Parameter>(
-    parameters.flatMap((parameter) =>
-      [parameter.weights, parameter.gradients].map((tensor) => [tensor, parameter] as const)
-    ),
-  );
-  const lastUse = new Map<Parameter, number>();
-  calls.forEach((call, index) => {
-    for (const tensor of tensorsOf(call)) {
-      const parameter = parameterOf.get(tensor.base ?? tensor);
-      if (parameter) lastUse.set(parameter, index);
-    }
-  });
-  const complete = Map.groupBy(lastUse, ([, index]) => index);
-  return calls.flatMap((call, index) => [
-    call,
-    ...(complete.get(index) ?? []).flatMap(([parameter]) => updates(parameter)),
-  ]);
 }

@@ -10,7 +10,14 @@ import { linear } from "./ops/linear.ts";
 import { headNorm, norm } from "./ops/norm.ts";
 import { rope } from "./ops/rope.ts";
 import { swiglu } from "./ops/swiglu.ts";
-import { commonName, type ParameterPart, type ParameterSpec, shapeOf } from "./parameter.ts";
+import {
+  commonName,
+  type HeadOrder,
+  isTrained,
+  type ParameterPart,
+  type ParameterSpec,
+  shapeOf,
+} from "./parameter.ts";
 
 /** What an op says of itself before it has its place in the graph. */
 export type OpParts = Omit<Op, "output" | "extras">;
@@ -48,16 +55,26 @@ export class Net {
   readonly parameters: ParameterSpec[] = [];
   /** Floats of a row's statistics of the final norm. */
   finalStatistics = 1;
+  readonly #byName = new Map<string, ParameterSpec>();
   #prefix = "";
 
   constructor() {
     this.#begin("model");
   }
 
-  /** The longest norm or bias. */
+  /** The longest norm or bias that is trained; 0 without one. */
   get longestVector(): number {
-    const vectors = this.parameters.filter(({ kind }) => kind !== "matrix").map(shapeOf);
-    return Math.max(...vectors.map(([rows, columns]) => rows * columns));
+    const vectors = this.parameters.filter((spec) => spec.kind !== "matrix" && isTrained(spec)).map(shapeOf);
+    return Math.max(0, ...vectors.map(([rows, columns]) => rows * columns));
+  }
+
+  /** The values that have a gradient: those that a trained parameter leads to. */
+  valuesWithGradient(): ReadonlySet<Value> {
+    const found = new Set<Value>();
+    for (const { output, inputs, parameters } of this.segments.flatMap(({ ops }) => ops)) {
+      if (parameters.some(isTrained) || inputs.some((input) => found.has(input))) found.add(output);
+    }
+    return found;
   }
 
   get hiddenSize(): number {
@@ -115,12 +132,22 @@ export class Net {
     );
   }
 
-  /** One product with the rows of several matrices under each other: a name and its rows each. All have a bias, or none. */
-  linear(x: Value, matrices: Record<string, number>, { bias = false } = {}): Value {
+  /**
+   * One product with the rows of several matrices under each other: a name and its rows each. All have a bias, or none.
+   * @param order of fused queries, keys and values, where their rows lie group by group in the checkpoint; the product has all
+   * queries, all keys, all values.
+   */
+  linear(
+    x: Value,
+    matrices: Record<string, number>,
+    { bias = false, order }: { bias?: boolean; order?: HeadOrder } = {},
+  ): Value {
     const [names, rows] = [Object.keys(matrices), Object.values(matrices)];
-    const weight = this.#parameter(names.map((name) => `${name}.weight`), rows, x.width);
+    const weight = this.#parameter(names.map((name) => `${name}.weight`), rows, x.width, "matrix", order);
     const width = rows.reduce((sum, n) => sum + n);
-    const added = bias ? this.#parameter(names.map((name) => `${name}.bias`), rows, 1, "bias") : undefined;
+    const added = bias
+      ? this.#parameter(names.map((name) => `${name}.bias`), rows, 1, "bias", order)
+      : undefined;
     return this.#op(commonName(names), width, [], (output) => linear(output, x, weight, added));
   }
 
@@ -241,8 +268,14 @@ export class Net {
     rows: number[],
     columns: number,
     kind: ParameterSpec["kind"] = "matrix",
+    order?: HeadOrder,
   ): ParameterSpec {
-    return this.#parameterOf(undefined, names.map((name, i) => ({ name, rows: rows[i] })), columns, kind);
+    return this.#parameterOf(
+      undefined,
+      names.map((name, i) => ({ name, rows: rows[i], ...(order && { order }) })),
+      columns,
+      kind,
+    );
   }
 
   /** @param name within the layer; by default what its parts have in common. */
@@ -254,10 +287,11 @@ export class Net {
   ): ParameterSpec {
     const parts = partsInLayer.map((part) => ({ ...part, name: this.#prefix + part.name }));
     const full = name === undefined ? commonName(parts.map(({ name }) => name)) : this.#prefix + name;
-    const known = this.parameters.find((parameter) => parameter.name === full);
+    const known = this.#byName.get(full);
     if (known) return known;
-    const spec = { name: full, parts, columns, kind };
+    const spec: ParameterSpec = { name: full, parts, columns, kind, role: "trained" };
     this.parameters.push(spec);
+    this.#byName.set(full, spec);
     return spec;
   }
 

@@ -25,7 +25,15 @@ export function passesOf(net: Net, machine: Machine): Passes {
   const forward = new Forward(net, machine);
   const calls = net.segments.map((segment) => ({ segment, calls: forward.calls(segment) }));
   if (!machine.options.training) return { forward: calls, backward: [] };
-  return { forward: calls, backward: new Backward(net, machine, forward).calls() };
+  const backward = new Backward(net, machine, forward);
+  const backwardCalls = backward.calls();
+  return {
+    forward: calls.map(({ segment, calls }) => ({
+      segment,
+      calls: [...calls, ...forward.packing(segment, backward.unpacked)],
+    })),
+    backward: backwardCalls,
+  };
 }
 
 /** The forward pass: where each value lies, and which op is done by the product before it. */
@@ -63,17 +71,23 @@ export class Forward {
   }
 
   calls(segment: Segment): KernelCall[] {
-    const { machine, keeping } = this;
     const place = (value: Value) => this.place(value);
-    const calls = segment.ops.flatMap((op) =>
+    for (const value of this.keeping.packed(segment, (op) => this.#isFusedAway(op))) {
+      this.waiting.set(
+        value,
+        this.machine.shared(`${value.name} packed`, "activations", value.width, "bf16"),
+      );
+    }
+    return segment.ops.flatMap((op) =>
       this.#isDone(op) ? [] : this.make(op, { of: place, into: place, fuses: () => true })
     );
-    const packed = keeping.packed(segment, (op) => this.#isFusedAway(op)).map((value) => {
-      const waits = machine.shared(`${value.name} packed`, "activations", value.width, "bf16");
-      this.waiting.set(value, waits);
-      return packRows(machine.rows, place(value), waits);
-    });
-    return [...calls, ...packed];
+  }
+
+  /** The calls that pack what waits of a segment, as far as the backward pass has `unpacked` it. */
+  packing(segment: Segment, unpacked: ReadonlySet<Value>): KernelCall[] {
+    const { machine, keeping } = this;
+    return [...this.waiting].filter(([value]) => keeping.owner(value) === segment && unpacked.has(value))
+      .map(([value, waits]) => packRows(machine.rows, this.place(value), waits));
   }
 
   /**

@@ -18,6 +18,8 @@ export interface ModelConfig {
   padTokenId?: number;
   /** The dtype that the weights were saved in, where the file says it. */
   dtype?: Dtype;
+  /** The multimodal model whose text part it is, by its `model_type`. */
+  partOf?: string;
 }
 
 /** An architecture: how its config.json is read, and what it computes. */

@@ -3,12 +3,13 @@ import { UserError } from "../errors.ts";
 import type { ModelConfig } from "./architecture.ts";
 import { Fields } from "./fields.ts";
 import { ARCHITECTURES } from "./models.ts";
+import { isTied, MULTIMODAL, textFields } from "./multimodal.ts";
 import { whatIsMissing } from "./unsupported.ts";
 
 /** Keys that change in transformers what is computed, or what is read: null leaves it as it is. */
 const NOT_SUPPORTED: Record<string, string> = {
-  quantization_config: "quantised weights are not supported yet",
-  compression_config: "quantised weights are not supported yet",
+  quantization_config: "quantized weights are not supported yet",
+  compression_config: "quantized weights are not supported yet",
   per_layer_config: "layers that differ from each other are not supported",
   transformers_weights: "weights under another name are not read: call the file model.safetensors",
   configuration_files: "only config.json is read: put what it should say there",
@@ -30,33 +31,36 @@ export function parseModelConfig(
   warn: (message: string) => void = () => {},
 ): ModelConfig {
   if (!isObject(json)) throw new UserError(`${where}: expected a JSON object, found ${show(json)}`);
-  const fields = new Fields(json);
-  const architecture = ARCHITECTURES.get(String(json.model_type));
+  const whole = new Fields(json);
+  const multimodal = MULTIMODAL.get(String(json.model_type));
+  const fields = multimodal ? textFields(whole, multimodal) : whole;
+  const architecture = ARCHITECTURES.get(String(fields.value("model_type")));
+  if (!architecture) fields.problem(`model_type: ${notSupported(fields.value("model_type"))}`);
   // The keys of another architecture follow other rules, so its other "problems" would mislead.
-  if (!architecture) throw new UserError(`${where}: model_type: ${notSupported(json.model_type)}`);
-  for (const [key, why] of Object.entries(NOT_SUPPORTED)) {
-    if ((json[key] ?? null) !== null) fields.problem(`${key}: ${why}`);
-  }
-  // Python's rule: whatever is there and not true lets tokens see later ones.
-  if (json.is_causal !== undefined && json.is_causal !== true) {
-    fields.problem(`is_causal: ${show(json.is_causal)} lets tokens see later ones, which is not supported`);
-  }
+  if (!architecture) throw fields.failure(where);
+  for (const of of new Set([whole, fields])) checkCommon(of);
   const config = architecture.config(fields);
+  if (multimodal) {
+    config.partOf = String(json.model_type);
+    config.tieWordEmbeddings = isTied(whole, multimodal, config.tieWordEmbeddings);
+    config.dtype = whole.dtype("dtype") ?? whole.dtype("torch_dtype") ?? config.dtype;
+  }
   if (fields.problems.length > 0) throw fields.failure(where);
   for (const warning of fields.warnings) warn(`${where}: ${warning}`);
 
-  if (Number(json.pad_token_id ?? 0) < 0) {
+  const padTokenId = Number(fields.value("pad_token_id") ?? 0);
+  if (padTokenId < 0) {
     warn(
-      `${where}: pad_token_id: ${json.pad_token_id} counts from the end, as PyTorch does: the embedding of token ` +
+      `${where}: pad_token_id: ${padTokenId} counts from the end, as PyTorch does: the embedding of token ` +
         `${config.padTokenId} is not trained where it is looked up`,
     );
   }
   const { architectures } = json;
-  const { className } = architecture;
+  const { className } = multimodal ?? architecture;
   if (Array.isArray(architectures) && architectures.length > 0 && !architectures.includes(className)) {
     warn(
       `${where}: architectures: ${show(architectures)}; the model is trained as ${className}, which ` +
-        `transformers takes for model_type ${architecture.modelType}`,
+        `transformers takes for model_type ${json.model_type}`,
     );
   }
   if ((json.auto_map ?? null) !== null && !architecture.isOwnCode) {
@@ -66,6 +70,17 @@ export function parseModelConfig(
     );
   }
   return config;
+}
+
+function checkCommon(fields: Fields): void {
+  for (const [key, why] of Object.entries(NOT_SUPPORTED)) {
+    if ((fields.value(key) ?? null) !== null) fields.problem(`${key}: ${why}`);
+  }
+  // Python's rule: whatever is there and not true lets tokens see later ones.
+  const isCausal = fields.value("is_causal");
+  if (isCausal !== undefined && isCausal !== true) {
+    fields.problem(`is_causal: ${show(isCausal)} lets tokens see later ones, which is not supported`);
+  }
 }
 
 function notSupported(modelType: unknown): string {

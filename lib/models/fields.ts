@@ -33,13 +33,19 @@ export class Fields {
     return this.object[key];
   }
 
+  /** The keys of an object within, whose problems are told with these. */
+  of(key: string, object: Record<string, unknown>): Fields {
+    return new Fields(object, `${this.prefix}${key}.`, this.problems);
+  }
+
+  /** @param text begins with the key that is wrong. */
   problem(text: string): void {
-    this.problems.push(text);
+    this.problems.push(this.prefix + text);
   }
 
   /** What is read otherwise than it may be meant. */
   warn(text: string): void {
-    this.warnings.push(text);
+    this.warnings.push(this.prefix + text);
   }
 
   failure(where: string): UserError {
@@ -79,9 +85,7 @@ export class Fields {
     const isRow = typeof value === "number" && Number.isInteger(value) && !(value < -rows || value >= rows);
     if (isRow) return value < 0 ? value + rows : value;
     this.problem(
-      `${this.prefix}${key}: expected a token id of the vocabulary, from ${-rows} to ${rows - 1}, found ${
-        show(value)
-      }`,
+      `${key}: expected a token id of the vocabulary, from ${-rows} to ${rows - 1}, found ${show(value)}`,
     );
     return NaN;
   }
@@ -118,7 +122,7 @@ export class Fields {
     const value = this.object[key];
     if (typeof value === "string" && !(supported as readonly string[]).includes(value)) {
       this.problem(
-        `${this.prefix}${key}: ${show(value)} is not supported yet; supported: ${supported.join(", ")}`,
+        `${key}: ${show(value)} is not supported yet; supported: ${supported.join(", ")}`,
       );
       return undefined;
     }
@@ -134,7 +138,7 @@ export class Fields {
     const value = this.object[key];
     if (value === undefined && absent !== undefined) return absent;
     if (isValid(value)) return value;
-    this.problem(`${this.prefix}${key}: expected ${expected}, found ${show(this.object[key])}`);
+    this.problem(`${key}: expected ${expected}, found ${show(this.object[key])}`);
     return undefined;
   }
 }

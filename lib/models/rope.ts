@@ -1,7 +1,7 @@
 import type { RotaryTable } from "../graph/net.ts";
 import { isObject, show } from "../json.ts";
 import type { ModelConfig } from "./architecture.ts";
-import { Fields } from "./fields.ts";
+import type { Fields } from "./fields.ts";
 
 /** Rotary position embedding: lengths in tokens. */
 export type RopeConfig =
@@ -88,7 +88,7 @@ export function parseRope(top: Fields, { maxPositionEmbeddings }: ModelConfig): 
     top.problem(`${key}: expected an object, found ${show(value)}`);
     return { type: "default", theta };
   }
-  const fields = new Fields(value, `${key}.`, top.problems);
+  const fields = top.of(key, value);
   const ropeTheta = fields.positive("rope_theta", theta);
   if (isFilled(value.full_attention) || isFilled(value.sliding_attention)) {
     top.problem(`${key}: a set for each layer type is not supported yet`);

@@ -18,8 +18,8 @@ import {
 import { parseRope, rotaryTable } from "./rope.ts";
 
 export interface SmolLm3Config extends GatedConfig, Windows {
-  /** Which layers rotate their queries and keys: the key `no_rope_layers`, which has a 1 for each that does. */
-  ropeLayers: boolean[];
+  /** For each layer, despite the name: 0 is one without positions (NoPE), any other number one that rotates queries and keys. */
+  noRopeLayers: number[];
   attentionBias: boolean;
   mlpBias: boolean;
 }
@@ -40,7 +40,7 @@ export const smollm3: Architecture<SmolLm3Config> = {
       pad_token_id: 128004,
     });
     noDropout(fields, "attention_dropout");
-    const ropeLayers = parseRopeLayers(fields, base.numHiddenLayers);
+    const noRopeLayers = parseNoRopeLayers(fields, base.numHiddenLayers);
     const window = slidingWindow(fields, undefined);
     const isSliding = fields.boolean("use_sliding_window") && window !== undefined;
     return {
@@ -55,9 +55,9 @@ export const smollm3: Architecture<SmolLm3Config> = {
         fields,
         base,
         window,
-        (l) => isSliding && !ropeLayers[l] ? "sliding_attention" : "full_attention",
+        (l) => isSliding && !noRopeLayers[l] ? "sliding_attention" : "full_attention",
       ),
-      ropeLayers,
+      noRopeLayers,
       attentionBias: fields.boolean("attention_bias"),
       mlpBias: fields.boolean("mlp_bias"),
     };
@@ -70,7 +70,7 @@ export const smollm3: Architecture<SmolLm3Config> = {
     return causalLm(c, { kind: "rms", epsilon }, (net, x, l) => {
       const h = net.rmsNorm(x, "input_layernorm", epsilon);
       const qkv = qkvProjection(net, h, shape, { bias: c.attentionBias });
-      const positioned = c.ropeLayers[l] ? net.rope(qkv, shape, rope) : qkv;
+      const positioned = c.noRopeLayers[l] ? net.rope(qkv, shape, rope) : qkv;
       const heads = net.attention(positioned, shape, { window: windows[l] });
       x = net.add(x, net.linear(heads, { "self_attn.o_proj": c.hiddenSize }, { bias: c.attentionBias }));
       const normed = net.rmsNorm(x, "post_attention_layernorm", epsilon);
@@ -79,15 +79,15 @@ export const smollm3: Architecture<SmolLm3Config> = {
   },
 };
 
-function parseRopeLayers(fields: Fields, layers: number): boolean[] {
+function parseNoRopeLayers(fields: Fields, layers: number): number[] {
   const list = fields.value("no_rope_layers") ?? null;
   if (list === null) {
     const interval = fields.count("no_rope_layer_interval", 2 ** 31, 4);
-    return Array.from({ length: layers || 0 }, (_, l) => (l + 1) % interval > 0);
+    return Array.from({ length: layers || 0 }, (_, l) => Number((l + 1) % interval > 0));
   }
   if (!Array.isArray(list) || !list.every(Number.isInteger) || list.length < layers) {
     fields.problem(`no_rope_layers: expected 0 or 1 for each of ${layers} layers, found ${show(list)}`);
     return [];
   }
-  return list.map((number) => number !== 0);
+  return list;
 }

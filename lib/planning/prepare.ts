@@ -6,9 +6,11 @@ import { openPairs } from "../data/pairs.ts";
 import { TokenizerPool } from "../data/pool.ts";
 import type { PairStore } from "../data/store.ts";
 import { losses } from "../losses/losses.ts";
+import type { Net } from "../graph/net.ts";
 import type { Loss } from "../losses/loss.ts";
 import type { ModelConfig } from "../models/architecture.ts";
 import { readModelConfig } from "../parameters/config_file.ts";
+import { netToTrain } from "../parameters/roles.ts";
 import { samplerOf } from "./plan.ts";
 import { type SamplerOptions, totalSteps } from "../training/sampler.ts";
 import { readDate } from "../calendar_date.ts";
@@ -18,6 +20,8 @@ import type { Vocabulary } from "../tokenizer/tokenizer.ts";
 export interface Prepared {
   sources: Sources;
   model: ModelConfig;
+  /** What it computes, with the roles of its parameters. */
+  net: Net;
   tokenizer: Vocabulary;
   /** The tokenizer itself, for texts of token ids. */
   pool: TokenizerPool;
@@ -30,7 +34,7 @@ export interface Prepared {
   prompts: { text: string; ids: number[] }[];
   sampler: SamplerOptions;
   totalSteps: number;
-  /** Gives the files of tokenised pairs back, and ends the tokenizer. */
+  /** Gives the files of tokenized pairs back, and ends the tokenizer. */
   close(): Promise<void>;
 }
 
@@ -40,8 +44,8 @@ export interface PrepareOptions {
   sources?: Sources;
   /** The shape of the model, as `openModel` gives it with its weights; by default config.json's. */
   model?: ModelConfig;
-  /** Rows and tokens of a split as they are tokenised. */
-  tokenised?: (split: string, rows: number, tokens: number) => void;
+  /** Rows and tokens of a split as they are tokenized. */
+  tokenized?: (split: string, rows: number, tokens: number) => void;
   /** See `PoolOptions`. */
   readsOnly?: boolean;
   /** Notes for people. */
@@ -54,11 +58,12 @@ export interface PrepareOptions {
 /** Reads model configuration, tokenizer and data. */
 export async function prepare(
   config: TrainConfig,
-  { sources = localSources(config), model: known, tokenised, readsOnly, log, date, signal }: PrepareOptions =
+  { sources = localSources(config), model: known, tokenized, readsOnly, log, date, signal }: PrepareOptions =
     {},
 ): Promise<Prepared> {
   const folder = sources.model;
   const model = known ?? await readModelConfig(folder, (message) => log?.("warning", message));
+  const net = netToTrain(model, config.unfrozenParameters);
   const loss = losses[config.lossType];
   const splits: string[] = [];
   const begun = config.chatTemplateDate ?? date;
@@ -84,7 +89,7 @@ export async function prepare(
       truncationMode: config.truncationMode,
       cache: cacheFolder(),
       overwriteCache: config.overwriteCache,
-      onProgress: (rows, tokens) => tokenised?.(split, rows, tokens),
+      onProgress: (rows, tokens) => tokenized?.(split, rows, tokens),
       log,
       signal,
     });
@@ -107,6 +112,7 @@ export async function prepare(
   return {
     sources,
     model,
+    net,
     tokenizer: pool.vocabulary,
     pool,
     loss,

@@ -33,7 +33,13 @@ export function planReport(report: PlanReport): string {
   const most = measured ? "about " : "at most ";
   const stepsKnown = countKnown || config.maxSteps > 0;
   const lines = [
-    ["model", `${config.modelNameOrPath}: ${model.modelType}, ${count(parameters.count)} parameters`],
+    [
+      "model",
+      `${config.modelNameOrPath}: ${model.modelType}, ${count(parameters.count)} parameters` +
+      (parameters.trainedCount < parameters.count
+        ? `, ${count(parameters.trainedCount)} of them trained`
+        : ""),
+    ],
     ["data", dataLine()],
     [
       "effective batch",

@@ -28,7 +28,7 @@ class BadNumbers extends UserError {}
  */
 export async function checkFinite(run: GuardedRun, { step, pairs, clip }: StepResult): Promise<void> {
   if (!clip.broken) return;
-  const { gpu, prepared: { sampler, train }, planned: { optimizer } } = run;
+  const { gpu, prepared: { sampler, train }, planned: { optimizer, runner } } = run;
   const { batches } = sampleStep(step, sampler);
   const bad = batches.flat()[pairs.findIndex((pair) => !isFinitePair(pair))];
   const [parameter] = await optimizer.brokenParameters(gpu);
@@ -41,7 +41,7 @@ export async function checkFinite(run: GuardedRun, { step, pairs, clip }: StepRe
   for (const indices of suspects) found ??= await firstBadTensor(run, indices);
   throw new BadNumbers(
     `step ${step + 1}: ${what}. ${found ?? "No single pass of it has a bad number: their sum does"}. ${
-      optimizer.updatesEarly
+      runner.updatesEarly
         ? "Only weights whose gradients came before it were updated"
         : "The weights are as they were before this step"
     }. ` +

@@ -87,8 +87,7 @@ export class Loop {
   }
 
   async #train(signal?: AbortSignal): Promise<void> {
-    const { gpu, config, prepared: { totalSteps, sampler, train }, planned: { decoder, optimizer, runner } } =
-      this.run;
+    const { gpu, config, prepared: { totalSteps, sampler, train }, planned: { runner } } = this.run;
     const { checkpoints } = this.run;
     // As in transformers the warm-up begins at 0; whoever tries one step wonders why nothing changes.
     if (totalSteps === 1 && config.learningRate > 0 && learningRate(0, this.#schedule) === 0) {
@@ -107,7 +106,7 @@ export class Loop {
       const profiler = this.#profilerOf(step);
       const rate = learningRate(step, this.#schedule);
       this.#announce(step + 1);
-      runner.run(profiler?.gpu ?? gpu, decoder, optimizer, step, micro, rate);
+      runner.run(profiler?.gpu ?? gpu, step, micro, rate);
       if (profiler) this.events.profiled!(await profiler.collect(), step + 1);
       this.#submitted = step + 1;
       // While the GPU works on this step, or after a submission that blocks: by then the disk is done.

@@ -118,14 +118,16 @@ export async function train(config: TrainConfig, options: TrainOptions = {}): Pr
     before: before?.state.kernels,
   });
   const planned = planRun(prepared, config, adapter);
-  const { decoder, optimizer } = planned;
+  const { decoder } = planned;
   checkFits(planned, prepared, config, adapter, memoryLimit(config, gpu));
   log("info", `adapter: ${gpu.name}`);
-  log("info", `memory plan of ${decoder.parameters.count} parameters, bytes:\n${decoder.plan.table()}`);
+  const { count, trainedCount } = decoder.parameters;
+  const trained = trainedCount < count ? `, ${trainedCount} of them trained` : "";
+  log("info", `memory plan of ${count} parameters${trained}, bytes:\n${decoder.plan.table()}`);
 
   await decoder.allocate(gpu, pipelines);
   held.defer(() => decoder.destroy());
-  await optimizer.compile(gpu, pipelines);
+  await planned.runner.compile(gpu, pipelines);
   const tensors = { gpu, planned, prepared, source: checkpoint };
   if (before) await restore(before.folder, tensors);
   else if (checkpoint) await decoder.parameters.load(gpu, checkpoint);

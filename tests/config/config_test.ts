@@ -21,6 +21,7 @@ Deno.test("a run file with the required keys alone gets every default", () => {
     maxLength: 512,
     maxPromptLength: 128,
     truncationMode: "keep_end",
+    unfrozenParameters: undefined,
     lossType: "simper",
     optim: "adamw_torch",
     optimArgs: undefined,

@@ -41,13 +41,13 @@ async function trainer(
     logitsBytes: LARGEST,
     checkpointing: false,
     ...change,
-  }, { largestBuffer, loss: simper.wgsl, training: true, earlyUpdates: early, moments });
+  }, { largestBuffer, loss: simper.wgsl, training: true, gradients: early ? "passing" : "kept", moments });
   const { plan, parameters } = decoder;
-  const optimizer = new AdamW(plan, parameters, OPTIONS, early);
-  if (early) decoder.updateEarly((parameter) => optimizer.updateOf(parameter));
-  const runner = new StepRunner(plan, 1, pairs.length);
+  const optimizer = new AdamW(plan, parameters, OPTIONS);
+  const runner = new StepRunner(decoder, optimizer, 1, pairs.length);
+  assert.equal(runner.updatesEarly, early);
   await decoder.allocate(gpu, pipelines);
-  await optimizer.compile(gpu, pipelines);
+  await runner.compile(gpu, pipelines);
   const checkpoint = await openCheckpoint(`${GOLDEN}/${model}`);
   await parameters.load(gpu, checkpoint);
   await checkpoint.close();
@@ -60,14 +60,14 @@ async function trainer(
       for (const { buffer, bytes } of plan.slabs.filter(({ purpose }) => purpose === "scratch")) {
         if (bytes > 2 ** 12) gpu.device.queue.writeBuffer(buffer!, 0, new Float32Array(bytes / 4).fill(NaN));
       }
-      runner.run(gpu, decoder, optimizer, step, [batch], 0.01);
+      runner.run(gpu, step, [batch], 0.01);
       const [result] = await runner.collect(gpu);
       return result;
     },
     /** Bits of weights and moments, parameter by parameter. */
     async state() {
       const state = new Map<string, Uint32Array>();
-      for (const { spec, firstRow, rows, ...tensors } of parameters.list) {
+      for (const { spec, firstRow, rows, ...tensors } of parameters.trainedList) {
         for (const kind of KINDS) {
           const bits = await readTensor(gpu, tensors[kind], 0, rows * spec.columns);
           state.set(`${spec.name} from row ${firstRow}: ${kind}`, new Uint32Array(bits));

@@ -2,11 +2,15 @@ import assert from "node:assert/strict";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { UserError } from "../../lib/errors.ts";
+import type { Net } from "../../lib/graph/net.ts";
+import { partsOf } from "../../lib/graph/parameter.ts";
+import { ARCHITECTURES, netOf } from "../../lib/models/models.ts";
+import { MULTIMODAL } from "../../lib/models/multimodal.ts";
+import { whatIsMissing } from "../../lib/models/unsupported.ts";
 import { parseModelConfig as parseBase } from "../../lib/models/config.ts";
 import type { LlamaConfig } from "../../lib/models/llama.ts";
 import type { Windows } from "../../lib/models/keys.ts";
 import { readModelConfig } from "../../lib/parameters/config_file.ts";
-import { ropeInverseFrequencies } from "../../lib/models/rope.ts";
 import { withTemporaryFolder } from "../temporary_folder.ts";
 
 /** SmolLM2-135M-Instruct's keys, as transformers 4 wrote them. */
@@ -202,7 +206,7 @@ Deno.test("parseModelConfig() refuses what is not supported yet and says what is
     "partial_rotary_factor: 0.25 is not supported yet; supported: 1",
   );
   for (const key of ["quantization_config", "compression_config"]) {
-    assertRefused({ [key]: { bits: 4 } }, `${key}: quantised weights are not supported yet`);
+    assertRefused({ [key]: { bits: 4 } }, `${key}: quantized weights are not supported yet`);
   }
   assertRefused(
     { transformers_weights: "other.safetensors" },
@@ -325,6 +329,25 @@ const REFUSED = [
   { transformers_weights: "other.safetensors" },
 ].map((keys) => JSON.stringify(keys));
 
+/** A power may differ in its last bit. */
+const isNear = (found: readonly number[], expected: readonly number[]) =>
+  found.length === expected.length &&
+  found.every((value, i) => Math.abs(value - expected[i]) <= 1e-5 * expected[i]);
+
+/** The inverse frequencies of each table: the angles of position 1. */
+const frequenciesOf = (net: Net): number[][] =>
+  net.ropes.map((table) => {
+    const [half, row] = [table.dimensions / 2, table.rows(2).subarray(table.dimensions)];
+    return Array.from({ length: half }, (_, i) => Math.atan2(row[half + i], row[i]));
+  });
+
+/** By transformers' names: of ours they are the same words. */
+const attributesOf = (config: object, keys: string[]): Result =>
+  Object.fromEntries(keys.map((key) => {
+    const field = key.replace(/_(.)/g, (_, letter) => letter.toUpperCase());
+    return [key, (config as Result)[field] ?? null];
+  }));
+
 Deno.test("every key means what it means in transformers, or is refused (golden/config_keys/make.py)", async () => {
   const golden: [Record<string, unknown>, Result | null][] = JSON.parse(
     await Deno.readTextFile("tests/golden/config_keys/keys.json"),
@@ -332,7 +355,7 @@ Deno.test("every key means what it means in transformers, or is refused (golden/
   let [base, usual]: [Record<string, unknown>, Result] = [{}, {}];
   const refused = new Set<string>();
   for (const [keys, changed] of golden) {
-    if (changed && "vocab_size" in changed && "model_type" in keys) [base, usual] = [keys, changed];
+    if (changed && "tensors" in changed && "vocab_size" in keys) [base, usual] = [keys, changed];
     const label = `${base.model_type} ${JSON.stringify(keys)}`;
     const parsed = () => parseModelConfig({ ...base, ...keys }, "config.json");
     if (changed === null) {
@@ -348,30 +371,19 @@ Deno.test("every key means what it means in transformers, or is refused (golden/
       refused.add(JSON.stringify(keys));
       continue;
     }
-    const found = {
-      vocab_size: config.vocabSize,
-      hidden_size: config.hiddenSize,
-      intermediate_size: config.intermediateSize,
-      heads: config.numAttentionHeads,
-      key_value_heads: config.numKeyValueHeads,
-      head_dim: config.headDim,
-      eps: config.rmsNormEps,
-      tied: config.tieWordEmbeddings,
-      pad: config.padTokenId ?? null,
-      window: config.slidingWindow ?? null,
-      max_position_embeddings: config.maxPositionEmbeddings,
-      // A power may differ in its last bit.
-      inv_freq: [...ropeInverseFrequencies(config.rope, config.headDim)].map((value) => value.toPrecision(6)),
-      layers: config.layerTypes ?? null,
-      biases: config.modelType === "qwen2" || (config.attentionBias ?? false) || (config.mlpBias ?? false),
-      dropout: 0,
-      act: "SiLU",
-      dtype: config.dtype ?? null,
-      is_causal: true,
-    };
     const expected: Result = { ...usual, ...changed };
-    expected.inv_freq = (expected.inv_freq as number[]).map((value) => value.toPrecision(6));
-    assert.deepEqual(found, expected, label);
+    const net = netOf(config);
+    const { tensors, pad, inv_freq, dropout: _, is_causal, ...attributes } = expected;
+    const parts = [...partsOf(net.parameters)].map(([name, shape]) => `${name}[${shape}]`);
+    assert.deepEqual(parts.toSorted(), tensors, label);
+    assert.deepEqual([config.padTokenId ?? null, is_causal], [pad, true], label);
+    for (const frequencies of frequenciesOf(net)) {
+      assert.ok(
+        (inv_freq as number[][]).some((known) => isNear(frequencies, known)),
+        `${label}: ${frequencies}`,
+      );
+    }
+    assert.deepEqual(attributesOf(config, Object.keys(attributes)), attributes, label);
   }
   assert.deepEqual([...refused].sort(), REFUSED.toSorted());
 });
@@ -390,4 +402,58 @@ Deno.test("what is read otherwise than it may be meant is said", () => {
   const [architectures, code] = warnings({ architectures: ["LlamaModel"], auto_map: { AutoModel: "x" } });
   assert.match(architectures, /architectures: \["LlamaModel"\]; the model is trained as LlamaForCausalLM/);
   assert.match(code, /auto_map names code of the model's own, which is not run/);
+});
+
+Deno.test("the text part of a multimodal model has its own keys and defaults, and its model says whether it is tied", () => {
+  const text = { hidden_size: 64, num_attention_heads: 32, pad_token_id: 3 };
+  const part = (model_type: string, keys: Record<string, unknown> = {}, of: Record<string, unknown> = text) =>
+    parseModelConfig({ model_type, text_config: of, ...keys }, "config.json");
+  const { partOf, ...config } = part("llava", { dtype: "bfloat16", pad_token_id: 7 });
+  assert.equal(partOf, "llava");
+  assert.deepEqual(config, { ...parseModelConfig({ model_type: "llama", ...text }, "c"), dtype: "bfloat16" });
+  assert.equal(part("mistral3").modelType, "mistral");
+  assert.equal(part("internvl").modelType, "qwen2");
+  assert.equal(part("llava", {}, { ...text, model_type: "qwen3" }).modelType, "qwen3");
+
+  const tied = (model_type: string, whole?: boolean, ofText?: boolean) =>
+    part(model_type, { ...(whole !== undefined && { tie_word_embeddings: whole }) }, {
+      ...text,
+      ...(ofText !== undefined && { tie_word_embeddings: ofText }),
+    }).tieWordEmbeddings;
+  // Either of them, the class's default, and the whole's alone.
+  assert.deepEqual([tied("llava"), tied("llava", false, true), tied("llava", true)], [false, true, true]);
+  assert.deepEqual([tied("mistral3"), tied("mistral3", false, true)], [true, false]);
+  assert.deepEqual([tied("llava_next", undefined, true), tied("llava_next", true, false)], [false, true]);
+
+  const refused = (keys: Record<string, unknown>, message: RegExp) =>
+    assert.throws(() => part("llava", keys), { name: "UserError", message });
+  refused({ text_config: [] }, /^config.json: .*text_config: expected the configuration of the text part/s);
+  refused(
+    { text_config: { ...text, model_type: "gpt_oss" } },
+    /text_config.model_type: "gpt_oss" needs experts/,
+  );
+  refused({ text_config: { ...text, attention_dropout: 0.1 } }, /text_config.attention_dropout: 0.1 is not/);
+  refused(
+    { text_config: { ...text, rope_scaling: { rope_type: "x" } } },
+    /text_config.rope_scaling.rope_type: "x"/,
+  );
+  refused(
+    { text_config: { ...text, final_logit_softcapping: 30 } },
+    /text_config.model_type: "llama" scales its logits/,
+  );
+  refused({ quantization_config: { bits: 4 } }, /^config.json: quantization_config: quantized/);
+});
+
+Deno.test("no architecture is both there and told to be missing", () => {
+  for (const [modelType, { baseModelPrefix, className }] of ARCHITECTURES) {
+    assert.equal(whatIsMissing(modelType), undefined, modelType);
+    assert.ok(!MULTIMODAL.has(modelType), modelType);
+    assert.match(className, /ForCausalLM$/);
+    assert.match(baseModelPrefix, /^\w+$/);
+  }
+  assert.equal(whatIsMissing("deepseek_v3"), "needs latent attention (MLA) and experts");
+  assert.equal(whatIsMissing("mamba2"), "needs linear attention or a state space");
+  assert.equal(whatIsMissing("t5"), "has an encoder besides its decoder");
+  assert.equal(whatIsMissing("qwen2_vl"), "is multimodal, and its text part is not a decoder that is here");
+  assert.equal(whatIsMissing("__proto__"), undefined);
 });

@@ -104,6 +104,54 @@ export const MODEL: readonly Edits[] = [
     edits: [["vectors decay in early updates", 'spec.kind === "matrix" ? count : 0', "count"]],
   },
   {
+    file: "lib/models/keys.ts",
+    tests: ["tests/models/model_config_test.ts"],
+    edits: [
+      ["null of a count is the default", "isNull ? divided :", "isNull ? usual[key] ?? divided :"],
+      [
+        "layers before max_window_layers have a window",
+        "window !== undefined && l >= first",
+        "window !== undefined",
+      ],
+      ["dropout is passed over", "if (dropout !== 0) {", "if (dropout === -1) {"],
+    ],
+  },
+  {
+    file: "lib/models/multimodal.ts",
+    tests: ["tests/models/model_config_test.ts"],
+    edits: [[
+      "the text part never ties the head",
+      'whole.boolean("tie_word_embeddings") || ofText',
+      'whole.boolean("tie_word_embeddings")',
+    ]],
+  },
+  {
+    file: "lib/parameters/weights.ts",
+    tests: ["tests/parameters/multimodal_test.ts"],
+    edits: [
+      [
+        "other parts of a multimodal model are lost",
+        "if (config.partOf === undefined) return [];",
+        "return [];",
+      ],
+      [
+        "large tensors of other parts are cut",
+        "at < bytes; at += 4 * PIECE",
+        "at < Math.min(bytes, 4 * PIECE); at += 4 * PIECE",
+      ],
+    ],
+  },
+  {
+    file: "lib/parameters/contradictions.ts",
+    tests: ["tests/parameters/model_weights_test.ts"],
+    edits: [["any value is an explanation", "b.wrong.size < a.wrong.size ? b : a", "b"]],
+  },
+  {
+    file: "lib/graph/parameter.ts",
+    tests: ["tests/parameters/row_order_test.ts"],
+    edits: [["values lie before keys", "(heads + group) * headDim", "(heads + groups + group) * headDim"]],
+  },
+  {
     file: "lib/models/rope.ts",
     tests: ["tests/models/rope_test.ts"],
     edits: [
@@ -115,7 +163,7 @@ export const MODEL: readonly Edits[] = [
     file: "lib/graph/flops.ts",
     tests: ["tests/graph/flops_test.ts"],
     edits: [
-      ["backward counts once", "=> 3 * forwardFlops(", "=> 2 * forwardFlops("],
+      ["backward counts once", "? 2 - matrices.length : 0", "? 1 - matrices.length : 0"],
       ["a token does not look at itself", "token - own + 1", "token - own"],
     ],
   },

@@ -150,7 +150,8 @@ Deno.test("one figure of a pair that is not finite names that pair: its loss, or
       train: { where: (i: number) => `pairs.jsonl:${i + 1}`, read: () => Promise.resolve([pair]) },
     },
     planned: {
-      optimizer: { brokenParameters: () => Promise.resolve([]), updatesEarly: false },
+      optimizer: { brokenParameters: () => Promise.resolve([]) },
+      runner: { updatesEarly: false },
       decoder: { walk: () => Promise.resolve(), net: { windows: [undefined] } },
     },
   } as unknown as Parameters<typeof checkFinite>[0];

@@ -23,6 +23,7 @@ const MATTER: { readonly [F in keyof TrainConfig]?: TrainConfig[F] } = {
   maxLength: 300,
   maxPromptLength: 100,
   truncationMode: "keep_start",
+  unfrozenParameters: ["model.norm"],
   lossType: "sft",
   optim: "adamw_anyprecision",
   optimArgs: "momentum_dtype=bfloat16",

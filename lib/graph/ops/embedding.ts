@@ -14,17 +14,16 @@ export const embedding = (output: Value, table: ParameterSpec): OpParts => ({
     ),
   /** Rows of tokens that do not occur get no gradient, so the table's is cleared first; that of a head too was written whole. */
   backward(dOutput, pass) {
-    const { rows, batch, parameters } = pass.machine;
+    const { rows, batch } = pass.machine;
     const { distinctIds: ids, distinctStarts: starts, distinctRows } = batch.uploaded;
     const isBegun = pass.isBegun(table);
-    pass.emit(
-      parameters.pieces(table).flatMap(({ gradients, firstRow }) => [
+    pass.parameterGradient(table, (pieces) =>
+      pieces.flatMap(({ gradients, firstRow }) => [
         ...(isBegun ? [] : [kernels.clear(rows, gradients)]),
         kernels.embedBackward(batch.distinctSlot, { ids, starts, rows: distinctRows }, dOutput, gradients, {
           firstRow,
           padTokenId: table.padTokenId,
         }),
-      ]),
-    );
+      ]));
   },
 });

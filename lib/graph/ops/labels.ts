@@ -1,13 +1,13 @@
 /** The end of every model: final norm, LM head, log-probabilities of the labels and the loss; and back. */
 import { linear, linearInputGradient, linearWeightGradient } from "../../gpu/linear.ts";
 import { rowsOf, type Tensor } from "../../gpu/memory.ts";
-import { type Norm, norm, normBackward } from "../../gpu/norm_operations.ts";
+import { type Norm, norm, normBackward, normWeightBackward } from "../../gpu/norm_operations.ts";
 import * as kernels from "../../gpu/operations.ts";
 import type { KernelCall } from "../../gpu/program.ts";
-import type { Value } from "../graph.ts";
+import type { BackwardPass, Value } from "../graph.ts";
 import type { Machine } from "../machine.ts";
 import type { OpParts } from "../net.ts";
-import { type ParameterSpec, shapeOf } from "../parameter.ts";
+import { isTrained, type ParameterSpec, shapeOf } from "../parameter.ts";
 
 interface Head {
   norm: Norm;
@@ -30,9 +30,7 @@ export const labels = (x: Value, head: Head): OpParts => ({
     return 2 * rows * columns * labels;
   },
   forward: ({ machine, of }) => [...headForward(machine, head, of(x)), lossCall(machine)],
-  backward(_, pass) {
-    pass.newGradient(x, (dX) => headBackward(pass.machine, head, dX));
-  },
+  backward: (_, pass) => headBackward(pass, x, head),
 });
 
 /** Log-probabilities of the labels, piece by piece. L labels. */
@@ -80,43 +78,47 @@ const lossCall = ({ batch, head, options }: Machine): KernelCall =>
  * From the labels' weights to the gradient of x, and of head and final norm. Pieces go backwards: the last one's logits are still
  * there, so a batch of one piece computes them once.
  */
-function headBackward(machine: Machine, { norm: how, weight, head }: Head, dX: Tensor): KernelCall[] {
-  const { batch, parameters, products, head: t, widths } = machine;
-  const { weights, gradients } = parameters.of(weight);
+function headBackward(pass: BackwardPass, x: Value, { norm: how, weight, head }: Head): void {
+  const { batch, parameters, products, head: t, widths, rows: tokens } = pass.machine;
   const matrix = parameters.pieces(head);
+  const hasInputGradient = isTrained(weight) || pass.hasGradient(x);
   const pieces = batch.pieces.map((rows, i) => {
     const part = (tensor: Tensor) => rowsOf(tensor, i * batch.pieceRows, batch.pieceRows);
     const next = batch.pieces[i + 1];
     const isLast = (counts: Uint32Array) => !next || counts[next.slot] === 0;
     const counted = { rows, adding: batch.piecesAdding[i] };
-    const x = part(t.gatheredNormed);
+    const normed = part(t.gatheredNormed);
     const found = {
       logits: t.logits,
       targets: part(batch.uploaded.targets),
       lse: part(t.labelLse),
       weights: part(t.labelWeights),
     };
+    const dNormed = part(t.gradientGatheredNormed);
     return [
-      ...linear(products, rows, matrix, { x, y: t.logits }).map((call) => ({
+      ...linear(products, rows, matrix, { x: normed, y: t.logits }).map((call) => ({
         ...call,
         grid: (counts: Uint32Array): [number, number] => isLast(counts) ? [0, 0] : call.grid(counts),
       })),
       kernels.logitsBackward(rows, found, widths.vocabulary),
-      ...linearInputGradient(products, counted, matrix, { dY: t.logits, dX: part(t.gradientGatheredNormed) }),
-      ...linearWeightGradient(products, rows, matrix, { dY: t.logits, x }),
+      ...hasInputGradient
+        ? linearInputGradient(products, counted, matrix, { dY: t.logits, dX: dNormed })
+        : [],
+      ...linearWeightGradient(products, rows, parameters.trained(head), { dY: t.logits, x: normed }),
     ];
   });
-  return [
-    ...pieces.reverse().flat(),
-    ...normBackward(batch.labelSlot, how, {
-      x: t.gathered,
-      statistics: t.gatheredStatistics,
-      weight: weights,
-      dWeight: gradients,
-      dY: t.gradientGatheredNormed,
-      dX: t.gradientGathered,
-      partial: batch.columnPartial,
-    }),
-    kernels.gatherRowsBackward(machine.rows, batch.uploaded.labelsOfRow, t.gradientGathered, dX),
-  ];
+  pass.emit(pieces.reverse().flat());
+  const at = { x: t.gathered, statistics: t.gatheredStatistics, dY: t.gradientGatheredNormed };
+  if (pass.hasGradient(x)) {
+    const { weights } = parameters.of(weight);
+    pass.emit([normBackward(batch.labelSlot, how, { ...at, weight: weights, dX: t.gradientGathered })]);
+  }
+  pass.parameterGradient(
+    weight,
+    ([{ gradients }]) =>
+      normWeightBackward(batch.labelSlot, how, { ...at, dWeight: gradients, partial: batch.columnPartial }),
+  );
+  pass.newGradient(x, (dX) => [
+    kernels.gatherRowsBackward(tokens, batch.uploaded.labelsOfRow, t.gradientGathered, dX),
+  ]);
 }

@@ -1,8 +1,9 @@
 import { linear as product, linearInputGradient, linearWeightGradient } from "../../gpu/linear.ts";
+import type { Tensor } from "../../gpu/memory.ts";
 import { addBias, addBiasBackward } from "../../gpu/operations.ts";
 import type { Value } from "../graph.ts";
 import type { OpParts } from "../net.ts";
-import { type ParameterSpec, shapeOf } from "../parameter.ts";
+import { isTrained, type ParameterSpec, shapeOf } from "../parameter.ts";
 
 /** output = x W^T + bias, of the rows of one or several matrices under each other. */
 export const linear = (
@@ -41,12 +42,17 @@ export const linear = (
         linearInputGradient(products, { rows, adding }, pieces, { dY: dOutput, dX }, { adds, epilogue }),
     );
     if (bias) {
-      const { gradients } = parameters.of(bias);
-      pass.emit(addBiasBackward(rows, { dY: dOutput, dBias: gradients, partial: columnPartial }));
+      pass.parameterGradient(
+        bias,
+        ([{ gradients }]) => addBiasBackward(rows, { dY: dOutput, dBias: gradients, partial: columnPartial }),
+      );
     }
-    pass.whenThere(
-      x,
-      (at) => pass.emit(linearWeightGradient(products, rows, pieces, { dY: dOutput, x: at })),
-    );
+    const weightGradient = (at: Tensor) =>
+      pass.parameterGradient(
+        weight,
+        (pieces) => linearWeightGradient(products, rows, pieces, { dY: dOutput, x: at }),
+      );
+    // What only a frozen matrix would read is not made again.
+    if (isTrained(weight)) pass.whenThere(x, weightGradient);
   },
 });

@@ -25,15 +25,15 @@ export const norm = (
   ],
   backward(dOutput, pass) {
     const { rows, parameters, batch } = pass.machine;
-    const { weights, gradients } = parameters.of(weight);
-    const at = { x: pass.value(x), statistics: pass.extra(statistics) };
-    pass.gradient(x, (dX, adds) =>
-      kernels.normBackward(
-        rows,
-        how,
-        { ...at, weight: weights, dWeight: gradients, dY: dOutput, dX, partial: batch.columnPartial },
-        adds,
-      ));
+    const at = { x: pass.value(x), statistics: pass.extra(statistics), dY: dOutput };
+    pass.gradient(x, (dX, adds) => [
+      kernels.normBackward(rows, how, { ...at, weight: parameters.of(weight).weights, dX }, adds),
+    ]);
+    pass.parameterGradient(
+      weight,
+      ([{ gradients }]) =>
+        kernels.normWeightBackward(rows, how, { ...at, dWeight: gradients, partial: batch.columnPartial }),
+    );
   },
 });
 
@@ -57,16 +57,14 @@ export const headNorm = (
   /** In place. */
   backward(dOutput, pass) {
     const { rows, parameters, batch } = pass.machine;
-    const { weights, gradients } = parameters.of(weight);
-    const at = { x: pass.value(qkv), statistics: pass.extra(statistics) };
-    pass.emit(kernels.normBackward(rows, how, {
-      ...at,
-      weight: weights,
-      dWeight: gradients,
-      dY: dOutput,
-      dX: dOutput,
-      partial: batch.columnPartial,
-    }));
-    pass.handOn(qkv, dOutput);
+    const at = { x: pass.value(qkv), statistics: pass.extra(statistics), dY: dOutput };
+    pass.parameterGradient(
+      weight,
+      ([{ gradients }]) =>
+        kernels.normWeightBackward(rows, how, { ...at, dWeight: gradients, partial: batch.columnPartial }),
+    );
+    pass.handOn(qkv, dOutput, [
+      kernels.normBackward(rows, how, { ...at, weight: parameters.of(weight).weights, dX: dOutput }),
+    ]);
   },
 });

@@ -20,7 +20,8 @@ export const rope = (output: Value, qkv: Value, shape: AttentionShape): OpParts 
   /** Turns back, in place. */
   backward(dOutput, pass) {
     const { rows, batch } = pass.machine;
-    pass.emit([kernels.rope(rows, batch.masks[0].spans, batch.cosSin, dOutput, shape, true)]);
-    pass.handOn(qkv, dOutput);
+    pass.handOn(qkv, dOutput, [
+      kernels.rope(rows, batch.masks[0].spans, batch.cosSin, dOutput, shape, true),
+    ]);
   },
 });

@@ -11,7 +11,6 @@ NULL = ["vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "
         "max_position_embeddings", "rms_norm_eps", "tie_word_embeddings", "hidden_act", "rope_theta", "rope_scaling", "rope_parameters", "pad_token_id",
         "sliding_window", "attention_bias", "mlp_bias", "dtype", "torch_dtype", "is_causal", "pretraining_tp", "layer_types", "architectures",
         "quantization_config", "partial_rotary_factor", "per_layer_config", "transformers_weights", "original_max_position_embeddings"]
-WINDOWS = ["mistral", "ministral", "qwen2", "qwen3", "smollm3", "exaone4", "olmo3"]
 CASES = [{}, *({key: None} for key in NULL),
          *({"hidden_act": act} for act in ["silu", "swish", "gelu", "SiLU", 1]),
          *({"pad_token_id": token} for token in [-31, -30, -1, 0, 29, 30, [1], 1.5]),
@@ -36,17 +35,38 @@ CASES = [{}, *({key: None} for key in NULL),
          {"dtype": "float32", "torch_dtype": "bfloat16"}, {"logits_soft_cap": 30.0, "final_logit_softcapping": 30.0, "attn_logit_softcapping": 5.0},
          {"attention_multiplier": 3.0, "logits_scaling": 2.0, "residual_multiplier": 2.0, "embedding_multiplier": 2.0},
          {"architectures": ["LlamaForSequenceClassification"]}, {"model_type": "LLaMA"}, {"per_layer_config": {"0": {"intermediate_size": 8}}},
-         {"transformers_weights": "other.safetensors"}, {"hidden_dropout": 0.1, "resid_pdrop": 0.1}, {"num_local_experts": 4},
-         *({key: value} for key in ["use_bias", "attention_out_bias"] for value in [True, None]), *({"residual_dropout": dropout} for dropout in [0, None]),
-         *({"no_rope_layers": layers} for layers in [[0], [1], [0, 1], [], None, [True]]), *({"no_rope_layer_interval": n} for n in [0, 1, None]),
-         {"use_sliding_window": True, "sliding_window": 8, "no_rope_layers": [0]}, {"sliding_window": 8, "layer_types": ["sliding_attention"]},
-         *({"sliding_window_pattern": pattern} for pattern in [0, 1, 2, "LG", None]), {"sliding_window_pattern": "LG", "layer_types": ["full_attention"]},
-         {"sliding_window": None, "layer_types": ["full_attention"]}, {"head_dim": 8, "partial_rotary_factor": 0.25},
-         *({"rope_scaling": {"type": "dynamic", "factor": 1.0, **keys}} for keys in [{"alpha": 1000.0}, {"alpha": 0}, {}]),
-         *({"rope_parameters": {"full_attention": set_}} for set_ in [{"rope_type": "default", "rope_theta": 7.0}, {"rope_theta": 7.0}, None])]
+         {"transformers_weights": "other.safetensors"}, {"hidden_dropout": 0.1, "resid_pdrop": 0.1}, {"num_local_experts": 4}]
 
 
-def result(config):
+# Of each class: the keys of its base model, and what it has of its own: attributes that count, and more cases. An architecture is a line.
+LLAMA = ["hidden_act", "rms_norm_eps", "num_attention_heads", "num_key_value_heads"]
+WINDOWS = [{"sliding_window": 8, "layer_types": ["sliding_attention"]}, {"sliding_window": None, "layer_types": ["full_attention"]}]
+MODELS = [
+    ({"model_type": "llama"}, LLAMA, []),
+    ({"model_type": "mistral", "num_key_value_heads": 4}, [*LLAMA, "sliding_window"], []),
+    ({"model_type": "qwen2", "num_key_value_heads": 4}, [*LLAMA, "sliding_window", "layer_types"], []),
+    ({"model_type": "qwen3", "num_key_value_heads": 4}, [*LLAMA, "sliding_window", "layer_types"], []),
+    ({"model_type": "seed_oss", "num_key_value_heads": 4, "head_dim": 4}, LLAMA,
+     [{"attention_out_bias": True}, {"attention_out_bias": None}, {"residual_dropout": 0}, {"residual_dropout": None}]),
+    ({"model_type": "ministral", "num_key_value_heads": 4, "head_dim": 4}, [*LLAMA, "sliding_window", "layer_types"], WINDOWS),
+    ({"model_type": "smollm3", "num_key_value_heads": 4, "pad_token_id": 3}, [*LLAMA, "sliding_window", "layer_types", "no_rope_layers"],
+     [*WINDOWS, *({"no_rope_layers": layers} for layers in [[0], [1], [0, 1], [], None, [True]]), *({"no_rope_layer_interval": n} for n in [0, 1, None]),
+      {"use_sliding_window": True, "sliding_window": 8, "no_rope_layers": [0]}]),
+    ({"model_type": "exaone4", "num_key_value_heads": 4}, [*LLAMA, "sliding_window", "layer_types"],
+     [*WINDOWS, *({"sliding_window_pattern": pattern} for pattern in [0, 1, 2, "LG", None]), {"sliding_window_pattern": "LG", "layer_types": ["full_attention"]}]),
+    ({"model_type": "olmo2"}, LLAMA, []),
+    ({"model_type": "olmo3"}, [*LLAMA, "sliding_window", "layer_types"],
+     [*WINDOWS, *({"rope_parameters": {"sliding_attention": set_}} for set_ in [{"rope_type": "default", "rope_theta": 7.0}, {"rope_theta": 7.0}, {"type": "linear", "factor": 2.0}, None]),
+      {"rope_scaling": {"rope_type": "linear", "factor": 2.0}, "layer_types": ["full_attention"], "rope_theta": 9.0}]),
+    ({"model_type": "hunyuan_v1_dense", "head_dim": 4}, LLAMA,
+     [{"rope_scaling": {"type": "dynamic", "factor": 1.0, **keys}} for keys in [{"alpha": 1000.0}, {"alpha": 0}, {}, {"alpha": None}]]),
+    ({"model_type": "ernie4_5", "num_key_value_heads": 4, "head_dim": 4}, LLAMA, [{"use_bias": True}, {"use_bias": None}]),
+    ({"model_type": "glm4", "num_key_value_heads": 4, "head_dim": 4, "pad_token_id": 3}, LLAMA, [{"head_dim": 8, "partial_rotary_factor": 0.25}]),
+]
+
+
+def result(config, attributes):
+    """What counts of the model: names and shapes of its tensors, its frequencies, and attributes of its configuration; of what is dropped out, the most."""
     with tempfile.TemporaryDirectory() as folder:
         json.dump(config, open(os.path.join(folder, "config.json"), "w"))
         try:
@@ -56,35 +76,24 @@ def result(config):
                 model(torch.arange(6)[None])
         except Exception:
             return None
-    layer, embedding = model.model.layers[0], model.model.embed_tokens
-    heads = lambda linear: linear.out_features // layer.self_attn.head_dim
-    gate_up = getattr(layer.mlp, "gate_up_proj", None)
-    rotary = model.model.rotary_emb
-    # OLMo 3's, a set for each layer type.
-    frequencies = rotary.inv_freq if hasattr(rotary, "inv_freq") else getattr(rotary, f"{read.layer_types[0]}_inv_freq")
+    text = read.get_text_config()
+    dropped = [m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)] + [getattr(m, "attention_dropout", 0) for m in model.modules()]
+    frequencies = {name: buffer.tolist() for name, buffer in model.named_buffers() if name.endswith("inv_freq") and "original" not in name}
     return {
-        "vocab_size": embedding.num_embeddings, "hidden_size": embedding.embedding_dim, "intermediate_size": gate_up.out_features // 2 if gate_up else layer.mlp.gate_proj.out_features,
-        "heads": heads(layer.self_attn.q_proj), "key_value_heads": heads(layer.self_attn.k_proj), "head_dim": layer.self_attn.head_dim,
-        "eps": model.model.norm.variance_epsilon, "tied": model.lm_head.weight is embedding.weight, "pad": embedding.padding_idx,
-        "window": read.sliding_window if read.model_type in WINDOWS else None,
-        "layers": read.layer_types if read.model_type in WINDOWS and read.model_type != "mistral" else None, "max_position_embeddings": read.max_position_embeddings,
-        "inv_freq": frequencies.tolist(), "biases": layer.self_attn.q_proj.bias is not None or (gate_up or layer.mlp.up_proj).bias is not None,
-        "dropout": layer.self_attn.attention_dropout, "act": type(layer.mlp.act_fn).__name__.removesuffix("Activation"),
-        "dtype": read.dtype and str(read.dtype).split(".")[1], "is_causal": getattr(read, "is_causal", True) is True,
+        "tensors": [f"{name} {list(parameter.shape)}".replace(" ", "") for name, parameter in sorted(model.named_parameters())],
+        "pad": model.get_input_embeddings().padding_idx,
+        "inv_freq": sorted({json.dumps(values): values for values in frequencies.values()}.values()),
+        "dropout": max(dropped), "dtype": read.dtype and str(read.dtype).split(".")[1], "is_causal": getattr(text, "is_causal", True) is True,
+        **{key: getattr(text, key) for key in ["max_position_embeddings", "tie_word_embeddings", *attributes]},
     }
 
 
 out = []
-for base in [{"model_type": "llama"}, {"model_type": "mistral", "num_key_value_heads": 4},
-             {"model_type": "qwen2", "num_key_value_heads": 4}, {"model_type": "qwen3", "num_key_value_heads": 4},
-             {"model_type": "seed_oss", "num_key_value_heads": 4, "head_dim": 4}, {"model_type": "ministral", "num_key_value_heads": 4, "head_dim": 4},
-             {"model_type": "smollm3", "num_key_value_heads": 4, "pad_token_id": 3}, {"model_type": "exaone4", "num_key_value_heads": 4},
-             {"model_type": "olmo2"}, {"model_type": "olmo3"}, {"model_type": "hunyuan_v1_dense", "head_dim": 4}, {"model_type": "ernie4_5", "num_key_value_heads": 4},
-             {"model_type": "glm4", "num_key_value_heads": 4, "pad_token_id": 3}]:
-    usual = result({**SMALL, **base})
+for base, attributes, cases in MODELS:
+    usual = result({**SMALL, **base}, attributes)
     out.append([{**SMALL, **base}, usual])
-    for keys in CASES[1:]:
-        found = result({**SMALL, **base, **keys})
+    for keys in [*CASES[1:], *cases]:
+        found = result({**SMALL, **base, **keys}, attributes)
         # Only what differs from the model without the keys.
         out.append([keys, found and {key: value for key, value in found.items() if value != usual[key]}])
 print("[\n" + ",\n".join(json.dumps(case) for case in out) + "\n]")

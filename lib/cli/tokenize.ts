@@ -1,10 +1,10 @@
-import { TokeniseLine } from "../report/tokenise_line.ts";
+import { TokenizeLine } from "../report/tokenize_line.ts";
 import { writeError } from "./output.ts";
 
-/** A line for tokenising on stderr. */
-export function tokeniseLine(): TokeniseLine {
+/** A line for tokenizing on stderr. */
+export function tokenizeLine(): TokenizeLine {
   const isTerminal = Deno.stderr.isTerminal();
-  return new TokeniseLine({
+  return new TokenizeLine({
     write: writeError,
     isTerminal,
     columns: isTerminal ? Deno.consoleSize().columns : undefined,

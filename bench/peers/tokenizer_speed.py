@@ -1,6 +1,6 @@
-"""Python's tokenizers on texts that come as a JSON list on the standard input; see bench/tokenise.ts.
+"""Python's tokenizers on texts that come as a JSON list on the standard input; see bench/tokenize.ts.
 
-  python bench/peers/tokenise.py MODEL_FOLDER
+  python bench/peers/tokenizer_speed.py MODEL_FOLDER
 """
 import json, sys, time
 from tokenizers import Tokenizer

@@ -2,7 +2,7 @@
  * Tokens a second: the texts of a file's pairs by the tokenizer alone, beside Python's `tokenizers` on the same texts; then from
  * the file to the cache of pairs, in this thread and in workers.
  *
- *   deno run -A bench/tokenise.ts PAIRS.jsonl[.gz] MODEL_FOLDER
+ *   deno run -A bench/tokenize.ts PAIRS.jsonl[.gz] MODEL_FOLDER
  *
  * PYTHON=/path/to/python, with the package `tokenizers`, adds Python's.
  */
@@ -22,7 +22,7 @@ const RULES = {
 
 const [file, folder] = Deno.args;
 if (!file || !folder) {
-  console.error("usage: deno run -A bench/tokenise.ts PAIRS.jsonl[.gz] MODEL_FOLDER");
+  console.error("usage: deno run -A bench/tokenize.ts PAIRS.jsonl[.gz] MODEL_FOLDER");
   Deno.exit(2);
 }
 
@@ -46,7 +46,7 @@ for (const what of ["encode, first time", "encode, again"]) {
 
 const python = Deno.env.get("PYTHON");
 if (python) {
-  const script = new URL("peers/tokenise.py", import.meta.url).pathname;
+  const script = new URL("peers/tokenizer_speed.py", import.meta.url).pathname;
   const child = new Deno.Command(python, { args: [script, folder], stdin: "piped" }).spawn();
   const writer = child.stdin.getWriter();
   await writer.write(new TextEncoder().encode(JSON.stringify(texts)));
