@@ -7,12 +7,12 @@ import {
   embedBackward,
   gatherRows,
   gatherRowsBackward,
+  glu,
+  gluBackward,
   logitsBackward,
   logProbabilities,
   preferenceLoss,
   rope,
-  swiglu,
-  swigluBackward,
 } from "../lib/gpu/operations.ts";
 import { norm, normBackward, normWeightBackward } from "../lib/gpu/norm_operations.ts";
 import { adamw, clipByNorm, parameterNorms, sumSquares } from "../lib/gpu/optimizer_operations.ts";
@@ -145,8 +145,8 @@ class Cases {
     const gateUp = bench.filled("gate and up", tokens, 2 * intermediateSize);
     const activated = bench.filled("activated", tokens, intermediateSize);
     this.#alone(`${tokens}x${intermediateSize}`, [
-      swiglu(rows, gateUp, activated),
-      swigluBackward(rows, gateUp, activated),
+      glu(rows, "silu", gateUp, activated),
+      gluBackward(rows, "silu", gateUp, activated),
     ]);
     const labels = batch.targets.length;
     const labelSlot = bench.rows(labels);

@@ -11,10 +11,12 @@ export function elementWidth(...lengths: number[]): 1 | 4 {
 const ELEMENT = {
   4: `alias E = vec4f;
 fn total(e: E) -> f32 { return (e.x + e.y) + (e.z + e.w); }
-fn product(a: E, b: E) -> f32 { return dot(a, b); }`,
+fn product(a: E, b: E) -> f32 { return dot(a, b); }
+fn exp_element(x: E) -> E { return exp_accurate4(x); }`,
   1: `alias E = f32;
 fn total(e: E) -> f32 { return e; }
-fn product(a: E, b: E) -> f32 { return a * b; }`,
+fn product(a: E, b: E) -> f32 { return a * b; }
+fn exp_element(x: E) -> E { return exp_accurate(x); }`,
 };
 
 // exp as 2^n * exp(r), |r| <= ln(2)/2, by Cephes' polynomial (expf): drivers' exp is off by up to 1.1e-6, which would be the
@@ -52,6 +54,9 @@ fn tanh_accurate(x: f32) -> f32 { return tanh_accurate4(vec4f(x)).x; }`;
 const FLAT = `
 fn flat_index(group: vec3u, groups: vec3u, local: u32) -> u32 { return (group.y * groups.x + group.x) * 64u + local; }`;
 
+/** The element type of `width` floats and the functions of it. */
+export const elementSource = (width: 1 | 4): string => ELEMENT[width] + ACCURATE_EXP;
+
 /** Prefixes `source` with `const` lines for `constants`, the element type of `width` floats and shared functions. */
 export function withPrelude(source: string, constants: Record<string, number>, width: 1 | 4 = 1): string {
   const lines = Object.entries(constants).map(([name, value]) =>
@@ -60,6 +65,6 @@ export function withPrelude(source: string, constants: Record<string, number>, w
       : `const ${name} = f32(${value});`
   );
   return `struct Rows { count: u32, accumulate: u32, scale: f32 }\n${lines.join("\n")}\n${
-    ELEMENT[width]
-  }${ACCURATE_EXP}${ACCURATE_TANH}${FLAT}\n${source}`;
+    elementSource(width)
+  }${ACCURATE_TANH}${FLAT}\n${source}`;
 }

@@ -1,6 +1,7 @@
 /** From an operation to its kernel: source, constants, bindings and launch size, one function an operation. */
+import activationKernel from "../../kernels/activation.wgsl" with { type: "text" };
+import activationBackwardKernel from "../../kernels/activation_backward.wgsl" with { type: "text" };
 import addSource from "../../kernels/add.wgsl" with { type: "text" };
-import addBiasSource from "../../kernels/add_bias.wgsl" with { type: "text" };
 import addBiasBackwardSource from "../../kernels/add_bias_backward.wgsl" with { type: "text" };
 import clearSource from "../../kernels/clear.wgsl" with { type: "text" };
 import columnSumsSource from "../../kernels/column_sums.wgsl" with { type: "text" };
@@ -8,12 +9,13 @@ import embedSource from "../../kernels/embed.wgsl" with { type: "text" };
 import embedBackwardSource from "../../kernels/embed_backward.wgsl" with { type: "text" };
 import gatherSource from "../../kernels/gather_rows.wgsl" with { type: "text" };
 import gatherBackwardSource from "../../kernels/gather_rows_backward.wgsl" with { type: "text" };
+import gluKernel from "../../kernels/glu.wgsl" with { type: "text" };
+import gluBackwardKernel from "../../kernels/glu_backward.wgsl" with { type: "text" };
 import logProbabilitiesSource from "../../kernels/log_probabilities.wgsl" with { type: "text" };
 import logitsBackwardSource from "../../kernels/logits_backward.wgsl" with { type: "text" };
 import preferenceLossSource from "../../kernels/preference_loss.wgsl" with { type: "text" };
 import ropeSource from "../../kernels/rope.wgsl" with { type: "text" };
-import swigluSource from "../../kernels/swiglu.wgsl" with { type: "text" };
-import swigluBackwardSource from "../../kernels/swiglu_backward.wgsl" with { type: "text" };
+import { type Activation, activationSource } from "../../kernels/activation.ts";
 import type { AttentionShape } from "../../kernels/attention.ts";
 import { elementWidth, withPrelude } from "../../kernels/prelude.ts";
 import { packedType, unpackFunction } from "../../kernels/storage.ts";
@@ -121,14 +123,11 @@ export const columnSums = (rows: RowSlot, partial: Tensor, sums: Tensor, length:
     (columns) => (counts) => counts[rows.slot] ? [Math.ceil(columns / 64), 1] : [0, 0],
   );
 
-/** y[rows, W] += bias, in place. */
-export const addBias = (rows: RowSlot, bias: Tensor, y: Tensor): KernelCall =>
-  rowKernel("add_bias", addBiasSource, rows, [bias, y], rowLength(y), (columns) => flat(rows, columns));
-
-/** dBias (+)= the sums of dY's columns, by way of `partial`. */
+/** dBias (+)= the sums of dY's columns times `scale`, by way of `partial`. */
 export const addBiasBackward = (
   rows: RowSlot,
   t: { dY: Tensor; dBias: Tensor; partial: Tensor },
+  scale = 1,
 ): KernelCall[] => [
   rowKernel(
     "add_bias_backward",
@@ -137,6 +136,7 @@ export const addBiasBackward = (
     [t.dY, t.partial],
     rowLength(t.dY),
     rowBlocks(rows),
+    { SCALE_F: scale },
   ),
   columnSums(rows, t.partial, t.dBias, rowLength(t.dY)),
 ];
@@ -165,20 +165,30 @@ export function rope(
   };
 }
 
-/** y[rows, I] = silu(gate) * up of gateUp[rows, 2 I]. */
-export const swiglu = (rows: RowSlot, gateUp: Tensor, y: Tensor) =>
-  rowKernel("swiglu", swigluSource, rows, [gateUp, y], rowLength(y), (columns) => flat(rows, columns));
+/** A kernel over the elements of the last of `tensors`. */
+const activationCall =
+  (label: string, source: string) =>
+  (rows: RowSlot, activation: Activation, ...tensors: [Tensor, Tensor]): KernelCall =>
+    rowKernel(
+      label,
+      activationSource(activation) + source,
+      rows,
+      tensors,
+      rowLength(tensors[1]),
+      (columns) => flat(rows, columns),
+    );
+
+/** y[rows, I] = act(gate) * up of gateUp[rows, 2 I], given before y. */
+export const glu = activationCall("glu", gluKernel);
 
 /** In place: gateUp becomes its gradient, dY becomes y. */
-export const swigluBackward = (rows: RowSlot, gateUp: Tensor, dY: Tensor) =>
-  rowKernel(
-    "swiglu_backward",
-    swigluBackwardSource,
-    rows,
-    [gateUp, dY],
-    rowLength(dY),
-    (columns) => flat(rows, columns),
-  );
+export const gluBackward = activationCall("glu_backward", gluBackwardKernel);
+
+/** y[rows, I] = act(x), given before y. */
+export const activate = activationCall("activation", activationKernel);
+
+/** In place: x becomes its gradient, dY becomes y. */
+export const activateBackward = activationCall("activation_backward", activationBackwardKernel);
 
 /** z[rows, H] = x + y. */
 export const add = (rows: RowSlot, x: Tensor, y: Tensor, z: Tensor) =>

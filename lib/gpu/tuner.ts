@@ -1,7 +1,7 @@
 /** Which way of computing products is fastest on a device: measured. */
 import { uniform } from "../random.ts";
 import type { Gpu } from "./device.ts";
-import { swigluEpilogue } from "./epilogues.ts";
+import { gluEpilogue } from "./epilogues.ts";
 import { MemoryPlan } from "./memory_plan.ts";
 import { Products } from "./products.ts";
 import { type Pipelines, Program, readTensor, RowCounts, slotOf, writeTensor } from "./program.ts";
@@ -54,7 +54,7 @@ const SECONDS = 0.05;
 const HOPELESS = 0.7;
 
 /**
- * Multiply-adds a second of every way of every shape class, and of `nt wide` with SwiGLU in its stores and after it; and what
+ * Multiply-adds a second of every way of every shape class, and of `nt wide` with a gated unit in its stores and after it; and what
  * comes of them.
  */
 export interface Measured {
@@ -108,11 +108,11 @@ export async function measureTuning(gpu: Gpu, pipelines: Pipelines): Promise<Mea
     const tiles = tilesOf(record, gpu);
     const fused = await measure(gpu, pipelines, shape, { ...tiles, fuses: true }, {
       values,
-      epilogue: "swiglu",
+      epilogue: "glu",
     });
     const separate = await measure(gpu, pipelines, shape, { ...tiles, fuses: false }, {
       values,
-      epilogue: "swiglu",
+      epilogue: "glu",
     });
     rates.push({ shape, way: "fused", rate: fused.rate }, { shape, way: "separate", rate: separate.rate });
     record.fuses = isClose(fused.result, separate.result) && fused.rate * CLEARLY >= separate.rate;
@@ -127,13 +127,13 @@ function operandValues(device: DeviceClass): Float32Array<ArrayBuffer> {
   return Float32Array.from({ length }, () => next() - 0.5);
 }
 
-/** Multiply-adds a second of one way, where `best` is what another reached, and the product, or what SwiGLU makes of it. */
+/** Multiply-adds a second of one way, where `best` is what another reached, and the product, or what a gated unit makes of it. */
 async function measure(
   gpu: Gpu,
   pipelines: Pipelines,
   shape: ShapeClass,
   tiles: ProductTiles,
-  { values, best = 0, epilogue }: { values: Float32Array<ArrayBuffer>; best?: number; epilogue?: "swiglu" },
+  { values, best = 0, epilogue }: { values: Float32Array<ArrayBuffer>; best?: number; epilogue?: "glu" },
 ) {
   const [layout, size] = shape.split(" ") as ["nt" | "nn" | "tn", "wide" | "small" | "narrow"];
   const [m, n, k] = SIZES[deviceClass(gpu)][size];
@@ -152,7 +152,7 @@ async function measure(
   const slot = { slot: 0, tensor: slotOf(rows, 0) };
   const activated = epilogue && plan.tensor("activated", "scratch", [m, n / 2]);
   const calls = products.calls(layout, slot, operands, {
-    epilogue: activated && swigluEpilogue(slot, operands.c, activated),
+    epilogue: activated && gluEpilogue(slot, "silu", operands.c, activated),
   });
   await plan.allocate(gpu);
   try {
@@ -190,7 +190,7 @@ async function measure(
 }
 
 /**
- * Sums of products of numbers below a half come to some units, and their roundings to 1e-5; SwiGLU multiplies two of them.
+ * Sums of products of numbers below a half come to some units, and their roundings to 1e-5; a gated unit multiplies two of them.
  */
 const isClose = (found: Float32Array, expected: Float32Array): boolean =>
   found.every((value, i) => Math.abs(value - expected[i]) <= 1e-4 * Math.max(1, Math.abs(expected[i])));

@@ -48,14 +48,15 @@ const FLOATS_PER_ROW: Record<string, (kernel: Kernel, size: WorkSize) => number>
   rope_backward: (kernel, { attentionWidth }) => last(kernel) + attentionWidth,
   attention_delta: (_, { attentionWidth }) => 2 * attentionWidth,
   add: (kernel) => 3 * last(kernel),
-  add_bias: (kernel) => 2 * last(kernel),
   add_bias_backward: (kernel) => first(kernel),
   // Queries, keys and values; of the backward pass those and their gradients, read and written.
   head_norm: (kernel) => 2 * first(kernel),
   head_norm_backward: (kernel) => 3 * first(kernel),
   head_norm_weight_backward: (kernel) => 2 * first(kernel),
-  swiglu: (kernel) => 3 * last(kernel),
-  swiglu_backward: (kernel) => 6 * last(kernel),
+  glu: (kernel) => 3 * last(kernel),
+  glu_backward: (kernel) => 6 * last(kernel),
+  activation: (kernel) => 2 * last(kernel),
+  activation_backward: (kernel) => 4 * last(kernel),
   log_probabilities: (kernel) => first(kernel),
   logits_backward: (kernel) => 2 * first(kernel),
 };

@@ -124,7 +124,6 @@ export class Decoder {
     }
     const accumulate = !firstOfStep;
     a.rowCounts.set(a.tokenRows.slot, { count: tokens, accumulate });
-    a.rowCounts.set(a.tokenRowsAdding.slot, { count: tokens, accumulate: true });
     a.rowCounts.set(a.labelSlot.slot, { count: labels, accumulate });
     a.rowCounts.set(a.pairSlot.slot, { count: batch.pairs, scale: 1 / pairsOfStep });
     a.rowCounts.set(a.distinctSlot.slot, { count: batch.distinctIds.length });
@@ -133,7 +132,6 @@ export class Decoder {
       const count = Math.max(0, Math.min(a.pieceRows, labels - i * a.pieceRows));
       // The last piece comes first in the backward pass, and so is the one that may begin the head's gradient.
       a.rowCounts.set(slot, { count, accumulate: accumulate || i < pieces - 1 });
-      a.rowCounts.set(a.piecesAdding[i].slot, { count, accumulate: true });
     });
     a.rowCounts.upload(gpu, a.rows);
   }

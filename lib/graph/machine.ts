@@ -121,13 +121,10 @@ export interface BatchTensors {
   rowCounts: RowCounts;
   rows: Tensor;
   tokenRows: RowSlot;
-  /** The same rows, for a product that adds to what an earlier one of the same pass left. */
-  tokenRowsAdding: RowSlot;
   labelSlot: RowSlot;
   pairSlot: RowSlot;
   distinctSlot: RowSlot;
   pieces: RowSlot[];
-  piecesAdding: RowSlot[];
   /** Rows of one piece of logits. */
   pieceRows: number;
 }
@@ -160,7 +157,7 @@ function batchTensors(plan: MemoryPlan, capacity: Capacity, widths: Widths): Bat
   const tiles = Math.ceil(tokens / ATTENTION_TILE);
   const pieceRows = pieceRowsOf(capacity, widths.vocabulary);
   const pieceCount = Math.ceil(labels / pieceRows);
-  const rowCounts = new RowCounts(5 + 2 * pieceCount);
+  const rowCounts = new RowCounts(4 + pieceCount);
   const rows = plan.tensor("row counts", "batch", [rowCounts.bytes / 4]);
   // Uniforms, where every other slab is storage: UNIFORM, COPY_DST.
   Object.assign(rows.slab, { usage: 0x40 | 0x08 });
@@ -193,12 +190,10 @@ function batchTensors(plan: MemoryPlan, capacity: Capacity, widths: Widths): Bat
     rowCounts,
     rows,
     tokenRows: slot(0),
-    tokenRowsAdding: slot(1),
-    labelSlot: slot(2),
-    pairSlot: slot(3),
-    distinctSlot: slot(4),
-    pieces: Array.from({ length: pieceCount }, (_, i) => slot(5 + i)),
-    piecesAdding: Array.from({ length: pieceCount }, (_, i) => slot(5 + pieceCount + i)),
+    labelSlot: slot(1),
+    pairSlot: slot(2),
+    distinctSlot: slot(3),
+    pieces: Array.from({ length: pieceCount }, (_, i) => slot(4 + i)),
     pieceRows,
   };
 }

@@ -1,7 +1,9 @@
+import type { Activation } from "../../kernels/activation.ts";
 import type { AttentionShape } from "../../kernels/attention.ts";
 import type { Window } from "../batch/mask.ts";
 import { type HeadWeights, type Norm, statisticsWidth } from "../gpu/norm_operations.ts";
 import type { Op, Segment, Value } from "./graph.ts";
+import { activation, glu } from "./ops/activation.ts";
 import { add } from "./ops/add.ts";
 import { attention } from "./ops/attention.ts";
 import { embedding } from "./ops/embedding.ts";
@@ -9,7 +11,6 @@ import { labels } from "./ops/labels.ts";
 import { linear } from "./ops/linear.ts";
 import { headNorm, norm } from "./ops/norm.ts";
 import { rope } from "./ops/rope.ts";
-import { swiglu } from "./ops/swiglu.ts";
 import {
   commonName,
   type HeadOrder,
@@ -134,13 +135,14 @@ export class Net {
 
   /**
    * One product with the rows of several matrices under each other: a name and its rows each. All have a bias, or none.
+   * @param scale multiplies product and bias.
    * @param order of fused queries, keys and values, where their rows lie group by group in the checkpoint; the product has all
    * queries, all keys, all values.
    */
   linear(
     x: Value,
     matrices: Record<string, number>,
-    { bias = false, order }: { bias?: boolean; order?: HeadOrder } = {},
+    { bias = false, order, scale = 1 }: { bias?: boolean; order?: HeadOrder; scale?: number } = {},
   ): Value {
     const [names, rows] = [Object.keys(matrices), Object.values(matrices)];
     const weight = this.#parameter(names.map((name) => `${name}.weight`), rows, x.width, "matrix", order);
@@ -148,7 +150,7 @@ export class Net {
     const added = bias
       ? this.#parameter(names.map((name) => `${name}.bias`), rows, 1, "bias", order)
       : undefined;
-    return this.#op(commonName(names), width, [], (output) => linear(output, x, weight, added));
+    return this.#op(commonName(names), width, [], (output) => linear(output, x, weight, added, scale));
   }
 
   /**
@@ -222,14 +224,15 @@ export class Net {
     );
   }
 
-  /** silu(gate) * up of [gate, up]. */
-  swiglu(gateUp: Value): Value {
-    return this.#op(
-      `${this.#short(gateUp)} activated`,
-      gateUp.width / 2,
-      [],
-      (output) => swiglu(output, gateUp),
-    );
+  /** act(gate) * up of [gate, up]. */
+  glu(gateUp: Value, act: Activation): Value {
+    const name = `${this.#short(gateUp)} activated`;
+    return this.#op(name, gateUp.width / 2, [], (output) => glu(output, gateUp, act));
+  }
+
+  /** act(x). */
+  activation(x: Value, act: Activation): Value {
+    return this.#op(`${this.#short(x)} activated`, x.width, [], (output) => activation(output, x, act));
   }
 
   add(x: Value, y: Value): Value {

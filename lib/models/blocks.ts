@@ -27,5 +27,5 @@ export function gatedMlp(net: Net, x: Value, c: GatedConfig, options?: { bias: b
     { "mlp.gate_proj": c.intermediateSize, "mlp.up_proj": c.intermediateSize },
     options,
   );
-  return net.linear(net.swiglu(gateUp), { "mlp.down_proj": c.hiddenSize }, options);
+  return net.linear(net.glu(gateUp, c.hiddenAct), { "mlp.down_proj": c.hiddenSize }, options);
 }

@@ -79,7 +79,7 @@ export const exaone: Architecture<GatedConfig> = {
         "mlp.c_fc_0": c.intermediateSize,
         "mlp.c_fc_1": c.intermediateSize,
       });
-      return net.add(x, net.linear(net.swiglu(gateUp), { "mlp.c_proj": c.hiddenSize }));
+      return net.add(x, net.linear(net.glu(gateUp, c.hiddenAct), { "mlp.c_proj": c.hiddenSize }));
     }, { embedding: "transformer.wte", layers: "transformer.h", norm: "transformer.ln_f" });
   },
 };

@@ -2,16 +2,13 @@
  * Groups of keys of config.json that many architectures share. Each is called with the defaults of one class of transformers, by
  * the keys' own names, and reads what that class reads.
  */
+import { type Activation, ACTIVATIONS } from "../../kernels/activation.ts";
 import { show } from "../json.ts";
 import type { ModelConfig } from "./architecture.ts";
 import type { Fields } from "./fields.ts";
 import type { RopeConfig } from "./rope.ts";
 
 export type LayerType = "full_attention" | "sliding_attention";
-
-/** Two names of one function. */
-const ACTIVATIONS = ["silu", "swish"] as const;
-export type Activation = (typeof ACTIVATIONS)[number];
 
 /**
  * What every decoder has. The bounds are far above every published model, and keep a hostile file from endless allocations.

@@ -1,7 +1,7 @@
+import type { Activation } from "../../kernels/activation.ts";
 import type { Architecture, ModelConfig } from "./architecture.ts";
 import { causalLm } from "./causal_lm.ts";
 import {
-  type Activation,
   activation,
   decoderKeys,
   headKeys,
@@ -72,7 +72,7 @@ export const llama: Architecture<LlamaConfig> = {
         { "mlp.gate_proj": inner, "mlp.up_proj": inner },
         mlp,
       );
-      return net.add(x, net.linear(net.swiglu(gateUp), { "mlp.down_proj": hidden }, mlp));
+      return net.add(x, net.linear(net.glu(gateUp, c.hiddenAct), { "mlp.down_proj": hidden }, mlp));
     });
   },
 };

@@ -125,7 +125,7 @@ Deno.test("SmolLM2-135M, 2,048 tokens, checkpointing: under 300 MB beyond 16 byt
     assert.equal(parameters.count, 134_515_008);
     const beyond = plan.bytes - 16 * parameters.count;
     // On a driver on the processor two textures for products are among them.
-    // On a GPU SwiGLU is part of a product: what it makes lives beside what the product reads.
+    // On a GPU a gated unit is part of a product: what it makes lives beside what the product reads.
     assert.ok(beyond < { gpu: 273e6, software: 292e6 }[device], `${device}: ${beyond}`);
   }
 });

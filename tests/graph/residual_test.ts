@@ -12,11 +12,11 @@ import type { Capacity } from "../../lib/graph/machine.ts";
 import { normal, uniform } from "../../lib/random.ts";
 import { assertClose, deviceTest, freshSeed, largest, useGpu } from "../kernels/harness.ts";
 import { pairOf } from "../random_pairs.ts";
+import { glu } from "../reference/activation.ts";
 import { logProbabilities } from "../reference/log_probabilities.ts";
 import { matrix, multiply, transposed } from "../reference/matrix.ts";
 import { simper as simperReference } from "../reference/preference_loss.ts";
 import { norm as normReference } from "../reference/norm.ts";
-import { swiglu } from "../reference/swiglu.ts";
 
 const [VOCABULARY, HIDDEN, INNER, EPSILON] = [50, 8, 12, 1e-5];
 
@@ -24,7 +24,7 @@ const [VOCABULARY, HIDDEN, INNER, EPSILON] = [50, 8, 12, 1e-5];
 type Body = (net: Net, x: Value) => Value;
 
 const branch = (net: Net, h: Value, name: string) =>
-  net.linear(net.swiglu(net.linear(h, { [`${name}.gate`]: INNER, [`${name}.up`]: INNER })), {
+  net.linear(net.glu(net.linear(h, { [`${name}.gate`]: INNER, [`${name}.up`]: INNER }), "silu"), {
     [`${name}.down`]: HIDDEN,
   });
 const norm = (net: Net, x: Value, name: string) => net.rmsNorm(x, name, EPSILON);
@@ -79,7 +79,7 @@ class Reference {
       const [row, column] = [Math.floor(i / (2 * INNER)), i % (2 * INNER)];
       return column < INNER ? gate[row * INNER + column] : up[row * INNER + column - INNER];
     });
-    return this.linear(swiglu(gateUp, INNER), `${name}.down`, INNER);
+    return this.linear(glu(gateUp, INNER), `${name}.down`, INNER);
   }
   /** A norm's name says its kind; the final one is a LayerNorm. */
   norm(x: Float64Array, name: string): Float64Array {

@@ -20,7 +20,15 @@ const SHAPES: AttentionShape[] = [
   { heads: 8, keyValueHeads: 8, headDim: 128 },
 ];
 const LAYOUTS: GemmLayout[] = ["nt", "nn", "tn"];
-const EPILOGUES: Epilogue[] = ["none", "residual", "swiglu", "swiglu_backward", "rope"];
+const EPILOGUES: Epilogue[] = [
+  { kind: "none" },
+  { bias: true, kind: "residual" },
+  { kind: "glu", activation: "gelu" },
+  { kind: "glu_backward", activation: "silu" },
+  { bias: true, kind: "activation", activation: "gelu_new" },
+  { kind: "activation_backward", activation: "relu2" },
+  { bias: true, kind: "rope" },
+];
 
 /** Queries, keys and values of one tensor. */
 function layoutOf({ heads, keyValueHeads, headDim }: AttentionShape): AttentionLayout {

@@ -135,10 +135,23 @@ export const KERNELS: readonly Edits[] = [
     edits: [["clears what is to be added to", " && rows.accumulate == 0u", ""]],
   },
   {
-    file: "kernels/swiglu_backward.wgsl",
+    file: "kernels/activation.ts",
     tests: ELEMENTWISE,
-    filter: "SwiGLU backward",
-    edits: [["silu's own slope is left out", " + silu * (E(1.0) - sigmoid)", ""]],
+    filter: "slope",
+    edits: [
+      ["silu's own slope is left out", " + silu * (E(1.0) - sigmoid)", ""],
+      [
+        "a tail of the normal distribution is taken for the other",
+        "x >= E()), 0.5 + half",
+        "x < E()), 0.5 + half",
+      ],
+    ],
+  },
+  {
+    file: "kernels/glu_backward.wgsl",
+    tests: ELEMENTWISE,
+    filter: "a gated linear unit backward",
+    edits: [["the gradient of up is the activated value", "= d * gate.value;", "= d * gate.slope;"]],
   },
   {
     file: "kernels/rope.wgsl",
@@ -323,7 +336,9 @@ export const KERNELS: readonly Edits[] = [
     tests: ["tests/kernels/gemm_epilogue_test.ts"],
     edits: [
       ["values are turned like queries and keys", "if (n >= size.rotated) {", "if (n > size.rotated) {"],
-      ["the activated values are lost", "  v = silu * up;`", "  `"],
+      ["the activated values are lost", "  v = gate.value * up;`", "  `"],
+      ["a bias is that of the column before", "let last = size.n - 1u;", "let last = size.n - 2u;"],
+      ["a scale is left out", "var v = value * size.scale;", "var v = value;"],
     ],
   },
 ];

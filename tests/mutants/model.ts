@@ -183,7 +183,7 @@ export const MODEL: readonly Edits[] = [
   {
     file: "lib/graph/ops/linear.ts",
     tests: ["tests/graph/decoder_test.ts"],
-    edits: [["a bias is not added", "      addBias(rows, parameters.of(bias).weights, y),\n", ""]],
+    edits: [["a bias is not added", "y, bias: added, residual", "y, residual"]],
   },
   {
     file: "lib/graph/decoder.ts",

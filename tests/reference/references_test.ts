@@ -6,6 +6,8 @@ import { pack } from "../../lib/batch/pack.ts";
 import { normal, uniform } from "../../lib/random.ts";
 import { assertClose, freshSeed } from "../kernels/harness.ts";
 import { randomPairs } from "../random_pairs.ts";
+import { ACTIVATIONS } from "../../kernels/activation.ts";
+import { activate, activateBackward, glu, gluBackward } from "./activation.ts";
 import { adamw, clip } from "./adamw.ts";
 import { attention, attentionBackward } from "./attention.ts";
 import { logProbabilities, logProbabilitiesBackward } from "./log_probabilities.ts";
@@ -14,7 +16,6 @@ import { sft, simper } from "./preference_loss.ts";
 import { norm, normBackward } from "./norm.ts";
 import { rope } from "./rope.ts";
 import { takeRows, takeRowsBackward } from "./rows.ts";
-import { swiglu, swigluBackward } from "./swiglu.ts";
 
 const STEP = 1e-5;
 
@@ -108,11 +109,46 @@ checkGradient("rotary embedding", (random) => {
   };
 });
 
-checkGradient("SwiGLU", (random) => ({
+for (const act of ACTIVATIONS) {
+  checkGradient(act, (random) => ({
+    x: random(15),
+    forward: (x) => activate(x, act),
+    backward: (u, x) => activateBackward(x, u, act),
+  }));
+}
+
+checkGradient("a gated linear unit", (random) => ({
   x: random(3 * 2 * 5),
-  forward: (x) => swiglu(x, 5),
-  backward: (u, x) => swigluBackward(x, u, 5),
+  forward: (x) => glu(x, 5, "gelu"),
+  backward: (u, x) => gluBackward(x, u, 5, "gelu"),
 }));
+
+/** transformers 5.17's ACT2FN[name] of float64 tensors: at -2.3 and 0.7. */
+const ACT2FN = {
+  silu: [-0.20958281033416915, 0.46773144051771626],
+  swish: [-0.20958281033416915, 0.46773144051771626],
+  gelu: [-0.024665453049854423, 0.5306254434438489],
+  gelu_python: [-0.024665453049854423, 0.5306254434438489],
+  gelu_new: [-0.024327029795919095, 0.5305701347051167],
+  gelu_pytorch_tanh: [-0.024327029795919095, 0.5305701347051167],
+  gelu_python_tanh: [-0.024327029795919095, 0.5305701347051167],
+  gelu_fast: [-0.024327029796311316, 0.5305701347045902],
+  gelu_accurate: [-0.024327029795919095, 0.5305701347051167],
+  quick_gelu: [-0.04498424152689113, 0.5368939517231501],
+  relu: [0, 0.7],
+  relu2: [0, 0.49],
+  sigmoid: [0.09112296101485616, 0.6681877721681662],
+  tanh: [-0.9800963962661914, 0.6043677771171635],
+  mish: [-0.21908829297465837, 0.5611483776438518],
+};
+
+Deno.test("activations by transformers' names have its values", () => {
+  assert.deepEqual(Object.keys(ACT2FN).sort(), [...ACTIVATIONS].sort());
+  // gelu_fast has its constant to ten digits.
+  for (const act of ACTIVATIONS) {
+    assertClose(activate([-2.3, 0.7], act), ACT2FN[act], { tolerance: 1e-11 }, act);
+  }
+});
 
 checkGradient("attention over packed pairs", (random, next) => {
   const shape = { heads: 4, keyValueHeads: 2, headDim: 3, scale: 0.8, softcap: 1.5 };

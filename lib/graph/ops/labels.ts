@@ -86,7 +86,6 @@ function headBackward(pass: BackwardPass, x: Value, { norm: how, weight, head }:
     const part = (tensor: Tensor) => rowsOf(tensor, i * batch.pieceRows, batch.pieceRows);
     const next = batch.pieces[i + 1];
     const isLast = (counts: Uint32Array) => !next || counts[next.slot] === 0;
-    const counted = { rows, adding: batch.piecesAdding[i] };
     const normed = part(t.gatheredNormed);
     const found = {
       logits: t.logits,
@@ -101,9 +100,7 @@ function headBackward(pass: BackwardPass, x: Value, { norm: how, weight, head }:
         grid: (counts: Uint32Array): [number, number] => isLast(counts) ? [0, 0] : call.grid(counts),
       })),
       kernels.logitsBackward(rows, found, widths.vocabulary),
-      ...hasInputGradient
-        ? linearInputGradient(products, counted, matrix, { dY: t.logits, dX: dNormed })
-        : [],
+      ...hasInputGradient ? linearInputGradient(products, rows, matrix, { dY: t.logits, dX: dNormed }) : [],
       ...linearWeightGradient(products, rows, parameters.trained(head), { dY: t.logits, x: normed }),
     ];
   });

@@ -1,6 +1,6 @@
-// y[rows, COLUMNS] += bias[COLUMNS], in place. Grid: flat over rows x COLUMNS elements.
+// y = act(x); `activate` is one of activation.ts. Grid: flat over rows x COLUMNS elements.
 @group(0) @binding(0) var<uniform> rows: Rows;
-@group(0) @binding(1) var<storage, read> bias: array<E>;
+@group(0) @binding(1) var<storage, read> x: array<E>;
 @group(0) @binding(2) var<storage, read_write> y: array<E>;
 
 @compute @workgroup_size(64)
@@ -8,5 +8,5 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         @builtin(local_invocation_index) local: u32) {
   let i = flat_index(group, groups, local);
   if (i >= rows.count * COLUMNS) { return; }
-  y[i] += bias[i % COLUMNS];
+  y[i] = activate(x[i]);
 }

@@ -1,4 +1,4 @@
-// SwiGLU backward, in place: gate_up becomes its own gradient, and d_y becomes y again, which the gradient of the
+// Gated linear unit backward, in place: gate_up becomes its own gradient, and d_y becomes y again, which the gradient of the
 // down projection needs. Grid: flat over rows x COLUMNS elements.
 @group(0) @binding(0) var<uniform> rows: Rows;
 @group(0) @binding(1) var<storage, read_write> gate_up: array<E>;
@@ -11,12 +11,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let row = i / COLUMNS;
   if (row >= rows.count) { return; }
   let at = row * 2u * COLUMNS + i % COLUMNS;
-  let gate = gate_up[at];
+  let gate = activated(gate_up[at]);
   let up = gate_up[at + COLUMNS];
   let d = d_y[i];
-  let sigmoid = E(1.0) / (exp(-gate) + 1.0);
-  let silu = gate * sigmoid;
-  gate_up[at] = d * up * (sigmoid + silu * (E(1.0) - sigmoid));
-  gate_up[at + COLUMNS] = d * silu;
-  d_y[i] = silu * up;
+  gate_up[at] = d * up * gate.slope;
+  gate_up[at + COLUMNS] = d * gate.value;
+  d_y[i] = gate.value * up;
 }
