@@ -9,7 +9,6 @@ import {
   intermediateSize,
   layerTypes,
   noDropout,
-  slidingWindow,
   type Windows,
   windowsOf,
 } from "./keys.ts";
@@ -31,7 +30,8 @@ export const ministral: Architecture<MinistralConfig> = {
       max_position_embeddings: 4096 * 32,
     });
     noDropout(fields, "attention_dropout");
-    const window = slidingWindow(fields, 4096);
+    // The class makes a mask for it whether a layer has one or not: null is refused.
+    const window = fields.count("sliding_window", 2 ** 31, 4096);
     return {
       ...base,
       ...headKeys(fields, base, { num_attention_heads: 32, num_key_value_heads: 8, head_dim: "required" }),
@@ -40,12 +40,7 @@ export const ministral: Architecture<MinistralConfig> = {
       rmsNormEps: fields.positive("rms_norm_eps", 1e-6),
       rope: parseRope(fields, base),
       slidingWindow: window,
-      layerTypes: layerTypes(
-        fields,
-        base,
-        window,
-        () => window === undefined ? "full_attention" : "sliding_attention",
-      ),
+      layerTypes: layerTypes(fields, base, window, () => "sliding_attention"),
     };
   },
 

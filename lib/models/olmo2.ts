@@ -1,7 +1,15 @@
 import type { Architecture } from "./architecture.ts";
 import { attentionShape, gatedMlp, qkvProjection } from "./blocks.ts";
 import { causalLm } from "./causal_lm.ts";
-import { activation, decoderKeys, type GatedConfig, headKeys, intermediateSize, noDropout } from "./keys.ts";
+import {
+  activation,
+  decoderKeys,
+  type GatedConfig,
+  headKeys,
+  intermediateSize,
+  noDropout,
+  onlyFullAttention,
+} from "./keys.ts";
 import { parseRope, rotaryTable } from "./rope.ts";
 
 export interface Olmo2Config extends GatedConfig {
@@ -25,6 +33,7 @@ export const olmo2: Architecture<Olmo2Config> = {
       max_position_embeddings: 2048,
       pad_token_id: 1,
     });
+    onlyFullAttention(fields, base);
     noDropout(fields, "attention_dropout");
     return {
       ...base,

@@ -8,6 +8,7 @@ import {
   type GatedConfig,
   headKeys,
   intermediateSize,
+  onlyFullAttention,
 } from "./keys.ts";
 import { parseRope, rotaryTable } from "./rope.ts";
 
@@ -32,6 +33,7 @@ export const seedOss: Architecture<SeedOssConfig> = {
       max_position_embeddings: 524288,
       pad_token_id: 1,
     });
+    onlyFullAttention(fields, base);
     // Every published checkpoint says 0.1.
     dropoutPassedOver(fields, { attention_dropout: 0.1, residual_dropout: 0.1 });
     return {
