@@ -20,6 +20,8 @@ export type Dtype = (typeof DTYPES)[keyof typeof DTYPES];
  * transformers' class has a rule for it; elsewhere that refuses it too.
  */
 export class Fields {
+  readonly warnings: string[] = [];
+
   constructor(
     private readonly object: Record<string, unknown>,
     private readonly prefix = "",
@@ -41,6 +43,11 @@ export class Fields {
     this.problems.push(this.prefix + text);
   }
 
+  /** What is read otherwise than it may be meant. */
+  warn(text: string): void {
+    this.warnings.push(this.prefix + text);
+  }
+
   failure(where: string): UserError {
     if (this.problems.length === 1) return new UserError(`${where}: ${this.problems[0]}`);
     return new UserError(
@@ -49,7 +56,7 @@ export class Fields {
   }
 
   /** A whole number from 1 to `most`. */
-  count(key: string, most: number, absent: number): number {
+  count(key: string, most: number, absent?: number): number {
     return this.read(
       key,
       `a whole number from 1 to ${most}`,
