@@ -18,7 +18,7 @@ import { norm, normBackward, normWeightBackward } from "../lib/gpu/norm_operatio
 import { adamw, clipByNorm, parameterNorms, sumSquares } from "../lib/gpu/optimizer_operations.ts";
 import { type KernelCall, writeTensor } from "../lib/gpu/program.ts";
 import { losses } from "../lib/losses/losses.ts";
-import { ropeTable } from "../lib/models/rope.ts";
+import { ropeTable } from "../lib/graph/rope_table.ts";
 import { Attention, headsOf } from "../lib/gpu/attention_operations.ts";
 import { sizeOf } from "../lib/graph/flops.ts";
 import { attentionOperations } from "./flops.ts";
@@ -133,14 +133,14 @@ class Cases {
     const positions = Math.max(...batch.masks[0].spans.filter((_, i) => i % 4 === 3)) + 1;
     const cosSin = upload(
       "rotary table",
-      ropeTable(this.#model.rope, this.#model.headDim, positions),
+      ropeTable(this.#model.rope, positions),
       positions,
       this.#shape.headDim,
     );
     const qkv = bench.filled("qkv", tokens, this.#qkvWidth);
     this.#alone(`${tokens}x${this.#qkvWidth}`, [
-      rope(rows, spans, cosSin, qkv, this.#shape),
-      rope(rows, spans, cosSin, qkv, this.#shape, true),
+      rope(rows, { spans, cosSin, qkv, y: qkv }, this.#shape, this.#model.rope),
+      rope(rows, { spans, cosSin, qkv, y: qkv }, this.#shape, this.#model.rope, true),
     ]);
     const gateUp = bench.filled("gate and up", tokens, 2 * intermediateSize);
     const activated = bench.filled("activated", tokens, intermediateSize);

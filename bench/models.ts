@@ -6,6 +6,7 @@ import type { Pipelines } from "../lib/gpu/program.ts";
 import type { ProductTiles } from "../lib/gpu/tuning.ts";
 import type { Loss } from "../lib/losses/loss.ts";
 import type { ModelConfig } from "../lib/models/architecture.ts";
+import type { RopeSpec } from "../lib/graph/rope_table.ts";
 import { Decoder } from "../lib/graph/decoder.ts";
 import { parameterCount } from "../lib/graph/parameter.ts";
 import type { LlamaConfig } from "../lib/models/llama.ts";
@@ -15,10 +16,17 @@ import { AdamW, type AdamWOptions } from "../lib/training/optimizer.ts";
 import { normal, uniform } from "../lib/random.ts";
 import { StepRunner } from "../lib/training/step.ts";
 
+/** Rotation of whole heads. */
+const rope = (headDim: number, theta = 10_000): RopeSpec => ({
+  type: "default",
+  theta,
+  dimensions: headDim,
+  interleaved: false,
+});
+
 const LLAMA = {
   modelType: "llama",
   rmsNormEps: 1e-5,
-  rope: { type: "default", theta: 10_000 },
   maxPositionEmbeddings: 2048,
   hiddenAct: "silu",
   attentionBias: false,
@@ -35,6 +43,7 @@ export const TINY_LLAMA: LlamaConfig = {
   numAttentionHeads: 8,
   numKeyValueHeads: 8,
   headDim: 32,
+  rope: rope(32),
   tieWordEmbeddings: false,
 };
 
@@ -48,6 +57,7 @@ export const smolLM2 = (layers: number): LlamaConfig => ({
   numAttentionHeads: 9,
   numKeyValueHeads: 3,
   headDim: 64,
+  rope: rope(64),
   tieWordEmbeddings: true,
 });
 
@@ -58,7 +68,7 @@ export const SHAPES: Record<string, LlamaConfig> = {
   "llama-3.2-1b": {
     ...LLAMA,
     maxPositionEmbeddings: 8192,
-    rope: { type: "default", theta: 500_000 },
+    rope: rope(64, 500_000),
     vocabSize: 128256,
     hiddenSize: 2048,
     intermediateSize: 8192,
@@ -71,7 +81,7 @@ export const SHAPES: Record<string, LlamaConfig> = {
   "llama-3-8b": {
     ...LLAMA,
     maxPositionEmbeddings: 8192,
-    rope: { type: "default", theta: 500_000 },
+    rope: rope(128, 500_000),
     vocabSize: 128256,
     hiddenSize: 4096,
     intermediateSize: 14336,

@@ -36,15 +36,16 @@ export interface GemmSize {
   scale?: number;
   /** How far apart the columns are that the epilogue needs together. */
   half?: number;
-  /** Columns of C, from the first one on, that lie in heads which `rope` turns. */
+  /** Columns of C, from the first one on, that lie in heads which `rope` turns, and the columns of a head. */
   rotated?: number;
+  head?: number;
 }
 
 const ADDS = { never: 0, always: 1, accumulating: 2 };
 
 /** A size as the kernel's uniform, `struct Size`. */
 export const sizeWords = (
-  { m, n, k, lda, ldb, ldc, first, adds, scale = 1, half = 0, rotated = 0 }: GemmSize,
+  { m, n, k, lda, ldb, ldc, first, adds, scale = 1, half = 0, rotated = 0, head = 0 }: GemmSize,
 ): number[] => [
   m,
   n,
@@ -56,6 +57,7 @@ export const sizeWords = (
   ADDS[adds],
   half,
   rotated,
+  head,
   floatBits(scale),
 ];
 
@@ -65,7 +67,7 @@ const floatBits = (value: number): number => new Uint32Array(Float32Array.of(val
 export const SIZE_HEADER = `
 struct Rows { count: u32, accumulate: u32 }
 struct Size {
-  m: u32, n: u32, k: u32, lda: u32, ldb: u32, ldc: u32, first: u32, adds: u32, half: u32, rotated: u32,
+  m: u32, n: u32, k: u32, lda: u32, ldb: u32, ldc: u32, first: u32, adds: u32, half: u32, rotated: u32, head: u32,
   scale: f32,
 }
 @group(0) @binding(0) var<uniform> rows: Rows;

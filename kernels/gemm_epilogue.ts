@@ -1,7 +1,8 @@
 /**
  * What a product does to its sums as it stores them, so that no later pass has to read them again.
  *
- * Some epilogues need two columns of a row at once: they are `half` apart, gate and up of a gated unit, or a head's two halves.
+ * Some epilogues need two columns of a row at once: they are `half` apart, gate and up of a gated unit, or the two halves of what
+ * turns of a head.
  * Such a product is cut along pairs of columns: pair `p` is column `p + (p / half) * half` and the one `half` further on,
  * and the first half of a thread's registers holds first columns, the second half their partners.
  */
@@ -139,7 +140,7 @@ fn store_pair(M: u32, m: u32, p: u32, first: vec4f, second: vec4f) {
   let half = size.half;
   let n = p + p / half * half;
   let i = (m * size.ldc + n) >> 2u;
-  if (n >= size.rotated) {
+  if (n >= size.rotated || n % size.head >= 2u * half) {
     c[i] = a;
     c[i + (half >> 2u)] = b;
     return;

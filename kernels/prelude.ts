@@ -64,7 +64,8 @@ export function withPrelude(source: string, constants: Record<string, number>, w
       ? `const ${name} = ${value}u;`
       : `const ${name} = f32(${value});`
   );
+  const tanh = source.includes("tanh_accurate") ? ACCURATE_TANH : "";
   return `struct Rows { count: u32, accumulate: u32, scale: f32 }\n${lines.join("\n")}\n${
     elementSource(width)
-  }${ACCURATE_TANH}${FLAT}\n${source}`;
+  }${tanh}${FLAT}\n${source}`;
 }

@@ -11,6 +11,8 @@ const NONE = 0xffffffff;
  */
 export interface Batch {
   pairs: number;
+  /** Tokens of the longest sequence, those that are left out of the row too. */
+  longest: number;
   /** Token ids of the packed row, [tokens]. */
   ids: Uint32Array<ArrayBuffer>;
   /** One for each window of the model's layers. */
@@ -76,6 +78,7 @@ export function pack(pairs: readonly Pair[], windows: readonly Window[] = [undef
 
   return {
     pairs: pairs.length,
+    longest: Math.max(0, ...pairs.flatMap(responsesOf).map(({ ids }) => ids.length)),
     ids: Uint32Array.from(ids),
     masks: windows.map((window) => maskOf(places, window)),
     labelRows: Uint32Array.from(labelRows),

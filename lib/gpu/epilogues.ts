@@ -3,7 +3,15 @@ import type { Activation } from "../../kernels/activation.ts";
 import type { AttentionShape } from "../../kernels/attention.ts";
 import type { Epilogue, EpilogueKind } from "../../kernels/gemm_epilogue.ts";
 import type { Tensor } from "./memory.ts";
-import { activate, activateBackward, glu, gluBackward, rope, rowLength } from "./operations.ts";
+import {
+  activate,
+  activateBackward,
+  glu,
+  gluBackward,
+  rope,
+  type Rotation,
+  rowLength,
+} from "./operations.ts";
 import type { KernelCall, RowSlot } from "./program.ts";
 
 /** What is done to a product's sums as they are stored. */
@@ -15,6 +23,10 @@ export interface ProductEpilogue extends Pick<Epilogue, "activation"> {
   half: number;
   /** The columns of C that it changes are the first ones; all, where this is missing. */
   rotated?: number;
+  /** Columns of a head. */
+  head?: number;
+  /** No product can do it. */
+  isAlone?: boolean;
   /** The same by a kernel of its own, after the product. */
   alone: KernelCall;
 }
@@ -55,19 +67,24 @@ export const activationBackwardEpilogue = (rows: RowSlot, act: Activation, x: Te
     activateBackward(rows, act, x, dActivated),
   );
 
-/** The query and key heads of C = qkv are rotated. */
+/**
+ * The query and key heads of C = qkv are rotated. A product does it where pairs stand half of the rotated floats apart and a head
+ * has a whole number of such floats, so that all of a row can be cut into pairs alike.
+ */
 export function ropeEpilogue(
   rows: RowSlot,
-  spans: Tensor,
-  cosSin: Tensor,
-  qkv: Tensor,
+  t: { spans: Tensor; cosSin: Tensor; qkv: Tensor },
   shape: AttentionShape,
+  rotation: Rotation,
 ): ProductEpilogue {
+  const { dimensions, interleaved } = rotation;
   return {
     kind: "rope",
-    tensors: [spans, cosSin],
-    half: shape.headDim / 2,
+    tensors: [t.spans, t.cosSin],
+    half: dimensions / 2,
     rotated: (shape.heads + shape.keyValueHeads) * shape.headDim,
-    alone: rope(rows, spans, cosSin, qkv, shape),
+    head: shape.headDim,
+    isAlone: interleaved || shape.headDim % dimensions > 0,
+    alone: rope(rows, { ...t, y: t.qkv }, shape, rotation),
   };
 }

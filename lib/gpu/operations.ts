@@ -51,10 +51,16 @@ export function rowKernel(
 }
 
 /**
- * x[tokens, H] = table[V, H] at ids[tokens], which begins with row `firstRow`; rows of other ids are left alone. The table
+ * x[tokens, H] = scale * table[V, H] at ids[tokens], which begins with row `firstRow`; rows of other ids are left alone. The table
  * may be stored in 2-byte elements where H is a multiple of 4.
  */
-export function embed(rows: RowSlot, ids: Tensor, table: Tensor, x: Tensor, firstRow = 0): KernelCall {
+export function embed(
+  rows: RowSlot,
+  ids: Tensor,
+  table: Tensor,
+  x: Tensor,
+  { firstRow = 0, scale = 1 }: { firstRow?: number; scale?: number } = {},
+): KernelCall {
   const { storage = "f32" } = table;
   const read = storage === "f32"
     ? "alias TableElement = E;\nfn unpack_table(e: E) -> E { return e; }"
@@ -66,7 +72,7 @@ export function embed(rows: RowSlot, ids: Tensor, table: Tensor, x: Tensor, firs
     [ids, table, x],
     rowLength(x),
     (columns) => flat(rows, columns),
-    { FIRST: firstRow, TABLE_ROWS: table.shape[0] },
+    { FIRST: firstRow, TABLE_ROWS: table.shape[0], SCALE_F: scale },
   );
 }
 
@@ -86,7 +92,7 @@ export interface DistinctTokens {
 }
 
 /**
- * Adds d_x[tokens, H] to the rows of dTable[V, H], which begins with row `firstRow`, but that of `padTokenId`; `slot` counts
+ * Adds scale * d_x[tokens, H] to the rows of dTable[V, H], which begins with row `firstRow`, but that of `padTokenId`; `slot` counts
  * the distinct tokens.
  */
 export const embedBackward = (
@@ -94,7 +100,11 @@ export const embedBackward = (
   distinct: DistinctTokens,
   dX: Tensor,
   dTable: Tensor,
-  { firstRow = 0, padTokenId = 0xffffffff }: { firstRow?: number; padTokenId?: number } = {},
+  { firstRow = 0, padTokenId = 0xffffffff, scale = 1 }: {
+    firstRow?: number;
+    padTokenId?: number;
+    scale?: number;
+  } = {},
 ): KernelCall =>
   rowKernel(
     "embed_backward",
@@ -103,7 +113,7 @@ export const embedBackward = (
     [distinct.ids, distinct.starts, distinct.rows, dX, dTable],
     rowLength(dX),
     (columns) => flat(slot, columns),
-    { PADDING: padTokenId, FIRST: firstRow, TABLE_ROWS: dTable.shape[0] },
+    { PADDING: padTokenId, FIRST: firstRow, TABLE_ROWS: dTable.shape[0], SCALE_F: scale },
   );
 
 /** Rows whose columns are summed at a time: what `partial` has a row for. */
@@ -141,27 +151,46 @@ export const addBiasBackward = (
   columnSums(rows, t.partial, t.dBias, rowLength(t.dY)),
 ];
 
-/** Rotates the query and key heads of qkv in place; `backward` turns back. */
+/** What a rotation's kernels know of it: how many floats of each head turn, and whether pairs stand side by side. */
+export interface Rotation {
+  readonly dimensions: number;
+  readonly interleaved: boolean;
+}
+
+/**
+ * y = qkv with the query and key heads rotated, by the rows of cosSin[positions, dimensions] that the spans name; `backward` turns
+ * back. In place where y is qkv.
+ */
 export function rope(
   rows: RowSlot,
-  spans: Tensor,
-  cosSin: Tensor,
-  qkv: Tensor,
+  t: { spans: Tensor; cosSin: Tensor; qkv: Tensor; y: Tensor },
   shape: AttentionShape,
+  { dimensions, interleaved }: Rotation,
   backward = false,
 ): KernelCall {
-  const width = elementWidth(shape.headDim / 2, rowLength(qkv));
+  const length = rowLength(t.qkv);
+  const width = interleaved ? 1 : elementWidth(dimensions / 2, shape.headDim, length);
   const heads = shape.heads + shape.keyValueHeads;
-  const half = shape.headDim / 2 / width;
+  const [half, stride] = [dimensions / 2 / width, length / width];
+  const isInPlace = t.qkv === t.y;
+  const rest = isInPlace ? 0 : stride - heads * 2 * half;
+  const source = isInPlace
+    ? "fn source(i: u32) -> E { return y[i]; }"
+    : "@group(0) @binding(4) var<storage, read> qkv: array<E>;\nfn source(i: u32) -> E { return qkv[i]; }";
   return {
     label: backward ? "rope_backward" : "rope",
-    source: withPrelude(
-      ropeSource,
-      { HEADS: heads, HALF: half, STRIDE: rowLength(qkv) / width, BACKWARD: backward ? 1 : 0 },
-      width,
-    ),
-    bindings: [rows.tensor, spans, cosSin, qkv],
-    grid: flat(rows, heads * half),
+    source: withPrelude(`${source}\n${ropeSource}`, {
+      HEADS: heads,
+      HEAD: shape.headDim / width,
+      HALF: half,
+      STEP: interleaved ? 2 : 1,
+      APART: interleaved ? 1 : half,
+      STRIDE: stride,
+      REST: rest,
+      BACKWARD: backward ? 1 : 0,
+    }, width),
+    bindings: [rows.tensor, t.spans, t.cosSin, t.y, ...(isInPlace ? [] : [t.qkv])],
+    grid: flat(rows, heads * half + rest),
   };
 }
 
@@ -216,26 +245,53 @@ export const gatherRowsBackward = (rows: RowSlot, labelsOfRow: Tensor, dY: Tenso
     (columns) => flat(rows, columns),
   );
 
+/** What is done to logits: logits * scale, then cap * tanh(logits / cap). */
+export interface LogitOptions {
+  logitScale?: number;
+  logitSoftcap?: number;
+}
+
+/** WGSL of `score`, what becomes of four logits, and of `slope`, its derivative. */
+function scoreFunctions({ logitScale, logitSoftcap }: LogitOptions): string {
+  const scaled = logitScale === undefined ? "v" : `v * f32(${logitScale})`;
+  if (logitSoftcap === undefined) {
+    return `fn score(v: vec4f) -> vec4f { return ${scaled}; }
+fn slope(v: vec4f) -> vec4f { return vec4f(${logitScale ?? 1}); }`;
+  }
+  const cap = `f32(${logitSoftcap})`;
+  return `fn capped(v: vec4f) -> vec4f { return tanh_accurate4(${scaled} / ${cap}); }
+fn score(v: vec4f) -> vec4f { return capped(v) * ${cap}; }
+fn slope(v: vec4f) -> vec4f { let t = capped(v); return (vec4f(1.0) - t * t) * f32(${logitScale ?? 1}); }`;
+}
+
 /** lse[labels] and the log-probability of each target, of logits[labels, padded vocabulary]. */
 export const logProbabilities = (
   rows: RowSlot,
   t: { logits: Tensor; targets: Tensor; lse: Tensor; logps: Tensor },
   vocabulary: number,
+  options: LogitOptions = {},
 ): KernelCall => ({
   label: "log_probabilities",
-  source: withPrelude(logProbabilitiesSource, { STRIDE: rowLength(t.logits) / 4, VOCABULARY: vocabulary }),
+  source: withPrelude(`${scoreFunctions(options)}\n${logProbabilitiesSource}`, {
+    STRIDE: rowLength(t.logits) / 4,
+    VOCABULARY: vocabulary,
+  }),
   bindings: [rows.tensor, t.logits, t.targets, t.lse, t.logps],
   grid: oneEach(rows),
 });
 
-/** In place: logits become weights[labels] * (onehot - softmax). */
+/** In place: logits become weights[labels] * (onehot - softmax), times the slope of what is done to them. */
 export const logitsBackward = (
   rows: RowSlot,
   t: { logits: Tensor; targets: Tensor; lse: Tensor; weights: Tensor },
   vocabulary: number,
+  options: LogitOptions = {},
 ): KernelCall => ({
   label: "logits_backward",
-  source: withPrelude(logitsBackwardSource, { STRIDE: rowLength(t.logits) / 4, VOCABULARY: vocabulary }),
+  source: withPrelude(`${scoreFunctions(options)}\n${logitsBackwardSource}`, {
+    STRIDE: rowLength(t.logits) / 4,
+    VOCABULARY: vocabulary,
+  }),
   bindings: [rows.tensor, t.logits, t.targets, t.lse, t.weights],
   grid: flat(rows, rowLength(t.logits) / 4),
 });

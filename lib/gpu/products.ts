@@ -113,7 +113,7 @@ export class Products {
       source: gemmSource(variant, tile),
       bindings: [
         rows.tensor,
-        this.#size({ ...size, half: fused?.half, rotated: fused?.rotated }),
+        this.#size({ ...size, half: fused?.half, rotated: fused?.rotated, head: fused?.head }),
         t.a,
         t.b,
         t.c,
@@ -255,7 +255,7 @@ const canFuse = (
   size: GemmSize,
   tile: GemmTile,
 ): boolean =>
-  size.adds === "never" && !residual && epilogue.half % 4 === 0 &&
+  !epilogue.isAlone && size.adds === "never" && !residual && epilogue.half % 4 === 0 &&
   gemmVariant(layout, epilogue, size, b.storage).aligned &&
   (!isPaired(epilogue) || (layout === "nt" && takesPairs(tile)));
 

@@ -130,6 +130,12 @@ export class Backward implements BackwardPass {
     this.#leave(op, dX);
   }
 
+  gradientInPlace(value: Value, dOutput: Tensor, calls: (dX: Tensor) => KernelCall[]): void {
+    if (!this.hasGradient(value)) return;
+    const dX = this.#isRead(dOutput, this.#current.output) ? this.#fresh(value) : dOutput;
+    this.handOn(value, dX, calls(dX));
+  }
+
   handOn(value: Value, gradient: Tensor, calls: readonly KernelCall[] = []): void {
     if (!this.hasGradient(value)) return;
     this.emit(calls);

@@ -9,6 +9,7 @@ import { type KernelCall, type Look, Pipelines, Program, readTensor, writeTensor
 import type { WorkSize } from "../gpu/work.ts";
 import { visiblePairs } from "./flops.ts";
 import { type ParameterOptions, Parameters } from "../parameters/parameters.ts";
+import { ropeTable, tableLength } from "./rope_table.ts";
 
 export interface DecoderOptions extends ParameterOptions, MachineOptions {
   /** Bytes of the largest buffer that the adapter can bind. */
@@ -34,13 +35,14 @@ export class Decoder {
   #programs?: { forward: Program; backward: Program };
   /** The batch uploaded last. */
   #batch?: Batch;
+  /** What each rotary table was made for. */
+  readonly #tableLengths: number[] = [];
 
   /** @param net what it computes. */
   constructor(readonly net: Net, readonly capacity: Capacity, readonly options: DecoderOptions) {
     this.parameters = new Parameters(this.plan, this.net.parameters, options.largestBuffer, options);
     const { hiddenSize: hidden, vocabSize: vocabulary } = net;
-    // Without rotation there is a table all the same.
-    const rotary = net.ropes[0]?.dimensions ?? 2;
+    const rotary = net.ropes.map(({ dimensions }) => dimensions);
     this.#machine = new Machine(
       this.plan,
       this.parameters,
@@ -96,9 +98,18 @@ export class Decoder {
       forward: await Program.compile(pipelines, forward),
       backward: await Program.compile(pipelines, backward),
     };
-    const [table] = this.net.ropes;
-    if (table) writeTensor(gpu, this.batch.cosSin, table.rows(this.capacity.positions));
+    this.#writeTables(gpu, 0);
     gpu.check();
+  }
+
+  /** Writes the rotary tables that a batch with this longest sequence needs and that are not there. */
+  #writeTables(gpu: Gpu, longest: number): void {
+    for (const [i, spec] of this.net.ropes.entries()) {
+      const length = tableLength(spec, longest);
+      if (length === this.#tableLengths[i]) continue;
+      this.#tableLengths[i] = length;
+      writeTensor(gpu, this.batch.cosSin[i], ropeTable(spec, this.capacity.positions, longest));
+    }
   }
 
   /** Uploads a batch and its row counts; must come before the submission that works on it. */
@@ -122,6 +133,7 @@ export class Decoder {
       writeTensor(gpu, queryTiles, mask.queryTiles);
       writeTensor(gpu, keyTiles, mask.keyTiles);
     }
+    this.#writeTables(gpu, batch.longest);
     const accumulate = !firstOfStep;
     a.rowCounts.set(a.tokenRows.slot, { count: tokens, accumulate });
     a.rowCounts.set(a.labelSlot.slot, { count: labels, accumulate });
@@ -190,9 +202,12 @@ export class Decoder {
     const stride = logits.shape[1];
     const padded = new Float32Array(await readTensor(gpu, logits, 0, labels * stride));
     const { vocabSize } = this.net;
+    const { logitScale = 1, logitSoftcap } = this.net.logits;
+    const score = (logit: number) =>
+      logitSoftcap ? logitSoftcap * Math.tanh(logit * logitScale / logitSoftcap) : logit * logitScale;
     const out = new Float32Array(labels * vocabSize);
     for (let row = 0; row < labels; row++) {
-      out.set(padded.subarray(row * stride, row * stride + vocabSize), row * vocabSize);
+      out.set(padded.subarray(row * stride, row * stride + vocabSize).map(score), row * vocabSize);
     }
     return out;
   }

@@ -112,6 +112,11 @@ export interface BackwardPass {
     value: Value,
     calls: (dX: Tensor, adds: boolean, epilogue?: ProductEpilogue) => KernelCall[],
   ): void;
+  /**
+   * Emits the calls that turn the gradient of the op's output into that of a value: in its place, or beside it where something else
+   * still reads it.
+   */
+  gradientInPlace(value: Value, dOutput: Tensor, calls: (dX: Tensor) => KernelCall[]): void;
   /** The gradient of a value is this tensor, as it is or as `calls` change it. */
   handOn(value: Value, gradient: Tensor, calls?: readonly KernelCall[]): void;
   /** Emits the calls that add to the gradient of a parameter, which is in pieces; none where it is frozen. */

@@ -31,8 +31,8 @@ export interface Widths {
   /** Floats of a row's statistics of the final norm. */
   statistics: number;
   vocabulary: number;
-  /** Floats of a row of the rotary table. */
-  rotary: number;
+  /** Floats of a row of each rotary table. */
+  rotary: readonly number[];
   /** How many windows its layers' attention has. */
   windows: number;
 }
@@ -113,7 +113,8 @@ export interface BatchTensors {
   >;
   /** Which keys a token sees, for each of the model's windows; the position of a token stands in every one. */
   masks: Record<keyof Mask, Tensor>[];
-  cosSin: Tensor; // [positions, D]
+  /** A table for each of the model's rotations. */
+  cosSin: Tensor[]; // [positions, dimensions]
   results: Tensor; // [P, 4]
   /** Partial sums of a norm's weight gradient or a bias's, one at a time, [rows / 32, the longest]. */
   columnPartial: Tensor;
@@ -181,7 +182,7 @@ function batchTensors(plan: MemoryPlan, capacity: Capacity, widths: Widths): Bat
       queryTiles: batch("query tiles", tiles, 4),
       keyTiles: batch("key tiles", tiles, 4),
     })),
-    cosSin: plan.tensor("rotary table", "batch", [capacity.positions, widths.rotary]),
+    cosSin: widths.rotary.map((width) => plan.tensor("rotary table", "batch", [capacity.positions, width])),
     results: plan.tensor("results", "batch", [pairs, 4]),
     columnPartial: plan.shared("column sums", "scratch", [
       Math.ceil(Math.max(tokens, labels) / 32),

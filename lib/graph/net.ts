@@ -2,6 +2,8 @@ import type { Activation } from "../../kernels/activation.ts";
 import type { AttentionShape } from "../../kernels/attention.ts";
 import type { Window } from "../batch/mask.ts";
 import { type HeadWeights, type Norm, statisticsWidth } from "../gpu/norm_operations.ts";
+import type { LogitOptions } from "../gpu/operations.ts";
+import type { RopeSpec } from "./rope_table.ts";
 import type { Op, Segment, Value } from "./graph.ts";
 import { activation, glu } from "./ops/activation.ts";
 import { add } from "./ops/add.ts";
@@ -42,12 +44,15 @@ export class Net {
   readonly segments: Segment[] = [];
   /** The windows of its layers' attention, each once: a batch has a mask for each. */
   readonly windows: Window[] = [];
-  /** The rotary tables of its layers, each once. */
-  readonly ropes: RotaryTable[] = [];
+  /** The rotations of its layers, each once: a batch has a table for each. */
+  readonly ropes: RopeSpec[] = [];
+  /** What is done to the head's logits. */
+  logits: LogitOptions = {};
   /** The embedding's table; the first parameter. */
   inputEmbeddings!: ParameterSpec;
   /** The head's matrix, which is the embedding's table where they are tied. */
   outputEmbeddings!: ParameterSpec;
+  headBias?: ParameterSpec;
   /** Of the last norm. */
   finalNorm!: ParameterSpec;
   /** Floats of all of a layer's queries. */
@@ -65,7 +70,9 @@ export class Net {
 
   /** The longest norm or bias that is trained; 0 without one. */
   get longestVector(): number {
-    const vectors = this.parameters.filter((spec) => spec.kind !== "matrix" && isTrained(spec)).map(shapeOf);
+    // The sums of a bias of the head are another's.
+    const isVector = (spec: ParameterSpec) => spec.kind !== "matrix" && spec !== this.headBias;
+    const vectors = this.parameters.filter((spec) => isVector(spec) && isTrained(spec)).map(shapeOf);
     return Math.max(0, ...vectors.map(([rows, columns]) => rows * columns));
   }
 
@@ -100,17 +107,17 @@ export class Net {
     return output;
   }
 
-  /** Rows of a table at the batch's token ids; the row of `padTokenId` is never trained, as in PyTorch. */
+  /** Rows of a table at the batch's token ids, times `scale`; the row of `padTokenId` is never trained, as in PyTorch. */
   embedding(
     name: string,
     rows: number,
     columns: number,
-    { padTokenId }: { padTokenId?: number } = {},
+    options: { padTokenId?: number; scale?: number } = {},
   ): Value {
     const table = this.#parameter([`${name}.weight`], [rows], columns);
-    if (padTokenId !== undefined) table.padTokenId = padTokenId;
+    if (options.padTokenId !== undefined) table.padTokenId = options.padTokenId;
     this.inputEmbeddings = table;
-    return this.#op(name, columns, [], (output) => embedding(output, table));
+    return this.#op(name, columns, [], (output) => embedding(output, table, options.scale));
   }
 
   /** @param options `onePlus`: the factor is 1 + weight. */
@@ -198,9 +205,16 @@ export class Net {
   }
 
   /** Rotates the query and key heads of [queries, keys, values]. */
-  rope(qkv: Value, shape: AttentionShape, table: RotaryTable): Value {
-    if (!this.ropes.includes(table)) this.ropes.push(table);
-    return this.#op(`${this.#short(qkv)} rotated`, qkv.width, [], (output) => rope(output, qkv, shape));
+  rope(qkv: Value, shape: AttentionShape, spec: RopeSpec): Value {
+    const key = JSON.stringify(spec);
+    const known = this.ropes.findIndex((other) => JSON.stringify(other) === key);
+    const table = known < 0 ? this.ropes.push(spec) - 1 : known;
+    return this.#op(
+      `${this.#short(qkv)} rotated`,
+      qkv.width,
+      [],
+      (output) => rope(output, qkv, shape, spec, table),
+    );
   }
 
   /**
@@ -239,15 +253,23 @@ export class Net {
     return this.#op(`${this.#short(y)} + residual`, x.width, [], (output) => add(output, x, y));
   }
 
-  /** What ends every model: final norm, head and log-probabilities of the labels. */
-  labels(x: Value, finalNorm: Norm & { name: string }, head: { name: string; rows: number }): void {
+  /** What ends every model: final norm, head, what is done to its logits, and log-probabilities of the labels. */
+  labels(
+    x: Value,
+    finalNorm: Norm & { name: string },
+    head: { name: string; rows: number; bias?: boolean },
+    logits: LogitOptions = {},
+  ): void {
+    this.logits = logits;
     const { name, ...how } = finalNorm;
     this.finalStatistics = statisticsWidth(how);
     const weight = this.#normWeight(name, x.width, how);
     const matrix = this.#parameter([`${head.name}.weight`], [head.rows], x.width);
+    const bias = head.bias ? this.#parameter([`${head.name}.bias`], [head.rows], 1, "bias") : undefined;
     this.finalNorm = weight;
     this.outputEmbeddings = matrix;
-    this.#op("labels", 1, [], () => labels(x, { norm: how, weight, head: matrix }));
+    this.headBias = bias;
+    this.#op("labels", 1, [], () => labels(x, { norm: how, weight, head: matrix, bias, logits }));
   }
 
   /** The weight of a norm of rows, and its bias under it. */

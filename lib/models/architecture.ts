@@ -30,6 +30,8 @@ export interface Architecture<C extends ModelConfig = ModelConfig> {
   readonly className: string;
   /** What that class's names begin with where it is not the head: transformers' `base_model_prefix`. */
   readonly baseModelPrefix: string;
+  /** transformers has no class for it: it takes the code that the checkpoints bring (`auto_map`), which is followed here. */
+  readonly isOwnCode?: boolean;
   /** Reads config.json with the class's own defaults, its own rules for null and its own limits. */
   config(fields: Fields): C;
   /** The forward pass, traced. */

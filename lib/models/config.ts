@@ -46,6 +46,7 @@ export function parseModelConfig(
     config.dtype = whole.dtype("dtype") ?? whole.dtype("torch_dtype") ?? config.dtype;
   }
   if (fields.problems.length > 0) throw fields.failure(where);
+  for (const warning of fields.warnings) warn(`${where}: ${warning}`);
 
   const padTokenId = Number(fields.value("pad_token_id") ?? 0);
   if (padTokenId < 0) {
@@ -62,7 +63,7 @@ export function parseModelConfig(
         `transformers takes for model_type ${json.model_type}`,
     );
   }
-  if ((json.auto_map ?? null) !== null) {
+  if ((json.auto_map ?? null) !== null && !architecture.isOwnCode) {
     warn(
       `${where}: auto_map names code of the model's own, which is not run: it is trained as ${className}, as ` +
         "in transformers without trust_remote_code",

@@ -20,6 +20,8 @@ export type Dtype = (typeof DTYPES)[keyof typeof DTYPES];
  * transformers' class has a rule for it; elsewhere that refuses it too.
  */
 export class Fields {
+  readonly warnings: string[] = [];
+
   constructor(
     private readonly object: Record<string, unknown>,
     private readonly prefix = "",
@@ -41,6 +43,11 @@ export class Fields {
     this.problems.push(this.prefix + text);
   }
 
+  /** What is read otherwise than it may be meant. */
+  warn(text: string): void {
+    this.warnings.push(this.prefix + text);
+  }
+
   failure(where: string): UserError {
     if (this.problems.length === 1) return new UserError(`${where}: ${this.problems[0]}`);
     return new UserError(
@@ -49,7 +56,7 @@ export class Fields {
   }
 
   /** A whole number from 1 to `most`. */
-  count(key: string, most: number, absent: number): number {
+  count(key: string, most: number, absent?: number): number {
     return this.read(
       key,
       `a whole number from 1 to ${most}`,
@@ -85,13 +92,7 @@ export class Fields {
 
   /** A number above 0, in float32 too: no kernel may see an infinity or a division by zero from here. */
   positive(key: string, absent?: number): number {
-    return this.read(
-      key,
-      "a number above 0 within the range of float32",
-      (value): value is number =>
-        typeof value === "number" && Math.fround(value) > 0 && Math.fround(value) < Infinity,
-      absent,
-    ) ?? NaN;
+    return this.read(key, "a number above 0 within the range of float32", isPositive, absent) ?? NaN;
   }
 
   boolean(key: string, absent = false): boolean {
@@ -102,6 +103,15 @@ export class Fields {
   orNull<T>(key: string, absent: T | undefined, read: () => T): T | undefined {
     const value = this.object[key];
     return value === undefined ? absent : value === null ? undefined : read();
+  }
+
+  /** So many of them. */
+  positives(key: string, count: number): number[] {
+    return this.read(
+      key,
+      `${count} numbers above 0 within the range of float32`,
+      (value): value is number[] => Array.isArray(value) && value.length === count && value.every(isPositive),
+    ) ?? [];
   }
 
   dtype(key: string): Dtype | undefined {
@@ -135,3 +145,6 @@ export class Fields {
     return undefined;
   }
 }
+
+const isPositive = (value: unknown): value is number =>
+  typeof value === "number" && Math.fround(value) > 0 && Math.fround(value) < Infinity;

@@ -6,10 +6,14 @@ import { type Activation, ACTIVATIONS } from "../../kernels/activation.ts";
 import { show } from "../json.ts";
 import type { ModelConfig } from "./architecture.ts";
 import type { Fields } from "./fields.ts";
+import type { RopeConfig } from "./rope.ts";
 
 export type LayerType = "full_attention" | "sliding_attention";
 
-/** What every decoder has. The bounds are far above every published model, and keep a hostile file from endless allocations. */
+/**
+ * What every decoder has. The bounds are far above every published model, and keep a hostile file from endless allocations.
+ * @param names of keys that the class calls otherwise.
+ */
 export function decoderKeys(
   fields: Fields,
   usual: {
@@ -20,6 +24,7 @@ export function decoderKeys(
     tie_word_embeddings?: boolean;
     pad_token_id?: number;
   },
+  { num_hidden_layers = "num_hidden_layers" } = {},
 ): ModelConfig {
   const vocabSize = fields.count("vocab_size", 2 ** 24, usual.vocab_size);
   const padTokenId = fields.row("pad_token_id", vocabSize, usual.pad_token_id);
@@ -27,7 +32,7 @@ export function decoderKeys(
     modelType: String(fields.value("model_type")),
     vocabSize,
     hiddenSize: fields.count("hidden_size", 2 ** 20, usual.hidden_size),
-    numHiddenLayers: fields.count("num_hidden_layers", 1024, usual.num_hidden_layers),
+    numHiddenLayers: fields.count(num_hidden_layers, 1024, usual.num_hidden_layers),
     maxPositionEmbeddings: fields.count("max_position_embeddings", 2 ** 31, usual.max_position_embeddings),
     tieWordEmbeddings: fields.boolean("tie_word_embeddings", usual.tie_word_embeddings),
     ...(padTokenId !== undefined && { padTokenId }),
@@ -43,23 +48,32 @@ export interface Heads {
   headDim: number;
 }
 
+/** What Llama and most after it have: a gated MLP, RMSNorm and rotary position embedding. */
+export interface GatedConfig extends ModelConfig, Heads {
+  intermediateSize: number;
+  hiddenAct: Activation;
+  rmsNormEps: number;
+  rope: RopeConfig;
+}
+
 /**
  * Heads of attention and their size.
  *
  * @param usual the class's defaults: without them there are as many key heads as query heads, and `hidden_size` is divided
- * among these.
+ * among these. `head_dim` is "required" where the class cannot do without.
  * @param nulls the keys for which the class has a rule for null: the same as without a default. It refuses others.
  */
 export function headKeys(
   fields: Fields,
   { hiddenSize }: ModelConfig,
-  usual: { num_attention_heads: number; num_key_value_heads?: number; head_dim?: number },
+  usual: { num_attention_heads: number; num_key_value_heads?: number; head_dim?: number | "required" },
   nulls: readonly ("num_key_value_heads" | "head_dim")[] = [],
 ): Heads {
   const numAttentionHeads = fields.count("num_attention_heads", 2 ** 16, usual.num_attention_heads);
   const optional = (key: (typeof nulls)[number], divided: number) => {
     const isNull = nulls.includes(key) && fields.value(key) === null;
-    return isNull ? divided : fields.count(key, 2 ** 16, usual[key] ?? divided);
+    const absent = usual[key] ?? divided;
+    return isNull ? divided : fields.count(key, 2 ** 16, absent === "required" ? undefined : absent);
   };
   const numKeyValueHeads = optional("num_key_value_heads", numAttentionHeads);
   if (usual.head_dim === undefined && (fields.value("head_dim") ?? null) === null) {
@@ -101,6 +115,15 @@ export function noDropout(fields: Fields, ...keys: string[]): void {
         `${key}: ${show(dropout)} is not supported: transformers drops out while it trains; supported: 0`,
       );
     }
+  }
+}
+
+/** The same where the class's own defaults drop out: nothing is dropped here, which is said. */
+export function dropoutPassedOver(fields: Fields, usual: Record<string, number>): void {
+  for (const [key, absent] of Object.entries(usual)) {
+    const dropout = fields.value(key) === undefined ? absent : fields.value(key);
+    if (typeof dropout !== "number") fields.problem(`${key}: expected a number, found ${show(dropout)}`);
+    else if (dropout !== 0) fields.warn(`${key}: ${dropout}: nothing is dropped out, unlike in transformers`);
   }
 }
 

@@ -1,4 +1,5 @@
 import type { Activation } from "../../kernels/activation.ts";
+import type { RopeSpec } from "../graph/rope_table.ts";
 import type { Architecture, ModelConfig } from "./architecture.ts";
 import { causalLm } from "./causal_lm.ts";
 import {
@@ -11,13 +12,13 @@ import {
   noDropout,
   onlyFullAttention,
 } from "./keys.ts";
-import { parseRope, type RopeConfig, rotaryTable } from "./rope.ts";
+import { parseRope } from "./rope.ts";
 
 export interface LlamaConfig extends ModelConfig, Heads {
   intermediateSize: number;
   hiddenAct: Activation;
   rmsNormEps: number;
-  rope: RopeConfig;
+  rope: RopeSpec;
   attentionBias: boolean;
   mlpBias: boolean;
 }
@@ -45,7 +46,7 @@ export const llama: Architecture<LlamaConfig> = {
       intermediateSize: intermediateSize(fields, 11008),
       hiddenAct: activation(fields, "hidden_act", "silu"),
       rmsNormEps: fields.positive("rms_norm_eps", 1e-6),
-      rope: parseRope(fields, base),
+      rope: parseRope(fields, { ...base, ...heads }),
       attentionBias: fields.boolean("attention_bias"),
       mlpBias: fields.boolean("mlp_bias"),
     };
@@ -56,7 +57,6 @@ export const llama: Architecture<LlamaConfig> = {
     const [queries, keys] = [shape.heads * c.headDim, shape.keyValueHeads * c.headDim];
     const { hiddenSize: hidden, intermediateSize: inner, rmsNormEps: epsilon } = c;
     const [attention, mlp] = [{ bias: c.attentionBias }, { bias: c.mlpBias }];
-    const rope = rotaryTable(c);
 
     return causalLm(c, { kind: "rms", epsilon }, (net, x) => {
       const h = net.rmsNorm(x, "input_layernorm", epsilon);
@@ -65,7 +65,7 @@ export const llama: Architecture<LlamaConfig> = {
         { "self_attn.q_proj": queries, "self_attn.k_proj": keys, "self_attn.v_proj": keys },
         attention,
       );
-      const heads = net.attention(net.rope(qkv, shape, rope), shape);
+      const heads = net.attention(net.rope(qkv, shape, c.rope), shape);
       x = net.add(x, net.linear(heads, { "self_attn.o_proj": hidden }, attention));
       const gateUp = net.linear(
         net.rmsNorm(x, "post_attention_layernorm", epsilon),

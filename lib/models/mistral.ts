@@ -1,4 +1,5 @@
 import type { Activation } from "../../kernels/activation.ts";
+import type { RopeSpec } from "../graph/rope_table.ts";
 import type { Architecture, ModelConfig } from "./architecture.ts";
 import { causalLm } from "./causal_lm.ts";
 import {
@@ -11,13 +12,13 @@ import {
   noLayerTypes,
   slidingWindow,
 } from "./keys.ts";
-import { parseRope, type RopeConfig, rotaryTable } from "./rope.ts";
+import { parseRope } from "./rope.ts";
 
 export interface MistralConfig extends ModelConfig, Heads {
   intermediateSize: number;
   hiddenAct: Activation;
   rmsNormEps: number;
-  rope: RopeConfig;
+  rope: RopeSpec;
   /** A token sees this many tokens back, itself included, in every layer; absent: all of them. */
   slidingWindow?: number;
 }
@@ -38,13 +39,14 @@ export const mistral: Architecture<MistralConfig> = {
     noDropout(fields, "attention_dropout");
     // With them transformers takes another class, Ministral's.
     noLayerTypes(fields);
+    const heads = headKeys(fields, base, { num_attention_heads: 32, num_key_value_heads: 8 }, ["head_dim"]);
     return {
       ...base,
-      ...headKeys(fields, base, { num_attention_heads: 32, num_key_value_heads: 8 }, ["head_dim"]),
+      ...heads,
       intermediateSize: intermediateSize(fields, 14336),
       hiddenAct: activation(fields, "hidden_act", "silu"),
       rmsNormEps: fields.positive("rms_norm_eps", 1e-6),
-      rope: parseRope(fields, base),
+      rope: parseRope(fields, { ...base, ...heads }),
       slidingWindow: slidingWindow(fields, 4096),
     };
   },
@@ -53,7 +55,6 @@ export const mistral: Architecture<MistralConfig> = {
     const shape = { heads: c.numAttentionHeads, keyValueHeads: c.numKeyValueHeads, headDim: c.headDim };
     const [queries, keys] = [shape.heads * c.headDim, shape.keyValueHeads * c.headDim];
     const { hiddenSize: hidden, intermediateSize: inner, rmsNormEps: epsilon, slidingWindow: window } = c;
-    const rope = rotaryTable(c);
 
     return causalLm(c, { kind: "rms", epsilon }, (net, x) => {
       const h = net.rmsNorm(x, "input_layernorm", epsilon);
@@ -62,7 +63,7 @@ export const mistral: Architecture<MistralConfig> = {
         "self_attn.k_proj": keys,
         "self_attn.v_proj": keys,
       });
-      const heads = net.attention(net.rope(qkv, shape, rope), shape, { window });
+      const heads = net.attention(net.rope(qkv, shape, c.rope), shape, { window });
       x = net.add(x, net.linear(heads, { "self_attn.o_proj": hidden }));
       const gateUp = net.linear(net.rmsNorm(x, "post_attention_layernorm", epsilon), {
         "mlp.gate_proj": inner,

@@ -1,4 +1,5 @@
 import type { Activation } from "../../kernels/activation.ts";
+import type { RopeSpec } from "../graph/rope_table.ts";
 import type { Architecture, ModelConfig } from "./architecture.ts";
 import { causalLm } from "./causal_lm.ts";
 import {
@@ -12,13 +13,13 @@ import {
   type Windows,
   windowsOf,
 } from "./keys.ts";
-import { parseRope, type RopeConfig, rotaryTable } from "./rope.ts";
+import { parseRope } from "./rope.ts";
 
 export interface Qwen2Config extends ModelConfig, Heads, Windows {
   intermediateSize: number;
   hiddenAct: Activation;
   rmsNormEps: number;
-  rope: RopeConfig;
+  rope: RopeSpec;
 }
 
 /** transformers' `modeling_qwen2.py`: queries, keys and values have biases, and some layers a window. */
@@ -35,15 +36,16 @@ export const qwen2: Architecture<Qwen2Config> = {
       max_position_embeddings: 32768,
     });
     noDropout(fields, "attention_dropout");
+    const heads = headKeys(fields, base, { num_attention_heads: 32, num_key_value_heads: 32 }, [
+      "num_key_value_heads",
+    ]);
     return {
       ...base,
-      ...headKeys(fields, base, { num_attention_heads: 32, num_key_value_heads: 32 }, [
-        "num_key_value_heads",
-      ]),
+      ...heads,
       intermediateSize: intermediateSize(fields, 22016),
       hiddenAct: activation(fields, "hidden_act", "silu"),
       rmsNormEps: fields.positive("rms_norm_eps", 1e-6),
-      rope: parseRope(fields, base),
+      rope: parseRope(fields, { ...base, ...heads }),
       ...qwenWindow(fields, base),
     };
   },
@@ -52,7 +54,7 @@ export const qwen2: Architecture<Qwen2Config> = {
     const shape = { heads: c.numAttentionHeads, keyValueHeads: c.numKeyValueHeads, headDim: c.headDim };
     const [queries, keys] = [shape.heads * c.headDim, shape.keyValueHeads * c.headDim];
     const { hiddenSize: hidden, intermediateSize: inner, rmsNormEps: epsilon } = c;
-    const [rope, windows] = [rotaryTable(c), windowsOf(c)];
+    const windows = windowsOf(c);
 
     return causalLm(c, { kind: "rms", epsilon }, (net, x, l) => {
       const h = net.rmsNorm(x, "input_layernorm", epsilon);
@@ -61,7 +63,7 @@ export const qwen2: Architecture<Qwen2Config> = {
         { "self_attn.q_proj": queries, "self_attn.k_proj": keys, "self_attn.v_proj": keys },
         { bias: true },
       );
-      const heads = net.attention(net.rope(qkv, shape, rope), shape, { window: windows[l] });
+      const heads = net.attention(net.rope(qkv, shape, c.rope), shape, { window: windows[l] });
       x = net.add(x, net.linear(heads, { "self_attn.o_proj": hidden }));
       const gateUp = net.linear(net.rmsNorm(x, "post_attention_layernorm", epsilon), {
         "mlp.gate_proj": inner,

@@ -1,4 +1,5 @@
 import type { Activation } from "../../kernels/activation.ts";
+import type { RopeSpec } from "../graph/rope_table.ts";
 import type { Architecture, ModelConfig } from "./architecture.ts";
 import { causalLm } from "./causal_lm.ts";
 import {
@@ -12,13 +13,13 @@ import {
   type Windows,
   windowsOf,
 } from "./keys.ts";
-import { parseRope, type RopeConfig, rotaryTable } from "./rope.ts";
+import { parseRope } from "./rope.ts";
 
 export interface Qwen3Config extends ModelConfig, Heads, Windows {
   intermediateSize: number;
   hiddenAct: Activation;
   rmsNormEps: number;
-  rope: RopeConfig;
+  rope: RopeSpec;
   attentionBias: boolean;
 }
 
@@ -36,15 +37,21 @@ export const qwen3: Architecture<Qwen3Config> = {
       max_position_embeddings: 32768,
     });
     noDropout(fields, "attention_dropout");
+    const heads = headKeys(
+      fields,
+      base,
+      { num_attention_heads: 32, num_key_value_heads: 32, head_dim: 128 },
+      [
+        "num_key_value_heads",
+      ],
+    );
     return {
       ...base,
-      ...headKeys(fields, base, { num_attention_heads: 32, num_key_value_heads: 32, head_dim: 128 }, [
-        "num_key_value_heads",
-      ]),
+      ...heads,
       intermediateSize: intermediateSize(fields, 22016),
       hiddenAct: activation(fields, "hidden_act", "silu"),
       rmsNormEps: fields.positive("rms_norm_eps", 1e-6),
-      rope: parseRope(fields, base),
+      rope: parseRope(fields, { ...base, ...heads }),
       attentionBias: fields.boolean("attention_bias"),
       ...qwenWindow(fields, base),
     };
@@ -55,7 +62,7 @@ export const qwen3: Architecture<Qwen3Config> = {
     const [queries, keys] = [shape.heads * c.headDim, shape.keyValueHeads * c.headDim];
     const { hiddenSize: hidden, intermediateSize: inner, rmsNormEps: epsilon } = c;
     const bias = c.attentionBias;
-    const [rope, windows] = [rotaryTable(c), windowsOf(c)];
+    const windows = windowsOf(c);
 
     return causalLm(c, { kind: "rms", epsilon }, (net, x, l) => {
       const h = net.rmsNorm(x, "input_layernorm", epsilon);
@@ -65,7 +72,7 @@ export const qwen3: Architecture<Qwen3Config> = {
         { bias },
       );
       const normed = net.headNorm(qkv, { q: "self_attn.q_norm", k: "self_attn.k_norm" }, shape, epsilon);
-      const heads = net.attention(net.rope(normed, shape, rope), shape, { window: windows[l] });
+      const heads = net.attention(net.rope(normed, shape, c.rope), shape, { window: windows[l] });
       x = net.add(x, net.linear(heads, { "self_attn.o_proj": hidden }, { bias }));
       const gateUp = net.linear(net.rmsNorm(x, "post_attention_layernorm", epsilon), {
         "mlp.gate_proj": inner,

@@ -38,7 +38,7 @@ const TEXTURED: Omit<LlamaConfig, "vocabSize"> = {
   numKeyValueHeads: 1,
   headDim: 64,
   rmsNormEps: 1e-5,
-  rope: { type: "default", theta: 10_000 },
+  rope: { type: "default", theta: 10_000, dimensions: 64, interleaved: false },
   maxPositionEmbeddings: 96,
   hiddenAct: "silu",
   attentionBias: false,

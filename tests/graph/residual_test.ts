@@ -7,6 +7,7 @@ import type { Value } from "../../lib/graph/graph.ts";
 import { shapeOfPart } from "../../lib/graph/parameter.ts";
 import { Net } from "../../lib/graph/net.ts";
 import { simper } from "../../lib/losses/simper.ts";
+import { type RopeSpec, ropeTable } from "../../lib/graph/rope_table.ts";
 import { Decoder } from "../../lib/graph/decoder.ts";
 import type { Capacity } from "../../lib/graph/machine.ts";
 import { normal, uniform } from "../../lib/random.ts";
@@ -15,6 +16,7 @@ import { pairOf } from "../random_pairs.ts";
 import { glu } from "../reference/activation.ts";
 import { logProbabilities } from "../reference/log_probabilities.ts";
 import { matrix, multiply, transposed } from "../reference/matrix.ts";
+import { rope as ropeReference } from "../reference/rope.ts";
 import { simper as simperReference } from "../reference/preference_loss.ts";
 import { norm as normReference } from "../reference/norm.ts";
 
@@ -59,7 +61,21 @@ const BODIES: Record<string, Body> = {
     const b = net.layerNorm(branch(net, x, "b"), "layer_b", EPSILON, { bias: true, onePlus: true });
     return net.add(net.add(x, b), a);
   },
+  // The rotated value is read twice; the second rotation's gradient is the residual's too.
+  "rotations by kernels of their own, and a head with everything": (net, x) => {
+    const h = net.rope(norm(net, x, "norm_a"), SHAPE, ROPES[0]);
+    return net.add(net.add(x, branch(net, h, "a")), net.rope(h, SHAPE, ROPES[1]));
+  },
 };
+/** Two query heads, a key head and a value head of two floats. */
+const SHAPE = { heads: 2, keyValueHeads: 1, headDim: 2 };
+const ROPES: RopeSpec[] = [
+  { type: "default", theta: 100, dimensions: 2, interleaved: false },
+  { type: "linear", factor: 2, theta: 100, dimensions: 2, interleaved: true },
+];
+/** What the head and the embedding of one of the graphs do besides; its labels are in two pieces. */
+const WITH_EVERYTHING = "rotations by kernels of their own, and a head with everything";
+const EVERYTHING = { scale: Math.sqrt(HIDDEN), logitScale: 0.7, logitSoftcap: 2 };
 
 /** The same in float64, from the values of parameters by name. */
 class Reference {
@@ -94,10 +110,17 @@ class Reference {
       onePlus,
     }).y;
   }
+  rope(x: Float64Array, positions: ArrayLike<number>, spec: RopeSpec): Float64Array {
+    const shape = { ...SHAPE, heads: 3, width: HIDDEN, interleaved: spec.interleaved };
+    return ropeReference(x, positions, ropeTable(spec, 64), shape, "forward");
+  }
 }
 const sum = (x: Float64Array, y: Float64Array) => x.map((value, i) => value + y[i]);
 
-const REFERENCES: Record<string, (r: Reference, x: Float64Array) => Float64Array> = {
+const REFERENCES: Record<
+  string,
+  (r: Reference, x: Float64Array, positions: ArrayLike<number>) => Float64Array
+> = {
   "one branch after the other": (r, x) => {
     x = sum(x, r.branch(r.norm(x, "norm_a"), "a"));
     return sum(x, r.branch(r.norm(x, "norm_b"), "b"));
@@ -118,16 +141,22 @@ const REFERENCES: Record<string, (r: Reference, x: Float64Array) => Float64Array
   },
   "two branches beside each other, the second added first, with norms after them": (r, x) =>
     sum(sum(x, r.norm(r.branch(x, "b"), "layer_b")), r.norm(r.branch(x, "a"), "norm_a")),
+  [WITH_EVERYTHING]: (r, x, positions) => {
+    const h = r.rope(r.norm(x, "norm_a"), positions, ROPES[0]);
+    return sum(sum(x, r.branch(h, "a")), r.rope(h, positions, ROPES[1]));
+  },
 };
 
-function netOf(body: Body, layers: number): Net {
+function netOf(body: Body, layers: number, everything?: typeof EVERYTHING): Net {
   const net = new Net();
-  let x = net.embedding("embed", VOCABULARY, HIDDEN);
+  let x = net.embedding("embed", VOCABULARY, HIDDEN, { scale: everything?.scale });
   for (let l = 0; l < layers; l++) x = net.layer(`layers.${l}`, x, (x) => body(net, x));
-  net.labels(x, { name: "norm", kind: "layer", bias: true, epsilon: EPSILON }, {
-    name: "head",
-    rows: VOCABULARY,
-  });
+  net.labels(
+    x,
+    { name: "norm", kind: "layer", bias: true, epsilon: EPSILON },
+    { name: "head", rows: VOCABULARY, bias: !!everything },
+    everything,
+  );
   return net;
 }
 
@@ -166,24 +195,33 @@ async function compare(pipelines: Pipelines, seed: number, name: string, body: B
   const { tolerance, ...keeping } = mode;
   const { gpu } = pipelines;
   const next = normal(seed);
-  const pair = pairOf(uniform(seed, 1), { prefix: 2, chosen: 3, rejected: 4 });
+  const everything = name === WITH_EVERYTHING ? EVERYTHING : undefined;
+  const own = everything ? { chosen: 37, rejected: 38 } : { chosen: 3, rejected: 4 };
+  const pair = pairOf(uniform(seed, 1), { prefix: 2, ...own });
   const batch = pack([pair]);
   const { tokens, labels } = packedSize(pair);
   const values = new Map<string, Float64Array>();
-  for (const parameter of netOf(body, 2).parameters) {
+  for (const parameter of netOf(body, 2, everything).parameters) {
     for (const part of parameter.parts) {
       const length = shapeOfPart(parameter, part).reduce((product, n) => product * n, 1);
       values.set(part.name, Float64Array.from({ length }, () => Math.fround(next() * 0.5)));
     }
   }
   const gradientsOf = async (trained: RegExp) => {
-    const net = netOf(body, 2);
+    const net = netOf(body, 2, everything);
     for (const parameter of net.parameters) {
       parameter.role = trained.test(parameter.name) ? "trained" : "frozen";
     }
     const decoder = new Decoder(
       net,
-      { tokens, labels, pairs: 1, positions: 16, logitsBytes: 2 ** 20, ...keeping },
+      {
+        tokens,
+        labels,
+        pairs: 1,
+        positions: 2 + own.rejected,
+        logitsBytes: everything ? 1 : 2 ** 20,
+        ...keeping,
+      },
       { largestBuffer: 2 ** 27, loss: simper.wgsl, training: true },
     );
     const { parameters } = decoder;
@@ -225,10 +263,17 @@ async function compare(pipelines: Pipelines, seed: number, name: string, body: B
     const at = new Reference(parameters);
     const rows = (table: Float64Array, ids: Iterable<number>) =>
       Float64Array.from([...ids].flatMap((id) => [...table.subarray(id * HIDDEN, (id + 1) * HIDDEN)]));
-    let x: Float64Array = rows(at.of("embed"), batch.ids);
-    for (const l of [0, 1]) x = REFERENCES[name](new Reference(parameters, `layers.${l}.`), x);
+    const positions = batch.masks[0].spans.filter((_, i) => i % 4 === 3);
+    let x: Float64Array = rows(at.of("embed"), batch.ids).map((value) => value * (everything?.scale ?? 1));
+    for (const l of [0, 1]) x = REFERENCES[name](new Reference(parameters, `layers.${l}.`), x, positions);
     const normed = at.norm(rows(x, batch.labelRows), "norm");
-    const { logps } = logProbabilities(at.linear(normed, "head", HIDDEN), batch.targets);
+    const bias = parameters.get("head.bias");
+    const logits = at.linear(normed, "head", HIDDEN).map((value, i) => {
+      if (!everything) return value;
+      const { logitScale, logitSoftcap } = everything;
+      return logitSoftcap * Math.tanh((value + bias![i % VOCABULARY]) * logitScale / logitSoftcap);
+    });
+    const { logps } = logProbabilities(logits, batch.targets);
     const chosen = pair.chosen.ids.length - pair.chosen.promptLength;
     return simperReference([...logps.subarray(0, chosen)], [...logps.subarray(chosen)]).value;
   };

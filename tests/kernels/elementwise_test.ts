@@ -24,39 +24,66 @@ useGpu();
 
 const POSITIONS = 40;
 
-const ROPE_SHAPES = [
+interface RopeShape {
+  tokens: number;
+  spare: number;
+  heads: number;
+  keyValueHeads: number;
+  headDim: number;
+  dimensions?: number;
+  interleaved?: boolean;
+}
+
+const ROPE_SHAPES: RopeShape[] = [
   { tokens: 1, spare: 0, heads: 1, keyValueHeads: 1, headDim: 2 },
   { tokens: 3, spare: 1, heads: 2, keyValueHeads: 1, headDim: 6 },
   { tokens: 31, spare: 0, heads: 3, keyValueHeads: 3, headDim: 16 },
   { tokens: 33, spare: 31, heads: 6, keyValueHeads: 2, headDim: 18 },
   { tokens: 65, spare: 2, heads: 4, keyValueHeads: 1, headDim: 20 },
   { tokens: 33, spare: 0, heads: 2, keyValueHeads: 2, headDim: 64 },
+  // In part, where vec4s reach all and where they do not, and side by side.
+  { tokens: 33, spare: 1, heads: 3, keyValueHeads: 1, headDim: 24, dimensions: 8 },
+  { tokens: 3, spare: 2, heads: 2, keyValueHeads: 1, headDim: 20, dimensions: 6 },
+  { tokens: 31, spare: 0, heads: 2, keyValueHeads: 1, headDim: 8, interleaved: true },
+  { tokens: 5, spare: 3, heads: 3, keyValueHeads: 2, headDim: 10, dimensions: 6, interleaved: true },
 ];
 
 for (const direction of ["forward", "backward"] as const) {
-  kernelTest(`rotary embedding ${direction} equals complex products`, ROPE_SHAPES, async (kernels, shape) => {
-    const { tokens, spare, headDim } = shape;
-    const heads = shape.heads + shape.keyValueHeads;
-    const width = (heads + shape.keyValueHeads) * headDim;
-    const positions = Array.from({ length: tokens }, () => kernels.integer(0, POSITIONS - 1));
-    const spans = Uint32Array.from(positions.flatMap((position) => [0, 0, 0, position]));
-    // Any angles will do; cosines come before sines.
-    const angles = Array.from({ length: POSITIONS }, () => kernels.values(headDim / 2, 3));
-    const table = Float32Array.from(angles.flatMap((row) => [...row.map(Math.cos), ...row.map(Math.sin)]));
-    const data = kernels.values(tokens * width);
-    const qkv = kernels.tensorInPlace([tokens + spare, width], data);
-    await kernels.run([rope(
-      kernels.rows(tokens),
-      kernels.tensor([tokens + spare, 4], spans),
-      kernels.tensor([POSITIONS, headDim], table),
-      qkv,
-      shape,
-      direction === "backward",
-    )]);
-    const expected = referenceRope(data, positions, table, { heads, headDim, width }, direction);
-    // Three roundings of 6e-8.
-    await kernels.compare(qkv, expected, { tolerance: 3e-7 });
-  });
+  kernelTest(
+    `rotary embedding ${direction} equals complex products, in place and beside its input`,
+    ROPE_SHAPES,
+    async (kernels, shape) => {
+      const { tokens, spare, headDim, dimensions = headDim, interleaved = false } = shape;
+      const heads = shape.heads + shape.keyValueHeads;
+      const width = (heads + shape.keyValueHeads) * headDim;
+      const positions = Array.from({ length: tokens }, () => kernels.integer(0, POSITIONS - 1));
+      // Any angles will do; cosines come before sines.
+      const angles = Array.from({ length: POSITIONS }, () => kernels.values(dimensions / 2, 3));
+      const table = Float32Array.from(angles.flatMap((row) => [...row.map(Math.cos), ...row.map(Math.sin)]));
+      const data = kernels.values(tokens * width);
+      const spans = Uint32Array.from(positions.flatMap((position) => [0, 0, 0, position]));
+      const tables = {
+        spans: kernels.tensor([tokens + spare, 4], spans),
+        cosSin: kernels.tensor([POSITIONS, dimensions], table),
+      };
+      const [changed, qkv] = [
+        kernels.tensorInPlace([tokens + spare, width], data),
+        kernels.tensor([tokens + spare, width], data),
+      ];
+      const beside = kernels.tensor([tokens + spare, width]);
+      const rows = kernels.rows(tokens);
+      const how = [shape, { dimensions, interleaved }, direction === "backward"] as const;
+      await kernels.run([
+        rope(rows, { ...tables, qkv: changed, y: changed }, ...how),
+        rope(rows, { ...tables, qkv, y: beside }, ...how),
+      ]);
+      const all = { heads, headDim, width, dimensions, interleaved };
+      const expected = referenceRope(data, positions, table, all, direction);
+      // Three roundings of 6e-8.
+      for (const y of [changed, beside]) await kernels.compare(y, expected, { tolerance: 3e-7 });
+      await kernels.compareUnchanged(qkv);
+    },
+  );
 }
 
 const WIDTHS = [

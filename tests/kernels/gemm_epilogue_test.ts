@@ -163,31 +163,47 @@ for (const [name, way] of Object.entries(WAYS)) {
       { rows: 65, inner: 128, heads: 5, keyValueHeads: 1, headDim: 128, spare: 0 },
       { rows: 20, inner: 68, heads: 2, keyValueHeads: 1, headDim: 80, spare: 1 },
       { rows: 17, inner: 64, heads: 5, keyValueHeads: 2, headDim: 32, spare: 1 },
+      { rows: 33, inner: 64, heads: 3, keyValueHeads: 1, headDim: 32, spare: 1, dimensions: 8 },
       { rows: 3, inner: 5, heads: 2, keyValueHeads: 1, headDim: 6, spare: 1, alone: true },
+      { rows: 3, inner: 16, heads: 2, keyValueHeads: 1, headDim: 24, spare: 1, dimensions: 16, alone: true },
+      {
+        rows: 3,
+        inner: 16,
+        heads: 2,
+        keyValueHeads: 1,
+        headDim: 8,
+        spare: 1,
+        interleaved: true,
+        alone: true,
+      },
       { rows: 33, inner: 16, heads: 1, keyValueHeads: 1, headDim: 20, spare: 0, alone: true },
     ],
     async (kernels, size) => {
       const { rows, heads, keyValueHeads, headDim, spare, alone = false } = size;
+      const { dimensions = headDim, interleaved = false } = size;
       const width = (heads + 2 * keyValueHeads) * headDim;
       const { operands, y } = linearLayer(kernels, size, width, way);
       const positions = Array.from({ length: rows }, () => kernels.integer(0, rows + 8));
       const spans = Uint32Array.from(positions.flatMap((position) => [0, 0, 0, position]));
-      const angles = Array.from({ length: rows + 9 }, () => kernels.values(headDim / 2, 3));
+      const angles = Array.from({ length: rows + 9 }, () => kernels.values(dimensions / 2, 3));
       const table = Float32Array.from(angles.flatMap((row) => [...row.map(Math.cos), ...row.map(Math.sin)]));
       const qkv = kernels.tensor([rows + spare, width]);
       const slot = kernels.rows(rows);
       const epilogue = ropeEpilogue(
         slot,
-        kernels.tensor([rows + spare, 4], spans),
-        kernels.tensor([rows + 9, headDim], table),
-        qkv,
+        {
+          spans: kernels.tensor([rows + spare, 4], spans),
+          cosSin: kernels.tensor([rows + 9, dimensions], table),
+          qkv,
+        },
         size,
+        { dimensions, interleaved },
       );
       const products = kernels.products(onlyTile(tile, { fuses: true }));
       const calls = products.calls("nt", slot, { ...operands, c: qkv }, { scale, epilogue });
       assert.equal(isFused(calls, "rope"), !alone);
       await kernels.run(runnable(calls, tile));
-      const shape = { heads: heads + keyValueHeads, headDim, width };
+      const shape = { heads: heads + keyValueHeads, headDim, width, dimensions, interleaved };
       await kernels.compare(qkv, rope(y, positions, table, shape, "forward"), { tolerance: TOLERANCE });
     },
   );

@@ -63,6 +63,7 @@ export const KERNELS: readonly Edits[] = [
     edits: [
       ["padding columns have a gradient", "column >= vec4u(VOCABULARY)", "column > vec4u(VOCABULARY)"],
       ["the target's one is missing", "(onehot - p)", "(-p)"],
+      ["the slope of scale and cap is left out", " * slope(logits[i])", ""],
     ],
   },
   {
@@ -157,7 +158,10 @@ export const KERNELS: readonly Edits[] = [
     file: "kernels/rope.wgsl",
     tests: ELEMENTWISE,
     filter: "rotary",
-    edits: [["backward turns forward", "{ s = -s; }", "{ s = s; }"]],
+    edits: [
+      ["backward turns forward", "{ s = -s; }", "{ s = s; }"],
+      ["what does not turn of a head is taken from the next", "* HEAD + 2u * HALF + i", "* HEAD + i"],
+    ],
   },
   {
     file: "kernels/sum_squares.wgsl",
@@ -335,10 +339,11 @@ export const KERNELS: readonly Edits[] = [
     file: "kernels/gemm_epilogue.ts",
     tests: ["tests/kernels/gemm_epilogue_test.ts"],
     edits: [
-      ["values are turned like queries and keys", "if (n >= size.rotated) {", "if (n > size.rotated) {"],
+      ["values are turned like queries and keys", "n >= size.rotated ||", "n > size.rotated ||"],
       ["the activated values are lost", "  v = gate.value * up;`", "  `"],
       ["a bias is that of the column before", "let last = size.n - 1u;", "let last = size.n - 2u;"],
       ["a scale is left out", "var v = value * size.scale;", "var v = value;"],
+      ["all of a head is turned", " || n % size.head >= 2u * half", ""],
     ],
   },
 ];

@@ -152,7 +152,7 @@ export const MODEL: readonly Edits[] = [
     edits: [["values lie before keys", "(heads + group) * headDim", "(heads + groups + group) * headDim"]],
   },
   {
-    file: "lib/models/rope.ts",
+    file: "lib/graph/rope_table.ts",
     tests: ["tests/models/rope_test.ts"],
     edits: [
       ["long waves are not slowed", "return f32(frequency / factor)", "return frequency"],

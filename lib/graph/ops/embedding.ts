@@ -3,14 +3,14 @@ import type { Value } from "../graph.ts";
 import type { OpParts } from "../net.ts";
 import type { ParameterSpec } from "../parameter.ts";
 
-/** output = the rows of a table at the batch's token ids; that of its padding token gets no gradient. */
-export const embedding = (output: Value, table: ParameterSpec): OpParts => ({
+/** output = the rows of a table at the batch's token ids, times `scale`; that of its padding token gets no gradient. */
+export const embedding = (output: Value, table: ParameterSpec, scale?: number): OpParts => ({
   inputs: [],
   parameters: [table],
   inBackward: "kept",
   forward: ({ machine: { rows, batch, parameters }, into }) =>
     parameters.pieces(table).map(({ weights, firstRow }) =>
-      kernels.embed(rows, batch.uploaded.ids, weights, into(output), firstRow)
+      kernels.embed(rows, batch.uploaded.ids, weights, into(output), { firstRow, scale })
     ),
   /** Rows of tokens that do not occur get no gradient, so the table's is cleared first; that of a head too was written whole. */
   backward(dOutput, pass) {
@@ -23,6 +23,7 @@ export const embedding = (output: Value, table: ParameterSpec): OpParts => ({
         kernels.embedBackward(batch.distinctSlot, { ids, starts, rows: distinctRows }, dOutput, gradients, {
           firstRow,
           padTokenId: table.padTokenId,
+          scale,
         }),
       ]));
   },

@@ -3,8 +3,9 @@ import { linear, linearInputGradient, linearWeightGradient } from "../../gpu/lin
 import { rowsOf, type Tensor } from "../../gpu/memory.ts";
 import { type Norm, norm, normBackward, normWeightBackward } from "../../gpu/norm_operations.ts";
 import * as kernels from "../../gpu/operations.ts";
-import type { KernelCall } from "../../gpu/program.ts";
+import type { KernelCall, RowSlot } from "../../gpu/program.ts";
 import type { BackwardPass, Value } from "../graph.ts";
+import type { TrainedParameter } from "../../parameters/layout.ts";
 import type { Machine } from "../machine.ts";
 import type { OpParts } from "../net.ts";
 import { isTrained, type ParameterSpec, shapeOf } from "../parameter.ts";
@@ -15,6 +16,8 @@ interface Head {
   weight: ParameterSpec;
   /** The LM head, or the embedding's table where that serves as one. */
   head: ParameterSpec;
+  bias?: ParameterSpec;
+  logits: kernels.LogitOptions;
 }
 
 /**
@@ -23,7 +26,7 @@ interface Head {
  */
 export const labels = (x: Value, head: Head): OpParts => ({
   inputs: [x],
-  parameters: [head.weight, head.head],
+  parameters: [head.weight, head.head, ...(head.bias ? [head.bias] : [])],
   inBackward: "kept",
   flops({ labels }) {
     const [rows, columns] = shapeOf(head.head);
@@ -34,8 +37,9 @@ export const labels = (x: Value, head: Head): OpParts => ({
 });
 
 /** Log-probabilities of the labels, piece by piece. L labels. */
-function headForward(machine: Machine, { norm: how, weight, head }: Head, x: Tensor): KernelCall[] {
-  const { batch, parameters, products, head: t, widths } = machine;
+function headForward(machine: Machine, head: Head, x: Tensor): KernelCall[] {
+  const { norm: how, weight } = head;
+  const { batch, parameters, head: t, widths } = machine;
   return [
     kernels.gatherRows(batch.labelSlot, batch.uploaded.labelRows, x, t.gathered),
     norm(batch.labelSlot, how, {
@@ -46,7 +50,6 @@ function headForward(machine: Machine, { norm: how, weight, head }: Head, x: Ten
     }),
     ...batch.pieces.flatMap((rows, i) => {
       const part = (tensor: Tensor) => rowsOf(tensor, i * batch.pieceRows, batch.pieceRows);
-      const operands = { x: part(t.gatheredNormed), y: t.logits };
       const found = {
         logits: t.logits,
         targets: part(batch.uploaded.targets),
@@ -54,11 +57,33 @@ function headForward(machine: Machine, { norm: how, weight, head }: Head, x: Ten
         logps: part(t.logps),
       };
       return [
-        ...linear(products, rows, parameters.pieces(head), operands),
-        kernels.logProbabilities(rows, found, widths.vocabulary),
+        ...logitsOf(machine, head, rows, part(t.gatheredNormed)),
+        kernels.logProbabilities(rows, found, widths.vocabulary, head.logits),
       ];
     }),
   ];
+}
+
+/** The logits of a piece's rows. */
+function logitsOf(
+  { products, parameters, head: t }: Machine,
+  { head, bias }: Head,
+  rows: RowSlot,
+  x: Tensor,
+) {
+  const added = bias && parameters.of(bias).weights;
+  return linear(products, rows, parameters.pieces(head), { x, y: t.logits, bias: added });
+}
+
+/** The gradient of the head's bias, by way of sums as wide as a row of logits. */
+function biasBackward(
+  { plan, batch, head: t }: Machine,
+  [{ gradients }]: readonly TrainedParameter[],
+  rows: RowSlot,
+): KernelCall[] {
+  const shape = [Math.ceil(batch.pieceRows / 32), t.logits.shape[1]];
+  const partial = plan.shared("head bias column sums", "scratch", shape);
+  return kernels.addBiasBackward(rows, { dY: t.logits, dBias: gradients, partial });
 }
 
 /** Loss and metrics of each pair, and the weight of each label's gradient. */
@@ -78,9 +103,10 @@ const lossCall = ({ batch, head, options }: Machine): KernelCall =>
  * From the labels' weights to the gradient of x, and of head and final norm. Pieces go backwards: the last one's logits are still
  * there, so a batch of one piece computes them once.
  */
-function headBackward(pass: BackwardPass, x: Value, { norm: how, weight, head }: Head): void {
+function headBackward(pass: BackwardPass, x: Value, head: Head): void {
+  const { norm: how, weight, bias } = head;
   const { batch, parameters, products, head: t, widths, rows: tokens } = pass.machine;
-  const matrix = parameters.pieces(head);
+  const matrix = parameters.pieces(head.head);
   const hasInputGradient = isTrained(weight) || pass.hasGradient(x);
   const pieces = batch.pieces.map((rows, i) => {
     const part = (tensor: Tensor) => rowsOf(tensor, i * batch.pieceRows, batch.pieceRows);
@@ -95,13 +121,14 @@ function headBackward(pass: BackwardPass, x: Value, { norm: how, weight, head }:
     };
     const dNormed = part(t.gradientGatheredNormed);
     return [
-      ...linear(products, rows, matrix, { x: normed, y: t.logits }).map((call) => ({
+      ...logitsOf(pass.machine, head, rows, normed).map((call) => ({
         ...call,
         grid: (counts: Uint32Array): [number, number] => isLast(counts) ? [0, 0] : call.grid(counts),
       })),
-      kernels.logitsBackward(rows, found, widths.vocabulary),
+      kernels.logitsBackward(rows, found, widths.vocabulary, head.logits),
       ...hasInputGradient ? linearInputGradient(products, rows, matrix, { dY: t.logits, dX: dNormed }) : [],
-      ...linearWeightGradient(products, rows, parameters.trained(head), { dY: t.logits, x: normed }),
+      ...linearWeightGradient(products, rows, parameters.trained(head.head), { dY: t.logits, x: normed }),
+      ...(bias && isTrained(bias) ? biasBackward(pass.machine, parameters.trained(bias), rows) : []),
     ];
   });
   pass.emit(pieces.reverse().flat());

@@ -40,11 +40,28 @@ CASES = [{}, *({key: None} for key in NULL),
 
 # Of each class: the keys of its base model, and what it has of its own: attributes that count, and more cases. An architecture is a line.
 LLAMA = ["hidden_act", "rms_norm_eps", "num_attention_heads", "num_key_value_heads"]
+WINDOWS = [{"sliding_window": 8, "layer_types": ["sliding_attention"]}, {"sliding_window": None, "layer_types": ["full_attention"]}]
 MODELS = [
     ({"model_type": "llama"}, LLAMA, []),
     ({"model_type": "mistral", "num_key_value_heads": 4}, [*LLAMA, "sliding_window"], []),
     ({"model_type": "qwen2", "num_key_value_heads": 4}, [*LLAMA, "sliding_window", "layer_types"], []),
     ({"model_type": "qwen3", "num_key_value_heads": 4}, [*LLAMA, "sliding_window", "layer_types"], []),
+    ({"model_type": "seed_oss", "num_key_value_heads": 4, "head_dim": 4}, LLAMA,
+     [{"attention_out_bias": True}, {"attention_out_bias": None}, {"residual_dropout": 0}, {"residual_dropout": None}]),
+    ({"model_type": "ministral", "num_key_value_heads": 4, "head_dim": 4}, [*LLAMA, "sliding_window", "layer_types"], WINDOWS),
+    ({"model_type": "smollm3", "num_key_value_heads": 4, "pad_token_id": 3}, [*LLAMA, "sliding_window", "layer_types", "no_rope_layers"],
+     [*WINDOWS, *({"no_rope_layers": layers} for layers in [[0], [1], [0, 1], [], None, [True]]), *({"no_rope_layer_interval": n} for n in [0, 1, None]),
+      {"use_sliding_window": True, "sliding_window": 8, "no_rope_layers": [0]}]),
+    ({"model_type": "exaone4", "num_key_value_heads": 4}, [*LLAMA, "sliding_window", "layer_types"],
+     [*WINDOWS, *({"sliding_window_pattern": pattern} for pattern in [0, 1, 2, "LG", None]), {"sliding_window_pattern": "LG", "layer_types": ["full_attention"]}]),
+    ({"model_type": "olmo2"}, LLAMA, []),
+    ({"model_type": "olmo3"}, [*LLAMA, "sliding_window", "layer_types"],
+     [*WINDOWS, *({"rope_parameters": {"sliding_attention": set_}} for set_ in [{"rope_type": "default", "rope_theta": 7.0}, {"rope_theta": 7.0}, {"type": "linear", "factor": 2.0}, None]),
+      {"rope_scaling": {"rope_type": "linear", "factor": 2.0}, "layer_types": ["full_attention"], "rope_theta": 9.0}]),
+    ({"model_type": "hunyuan_v1_dense", "head_dim": 4}, LLAMA,
+     [{"rope_scaling": {"type": "dynamic", "factor": 1.0, **keys}} for keys in [{"alpha": 1000.0}, {"alpha": 0}, {}, {"alpha": None}]]),
+    ({"model_type": "ernie4_5", "num_key_value_heads": 4, "head_dim": 4}, LLAMA, [{"use_bias": True}, {"use_bias": None}]),
+    ({"model_type": "glm4", "num_key_value_heads": 4, "head_dim": 4, "pad_token_id": 3}, LLAMA, [{"head_dim": 8, "partial_rotary_factor": 0.25}]),
 ]
 
 
