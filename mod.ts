@@ -1,55 +1,49 @@
 /**
  * Preference alignment of language models from TypeScript, on any GPU that WebGPU reaches.
  *
- * `train` runs a whole training from a configuration; the parts that it is made of are exported beside it. Importing this
- * module does nothing by itself.
+ * `train` runs a whole training from a configuration, `saveRun` writes its result, and `loadModel` has a model answer and be
+ * measured. The parts that these are made of are in `lib/engine.ts`. Importing this module does nothing by itself.
  *
- * @example Train and save from a script
+ * @example A configuration from a script; mistakes in it are told all at once
+ * ```ts
+ * import { defineConfig, loadModel, readConfig, saveRun, train } from "./mod.ts";
+ * import assert from "node:assert/strict";
+ *
+ * const config = defineConfig({
+ *   model_name_or_path: "HuggingFaceTB/SmolLM2-135M-Instruct",
+ *   dataset_mixer: { "data/pairs": 1 },
+ *   max_steps: 100,
+ * });
+ * assert.equal(config.lossType, "simper");
+ * ```
+ *
+ * @example Train, save and ask
  * ```ts ignore
- * import { readConfig, saveRun, train } from "./mod.ts";
  *
  * const { config } = await readConfig("configs/tiny.yaml", ["--learning_rate=1e-4", "--output_dir=out/scripted"]);
  * const outcome = await train(config, { stepped: ({ step, loss }) => console.log(step, loss) });
  * await saveRun(outcome);
  * await outcome.destroy();
+ *
+ * const model = await loadModel(config.outputDir);
+ * console.log(await model.generate("What is the capital of Italy?"));
+ * model.destroy();
  * ```
  *
  * @module
  */
 export { UserError } from "./lib/errors.ts";
-export { parseConfig, type ParsedConfig, readConfig } from "./lib/config/parse.ts";
-export type { TrainConfig } from "./lib/config/schema.ts";
-
-export { train, type TrainOptions, type TrainOutcome } from "./lib/training/train.ts";
-export type { StepProgress, TrainEvents } from "./lib/training/events.ts";
-export { resolveDataset, resolveModel } from "./lib/hub/hub.ts";
-export { openUpload } from "./lib/hub/upload.ts";
-export { checkOutputFolder, saveRun } from "./lib/training/save.ts";
-export type { LogEntry, TrainerState } from "./lib/report/trainer_state.ts";
-export type { Answer, RunReport } from "./lib/report/run_report.ts";
-
-export { loadTokenizer, type Message, type Tokenizer, type Vocabulary } from "./lib/tokenizer/tokenizer.ts";
-export { type PoolOptions, TokenizerPool } from "./lib/data/pool.ts";
-export { openPairs, type PairOptions } from "./lib/data/pairs.ts";
-export { type CountedNotice, describeNotice } from "./lib/data/notices.ts";
-export type { PairStatistics, PairStore } from "./lib/data/store.ts";
-export type { Pair, Sequence } from "./lib/data/tokenize.ts";
-export { type Batch, pack, packedSize } from "./lib/batch/batch.ts";
-
-export { type Checkpoint, openCheckpoint, openSafetensors, type TensorInfo } from "./lib/safetensors/read.ts";
-export { saveCheckpoint, type TensorSource, writeSafetensors } from "./lib/safetensors/write.ts";
-
-export { type Gpu, openGpu } from "./lib/gpu/device.ts";
-export { MemoryPlan } from "./lib/gpu/memory.ts";
-export { Pipelines } from "./lib/gpu/program.ts";
-export { type ModelConfig, parseModelConfig, readModelConfig } from "./lib/models/config.ts";
-export { type ModelWeights, openModel, readModel, type SavedTensor } from "./lib/parameters/weights.ts";
-export type { Capacity } from "./lib/graph/machine.ts";
-export { Decoder, type DecoderOptions, type StepPlace } from "./lib/graph/decoder.ts";
-export { AdamW, type AdamWOptions } from "./lib/training/optimizer.ts";
-export { evaluate } from "./lib/training/evaluate.ts";
-export { generate } from "./lib/generation/generate.ts";
-export { type Metrics, type PairResult, summarize } from "./lib/training/metrics.ts";
-export { learningRate, type Schedule } from "./lib/training/schedule.ts";
+export { defineConfig, parseConfig, type ParsedConfig, readConfig } from "./lib/config/parse.ts";
+export type { RunKeys, TrainConfig } from "./lib/config/schema.ts";
 export type { Loss } from "./lib/losses/loss.ts";
 export { losses } from "./lib/losses/losses.ts";
+
+export { train, type TrainOptions, type TrainOutcome } from "./lib/run/train.ts";
+export type { StepProgress, TrainEvents } from "./lib/training/events.ts";
+export { checkOutputFolder, saveRun } from "./lib/run/save.ts";
+export type { TrainerState } from "./lib/checkpoint/trainer_state.ts";
+export type { LogEntry } from "./lib/training/log_entry.ts";
+export type { Metrics } from "./lib/training/metrics.ts";
+export type { Answer, RunReport } from "./lib/report/run_report.ts";
+
+export { type LoadedModel, loadModel, type LoadOptions, type PreferenceRow } from "./lib/generation/model.ts";

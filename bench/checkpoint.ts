@@ -8,7 +8,7 @@
  */
 import { join } from "node:path";
 import { readConfig } from "../lib/config/parse.ts";
-import { train } from "../lib/training/train.ts";
+import { train } from "../lib/run/train.ts";
 
 const [model = "configs/tiny/model", steps = "7", sentences = "4"] = Deno.args;
 const folder = await Deno.makeTempDir();

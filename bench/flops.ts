@@ -1,22 +1,8 @@
 /** Floating-point operations that a packed batch needs, counted from its sizes; a multiply-add is two. */
-import type { Batch } from "../lib/batch/batch.ts";
-import { visiblePairs } from "../lib/graph/flops.ts";
-import type { ModelConfig } from "../lib/models/config.ts";
-
-/** Sizes of a batch that its operations follow from. */
-export interface BatchSize {
-  /** Rows of the packed row of tokens. */
-  tokens: number;
-  labels: number;
-  /** Pairs of a query and a key that it sees. */
-  visible: number;
-}
-
-export const sizeOf = ({ ids, targets, masks }: Pick<Batch, "ids" | "targets" | "masks">): BatchSize => ({
-  tokens: ids.length,
-  labels: targets.length,
-  visible: visiblePairs(masks[0]),
-});
+import type { BatchSize } from "../lib/graph/flops.ts";
+import type { Op } from "../lib/graph/graph.ts";
+import type { Net } from "../lib/graph/net.ts";
+import type { Heads } from "../lib/models/keys.ts";
 
 export interface Operations {
   /** Products with the layers' weights. */
@@ -32,20 +18,20 @@ export interface Operations {
  * Attention counts 2 products forward and 5 backward (the scores once again), the usual count: what kernels recompute
  * beyond it, norms, activations and the update are left out.
  */
-export function operationsOf(config: ModelConfig, { tokens, labels, visible }: BatchSize): Operations {
-  const { hiddenSize, intermediateSize, numAttentionHeads, numKeyValueHeads, headDim, numHiddenLayers } =
-    config;
-  const weights = hiddenSize *
-    ((2 * numAttentionHeads + 2 * numKeyValueHeads) * headDim + 3 * intermediateSize);
-  const linear = 3 * 2 * tokens * weights * numHiddenLayers;
-  const attention = attentionOperations(config, visible, 2 + 5) * numHiddenLayers;
-  const head = 3 * 2 * labels * hiddenSize * config.vocabSize;
+export function operationsOf(net: Net, size: BatchSize): Operations {
+  const ops = net.segments.flatMap(({ ops }) => ops);
+  const forward = (isPart: (op: Op) => boolean) =>
+    ops.filter(isPart).reduce((sum, op) => sum + (op.flops?.(size) ?? 0), 0);
+  const isHead = (op: Op) => op === ops.at(-1);
+  const linear = 3 * forward((op) => op.isProduct === true);
+  const attention = (2 + 5) / 2 * forward((op) => !op.isProduct && !isHead(op));
+  const head = 3 * forward(isHead);
   return { linear, attention, head, total: linear + attention + head };
 }
 
 /** `products` matrix products over the visible pairs of query and key, of one layer. */
 export function attentionOperations(
-  { numAttentionHeads, headDim }: Pick<ModelConfig, "numAttentionHeads" | "headDim">,
+  { numAttentionHeads, headDim }: Pick<Heads, "numAttentionHeads" | "headDim">,
   visible: number,
   products: number,
 ): number {

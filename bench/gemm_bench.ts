@@ -57,7 +57,7 @@ const plans = linears.map(({ name, rows, inputs, outputs, layouts = ["nt", "nn",
     tn: () => products.calls("tn", slot, { a: y, b: x, c: result(outputs, inputs) }),
     "nt + residual": () => products.calls("nt", slot, { a: x, b: w, c: result(rows, outputs), residual: y }),
     "tn + sum": () =>
-      products.calls("tn", slot, { a: y, b: x, c: result(outputs, inputs) }, { accumulates: true }),
+      products.calls("tn", slot, { a: y, b: x, c: result(outputs, inputs) }, { adds: "accumulating" }),
   };
   const sizes: Record<string, string> = {
     nt: `${rows}x${outputs}x${inputs}`,

@@ -1,6 +1,7 @@
 /** What every benchmark shares: buffers without a model, timing, and the ceilings that figures are compared with. */
 import { type Gpu, openGpu } from "../lib/gpu/device.ts";
-import { MemoryPlan, type Tensor } from "../lib/gpu/memory.ts";
+import { MemoryPlan } from "../lib/gpu/memory_plan.ts";
+import type { Tensor } from "../lib/gpu/memory.ts";
 import {
   type KernelCall,
   line,

@@ -7,21 +7,21 @@ import {
   embedBackward,
   gatherRows,
   gatherRowsBackward,
+  glu,
+  gluBackward,
   logitsBackward,
   logProbabilities,
   preferenceLoss,
-  rmsNorm,
-  rmsNormBackward,
   rope,
-  swiglu,
-  swigluBackward,
 } from "../lib/gpu/operations.ts";
+import { norm, normBackward, normWeightBackward } from "../lib/gpu/norm_operations.ts";
 import { adamw, clipByNorm, parameterNorms, sumSquares } from "../lib/gpu/optimizer_operations.ts";
 import { type KernelCall, writeTensor } from "../lib/gpu/program.ts";
 import { losses } from "../lib/losses/losses.ts";
-import { ropeTable } from "../lib/models/rope.ts";
-import { Attention } from "../lib/gpu/attention_operations.ts";
-import { attentionOperations, sizeOf } from "./flops.ts";
+import { ropeTable } from "../lib/graph/rope_table.ts";
+import { Attention, headsOf } from "../lib/gpu/attention_operations.ts";
+import { sizeOf } from "../lib/graph/flops.ts";
+import { attentionOperations } from "./flops.ts";
 import type { Workbench } from "./harness.ts";
 import { randomBatch, smolLM2 } from "./models.ts";
 import type { Work } from "./suite.ts";
@@ -116,33 +116,37 @@ class Cases {
       ),
     ]);
     this.#alone(`${vocabSize}x${hiddenSize}`, [clear(rows, embeddingGradient)]);
-    const rstd = bench.tensor("rstd", tokens);
+    const how = { kind: "rms", epsilon: rmsNormEps } as const;
+    const statistics = bench.tensor("rstd", tokens);
     const weight = bench.filled("weight", hiddenSize);
+    const dY = hidden("gradient of y");
     this.#alone(`${tokens}x${hiddenSize}`, [
-      rmsNorm(rows, x, weight, hidden("y"), rstd, rmsNormEps),
-      ...rmsNormBackward(rows, {
-        x,
-        weight,
-        rstd,
-        dY: hidden("gradient of y"),
-        dX: hidden("gradient of x"),
+      norm(rows, how, { x, weight, y: hidden("y"), statistics }),
+      normBackward(rows, how, { x, weight, statistics, dY, dX: hidden("gradient of x") }, true),
+      ...normWeightBackward(rows, how, {
+        ...{ x, statistics, dY },
         dWeight: bench.tensor("gradient of weight", hiddenSize),
         partial: bench.tensor("partial sums", Math.ceil(tokens / 32), hiddenSize),
-      }, true),
+      }),
     ]);
     const spans = upload("spans", batch.masks[0].spans, tokens, 4);
     const positions = Math.max(...batch.masks[0].spans.filter((_, i) => i % 4 === 3)) + 1;
-    const cosSin = upload("rotary table", ropeTable(this.#model, positions), positions, this.#shape.headDim);
+    const cosSin = upload(
+      "rotary table",
+      ropeTable(this.#model.rope, positions),
+      positions,
+      this.#shape.headDim,
+    );
     const qkv = bench.filled("qkv", tokens, this.#qkvWidth);
     this.#alone(`${tokens}x${this.#qkvWidth}`, [
-      rope(rows, spans, cosSin, qkv, this.#shape),
-      rope(rows, spans, cosSin, qkv, this.#shape, true),
+      rope(rows, { spans, cosSin, qkv, y: qkv }, this.#shape, this.#model.rope),
+      rope(rows, { spans, cosSin, qkv, y: qkv }, this.#shape, this.#model.rope, true),
     ]);
     const gateUp = bench.filled("gate and up", tokens, 2 * intermediateSize);
     const activated = bench.filled("activated", tokens, intermediateSize);
     this.#alone(`${tokens}x${intermediateSize}`, [
-      swiglu(rows, gateUp, activated),
-      swigluBackward(rows, gateUp, activated),
+      glu(rows, "silu", gateUp, activated),
+      gluBackward(rows, "silu", gateUp, activated),
     ]);
     const labels = batch.targets.length;
     const labelSlot = bench.rows(labels);
@@ -170,18 +174,20 @@ class Cases {
     const { bench, upload } = this;
     const { heads, headDim } = this.#shape;
     const batch = randomBatch(tokens, this.#model.vocabSize);
-    const { visible } = sizeOf(batch);
+    const [visible] = sizeOf(batch).visible;
     const rows = bench.rows(tokens);
+    const dQkv = bench.tensor("gradient of qkv", tokens, this.#qkvWidth);
     const tensors = {
       spans: upload("spans", batch.masks[0].spans, tokens, 4),
       queryTiles: upload("query tiles", batch.masks[0].queryTiles, batch.masks[0].queryTiles.length / 4, 4),
       keyTiles: upload("key tiles", batch.masks[0].keyTiles, batch.masks[0].keyTiles.length / 4, 4),
-      qkv: bench.filled("qkv", tokens, this.#qkvWidth),
+      ...headsOf(bench.filled("qkv", tokens, this.#qkvWidth), this.#shape),
       out: bench.tensor("out", tokens, heads * headDim),
       lse: bench.tensor("lse", tokens, heads),
       dOut: bench.filled("gradient of out", tokens, heads * headDim),
       delta: bench.tensor("delta", tokens, heads),
-      dQkv: bench.tensor("gradient of qkv", tokens, this.#qkvWidth),
+      dQueries: dQkv,
+      dKeys: dQkv,
     };
     const attention = new Attention(bench.plan, this.#shape, tokens, bench.attention, true);
     const backward = attention.backward(rows, tensors);

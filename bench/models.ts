@@ -1,30 +1,40 @@
 /** Shapes that are measured, and a training run of one with random weights on made-up tokens. */
-import { pack, packedSize } from "../lib/batch/batch.ts";
-import type { Pair } from "../lib/data/tokenize.ts";
+import { pack } from "../lib/batch/pack.ts";
+import { packedSize, type Pair } from "../lib/data/pair.ts";
 import type { Gpu } from "../lib/gpu/device.ts";
 import type { Pipelines } from "../lib/gpu/program.ts";
 import type { ProductTiles } from "../lib/gpu/tuning.ts";
 import type { Loss } from "../lib/losses/loss.ts";
-import type { ModelConfig } from "../lib/models/config.ts";
+import type { ModelConfig } from "../lib/models/architecture.ts";
+import type { RopeSpec } from "../lib/graph/rope_table.ts";
 import { Decoder } from "../lib/graph/decoder.ts";
 import { parameterCount } from "../lib/graph/parameter.ts";
+import type { LlamaConfig } from "../lib/models/llama.ts";
 import { netOf } from "../lib/models/models.ts";
 import { adapterOf, logitsBudget } from "../lib/planning/plan.ts";
 import { AdamW, type AdamWOptions } from "../lib/training/optimizer.ts";
 import { normal, uniform } from "../lib/random.ts";
 import { StepRunner } from "../lib/training/step.ts";
 
+/** Rotation of whole heads. */
+const rope = (headDim: number, theta = 10_000): RopeSpec => ({
+  type: "default",
+  theta,
+  dimensions: headDim,
+  interleaved: false,
+});
+
 const LLAMA = {
   modelType: "llama",
   rmsNormEps: 1e-5,
-  rope: { type: "default", theta: 10_000 },
   maxPositionEmbeddings: 2048,
+  hiddenAct: "silu",
   attentionBias: false,
   mlpBias: false,
 } as const;
 
 /** The small model that peers are compared on: 5.5 million weights, all of them trained. */
-export const TINY_LLAMA: ModelConfig = {
+export const TINY_LLAMA: LlamaConfig = {
   ...LLAMA,
   vocabSize: 4096,
   hiddenSize: 256,
@@ -33,11 +43,12 @@ export const TINY_LLAMA: ModelConfig = {
   numAttentionHeads: 8,
   numKeyValueHeads: 8,
   headDim: 32,
+  rope: rope(32),
   tieWordEmbeddings: false,
 };
 
 /** SmolLM2-135M's shape with fewer of its 30 layers. */
-export const smolLM2 = (layers: number): ModelConfig => ({
+export const smolLM2 = (layers: number): LlamaConfig => ({
   ...LLAMA,
   vocabSize: 49152,
   hiddenSize: 576,
@@ -46,17 +57,18 @@ export const smolLM2 = (layers: number): ModelConfig => ({
   numAttentionHeads: 9,
   numKeyValueHeads: 3,
   headDim: 64,
+  rope: rope(64),
   tieWordEmbeddings: true,
 });
 
 /** The shapes that whole steps are measured on, each with all of its layers. */
-export const SHAPES: Record<string, ModelConfig> = {
+export const SHAPES: Record<string, LlamaConfig> = {
   tiny: TINY_LLAMA,
   "smollm2-135m": smolLM2(30),
   "llama-3.2-1b": {
     ...LLAMA,
     maxPositionEmbeddings: 8192,
-    rope: { type: "default", theta: 500_000 },
+    rope: rope(64, 500_000),
     vocabSize: 128256,
     hiddenSize: 2048,
     intermediateSize: 8192,
@@ -69,7 +81,7 @@ export const SHAPES: Record<string, ModelConfig> = {
   "llama-3-8b": {
     ...LLAMA,
     maxPositionEmbeddings: 8192,
-    rope: { type: "default", theta: 500_000 },
+    rope: rope(128, 500_000),
     vocabSize: 128256,
     hiddenSize: 4096,
     intermediateSize: 14336,
@@ -151,7 +163,8 @@ export function planTrainer(
   const sum = (of: "tokens" | "labels") => (batch: Pair[]) =>
     batch.reduce((total, pair) => total + packedSize(pair)[of], 0);
   const pairs = largest((batch) => batch.length);
-  const decoder = new Decoder(config, {
+  const net = netOf(config);
+  const decoder = new Decoder(net, {
     tokens: largest(sum("tokens")),
     labels: largest(sum("labels")),
     pairs,
@@ -159,11 +172,11 @@ export function planTrainer(
       ...batches.flat().flatMap(({ chosen, rejected }) => [chosen.ids.length, rejected?.ids.length ?? 0]),
     ),
     // Weights, gradients and two moments in float32.
-    logitsBytes: logitsBudget(16 * parameterCount(netOf(config).parameters), adapter.largestBuffer),
+    logitsBytes: logitsBudget(16 * parameterCount(net.parameters), adapter.largestBuffer),
     checkpointing,
   }, { ...adapter, loss: loss.wgsl, training: true });
   const optimizer = new AdamW(decoder.plan, decoder.parameters, adamw);
-  return { decoder, optimizer, runner: new StepRunner(decoder.plan, slots, batches.flat().length) };
+  return { decoder, optimizer, runner: new StepRunner(decoder, optimizer, slots, batches.flat().length) };
 }
 
 /** As `planTrainer`, with all buffers; matrices are normal. */
@@ -184,12 +197,12 @@ export async function openTrainer(
 export async function allocateTrainer(
   gpu: Gpu,
   pipelines: Pipelines,
-  { decoder, optimizer }: Trainer,
+  { decoder, runner }: Trainer,
   next: () => number,
   deviation = INITIALIZER_RANGE,
 ): Promise<void> {
   await decoder.allocate(gpu, pipelines);
-  await optimizer.compile(gpu, pipelines);
+  await runner.compile(gpu, pipelines);
   decoder.parameters.initialize(gpu, next, deviation);
   // Uploads are not run before a submission.
   gpu.device.queue.submit([]);

@@ -5,15 +5,15 @@
  */
 import { parseArgs } from "node:util";
 import { main } from "../lib/cli/main.ts";
-import type { Pair } from "../lib/data/tokenize.ts";
+import type { Pair } from "../lib/data/pair.ts";
 import { UserError } from "../lib/errors.ts";
 import { Pipelines } from "../lib/gpu/program.ts";
 import { losses } from "../lib/losses/losses.ts";
 import { summarize } from "../lib/training/metrics.ts";
-import { readModelConfig } from "../lib/models/config.ts";
+import { readModelConfig } from "../lib/parameters/config_file.ts";
 import { openModel } from "../lib/parameters/weights.ts";
-import { sizeOf } from "./flops.ts";
-import { pack } from "../lib/batch/batch.ts";
+import { sizeOf } from "../lib/graph/flops.ts";
+import { pack } from "../lib/batch/pack.ts";
 import { measuredTiles, openBenchGpu } from "./harness.ts";
 import { ADAMW, planTrainer } from "./models.ts";
 import { readPairs } from "./read_pairs.ts";
@@ -39,7 +39,7 @@ async function ours(folder: string, batches: Pair[][], layers?: number): Promise
     const checkpoint = await openModel(folder, console.warn);
     const config = checkpoint.model;
     const pipelines = new Pipelines(gpu);
-    const { decoder, optimizer, runner } = planTrainer(
+    const { decoder, runner } = planTrainer(
       gpu,
       { ...config, numHiddenLayers: layers ?? config.numHiddenLayers },
       losses.simper,
@@ -51,13 +51,13 @@ async function ours(folder: string, batches: Pair[][], layers?: number): Promise
       },
     );
     await decoder.allocate(gpu, pipelines);
-    await optimizer.compile(gpu, pipelines);
+    await runner.compile(gpu, pipelines);
     await decoder.parameters.load(gpu, checkpoint);
     await checkpoint.close();
     const result: Steps = { name: `ours, ${gpu.name}`, losses: [], seconds: [] };
     for (const [step, pairs] of batches.entries()) {
       const start = performance.now();
-      runner.run(gpu, decoder, optimizer, step, [pairs], LEARNING_RATE);
+      runner.run(gpu, step, [pairs], LEARNING_RATE);
       const [{ pairs: results }] = await runner.collect(gpu);
       result.seconds.push((performance.now() - start) / 1000);
       result.losses.push(summarize(results).loss);

@@ -5,15 +5,18 @@
  * The folder gives tokenizer, chat template and sizes; the time is of a model with few of its layers and random weights.
  */
 import { parseArgs } from "node:util";
-import { pack } from "../lib/batch/batch.ts";
-import type { Pair } from "../lib/data/tokenize.ts";
+import { pack } from "../lib/batch/pack.ts";
+import type { Pair } from "../lib/data/pair.ts";
 import type { Gpu } from "../lib/gpu/device.ts";
 import { Pipelines, readTensor } from "../lib/gpu/program.ts";
 import { losses } from "../lib/losses/losses.ts";
 import { pairResults } from "../lib/training/metrics.ts";
-import { type ModelConfig, readModelConfig } from "../lib/models/config.ts";
+import { readModelConfig } from "../lib/parameters/config_file.ts";
 import type { Decoder } from "../lib/graph/decoder.ts";
-import { type BatchSize, type Operations, operationsOf, sizeOf } from "./flops.ts";
+import { type Operations, operationsOf } from "./flops.ts";
+import { type BatchSize, sizeOf } from "../lib/graph/flops.ts";
+import type { Net } from "../lib/graph/net.ts";
+import { netOf } from "../lib/models/models.ts";
 import { openBenchGpu } from "./harness.ts";
 import { openTrainer } from "./models.ts";
 import { readPairs } from "./read_pairs.ts";
@@ -28,31 +31,33 @@ const DEVIATION = 0.1;
 const separated = (pairs: Pair[]): Pair[] =>
   pairs.flatMap(({ chosen, rejected, ...rest }) => [{ ...rest, chosen }, { ...rest, chosen: rejected! }]);
 
-function total(batches: Pair[][]): BatchSize {
-  return batches.map((pairs) => sizeOf(pack(pairs))).reduce((sum, size) => ({
+function total(net: Net, batches: Pair[][]): BatchSize {
+  return batches.map((pairs) => sizeOf(pack(pairs, net.windows))).reduce((sum, size) => ({
     tokens: sum.tokens + size.tokens,
     labels: sum.labels + size.labels,
-    visible: sum.visible + size.visible,
+    visible: sum.visible.map((pairs, i) => pairs + size.visible[i]),
   }));
 }
 
 /** Prints sizes and operations of both ways, and what is saved. */
-function compare(title: string, config: ModelConfig, batches: Pair[][]): void {
-  const shared = total(batches);
-  const separate = total(batches.map(separated));
-  const operations = { shared: operationsOf(config, shared), separate: operationsOf(config, separate) };
+function compare(title: string, net: Net, batches: Pair[][]): void {
+  const shared = total(net, batches);
+  const separate = total(net, batches.map(separated));
+  const operations = { shared: operationsOf(net, shared), separate: operationsOf(net, separate) };
   console.log(title);
   const row = (name: string, one: number, two: number, unit = "") =>
     console.log(`  ${name.padEnd(26)} ${format(one, unit)} ${format(two, unit)}   ${saved(one, two)}`);
   console.log(`  ${"".padEnd(26)} ${"shared".padStart(16)} ${"separate".padStart(16)}   saved`);
   row("tokens", shared.tokens, separate.tokens);
   row("labels", shared.labels, separate.labels);
-  row("visible query-key pairs", shared.visible, separate.visible);
+  row("visible query-key pairs", visible(shared), visible(separate));
   for (const part of ["linear", "attention", "head", "total"] as (keyof Operations)[]) {
     row(`${part} operations`, operations.shared[part], operations.separate[part], "GFLOP");
   }
 }
 
+/** In all windows. */
+const visible = ({ visible }: BatchSize) => visible.reduce((sum, pairs) => sum + pairs);
 const format = (value: number, unit: string) =>
   (unit ? `${(value / 1e9).toFixed(1)} ${unit}` : String(value)).padStart(16);
 const saved = (shared: number, separate: number) => `${(100 * (1 - shared / separate)).toFixed(1)} %`;
@@ -98,7 +103,7 @@ const config = await readModelConfig(folder);
 const first = await readPairs(file, folder, Number(values.pairs), TRUNCATION);
 compare(
   `${first.length} pairs, ${config.numHiddenLayers} layers, forward and backward`,
-  config,
+  netOf(config),
   first.map((pair) => [pair]),
 );
 
@@ -141,7 +146,7 @@ for (const batch of batches) {
 gpu.destroy();
 compare(
   `\n${timed.flat().length} of them, ${timedConfig.numHiddenLayers} layers, on ${gpu.name}`,
-  timedConfig,
+  decoder.net,
   timed,
 );
 console.log(

@@ -1,6 +1,7 @@
 import { readRows } from "../lib/data/read.ts";
 import { render } from "../lib/data/render.ts";
-import { type Pair, tokenizePair, type Truncation } from "../lib/data/tokenize.ts";
+import type { Pair } from "../lib/data/pair.ts";
+import { tokenizePair, type Truncation } from "../lib/data/tokenize.ts";
 import { loadTokenizer } from "../lib/tokenizer/tokenizer.ts";
 
 /** The first `count` pairs of a file as `train` reads them, with the tokenizer of a model's folder. */

@@ -1,10 +1,11 @@
 /** Whole training steps through the step runner: forward, backward, gradient norm and AdamW, with the host's part. */
-import { pack } from "../lib/batch/batch.ts";
-import type { Pair } from "../lib/data/tokenize.ts";
+import { pack } from "../lib/batch/pack.ts";
+import type { Pair } from "../lib/data/pair.ts";
 import { losses } from "../lib/losses/losses.ts";
 import type { Loss } from "../lib/losses/loss.ts";
-import type { ModelConfig } from "../lib/models/config.ts";
-import { operationsOf, sizeOf } from "./flops.ts";
+import { sizeOf } from "../lib/graph/flops.ts";
+import type { LlamaConfig } from "../lib/models/llama.ts";
+import { operationsOf } from "./flops.ts";
 import { openTrainer, randomPair, smolLM2, TINY_LLAMA } from "./models.ts";
 import { tinySequences } from "./peers/task.ts";
 import { Suite } from "./suite.ts";
@@ -14,20 +15,20 @@ const SLOTS = 256;
 
 const suite = await Suite.open();
 
-async function addStep(name: string, config: ModelConfig, loss: Loss, pairs: Pair[]): Promise<void> {
+async function addStep(name: string, config: LlamaConfig, loss: Loss, pairs: Pair[]): Promise<void> {
   const { gpu, pipelines } = suite;
-  const { decoder, optimizer, runner } = await openTrainer(gpu, pipelines, config, loss, [pairs], {
+  const { decoder, runner } = await openTrainer(gpu, pipelines, config, loss, [pairs], {
     slots: SLOTS,
     tiles: suite.tiles,
   });
   const size = sizeOf(pack(pairs));
   let step = 0;
-  const work = { flops: operationsOf(config, size).total, tokens: size.tokens };
+  const work = { flops: operationsOf(decoder.net, size).total, tokens: size.tokens };
   await suite.add(`${name}, ${size.tokens} tokens`, work, async (runs) => {
     const start = performance.now();
     for (let run = 0; run < runs; run++) {
       if (runner.isFull) await runner.collect(gpu);
-      runner.run(gpu, decoder, optimizer, step++, [pairs], 1e-3);
+      runner.run(gpu, step++, [pairs], 1e-3);
     }
     await gpu.device.queue.onSubmittedWorkDone();
     const seconds = (performance.now() - start) / 1000;

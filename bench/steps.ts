@@ -1,15 +1,17 @@
 /** Times optimizer steps as the training loop makes them, and shapes cut to what an adapter holds. */
-import { pack } from "../lib/batch/batch.ts";
-import type { Pair } from "../lib/data/tokenize.ts";
+import { pack } from "../lib/batch/pack.ts";
+import type { Pair } from "../lib/data/pair.ts";
 import { UserError } from "../lib/errors.ts";
 import type { Gpu } from "../lib/gpu/device.ts";
-import { formatBytes } from "../lib/gpu/memory.ts";
+import { formatBytes } from "../lib/format_bytes.ts";
 import { type Profile, Profiler } from "../lib/gpu/profiler.ts";
 import { losses } from "../lib/losses/losses.ts";
-import type { ModelConfig } from "../lib/models/config.ts";
+import { sizeOf } from "../lib/graph/flops.ts";
+import type { LlamaConfig } from "../lib/models/llama.ts";
+import { netOf } from "../lib/models/models.ts";
 import { adapterOf } from "../lib/planning/plan.ts";
 import { busySeconds } from "../lib/report/profile.ts";
-import { operationsOf, sizeOf } from "./flops.ts";
+import { operationsOf } from "./flops.ts";
 import { median } from "./harness.ts";
 import { planTrainer, randomPairs, type Trainer, type TrainerOptions } from "./models.ts";
 
@@ -53,13 +55,13 @@ export async function profileStep(gpu: Gpu, trainer: Trainer, batches: Pair[][])
 
 /** A step on a pair of a few tokens, which compiles every kernel and touches weights, gradients and moments. */
 export async function warmUp(gpu: Gpu, trainer: Trainer): Promise<void> {
-  await runStep(gpu, trainer, [randomPairs(8, 1, trainer.decoder.config.vocabSize)]);
+  await runStep(gpu, trainer, [randomPairs(8, 1, trainer.decoder.net.vocabSize)]);
 }
 
 let updates = 0;
 
-async function runStep(gpu: Gpu, { decoder, optimizer, runner }: Trainer, batches: Pair[][]): Promise<void> {
-  runner.run(gpu, decoder, optimizer, updates++, batches, LEARNING_RATE);
+async function runStep(gpu: Gpu, { runner }: Trainer, batches: Pair[][]): Promise<void> {
+  runner.run(gpu, updates++, batches, LEARNING_RATE);
   const [{ clip }] = await runner.collect(gpu);
   if (clip.broken) throw new Error("the gradient is not finite");
 }
@@ -80,13 +82,15 @@ export interface Limits {
 
 /** A shape that fits, its batches and plan. */
 export interface Fitted {
-  config: ModelConfig;
+  config: LlamaConfig;
   batches: Pair[][];
   trainer: Trainer;
 }
 
-export const flopsOf = (config: ModelConfig, batches: Pair[][]): number =>
-  batches.reduce((sum, pairs) => sum + operationsOf(config, sizeOf(pack(pairs))).total, 0);
+export function flopsOf(config: LlamaConfig, batches: Pair[][]): number {
+  const net = netOf(config);
+  return batches.reduce((sum, pairs) => sum + operationsOf(net, sizeOf(pack(pairs, net.windows))).total, 0);
+}
 
 /**
  * Cuts `config` to what the adapter holds and `limits` allow: matrices that it cannot bind, then layers, then, where one
@@ -96,12 +100,12 @@ export const flopsOf = (config: ModelConfig, batches: Pair[][]): number =>
  */
 export function fit(
   gpu: Gpu,
-  config: ModelConfig,
-  batchesOf: (config: ModelConfig) => Pair[][],
+  config: LlamaConfig,
+  batchesOf: (config: LlamaConfig) => Pair[][],
   options: Pick<TrainerOptions, "checkpointing" | "tiles">,
   limits: Limits,
 ): Fitted {
-  const plan = (config: ModelConfig) =>
+  const plan = (config: LlamaConfig) =>
     planTrainer(gpu, config, losses.simper, batchesOf(config), { slots: 1, ...options });
   let fitted = cutWidths(config, adapterOf(gpu).largestBuffer, plan);
   for (;;) {
@@ -131,17 +135,17 @@ export function fit(
 const LEAST_VOCABULARY = 1024;
 
 /** What `fitted` has less of than `config`, for people. */
-export const cutsOf = (fitted: ModelConfig, config: ModelConfig): string[] =>
+export const cutsOf = (fitted: LlamaConfig, config: LlamaConfig): string[] =>
   ([["numHiddenLayers", "layers"], ["vocabSize", "vocabulary"], ["intermediateSize", "MLP width"]] as const)
     .filter(([field]) => fitted[field] < config[field])
     .map(([field, name]) => `${name} ${fitted[field]} of ${config[field]}`);
 
 /** Where the plan refuses a matrix as larger than a binding: a smaller vocabulary, then a narrower MLP. */
 function cutWidths(
-  config: ModelConfig,
+  config: LlamaConfig,
   largestBuffer: number,
-  plan: (config: ModelConfig) => unknown,
-): ModelConfig {
+  plan: (config: LlamaConfig) => unknown,
+): LlamaConfig {
   const { hiddenSize, vocabSize, intermediateSize } = config;
   const bound = (rows: number, matrices: number) =>
     Math.min(rows, Math.floor(largestBuffer / (4 * hiddenSize * matrices * 64)) * 64);

@@ -2,19 +2,38 @@
  * Attention over a packed row of tokens: an online softmax forward (FlashAttention, arXiv 2205.14135), and a backward
  * that recomputes the scores from the stored log-sum-exp. No matrix of tokens by tokens exists.
  *
- * A query i sees key j where `span.x <= j < span.y` (its pair's shared prefix) or `span.z <= j <= i` (its own part).
+ * Queries, and keys with values, are rows of one tensor in training, or of two, as with a cache of keys. There may be more
+ * keys than queries: the queries are the last of the keys' rows, so that query i of n, with m keys, stands at row i + m - n.
+ * Spans number the keys' rows: the query sees key j where `span.x <= j < span.y` (its pair's shared prefix) or
+ * `span.z <= j <= i + m - n` (its own part, which is empty where span.z is one more than its row).
  * There are two families of kernels: `attention_registers_*.ts` for a driver on the processor, `attention_workgroup_*.ts`
  * for a GPU.
  */
 import { elementWidth, withPrelude } from "./prelude.ts";
 
-/** Queries, and keys, that the host's bounds hold for: see `queryTiles` and `keyTiles` in `lib/batch/batch.ts`. */
+/** Queries, and keys, that the host's bounds hold for: see `queryTiles` and `keyTiles` in `lib/batch/pack.ts`. */
 export const ATTENTION_TILE = 32;
 
 export interface AttentionShape {
   heads: number;
   keyValueHeads: number;
   headDim: number;
+  /** What products of queries and keys are multiplied by; 1 / sqrt(headDim) where it is not given. */
+  scale?: number;
+  /** Scores become softcap * tanh(score / softcap) before the mask (Gemma 2, arXiv 2408.00118). */
+  softcap?: number;
+}
+
+/** Where a tensor's rows have some heads: floats from one row to the next, and the first one's column; whole heads both. */
+export interface HeadColumns {
+  stride: number;
+  first: number;
+}
+
+/** Where the queries are, and where the keys, which the values follow. Gradients lie as what they are gradients of. */
+export interface AttentionLayout {
+  queries: HeadColumns;
+  keys: HeadColumns;
 }
 
 /**
@@ -36,26 +55,44 @@ export type AttentionTile = RegisterTile | { memory: "workgroup" };
 /** The choice for each kernel. `keyGradient` is that of keys and values. */
 export type AttentionTiles = Record<"forward" | "queryGradient" | "keyGradient", AttentionTile>;
 
-const FUNCTIONS = `
-fn visible(query: u32, key: u32, span: vec4u) -> bool {
+/** What every attention kernel binds first, and the mask. */
+const HEADER = `
+@group(0) @binding(0) var<uniform> rows: Rows;
+@group(0) @binding(1) var<uniform> key_rows: Rows;
+@group(0) @binding(2) var<storage, read> spans: array<vec4u>;
+// The row of a query among the keys.
+fn own_row(query: u32) -> u32 { return query + (key_rows.count - rows.count); }
+fn visible(own: u32, key: u32, span: vec4u) -> bool {
   // Differences wrap around, so that one comparison tests both bounds of an interval.
-  return key - span.x < span.y - span.x || key - span.z <= query - span.z;
+  return key - span.x < span.y - span.x || key - span.z < own + 1u - span.z;
 }`;
 
-/** Prefixes `source` with the sizes of `shape`, in elements `E`, and the mask. */
-export function attentionPrelude(shape: AttentionShape, source: string): string {
-  const { heads, keyValueHeads, headDim } = shape;
+/** Which of a prelude's constants multiplies a query's product with a key: with a cap, what is summed up is its tanh's argument. */
+export const productScale = ({ softcap }: AttentionShape): string =>
+  softcap === undefined ? "SCALE_F" : "INNER_SCALE_F";
+
+/** The score, of `product` times `productScale`. */
+export const score = ({ softcap }: AttentionShape, product: string, width: "" | "4" = ""): string =>
+  softcap === undefined ? product : `CAP_F * tanh_accurate${width}(${product})`;
+
+/** Prefixes `source` with the sizes of `shape` and `layout`, in elements `E`, and `HEADER`. */
+export function attentionPrelude(shape: AttentionShape, layout: AttentionLayout, source: string): string {
+  const { heads, keyValueHeads, headDim, scale = 1 / Math.sqrt(headDim), softcap } = shape;
+  const { queries, keys } = layout;
   const width = elementWidth(headDim);
   const columns = headDim / width;
   const constants = {
     HEADS: heads,
     GROUP: heads / keyValueHeads,
     COLUMNS: columns,
-    QKV_STRIDE: (heads + 2 * keyValueHeads) * columns,
+    QUERY_STRIDE: queries.stride / width,
+    QUERY_OFFSET: queries.first / width,
+    KEY_STRIDE: keys.stride / width,
+    KEY_OFFSET: keys.first / width,
+    VALUE_OFFSET: keys.first / width + keyValueHeads * columns,
     OUT_STRIDE: heads * columns,
-    KEY_OFFSET: heads * columns,
-    VALUE_OFFSET: (heads + keyValueHeads) * columns,
-    SCALE_F: 1 / Math.sqrt(headDim),
+    SCALE_F: scale,
+    ...(softcap === undefined ? {} : { INNER_SCALE_F: scale / softcap, CAP_F: softcap }),
   };
-  return withPrelude(FUNCTIONS + source, constants, width);
+  return withPrelude(HEADER + source, constants, width);
 }

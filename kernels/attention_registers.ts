@@ -27,18 +27,18 @@ export function queriesOfThread(shape: AttentionShape, tile: RegisterTile): Thre
 /** Elements `E` of a head's row. */
 export const columnsOf = ({ headDim }: AttentionShape): number => headDim / elementWidth(headDim);
 
-/** A tensor [tokens, `stride`] at `binding`, with a function `NAME_at(token, column)` that reads it. */
+/** A tensor [rows, `stride`] at `binding`, with a function `NAME_at(row, column)` that reads it. */
 export const operand = (
   name: string,
   binding: number,
-  stride: "QKV_STRIDE" | "OUT_STRIDE",
+  stride: "QUERY_STRIDE" | "KEY_STRIDE" | "OUT_STRIDE",
   memory: RegisterTile["memory"],
 ) =>
   memory === "texture"
     ? `@group(0) @binding(${binding}) var ${name}: texture_storage_2d<rgba32float, read>;
-fn ${name}_at(token: u32, column: u32) -> E { return textureLoad(${name}, vec2u(column, token)); }`
+fn ${name}_at(row: u32, column: u32) -> E { return textureLoad(${name}, vec2u(column, row)); }`
     : `@group(0) @binding(${binding}) var<storage, read> ${name}: array<E>;
-fn ${name}_at(token: u32, column: u32) -> E { return ${name}[token * ${stride} + column]; }`;
+fn ${name}_at(row: u32, column: u32) -> E { return ${name}[row * ${stride} + column]; }`;
 
 /** Declares zeroed variables `NAMEr_d` for rows r and columns d. */
 export const zeros = (name: string, rows: number, columns: number): string =>
@@ -78,7 +78,7 @@ export function column(name: string, row: number, first: number, end: number): s
   return `select(${column(name, row, middle, end)}, ${column(name, row, first, middle)}, d < ${middle}u)`;
 }
 
-/** A thread's place among queries: `token0`..., their spans, `kv_head` and `head`, that of its first member. */
+/** A thread's place among queries: `token0`..., their rows among the keys, spans, `kv_head` and `head`, that of its first member. */
 export const queryPlace = ({ tokens, members }: ThreadRows): string => `
   let last = rows.count - 1u;
   let first_token = id.x * ${tokens}u;
@@ -87,7 +87,7 @@ export const queryPlace = ({ tokens, members }: ThreadRows): string => `
   let head = id.y * ${members}u;
 ${
   lines(tokens, (t) =>
-    `  let token${t} = min(first_token + ${t}u, last); let span${t} = spans[token${t}];`)
+    `  let token${t} = min(first_token + ${t}u, last); let own${t} = own_row(token${t}); let span${t} = spans[token${t}];`)
 }`;
 
 /**
@@ -104,14 +104,16 @@ ${
   own = min(own, span${t}.z);`)
 }
   // A key in both intervals would count twice.
-  if (prefix_end > prefix && prefix_end >= own) { own = min(prefix, own); prefix_end = 0u; }
+  var end = own${tokens - 1} + 1u;
+  if (prefix_end > prefix && prefix_end >= own) { own = min(prefix, own); end = max(prefix_end, end); prefix_end = 0u; }
   let length = select(0u, prefix_end - prefix, prefix_end > prefix);
-  let total_keys = length + token${tokens - 1} + 1u - own;
+  let total_keys = length + end - own;
+  let last_key = key_rows.count - 1u;
   for (var n = 0u; n < total_keys; n += ${block}u) {
 ${
   lines(block, (c) =>
     `    let inside${c} = n + ${c}u < total_keys;
-    let key${c} = min(select(own + n + ${c}u - length, prefix + n + ${c}u, n + ${c}u < length), last);`)
+    let key${c} = min(select(own + n + ${c}u - length, prefix + n + ${c}u, n + ${c}u < length), last_key);`)
 }
 ${body}
   }`;

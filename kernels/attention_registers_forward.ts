@@ -1,5 +1,12 @@
 /** Attention forward with a thread's queries in registers: see `RegisterTile`. */
-import { attentionPrelude, type AttentionShape, type RegisterTile } from "./attention.ts";
+import {
+  type AttentionLayout,
+  attentionPrelude,
+  type AttentionShape,
+  productScale,
+  type RegisterTile,
+  score,
+} from "./attention.ts";
 import {
   column,
   columnsOf,
@@ -14,31 +21,37 @@ import {
 import { lines, range } from "./emit.ts";
 
 /**
- * Bindings: 0 rows, 1 spans, 2 qkv, 3 out [tokens, heads, headDim], 4 lse [tokens, heads].
+ * Bindings: 0 rows, 1 key rows, 2 spans, 3 queries, 4 keys and values, 5 out [tokens, heads, headDim], 6 lse [tokens, heads].
  * Grid: threads for all tokens x heads / members.
  */
-export function registersForwardSource(shape: AttentionShape, tile: RegisterTile): string {
+export function registersForwardSource(
+  shape: AttentionShape,
+  layout: AttentionLayout,
+  tile: RegisterTile,
+): string {
   const { tokens, members } = queriesOfThread(shape, tile);
   const { block } = tile;
   const rows = tokens * members;
   const columns = columnsOf(shape);
+  const scale = productScale(shape);
   const token = (r: number) => Math.floor(r / members);
   const sum = (term: (c: number) => string) => range(block).map(term).join(" + ");
   return attentionPrelude(
     shape,
+    layout,
     `
-@group(0) @binding(0) var<uniform> rows: Rows;
-@group(0) @binding(1) var<storage, read> spans: array<vec4u>;
-${operand("qkv", 2, "QKV_STRIDE", tile.memory)}
-@group(0) @binding(3) var<storage, read_write> out: array<E>;
-@group(0) @binding(4) var<storage, read_write> lse: array<f32>;
+${operand("queries", 3, "QUERY_STRIDE", tile.memory)}
+${operand("keys", 4, "KEY_STRIDE", tile.memory)}
+@group(0) @binding(5) var<storage, read_write> out: array<E>;
+@group(0) @binding(6) var<storage, read_write> lse: array<f32>;
 
 @compute @workgroup_size(${REGISTER_WORKGROUP})
 fn main(@builtin(global_invocation_id) id: vec3u) {
 ${queryPlace({ tokens, members })}
 ${
       readRows(rows, columns, {
-        q: (r) => `qkv_at(token${token(r)}, (head + ${r % members}u) * COLUMNS + d) * SCALE_F`,
+        q: (r) =>
+          `queries_at(token${token(r)}, QUERY_OFFSET + (head + ${r % members}u) * COLUMNS + d) * ${scale}`,
       })
     }
 ${zeros("o", rows, columns)}
@@ -52,7 +65,7 @@ ${lines(rows, (r) => "    " + range(block).map((c) => `var s${r}_${c} = 0.0;`).j
 ${
           lines(columns, (d) =>
             `    {
-${lines(block, (c) => `      let k${c} = qkv_at(key${c}, KEY_OFFSET + kv_head * COLUMNS + ${d}u);`)}
+${lines(block, (c) => `      let k${c} = keys_at(key${c}, KEY_OFFSET + kv_head * COLUMNS + ${d}u);`)}
 ${
               lines(
                 rows,
@@ -66,18 +79,22 @@ ${
           lines(
             tokens,
             (t) =>
-              lines(block, (c) =>
-                `    let seen${t}_${c} = inside${c} && visible(token${t}, key${c}, span${t});`),
+              lines(
+                block,
+                (c) => `    let seen${t}_${c} = inside${c} && visible(own${t}, key${c}, span${t});`,
+              ),
           )
         }
 ${
           lines(rows, (r) =>
             `${
-              lines(block, (c) => `    s${r}_${c} = select(-3.0e38, s${r}_${c}, seen${token(r)}_${c});`)
+              lines(
+                block,
+                (c) =>
+                  `    s${r}_${c} = select(-3.0e38, ${score(shape, `s${r}_${c}`)}, seen${token(r)}_${c});`,
+              )
             }
-    let new${r} = ${
-              range(block).reduce((most, c) => `max(${most}, s${r}_${c})`, `max${r}`)
-            };
+    let new${r} = ${range(block).reduce((most, c) => `max(${most}, s${r}_${c})`, `max${r}`)};
     let factor${r} = exp_accurate(max${r} - new${r});
     max${r} = new${r};
     // A row that sees none of these keys, nor any before, must not turn exp(-inf + inf) into 1.
@@ -95,7 +112,7 @@ ${
 ${
           lines(columns, (d) =>
             `    {
-${lines(block, (c) => `      let v${c} = qkv_at(key${c}, VALUE_OFFSET + kv_head * COLUMNS + ${d}u);`)}
+${lines(block, (c) => `      let v${c} = keys_at(key${c}, VALUE_OFFSET + kv_head * COLUMNS + ${d}u);`)}
 ${lines(rows, (r) => `      o${r}_${d} = o${r}_${d} * factor${r} + ${sum((c) => `p${r}_${c} * v${c}`)};`)}
     }`)
         }`,

@@ -1,7 +1,7 @@
 /**
  * What the attention kernels share whose workgroups keep tiles in workgroup memory, which suits a GPU. A workgroup of 8 x 8
  * threads holds a tile of 32 queries by 32 keys, 4 x 4 a thread; the tiles that any of its rows can see come from the host
- * (`lib/batch/batch.ts`), the exact mask from the spans.
+ * (`lib/batch/pack.ts`), the exact mask from the spans.
  */
 import type { AttentionShape } from "./attention.ts";
 import { lane, lines, range } from "./emit.ts";
@@ -12,13 +12,12 @@ export const columnsOf = (shape: AttentionShape) =>
   Math.ceil(shape.headDim / elementWidth(shape.headDim) / 8);
 
 export const WORKGROUP_HEADER = `
-@group(0) @binding(0) var<uniform> rows: Rows;
-@group(0) @binding(1) var<storage, read> spans: array<vec4u>;
-@group(0) @binding(2) var<storage, read> tiles: array<vec4u>;
-@group(0) @binding(3) var<storage, read> qkv: array<E>;
-fn query_at(token: u32, head: u32) -> u32 { return token * QKV_STRIDE + head * COLUMNS; }
-fn key_at(token: u32, head: u32) -> u32 { return token * QKV_STRIDE + KEY_OFFSET + head * COLUMNS; }
-fn value_at(token: u32, head: u32) -> u32 { return token * QKV_STRIDE + VALUE_OFFSET + head * COLUMNS; }
+@group(0) @binding(3) var<storage, read> queries: array<E>;
+@group(0) @binding(4) var<storage, read> keys: array<E>;
+@group(0) @binding(5) var<storage, read> tiles: array<vec4u>;
+fn query_at(token: u32, head: u32) -> u32 { return token * QUERY_STRIDE + QUERY_OFFSET + head * COLUMNS; }
+fn key_at(row: u32, head: u32) -> u32 { return row * KEY_STRIDE + KEY_OFFSET + head * COLUMNS; }
+fn value_at(row: u32, head: u32) -> u32 { return row * KEY_STRIDE + VALUE_OFFSET + head * COLUMNS; }
 fn out_at(token: u32, head: u32) -> u32 { return token * OUT_STRIDE + head * COLUMNS; }
 `;
 
@@ -40,9 +39,9 @@ export const forEachKeyTile = (body: string) => `
 ${body}
   }`;
 
-/** Rows past the end of the batch read the last row; their results are not stored. */
-export const tokens = (name: string, first: string) =>
-  lines(4, (i) => `    let ${name}${i} = min(${first} + ${i}u, last);`);
+/** Rows past the end read the last row; their results are not stored. */
+export const tokens = (name: string, first: string, last: "last" | "last_key") =>
+  lines(4, (i) => `    let ${name}${i} = min(${first} + ${i}u, ${last});`);
 
 /** Transposes 4 rows into workgroup memory, so that the second product reads its 4 rows as one vec4 for each column. */
 export const transpose = (tile: string, name: string) =>

@@ -1,5 +1,11 @@
 /** Attention forward by way of workgroup memory: see `attention_workgroup.ts`. */
-import { attentionPrelude, type AttentionShape } from "./attention.ts";
+import {
+  type AttentionLayout,
+  attentionPrelude,
+  type AttentionShape,
+  productScale,
+  score,
+} from "./attention.ts";
 import {
   columnsOf,
   forEachKeyTile,
@@ -10,16 +16,20 @@ import {
 } from "./attention_workgroup.ts";
 import { lane, lines, range } from "./emit.ts";
 
-/** Bindings: 0 rows, 1 spans, 2 query tiles, 3 qkv, 4 out [tokens, heads, headDim], 5 lse [tokens, heads]. Grid: query tiles x heads. */
-export function workgroupForwardSource(shape: AttentionShape): string {
+/**
+ * Bindings: 0 rows, 1 key rows, 2 spans, 3 queries, 4 keys and values, 5 query tiles, 6 out [tokens, heads, headDim],
+ * 7 lse [tokens, heads]. Grid: query tiles x heads.
+ */
+export function workgroupForwardSource(shape: AttentionShape, layout: AttentionLayout): string {
   const owned = columnsOf(shape);
   const each = (line: (i: number, c: number) => string) =>
     range(4).flatMap((i) => range(owned).map((c) => line(i, c))).join("\n");
   return attentionPrelude(
     shape,
+    layout,
     `${WORKGROUP_HEADER}
-@group(0) @binding(4) var<storage, read_write> out: array<E>;
-@group(0) @binding(5) var<storage, read_write> lse: array<f32>;
+@group(0) @binding(6) var<storage, read_write> out: array<E>;
+@group(0) @binding(7) var<storage, read_write> lse: array<f32>;
 var<workgroup> weights: array<vec4f, 256>;
 var<workgroup> partial: array<vec4f, 64>;
 
@@ -30,8 +40,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
   let head = group.y;
   let kv_head = head / GROUP;
   let last = rows.count - 1u;
+  let last_key = key_rows.count - 1u;
   let q_first = group.x * 32u + ty * 4u;
-${tokens("qt", "q_first")}
+  let own = own_row(q_first);
+${tokens("qt", "q_first", "last")}
 ${lines(4, (i) => `  let span${i} = spans[qt${i}]; let qa${i} = query_at(qt${i}, head);`)}
 ${each((i, c) => `  var o${i}_${c} = E();`)}
   // Of the thread's 4 rows; the sum is over its own columns alone until the end.
@@ -39,18 +51,20 @@ ${each((i, c) => `  var o${i}_${c} = E();`)}
   var row_sum = vec4f();
 ${
       forEachKeyTile(`
-${tokens("kt", "k_first + tx * 4u")}
+${tokens("kt", "k_first + tx * 4u", "last_key")}
 ${lines(4, (j) => `    let ka${j} = key_at(kt${j}, kv_head);`)}
 ${lines(4, (i) => `    var s${i} = vec4f();`)}
     for (var d = 0u; d < COLUMNS; d += 1u) {
-${lines(4, (j) => `      let k${j} = qkv[ka${j} + d];`)}
-${lines(4, (i) => `      let q${i} = qkv[qa${i} + d];`)}
+${lines(4, (j) => `      let k${j} = keys[ka${j} + d];`)}
+${lines(4, (i) => `      let q${i} = queries[qa${i} + d];`)}
 ${scores("s", "q", "k")}
     }
 ${
         lines(4, (i) =>
-          `    s${i} = select(vec4f(-3.0e38), s${i} * SCALE_F, vec4<bool>(${
-            range(4).map((j) => `visible(q_first + ${i}u, k_first + tx * 4u + ${j}u, span${i})`).join(", ")
+          `    s${i} = select(vec4f(-3.0e38), ${
+            score(shape, `s${i} * ${productScale(shape)}`, "4")
+          }, vec4<bool>(${
+            range(4).map((j) => `visible(own + ${i}u, k_first + tx * 4u + ${j}u, span${i})`).join(", ")
           }));`)
       }
     workgroupBarrier();
@@ -80,8 +94,8 @@ ${each((i, c) => `    o${i}_${c} *= factor.${lane(i)};`)}
     workgroupBarrier();
     for (var j = 0u; j < 32u; j += 1u) {
       let p = weights[j * 8u + ty];
-      let va = value_at(min(k_first + j, last), kv_head) + tx;
-${lines(owned, (c) => `      let v${c} = qkv[va + ${8 * c}u];`)}
+      let va = value_at(min(k_first + j, last_key), kv_head) + tx;
+${lines(owned, (c) => `      let v${c} = keys[va + ${8 * c}u];`)}
 ${each((i, c) => `      o${i}_${c} += p.${lane(i)} * v${c};`)}
     }`)
     }

@@ -1,4 +1,4 @@
-// Embedding lookup: x[t] = table[ids[t]], for the ids whose TABLE_ROWS rows from FIRST on are bound. TableElement is
+// Embedding lookup: x[t] = SCALE_F * table[ids[t]], for the ids whose TABLE_ROWS rows from FIRST on are bound. TableElement is
 // an element of the table as it is stored, which unpack_table reads (storage.ts). Grid: flat over tokens x COLUMNS elements.
 @group(0) @binding(0) var<uniform> rows: Rows;
 @group(0) @binding(1) var<storage, read> ids: array<u32>;
@@ -13,5 +13,5 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   // Ids before FIRST wrap around to large numbers.
   let row = ids[i / COLUMNS] - FIRST;
   if (row >= TABLE_ROWS) { return; }
-  x[i] = unpack_table(table[row * COLUMNS + i % COLUMNS]);
+  x[i] = unpack_table(table[row * COLUMNS + i % COLUMNS]) * SCALE_F;
 }

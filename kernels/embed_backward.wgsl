@@ -1,5 +1,5 @@
 // Embedding gradient without atomics: the host lists, for each distinct token, the rows where it stands, so that each
-// sum has one owner and a fixed order. d_table[id] += sum of d_x[row], but for the id PADDING (none: 0xffffffff), which
+// sum has one owner and a fixed order. d_table[id] += SCALE_F * sum of d_x[row], but for the id PADDING (none: 0xffffffff), which
 // PyTorch's nn.Embedding does not train either. Bound are the TABLE_ROWS rows from FIRST on. Grid: flat over distinct tokens x COLUMNS.
 @group(0) @binding(0) var<uniform> rows: Rows;
 @group(0) @binding(1) var<storage, read> distinct_ids: array<u32>;
@@ -22,5 +22,5 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   for (var n = distinct_starts[u]; n < distinct_starts[u + 1u]; n += 1u) {
     sum += d_x[distinct_rows[n] * COLUMNS + column];
   }
-  d_table[row * COLUMNS + column] += sum;
+  d_table[row * COLUMNS + column] += sum * SCALE_F;
 }

@@ -15,6 +15,9 @@ import { workgroupMain } from "./gemm_workgroup.ts";
  */
 export type GemmLayout = "nt" | "nn" | "tn";
 
+/** Whether a product is added to C: no, yes, or where the row count says so, which it does in every batch of a step but the first. */
+export type Adds = "never" | "always" | "accumulating";
+
 /**
  * The sizes of a product, a uniform of the kernel, so that one pipeline serves all products of a variant; `lda`, `ldb`,
  * `ldc` are floats from row to row. Of `m` (`nt`, `nn`) or `k` (`tn`), which are counted at run time, this is the most.
@@ -28,19 +31,21 @@ export interface GemmSize {
   ldc: number;
   /** The first of the counted rows, where the product is one block of a larger one. */
   first: number;
-  /** Whether the product is added to C: no, yes, or where the row count says so. */
-  adds: "never" | "always" | "accumulating";
+  adds: Adds;
+  /** What the sums, and the bias, are multiplied by; 1 where this is missing. */
+  scale?: number;
   /** How far apart the columns are that the epilogue needs together. */
   half?: number;
-  /** Columns of C, from the first one on, that lie in heads which `rope` turns. */
+  /** Columns of C, from the first one on, that lie in heads which `rope` turns, and the columns of a head. */
   rotated?: number;
+  head?: number;
 }
 
 const ADDS = { never: 0, always: 1, accumulating: 2 };
 
 /** A size as the kernel's uniform, `struct Size`. */
 export const sizeWords = (
-  { m, n, k, lda, ldb, ldc, first, adds, half = 0, rotated = 0 }: GemmSize,
+  { m, n, k, lda, ldb, ldc, first, adds, scale = 1, half = 0, rotated = 0, head = 0 }: GemmSize,
 ): number[] => [
   m,
   n,
@@ -52,13 +57,18 @@ export const sizeWords = (
   ADDS[adds],
   half,
   rotated,
+  head,
+  floatBits(scale),
 ];
+
+const floatBits = (value: number): number => new Uint32Array(Float32Array.of(value).buffer)[0];
 
 /** What every product's WGSL begins with: its row count and sizes, bindings 0 and 1. */
 export const SIZE_HEADER = `
 struct Rows { count: u32, accumulate: u32 }
 struct Size {
-  m: u32, n: u32, k: u32, lda: u32, ldb: u32, ldc: u32, first: u32, adds: u32, half: u32, rotated: u32,
+  m: u32, n: u32, k: u32, lda: u32, ldb: u32, ldc: u32, first: u32, adds: u32, half: u32, rotated: u32, head: u32,
+  scale: f32,
 }
 @group(0) @binding(0) var<uniform> rows: Rows;
 @group(0) @binding(1) var<uniform> size: Size;
@@ -131,15 +141,15 @@ export const takesPairs = ({ threadColumns }: Pick<GemmTile, "threadColumns">): 
 
 /**
  * The WGSL of one product, entry point `main`. Bindings of group 0: 0 the row count (M of `nt` and `nn`, K of
- * `tn`), 1 the size, 2 A, 3 B, 4 C, and from 5 on those of the epilogue.
+ * `tn`), 1 the size, 2 A, 3 B, 4 C, and from 5 on the bias and those of the epilogue.
  */
 export function gemmSource(variant: GemmVariant, tile: GemmTile): string {
   const { epilogue, aligned, weights } = variant;
   const { threadRows: tm, threadColumns: tn } = tile;
   if (tm % 4 || tn % 4) throw new RangeError(`a thread's tile must be a multiple of 4, not ${tm}x${tn}`);
-  const isFused = epilogue !== "none" && epilogue !== "residual";
+  const isFused = epilogue.kind !== "none" && epilogue.kind !== "residual";
   if (isFused && !aligned || isPaired(epilogue) && (variant.layout !== "nt" || !takesPairs(tile))) {
-    throw new RangeError(`no ${epilogue} in ${JSON.stringify({ ...variant, ...tile })}`);
+    throw new RangeError(`no ${epilogue.kind} in ${JSON.stringify({ ...variant, ...tile })}`);
   }
   const element = aligned ? "vec4f" : "f32";
   return `${SIZE_HEADER}

@@ -8,7 +8,7 @@
  */
 import { lane, range } from "./emit.ts";
 import { type GemmLayout, SIZE_HEADER } from "./gemm.ts";
-import { epilogueSource } from "./gemm_epilogue.ts";
+import { type Epilogue, epilogueSource, stores } from "./gemm_epilogue.ts";
 
 /** How a product by way of textures is cut. */
 export interface TextureTile {
@@ -30,12 +30,12 @@ export const textureWidth = ({ columns }: TextureTile): number => columns / 4 + 
 export const TEXTURE_WORKGROUP = 16;
 
 /**
- * The WGSL of a product of texture blocks, entry point `main`. Bindings: 0 row count, 1 size, 2 A, 3 B, 4 C, 5 the
- * residual. Grid: a line of ceil(tiles of C / TEXTURE_WORKGROUP) workgroups.
+ * The WGSL of a product of texture blocks, entry point `main`. Bindings: 0 row count, 1 size, 2 A, 3 B, 4 C, and from
+ * 5 on the bias and the residual. Grid: a line of ceil(tiles of C / TEXTURE_WORKGROUP) workgroups.
  */
 export function textureSource(
   layout: GemmLayout,
-  residual: boolean,
+  epilogue: Epilogue,
   tile: Pick<TextureTile, "threadRows" | "threadColumns">,
 ): string {
   const { threadRows: tm, threadColumns: tn } = tile;
@@ -47,7 +47,7 @@ export function textureSource(
 // x counts texels.
 fn a4(x: u32, row: u32) -> vec4f { return textureLoad(a, vec2u(x, row)); }
 fn b4(x: u32, row: u32) -> vec4f { return textureLoad(b, vec2u(x, row)); }
-${epilogueSource(residual ? "residual" : "none", true)}
+${epilogueSource(epilogue, true)}
 
 @compute @workgroup_size(${TEXTURE_WORKGROUP})
 fn main(@builtin(global_invocation_id) id: vec3u) {
@@ -59,10 +59,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   if (m >= M) { return; }
 ${range(tm).flatMap((i) => range(tn / 4).map((j) => `  var c${i}_${j} = vec4f();`)).join("\n")}
 ${body}
-${
-    range(tm).flatMap((i) => range(tn / 4).map((j) => `  store(M, m + ${i}u, n + ${4 * j}u, c${i}_${j});`))
-      .join("\n")
-  }
+${stores(epilogue, tm, tn / 4, (i, j) => ({ m: `m + ${i}u`, n: `n + ${4 * j}u` }))}
 }
 `;
 }

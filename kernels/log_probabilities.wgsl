@@ -1,7 +1,7 @@
 // For each label: the log-sum-exp of its row of logits and the log-probability of its target. One pass over the row with
 // a running maximum, 64 threads a row: eight threads side by side go through an eighth of it, four vec4s a step, so that
 // a driver that runs eight threads at a time reads on without gaps. Rows of logits are STRIDE vec4s long, of which
-// VOCABULARY floats count. Grid: labels of the piece (x, spilling into y).
+// VOCABULARY floats count; `score`, which stands before this text, scales and caps them. Grid: labels of the piece (x, spilling into y).
 @group(0) @binding(0) var<uniform> rows: Rows;
 @group(0) @binding(1) var<storage, read> logits: array<vec4f>;
 @group(0) @binding(2) var<storage, read> targets: array<u32>;
@@ -17,7 +17,7 @@ const PART = (STRIDE + 255u) / 256u * 32u;
 // Past the row's end, LOWEST, of which `weight` is 0 even where nothing larger was seen.
 fn logit(row: u32, i: u32) -> vec4f {
   let past = vec4u(4u * i, 4u * i + 1u, 4u * i + 2u, 4u * i + 3u) >= vec4u(VOCABULARY);
-  return select(logits[row * STRIDE + min(i, STRIDE - 1u)], LOWEST, past);
+  return select(score(logits[row * STRIDE + min(i, STRIDE - 1u)]), LOWEST, past);
 }
 fn weight(v: vec4f, maximum: vec4f) -> vec4f { return select(exp_accurate4(v - maximum), vec4f(), v == LOWEST); }
 
@@ -51,5 +51,5 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let l = most + log(all);
   let target_id = targets[row];
   lse[row] = l;
-  logps[row] = logits[row * STRIDE + target_id / 4u][target_id % 4u] - l;
+  logps[row] = score(logits[row * STRIDE + target_id / 4u])[target_id % 4u] - l;
 }

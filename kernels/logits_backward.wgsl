@@ -1,4 +1,5 @@
-// In place: logits become their gradient, weight * (onehot(target) - softmax), where weight = dL/d(log-probability).
+// In place: logits become their gradient, weight * (onehot(target) - softmax), where weight = dL/d(log-probability), times the
+// slope of the score that stands before this text.
 // Padding columns become 0. Grid: flat over labels of the piece x STRIDE vec4s.
 @group(0) @binding(0) var<uniform> rows: Rows;
 @group(0) @binding(1) var<storage, read_write> logits: array<vec4f>;
@@ -13,7 +14,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let row = i / STRIDE;
   if (row >= rows.count) { return; }
   let column = vec4u(i % STRIDE * 4u) + vec4u(0u, 1u, 2u, 3u);
-  let p = exp_accurate4(logits[i] - lse[row]);
+  let p = exp_accurate4(score(logits[i]) - lse[row]);
   let onehot = select(vec4f(), vec4f(1.0), column == vec4u(targets[row]));
-  logits[i] = select(weights[row] * (onehot - p), vec4f(), column >= vec4u(VOCABULARY));
+  logits[i] = select(weights[row] * (onehot - p) * slope(logits[i]), vec4f(), column >= vec4u(VOCABULARY));
 }

@@ -11,10 +11,12 @@ export function elementWidth(...lengths: number[]): 1 | 4 {
 const ELEMENT = {
   4: `alias E = vec4f;
 fn total(e: E) -> f32 { return (e.x + e.y) + (e.z + e.w); }
-fn product(a: E, b: E) -> f32 { return dot(a, b); }`,
+fn product(a: E, b: E) -> f32 { return dot(a, b); }
+fn exp_element(x: E) -> E { return exp_accurate4(x); }`,
   1: `alias E = f32;
 fn total(e: E) -> f32 { return e; }
-fn product(a: E, b: E) -> f32 { return a * b; }`,
+fn product(a: E, b: E) -> f32 { return a * b; }
+fn exp_element(x: E) -> E { return exp_accurate(x); }`,
 };
 
 // exp as 2^n * exp(r), |r| <= ln(2)/2, by Cephes' polynomial (expf): drivers' exp is off by up to 1.1e-6, which would be the
@@ -34,9 +36,26 @@ fn exp_accurate4(x: vec4f) -> vec4f {
 }
 fn exp_accurate(x: f32) -> f32 { return exp_accurate4(vec4f(x)).x; }`;
 
+// tanh by Cephes' polynomial (tanhf) near 0, where 1 - e would cancel, and elsewhere by an exp that cannot overflow: drivers' tanh
+// is NaN beyond 45 on some, and off by 1.4e-7 of 1 near 0 on others.
+const ACCURATE_TANH = `
+fn tanh_accurate4(x: vec4f) -> vec4f {
+  let z = x * x;
+  var p = fma(z, vec4f(-5.70498872745e-3), vec4f(2.06390887954e-2));
+  p = fma(p, z, vec4f(-5.37397155531e-2));
+  p = fma(p, z, vec4f(1.33314422036e-1));
+  p = fma(p, z, vec4f(-3.33332819422e-1));
+  let e = exp_accurate4(-2.0 * abs(x));
+  return select(sign(x) * ((1.0 - e) / (1.0 + e)), fma(p * z, x, x), abs(x) < vec4f(0.625));
+}
+fn tanh_accurate(x: f32) -> f32 { return tanh_accurate4(vec4f(x)).x; }`;
+
 // Grids of more than 65,535 workgroups spill into y.
 const FLAT = `
 fn flat_index(group: vec3u, groups: vec3u, local: u32) -> u32 { return (group.y * groups.x + group.x) * 64u + local; }`;
+
+/** The element type of `width` floats and the functions of it. */
+export const elementSource = (width: 1 | 4): string => ELEMENT[width] + ACCURATE_EXP;
 
 /** Prefixes `source` with `const` lines for `constants`, the element type of `width` floats and shared functions. */
 export function withPrelude(source: string, constants: Record<string, number>, width: 1 | 4 = 1): string {
@@ -45,7 +64,8 @@ export function withPrelude(source: string, constants: Record<string, number>, w
       ? `const ${name} = ${value}u;`
       : `const ${name} = f32(${value});`
   );
+  const tanh = source.includes("tanh_accurate") ? ACCURATE_TANH : "";
   return `struct Rows { count: u32, accumulate: u32, scale: f32 }\n${lines.join("\n")}\n${
-    ELEMENT[width]
-  }${ACCURATE_EXP}${FLAT}\n${source}`;
+    elementSource(width)
+  }${tanh}${FLAT}\n${source}`;
 }

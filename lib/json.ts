@@ -42,3 +42,12 @@ export function isDeep(json: Uint8Array | string): boolean {
   }
   return false;
 }
+
+/**
+ * JSON with sorted keys at the top, as Python's `json.dumps(sort_keys=True)`; what is no finite number
+ * becomes null.
+ */
+export function sortedJson(values: object, indent: number): string {
+  const sorted = Object.entries(values).sort(([a], [b]) => (a < b ? -1 : 1));
+  return JSON.stringify(Object.fromEntries(sorted), null, indent) + "\n";
+}

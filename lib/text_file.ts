@@ -1,4 +1,7 @@
-import { open } from "node:fs/promises";
+import { mkdir, open, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { UserError } from "./errors.ts";
+import { temporaryName } from "./temporary.ts";
 
 /** The largest published tokenizer.json has some 35 MB. */
 const LARGEST_FILE = 2 ** 27;
@@ -25,5 +28,35 @@ export async function readTextFile(path: string): Promise<string> {
     }
   } finally {
     await file.close();
+  }
+}
+
+/**
+ * Writes a text file under a temporary name, synchronises it to the disk unless `flush` is false, and renames it: it is never
+ * half a file. The folder is made if it is missing.
+ *
+ * @throws UserError where it cannot be written.
+ */
+export async function writeText(
+  folder: string,
+  name: string,
+  text: string,
+  { flush = true }: { flush?: boolean } = {},
+): Promise<void> {
+  const path = join(folder, name);
+  const temporary = temporaryName(path);
+  try {
+    await mkdir(folder, { recursive: true });
+    const file = await open(temporary, "w");
+    try {
+      await file.writeFile(text);
+      if (flush) await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true }).catch(() => {});
+    throw new UserError(`${path}: cannot be written: ${(error as Error).message}`);
   }
 }

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-// What these tests tokenise is not to be found by a later version of the program.
+// What these tests tokenize is not to be found by a later version of the program.
 const cache = mkdtempSync(join(tmpdir(), "simper-test-cache-"));
 Deno.env.set("SIMPER_CACHE", cache);
 addEventListener("unload", () => rmSync(cache, { recursive: true }));

@@ -1,7 +1,7 @@
 /** The golden runs of tests/golden/llama (its make.sh, and that of ../models, say how they were made) and how far figures are from them. */
 import assert from "node:assert/strict";
 import { openSafetensors } from "../lib/safetensors/read.ts";
-import type { Pair, Sequence } from "../lib/data/tokenize.ts";
+import type { Pair, Sequence } from "../lib/data/pair.ts";
 
 export const GOLDEN = "tests/golden/llama";
 /**

@@ -17,7 +17,7 @@ function serveRepository() {
   });
 }
 
-Deno.test("mod.ts and its workers can be imported from a URL, without this repository's deno.json", () =>
+Deno.test("mod.ts, the engine and its workers can be imported from a URL, without this repository's deno.json", () =>
   withTemporaryFolder(async (folder) => {
     const server = serveRepository();
     const { port } = server.addr as Deno.NetAddr;
@@ -25,8 +25,9 @@ Deno.test("mod.ts and its workers can be imported from a URL, without this repos
     await Deno.writeTextFile(
       script,
       `import * as simper from "http://127.0.0.1:${port}/mod.ts";
+import * as engine from "http://127.0.0.1:${port}/lib/engine.ts";
 console.log(typeof simper.train, simper.losses.simper.wgsl.includes("fn preference_loss"));
-const pool = await simper.TokenizerPool.open(${
+const pool = await engine.TokenizerPool.open(${
         JSON.stringify(TOKENIZER)
       }, { readsOnly: Deno.args.length > 0 });
 console.log((await pool.promptIds("Hi")).length > 0);
@@ -52,15 +53,74 @@ pool.close();`,
     await server.shutdown();
   }));
 
+async function sourcesIn(folder: string): Promise<string[]> {
+  const entries = await Array.fromAsync(Deno.readDir(folder));
+  const found = await Promise.all(entries.map(({ name, isDirectory }) => {
+    const path = join(folder, name);
+    return isDirectory ? sourcesIn(path) : name.endsWith(".ts") ? [path] : [];
+  }));
+  return found.flat();
+}
+
 Deno.test("below mod.ts only device.ts and the command line name Deno", async () => {
   const found: string[] = [];
-  async function walk(folder: string): Promise<void> {
-    for await (const { name, isDirectory } of Deno.readDir(folder)) {
-      const path = join(folder, name);
-      if (isDirectory) await walk(path);
-      else if (name.endsWith(".ts") && /\bDeno\./.test(await Deno.readTextFile(path))) found.push(path);
-    }
+  for (const path of [...await sourcesIn("lib"), ...await sourcesIn("kernels")]) {
+    if (/\bDeno\./.test(await Deno.readTextFile(path))) found.push(path);
   }
-  for (const folder of ["lib", "kernels"]) await walk(folder);
   assert.deepEqual(found.filter((path) => !path.startsWith(join("lib", "cli"))), []);
+});
+
+/**
+ * What each file of `folders` imports, and each that they import: paths, and specifiers of packages.
+ *
+ * @param types whether imports of types alone count too, which are gone when the program runs.
+ */
+async function importsOf(
+  folders: readonly string[],
+  { types }: { types: boolean },
+): Promise<Map<string, string[]>> {
+  const imports = new Map<string, string[]>();
+  const waiting: string[] = [];
+  for (const folder of folders) waiting.push(...await sourcesIn(folder));
+  for (let path = waiting.pop(); path; path = waiting.pop()) {
+    if (imports.has(path) || !path.endsWith(".ts")) continue;
+    const code = (await Deno.readTextFile(path)).replaceAll(/\/\*[^]*?\*\//g, "");
+    const imported = types
+      ? /(?:^(?:import|export)\b[^;"]*|\bimport\()"([^"]+)"/gm
+      : /(?:^(?:import|export)\b(?! type)[^;"]*|\bimport\()"([^"]+)"/gm;
+    const found = [...code.matchAll(imported)].map(([, to]) =>
+      to.startsWith(".") ? join(path!, "..", to) : to
+    );
+    imports.set(path, found);
+    waiting.push(...found);
+  }
+  return imports;
+}
+
+Deno.test("the model and its kernels import nothing that a browser has not", async () => {
+  const imports = await importsOf([
+    "kernels",
+    ...["graph", "models", "gpu", "losses"].map((name) => join("lib", name)),
+  ], { types: false });
+  const found = [...imports].filter(([, to]) => to.some((name) => name.startsWith("node:"))).map(([path]) =>
+    path
+  );
+  assert.deepEqual(found, []);
+});
+
+Deno.test("files import each other in no circle", async () => {
+  const imports = await importsOf(["lib", "kernels"], { types: true });
+  const state = new Map<string, "open" | "done">();
+  const circles: string[] = [];
+  const walk = (path: string, way: string[]) => {
+    if (state.get(path) === "open") circles.push([...way.slice(way.indexOf(path)), path].join(" -> "));
+    if (state.has(path)) return;
+    state.set(path, "open");
+    for (const to of imports.get(path) ?? []) walk(to, [...way, path]);
+    state.set(path, "done");
+  };
+  for (const path of imports.keys()) walk(path, []);
+  // Traced graphs know the operations that trace them, and tiles of a product the product.
+  const known = /^(kernels|lib.(graph|models|parameters))\b/;
+  assert.deepEqual(circles.filter((circle) => !known.test(circle)), []);
 });

@@ -6,8 +6,8 @@ import { readSavedRun } from "../lib/checkpoint/state.ts";
 import { readConfig } from "../lib/config/parse.ts";
 import { UserError } from "../lib/errors.ts";
 import { openCheckpoint, openSafetensors } from "../lib/safetensors/read.ts";
-import { saveRun } from "../lib/training/save.ts";
-import { train, type TrainOptions, type TrainOutcome } from "../lib/training/train.ts";
+import { saveRun } from "../lib/run/save.ts";
+import { train, type TrainOptions, type TrainOutcome } from "../lib/run/train.ts";
 // Sets the cache.
 import "./command.ts";
 import { GOLDEN } from "./golden_run.ts";

@@ -1,4 +1,4 @@
-import type { Pair, Sequence } from "../lib/data/tokenize.ts";
+import type { Pair, Sequence } from "../lib/data/pair.ts";
 
 const VOCABULARY = 50;
 

@@ -32,7 +32,7 @@ Deno.test("the tables of keys in configs/README.md are the program's", async () 
   const plain = (table: string) => table.trim().replaceAll(/ *\| */g, "|").replaceAll(/-{3,}/g, "---");
   assert.ok(
     plain(await Deno.readTextFile("configs/README.md")).includes(plain(configReference())),
-    "replace it with the text of configReference()",
+    "write them anew: deno task keys",
   );
 });
 

@@ -9,7 +9,7 @@ const gpu = await openBenchGpu();
 const pipelines = new Pipelines(gpu);
 const tiles = await measuredTiles(gpu, pipelines);
 const pairs = tinySequences();
-const { decoder, optimizer, runner } = await openTrainer(gpu, pipelines, TINY_LLAMA, losses.sft, [pairs], {
+const { runner } = await openTrainer(gpu, pipelines, TINY_LLAMA, losses.sft, [pairs], {
   slots: 1,
   tiles,
 });
@@ -34,7 +34,7 @@ await measurePeer(`ours, ${gpu.name}`, {
     return { seconds, c };
   },
   async step(t) {
-    runner.run(gpu, decoder, optimizer, t - 1, [pairs], LEARNING_RATE);
+    runner.run(gpu, t - 1, [pairs], LEARNING_RATE);
     const [{ pairs: results }] = await runner.collect(gpu);
     return results.reduce((sum, { loss }) => sum + loss, 0) / results.length;
   },

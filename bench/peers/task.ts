@@ -1,7 +1,7 @@
 /** What every peer is given: the same products, and the same training step from the same weights on the same tokens. */
-import type { Pair } from "../../lib/data/tokenize.ts";
+import type { Pair } from "../../lib/data/pair.ts";
 import { normal, uniform } from "../../lib/random.ts";
-import { ropeTable } from "../../lib/models/rope.ts";
+import { ropeTable } from "../../lib/graph/rope_table.ts";
 import { median } from "../harness.ts";
 import { ADAMW, INITIALIZER_RANGE, randomIds, TINY_LLAMA } from "../models.ts";
 
@@ -115,7 +115,7 @@ export function gemmError({ layout, size }: Product, c: ArrayLike<number>): numb
 /** Cosines and sines of the rotation, [LENGTH, headDim / 2] each. */
 export function rotation(): { cos: Float32Array<ArrayBuffer>; sin: Float32Array<ArrayBuffer> } {
   const half = TINY_LLAMA.headDim / 2;
-  const table = ropeTable(TINY_LLAMA, LENGTH);
+  const table = ropeTable(TINY_LLAMA.rope, LENGTH);
   const columns = (first: number) =>
     Float32Array.from(
       { length: LENGTH * half },

@@ -5,12 +5,11 @@ import type { TrainConfig } from "../config/schema.ts";
 import type { Figures } from "../training/figures.ts";
 import type { TuningRecord } from "../gpu/tuning.ts";
 import { samplePosition } from "../training/sampler.ts";
-import { type TrainerState, trainerStateOf } from "../report/trainer_state.ts";
+import { type TrainerState, trainerStateOf } from "./trainer_state.ts";
 import { VERSION } from "../version.ts";
-import type { Fingerprint } from "./fingerprint.ts";
+import { type Fingerprint, FORMAT, type SavedRun } from "./state.ts";
 import { checkpointName, listCheckpoints } from "./names.ts";
 import type { ModelFiles } from "../hub/model_files.ts";
-import { FORMAT, type SavedRun } from "./state.ts";
 import { optimizerSources, restore, type Trained, weightSources } from "./tensors.ts";
 import { CheckpointWriter } from "./write.ts";
 

@@ -1,75 +1,17 @@
 /** What a run is, so that a checkpoint of another one is not taken for its own. */
 import { basename, join } from "node:path";
-import { FIELDS, HONOURED, keyOf, type TrainConfig } from "../config/schema.ts";
+import { FIELDS, keyOf, KEYS, type TrainConfig } from "../config/schema.ts";
 import { configEntries } from "../config/write.ts";
 import { cacheFolder } from "../data/cache_folder.ts";
 import { rememberedHash, sha256 } from "../data/file_hash.ts";
 import { RULES } from "../data/pairs.ts";
 import { UserError } from "../errors.ts";
 import { shorten, show } from "../json.ts";
-import type { Prepared } from "../training/prepare.ts";
-import type { HashedFile } from "../report/run_report.ts";
+import type { Prepared } from "../planning/prepare.ts";
+import type { HashedFile } from "../data/hash.ts";
 import { VERSION } from "../version.ts";
-import type { SavedRun } from "./state.ts";
+import type { Fingerprint, SavedRun } from "./state.ts";
 
-/** A run's configuration and the hashes of all that it reads. */
-export interface Fingerprint {
-  /** The keys of the run file, without secrets. */
-  config: Record<string, unknown>;
-  /** SHA-256 of the model's files, by name. */
-  model: Record<string, string>;
-  /** SHA-256 of what token ids follow from, and of the text of the chat template. */
-  tokenizer: string;
-  template: string;
-  /** The date that the template is told, where it asks for it. */
-  date?: string;
-  /** Of how rows become tokens. */
-  rules: number;
-  /** SHA-256 of the data files of each split that is read, in order. */
-  train: string[];
-  test?: string[];
-}
-
-/**
- * The keys that a resumed run may change: what they name is compared by its hash, or they leave the weights after a step as
- * they are. Every other key matters, one that is new tomorrow too.
- */
-const FREE: ReadonlySet<keyof TrainConfig> = new Set<keyof TrainConfig>([
-  "modelNameOrPath",
-  "modelRevision",
-  "chatTemplate",
-  "chatTemplateDate",
-  "datasetMixer",
-  "datasetSplits",
-  "datasetConfigs",
-  "numTrainEpochs",
-  "maxSteps",
-  "perDeviceEvalBatchSize",
-  "gradientCheckpointing",
-  "doEval",
-  "evalStrategy",
-  "evalSteps",
-  "evalOnStart",
-  "outputDir",
-  "overwriteOutputDir",
-  "resumeFromCheckpoint",
-  "saveStrategy",
-  "saveSteps",
-  "saveTotalLimit",
-  "loadBestModelAtEnd",
-  "metricForBestModel",
-  "greaterIsBetter",
-  "overwriteCache",
-  "runName",
-  "loggingSteps",
-  "loggingFirstStep",
-  "logLevel",
-  "deviceMemory",
-  "pushToHub",
-  "hubModelId",
-  "hubPrivateRepo",
-  "hubToken",
-]);
 /** The files of the model that a run begins with, hashed; what was hashed before is not read again. */
 export async function hashModel(modelFolder: string, weights: readonly string[]): Promise<HashedFile[]> {
   const files = [...weights, join(modelFolder, "config.json")];
@@ -112,13 +54,13 @@ export function checkConfig(config: TrainConfig, { folder, state }: SavedRun): v
   const changed = (field: keyof TrainConfig, hint = "") => {
     const key = keyOf(field);
     // A checkpoint of before there was such a key.
-    const there = key in before ? before[key] : HONOURED[field].default;
+    const there = key in before ? before[key] : KEYS[field].default;
     return same(now[key], there) ? [] : [`${key}: ${show(there)} there, ${show(now[key])} now${hint}`];
   };
   /** Whether a key above 0 makes another do nothing, in both runs. */
   const overrules = (key: string) => Number(now[key]) > 0 && Number(before[key]) > 0;
   const idle = overrules("warmup_steps") ? "warmupRatio" : undefined;
-  const problems = FIELDS.filter((field) => !FREE.has(field) && field !== idle).flatMap((field) =>
+  const problems = FIELDS.filter((field) => !KEYS[field].mayChange && field !== idle).flatMap((field) =>
     changed(field)
   );
   if (!same(shares(now), shares(before))) {

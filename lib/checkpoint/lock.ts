@@ -5,8 +5,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { UserError } from "../errors.ts";
 import { isObject } from "../json.ts";
-import { writeText } from "../report/files.ts";
-import { readTextFile } from "../text_file.ts";
+import { readTextFile, writeText } from "../text_file.ts";
 import { HOLDER, LOCK } from "./names.ts";
 
 /** A folder that no other run can have. */

@@ -5,10 +5,28 @@ import { UserError } from "../errors.ts";
 import type { FiguresState } from "../training/figures.ts";
 import { isTuningRecord, type TuningRecord } from "../gpu/tuning.ts";
 import { isDeep, isObject, MOST_LEVELS, show } from "../json.ts";
-import type { LogEntry, TrainerState } from "../report/trainer_state.ts";
-import { readDate } from "../tokenizer/calendar_date.ts";
-import type { Fingerprint } from "./fingerprint.ts";
+import type { LogEntry } from "../training/log_entry.ts";
+import type { TrainerState } from "./trainer_state.ts";
+import { readDate } from "../calendar_date.ts";
 import { RUN_STATE } from "./names.ts";
+
+/** A run's configuration and the hashes of all that it reads. */
+export interface Fingerprint {
+  /** The keys of the run file, without secrets. */
+  config: Record<string, unknown>;
+  /** SHA-256 of the model's files, by name. */
+  model: Record<string, string>;
+  /** SHA-256 of what token ids follow from, and of the text of the chat template. */
+  tokenizer: string;
+  template: string;
+  /** The date that the template is told, where it asks for it. */
+  date?: string;
+  /** Of how rows become tokens. */
+  rules: number;
+  /** SHA-256 of the data files of each split that is read, in order. */
+  train: string[];
+  test?: string[];
+}
 
 /** What a run goes on from, beside its tensors and its log: the content of run_state.json. */
 export interface RunState {

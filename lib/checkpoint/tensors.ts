@@ -2,16 +2,11 @@
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import type { Gpu } from "../gpu/device.ts";
-import { type ModelWeights, renamed, type SavedTensor } from "../parameters/weights.ts";
+import { type ModelWeights, type ParameterTensor, renamed, type SavedTensor } from "../parameters/weights.ts";
 import type { Planned } from "../planning/plan.ts";
-import type { Prepared } from "../training/prepare.ts";
-import {
-  type FloatDtype,
-  openCheckpoint,
-  openSafetensors,
-  type TensorReader,
-  withPrefix,
-} from "../safetensors/read.ts";
+import type { Prepared } from "../planning/prepare.ts";
+import type { FloatDtype } from "../safetensors/dtype.ts";
+import { openCheckpoint, openSafetensors, type TensorReader, withPrefix } from "../safetensors/read.ts";
 import type { TensorSource } from "../safetensors/write.ts";
 import { OPTIMIZER } from "./names.ts";
 
@@ -36,20 +31,25 @@ function savedTensors({ planned: { decoder: { parameters } }, prepared, source }
 }
 
 /** The tensors that parameters are read from again: a tied embedding may be saved twice. */
-function savedParameters(trained: Trained): Map<string, SavedTensor> {
-  return new Map(savedTensors(trained).toReversed().map((saved) => [saved.parameter, saved]));
+function savedParameters(trained: Trained): Map<string, ParameterTensor> {
+  const all = savedTensors(trained).filter((saved): saved is ParameterTensor => "parameter" in saved);
+  return new Map(all.toReversed().map((saved) => [saved.parameter, saved]));
 }
 
 export function weightSources(trained: Trained): TensorSource[] {
   return trained.planned.decoder.parameters.sources(trained.gpu, savedTensors(trained));
 }
 
+/** Whether `weightSources` rounds nothing of a parameter: what the files hold narrower is that still, where it is frozen. */
+const isExact = ({ source, planned: { decoder } }: Trained, { parameter, dtype }: ParameterTensor): boolean =>
+  dtype === "F32" || source !== undefined && !decoder.parameters.isTrained(parameter);
+
 /** Moments, and the float32 weights that `weightSources` rounds. */
 export function optimizerSources(trained: Trained): TensorSource[] {
   const { gpu, planned: { decoder, optimizer } } = trained;
   const exact = new Set(
-    [...savedParameters(trained).values()].flatMap(({ parameter, dtype }) =>
-      dtype === "F32" ? [MASTER + parameter] : []
+    [...savedParameters(trained).values()].flatMap((saved) =>
+      isExact(trained, saved) ? [MASTER + saved.parameter] : []
     ),
   );
   const masters = decoder.parameters.newSources(gpu, "F32", "weights", MASTER);
@@ -69,12 +69,13 @@ export async function restore(
   const model = await openCheckpoint(folder);
   const saved = await openSafetensors(join(folder, OPTIMIZER));
   try {
-    const names = [...savedParameters(trained)].map(([parameter, { name }]) => [parameter, name] as const);
+    const files = savedParameters(trained);
+    const names = [...files].map(([parameter, { name }]) => [parameter, name] as const);
     const weights = exactWeights(renamed(model, new Map(names)), withPrefix(saved, MASTER));
     parameters.check(weights, `${folder} does not fit the model`);
     for (const name of parameters.names) {
       const { dtype, file } = weights.tensors.get(name)!;
-      if (dtype !== "F32") {
+      if (dtype !== "F32" && !(dtype === files.get(name)!.dtype && isExact(trained, files.get(name)!))) {
         throw new UserError(
           `${file}: ${name} is ${dtype}, and ${OPTIMIZER} lacks ${MASTER}${name}: was it changed?`,
         );

@@ -2,8 +2,9 @@ import { mkdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import { type ModelFiles, writeModelFiles } from "../hub/model_files.ts";
-import { sortedJson, writeText } from "../report/files.ts";
-import { type TrainerState, writeTrainerState } from "../report/trainer_state.ts";
+import { sortedJson } from "../json.ts";
+import { writeText } from "../text_file.ts";
+import { type TrainerState, writeTrainerState } from "./trainer_state.ts";
 import { saveCheckpoint, type TensorSource, writeSafetensors } from "../safetensors/write.ts";
 import { beginFlush, flushFolder } from "./flush.ts";
 import {

@@ -7,12 +7,12 @@ import { filesOf } from "../data/splits.ts";
 import type { PairStore } from "../data/store.ts";
 import { UserError } from "../errors.ts";
 import { resolveSources } from "../hub/hub.ts";
-import { prepare } from "../training/prepare.ts";
+import { prepare } from "../planning/prepare.ts";
 import { describePair, describeSplit } from "../report/data_report.ts";
 import { createLogger, isShown, printable } from "../report/log.ts";
 import { main } from "./main.ts";
 import { print } from "./output.ts";
-import { tokeniseLine } from "./tokenise.ts";
+import { tokenizeLine } from "./tokenize.ts";
 import { transferBar } from "./transfer.ts";
 
 /** Pairs of a split that are shown, besides one that was cut. */
@@ -24,7 +24,7 @@ await main(async (stop) => {
     throw new UserError(`expected one run file and --key=value, found ${positionals.join(" and ")}`, 2);
   }
   const { config, ignored } = await readConfig(positionals[0] ?? "tiny.yaml", overrides);
-  const [bar, line] = [transferBar(), tokeniseLine()];
+  const [bar, line] = [transferBar(), tokenizeLine()];
   const log = createLogger(config.logLevel, (text) => {
     line.clear();
     bar.write(text);
@@ -42,14 +42,14 @@ await main(async (stop) => {
   });
   const prepared = await prepare(config, {
     sources,
-    tokenised: (...figures) => isQuiet || line.update(...figures),
+    tokenized: (...figures) => isQuiet || line.update(...figures),
     log: note,
     readsOnly: true,
     signal: stop.signal,
   });
   line.clear();
 
-  const hasColours = Deno.stdout.isTerminal() && !Deno.noColor;
+  const hasColors = Deno.stdout.isTerminal() && !Deno.noColor;
   const stores = [prepared.train, prepared.test].filter((store) => store !== undefined);
   for (const [i, store] of stores.entries()) {
     const split = prepared.splits[i];
@@ -67,7 +67,7 @@ await main(async (stop) => {
         : "";
       print(printable(`\n-- pair ${index + 1} of ${store.length}, ${pair.where}${cut} --`));
       const textsOf = (lists: number[][]) => prepared.pool.texts(lists, pair.where);
-      print(await describePair(pair, store.columns.prefix[index], textsOf, hasColours));
+      print(await describePair(pair, store.columns.prefix[index], textsOf, hasColors));
     }
   }
   await prepared.close();

@@ -8,12 +8,12 @@ import { createLogger, isShown, type Logger, printable } from "../report/log.ts"
 import { formatFigure, type RunReport } from "../report/run_report.ts";
 import { chromeTrace, profileTable } from "../report/profile.ts";
 import { Progress } from "../report/progress.ts";
-import { checkOutputFolder, saveRun } from "../training/save.ts";
-import { train } from "../training/train.ts";
+import { checkOutputFolder, saveRun } from "../run/save.ts";
+import { train } from "../run/train.ts";
 import { main } from "./main.ts";
 import { NobodyReads, print, writeError } from "./output.ts";
 import { STOPPED } from "./stop.ts";
-import { tokeniseLine } from "./tokenise.ts";
+import { tokenizeLine } from "./tokenize.ts";
 import { transferBar } from "./transfer.ts";
 
 const DEFAULT_CONFIG = new URL("../../configs/tiny.yaml", import.meta.url).pathname;
@@ -32,7 +32,7 @@ await main(async (stop) => {
   const { config, ignored } = await readConfig(positionals[0] ?? DEFAULT_CONFIG, overrides);
   let progress: Progress | undefined;
   const bar = transferBar();
-  const line = tokeniseLine();
+  const line = tokenizeLine();
   const log = createLogger(config.logLevel, (text) => {
     line.clear();
     (progress ?? bar).write(text);
@@ -56,7 +56,7 @@ await main(async (stop) => {
     readsOnly: true,
     log: (level, message) => log[level](message),
     fetched: (transfer) => isShown("warning", config.logLevel) && bar.update(transfer),
-    tokenised: (...figures) => isShown("warning", config.logLevel) && line.update(...figures),
+    tokenized: (...figures) => isShown("warning", config.logLevel) && line.update(...figures),
     profiled: profile === undefined ? undefined : (found, step) => {
       log.info(`step ${step}, kernel by kernel:\n${profileTable(found.kernels)}`);
       try {

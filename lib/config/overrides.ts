@@ -1,6 +1,6 @@
 import { type Entries, type Entry, readValue } from "./entries.ts";
 import { shorten } from "../json.ts";
-import { fieldOf, HONOURED } from "./schema.ts";
+import { fieldOf, KEYS } from "./schema.ts";
 import { boolean, describe, share } from "./values.ts";
 
 /** The command line's words, parted. */
@@ -73,18 +73,18 @@ export function applyOverrides(file: readonly Entry[], words: readonly string[])
 
 function readText(key: string, text: string): ReturnType<typeof readValue> {
   const field = fieldOf(key);
-  const verbatim = field !== undefined && HONOURED[field].type.verbatim && text !== "null";
+  const verbatim = field !== undefined && KEYS[field].type.verbatim && text !== "null";
   return verbatim ? { value: text } : readValue(text);
 }
 
 /** A key without a value is true, unless it is one that needs another value. */
 function readBare(key: string): ReturnType<typeof readValue> {
   const field = fieldOf(key);
-  if (field === undefined || HONOURED[field].type.read(true) === true) return { value: true };
-  return { problem: `expected ${HONOURED[field].type.expected}, found no value` };
+  if (field === undefined || KEYS[field].type.read(true) === true) return { value: true };
+  return { problem: `expected ${KEYS[field].type.expected}, found no value` };
 }
 
 function isFlag(key: string): boolean {
   const field = fieldOf(key);
-  return field !== undefined && HONOURED[field].type === boolean;
+  return field !== undefined && KEYS[field].type === boolean;
 }

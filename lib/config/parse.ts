@@ -1,11 +1,13 @@
 import { nearest, UserError } from "../errors.ts";
-import { type Entry, readEntries } from "./entries.ts";
+import { isObject } from "../json.ts";
+import { type Entries, type Entry, readEntries } from "./entries.ts";
 import { expandMixture, MIXTURE } from "./mixture.ts";
 import { IGNORED, ignoredBecause, REFUSED } from "./other_keys.ts";
 import { applyOverrides } from "./overrides.ts";
 import { complete, conflicts, overruled, type PartialConfig } from "./rules.ts";
 import { readRunFile } from "./run_file.ts";
-import { fieldOf, FIELDS, HONOURED, honouredKeys, type Key, keyOf, type TrainConfig } from "./schema.ts";
+import { fieldOf, FIELDS, followedKeys, keyOf, KEYS, type RunKeys, type TrainConfig } from "./schema.ts";
+import type { Key } from "./keys.ts";
 import { boolean, describe, withoutTokens } from "./values.ts";
 
 /** Mistakes that are told; a file that is no run file may have any number of them. */
@@ -24,7 +26,7 @@ export interface ParsedConfig {
 /**
  * Reads a YAML run file and the command line's overrides of it.
  *
- * @param text the file's content; keys are the Alignment Handbook's and transformers', see `HONOURED`.
+ * @param text the file's content; keys are the Alignment Handbook's and transformers', see `KEYS`.
  * @param file its name for messages.
  * @param overrides `--key=value`, `--key value`, `--flag` or `--dataset_mixer.PATH=SHARE`; they win over the
  * file.
@@ -32,7 +34,39 @@ export interface ParsedConfig {
  * what was expected and what was found.
  */
 export function parseConfig(text: string, file: string, overrides: readonly string[] = []): ParsedConfig {
-  const read = readEntries(text, file);
+  return check(readEntries(text, file), file, overrides);
+}
+
+/**
+ * A configuration from the keys of a run file, for scripts.
+ *
+ * @throws UserError (status 2) as `parseConfig`.
+ *
+ * @example
+ * ```ts
+ * import { defineConfig } from "./parse.ts";
+ * import assert from "node:assert/strict";
+ * const config = defineConfig({
+ *   model_name_or_path: "HuggingFaceTB/SmolLM2-135M-Instruct",
+ *   dataset_mixer: { "data/pairs": 1 },
+ *   learning_rate: 1e-5,
+ * });
+ * assert.equal(config.learningRate, 1e-5);
+ * assert.equal(config.lossType, "simper");
+ * ```
+ */
+export function defineConfig(keys: RunKeys): TrainConfig {
+  const entries = Object.entries(keys).filter(([, value]) => value !== undefined).map(([key, value]) => ({
+    key,
+    value: isObject(value) ? new Map(Object.entries(value)) : value,
+    at: key,
+    valueAt: key,
+  }));
+  return check({ entries, problems: [] }, "defineConfig", []).config;
+}
+
+/** Checks what was read of the run file `file`, with the command line's overrides. */
+function check(read: Entries, file: string, overrides: readonly string[]): ParsedConfig {
   const expanded = expandMixture(read.entries);
   const merged = applyOverrides(expanded.entries, overrides);
   const problems = [...read.problems, ...twins(read.entries), ...expanded.problems, ...merged.problems];
@@ -76,7 +110,7 @@ function readField<F extends keyof TrainConfig>(
   config: PartialConfig,
   file: string,
 ): string | undefined {
-  const key: Key<TrainConfig[F]> = HONOURED[field];
+  const key: Key<TrainConfig[F]> = KEYS[field];
   const optional = !key.required && key.default === undefined;
   if (!entry) {
     if (key.required) return `${file}: ${keyOf(field)}: missing: expected ${key.type.expected}`;
@@ -103,7 +137,7 @@ function readOther({ key, value, at, valueAt }: Entry, ignored: string[], proble
     const fix = allowed.length > 0 ? `set it to ${describe(allowed[0])} or remove it` : "remove it";
     problems.push(`${valueAt}: ${why}: ${fix}; found ${describe(value)}`);
   } else {
-    const known = [...honouredKeys(), MIXTURE, ...Object.keys(IGNORED), ...Object.keys(REFUSED)];
+    const known = [...followedKeys(), MIXTURE, ...Object.keys(IGNORED), ...Object.keys(REFUSED)];
     const near = nearest(key, known.filter((name) => !name.endsWith("*")));
     problems.push(`${at}: unknown key${near ? `: did you mean ${near}?` : ""}`);
   }

@@ -1,6 +1,7 @@
 import { MIXTURE, MIXTURE_DOC } from "./mixture.ts";
 import { IGNORED, REFUSED } from "./other_keys.ts";
-import { FIELDS, HONOURED, type Key, keyOf } from "./schema.ts";
+import { FIELDS, keyOf, KEYS } from "./schema.ts";
+import type { Key } from "./keys.ts";
 import { describe } from "./values.ts";
 
 /**
@@ -8,13 +9,13 @@ import { describe } from "./values.ts";
  */
 export function configReference(): string {
   const followed = FIELDS.map((field) => {
-    const { doc, type, required, aliases, default: value }: Key<unknown> = HONOURED[field];
+    const { doc, type, required, aliases, default: value, mayChange }: Key<unknown> = KEYS[field];
     const names = [keyOf(field), ...aliases ?? []].map(code).join(", ");
     const standard = required ? "required" : value === undefined ? "" : code(describe(value));
-    return [names, type.expected, standard, doc];
+    return [names, type.expected, standard, mayChange ? "may change" : "", doc];
   });
   return [
-    table(["key", "value", "default", "meaning"], followed),
+    table(["key", "value", "default", "resume", "meaning"], followed),
     table(["rewritten key", "meaning"], [[code(MIXTURE), MIXTURE_DOC]]),
     table(["ignored key", "why"], Object.entries(IGNORED).map(([key, why]) => [code(key), why])),
     table(

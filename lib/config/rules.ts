@@ -1,5 +1,7 @@
 import { type Entry } from "./entries.ts";
-import { keyOf, MOST_PAIRS, type TrainConfig } from "./schema.ts";
+import { MOST_PAIRS } from "./keys.ts";
+import { patternProblem } from "./name_pattern.ts";
+import { keyOf, type TrainConfig } from "./schema.ts";
 import { describe } from "./values.ts";
 
 /** Values read so far: complete but for the keys that were wrong, which are left out. */
@@ -66,6 +68,15 @@ export function conflicts(config: PartialConfig, written: ReadonlyMap<string, En
     () =>
       `expected a configuration for each of the ${config.datasetMixer!.length} data sets of dataset_mixer, ` +
       `found ${config.datasetConfigs!.length}`,
+  );
+  const wrongPattern = config.unfrozenParameters?.find((pattern) => patternProblem(pattern) !== undefined);
+  report(
+    ["unfrozenParameters"],
+    () => wrongPattern !== undefined,
+    () =>
+      `expected regular expressions of parameters' names, found ${describe(wrongPattern)}: ${
+        patternProblem(wrongPattern!)
+      }`,
   );
   const evaluating = (["doEval", "evalOnStart"] as const).find((field) => config[field] === true) ??
     (config.evalStrategy !== undefined && config.evalStrategy !== "no" ? "evalStrategy" : undefined);

@@ -1,364 +1,32 @@
-import {
-  boolean,
-  bytes,
-  calendarDate,
-  columns,
-  type DatasetShare,
-  float32,
-  folderOrBoolean,
-  integer,
-  mixer,
-  number,
-  oneOf,
-  optimArgs,
-  stepsOrFraction,
-  text,
-  texts,
-  type ValueType,
-} from "./values.ts";
+import { type Key, TABLE } from "./keys.ts";
+import type { DatasetShare, ValueType } from "./values.ts";
 
-/** The figures of an evaluation that models can be compared by. */
-export const EVALUATION_METRICS = [
-  "loss",
-  "rewards/chosen",
-  "rewards/rejected",
-  "rewards/accuracies",
-  "rewards/margins",
-  "logps/chosen",
-  "logps/rejected",
-] as const;
+type Table = typeof TABLE;
+type ValueOf<K> = K extends { type: ValueType<infer T> } ? T : never;
+/** A key that every checked configuration has a value of. */
+type Certain = { required: true } | { follows: true } | { default: unknown };
 
-export type EvaluationMetric = typeof EVALUATION_METRICS[number];
-
-/** A checked run file: the fields are its keys in camelCase, described in `HONOURED`. */
-export interface TrainConfig {
-  modelNameOrPath: string;
-  modelRevision: string | undefined;
-  fromScratch: boolean;
-  chatTemplate: string | undefined;
-  chatTemplateDate: string | undefined;
-  datasetMixer: DatasetShare[];
-  datasetSplits: string[];
-  datasetConfigs: string[] | undefined;
-  columnMapping: ReadonlyMap<string, string> | undefined;
-  autoInsertEmptySystemMsg: boolean;
-  labelGenerationPrompt: boolean;
-  maxLength: number;
-  maxPromptLength: number;
-  truncationMode: "keep_end" | "keep_start";
-  lossType: "simper" | "sft";
-  optim: "adamw_torch" | "adamw_anyprecision";
-  optimArgs: string | undefined;
-  learningRate: number;
-  lrSchedulerType: "cosine" | "linear" | "constant" | "constant_with_warmup";
-  warmupRatio: number;
-  warmupSteps: number;
-  weightDecay: number;
-  maxGradNorm: number;
-  adamBeta1: number;
-  adamBeta2: number;
-  adamEpsilon: number;
-  numTrainEpochs: number;
-  maxSteps: number;
-  perDeviceTrainBatchSize: number;
-  perDeviceEvalBatchSize: number;
-  gradientAccumulationSteps: number;
-  numGpus: number;
-  gradientCheckpointing: boolean;
-  activationDtype: "float32" | "bfloat16";
-  trainSamplingStrategy: "random" | "sequential";
-  seed: number;
-  doEval: boolean;
-  evalStrategy: "no" | "steps" | "epoch";
-  evalSteps: number;
-  evalOnStart: boolean;
-  prompts: string[];
-  outputDir: string;
-  overwriteOutputDir: boolean;
-  resumeFromCheckpoint: boolean | string | undefined;
-  saveStrategy: "no" | "steps" | "epoch" | "best";
-  saveSteps: number;
-  saveTotalLimit: number | undefined;
-  loadBestModelAtEnd: boolean;
-  metricForBestModel: EvaluationMetric | undefined;
-  greaterIsBetter: boolean | undefined;
-  overwriteCache: boolean;
-  runName: string | undefined;
-  loggingSteps: number;
-  loggingFirstStep: boolean;
-  logLevel: "debug" | "info" | "warning" | "error";
-  deviceMemory: number | undefined;
-  pushToHub: boolean;
-  hubModelId: string | undefined;
-  hubPrivateRepo: boolean | undefined;
-  hubToken: string | undefined;
-}
-
-/** What is known of one key. */
-export interface Key<T> {
-  doc: string;
-  type: ValueType<Exclude<T, undefined>>;
-  /** Without one, the key may be left out (or null) and `doc` says what happens then. */
-  default?: T;
-  required?: true;
-  /** Never written down: not in reports, not in the model card. */
-  secret?: true;
-  /** Other names of the same key. */
-  aliases?: readonly string[];
-}
-
-const metricName = oneOf(EVALUATION_METRICS, {}, "eval_ may stand before it");
-const evaluationMetric: ValueType<EvaluationMetric> = {
-  ...metricName,
-  read: (value) => metricName.read(typeof value === "string" ? value.replace(/^eval_/, "") : value),
+/** A checked run file: the fields are its keys in camelCase. */
+export type TrainConfig = {
+  [F in keyof Table]: ValueOf<Table[F]> | (Table[F] extends Certain ? never : undefined);
 };
 
-const positive = integer({ min: 1 });
-/** Far beyond what any run has; plans are made step by step and pair by pair before a run begins. */
-const MOST_TOKENS = 2 ** 20;
-/** Pairs of one optimizer step, however they are parted. */
-export const MOST_PAIRS = 2 ** 20;
-const MOST_STEPS = 10_000_000;
-const MOST_EPOCHS = 100_000;
-const tokens = (min: number) => integer({ min, max: MOST_TOKENS });
-const pairs = integer({ min: 1, max: MOST_PAIRS });
+type Snake<S extends string> = S extends `${infer C}${infer Rest}`
+  ? `${C extends Lowercase<C> ? C : `_${Lowercase<C>}`}${Snake<Rest>}`
+  : "";
+/** How a mapping is written in a script. */
+type Written<T> = T extends readonly DatasetShare[] ? Record<string, number>
+  : T extends ReadonlyMap<string, infer V> ? Record<string, V>
+  : T;
 
-/** Every key that a run follows, in the order of the reference. */
-export const HONOURED: { readonly [F in keyof TrainConfig]: Key<TrainConfig[F]> } = {
-  modelNameOrPath: {
-    type: text,
-    required: true,
-    doc: "Folder of the model to train, or its name on the Hub, `owner/name` or `owner/name@revision`.",
-  },
-  modelRevision: { type: text, doc: "Branch, tag or commit of a model on the Hub; by default `main`." },
-  fromScratch: {
-    type: boolean,
-    default: false,
-    doc: "Start from random weights (config.json's `initializer_range`) instead of the model's.",
-  },
-  chatTemplate: { type: text, doc: "Jinja text in place of the tokenizer's chat template." },
-  chatTemplateDate: {
-    type: calendarDate,
-    doc:
-      "The date that a chat template is told which asks for it (`strftime_now`); by default that of the run's first start.",
-  },
-  datasetMixer: {
-    type: mixer,
-    required: true,
-    doc:
-      "Data paths or names on the Hub with the share of each one's first rows to train on; test splits are used " +
-      "whole.",
-  },
-  datasetSplits: {
-    type: texts("[train, test]"),
-    default: ["train", "test"],
-    doc: "Splits to read: those with `train` in the name to train on, those with `test` to evaluate on.",
-  },
-  datasetConfigs: {
-    type: texts("[default, en]"),
-    doc:
-      "Configurations of the data sets' README.md, one for each in `dataset_mixer`; by default the default ones.",
-  },
-  columnMapping: {
-    type: columns,
-    doc:
-      "Columns of the data under other names, in every set that has them, as `datasets`' `rename_columns`: each has to be in " +
-      "some row.",
-  },
-  autoInsertEmptySystemMsg: {
-    type: boolean,
-    default: true,
-    doc: "Begin with an empty system message where the template knows one and the pair has none.",
-  },
-  labelGenerationPrompt: {
-    type: boolean,
-    default: true,
-    doc:
-      "Train on the header that a template writes before a response (its generation prompt) too; `false`, as in TRL: not.",
-  },
-  maxLength: { type: tokens(2), default: 512, doc: "Most tokens of prompt and response together." },
-  maxPromptLength: {
-    type: tokens(1),
-    default: 128,
-    doc: "Tokens that the prompt keeps where a pair is longer than `max_length`.",
-  },
-  truncationMode: {
-    type: oneOf(["keep_end", "keep_start"]),
-    default: "keep_end",
-    doc: "Which end of a long prompt is kept.",
-  },
-  lossType: {
-    type: oneOf(["simper", "sft"]),
-    default: "simper",
-    doc: "`simper`, or `sft`: the mean negative log-probability of the chosen response.",
-  },
-  optim: {
-    type: oneOf(["adamw_torch", "adamw_anyprecision"], { adamw_torch_fused: "adamw_torch" }),
-    default: "adamw_torch",
-    doc: "AdamW as in PyTorch; `adamw_anyprecision`: with moments stored as `optim_args` says.",
-  },
-  optimArgs: {
-    type: optimArgs,
-    doc:
-      "With `adamw_anyprecision`, `momentum_dtype` and `variance_dtype`: `float32` (default) or `bfloat16`, which halves " +
-      "the bytes of that moment.",
-  },
-  learningRate: { type: float32({ orZero: true }), default: 1e-6, doc: "Highest learning rate." },
-  lrSchedulerType: {
-    type: oneOf(["cosine", "linear", "constant", "constant_with_warmup"]),
-    default: "cosine",
-    doc: "Course of the learning rate after the warm-up.",
-  },
-  warmupRatio: {
-    type: number({ min: 0, max: 1 }),
-    default: 0.1,
-    doc: "Share of all steps to warm up for, where `warmup_steps` is 0.",
-  },
-  warmupSteps: {
-    type: stepsOrFraction,
-    default: 0,
-    doc: "Steps to warm up for (below 1: share of all steps); above 0 it wins over `warmup_ratio`.",
-  },
-  weightDecay: {
-    type: float32({ orZero: true }),
-    default: 0,
-    doc: "AdamW's decay of matrices (not norms, biases).",
-  },
-  maxGradNorm: {
-    type: float32({ orZero: true }),
-    default: 1,
-    doc: "Global norm to which gradients are clipped; 0: never.",
-  },
-  adamBeta1: { type: number({ min: 0, below: 1 }), default: 0.9, doc: "AdamW's beta1." },
-  adamBeta2: { type: number({ min: 0, below: 1 }), default: 0.999, doc: "AdamW's beta2." },
-  adamEpsilon: {
-    type: float32({ orZero: false }),
-    default: 1e-8,
-    doc: "AdamW's epsilon; with 0, weights whose gradients are 0 would become 0/0.",
-  },
-  numTrainEpochs: { type: number({ max: MOST_EPOCHS }), default: 1, doc: "Passes over the training pairs." },
-  maxSteps: {
-    type: integer({ max: MOST_STEPS }),
-    default: -1,
-    doc: "Optimizer steps; above 0 it wins over `num_train_epochs`.",
-  },
-  perDeviceTrainBatchSize: { type: pairs, default: 2, doc: "Pairs of one forward and backward pass." },
-  perDeviceEvalBatchSize: { type: pairs, default: 4, doc: "Pairs of one forward pass of evaluation." },
-  gradientAccumulationSteps: { type: pairs, default: 1, doc: "Passes that make one optimizer step." },
-  numGpus: {
-    type: pairs,
-    default: 1,
-    aliases: ["world_size"],
-    doc:
-      "GPUs of the run to repeat; the one here makes all their passes, so a step has that many times as many.",
-  },
-  gradientCheckpointing: {
-    type: boolean,
-    default: false,
-    doc: "Compute activations again in the backward pass instead of storing them.",
-  },
-  activationDtype: {
-    type: oneOf(["float32", "bfloat16"]),
-    default: "float32",
-    doc:
-      "Type in which activations (with `gradient_checkpointing`, each layer's input) wait for the backward pass; kernels " +
-      "compute in float32.",
-  },
-  trainSamplingStrategy: {
-    type: oneOf(["random", "sequential"], {}, "group_by_length is not supported"),
-    default: "random",
-    doc: "Order of the pairs: shuffled by `seed`, or as in the files.",
-  },
-  seed: { type: integer({ min: 0, max: 2 ** 32 - 1 }), default: 42, doc: "Seed of every random choice." },
-  doEval: {
-    type: boolean,
-    default: false,
-    doc: "Evaluate on the test split at the end; also on where `eval_strategy` or `eval_on_start` evaluates.",
-  },
-  evalStrategy: {
-    type: oneOf(["no", "steps", "epoch"]),
-    aliases: ["evaluation_strategy"],
-    doc:
-      "When to evaluate while training; by default `steps` with `do_eval` and `eval_steps`, otherwise `no`.",
-  },
-  evalSteps: { type: positive, doc: "Optimizer steps between evaluations; by default `logging_steps`." },
-  evalOnStart: { type: boolean, default: false, doc: "Evaluate before the first step too." },
-  prompts: {
-    type: texts('["What is the capital of Italy?"]'),
-    default: [],
-    doc: "Prompts whose greedy answers are shown before and after training.",
-  },
-  outputDir: { type: text, default: "trainer_output", doc: "Folder for the trained model and its reports." },
-  overwriteOutputDir: {
-    type: boolean,
-    default: false,
-    doc: "Start anew and replace what `output_dir` holds, its checkpoints too.",
-  },
-  resumeFromCheckpoint: {
-    type: folderOrBoolean,
-    doc:
-      "Folder of a checkpoint to go on from, or `true`: the last one in `output_dir`. By default an unfinished run " +
-      "that `output_dir` holds is gone on with; `false` refuses it.",
-  },
-  saveStrategy: {
-    type: oneOf(["no", "steps", "epoch", "best"]),
-    default: "steps",
-    doc:
-      "When to write a checkpoint: every `save_steps` and at the end, after every epoch, after every evaluation that " +
-      "is better than all before, or only when a signal stops the run (`no`).",
-  },
-  saveSteps: {
-    type: stepsOrFraction,
-    default: 500,
-    doc: "Optimizer steps between checkpoints (below 1: share of all steps).",
-  },
-  saveTotalLimit: {
-    type: integer(),
-    doc: "Most checkpoints to keep, the newest; the best by `metric_for_best_model` stays too. Below 1: all.",
-  },
-  loadBestModelAtEnd: {
-    type: boolean,
-    default: false,
-    doc: "Leave the weights of the best checkpoint as the result, not the last ones.",
-  },
-  metricForBestModel: {
-    type: evaluationMetric,
-    doc:
-      "Figure of the evaluations that says which checkpoint is best; with `load_best_model_at_end` `loss`.",
-  },
-  greaterIsBetter: {
-    type: boolean,
-    doc: "Whether more of it is better; by default for all but `loss`.",
-  },
-  overwriteCache: { type: boolean, default: false, doc: "Tokenise the data again where the cache has them." },
-  runName: { type: text, doc: "Name in the reports; by default the name of `output_dir`." },
-  loggingSteps: { type: positive, default: 10, doc: "Optimizer steps between log entries." },
-  loggingFirstStep: { type: boolean, default: false, doc: "Log the first step too." },
-  logLevel: {
-    type: oneOf(["debug", "info", "warning", "error"]),
-    default: "info",
-    doc: "Least level of messages; `error` is silent but for errors.",
-  },
-  deviceMemory: {
-    type: bytes,
-    doc:
-      "Most GPU memory that the plan may take, such as `80GB` or `75GiB`; by default what the device gives.",
-  },
-  pushToHub: { type: boolean, default: false, doc: "Upload `output_dir` to the Hub when the run has ended." },
-  hubModelId: {
-    type: text,
-    doc: "Repository to upload to, `owner/name` or a name of one's own; by default the name of `output_dir`.",
-  },
-  hubPrivateRepo: { type: boolean, doc: "Make that repository private where it is new." },
-  hubToken: {
-    type: text,
-    secret: true,
-    doc: "Token to upload with; by default `HF_TOKEN` or that of `hf auth login`, which no run file shows.",
-  },
-};
+/** The keys of a run file with their values, as a script writes them. */
+export type RunKeys = { [F in keyof Table as Snake<F>]?: Written<TrainConfig[F]> };
+
+/** What is known of each key, by its field. */
+export const KEYS: { readonly [F in keyof TrainConfig]: Key<Exclude<TrainConfig[F], undefined>> } = TABLE;
 
 /** The fields of `TrainConfig`, in the order of the reference. */
-export const FIELDS = Object.keys(HONOURED) as (keyof TrainConfig)[];
+export const FIELDS = Object.keys(KEYS) as (keyof TrainConfig)[];
 
 /** The key of a field as run files write it: `maxLength` is `max_length`. */
 export function keyOf(field: keyof TrainConfig): string {
@@ -366,9 +34,7 @@ export function keyOf(field: keyof TrainConfig): string {
 }
 
 const FIELD_BY_KEY = new Map(
-  FIELDS.flatMap((field) =>
-    [keyOf(field), ...HONOURED[field].aliases ?? []].map((key) => [key, field] as const)
-  ),
+  FIELDS.flatMap((field) => [keyOf(field), ...KEYS[field].aliases ?? []].map((key) => [key, field] as const)),
 );
 
 /** The field of a key or of one of its aliases. */
@@ -377,6 +43,6 @@ export function fieldOf(key: string): keyof TrainConfig | undefined {
 }
 
 /** Every key and alias that a run follows. */
-export function honouredKeys(): string[] {
+export function followedKeys(): string[] {
   return [...FIELD_BY_KEY.keys()];
 }

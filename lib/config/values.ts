@@ -1,5 +1,5 @@
 import { show } from "../json.ts";
-import { readDate } from "../tokenizer/calendar_date.ts";
+import { readDate } from "../calendar_date.ts";
 
 /** How the value of a key is read: the same for YAML files and for the command line. */
 export interface ValueType<T> {
@@ -122,7 +122,7 @@ export const calendarDate: ValueType<string> = {
 };
 
 /** A list of texts. */
-export function texts(example: string): ValueType<string[]> {
+export function texts(example: string): ValueType<readonly string[]> {
   return {
     expected: `a list of texts such as ${example}`,
     read: (value) =>
@@ -146,6 +146,24 @@ export function oneOf<const T extends string>(
     verbatim: true,
   };
 }
+
+/** The figures of an evaluation that models can be compared by. */
+export const EVALUATION_METRICS = [
+  "loss",
+  "rewards/chosen",
+  "rewards/rejected",
+  "rewards/accuracies",
+  "rewards/margins",
+  "logps/chosen",
+  "logps/rejected",
+] as const;
+
+const metricName = oneOf(EVALUATION_METRICS, {}, "eval_ may stand before it");
+/** One of them, as transformers lets it be named. */
+export const evaluationMetric: typeof metricName = {
+  ...metricName,
+  read: (value) => metricName.read(typeof value === "string" ? value.replace(/^eval_/, "") : value),
+};
 
 /** The share of a data set's rows. */
 export const share: ValueType<number> = number({ min: 0, max: 1 });

@@ -1,5 +1,5 @@
 import { stringify } from "npm:yaml@^2.9.1";
-import { FIELDS, HONOURED, keyOf, type TrainConfig } from "./schema.ts";
+import { FIELDS, keyOf, KEYS, type TrainConfig } from "./schema.ts";
 
 /** A checked configuration as a run file that gives the same configuration again: every key, defaults too. */
 export function configYaml(config: TrainConfig): string {
@@ -14,7 +14,7 @@ export function configEntries(config: TrainConfig): [key: string, value: unknown
   const entries: [string, unknown][] = [];
   for (const field of FIELDS) {
     const value = config[field];
-    if (value === undefined || HONOURED[field].secret) continue;
+    if (value === undefined || KEYS[field].secret) continue;
     const shares = field === "datasetMixer"
       ? config.datasetMixer.map(({ path, share }) => [path, share] as const)
       : [];

@@ -2,9 +2,8 @@ import { createHash } from "node:crypto";
 import { mkdir, readFile, realpath, rename, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { UserError } from "../errors.ts";
-import { hashFile } from "./hash.ts";
+import { type HashedFile, hashFile } from "./hash.ts";
 import { isObject } from "../json.ts";
-import type { HashedFile } from "../report/run_report.ts";
 
 /** A file that changed this short a time ago may change again with the same time stamp. */
 const TIME_STAMP_MS = 2000;
@@ -40,7 +39,7 @@ export async function checkUnchanged(files: readonly HashedFile[], cacheFolder: 
 
 export const changed = (path: string) =>
   new UserError(
-    `${path}: changed while it was tokenised, so nothing was kept of it: let nothing write there, and start again`,
+    `${path}: changed while it was tokenized, so nothing was kept of it: let nothing write there, and start again`,
   );
 
 /** SHA-256 of text, in hexadecimal. */

@@ -1,6 +1,11 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import type { HashedFile } from "../report/run_report.ts";
+
+/** A file that the run read, with its SHA-256 in hexadecimal. */
+export interface HashedFile {
+  path: string;
+  sha256: string;
+}
 
 /** SHA-256 of a file's bytes, read in pieces. */
 export async function hashFile(path: string): Promise<HashedFile> {

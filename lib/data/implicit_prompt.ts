@@ -1,5 +1,5 @@
 import { UserError } from "../errors.ts";
-import type { Message } from "../tokenizer/tokenizer.ts";
+import type { Message } from "../tokenizer/chat_template.ts";
 
 /** A turn's mark in a transcript; the text of an empty turn may lack its space. */
 const TURN = /\n\n(Human|Assistant):(?: |$|(?=\n\n))/;

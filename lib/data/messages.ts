@@ -1,7 +1,7 @@
 import { parseJson } from "./python_json.ts";
 import { UserError } from "../errors.ts";
 import { isObject, show } from "../json.ts";
-import type { Message } from "../tokenizer/tokenizer.ts";
+import type { Message } from "../tokenizer/chat_template.ts";
 
 /**
  * Checks a message list and gives it as it is: what it holds beside role and content is the template's to read, and a key that

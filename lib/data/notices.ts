@@ -1,5 +1,6 @@
 import { isObject } from "../json.ts";
-import type { Message, Tokenizer } from "../tokenizer/tokenizer.ts";
+import type { Message } from "../tokenizer/chat_template.ts";
+import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import { isEmpty, textsOf } from "./messages.ts";
 
 /** Something about a row that is trained on and may not be meant. */

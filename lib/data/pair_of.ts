@@ -3,7 +3,8 @@ import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import { type Notice, oneOfEach, otherEnd } from "./notices.ts";
 import { render, type RenderOptions } from "./render.ts";
 import { rowNotices } from "./shapes.ts";
-import { type Pair, tokenizePair, type Truncation } from "./tokenize.ts";
+import type { Pair } from "./pair.ts";
+import { tokenizePair, type Truncation } from "./tokenize.ts";
 
 /** How a row becomes a pair; see `render` and `tokenizePair`. */
 export interface PairRules extends RenderOptions, Truncation {
@@ -12,17 +13,17 @@ export interface PairRules extends RenderOptions, Truncation {
 }
 
 /** A row as a pair. */
-export interface TokenisedRow {
+export interface TokenizedRow {
   pair: Pair;
   /** What may not be meant in the row, one of each kind. */
   notices: Notice[];
 }
 
 /**
- * Renders and tokenises a row.
+ * Renders and tokenizes a row.
  *
  * @param where the row's place, which begins every message.
- * @param tokenising called between the two.
+ * @param tokenizing called between the two.
  * @throws {UserError} for a row that cannot be used.
  */
 export function pairOf(
@@ -30,11 +31,11 @@ export function pairOf(
   where: string,
   tokenizer: Tokenizer,
   rules: PairRules,
-  tokenising?: () => void,
-): TokenisedRow {
+  tokenizing?: () => void,
+): TokenizedRow {
   try {
     const { prompt, chosen, rejected, notices } = render(row, tokenizer, rules);
-    tokenising?.();
+    tokenizing?.();
     const pair = { ...tokenizePair(prompt, chosen, rejected, tokenizer, rules), where };
     checkIds(pair.chosen.ids, rules.vocabSize);
     if (pair.rejected) checkIds(pair.rejected.ids, rules.vocabSize);
@@ -51,11 +52,11 @@ export function pairOf(
 }
 
 /** A user's message as the model sees it before it answers. */
-export function promptIds(text: string, tokenizer: Tokenizer, tokenising?: () => void): number[] {
+export function promptIds(text: string, tokenizer: Tokenizer, tokenizing?: () => void): number[] {
   const rendered = tokenizer.chatTemplate
     ? tokenizer.applyChatTemplate([{ role: "user", content: text }], { addGenerationPrompt: true })
     : text;
-  tokenising?.();
+  tokenizing?.();
   const ids = tokenizer.encode(rendered);
   const bos = tokenizer.bosTokenId;
   return bos !== undefined && ids[0] !== bos ? [bos, ...ids] : ids;

@@ -2,7 +2,7 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { DatasetShare } from "../config/values.ts";
 import { UserError } from "../errors.ts";
-import type { HashedFile } from "../report/run_report.ts";
+import type { HashedFile } from "./hash.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import { VERSION } from "../version.ts";
 import { removeOrphans } from "./cache_folder.ts";
@@ -23,15 +23,15 @@ export interface PairOptions extends PairRules {
   split: string;
   /** A pool works in several threads, and stops what does not come to an end; a tokenizer works in this one. */
   tokenizer: Tokenizer | TokenizerPool;
-  /** Folder for tokenised pairs; see `cacheFolder`. */
+  /** Folder for tokenized pairs; see `cacheFolder`. */
   cache: string;
-  /** Tokenise again what the cache has. */
+  /** Tokenize again what the cache has. */
   overwriteCache?: boolean;
   /** Called with the rows and tokens so far, now and then and at the end; not at all where the cache has the pairs. */
   onProgress?: (rows: number, tokens: number) => void;
   /** Notes for people. */
   log?: (level: "info" | "warning", message: string) => void;
-  /** Stops the tokenising; its reason is thrown. */
+  /** Stops the tokenizing; its reason is thrown. */
   signal?: AbortSignal;
 }
 
@@ -40,7 +40,7 @@ export const RULES = 2;
 const ROWS_PER_PROGRESS = 64;
 
 /**
- * The pairs of a split, in the order of the files: read, rendered and tokenised row by row into a file of the cache, or found
+ * The pairs of a split, in the order of the files: read, rendered and tokenized row by row into a file of the cache, or found
  * there. That file's name is a hash of all that the pairs follow from: the bytes of the data files, tokenizer, chat template
  * (and the date, where that asks for it), shares, lengths and rules.
  *
@@ -79,10 +79,10 @@ export async function openPairs(options: PairOptions): Promise<PairStore> {
   );
   const cached = options.overwriteCache ? undefined : await openStore(path, files);
   if (cached === "damaged") {
-    log?.("warning", `${path}: the cached pairs are damaged: tokenising again`);
+    log?.("warning", `${path}: the cached pairs are damaged: tokenizing again`);
     await rm(path, { force: true });
   } else if (cached) {
-    log?.("info", `${split}: tokenised before, found in ${path}`);
+    log?.("info", `${split}: tokenized before, found in ${path}`);
     return cached;
   }
   for (const folder of ["pairs", "hashes"]) await removeOrphans(join(cache, folder));
@@ -95,7 +95,7 @@ export async function openPairs(options: PairOptions): Promise<PairStore> {
 /** Rows as pairs, where the files are the same afterwards as they were when their hashes named the store. */
 async function* unchanged(options: PairOptions, files: readonly HashedFile[]): AsyncGenerator<StoredRow> {
   try {
-    yield* tokenised(options, files);
+    yield* tokenized(options, files);
   } catch (error) {
     // What is wrong with a row may only be that it is half written.
     if (error instanceof UserError) await checkUnchanged(files, options.cache);
@@ -105,7 +105,7 @@ async function* unchanged(options: PairOptions, files: readonly HashedFile[]): A
 }
 
 /** Rows as pairs, one at a time. */
-async function* tokenised(options: PairOptions, files: readonly HashedFile[]): AsyncGenerator<StoredRow> {
+async function* tokenized(options: PairOptions, files: readonly HashedFile[]): AsyncGenerator<StoredRow> {
   const { mixer, split, onProgress, signal } = options;
   let rows = 0;
   let tokens = 0;
@@ -128,8 +128,14 @@ async function* tokenised(options: PairOptions, files: readonly HashedFile[]): A
   onProgress?.(rows, tokens);
 }
 
-/** Rows in the one shape that is rendered. */
-async function* shaped(rows: AsyncIterable<Row>, options: PairOptions): AsyncGenerator<Row> {
+/**
+ * Rows in the one shape that is rendered.
+ * @throws {UserError} with its place, for the first that has none that is known.
+ */
+export async function* shaped(
+  rows: AsyncIterable<Row>,
+  options: Pick<PairRules, "usesRejected">,
+): AsyncGenerator<Row> {
   for await (const row of rows) {
     try {
       yield { ...row, row: canonicalRow(row.row, options) };

@@ -1,7 +1,7 @@
 import { UserError } from "../errors.ts";
 import { show } from "../json.ts";
 import { loadVocabulary, type Vocabulary } from "../tokenizer/tokenizer.ts";
-import type { PairRules, TokenisedRow } from "./pair_of.ts";
+import type { PairRules, TokenizedRow } from "./pair_of.ts";
 import type { Row } from "./row.ts";
 import { TokenizerWorker } from "./tokenizer_worker.ts";
 import type { PlacedRow, WorkerAnswer } from "./worker_messages.ts";
@@ -14,7 +14,7 @@ export interface PoolOptions {
   date?: Date;
   /** Most workers; by default as many as there are cores, and 8. */
   workers?: number;
-  /** Milliseconds of processor time that a row may take to be rendered, and again to be tokenised: 10,000. */
+  /** Milliseconds of processor time that a row may take to be rendered, and again to be tokenized: 10,000. */
   patience?: number;
   /** Most megabytes of a worker's JavaScript values: 768. */
   megabytes?: number;
@@ -102,12 +102,12 @@ export class TokenizerPool {
    *
    * @throws {UserError} for the first row that cannot be used, after those before it.
    */
-  async *pairs(rows: AsyncIterable<Row>, rules: PairRules): AsyncGenerator<TokenisedRow & { row: Row }> {
+  async *pairs(rows: AsyncIterable<Row>, rules: PairRules): AsyncGenerator<TokenizedRow & { row: Row }> {
     const queue: { rows: Row[]; answer: Promise<WorkerAnswer> }[] = [];
     async function* first() {
       const { rows, answer } = queue.shift()!;
       const found = await answer;
-      for (const [i, tokenised] of found.rows.entries()) yield { ...tokenised, row: rows[i] };
+      for (const [i, tokenized] of found.rows.entries()) yield { ...tokenized, row: rows[i] };
       throwFailure(found);
     }
     const batches = batchesOf(rows);
@@ -206,6 +206,6 @@ function checkSendable({ row, where }: PlacedRow): void {
 function throwFailure({ failure }: WorkerAnswer): void {
   if (!failure) return;
   throw failure.status === undefined
-    ? new Error(`in a tokenising worker: ${failure.message}`)
+    ? new Error(`in a tokenizing worker: ${failure.message}`)
     : new UserError(failure.message, failure.status);
 }

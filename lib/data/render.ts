@@ -1,7 +1,8 @@
 import { isDeepStrictEqual } from "node:util";
 import { nearest, UserError } from "../errors.ts";
 import { show } from "../json.ts";
-import type { Message, Tokenizer } from "../tokenizer/tokenizer.ts";
+import type { Message } from "../tokenizer/chat_template.ts";
+import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import { withoutPrompt } from "./implicit_prompt.ts";
 import { listOf, messagesOf } from "./messages.ts";
 import { conversationNotices, type Notice, unusedColumns } from "./notices.ts";

@@ -1,8 +1,8 @@
 import { type FileHandle, open } from "node:fs/promises";
 import { crc32 } from "node:zlib";
-import type { PackedSizes } from "../batch/batch.ts";
+import type { PackedSizes, Pair } from "./pair.ts";
 import { UserError } from "../errors.ts";
-import type { HashedFile } from "../report/run_report.ts";
+import type { HashedFile } from "./hash.ts";
 import type { CountedNotice } from "./notices.ts";
 import { describePlace } from "./row.ts";
 import {
@@ -18,7 +18,6 @@ import {
   TRUNCATIONS,
   UNITS,
 } from "./store_format.ts";
-import type { Pair } from "./tokenize.ts";
 
 /** Counts over the pairs of a split. */
 export interface PairStatistics {
@@ -35,7 +34,7 @@ export interface PairStatistics {
   longest: number;
 }
 
-/** The tokenised pairs of a split, in a file: what is in memory of each is its row in `columns`. */
+/** The tokenized pairs of a split, in a file: what is in memory of each is its row in `columns`. */
 export interface PairStore {
   readonly length: number;
   readonly statistics: PairStatistics;
@@ -177,7 +176,7 @@ async function readBytes(file: FileHandle, start: number, length: number): Promi
   const bytes = new Uint8Array(length);
   for (let at = 0; at < length;) {
     const { bytesRead } = await file.read(bytes, at, length - at, start + at);
-    if (bytesRead === 0) throw new UserError("the cache of tokenised pairs was cut short while it was read");
+    if (bytesRead === 0) throw new UserError("the cache of tokenized pairs was cut short while it was read");
     at += bytesRead;
   }
   return bytes.buffer;

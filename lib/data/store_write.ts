@@ -1,7 +1,7 @@
 import { type FileHandle, mkdir, open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { crc32 } from "node:zlib";
-import { packedSize, sharedPrefix } from "../batch/batch.ts";
+import { packedSize, type Pair, sharedPrefix } from "./pair.ts";
 import { UserError } from "../errors.ts";
 import { shorten } from "../json.ts";
 import type { Notice } from "./notices.ts";
@@ -15,9 +15,8 @@ import {
   UNITS,
 } from "./store_format.ts";
 import type { Place } from "./row.ts";
-import type { Pair } from "./tokenize.ts";
 
-/** A tokenised row on its way into a store. */
+/** A tokenized row on its way into a store. */
 export interface StoredRow {
   pair: Pair;
   place: Place;
@@ -175,7 +174,7 @@ async function attempt<T>(path: string, write: () => Promise<T>): Promise<T> {
     return await write();
   } catch (error) {
     throw new UserError(
-      `${dirname(path)}: the cache of tokenised pairs cannot be written: ${
+      `${dirname(path)}: the cache of tokenized pairs cannot be written: ${
         (error as Error).message
       }. Make room there, ` +
         "or set SIMPER_CACHE to another folder",

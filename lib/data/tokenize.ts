@@ -1,21 +1,6 @@
 import { UserError } from "../errors.ts";
+import type { Pair, Sequence } from "./pair.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
-
-/** Token ids of a prompt and its response; the tokens from `promptLength` on carry labels. */
-export interface Sequence {
-  ids: number[];
-  promptLength: number;
-}
-
-/** The two responses to one prompt; `rejected` is absent where the loss does not look at it. */
-export interface Pair {
-  chosen: Sequence;
-  rejected?: Sequence;
-  /** What was cut to fit `maxLength`: nothing, the prompt, or the responses too. */
-  truncated: false | "prompt" | "response";
-  /** Where the row stands, as path:line. */
-  where: string;
-}
 
 /** How long a pair may be, and what is cut where it is longer. */
 export interface Truncation {
@@ -34,13 +19,13 @@ interface Parts {
 }
 
 /**
- * Tokenises a prompt with each of its responses, by the rules of the published SimPER trainer. Prompt and response are
- * tokenised as one text; the response begins where the prompt's own tokens end, or one token earlier if its last token
+ * Tokenizes a prompt with each of its responses, by the rules of the published SimPER trainer. Prompt and response are
+ * tokenized as one text; the response begins where the prompt's own tokens end, or one token earlier if its last token
  * merged with the response, unless labels are TRL's (`labelGenerationPrompt` is false): there such a token has none. BOS is put in front and EOS behind unless they are there. Where the prompt and the longer
  * response exceed `maxLength`, the prompt is cut to `maxPromptLength` tokens, and if that is not enough, each response to
  * `maxLength - maxPromptLength`.
  *
- * @throws {UserError} without an EOS token, for two BOS tokens in front, for prompts that tokenise differently before
+ * @throws {UserError} without an EOS token, for two BOS tokens in front, for prompts that tokenize differently before
  * the two responses, and where no token of a response is left to train on.
  */
 export function tokenizePair(
@@ -83,7 +68,7 @@ function checkSamePrompt(a: number[], b: number[]): void {
   if (different > 1) {
     throw new UserError(
       "expected the prompt to have the same tokens before chosen and rejected but for its last one, found more " +
-        "that differ: the responses change how the prompt is tokenised, so begin them after a space or a new line",
+        "that differ: the responses change how the prompt is tokenized, so begin them after a space or a new line",
     );
   }
 }

@@ -145,9 +145,9 @@ export class TokenizerWorker {
           `${where}: the chat template of ${folder} has not come to an end ${bound}: stopped. Look at the row and ` +
             "at the template's loops",
         );
-      case "tokenising":
+      case "tokenizing":
         return new UserError(
-          `${where}: ${file} has not tokenised the text ${bound}: stopped. Look at the row and at the regular ` +
+          `${where}: ${file} has not tokenized the text ${bound}: stopped. Look at the row and at the regular ` +
             "expressions of the file",
         );
       case "decoding":
@@ -158,7 +158,7 @@ export class TokenizerWorker {
   }
 
   #failed(message: string): void {
-    this.#fail(new Error(`the tokenising worker failed: ${message}`));
+    this.#fail(new Error(`the tokenizing worker failed: ${message}`));
   }
 
   #fail(error: unknown): void {

@@ -1,5 +1,5 @@
 /**
- * Runs in a worker within `bounded_worker.ts`: renders, tokenises and decodes for a `TokenizerPool`.
+ * Runs in a worker within `bounded_worker.ts`: renders, tokenizes and decodes for a `TokenizerPool`.
  *
  * @module
  */
@@ -42,11 +42,11 @@ async function answer(request: WorkerRequest): Promise<void> {
     const loaded = await tokenizer;
     if (request.kind === "prompt") {
       begin(0, "rendering");
-      answer.ids = promptIds(request.text, loaded, tokenising);
+      answer.ids = promptIds(request.text, loaded, tokenizing);
     } else if (request.kind === "rows") {
       for (const [i, { row, where }] of request.rows.entries()) {
         begin(i, "rendering");
-        answer.rows.push(pairOf(row, where, loaded, request.rules, tokenising));
+        answer.rows.push(pairOf(row, where, loaded, request.rules, tokenizing));
       }
     } else {
       answer.texts = request.lists.map((ids, i) => {
@@ -68,6 +68,6 @@ function begin(index: number, stage: typeof STAGES[number]): void {
   Atomics.store(progress, 1, STAGES.indexOf(stage));
 }
 
-function tokenising(): void {
-  Atomics.store(progress, 1, STAGES.indexOf("tokenising"));
+function tokenizing(): void {
+  Atomics.store(progress, 1, STAGES.indexOf("tokenizing"));
 }

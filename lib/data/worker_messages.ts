@@ -1,5 +1,5 @@
 import type { FailureStatus } from "../errors.ts";
-import type { PairRules, TokenisedRow } from "./pair_of.ts";
+import type { PairRules, TokenizedRow } from "./pair_of.ts";
 
 /** What is said to a worker first. */
 export interface WorkerStart {
@@ -37,7 +37,7 @@ export interface PlacedRow {
 
 export interface WorkerAnswer {
   /** Those before the first that failed. */
-  rows: TokenisedRow[];
+  rows: TokenizedRow[];
   /** The token ids of a prompt. */
   ids?: number[];
   /** What the lists of ids say. */
@@ -49,4 +49,4 @@ export interface WorkerAnswer {
   };
 }
 
-export const STAGES = ["loading", "rendering", "tokenising", "decoding"] as const;
+export const STAGES = ["loading", "rendering", "tokenizing", "decoding"] as const;

@@ -1,4 +1,5 @@
-import { type Batch, pack, type Window } from "../batch/batch.ts";
+import { type Batch, pack } from "../batch/pack.ts";
+import type { Window } from "../batch/mask.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { heed } from "../heed.ts";
 import type { Decoder } from "../graph/decoder.ts";
@@ -14,7 +15,8 @@ export interface GenerateOptions {
 /** A batch without pairs whose one label row is the last token's: its logits say what comes next. */
 export function nextTokenBatch(ids: readonly number[], windows?: readonly Window[]): Batch {
   const sequence = { ids: [...ids, 0], promptLength: ids.length };
-  return { ...pack([{ chosen: sequence, truncated: false, where: "prompt" }], windows), pairs: 0 };
+  const batch = pack([{ chosen: sequence, truncated: false, where: "prompt" }], windows);
+  return { ...batch, pairs: 0, longest: ids.length };
 }
 
 /**

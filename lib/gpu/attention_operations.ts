@@ -2,9 +2,11 @@
 import deltaSource from "../../kernels/attention_delta.wgsl" with { type: "text" };
 import {
   ATTENTION_TILE,
+  type AttentionLayout,
   type AttentionShape,
   type AttentionTile,
   type AttentionTiles,
+  type HeadColumns,
   type RegisterTile,
 } from "../../kernels/attention.ts";
 import { keysOfThread, queriesOfThread, REGISTER_WORKGROUP } from "../../kernels/attention_registers.ts";
@@ -18,28 +20,52 @@ import {
   workgroupQueryGradientSource,
 } from "../../kernels/attention_workgroup_backward.ts";
 import { workgroupForwardSource } from "../../kernels/attention_workgroup_forward.ts";
-import { ALIGNMENT, type MemoryPlan, type Tensor, type TextureSlab } from "./memory.ts";
+import { ALIGNMENT, type Tensor, type TextureSlab } from "./memory.ts";
+import type { MemoryPlan } from "./memory_plan.ts";
 import { flat, rowKernel, rowLength } from "./operations.ts";
-import type { Grid, KernelCall, RowSlot, TextureCopy } from "./program.ts";
+import type { Grid, KernelCall, RowSlot } from "./program.ts";
+import type { TextureCopy } from "./texture_copy.ts";
+
+/** Heads within the rows of a tensor: from a column on, which is a multiple of headDim, as the tensor's width is. */
+export interface Heads {
+  tensor: Tensor;
+  first: number;
+}
 
 /** What attention reads and writes. T tokens, D = headDim. */
 export interface AttentionTensors {
   /** Which of the batch's masks the next three are, for profiles. */
   mask?: number;
-  spans: Tensor; // [T, 4]
+  spans: Tensor; // [T, 4], in rows of the keys: see `kernels/attention.ts`
   queryTiles: Tensor;
   keyTiles: Tensor;
-  qkv: Tensor; // [T, (heads + 2 kvHeads) D], after the rotation
+  queries: Heads; // heads D, after the rotation
+  keys: Heads; // 2 kvHeads D: keys, after the rotation, and values
+  /** How many rows of keys there are, where they are not the queries' own. */
+  keyRows?: RowSlot;
   out: Tensor; // [T, heads D]
   lse: Tensor; // [T, heads]
 }
 
-/** The gradients besides; `delta` is scratch. */
+/**
+ * The gradients besides, each laid out as what it is the gradient of; `delta` is scratch. Here no query may see keys behind its
+ * own row among them.
+ */
 export interface AttentionGradients extends AttentionTensors {
   dOut: Tensor;
   delta: Tensor; // [T, heads]
-  dQkv: Tensor;
+  dQueries: Tensor;
+  dKeys: Tensor;
 }
+
+/** Queries, keys and values of one tensor [T, (heads + 2 kvHeads) D]. */
+export const headsOf = (
+  qkv: Tensor,
+  { heads, headDim }: AttentionShape,
+): Record<"queries" | "keys", Heads> => ({
+  queries: { tensor: qkv, first: 0 },
+  keys: { tensor: qkv, first: heads * headDim },
+});
 
 /** Rows that every WebGPU adapter allows a texture. */
 const MOST_TEXTURE_ROWS = 8192;
@@ -57,18 +83,22 @@ export class Attention {
   readonly #qkv?: TextureSlab;
   readonly #dOut?: TextureSlab;
 
-  /** Plans the textures for batches of up to `tokens` tokens; `training` for the backward pass too. */
+  /**
+   * Plans the textures for batches of up to `tokens` tokens; `training` for the backward pass too. A cache of keys, `apart`
+   * from the queries, is read where it is: copying it to a texture would cost more than a few queries' reading it.
+   */
   constructor(
     plan: MemoryPlan,
     readonly shape: AttentionShape,
     tokens: number,
     tiles: AttentionTiles,
     training: boolean,
+    apart = false,
   ) {
     const { heads, keyValueHeads, headDim } = shape;
     const [qkv, out] = [(heads + 2 * keyValueHeads) * headDim, heads * headDim];
     // Rows are copied whole: of vec4s, from one aligned byte to another.
-    const isForTextures = tokens <= MOST_TEXTURE_ROWS && headDim % 4 === 0 &&
+    const isForTextures = !apart && tokens <= MOST_TEXTURE_ROWS && headDim % 4 === 0 &&
       [qkv, out].every((columns) => columns * 4 % ALIGNMENT === 0);
     const usable = (tile: AttentionTile): AttentionTile =>
       tile.memory === "texture" && !isForTextures ? { ...tile, memory: "storage" } : tile;
@@ -86,38 +116,42 @@ export class Attention {
     }
   }
 
-  /** out[T, heads D] and lse[T, heads] of qkv. */
+  /** out[T, heads D] and lse[T, heads] of queries, keys and values. */
   forward(rows: RowSlot, t: AttentionTensors): KernelCall[] {
     const tile = this.tiles.forward;
+    const layout = layoutOf(t);
+    const bindings = this.#read(rows, t, tile);
     if (tile.memory === "workgroup") {
       return [{
         label: "attention",
         mask: t.mask,
-        source: workgroupForwardSource(this.shape),
-        bindings: [rows.tensor, t.spans, t.queryTiles, t.qkv, t.out, t.lse],
+        source: workgroupForwardSource(this.shape, layout),
+        bindings: [...bindings, t.queryTiles, t.out, t.lse],
         grid: tileGrid(rows, this.shape.heads),
       }];
     }
     return [{
       label: "attention",
       mask: t.mask,
-      source: registersForwardSource(this.shape, tile),
-      bindings: [rows.tensor, t.spans, this.#read(t.qkv, tile), t.out, t.lse],
-      copies: this.#copies(rows, tile, t.qkv),
+      source: registersForwardSource(this.shape, layout, tile),
+      bindings: [...bindings, t.out, t.lse],
+      copies: this.#copies(rows, tile, t),
       grid: this.#queryGrid(rows, tile),
     }];
   }
 
-  /** dQkv of dOut. */
+  /** dQueries and dKeys, with that of the values, of dOut. */
   backward(rows: RowSlot, t: AttentionGradients): KernelCall[] {
     return [...this.#queryGradient(rows, t), this.#keyGradient(rows, t)];
   }
 
-  /** The query part of dQkv, and delta. */
+  /** dQueries and delta. */
   #queryGradient(rows: RowSlot, t: AttentionGradients): KernelCall[] {
     const { heads, headDim } = this.shape;
     const label = "attention_query_gradient";
     const tile = this.tiles.queryGradient;
+    const layout = layoutOf(t);
+    const bindings = this.#read(rows, t, tile);
     if (tile.memory === "workgroup") {
       const delta = [t.out, t.dOut, t.delta];
       return [
@@ -127,8 +161,8 @@ export class Attention {
         {
           label,
           mask: t.mask,
-          source: workgroupQueryGradientSource(this.shape),
-          bindings: [rows.tensor, t.spans, t.queryTiles, t.qkv, t.dOut, t.lse, t.delta, t.dQkv],
+          source: workgroupQueryGradientSource(this.shape, layout),
+          bindings: [...bindings, t.queryTiles, t.dOut, t.lse, t.delta, t.dQueries],
           grid: tileGrid(rows, heads),
         },
       ];
@@ -136,43 +170,57 @@ export class Attention {
     return [{
       label,
       mask: t.mask,
-      source: registersQueryGradientSource(this.shape, tile),
-      bindings: [rows.tensor, t.spans, this.#read(t.qkv, tile), t.out, t.lse, t.dOut, t.delta, t.dQkv],
-      copies: this.#copies(rows, tile, t.qkv),
+      source: registersQueryGradientSource(this.shape, layout, tile),
+      bindings: [...bindings, t.out, t.lse, t.dOut, t.delta, t.dQueries],
+      copies: this.#copies(rows, tile, t),
       grid: this.#queryGrid(rows, tile),
     }];
   }
 
-  /** The other parts of dQkv. */
+  /** dKeys, and that of the values. */
   #keyGradient(rows: RowSlot, t: AttentionGradients): KernelCall {
     const label = "attention_key_gradient";
     const tile = this.tiles.keyGradient;
     const { keyValueHeads } = this.shape;
+    const layout = layoutOf(t);
+    const bindings = [...this.#read(rows, t, tile), t.keyTiles];
+    const keyRows = t.keyRows ?? rows;
     if (tile.memory === "workgroup") {
       return {
         label,
         mask: t.mask,
-        source: workgroupKeyGradientSource(this.shape),
-        bindings: [rows.tensor, t.spans, t.keyTiles, t.qkv, t.dOut, t.lse, t.delta, t.dQkv],
-        grid: tileGrid(rows, keyValueHeads),
+        source: workgroupKeyGradientSource(this.shape, layout),
+        bindings: [...bindings, t.dOut, t.lse, t.delta, t.dKeys],
+        grid: tileGrid(keyRows, keyValueHeads),
       };
     }
-    const [qkv, dOut] = [this.#read(t.qkv, tile), tile.memory === "texture" ? this.#dOut! : t.dOut];
+    const dOut = tile.memory === "texture" ? this.#dOut! : t.dOut;
     return {
       label,
       mask: t.mask,
-      source: registersKeyGradientSource(this.shape, tile),
-      bindings: [rows.tensor, t.spans, t.keyTiles, qkv, dOut, t.lse, t.delta, t.dQkv],
-      copies: this.#copies(rows, tile, t.qkv, t.dOut),
-      grid: threadGrid(rows, keysOfThread(this.shape, tile), keyValueHeads),
+      source: registersKeyGradientSource(this.shape, layout, tile),
+      bindings: [...bindings, dOut, t.lse, t.delta, t.dKeys],
+      copies: this.#copies(rows, tile, t, t.dOut),
+      grid: threadGrid(keyRows, keysOfThread(this.shape, tile), keyValueHeads),
     };
   }
 
-  #read(qkv: Tensor, { memory }: RegisterTile): Tensor | TextureSlab {
-    return memory === "texture" ? this.#qkv! : qkv;
+  /** What every kernel binds first: `HEADER` in `kernels/attention.ts`, and queries and keys. */
+  #read(rows: RowSlot, t: AttentionTensors, { memory }: AttentionTile): (Tensor | TextureSlab)[] {
+    if (memory === "texture" && t.queries.tensor !== t.keys.tensor) {
+      throw new RangeError("keys apart from their queries are for an Attention that was made for such");
+    }
+    const from = ({ tensor }: Heads) => memory === "texture" ? this.#qkv! : tensor;
+    return [rows.tensor, (t.keyRows ?? rows).tensor, t.spans, from(t.queries), from(t.keys)];
   }
 
-  #copies(rows: RowSlot, { memory }: RegisterTile, qkv: Tensor, dOut?: Tensor): TextureCopy[] {
+  /** Queries and keys that textures hold are parts of one tensor. */
+  #copies(
+    rows: RowSlot,
+    { memory }: RegisterTile,
+    { queries }: AttentionTensors,
+    dOut?: Tensor,
+  ): TextureCopy[] {
     if (memory !== "texture") return [];
     const copy = (source: Tensor, texture: TextureSlab): TextureCopy => ({
       source,
@@ -183,7 +231,7 @@ export class Attention {
       columns: rowLength(source),
       slot: rows.slot,
     });
-    return [copy(qkv, this.#qkv!), ...(dOut ? [copy(dOut, this.#dOut!)] : [])];
+    return [copy(queries.tensor, this.#qkv!), ...(dOut ? [copy(dOut, this.#dOut!)] : [])];
   }
 
   #queryGrid(rows: RowSlot, tile: RegisterTile): Grid {
@@ -191,6 +239,13 @@ export class Attention {
     return threadGrid(rows, tokens, this.shape.heads / members);
   }
 }
+
+const columnsOf = ({ tensor, first }: Heads): HeadColumns => ({ stride: rowLength(tensor), first });
+
+const layoutOf = ({ queries, keys }: AttentionTensors): AttentionLayout => ({
+  queries: columnsOf(queries),
+  keys: columnsOf(keys),
+});
 
 /** A workgroup for each tile of tokens and each head. */
 const tileGrid = (rows: RowSlot, heads: number): Grid => (counts) => [

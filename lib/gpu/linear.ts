@@ -11,7 +11,6 @@ import type { KernelCall, RowSlot } from "./program.ts";
 export interface MatrixPiece {
   firstRow: number;
   weights: Tensor;
-  gradients: Tensor;
 }
 
 /** The rows of a matrix of activations from column `first` on; their stride stays. */
@@ -31,50 +30,53 @@ function ofPieces(
   ];
 }
 
-/** y = x W^T, plus a residual of y's shape, or with an epilogue. */
+/** y = scale (x W^T + bias), plus a residual of y's shape, or with an epilogue. */
 export const linear = (
   products: Products,
   rows: RowSlot,
   pieces: readonly MatrixPiece[],
-  { x, y, residual }: { x: Tensor; y: Tensor; residual?: Tensor },
-  epilogue?: ProductEpilogue,
+  { x, y, bias, residual }: { x: Tensor; y: Tensor; bias?: Tensor; residual?: Tensor },
+  { scale, epilogue }: { scale?: number; epilogue?: ProductEpilogue } = {},
 ): KernelCall[] =>
   ofPieces(pieces, epilogue, ({ firstRow, weights }, _, fused) =>
     products.calls("nt", rows, {
       a: x,
       b: weights,
       c: columnsFrom(y, firstRow),
+      bias: bias && columnsFrom(bias, firstRow),
       residual: residual && columnsFrom(residual, firstRow),
-    }, { epilogue: fused }));
+    }, { scale, epilogue: fused }));
 
-/**
- * dX = dY W, summed over the pieces of W, with an epilogue, or added to what is there; `adding` counts the same rows as `rows` and
- * accumulates.
- */
+/** dX = scale dY W, summed over the pieces of W, with an epilogue, or added to what is there. */
 export const linearInputGradient = (
-  products: Products,
-  { rows, adding }: { rows: RowSlot; adding: RowSlot },
-  pieces: readonly MatrixPiece[],
-  { dY, dX }: { dY: Tensor; dX: Tensor },
-  { adds = false, epilogue }: { adds?: boolean; epilogue?: ProductEpilogue } = {},
-): KernelCall[] =>
-  ofPieces(pieces, epilogue, ({ firstRow, weights }, i, fused) =>
-    products.calls(
-      "nn",
-      i === 0 && !adds ? rows : adding,
-      { a: columnsFrom(dY, firstRow), b: weights, c: dX },
-      { accumulates: i > 0 || adds, epilogue: fused },
-    ));
-
-/** dW (+)= dY^T x. */
-export const linearWeightGradient = (
   products: Products,
   rows: RowSlot,
   pieces: readonly MatrixPiece[],
+  { dY, dX }: { dY: Tensor; dX: Tensor },
+  { adds = false, scale, epilogue }: { adds?: boolean; scale?: number; epilogue?: ProductEpilogue } = {},
+): KernelCall[] =>
+  ofPieces(
+    pieces,
+    epilogue,
+    ({ firstRow, weights }, i, fused) =>
+      products.calls("nn", rows, { a: columnsFrom(dY, firstRow), b: weights, c: dX }, {
+        adds: adds || i > 0 ? "always" : "never",
+        scale,
+        epilogue: fused,
+      }),
+  );
+
+/** dW (+)= scale dY^T x. */
+export const linearWeightGradient = (
+  products: Products,
+  rows: RowSlot,
+  pieces: readonly { firstRow: number; gradients: Tensor }[],
   { dY, x }: { dY: Tensor; x: Tensor },
+  scale?: number,
 ): KernelCall[] =>
   pieces.flatMap(({ firstRow, gradients }) =>
     products.calls("tn", rows, { a: columnsFrom(dY, firstRow), b: x, c: gradients }, {
-      accumulates: true,
+      adds: "accumulating",
+      scale,
     })
   );

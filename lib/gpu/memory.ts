@@ -1,15 +1,16 @@
-import { UserError } from "../errors.ts";
 import { bytesOf as storageBytes, type StorageType } from "../../kernels/storage.ts";
-import type { Gpu } from "./device.ts";
-import { checkPlacement, livesIn, peakOf, place, SharedTensor } from "./placement.ts";
-import type { KernelCall } from "./program.ts";
 
 /** What a buffer is for: the rows of the printed plan. */
 export type Purpose = (typeof PURPOSES)[number];
-const PURPOSES = ["weights", "gradients", "moments", "activations", "logits", "scratch", "batch"] as const;
-
-// Constants of GPUBufferUsage, which does not exist where the plan is only printed: STORAGE, COPY_DST, COPY_SRC.
-const STORAGE = 0x80 | 0x08 | 0x04;
+export const PURPOSES = [
+  "weights",
+  "gradients",
+  "moments",
+  "activations",
+  "logits",
+  "scratch",
+  "batch",
+] as const;
 
 /** One GPU buffer of the plan. `buffer` exists once the plan is allocated. */
 export interface Slab {
@@ -51,162 +52,6 @@ export interface Tensor {
 export const ALIGNMENT = 256;
 export const align = (bytes: number) => Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
 
-/** The whole memory of a run, known before anything is allocated; what is then allocated equals it to the byte. */
-export class MemoryPlan {
-  readonly textures: TextureSlab[] = [];
-  readonly #own: Slab[] = [];
-  #shared: Slab[] = [];
-  /** What the shared slabs hold when most is alive. */
-  #peak = new Map<Purpose, number>();
-
-  /** Every buffer. */
-  get slabs(): readonly Slab[] {
-    return [...this.#own, ...this.#shared];
-  }
-
-  slab(name: string, purpose: Purpose, bytes: number, usage = 0): Slab {
-    const slab: Slab = {
-      name,
-      purpose,
-      bytes: align(bytes),
-      usage: usage || STORAGE,
-    };
-    this.#own.push(slab);
-    return slab;
-  }
-
-  /** A tensor with a slab of its own. */
-  tensor(name: string, purpose: Purpose, shape: readonly number[], storage: StorageType = "f32"): Tensor {
-    const bytes = align(elements(shape) * storageBytes(storage));
-    return { name, shape, storage, slab: this.slab(name, purpose, bytes), offset: 0, bytes };
-  }
-
-  /** A tensor that lies where others do before and after it lives; `share` decides where. */
-  shared(
-    name: string,
-    purpose: Purpose,
-    shape: readonly number[],
-    storage: StorageType = "f32",
-  ): SharedTensor {
-    return new SharedTensor(name, purpose, shape, storage, align(elements(shape) * storageBytes(storage)));
-  }
-
-  /**
-   * Places every shared tensor that `calls`, in this order, bind: in slabs of at most `largest` bytes. Doing it again, for
-   * other calls, begins anew.
-   */
-  share(calls: readonly KernelCall[], largest: number): void {
-    const lives = livesIn(calls);
-    this.#peak = peakOf(lives);
-    this.#shared = place(lives, largest, (name) => ({ name, purpose: "scratch", bytes: 0, usage: STORAGE }));
-  }
-
-  /** Checks that shared tensors lie where these calls, too, can use them. @throws {Error} where not: a defect. */
-  checkShared(calls: readonly KernelCall[]): void {
-    checkPlacement(livesIn(calls));
-  }
-
-  /** A texture of `width` x `height` texels of four floats. */
-  texture(name: string, purpose: Purpose, width: number, height: number): TextureSlab {
-    const texture: TextureSlab = { name, purpose, width, height, bytes: width * height * 16 };
-    this.textures.push(texture);
-    return texture;
-  }
-
-  get #all(): readonly (Slab | TextureSlab)[] {
-    return [...this.slabs, ...this.textures];
-  }
-
-  get bytes(): number {
-    return sizeOf(this.#all);
-  }
-
-  /**
-   * Bytes of one purpose; those of all add up to `bytes`. Of the shared slabs, what they hold when most is alive; gaps
-   * count as scratch.
-   */
-  bytesOf(purpose: Purpose): number {
-    const own = sizeOf([...this.#own, ...this.textures].filter((slab) => slab.purpose === purpose));
-    if (purpose !== "scratch") return own + (this.#peak.get(purpose) ?? 0);
-    const others = [...this.#peak].reduce((sum, [other, bytes]) => sum + (other === purpose ? 0 : bytes), 0);
-    return own + sizeOf(this.#shared) - others;
-  }
-
-  /** Bytes by purpose, a line each, for people. */
-  table(): string {
-    const purposes = PURPOSES.filter((purpose) => this.bytesOf(purpose) > 0);
-    return [
-      ...purposes.map((purpose) => [purpose, this.bytesOf(purpose)] as const),
-      ["total", this.bytes] as const,
-    ]
-      .map(([name, bytes]) => `${name.padEnd(12)} ${formatBytes(bytes).padStart(10)}  ${bytes}`).join("\n");
-  }
-
-  /**
-   * Creates every buffer.
-   * @throws {UserError} where a buffer is larger than the adapter allows, or the driver has not enough memory.
-   */
-  async allocate(gpu: Gpu): Promise<void> {
-    const { maxBufferSize, maxStorageBufferBindingSize } = gpu.device.limits;
-    const largest = Math.min(maxBufferSize, maxStorageBufferBindingSize);
-    for (const slab of this.slabs) {
-      if (slab.bytes > largest) {
-        throw new UserError(
-          `${slab.name} needs a buffer of ${formatBytes(slab.bytes)}, and ${gpu.name} allows ${
-            formatBytes(largest)
-          }: ` +
-            "lower per_device_train_batch_size or max_length",
-        );
-      }
-    }
-    gpu.device.pushErrorScope("out-of-memory");
-    for (const slab of this.slabs) {
-      slab.buffer = gpu.device.createBuffer({ label: slab.name, size: slab.bytes, usage: slab.usage });
-    }
-    for (const slab of this.textures) {
-      slab.texture = gpu.device.createTexture({
-        label: slab.name,
-        size: [slab.width, slab.height],
-        format: "rgba32float",
-        usage: GPUTextureUsage.COPY_DST | GPUTextureUsage.STORAGE_BINDING,
-      });
-    }
-    const error = await gpu.device.popErrorScope();
-    if (error) {
-      this.destroy();
-      throw new UserError(
-        `the GPU has not enough memory for ${
-          formatBytes(this.bytes)
-        } (${error.message}):\n${this.table()}\n` +
-          "set gradient_checkpointing: true, or lower per_device_train_batch_size or max_length",
-      );
-    }
-  }
-
-  /** Bytes of the buffers that exist: equal to `bytes` from `allocate` to `destroy`. */
-  get allocatedBytes(): number {
-    return this.slabs.reduce((sum, { buffer }) => sum + (buffer?.size ?? 0), 0) +
-      this.textures.reduce(
-        (sum, { texture }) => sum + (texture ? texture.width * texture.height * 16 : 0),
-        0,
-      );
-  }
-
-  /** The garbage collector does not see GPU memory. */
-  destroy(): void {
-    for (const slab of this.slabs) {
-      slab.buffer?.destroy();
-      slab.buffer = undefined;
-    }
-    for (const slab of this.textures) {
-      slab.texture?.destroy();
-      slab.texture = undefined;
-    }
-  }
-}
-
-const sizeOf = (slabs: readonly { bytes: number }[]) => slabs.reduce((sum, slab) => sum + slab.bytes, 0);
-
 /** Bytes of one element. */
 export const elementBytes = ({ storage = "f32" }: Pick<Tensor, "storage">) => storageBytes(storage);
 
@@ -234,10 +79,4 @@ export function view(tensor: Tensor, start: number, bytes: number, shape: readon
 export function rowsOf(tensor: Tensor, firstRow: number, rows: number): Tensor {
   const rowBytes = elements(tensor.shape.slice(1)) * elementBytes(tensor);
   return view(tensor, firstRow * rowBytes, rows * rowBytes, [rows, ...tensor.shape.slice(1)]);
-}
-
-export function formatBytes(bytes: number): string {
-  const units = ["B", "kB", "MB", "GB", "TB"];
-  const power = Math.min(units.length - 1, Math.floor(Math.log10(Math.max(bytes, 1)) / 3));
-  return `${(bytes / 1000 ** power).toFixed(power ? 1 : 0)} ${units[power]}`;
 }

@@ -1,6 +1,7 @@
 /** From an operation to its kernel: source, constants, bindings and launch size, one function an operation. */
+import activationKernel from "../../kernels/activation.wgsl" with { type: "text" };
+import activationBackwardKernel from "../../kernels/activation_backward.wgsl" with { type: "text" };
 import addSource from "../../kernels/add.wgsl" with { type: "text" };
-import addBiasSource from "../../kernels/add_bias.wgsl" with { type: "text" };
 import addBiasBackwardSource from "../../kernels/add_bias_backward.wgsl" with { type: "text" };
 import clearSource from "../../kernels/clear.wgsl" with { type: "text" };
 import columnSumsSource from "../../kernels/column_sums.wgsl" with { type: "text" };
@@ -8,15 +9,13 @@ import embedSource from "../../kernels/embed.wgsl" with { type: "text" };
 import embedBackwardSource from "../../kernels/embed_backward.wgsl" with { type: "text" };
 import gatherSource from "../../kernels/gather_rows.wgsl" with { type: "text" };
 import gatherBackwardSource from "../../kernels/gather_rows_backward.wgsl" with { type: "text" };
+import gluKernel from "../../kernels/glu.wgsl" with { type: "text" };
+import gluBackwardKernel from "../../kernels/glu_backward.wgsl" with { type: "text" };
 import logProbabilitiesSource from "../../kernels/log_probabilities.wgsl" with { type: "text" };
 import logitsBackwardSource from "../../kernels/logits_backward.wgsl" with { type: "text" };
 import preferenceLossSource from "../../kernels/preference_loss.wgsl" with { type: "text" };
-import rmsNormSource from "../../kernels/rms_norm.wgsl" with { type: "text" };
-import rmsNormBackwardSource from "../../kernels/rms_norm_backward.wgsl" with { type: "text" };
-import rmsNormWeightSource from "../../kernels/rms_norm_weight_backward.wgsl" with { type: "text" };
 import ropeSource from "../../kernels/rope.wgsl" with { type: "text" };
-import swigluSource from "../../kernels/swiglu.wgsl" with { type: "text" };
-import swigluBackwardSource from "../../kernels/swiglu_backward.wgsl" with { type: "text" };
+import { type Activation, activationSource } from "../../kernels/activation.ts";
 import type { AttentionShape } from "../../kernels/attention.ts";
 import { elementWidth, withPrelude } from "../../kernels/prelude.ts";
 import { packedType, unpackFunction } from "../../kernels/storage.ts";
@@ -52,10 +51,16 @@ export function rowKernel(
 }
 
 /**
- * x[tokens, H] = table[V, H] at ids[tokens], which begins with row `firstRow`; rows of other ids are left alone. The table
+ * x[tokens, H] = scale * table[V, H] at ids[tokens], which begins with row `firstRow`; rows of other ids are left alone. The table
  * may be stored in 2-byte elements where H is a multiple of 4.
  */
-export function embed(rows: RowSlot, ids: Tensor, table: Tensor, x: Tensor, firstRow = 0): KernelCall {
+export function embed(
+  rows: RowSlot,
+  ids: Tensor,
+  table: Tensor,
+  x: Tensor,
+  { firstRow = 0, scale = 1 }: { firstRow?: number; scale?: number } = {},
+): KernelCall {
   const { storage = "f32" } = table;
   const read = storage === "f32"
     ? "alias TableElement = E;\nfn unpack_table(e: E) -> E { return e; }"
@@ -67,7 +72,7 @@ export function embed(rows: RowSlot, ids: Tensor, table: Tensor, x: Tensor, firs
     [ids, table, x],
     rowLength(x),
     (columns) => flat(rows, columns),
-    { FIRST: firstRow, TABLE_ROWS: table.shape[0] },
+    { FIRST: firstRow, TABLE_ROWS: table.shape[0], SCALE_F: scale },
   );
 }
 
@@ -87,7 +92,7 @@ export interface DistinctTokens {
 }
 
 /**
- * Adds d_x[tokens, H] to the rows of dTable[V, H], which begins with row `firstRow`, but that of `padTokenId`; `slot` counts
+ * Adds scale * d_x[tokens, H] to the rows of dTable[V, H], which begins with row `firstRow`, but that of `padTokenId`; `slot` counts
  * the distinct tokens.
  */
 export const embedBackward = (
@@ -95,7 +100,11 @@ export const embedBackward = (
   distinct: DistinctTokens,
   dX: Tensor,
   dTable: Tensor,
-  { firstRow = 0, padTokenId = 0xffffffff }: { firstRow?: number; padTokenId?: number } = {},
+  { firstRow = 0, padTokenId = 0xffffffff, scale = 1 }: {
+    firstRow?: number;
+    padTokenId?: number;
+    scale?: number;
+  } = {},
 ): KernelCall =>
   rowKernel(
     "embed_backward",
@@ -104,54 +113,8 @@ export const embedBackward = (
     [distinct.ids, distinct.starts, distinct.rows, dX, dTable],
     rowLength(dX),
     (columns) => flat(slot, columns),
-    { PADDING: padTokenId, FIRST: firstRow, TABLE_ROWS: dTable.shape[0] },
+    { PADDING: padTokenId, FIRST: firstRow, TABLE_ROWS: dTable.shape[0], SCALE_F: scale },
   );
-
-const eightRows = (rows: RowSlot): Grid => (counts) => [Math.ceil(counts[rows.slot] / 8), 1];
-
-/** y = RMSNorm(x) * weight, and 1/rms of each row into rstd[rows]. */
-export function rmsNorm(rows: RowSlot, x: Tensor, weight: Tensor, y: Tensor, rstd: Tensor, epsilon: number) {
-  const length = rowLength(x);
-  const constants = { WIDTH: length, EPSILON_F: epsilon };
-  return rowKernel(
-    "rms_norm",
-    rmsNormSource,
-    rows,
-    [x, weight, y, rstd],
-    length,
-    () => eightRows(rows),
-    constants,
-  );
-}
-
-/** dX (+)= gradient through RMSNorm of dY; dWeight (+)= that of its weight, by way of `partial`. */
-export function rmsNormBackward(
-  rows: RowSlot,
-  t: { x: Tensor; weight: Tensor; rstd: Tensor; dY: Tensor; dX: Tensor; dWeight: Tensor; partial: Tensor },
-  add: boolean,
-): KernelCall[] {
-  const length = rowLength(t.x);
-  return [
-    rowKernel(
-      "rms_norm_backward",
-      rmsNormBackwardSource,
-      rows,
-      [t.x, t.weight, t.rstd, t.dY, t.dX],
-      length,
-      () => eightRows(rows),
-      { WIDTH: length, ADD: add ? 1 : 0 },
-    ),
-    rowKernel(
-      "rms_norm_weight_backward",
-      rmsNormWeightSource,
-      rows,
-      [t.x, t.rstd, t.dY, t.partial],
-      length,
-      rowBlocks(rows),
-    ),
-    columnSums(rows, t.partial, t.dWeight, length),
-  ];
-}
 
 /** Rows whose columns are summed at a time: what `partial` has a row for. */
 export const rowBlocks = (rows: RowSlot) => (columns: number): Grid => (counts) => [
@@ -170,14 +133,11 @@ export const columnSums = (rows: RowSlot, partial: Tensor, sums: Tensor, length:
     (columns) => (counts) => counts[rows.slot] ? [Math.ceil(columns / 64), 1] : [0, 0],
   );
 
-/** y[rows, W] += bias, in place. */
-export const addBias = (rows: RowSlot, bias: Tensor, y: Tensor): KernelCall =>
-  rowKernel("add_bias", addBiasSource, rows, [bias, y], rowLength(y), (columns) => flat(rows, columns));
-
-/** dBias (+)= the sums of dY's columns, by way of `partial`. */
+/** dBias (+)= the sums of dY's columns times `scale`, by way of `partial`. */
 export const addBiasBackward = (
   rows: RowSlot,
   t: { dY: Tensor; dBias: Tensor; partial: Tensor },
+  scale = 1,
 ): KernelCall[] => [
   rowKernel(
     "add_bias_backward",
@@ -186,48 +146,78 @@ export const addBiasBackward = (
     [t.dY, t.partial],
     rowLength(t.dY),
     rowBlocks(rows),
+    { SCALE_F: scale },
   ),
   columnSums(rows, t.partial, t.dBias, rowLength(t.dY)),
 ];
 
-/** Rotates the query and key heads of qkv in place; `backward` turns back. */
+/** What a rotation's kernels know of it: how many floats of each head turn, and whether pairs stand side by side. */
+export interface Rotation {
+  readonly dimensions: number;
+  readonly interleaved: boolean;
+}
+
+/**
+ * y = qkv with the query and key heads rotated, by the rows of cosSin[positions, dimensions] that the spans name; `backward` turns
+ * back. In place where y is qkv.
+ */
 export function rope(
   rows: RowSlot,
-  spans: Tensor,
-  cosSin: Tensor,
-  qkv: Tensor,
+  t: { spans: Tensor; cosSin: Tensor; qkv: Tensor; y: Tensor },
   shape: AttentionShape,
+  { dimensions, interleaved }: Rotation,
   backward = false,
 ): KernelCall {
-  const width = elementWidth(shape.headDim / 2, rowLength(qkv));
+  const length = rowLength(t.qkv);
+  const width = interleaved ? 1 : elementWidth(dimensions / 2, shape.headDim, length);
   const heads = shape.heads + shape.keyValueHeads;
-  const half = shape.headDim / 2 / width;
+  const [half, stride] = [dimensions / 2 / width, length / width];
+  const isInPlace = t.qkv === t.y;
+  const rest = isInPlace ? 0 : stride - heads * 2 * half;
+  const source = isInPlace
+    ? "fn source(i: u32) -> E { return y[i]; }"
+    : "@group(0) @binding(4) var<storage, read> qkv: array<E>;\nfn source(i: u32) -> E { return qkv[i]; }";
   return {
     label: backward ? "rope_backward" : "rope",
-    source: withPrelude(
-      ropeSource,
-      { HEADS: heads, HALF: half, STRIDE: rowLength(qkv) / width, BACKWARD: backward ? 1 : 0 },
-      width,
-    ),
-    bindings: [rows.tensor, spans, cosSin, qkv],
-    grid: flat(rows, heads * half),
+    source: withPrelude(`${source}\n${ropeSource}`, {
+      HEADS: heads,
+      HEAD: shape.headDim / width,
+      HALF: half,
+      STEP: interleaved ? 2 : 1,
+      APART: interleaved ? 1 : half,
+      STRIDE: stride,
+      REST: rest,
+      BACKWARD: backward ? 1 : 0,
+    }, width),
+    bindings: [rows.tensor, t.spans, t.cosSin, t.y, ...(isInPlace ? [] : [t.qkv])],
+    grid: flat(rows, heads * half + rest),
   };
 }
 
-/** y[rows, I] = silu(gate) * up of gateUp[rows, 2 I]. */
-export const swiglu = (rows: RowSlot, gateUp: Tensor, y: Tensor) =>
-  rowKernel("swiglu", swigluSource, rows, [gateUp, y], rowLength(y), (columns) => flat(rows, columns));
+/** A kernel over the elements of the last of `tensors`. */
+const activationCall =
+  (label: string, source: string) =>
+  (rows: RowSlot, activation: Activation, ...tensors: [Tensor, Tensor]): KernelCall =>
+    rowKernel(
+      label,
+      activationSource(activation) + source,
+      rows,
+      tensors,
+      rowLength(tensors[1]),
+      (columns) => flat(rows, columns),
+    );
+
+/** y[rows, I] = act(gate) * up of gateUp[rows, 2 I], given before y. */
+export const glu = activationCall("glu", gluKernel);
 
 /** In place: gateUp becomes its gradient, dY becomes y. */
-export const swigluBackward = (rows: RowSlot, gateUp: Tensor, dY: Tensor) =>
-  rowKernel(
-    "swiglu_backward",
-    swigluBackwardSource,
-    rows,
-    [gateUp, dY],
-    rowLength(dY),
-    (columns) => flat(rows, columns),
-  );
+export const gluBackward = activationCall("glu_backward", gluBackwardKernel);
+
+/** y[rows, I] = act(x), given before y. */
+export const activate = activationCall("activation", activationKernel);
+
+/** In place: x becomes its gradient, dY becomes y. */
+export const activateBackward = activationCall("activation_backward", activationBackwardKernel);
 
 /** z[rows, H] = x + y. */
 export const add = (rows: RowSlot, x: Tensor, y: Tensor, z: Tensor) =>
@@ -255,26 +245,53 @@ export const gatherRowsBackward = (rows: RowSlot, labelsOfRow: Tensor, dY: Tenso
     (columns) => flat(rows, columns),
   );
 
+/** What is done to logits: logits * scale, then cap * tanh(logits / cap). */
+export interface LogitOptions {
+  logitScale?: number;
+  logitSoftcap?: number;
+}
+
+/** WGSL of `score`, what becomes of four logits, and of `slope`, its derivative. */
+function scoreFunctions({ logitScale, logitSoftcap }: LogitOptions): string {
+  const scaled = logitScale === undefined ? "v" : `v * f32(${logitScale})`;
+  if (logitSoftcap === undefined) {
+    return `fn score(v: vec4f) -> vec4f { return ${scaled}; }
+fn slope(v: vec4f) -> vec4f { return vec4f(${logitScale ?? 1}); }`;
+  }
+  const cap = `f32(${logitSoftcap})`;
+  return `fn capped(v: vec4f) -> vec4f { return tanh_accurate4(${scaled} / ${cap}); }
+fn score(v: vec4f) -> vec4f { return capped(v) * ${cap}; }
+fn slope(v: vec4f) -> vec4f { let t = capped(v); return (vec4f(1.0) - t * t) * f32(${logitScale ?? 1}); }`;
+}
+
 /** lse[labels] and the log-probability of each target, of logits[labels, padded vocabulary]. */
 export const logProbabilities = (
   rows: RowSlot,
   t: { logits: Tensor; targets: Tensor; lse: Tensor; logps: Tensor },
   vocabulary: number,
+  options: LogitOptions = {},
 ): KernelCall => ({
   label: "log_probabilities",
-  source: withPrelude(logProbabilitiesSource, { STRIDE: rowLength(t.logits) / 4, VOCABULARY: vocabulary }),
+  source: withPrelude(`${scoreFunctions(options)}\n${logProbabilitiesSource}`, {
+    STRIDE: rowLength(t.logits) / 4,
+    VOCABULARY: vocabulary,
+  }),
   bindings: [rows.tensor, t.logits, t.targets, t.lse, t.logps],
   grid: oneEach(rows),
 });
 
-/** In place: logits become weights[labels] * (onehot - softmax). */
+/** In place: logits become weights[labels] * (onehot - softmax), times the slope of what is done to them. */
 export const logitsBackward = (
   rows: RowSlot,
   t: { logits: Tensor; targets: Tensor; lse: Tensor; weights: Tensor },
   vocabulary: number,
+  options: LogitOptions = {},
 ): KernelCall => ({
   label: "logits_backward",
-  source: withPrelude(logitsBackwardSource, { STRIDE: rowLength(t.logits) / 4, VOCABULARY: vocabulary }),
+  source: withPrelude(`${scoreFunctions(options)}\n${logitsBackwardSource}`, {
+    STRIDE: rowLength(t.logits) / 4,
+    VOCABULARY: vocabulary,
+  }),
   bindings: [rows.tensor, t.logits, t.targets, t.lse, t.weights],
   grid: flat(rows, rowLength(t.logits) / 4),
 });

@@ -1,5 +1,6 @@
 /** Matrix products as kernel calls, by the way of computing that suits the adapter: see `tuning.ts`. */
 import {
+  type Adds,
   gemmGroupTile,
   type GemmLayout,
   type GemmSize,
@@ -9,30 +10,35 @@ import {
   sizeWords,
   takesPairs,
 } from "../../kernels/gemm.ts";
-import { isPaired } from "../../kernels/gemm_epilogue.ts";
+import { type Epilogue, isPaired } from "../../kernels/gemm_epilogue.ts";
 import { TEXTURE_WORKGROUP, textureSource, textureWidth } from "../../kernels/gemm_texture.ts";
 import type { Gpu } from "./device.ts";
 import type { ProductEpilogue } from "./epilogues.ts";
-import { ALIGNMENT, type MemoryPlan, type Tensor, type TextureSlab, view } from "./memory.ts";
-import { type KernelCall, line, type RowSlot, type TextureCopy } from "./program.ts";
+import { ALIGNMENT, type Tensor, type TextureSlab, view } from "./memory.ts";
+import type { MemoryPlan } from "./memory_plan.ts";
+import { type KernelCall, line, type RowSlot } from "./program.ts";
+import type { TextureCopy } from "./texture_copy.ts";
 import { rowLength } from "./operations.ts";
 import { type ProductTiles, shapeClass, type TextureProductTile } from "./tuning.ts";
 
 /**
- * The matrices of a product; see `GemmLayout`. A `residual` of C's shape is added to it. B may be stored in 2-byte elements,
- * where its rows are multiples of 4.
+ * The matrices of a product; see `GemmLayout`. A `bias` is added to every row of it, and a `residual` of C's shape to what is then
+ * scaled. B may be stored in 2-byte elements, where its rows are multiples of 4.
  */
 export interface Operands {
   a: Tensor;
   b: Tensor;
   c: Tensor;
+  bias?: Tensor;
   residual?: Tensor;
 }
 
 /** What else is done with a product. */
 export interface ProductOptions {
-  /** C is added to where the row count says so. */
-  accumulates?: boolean;
+  /** Whether C is added to; by default never. */
+  adds?: Adds;
+  /** What the product, and its bias, are multiplied by. */
+  scale?: number;
   /** Done as the sums are stored, where tiles and sizes allow it, and else by its own kernel after the product. */
   epilogue?: ProductEpilogue;
 }
@@ -66,10 +72,9 @@ export class Products {
     layout: GemmLayout,
     rows: RowSlot,
     operands: Operands,
-    { accumulates = false, epilogue }: ProductOptions = {},
+    { adds = "never", scale, epilogue }: ProductOptions = {},
   ): KernelCall[] {
-    const adds = accumulates ? "accumulating" : "never";
-    const size: GemmSize = { ...sizeOf(layout, operands), first: 0, adds };
+    const size: GemmSize = { ...sizeOf(layout, operands), first: 0, adds, scale };
     const { texture, textured, buffer } = this.tiles;
     const shape = shapeClass(layout, size.m, size.n);
     // A texture holds float32.
@@ -99,18 +104,20 @@ export class Products {
     tile: GemmTile,
     fused?: ProductEpilogue,
   ): KernelCall {
-    const variant = gemmVariant(layout, fused?.kind ?? (t.residual ? "residual" : "none"), size, t.b.storage);
+    const epilogue = epilogueOf(t, fused);
+    const variant = gemmVariant(layout, epilogue, size, t.b.storage);
     const group = gemmGroupTile(tile);
     const columns = Math.ceil(size.n / group.columns);
     return {
-      label: labelOf(layout, size, fused),
+      label: labelOf(layout, size, epilogue),
       source: gemmSource(variant, tile),
       bindings: [
         rows.tensor,
-        this.#size({ ...size, half: fused?.half, rotated: fused?.rotated }),
+        this.#size({ ...size, half: fused?.half, rotated: fused?.rotated, head: fused?.head }),
         t.a,
         t.b,
         t.c,
+        ...(t.bias ? [t.bias] : []),
         ...(t.residual ? [t.residual] : []),
         ...(fused?.tensors ?? []),
       ],
@@ -126,7 +133,7 @@ export class Products {
   #textureCalls(
     layout: GemmLayout,
     rows: RowSlot,
-    { a, b, c, residual }: Operands,
+    { a, b, c, bias, residual }: Operands,
     size: GemmSize,
     tile: TextureProductTile,
   ): KernelCall[] {
@@ -145,7 +152,10 @@ export class Products {
           const first = { m, k: depth }[counted];
           const adds = depth > 0 ? "always" : size.adds;
           const block: GemmSize = { ...size, m: height, n: columns, k: inner, first, adds };
-          const added = depth === 0 ? residual : undefined;
+          const added = depth === 0
+            ? { bias: bias && from(bias, n), residual: residual && from(residual, m * size.ldc + n) }
+            : {};
+          const epilogue = epilogueOf(added);
           const copy = (
             operand: "a" | "b",
             source: Tensor,
@@ -163,8 +173,8 @@ export class Products {
           });
           const [alongM, alongN, alongK] = [[m, height], [n, columns], [depth, inner]];
           calls.push({
-            label: labelOf(layout, size),
-            source: textureSource(layout, added !== undefined, tile),
+            label: labelOf(layout, size, epilogue),
+            source: textureSource(layout, epilogue, tile),
             copies: [
               layout === "tn" ? copy("a", a, alongK, alongM, true) : copy("a", a, alongM, alongK, true),
               layout === "nt"
@@ -177,7 +187,8 @@ export class Products {
               this.#textures!.a,
               this.#textures!.b,
               from(c, m * size.ldc + n),
-              ...(added ? [from(added, m * size.ldc + n)] : []),
+              ...(added.bias ? [added.bias] : []),
+              ...(added.residual ? [added.residual] : []),
             ],
             grid: (counts) => {
               const left = Math.max(0, counts[rows.slot] - first);
@@ -209,9 +220,18 @@ export class Products {
   }
 }
 
-const labelOf = (layout: GemmLayout, { m, n, k }: GemmSize, fused?: ProductEpilogue) =>
+const epilogueOf = (
+  { bias, residual }: Pick<Operands, "bias" | "residual">,
+  fused?: ProductEpilogue,
+): Epilogue => ({
+  bias: bias !== undefined,
+  kind: fused?.kind ?? (residual ? "residual" : "none"),
+  activation: fused?.activation,
+});
+
+const labelOf = (layout: GemmLayout, { m, n, k }: GemmSize, { bias, kind }: Epilogue) =>
   `gemm_${layout} ${layout === "tn" ? m : "rows"}x${n}x${layout === "tn" ? "rows" : k}` +
-  (fused ? ` + ${fused.kind}` : "");
+  (bias ? " + bias" : "") + (kind === "none" || kind === "residual" ? "" : ` + ${kind}`);
 
 /** Sizes of a product from its operands' shapes; rows of A and C may be longer than the product needs. */
 function sizeOf(layout: GemmLayout, { a, b, c }: Operands): Omit<GemmSize, "first" | "adds"> {
@@ -230,14 +250,14 @@ function isForTextures({ m, n, k, lda, ldb, ldc }: GemmSize, { worth }: TextureP
 /** Whether a product can do `epilogue`. */
 const canFuse = (
   layout: GemmLayout,
-  { kind, half }: ProductEpilogue,
+  epilogue: ProductEpilogue,
   { b, residual }: Operands,
   size: GemmSize,
   tile: GemmTile,
 ): boolean =>
-  size.adds === "never" && !residual && half % 4 === 0 &&
-  gemmVariant(layout, kind, size, b.storage).aligned &&
-  (!isPaired(kind) || (layout === "nt" && takesPairs(tile)));
+  !epilogue.isAlone && size.adds === "never" && !residual && epilogue.half % 4 === 0 &&
+  gemmVariant(layout, epilogue, size, b.storage).aligned &&
+  (!isPaired(epilogue) || (layout === "nt" && takesPairs(tile)));
 
 /** `length` in pieces of at most `most`: where each begins, and its length. */
 const pieces = (length: number, most: number): [first: number, length: number][] =>

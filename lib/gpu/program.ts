@@ -1,6 +1,7 @@
 import { heed } from "../heed.ts";
 import type { Gpu } from "./device.ts";
-import { elementBytes, elements, type Slab, type Tensor, type TextureSlab } from "./memory.ts";
+import { elementBytes, type Tensor, type TextureSlab } from "./memory.ts";
+import { distinctCopies, encodeCopy, type TextureCopy } from "./texture_copy.ts";
 
 /** Numbers of rows that change from batch to batch: each is a slot of one uniform buffer that kernels read. */
 export interface RowCount {
@@ -55,19 +56,6 @@ export type Grid = (counts: Uint32Array) => [x: number, y: number];
 export function line(workgroups: number): [number, number] {
   const x = Math.min(workgroups, 65_535);
   return [x, x && Math.ceil(workgroups / x)];
-}
-
-/** A block of a tensor that is copied to the beginning of a texture before a kernel reads it there. */
-export interface TextureCopy {
-  source: Tensor;
-  texture: TextureSlab;
-  /** First row and column of the block, in rows of the tensor and floats, and its size; whole texels are copied. */
-  firstRow: number;
-  rows: number;
-  firstColumn: number;
-  columns: number;
-  /** Where given, only the rows that this slot counts are copied. */
-  slot?: number;
 }
 
 /** A kernel with what it works on, not yet compiled: programs can be built, and planned, without a device. */
@@ -218,41 +206,6 @@ const writtenBindings = (source: string): number[] =>
 const overlaps = (tensor: Tensor, bound: Tensor | TextureSlab): boolean =>
   "slab" in bound && tensor.slab === bound.slab &&
   tensor.offset < bound.offset + bound.bytes && bound.offset < tensor.offset + tensor.bytes;
-
-/** The calls' copies, with one object for all that are the same: what a texture holds need not be copied again. */
-function distinctCopies(calls: KernelCall[]): TextureCopy[][] {
-  const known = new Map<string, TextureCopy>();
-  const ids = new Map<Slab | TextureSlab, number>();
-  const idOf = (slab: Slab | TextureSlab) => ids.get(slab) ?? ids.set(slab, ids.size).get(slab);
-  return calls.map(({ copies = [] }) =>
-    copies.map((copy) => {
-      const { source, texture, firstRow, rows, firstColumn, columns, slot } = copy;
-      const block = [
-        source.offset,
-        elements(source.shape.slice(1)),
-        firstRow,
-        rows,
-        firstColumn,
-        columns,
-        slot,
-      ];
-      const key = [idOf(source.slab), idOf(texture), ...block].join(" ");
-      return known.get(key) ?? known.set(key, copy).get(key)!;
-    })
-  );
-}
-
-function encodeCopy(encoder: GPUCommandEncoder, copy: TextureCopy, counts: Uint32Array): void {
-  const { source, texture, firstRow, firstColumn, columns, slot } = copy;
-  const rows = slot === undefined ? copy.rows : Math.min(copy.rows, counts[slot] - firstRow);
-  const bytesPerRow = elements(source.shape.slice(1)) * 4;
-  const offset = source.offset + firstRow * bytesPerRow + firstColumn * 4;
-  encoder.copyBufferToTexture(
-    { buffer: source.slab.buffer!, offset, bytesPerRow },
-    { texture: texture.texture! },
-    [Math.ceil(columns / 4), rows],
-  );
-}
 
 /** Sees what a dispatch has read and written; true ends the walk. */
 export type Look = (dispatch: { label: string; tensors: readonly Tensor[] }) => Promise<boolean>;

@@ -1,11 +1,8 @@
-/** Which way of computing products is fastest on a device: measured once, and remembered. */
-import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+/** Which way of computing products is fastest on a device: measured. */
 import { uniform } from "../random.ts";
-import { VERSION } from "../version.ts";
 import type { Gpu } from "./device.ts";
-import { swigluEpilogue } from "./epilogues.ts";
-import { MemoryPlan } from "./memory.ts";
+import { gluEpilogue } from "./epilogues.ts";
+import { MemoryPlan } from "./memory_plan.ts";
 import { Products } from "./products.ts";
 import { type Pipelines, Program, readTensor, RowCounts, slotOf, writeTensor } from "./program.ts";
 import {
@@ -13,12 +10,10 @@ import {
   type BufferTileName,
   type DeviceClass,
   deviceClass,
-  isTuningRecord,
   onlyTile,
   type ProductTiles,
   SHAPE_CLASSES,
   type ShapeClass,
-  suits,
   TEXTURE_TILE,
   tilesOf,
   type TuningRecord,
@@ -57,10 +52,9 @@ const CLEARLY = 1.05;
 const SECONDS = 0.05;
 /** A way that a first sample shows to be slower than this part of the best is not measured further. */
 const HOPELESS = 0.7;
-const FILE = "tuning.json";
 
 /**
- * Multiply-adds a second of every way of every shape class, and of `nt wide` with SwiGLU in its stores and after it; and what
+ * Multiply-adds a second of every way of every shape class, and of `nt wide` with a gated unit in its stores and after it; and what
  * comes of them.
  */
 export interface Measured {
@@ -114,11 +108,11 @@ export async function measureTuning(gpu: Gpu, pipelines: Pipelines): Promise<Mea
     const tiles = tilesOf(record, gpu);
     const fused = await measure(gpu, pipelines, shape, { ...tiles, fuses: true }, {
       values,
-      epilogue: "swiglu",
+      epilogue: "glu",
     });
     const separate = await measure(gpu, pipelines, shape, { ...tiles, fuses: false }, {
       values,
-      epilogue: "swiglu",
+      epilogue: "glu",
     });
     rates.push({ shape, way: "fused", rate: fused.rate }, { shape, way: "separate", rate: separate.rate });
     record.fuses = isClose(fused.result, separate.result) && fused.rate * CLEARLY >= separate.rate;
@@ -133,13 +127,13 @@ function operandValues(device: DeviceClass): Float32Array<ArrayBuffer> {
   return Float32Array.from({ length }, () => next() - 0.5);
 }
 
-/** Multiply-adds a second of one way, where `best` is what another reached, and the product, or what SwiGLU makes of it. */
+/** Multiply-adds a second of one way, where `best` is what another reached, and the product, or what a gated unit makes of it. */
 async function measure(
   gpu: Gpu,
   pipelines: Pipelines,
   shape: ShapeClass,
   tiles: ProductTiles,
-  { values, best = 0, epilogue }: { values: Float32Array<ArrayBuffer>; best?: number; epilogue?: "swiglu" },
+  { values, best = 0, epilogue }: { values: Float32Array<ArrayBuffer>; best?: number; epilogue?: "glu" },
 ) {
   const [layout, size] = shape.split(" ") as ["nt" | "nn" | "tn", "wide" | "small" | "narrow"];
   const [m, n, k] = SIZES[deviceClass(gpu)][size];
@@ -158,7 +152,7 @@ async function measure(
   const slot = { slot: 0, tensor: slotOf(rows, 0) };
   const activated = epilogue && plan.tensor("activated", "scratch", [m, n / 2]);
   const calls = products.calls(layout, slot, operands, {
-    epilogue: activated && swigluEpilogue(slot, operands.c, activated),
+    epilogue: activated && gluEpilogue(slot, "silu", operands.c, activated),
   });
   await plan.allocate(gpu);
   try {
@@ -196,39 +190,7 @@ async function measure(
 }
 
 /**
- * Sums of products of numbers below a half come to some units, and their roundings to 1e-5; SwiGLU multiplies two of them.
+ * Sums of products of numbers below a half come to some units, and their roundings to 1e-5; a gated unit multiplies two of them.
  */
 const isClose = (found: Float32Array, expected: Float32Array): boolean =>
   found.every((value, i) => Math.abs(value - expected[i]) <= 1e-4 * Math.max(1, Math.abs(expected[i])));
-
-/** The file's content: a record for each adapter and version of this program. */
-type Remembered = Record<string, unknown>;
-
-/** Where a newer driver grants subgroups under the same name, products are measured again. */
-const keyOf = ({ name, subgroups }: Gpu) =>
-  `${name}, simper ${VERSION}${subgroups ? `, subgroups of ${subgroups.minSize}` : ""}`;
-
-/** What was measured on this adapter before, if it was. */
-export async function rememberedTuning(gpu: Gpu, folder: string): Promise<TuningRecord | undefined> {
-  const found = (await readAll(folder))[keyOf(gpu)];
-  return isTuningRecord(found) && suits(found, gpu) ? found : undefined;
-}
-
-/** Remembers `record` for this adapter. */
-export async function rememberTuning(gpu: Gpu, folder: string, record: TuningRecord): Promise<void> {
-  const all = { ...await readAll(folder), [keyOf(gpu)]: record };
-  await mkdir(folder, { recursive: true });
-  const beside = join(folder, `${FILE}.${crypto.randomUUID()}`);
-  await writeFile(beside, JSON.stringify(all, null, 2));
-  await rename(beside, join(folder, FILE));
-}
-
-/** A file that is missing or damaged remembers nothing: it can be made again. */
-async function readAll(folder: string): Promise<Remembered> {
-  try {
-    const found = JSON.parse(await readFile(join(folder, FILE), "utf8"));
-    return typeof found === "object" && found !== null && !Array.isArray(found) ? found : {};
-  } catch {
-    return {};
-  }
-}

@@ -47,8 +47,8 @@ export interface ProductTiles {
   textured: readonly ShapeClass[];
   buffer: Record<ShapeClass, GemmTile>;
   /**
-   * Whether SwiGLU, its gradient and the rotation are part of a product from buffers where they can be, instead of kernels of
-   * their own; measured by SwiGLU in a large product.
+   * Whether activations, their gradients and the rotation are part of a product from buffers where they can be, instead of kernels of
+   * their own; measured by a gated unit in a large product.
    */
   fuses: boolean;
 }

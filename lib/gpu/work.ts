@@ -26,30 +26,37 @@ const width = (tensor: Tensor) => tensor.shape.slice(1).reduce((product, n) => p
 const last = ({ bindings }: Kernel) => width(bindings.at(-1)!);
 const first = ({ bindings }: Kernel) => width(bindings[1]);
 
+/** Its input, its output, and a residual where it adds one. */
+const normFloats = (kernel: Kernel) => (kernel.bindings.length > 5 ? 3 : 2) * first(kernel);
+
 /** Floats that a kernel reads and writes for each of the rows that its first binding counts. */
 const FLOATS_PER_ROW: Record<string, (kernel: Kernel, size: WorkSize) => number> = {
   embed: (kernel) => 2 * last(kernel),
   embed_backward: (kernel) => 3 * last(kernel),
   gather_rows: (kernel) => 2 * last(kernel),
   gather_rows_backward: (kernel) => 2 * last(kernel),
-  rms_norm: (kernel) => 2 * first(kernel),
+  rms_norm: normFloats,
+  layer_norm: normFloats,
   // x, the gradient of y, and the gradient that theirs is added to.
   rms_norm_backward: (kernel) => 4 * first(kernel),
+  layer_norm_backward: (kernel) => 4 * first(kernel),
   rms_norm_weight_backward: (kernel) => 2 * first(kernel),
+  layer_norm_weight_backward: (kernel) => 2 * first(kernel),
   column_sums: (kernel) => first(kernel) / 32,
   // Queries and keys of [queries, keys, values].
   rope: (kernel, { attentionWidth }) => last(kernel) + attentionWidth,
   rope_backward: (kernel, { attentionWidth }) => last(kernel) + attentionWidth,
   attention_delta: (_, { attentionWidth }) => 2 * attentionWidth,
   add: (kernel) => 3 * last(kernel),
-  add_bias: (kernel) => 2 * last(kernel),
   add_bias_backward: (kernel) => first(kernel),
   // Queries, keys and values; of the backward pass those and their gradients, read and written.
   head_norm: (kernel) => 2 * first(kernel),
   head_norm_backward: (kernel) => 3 * first(kernel),
   head_norm_weight_backward: (kernel) => 2 * first(kernel),
-  swiglu: (kernel) => 3 * last(kernel),
-  swiglu_backward: (kernel) => 6 * last(kernel),
+  glu: (kernel) => 3 * last(kernel),
+  glu_backward: (kernel) => 6 * last(kernel),
+  activation: (kernel) => 2 * last(kernel),
+  activation_backward: (kernel) => 4 * last(kernel),
   log_probabilities: (kernel) => first(kernel),
   logits_backward: (kernel) => 2 * first(kernel),
 };

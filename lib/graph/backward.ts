@@ -7,9 +7,10 @@ import type { BackwardPass, Op, Segment, Value } from "./graph.ts";
 import type { Machine } from "./machine.ts";
 import type { Net } from "./net.ts";
 import type { ParameterSpec } from "./parameter.ts";
+import type { TrainedParameter } from "../parameters/layout.ts";
 import type { Forward, SegmentCalls } from "./passes.ts";
 
-/** Derives the backward pass: ops in reverse, each asking for the values that it needs. */
+/** Derives the backward pass: the ops above a trained parameter in reverse, each asking for the values that it needs. */
 export class Backward implements BackwardPass {
   #calls: KernelCall[] = [];
   readonly #gradients = new Map<Value, Tensor>();
@@ -20,19 +21,30 @@ export class Backward implements BackwardPass {
   readonly #deferred = new Map<Value, { op: Op; use: (at: Tensor) => void }[]>();
   readonly #visited = new Set<Op>();
   readonly #ops: readonly Op[];
+  readonly #withGradient: ReadonlySet<Value>;
+  /** What was packed in the forward pass and has been read. */
+  readonly unpacked = new Set<Value>();
   #current!: Op;
 
   constructor(readonly net: Net, readonly machine: Machine, readonly forward: Forward) {
     this.#ops = net.segments.flatMap(({ ops }) => ops);
+    this.#withGradient = net.valuesWithGradient();
   }
 
   calls(): SegmentCalls[] {
     return this.net.segments.toReversed().map((segment) => {
       this.#calls = [];
       this.#there = new Map();
-      this.#unpack(segment);
-      for (const op of segment.ops.toReversed()) if (!this.#visited.has(op)) this.#visit(op);
-      return { segment, calls: this.#calls };
+      const packed = this.#packed(segment);
+      for (const [value] of packed) this.#again(value);
+      for (const op of segment.ops.toReversed()) {
+        if (this.hasGradient(op.output) && !this.#visited.has(op)) this.#visit(op);
+      }
+      const read = packed.filter(([value]) => this.unpacked.has(value));
+      const unpacking = read.map(([value, tensor]) =>
+        unpackRows(this.machine.rows, tensor, this.#there.get(value)!)
+      );
+      return { segment, calls: [...unpacking, ...this.#calls] };
     });
   }
 
@@ -51,9 +63,10 @@ export class Backward implements BackwardPass {
   }
 
   value(value: Value): Tensor {
-    const known = this.#there.get(value);
-    if (known) return known;
     const { forward } = this;
+    const known = this.#there.get(value);
+    if (known && forward.waiting.has(value)) this.unpacked.add(value);
+    if (known) return known;
     if (forward.keeping.isKept(value)) return forward.place(value);
     const { op } = value;
     const maker = forward.producers.get(op) ?? op;
@@ -64,7 +77,7 @@ export class Backward implements BackwardPass {
     const isAnew = op.inBackward === "again" && value === op.output;
     const anew = isAnew ? this.scratch(`${value.name} anew`, value.width) : undefined;
     const into = (made: Value) => made === value && anew ? anew : this.#again(made);
-    this.emit(forward.make(maker, { of: (input) => inputs.get(input)!, into, isFirst: false }));
+    this.emit(forward.make(maker, { of: (input) => inputs.get(input)!, into, fuses: (next) => next === op }));
     return into(value);
   }
 
@@ -74,7 +87,8 @@ export class Backward implements BackwardPass {
   }
 
   whenThere(value: Value, use: (at: Tensor) => void): void {
-    if (value.op.inBackward !== "left" || this.#there.has(value)) return use(this.value(value));
+    const isToBeLeft = value.op.inBackward === "left" && this.hasGradient(value);
+    if (!isToBeLeft || this.#there.has(value)) return use(this.value(value));
     const deferred = this.#deferred.get(value) ?? [];
     this.#deferred.set(value, [...deferred, { op: this.#current, use }]);
   }
@@ -83,13 +97,19 @@ export class Backward implements BackwardPass {
     return this.machine.shared(name, "scratch", width);
   }
 
+  hasGradient(value: Value): boolean {
+    return this.#withGradient.has(value);
+  }
+
   gradient(value: Value, calls: (dX: Tensor, adds: boolean) => KernelCall[]): void {
+    if (!this.hasGradient(value)) return;
     const known = this.#gradients.get(value);
     if (known && !this.#isRead(known, value)) this.emit(calls(known, true));
     else this.newGradient(value, (dX) => calls(dX, false));
   }
 
   newGradient(value: Value, calls: (dX: Tensor) => KernelCall[]): void {
+    if (!this.hasGradient(value)) return;
     const dX = this.#fresh(value);
     this.emit(calls(dX));
     this.handOn(value, dX);
@@ -100,7 +120,9 @@ export class Backward implements BackwardPass {
     calls: (dX: Tensor, adds: boolean, epilogue?: ProductEpilogue) => KernelCall[],
   ): void {
     const { op, uses } = value;
-    if (!op.backwardEpilogue || uses.length > 1) return this.gradient(value, calls);
+    if (!op.backwardEpilogue || uses.length > 1 || !this.hasGradient(value)) {
+      return this.gradient(value, calls);
+    }
     this.#visited.add(op);
     const dX = this.#fresh(value);
     const epilogue = op.backwardEpilogue(dX, this);
@@ -108,10 +130,26 @@ export class Backward implements BackwardPass {
     this.#leave(op, dX);
   }
 
-  handOn(value: Value, gradient: Tensor): void {
+  gradientInPlace(value: Value, dOutput: Tensor, calls: (dX: Tensor) => KernelCall[]): void {
+    if (!this.hasGradient(value)) return;
+    const dX = this.#isRead(dOutput, this.#current.output) ? this.#fresh(value) : dOutput;
+    this.handOn(value, dX, calls(dX));
+  }
+
+  handOn(value: Value, gradient: Tensor, calls: readonly KernelCall[] = []): void {
+    if (!this.hasGradient(value)) return;
+    this.emit(calls);
     const known = this.#gradients.get(value);
     if (known) this.#others.set(value, [...this.#others.get(value) ?? [], known]);
     this.#gradients.set(value, gradient);
+  }
+
+  parameterGradient(
+    parameter: ParameterSpec,
+    calls: (pieces: readonly TrainedParameter[]) => KernelCall[],
+  ): void {
+    const pieces = this.machine.parameters.trained(parameter);
+    if (pieces.length > 0) this.emit(calls(pieces));
   }
 
   isBegun(parameter: ParameterSpec): boolean {
@@ -168,12 +206,9 @@ export class Backward implements BackwardPass {
     return made;
   }
 
-  /** What waits of a layer, as float32 again. */
-  #unpack(segment: Segment): void {
+  /** What waits of a layer, and where. */
+  #packed(segment: Segment): [value: Value, tensor: Tensor][] {
     const { keeping, waiting } = this.forward;
-    for (const [value, tensor] of waiting) {
-      if (keeping.owner(value) !== segment) continue;
-      this.emit([unpackRows(this.machine.rows, tensor, this.#again(value))]);
-    }
+    return [...waiting].filter(([value]) => keeping.owner(value) === segment);
   }
 }

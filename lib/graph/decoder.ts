@@ -1,24 +1,15 @@
-import type { Batch } from "../batch/batch.ts";
+import type { Batch } from "../batch/pack.ts";
 import { type Capacity, Machine, type MachineOptions } from "./machine.ts";
 import type { Net } from "./net.ts";
 import { type Passes, passesOf, type SegmentCalls } from "./passes.ts";
-import { netOf } from "../models/models.ts";
 import type { Gpu } from "../gpu/device.ts";
-import { isReadable, MemoryPlan, type Tensor } from "../gpu/memory.ts";
-import {
-  type KernelCall,
-  type Look,
-  Pipelines,
-  Program,
-  readTensor,
-  tensorsOf,
-  writeTensor,
-} from "../gpu/program.ts";
+import { isReadable } from "../gpu/memory.ts";
+import { MemoryPlan } from "../gpu/memory_plan.ts";
+import { type KernelCall, type Look, Pipelines, Program, readTensor, writeTensor } from "../gpu/program.ts";
 import type { WorkSize } from "../gpu/work.ts";
-import type { ModelConfig } from "../models/config.ts";
 import { visiblePairs } from "./flops.ts";
-import { type Parameter, type ParameterOptions, Parameters } from "../parameters/parameters.ts";
-import { ropeTable } from "../models/rope.ts";
+import { type ParameterOptions, Parameters } from "../parameters/parameters.ts";
+import { ropeTable, tableLength } from "./rope_table.ts";
 
 export interface DecoderOptions extends ParameterOptions, MachineOptions {
   /** Bytes of the largest buffer that the adapter can bind. */
@@ -32,61 +23,62 @@ export interface StepPlace {
 }
 
 /**
- * A model over a static memory plan: both passes of its graph, and the batches that go through them. Building it allocates
- * nothing, so that the plan can be printed; `allocate` creates the buffers and compiles the kernels.
+ * A model over a static memory plan: the passes of its graph, and the batches that go through them. Building it allocates
+ * nothing, so that the plan can be printed; `allocate` creates the buffers and compiles the kernels. What else a step computes is
+ * put together from `forward` and `backward` outside.
  */
 export class Decoder {
   readonly plan = new MemoryPlan();
   readonly parameters: Parameters;
   readonly #machine: Machine;
   readonly #passes: Passes;
-  #updates?: (parameter: Parameter) => KernelCall[];
-  #forward?: Program;
-  #backward?: Program;
+  #programs?: { forward: Program; backward: Program };
   /** The batch uploaded last. */
   #batch?: Batch;
+  /** What each rotary table was made for. */
+  readonly #tableLengths: number[] = [];
 
-  /** @param net what it computes; by default what its configuration says. */
-  constructor(
-    readonly config: ModelConfig,
-    readonly capacity: Capacity,
-    readonly options: DecoderOptions,
-    readonly net: Net = netOf(config),
-  ) {
+  /** @param net what it computes. */
+  constructor(readonly net: Net, readonly capacity: Capacity, readonly options: DecoderOptions) {
     this.parameters = new Parameters(this.plan, this.net.parameters, options.largestBuffer, options);
-    const { hiddenSize: hidden, vocabSize: vocabulary, headDim: rotary } = config;
+    const { hiddenSize: hidden, vocabSize: vocabulary } = net;
+    const rotary = net.ropes.map(({ dimensions }) => dimensions);
     this.#machine = new Machine(
       this.plan,
       this.parameters,
       capacity,
-      { hidden, vocabulary, rotary, windows: net.windows.length, vector: net.longestVector },
+      {
+        hidden,
+        vocabulary,
+        rotary,
+        windows: net.windows.length,
+        vector: net.longestVector,
+        statistics: net.finalStatistics,
+      },
       options,
     );
     this.#passes = passesOf(this.net, this.#machine);
-    this.plan.share([...this.#forwardCalls(), ...this.#backwardCalls()], options.largestBuffer);
+    this.share([...this.forward, ...this.backward]);
+  }
+
+  /** The calls of the forward pass: log-probabilities and the loss of a batch. */
+  get forward(): KernelCall[] {
+    return this.#passes.forward.flatMap(({ calls }) => calls);
+  }
+
+  /** Those of the backward pass after it: gradients of what is trained. None without training. */
+  get backward(): KernelCall[] {
+    return this.#passes.backward.flatMap(({ calls }) => calls);
+  }
+
+  /** Plans the memory that tensors share for these calls; without it, for both passes one after the other. */
+  share(calls: readonly KernelCall[]): void {
+    this.plan.share(calls, this.options.largestBuffer);
   }
 
   /** What batches are uploaded to, and what their results are read from. */
   get batch(): Machine["batch"] {
     return this.#machine.batch;
-  }
-
-  /**
-   * Makes the backward pass update each parameter by `updates` once its gradient is complete, as `earlyUpdates` asks; plans
-   * memory anew. Only for steps of one batch whose gradients are not clipped.
-   */
-  updateEarly(updates: (parameter: Parameter) => KernelCall[]): void {
-    this.#updates = updates;
-    this.plan.share([...this.#forwardCalls(), ...this.#backwardCalls()], this.options.largestBuffer);
-  }
-
-  #forwardCalls(): KernelCall[] {
-    return this.#passes.forward.flatMap(({ calls }) => calls);
-  }
-
-  #backwardCalls(): KernelCall[] {
-    const calls = this.#passes.backward.flatMap(({ calls }) => calls);
-    return this.#updates ? withUpdates(calls, this.parameters.list, this.#updates) : calls;
   }
 
   /** Kernels of the first layer; backward with those that checkpointing runs again. */
@@ -98,17 +90,26 @@ export class Decoder {
 
   /** Creates the plan's buffers and compiles every kernel. The weights are still to be loaded. */
   async allocate(gpu: Gpu, pipelines: Pipelines): Promise<void> {
-    if (this.options.earlyUpdates && !this.#updates) {
-      throw new Error("earlyUpdates: updateEarly was not called");
-    }
-    const [forward, backward] = [this.#forwardCalls(), this.#backwardCalls()];
+    const { forward, backward } = this;
     this.plan.checkShared([...forward, ...backward]);
     await this.plan.allocate(gpu);
     this.#machine.products.upload(gpu);
-    this.#forward = await Program.compile(pipelines, forward);
-    this.#backward = await Program.compile(pipelines, backward);
-    writeTensor(gpu, this.batch.cosSin, ropeTable(this.config, this.capacity.positions));
+    this.#programs = {
+      forward: await Program.compile(pipelines, forward),
+      backward: await Program.compile(pipelines, backward),
+    };
+    this.#writeTables(gpu, 0);
     gpu.check();
+  }
+
+  /** Writes the rotary tables that a batch with this longest sequence needs and that are not there. */
+  #writeTables(gpu: Gpu, longest: number): void {
+    for (const [i, spec] of this.net.ropes.entries()) {
+      const length = tableLength(spec, longest);
+      if (length === this.#tableLengths[i]) continue;
+      this.#tableLengths[i] = length;
+      writeTensor(gpu, this.batch.cosSin[i], ropeTable(spec, this.capacity.positions, longest));
+    }
   }
 
   /** Uploads a batch and its row counts; must come before the submission that works on it. */
@@ -132,9 +133,9 @@ export class Decoder {
       writeTensor(gpu, queryTiles, mask.queryTiles);
       writeTensor(gpu, keyTiles, mask.keyTiles);
     }
+    this.#writeTables(gpu, batch.longest);
     const accumulate = !firstOfStep;
     a.rowCounts.set(a.tokenRows.slot, { count: tokens, accumulate });
-    a.rowCounts.set(a.tokenRowsAdding.slot, { count: tokens, accumulate: true });
     a.rowCounts.set(a.labelSlot.slot, { count: labels, accumulate });
     a.rowCounts.set(a.pairSlot.slot, { count: batch.pairs, scale: 1 / pairsOfStep });
     a.rowCounts.set(a.distinctSlot.slot, { count: batch.distinctIds.length });
@@ -143,7 +144,6 @@ export class Decoder {
       const count = Math.max(0, Math.min(a.pieceRows, labels - i * a.pieceRows));
       // The last piece comes first in the backward pass, and so is the one that may begin the head's gradient.
       a.rowCounts.set(slot, { count, accumulate: accumulate || i < pieces - 1 });
-      a.rowCounts.set(a.piecesAdding[i].slot, { count, accumulate: true });
     });
     a.rowCounts.upload(gpu, a.rows);
   }
@@ -153,18 +153,18 @@ export class Decoder {
     return {
       counts: this.batch.rowCounts.counts,
       visible: this.#batch?.masks.map(visiblePairs) ?? [],
-      attentionWidth: this.config.numAttentionHeads * this.config.headDim,
+      attentionWidth: this.net.attentionWidth,
     };
   }
 
   /** Log-probabilities and the loss of the uploaded batch. */
   encodeForward(encoder: GPUCommandEncoder): void {
-    this.#forward!.encode(encoder, this.batch.rowCounts.counts);
+    this.#programs!.forward.encode(encoder, this.batch.rowCounts.counts);
   }
 
-  /** Gradients of every parameter, after `encodeForward` of the same batch. */
+  /** Gradients of every trained parameter, after `encodeForward` of the same batch. */
   encodeBackward(encoder: GPUCommandEncoder): void {
-    this.#backward!.encode(encoder, this.batch.rowCounts.counts);
+    this.#programs!.backward.encode(encoder, this.batch.rowCounts.counts);
   }
 
   /**
@@ -180,7 +180,8 @@ export class Decoder {
     gpu.device.queue.submit([encoder.finish()]);
     this.upload(gpu, batch, { firstOfStep: true, pairsOfStep: batch.pairs });
     const { counts } = this.batch.rowCounts;
-    await this.#forward!.walk(gpu, counts, look) || await this.#backward!.walk(gpu, counts, look);
+    const { forward, backward } = this.#programs!;
+    await forward.walk(gpu, counts, look) || await backward.walk(gpu, counts, look);
   }
 
   /**
@@ -200,10 +201,13 @@ export class Decoder {
     // Still there: without pairs, no kernel that runs after the logits' takes their place.
     const stride = logits.shape[1];
     const padded = new Float32Array(await readTensor(gpu, logits, 0, labels * stride));
-    const { vocabSize } = this.config;
+    const { vocabSize } = this.net;
+    const { logitScale = 1, logitSoftcap } = this.net.logits;
+    const score = (logit: number) =>
+      logitSoftcap ? logitSoftcap * Math.tanh(logit * logitScale / logitSoftcap) : logit * logitScale;
     const out = new Float32Array(labels * vocabSize);
     for (let row = 0; row < labels; row++) {
-      out.set(padded.subarray(row * stride, row * stride + vocabSize), row * vocabSize);
+      out.set(padded.subarray(row * stride, row * stride + vocabSize).map(score), row * vocabSize);
     }
     return out;
   }
@@ -211,29 +215,4 @@ export class Decoder {
   destroy(): void {
     this.plan.destroy();
   }
-}
-
-/** `calls`, with the updates of each parameter after the last of them that reads or writes its weights or gradient. */
-function withUpdates(
-  calls: readonly KernelCall[],
-  parameters: readonly Parameter[],
-  updates: (parameter: Parameter) => KernelCall[],
-): KernelCall[] {
-  const parameterOf = new Map<Tensor, Parameter>(
-    parameters.flatMap((parameter) =>
-      [parameter.weights, parameter.gradients].map((tensor) => [tensor, parameter] as const)
-    ),
-  );
-  const lastUse = new Map<Parameter, number>();
-  calls.forEach((call, index) => {
-    for (const tensor of tensorsOf(call)) {
-      const parameter = parameterOf.get(tensor.base ?? tensor);
-      if (parameter) lastUse.set(parameter, index);
-    }
-  });
-  const complete = Map.groupBy(lastUse, ([, index]) => index);
-  return calls.flatMap((call, index) => [
-    call,
-    ...(complete.get(index) ?? []).flatMap(([parameter]) => updates(parameter)),
-  ]);
 }

@@ -1,5 +1,8 @@
-import type { Batch, Mask } from "../batch/batch.ts";
+import type { Batch } from "../batch/pack.ts";
+import type { Mask } from "../batch/mask.ts";
+import type { Op } from "./graph.ts";
 import type { Net } from "./net.ts";
+import { isTrained } from "./parameter.ts";
 
 /** What the work of a batch follows from. */
 export interface BatchSize {
@@ -32,5 +35,14 @@ export const sizeOf = ({ ids, targets, masks }: Pick<Batch, "ids" | "targets" | 
 export const forwardFlops = (net: Net, size: BatchSize): number =>
   net.segments.flatMap(({ ops }) => ops).reduce((sum, op) => sum + (op.flops?.(size) ?? 0), 0);
 
-/** Forward and backward: a backward product for each operand of a forward one. Recomputation is not counted. */
-export const trainingFlops = (net: Net, size: BatchSize): number => 3 * forwardFlops(net, size);
+/** Forward and backward: a backward product for each operand of a forward one that has a gradient. Recomputation is not counted. */
+export function trainingFlops(net: Net, size: BatchSize): number {
+  const withGradient = net.valuesWithGradient();
+  const operands = ({ inputs, parameters }: Op) => {
+    const matrices = parameters.filter(({ kind }) => kind === "matrix");
+    const others = inputs.some((input) => withGradient.has(input)) ? 2 - matrices.length : 0;
+    return matrices.filter(isTrained).length + others;
+  };
+  return net.segments.flatMap(({ ops }) => ops)
+    .reduce((sum, op) => sum + (op.flops?.(size) ?? 0) * (1 + operands(op)), 0);
+}

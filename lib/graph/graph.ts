@@ -8,6 +8,7 @@ import type { KernelCall } from "../gpu/program.ts";
 import type { BatchSize } from "./flops.ts";
 import type { Machine } from "./machine.ts";
 import type { ParameterSpec } from "./parameter.ts";
+import type { TrainedParameter } from "../parameters/layout.ts";
 
 /** What an op makes: a row of `width` floats for each token. */
 export interface Value {
@@ -50,6 +51,10 @@ export interface Op {
 
   /** Whether it can do the op after it as it stores, as products can. */
   readonly isProduct?: true;
+  /** Whether it can add a residual as it stores, and no more, as norms can. */
+  readonly addsResidual?: true;
+  /** Whether it adds a residual to what its other input's op makes. */
+  readonly isSum?: true;
 
   /**
    * Whether the product that makes `input` can do this op as it stores its sums: then the product's own output is nowhere
@@ -96,6 +101,8 @@ export interface BackwardPass {
   whenThere(value: Value, use: (at: Tensor) => void): void;
   /** A tensor of the op's own, [tokens, width]. */
   scratch(name: string, width: number): Tensor;
+  /** Whether a trained parameter leads to a value: only then it has a gradient, and the four below do something. */
+  hasGradient(value: Value): boolean;
   /** Emits the calls that make the gradient of a value, or add to it where `adds`. */
   gradient(value: Value, calls: (dX: Tensor, adds: boolean) => KernelCall[]): void;
   /** As `gradient`, by calls that cannot add. */
@@ -105,8 +112,18 @@ export interface BackwardPass {
     value: Value,
     calls: (dX: Tensor, adds: boolean, epilogue?: ProductEpilogue) => KernelCall[],
   ): void;
-  /** The gradient of a value is this tensor, as it is. */
-  handOn(value: Value, gradient: Tensor): void;
+  /**
+   * Emits the calls that turn the gradient of the op's output into that of a value: in its place, or beside it where something else
+   * still reads it.
+   */
+  gradientInPlace(value: Value, dOutput: Tensor, calls: (dX: Tensor) => KernelCall[]): void;
+  /** The gradient of a value is this tensor, as it is or as `calls` change it. */
+  handOn(value: Value, gradient: Tensor, calls?: readonly KernelCall[]): void;
+  /** Emits the calls that add to the gradient of a parameter, which is in pieces; none where it is frozen. */
+  parameterGradient(
+    parameter: ParameterSpec,
+    calls: (pieces: readonly TrainedParameter[]) => KernelCall[],
+  ): void;
   /** Whether an op that was come to before adds to the gradient of this parameter too. */
   isBegun(parameter: ParameterSpec): boolean;
 }

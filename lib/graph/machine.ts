@@ -1,7 +1,8 @@
-import type { Mask } from "../batch/batch.ts";
+import type { Mask } from "../batch/mask.ts";
 import { ATTENTION_TILE, type AttentionShape, type AttentionTiles } from "../../kernels/attention.ts";
 import { Attention } from "../gpu/attention_operations.ts";
-import type { MemoryPlan, Tensor } from "../gpu/memory.ts";
+import type { MemoryPlan } from "../gpu/memory_plan.ts";
+import type { Tensor } from "../gpu/memory.ts";
 import { Products } from "../gpu/products.ts";
 import { RowCounts, type RowSlot, slotOf } from "../gpu/program.ts";
 import { attentionTiles, type ProductTiles, usualTiles } from "../gpu/tuning.ts";
@@ -27,9 +28,11 @@ export interface Widths {
   hidden: number;
   /** Of its longest norm or bias. */
   vector: number;
+  /** Floats of a row's statistics of the final norm. */
+  statistics: number;
   vocabulary: number;
-  /** Floats of a row of the rotary table. */
-  rotary: number;
+  /** Floats of a row of each rotary table. */
+  rotary: readonly number[];
   /** How many windows its layers' attention has. */
   windows: number;
 }
@@ -73,7 +76,8 @@ export class Machine {
   /** Attention of one shape of heads. */
   attention(shape: AttentionShape): Attention {
     const { plan, capacity, options } = this;
-    const key = Object.values(shape).join(" ");
+    const { heads, keyValueHeads, headDim, scale, softcap } = shape;
+    const key = [heads, keyValueHeads, headDim, scale, softcap].join(" ");
     const known = this.#attention.get(key);
     if (known) return known;
     const tiles = options.attention ?? attentionTiles("gpu");
@@ -109,7 +113,8 @@ export interface BatchTensors {
   >;
   /** Which keys a token sees, for each of the model's windows; the position of a token stands in every one. */
   masks: Record<keyof Mask, Tensor>[];
-  cosSin: Tensor; // [positions, D]
+  /** A table for each of the model's rotations. */
+  cosSin: Tensor[]; // [positions, dimensions]
   results: Tensor; // [P, 4]
   /** Partial sums of a norm's weight gradient or a bias's, one at a time, [rows / 32, the longest]. */
   columnPartial: Tensor;
@@ -117,21 +122,18 @@ export interface BatchTensors {
   rowCounts: RowCounts;
   rows: Tensor;
   tokenRows: RowSlot;
-  /** The same rows, for a product that adds to what an earlier one of the same pass left. */
-  tokenRowsAdding: RowSlot;
   labelSlot: RowSlot;
   pairSlot: RowSlot;
   distinctSlot: RowSlot;
   pieces: RowSlot[];
-  piecesAdding: RowSlot[];
   /** Rows of one piece of logits. */
   pieceRows: number;
 }
 
-/** What the head works with: the rows that predict a label, and logits in pieces. L labels, padded to whole pieces but for rstd. */
+/** What the head works with: the rows that predict a label, and logits in pieces. L labels, padded to whole pieces but for the statistics. */
 export interface HeadTensors {
   gathered: Tensor; // [L, hidden]
-  gatheredRstd: Tensor; // [L]
+  gatheredStatistics: Tensor; // [L], or [L, 2] of LayerNorm
   gatheredNormed: Tensor; // [L, hidden]
   gradientGatheredNormed: Tensor;
   gradientGathered: Tensor;
@@ -156,7 +158,7 @@ function batchTensors(plan: MemoryPlan, capacity: Capacity, widths: Widths): Bat
   const tiles = Math.ceil(tokens / ATTENTION_TILE);
   const pieceRows = pieceRowsOf(capacity, widths.vocabulary);
   const pieceCount = Math.ceil(labels / pieceRows);
-  const rowCounts = new RowCounts(5 + 2 * pieceCount);
+  const rowCounts = new RowCounts(4 + pieceCount);
   const rows = plan.tensor("row counts", "batch", [rowCounts.bytes / 4]);
   // Uniforms, where every other slab is storage: UNIFORM, COPY_DST.
   Object.assign(rows.slab, { usage: 0x40 | 0x08 });
@@ -180,7 +182,7 @@ function batchTensors(plan: MemoryPlan, capacity: Capacity, widths: Widths): Bat
       queryTiles: batch("query tiles", tiles, 4),
       keyTiles: batch("key tiles", tiles, 4),
     })),
-    cosSin: plan.tensor("rotary table", "batch", [capacity.positions, widths.rotary]),
+    cosSin: widths.rotary.map((width) => plan.tensor("rotary table", "batch", [capacity.positions, width])),
     results: plan.tensor("results", "batch", [pairs, 4]),
     columnPartial: plan.shared("column sums", "scratch", [
       Math.ceil(Math.max(tokens, labels) / 32),
@@ -189,12 +191,10 @@ function batchTensors(plan: MemoryPlan, capacity: Capacity, widths: Widths): Bat
     rowCounts,
     rows,
     tokenRows: slot(0),
-    tokenRowsAdding: slot(1),
-    labelSlot: slot(2),
-    pairSlot: slot(3),
-    distinctSlot: slot(4),
-    pieces: Array.from({ length: pieceCount }, (_, i) => slot(5 + i)),
-    piecesAdding: Array.from({ length: pieceCount }, (_, i) => slot(5 + pieceCount + i)),
+    labelSlot: slot(1),
+    pairSlot: slot(2),
+    distinctSlot: slot(3),
+    pieces: Array.from({ length: pieceCount }, (_, i) => slot(4 + i)),
     pieceRows,
   };
 }
@@ -202,14 +202,14 @@ function batchTensors(plan: MemoryPlan, capacity: Capacity, widths: Widths): Bat
 function headTensors(
   plan: MemoryPlan,
   { labels }: Capacity,
-  { hidden, vocabulary }: Widths,
+  { hidden, vocabulary, statistics }: Widths,
   { pieces, pieceRows }: BatchTensors,
 ): HeadTensors {
   const padded = pieces.length * pieceRows;
   const scratch = (name: string, ...shape: number[]) => plan.shared(name, "scratch", shape);
   return {
     gathered: scratch("gathered", padded, hidden),
-    gatheredRstd: scratch("gathered rstd", labels),
+    gatheredStatistics: scratch("gathered statistics", labels, statistics),
     gatheredNormed: scratch("gathered normed", padded, hidden),
     gradientGatheredNormed: scratch("gradient of gathered normed", padded, hidden),
     gradientGathered: scratch("gradient of gathered", padded, hidden),

@@ -1,16 +1,26 @@
+import type { Activation } from "../../kernels/activation.ts";
 import type { AttentionShape } from "../../kernels/attention.ts";
-import type { Window } from "../batch/batch.ts";
+import type { Window } from "../batch/mask.ts";
+import { type HeadWeights, type Norm, statisticsWidth } from "../gpu/norm_operations.ts";
+import type { LogitOptions } from "../gpu/operations.ts";
+import type { RopeSpec } from "./rope_table.ts";
 import type { Op, Segment, Value } from "./graph.ts";
+import { activation, glu } from "./ops/activation.ts";
 import { add } from "./ops/add.ts";
 import { attention } from "./ops/attention.ts";
 import { embedding } from "./ops/embedding.ts";
-import { headNorm } from "./ops/head_norm.ts";
 import { labels } from "./ops/labels.ts";
 import { linear } from "./ops/linear.ts";
-import { rmsNorm } from "./ops/rms_norm.ts";
+import { headNorm, norm } from "./ops/norm.ts";
 import { rope } from "./ops/rope.ts";
-import { swiglu } from "./ops/swiglu.ts";
-import { commonName, type ParameterSpec, shapeOf } from "./parameter.ts";
+import {
+  commonName,
+  type HeadOrder,
+  isTrained,
+  type ParameterPart,
+  type ParameterSpec,
+  shapeOf,
+} from "./parameter.ts";
 
 /** What an op says of itself before it has its place in the graph. */
 export type OpParts = Omit<Op, "output" | "extras">;
@@ -26,18 +36,53 @@ export class Net {
   readonly segments: Segment[] = [];
   /** The windows of its layers' attention, each once: a batch has a mask for each. */
   readonly windows: Window[] = [];
+  /** The rotations of its layers, each once: a batch has a table for each. */
+  readonly ropes: RopeSpec[] = [];
+  /** What is done to the head's logits. */
+  logits: LogitOptions = {};
+  /** The embedding's table; the first parameter. */
+  inputEmbeddings!: ParameterSpec;
+  /** The head's matrix, which is the embedding's table where they are tied. */
+  outputEmbeddings!: ParameterSpec;
+  headBias?: ParameterSpec;
+  /** Of the last norm. */
+  finalNorm!: ParameterSpec;
+  /** Floats of all of a layer's queries. */
+  attentionWidth = 0;
   /** In the order of the forward pass. */
   readonly parameters: ParameterSpec[] = [];
+  /** Floats of a row's statistics of the final norm. */
+  finalStatistics = 1;
+  readonly #byName = new Map<string, ParameterSpec>();
   #prefix = "";
 
   constructor() {
     this.#begin("model");
   }
 
-  /** The longest norm or bias. */
+  /** The longest norm or bias that is trained; 0 without one. */
   get longestVector(): number {
-    const vectors = this.parameters.filter(({ kind }) => kind !== "matrix").map(shapeOf);
-    return Math.max(...vectors.map(([rows, columns]) => rows * columns));
+    // The sums of a bias of the head are another's.
+    const isVector = (spec: ParameterSpec) => spec.kind !== "matrix" && spec !== this.headBias;
+    const vectors = this.parameters.filter((spec) => isVector(spec) && isTrained(spec)).map(shapeOf);
+    return Math.max(0, ...vectors.map(([rows, columns]) => rows * columns));
+  }
+
+  /** The values that have a gradient: those that a trained parameter leads to. */
+  valuesWithGradient(): ReadonlySet<Value> {
+    const found = new Set<Value>();
+    for (const { output, inputs, parameters } of this.segments.flatMap(({ ops }) => ops)) {
+      if (parameters.some(isTrained) || inputs.some((input) => found.has(input))) found.add(output);
+    }
+    return found;
+  }
+
+  get hiddenSize(): number {
+    return this.inputEmbeddings.columns;
+  }
+
+  get vocabSize(): number {
+    return shapeOf(this.outputEmbeddings)[0];
   }
 
   get layers(): Segment[] {
@@ -54,80 +99,176 @@ export class Net {
     return output;
   }
 
-  /** Rows of a table at the batch's token ids; the row of `padTokenId` is never trained, as in PyTorch. */
-  embedding(name: string, rows: number, columns: number, padTokenId?: number): Value {
+  /** Rows of a table at the batch's token ids, times `scale`; the row of `padTokenId` is never trained, as in PyTorch. */
+  embedding(
+    name: string,
+    rows: number,
+    columns: number,
+    options: { padTokenId?: number; scale?: number } = {},
+  ): Value {
     const table = this.#parameter([`${name}.weight`], [rows], columns);
-    return this.#op(name, columns, [], (output) => embedding(output, table, padTokenId));
+    if (options.padTokenId !== undefined) table.padTokenId = options.padTokenId;
+    this.inputEmbeddings = table;
+    return this.#op(name, columns, [], (output) => embedding(output, table, options.scale));
   }
 
-  rmsNorm(x: Value, name: string, epsilon: number): Value {
-    const weight = this.#parameter([`${name}.weight`], [1], x.width, "norm");
+  /** @param options `onePlus`: the factor is 1 + weight. */
+  rmsNorm(x: Value, name: string, epsilon: number, options: Pick<Norm, "onePlus"> = {}): Value {
+    return this.#rowNorm(x, name, { kind: "rms", epsilon, ...options });
+  }
+
+  /** @param options `bias`: there is one; `onePlus`: the factor is 1 + weight. */
+  layerNorm(x: Value, name: string, epsilon: number, options: Pick<Norm, "bias" | "onePlus"> = {}): Value {
+    return this.#rowNorm(x, name, { kind: "layer", epsilon, ...options });
+  }
+
+  #rowNorm(x: Value, name: string, how: Norm): Value {
+    const weight = this.#normWeight(name, x.width, how);
     return this.#op(
       name,
       x.width,
-      [["rstd", 1]],
-      (output, rstd) => rmsNorm(output, rstd, x, weight, epsilon),
+      [[statisticsName(how), statisticsWidth(how)]],
+      (output, statistics) => norm(output, statistics, x, weight, how),
     );
   }
 
-  /** One product with the rows of several matrices under each other: a name and its rows each. All have a bias, or none. */
-  linear(x: Value, matrices: Record<string, number>, { bias = false } = {}): Value {
+  /**
+   * One product with the rows of several matrices under each other: a name and its rows each. All have a bias, or none.
+   * @param scale multiplies product and bias.
+   * @param order of fused queries, keys and values, where their rows lie group by group in the checkpoint; the product has all
+   * queries, all keys, all values.
+   */
+  linear(
+    x: Value,
+    matrices: Record<string, number>,
+    { bias = false, order, scale = 1 }: { bias?: boolean; order?: HeadOrder; scale?: number } = {},
+  ): Value {
     const [names, rows] = [Object.keys(matrices), Object.values(matrices)];
-    const weight = this.#parameter(names.map((name) => `${name}.weight`), rows, x.width);
+    const weight = this.#parameter(names.map((name) => `${name}.weight`), rows, x.width, "matrix", order);
     const width = rows.reduce((sum, n) => sum + n);
-    const added = bias ? this.#parameter(names.map((name) => `${name}.bias`), rows, 1, "bias") : undefined;
-    return this.#op(commonName(names), width, [], (output) => linear(output, x, weight, added));
+    const added = bias
+      ? this.#parameter(names.map((name) => `${name}.bias`), rows, 1, "bias", order)
+      : undefined;
+    return this.#op(commonName(names), width, [], (output) => linear(output, x, weight, added, scale));
   }
 
-  /** RMSNorm of each query and key head of [queries, keys, values]. */
-  headNorm(qkv: Value, { q, k }: { q: string; k: string }, shape: AttentionShape, epsilon: number): Value {
-    const weight = this.#parameter([`${q}.weight`, `${k}.weight`], [1, 1], shape.headDim, "norm");
-    const extras: [string, number][] = [["rstd", shape.heads + shape.keyValueHeads]];
+  /**
+   * Norms of the queries and keys of [queries, keys, values], by default RMSNorm of each head.
+   *
+   * @param names of their weights: one [headDim] for all heads ("shared"), one [heads, headDim] ("each"), one [headDim] a head under
+   *   the names `NAME.0`, `NAME.1` and so on ("list"), or one [heads * headDim] of a norm over all heads' columns ("whole").
+   */
+  headNorm(
+    qkv: Value,
+    names: { q: string; k: string },
+    shape: AttentionShape,
+    epsilon: number,
+    { kind = "rms", weights = "shared", onePlus }: HeadNormOptions = {},
+  ): Value {
+    const { heads, keyValueHeads, headDim } = shape;
+    const how: Norm = {
+      kind,
+      epsilon,
+      onePlus,
+      heads: { ...shape, weights: weights === "list" ? "each" : weights },
+    };
+    const initial = initialWeight(how);
+    const parts = [[names.q, heads] as const, [names.k, keyValueHeads] as const].flatMap(([name, count]) => {
+      const part = { name: `${name}.weight`, rows: count, initial };
+      switch (weights) {
+        case "shared":
+          return [{ ...part, rows: 1 }];
+        case "each":
+          return [{ ...part, shape: [count, headDim] }];
+        case "list":
+          return Array.from({ length: count }, (_, i) => ({ name: `${name}.${i}.weight`, rows: 1, initial }));
+        case "whole":
+          return [{ ...part, shape: [count * headDim] }];
+      }
+    });
+    const name = commonName([names.q, names.k]);
+    const weight = this.#parameterOf(`${name}.weight`, parts, headDim, "norm");
     return this.#op(
-      commonName([q, k]),
+      name,
       qkv.width,
-      extras,
-      (output, rstd) => headNorm(output, rstd, qkv, weight, shape, epsilon),
+      [[statisticsName(how), statisticsWidth(how)]],
+      (output, statistics) => headNorm(output, statistics, qkv, weight, how),
     );
   }
 
   /** Rotates the query and key heads of [queries, keys, values]. */
-  rope(qkv: Value, shape: AttentionShape): Value {
-    return this.#op(`${this.#short(qkv)} rotated`, qkv.width, [], (output) => rope(output, qkv, shape));
+  rope(qkv: Value, shape: AttentionShape, spec: RopeSpec): Value {
+    const key = JSON.stringify(spec);
+    const known = this.ropes.findIndex((other) => JSON.stringify(other) === key);
+    const table = known < 0 ? this.ropes.push(spec) - 1 : known;
+    return this.#op(
+      `${this.#short(qkv)} rotated`,
+      qkv.width,
+      [],
+      (output) => rope(output, qkv, shape, spec, table),
+    );
   }
 
-  /** @param window how many tokens back a token sees, itself included; all where it is undefined. */
-  attention(qkv: Value, shape: AttentionShape, window?: Window): Value {
+  /**
+   * @param options.window how many tokens back a token sees, itself included; all where it is undefined.
+   * @param options.scale, options.softcap see `AttentionShape`.
+   */
+  attention(
+    qkv: Value,
+    shape: AttentionShape,
+    { window, scale, softcap }: { window?: Window; scale?: number; softcap?: number } = {},
+  ): Value {
     const { heads, headDim } = shape;
+    this.attentionWidth = heads * headDim;
     if (!this.windows.includes(window)) this.windows.push(window);
     const mask = this.windows.indexOf(window);
     return this.#op(
       "attention",
       heads * headDim,
       [["lse", heads]],
-      (output, lse) => attention(output, lse, qkv, shape, mask),
+      (output, lse) => attention(output, lse, qkv, { ...shape, scale, softcap }, mask),
     );
   }
 
-  /** silu(gate) * up of [gate, up]. */
-  swiglu(gateUp: Value): Value {
-    return this.#op(
-      `${this.#short(gateUp)} activated`,
-      gateUp.width / 2,
-      [],
-      (output) => swiglu(output, gateUp),
-    );
+  /** act(gate) * up of [gate, up]. */
+  glu(gateUp: Value, act: Activation): Value {
+    const name = `${this.#short(gateUp)} activated`;
+    return this.#op(name, gateUp.width / 2, [], (output) => glu(output, gateUp, act));
+  }
+
+  /** act(x). */
+  activation(x: Value, act: Activation): Value {
+    return this.#op(`${this.#short(x)} activated`, x.width, [], (output) => activation(output, x, act));
   }
 
   add(x: Value, y: Value): Value {
     return this.#op(`${this.#short(y)} + residual`, x.width, [], (output) => add(output, x, y));
   }
 
-  /** What ends every model: final norm, head and log-probabilities of the labels. */
-  labels(x: Value, norm: string, epsilon: number, head: { name: string; rows: number }): void {
-    const finalNorm = this.#parameter([`${norm}.weight`], [1], x.width, "norm");
+  /** What ends every model: final norm, head, what is done to its logits, and log-probabilities of the labels. */
+  labels(
+    x: Value,
+    finalNorm: Norm & { name: string },
+    head: { name: string; rows: number; bias?: boolean },
+    logits: LogitOptions = {},
+  ): void {
+    this.logits = logits;
+    const { name, ...how } = finalNorm;
+    this.finalStatistics = statisticsWidth(how);
+    const weight = this.#normWeight(name, x.width, how);
     const matrix = this.#parameter([`${head.name}.weight`], [head.rows], x.width);
-    this.#op("labels", 1, [], () => labels(x, { finalNorm, head: matrix, epsilon }));
+    const bias = head.bias ? this.#parameter([`${head.name}.bias`], [head.rows], 1, "bias") : undefined;
+    this.finalNorm = weight;
+    this.outputEmbeddings = matrix;
+    this.headBias = bias;
+    this.#op("labels", 1, [], () => labels(x, { norm: how, weight, head: matrix, bias, logits }));
+  }
+
+  /** The weight of a norm of rows, and its bias under it. */
+  #normWeight(name: string, columns: number, how: Norm): ParameterSpec {
+    const weight = { name: `${name}.weight`, rows: 1, initial: initialWeight(how) };
+    const bias = { name: `${name}.bias`, rows: 1, initial: 0 };
+    return this.#parameterOf(undefined, how.bias ? [weight, bias] : [weight], columns, "norm");
   }
 
   /** A value's name within the layer. */
@@ -144,13 +285,30 @@ export class Net {
     rows: number[],
     columns: number,
     kind: ParameterSpec["kind"] = "matrix",
+    order?: HeadOrder,
   ): ParameterSpec {
-    const parts = names.map((name, i) => ({ name: this.#prefix + name, rows: rows[i] }));
-    const name = commonName(parts.map(({ name }) => name));
-    const known = this.parameters.find((parameter) => parameter.name === name);
+    return this.#parameterOf(
+      undefined,
+      names.map((name, i) => ({ name, rows: rows[i], ...(order && { order }) })),
+      columns,
+      kind,
+    );
+  }
+
+  /** @param name within the layer; by default what its parts have in common. */
+  #parameterOf(
+    name: string | undefined,
+    partsInLayer: ParameterPart[],
+    columns: number,
+    kind: ParameterSpec["kind"],
+  ): ParameterSpec {
+    const parts = partsInLayer.map((part) => ({ ...part, name: this.#prefix + part.name }));
+    const full = name === undefined ? commonName(parts.map(({ name }) => name)) : this.#prefix + name;
+    const known = this.#byName.get(full);
     if (known) return known;
-    const spec = { name, parts, columns, kind };
+    const spec: ParameterSpec = { name: full, parts, columns, kind, role: "trained" };
     this.parameters.push(spec);
+    this.#byName.set(full, spec);
     return spec;
   }
 
@@ -167,6 +325,16 @@ export class Net {
     return output;
   }
 }
+
+/** How queries and keys are normed. */
+export interface HeadNormOptions extends Pick<Partial<Norm>, "kind" | "onePlus"> {
+  weights?: HeadWeights["weights"] | "list";
+}
+
+const statisticsName = ({ kind }: Norm) => kind === "rms" ? "rstd" : "mean and rstd";
+
+/** As transformers begins a norm's weight: Gemma's at 0, where its factor is 1, but Nemotron's LayerNorm at 1. */
+const initialWeight = ({ kind, onePlus }: Norm) => onePlus && kind === "rms" ? 0 : 1;
 
 /** An op and its values name each other: the values come first. */
 class TracedValue implements Value {

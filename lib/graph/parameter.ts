@@ -1,8 +1,40 @@
+import type { AttentionShape } from "../../kernels/attention.ts";
+
 /** A tensor of the checkpoint, by its Hugging Face name, as rows of a fused parameter. */
 export interface ParameterPart {
   name: string;
   rows: number;
+  /** How its rows lie in the checkpoint, where that is not how kernels see them. */
+  order?: HeadOrder;
+  /** Its shape in the checkpoint, where that is not what the parameter's kind says. */
+  shape?: number[];
+  /** What all of it is in a new model; of a matrix and a bias not needed. */
+  initial?: number;
 }
+
+/**
+ * Fused queries, keys and values, group by group: the query heads that share a key head, that key head, its values; `headDim` rows
+ * a head. Kernels see all queries, then all keys, then all values.
+ */
+export type HeadOrder = AttentionShape;
+
+/** The rows of a part as kernels see them, in runs that lie one after the other in the checkpoint. */
+export function rowRuns({ rows, order }: ParameterPart): { first: number; rows: number }[] {
+  if (!order) return [{ first: 0, rows }];
+  const { heads, keyValueHeads: groups, headDim } = order;
+  const queries = heads / groups * headDim;
+  return Array.from({ length: groups }, (_, group) => [
+    { first: group * queries, rows: queries },
+    { first: (heads + group) * headDim, rows: headDim },
+    { first: (heads + groups + group) * headDim, rows: headDim },
+  ]).flat();
+}
+
+/**
+ * What training does with a parameter: `trained` and `adapter` ones have a gradient and moments, `frozen` ones are weights alone,
+ * which stay as they are.
+ */
+export type Role = "trained" | "frozen" | "adapter";
 
 /**
  * One matrix that kernels read. Matrices that are applied to the same input lie under each other (query, key and value;
@@ -13,11 +45,18 @@ export interface ParameterSpec {
   parts: ParameterPart[];
   columns: number;
   /**
-   * A norm's weight is one row, [columns] in the checkpoint; a bias one column, [rows] in each part: initial values are 1 and 0,
-   * and weight decay passes over both.
+   * A norm's weight or bias is one row, [columns] in the checkpoint; a product's bias one column, [rows] in each part, 0 in a new
+   * model. Weight decay passes over both: transformers' Trainer leaves out nn.LayerNorm and names with "bias", "layernorm",
+   * "rmsnorm", "norm" or "_norm", which are those of every norm of the architectures here.
    */
   kind: "matrix" | "norm" | "bias";
+  /** Set before passes are made of the graph. */
+  role: Role;
+  /** Of an embedding: the row that begins at 0, and that looking it up does not train. */
+  padTokenId?: number;
 }
+
+export const isTrained = ({ role }: ParameterSpec): boolean => role !== "frozen";
 
 /** Rows and columns of a parameter. */
 export const shapeOf = (spec: ParameterSpec): [rows: number, columns: number] => [
@@ -26,8 +65,8 @@ export const shapeOf = (spec: ParameterSpec): [rows: number, columns: number] =>
 ];
 
 /** The shape of a checkpoint tensor. */
-export const shapeOfPart = ({ kind, columns }: ParameterSpec, { rows }: ParameterPart): number[] =>
-  kind === "norm" ? [columns] : kind === "bias" ? [rows] : [rows, columns];
+export const shapeOfPart = ({ kind, columns }: ParameterSpec, { rows, shape }: ParameterPart): number[] =>
+  shape ?? (kind === "norm" ? [columns] : kind === "bias" ? [rows] : [rows, columns]);
 
 /** The checkpoint tensors of parameters by name, with their shapes. */
 export const partsOf = (parameters: readonly ParameterSpec[]): Map<string, number[]> =>

@@ -25,7 +25,15 @@ export function passesOf(net: Net, machine: Machine): Passes {
   const forward = new Forward(net, machine);
   const calls = net.segments.map((segment) => ({ segment, calls: forward.calls(segment) }));
   if (!machine.options.training) return { forward: calls, backward: [] };
-  return { forward: calls, backward: new Backward(net, machine, forward).calls() };
+  const backward = new Backward(net, machine, forward);
+  const backwardCalls = backward.calls();
+  return {
+    forward: calls.map(({ segment, calls }) => ({
+      segment,
+      calls: [...calls, ...forward.packing(segment, backward.unpacked)],
+    })),
+    backward: backwardCalls,
+  };
 }
 
 /** The forward pass: where each value lies, and which op is done by the product before it. */
@@ -35,13 +43,21 @@ export class Forward {
   readonly producers = new Map<Op, Op>();
   /** Where packed values wait. */
   readonly waiting = new Map<Value, Tensor>();
+  /** The op that another does as it stores. */
+  readonly #fused = new Map<Op, Op>();
   readonly #places = new Map<Value, Tensor>();
 
   constructor(net: Net, readonly machine: Machine) {
     this.keeping = new Keeping(net, machine.capacity);
+    const there = new Set<Op>();
     for (const op of net.segments.flatMap(({ ops }) => ops)) {
-      const next = this.#fused(op);
-      if (next?.fuses?.(op.output) === "instead") this.producers.set(next, op);
+      there.add(op);
+      const next = fusable(op);
+      // What it reads besides must be there already: a residual may be made later.
+      const isSoon = next?.inputs.every((input) => there.has(input.op) || this.producers.has(input.op));
+      if (!next || !isSoon) continue;
+      this.#fused.set(op, next);
+      if (next.fuses!(op.output) === "instead") this.producers.set(next, op);
     }
   }
 
@@ -55,51 +71,59 @@ export class Forward {
   }
 
   calls(segment: Segment): KernelCall[] {
-    const { machine, keeping } = this;
     const place = (value: Value) => this.place(value);
-    const calls = segment.ops.flatMap((op) => this.make(op, { of: place, into: place, isFirst: true }));
-    const packed = keeping.packed(segment, (op) => this.#isFusedAway(op)).map((value) => {
-      const waits = machine.shared(`${value.name} packed`, "activations", value.width, "bf16");
-      this.waiting.set(value, waits);
-      return packRows(machine.rows, place(value), waits);
-    });
-    return [...calls, ...packed];
+    for (const value of this.keeping.packed(segment, (op) => this.#isFusedAway(op))) {
+      this.waiting.set(
+        value,
+        this.machine.shared(`${value.name} packed`, "activations", value.width, "bf16"),
+      );
+    }
+    return segment.ops.flatMap((op) =>
+      this.#isDone(op) ? [] : this.make(op, { of: place, into: place, fuses: () => true })
+    );
+  }
+
+  /** The calls that pack what waits of a segment, as far as the backward pass has `unpacked` it. */
+  packing(segment: Segment, unpacked: ReadonlySet<Value>): KernelCall[] {
+    const { machine, keeping } = this;
+    return [...this.waiting].filter(([value]) => keeping.owner(value) === segment && unpacked.has(value))
+      .map(([value, waits]) => packRows(machine.rows, this.place(value), waits));
   }
 
   /**
    * The calls that make an op's output.
-   * @param at where its values are; `isFirst` in the forward pass: later, what stands beside a product's output is not made with it.
+   * @param at where its values are; `fuses` says whether it does an op after it: in the forward pass always, later where that op's
+   * output is what is to be made.
    */
   make(
     op: Op,
-    { of, into, isFirst }: Pick<Places, "of" | "into"> & { isFirst: boolean },
+    { of, into, fuses }: Pick<Places, "of" | "into"> & { fuses: (next: Op) => boolean },
   ): KernelCall[] {
-    // Done with the product before it.
-    if (isFirst && this.#isDone(op)) return [];
     const places: Places = {
       machine: this.machine,
       of,
       into,
       fusion: (output): Fusion | undefined => {
-        const next = this.#fused(output.op);
-        return next && (isFirst || next.fuses!(output) === "instead") ? next.fusion!(places) : undefined;
+        const next = this.#fused.get(output.op);
+        return next && fuses(next) ? next.fusion!(places) : undefined;
       },
     };
     return op.forward(places);
   }
 
-  /** The op that the product `op` does as it stores. */
-  #fused(op: Op): Op | undefined {
-    const next = op.output.uses.length === 1 ? op.output.uses[0] : undefined;
-    return op.isProduct && next?.fuses?.(op.output) ? next : undefined;
-  }
-
+  /** Whether it is done with the op before it. */
   #isDone(op: Op): boolean {
-    return this.producers.has(op) || op.inputs.some((input) => this.#fused(input.op) === op);
+    return this.producers.has(op) || op.inputs.some((input) => this.#fused.get(input.op) === op);
   }
 
   /** Whether an op's output is nowhere, since the one after it is made instead. */
   #isFusedAway(op: Op): boolean {
-    return this.#fused(op)?.fuses?.(op.output) === "instead";
+    return this.#fused.get(op)?.fuses?.(op.output) === "instead";
   }
+}
+
+/** The op that `op` can do as it stores: the only one that reads its output. */
+function fusable({ output, isProduct, addsResidual }: Op): Op | undefined {
+  const next = output.uses.length === 1 ? output.uses[0] : undefined;
+  return (isProduct || addsResidual && next?.isSum) && next?.fuses?.(output) ? next : undefined;
 }

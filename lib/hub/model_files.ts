@@ -17,6 +17,9 @@ export const MODEL_FILES: readonly string[] = [
   "vocab.json",
   "merges.txt",
   "tokenizer.model",
+  // Code that transformers runs for EXAONE 3.5, which it has no class of; nothing runs it here.
+  "configuration_exaone.py",
+  "modeling_exaone.py",
 ];
 
 /** The largest published one has some 35 MB. */

@@ -14,7 +14,7 @@ const LONE_SHARD = "model-00001-of-00001.safetensors";
 const ADAPTER = "adapter_config.json";
 /** What is read of a model besides its weights. */
 const MODEL_FILE =
-  /^((config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|chat_template)\.json|chat_template\.jinja|merges\.txt|tokenizer\.model)$/;
+  /^((config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|chat_template)\.json|chat_template\.jinja|merges\.txt|tokenizer\.model|(configuration|modeling)_exaone\.py)$/;
 const PICKLED = /\.(bin|pt|pth|ckpt)$/;
 
 /**

@@ -1,8 +1,7 @@
 import { mkdir, rename, statfs } from "node:fs/promises";
 import { UserError } from "../errors.ts";
-import { formatBytes } from "../gpu/memory.ts";
+import { formatBytes } from "../format_bytes.ts";
 import { show } from "../json.ts";
-import type { Transfer } from "../report/transfer_bar.ts";
 import { RepoCache, sizeOf } from "./cache.ts";
 import { checkStopped } from "./http.ts";
 import type { RemoteFile } from "./listing.ts";
@@ -10,6 +9,18 @@ import { withLock } from "./lock.ts";
 import { isPortable, type Repo, repoLabel } from "./repo.ts";
 import type { HubSettings } from "./settings.ts";
 import { diskError, download } from "./transfer.ts";
+
+/** How far a transfer is. */
+export interface Transfer {
+  /** What is transferred, for people. */
+  name: string;
+  bytes: number;
+  totalBytes: number;
+  /** Those of `bytes` that were there before: they say nothing of the rate. */
+  keptBytes: number;
+  files: number;
+  filesDone: number;
+}
 
 /** What fetching tells of itself; every field may be left out. */
 export interface FetchEvents {

@@ -1,24 +1,75 @@
-import type { ModelConfig } from "./config.ts";
-import { causalLm, windowOf } from "./causal_lm.ts";
+import type { Activation } from "../../kernels/activation.ts";
+import type { RopeSpec } from "../graph/rope_table.ts";
+import type { Architecture, ModelConfig } from "./architecture.ts";
+import { causalLm } from "./causal_lm.ts";
+import {
+  activation,
+  decoderKeys,
+  headKeys,
+  type Heads,
+  intermediateSize,
+  noDropout,
+  qwenWindow,
+  type Windows,
+  windowsOf,
+} from "./keys.ts";
+import { parseRope } from "./rope.ts";
+
+export interface Qwen2Config extends ModelConfig, Heads, Windows {
+  intermediateSize: number;
+  hiddenAct: Activation;
+  rmsNormEps: number;
+  rope: RopeSpec;
+}
 
 /** transformers' `modeling_qwen2.py`: queries, keys and values have biases, and some layers a window. */
-export const qwen2 = (c: ModelConfig) =>
-  causalLm(c, (net, x, l) => {
+export const qwen2: Architecture<Qwen2Config> = {
+  modelType: "qwen2",
+  className: "Qwen2ForCausalLM",
+  baseModelPrefix: "model",
+
+  config(fields) {
+    const base = decoderKeys(fields, {
+      vocab_size: 151936,
+      hidden_size: 4096,
+      num_hidden_layers: 32,
+      max_position_embeddings: 32768,
+    });
+    noDropout(fields, "attention_dropout");
+    const heads = headKeys(fields, base, { num_attention_heads: 32, num_key_value_heads: 32 }, [
+      "num_key_value_heads",
+    ]);
+    return {
+      ...base,
+      ...heads,
+      intermediateSize: intermediateSize(fields, 22016),
+      hiddenAct: activation(fields, "hidden_act", "silu"),
+      rmsNormEps: fields.positive("rms_norm_eps", 1e-6),
+      rope: parseRope(fields, { ...base, ...heads }),
+      ...qwenWindow(fields, base),
+    };
+  },
+
+  net(c) {
     const shape = { heads: c.numAttentionHeads, keyValueHeads: c.numKeyValueHeads, headDim: c.headDim };
     const [queries, keys] = [shape.heads * c.headDim, shape.keyValueHeads * c.headDim];
     const { hiddenSize: hidden, intermediateSize: inner, rmsNormEps: epsilon } = c;
+    const windows = windowsOf(c);
 
-    const h = net.rmsNorm(x, "input_layernorm", epsilon);
-    const qkv = net.linear(
-      h,
-      { "self_attn.q_proj": queries, "self_attn.k_proj": keys, "self_attn.v_proj": keys },
-      { bias: true },
-    );
-    const heads = net.attention(net.rope(qkv, shape), shape, windowOf(c, l));
-    x = net.add(x, net.linear(heads, { "self_attn.o_proj": hidden }));
-    const gateUp = net.linear(net.rmsNorm(x, "post_attention_layernorm", epsilon), {
-      "mlp.gate_proj": inner,
-      "mlp.up_proj": inner,
+    return causalLm(c, { kind: "rms", epsilon }, (net, x, l) => {
+      const h = net.rmsNorm(x, "input_layernorm", epsilon);
+      const qkv = net.linear(
+        h,
+        { "self_attn.q_proj": queries, "self_attn.k_proj": keys, "self_attn.v_proj": keys },
+        { bias: true },
+      );
+      const heads = net.attention(net.rope(qkv, shape, c.rope), shape, { window: windows[l] });
+      x = net.add(x, net.linear(heads, { "self_attn.o_proj": hidden }));
+      const gateUp = net.linear(net.rmsNorm(x, "post_attention_layernorm", epsilon), {
+        "mlp.gate_proj": inner,
+        "mlp.up_proj": inner,
+      });
+      return net.add(x, net.linear(net.glu(gateUp, c.hiddenAct), { "mlp.down_proj": hidden }));
     });
-    return net.add(x, net.linear(net.swiglu(gateUp), { "mlp.down_proj": hidden }));
-  });
+  },
+};

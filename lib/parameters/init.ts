@@ -3,12 +3,13 @@ import { UserError } from "../errors.ts";
 import type { Gpu } from "../gpu/device.ts";
 import type { Parameters } from "./parameters.ts";
 import { show } from "../json.ts";
+import { MULTIMODAL } from "../models/multimodal.ts";
 import { normal } from "../random.ts";
 import { readTextFile } from "../text_file.ts";
 
 /**
  * Random weights as transformers initialises a model: normal with config.json's initializer_range, norms of 1, the
- * embedding of `padTokenId` 0.
+ * embedding of the padding token 0.
  *
  * @param folder the model's, which `readModelConfig` has read.
  * @throws {UserError} for an initializer_range that is no deviation.
@@ -18,15 +19,20 @@ export async function randomInit(
   parameters: Parameters,
   folder: string,
   seed: number,
-  padTokenId?: number,
 ): Promise<void> {
   const path = join(folder, "config.json");
-  const { initializer_range: deviation = 0.02 } = JSON.parse(await readTextFile(path));
+  const { initializer_range: deviation = 0.02, model_type: modelType } = JSON.parse(await readTextFile(path));
+  if (MULTIMODAL.has(modelType)) {
+    throw new UserError(
+      `${path}: from_scratch makes weights of a text model alone, and this is a multimodal model's: use the text part's own ` +
+        "configuration",
+    );
+  }
   if (typeof deviation !== "number" || !(deviation >= 0 && deviation < 1e6)) {
     throw new UserError(
       `${path}: initializer_range: expected a number from 0 to 1000000, found ${show(deviation)}`,
     );
   }
   // 0 is Python's "not set".
-  parameters.initialize(gpu, normal(seed), deviation || 0.02, padTokenId);
+  parameters.initialize(gpu, normal(seed), deviation || 0.02);
 }

@@ -1,29 +1,33 @@
 /** Where the parameters of a model lie on the GPU: cut so that each piece can be bound, in as few slabs as possible. */
 import { bytesOf as storageBytes, type StorageType } from "../../kernels/storage.ts";
 import { UserError } from "../errors.ts";
-import { elementBytes, formatBytes, type MemoryPlan, type Tensor } from "../gpu/memory.ts";
+import { elementBytes, type Tensor } from "../gpu/memory.ts";
+import { formatBytes } from "../format_bytes.ts";
+import type { MemoryPlan } from "../gpu/memory_plan.ts";
 import { NORM_BLOCK } from "../gpu/optimizer_operations.ts";
-import { type ParameterSpec, shapeOf } from "../graph/parameter.ts";
+import { isTrained, type ParameterSpec, shapeOf } from "../graph/parameter.ts";
 
 /** What AdamW keeps of each parameter, in slabs of the same layout. */
 export const KINDS = ["weights", "gradients", "first", "second"] as const;
 export type ParameterKind = (typeof KINDS)[number];
 
-/**
- * A parameter on the GPU or, where that is larger than a binding may be, some of its rows. Without training there are only
- * weights, and the other tensors are these.
- */
-export interface Parameter extends Record<ParameterKind, Tensor> {
+/** A parameter on the GPU or, where that is larger than a binding may be, some of its rows. */
+export interface Parameter {
   spec: ParameterSpec;
   /** The rows of the parameter that are here. */
   firstRow: number;
   rows: number;
-  /** In blocks of `NORM_BLOCK` vec4s, over all chunks. */
+  weights: Tensor;
+}
+
+/** One that is trained. */
+export interface TrainedParameter extends Parameter, Record<ParameterKind, Tensor> {
+  /** In blocks of `NORM_BLOCK` vec4s, over all that are trained. */
   firstBlock: number;
   blocks: number;
 }
 
-/** Parameters that one dispatch can update: as much as can be bound. With early updates, `gradients` is of no use. */
+/** Trained parameters that one dispatch can update: as much as can be bound. */
 export interface ParameterChunk extends Record<ParameterKind, Tensor> {
   /** Floats, the gaps between parameters included. */
   elements: number;
@@ -34,13 +38,16 @@ export interface ParameterChunk extends Record<ParameterKind, Tensor> {
 
 /** What is kept of each parameter. */
 export interface ParameterOptions {
-  /** Gradients and moments too. */
+  /** Gradients and moments too, of all that are not frozen. */
   training: boolean;
-  /** Gradients live only from their first kernel to the parameter's update, and share memory with activations. */
-  earlyUpdates?: boolean;
   /**
-   * How matrices are stored that are not trained, those with rows of a multiple of 4; others and norms are float32. As
-   * float32 unless it says otherwise.
+   * By default `kept` from batch to batch; `passing` ones live only from their first kernel to the last that binds them, and share
+   * memory with activations.
+   */
+  gradients?: "kept" | "passing";
+  /**
+   * How matrices are stored that are not trained, those with rows of a multiple of 4; others, norms and all that is trained are
+   * float32. As float32 unless it says otherwise.
    */
   weights?: StorageType;
   /** How AdamW's moments are stored; as float32 unless it says otherwise. */
@@ -60,33 +67,42 @@ interface Place extends Pick<Parameter, "spec" | "firstRow" | "rows"> {
   elements: number;
 }
 
+/** The parameters of a model, in the order of their places. */
+export interface Placed {
+  list: Parameter[];
+  trained: TrainedParameter[];
+  /** None where gradients are passing. */
+  chunks: ParameterChunk[];
+  /** Of all that are trained. */
+  blocks: number;
+}
+
 /**
- * Places parameters in slabs of at most `largestBuffer` bytes, matrices before norms.
+ * Places parameters in slabs of at most `largestBuffer` bytes: trained before others, matrices before norms.
  * @throws {UserError} where a few rows of a matrix are larger than `largestBuffer` bytes.
  */
 export function placeParameters(
   plan: MemoryPlan,
   specs: readonly ParameterSpec[],
   largestBuffer: number,
-  { training, earlyUpdates = false, moments = {}, weights = "f32" }: ParameterOptions,
-): { list: Parameter[]; chunks: ParameterChunk[]; blocks: number } {
-  const kinds: readonly ParameterKind[] = !training
-    ? ["weights"]
-    : KINDS.filter((kind) => kind !== "gradients" || !earlyUpdates);
-  if (training && weights !== "f32") throw new RangeError("trained weights are float32");
-  /** A chunk's parameters are stored alike. */
-  const isPacked = (spec: ParameterSpec) =>
-    weights !== "f32" && spec.kind === "matrix" && spec.columns % 4 === 0;
-  const rank = (spec: ParameterSpec) => spec.kind !== "matrix" ? 2 : isPacked(spec) ? 0 : 1;
+  { training, gradients = "kept", moments = {}, weights = "f32" }: ParameterOptions,
+): Placed {
+  const hasState = (spec: ParameterSpec) => training && isTrained(spec);
+  const storageOf = (spec: ParameterSpec): StorageType =>
+    !hasState(spec) && spec.kind === "matrix" && spec.columns % 4 === 0 ? weights : "f32";
+  const rank = (spec: ParameterSpec) =>
+    (hasState(spec) ? 0 : 4) + (spec.kind !== "matrix" ? 2 : storageOf(spec) !== "f32" ? 0 : 1);
   const groups: Place[][] = [];
   let used = Infinity;
   for (const spec of specs.toSorted((a, b) => rank(a) - rank(b))) {
-    const bytes = storageBytes(isPacked(spec) ? weights : "f32");
+    const bytes = storageBytes(storageOf(spec));
     const most = Math.floor(largestBuffer / bytes / BLOCK_ELEMENTS) * BLOCK_ELEMENTS;
+    const isLike = (other: ParameterSpec) =>
+      storageOf(other) === storageOf(spec) && hasState(other) === hasState(spec);
     for (const piece of cut(spec, most, bytes)) {
       const elements = paddedElements(piece.rows * spec.columns);
       const last = groups.at(-1);
-      if (!last || used + elements > most || isPacked(last[0].spec) !== isPacked(spec)) {
+      if (!last || used + elements > most || !isLike(last[0].spec)) {
         groups.push([]);
         used = 0;
       }
@@ -95,49 +111,56 @@ export function placeParameters(
     }
   }
 
-  const list: Parameter[] = [];
-  const chunks: ParameterChunk[] = [];
-  let block = 0;
+  const placed: Placed = { list: [], trained: [], chunks: [], blocks: 0 };
   for (const [index, group] of groups.entries()) {
-    const storage: Partial<Record<ParameterKind, StorageType>> = {
-      ...moments,
-      weights: isPacked(group[0].spec) ? weights : "f32",
-    };
     const sum = (places: Place[]) => places.reduce((total, { elements }) => total + elements, 0);
-    const slabs = new Map(
-      kinds.map((kind) =>
-        [kind, plan.tensor(`${kind} ${index}`, PURPOSES[kind], [sum(group)], storage[kind])] as const
-      ),
-    );
-    const each = (of: (whole: Tensor) => Tensor) =>
-      Object.fromEntries(KINDS.map((kind) => [kind, of(slabs.get(kind) ?? slabs.get("weights")!)])) as Record<
-        ParameterKind,
-        Tensor
-      >;
-    chunks.push({
-      ...each((whole) => whole),
-      elements: sum(group),
-      decayedElements: sum(group.filter(({ spec }) => spec.kind === "matrix")),
-      firstBlock: block,
+    const slab = (kind: ParameterKind, storage: StorageType = "f32") =>
+      plan.tensor(`${kind} ${index}`, PURPOSES[kind], [sum(group)], storage);
+    const part = (whole: Tensor, { spec, rows, firstElement, elements }: Place): Tensor => ({
+      ...whole,
+      name: spec.name,
+      shape: [rows, spec.columns],
+      offset: firstElement * elementBytes(whole),
+      bytes: elements * elementBytes(whole),
     });
-    for (const { spec, firstRow, rows, firstElement, elements } of group) {
-      const blocks = elements / BLOCK_ELEMENTS;
-      const part = (whole: Tensor): Tensor => ({
-        ...whole,
-        name: spec.name,
-        shape: [rows, spec.columns],
-        offset: firstElement * elementBytes(whole),
-        bytes: elements * elementBytes(whole),
+    const weights = slab("weights", storageOf(group[0].spec));
+    const parameterAt = (place: Place): Parameter => {
+      const { spec, firstRow, rows } = place;
+      return { spec, firstRow, rows, weights: part(weights, place) };
+    };
+    if (!hasState(group[0].spec)) {
+      placed.list.push(...group.map(parameterAt));
+      continue;
+    }
+    const kept = gradients === "kept" ? slab("gradients") : undefined;
+    const [first, second] = [slab("first", moments.first), slab("second", moments.second)];
+    if (kept) {
+      placed.chunks.push({
+        ...{ weights, gradients: kept, first, second },
+        elements: sum(group),
+        decayedElements: sum(group.filter(({ spec }) => spec.kind === "matrix")),
+        firstBlock: placed.blocks,
       });
-      const parameter = { spec, firstRow, rows, ...each(part), firstBlock: block, blocks };
-      if (training && earlyUpdates) {
-        parameter.gradients = plan.shared(`gradient of ${spec.name}`, "gradients", [rows, spec.columns]);
-      }
-      list.push(parameter);
-      block += blocks;
+    }
+    for (const place of group) {
+      const { spec, rows } = place;
+      const blocks = place.elements / BLOCK_ELEMENTS;
+      const parameter: TrainedParameter = {
+        ...parameterAt(place),
+        gradients: kept
+          ? part(kept, place)
+          : plan.shared(`gradient of ${spec.name}`, "gradients", [rows, spec.columns]),
+        first: part(first, place),
+        second: part(second, place),
+        firstBlock: placed.blocks,
+        blocks,
+      };
+      placed.list.push(parameter);
+      placed.trained.push(parameter);
+      placed.blocks += blocks;
     }
   }
-  return { list, chunks, blocks: block };
+  return placed;
 }
 
 /** The rows of a parameter in pieces of at most `most` elements, all but the last of the same size. */

@@ -1,22 +1,29 @@
 import { UserError } from "../errors.ts";
 import type { Gpu } from "../gpu/device.ts";
-import type { MemoryPlan } from "../gpu/memory.ts";
+import type { MemoryPlan } from "../gpu/memory_plan.ts";
 import { writeTensor } from "../gpu/program.ts";
 import { BatchedReader, dtypeOf, firstNonFinite, type Range } from "../gpu/readback.ts";
-import { type FloatDtype, fromF32, isFloatDtype, type TensorReader } from "../safetensors/read.ts";
+import { type FloatDtype, fromF32, isFloatDtype } from "../safetensors/dtype.ts";
+import type { TensorReader } from "../safetensors/read.ts";
 import type { TensorSource } from "../safetensors/write.ts";
-import { type ParameterPart, type ParameterSpec, shapeOfPart } from "../graph/parameter.ts";
-import { EMBEDDING } from "../models/causal_lm.ts";
+import { type ParameterPart, type ParameterSpec, rowRuns, shapeOfPart } from "../graph/parameter.ts";
 import {
   type Parameter,
   type ParameterChunk,
   type ParameterKind,
   type ParameterOptions,
   placeParameters,
+  type TrainedParameter,
 } from "./layout.ts";
 import type { SavedTensor } from "./weights.ts";
 
-export type { Parameter, ParameterChunk, ParameterKind, ParameterOptions } from "./layout.ts";
+export type {
+  Parameter,
+  ParameterChunk,
+  ParameterKind,
+  ParameterOptions,
+  TrainedParameter,
+} from "./layout.ts";
 
 /** Elements moved between host and GPU at a time. */
 const PIECE = 4 * 2 ** 20;
@@ -25,18 +32,23 @@ const PIECE = 4 * 2 ** 20;
 export class Parameters {
   /** In the order of their places; a parameter that is too large to be bound is there in pieces. */
   readonly list: readonly Parameter[];
+  /** Those that are trained: what the optimizer updates. */
+  readonly trainedList: readonly TrainedParameter[];
   readonly chunks: readonly ParameterChunk[];
   readonly blocks: number;
   readonly #byPart = new Map<string, { spec: ParameterSpec; firstRow: number; part: ParameterPart }>();
   readonly #bySpec: ReadonlyMap<ParameterSpec, Parameter[]>;
+  readonly #trainedBySpec: ReadonlyMap<ParameterSpec, TrainedParameter[]>;
 
   /** @throws {UserError} where a few rows of a matrix are larger than `largestBuffer` bytes. */
   constructor(plan: MemoryPlan, specs: ParameterSpec[], largestBuffer: number, options: ParameterOptions) {
-    const { list, chunks, blocks } = placeParameters(plan, specs, largestBuffer, options);
+    const { list, trained, chunks, blocks } = placeParameters(plan, specs, largestBuffer, options);
     this.list = list;
+    this.trainedList = trained;
     this.chunks = chunks;
     this.blocks = blocks;
     this.#bySpec = Map.groupBy(list, ({ spec }) => spec);
+    this.#trainedBySpec = Map.groupBy(trained, ({ spec }) => spec);
     for (const spec of this.#bySpec.keys()) {
       let firstRow = 0;
       for (const part of spec.parts) {
@@ -51,24 +63,38 @@ export class Parameters {
     return this.#bySpec.get(spec)!;
   }
 
+  /** As `pieces`, with gradients and moments; none where they are frozen. */
+  trained(spec: ParameterSpec): readonly TrainedParameter[] {
+    return this.#trainedBySpec.get(spec) ?? [];
+  }
+
   /** A parameter that is in one piece, as every norm is. */
   of(spec: ParameterSpec): Parameter {
     return this.pieces(spec)[0];
   }
 
-  /** The number of trained weights. */
+  /** The number of weights. */
   get count(): number {
-    return this.list.reduce((sum, { rows, spec }) => sum + rows * spec.columns, 0);
+    return elementsOf(this.list);
+  }
+
+  /** How many of them are trained. */
+  get trainedCount(): number {
+    return elementsOf(this.trainedList);
   }
 
   /**
-   * Checks that a checkpoint holds every tensor in its shape and in a float dtype, before anything is read.
+   * Checks that a checkpoint holds every tensor of a kind in its shape and in a float dtype, before anything is read.
    * @throws {UserError} naming all that are wrong.
    */
-  check(checkpoint: TensorReader, otherwise = "the weights do not fit config.json"): void {
+  check(
+    checkpoint: TensorReader,
+    otherwise = "the weights do not fit config.json",
+    kind: ParameterKind = "weights",
+  ): void {
     const problems: string[] = [];
-    for (const [name, { spec, part }] of this.#byPart) {
-      const expected = shapeOfPart(spec, part);
+    for (const name of this.namesOf(kind)) {
+      const expected = this.shape(name);
       const info = checkpoint.tensors.get(name);
       if (!info) problems.push(`${name}: missing, expected shape [${expected}]`);
       else if (!isFloatDtype(info.dtype)) {
@@ -86,7 +112,7 @@ export class Parameters {
 
   /** Uploads tensors that `check` has passed: the weights of a checkpoint, or another of `ParameterKind`. */
   async load(gpu: Gpu, checkpoint: TensorReader, kind: ParameterKind = "weights"): Promise<void> {
-    for (const name of this.names) {
+    for (const name of this.namesOf(kind)) {
       let at = 0;
       for (const { tensor, firstElement, count } of this.ranges(name, kind)) {
         const values = await readStored(checkpoint, name, dtypeOf(tensor), at, count);
@@ -96,34 +122,38 @@ export class Parameters {
     }
   }
 
-  /** Where a checkpoint tensor lies, in order, in pieces that are small enough to be moved at a time. */
+  /** Where a checkpoint tensor lies, in its order, in pieces that are small enough to be moved at a time. */
   ranges(name: string, kind: ParameterKind): Range[] {
     const { spec, firstRow, part } = this.#byPart.get(name)!;
     const ranges: Range[] = [];
-    for (const piece of this.pieces(spec)) {
-      const first = Math.max(firstRow, piece.firstRow);
-      const end = Math.min(firstRow + part.rows, piece.firstRow + piece.rows);
-      const last = (end - piece.firstRow) * spec.columns;
-      for (let at = (first - piece.firstRow) * spec.columns; at < last; at += PIECE) {
-        ranges.push({ tensor: piece[kind], firstElement: at, count: Math.min(PIECE, last - at) });
+    for (const run of rowRuns(part)) {
+      for (const piece of this.#tensorsOf(spec, kind)) {
+        const first = Math.max(firstRow + run.first, piece.firstRow);
+        const end = Math.min(firstRow + run.first + run.rows, piece.firstRow + piece.rows);
+        const last = (end - piece.firstRow) * spec.columns;
+        for (let at = (first - piece.firstRow) * spec.columns; at < last; at += PIECE) {
+          ranges.push({ tensor: piece.tensor, firstElement: at, count: Math.min(PIECE, last - at) });
+        }
       }
     }
     return ranges;
   }
 
   /**
-   * Sets matrices to values from `normal` times `deviation` and norms to 1, as transformers initialises a model: the
-   * embedding of `padTokenId` is 0.
+   * Sets matrices to values from `normal` times `deviation`, norms to their parts' initial values and biases to 0, as transformers
+   * initialises a model: the embedding of the padding token is 0.
    */
-  initialize(gpu: Gpu, normal: () => number, deviation: number, padTokenId = -1): void {
+  initialize(gpu: Gpu, normal: () => number, deviation: number): void {
     for (const { spec, firstRow, rows, weights } of this.list) {
       const { columns } = spec;
       const values = new Float32Array(rows * columns);
-      const filled = spec.kind === "matrix"
-        ? values.map(() => normal() * deviation)
-        : values.fill(spec.kind === "norm" ? 1 : 0);
-      const row = padTokenId - firstRow;
-      if (spec.name === EMBEDDING && row >= 0 && row < rows) {
+      const filled = spec.kind === "matrix" ? values.map(() => normal() * deviation) : values;
+      let at = 0;
+      for (const part of spec.kind === "norm" ? spec.parts : []) {
+        filled.fill(part.initial ?? 1, at, at += part.rows * columns);
+      }
+      const row = (spec.padTokenId ?? -1) - firstRow;
+      if (row >= 0 && row < rows) {
         filled.fill(0, row * columns, (row + 1) * columns);
       }
       const dtype = dtypeOf(weights);
@@ -149,9 +179,25 @@ export class Parameters {
     return [...this.#byPart.keys()];
   }
 
+  /** The names of those that have a kind: all have weights, and those that are trained the others too. */
+  namesOf(kind: ParameterKind): string[] {
+    return this.names.filter((name) => kind === "weights" || this.isTrained(name));
+  }
+
+  isTrained(name: string): boolean {
+    return this.trained(this.#byPart.get(name)!.spec).length > 0;
+  }
+
   /** The type that a checkpoint tensor is stored in. */
   dtype(name: string, kind: ParameterKind = "weights"): FloatDtype {
-    return dtypeOf(this.of(this.#byPart.get(name)!.spec)[kind]);
+    return dtypeOf(this.#tensorsOf(this.#byPart.get(name)!.spec, kind)[0].tensor);
+  }
+
+  /** A parameter's pieces, each with its tensor of a kind. */
+  #tensorsOf(spec: ParameterSpec, kind: ParameterKind) {
+    return kind === "weights"
+      ? this.pieces(spec).map(({ firstRow, rows, weights }) => ({ firstRow, rows, tensor: weights }))
+      : this.trained(spec).map(({ firstRow, rows, [kind]: tensor }) => ({ firstRow, rows, tensor }));
   }
 
   /** Shape of a checkpoint tensor. */
@@ -161,7 +207,7 @@ export class Parameters {
   }
 
   /**
-   * What to save of all parameters: weights, or another of `ParameterKind`, in `dtype` or as they are stored, with `prefix` before their names.
+   * What to save of all parameters that have it: weights, or another of `ParameterKind`, in `dtype` or as they are stored, with `prefix` before their names.
    * Their `chunks` throw a UserError where a value is not finite.
    */
   newSources(
@@ -171,7 +217,7 @@ export class Parameters {
     prefix = "",
   ): TensorSource[] {
     const reader = this.#reader(gpu, kind);
-    return this.names.map((name) => {
+    return this.namesOf(kind).map((name) => {
       const saved = dtype === "stored" ? this.dtype(name, kind) : dtype;
       return {
         name: prefix + name,
@@ -184,20 +230,22 @@ export class Parameters {
 
   #reader(gpu: Gpu, kind: ParameterKind): BatchedReader {
     const rangesOf = (name: string) => this.ranges(name, kind).map((range) => ({ name, ...range }));
-    return new BatchedReader(gpu, this.names.flatMap(rangesOf));
+    return new BatchedReader(gpu, this.namesOf(kind).flatMap(rangesOf));
   }
 
   /** What to save: tensors of the source under their names there, with the weights as they are on the GPU. */
   sources(gpu: Gpu, saved: readonly SavedTensor[]): TensorSource[] {
     const reader = this.#reader(gpu, "weights");
-    return saved.map(({ name, parameter, dtype, shape }) => ({
-      name,
-      dtype,
-      shape,
-      chunks: chunksOf(reader, parameter, dtype, name),
-    }));
+    return saved.map((tensor) => {
+      if ("chunks" in tensor) return tensor;
+      const { name, parameter, dtype, shape } = tensor;
+      return { name, dtype, shape, chunks: chunksOf(reader, parameter, dtype, name) };
+    });
   }
 }
+
+const elementsOf = (list: readonly Parameter[]) =>
+  list.reduce((sum, { rows, spec }) => sum + rows * spec.columns, 0);
 
 /** Nothing that is not a number is ever written over what is. */
 function chunksOf(

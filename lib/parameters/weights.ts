@@ -3,28 +3,28 @@ import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import { show } from "../json.ts";
-import {
-  type Checkpoint,
-  type FloatDtype,
-  hasWeights,
-  isFloatDtype,
-  openCheckpoint,
-  type TensorReader,
-} from "../safetensors/read.ts";
+import { type Checkpoint, hasWeights, openCheckpoint, type TensorReader } from "../safetensors/read.ts";
+import { type FloatDtype, isFloatDtype, tensorBytes } from "../safetensors/dtype.ts";
 import type { TensorInfo } from "../safetensors/header.ts";
-import { type ModelConfig, readModelConfig } from "../models/config.ts";
+import type { TensorSource } from "../safetensors/write.ts";
+import type { ModelConfig } from "../models/architecture.ts";
+import { readModelConfig } from "./config_file.ts";
+import { contradictions } from "./contradictions.ts";
 import { partsOf } from "../graph/parameter.ts";
-import { EMBEDDING, HEAD } from "../models/causal_lm.ts";
-import { netOf } from "../models/models.ts";
+import { architectureOf } from "../models/models.ts";
+import { MULTIMODAL } from "../models/multimodal.ts";
 
-/** A tensor of the source's files that is trained: under which name and type it is saved again. */
-export interface SavedTensor {
+/** A tensor of the source's files that is a parameter: under which name and type it is saved again. */
+export interface ParameterTensor {
   name: string;
   /** The parameter's name in transformers' class. */
   parameter: string;
   dtype: FloatDtype;
   shape: number[];
 }
+
+/** A tensor of the result: a parameter's, or, of a multimodal model's other parts, as it is in the source's files. */
+export type SavedTensor = ParameterTensor | TensorSource;
 
 /** The weights of a model, open for reading by the names of transformers' class; what that does not use is not there. */
 export interface ModelWeights extends Checkpoint {
@@ -37,10 +37,6 @@ export interface ModelWeights extends Checkpoint {
 /** Said to people, once each. */
 export type Warn = (message: string) => void;
 
-/** What comes before the names of the layers in files that transformers reads (`base_model_prefix`, once, never or twice). */
-const PREFIXES = ["model.", "", "model.model."];
-/** And before the head's. */
-const HEAD_PREFIXES = ["", "model."];
 /** Buffers of old checkpoints that transformers passes over without a word. */
 const PASSED_OVER = /rotary_emb\.inv_freq/;
 /** Elements that are compared at a time. */
@@ -50,7 +46,7 @@ const SHOWN = 8;
 
 /**
  * Opens config.json and the weights of a model's folder, and fits one to the other as transformers 5 does: a head that is not
- * the embedding is not tied to it, whatever config.json says; weights are found with and without `model.` before their names,
+ * the embedding is not tied to it, whatever config.json says; weights are found with and without the architecture's prefix (`model.`) before their names,
  * and, unlike there, by the end of their names under any other prefix.
  *
  * @throws {UserError} naming every tensor that is missing, twice there, or of another shape or type.
@@ -100,19 +96,29 @@ async function fit(
   folder: string,
   warn: Warn,
 ): Promise<ModelWeights> {
-  const shapes = partsOf(netOf({ ...config, tieWordEmbeddings: false }).parameters);
-  const { names, prefix } = findNames(checkpoint.tensors, [...shapes.keys()], folder);
-  const found = { embedding: names.get(EMBEDDING), head: names.get(HEAD) };
+  const architecture = architectureOf(config);
+  const net = architecture.net({ ...config, tieWordEmbeddings: false });
+  const shapes = partsOf(net.parameters);
+  const [embedding, head] = [net.inputEmbeddings, net.outputEmbeddings].map(({ parts }) => parts[0].name);
+  const base = `${architecture.baseModelPrefix}.`;
+  const places = MULTIMODAL.get(config.partOf ?? "") ??
+    { prefixes: [base, "", base + base], headPrefixes: ["", base] };
+  const { names, prefix } = findNames(checkpoint.tensors, [...shapes.keys()], { base, ...places }, folder);
+  const found = { embedding: names.get(embedding), head: names.get(head) };
   let tieWordEmbeddings = config.tieWordEmbeddings;
   if (tieWordEmbeddings && found.embedding === undefined && found.head !== undefined) {
-    names.set(EMBEDDING, found.head);
+    names.set(embedding, found.head);
   }
   // A head that is stored is checked, tied or not.
-  if (tieWordEmbeddings && found.head === undefined) shapes.delete(HEAD);
-  check(checkpoint.tensors, names, shapes, folder);
+  const isHeadless = tieWordEmbeddings && found.head === undefined;
+  check(checkpoint.tensors, names, {
+    config,
+    shapesOf: (config) => partsOf(architecture.net({ ...config, tieWordEmbeddings: isHeadless }).parameters),
+    head,
+  }, folder);
 
   if (tieWordEmbeddings && found.embedding !== undefined && found.head !== undefined) {
-    tieWordEmbeddings = await isEqual(checkpoint, found.embedding, found.head, shapes.get(HEAD)!);
+    tieWordEmbeddings = await isEqual(checkpoint, found.embedding, found.head, shapes.get(head)!);
     if (!tieWordEmbeddings) {
       warn(
         `${folder}: tie_word_embeddings is true in config.json, but ${found.head} differs from ${found.embedding}: they ` +
@@ -121,33 +127,62 @@ async function fit(
       );
     }
   }
-  if (tieWordEmbeddings) names.delete(HEAD);
+  if (tieWordEmbeddings) names.delete(head);
   const parameters = new Map([...names].map(([parameter, name]) => [name, parameter]));
-  if (tieWordEmbeddings && found.head !== undefined) parameters.set(found.head, EMBEDDING);
+  if (tieWordEmbeddings && found.head !== undefined) parameters.set(found.head, embedding);
 
   if (prefix !== undefined) {
     warn(
       `${folder}: the weights are read from under ${
         show(prefix)
       } and saved there again; transformers' class of ` +
-        `model_type ${config.modelType} finds them only without it`,
+        `model_type ${config.partOf ?? config.modelType} finds them only without it`,
     );
   }
   const unused = [...checkpoint.tensors.keys()].filter((name) =>
-    !parameters.has(name) && !PASSED_OVER.test(name)
+    !parameters.has(name) && (config.partOf !== undefined || !PASSED_OVER.test(name))
   );
-  if (unused.length > 0) {
+  if (unused.length > 0 && config.partOf !== undefined) {
+    warn(
+      `${folder}: the text part of ${config.partOf} is trained; ${unused.length} other tensors of the files are saved again ` +
+        `as they are: ${list(collapsed(unused))}`,
+    );
+  } else if (unused.length > 0) {
     warn(
       `${folder}: of the files' tensors ${unused.length} have no place in the model of config.json, and are neither ` +
         `used nor saved again, as in transformers: ${list(collapsed(unused))}`,
     );
   }
-  const saved = [...checkpoint.tensors.values()].flatMap(({ name, dtype, shape }) => {
+  const saved = [...checkpoint.tensors.values()].flatMap(({ name, dtype, shape }): SavedTensor[] => {
     const parameter = parameters.get(name);
-    return parameter === undefined ? [] : [{ name, parameter, dtype: dtype as FloatDtype, shape }];
+    if (parameter !== undefined) return [{ name, parameter, dtype: dtype as FloatDtype, shape }];
+    if (config.partOf === undefined) return [];
+    return [{ name, dtype, shape, chunks: () => chunksOf(checkpoint, name) }];
   });
   const { files, close } = checkpoint;
   return { files, close, ...renamed(checkpoint, names), saved, model: { ...config, tieWordEmbeddings } };
+}
+
+/** Where transformers finds parameters. */
+interface Places {
+  /** What names outside the head begin with in its class. */
+  base: string;
+  /** What they may begin with in files instead. */
+  prefixes: readonly string[];
+  /** And the head's names. */
+  headPrefixes: readonly string[];
+}
+
+/** A tensor's bytes as they lie in the file. */
+async function* chunksOf(
+  { tensors, readBytes }: TensorReader,
+  name: string,
+): AsyncGenerator<Uint8Array> {
+  const { dtype, shape } = tensors.get(name)!;
+  const bytes = tensorBytes(dtype, shape)!;
+  for (let at = 0; at < bytes; at += 4 * PIECE) {
+    yield await readBytes(name, at, Math.min(4 * PIECE, bytes - at));
+  }
 }
 
 /**
@@ -157,6 +192,7 @@ async function fit(
 function findNames(
   tensors: ReadonlyMap<string, TensorInfo>,
   parameters: readonly string[],
+  { base, prefixes, headPrefixes }: Places,
   folder: string,
 ): { names: Map<string, string>; prefix?: string } {
   const ambiguous = (one: string, other: string) =>
@@ -165,11 +201,11 @@ function findNames(
         show(other)
       } are both there, and either may be the one that is meant: remove one`,
     );
-  const suffixes = parameters.filter((name) => name !== HEAD).map((name) => name.slice("model.".length));
-  const layers = suffixes.filter((suffix) => suffix.startsWith("layers."));
+  const suffixes = parameters.filter((name) => name.startsWith(base)).map((name) => name.slice(base.length));
+  const layers = suffixes.filter((suffix) => /\.\d+\./.test(suffix));
   const count = (prefix: string) => layers.filter((suffix) => tensors.has(prefix + suffix)).length;
   let prefix: string | undefined;
-  if (PREFIXES.every((prefix) => count(prefix) === 0)) {
+  if (prefixes.every((prefix) => count(prefix) === 0)) {
     const candidates = [...tensors.keys()].filter((name) => name.endsWith(`.${layers[0]}`))
       .map((name) => name.slice(0, -layers[0].length))
       .map((prefix) => ({ prefix, found: count(prefix) }));
@@ -184,8 +220,9 @@ function findNames(
     if (other !== undefined) throw ambiguous(one, other);
     if (one !== undefined) names.set(parameter, one);
   };
-  for (const suffix of suffixes) find(`model.${suffix}`, suffix, prefix === undefined ? PREFIXES : [prefix]);
-  find(HEAD, HEAD, prefix === undefined ? HEAD_PREFIXES : [...new Set([...HEAD_PREFIXES, ...outer(prefix)])]);
+  for (const suffix of suffixes) find(base + suffix, suffix, prefix === undefined ? prefixes : [prefix]);
+  const around = [...new Set([...headPrefixes, ...(prefix === undefined ? [] : outer(prefix))])];
+  for (const name of parameters.filter((name) => !name.startsWith(base))) find(name, name, around);
   return { names, prefix };
 }
 
@@ -195,11 +232,16 @@ function outer(prefix: string): string[] {
   return modules.map((_, i) => `${modules.slice(0, i + 1).join(".")}.`);
 }
 
-/** Refuses what cannot be trained: all at once, and types before shapes, which those of quantised weights change. */
+/** Refuses what cannot be trained: all at once, and types before shapes, which those of quantized weights change. */
 function check(
   tensors: ReadonlyMap<string, TensorInfo>,
   names: ReadonlyMap<string, string>,
-  shapes: ReadonlyMap<string, number[]>,
+  { config, shapesOf, head }: {
+    config: ModelConfig;
+    /** The tensors that a configuration needs. */
+    shapesOf: (config: ModelConfig) => ReadonlyMap<string, readonly number[]>;
+    head: string;
+  },
   folder: string,
 ): void {
   const found = [...names.values()].map((name) => tensors.get(name)!);
@@ -212,16 +254,19 @@ function check(
         (untrained.length > 1 ? ` (${untrained.length} tensors are of ${types.join(", ")})` : "") +
         (types.includes("F64")
           ? ". Load the model in float32 with transformers and save_pretrained() it"
-          : ". Take the model's files as they were before it was quantised"),
+          : ". Take the model's files as they were before it was quantized"),
     );
   }
-  const problems = [...shapes].flatMap(([parameter, shape]) => {
-    const name = names.get(parameter);
-    const hint = parameter === HEAD ? " (tie_word_embeddings: true would take the embedding's)" : "";
-    if (name === undefined) return [`${parameter}: missing, expected shape [${shape}]${hint}`];
-    const { shape: there } = tensors.get(name)!;
-    return String(there) === String(shape) ? [] : [`${name}: shape [${there}], expected [${shape}]`];
+  const fileTensor = (parameter: string) => tensors.get(names.get(parameter) ?? "");
+  const { values, unexplained } = contradictions(config, shapesOf, fileTensor);
+  const problems = [...unexplained].map(([parameter, shape]) => {
+    const there = fileTensor(parameter);
+    const hint = parameter === head ? " (tie_word_embeddings: true would take the embedding's)" : "";
+    return there
+      ? `${there.name}: shape [${there.shape}], expected [${shape}]`
+      : `${parameter}: missing, expected shape [${shape}]${hint}`;
   });
+  problems.unshift(...values);
   if (problems.length === 0) return;
   const other = [...tensors.values()].find(({ dtype }) => !isFloatDtype(dtype));
   throw new UserError(
@@ -229,7 +274,7 @@ function check(
       (problems.length > SHOWN ? `\n  and ${problems.length - SHOWN} more` : "") +
       `\nare both of the same model? The files hold ${list([...tensors.keys()])}` +
       (other
-        ? `; ${show(other.name)} is of type ${other.dtype}, which is not trained: are they quantised?`
+        ? `; ${show(other.name)} is of type ${other.dtype}, which is not trained: are they quantized?`
         : ""),
   );
 }

@@ -1,10 +1,10 @@
-import { pack, packedSize, type PackedSizes } from "../batch/batch.ts";
+import { pack } from "../batch/pack.ts";
+import { packedSize, type PackedSizes, type Pair, type Sequence } from "../data/pair.ts";
 import type { TrainConfig } from "../config/schema.ts";
-import type { Pair, Sequence } from "../data/tokenize.ts";
 import { losses } from "../losses/losses.ts";
-import type { ModelConfig } from "../models/config.ts";
+import type { ModelConfig } from "../models/architecture.ts";
 import { sizeOf, trainingFlops } from "../graph/flops.ts";
-import { netOf } from "../models/models.ts";
+import { netToTrain } from "../parameters/roles.ts";
 import {
   type Adapter,
   type Alternative,
@@ -48,6 +48,7 @@ export function worstCase(model: ModelConfig, config: TrainConfig, pairs?: numbe
   const sampler = samplerOf(config, pairs ?? perStep);
   return {
     model,
+    net: netToTrain(model, config.unfrozenParameters),
     loss: losses[config.lossType],
     train: { sizes: sizes(sampler.pairs) },
     ...(config.doEval && { test: { sizes: sizes(config.perDeviceEvalBatchSize) } }),
@@ -72,12 +73,11 @@ export interface StepCost {
 
 /** The cost of a step and of the run; `sample` stands for the pairs where operations are counted. */
 export function stepCost(
-  { model, train, sampler, totalSteps }: Workload,
+  { net, train, sampler, totalSteps }: Workload,
   sample: readonly Pair[],
 ): StepCost {
   const pairs = Math.min(sampler.perBatch * sampler.batchesPerStep, sampler.pairs);
   const tokens = train.sizes.tokens.reduce((sum, count) => sum + count, 0) / sampler.pairs;
-  const net = netOf(model);
   const flopsOf = (pair: Pair) => trainingFlops(net, sizeOf(pack([pair], net.windows)));
   const flops = sample.reduce((sum, pair) => sum + flopsOf(pair), 0) / sample.length;
   let pairsInAll = 0;

@@ -1,19 +1,19 @@
 import { totalmem } from "node:os";
 import { bytesOf, type StorageType } from "../../kernels/storage.ts";
-import type { PackedSizes } from "../batch/batch.ts";
+import type { PackedSizes } from "../data/pair.ts";
 import { keyOf, type TrainConfig } from "../config/schema.ts";
 import { readOptimArgs } from "../config/values.ts";
 import { UserError } from "../errors.ts";
 import type { Gpu } from "../gpu/device.ts";
-import { formatBytes } from "../gpu/memory.ts";
+import { formatBytes } from "../format_bytes.ts";
 import type { AttentionTiles } from "../../kernels/attention.ts";
 import { attentionTiles, deviceClass, type ProductTiles, tilesOf, usualTuning } from "../gpu/tuning.ts";
 import type { Loss } from "../losses/loss.ts";
 import type { Capacity } from "../graph/machine.ts";
-import type { ModelConfig } from "../models/config.ts";
+import type { ModelConfig } from "../models/architecture.ts";
 import { Decoder } from "../graph/decoder.ts";
-import { parameterCount } from "../graph/parameter.ts";
-import { netOf } from "../models/models.ts";
+import type { Net } from "../graph/net.ts";
+import { isTrained, parameterCount } from "../graph/parameter.ts";
 import { AdamW } from "../training/optimizer.ts";
 import { type SamplerOptions, sampleStep, totalSteps } from "../training/sampler.ts";
 import { StepRunner } from "../training/step.ts";
@@ -21,6 +21,8 @@ import { StepRunner } from "../training/step.ts";
 /** What a run computes, as far as its memory and its time depend on it. */
 export interface Workload {
   model: ModelConfig;
+  /** What it computes, with the roles of its parameters. */
+  net: Net;
   loss: Loss;
   train: { readonly sizes: PackedSizes };
   test?: { readonly sizes: PackedSizes };
@@ -83,15 +85,16 @@ export function momentStorage(
   return { first: storage("momentum_dtype"), second: storage("variance_dtype") };
 }
 
-/** Bytes of a weight with AdamW's moments and, unless it is applied early, its gradient. */
-function bytesAParameter(config: TrainConfig): number {
+/** Bytes of all weights, with AdamW's moments of those that are trained and, unless they are applied early, their gradients. */
+function parameterBytes({ parameters }: Net, config: TrainConfig): number {
   const { first, second } = momentStorage(config);
-  return 4 + (updatesEarly(config) ? 0 : 4) + bytesOf(first) + bytesOf(second);
+  const state = (updatesEarly(config) ? 0 : 4) + bytesOf(first) + bytesOf(second);
+  return 4 * parameterCount(parameters) + state * parameterCount(parameters.filter(isTrained));
 }
 
 /** The largest batch of a run: every micro-batch that training and evaluation will pack is looked at. */
 export function capacityOf(
-  { model, train, test, prompts, sampler, totalSteps }: Workload,
+  { net, train, test, prompts, sampler, totalSteps }: Workload,
   config: TrainConfig,
   largestBuffer: number,
 ): Capacity {
@@ -117,10 +120,7 @@ export function capacityOf(
   return {
     ...largest,
     positions,
-    logitsBytes: logitsBudget(
-      parameterCount(netOf(model).parameters) * bytesAParameter(config),
-      largestBuffer,
-    ),
+    logitsBytes: logitsBudget(parameterBytes(net, config), largestBuffer),
     checkpointing: config.gradientCheckpointing,
     keptStorage: config.activationDtype === "bfloat16" ? "bf16" : "f32",
   };
@@ -139,12 +139,11 @@ export interface Planned {
  */
 export function planRun(workload: Workload, config: TrainConfig, adapter: Adapter): Planned {
   const capacity = capacityOf(workload, config, adapter.largestBuffer);
-  const early = updatesEarly(config);
-  const decoder = new Decoder(workload.model, capacity, {
+  const decoder = new Decoder(workload.net, capacity, {
     ...adapter,
     loss: workload.loss.wgsl,
     training: true,
-    earlyUpdates: early,
+    gradients: updatesEarly(config) ? "passing" : "kept",
     moments: momentStorage(config),
   });
   const figures = {
@@ -154,10 +153,9 @@ export function planRun(workload: Workload, config: TrainConfig, adapter: Adapte
     weightDecay: config.weightDecay,
     maxGradNorm: config.maxGradNorm,
   };
-  const optimizer = new AdamW(decoder.plan, decoder.parameters, figures, early);
-  if (early) decoder.updateEarly((parameter) => optimizer.updateOf(parameter));
+  const optimizer = new AdamW(decoder.plan, decoder.parameters, figures);
   const { perBatch, batchesPerStep } = workload.sampler;
-  const runner = new StepRunner(decoder.plan, STEPS_IN_FLIGHT, perBatch * batchesPerStep);
+  const runner = new StepRunner(decoder, optimizer, STEPS_IN_FLIGHT, perBatch * batchesPerStep);
   return { decoder, optimizer, runner };
 }
 

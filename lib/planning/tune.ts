@@ -3,7 +3,8 @@ import type { TrainEvents } from "../training/events.ts";
 import type { Gpu } from "../gpu/device.ts";
 import type { Pipelines } from "../gpu/program.ts";
 import { parameterCount } from "../graph/parameter.ts";
-import { measureTuning, rememberedTuning, rememberTuning } from "../gpu/tuner.ts";
+import { measureTuning } from "../gpu/tuner.ts";
+import { rememberedTuning, rememberTuning } from "./remembered_tuning.ts";
 import {
   deviceClass,
   type ProductTiles,
@@ -12,7 +13,6 @@ import {
   type TuningRecord,
   usualTuning,
 } from "../gpu/tuning.ts";
-import { netOf } from "../models/models.ts";
 import { type Adapter, adapterOf, type Workload } from "./plan.ts";
 import { sampleStep } from "../training/sampler.ts";
 
@@ -65,8 +65,8 @@ export async function rememberedTiles(gpu: Gpu): Promise<ProductTiles> {
 }
 
 /** Six operations a weight and token, forward and backward. */
-function operationsOf({ model, train: { sizes }, sampler, totalSteps }: Workload): number {
+function operationsOf({ net, train: { sizes }, sampler, totalSteps }: Workload): number {
   const mean = sizes.tokens.reduce((sum, tokens) => sum + tokens, 0) / sampler.pairs;
   const pairs = totalSteps > 0 ? sampleStep(0, sampler).pairs * totalSteps : 0;
-  return 6 * parameterCount(netOf(model).parameters) * mean * pairs;
+  return 6 * parameterCount(net.parameters) * mean * pairs;
 }

@@ -2,7 +2,7 @@ import { styleText } from "node:util";
 import type { TrainConfig } from "../config/schema.ts";
 import { type CountedNotice, describeNotice } from "../data/notices.ts";
 import type { PairStatistics, PairStore } from "../data/store.ts";
-import type { Pair, Sequence } from "../data/tokenize.ts";
+import type { Pair, Sequence } from "../data/pair.ts";
 
 const BINS = 10;
 const BAR = 16;
@@ -13,24 +13,24 @@ export type TextsOf = (lists: number[][]) => Promise<string[]>;
 /**
  * A pair as the model sees it: what both sequences begin with, then what each goes on with.
  *
- * @param hasColours labelled tokens are green or red, and every other one underlined; without it they stand in brackets.
+ * @param hasColors labelled tokens are green or red, and every other one underlined; without it they stand in brackets.
  */
 export async function describePair(
   pair: Pair,
   prefix: number,
   textsOf: TextsOf,
-  hasColours: boolean,
+  hasColors: boolean,
 ): Promise<string> {
   const lines = [
     `shared prompt, ${prefix} tokens`,
     await marked({ ids: pair.chosen.ids, promptLength: prefix }, 0, prefix),
   ];
   const responses = [["chosen", pair.chosen, "green"], ["rejected", pair.rejected, "red"]] as const;
-  for (const [name, sequence, colour] of responses) {
+  for (const [name, sequence, color] of responses) {
     if (!sequence) continue;
     const { ids, promptLength } = sequence;
     lines.push(`${name}, ${ids.length - promptLength} labelled tokens`);
-    lines.push(await marked(sequence, prefix, ids.length, colour));
+    lines.push(await marked(sequence, prefix, ids.length, color));
   }
   return lines.join("\n");
 
@@ -38,17 +38,17 @@ export async function describePair(
     { ids, promptLength }: Sequence,
     begin: number,
     end: number,
-    colour?: "green" | "red",
+    color?: "green" | "red",
   ): Promise<string> {
     const unlabelled = (await tokenTexts(ids.slice(0, Math.min(promptLength, end)), begin, textsOf)).join("");
-    const labelled = colour === undefined
+    const labelled = color === undefined
       ? []
       : await tokenTexts(ids.slice(0, end), Math.max(begin, promptLength), textsOf);
     const mark = (text: string, i: number) =>
-      hasColours && colour !== undefined
-        ? styleText(i % 2 ? [colour, "underline"] : colour, text, { validateStream: false })
+      hasColors && color !== undefined
+        ? styleText(i % 2 ? [color, "underline"] : color, text, { validateStream: false })
         : `[${text}]`;
-    const plain = hasColours && unlabelled !== ""
+    const plain = hasColors && unlabelled !== ""
       ? styleText("dim", unlabelled, { validateStream: false })
       : unlabelled;
     return plain + labelled.map(mark).join("");

@@ -1,10 +1,12 @@
 import { createHash } from "node:crypto";
 import { describeCollapse } from "../training/collapse.ts";
 import { configEntries } from "../config/write.ts";
-import { writeText } from "./files.ts";
-import { type Answer, finalFigures, type HashedFile, runName, type RunReport } from "./run_report.ts";
+import { writeText } from "../text_file.ts";
+import { type Answer, finalFigures, runName, type RunReport } from "./run_report.ts";
+import type { HashedFile } from "../data/hash.ts";
 import { escapeXml, lineChart, type Series } from "./svg.ts";
-import { collapsesOf, type LogEntry } from "./trainer_state.ts";
+import { collapsesOf } from "../checkpoint/trainer_state.ts";
+import type { LogEntry } from "../training/log_entry.ts";
 
 /** The charts: what each is called, and the keys of the log that it draws, evaluation beside training. */
 const CHARTS: readonly { title: string; keys: readonly [key: string, name: string, style: string][] }[] = [

@@ -1,10 +1,10 @@
 import { stringify } from "npm:yaml@^2.9.1";
 import { describeCollapse } from "../training/collapse.ts";
 import { configYaml } from "../config/write.ts";
-import { writeText } from "./files.ts";
+import { writeText } from "../text_file.ts";
 import { printable } from "./log.ts";
 import { finalFigures, runName, type RunReport } from "./run_report.ts";
-import { collapsesOf } from "./trainer_state.ts";
+import { collapsesOf } from "../checkpoint/trainer_state.ts";
 
 const CITATION = `@inproceedings{xiao2025simper,
   title     = {SimPER: A Minimalist Approach to Preference Alignment without Hyperparameters},

@@ -1,7 +1,7 @@
 import type { TrainConfig } from "../config/schema.ts";
-import type { Pair } from "../data/tokenize.ts";
+import type { Pair } from "../data/pair.ts";
 import { estimatedAlternatives, type EstimatedPlan, stepCost } from "../planning/estimate.ts";
-import { formatBytes } from "../gpu/memory.ts";
+import { formatBytes } from "../format_bytes.ts";
 import { type Adapter, adviceFor, bytesOfParameters, type WorkloadOf } from "../planning/plan.ts";
 
 /** What a plan is made for. */
@@ -33,7 +33,13 @@ export function planReport(report: PlanReport): string {
   const most = measured ? "about " : "at most ";
   const stepsKnown = countKnown || config.maxSteps > 0;
   const lines = [
-    ["model", `${config.modelNameOrPath}: ${model.modelType}, ${count(parameters.count)} parameters`],
+    [
+      "model",
+      `${config.modelNameOrPath}: ${model.modelType}, ${count(parameters.count)} parameters` +
+      (parameters.trainedCount < parameters.count
+        ? `, ${count(parameters.trainedCount)} of them trained`
+        : ""),
+    ],
     ["data", dataLine()],
     [
       "effective batch",

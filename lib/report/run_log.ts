@@ -1,8 +1,9 @@
 import { closeSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { METRICS } from "../checkpoint/names.ts";
-import { writeText } from "./files.ts";
-import { type LogEntry, type TrainerState, writeTrainerState } from "./trainer_state.ts";
+import { writeText } from "../text_file.ts";
+import type { LogEntry } from "../training/log_entry.ts";
+import { type TrainerState, writeTrainerState } from "../checkpoint/trainer_state.ts";
 
 /** Most of a run's time that may go into writing its state anew: it has the whole log in it. */
 const SHARE = 0.02;

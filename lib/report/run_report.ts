@@ -1,18 +1,13 @@
 import { basename } from "node:path";
 import type { TrainConfig } from "../config/schema.ts";
-import type { TrainerState } from "./trainer_state.ts";
+import type { HashedFile } from "../data/hash.ts";
+import type { TrainerState } from "../checkpoint/trainer_state.ts";
 
 /** A prompt with the greedy answers of the model as it was and as it is. */
 export interface Answer {
   prompt: string;
   before: string;
   after: string;
-}
-
-/** A file that the run read, with its SHA-256 in hexadecimal. */
-export interface HashedFile {
-  path: string;
-  sha256: string;
 }
 
 /** What report.html and the model card tell of a run. */

@@ -1,17 +1,6 @@
-import { formatBytes } from "../gpu/memory.ts";
+import type { Transfer } from "../hub/snapshot.ts";
+import { formatBytes } from "../format_bytes.ts";
 import { bar, formatDuration } from "./progress.ts";
-
-/** How far a transfer is. */
-export interface Transfer {
-  /** What is transferred, for people. */
-  name: string;
-  bytes: number;
-  totalBytes: number;
-  /** Those of `bytes` that were there before: they say nothing of the rate. */
-  keptBytes: number;
-  files: number;
-  filesDone: number;
-}
 
 /** Where and how it is shown. */
 export interface TransferBarOptions {

@@ -7,9 +7,6 @@ import { DTYPE_BITS, isFloatDtype, toF32 } from "./dtype.ts";
 import { headerLength, MAX_HEADER_BYTES, parseHeader, type TensorInfo } from "./header.ts";
 import { readTextFile } from "../text_file.ts";
 
-export { type Dtype, type FloatDtype, fromF32, isFloatDtype, tensorBytes, toF32 } from "./dtype.ts";
-export type { TensorInfo } from "./header.ts";
-
 /** The tensors of a model folder, open for reading. Reads may run at the same time. */
 export interface Checkpoint {
   /** By name, in the order of the files and of the data in them. */
@@ -243,7 +240,7 @@ function readers(
           `${info.file}: tensor ${
             show(name)
           }: expected dtype F32, F16 or BF16, found ${dtype}: other dtypes, such as ` +
-            `those of quantised weights, are not supported`,
+            `those of quantized weights, are not supported`,
         );
       }
       return toF32(await read(info, DTYPE_BITS[dtype] / 8, firstElement, elements), dtype);

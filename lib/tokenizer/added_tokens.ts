@@ -23,7 +23,7 @@ export class AddedTokens {
   readonly #ids = new Map<string, number>();
   readonly #tokens = new Map<number, AddedToken>();
   readonly #special = new Set<string>();
-  /** What stands for a token in a text that is normalised. */
+  /** What stands for a token in a text that is normalized. */
   readonly #normalized = new Map<number, string>();
   #raw?: Trie;
   #inNormalized?: Trie;
@@ -97,12 +97,12 @@ export class AddedTokens {
     this.#inNormalized ??= this.#trie(true);
   }
 
-  /** Parts of a text: tokens that are looked for in what is not normalised yet, and what lies between. */
+  /** Parts of a text: tokens that are looked for in what is not normalized yet, and what lies between. */
   split(text: string): Part[] {
     return this.#parts(text, this.#raw!);
   }
 
-  /** Parts of a normalised text. */
+  /** Parts of a normalized text. */
   splitNormalized(text: string): Part[] {
     return this.#parts(text, this.#inNormalized!);
   }
@@ -117,7 +117,7 @@ export class AddedTokens {
         throw new UserError(
           `${this.options.where}: the added token ${show(token.content)} cannot be told from ${
             other === undefined ? "nothing" : show(this.#tokens.get(other)!.content)
-          } in normalised text`,
+          } in normalized text`,
         );
       }
     }

@@ -111,7 +111,7 @@ function readMerges(fields: Fields): [string, string][] {
 
 /**
  * Whether no merge joins something with a "▁" after it, and "▁" is a token, and nothing is left out: then the words of a text that SentencePiece leaves whole
- * can be tokenised one by one.
+ * can be tokenized one by one.
  */
 function wordsApart(pairs: [string, string][], vocab: Map<string, number>, affixes: string): boolean {
   return affixes === "" && vocab.has("▁") && pairs.every(([left, right]) => !/[^▁]▁/.test(left + right));

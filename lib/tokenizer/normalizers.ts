@@ -11,7 +11,7 @@ import {
   NONSPACING_MARKS,
 } from "./unicode.ts";
 
-/** A text on its way to be tokenised. */
+/** A text on its way to be tokenized. */
 export interface Section {
   text: string;
   /**

@@ -14,9 +14,7 @@ import { PatternError } from "./regex.ts";
 import { addedToken, readSpecialTokens } from "./special_tokens.ts";
 import { readTokens, type Tokens } from "./vocab.ts";
 
-export type { Message } from "./chat_template.ts";
-
-/** What is known of a model's tokenizer without tokenising: nothing in it runs a regular expression of the model's files. */
+/** What is known of a model's tokenizer without tokenizing: nothing in it runs a regular expression of the model's files. */
 export interface Vocabulary {
   decode(ids: Iterable<number>, options?: { skipSpecialTokens?: boolean }): string;
   /** The largest token id + 1. */
@@ -92,7 +90,7 @@ export async function loadTokenizer(
   });
 }
 
-/** As `loadTokenizer`, without what tokenises and renders. */
+/** As `loadTokenizer`, without what tokenizes and renders. */
 export async function loadVocabulary(
   folder: string,
   options: { chatTemplate?: string; date?: Date } = {},

@@ -1,5 +1,5 @@
 import type { TrainConfig } from "../config/schema.ts";
-import type { LogEntry } from "../report/trainer_state.ts";
+import type { LogEntry } from "./log_entry.ts";
 
 /** The best evaluation so far. */
 export interface Best {

@@ -1,4 +1,4 @@
-import { pack } from "../batch/batch.ts";
+import { pack } from "../batch/pack.ts";
 import type { PairStore } from "../data/store.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { heed } from "../heed.ts";

@@ -1,6 +1,6 @@
 import type { Profile } from "../gpu/profiler.ts";
-import type { LogEntry } from "../report/trainer_state.ts";
-import type { Transfer } from "../report/transfer_bar.ts";
+import type { LogEntry } from "./log_entry.ts";
+import type { Transfer } from "../hub/snapshot.ts";
 
 /** What a run hears of while it works; every field may be left out. */
 export interface TrainEvents {
@@ -8,8 +8,8 @@ export interface TrainEvents {
   log?: (level: "debug" | "info" | "warning", message: string) => void;
   /** How far the fetching of a model or a data set from the Hub is. */
   fetched?: (progress: Transfer) => void;
-  /** Rows and tokens of a split as they are tokenised. */
-  tokenised?: (split: string, rows: number, tokens: number) => void;
+  /** Rows and tokens of a split as they are tokenized. */
+  tokenized?: (split: string, rows: number, tokens: number) => void;
   /** Before every optimizer step is given to the GPU, which may block this thread until it is done. */
   working?: (work: Work) => void;
   /** After every optimizer step whose figures have been read. */

@@ -1,5 +1,5 @@
 import { type Metrics, summarize } from "./metrics.ts";
-import type { LogEntry } from "../report/trainer_state.ts";
+import type { LogEntry } from "./log_entry.ts";
 import type { StepResult } from "./step.ts";
 
 /** What has to be kept of `Figures` between the parts of a run, beside the log. */

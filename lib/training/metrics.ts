@@ -1,4 +1,4 @@
-import type { Batch } from "../batch/batch.ts";
+import type { Batch } from "../batch/pack.ts";
 
 /** What the loss kernel gives for one pair: natural logarithms, summed over the labels of each response. */
 export interface PairResult {

@@ -1,5 +1,6 @@
 import type { Gpu } from "../gpu/device.ts";
-import { ALIGNMENT, type MemoryPlan, type Tensor } from "../gpu/memory.ts";
+import { ALIGNMENT, type Tensor } from "../gpu/memory.ts";
+import type { MemoryPlan } from "../gpu/memory_plan.ts";
 import {
   adamw,
   clipByNorm,
@@ -7,8 +8,8 @@ import {
   parameterNorms,
   sumSquares,
 } from "../gpu/optimizer_operations.ts";
-import { type KernelCall, type Pipelines, Program, readTensor, slotOf, writeTensor } from "../gpu/program.ts";
-import type { Parameter, Parameters } from "../parameters/parameters.ts";
+import { type KernelCall, readTensor, slotOf, writeTensor } from "../gpu/program.ts";
+import type { Parameters, TrainedParameter } from "../parameters/parameters.ts";
 import { type Checkpoint, withPrefix } from "../safetensors/read.ts";
 import type { TensorSource } from "../safetensors/write.ts";
 
@@ -38,10 +39,9 @@ export interface ClipResult {
 }
 
 /**
- * AdamW with clipping by the global norm, as torch.optim.AdamW and torch.nn.utils.clip_grad_norm_ compute them.
- *
- * All parameters are updated by `encode`, or each by its `updateOf` in the backward pass, where gradients are not clipped:
- * then `encode` has only the norm left to compute.
+ * AdamW with clipping by the global norm, as torch.optim.AdamW and torch.nn.utils.clip_grad_norm_ compute them: kernel calls,
+ * which a step puts after its backward pass. It updates all trained parameters by `update`, or each by its `updateOf` as soon as its
+ * gradient is complete, where gradients are not clipped, and then has only the `norm` left to compute.
  */
 export class AdamW {
   readonly clip: Tensor;
@@ -49,35 +49,25 @@ export class AdamW {
   /** Where each parameter stands, then each chunk: a slot of `ALIGNMENT` bytes each. */
   readonly #places: Tensor;
   readonly #norm: NormTensors;
-  #program?: Program;
 
-  /** @throws {RangeError} where early updates would have to know the norm of gradients that do not exist yet. */
-  constructor(
-    plan: MemoryPlan,
-    readonly parameters: Parameters,
-    readonly options: AdamWOptions,
-    readonly updatesEarly = false,
-  ) {
-    if (updatesEarly && options.maxGradNorm > 0) {
-      throw new RangeError("clipped gradients cannot be applied early");
-    }
+  constructor(plan: MemoryPlan, readonly parameters: Parameters, readonly options: AdamWOptions) {
+    const { trainedList: list, chunks, blocks } = parameters;
     this.clip = plan.tensor("clip", "scratch", [4]);
     this.#hyper = plan.tensor("hyperparameters", "batch", [ALIGNMENT / 4]);
-    const slots = parameters.list.length + parameters.chunks.length;
+    const slots = list.length + chunks.length;
     this.#places = plan.tensor("places of parameters", "batch", [slots, ALIGNMENT / 4]);
     for (const { slab } of [this.#hyper, this.#places]) Object.assign(slab, { usage: UNIFORM });
     this.#norm = {
-      blocks: plan.tensor("norm blocks", "scratch", [parameters.list.length, 2]),
-      partial: plan.tensor("norm partial sums", "scratch", [parameters.blocks]),
-      squares: plan.tensor("norm squares", "scratch", [parameters.list.length]),
+      blocks: plan.tensor("norm blocks", "scratch", [list.length, 2]),
+      partial: plan.tensor("norm partial sums", "scratch", [blocks]),
+      squares: plan.tensor("norm squares", "scratch", [list.length]),
       clip: this.clip,
     };
   }
 
-  async compile(gpu: Gpu, pipelines: Pipelines): Promise<void> {
-    const { list, chunks } = this.parameters;
-    const clip = clipByNorm(this.#norm, list.length, this.options.maxGradNorm);
-    this.#program = await Program.compile(pipelines, this.updatesEarly ? [clip] : this.#updateOfAll(clip));
+  /** Uploads where parameters stand, once the plan is allocated. */
+  prepare(gpu: Gpu): void {
+    const { trainedList: list, chunks } = this.parameters;
     const { blocks } = this.#norm;
     writeTensor(
       gpu,
@@ -93,15 +83,15 @@ export class AdamW {
   }
 
   /** Norm, clipping, and an update of each chunk. */
-  #updateOfAll(clip: KernelCall): KernelCall[] {
-    const { list, chunks } = this.parameters;
+  update(): KernelCall[] {
+    const { trainedList: list, chunks } = this.parameters;
     const places = chunks.map((_, i) => slotOf(this.#places, list.length + i));
     return [
       ...chunks.map(({ gradients, elements }, i) =>
         sumSquares(places[i], gradients, this.#norm.partial, elements)
       ),
       parameterNorms(places[0], this.#norm, { count: list.length, guard: false }),
-      clip,
+      ...this.norm(),
       ...chunks.map((chunk, i) =>
         adamw({ place: places[i], hyper: this.#hyper, clip: this.clip, ...chunk }, {
           count: chunk.elements,
@@ -112,10 +102,10 @@ export class AdamW {
   }
 
   /** The update of one parameter, which is not made where its gradient, or one before it, is not finite. */
-  updateOf(parameter: Parameter): KernelCall[] {
+  updateOf(parameter: TrainedParameter): KernelCall[] {
     const { spec, rows, gradients } = parameter;
     const count = rows * spec.columns;
-    const place = slotOf(this.#places, this.parameters.list.indexOf(parameter));
+    const place = slotOf(this.#places, this.parameters.trainedList.indexOf(parameter));
     return [
       sumSquares(place, gradients, this.#norm.partial, count),
       parameterNorms(place, this.#norm, { count: 1, guard: true }),
@@ -124,6 +114,11 @@ export class AdamW {
         decayed: spec.kind === "matrix" ? count : 0,
       }),
     ];
+  }
+
+  /** Norm and clipping coefficient of all gradients, whose squares are known. */
+  norm(): KernelCall[] {
+    return [clipByNorm(this.#norm, this.parameters.trainedList.length, this.options.maxGradNorm)];
   }
 
   /** Sets the figures of update `step` (from 1); must come before its submission. */
@@ -143,11 +138,6 @@ export class AdamW {
     writeTensor(gpu, this.#hyper, figures);
   }
 
-  /** Norm, clipping and update of all parameters; after early updates, the norm. */
-  encode(encoder: GPUCommandEncoder): void {
-    this.#program!.encode(encoder, new Uint32Array());
-  }
-
   /**
    * The moments by name, `exp_avg.` and `exp_avg_sq.` before the parameter's as PyTorch calls them, in the dtype that they
    * are kept in: what `restore` takes back.
@@ -162,7 +152,9 @@ export class AdamW {
    */
   async restore(gpu: Gpu, saved: Checkpoint): Promise<void> {
     const moments = MOMENTS.map(({ kind, prefix }) => ({ kind, part: withPrefix(saved, prefix) }));
-    for (const { part } of moments) this.parameters.check(part, `${saved.files[0]} does not fit the model`);
+    for (const { kind, part } of moments) {
+      this.parameters.check(part, `${saved.files[0]} does not fit the model`, kind);
+    }
     for (const { kind, part } of moments) await this.parameters.load(gpu, part, kind);
   }
 
@@ -171,8 +163,8 @@ export class AdamW {
   }
 
   /** The parameters whose gradients are infinite or not a number, in the order of the forward pass. */
-  async brokenParameters(gpu: Gpu): Promise<Parameter[]> {
+  async brokenParameters(gpu: Gpu): Promise<TrainedParameter[]> {
     const squares = new Float32Array(await readTensor(gpu, this.#norm.squares));
-    return this.parameters.list.filter((_, i) => !Number.isFinite(squares[i]));
+    return this.parameters.trainedList.filter((_, i) => !Number.isFinite(squares[i]));
   }
 }

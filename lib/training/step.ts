@@ -1,10 +1,12 @@
-import { type Batch, pack } from "../batch/batch.ts";
-import type { Pair } from "../data/tokenize.ts";
+import { type Batch, pack } from "../batch/pack.ts";
+import type { Pair } from "../data/pair.ts";
 import type { Gpu } from "../gpu/device.ts";
-import type { MemoryPlan, Slab } from "../gpu/memory.ts";
+import type { Slab, Tensor } from "../gpu/memory.ts";
+import { type KernelCall, type Pipelines, Program, tensorsOf } from "../gpu/program.ts";
 import { type PairResult, pairResults } from "./metrics.ts";
 import type { Decoder } from "../graph/decoder.ts";
 import { sizeOf, trainingFlops } from "../graph/flops.ts";
+import type { TrainedParameter } from "../parameters/parameters.ts";
 import { AdamW, type ClipResult } from "./optimizer.ts";
 
 /** One optimizer step that has run: its pairs' results, its gradient norm, and the work that it took. */
@@ -21,19 +23,60 @@ export interface StepResult {
 const RESULT_BYTES = 16;
 
 /**
- * Runs optimizer steps without waiting for them: each leaves its figures in a slot of one staging buffer, which `collect`
- * reads in one go, since every read-back blocks until the GPU is idle and then sleeps for 10 ms.
+ * Runs optimizer steps: for each batch the model's two passes, and after the last the update. Where gradients are passing, each
+ * parameter is updated within the backward pass instead, as soon as its gradient is complete.
+ *
+ * Steps are not waited for: each leaves its figures in a slot of one staging buffer, which `collect` reads in one go, since every
+ * read-back blocks until the GPU is idle and then sleeps for 10 ms.
  */
 export class StepRunner {
   readonly #staging: Slab;
   readonly #slotBytes: number;
   readonly #pending: { step: number; batches: Batch[]; flops: number }[] = [];
+  /** The backward pass with the updates in it, where they are early. */
+  readonly #early?: KernelCall[];
+  #programs?: { backward?: Program; update: Program };
 
-  /** `slots` steps can be in flight; `pairsPerStep` bounds what one slot holds. */
-  constructor(plan: MemoryPlan, readonly slots: number, readonly pairsPerStep: number) {
+  /**
+   * Plans what steps need; where updates are early, all shared memory anew.
+   * @param slots how many steps can be in flight.
+   * @param pairsPerStep bounds what one slot holds.
+   * @throws {RangeError} where early updates would have to know the norm of gradients that do not exist yet.
+   */
+  constructor(
+    readonly decoder: Decoder,
+    readonly optimizer: AdamW,
+    readonly slots: number,
+    readonly pairsPerStep: number,
+  ) {
     this.#slotBytes = (pairsPerStep + 1) * RESULT_BYTES;
     // MAP_READ, COPY_DST
-    this.#staging = plan.slab("read-back", "batch", slots * this.#slotBytes, 0x01 | 0x08);
+    this.#staging = decoder.plan.slab("read-back", "batch", slots * this.#slotBytes, 0x01 | 0x08);
+    if (decoder.options.gradients !== "passing") return;
+    if (optimizer.options.maxGradNorm > 0) throw new RangeError("clipped gradients cannot be applied early");
+    this.#early = withUpdates(
+      decoder.backward,
+      decoder.parameters.trainedList,
+      (parameter) => optimizer.updateOf(parameter),
+    );
+    decoder.share([...decoder.forward, ...this.#early]);
+  }
+
+  /** Whether each parameter is updated before the gradients of those below it are known. */
+  get updatesEarly(): boolean {
+    return this.#early !== undefined;
+  }
+
+  /** Compiles what runs beside the decoder's passes, once that has allocated the plan. */
+  async compile(gpu: Gpu, pipelines: Pipelines): Promise<void> {
+    const { decoder, optimizer } = this;
+    const update = await Program.compile(pipelines, this.#early ? optimizer.norm() : optimizer.update());
+    this.#programs = { update };
+    if (this.#early) {
+      decoder.plan.checkShared([...decoder.forward, ...this.#early]);
+      this.#programs.backward = await Program.compile(pipelines, this.#early);
+    }
+    optimizer.prepare(gpu);
   }
 
   get isFull(): boolean {
@@ -41,14 +84,9 @@ export class StepRunner {
   }
 
   /** Submits one optimizer step (from 0): a submission for each micro-batch, the last with the update. */
-  run(
-    gpu: Gpu,
-    decoder: Decoder,
-    optimizer: AdamW,
-    step: number,
-    micro: Pair[][],
-    learningRate: number,
-  ): void {
+  run(gpu: Gpu, step: number, micro: Pair[][], learningRate: number): void {
+    const { decoder, optimizer } = this;
+    const { backward, update } = this.#programs!;
     const pairsOfStep = micro.reduce((sum, pairs) => sum + pairs.length, 0);
     if (pairsOfStep > this.pairsPerStep) {
       throw new RangeError(`a step of ${pairsOfStep} pairs exceeds the plan's ${this.pairsPerStep}`);
@@ -62,11 +100,12 @@ export class StepRunner {
       decoder.upload(gpu, batch, place);
       const encoder = gpu.device.createCommandEncoder();
       decoder.encodeForward(encoder);
-      decoder.encodeBackward(encoder);
-      this.#copyResults(encoder, decoder, batch, slot + done * RESULT_BYTES);
+      if (backward) backward.encode(encoder, decoder.batch.rowCounts.counts);
+      else decoder.encodeBackward(encoder);
+      this.#copyResults(encoder, batch, slot + done * RESULT_BYTES);
       done += batch.pairs;
       if (index === batches.length - 1) {
-        optimizer.encode(encoder);
+        update.encode(encoder, new Uint32Array());
         const clip = optimizer.clip.slab.buffer!;
         encoder.copyBufferToBuffer(clip, 0, this.#staging.buffer!, slot + done * RESULT_BYTES, RESULT_BYTES);
       }
@@ -76,8 +115,8 @@ export class StepRunner {
     this.#pending.push({ step, batches, flops });
   }
 
-  #copyResults(encoder: GPUCommandEncoder, decoder: Decoder, batch: Batch, at: number): void {
-    const results = decoder.batch.results.slab.buffer!;
+  #copyResults(encoder: GPUCommandEncoder, batch: Batch, at: number): void {
+    const results = this.decoder.batch.results.slab.buffer!;
     encoder.copyBufferToBuffer(results, 0, this.#staging.buffer!, at, batch.pairs * RESULT_BYTES);
   }
 
@@ -107,4 +146,29 @@ export class StepRunner {
     gpu.check();
     return copy;
   }
+}
+
+/** `calls`, with the updates of each parameter after the last of them that reads or writes its weights or gradient. */
+function withUpdates(
+  calls: readonly KernelCall[],
+  parameters: readonly TrainedParameter[],
+  updates: (parameter: TrainedParameter) => KernelCall[],
+): KernelCall[] {
+  const parameterOf = new Map<Tensor, TrainedParameter>(
+    parameters.flatMap((parameter) =>
+      [parameter.weights, parameter.gradients].map((tensor) => [tensor, parameter] as const)
+    ),
+  );
+  const lastUse = new Map<TrainedParameter, number>();
+  calls.forEach((call, index) => {
+    for (const tensor of tensorsOf(call)) {
+      const parameter = parameterOf.get(tensor.base ?? tensor);
+      if (parameter) lastUse.set(parameter, index);
+    }
+  });
+  const complete = Map.groupBy(lastUse, ([, index]) => index);
+  return calls.flatMap((call, index) => [
+    call,
+    ...(complete.get(index) ?? []).flatMap(([parameter]) => updates(parameter)),
+  ]);
 }

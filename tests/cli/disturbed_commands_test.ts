@@ -123,7 +123,7 @@ async function stopped(
 
 const pause = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
-hubTest("a signal ends fetching, tokenising, planning and uploading at once, with status 130", () => ({
+hubTest("a signal ends fetching, tokenizing, planning and uploading at once, with status 130", () => ({
   repos: [shardedModel()],
   token: "hf_secretSecretSecret",
   user: "someone",
@@ -135,15 +135,15 @@ hubTest("a signal ends fetching, tokenising, planning and uploading at once, wit
   const slow = [`${GOLDEN}/run.yaml`, `--dataset_mixer={${data}: 1.0}`];
   const out = join(folder, "out");
   const cache = join(folder, "simper");
-  const tokenises = () => [...names(cache)].some((name) => name.endsWith(".tmp"));
+  const tokenizes = () => [...names(cache)].some((name) => name.endsWith(".tmp"));
   const asked = (part: string) => () =>
     hub.seen.some(({ path, origin }) => `${origin} ${path}`.includes(part));
   const cases: [name: string, args: string[], isThere: () => boolean, signal: Deno.Signal][] = [
     ["fetch", ["org/tiny"], asked("cdn "), "SIGTERM"],
     ["train", [...slow, "--model_name_or_path=org/tiny", `--output_dir=${out}`], asked("cdn "), "SIGINT"],
-    ["data", slow, tokenises, "SIGINT"],
-    ["plan", [...slow, "--data"], tokenises, "SIGTERM"],
-    ["train", [...slow, `--output_dir=${out}`], tokenises, "SIGTERM"],
+    ["data", slow, tokenizes, "SIGINT"],
+    ["plan", [...slow, "--data"], tokenizes, "SIGTERM"],
+    ["train", [...slow, `--output_dir=${out}`], tokenizes, "SIGTERM"],
     [
       "train",
       [`${GOLDEN}/run.yaml`, `--output_dir=${out}`, "--max_steps=1", "--push_to_hub"],

@@ -3,7 +3,8 @@ import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
 import { makeWorld } from "../../configs/tiny/make_world.ts";
-import { loadTokenizer, type Message } from "../../lib/tokenizer/tokenizer.ts";
+import { loadTokenizer } from "../../lib/tokenizer/tokenizer.ts";
+import type { Message } from "../../lib/tokenizer/chat_template.ts";
 
 const TINY = new URL("../../configs/tiny/", import.meta.url).pathname;
 const CONFIGS = ["tiny.yaml", "tiny-sft.yaml"];

@@ -96,3 +96,20 @@ Deno.test("the best model is by default the one of least loss, and of any other 
     false,
   ]);
 });
+
+Deno.test("what is no pattern of parameters' names is refused with the reason", () => {
+  assert.deepEqual(
+    mistakes(`${BASE}unfrozen_parameters: [model.norm, "model.layers.(3"]\n`).map((line) =>
+      line.replace(/(: )Invalid.*/, "$1...")
+    ),
+    ['run.yaml:3:22: unfrozen_parameters: expected regular expressions of parameters\' names, found "model.layers.(3": ...'],
+  );
+  // axolotl's rows of a matrix, which a regular expression would take for characters.
+  assert.match(
+    mistakes(`${BASE}unfrozen_parameters: ["^model.embed_tokens.weight$[:32000]"]\n`)[0],
+    /found "\^model\.embed_tokens\.weight\$\[:32000\]": training some rows of a matrix is not available/,
+  );
+  assert.match(mistakes(`${BASE}unfrozen_parameters: model.norm\n`)[0], /expected a list of texts/);
+  const { config } = parsed('unfrozen_parameters: ["^lm_head.weight$", "model.layers.[01].mlp"]\n');
+  assert.deepEqual(config.unfrozenParameters, ["^lm_head.weight$", "model.layers.[01].mlp"]);
+});

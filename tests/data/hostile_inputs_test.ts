@@ -9,7 +9,7 @@ import { openPairs } from "../../lib/data/pairs.ts";
 import { readRows } from "../../lib/data/read.ts";
 import { openStore } from "../../lib/data/store.ts";
 import { nearest } from "../../lib/errors.ts";
-import { readModelConfig } from "../../lib/models/config.ts";
+import { readModelConfig } from "../../lib/parameters/config_file.ts";
 import { createLogger, printable } from "../../lib/report/log.ts";
 import { openCheckpoint } from "../../lib/safetensors/read.ts";
 import { loadTokenizer, loadVocabulary } from "../../lib/tokenizer/tokenizer.ts";
@@ -228,7 +228,7 @@ Deno.test("steps of a tokenizer within steps, thousands deep, are refused where 
     }
   }));
 
-Deno.test("a text of a million spaces, letters or line ends is tokenised in little memory", async () => {
+Deno.test("a text of a million spaces, letters or line ends is tokenized in little memory", async () => {
   const { encode } = await loadTokenizer(join(DATA, "tokenizer"));
   for (const text of [" ", "a", "\n", "é", "👍"]) {
     const before = Deno.memoryUsage().rss;
@@ -264,7 +264,7 @@ async function optionsOf(folder: string, path: string): Promise<Parameters<typeo
   };
 }
 
-Deno.test("a cache of pairs whose checksum fits and whose numbers do not is tokenised again", () =>
+Deno.test("a cache of pairs whose checksum fits and whose numbers do not is tokenized again", () =>
   withTemporaryFolder(async (folder) => {
     const options = await optionsOf(folder, join(DATA, "rows.jsonl"));
     const whole = await openPairs(options);

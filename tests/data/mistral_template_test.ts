@@ -5,7 +5,8 @@ import {
   forcesMistralTemplate,
   MISTRAL_CHAT_TEMPLATE,
 } from "../../lib/data/mistral_template.ts";
-import { loadTokenizer, type Message } from "../../lib/tokenizer/tokenizer.ts";
+import { loadTokenizer } from "../../lib/tokenizer/tokenizer.ts";
+import type { Message } from "../../lib/tokenizer/chat_template.ts";
 import { task } from "../command.ts";
 import { GOLDEN } from "../golden_run.ts";
 import { withTemporaryFolder } from "../temporary_folder.ts";

@@ -11,12 +11,12 @@ import {
   writeFile,
 } from "node:fs/promises";
 import { join } from "node:path";
-import { packedSize } from "../../lib/batch/batch.ts";
+import { packedSize, type Pair } from "../../lib/data/pair.ts";
 import { openPairs, type PairOptions } from "../../lib/data/pairs.ts";
 import { readRows } from "../../lib/data/read.ts";
 import { render } from "../../lib/data/render.ts";
 import type { PairStore } from "../../lib/data/store.ts";
-import { type Pair, tokenizePair } from "../../lib/data/tokenize.ts";
+import { tokenizePair } from "../../lib/data/tokenize.ts";
 import { reportSplit } from "../../lib/report/data_report.ts";
 import { loadTokenizer } from "../../lib/tokenizer/tokenizer.ts";
 import { assertEqualBytes, assertSame } from "../equal_bytes.ts";
@@ -133,7 +133,7 @@ Deno.test("a store counts rows, tokens, truncated pairs and empty responses, and
     assert.deepEqual(store.files, [{ path: ROWS, sha256: Buffer.from(digest).toString("hex") }]);
     const again = await openAll(options);
     assert.deepEqual(again.store.statistics, store.statistics);
-    assert.match(again.notes.join(), /tokenised before, found in/);
+    assert.match(again.notes.join(), /tokenized before, found in/);
   }));
 
 Deno.test("what may not be meant is counted by kind, with the first five places, made or found", () =>
@@ -255,7 +255,7 @@ Deno.test("a damaged cache is noticed, said and made again, wherever the damage 
     for (const damage of damages) {
       await damage();
       const again = await openAll(options);
-      assert.match(again.notes.join(), /cached pairs are damaged: tokenising again/);
+      assert.match(again.notes.join(), /cached pairs are damaged: tokenizing again/);
       assertSame(again.pairs, pairs);
     }
     assertEqualBytes(await readFile(path), whole);
@@ -291,7 +291,7 @@ Deno.test("a row that cannot be used is named, and nothing is left in the cache"
     );
   }));
 
-Deno.test("two that tokenise the same at once both get it", () =>
+Deno.test("two that tokenize the same at once both get it", () =>
   withTemporaryFolder(async (cache) => {
     const [one, two] = await Promise.all([openAll(optionsOf(cache)), openAll(optionsOf(cache))]);
     assertSame(one.pairs, two.pairs);
@@ -350,7 +350,7 @@ Deno.test("other names for columns are other pairs in the cache, and rows of oth
     await rejects(openAll(optionsOf(folder, { path })), /a\.csv:2: expected a key "chosen", found .*\(KTO\)/);
   });
 });
-Deno.test("data that change while they are tokenised are told, and nothing is kept of them", () =>
+Deno.test("data that change while they are tokenized are told, and nothing is kept of them", () =>
   withTemporaryFolder(async (folder) => {
     const golden = (await readFile(ROWS, "utf8")).trim().split("\n");
     const text = Array.from({ length: 3000 }, (_, i) => golden[i % golden.length]).join("\n") + "\n";
@@ -375,7 +375,7 @@ Deno.test("data that change while they are tokenised are told, and nothing is ke
         },
       }));
       if (name === "a file more") await run;
-      else await rejects(run, /train\.jsonl: (changed while it was tokenised|cannot be read)/);
+      else await rejects(run, /train\.jsonl: (changed while it was tokenized|cannot be read)/);
       const kept = await readdir(join(cache, "pairs"));
       assert.equal(kept.length, name === "a file more" ? 1 : 0, name);
     }

@@ -3,7 +3,8 @@ import { readFile } from "node:fs/promises";
 import { pairOf } from "../../lib/data/pair_of.ts";
 import { readRows } from "../../lib/data/read.ts";
 import { render, type RenderOptions } from "../../lib/data/render.ts";
-import { loadTokenizer, type Message, type Tokenizer } from "../../lib/tokenizer/tokenizer.ts";
+import { loadTokenizer, type Tokenizer } from "../../lib/tokenizer/tokenizer.ts";
+import type { Message } from "../../lib/tokenizer/chat_template.ts";
 
 const FOLDER = "tests/golden/data/tokenizer";
 const golden: {

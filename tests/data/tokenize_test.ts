@@ -45,7 +45,7 @@ const characters: Tokenizer = {
   applyChatTemplate: () => "",
 };
 
-/** Tokenises with `characters`, as text with a bar before the first label. */
+/** Tokenizes with `characters`, as text with a bar before the first label. */
 function cut(
   [prompt, chosen, rejected]: [string, string, string?],
   [maxLength, maxPromptLength]: [number, number],

@@ -187,12 +187,12 @@ Deno.test("a regular expression that does not end is stopped, and the row and th
     await withPool(endless, { patience: 1000 }, async (pool) => {
       await rejects(
         Array.fromAsync(pool.pairs(readRows(path), RULES)),
-        /rows\.jsonl:3: .*changed\/tokenizer\.json has not tokenised the text after 1 s/,
+        /rows\.jsonl:3: .*changed\/tokenizer\.json has not tokenized the text after 1 s/,
       );
-      await rejects(pool.promptIds("Hi"), /rows\.jsonl:3: .* has not tokenised/);
+      await rejects(pool.promptIds("Hi"), /rows\.jsonl:3: .* has not tokenized/);
     });
     await withPool(endless, { patience: 1000 }, async (pool) => {
-      await rejects(pool.promptIds("x".repeat(31)), /^prompts: "xxx.*has not tokenised/);
+      await rejects(pool.promptIds("x".repeat(31)), /^prompts: "xxx.*has not tokenized/);
     });
   }));
 
@@ -205,7 +205,7 @@ Deno.test("a row that takes more memory than a worker has is named, and the proc
     await withPool(FOLDER, { patience: 3000, megabytes: 64 }, (pool) =>
       rejects(
         Array.fromAsync(pool.pairs(readRows(path), RULES)),
-        /rows\.jsonl:2: .*tokenizer\.json has not tokenised the text within 64 MB of memory: stopped\. Look at the row/,
+        /rows\.jsonl:2: .*tokenizer\.json has not tokenized the text within 64 MB of memory: stopped\. Look at the row/,
       ));
   }));
 

@@ -5,7 +5,8 @@ import { openGpu } from "../../lib/gpu/device.ts";
 import { Pipelines } from "../../lib/gpu/program.ts";
 import { BUFFER_TILES, onlyTile } from "../../lib/gpu/tuning.ts";
 import { simper } from "../../lib/losses/simper.ts";
-import { readModelConfig } from "../../lib/models/config.ts";
+import { readModelConfig } from "../../lib/parameters/config_file.ts";
+import { netOf } from "../../lib/models/models.ts";
 import { Decoder } from "../../lib/graph/decoder.ts";
 import { openCheckpoint } from "../../lib/safetensors/read.ts";
 import { GOLDEN } from "../golden_run.ts";
@@ -24,7 +25,7 @@ async function withModel(
   const gpu = await openGpu();
   const folder = `${GOLDEN}/${model}`;
   const decoder = new Decoder(
-    await readModelConfig(folder),
+    netOf(await readModelConfig(folder)),
     { tokens, labels: 1, pairs: 1, positions, logitsBytes: 2 ** 20, checkpointing: false },
     {
       largestBuffer: 2 ** 27,

@@ -1,12 +1,15 @@
 /** Tensors that share bytes by lifetime: where they lie, and what that may not break. */
 import assert from "node:assert/strict";
-import { MemoryPlan, type Tensor } from "../../lib/gpu/memory.ts";
+import { MemoryPlan } from "../../lib/gpu/memory_plan.ts";
+import type { Tensor } from "../../lib/gpu/memory.ts";
 import { livesIn, SharedTensor } from "../../lib/gpu/placement.ts";
 import { type KernelCall, tensorsOf } from "../../lib/gpu/program.ts";
 import { usualTiles } from "../../lib/gpu/tuning.ts";
 import { uniform } from "../../lib/random.ts";
 import { smolLM2 } from "../../bench/models.ts";
 import { simper } from "../../lib/losses/simper.ts";
+import type { LlamaConfig } from "../../lib/models/llama.ts";
+import { netOf } from "../../lib/models/models.ts";
 import { Decoder } from "../../lib/graph/decoder.ts";
 
 const LARGEST = 2 ** 20;
@@ -115,14 +118,14 @@ Deno.test("calls that a plan was not placed for are found out", () => {
 Deno.test("SmolLM2-135M, 2,048 tokens, checkpointing: under 300 MB beyond 16 bytes a parameter", () => {
   for (const device of ["gpu", "software"] as const) {
     const { plan, parameters } = new Decoder(
-      smolLM2(30),
+      netOf(smolLM2(30)),
       { tokens: 2048, labels: 2048, pairs: 1, positions: 2048, logitsBytes: 67_256_832, checkpointing: true },
       { largestBuffer: 2 ** 27, loss: simper.wgsl, training: true, tiles: usualTiles(device) },
     );
     assert.equal(parameters.count, 134_515_008);
     const beyond = plan.bytes - 16 * parameters.count;
     // On a driver on the processor two textures for products are among them.
-    // On a GPU SwiGLU is part of a product: what it makes lives beside what the product reads.
+    // On a GPU a gated unit is part of a product: what it makes lives beside what the product reads.
     assert.ok(beyond < { gpu: 273e6, software: 292e6 }[device], `${device}: ${beyond}`);
   }
 });
@@ -130,14 +133,14 @@ Deno.test("SmolLM2-135M, 2,048 tokens, checkpointing: under 300 MB beyond 16 byt
 Deno.test("Llama 3.2 1B, whose embedding is 1 GB, is cut to fit buffers of 128 MiB", () => {
   const largestBuffer = 2 ** 27;
   const { plan, parameters } = new Decoder(
-    {
+    netOf({
       ...smolLM2(16),
       vocabSize: 128256,
       hiddenSize: 2048,
       intermediateSize: 8192,
       numAttentionHeads: 32,
       numKeyValueHeads: 8,
-    },
+    } as LlamaConfig),
     { tokens: 512, labels: 512, pairs: 1, positions: 512, logitsBytes: largestBuffer, checkpointing: true },
     { largestBuffer, loss: simper.wgsl, training: true },
   );
@@ -151,7 +154,7 @@ Deno.test("Llama 3.2 1B, whose embedding is 1 GB, is cut to fit buffers of 128 M
 Deno.test("without a backward pass nothing is kept for it", () => {
   const bytes = (layers: number) =>
     new Decoder(
-      smolLM2(layers),
+      netOf(smolLM2(layers)),
       { tokens: 512, labels: 64, pairs: 1, positions: 512, logitsBytes: 2 ** 24, checkpointing: false },
       { largestBuffer: 2 ** 27, loss: simper.wgsl, training: false },
     ).plan;

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { openGpu } from "../../lib/gpu/device.ts";
-import { MemoryPlan } from "../../lib/gpu/memory.ts";
+import { MemoryPlan } from "../../lib/gpu/memory_plan.ts";
 import { Products } from "../../lib/gpu/products.ts";
 import { usualTiles } from "../../lib/gpu/tuning.ts";
 import { Pipelines, readTensor } from "../../lib/gpu/program.ts";
@@ -22,7 +22,7 @@ const pairs = randomPairs(40, 2, config.vocabSize);
 async function step(each?: "dispatch" | "pass"): Promise<{ profile?: Profile; bits: Uint32Array }> {
   const gpu = await openGpu();
   try {
-    const { decoder, optimizer, runner } = await openTrainer(
+    const { decoder, runner } = await openTrainer(
       gpu,
       new Pipelines(gpu),
       config,
@@ -31,7 +31,7 @@ async function step(each?: "dispatch" | "pass"): Promise<{ profile?: Profile; bi
       { slots: 1 },
     );
     const profiler = each && new Profiler(gpu, { each, workSize: () => decoder.workSize() });
-    runner.run(profiler?.gpu ?? gpu, decoder, optimizer, 0, [pairs], 1e-3);
+    runner.run(profiler?.gpu ?? gpu, 0, [pairs], 1e-3);
     await runner.collect(gpu);
     const profile = await profiler?.collect();
     const weights = decoder.parameters.list.find(({ spec }) => spec.kind === "matrix")!.weights;

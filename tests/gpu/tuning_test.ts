@@ -4,7 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Gpu, openGpu } from "../../lib/gpu/device.ts";
 import { Pipelines } from "../../lib/gpu/program.ts";
-import { measureTuning, rememberedTuning, rememberTuning } from "../../lib/gpu/tuner.ts";
+import { measureTuning } from "../../lib/gpu/tuner.ts";
+import { rememberedTuning, rememberTuning } from "../../lib/planning/remembered_tuning.ts";
 import {
   isTuningRecord,
   SHAPE_CLASSES,

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { pack, packedSize } from "../../lib/batch/batch.ts";
+import { pack } from "../../lib/batch/pack.ts";
+import { packedSize, type Pair } from "../../lib/data/pair.ts";
 import type { AttentionTiles } from "../../kernels/attention.ts";
 import { type Gpu, openGpu } from "../../lib/gpu/device.ts";
 import { Pipelines, readTensor } from "../../lib/gpu/program.ts";
@@ -13,21 +14,22 @@ import {
 } from "../../lib/gpu/tuning.ts";
 import { simper } from "../../lib/losses/simper.ts";
 import type { Capacity } from "../../lib/graph/machine.ts";
-import { type ModelConfig, readModelConfig } from "../../lib/models/config.ts";
+import type { LlamaConfig } from "../../lib/models/llama.ts";
+import { readModelConfig } from "../../lib/parameters/config_file.ts";
+import { netOf } from "../../lib/models/models.ts";
 import { Decoder } from "../../lib/graph/decoder.ts";
 import { normal } from "../../lib/random.ts";
 import { openModel } from "../../lib/parameters/weights.ts";
 import { openCheckpoint } from "../../lib/safetensors/read.ts";
 import { assertEqualBytes, assertSame } from "../equal_bytes.ts";
 import { GOLDEN, MODELS, readGolden, readTensors, relativeDifference } from "../golden_run.ts";
-import type { Pair } from "../../lib/data/tokenize.ts";
 
 const LARGEST = 2 ** 27;
 /** 4,096 floats: 64 rows of the models' matrices fit. */
 const PIECE_BYTES = 2 ** 14;
 
 /** A model whose every row is a multiple of 64 floats, as real models' are. */
-const TEXTURED: Omit<ModelConfig, "vocabSize"> = {
+const TEXTURED: Omit<LlamaConfig, "vocabSize"> = {
   modelType: "llama",
   hiddenSize: 128,
   intermediateSize: 192,
@@ -36,8 +38,9 @@ const TEXTURED: Omit<ModelConfig, "vocabSize"> = {
   numKeyValueHeads: 1,
   headDim: 64,
   rmsNormEps: 1e-5,
-  rope: { type: "default", theta: 10_000 },
+  rope: { type: "default", theta: 10_000, dimensions: 64, interleaved: false },
   maxPositionEmbeddings: 96,
+  hiddenAct: "silu",
   attentionBias: false,
   mlpBias: false,
   tieWordEmbeddings: true,
@@ -63,7 +66,7 @@ async function loadDecoder(
     ...change,
   };
   const config = await readModelConfig(`${GOLDEN}/${model}`);
-  const decoder = new Decoder(config, capacity, {
+  const decoder = new Decoder(netOf(config), capacity, {
     largestBuffer,
     loss: simper.wgsl,
     training: true,
@@ -179,7 +182,7 @@ Deno.test("a decoder equals PyTorch", async (t) => {
         logitsBytes: 64 * 320 * 4,
         checkpointing: true,
       };
-      const decoder = new Decoder({ ...TEXTURED, vocabSize: 320 }, capacity, {
+      const decoder = new Decoder(netOf({ ...TEXTURED, vocabSize: 320 } as LlamaConfig), capacity, {
         largestBuffer: LARGEST,
         loss: simper.wgsl,
         training: true,

@@ -1,13 +1,13 @@
 /** Updates in the backward pass: the same bytes as after it, in less memory. */
 import assert from "node:assert/strict";
-import type { Pair } from "../../lib/data/tokenize.ts";
+import { packedSize, type Pair } from "../../lib/data/pair.ts";
 import { parseConfig } from "../../lib/config/parse.ts";
-import { packedSize } from "../../lib/batch/batch.ts";
 import { type Gpu, openGpu } from "../../lib/gpu/device.ts";
 import { Pipelines, readTensor, writeTensor } from "../../lib/gpu/program.ts";
 import { simper } from "../../lib/losses/simper.ts";
 import type { Capacity } from "../../lib/graph/machine.ts";
-import { readModelConfig } from "../../lib/models/config.ts";
+import { readModelConfig } from "../../lib/parameters/config_file.ts";
+import { netOf } from "../../lib/models/models.ts";
 import { Decoder } from "../../lib/graph/decoder.ts";
 import type { ParameterOptions } from "../../lib/parameters/parameters.ts";
 import { AdamW } from "../../lib/training/optimizer.ts";
@@ -33,7 +33,7 @@ async function trainer(
   { largestBuffer = LARGEST, moments, ...change }: Change = {},
 ) {
   const sum = (of: "tokens" | "labels") => pairs.reduce((total, pair) => total + packedSize(pair)[of], 0);
-  const decoder = new Decoder(await readModelConfig(`${GOLDEN}/${model}`), {
+  const decoder = new Decoder(netOf(await readModelConfig(`${GOLDEN}/${model}`)), {
     tokens: sum("tokens"),
     labels: sum("labels"),
     pairs: pairs.length,
@@ -41,13 +41,13 @@ async function trainer(
     logitsBytes: LARGEST,
     checkpointing: false,
     ...change,
-  }, { largestBuffer, loss: simper.wgsl, training: true, earlyUpdates: early, moments });
+  }, { largestBuffer, loss: simper.wgsl, training: true, gradients: early ? "passing" : "kept", moments });
   const { plan, parameters } = decoder;
-  const optimizer = new AdamW(plan, parameters, OPTIONS, early);
-  if (early) decoder.updateEarly((parameter) => optimizer.updateOf(parameter));
-  const runner = new StepRunner(plan, 1, pairs.length);
+  const optimizer = new AdamW(plan, parameters, OPTIONS);
+  const runner = new StepRunner(decoder, optimizer, 1, pairs.length);
+  assert.equal(runner.updatesEarly, early);
   await decoder.allocate(gpu, pipelines);
-  await optimizer.compile(gpu, pipelines);
+  await runner.compile(gpu, pipelines);
   const checkpoint = await openCheckpoint(`${GOLDEN}/${model}`);
   await parameters.load(gpu, checkpoint);
   await checkpoint.close();
@@ -60,14 +60,14 @@ async function trainer(
       for (const { buffer, bytes } of plan.slabs.filter(({ purpose }) => purpose === "scratch")) {
         if (bytes > 2 ** 12) gpu.device.queue.writeBuffer(buffer!, 0, new Float32Array(bytes / 4).fill(NaN));
       }
-      runner.run(gpu, decoder, optimizer, step, [batch], 0.01);
+      runner.run(gpu, step, [batch], 0.01);
       const [result] = await runner.collect(gpu);
       return result;
     },
     /** Bits of weights and moments, parameter by parameter. */
     async state() {
       const state = new Map<string, Uint32Array>();
-      for (const { spec, firstRow, rows, ...tensors } of parameters.list) {
+      for (const { spec, firstRow, rows, ...tensors } of parameters.trainedList) {
         for (const kind of KINDS) {
           const bits = await readTensor(gpu, tensors[kind], 0, rows * spec.columns);
           state.set(`${spec.name} from row ${firstRow}: ${kind}`, new Uint32Array(bits));

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { pack } from "../../lib/batch/batch.ts";
+import { pack } from "../../lib/batch/pack.ts";
 import { parseModelConfig } from "../../lib/models/config.ts";
 import { forwardFlops, sizeOf, trainingFlops, visiblePairs } from "../../lib/graph/flops.ts";
 import { netOf } from "../../lib/models/models.ts";

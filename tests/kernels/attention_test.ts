@@ -1,6 +1,7 @@
 import type { AttentionShape, AttentionTiles, RegisterTile } from "../../kernels/attention.ts";
-import { pack } from "../../lib/batch/batch.ts";
-import { Attention } from "../../lib/gpu/attention_operations.ts";
+import { tileBounds } from "../../lib/batch/mask.ts";
+import { pack } from "../../lib/batch/pack.ts";
+import { Attention, headsOf } from "../../lib/gpu/attention_operations.ts";
 import { attentionTiles } from "../../lib/gpu/tuning.ts";
 import { type KernelCase, kernelTest, largest, useGpu } from "./harness.ts";
 import { apartPair, randomPairs } from "../random_pairs.ts";
@@ -15,16 +16,20 @@ const registers = (memory: RegisterTile["memory"], rows: number, block: number):
 const ADAPTERS = { software: attentionTiles("software"), gpu: attentionTiles("gpu") };
 
 // Few shapes, since each is three or four kernels that take up to a second to compile: every head_dim with heads of its
-// own, on a GPU's tiles, and with small tiles of registers that leave a part over, of tokens, members and blocks.
+// own, on a GPU's tiles, and with small tiles of registers that leave a part over, of tokens, members and blocks; each way with a
+// scale and a cap once, which both parts of tanh meet.
+const CAPPED = { scale: 0.2, softcap: 1.5 };
 const SHAPES: (AttentionShape & { tiles: AttentionTiles })[] = [
   { heads: 1, keyValueHeads: 1, headDim: 16, tiles: registers("storage", 3, 2) },
-  { heads: 7, keyValueHeads: 1, headDim: 16, tiles: registers("storage", 5, 1) },
+  { heads: 7, keyValueHeads: 1, headDim: 16, ...CAPPED, tiles: registers("storage", 5, 1) },
+  { heads: 6, keyValueHeads: 2, headDim: 2, tiles: ADAPTERS.software },
   { heads: 4, keyValueHeads: 2, headDim: 18, tiles: registers("texture", 2, 2) },
   { heads: 3, keyValueHeads: 3, headDim: 24, tiles: registers("texture", 3, 1) },
   { heads: 9, keyValueHeads: 3, headDim: 64, tiles: ADAPTERS.software },
-  { heads: 4, keyValueHeads: 2, headDim: 80, tiles: registers("texture", 1, 3) },
+  { heads: 4, keyValueHeads: 2, headDim: 80, ...CAPPED, tiles: registers("texture", 1, 3) },
   { heads: 4, keyValueHeads: 1, headDim: 128, tiles: ADAPTERS.software },
-  { heads: 1, keyValueHeads: 1, headDim: 16, tiles: ADAPTERS.gpu },
+  { heads: 3, keyValueHeads: 3, headDim: 6, tiles: ADAPTERS.gpu },
+  { heads: 1, keyValueHeads: 1, headDim: 16, ...CAPPED, tiles: ADAPTERS.gpu },
   { heads: 4, keyValueHeads: 2, headDim: 18, tiles: ADAPTERS.gpu },
   { heads: 5, keyValueHeads: 1, headDim: 64, tiles: ADAPTERS.gpu },
   { heads: 6, keyValueHeads: 3, headDim: 80, tiles: ADAPTERS.gpu },
@@ -63,7 +68,7 @@ function random(kernels: KernelCase, shape: Case) {
       spans: kernels.tensor([capacity, 4], batch.masks[0].spans),
       queryTiles: tiles(batch.masks[0].queryTiles),
       keyTiles: tiles(batch.masks[0].keyTiles),
-      qkv: kernels.tensor([capacity, width], qkv),
+      ...headsOf(kernels.tensor([capacity, width], qkv), shape),
     },
   };
 }
@@ -103,7 +108,8 @@ kernelTest(
       lse: input(Float32Array.from(lse), heads),
       dOut: input(dOut, heads, headDim),
       delta,
-      dQkv,
+      dQueries: dQkv,
+      dKeys: dQkv,
     }));
     const products = out.map((value, i) => value * dOut[i]);
     const sum = (of: number) =>
@@ -111,5 +117,83 @@ kernelTest(
     const expectedDelta = Float64Array.from({ length: tokens * heads }, (_, of) => sum(of));
     await kernels.compare(delta, expectedDelta, { ...BACKWARD, scale: Math.max(1, largest(expectedDelta)) });
     await kernels.compare(dQkv, referenceBackward(qkv, dOut, batch.masks[0].spans, shape), BACKWARD);
+  },
+);
+
+// Keys and values in a tensor of their own, as in a cache, whose last rows are the queries': of one packed row, and of sequences
+// that have 20 rows each, where a query's span is one interval and its other one empty.
+const LENGTHS_OF_SEQUENCES = [7, 20, 1];
+const CACHES = {
+  packed: (uniform: () => number) => ({
+    keys: 37,
+    spans: pack(randomPairs(uniform, 37)).masks[0].spans.subarray(4 * (37 - 5)),
+  }),
+  sequences: () => ({
+    keys: 60,
+    spans: Uint32Array.from(
+      LENGTHS_OF_SEQUENCES.flatMap((length, i) => [20 * i, 20 * i + length, 58 + i, length - 1]),
+    ),
+  }),
+};
+const APART = [registers("storage", 2, 2), ADAPTERS.gpu].flatMap((tiles) => [
+  { tiles, cache: CACHES.packed },
+  { tiles, cache: CACHES.sequences },
+]);
+
+/** Some columns of a matrix's last rows. */
+const part = (
+  matrix: ArrayLike<number>,
+  { stride, first, columns, rows }: Record<"stride" | "first" | "columns" | "rows", number>,
+) =>
+  Float32Array.from(
+    { length: rows * columns },
+    (_, i) => matrix[matrix.length - stride * (rows - Math.floor(i / columns)) + first + i % columns],
+  );
+
+kernelTest(
+  "queries against a cache of keys give the rows of the whole",
+  APART,
+  async (kernels, { tiles, cache }) => {
+    const shape = { heads: 4, keyValueHeads: 2, headDim: 8 };
+    const { keys, spans } = cache(kernels.uniform);
+    const queries = spans.length / 4;
+    const qkv = kernels.values(keys * 64);
+    const { out, lse } = reference(qkv, spans, shape);
+    const dOut = kernels.values(out.length);
+    const gradient = referenceBackward(qkv, dOut, spans, shape);
+
+    const bounds = tileBounds([...spans], keys);
+    // The queries stand behind a head of something else.
+    const lastRows = kernels.values(queries * 40);
+    part(qkv, { stride: 64, first: 0, columns: 32, rows: queries }).forEach((value, i) => {
+      lastRows[Math.floor(i / 32) * 40 + 8 + i % 32] = value;
+    });
+    const ofKeys = { stride: 64, first: 32, columns: 32, rows: keys };
+    const rows = kernels.rows(queries);
+    const tensors = {
+      spans: kernels.tensor([queries, 4], spans),
+      queryTiles: kernels.tensor([bounds.queryTiles.length / 4, 4], bounds.queryTiles),
+      keyTiles: kernels.tensor([bounds.keyTiles.length / 4, 4], bounds.keyTiles),
+      queries: { tensor: kernels.tensor([queries, 40], lastRows), first: 8 },
+      keys: { tensor: kernels.tensor([keys + 3, 32], part(qkv, ofKeys)), first: 0 },
+      keyRows: kernels.rows(keys),
+      out: kernels.tensor([queries, 32]),
+      lse: kernels.tensor([queries, 4]),
+      dOut: kernels.tensor([queries, 32], dOut),
+      delta: kernels.tensor([queries, 4]),
+      dQueries: kernels.tensorInPlace([queries, 40], new Float32Array(queries * 40)),
+      dKeys: kernels.tensor([keys + 3, 32]),
+    };
+    const attention = new Attention(kernels.plan, shape, queries, tiles, true, true);
+    await kernels.run([...attention.forward(rows, tensors), ...attention.backward(rows, tensors)]);
+    await kernels.compare(tensors.out, out, FORWARD);
+    await kernels.compare(tensors.lse, lse, { ...FORWARD, scale: Math.max(1, largest(lse)) });
+    const dQueries = Float64Array.from(
+      { length: queries * 40 },
+      (_, i) => i % 40 < 8 ? 0 : gradient[(keys - queries + Math.floor(i / 40)) * 64 + i % 40 - 8],
+    );
+    await kernels.compare(tensors.dQueries, dQueries, BACKWARD);
+    // Of keys that no query sees it is 0.
+    await kernels.compare(tensors.dKeys, part(gradient, ofKeys), BACKWARD);
   },
 );

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { readdir, readFile } from "node:fs/promises";
-import type { AttentionShape } from "../../kernels/attention.ts";
+import type { AttentionLayout, AttentionShape } from "../../kernels/attention.ts";
 import { workgroupForwardSource } from "../../kernels/attention_workgroup_forward.ts";
 import {
   workgroupKeyGradientSource,
@@ -16,11 +16,25 @@ const EMITTERS = ["attention_workgroup_backward.ts", "attention_workgroup_forwar
 
 const SHAPES: AttentionShape[] = [
   { heads: 3, keyValueHeads: 1, headDim: 5 },
-  { heads: 4, keyValueHeads: 2, headDim: 64 },
+  { heads: 4, keyValueHeads: 2, headDim: 64, softcap: 50 },
   { heads: 8, keyValueHeads: 8, headDim: 128 },
 ];
 const LAYOUTS: GemmLayout[] = ["nt", "nn", "tn"];
-const EPILOGUES: Epilogue[] = ["none", "residual", "swiglu", "swiglu_backward", "rope"];
+const EPILOGUES: Epilogue[] = [
+  { kind: "none" },
+  { bias: true, kind: "residual" },
+  { kind: "glu", activation: "gelu" },
+  { kind: "glu_backward", activation: "silu" },
+  { bias: true, kind: "activation", activation: "gelu_new" },
+  { kind: "activation_backward", activation: "relu2" },
+  { bias: true, kind: "rope" },
+];
+
+/** Queries, keys and values of one tensor. */
+function layoutOf({ heads, keyValueHeads, headDim }: AttentionShape): AttentionLayout {
+  const stride = (heads + 2 * keyValueHeads) * headDim;
+  return { queries: { stride, first: 0 }, keys: { stride, first: heads * headDim } };
+}
 
 /** Every product of `tile`; what there is not is refused by a RangeError. */
 function* products(name: string): Generator<[string, string]> {
@@ -45,9 +59,9 @@ const files = await readdir("kernels");
 /** Every kernel that has workgroup memory or a barrier. */
 const SOURCES: [name: string, source: string][] = [
   ...SHAPES.flatMap((shape): [string, string][] => [
-    [`attention forward ${shape.headDim}`, workgroupForwardSource(shape)],
-    [`attention queries ${shape.headDim}`, workgroupQueryGradientSource(shape)],
-    [`attention keys ${shape.headDim}`, workgroupKeyGradientSource(shape)],
+    [`attention forward ${shape.headDim}`, workgroupForwardSource(shape, layoutOf(shape))],
+    [`attention queries ${shape.headDim}`, workgroupQueryGradientSource(shape, layoutOf(shape))],
+    [`attention keys ${shape.headDim}`, workgroupKeyGradientSource(shape, layoutOf(shape))],
   ]),
   ...Object.keys(BUFFER_TILES).flatMap((name) => [...products(name)]),
   ...await Promise.all(

@@ -82,7 +82,13 @@ kernelTest(
 
 const variants = LAYOUTS.flatMap((layout): GemmVariant[] =>
   [false, true].flatMap((tail) =>
-    [false, true].map((aligned) => ({ layout, tail, aligned, epilogue: "residual", weights: "f32" }))
+    [false, true].map((aligned): GemmVariant => ({
+      layout,
+      tail,
+      aligned,
+      epilogue: { kind: "residual" },
+      weights: "f32",
+    }))
   )
 );
 
@@ -109,7 +115,13 @@ Deno.test("broadcasts name a lane that every subgroup has, and stand where all t
 
 Deno.test("a lane loads several rows where there are fewer lanes, and several steps where there are more", () => {
   const loads = (layout: GemmLayout, lanes: number, threadRows: number) => {
-    const variant: GemmVariant = { layout, tail: false, aligned: true, epilogue: "none", weights: "f32" };
+    const variant: GemmVariant = {
+      layout,
+      tail: false,
+      aligned: true,
+      epilogue: { kind: "none" },
+      weights: "f32",
+    };
     const source = gemmSource(variant, tileFor(lanes, threadRows, 8));
     const [loop] = source.split(/(?=^ {2}for \(; k < )/m).slice(1);
     return [loop.match(/let share/g)!.length, Number(/k \+= (\d+)u/.exec(loop)![1])];

@@ -9,7 +9,7 @@ import {
 } from "../../lib/gpu/tuning.ts";
 import type { GemmLayout, GemmTile } from "../../kernels/gemm.ts";
 import type { Tensor } from "../../lib/gpu/memory.ts";
-import { fromF32, toF32 } from "../../lib/safetensors/read.ts";
+import { fromF32, toF32 } from "../../lib/safetensors/dtype.ts";
 import { type KernelCase, kernelTest, largest, useGpu } from "./harness.ts";
 import { missingFor, subgroupTileHere } from "./subgroups.ts";
 import { magnitudes, type Matrix, matrix, multiply, transposed } from "../reference/matrix.ts";
@@ -27,8 +27,11 @@ interface Product {
   k: number;
   padA?: number;
   padC?: number;
-  epilogue?: "none" | "accumulate" | "residual";
+  /** `accumulate`: C is added to where `accumulate` says so. */
+  epilogue?: "none" | "accumulate" | "always" | "residual";
   accumulate?: boolean;
+  bias?: boolean;
+  scale?: number;
   /** Rows that the tensors have beyond those counted. */
   spare?: number;
 }
@@ -39,7 +42,8 @@ const random = (kernels: KernelCase, rows: number, columns: number, stride: numb
 };
 
 async function checkProduct(kernels: KernelCase, product: Product, tile: ProductTile): Promise<void> {
-  const { layout, m, n, k, padA = 0, padC = 0, epilogue = "none", accumulate = false, spare = 0 } = product;
+  const { layout, m, n, k, padA = 0, padC = 0, epilogue = "none", spare = 0 } = product;
+  const { accumulate = epilogue === "always", bias = false, scale = 1 } = product;
   const counted = layout === "tn" ? k : m;
   const capacity = counted + spare;
   const [aRows, aColumns] = layout === "tn" ? [k, m] : [m, k];
@@ -47,32 +51,42 @@ async function checkProduct(kernels: KernelCase, product: Product, tile: Product
   const a = random(kernels, aRows, aColumns, aColumns + padA);
   const b = random(kernels, bRows, bColumns, bColumns);
   const before = random(kernels, m, n, n + padC);
+  const added = kernels.values(n);
   const shapeOfC = [layout === "tn" ? m : capacity, n + padC];
   const tensors = {
     a: kernels.tensor([capacity, aColumns + padA], a.data),
     b: kernels.tensor([layout === "tn" ? capacity : bRows, bColumns], b.data),
     c: accumulate ? kernels.tensorInPlace(shapeOfC, before.data) : kernels.tensor(shapeOfC),
+    ...(bias && { bias: kernels.tensor([n, 1], added) }),
     ...(epilogue === "residual" && { residual: kernels.tensor([capacity, n + padC], before.data) }),
   };
   const products = kernels.products(onlyTile(tile));
   await kernels.run(
-    products.calls(layout, kernels.rows(counted, { accumulate }), tensors, {
-      accumulates: epilogue === "accumulate",
-    }),
+    products.calls(
+      layout,
+      kernels.rows(counted, { accumulate: epilogue === "accumulate" && accumulate }),
+      tensors,
+      {
+        adds: epilogue === "accumulate" ? "accumulating" : epilogue === "always" ? "always" : "never",
+        scale,
+      },
+    ),
   );
 
   const left = layout === "tn" ? transposed(a.view) : a.view;
   const right = layout === "nt" ? transposed(b.view) : b.view;
-  const added = accumulate || epilogue === "residual" ? before.view : undefined;
+  const onto = accumulate || epilogue === "residual" ? before.view : undefined;
   const sum = (product: Float64Array, { at }: Matrix) =>
     product.map((value, i) => value + at(Math.floor(i / n), i % n));
-  const expected = multiply(left, right);
-  const terms = multiply(magnitudes(left), magnitudes(right));
-  await kernels.compare(tensors.c, added ? sum(expected, added) : expected, {
+  const scaled = (product: Float64Array, bias: ArrayLike<number>, scale: number) =>
+    product.map((value, i) => (value + (tensors.bias ? bias[i % n] : 0)) * scale);
+  const expected = scaled(multiply(left, right), added, scale);
+  const terms = scaled(multiply(magnitudes(left), magnitudes(right)), added.map(Math.abs), Math.abs(scale));
+  await kernels.compare(tensors.c, onto ? sum(expected, onto) : expected, {
     // Two roundings of at most 6e-8, and K more of the running sum, which add up like a random walk. The
     // measure is the sum of the terms' magnitudes, since a sum may cancel.
     tolerance: 1.2e-7 * (1 + Math.sqrt(k) / 2),
-    scale: largest(added ? sum(terms, magnitudes(added)) : terms),
+    scale: largest(onto ? sum(terms, magnitudes(onto)) : terms),
     columns: n,
     stride: n + padC,
   });
@@ -226,6 +240,27 @@ productTest(
   ],
 );
 
+/** Where a bias and a scale come in, by the smaller tiles, which compile sooner. */
+for (const name of ["storage 8x8", "workgroup 4x4 of 8x8", "subgroup 8x8"] as const) {
+  const tile = name === "subgroup 8x8" ? subgroupTileHere(name) : BUFFER_TILES[name];
+  kernelTest(
+    `a product and its bias are scaled before a residual or what is there (${name})`,
+    [
+      { layout: "nt", m: 17, n: 33, k: 9, bias: true, scale: 0.22, spare: 16 },
+      { layout: "nt", m: 1, n: 1, k: 1, bias: true },
+      // As logits of an odd vocabulary: the bias ends within four columns.
+      { layout: "nt", m: 3, n: 5, k: 16, padC: 3, bias: true, spare: 2 },
+      { layout: "nt", m: 33, n: 131, k: 20, padC: 1, bias: true, scale: -1.5 },
+      { layout: "nt", m: 31, n: 132, k: 16, epilogue: "residual", bias: true, scale: 0.22, spare: 1 },
+      { layout: "nn", m: 31, n: 16, k: 20, epilogue: "always", scale: 0.22, spare: 1 },
+      { layout: "tn", m: 20, n: 132, k: 31, epilogue: "accumulate", accumulate: true, scale: -1.5 },
+      { layout: "tn", m: 20, n: 132, k: 31, epilogue: "accumulate", scale: -1.5, spare: 2 },
+    ] as Product[],
+    (kernels, product) => checkProduct(kernels, product, tile),
+    missingFor(tile),
+  );
+}
+
 /** Textures so small that products of a few thousand elements take several blocks in every direction. */
 const smallTextures: TextureProductTile = {
   memory: "texture",
@@ -257,11 +292,13 @@ kernelTest(
         { layout, m: 3, n: 64, k: 128, spare: 130 },
         { layout, m: 67, n: 192, k: 64, spare: 2 },
         { layout, m: 129, n: 128, k: 192, spare: 1, epilogue: "residual" as const },
-        { layout, m: 5, n: 64, k: 128, epilogue: "accumulate" as const, accumulate: true },
+        { layout, m: 5, n: 64, k: 128, epilogue: "always" as const, scale: 0.22 },
       ]),
   ]).concat([
     // A vocabulary that is no multiple of 64, with room between rows of logits.
     { layout: "nt", m: 70, n: 131, k: 64, padC: 61 },
+    { layout: "nt", m: 70, n: 131, k: 128, padC: 61, bias: true, scale: -1.5 },
+    { layout: "nt", m: 67, n: 192, k: 192, epilogue: "residual", bias: true, scale: 0.22, spare: 2 },
     { layout: "nn", m: 70, n: 64, k: 131, padA: 61 },
     { layout: "tn", m: 131, n: 64, k: 70, padA: 61 },
   ]),

@@ -7,7 +7,8 @@
  */
 import assert from "node:assert/strict";
 import { type Gpu, openGpu } from "../../lib/gpu/device.ts";
-import { MemoryPlan, type Tensor } from "../../lib/gpu/memory.ts";
+import { MemoryPlan } from "../../lib/gpu/memory_plan.ts";
+import type { Tensor } from "../../lib/gpu/memory.ts";
 import {
   type KernelCall,
   Pipelines,

@@ -10,23 +10,27 @@ interface Logits {
   vocabulary: number;
   spare?: number;
   offset?: number;
+  logitScale?: number;
+  logitSoftcap?: number;
 }
 
 const SHAPES: Logits[] = [
   { labels: 1, vocabulary: 1 },
-  { labels: 3, vocabulary: 3, spare: 2 },
+  { labels: 3, vocabulary: 3, spare: 2, logitScale: 0.0625 },
   { labels: 31, vocabulary: 5 },
   { labels: 65, vocabulary: 16, spare: 63, offset: -60 },
   { labels: 33, vocabulary: 66, offset: 200 },
-  { labels: 31, vocabulary: 259, spare: 1 },
-  { labels: 3, vocabulary: 1030 },
+  { labels: 31, vocabulary: 259, spare: 1, logitSoftcap: 30 },
+  // A cap that most logits have reached.
+  { labels: 3, vocabulary: 1030, logitScale: 1.7, logitSoftcap: 2 },
   { labels: 2, vocabulary: 4101, spare: 1 },
   // More rows than one direction of a grid has workgroups.
   { labels: 65_600, vocabulary: 3, spare: 1 },
 ];
 
 /** Logits between about -12 and 12, and a buffer of them whose rows are padded to a multiple of 4. */
-function random(kernels: KernelCase, { labels, vocabulary, spare = 0, offset = 0 }: Logits) {
+function random(kernels: KernelCase, shape: Logits) {
+  const { labels, vocabulary, spare = 0, offset = 0 } = shape;
   const stride = Math.ceil(vocabulary / 4) * 4;
   const logits = kernels.values(labels * vocabulary, 3).map((value) => value + offset);
   const targets = Uint32Array.from({ length: labels }, () => kernels.integer(0, vocabulary - 1));
@@ -36,7 +40,8 @@ function random(kernels: KernelCase, { labels, vocabulary, spare = 0, offset = 0
     padded.set(logits.subarray(i * vocabulary, (i + 1) * vocabulary), i * stride);
   }
   return {
-    logits,
+    logits: scored(logits, shape),
+    slope: slopes(logits, shape),
     targets,
     stride,
     tensors: {
@@ -46,12 +51,20 @@ function random(kernels: KernelCase, { labels, vocabulary, spare = 0, offset = 0
   };
 }
 
+/** Logits scaled and capped in float64, and the slopes of that. */
+const scored = (logits: Float32Array, { logitScale = 1, logitSoftcap: cap }: Logits) =>
+  Float64Array.from(logits, (v) => cap ? cap * Math.tanh(v * logitScale / cap) : v * logitScale);
+const slopes = (logits: Float32Array, { logitScale = 1, logitSoftcap: cap }: Logits) =>
+  Float64Array.from(logits, (v) => logitScale * (cap ? 1 - Math.tanh(v * logitScale / cap) ** 2 : 1));
+
 kernelTest("log-probabilities of labels equal the float64 log-softmax", SHAPES, async (kernels, shape) => {
   const { labels, spare = 0, offset = 0 } = shape;
   const { logits, targets, tensors } = random(kernels, shape);
   const lse = kernels.tensor([labels + spare]);
   const logps = kernels.tensor([labels + spare]);
-  await kernels.run([logProbabilities(kernels.rows(labels), { ...tensors, lse, logps }, shape.vocabulary)]);
+  await kernels.run([
+    logProbabilities(kernels.rows(labels), { ...tensors, lse, logps }, shape.vocabulary, shape),
+  ]);
   const expected = reference(logits, targets);
   // A log-sum-exp of about `offset` + 10, rounded to 6e-8 of itself, and a difference to it.
   const comparison = { tolerance: 4e-7, scale: 10 + Math.abs(offset) };
@@ -62,15 +75,20 @@ kernelTest("log-probabilities of labels equal the float64 log-softmax", SHAPES, 
 
 kernelTest("the gradient of logits equals weight * (onehot - softmax)", SHAPES, async (kernels, shape) => {
   const { labels, vocabulary, spare = 0, offset = 0 } = shape;
-  const { logits, targets, stride, tensors } = random(kernels, shape);
+  const { logits, slope, targets, stride, tensors } = random(kernels, shape);
   const weights = kernels.values(labels);
   const lse = Float32Array.from(reference(logits, targets).lse);
-  await kernels.run([logitsBackward(kernels.rows(labels), {
-    ...tensors,
-    lse: kernels.tensor([labels + spare], lse),
-    weights: kernels.tensor([labels + spare], weights),
-  }, vocabulary)]);
-  const gradient = logProbabilitiesBackward(logits, targets, weights);
+  await kernels.run([logitsBackward(
+    kernels.rows(labels),
+    {
+      ...tensors,
+      lse: kernels.tensor([labels + spare], lse),
+      weights: kernels.tensor([labels + spare], weights),
+    },
+    vocabulary,
+    shape,
+  )]);
+  const gradient = logProbabilitiesBackward(logits, targets, weights).map((value, i) => value * slope[i]);
   const padded = new Float64Array(labels * stride);
   for (let i = 0; i < labels; i++) {
     padded.set(gradient.subarray(i * vocabulary, (i + 1) * vocabulary), i * stride);
@@ -79,6 +97,6 @@ kernelTest("the gradient of logits equals weight * (onehot - softmax)", SHAPES, 
   // where all of the gradient cancels (a vocabulary of 1), the weight is the measure.
   await kernels.compare(tensors.logits, padded, {
     tolerance: 8e-7 + 6e-8 * Math.abs(offset),
-    scale: weights.reduce((most, weight) => Math.max(most, Math.abs(weight)), 0),
+    scale: weights.reduce((most, weight) => Math.max(most, Math.abs(weight)), 0) * (shape.logitScale ?? 1),
   });
 });

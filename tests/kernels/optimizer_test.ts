@@ -1,16 +1,17 @@
 import assert from "node:assert/strict";
-import { MemoryPlan, type Tensor } from "../../lib/gpu/memory.ts";
+import { MemoryPlan } from "../../lib/gpu/memory_plan.ts";
+import type { Tensor } from "../../lib/gpu/memory.ts";
 import { adamw as adamwCall, NORM_BLOCK, sumSquares } from "../../lib/gpu/optimizer_operations.ts";
-import { Pipelines, readTensor, writeTensor } from "../../lib/gpu/program.ts";
+import { Pipelines, Program, readTensor, writeTensor } from "../../lib/gpu/program.ts";
 import type { ParameterSpec } from "../../lib/graph/parameter.ts";
 import {
-  type Parameter,
   type ParameterKind,
   type ParameterOptions,
   Parameters,
+  type TrainedParameter,
 } from "../../lib/parameters/parameters.ts";
 import { dtypeOf } from "../../lib/gpu/readback.ts";
-import { type FloatDtype, toF32 } from "../../lib/safetensors/read.ts";
+import { type FloatDtype, toF32 } from "../../lib/safetensors/dtype.ts";
 import { AdamW, type AdamWOptions } from "../../lib/training/optimizer.ts";
 import { normal } from "../../lib/random.ts";
 import { assertClose, deviceTest, freshSeed, kernelTest, useGpu } from "./harness.ts";
@@ -28,6 +29,7 @@ const spec = (
   name,
   columns,
   kind,
+  role: "trained",
   parts: [{ name, rows }],
 });
 /**
@@ -53,7 +55,7 @@ const ONE_SLAB: Layout = { largeRows: 2710, largestBuffer: 2 ** 24 };
 const OPTIONS: AdamWOptions = { beta1: 0.9, beta2: 0.95, epsilon: 1e-6, weightDecay: 0.1, maxGradNorm: 2 };
 const LEARNING_RATE = 0.05;
 
-const countOf = ({ rows, spec }: Parameter) => rows * spec.columns;
+const countOf = ({ rows, spec }: TrainedParameter) => rows * spec.columns;
 
 /** An optimizer of random weights, with what the tests do with it. */
 async function optimizer(
@@ -71,21 +73,24 @@ async function optimizer(
   });
   const adam = new AdamW(plan, parameters, options);
   await plan.allocate(gpu);
-  await adam.compile(gpu, pipelines);
+  const update = await Program.compile(pipelines, adam.update());
+  adam.prepare(gpu);
   const random = normal(seed);
   const values = (count: number) => Float32Array.from({ length: count }, random);
 
-  const read = async (parameter: Parameter, kind: ParameterKind) => {
+  const read = async (parameter: TrainedParameter, kind: ParameterKind) => {
     const bytes = await readTensor(gpu, parameter[kind], 0, countOf(parameter));
     return toF32(new Uint8Array(bytes), dtypeOf(parameter[kind]));
   };
   const readAll = () =>
-    Promise.all(parameters.list.map(async (parameter) => ({
+    Promise.all(parameters.trainedList.map(async (parameter) => ({
       weights: await read(parameter, "weights"),
       first: await read(parameter, "first"),
       second: await read(parameter, "second"),
     })));
-  for (const parameter of parameters.list) writeTensor(gpu, parameter.weights, values(countOf(parameter)));
+  for (const parameter of parameters.trainedList) {
+    writeTensor(gpu, parameter.weights, values(countOf(parameter)));
+  }
 
   return {
     plan,
@@ -93,12 +98,12 @@ async function optimizer(
     adam,
     values,
     readAll,
-    /** Makes update `step` (from 1) with these gradients, in the order of `parameters.list`. */
+    /** Makes update `step` (from 1) with these gradients, in the order of `parameters.trainedList`. */
     async update(step: number, gradients: Float32Array[]) {
-      parameters.list.forEach((parameter, i) => writeTensor(gpu, parameter.gradients, gradients[i]));
+      parameters.trainedList.forEach((parameter, i) => writeTensor(gpu, parameter.gradients, gradients[i]));
       adam.upload(gpu, step, LEARNING_RATE);
       const encoder = gpu.device.createCommandEncoder();
-      adam.encode(encoder);
+      update.encode(encoder, new Uint32Array());
       gpu.device.queue.submit([encoder.finish()]);
       return AdamW.readClip(new Float32Array(await readTensor(gpu, adam.clip)));
     },
@@ -143,7 +148,7 @@ for (const { maxGradNorm, layout, deviation } of CASES) {
           second: new Float64Array(weights.length),
         }));
         for (let step = 1; step <= 3; step++) {
-          const gradients = parameters.list.map((parameter) =>
+          const gradients = parameters.trainedList.map((parameter) =>
             values(countOf(parameter)).map((g) => g * deviation)
           );
           const found = await update(step, gradients);
@@ -153,7 +158,7 @@ for (const { maxGradNorm, layout, deviation } of CASES) {
           // A sum of squares has no cancellation; it is made in three stages of at most 64 terms each.
           assertClose([found.norm], [norm], { tolerance: 1e-6 }, `seed ${seed}: norm`);
           const now = await readAll();
-          parameters.list.forEach(({ spec }, i) => {
+          parameters.trainedList.forEach(({ spec }, i) => {
             const weightDecay = spec.kind === "matrix" ? figures.weightDecay : 0;
             const gradient = Float64Array.from(gradients[i], (value) => value * coefficient);
             adamw(states[i], gradient, step, { ...figures, weightDecay });
@@ -188,18 +193,22 @@ for (const [name, spoil] of breaks) {
       freshSeed(),
     );
     try {
-      const fine = () => parameters.list.map((parameter) => values(countOf(parameter)));
+      const fine = () => parameters.trainedList.map((parameter) => values(countOf(parameter)));
       assert.equal((await update(1, fine())).broken, false);
       const before = await readAll();
       const assertUnchanged = async () =>
         (await readAll()).forEach((state, i) => {
           for (const kind of ["weights", "first", "second"] as const) {
             const words = ({ [kind]: values }: typeof state) => new Uint32Array(values.buffer);
-            assertEqualBytes(words(state), words(before[i]), `${kind} of ${parameters.list[i].spec.name}`);
+            assertEqualBytes(
+              words(state),
+              words(before[i]),
+              `${kind} of ${parameters.trainedList[i].spec.name}`,
+            );
           }
         });
       const spoiled = fine();
-      const index = parameters.list.findIndex(({ spec }) => spec.name === "small");
+      const index = parameters.trainedList.findIndex(({ spec }) => spec.name === "small");
       spoil(spoiled[index]);
       assert.equal((await update(2, spoiled)).broken, true);
       await assertUnchanged();
@@ -240,10 +249,10 @@ deviceTest(
       let [roundings, up, expectedUp, ties] = [0, 0, 0, 0];
       for (let step = 1; step <= 3; step++) {
         const before = await readAll();
-        const gradients = parameters.list.map((parameter) => values(countOf(parameter)));
+        const gradients = parameters.trainedList.map((parameter) => values(countOf(parameter)));
         await update(step, gradients);
         const after = await readAll();
-        parameters.list.forEach(({ spec }, i) => {
+        parameters.trainedList.forEach(({ spec }, i) => {
           const state = {
             weights: Float64Array.from(before[i].weights),
             first: Float64Array.from(before[i].first),
@@ -292,7 +301,7 @@ deviceTest(
       moments,
     );
     try {
-      await update(1, parameters.list.map((parameter) => values(countOf(parameter))));
+      await update(1, parameters.trainedList.map((parameter) => values(countOf(parameter))));
       const state = adam.state(pipelines.gpu);
       const names = parameters.names;
       assert.deepEqual(state.map(({ name }) => name), [
@@ -325,7 +334,7 @@ deviceTest(
     try {
       // One large gradient, then none: the second moment falls by 0.1 % a step.
       const all = (value: number) =>
-        parameters.list.map((parameter) => new Float32Array(countOf(parameter)).fill(value));
+        parameters.trainedList.map((parameter) => new Float32Array(countOf(parameter)).fill(value));
       await update(1, all(1));
       const [start] = (await readAll())[0].second;
       const steps = 300;

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { pack } from "../../lib/batch/batch.ts";
+import { pack } from "../../lib/batch/pack.ts";
 import { preferenceLoss } from "../../lib/gpu/operations.ts";
 import { sft } from "../../lib/losses/sft.ts";
 import { simper } from "../../lib/losses/simper.ts";

@@ -1,6 +1,6 @@
-import { pack } from "../../lib/batch/batch.ts";
+import { pack } from "../../lib/batch/pack.ts";
 import { clear, embed, embedBackward, gatherRows, gatherRowsBackward } from "../../lib/gpu/operations.ts";
-import { fromF32, toF32 } from "../../lib/safetensors/read.ts";
+import { fromF32, toF32 } from "../../lib/safetensors/dtype.ts";
 import { kernelTest, useGpu } from "./harness.ts";
 import { assertEqualBytes } from "../equal_bytes.ts";
 import { randomPairs } from "../random_pairs.ts";
@@ -86,7 +86,7 @@ kernelTest(
 /** The vocabulary in pieces of 20, 20 and 11 rows. */
 const PIECES = [{ firstRow: 0, rows: 20 }, { firstRow: 20, rows: 20 }, { firstRow: 40, rows: 11 }];
 
-kernelTest("an embedding in pieces is looked up and trained as one", SHAPES, async (kernels, shape) => {
+kernelTest("a scaled embedding in pieces is looked up and trained as one", SHAPES, async (kernels, shape) => {
   const { tokens, width, spare } = shape;
   const batch = pack(randomPairs(kernels.uniform, tokens));
   const slot = kernels.rows(batch.distinctIds.length);
@@ -101,6 +101,7 @@ kernelTest("an embedding in pieces is looked up and trained as one", SHAPES, asy
     rows: kernels.tensor([tokens + 1], batch.distinctRows),
   };
   const padTokenId = batch.ids[0];
+  const scale = Math.sqrt(3072);
   const pieces = PIECES.map(({ firstRow, rows }) => {
     const values = table.slice(firstRow * width, (firstRow + rows) * width);
     return {
@@ -112,14 +113,15 @@ kernelTest("an embedding in pieces is looked up and trained as one", SHAPES, asy
   });
   const tokenRows = kernels.rows(tokens);
   await kernels.run([
-    ...pieces.map(({ firstRow, weights }) => embed(tokenRows, ids, weights, x, firstRow)),
+    ...pieces.map(({ firstRow, weights }) => embed(tokenRows, ids, weights, x, { firstRow, scale })),
     ...pieces.map(({ firstRow, gradients }) =>
-      embedBackward(slot, distinct, dXTensor, gradients, { firstRow, padTokenId })
+      embedBackward(slot, distinct, dXTensor, gradients, { firstRow, padTokenId, scale })
     ),
   ]);
-  await kernels.compare(x, takeRows(table, batch.ids, width), COPY);
+  const scaled = Float64Array.from(takeRows(table, batch.ids, width), (value) => value * scale);
+  await kernels.compare(x, scaled, { tolerance: 2e-7 });
   const gradient = takeRowsBackward(dX, batch.ids, VOCABULARY, width)
-    .map((value, i) => Math.floor(i / width) === padTokenId ? 0 : value);
+    .map((value, i) => Math.floor(i / width) === padTokenId ? 0 : value * scale);
   for (const { firstRow, values, gradients } of pieces) {
     const expected = values.map((value, i) => value + gradient[firstRow * width + i]);
     await kernels.compare(gradients, expected, SUM);

@@ -3,7 +3,7 @@ import type { StorageType } from "../../kernels/storage.ts";
 import type { Tensor } from "../../lib/gpu/memory.ts";
 import { readTensor } from "../../lib/gpu/program.ts";
 import { packRows, unpackRows } from "../../lib/gpu/storage_operations.ts";
-import { fromF32, toF32 } from "../../lib/safetensors/read.ts";
+import { fromF32, toF32 } from "../../lib/safetensors/dtype.ts";
 import { type KernelCase, kernelTest, useGpu } from "./harness.ts";
 
 useGpu();

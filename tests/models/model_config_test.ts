@@ -2,8 +2,16 @@ import assert from "node:assert/strict";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { UserError } from "../../lib/errors.ts";
-import { parseModelConfig, readModelConfig } from "../../lib/models/config.ts";
-import { ropeInverseFrequencies } from "../../lib/models/rope.ts";
+import type { Net } from "../../lib/graph/net.ts";
+import { partsOf } from "../../lib/graph/parameter.ts";
+import { ARCHITECTURES, netOf } from "../../lib/models/models.ts";
+import { MULTIMODAL } from "../../lib/models/multimodal.ts";
+import { whatIsMissing } from "../../lib/models/unsupported.ts";
+import { parseModelConfig as parseBase } from "../../lib/models/config.ts";
+import type { LlamaConfig } from "../../lib/models/llama.ts";
+import type { Windows } from "../../lib/models/keys.ts";
+import { readModelConfig } from "../../lib/parameters/config_file.ts";
+import { ropeInverseFrequencies } from "../../lib/graph/rope_table.ts";
 import { withTemporaryFolder } from "../temporary_folder.ts";
 
 /** SmolLM2-135M-Instruct's keys, as transformers 4 wrote them. */
@@ -38,11 +46,17 @@ const LLAMA3_SCALING = {
 const LLAMA3_ROPE = {
   type: "llama3",
   theta: 500000,
+  dimensions: 64,
+  interleaved: false,
   factor: 8,
   lowFreqFactor: 1,
   highFreqFactor: 4,
   originalMaxPositionEmbeddings: 8192,
 };
+
+/** With the keys of any architecture. */
+const parseModelConfig = (...args: Parameters<typeof parseBase>) =>
+  parseBase(...args) as LlamaConfig & Partial<Windows>;
 
 function parse(keys: Record<string, unknown>) {
   return parseModelConfig({ ...VERSION_4, ...keys }, "config.json");
@@ -72,9 +86,10 @@ Deno.test("parseModelConfig() reads the keys of transformers 4", () => {
     numAttentionHeads: 9,
     numKeyValueHeads: 3,
     headDim: 64,
+    hiddenAct: "silu",
     rmsNormEps: 1e-5,
     tieWordEmbeddings: true,
-    rope: { type: "default", theta: 100000 },
+    rope: { type: "default", theta: 100000, dimensions: 64, interleaved: false },
     maxPositionEmbeddings: 8192,
     attentionBias: false,
     mlpBias: false,
@@ -103,9 +118,10 @@ Deno.test("parseModelConfig() takes transformers' defaults for absent keys and f
     numAttentionHeads: 32,
     numKeyValueHeads: 32,
     headDim: 128,
+    hiddenAct: "silu",
     rmsNormEps: 1e-6,
     tieWordEmbeddings: false,
-    rope: { type: "default", theta: 10000 },
+    rope: { type: "default", theta: 10000, dimensions: 128, interleaved: false },
     maxPositionEmbeddings: 2048,
     attentionBias: false,
     mlpBias: false,
@@ -143,6 +159,8 @@ Deno.test("parseModelConfig() decides between rope keys as transformers does", (
   assert.deepEqual(parse({ rope_scaling: {}, rope_parameters: { rope_theta: 7 } }).rope, {
     type: "default",
     theta: 7,
+    dimensions: 64,
+    interleaved: false,
   });
   // The original length: the file's own key, then the scaling's, then max_position_embeddings.
   const { original_max_position_embeddings: _, ...without } = llama3;
@@ -160,35 +178,33 @@ Deno.test("parseModelConfig() prefers dtype to torch_dtype", () => {
 });
 
 Deno.test("parseModelConfig() refuses what is not supported yet and says what is", () => {
+  const names = [...ARCHITECTURES.keys()];
   assertRefused(
-    { model_type: "gpt_neox", hidden_size: "?" },
-    'model_type: "gpt_neox" is not supported yet; supported: llama, mistral, qwen2, qwen3',
+    { model_type: "other", hidden_size: "?" },
+    'model_type: "other" is not supported yet; supported: ' + names.join(", "),
   );
   assertRefused(
-    { model_type: undefined },
-    "model_type: expected llama or mistral or qwen2 or qwen3, found nothing",
+    { model_type: "qwen3_moe" },
+    'model_type: "qwen3_moe" needs experts (a mixture of experts), which is not supported yet; supported: ' +
+      names.join(", "),
   );
+  assertRefused({ model_type: undefined }, `model_type: expected ${names.join(" or ")}, found nothing`);
   assertRefused({ hidden_act: "gelu" }, 'hidden_act: "gelu" is not supported yet; supported: silu, swish');
-  for (const rope_type of ["linear", "dynamic", "yarn", "longrope"]) {
-    assertRefused(
-      { rope_scaling: { rope_type, factor: 2 } },
-      `rope_scaling.rope_type: "${rope_type}" is not supported yet; supported: default, llama3`,
-    );
-  }
   assertRefused(
-    { rope_scaling: { type: "linear", factor: 2 } },
-    'rope_scaling.type: "linear" is not supported yet; supported: default, llama3',
+    { rope_scaling: { type: "mrope", factor: 2 } },
+    'rope_scaling.type: "mrope" is not supported yet; supported: default, linear, dynamic, yarn, llama3, longrope, ' +
+      "proportional",
   );
   assertRefused(
     { rope_parameters: { full_attention: { rope_type: "default" } } },
     "rope_parameters: a set for each layer type is not supported yet",
   );
   assertRefused(
-    { partial_rotary_factor: 0.25 },
-    "partial_rotary_factor: 0.25 is not supported yet; supported: 1",
+    { partial_rotary_factor: 0.25, rope_scaling: { type: "linear", factor: 2 } },
+    "partial_rotary_factor: 0.25 is not supported with linear: heads are rotated whole",
   );
   for (const key of ["quantization_config", "compression_config"]) {
-    assertRefused({ [key]: { bits: 4 } }, `${key}: quantised weights are not supported yet`);
+    assertRefused({ [key]: { bits: 4 } }, `${key}: quantized weights are not supported yet`);
   }
   assertRefused(
     { transformers_weights: "other.safetensors" },
@@ -196,7 +212,7 @@ Deno.test("parseModelConfig() refuses what is not supported yet and says what is
   );
   assertRefused(
     { layer_types: ["sliding_attention"] },
-    'layer_types: ["sliding_attention"] is not supported yet; supported: "full_attention" for each layer, or none',
+    'layer_types: ["sliding_attention"] is not supported; supported: "full_attention" for each layer, or none',
   );
 });
 
@@ -216,18 +232,18 @@ Deno.test("parseModelConfig() names every problem of a file at once", () => {
       rope_scaling: { rope_type: "llama3", factor: 8, low_freq_factor: 4, high_freq_factor: 1 },
       torch_dtype: 16,
     },
-    'hidden_act: "relu" is not supported yet; supported: silu, swish',
     "is_causal: false lets tokens see later ones, which is not supported",
-    "attention_dropout: 0.1 is not supported: transformers drops out while it trains; supported: 0",
-    "hidden_size: expected a whole number from 1 to 1048576, found -576",
     'vocab_size: expected a whole number from 1 to 16777216, found "49152"',
-    "intermediate_size: expected a whole number from 1 to 4194304, found 1.5",
+    "hidden_size: expected a whole number from 1 to 1048576, found -576",
     "num_hidden_layers: expected a whole number from 1 to 1024, found 1000000000000",
-    "rms_norm_eps: expected a number above 0 within the range of float32, found 0",
     "tie_word_embeddings: expected true or false, found 1",
+    "torch_dtype: expected float32 or float or float16 or half or bfloat16, found 16",
+    "attention_dropout: 0.1 is not supported: transformers drops out while it trains; supported: 0",
+    "intermediate_size: expected a whole number from 1 to 4194304, found 1.5",
+    'hidden_act: "relu" is not supported yet; supported: silu, swish',
+    "rms_norm_eps: expected a number above 0 within the range of float32, found 0",
     "rope_theta: expected a number above 0 within the range of float32, found null",
     "rope_scaling.high_freq_factor must be greater than low_freq_factor 4, found 1",
-    "torch_dtype: expected float32 or float or float16 or half or bfloat16, found 16",
   );
 });
 
@@ -300,16 +316,33 @@ type Result = Record<string, unknown>;
 /** Keys that transformers follows and that are refused here, each by its name. */
 const REFUSED = [
   { hidden_act: "gelu" },
-  { rope_scaling: { rope_type: "linear", factor: 2 } },
-  { partial_rotary_factor: 0.5 },
   { attention_dropout: 0.1 },
   { is_causal: null },
   { is_causal: false },
   { hidden_size: 18 },
+  { sliding_window: 0 },
   { rms_norm_eps: 0 },
   { dtype: "float64" },
   { transformers_weights: "other.safetensors" },
 ].map((keys) => JSON.stringify(keys));
+
+/** And keys that transformers refuses and that change nothing: they are not looked at here. */
+const NOT_READ = [{ pretraining_tp: null }].map((keys) => JSON.stringify(keys));
+
+/** A power may differ in its last bit. */
+const isNear = (found: readonly number[], expected: readonly number[]) =>
+  found.length === expected.length &&
+  found.every((value, i) => Math.abs(value - expected[i]) <= 1e-5 * expected[i]);
+
+/** The inverse frequencies of each table. */
+const frequenciesOf = (net: Net): number[][] => net.ropes.map((rope) => [...ropeInverseFrequencies(rope)]);
+
+/** By transformers' names: of ours they are the same words. */
+const attributesOf = (config: object, keys: string[]): Result =>
+  Object.fromEntries(keys.map((key) => {
+    const field = key.replace(/_(.)/g, (_, letter) => letter.toUpperCase());
+    return [key, (config as Result)[field] ?? null];
+  }));
 
 Deno.test("every key means what it means in transformers, or is refused (golden/config_keys/make.py)", async () => {
   const golden: [Record<string, unknown>, Result | null][] = JSON.parse(
@@ -318,9 +351,10 @@ Deno.test("every key means what it means in transformers, or is refused (golden/
   let [base, usual]: [Record<string, unknown>, Result] = [{}, {}];
   const refused = new Set<string>();
   for (const [keys, changed] of golden) {
-    if (changed && "vocab_size" in changed && "model_type" in keys) [base, usual] = [keys, changed];
+    if (changed && "tensors" in changed && "vocab_size" in keys) [base, usual] = [keys, changed];
     const label = `${base.model_type} ${JSON.stringify(keys)}`;
     const parsed = () => parseModelConfig({ ...base, ...keys }, "config.json");
+    if (changed === null && NOT_READ.includes(JSON.stringify(keys))) continue;
     if (changed === null) {
       assert.throws(parsed, UserError, label);
       continue;
@@ -334,30 +368,19 @@ Deno.test("every key means what it means in transformers, or is refused (golden/
       refused.add(JSON.stringify(keys));
       continue;
     }
-    const found = {
-      vocab_size: config.vocabSize,
-      hidden_size: config.hiddenSize,
-      intermediate_size: config.intermediateSize,
-      heads: config.numAttentionHeads,
-      key_value_heads: config.numKeyValueHeads,
-      head_dim: config.headDim,
-      eps: config.rmsNormEps,
-      tied: config.tieWordEmbeddings,
-      pad: config.padTokenId ?? null,
-      window: config.slidingWindow ?? null,
-      max_position_embeddings: config.maxPositionEmbeddings,
-      // A power may differ in its last bit.
-      inv_freq: [...ropeInverseFrequencies(config.rope, config.headDim)].map((value) => value.toPrecision(6)),
-      layers: config.layerTypes ?? null,
-      biases: config.modelType === "qwen2" || config.attentionBias || config.mlpBias,
-      dropout: 0,
-      act: "SiLU",
-      dtype: config.dtype ?? null,
-      is_causal: true,
-    };
     const expected: Result = { ...usual, ...changed };
-    expected.inv_freq = (expected.inv_freq as number[]).map((value) => value.toPrecision(6));
-    assert.deepEqual(found, expected, label);
+    const net = netOf(config);
+    const { tensors, pad, inv_freq, dropout: _, is_causal, ...attributes } = expected;
+    const parts = [...partsOf(net.parameters)].map(([name, shape]) => `${name}[${shape}]`);
+    assert.deepEqual(parts.toSorted(), tensors, label);
+    assert.deepEqual([config.padTokenId ?? null, is_causal], [pad, true], label);
+    for (const frequencies of frequenciesOf(net)) {
+      assert.ok(
+        (inv_freq as number[][]).some((known) => isNear(frequencies, known)),
+        `${label}: ${frequencies}`,
+      );
+    }
+    assert.deepEqual(attributesOf(config, Object.keys(attributes)), attributes, label);
   }
   assert.deepEqual([...refused].sort(), REFUSED.toSorted());
 });
@@ -376,4 +399,58 @@ Deno.test("what is read otherwise than it may be meant is said", () => {
   const [architectures, code] = warnings({ architectures: ["LlamaModel"], auto_map: { AutoModel: "x" } });
   assert.match(architectures, /architectures: \["LlamaModel"\]; the model is trained as LlamaForCausalLM/);
   assert.match(code, /auto_map names code of the model's own, which is not run/);
+});
+
+Deno.test("the text part of a multimodal model has its own keys and defaults, and its model says whether it is tied", () => {
+  const text = { hidden_size: 64, num_attention_heads: 32, pad_token_id: 3 };
+  const part = (model_type: string, keys: Record<string, unknown> = {}, of: Record<string, unknown> = text) =>
+    parseModelConfig({ model_type, text_config: of, ...keys }, "config.json");
+  const { partOf, ...config } = part("llava", { dtype: "bfloat16", pad_token_id: 7 });
+  assert.equal(partOf, "llava");
+  assert.deepEqual(config, { ...parseModelConfig({ model_type: "llama", ...text }, "c"), dtype: "bfloat16" });
+  assert.equal(part("mistral3").modelType, "mistral");
+  assert.equal(part("internvl").modelType, "qwen2");
+  assert.equal(part("llava", {}, { ...text, model_type: "qwen3" }).modelType, "qwen3");
+
+  const tied = (model_type: string, whole?: boolean, ofText?: boolean) =>
+    part(model_type, { ...(whole !== undefined && { tie_word_embeddings: whole }) }, {
+      ...text,
+      ...(ofText !== undefined && { tie_word_embeddings: ofText }),
+    }).tieWordEmbeddings;
+  // Either of them, the class's default, and the whole's alone.
+  assert.deepEqual([tied("llava"), tied("llava", false, true), tied("llava", true)], [false, true, true]);
+  assert.deepEqual([tied("mistral3"), tied("mistral3", false, true)], [true, false]);
+  assert.deepEqual([tied("llava_next", undefined, true), tied("llava_next", true, false)], [false, true]);
+
+  const refused = (keys: Record<string, unknown>, message: RegExp) =>
+    assert.throws(() => part("llava", keys), { name: "UserError", message });
+  refused({ text_config: [] }, /^config.json: .*text_config: expected the configuration of the text part/s);
+  refused(
+    { text_config: { ...text, model_type: "gpt_oss" } },
+    /text_config.model_type: "gpt_oss" needs experts/,
+  );
+  refused({ text_config: { ...text, attention_dropout: 0.1 } }, /text_config.attention_dropout: 0.1 is not/);
+  refused(
+    { text_config: { ...text, rope_scaling: { rope_type: "x" } } },
+    /text_config.rope_scaling.rope_type: "x"/,
+  );
+  refused(
+    { text_config: { ...text, final_logit_softcapping: 30 } },
+    /text_config.model_type: "llama" scales its logits/,
+  );
+  refused({ quantization_config: { bits: 4 } }, /^config.json: quantization_config: quantized/);
+});
+
+Deno.test("no architecture is both there and told to be missing", () => {
+  for (const [modelType, { baseModelPrefix, className }] of ARCHITECTURES) {
+    assert.equal(whatIsMissing(modelType), undefined, modelType);
+    assert.ok(!MULTIMODAL.has(modelType), modelType);
+    assert.match(className, /ForCausalLM$/);
+    assert.match(baseModelPrefix, /^\w+$/);
+  }
+  assert.equal(whatIsMissing("deepseek_v3"), "needs latent attention (MLA) and experts");
+  assert.equal(whatIsMissing("mamba2"), "needs linear attention or a state space");
+  assert.equal(whatIsMissing("t5"), "has an encoder besides its decoder");
+  assert.equal(whatIsMissing("qwen2_vl"), "is multimodal, and its text part is not a decoder that is here");
+  assert.equal(whatIsMissing("__proto__"), undefined);
 });

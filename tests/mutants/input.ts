@@ -67,7 +67,7 @@ export const INPUT: readonly Edits[] = [
     tests: [...OVERRIDES, ...CONFIG],
     edits: [
       ["a share replaces all shares", "new Map(before instanceof Map ? before : [])", "new Map()"],
-      ["text is read as YAML", "HONOURED[field].type.verbatim && text", "false && text"],
+      ["text is read as YAML", "KEYS[field].type.verbatim && text", "false && text"],
       ["a flag swallows the next word", "isFlag(word.slice(2)) && boolean.read(next) === undefined", "false"],
     ],
   },

@@ -2,7 +2,7 @@ import type { Edits } from "./mutants.ts";
 
 const LOGPS = ["tests/kernels/log_probabilities_test.ts"];
 const LOSS = ["tests/kernels/preference_loss_test.ts"];
-const NORM = ["tests/kernels/rms_norm_test.ts"];
+const NORM = ["tests/kernels/norm_test.ts"];
 const ROWS = ["tests/kernels/rows_test.ts"];
 const ELEMENTWISE = ["tests/kernels/elementwise_test.ts"];
 const OPTIMIZER = ["tests/kernels/optimizer_test.ts"];
@@ -63,25 +63,53 @@ export const KERNELS: readonly Edits[] = [
     edits: [
       ["padding columns have a gradient", "column >= vec4u(VOCABULARY)", "column > vec4u(VOCABULARY)"],
       ["the target's one is missing", "(onehot - p)", "(-p)"],
+      ["the slope of scale and cap is left out", " * slope(logits[i])", ""],
     ],
   },
   {
-    file: "kernels/rms_norm.wgsl",
-    tests: NORM,
-    edits: [["epsilon is left out", " + EPSILON_F", ""]],
-  },
-  {
-    file: "kernels/rms_norm_backward.wgsl",
+    file: "kernels/norm.wgsl",
     tests: NORM,
     edits: [
-      ["the mean's part is left out", " - x[start + i] * (r * mean)", ""],
-      ["never adds", "if (ADD == 1u)", "if (false)"],
+      [
+        "epsilon is left out of RMSNorm",
+        "s.factor = 1.0 / sqrt(sum_of_part(local, squares) / width + EPSILON_F)",
+        "s.factor = 1.0 / sqrt(sum_of_part(local, squares) / width)",
+      ],
+      ["the variance is about 0", "let e = x[start + i] - mean;", "let e = x[start + i];"],
+      ["values are not copied", "{ y[start + i] = x[start + i]; }", "{ }"],
     ],
   },
   {
-    file: "kernels/rms_norm_weight_backward.wgsl",
+    file: "kernels/norm_parts.wgsl",
     tests: NORM,
-    edits: [["a block's last row is left out", "id.y * 32u + 32u", "id.y * 32u + 31u"]],
+    edits: [
+      ["heads share a weight", "if (EACH == 1u) { return part_start(part); }", ""],
+      ["the mean is left in", "return (e - s.mean) * s.factor;", "return e * s.factor;"],
+    ],
+  },
+  {
+    file: "kernels/norm_backward.wgsl",
+    tests: NORM,
+    edits: [
+      ["the mean's part is left out", " - x[start + i] * (s.factor * mean)", ""],
+      ["the mean of the gradient is left in", "(g - mean_gradient)", "g"],
+    ],
+  },
+  {
+    file: "lib/gpu/norm_operations.ts",
+    tests: NORM,
+    edits: [
+      ["never adds", '${adds ? "+=" : "="}', "="],
+      ["a residual is left out", "return residual[i] + e;", "return e;"],
+    ],
+  },
+  {
+    file: "kernels/norm_weight_backward.wgsl",
+    tests: NORM,
+    edits: [
+      ["a block's last row is left out", "id.y * 32u + 32u", "id.y * 32u + 31u"],
+      ["the bias has no gradient", "bias += d_y[at];", ""],
+    ],
   },
   {
     file: "kernels/column_sums.wgsl",
@@ -108,16 +136,32 @@ export const KERNELS: readonly Edits[] = [
     edits: [["clears what is to be added to", " && rows.accumulate == 0u", ""]],
   },
   {
-    file: "kernels/swiglu_backward.wgsl",
+    file: "kernels/activation.ts",
     tests: ELEMENTWISE,
-    filter: "SwiGLU backward",
-    edits: [["silu's own slope is left out", " + silu * (E(1.0) - sigmoid)", ""]],
+    filter: "slope",
+    edits: [
+      ["silu's own slope is left out", " + silu * (E(1.0) - sigmoid)", ""],
+      [
+        "a tail of the normal distribution is taken for the other",
+        "x >= E()), 0.5 + half",
+        "x < E()), 0.5 + half",
+      ],
+    ],
+  },
+  {
+    file: "kernels/glu_backward.wgsl",
+    tests: ELEMENTWISE,
+    filter: "a gated linear unit backward",
+    edits: [["the gradient of up is the activated value", "= d * gate.value;", "= d * gate.slope;"]],
   },
   {
     file: "kernels/rope.wgsl",
     tests: ELEMENTWISE,
     filter: "rotary",
-    edits: [["backward turns forward", "{ s = -s; }", "{ s = s; }"]],
+    edits: [
+      ["backward turns forward", "{ s = -s; }", "{ s = s; }"],
+      ["what does not turn of a head is taken from the next", "* HEAD + 2u * HALF + i", "* HEAD + i"],
+    ],
   },
   {
     file: "kernels/sum_squares.wgsl",
@@ -192,8 +236,8 @@ export const KERNELS: readonly Edits[] = [
     filter: "softmax",
     edits: [[
       "a token does not see itself",
-      "key - span.z <= query - span.z",
-      "key - span.z < query - span.z",
+      "key - span.z < own + 1u - span.z",
+      "key - span.z < own - span.z",
     ]],
   },
   {
@@ -295,8 +339,11 @@ export const KERNELS: readonly Edits[] = [
     file: "kernels/gemm_epilogue.ts",
     tests: ["tests/kernels/gemm_epilogue_test.ts"],
     edits: [
-      ["values are turned like queries and keys", "if (n >= size.rotated) {", "if (n > size.rotated) {"],
-      ["the activated values are lost", "  v = silu * up;`", "  `"],
+      ["values are turned like queries and keys", "n >= size.rotated ||", "n > size.rotated ||"],
+      ["the activated values are lost", "  v = gate.value * up;`", "  `"],
+      ["a bias is that of the column before", "let last = size.n - 1u;", "let last = size.n - 2u;"],
+      ["a scale is left out", "var v = value * size.scale;", "var v = value;"],
+      ["all of a head is turned", " || n % size.head >= 2u * half", ""],
     ],
   },
 ];

@@ -1,6 +1,6 @@
 import type { Edits } from "./mutants.ts";
 
-const BATCH = ["tests/batch/batch_test.ts"];
+const BATCH = ["tests/batch/pack_test.ts"];
 const PLACEMENT = ["tests/gpu/placement_test.ts"];
 
 const PLAN = ["tests/planning/plan_test.ts"];
@@ -8,21 +8,33 @@ const PLAN = ["tests/planning/plan_test.ts"];
 /** Batches, memory, model and optimizer. */
 export const MODEL: readonly Edits[] = [
   {
-    file: "lib/batch/batch.ts",
+    file: "lib/batch/pack.ts",
     tests: BATCH,
     edits: [
-      ["a window is one token too wide", "position - window + 1)", "position - window)"],
       [
         "the last token of a response is run",
         "position < response.ids.length - 1; position++",
         "position < response.ids.length; position++",
       ],
+      ["the first token is a label", "Math.max(response.promptLength, 1); p", "response.promptLength; p"],
+    ],
+  },
+  {
+    file: "lib/data/pair.ts",
+    tests: BATCH,
+    edits: [
       [
         "labels of a prompt are shared",
         "const limit = Math.min(chosen.promptLength, rejected.promptLength)",
         "const limit = Math.min(chosen.ids.length, rejected.ids.length)",
       ],
-      ["the first token is a label", "Math.max(response.promptLength, 1); p", "response.promptLength; p"],
+    ],
+  },
+  {
+    file: "lib/batch/mask.ts",
+    tests: BATCH,
+    edits: [
+      ["a window is one token too wide", "position - window + 1)", "position - window)"],
       [
         "a query tile ends with its first token",
         "keyTiles[4 * keyTile + 1] = tile + 1",
@@ -46,10 +58,14 @@ export const MODEL: readonly Edits[] = [
     ],
   },
   {
+    file: "lib/gpu/memory_plan.ts",
+    tests: PLACEMENT,
+    edits: [["calls are not checked against the plan", "    checkPlacement(livesIn(calls));\n", ""]],
+  },
+  {
     file: "lib/gpu/memory.ts",
     tests: PLACEMENT,
     edits: [
-      ["calls are not checked against the plan", "    checkPlacement(livesIn(calls));\n", ""],
       ["tensors are not aligned", "Math.ceil(bytes / ALIGNMENT) * ALIGNMENT", "bytes"],
     ],
   },
@@ -68,7 +84,7 @@ export const MODEL: readonly Edits[] = [
   },
   {
     file: "lib/gpu/readback.ts",
-    tests: ["tests/training/guard_test.ts"],
+    tests: ["tests/run/guard_test.ts"],
     filter: "became infinite",
     edits: [["infinities count as finite", "values[i] - values[i] !== 0", "values[i] !== values[i]"]],
   },
@@ -88,7 +104,55 @@ export const MODEL: readonly Edits[] = [
     edits: [["vectors decay in early updates", 'spec.kind === "matrix" ? count : 0', "count"]],
   },
   {
-    file: "lib/models/rope.ts",
+    file: "lib/models/keys.ts",
+    tests: ["tests/models/model_config_test.ts"],
+    edits: [
+      ["null of a count is the default", "isNull ? divided :", "isNull ? usual[key] ?? divided :"],
+      [
+        "layers before max_window_layers have a window",
+        "window !== undefined && l >= first",
+        "window !== undefined",
+      ],
+      ["dropout is passed over", "if (dropout !== 0) {", "if (dropout === -1) {"],
+    ],
+  },
+  {
+    file: "lib/models/multimodal.ts",
+    tests: ["tests/models/model_config_test.ts"],
+    edits: [[
+      "the text part never ties the head",
+      'whole.boolean("tie_word_embeddings") || ofText',
+      'whole.boolean("tie_word_embeddings")',
+    ]],
+  },
+  {
+    file: "lib/parameters/weights.ts",
+    tests: ["tests/parameters/multimodal_test.ts"],
+    edits: [
+      [
+        "other parts of a multimodal model are lost",
+        "if (config.partOf === undefined) return [];",
+        "return [];",
+      ],
+      [
+        "large tensors of other parts are cut",
+        "at < bytes; at += 4 * PIECE",
+        "at < Math.min(bytes, 4 * PIECE); at += 4 * PIECE",
+      ],
+    ],
+  },
+  {
+    file: "lib/parameters/contradictions.ts",
+    tests: ["tests/parameters/model_weights_test.ts"],
+    edits: [["any value is an explanation", "b.wrong.size < a.wrong.size ? b : a", "b"]],
+  },
+  {
+    file: "lib/graph/parameter.ts",
+    tests: ["tests/parameters/row_order_test.ts"],
+    edits: [["values lie before keys", "(heads + group) * headDim", "(heads + groups + group) * headDim"]],
+  },
+  {
+    file: "lib/graph/rope_table.ts",
     tests: ["tests/models/rope_test.ts"],
     edits: [
       ["long waves are not slowed", "return f32(frequency / factor)", "return frequency"],
@@ -99,7 +163,7 @@ export const MODEL: readonly Edits[] = [
     file: "lib/graph/flops.ts",
     tests: ["tests/graph/flops_test.ts"],
     edits: [
-      ["backward counts once", "=> 3 * forwardFlops(", "=> 2 * forwardFlops("],
+      ["backward counts once", "? 2 - matrices.length : 0", "? 1 - matrices.length : 0"],
       ["a token does not look at itself", "token - own + 1", "token - own"],
     ],
   },
@@ -119,7 +183,7 @@ export const MODEL: readonly Edits[] = [
   {
     file: "lib/graph/ops/linear.ts",
     tests: ["tests/graph/decoder_test.ts"],
-    edits: [["a bias is not added", "      addBias(rows, parameters.of(bias).weights, y),\n", ""]],
+    edits: [["a bias is not added", "y, bias: added, residual", "y, residual"]],
   },
   {
     file: "lib/graph/decoder.ts",
@@ -172,7 +236,7 @@ export const MODEL: readonly Edits[] = [
   },
   {
     file: "lib/parameters/parameters.ts",
-    tests: ["tests/training/guard_test.ts"],
+    tests: ["tests/run/guard_test.ts"],
     filter: "last update made infinite",
     edits: [["numbers that are none are saved", "if (bad >= 0) {", "if (false) {"]],
   },

@@ -2,10 +2,10 @@ import type { Edits } from "./mutants.ts";
 
 const SAMPLER = ["tests/training/sampler_test.ts"];
 const FIGURES = ["tests/training/figures_test.ts"];
-const LOOP = ["tests/training/loop_test.ts"];
+const LOOP = ["tests/run/loop_test.ts"];
 const REPORT = ["tests/report/report_test.ts"];
 const CHECKPOINT = ["tests/checkpoint/checkpoint_test.ts"];
-const RESUME = ["tests/training/resume_test.ts"];
+const RESUME = ["tests/run/resume_test.ts"];
 const COLLAPSE = ["tests/training/collapse_test.ts"];
 
 /** What a run does between its steps: sampling, figures, checkpoints, reports. */
@@ -72,7 +72,7 @@ export const RUNS: readonly Edits[] = [
     ],
   },
   {
-    file: "lib/training/loop.ts",
+    file: "lib/run/loop.ts",
     tests: LOOP,
     edits: [
       [
@@ -199,8 +199,8 @@ export const RUNS: readonly Edits[] = [
     ],
   },
   {
-    file: "lib/training/guard.ts",
-    tests: ["tests/training/guard_test.ts"],
+    file: "lib/run/guard.ts",
+    tests: ["tests/run/guard_test.ts"],
     filter: "names that pair",
     edits: [
       [
@@ -212,13 +212,13 @@ export const RUNS: readonly Edits[] = [
   },
   {
     file: "lib/training/step.ts",
-    tests: ["tests/training/train_test.ts"],
+    tests: ["tests/run/train_test.ts"],
     filter: "a run of untied",
     edits: [["figures of a second batch are those of the first", "        at += batch.pairs * 4;\n", ""]],
   },
   {
     file: "lib/training/evaluate.ts",
-    tests: ["tests/training/train_test.ts"],
+    tests: ["tests/run/train_test.ts"],
     filter: "evaluation",
     edits: [[
       "the last short batch is left out",
@@ -227,16 +227,12 @@ export const RUNS: readonly Edits[] = [
     ]],
   },
   {
-    file: "lib/checkpoint/fingerprint.ts",
+    file: "lib/config/keys.ts",
     tests: RESUME,
     filter: "every key",
     edits: [
-      [
-        "a key that matters is free",
-        '  "gradientCheckpointing",\n',
-        '  "gradientCheckpointing",\n  "activationDtype",\n',
-      ],
-      ["a key that is free matters", '  "loggingSteps",\n', ""],
+      ["a key that matters is free", 'default: "float32",', 'default: "float32", mayChange: true,'],
+      ["a key that is free matters", "default: 10, mayChange: true,", "default: 10,"],
     ],
   },
   {
@@ -322,7 +318,7 @@ export const RUNS: readonly Edits[] = [
     ],
   },
   {
-    file: "lib/report/trainer_state.ts",
+    file: "lib/checkpoint/trainer_state.ts",
     tests: REPORT,
     edits: [
       ["the first evaluation is the result", "log_history.findLast(", "log_history.find("],

@@ -7,7 +7,7 @@ import { partsOf } from "../../lib/graph/parameter.ts";
 import { netOf } from "../../lib/models/models.ts";
 import { parseModelConfig } from "../../lib/models/config.ts";
 import { openModel, readModel } from "../../lib/parameters/weights.ts";
-import { type Dtype, fromF32, isFloatDtype, tensorBytes } from "../../lib/safetensors/read.ts";
+import { type Dtype, fromF32, isFloatDtype, tensorBytes } from "../../lib/safetensors/dtype.ts";
 import { saveCheckpoint, writeSafetensors } from "../../lib/safetensors/write.ts";
 import { withTemporaryFolder } from "../temporary_folder.ts";
 
@@ -80,7 +80,7 @@ async function opened(tensors: Tensors, keys: Record<string, unknown> = {}): Pro
     assert.deepEqual(await readModel(folder), weights.model);
     result = {
       values: Object.fromEntries(values),
-      saved: weights.saved.map(({ name, parameter }) => [name, parameter] as [string, string]),
+      saved: weights.saved.map((tensor) => [tensor.name, "parameter" in tensor ? tensor.parameter : ""]),
       tied: weights.model.tieWordEmbeddings,
       said,
     };
@@ -263,7 +263,7 @@ Deno.test("a type that is not trained is said to be the type, with tensor and fi
       new RegExp(
         `model.safetensors: tensor "model.norm.weight" is of type ${dtype}, which is not trained: expected F32`,
       ),
-      dtype === "F64" ? /in float32 with transformers/ : /before it was quantised/,
+      dtype === "F64" ? /in float32 with transformers/ : /before it was quantized/,
     ];
     await refused(usual().set("model.norm.weight", tensor(1, [4], dtype)), {}, ...says);
     // Packed weights have other shapes too: the type is what explains them.
@@ -277,7 +277,7 @@ Deno.test("a type that is not trained is said to be the type, with tensor and fi
     packed,
     {},
     /q_proj.weight: missing/,
-    /"\S+q_proj.qweight" is of type I32, .* are they quantised\?/,
+    /"\S+q_proj.qweight" is of type I32, .* are they quantized\?/,
   );
 });
 
@@ -357,3 +357,58 @@ Deno.test("a shard's tensors are read where the index does not name them, and re
       message: /model-00002-of-00002.safetensors: tensor "\S+" is in \S+model-00001-of-00002.safetensors too/,
     });
   }));
+
+/** The tensors of the model with other keys. */
+const tensorsOf = (keys: Record<string, unknown>): Tensors =>
+  new Map(
+    [...partsOf(netOf(parseModelConfig({ ...SHAPE, ...keys }, "")).parameters)]
+      .map(([name, shape], i) => [name, tensor(i + 1, shape)]),
+  );
+
+Deno.test("a value of config.json that the tensors contradict is told, with theirs", async () => {
+  const cases: [there: Record<string, unknown>, keys: Record<string, unknown>, ...says: string[]][] = [
+    [{ vocab_size: 5 }, {}, "vocab_size is 3, but model.embed_tokens.weight has 5 rows"],
+    [
+      { hidden_size: 6, head_dim: 2 },
+      { head_dim: 2 },
+      "hidden_size is 4, but model.embed_tokens.weight has 6 columns",
+    ],
+    [
+      { intermediate_size: 3 },
+      {},
+      "intermediate_size is 2, but model.layers.0.mlp.gate_proj.weight has 3 rows",
+    ],
+    [
+      { num_key_value_heads: 1 },
+      {},
+      "num_key_value_heads is 2, but model.layers.0.self_attn.k_proj.weight has 2 rows, as of 1",
+    ],
+    [{ num_hidden_layers: 1 }, {}, "num_hidden_layers is 2, but the files have 1"],
+    [{}, { num_hidden_layers: 1000 }, "num_hidden_layers is 1000, but the files have 2"],
+    [{}, { mlp_bias: true }, "mlp_bias is true, but model.layers.0.mlp.gate_proj.bias is missing"],
+    [
+      { vocab_size: 5, intermediate_size: 3, num_hidden_layers: 1 },
+      {},
+      "num_hidden_layers is 2, but the files have 1",
+      "vocab_size is 3, but model.embed_tokens.weight has 5 rows",
+      "intermediate_size is 2, but model.layers.0.mlp.gate_proj.weight has 3 rows",
+    ],
+  ];
+  for (const [there, keys, ...says] of cases) {
+    const error: Error = await opened(tensorsOf(there), keys).then(
+      () => assert.fail("no error"),
+      (error) => error,
+    );
+    assert.ok(error instanceof UserError, error.stack);
+    const [first, ...lines] = error.message.split("\n  ");
+    assert.match(first, /the weights do not fit config.json:$/);
+    lines[lines.length - 1] = lines.at(-1)!.split("\nare both of the same model?")[0];
+    assert.deepEqual(lines.toSorted(), says.toSorted());
+  }
+  // What no one value explains is told tensor by tensor.
+  await refused(
+    tensorsOf({ vocab_size: 5 }).set("model.norm.weight", tensor(1, [9])),
+    {},
+    /vocab_size is 3, but model.embed_tokens.weight has 5 rows\n {2}model.norm.weight: shape \[9\], expected \[4\]\n/,
+  );
+});

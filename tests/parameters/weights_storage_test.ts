@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
-import { pack } from "../../lib/batch/batch.ts";
+import { pack } from "../../lib/batch/pack.ts";
 import { openGpu } from "../../lib/gpu/device.ts";
 import { Pipelines } from "../../lib/gpu/program.ts";
 import { simper } from "../../lib/losses/simper.ts";
-import { readModelConfig } from "../../lib/models/config.ts";
+import { readModelConfig } from "../../lib/parameters/config_file.ts";
+import { netOf } from "../../lib/models/models.ts";
 import { Decoder, type DecoderOptions } from "../../lib/graph/decoder.ts";
 import { openCheckpoint } from "../../lib/safetensors/read.ts";
 import { assertEqualBytes } from "../equal_bytes.ts";
@@ -18,7 +19,7 @@ Deno.test(
     const pipelines = new Pipelines(gpu);
     const model = MODELS[1];
     const { pairs } = await readGolden(model);
-    const config = await readModelConfig(`${GOLDEN}/${model}`);
+    const net = netOf(await readModelConfig(`${GOLDEN}/${model}`));
     const checkpoint = await openCheckpoint(`${GOLDEN}/${model}`);
     const capacity = {
       tokens: 128,
@@ -30,11 +31,11 @@ Deno.test(
     };
     const sequence = { ids: [...pairs[0].chosen.ids, 0], promptLength: 1 };
     const batch = {
-      ...pack([{ chosen: sequence, truncated: false, where: "" }], [config.slidingWindow]),
+      ...pack([{ chosen: sequence, truncated: false, where: "" }], net.windows),
       pairs: 0,
     };
     const load = async (options: Pick<DecoderOptions, "weights">) => {
-      const decoder = new Decoder(config, capacity, {
+      const decoder = new Decoder(net, capacity, {
         largestBuffer: LARGEST,
         loss: simper.wgsl,
         training: false,

@@ -10,7 +10,7 @@ import {
   stepCost,
   worstCase,
 } from "../../lib/planning/estimate.ts";
-import { readModelConfig } from "../../lib/models/config.ts";
+import { readModelConfig } from "../../lib/parameters/config_file.ts";
 import { capacityOf, planRun } from "../../lib/planning/plan.ts";
 import { task } from "../command.ts";
 import { GOLDEN } from "../golden_run.ts";

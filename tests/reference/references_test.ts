@@ -2,19 +2,20 @@
  * The references of gradients against differences of the references of values, and AdamW's against PyTorch.
  */
 import assert from "node:assert/strict";
-import { pack } from "../../lib/batch/batch.ts";
+import { pack } from "../../lib/batch/pack.ts";
 import { normal, uniform } from "../../lib/random.ts";
 import { assertClose, freshSeed } from "../kernels/harness.ts";
 import { randomPairs } from "../random_pairs.ts";
+import { ACTIVATIONS } from "../../kernels/activation.ts";
+import { activate, activateBackward, glu, gluBackward } from "./activation.ts";
 import { adamw, clip } from "./adamw.ts";
 import { attention, attentionBackward } from "./attention.ts";
 import { logProbabilities, logProbabilitiesBackward } from "./log_probabilities.ts";
 import { matrix, multiply, transposed } from "./matrix.ts";
 import { sft, simper } from "./preference_loss.ts";
-import { rmsNorm, rmsNormBackward } from "./rms_norm.ts";
+import { norm, normBackward } from "./norm.ts";
 import { rope } from "./rope.ts";
 import { takeRows, takeRowsBackward } from "./rows.ts";
-import { swiglu, swigluBackward } from "./swiglu.ts";
 
 const STEP = 1e-5;
 
@@ -66,23 +67,35 @@ checkGradient("a matrix product by its right factor", (random) => {
   };
 });
 
-checkGradient("RMSNorm by its input", (random) => {
-  const weight = random(7);
-  return {
-    x: random(3 * 7),
-    forward: (x) => rmsNorm(x, weight, 1e-2).y,
-    backward: (u, x) => rmsNormBackward(x, weight, u, 1e-2).dX,
-  };
-});
+for (const kind of ["rms", "layer"] as const) {
+  const how = { kind, epsilon: 1e-2, onePlus: kind === "rms" };
+  checkGradient(`${kind} norm by its input`, (random) => {
+    const parameters = { ...how, weight: random(7), bias: random(7) };
+    return {
+      x: random(3 * 7),
+      forward: (x) => norm(x, parameters).y,
+      backward: (u, x) => normBackward(x, u, parameters).dX,
+    };
+  });
 
-checkGradient("RMSNorm by its weight", (random) => {
-  const x = random(3 * 7);
-  return {
-    x: random(7),
-    forward: (weight) => rmsNorm(x, weight, 1e-2).y,
-    backward: (u, weight) => rmsNormBackward(x, weight, u, 1e-2).dWeight,
-  };
-});
+  checkGradient(`${kind} norm by its weight`, (random) => {
+    const x = random(3 * 7);
+    return {
+      x: random(7),
+      forward: (weight) => norm(x, { ...how, weight }).y,
+      backward: (u, weight) => normBackward(x, u, { ...how, weight }).dWeight,
+    };
+  });
+
+  checkGradient(`${kind} norm by its bias`, (random) => {
+    const [x, weight] = [random(3 * 7), random(7)];
+    return {
+      x: random(7),
+      forward: (bias) => norm(x, { ...how, weight, bias }).y,
+      backward: (u, bias) => normBackward(x, u, { ...how, weight, bias }).dBias,
+    };
+  });
+}
 
 checkGradient("rotary embedding", (random) => {
   const shape = { heads: 3, headDim: 6, width: 24 };
@@ -96,15 +109,51 @@ checkGradient("rotary embedding", (random) => {
   };
 });
 
-checkGradient("SwiGLU", (random) => ({
+for (const act of ACTIVATIONS) {
+  checkGradient(act, (random) => ({
+    x: random(15),
+    forward: (x) => activate(x, act),
+    backward: (u, x) => activateBackward(x, u, act),
+  }));
+}
+
+checkGradient("a gated linear unit", (random) => ({
   x: random(3 * 2 * 5),
-  forward: (x) => swiglu(x, 5),
-  backward: (u, x) => swigluBackward(x, u, 5),
+  forward: (x) => glu(x, 5, "gelu"),
+  backward: (u, x) => gluBackward(x, u, 5, "gelu"),
 }));
 
+/** transformers 5.17's ACT2FN[name] of float64 tensors: at -2.3 and 0.7. */
+const ACT2FN = {
+  silu: [-0.20958281033416915, 0.46773144051771626],
+  swish: [-0.20958281033416915, 0.46773144051771626],
+  gelu: [-0.024665453049854423, 0.5306254434438489],
+  gelu_python: [-0.024665453049854423, 0.5306254434438489],
+  gelu_new: [-0.024327029795919095, 0.5305701347051167],
+  gelu_pytorch_tanh: [-0.024327029795919095, 0.5305701347051167],
+  gelu_python_tanh: [-0.024327029795919095, 0.5305701347051167],
+  gelu_fast: [-0.024327029796311316, 0.5305701347045902],
+  gelu_accurate: [-0.024327029795919095, 0.5305701347051167],
+  quick_gelu: [-0.04498424152689113, 0.5368939517231501],
+  relu: [0, 0.7],
+  relu2: [0, 0.49],
+  sigmoid: [0.09112296101485616, 0.6681877721681662],
+  tanh: [-0.9800963962661914, 0.6043677771171635],
+  mish: [-0.21908829297465837, 0.5611483776438518],
+};
+
+Deno.test("activations by transformers' names have its values", () => {
+  assert.deepEqual(Object.keys(ACT2FN).sort(), [...ACTIVATIONS].sort());
+  // gelu_fast has its constant to ten digits.
+  for (const act of ACTIVATIONS) {
+    assertClose(activate([-2.3, 0.7], act), ACT2FN[act], { tolerance: 1e-11 }, act);
+  }
+});
+
 checkGradient("attention over packed pairs", (random, next) => {
-  const shape = { heads: 4, keyValueHeads: 2, headDim: 3 };
-  const { spans } = pack(randomPairs(next, 9)).masks[0];
+  const shape = { heads: 4, keyValueHeads: 2, headDim: 3, scale: 0.8, softcap: 1.5 };
+  // Of the last 7 queries: their spans are in rows of all 9 keys.
+  const spans = pack(randomPairs(next, 9)).masks[0].spans.subarray(4 * 2);
   return {
     x: random(9 * 8 * 3),
     forward: (x) => attention(x, spans, shape).out,

@@ -3,7 +3,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { stripVTControlCharacters } from "node:util";
 import { describePair, tokenTexts } from "../../lib/report/data_report.ts";
-import { TokeniseLine } from "../../lib/report/tokenise_line.ts";
+import { TokenizeLine } from "../../lib/report/tokenize_line.ts";
 import { loadTokenizer } from "../../lib/tokenizer/tokenizer.ts";
 import { task } from "../command.ts";
 import { withTemporaryFolder } from "../temporary_folder.ts";
@@ -33,9 +33,9 @@ Deno.test("a pair is shown with its labelled tokens in brackets, or in colours",
   const plain =
     `shared prompt, ${n} tokens\nab\nchosen, 2 labelled tokens\n[c][d]\nrejected, 1 labelled tokens\n[e]`;
   assert.equal(await describePair(pair, n, textsOf, false), plain);
-  const coloured = await describePair(pair, n, textsOf, true);
-  assert.equal(stripVTControlCharacters(coloured), plain.replaceAll(/[[\]]/g, ""));
-  assert.ok(coloured.includes("\x1b[32mc\x1b[39m") && coloured.includes("\x1b[31me\x1b[39m"));
+  const colored = await describePair(pair, n, textsOf, true);
+  assert.equal(stripVTControlCharacters(colored), plain.replaceAll(/[[\]]/g, ""));
+  assert.ok(colored.includes("\x1b[32mc\x1b[39m") && colored.includes("\x1b[31me\x1b[39m"));
   // The last token of the prompt may differ: then it is not shared, and carries no label.
   const merged = {
     ...pair,
@@ -47,19 +47,19 @@ Deno.test("a pair is shown with its labelled tokens in brackets, or in colours",
   );
 });
 
-Deno.test("the line of tokenising is redrawn on a terminal, and is a plain line now and then elsewhere", () => {
+Deno.test("the line of tokenizing is redrawn on a terminal, and is a plain line now and then elsewhere", () => {
   let now = 0;
   let written = "";
   const options = { write: (text: string) => written += text, now: () => now };
-  const plain = new TokeniseLine({ ...options, isTerminal: false });
+  const plain = new TokenizeLine({ ...options, isTerminal: false });
   for (now = 0; now <= 20_000; now += 500) plain.update("train", now, 10 * now);
   assert.deepEqual(written.split("\n"), [
-    "train: 10,000 rows tokenised, 100,000 tokens, 10,000 tokens/s, 0:10",
-    "train: 20,000 rows tokenised, 200,000 tokens, 10,000 tokens/s, 0:20",
+    "train: 10,000 rows tokenized, 100,000 tokens, 10,000 tokens/s, 0:10",
+    "train: 20,000 rows tokenized, 200,000 tokens, 10,000 tokens/s, 0:20",
     "",
   ]);
   written = "";
-  const line = new TokeniseLine({ ...options, isTerminal: true, columns: 21 });
+  const line = new TokenizeLine({ ...options, isTerminal: true, columns: 21 });
   for (now = 0; now <= 100; now += 50) line.update("train", now, now);
   line.clear();
   line.clear();

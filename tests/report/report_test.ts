@@ -15,7 +15,7 @@ import {
   trainMetrics,
   writeAllResults,
   writeTrainerState,
-} from "../../lib/report/trainer_state.ts";
+} from "../../lib/checkpoint/trainer_state.ts";
 import { withTemporaryFolder } from "../temporary_folder.ts";
 
 const HOSTILE = `<script>alert("1")</script> & 'x' \`\`\` | end`;

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { type Transfer, TransferBar } from "../../lib/report/transfer_bar.ts";
+import type { Transfer } from "../../lib/hub/snapshot.ts";
+import { TransferBar } from "../../lib/report/transfer_bar.ts";
 
 const transfer = (bytes: number, change: Partial<Transfer> = {}): Transfer => ({
   name: "org/tiny",

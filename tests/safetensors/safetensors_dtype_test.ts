@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { type FloatDtype, fromF32, toF32 } from "../../lib/safetensors/read.ts";
+import { type FloatDtype, fromF32, toF32 } from "../../lib/safetensors/dtype.ts";
 import { assertEqualBytes } from "../equal_bytes.ts";
 
 /**

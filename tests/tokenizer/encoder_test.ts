@@ -97,7 +97,7 @@ const TOKENIZERS: Record<string, Made> = {
     },
     normalizer: PREPEND,
   },
-  "normalised added tokens": {
+  "normalized added tokens": {
     model: "pieces",
     keys: PIECES,
     normalizer: PREPEND,
@@ -144,7 +144,7 @@ for (const [name, made] of Object.entries(TOKENIZERS)) {
     assert.equal(
       partsOf(made).model.wordsApart ?? false,
       name.startsWith("SentencePiece's") && !/left out|first/.test(name) ||
-        /normalised|Metaspace/.test(name),
+        /normalized|Metaspace/.test(name),
     );
   });
 }

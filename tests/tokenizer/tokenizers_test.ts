@@ -136,7 +136,7 @@ const REFUSED: [
       normalizer: { type: "Lowercase" },
       added_tokens: ["A", "a"].map((content, id) => ({ id, content, normalized: true })),
     },
-  }, /the added token "a" cannot be told from "A" in normalised text/],
+  }, /the added token "a" cannot be told from "A" in normalized text/],
   [
     "flags that are none",
     { config: { added_tokens_decoder: { "1": { content: "a", lstrip: 1 } } } },

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { pack } from "../../lib/batch/batch.ts";
+import { pack } from "../../lib/batch/pack.ts";
 import { pairResults, summarize } from "../../lib/training/metrics.ts";
 
 const batch = pack([

@@ -1,10 +1,11 @@
 import type { AttentionShape } from "../../../kernels/attention.ts";
+import { headsOf } from "../../gpu/attention_operations.ts";
 import type { Value } from "../graph.ts";
 import type { OpParts } from "../net.ts";
 
 /**
- * output = softmax(Q K^T / sqrt(D)) V, head by head, over the keys that each token's spans let it see; `lse` is the logarithm of
- * the softmax's sums.
+ * output = softmax(Q K^T scale) V, head by head, over the keys that each token's spans let it see, where the scores may have a
+ * soft cap (see `AttentionShape`); `lse` is the logarithm of the softmax's sums.
  *
  * @param mask the index of its window among the model's.
  */
@@ -23,13 +24,13 @@ export const attention = (
     machine.attention(shape).forward(machine.rows, {
       mask,
       ...machine.batch.masks[mask],
-      qkv: of(qkv),
+      ...headsOf(of(qkv), shape),
       out: into(output),
       lse: into(lse),
     }),
   backward(dOutput, pass) {
     const { machine } = pass;
-    const at = { qkv: pass.value(qkv), out: pass.value(output), lse: pass.extra(lse) };
+    const at = { ...headsOf(pass.value(qkv), shape), out: pass.value(output), lse: pass.extra(lse) };
     const delta = pass.scratch("delta", shape.heads);
     pass.newGradient(qkv, (dQkv) =>
       machine.attention(shape).backward(machine.rows, {
@@ -38,7 +39,8 @@ export const attention = (
         ...at,
         dOut: dOutput,
         delta,
-        dQkv,
+        dQueries: dQkv,
+        dKeys: dQkv,
       }));
   },
 });

@@ -1,18 +1,23 @@
 /** The end of every model: final norm, LM head, log-probabilities of the labels and the loss; and back. */
 import { linear, linearInputGradient, linearWeightGradient } from "../../gpu/linear.ts";
 import { rowsOf, type Tensor } from "../../gpu/memory.ts";
+import { type Norm, norm, normBackward, normWeightBackward } from "../../gpu/norm_operations.ts";
 import * as kernels from "../../gpu/operations.ts";
-import type { KernelCall } from "../../gpu/program.ts";
-import type { Value } from "../graph.ts";
+import type { KernelCall, RowSlot } from "../../gpu/program.ts";
+import type { BackwardPass, Value } from "../graph.ts";
+import type { TrainedParameter } from "../../parameters/layout.ts";
 import type { Machine } from "../machine.ts";
 import type { OpParts } from "../net.ts";
-import { type ParameterSpec, shapeOf } from "../parameter.ts";
+import { isTrained, type ParameterSpec, shapeOf } from "../parameter.ts";
 
 interface Head {
-  finalNorm: ParameterSpec;
+  norm: Norm;
+  /** The norm's. */
+  weight: ParameterSpec;
   /** The LM head, or the embedding's table where that serves as one. */
   head: ParameterSpec;
-  epsilon: number;
+  bias?: ParameterSpec;
+  logits: kernels.LogitOptions;
 }
 
 /**
@@ -21,28 +26,30 @@ interface Head {
  */
 export const labels = (x: Value, head: Head): OpParts => ({
   inputs: [x],
-  parameters: [head.finalNorm, head.head],
+  parameters: [head.weight, head.head, ...(head.bias ? [head.bias] : [])],
   inBackward: "kept",
   flops({ labels }) {
     const [rows, columns] = shapeOf(head.head);
     return 2 * rows * columns * labels;
   },
   forward: ({ machine, of }) => [...headForward(machine, head, of(x)), lossCall(machine)],
-  backward(_, pass) {
-    pass.newGradient(x, (dX) => headBackward(pass.machine, head, dX));
-  },
+  backward: (_, pass) => headBackward(pass, x, head),
 });
 
 /** Log-probabilities of the labels, piece by piece. L labels. */
-function headForward(machine: Machine, { finalNorm, head, epsilon }: Head, x: Tensor): KernelCall[] {
-  const { batch, parameters, products, head: t, widths } = machine;
-  const weight = parameters.of(finalNorm).weights;
+function headForward(machine: Machine, head: Head, x: Tensor): KernelCall[] {
+  const { norm: how, weight } = head;
+  const { batch, parameters, head: t, widths } = machine;
   return [
     kernels.gatherRows(batch.labelSlot, batch.uploaded.labelRows, x, t.gathered),
-    kernels.rmsNorm(batch.labelSlot, t.gathered, weight, t.gatheredNormed, t.gatheredRstd, epsilon),
+    norm(batch.labelSlot, how, {
+      x: t.gathered,
+      weight: parameters.of(weight).weights,
+      y: t.gatheredNormed,
+      statistics: t.gatheredStatistics,
+    }),
     ...batch.pieces.flatMap((rows, i) => {
       const part = (tensor: Tensor) => rowsOf(tensor, i * batch.pieceRows, batch.pieceRows);
-      const operands = { x: part(t.gatheredNormed), y: t.logits };
       const found = {
         logits: t.logits,
         targets: part(batch.uploaded.targets),
@@ -50,11 +57,33 @@ function headForward(machine: Machine, { finalNorm, head, epsilon }: Head, x: Te
         logps: part(t.logps),
       };
       return [
-        ...linear(products, rows, parameters.pieces(head), operands),
-        kernels.logProbabilities(rows, found, widths.vocabulary),
+        ...logitsOf(machine, head, rows, part(t.gatheredNormed)),
+        kernels.logProbabilities(rows, found, widths.vocabulary, head.logits),
       ];
     }),
   ];
+}
+
+/** The logits of a piece's rows. */
+function logitsOf(
+  { products, parameters, head: t }: Machine,
+  { head, bias }: Head,
+  rows: RowSlot,
+  x: Tensor,
+) {
+  const added = bias && parameters.of(bias).weights;
+  return linear(products, rows, parameters.pieces(head), { x, y: t.logits, bias: added });
+}
+
+/** The gradient of the head's bias, by way of sums as wide as a row of logits. */
+function biasBackward(
+  { plan, batch, head: t }: Machine,
+  [{ gradients }]: readonly TrainedParameter[],
+  rows: RowSlot,
+): KernelCall[] {
+  const shape = [Math.ceil(batch.pieceRows / 32), t.logits.shape[1]];
+  const partial = plan.shared("head bias column sums", "scratch", shape);
+  return kernels.addBiasBackward(rows, { dY: t.logits, dBias: gradients, partial });
 }
 
 /** Loss and metrics of each pair, and the weight of each label's gradient. */
@@ -74,43 +103,46 @@ const lossCall = ({ batch, head, options }: Machine): KernelCall =>
  * From the labels' weights to the gradient of x, and of head and final norm. Pieces go backwards: the last one's logits are still
  * there, so a batch of one piece computes them once.
  */
-function headBackward(machine: Machine, { finalNorm, head }: Head, dX: Tensor): KernelCall[] {
-  const { batch, parameters, products, head: t, widths } = machine;
-  const norm = parameters.of(finalNorm);
-  const matrix = parameters.pieces(head);
+function headBackward(pass: BackwardPass, x: Value, head: Head): void {
+  const { norm: how, weight, bias } = head;
+  const { batch, parameters, products, head: t, widths, rows: tokens } = pass.machine;
+  const matrix = parameters.pieces(head.head);
+  const hasInputGradient = isTrained(weight) || pass.hasGradient(x);
   const pieces = batch.pieces.map((rows, i) => {
     const part = (tensor: Tensor) => rowsOf(tensor, i * batch.pieceRows, batch.pieceRows);
     const next = batch.pieces[i + 1];
     const isLast = (counts: Uint32Array) => !next || counts[next.slot] === 0;
-    const counted = { rows, adding: batch.piecesAdding[i] };
-    const x = part(t.gatheredNormed);
+    const normed = part(t.gatheredNormed);
     const found = {
       logits: t.logits,
       targets: part(batch.uploaded.targets),
       lse: part(t.labelLse),
       weights: part(t.labelWeights),
     };
+    const dNormed = part(t.gradientGatheredNormed);
     return [
-      ...linear(products, rows, matrix, { x, y: t.logits }).map((call) => ({
+      ...logitsOf(pass.machine, head, rows, normed).map((call) => ({
         ...call,
         grid: (counts: Uint32Array): [number, number] => isLast(counts) ? [0, 0] : call.grid(counts),
       })),
-      kernels.logitsBackward(rows, found, widths.vocabulary),
-      ...linearInputGradient(products, counted, matrix, { dY: t.logits, dX: part(t.gradientGatheredNormed) }),
-      ...linearWeightGradient(products, rows, matrix, { dY: t.logits, x }),
+      kernels.logitsBackward(rows, found, widths.vocabulary, head.logits),
+      ...hasInputGradient ? linearInputGradient(products, rows, matrix, { dY: t.logits, dX: dNormed }) : [],
+      ...linearWeightGradient(products, rows, parameters.trained(head.head), { dY: t.logits, x: normed }),
+      ...(bias && isTrained(bias) ? biasBackward(pass.machine, parameters.trained(bias), rows) : []),
     ];
   });
-  return [
-    ...pieces.reverse().flat(),
-    ...kernels.rmsNormBackward(batch.labelSlot, {
-      x: t.gathered,
-      rstd: t.gatheredRstd,
-      weight: norm.weights,
-      dWeight: norm.gradients,
-      dY: t.gradientGatheredNormed,
-      dX: t.gradientGathered,
-      partial: batch.columnPartial,
-    }, false),
-    kernels.gatherRowsBackward(machine.rows, batch.uploaded.labelsOfRow, t.gradientGathered, dX),
-  ];
+  pass.emit(pieces.reverse().flat());
+  const at = { x: t.gathered, statistics: t.gatheredStatistics, dY: t.gradientGatheredNormed };
+  if (pass.hasGradient(x)) {
+    const { weights } = parameters.of(weight);
+    pass.emit([normBackward(batch.labelSlot, how, { ...at, weight: weights, dX: t.gradientGathered })]);
+  }
+  pass.parameterGradient(
+    weight,
+    ([{ gradients }]) =>
+      normWeightBackward(batch.labelSlot, how, { ...at, dWeight: gradients, partial: batch.columnPartial }),
+  );
+  pass.newGradient(x, (dX) => [
+    kernels.gatherRowsBackward(tokens, batch.uploaded.labelsOfRow, t.gradientGathered, dX),
+  ]);
 }

@@ -1,15 +1,17 @@
 import { linear as product, linearInputGradient, linearWeightGradient } from "../../gpu/linear.ts";
-import { addBias, addBiasBackward } from "../../gpu/operations.ts";
+import type { Tensor } from "../../gpu/memory.ts";
+import { addBiasBackward } from "../../gpu/operations.ts";
 import type { Value } from "../graph.ts";
 import type { OpParts } from "../net.ts";
-import { type ParameterSpec, shapeOf } from "../parameter.ts";
+import { isTrained, type ParameterSpec, shapeOf } from "../parameter.ts";
 
-/** output = x W^T + bias, of the rows of one or several matrices under each other. */
+/** output = scale (x W^T + bias), of the rows of one or several matrices under each other. */
 export const linear = (
   output: Value,
   x: Value,
   weight: ParameterSpec,
   bias: ParameterSpec | undefined,
+  scale: number,
 ): OpParts => ({
   inputs: [x],
   parameters: bias ? [weight, bias] : [weight],
@@ -21,32 +23,31 @@ export const linear = (
   },
   forward({ machine: { products, rows, parameters }, of, into, fusion }) {
     const { y, residual, epilogue } = fusion(output) ?? { y: into(output) };
-    const tensors = { x: of(x), y, residual };
-    const pieces = parameters.pieces(weight);
-    if (!bias) return product(products, rows, pieces, tensors, epilogue);
-    // What follows a product as it stores would come before the bias; a residual may.
-    return [
-      ...product(products, rows, pieces, tensors),
-      addBias(rows, parameters.of(bias).weights, y),
-      ...(epilogue ? [epilogue.alone] : []),
-    ];
+    const added = bias && parameters.of(bias).weights;
+    const tensors = { x: of(x), y, bias: added, residual };
+    return product(products, rows, parameters.pieces(weight), tensors, { scale, epilogue });
   },
   backward(dOutput, pass) {
-    const { products, parameters, batch } = pass.machine;
-    const { tokenRows: rows, tokenRowsAdding: adding, columnPartial } = batch;
+    const { products, rows, parameters, batch } = pass.machine;
     const pieces = parameters.pieces(weight);
     pass.productGradient(
       x,
       (dX, adds, epilogue) =>
-        linearInputGradient(products, { rows, adding }, pieces, { dY: dOutput, dX }, { adds, epilogue }),
+        linearInputGradient(products, rows, pieces, { dY: dOutput, dX }, { adds, scale, epilogue }),
     );
     if (bias) {
-      const { gradients } = parameters.of(bias);
-      pass.emit(addBiasBackward(rows, { dY: dOutput, dBias: gradients, partial: columnPartial }));
+      pass.parameterGradient(
+        bias,
+        ([{ gradients }]) =>
+          addBiasBackward(rows, { dY: dOutput, dBias: gradients, partial: batch.columnPartial }, scale),
+      );
     }
-    pass.whenThere(
-      x,
-      (at) => pass.emit(linearWeightGradient(products, rows, pieces, { dY: dOutput, x: at })),
-    );
+    const weightGradient = (at: Tensor) =>
+      pass.parameterGradient(
+        weight,
+        (pieces) => linearWeightGradient(products, rows, pieces, { dY: dOutput, x: at }, scale),
+      );
+    // What only a frozen matrix would read is not made again.
+    if (isTrained(weight)) pass.whenThere(x, weightGradient);
   },
 });

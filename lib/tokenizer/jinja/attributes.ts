@@ -1,4 +1,5 @@
 /** What `value.name` and `value[item]` give in Jinja's immutable sandbox. */
+import { formatText, type Lookup } from "./format.ts";
 import { countList, TemplateError, Unsupported } from "./limits.ts";
 import { indexOf } from "./operators.ts";
 import { type Builtin, define } from "./signature.ts";
@@ -56,8 +57,19 @@ const ofRange = (method: Builtin): Builtin => (self, args, keywords) => {
   return method(Array.from({ length: range.length }, (_, i) => range.at(i)), args, keywords);
 };
 
+/** What the sandbox lets through. */
+const LOOKUP: Lookup = { attribute: getAttribute, item: getItem };
+
 const METHODS: Record<string, Record<string, Builtin>> = {
-  str: TEXT_METHODS,
+  str: {
+    ...TEXT_METHODS,
+    format: (text, args, keywords) => formatText(text as string, args, keywords, LOOKUP),
+    format_map: define<string>("mapping /", (text, mapping) => {
+      if (!(mapping instanceof Dict)) throw new Unsupported("format_map() of what is no dict");
+      const entries = mapping.entries().filter(([key]) => typeof key === "string");
+      return formatText(text, [], new Map(entries as [string, Value][]), LOOKUP);
+    }),
+  },
   list: { index: placeOf, count: countOf, copy: define<readonly Value[]>("/", copied) },
   tuple: { index: ofTuple(placeOf), count: ofTuple(countOf) },
   range: { index: ofRange(placeOf), count: ofRange(countOf) },

@@ -1,14 +1,13 @@
 /** Makes a function of each expression: nothing of the tree is looked at when a conversation is rendered. */
 import { getAttribute, getItem, hasMethod } from "./attributes.ts";
-import type { Code } from "./compiler.ts";
-import { FILTERS } from "./filters.ts";
+import type { Code } from "./code.ts";
+import { FILTERS, TESTS } from "./filters.ts";
 import { countList, countText, TemplateError, TemplateSyntaxError, Unsupported } from "./limits.ts";
 import type { Arguments, Expression } from "./nodes.ts";
 import { type Operator, signed } from "./numbers.ts";
 import { operate, slice } from "./operators.ts";
 import { toText } from "./print.ts";
 import { call, type Frame, MISSING, type Slot, undefinedName } from "./runtime.ts";
-import { TESTS } from "./tests.ts";
 import {
   contains,
   Dict,

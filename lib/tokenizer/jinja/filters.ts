@@ -5,7 +5,7 @@ import { parseFloatText, parseInteger, round, truncate } from "./numbers.ts";
 import { indexOf, operate } from "./operators.ts";
 import { type JsonStyle, toJson, toText } from "./print.ts";
 import { type Builtin, define } from "./signature.ts";
-import { TESTS } from "./tests.ts";
+import { VALUE_TESTS } from "./tests.ts";
 import { points } from "./text.ts";
 import { TEXT_FILTERS } from "./text_filters.ts";
 import { join } from "./text_methods.ts";
@@ -153,6 +153,19 @@ const otherwise = define(
   (value, other = "", boolean) =>
     value instanceof Undefined || flag(boolean) && !isTrue(value) ? other : value,
 );
+
+/** Every test; two of them ask for names of filters and tests, as some filters do. */
+export const TESTS: Record<string, Builtin> = {
+  ...VALUE_TESTS,
+  filter: define("", (name) => isNamed(FILTERS, name)),
+  test: define("", (name) => isNamed(TESTS, name)),
+};
+
+function isNamed(table: Record<string, Builtin>, name: Value): boolean {
+  // What can be no key raises.
+  keyOf(name);
+  return typeof name === "string" && Object.hasOwn(table, name);
+}
 
 export const FILTERS: Record<string, Builtin> = {
   ...TEXT_FILTERS,

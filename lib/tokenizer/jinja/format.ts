@@ -1,5 +1,4 @@
 /** Python's ways to put values into texts: `text % values`, str.format() and format(). */
-import { getAttribute, getItem } from "./attributes.ts";
 import { countText, TemplateError, Unsupported } from "./limits.ts";
 import { exponential, fixed, general, reprFloat, truncate } from "./numbers.ts";
 import { repr, reprAscii, toText } from "./print.ts";
@@ -234,8 +233,19 @@ function grouped(
   return group(padded);
 }
 
-/** text.format(*args, **keywords), with the attributes and items that the sandbox lets through. */
-export function formatText(text: string, args: readonly Value[], keywords: Keywords): string {
+/** How a field such as `{message.content}` or `{0[role]}` looks into a value. */
+export interface Lookup {
+  attribute: (of: Value, name: string) => Value;
+  item: (of: Value, item: Value) => Value;
+}
+
+/** text.format(*args, **keywords). */
+export function formatText(
+  text: string,
+  args: readonly Value[],
+  keywords: Keywords,
+  lookup: Lookup,
+): string {
   let automatic: number | undefined = 0;
 
   const valueOf = (name: string): Value => {
@@ -270,8 +280,8 @@ export function formatText(text: string, args: readonly Value[], keywords: Keywo
       if (!part) throw valueError("Empty attribute in format string");
       const [whole, attribute, item] = part;
       rest = rest.slice(whole.length);
-      if (attribute !== undefined) value = getAttribute(value, attribute);
-      else value = getItem(value, /^\d+$/.test(item) ? Number(item) : item);
+      if (attribute !== undefined) value = lookup.attribute(value, attribute);
+      else value = lookup.item(value, /^\d+$/.test(item) ? Number(item) : item);
     }
     return value;
   };

@@ -1,5 +1,4 @@
 /** Jinja's tests: what may follow `is`. */
-import { FILTERS } from "./filters.ts";
 import { Unsupported } from "./limits.ts";
 import { operate } from "./operators.ts";
 import { toText } from "./print.ts";
@@ -13,7 +12,6 @@ import {
   Float,
   inOrder,
   iteratorOf,
-  keyOf,
   lengthOf,
   Markup,
   numberOf,
@@ -30,14 +28,13 @@ const same = define("other /", (value, other) => equals(value, other!));
 const different = define("other /", (value, other) => !equals(value, other!));
 const isInteger = (value: Value) => typeof value === "number" || typeof value === "bigint";
 
-export const TESTS: Record<string, Builtin> = {
+/** The tests that look at a value alone. */
+export const VALUE_TESTS: Record<string, Builtin> = {
   odd: is((value) => equals(operate(value, "%", 2), 1)),
   even: is((value) => equals(operate(value, "%", 2), 0)),
   divisibleby: define("num", (value, by) => equals(operate(value, "%", by!), 0)),
   defined: is((value) => !(value instanceof Undefined)),
   undefined: is((value) => value instanceof Undefined),
-  filter: is((value) => isNamed(FILTERS, value)),
-  test: is((value) => isNamed(TESTS, value)),
   none: is((value) => value === null),
   boolean: is((value) => typeof value === "boolean"),
   false: is((value) => value === false),
@@ -75,12 +72,6 @@ export const TESTS: Record<string, Builtin> = {
   "<=": ordered("<="),
   le: ordered("<="),
 };
-
-function isNamed(table: Record<string, Builtin>, name: Value): boolean {
-  // What can be no key raises.
-  keyOf(name);
-  return typeof name === "string" && Object.hasOwn(table, name);
-}
 
 /** `value is other` in Python, which is not told for equal texts and numbers: they may be one object or two. */
 function isSame(value: Value, other: Value): boolean {

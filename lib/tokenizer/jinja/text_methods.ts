@@ -1,5 +1,4 @@
 /** The methods of str. */
-import { formatText } from "./format.ts";
 import { countList, countSteps, countText, TemplateError, Unsupported } from "./limits.ts";
 import { indexOf, slice } from "./operators.ts";
 import { type Builtin, define } from "./signature.ts";
@@ -15,7 +14,7 @@ import {
   swapcase,
   title,
 } from "./text.ts";
-import { Dict, isTrue, iterate, Tuple, typeError, typeName, type Value } from "./values.ts";
+import { isTrue, iterate, Tuple, typeError, typeName, type Value } from "./values.ts";
 
 const valueError = (message: string) => new TemplateError("ValueError", message);
 
@@ -231,12 +230,6 @@ export const TEXT_METHODS: Record<string, Builtin> = {
       }
       return item;
     })),
-  format: (text, args, keywords) => formatText(text as string, args, keywords),
-  format_map: define<string>("mapping /", (text, mapping) => {
-    if (!(mapping instanceof Dict)) throw new Unsupported("format_map() of what is no dict");
-    const entries = mapping.entries().filter(([key]) => typeof key === "string");
-    return formatText(text, [], new Map(entries as [string, Value][]));
-  }),
   encode: unsupported("encode"),
   maketrans: unsupported("maketrans"),
   translate: unsupported("translate"),

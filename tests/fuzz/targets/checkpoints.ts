@@ -1,8 +1,8 @@
 /** What a checkpoint holds besides tensors. */
 import { parseConfig } from "../../../lib/config/parse.ts";
 import { configEntries } from "../../../lib/config/write.ts";
-import { checkConfig, checkFiles, type Fingerprint, warnings } from "../../../lib/checkpoint/fingerprint.ts";
-import { FORMAT, readSavedRun } from "../../../lib/checkpoint/state.ts";
+import { checkConfig, checkFiles, warnings } from "../../../lib/checkpoint/fingerprint.ts";
+import { type Fingerprint, FORMAT, readSavedRun } from "../../../lib/checkpoint/state.ts";
 import { RULES } from "../../../lib/data/pairs.ts";
 import { CollapseAlarm } from "../../../lib/training/collapse.ts";
 import { Figures } from "../../../lib/training/figures.ts";

@@ -1,4 +1,4 @@
-/** Data files, from their bytes to tokenised pairs, and the cache of those. */
+/** Data files, from their bytes to tokenized pairs, and the cache of those. */
 import { Buffer } from "node:buffer";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
@@ -16,7 +16,7 @@ import { golden, goldenText, place, type Target, type World } from "../target.ts
 const GOLDEN = new URL("../../golden/data/", import.meta.url).pathname;
 const tokenizer = await loadTokenizer(join(GOLDEN, "tokenizer"));
 
-/** Every pair of a file, tokenised into the cache and read from it. */
+/** Every pair of a file, tokenized into the cache and read from it. */
 async function readPairs({ folder }: World, path: string, share = 1): Promise<void> {
   const store = await openPairs({
     mixer: [{ path, share }],

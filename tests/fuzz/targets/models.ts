@@ -2,7 +2,7 @@
 import { Buffer } from "node:buffer";
 import { parseConfig } from "../../../lib/config/parse.ts";
 import { worstCase } from "../../../lib/planning/estimate.ts";
-import { readModelConfig } from "../../../lib/models/config.ts";
+import { readModelConfig } from "../../../lib/parameters/config_file.ts";
 import { openModel } from "../../../lib/parameters/weights.ts";
 import { openCheckpoint } from "../../../lib/safetensors/read.ts";
 import { loadTokenizer } from "../../../lib/tokenizer/tokenizer.ts";
@@ -94,8 +94,10 @@ const index: Target = {
   },
 };
 
-const CONFIGS = ["llama/untied", "llama/tied-llama3-bf16-sharded", "llama/sliding-window", "llama/padding"]
+const SHAPES = ["llama/untied", "llama/tied-llama3-bf16-sharded", "llama/sliding-window", "llama/padding"]
   .map((name) => JSON.parse(goldenText(`tests/golden/${name}/config.json`)));
+const partOf = (model_type: string, text_config: unknown) => ({ model_type, text_config, vision_config: {} });
+const CONFIGS = [...SHAPES, partOf("llava", SHAPES[0]), partOf("mistral3", SHAPES[2])];
 const RUN = parseConfig("model_name_or_path: m\ndataset_mixer: {d: 1}\n", "run.yaml").config;
 
 /** Damage to a JSON file: mostly of its values, sometimes of its bytes. */
@@ -114,7 +116,15 @@ const config: Target = {
 };
 
 const UNTIED = parts(golden("tests/golden/llama/untied/model.safetensors"));
-const PREFIXES = ["", "model.", "model.model.", "language_model.", "language_model.model.", "a."];
+const PREFIXES = [
+  "",
+  "model.",
+  "model.model.",
+  "language_model.",
+  "language_model.model.",
+  "model.language_model.",
+  "a.",
+];
 
 /** A model's tensors under other names and of other types and shapes, some of them twice. */
 const weights: Target = {
@@ -131,12 +141,13 @@ const weights: Target = {
       ];
     });
     const header = Object.fromEntries(renamed);
-    const text = new TextEncoder().encode(
+    const bytes = new TextEncoder().encode(
       random.chance(0.5) ? JSON.stringify(header) : damageJson(random, header),
     );
-    const whole = Buffer.concat([Buffer.alloc(8), text, UNTIED.data]);
-    whole.writeBigUInt64LE(BigInt(text.length), 0);
-    const config = { ...CONFIGS[0], tie_word_embeddings: random.chance(0.5) };
+    const whole = Buffer.concat([Buffer.alloc(8), bytes, UNTIED.data]);
+    whole.writeBigUInt64LE(BigInt(bytes.length), 0);
+    const text = { ...SHAPES[0], tie_word_embeddings: random.chance(0.5) };
+    const config = random.chance(0.3) ? partOf("llava", text) : text;
     return {
       bytes: place(world, { "model.safetensors": whole, "config.json": JSON.stringify(config) }),
       run: async () => {

@@ -38,7 +38,35 @@ CASES = [{}, *({key: None} for key in NULL),
          {"transformers_weights": "other.safetensors"}, {"hidden_dropout": 0.1, "resid_pdrop": 0.1}, {"num_local_experts": 4}]
 
 
-def result(config):
+# Of each class: the keys of its base model, and what it has of its own: attributes that count, and more cases. An architecture is a line.
+LLAMA = ["hidden_act", "rms_norm_eps", "num_attention_heads", "num_key_value_heads"]
+WINDOWS = [{"sliding_window": 8, "layer_types": ["sliding_attention"]}, {"sliding_window": None, "layer_types": ["full_attention"]}]
+MODELS = [
+    ({"model_type": "llama"}, LLAMA, []),
+    ({"model_type": "mistral", "num_key_value_heads": 4}, [*LLAMA, "sliding_window"], []),
+    ({"model_type": "qwen2", "num_key_value_heads": 4}, [*LLAMA, "sliding_window", "layer_types"], []),
+    ({"model_type": "qwen3", "num_key_value_heads": 4}, [*LLAMA, "sliding_window", "layer_types"], []),
+    ({"model_type": "seed_oss", "num_key_value_heads": 4, "head_dim": 4}, LLAMA,
+     [{"attention_out_bias": True}, {"attention_out_bias": None}, {"residual_dropout": 0}, {"residual_dropout": None}]),
+    ({"model_type": "ministral", "num_key_value_heads": 4, "head_dim": 4}, [*LLAMA, "sliding_window", "layer_types"], WINDOWS),
+    ({"model_type": "smollm3", "num_key_value_heads": 4, "pad_token_id": 3}, [*LLAMA, "sliding_window", "layer_types", "no_rope_layers"],
+     [*WINDOWS, *({"no_rope_layers": layers} for layers in [[0], [1], [0, 1], [], None, [True]]), *({"no_rope_layer_interval": n} for n in [0, 1, None]),
+      {"use_sliding_window": True, "sliding_window": 8, "no_rope_layers": [0]}]),
+    ({"model_type": "exaone4", "num_key_value_heads": 4}, [*LLAMA, "sliding_window", "layer_types"],
+     [*WINDOWS, *({"sliding_window_pattern": pattern} for pattern in [0, 1, 2, "LG", None]), {"sliding_window_pattern": "LG", "layer_types": ["full_attention"]}]),
+    ({"model_type": "olmo2"}, LLAMA, []),
+    ({"model_type": "olmo3"}, [*LLAMA, "sliding_window", "layer_types"],
+     [*WINDOWS, *({"rope_parameters": {"sliding_attention": set_}} for set_ in [{"rope_type": "default", "rope_theta": 7.0}, {"rope_theta": 7.0}, {"type": "linear", "factor": 2.0}, None]),
+      {"rope_scaling": {"rope_type": "linear", "factor": 2.0}, "layer_types": ["full_attention"], "rope_theta": 9.0}]),
+    ({"model_type": "hunyuan_v1_dense", "head_dim": 4}, LLAMA,
+     [{"rope_scaling": {"type": "dynamic", "factor": 1.0, **keys}} for keys in [{"alpha": 1000.0}, {"alpha": 0}, {}, {"alpha": None}]]),
+    ({"model_type": "ernie4_5", "num_key_value_heads": 4, "head_dim": 4}, LLAMA, [{"use_bias": True}, {"use_bias": None}]),
+    ({"model_type": "glm4", "num_key_value_heads": 4, "head_dim": 4, "pad_token_id": 3}, LLAMA, [{"head_dim": 8, "partial_rotary_factor": 0.25}]),
+]
+
+
+def result(config, attributes):
+    """What counts of the model: names and shapes of its tensors, its frequencies, and attributes of its configuration; of what is dropped out, the most."""
     with tempfile.TemporaryDirectory() as folder:
         json.dump(config, open(os.path.join(folder, "config.json"), "w"))
         try:
@@ -48,27 +76,24 @@ def result(config):
                 model(torch.arange(6)[None])
         except Exception:
             return None
-    layer, embedding = model.model.layers[0], model.model.embed_tokens
-    heads = lambda linear: linear.out_features // layer.self_attn.head_dim
+    text = read.get_text_config()
+    dropped = [m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)] + [getattr(m, "attention_dropout", 0) for m in model.modules()]
+    frequencies = {name: buffer.tolist() for name, buffer in model.named_buffers() if name.endswith("inv_freq") and "original" not in name}
     return {
-        "vocab_size": embedding.num_embeddings, "hidden_size": embedding.embedding_dim, "intermediate_size": layer.mlp.gate_proj.out_features,
-        "heads": heads(layer.self_attn.q_proj), "key_value_heads": heads(layer.self_attn.k_proj), "head_dim": layer.self_attn.head_dim,
-        "eps": model.model.norm.variance_epsilon, "tied": model.lm_head.weight is embedding.weight, "pad": embedding.padding_idx,
-        "window": read.sliding_window if read.model_type != "llama" else None,
-        "layers": read.layer_types if read.model_type.startswith("qwen") else None, "max_position_embeddings": read.max_position_embeddings,
-        "inv_freq": model.model.rotary_emb.inv_freq.tolist(), "biases": layer.self_attn.q_proj.bias is not None or layer.mlp.up_proj.bias is not None,
-        "dropout": layer.self_attn.attention_dropout, "act": type(layer.mlp.act_fn).__name__.removesuffix("Activation"),
-        "dtype": read.dtype and str(read.dtype).split(".")[1], "is_causal": getattr(read, "is_causal", True) is True,
+        "tensors": [f"{name} {list(parameter.shape)}".replace(" ", "") for name, parameter in sorted(model.named_parameters())],
+        "pad": model.get_input_embeddings().padding_idx,
+        "inv_freq": sorted({json.dumps(values): values for values in frequencies.values()}.values()),
+        "dropout": max(dropped), "dtype": read.dtype and str(read.dtype).split(".")[1], "is_causal": getattr(text, "is_causal", True) is True,
+        **{key: getattr(text, key) for key in ["max_position_embeddings", "tie_word_embeddings", *attributes]},
     }
 
 
 out = []
-for base in [{"model_type": "llama"}, {"model_type": "mistral", "num_key_value_heads": 4},
-             {"model_type": "qwen2", "num_key_value_heads": 4}, {"model_type": "qwen3", "num_key_value_heads": 4}]:
-    usual = result({**SMALL, **base})
+for base, attributes, cases in MODELS:
+    usual = result({**SMALL, **base}, attributes)
     out.append([{**SMALL, **base}, usual])
-    for keys in CASES[1:]:
-        found = result({**SMALL, **base, **keys})
+    for keys in [*CASES[1:], *cases]:
+        found = result({**SMALL, **base, **keys}, attributes)
         # Only what differs from the model without the keys.
         out.append([keys, found and {key: value for key, value in found.items() if value != usual[key]}])
 print("[\n" + ",\n".join(json.dumps(case) for case in out) + "\n]")

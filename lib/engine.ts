@@ -1,0 +1,50 @@
+/**
+ * The parts that runs are made of, for programs that put them together in another way; `mod.ts` has what most scripts want.
+ *
+ * @example Pairs as one packed row: what they have in common is run once
+ * ```ts
+ * import { pack, packedSize } from "./engine.ts";
+ * import assert from "node:assert/strict";
+ * const chosen = { ids: [1, 2, 3, 9], promptLength: 2 };
+ * const rejected = { ids: [1, 2, 4, 9], promptLength: 2 };
+ * const pair = { chosen, rejected, truncated: false as const, where: "example" };
+ * assert.equal(pack([pair]).ids.length, packedSize(pair).tokens);
+ * ```
+ *
+ * @module
+ */
+export { type FetchEvents, resolveDataset, resolveModel } from "./hub/hub.ts";
+export { openUpload } from "./hub/upload.ts";
+
+export { type Checkpoint, openCheckpoint, openSafetensors } from "./safetensors/read.ts";
+export type { TensorInfo } from "./safetensors/header.ts";
+export { saveCheckpoint, type TensorSource, writeSafetensors } from "./safetensors/write.ts";
+
+export { loadTokenizer, type Tokenizer, type Vocabulary } from "./tokenizer/tokenizer.ts";
+export type { Message } from "./tokenizer/chat_template.ts";
+
+export { type PoolOptions, TokenizerPool } from "./data/pool.ts";
+export { openPairs, type PairOptions } from "./data/pairs.ts";
+export { type CountedNotice, describeNotice } from "./data/notices.ts";
+export type { PairStatistics, PairStore } from "./data/store.ts";
+export { packedSize, type Pair, type Sequence } from "./data/pair.ts";
+export { type Batch, pack } from "./batch/pack.ts";
+export type { Mask, Window } from "./batch/mask.ts";
+
+export type { ModelConfig } from "./models/architecture.ts";
+export { parseModelConfig } from "./models/config.ts";
+export { netOf } from "./models/models.ts";
+export { readModelConfig } from "./parameters/config_file.ts";
+export { type ModelWeights, openModel, readModel, type SavedTensor } from "./parameters/weights.ts";
+
+export { type Gpu, openGpu } from "./gpu/device.ts";
+export { MemoryPlan } from "./gpu/memory_plan.ts";
+export { Pipelines } from "./gpu/program.ts";
+export type { Capacity } from "./graph/machine.ts";
+export { Decoder, type DecoderOptions, type StepPlace } from "./graph/decoder.ts";
+
+export { AdamW, type AdamWOptions } from "./training/optimizer.ts";
+export { evaluate } from "./training/evaluate.ts";
+export { type Metrics, type PairResult, summarize } from "./training/metrics.ts";
+export { learningRate, type Schedule } from "./training/schedule.ts";
+export { generate, type GenerateOptions } from "./generation/generate.ts";

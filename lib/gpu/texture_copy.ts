@@ -1,0 +1,51 @@
+/** Copies of blocks of tensors to textures, which some kernels read faster. */
+import { elements, type Slab, type Tensor, type TextureSlab } from "./memory.ts";
+
+/** A block of a tensor that is copied to the beginning of a texture before a kernel reads it there. */
+export interface TextureCopy {
+  source: Tensor;
+  texture: TextureSlab;
+  /** First row and column of the block, in rows of the tensor and floats, and its size; whole texels are copied. */
+  firstRow: number;
+  rows: number;
+  firstColumn: number;
+  columns: number;
+  /** Where given, only the rows that this slot counts are copied. */
+  slot?: number;
+}
+
+/** The calls' copies, with one object for all that are the same: what a texture holds need not be copied again. */
+export function distinctCopies(calls: readonly { copies?: TextureCopy[] }[]): TextureCopy[][] {
+  const known = new Map<string, TextureCopy>();
+  const ids = new Map<Slab | TextureSlab, number>();
+  const idOf = (slab: Slab | TextureSlab) => ids.get(slab) ?? ids.set(slab, ids.size).get(slab);
+  return calls.map(({ copies = [] }) =>
+    copies.map((copy) => {
+      const { source, texture, firstRow, rows, firstColumn, columns, slot } = copy;
+      const block = [
+        source.offset,
+        elements(source.shape.slice(1)),
+        firstRow,
+        rows,
+        firstColumn,
+        columns,
+        slot,
+      ];
+      const key = [idOf(source.slab), idOf(texture), ...block].join(" ");
+      return known.get(key) ?? known.set(key, copy).get(key)!;
+    })
+  );
+}
+
+/** Copies the rows of a block that there are. */
+export function encodeCopy(encoder: GPUCommandEncoder, copy: TextureCopy, counts: Uint32Array): void {
+  const { source, texture, firstRow, firstColumn, columns, slot } = copy;
+  const rows = slot === undefined ? copy.rows : Math.min(copy.rows, counts[slot] - firstRow);
+  const bytesPerRow = elements(source.shape.slice(1)) * 4;
+  const offset = source.offset + firstRow * bytesPerRow + firstColumn * 4;
+  encoder.copyBufferToTexture(
+    { buffer: source.slab.buffer!, offset, bytesPerRow },
+    { texture: texture.texture! },
+    [Math.ceil(columns / 4), rows],
+  );
+}

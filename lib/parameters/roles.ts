@@ -1,0 +1,49 @@
+/** Which parameters of a model a run trains. */
+import { namePattern } from "../config/name_pattern.ts";
+import { UserError } from "../errors.ts";
+import type { Net } from "../graph/net.ts";
+import type { ParameterSpec } from "../graph/parameter.ts";
+import { show } from "../json.ts";
+import type { ModelConfig } from "../models/architecture.ts";
+import { netOf } from "../models/models.ts";
+
+/**
+ * What a model computes, with the roles that `unfrozen_parameters` gives.
+ * @throws {UserError} (status 2) where its patterns fit no parameter, or a part of one alone.
+ */
+export function netToTrain(model: ModelConfig, patterns: readonly string[] | undefined): Net {
+  const net = netOf(model);
+  if (patterns && patterns.length > 0) freezeAllBut(net.parameters, patterns);
+  return net;
+}
+
+function freezeAllBut(parameters: readonly ParameterSpec[], patterns: readonly string[]): void {
+  const problems: string[] = [];
+  const expressions = patterns.map(namePattern);
+  const names = parameters.flatMap(({ parts }) => parts.map(({ name }) => name));
+  for (const [i, expression] of expressions.entries()) {
+    if (names.some((name) => expression.test(name))) continue;
+    const some = [names[0], names[1], names.at(-1)].map(show).join(", ");
+    problems.push(`${show(patterns[i])} fits none of the ${names.length} parameters: ${some} are some`);
+  }
+  for (const parameter of parameters) {
+    const [one, other] = [true, false].map((fits) =>
+      parameter.parts.filter(({ name }) => expressions.some((expression) => expression.test(name)) === fits)
+    );
+    parameter.role = one.length > 0 ? "trained" : "frozen";
+    if (one.length === 0 || other.length === 0) continue;
+    const list = (parts: typeof one) => parts.map(({ name }) => name).join(" and ");
+    problems.push(
+      `${list(one)} would be trained and ${
+        list(other)
+      } not: they are one matrix here, so name all of them or none`,
+    );
+  }
+  if (problems.length === 0) return;
+  const shown = problems.slice(0, SHOWN);
+  if (problems.length > SHOWN) shown.push(`and ${problems.length - SHOWN} more`);
+  throw new UserError(shown.map((problem) => `unfrozen_parameters: ${problem}`).join("\n"), 2);
+}
+
+/** Mistakes that are told: one in a pattern comes up in every layer. */
+const SHOWN = 8;

@@ -1,0 +1,148 @@
+import type { TrainConfig } from "../config/schema.ts";
+import { localSources, type Sources } from "../hub/hub.ts";
+import { cacheFolder } from "../data/cache_folder.ts";
+import { chatTemplateOf } from "../data/mistral_template.ts";
+import { openPairs } from "../data/pairs.ts";
+import { TokenizerPool } from "../data/pool.ts";
+import type { PairStore } from "../data/store.ts";
+import { losses } from "../losses/losses.ts";
+import type { Net } from "../graph/net.ts";
+import type { Loss } from "../losses/loss.ts";
+import type { ModelConfig } from "../models/architecture.ts";
+import { readModelConfig } from "../parameters/config_file.ts";
+import { netToTrain } from "../parameters/roles.ts";
+import { samplerOf } from "./plan.ts";
+import { type SamplerOptions, totalSteps } from "../training/sampler.ts";
+import { readDate } from "../calendar_date.ts";
+import type { Vocabulary } from "../tokenizer/tokenizer.ts";
+
+/** Everything of a run that is known before the GPU is touched. */
+export interface Prepared {
+  sources: Sources;
+  model: ModelConfig;
+  /** What it computes, with the roles of its parameters. */
+  net: Net;
+  tokenizer: Vocabulary;
+  /** The tokenizer itself, for texts of token ids. */
+  pool: TokenizerPool;
+  loss: Loss;
+  /** The splits that were read: of training and, where the run evaluates, of test. */
+  splits: string[];
+  train: PairStore;
+  test?: PairStore;
+  /** Prompts to answer before and after, as token ids. */
+  prompts: { text: string; ids: number[] }[];
+  sampler: SamplerOptions;
+  totalSteps: number;
+  /** Gives the files of tokenized pairs back, and ends the tokenizer. */
+  close(): Promise<void>;
+}
+
+/** Where `prepare` finds things, what it tells while it works, and what stops it. */
+export interface PrepareOptions {
+  /** Where model and data are, as `resolveSources` gives them; by default on this machine. */
+  sources?: Sources;
+  /** The shape of the model, as `openModel` gives it with its weights; by default config.json's. */
+  model?: ModelConfig;
+  /** Rows and tokens of a split as they are tokenized. */
+  tokenized?: (split: string, rows: number, tokens: number) => void;
+  /** See `PoolOptions`. */
+  readsOnly?: boolean;
+  /** Notes for people. */
+  log?: (level: "info" | "warning", message: string) => void;
+  /** The date of the run that this one goes on with, as `Vocabulary.templateDate`. */
+  date?: string;
+  signal?: AbortSignal;
+}
+
+/** Reads model configuration, tokenizer and data. */
+export async function prepare(
+  config: TrainConfig,
+  { sources = localSources(config), model: known, tokenized, readsOnly, log, date, signal }: PrepareOptions =
+    {},
+): Promise<Prepared> {
+  const folder = sources.model;
+  const model = known ?? await readModelConfig(folder, (message) => log?.("warning", message));
+  const net = netToTrain(model, config.unfrozenParameters);
+  const loss = losses[config.lossType];
+  const splits: string[] = [];
+  const begun = config.chatTemplateDate ?? date;
+  const pool = await TokenizerPool.open(folder, {
+    chatTemplate: chatTemplateOf(config),
+    readsOnly,
+    ...(begun !== undefined && { date: readDate(begun) }),
+  });
+  reportDate(config, pool.vocabulary, log);
+  const load = (kind: "train" | "test") => {
+    const split = config.datasetSplits.find((name) => name.includes(kind)) ?? kind;
+    splits.push(split);
+    return openPairs({
+      mixer: sources.mixer,
+      split,
+      tokenizer: pool,
+      vocabSize: model.vocabSize,
+      usesRejected: loss.usesRejected,
+      autoInsertEmptySystemMsg: config.autoInsertEmptySystemMsg,
+      labelGenerationPrompt: config.labelGenerationPrompt,
+      maxLength: config.maxLength,
+      maxPromptLength: config.maxPromptLength,
+      truncationMode: config.truncationMode,
+      cache: cacheFolder(),
+      overwriteCache: config.overwriteCache,
+      onProgress: (rows, tokens) => tokenized?.(split, rows, tokens),
+      log,
+      signal,
+    });
+  };
+  let train: PairStore | undefined;
+  let test: PairStore | undefined;
+  const prompts: Prepared["prompts"] = [];
+  try {
+    train = await load("train");
+    test = config.doEval ? await load("test") : undefined;
+    for (const text of config.prompts) prompts.push({ text, ids: await pool.promptIds(text) });
+  } catch (error) {
+    await train?.close();
+    await test?.close();
+    pool.close();
+    throw error;
+  }
+  pool.rest();
+  const sampler = samplerOf(config, train.length);
+  return {
+    sources,
+    model,
+    net,
+    tokenizer: pool.vocabulary,
+    pool,
+    loss,
+    splits,
+    train,
+    test,
+    prompts,
+    sampler,
+    totalSteps: totalSteps(sampler),
+    close: async () => {
+      pool.close();
+      await train.close();
+      await test?.close();
+    },
+  };
+}
+
+function reportDate(
+  { chatTemplateDate }: TrainConfig,
+  { templateDate }: Vocabulary,
+  log: PrepareOptions["log"],
+): void {
+  if (templateDate !== undefined && chatTemplateDate === undefined) {
+    log?.(
+      "info",
+      `the chat template asks for the date, and is told ${templateDate}; --chat_template_date=${
+        templateDate.slice(0, 10)
+      } makes that so on every day`,
+    );
+  } else if (templateDate === undefined && chatTemplateDate !== undefined) {
+    log?.("info", "chat_template_date: ignored: the chat template does not ask for the date");
+  }
+}

@@ -1,0 +1,133 @@
+import { pack } from "../batch/pack.ts";
+import { listCheckpoints } from "../checkpoint/names.ts";
+import type { TrainConfig } from "../config/schema.ts";
+import { UserError } from "../errors.ts";
+import type { Gpu } from "../gpu/device.ts";
+import { elementBytes, isReadable, type Tensor } from "../gpu/memory.ts";
+import { BatchedReader, firstNonFinite } from "../gpu/readback.ts";
+import type { PairResult } from "../training/metrics.ts";
+import type { Planned } from "../planning/plan.ts";
+import type { Prepared } from "../planning/prepare.ts";
+import { sampleStep } from "../training/sampler.ts";
+import type { StepResult } from "../training/step.ts";
+
+interface GuardedRun {
+  gpu: Gpu;
+  config: Pick<TrainConfig, "outputDir">;
+  prepared: Prepared;
+  planned: Planned;
+}
+
+class BadNumbers extends UserError {}
+
+/**
+ * Stops at the first step with a loss, log-probability or gradient that is not finite: its update, and any after it, was not
+ * made.
+ *
+ * @throws {UserError} with the step, the pair and the tensor in which the first bad number came up.
+ */
+export async function checkFinite(run: GuardedRun, { step, pairs, clip }: StepResult): Promise<void> {
+  if (!clip.broken) return;
+  const { gpu, prepared: { sampler, train }, planned: { optimizer, runner } } = run;
+  const { batches } = sampleStep(step, sampler);
+  const bad = batches.flat()[pairs.findIndex((pair) => !isFinitePair(pair))];
+  const [parameter] = await optimizer.brokenParameters(gpu);
+  const what = bad === undefined
+    ? `the gradient of ${parameter?.spec.name ?? "the whole model"} is not finite, though every loss is`
+    : `the loss of ${train.where(bad)} is not finite`;
+  // The bad pair's pass first; where every loss is finite, all of them.
+  const suspects = batches.filter((batch) => bad === undefined || batch.includes(bad));
+  let found: string | undefined;
+  for (const indices of suspects) found ??= await firstBadTensor(run, indices);
+  throw new BadNumbers(
+    `step ${step + 1}: ${what}. ${found ?? "No single pass of it has a bad number: their sum does"}. ${
+      runner.updatesEarly
+        ? "Only weights whose gradients came before it were updated"
+        : "The weights are as they were before this step"
+    }. ` +
+      "Try a lower learning_rate, a longer warm-up or a smaller max_grad_norm; look at that " +
+      "pair, and check that the model's own weights are finite",
+  );
+}
+
+const isFinitePair = ({ loss, chosen, rejected }: PairResult) => Number.isFinite(loss + chosen + rejected);
+
+/** Runs a pass again, kernel by kernel, and says which tensor is the first with a bad number. */
+async function firstBadTensor(
+  { gpu, prepared: { train }, planned: { decoder } }: GuardedRun,
+  indices: readonly number[],
+): Promise<string | undefined> {
+  const batch = pack(await train.read(indices), decoder.net.windows);
+  let found: string | undefined;
+  let lastWeights = "";
+  await decoder.walk(gpu, batch, async ({ label, tensors }) => {
+    // A weight before what was made with it.
+    const isWeight = ({ slab }: Tensor) => slab.purpose === "weights";
+    const floats = tensors.filter(({ slab }) => slab.purpose !== "batch" && isReadable(slab));
+    lastWeights = floats.find(isWeight)?.name ?? lastWeights;
+    for (const tensor of [...floats.filter(isWeight), ...floats.filter((other) => !isWeight(other))]) {
+      const bad = await firstBadElement(gpu, tensor);
+      if (!bad) continue;
+      found = isWeight(tensor)
+        ? `The first bad tensor is the weight ${tensor.name} (element ${bad.index} is ${bad.value})`
+        : `The first bad tensor is "${tensor.name}" (element ${bad.index} is ${bad.value}), which the kernel ${label} ` +
+          `leaves at ${lastWeights}`;
+      return true;
+    }
+    return false;
+  });
+  return found;
+}
+
+async function firstBadElement(
+  gpu: Gpu,
+  tensor: Tensor,
+): Promise<{ index: number; value: number } | undefined> {
+  const { name } = tensor;
+  const reader = new BatchedReader(gpu, [{
+    name,
+    tensor,
+    firstElement: 0,
+    count: tensor.bytes / elementBytes(tensor),
+  }]);
+  let first = 0;
+  for await (const piece of reader.pieces(name)) {
+    const index = firstNonFinite(piece);
+    if (index >= 0) return { index: first + index, value: piece[index] };
+    first += piece.length;
+  }
+}
+
+/**
+ * An error of the loop as the user should read it: a failure of the GPU with the steps that it may have come in, and each with
+ * the checkpoint that is left.
+ *
+ * @param first the first step whose results are not known, counted from 1, and the last that the GPU was given.
+ */
+export async function explainFailure(
+  error: unknown,
+  { gpu, config }: GuardedRun,
+  [first, last]: [number, number],
+): Promise<unknown> {
+  // A lost device is told of only after the calls that failed with it.
+  await new Promise((resolve) => setTimeout(resolve));
+  const failure = failureOf(gpu);
+  if (!failure && !(error instanceof UserError)) return error;
+  const place = last > first ? `steps ${first} to ${last}: ` : `step ${first}: `;
+  const message = failure ? place + failure.message : (error as UserError).message;
+  const hint = error instanceof BadNumbers
+    ? "as model_name_or_path it begins a new run with other settings"
+    : "the same command goes on from it";
+  const left = (await listCheckpoints(config.outputDir)).at(-1);
+  return new UserError(
+    `${message}\n${left ? `the last checkpoint is ${left.folder}: ${hint}` : "there is no checkpoint yet"}`,
+  );
+}
+
+function failureOf(gpu: Gpu): UserError | undefined {
+  try {
+    gpu.check();
+  } catch (error) {
+    return error as UserError;
+  }
+}

@@ -1,0 +1,288 @@
+import { bestOf } from "../training/best.ts";
+import type { Checkpoints } from "../checkpoint/checkpoints.ts";
+import type { SavedRun } from "../checkpoint/state.ts";
+import { CollapseAlarm, describeCollapse } from "../training/collapse.ts";
+import type { TrainConfig } from "../config/schema.ts";
+import { evaluate } from "../training/evaluate.ts";
+import type { TrainEvents } from "../training/events.ts";
+import { Figures } from "../training/figures.ts";
+import type { Gpu } from "../gpu/device.ts";
+import { Profiler } from "../gpu/profiler.ts";
+import { checkFinite, explainFailure } from "./guard.ts";
+import { summarize } from "../training/metrics.ts";
+import type { Planned } from "../planning/plan.ts";
+import type { Prepared } from "../planning/prepare.ts";
+import type { RunLog } from "../report/run_log.ts";
+import type { LogEntry } from "../training/log_entry.ts";
+import type { TrainerState } from "../checkpoint/trainer_state.ts";
+import { epochAfter, sampleStep } from "../training/sampler.ts";
+import { learningRate, type Schedule, stepsOf } from "../training/schedule.ts";
+import type { StepResult } from "../training/step.ts";
+
+/** What the loop works with. */
+export interface LoopRun {
+  gpu: Gpu;
+  config: TrainConfig;
+  prepared: Prepared;
+  planned: Planned;
+  checkpoints: Checkpoints;
+  /** What the output folder holds of the run while it goes on. */
+  log: RunLog;
+}
+
+/** The training loop: steps, and between them what is due, in transformers' order: log, evaluation, checkpoint. */
+export class Loop {
+  readonly figures: Figures;
+  readonly #alarm: CollapseAlarm;
+  readonly #schedule: Schedule;
+  readonly #startStep: number;
+  #lastCollect = performance.now();
+  /** Milliseconds of each step that was collected last. */
+  #stepTime?: number;
+  /** Steps that the GPU was given. */
+  #submitted = 0;
+  #stopped = false;
+
+  /** @param before the checkpoint that the run goes on from. */
+  constructor(readonly run: LoopRun, readonly events: TrainEvents, before?: SavedRun) {
+    const { config, prepared: { totalSteps, sampler } } = run;
+    const { warmupSteps, warmupRatio } = config;
+    this.#schedule = {
+      type: config.lrSchedulerType,
+      learningRate: config.learningRate,
+      totalSteps,
+      warmupSteps: stepsOf(warmupSteps > 0 ? warmupSteps : warmupRatio, totalSteps),
+    };
+    this.#startStep = before?.state.step ?? 0;
+    this.#alarm = new CollapseAlarm(before?.state.collapse);
+    this.figures = new Figures(
+      before &&
+        {
+          steps: this.#startStep,
+          // A checkpoint of an earlier version may have counted epochs by pairs.
+          history: before.trainerState.log_history.map((entry) => ({
+            ...entry,
+            epoch: epochAfter(entry.step, sampler),
+          })),
+          state: before.state.figures,
+        },
+    );
+  }
+
+  /** Whether a signal ended the run before its last step, or its last evaluation. */
+  get isStopped(): boolean {
+    return this.#stopped;
+  }
+
+  /** Trains to the last step, or until `signal` stops it: after the step in hand, with a checkpoint. */
+  async train(signal?: AbortSignal): Promise<void> {
+    try {
+      await this.#train(signal);
+    } catch (error) {
+      // A checkpoint on its way to the disk was made before the failure, and is good.
+      await this.run.checkpoints.finish().catch(() => {});
+      await this.#record();
+      throw await explainFailure(error, this.run, [this.figures.steps + 1, this.#submitted]);
+    }
+  }
+
+  async #train(signal?: AbortSignal): Promise<void> {
+    const { gpu, config, prepared: { totalSteps, sampler, train }, planned: { runner } } = this.run;
+    const { checkpoints } = this.run;
+    // As in transformers the warm-up begins at 0; whoever tries one step wonders why nothing changes.
+    if (totalSteps === 1 && config.learningRate > 0 && learningRate(0, this.#schedule) === 0) {
+      this.events.log?.(
+        "warning",
+        "the one step of this run is its warm-up, at a learning rate of 0: nothing will change; warmup_ratio: 0 trains in it",
+      );
+    }
+    if (config.evalOnStart && this.figures.steps === 0 && !this.figures.isEvaluated) {
+      await this.#evaluate(signal);
+    }
+    // A run that a signal stopped has its evaluation still to do.
+    await this.#doWhatIsDue(signal);
+    for (let step = this.#startStep; step < totalSteps && !signal?.aborted; step++) {
+      const micro = await Promise.all(sampleStep(step, sampler).batches.map((batch) => train.read(batch)));
+      const profiler = this.#profilerOf(step);
+      const rate = learningRate(step, this.#schedule);
+      this.#announce(step + 1);
+      runner.run(profiler?.gpu ?? gpu, step, micro, rate);
+      if (profiler) this.events.profiled!(await profiler.collect(), step + 1);
+      this.#submitted = step + 1;
+      // While the GPU works on this step, or after a submission that blocks: by then the disk is done.
+      await checkpoints.finish();
+      const isDue = step + 1 === totalSteps || this.#evaluatesAfter(step) || this.#savesAfter(step);
+      if (isDue || this.#logsAfter(step) || runner.isFull || this.#isQuiet()) await this.#collect();
+      if (isDue) await this.#doWhatIsDue(signal);
+    }
+    await this.#collect();
+    if (this.#stopped || this.figures.steps < totalSteps) {
+      this.#stopped = true;
+      await this.#save();
+    }
+    await checkpoints.finish();
+    await this.#record();
+  }
+
+  /** Says which step is submitted now, and when it will be done if it takes as long as those before. */
+  #announce(step: number): void {
+    const { events: { working }, figures: { steps } } = this;
+    if (!working) return;
+    const until = this.#stepTime &&
+      performance.timeOrigin + this.#lastCollect + this.#stepTime * (step - steps);
+    working({ step, totalSteps: this.run.prepared.totalSteps, until });
+  }
+
+  /** For the second step, since the first one compiles. */
+  #profilerOf(step: number): Profiler | undefined {
+    const { gpu, prepared: { totalSteps }, planned: { decoder } } = this.run;
+    if (!this.events.profiled || step !== Math.min(this.#startStep + 1, totalSteps - 1)) return undefined;
+    if (Profiler.isSupported(gpu)) {
+      return new Profiler(gpu, { each: "dispatch", workSize: () => decoder.workSize() });
+    }
+    this.events.log?.("warning", `no profile: ${gpu.name} has no timestamp queries`);
+  }
+
+  /** The state of the run as it is now. */
+  async trainerState(): Promise<TrainerState> {
+    return await this.run.checkpoints.trainerState(this.figures, this.#alarm, this.#best);
+  }
+
+  /** Writes trainer_state.json, a log entry's only where that takes next to no time. */
+  async #record(isDue = true): Promise<void> {
+    await this.run.log.writeState(await this.trainerState(), isDue);
+  }
+
+  get #best() {
+    return bestOf(this.figures.history, this.run.config);
+  }
+
+  /** The evaluation and the checkpoint that belong after the steps done, unless they were made. */
+  async #doWhatIsDue(signal?: AbortSignal): Promise<void> {
+    const { config: { saveStrategy, doEval }, prepared: { totalSteps } } = this.run;
+    const { steps, isEvaluated } = this.figures;
+    if (signal?.aborted) this.#stopped = true;
+    if (this.#stopped || steps === 0) return;
+    const isLast = steps === totalSteps;
+    const evaluates = (isLast && doEval) || this.#evaluatesAfter(steps - 1);
+    if (evaluates && !isEvaluated && !await this.#evaluate(signal)) return;
+    const saves = isLast ? saveStrategy === "steps" || saveStrategy === "epoch" : this.#savesAfter(steps - 1);
+    const isBest = saveStrategy === "best" && evaluates && this.#best?.step === steps;
+    if (saves || isBest) await this.#save();
+  }
+
+  async #save(): Promise<void> {
+    const start = performance.now();
+    await this.#record();
+    await this.run.checkpoints.save(this.figures, this.#alarm, this.#best);
+    this.figures.exclude(performance.now() - start);
+    this.#lastCollect = performance.now();
+  }
+
+  /** Nobody has heard of progress for a while. */
+  #isQuiet(): boolean {
+    return performance.now() - this.#lastCollect > 250;
+  }
+
+  #logsAfter(step: number): boolean {
+    const { loggingSteps, loggingFirstStep } = this.run.config;
+    return (step + 1) % loggingSteps === 0 || (step === 0 && loggingFirstStep);
+  }
+
+  #evaluatesAfter(step: number): boolean {
+    const { evalStrategy, evalSteps } = this.run.config;
+    if (evalStrategy === "steps") return (step + 1) % evalSteps === 0;
+    return evalStrategy === "epoch" && this.#endsEpoch(step);
+  }
+
+  #savesAfter(step: number): boolean {
+    const { config: { saveStrategy, saveSteps }, prepared: { totalSteps } } = this.run;
+    if (saveStrategy === "steps") return (step + 1) % stepsOf(saveSteps, totalSteps) === 0;
+    return saveStrategy === "epoch" && this.#endsEpoch(step);
+  }
+
+  #endsEpoch(step: number): boolean {
+    return Number.isInteger(epochAfter(step + 1, this.run.prepared.sampler));
+  }
+
+  async #collect(): Promise<void> {
+    const { gpu, prepared: { totalSteps }, planned: { runner } } = this.run;
+    const results = await runner.collect(gpu);
+    const seconds = (performance.now() - this.#lastCollect) / 1000;
+    this.#lastCollect = performance.now();
+    if (results.length > 0) this.#stepTime = seconds * 1000 / results.length;
+    const logged = this.figures.history.length;
+    const tokens = results.reduce((sum, result) => sum + result.tokens, 0);
+    const pairs = results.reduce((sum, result) => sum + result.pairs.length, 0);
+    for (const result of results) {
+      await checkFinite(this.run, result);
+      const metrics = this.figures.add(result);
+      const collapse = this.#alarm.add(result.step + 1, result.pairs.length, {
+        chosen: metrics["rewards/chosen"],
+        rejected: metrics["rewards/rejected"],
+      });
+      if (collapse) this.events.log?.("warning", describeCollapse(collapse));
+      this.events.stepped?.({
+        step: result.step + 1,
+        startStep: this.#startStep,
+        totalSteps,
+        loss: metrics.loss,
+        accuracy: metrics["rewards/accuracies"],
+        tokensPerSecond: tokens / seconds,
+        pairsPerSecond: pairs / seconds,
+      });
+      if (this.#logsAfter(result.step)) await this.#log(result);
+    }
+    if (this.figures.history.length > logged) await this.#record(false);
+  }
+
+  /** One entry for the steps since the last: means of their figures, the gradient norm of the last. */
+  async #log({ step, clip }: StepResult): Promise<void> {
+    const { num_input_tokens_seen, tokens_per_second, pairs_per_second, ...means } = this.figures
+      .takeWindow();
+    await this.#push({
+      ...this.#position(),
+      ...means,
+      grad_norm: clip.norm,
+      learning_rate: learningRate(step, this.#schedule),
+      tokens_per_second,
+      pairs_per_second,
+      num_input_tokens_seen,
+    });
+  }
+
+  /** Evaluates, and logs it; false where a signal came in between and there is no entry. */
+  async #evaluate(signal?: AbortSignal): Promise<boolean> {
+    const { gpu, config, prepared: { test }, planned: { decoder } } = this.run;
+    const start = performance.now();
+    const results = await evaluate(gpu, decoder, test!, config.perDeviceEvalBatchSize, signal);
+    if (!results) {
+      this.#stopped = true;
+      return false;
+    }
+    const seconds = (performance.now() - start) / 1000;
+    const metrics = Object.entries(summarize(results)).map(([name, value]) => [`eval_${name}`, value]);
+    await this.#push({
+      ...this.#position(),
+      ...Object.fromEntries(metrics),
+      eval_runtime: seconds,
+      eval_samples_per_second: results.length / seconds,
+    });
+    await this.#record(false);
+    this.figures.exclude(performance.now() - start);
+    this.#lastCollect = performance.now();
+    return true;
+  }
+
+  async #push(entry: LogEntry): Promise<void> {
+    this.figures.history.push(entry);
+    await this.run.log.append(this.figures.history);
+    this.events.logged?.(entry);
+  }
+
+  /** Where the run stands. */
+  #position(): { step: number; epoch: number } {
+    const { steps } = this.figures;
+    return { step: steps, epoch: epochAfter(steps, this.run.prepared.sampler) };
+  }
+}

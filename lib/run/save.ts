@@ -1,0 +1,94 @@
+import { basename } from "node:path";
+import { beginFlush } from "../checkpoint/flush.ts";
+import { checkPlaces, openOutput } from "../checkpoint/output.ts";
+import { findStart } from "../checkpoint/start.ts";
+import { weightSources } from "../checkpoint/tensors.ts";
+import type { TrainConfig } from "../config/schema.ts";
+import { heed } from "../heed.ts";
+import { hubName, localSources } from "../hub/hub.ts";
+import { writeModelFiles } from "../hub/model_files.ts";
+import { writeReportHtml } from "../report/html.ts";
+import { writeModelCard } from "../report/model_card.ts";
+import type { RunReport } from "../report/run_report.ts";
+import { allResults, trainMetrics, writeAllResults, writeTrainerState } from "../checkpoint/trainer_state.ts";
+import { saveCheckpoint, type TensorSource } from "../safetensors/write.ts";
+import type { TrainOutcome } from "./train.ts";
+import { VERSION } from "../version.ts";
+
+/**
+ * Refuses an output folder that cannot be written to, that another run has, or that holds anything but an unfinished run of
+ * `config`, and one in which the run would write over what it reads: before a run begins.
+ * @throws {UserError} (status 2), for the last but one unless `overwrite_output_dir` is set.
+ */
+export async function checkOutputFolder(config: TrainConfig): Promise<void> {
+  await checkPlaces(config, localSources(config));
+  const output = await openOutput(config.outputDir, () => {});
+  try {
+    await findStart(config);
+  } finally {
+    await output.close();
+  }
+}
+
+/**
+ * Writes all that a run leaves in its output folder: the model in the source's form, figures, model card, report.
+ *
+ * @throws {UserError} where a file cannot be written; the reason of `signal`, where it comes before the end and the run can go on
+ * from its last checkpoint. Without one, the result is written whatever comes.
+ */
+export async function saveRun(
+  outcome: TrainOutcome,
+  { signal }: { signal?: AbortSignal } = {},
+): Promise<RunReport> {
+  const { config, planned, gpu, checkpoint, prepared, state } = outcome;
+  const { outputDir } = config;
+  const { sources } = prepared;
+  const until = outcome.isKept ? signal : undefined;
+  const weights = weightSources({ gpu, planned, prepared, source: checkpoint });
+  await saveCheckpoint(outputDir, weights.map((source) => heeding(source, until)));
+  await writeModelFiles(outcome.files, outputDir);
+  await heed(until);
+
+  const results = allResults(
+    state,
+    trainMetrics({
+      runtime: outcome.seconds,
+      samples: outcome.pairs,
+      steps: outcome.steps,
+      meanLoss: outcome.trainLoss,
+      epoch: outcome.epoch,
+      totalFlos: outcome.flops,
+    }),
+    config.loadBestModelAtEnd ? outcome.weightsStep : undefined,
+  );
+  const report: RunReport = {
+    config,
+    state,
+    results,
+    answers: outcome.answers,
+    modelFiles: outcome.modelFiles.filter(({ path }) => !checkpoint || basename(path) !== "config.json"),
+    dataFiles: [...outcome.prepared.train.files, ...outcome.prepared.test?.files ?? []],
+    device: gpu.name,
+    version: VERSION,
+  };
+  await writeModelCard(outputDir, report, hubName(config, sources));
+  await writeReportHtml(outputDir, report);
+  await writeTrainerState(outputDir, state);
+  await (await beginFlush(outputDir)).done;
+  // Last: a folder that has it holds a finished run.
+  await writeAllResults(outputDir, results);
+  return report;
+}
+
+/** A tensor that is not written to its end once `signal` is aborted. */
+function heeding(source: TensorSource, signal: AbortSignal | undefined): TensorSource {
+  return {
+    ...source,
+    chunks: async function* () {
+      for await (const chunk of source.chunks()) {
+        await heed(signal);
+        yield chunk;
+      }
+    },
+  };
+}

@@ -1,0 +1,215 @@
+import { Checkpoints } from "../checkpoint/checkpoints.ts";
+import { checkFiles, fingerprint, hashModel, warnings } from "../checkpoint/fingerprint.ts";
+import { checkPlaces, openOutput } from "../checkpoint/output.ts";
+import { findStart, prepareOutput } from "../checkpoint/start.ts";
+import { restore } from "../checkpoint/tensors.ts";
+import type { TrainConfig } from "../config/schema.ts";
+import { FORCED, forcesMistralTemplate } from "../data/mistral_template.ts";
+import { UserError } from "../errors.ts";
+import type { TrainEvents } from "../training/events.ts";
+import { generate } from "../generation/generate.ts";
+import { type Gpu, openGpu } from "../gpu/device.ts";
+import { Pipelines } from "../gpu/program.ts";
+import { heed } from "../heed.ts";
+import { localSources, resolveSources } from "../hub/hub.ts";
+import { randomInit } from "../parameters/init.ts";
+import { Loop } from "./loop.ts";
+import { checkModelFiles, type ModelFiles, readModelFiles } from "../hub/model_files.ts";
+import { ANSWER_TOKENS, checkFits, memoryLimit, type Planned, planRun } from "../planning/plan.ts";
+import { type ModelWeights, openModel } from "../parameters/weights.ts";
+import { prepare, type Prepared } from "../planning/prepare.ts";
+import { reportSplit } from "../report/data_report.ts";
+import { RunLog } from "../report/run_log.ts";
+import type { Answer } from "../report/run_report.ts";
+import type { HashedFile } from "../data/hash.ts";
+import type { LogEntry } from "../training/log_entry.ts";
+import type { TrainerState } from "../checkpoint/trainer_state.ts";
+import { tune } from "../planning/tune.ts";
+
+/** A trained model, still on the GPU, and what its training measured. `destroy` gives that back, and `output_dir` to other runs. */
+export interface TrainOutcome {
+  config: TrainConfig;
+  prepared: Prepared;
+  planned: Planned;
+  gpu: Gpu;
+  /** The weights that it began with; absent where they were random. */
+  checkpoint?: ModelWeights;
+  history: LogEntry[];
+  answers: Answer[];
+  /** The run as trainer_state.json has it. */
+  state: TrainerState;
+  /** The model's files that the run began with. */
+  modelFiles: HashedFile[];
+  /** The model's files beside the weights, as they were when the run began. */
+  files: ModelFiles;
+  /** Whether a signal stopped the run, which goes on from its last checkpoint when it is started again. */
+  isStopped: boolean;
+  /** Whether there is a checkpoint after the last step. */
+  isKept: boolean;
+  /** The step of the weights: the last, or with `load_best_model_at_end` the best. */
+  weightsStep: number;
+  /** Steps done, by the runs that this one goes on with too, as all the figures below. */
+  steps: number;
+  epoch: number;
+  /** Seconds of the training loop, evaluation in it included, and what went through it. */
+  seconds: number;
+  pairs: number;
+  tokens: number;
+  trainLoss: number;
+  /** Floating-point operations of the model's matrix products and attention, forward and backward. */
+  flops: number;
+  destroy(): Promise<void>;
+}
+
+export interface TrainOptions extends TrainEvents {
+  /** Any object with the WebGPU API; the runtime's own by default. */
+  gpu?: GPU;
+  /** See `PoolOptions`. */
+  readsOnly?: boolean;
+  /** Stops the run after the step in hand, with a checkpoint. */
+  signal?: AbortSignal;
+}
+
+/**
+ * Trains a model as `config` says: everything from reading the data to the last update, with a model or data that `config`
+ * names on the Hub fetched before. Checkpoints are written into `output_dir` on the way, and an unfinished run that it holds
+ * is gone on with (see `resume_from_checkpoint`). Saving the result is `saveRun`'s. Until the outcome's `destroy`, no other run
+ * may have `output_dir`.
+ *
+ * @throws {UserError} for whatever a user can mend: files, data, memory, a loss that is not finite; the reason of
+ * `options.signal`, where it comes before the first step.
+ */
+export async function train(config: TrainConfig, options: TrainOptions = {}): Promise<TrainOutcome> {
+  const { log = () => {}, signal } = options;
+  const warn = (message: string) => log("warning", message);
+  await using held = new AsyncDisposableStack();
+  await checkPlaces(config, localSources(config));
+  const output = await openOutput(config.outputDir, warn);
+  held.defer(() => output.close());
+  const before = await findStart(config);
+  if (before) log("info", `going on from ${before.folder}, after ${before.state.step} steps`);
+  const sources = await resolveSources(config, { log, progress: options.fetched, signal });
+  await checkPlaces(config, sources);
+  // What the result needs of the model's folder, which may be gone by then.
+  const files = await readModelFiles(sources.model);
+  const checkpoint = config.fromScratch ? undefined : await openModel(sources.model, warn);
+  held.defer(() => checkpoint?.close());
+  if (forcesMistralTemplate(config)) log("info", FORCED);
+  const prepared = await prepare(config, {
+    ...options,
+    sources,
+    model: checkpoint?.model,
+    date: before?.state.run.date,
+  });
+  held.defer(() => prepared.close());
+  reportSplit("train", prepared.train.statistics, log);
+  if (prepared.test) reportSplit("test", prepared.test.statistics, log);
+  const hashes = () => hashModel(sources.model, checkpoint?.files ?? []);
+  const modelFiles = await hashes();
+  const identity = fingerprint(config, prepared, modelFiles);
+  if (before) checkFiles(identity, before, prepared.totalSteps);
+
+  const gpu = await openGpu(options.gpu);
+  held.defer(() => gpu.destroy());
+  if (before) warnings(before, gpu.name).forEach(warn);
+  const pipelines = new Pipelines(gpu, signal);
+  const { adapter, tuning } = await tune(gpu, pipelines, prepared, {
+    log,
+    before: before?.state.kernels,
+  });
+  const planned = planRun(prepared, config, adapter);
+  const { decoder } = planned;
+  checkFits(planned, prepared, config, adapter, memoryLimit(config, gpu));
+  log("info", `adapter: ${gpu.name}`);
+  const { count, trainedCount } = decoder.parameters;
+  const trained = trainedCount < count ? `, ${trainedCount} of them trained` : "";
+  log("info", `memory plan of ${count} parameters${trained}, bytes:\n${decoder.plan.table()}`);
+
+  await decoder.allocate(gpu, pipelines);
+  held.defer(() => decoder.destroy());
+  await planned.runner.compile(gpu, pipelines);
+  const tensors = { gpu, planned, prepared, source: checkpoint };
+  if (before) await restore(before.folder, tensors);
+  else if (checkpoint) await decoder.parameters.load(gpu, checkpoint);
+  else await randomInit(gpu, decoder.parameters, sources.model, config.seed);
+  log("info", `allocated ${decoder.plan.allocatedBytes} bytes, planned ${decoder.plan.bytes}`);
+  await checkModelFiles(sources.model, files);
+  checkHashes(modelFiles, await hashes());
+
+  const answers = before?.state.answers ?? await answer(gpu, planned, prepared, signal);
+  await heed(signal);
+  const checkpoints = new Checkpoints(
+    { ...tensors, config, fingerprint: identity, modelFiles: files, kernels: tuning, answers },
+    before,
+    (folder) => log("info", `saved ${folder}`),
+  );
+  await prepareOutput(config.outputDir, before !== undefined);
+  const runLog = new RunLog(config.outputDir, warn);
+  const loop = new Loop({ gpu, config, prepared, planned, checkpoints, log: runLog }, options, before);
+  await runLog.begin(await loop.trainerState());
+  await loop.train(signal);
+  const state = await loop.trainerState();
+  const best = !loop.isStopped && config.loadBestModelAtEnd ? state.best_model_checkpoint : null;
+  if (best && state.best_global_step !== state.global_step) {
+    log("info", `the best model is that of ${best}`);
+    await checkpoints.loadWeights(best);
+  }
+  const isKept = checkpoints.lastStep === state.global_step;
+  // Where there is nothing to go on from, what is left is done whatever comes.
+  const until = isKept ? signal : undefined;
+  const after = loop.isStopped ? answers : await answer(gpu, planned, prepared, until).catch((error) => {
+    if (until?.aborted) return;
+    // A trained model is worth more than what it says.
+    if (!(error instanceof UserError)) throw error;
+    warn(error.message);
+    return answers.map(() => "");
+  });
+  const owned = held.move();
+  return {
+    config,
+    prepared,
+    planned,
+    gpu,
+    checkpoint,
+    files,
+    modelFiles,
+    state,
+    isStopped: loop.isStopped || after === undefined,
+    isKept,
+    weightsStep: best ? state.best_global_step! : state.global_step,
+    history: loop.figures.history,
+    answers: prepared.prompts.map(({ text }, i) => ({
+      prompt: text,
+      before: answers[i],
+      after: (after ?? answers)[i],
+    })),
+    epoch: state.epoch,
+    ...loop.figures.totals,
+    destroy: () => owned.disposeAsync(),
+  };
+}
+
+function checkHashes(before: readonly HashedFile[], now: readonly HashedFile[]): void {
+  const changed = before.find(({ sha256 }, i) => sha256 !== now[i].sha256);
+  if (!changed) return;
+  throw new UserError(
+    `model_name_or_path: ${changed.path} was changed while it was being read: start again when nothing writes there`,
+  );
+}
+
+/** Greedy answers to the config's prompts, as the model is now. */
+async function answer(
+  gpu: Gpu,
+  { decoder }: Planned,
+  { prompts, tokenizer, pool }: Prepared,
+  signal?: AbortSignal,
+): Promise<string[]> {
+  const answers: number[][] = [];
+  for (const { ids } of prompts) {
+    const eosTokenId = tokenizer.eosTokenId;
+    answers.push(await generate(gpu, decoder, ids, { maxNewTokens: ANSWER_TOKENS, eosTokenId, signal }));
+  }
+  if (answers.length === 0) return [];
+  const texts = await pool.texts(answers, "prompts: an answer", { skipSpecialTokens: true });
+  return texts.map((text) => text.trim());
+}

@@ -1,0 +1,136 @@
+/** The training loop without a GPU: what it gives the runner, and what it makes of the results. */
+import assert from "node:assert/strict";
+import { CollapseAlarm } from "../../lib/training/collapse.ts";
+import { Figures } from "../../lib/training/figures.ts";
+import { Loop } from "../../lib/run/loop.ts";
+import type { PairResult } from "../../lib/training/metrics.ts";
+import type { LogEntry } from "../../lib/training/log_entry.ts";
+import type { StepResult } from "../../lib/training/step.ts";
+import { parsed } from "../run_file.ts";
+
+const PAIRS = 16;
+
+/** Step `step` of pairs with these mean rewards; a quarter of them have it the other way round. */
+function result(step: number, chosen: number, rejected: number): StepResult {
+  const pairs = Array.from({ length: PAIRS }, (_, i): PairResult => ({
+    loss: step,
+    chosen: 2 * (i % 4 ? chosen : rejected),
+    rejected: 5 * (i % 4 ? rejected : chosen),
+    chosenLabels: 2,
+    rejectedLabels: 5,
+  }));
+  return { step, pairs, clip: { norm: 10 + step, broken: false }, tokens: 300, flops: 1 };
+}
+
+interface Seen {
+  rates: number[];
+  logged: LogEntry[];
+  stepped: Record<string, number | undefined>[];
+  messages: string[];
+}
+
+/** Runs the loop over `totalSteps` steps whose rewards are `rewardsOf`; two steps and four seconds to a collection. */
+async function loop(
+  lines: string,
+  totalSteps: number,
+  {
+    before,
+    rewardsOf = () => [-1, -2],
+  }: { before?: { step: number; alarm: CollapseAlarm }; rewardsOf?: (step: number) => [number, number] } = {},
+): Promise<Seen> {
+  const seen: Seen = { rates: [], logged: [], stepped: [], messages: [] };
+  const pending: number[] = [];
+  let milliseconds = 0;
+  const runner = {
+    run: (
+      _gpu: unknown,
+      _decoder: unknown,
+      _optimizer: unknown,
+      step: number,
+      _micro: unknown,
+      rate: number,
+    ) => {
+      pending.push(step);
+      seen.rates.push(rate);
+    },
+    get isFull() {
+      return pending.length === 2;
+    },
+    collect: () => {
+      if (pending.length > 0) milliseconds += 4000;
+      return Promise.resolve(pending.splice(0).map((step) => result(step, ...rewardsOf(step))));
+    },
+  };
+  const nothing = () => Promise.resolve();
+  const { config } = parsed(`${lines}\nsave_strategy: no`);
+  const run = {
+    gpu: { check: () => {} },
+    config,
+    prepared: {
+      totalSteps,
+      sampler: {
+        ...{ pairs: 2 * PAIRS, perBatch: PAIRS, batchesPerStep: 1, gpus: 1, epochs: 1, maxSteps: totalSteps },
+        ...{ strategy: "sequential", seed: 1 },
+      },
+      train: { read: () => Promise.resolve([]) },
+    },
+    planned: { runner },
+    checkpoints: { finish: nothing, save: nothing, trainerState: () => Promise.resolve({}) },
+    log: { append: nothing, writeState: nothing },
+  } as unknown as ConstructorParameters<typeof Loop>[0];
+  const saved = before && {
+    state: { step: before.step, collapse: before.alarm.toJSON(), figures: new Figures().toJSON() },
+    trainerState: { log_history: [] },
+  } as unknown as ConstructorParameters<typeof Loop>[2];
+  const own = performance.now;
+  performance.now = () => milliseconds;
+  try {
+    await new Loop(run, {
+      log: (_, message) => seen.messages.push(message),
+      logged: (entry) => seen.logged.push(entry),
+      stepped: (progress) => seen.stepped.push({ ...progress }),
+    }, saved).train();
+  } finally {
+    performance.now = own;
+  }
+  return seen;
+}
+
+Deno.test("warmup_steps wins over warmup_ratio, which counts where it is 0", async () => {
+  const rates = async (lines: string) =>
+    (await loop(`learning_rate: 8\nlr_scheduler_type: constant\n${lines}`, 8)).rates;
+  assert.deepEqual(await rates("warmup_ratio: 0.5\nwarmup_steps: 2"), [0, 4, 8, 8, 8, 8, 8, 8]);
+  assert.deepEqual(await rates("warmup_ratio: 0.5\nwarmup_steps: 0.25"), [0, 4, 8, 8, 8, 8, 8, 8]);
+  assert.deepEqual(await rates("warmup_ratio: 0.5\nwarmup_steps: 0"), [0, 2, 4, 6, 8, 8, 8, 8]);
+  assert.deepEqual(await rates("warmup_ratio: 0"), Array(8).fill(8));
+});
+
+Deno.test("a log entry has the rate and the norm of its own step, as they were", async () => {
+  const { logged, rates } = await loop(
+    "learning_rate: 8\nwarmup_ratio: 0.5\nlogging_steps: 3\nlogging_first_step: true",
+    8,
+  );
+  assert.deepEqual(logged.map(({ step }) => step), [1, 3, 6]);
+  for (const { step, learning_rate, grad_norm, epoch } of logged) {
+    assert.deepEqual([learning_rate, grad_norm, epoch], [rates[step - 1], 10 + step - 1, step / 2]);
+  }
+  const { logged: later } = await loop("logging_steps: 3\nlogging_first_step: false", 8);
+  assert.deepEqual(later.map(({ step, loss }) => [step, loss]), [[3, 1], [6, 4]]);
+});
+
+Deno.test("progress shows the step's own figures, and the rates of what was collected together", async () => {
+  const { stepped } = await loop("max_steps: 4", 4);
+  assert.deepEqual(stepped.map(({ step }) => step), [1, 2, 3, 4]);
+  for (const { step, totalSteps, startStep, loss, accuracy, tokensPerSecond, pairsPerSecond } of stepped) {
+    assert.deepEqual([totalSteps, startStep, loss, accuracy], [4, 0, step! - 1, 0.75]);
+    assert.deepEqual([tokensPerSecond, pairsPerSecond], [150, 8]);
+  }
+});
+
+Deno.test("a collapse that began before a checkpoint is told of after it", async () => {
+  const alarm = new CollapseAlarm();
+  for (let step = 1; step <= 4; step++) alarm.add(step, PAIRS, { chosen: -1, rejected: -1 });
+  for (let step = 5; step <= 7; step++) alarm.add(step, PAIRS, { chosen: -4, rejected: -4 });
+  const { messages } = await loop("", 8, { before: { step: 7, alarm }, rewardsOf: () => [-4, -4] });
+  assert.match(messages.join(), /^step 8: chosen responses are becoming improbable/);
+});
