@@ -28,14 +28,6 @@ export type OpParts = Omit<Op, "output" | "extras">;
 /** Makes an op around the values that it is to make. */
 export type OpOf = (output: Value, ...extras: Value[]) => OpParts;
 
-/** Cosines and sines of a rotary position embedding. */
-export interface RotaryTable {
-  /** Floats of a row: of each head as many are rotated. */
-  readonly dimensions: number;
-  /** A row for each of the positions 0 to `positions - 1`: the cosines of its angles, then their sines. */
-  rows(positions: number): Float32Array<ArrayBuffer>;
-}
-
 /**
  * A model's graph as its file writes it: each method adds an op and gives its output. Names are those of the checkpoint, within a
  * layer without the layer's; the same name twice is the same parameter.

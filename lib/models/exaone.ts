@@ -11,7 +11,7 @@ import {
   multipleOf,
   noDropout,
 } from "./keys.ts";
-import { parseRope, rotaryTable } from "./rope.ts";
+import { parseRope } from "./rope.ts";
 
 /**
  * EXAONE 3.5 and EXAONE Deep. transformers has no class for them: this is `modeling_exaone.py` of their checkpoints
@@ -59,12 +59,12 @@ export const exaone: Architecture<GatedConfig> = {
         : 4 * base.hiddenSize,
       hiddenAct: activation(fields, "activation_function", "silu"),
       rmsNormEps: fields.positive("layer_norm_epsilon", 1e-5),
-      rope: parseRope(fields, base),
+      rope: parseRope(fields, { ...base, ...heads }),
     };
   },
 
   net(c) {
-    const [shape, rope, epsilon] = [attentionShape(c), rotaryTable(c), c.rmsNormEps];
+    const [shape, rope, epsilon] = [attentionShape(c), c.rope, c.rmsNormEps];
     const [queries, keys] = [shape.heads * c.headDim, shape.keyValueHeads * c.headDim];
 
     return causalLm(c, { kind: "rms", epsilon }, (net, x) => {

@@ -16,7 +16,7 @@ import {
   type Windows,
   windowsOf,
 } from "./keys.ts";
-import { parseRope, rotaryTable } from "./rope.ts";
+import { parseRope } from "./rope.ts";
 
 export interface Exaone4Config extends GatedConfig, Windows {}
 
@@ -38,20 +38,21 @@ export const exaone4: Architecture<Exaone4Config> = {
     });
     noDropout(fields, "attention_dropout");
     const window = slidingWindow(fields, 4096);
+    const heads = headKeys(fields, base, { num_attention_heads: 32, num_key_value_heads: 32 });
     return {
       ...base,
-      ...headKeys(fields, base, { num_attention_heads: 32, num_key_value_heads: 32 }),
+      ...heads,
       intermediateSize: intermediateSize(fields, 16384),
       hiddenAct: activation(fields, "hidden_act", "silu"),
       rmsNormEps: fields.positive("rms_norm_eps", 1e-5),
-      rope: parseRope(fields, base),
+      rope: parseRope(fields, { ...base, ...heads }),
       slidingWindow: window,
       layerTypes: layerTypes(fields, base, window, patternOf(fields, window)),
     };
   },
 
   net(c) {
-    const [shape, rope, epsilon] = [attentionShape(c), rotaryTable(c), c.rmsNormEps];
+    const [shape, rope, epsilon] = [attentionShape(c), c.rope, c.rmsNormEps];
     const windows = windowsOf(c);
 
     return causalLm(c, { kind: "rms", epsilon }, (net, x, l) => {

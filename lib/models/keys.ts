@@ -3,10 +3,10 @@
  * the keys' own names, and reads what that class reads.
  */
 import { type Activation, ACTIVATIONS } from "../../kernels/activation.ts";
+import type { RopeSpec } from "../graph/rope_table.ts";
 import { show } from "../json.ts";
 import type { ModelConfig } from "./architecture.ts";
 import type { Fields } from "./fields.ts";
-import type { RopeConfig } from "./rope.ts";
 
 export type LayerType = "full_attention" | "sliding_attention";
 
@@ -53,7 +53,7 @@ export interface GatedConfig extends ModelConfig, Heads {
   intermediateSize: number;
   hiddenAct: Activation;
   rmsNormEps: number;
-  rope: RopeConfig;
+  rope: RopeSpec;
 }
 
 /**

@@ -12,7 +12,7 @@ import {
   type Windows,
   windowsOf,
 } from "./keys.ts";
-import { parseRope, rotaryTable } from "./rope.ts";
+import { parseRope } from "./rope.ts";
 
 export interface MinistralConfig extends GatedConfig, Windows {}
 
@@ -32,20 +32,25 @@ export const ministral: Architecture<MinistralConfig> = {
     noDropout(fields, "attention_dropout");
     // The class makes a mask for it whether a layer has one or not: null is refused.
     const window = fields.count("sliding_window", 2 ** 31, 4096);
+    const heads = headKeys(fields, base, {
+      num_attention_heads: 32,
+      num_key_value_heads: 8,
+      head_dim: "required",
+    });
     return {
       ...base,
-      ...headKeys(fields, base, { num_attention_heads: 32, num_key_value_heads: 8, head_dim: "required" }),
+      ...heads,
       intermediateSize: intermediateSize(fields, 14336),
       hiddenAct: activation(fields, "hidden_act", "silu"),
       rmsNormEps: fields.positive("rms_norm_eps", 1e-6),
-      rope: parseRope(fields, base),
+      rope: parseRope(fields, { ...base, ...heads }),
       slidingWindow: window,
       layerTypes: layerTypes(fields, base, window, () => "sliding_attention"),
     };
   },
 
   net(c) {
-    const [shape, rope, epsilon] = [attentionShape(c), rotaryTable(c), c.rmsNormEps];
+    const [shape, rope, epsilon] = [attentionShape(c), c.rope, c.rmsNormEps];
     const windows = windowsOf(c);
 
     return causalLm(c, { kind: "rms", epsilon }, (net, x, l) => {

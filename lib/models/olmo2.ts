@@ -10,7 +10,7 @@ import {
   noDropout,
   onlyFullAttention,
 } from "./keys.ts";
-import { parseRope, rotaryTable } from "./rope.ts";
+import { parseRope } from "./rope.ts";
 
 export interface Olmo2Config extends GatedConfig {
   attentionBias: boolean;
@@ -35,19 +35,20 @@ export const olmo2: Architecture<Olmo2Config> = {
     });
     onlyFullAttention(fields, base);
     noDropout(fields, "attention_dropout");
+    const heads = headKeys(fields, base, { num_attention_heads: 32 }, ["num_key_value_heads"]);
     return {
       ...base,
-      ...headKeys(fields, base, { num_attention_heads: 32 }, ["num_key_value_heads"]),
+      ...heads,
       intermediateSize: intermediateSize(fields, 11008),
       hiddenAct: activation(fields, "hidden_act", "silu"),
       rmsNormEps: fields.positive("rms_norm_eps", 1e-5),
-      rope: parseRope(fields, base),
+      rope: parseRope(fields, { ...base, ...heads }),
       attentionBias: fields.boolean("attention_bias"),
     };
   },
 
   net(c) {
-    const [shape, rope, epsilon] = [attentionShape(c), rotaryTable(c), c.rmsNormEps];
+    const [shape, rope, epsilon] = [attentionShape(c), c.rope, c.rmsNormEps];
     const bias = c.attentionBias;
 
     return causalLm(c, { kind: "rms", epsilon }, (net, x) => {

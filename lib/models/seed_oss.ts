@@ -10,7 +10,7 @@ import {
   intermediateSize,
   onlyFullAttention,
 } from "./keys.ts";
-import { parseRope, rotaryTable } from "./rope.ts";
+import { parseRope } from "./rope.ts";
 
 export interface SeedOssConfig extends GatedConfig {
   /** Of queries, keys and values. */
@@ -36,16 +36,17 @@ export const seedOss: Architecture<SeedOssConfig> = {
     onlyFullAttention(fields, base);
     // Every published checkpoint says 0.1.
     dropoutPassedOver(fields, { attention_dropout: 0.1, residual_dropout: 0.1 });
+    const heads = headKeys(fields, base, { num_attention_heads: 80, num_key_value_heads: 8, head_dim: 128 }, [
+      "num_key_value_heads",
+      "head_dim",
+    ]);
     return {
       ...base,
-      ...headKeys(fields, base, { num_attention_heads: 80, num_key_value_heads: 8, head_dim: 128 }, [
-        "num_key_value_heads",
-        "head_dim",
-      ]),
+      ...heads,
       intermediateSize: intermediateSize(fields, 27648),
       hiddenAct: activation(fields, "hidden_act", "silu"),
       rmsNormEps: fields.positive("rms_norm_eps", 1e-6),
-      rope: parseRope(fields, base),
+      rope: parseRope(fields, { ...base, ...heads }),
       attentionBias: fields.boolean("attention_bias", true),
       attentionOutBias: fields.boolean("attention_out_bias"),
       mlpBias: fields.boolean("mlp_bias"),
@@ -53,7 +54,7 @@ export const seedOss: Architecture<SeedOssConfig> = {
   },
 
   net(c) {
-    const [shape, rope, epsilon] = [attentionShape(c), rotaryTable(c), c.rmsNormEps];
+    const [shape, rope, epsilon] = [attentionShape(c), c.rope, c.rmsNormEps];
 
     return causalLm(c, { kind: "rms", epsilon }, (net, x) => {
       const h = net.rmsNorm(x, "input_layernorm", epsilon);

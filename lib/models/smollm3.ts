@@ -15,7 +15,7 @@ import {
   type Windows,
   windowsOf,
 } from "./keys.ts";
-import { parseRope, rotaryTable } from "./rope.ts";
+import { parseRope } from "./rope.ts";
 
 export interface SmolLm3Config extends GatedConfig, Windows {
   /** For each layer, despite the name: 0 is one without positions (NoPE), any other number one that rotates queries and keys. */
@@ -43,13 +43,16 @@ export const smollm3: Architecture<SmolLm3Config> = {
     const noRopeLayers = parseNoRopeLayers(fields, base.numHiddenLayers);
     const window = slidingWindow(fields, undefined);
     const isSliding = fields.boolean("use_sliding_window") && window !== undefined;
+    const heads = headKeys(fields, base, { num_attention_heads: 16, num_key_value_heads: 4 }, [
+      "num_key_value_heads",
+    ]);
     return {
       ...base,
-      ...headKeys(fields, base, { num_attention_heads: 16, num_key_value_heads: 4 }, ["num_key_value_heads"]),
+      ...heads,
       intermediateSize: intermediateSize(fields, 11008),
       hiddenAct: activation(fields, "hidden_act", "silu"),
       rmsNormEps: fields.positive("rms_norm_eps", 1e-6),
-      rope: parseRope(fields, base),
+      rope: parseRope(fields, { ...base, ...heads }),
       slidingWindow: window,
       layerTypes: layerTypes(
         fields,
@@ -64,7 +67,7 @@ export const smollm3: Architecture<SmolLm3Config> = {
   },
 
   net(c) {
-    const [shape, rope, epsilon] = [attentionShape(c), rotaryTable(c), c.rmsNormEps];
+    const [shape, rope, epsilon] = [attentionShape(c), c.rope, c.rmsNormEps];
     const windows = windowsOf(c);
 
     return causalLm(c, { kind: "rms", epsilon }, (net, x, l) => {
