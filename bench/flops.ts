@@ -1,5 +1,5 @@
 /** Floating-point operations that a packed batch needs, counted from its sizes; a multiply-add is two. */
-import type { BatchSize } from "../lib/graph/flops.ts";
+import type { BatchSize } from "../lib/batch/size.ts";
 import type { Op } from "../lib/graph/graph.ts";
 import type { Net } from "../lib/graph/net.ts";
 import type { Heads } from "../lib/models/keys.ts";

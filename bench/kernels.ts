@@ -20,7 +20,7 @@ import { type KernelCall, writeTensor } from "../lib/gpu/program.ts";
 import { losses } from "../lib/losses/losses.ts";
 import { ropeTable } from "../lib/graph/rope_table.ts";
 import { Attention, headsOf } from "../lib/gpu/attention_operations.ts";
-import { sizeOf } from "../lib/graph/flops.ts";
+import { sizeOf } from "../lib/batch/size.ts";
 import { attentionOperations } from "./flops.ts";
 import type { Workbench } from "./harness.ts";
 import { randomBatch, smolLM2 } from "./models.ts";

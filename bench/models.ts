@@ -8,7 +8,7 @@ import type { Loss } from "../lib/losses/loss.ts";
 import type { ModelConfig } from "../lib/models/architecture.ts";
 import type { RopeSpec } from "../lib/graph/rope_table.ts";
 import { Decoder } from "../lib/graph/decoder.ts";
-import { parameterCount } from "../lib/graph/parameter.ts";
+import { parameterCount } from "../lib/parameters/parameter.ts";
 import type { LlamaConfig } from "../lib/models/llama.ts";
 import { netOf } from "../lib/models/models.ts";
 import { adapterOf, logitsBudget } from "../lib/planning/plan.ts";

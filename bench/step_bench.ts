@@ -3,7 +3,7 @@ import { pack } from "../lib/batch/pack.ts";
 import type { Pair } from "../lib/data/pair.ts";
 import { losses } from "../lib/losses/losses.ts";
 import type { Loss } from "../lib/losses/loss.ts";
-import { sizeOf } from "../lib/graph/flops.ts";
+import { sizeOf } from "../lib/batch/size.ts";
 import type { LlamaConfig } from "../lib/models/llama.ts";
 import { operationsOf } from "./flops.ts";
 import { openTrainer, randomPair, smolLM2, TINY_LLAMA } from "./models.ts";

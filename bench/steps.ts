@@ -6,7 +6,7 @@ import type { Gpu } from "../lib/gpu/device.ts";
 import { formatBytes } from "../lib/format_bytes.ts";
 import { type Profile, Profiler } from "../lib/gpu/profiler.ts";
 import { losses } from "../lib/losses/losses.ts";
-import { sizeOf } from "../lib/graph/flops.ts";
+import { sizeOf } from "../lib/batch/size.ts";
 import type { LlamaConfig } from "../lib/models/llama.ts";
 import { netOf } from "../lib/models/models.ts";
 import { adapterOf } from "../lib/planning/plan.ts";

@@ -1,12 +1,6 @@
-/**
- * Emits the WGSL of a matrix product. The inner product is straight-line code with constant indices: shader runtime
- * checks cannot be turned off in Deno, and a loop over a private array would pay for them at every multiply-add.
- */
-import { type Epilogue, epilogueSource, isPaired } from "./gemm_epilogue.ts";
-import { packedType, type StorageType, unpackFunction } from "./storage.ts";
-import { storageMain } from "./gemm_storage.ts";
-import { subgroupMain } from "./gemm_subgroup.ts";
-import { workgroupMain } from "./gemm_workgroup.ts";
+/** What a matrix product depends on: layout, sizes, variant, tile. `gemm_source.ts` emits its WGSL. */
+import type { Epilogue } from "./gemm_epilogue.ts";
+import type { StorageType } from "./storage.ts";
 
 /**
  * `nt`: C[M,N] = A[M,K] B[N,K]^T, a linear layer forward; M is counted at run time.
@@ -138,47 +132,3 @@ export function gemmGroupTile(tile: GemmTile): { rows: number; columns: number }
 /** Whether a thread of `tile` holds as many first columns as partners, in groups of four. */
 export const takesPairs = ({ threadColumns }: Pick<GemmTile, "threadColumns">): boolean =>
   threadColumns % 8 === 0;
-
-/**
- * The WGSL of one product, entry point `main`. Bindings of group 0: 0 the row count (M of `nt` and `nn`, K of
- * `tn`), 1 the size, 2 A, 3 B, 4 C, and from 5 on the bias and those of the epilogue.
- */
-export function gemmSource(variant: GemmVariant, tile: GemmTile): string {
-  const { epilogue, aligned, weights } = variant;
-  const { threadRows: tm, threadColumns: tn } = tile;
-  if (tm % 4 || tn % 4) throw new RangeError(`a thread's tile must be a multiple of 4, not ${tm}x${tn}`);
-  const isFused = epilogue.kind !== "none" && epilogue.kind !== "residual";
-  if (isFused && !aligned || isPaired(epilogue) && (variant.layout !== "nt" || !takesPairs(tile))) {
-    throw new RangeError(`no ${epilogue.kind} in ${JSON.stringify({ ...variant, ...tile })}`);
-  }
-  const element = aligned ? "vec4f" : "f32";
-  return `${SIZE_HEADER}
-@group(0) @binding(2) var<storage, read> a: array<${element}>;
-@group(0) @binding(3) var<storage, read> b: array<${weights === "f32" ? element : packedType(weights)}>;
-@group(0) @binding(4) var<storage, read_write> c: array<${element}>;
-${
-    aligned
-      ? `fn a4(i: u32) -> vec4f { return a[i >> 2u]; }
-fn a1(i: u32) -> f32 { return a[i >> 2u][i & 3u]; }`
-      : `fn a4(i: u32) -> vec4f { return vec4f(a[i], a[i + 1u], a[i + 2u], a[i + 3u]); }
-fn a1(i: u32) -> f32 { return a[i]; }`
-  }
-${
-    weights !== "f32"
-      ? `${unpackFunction("b", weights)}
-fn b4(i: u32) -> vec4f { return unpack_b(b[i >> 2u]); }
-fn b1(i: u32) -> f32 { return b4(i)[i & 3u]; }`
-      : aligned
-      ? `fn b4(i: u32) -> vec4f { return b[i >> 2u]; }
-fn b1(i: u32) -> f32 { return b[i >> 2u][i & 3u]; }`
-      : `fn b4(i: u32) -> vec4f { return vec4f(b[i], b[i + 1u], b[i + 2u], b[i + 3u]); }
-fn b1(i: u32) -> f32 { return b[i]; }`
-  }
-${epilogueSource(epilogue, aligned)}
-${mainFunction(variant, tile)}`;
-}
-
-function mainFunction(variant: GemmVariant, tile: GemmTile): string {
-  if (tile.memory === "subgroup") return subgroupMain(variant, tile);
-  return tile.memory === "workgroup" ? workgroupMain(variant, tile) : storageMain(variant, tile);
-}

@@ -34,8 +34,9 @@ export type { Mask, Window } from "./batch/mask.ts";
 export type { ModelConfig } from "./models/architecture.ts";
 export { parseModelConfig } from "./models/config.ts";
 export { netOf } from "./models/models.ts";
-export { readModelConfig } from "./parameters/config_file.ts";
-export { type ModelWeights, openModel, readModel, type SavedTensor } from "./parameters/weights.ts";
+export { readModelConfig } from "./weights/config_file.ts";
+export type { SavedTensor } from "./parameters/saved_tensor.ts";
+export { type ModelWeights, openModel, readModel } from "./weights/weights.ts";
 
 export { type Gpu, openGpu } from "./gpu/device.ts";
 export { MemoryPlan } from "./gpu/memory_plan.ts";

@@ -2,7 +2,8 @@
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import type { Gpu } from "../gpu/device.ts";
-import { type ModelWeights, type ParameterTensor, renamed, type SavedTensor } from "../parameters/weights.ts";
+import type { ParameterTensor, SavedTensor } from "../parameters/saved_tensor.ts";
+import { type ModelWeights, renamed } from "../weights/weights.ts";
 import type { Planned } from "../planning/plan.ts";
 import type { Prepared } from "../planning/prepare.ts";
 import type { FloatDtype } from "../safetensors/dtype.ts";

@@ -1,5 +1,5 @@
 /** A model that is there to answer and to be measured, not to be trained. */
-import { parameterCount } from "../graph/parameter.ts";
+import { parameterCount } from "../parameters/parameter.ts";
 import { Decoder } from "../graph/decoder.ts";
 import { TokenizerPool } from "../data/pool.ts";
 import type { Pair } from "../data/pair.ts";
@@ -10,7 +10,7 @@ import { Pipelines } from "../gpu/program.ts";
 import { type FetchEvents, resolveModel } from "../hub/hub.ts";
 import { losses } from "../losses/losses.ts";
 import { netOf } from "../models/models.ts";
-import { openModel } from "../parameters/weights.ts";
+import { openModel } from "../weights/weights.ts";
 import { adapterOf, logitsBudget } from "../planning/plan.ts";
 import { rememberedTiles } from "../planning/tune.ts";
 import { evaluate } from "../training/evaluate.ts";

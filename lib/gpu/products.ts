@@ -4,12 +4,12 @@ import {
   gemmGroupTile,
   type GemmLayout,
   type GemmSize,
-  gemmSource,
   type GemmTile,
   gemmVariant,
   sizeWords,
   takesPairs,
 } from "../../kernels/gemm.ts";
+import { gemmSource } from "../../kernels/gemm_source.ts";
 import { type Epilogue, isPaired } from "../../kernels/gemm_epilogue.ts";
 import { TEXTURE_WORKGROUP, textureSource, textureWidth } from "../../kernels/gemm_texture.ts";
 import type { Gpu } from "./device.ts";

@@ -6,9 +6,9 @@ import { unpackRows } from "../gpu/storage_operations.ts";
 import type { BackwardPass, Op, Segment, Value } from "./graph.ts";
 import type { Machine } from "./machine.ts";
 import type { Net } from "./net.ts";
-import type { ParameterSpec } from "./parameter.ts";
+import type { ParameterSpec } from "../parameters/parameter.ts";
 import type { TrainedParameter } from "../parameters/layout.ts";
-import type { Forward, SegmentCalls } from "./passes.ts";
+import type { Forward, SegmentCalls } from "./forward.ts";
 
 /** Derives the backward pass: the ops above a trained parameter in reverse, each asking for the values that it needs. */
 export class Backward implements BackwardPass {

@@ -1,13 +1,14 @@
 import type { Batch } from "../batch/pack.ts";
 import { type Capacity, Machine, type MachineOptions } from "./machine.ts";
 import type { Net } from "./net.ts";
-import { type Passes, passesOf, type SegmentCalls } from "./passes.ts";
+import type { SegmentCalls } from "./forward.ts";
+import { type Passes, passesOf } from "./passes.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { isReadable } from "../gpu/memory.ts";
 import { MemoryPlan } from "../gpu/memory_plan.ts";
 import { type KernelCall, type Look, Pipelines, Program, readTensor, writeTensor } from "../gpu/program.ts";
 import type { WorkSize } from "../gpu/work.ts";
-import { visiblePairs } from "./flops.ts";
+import { visiblePairs } from "../batch/size.ts";
 import { type ParameterOptions, Parameters } from "../parameters/parameters.ts";
 import { ropeTable, tableLength } from "./rope_table.ts";
 

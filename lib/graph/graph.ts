@@ -5,9 +5,9 @@
 import type { ProductEpilogue } from "../gpu/epilogues.ts";
 import type { Tensor } from "../gpu/memory.ts";
 import type { KernelCall } from "../gpu/program.ts";
-import type { BatchSize } from "./flops.ts";
+import type { BatchSize } from "../batch/size.ts";
 import type { Machine } from "./machine.ts";
-import type { ParameterSpec } from "./parameter.ts";
+import type { ParameterSpec } from "../parameters/parameter.ts";
 import type { TrainedParameter } from "../parameters/layout.ts";
 
 /** What an op makes: a row of `width` floats for each token. */
@@ -69,6 +69,12 @@ export interface Op {
    */
   backwardEpilogue?(dOutput: Tensor, pass: BackwardPass): ProductEpilogue;
 }
+
+/** What an op says of itself before it has its place in the graph. */
+export type OpParts = Omit<Op, "output" | "extras">;
+
+/** Makes an op around the values that it is to make. */
+export type OpOf = (output: Value, ...extras: Value[]) => OpParts;
 
 /** What a product does as it stores, for the op after it. */
 export interface Fusion {

@@ -4,7 +4,7 @@ import type { Window } from "../batch/mask.ts";
 import { type HeadWeights, type Norm, statisticsWidth } from "../gpu/norm_operations.ts";
 import type { LogitOptions } from "../gpu/operations.ts";
 import type { RopeSpec } from "./rope_table.ts";
-import type { Op, Segment, Value } from "./graph.ts";
+import type { Op, OpOf, Segment, Value } from "./graph.ts";
 import { activation, glu } from "./ops/activation.ts";
 import { add } from "./ops/add.ts";
 import { attention } from "./ops/attention.ts";
@@ -20,13 +20,7 @@ import {
   type ParameterPart,
   type ParameterSpec,
   shapeOf,
-} from "./parameter.ts";
-
-/** What an op says of itself before it has its place in the graph. */
-export type OpParts = Omit<Op, "output" | "extras">;
-
-/** Makes an op around the values that it is to make. */
-export type OpOf = (output: Value, ...extras: Value[]) => OpParts;
+} from "../parameters/parameter.ts";
 
 /**
  * A model's graph as its file writes it: each method adds an op and gives its output. Names are those of the checkpoint, within a

@@ -5,7 +5,7 @@ import { elementBytes, type Tensor } from "../gpu/memory.ts";
 import { formatBytes } from "../format_bytes.ts";
 import type { MemoryPlan } from "../gpu/memory_plan.ts";
 import { NORM_BLOCK } from "../gpu/optimizer_operations.ts";
-import { isTrained, type ParameterSpec, shapeOf } from "../graph/parameter.ts";
+import { isTrained, type ParameterSpec, shapeOf } from "./parameter.ts";
 
 /** What AdamW keeps of each parameter, in slabs of the same layout. */
 export const KINDS = ["weights", "gradients", "first", "second"] as const;

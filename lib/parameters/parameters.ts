@@ -6,7 +6,7 @@ import { BatchedReader, dtypeOf, firstNonFinite, type Range } from "../gpu/readb
 import { type FloatDtype, fromF32, isFloatDtype } from "../safetensors/dtype.ts";
 import type { TensorReader } from "../safetensors/read.ts";
 import type { TensorSource } from "../safetensors/write.ts";
-import { type ParameterPart, type ParameterSpec, rowRuns, shapeOfPart } from "../graph/parameter.ts";
+import { type ParameterPart, type ParameterSpec, rowRuns, shapeOfPart } from "./parameter.ts";
 import {
   type Parameter,
   type ParameterChunk,
@@ -15,7 +15,7 @@ import {
   placeParameters,
   type TrainedParameter,
 } from "./layout.ts";
-import type { SavedTensor } from "./weights.ts";
+import type { SavedTensor } from "./saved_tensor.ts";
 
 export type {
   Parameter,

@@ -3,8 +3,9 @@ import { packedSize, type PackedSizes, type Pair, type Sequence } from "../data/
 import type { TrainConfig } from "../config/schema.ts";
 import { losses } from "../losses/losses.ts";
 import type { ModelConfig } from "../models/architecture.ts";
-import { sizeOf, trainingFlops } from "../graph/flops.ts";
-import { netToTrain } from "../parameters/roles.ts";
+import { sizeOf } from "../batch/size.ts";
+import { trainingFlops } from "../graph/flops.ts";
+import { netToTrain } from "./roles.ts";
 import {
   type Adapter,
   type Alternative,

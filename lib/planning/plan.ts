@@ -13,7 +13,7 @@ import type { Capacity } from "../graph/machine.ts";
 import type { ModelConfig } from "../models/architecture.ts";
 import { Decoder } from "../graph/decoder.ts";
 import type { Net } from "../graph/net.ts";
-import { isTrained, parameterCount } from "../graph/parameter.ts";
+import { isTrained, parameterCount } from "../parameters/parameter.ts";
 import { AdamW } from "../training/optimizer.ts";
 import { type SamplerOptions, sampleStep, totalSteps } from "../training/sampler.ts";
 import { StepRunner } from "../training/step.ts";

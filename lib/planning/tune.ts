@@ -2,7 +2,7 @@ import { cacheFolder } from "../data/cache_folder.ts";
 import type { TrainEvents } from "../training/events.ts";
 import type { Gpu } from "../gpu/device.ts";
 import type { Pipelines } from "../gpu/program.ts";
-import { parameterCount } from "../graph/parameter.ts";
+import { parameterCount } from "../parameters/parameter.ts";
 import { measureTuning } from "../gpu/tuner.ts";
 import { rememberedTuning, rememberTuning } from "./remembered_tuning.ts";
 import {

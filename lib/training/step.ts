@@ -5,7 +5,8 @@ import type { Slab, Tensor } from "../gpu/memory.ts";
 import { type KernelCall, type Pipelines, Program, tensorsOf } from "../gpu/program.ts";
 import { type PairResult, pairResults } from "./metrics.ts";
 import type { Decoder } from "../graph/decoder.ts";
-import { sizeOf, trainingFlops } from "../graph/flops.ts";
+import { sizeOf } from "../batch/size.ts";
+import { trainingFlops } from "../graph/flops.ts";
 import type { TrainedParameter } from "../parameters/parameters.ts";
 import { AdamW, type ClipResult } from "./optimizer.ts";
 

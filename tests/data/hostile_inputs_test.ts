@@ -9,7 +9,7 @@ import { openPairs } from "../../lib/data/pairs.ts";
 import { readRows } from "../../lib/data/read.ts";
 import { openStore } from "../../lib/data/store.ts";
 import { nearest } from "../../lib/errors.ts";
-import { readModelConfig } from "../../lib/parameters/config_file.ts";
+import { readModelConfig } from "../../lib/weights/config_file.ts";
 import { createLogger, printable } from "../../lib/report/log.ts";
 import { openCheckpoint } from "../../lib/safetensors/read.ts";
 import { loadTokenizer, loadVocabulary } from "../../lib/tokenizer/tokenizer.ts";

@@ -5,7 +5,7 @@ import { openGpu } from "../../lib/gpu/device.ts";
 import { Pipelines } from "../../lib/gpu/program.ts";
 import { BUFFER_TILES, onlyTile } from "../../lib/gpu/tuning.ts";
 import { simper } from "../../lib/losses/simper.ts";
-import { readModelConfig } from "../../lib/parameters/config_file.ts";
+import { readModelConfig } from "../../lib/weights/config_file.ts";
 import { netOf } from "../../lib/models/models.ts";
 import { Decoder } from "../../lib/graph/decoder.ts";
 import { openCheckpoint } from "../../lib/safetensors/read.ts";

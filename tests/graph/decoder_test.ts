@@ -15,11 +15,11 @@ import {
 import { simper } from "../../lib/losses/simper.ts";
 import type { Capacity } from "../../lib/graph/machine.ts";
 import type { LlamaConfig } from "../../lib/models/llama.ts";
-import { readModelConfig } from "../../lib/parameters/config_file.ts";
+import { readModelConfig } from "../../lib/weights/config_file.ts";
 import { netOf } from "../../lib/models/models.ts";
 import { Decoder } from "../../lib/graph/decoder.ts";
 import { normal } from "../../lib/random.ts";
-import { openModel } from "../../lib/parameters/weights.ts";
+import { openModel } from "../../lib/weights/weights.ts";
 import { openCheckpoint } from "../../lib/safetensors/read.ts";
 import { assertEqualBytes, assertSame } from "../equal_bytes.ts";
 import { GOLDEN, MODELS, readGolden, readTensors, relativeDifference } from "../golden_run.ts";

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { pack } from "../../lib/batch/pack.ts";
 import { parseModelConfig } from "../../lib/models/config.ts";
-import { forwardFlops, sizeOf, trainingFlops, visiblePairs } from "../../lib/graph/flops.ts";
+import { sizeOf, visiblePairs } from "../../lib/batch/size.ts";
+import { forwardFlops, trainingFlops } from "../../lib/graph/flops.ts";
 import { netOf } from "../../lib/models/models.ts";
 import { uniform } from "../../lib/random.ts";
 import { randomPairs } from "../random_pairs.ts";

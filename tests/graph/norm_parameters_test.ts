@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { MemoryPlan } from "../../lib/gpu/memory_plan.ts";
 import { Net } from "../../lib/graph/net.ts";
-import { partsOf } from "../../lib/graph/parameter.ts";
+import { partsOf } from "../../lib/parameters/parameter.ts";
 import { Parameters } from "../../lib/parameters/parameters.ts";
 import { deviceTest, useGpu } from "../kernels/harness.ts";
 

@@ -4,7 +4,7 @@ import { pack } from "../../lib/batch/pack.ts";
 import { packedSize } from "../../lib/data/pair.ts";
 import { type Pipelines, writeTensor } from "../../lib/gpu/program.ts";
 import type { Value } from "../../lib/graph/graph.ts";
-import { shapeOfPart } from "../../lib/graph/parameter.ts";
+import { shapeOfPart } from "../../lib/parameters/parameter.ts";
 import { Net } from "../../lib/graph/net.ts";
 import { simper } from "../../lib/losses/simper.ts";
 import { type RopeSpec, ropeTable } from "../../lib/graph/rope_table.ts";

@@ -6,7 +6,8 @@ import {
   workgroupKeyGradientSource,
   workgroupQueryGradientSource,
 } from "../../kernels/attention_workgroup_backward.ts";
-import { type GemmLayout, gemmSource } from "../../kernels/gemm.ts";
+import type { GemmLayout } from "../../kernels/gemm.ts";
+import { gemmSource } from "../../kernels/gemm_source.ts";
 import type { Epilogue } from "../../kernels/gemm_epilogue.ts";
 import { BUFFER_TILES } from "../../lib/gpu/tuning.ts";
 import { missingBarriers } from "./barriers.ts";

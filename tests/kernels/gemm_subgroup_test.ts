@@ -3,7 +3,8 @@
  * and the text run with its broadcasts through workgroup memory. `gemm_test.ts` runs it as it is.
  */
 import assert from "node:assert/strict";
-import { type GemmLayout, gemmSource, type GemmVariant, type SubgroupTile } from "../../kernels/gemm.ts";
+import type { GemmLayout, GemmVariant, SubgroupTile } from "../../kernels/gemm.ts";
+import { gemmSource } from "../../kernels/gemm_source.ts";
 import { onlyTile } from "../../lib/gpu/tuning.ts";
 import { magnitudes, matrix, multiply, transposed } from "../reference/matrix.ts";
 import { kernelTest, largest, useGpu } from "./harness.ts";

@@ -3,7 +3,7 @@ import { MemoryPlan } from "../../lib/gpu/memory_plan.ts";
 import type { Tensor } from "../../lib/gpu/memory.ts";
 import { adamw as adamwCall, NORM_BLOCK, sumSquares } from "../../lib/gpu/optimizer_operations.ts";
 import { Pipelines, Program, readTensor, writeTensor } from "../../lib/gpu/program.ts";
-import type { ParameterSpec } from "../../lib/graph/parameter.ts";
+import type { ParameterSpec } from "../../lib/parameters/parameter.ts";
 import {
   type ParameterKind,
   type ParameterOptions,

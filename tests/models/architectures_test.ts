@@ -10,7 +10,7 @@ import { Decoder } from "../../lib/graph/decoder.ts";
 import type { Capacity } from "../../lib/graph/machine.ts";
 import { simper } from "../../lib/losses/simper.ts";
 import { netOf } from "../../lib/models/models.ts";
-import { openModel } from "../../lib/parameters/weights.ts";
+import { openModel } from "../../lib/weights/weights.ts";
 import { readGolden, readTensors, relativeDifference } from "../golden_run.ts";
 import { run } from "../in_process.ts";
 import { deviceTest, useGpu } from "../kernels/harness.ts";

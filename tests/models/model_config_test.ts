@@ -4,14 +4,14 @@ import { join } from "node:path";
 import { ACTIVATIONS } from "../../kernels/activation.ts";
 import { UserError } from "../../lib/errors.ts";
 import type { Net } from "../../lib/graph/net.ts";
-import { partsOf } from "../../lib/graph/parameter.ts";
+import { partsOf } from "../../lib/parameters/parameter.ts";
 import { ARCHITECTURES, netOf } from "../../lib/models/models.ts";
 import { MULTIMODAL } from "../../lib/models/multimodal.ts";
 import { whatIsMissing } from "../../lib/models/unsupported.ts";
 import { parseModelConfig as parseBase } from "../../lib/models/config.ts";
 import type { LlamaConfig } from "../../lib/models/llama.ts";
 import type { Windows } from "../../lib/models/keys.ts";
-import { readModelConfig } from "../../lib/parameters/config_file.ts";
+import { readModelConfig } from "../../lib/weights/config_file.ts";
 import { ropeInverseFrequencies } from "../../lib/graph/rope_table.ts";
 import { withTemporaryFolder } from "../temporary_folder.ts";
 

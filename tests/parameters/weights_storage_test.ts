@@ -3,7 +3,7 @@ import { pack } from "../../lib/batch/pack.ts";
 import { openGpu } from "../../lib/gpu/device.ts";
 import { Pipelines } from "../../lib/gpu/program.ts";
 import { simper } from "../../lib/losses/simper.ts";
-import { readModelConfig } from "../../lib/parameters/config_file.ts";
+import { readModelConfig } from "../../lib/weights/config_file.ts";
 import { netOf } from "../../lib/models/models.ts";
 import { Decoder, type DecoderOptions } from "../../lib/graph/decoder.ts";
 import { openCheckpoint } from "../../lib/safetensors/read.ts";

@@ -10,7 +10,7 @@ import {
   stepCost,
   worstCase,
 } from "../../lib/planning/estimate.ts";
-import { readModelConfig } from "../../lib/parameters/config_file.ts";
+import { readModelConfig } from "../../lib/weights/config_file.ts";
 import { capacityOf, planRun } from "../../lib/planning/plan.ts";
 import { task } from "../command.ts";
 import { GOLDEN } from "../golden_run.ts";

@@ -6,8 +6,7 @@ import {
   gluEpilogue,
 } from "../../gpu/epilogues.ts";
 import * as kernels from "../../gpu/operations.ts";
-import type { Value } from "../graph.ts";
-import type { OpParts } from "../net.ts";
+import type { OpParts, Value } from "../graph.ts";
 
 /**
  * output = act(gate) * up of [gate, up]. Its backward pass needs both and gives their gradient in their place; on the way it

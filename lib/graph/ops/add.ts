@@ -1,6 +1,5 @@
 import * as kernels from "../../gpu/operations.ts";
-import type { Value } from "../graph.ts";
-import type { OpParts } from "../net.ts";
+import type { OpParts, Value } from "../graph.ts";
 
 /** output = x + y, as a rule a residual stream and what a layer adds to it; the product or norm that makes y adds x as it stores. */
 export const add = (output: Value, x: Value, y: Value): OpParts => ({

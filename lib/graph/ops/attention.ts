@@ -1,7 +1,6 @@
 import type { AttentionShape } from "../../../kernels/attention.ts";
 import { headsOf } from "../../gpu/attention_operations.ts";
-import type { Value } from "../graph.ts";
-import type { OpParts } from "../net.ts";
+import type { OpParts, Value } from "../graph.ts";
 
 /**
  * output = softmax(Q K^T scale) V, head by head, over the keys that each token's spans let it see, where the scores may have a

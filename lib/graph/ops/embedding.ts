@@ -1,7 +1,6 @@
 import * as kernels from "../../gpu/operations.ts";
-import type { Value } from "../graph.ts";
-import type { OpParts } from "../net.ts";
-import type { ParameterSpec } from "../parameter.ts";
+import type { OpParts, Value } from "../graph.ts";
+import type { ParameterSpec } from "../../parameters/parameter.ts";
 
 /** output = the rows of a table at the batch's token ids, times `scale`; that of its padding token gets no gradient. */
 export const embedding = (output: Value, table: ParameterSpec, scale?: number): OpParts => ({

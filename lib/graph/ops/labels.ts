@@ -4,11 +4,10 @@ import { rowsOf, type Tensor } from "../../gpu/memory.ts";
 import { type Norm, norm, normBackward, normWeightBackward } from "../../gpu/norm_operations.ts";
 import * as kernels from "../../gpu/operations.ts";
 import type { KernelCall, RowSlot } from "../../gpu/program.ts";
-import type { BackwardPass, Value } from "../graph.ts";
+import type { BackwardPass, OpParts, Value } from "../graph.ts";
 import type { TrainedParameter } from "../../parameters/layout.ts";
 import type { Machine } from "../machine.ts";
-import type { OpParts } from "../net.ts";
-import { isTrained, type ParameterSpec, shapeOf } from "../parameter.ts";
+import { isTrained, type ParameterSpec, shapeOf } from "../../parameters/parameter.ts";
 
 interface Head {
   norm: Norm;

@@ -1,9 +1,8 @@
 import { linear as product, linearInputGradient, linearWeightGradient } from "../../gpu/linear.ts";
 import type { Tensor } from "../../gpu/memory.ts";
 import { addBiasBackward } from "../../gpu/operations.ts";
-import type { Value } from "../graph.ts";
-import type { OpParts } from "../net.ts";
-import { isTrained, type ParameterSpec, shapeOf } from "../parameter.ts";
+import type { OpParts, Value } from "../graph.ts";
+import { isTrained, type ParameterSpec, shapeOf } from "../../parameters/parameter.ts";
 
 /** output = scale (x W^T + bias), of the rows of one or several matrices under each other. */
 export const linear = (

@@ -1,7 +1,6 @@
 import * as kernels from "../../gpu/norm_operations.ts";
-import type { Value } from "../graph.ts";
-import type { OpParts } from "../net.ts";
-import type { ParameterSpec } from "../parameter.ts";
+import type { OpParts, Value } from "../graph.ts";
+import type { ParameterSpec } from "../../parameters/parameter.ts";
 
 /** RMSNorm or LayerNorm of each row; a residual that is added to it is added as it is stored. */
 export const norm = (

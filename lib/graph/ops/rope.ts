@@ -2,9 +2,8 @@ import type { AttentionShape } from "../../../kernels/attention.ts";
 import { ropeEpilogue } from "../../gpu/epilogues.ts";
 import * as kernels from "../../gpu/operations.ts";
 import type { RopeSpec } from "../rope_table.ts";
-import type { Value } from "../graph.ts";
+import type { OpParts, Value } from "../graph.ts";
 import type { Machine } from "../machine.ts";
-import type { OpParts } from "../net.ts";
 
 /**
  * The query and key heads of [queries, keys, values], rotated by each token's position. A product or head norm before it does that in

@@ -2,8 +2,8 @@
 import { Buffer } from "node:buffer";
 import { parseConfig } from "../../../lib/config/parse.ts";
 import { worstCase } from "../../../lib/planning/estimate.ts";
-import { readModelConfig } from "../../../lib/parameters/config_file.ts";
-import { openModel } from "../../../lib/parameters/weights.ts";
+import { readModelConfig } from "../../../lib/weights/config_file.ts";
+import { openModel } from "../../../lib/weights/weights.ts";
 import { openCheckpoint } from "../../../lib/safetensors/read.ts";
 import { loadTokenizer } from "../../../lib/tokenizer/tokenizer.ts";
 import { entry, file } from "../../hostile_safetensors.ts";

@@ -1,4 +1,5 @@
 /** The weights of a model's folder under the names of transformers' class, whatever the files call them. */
+import type { SavedTensor } from "../parameters/saved_tensor.ts";
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
@@ -6,26 +7,13 @@ import { show } from "../json.ts";
 import { type Checkpoint, hasWeights, openCheckpoint, type TensorReader } from "../safetensors/read.ts";
 import { type FloatDtype, isFloatDtype, tensorBytes } from "../safetensors/dtype.ts";
 import type { TensorInfo } from "../safetensors/header.ts";
-import type { TensorSource } from "../safetensors/write.ts";
 import type { ModelConfig } from "../models/architecture.ts";
 import { readModelConfig } from "./config_file.ts";
 import { contradictions } from "./contradictions.ts";
 import { findNames } from "./names.ts";
-import { partsOf } from "../graph/parameter.ts";
+import { partsOf } from "../parameters/parameter.ts";
 import { architectureOf } from "../models/models.ts";
 import { MULTIMODAL } from "../models/multimodal.ts";
-
-/** A tensor of the source's files that is a parameter: under which name and type it is saved again. */
-export interface ParameterTensor {
-  name: string;
-  /** The parameter's name in transformers' class. */
-  parameter: string;
-  dtype: FloatDtype;
-  shape: number[];
-}
-
-/** A tensor of the result: a parameter's, or, of a multimodal model's other parts, as it is in the source's files. */
-export type SavedTensor = ParameterTensor | TensorSource;
 
 /** The weights of a model, open for reading by the names of transformers' class; what that does not use is not there. */
 export interface ModelWeights extends Checkpoint {

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import type { Gpu } from "../gpu/device.ts";
-import type { Parameters } from "./parameters.ts";
+import type { Parameters } from "../parameters/parameters.ts";
 import { show } from "../json.ts";
 import { MULTIMODAL } from "../models/multimodal.ts";
 import { normal } from "../random.ts";

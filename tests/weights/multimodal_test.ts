@@ -1,7 +1,8 @@
 /** A model of texts and pictures: its text part trains as the same model alone, and the rest of its files comes back as it was. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { openModel, type ParameterTensor } from "../../lib/parameters/weights.ts";
+import type { ParameterTensor } from "../../lib/parameters/saved_tensor.ts";
+import { openModel } from "../../lib/weights/weights.ts";
 import { type Checkpoint, openCheckpoint } from "../../lib/safetensors/read.ts";
 import type { Dtype } from "../../lib/safetensors/dtype.ts";
 import { saveCheckpoint, type TensorSource } from "../../lib/safetensors/write.ts";

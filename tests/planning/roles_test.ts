@@ -2,9 +2,9 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { UserError } from "../../lib/errors.ts";
-import { isTrained } from "../../lib/graph/parameter.ts";
-import { readModelConfig } from "../../lib/parameters/config_file.ts";
-import { netToTrain } from "../../lib/parameters/roles.ts";
+import { isTrained } from "../../lib/parameters/parameter.ts";
+import { readModelConfig } from "../../lib/weights/config_file.ts";
+import { netToTrain } from "../../lib/planning/roles.ts";
 import { openCheckpoint, openSafetensors } from "../../lib/safetensors/read.ts";
 import { assertEqualBytes } from "../equal_bytes.ts";
 import { GOLDEN } from "../golden_run.ts";
