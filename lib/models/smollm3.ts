@@ -52,7 +52,7 @@ export const smollm3: Architecture<SmolLm3Config> = {
       intermediateSize: intermediateSize(fields, 11008),
       hiddenAct: activation(fields, "hidden_act", "silu"),
       rmsNormEps: fields.positive("rms_norm_eps", 1e-6),
-      rope: parseRope(fields, { ...base, ...heads, theta: 2e6 }),
+      rope: parseRope(fields, { ...base, ...heads, theta: 2_000_000 }),
       slidingWindow: window,
       layerTypes: layerTypes(
         fields,

@@ -178,8 +178,6 @@ Deno.test("parseModelConfig() prefers dtype to torch_dtype", () => {
   assert.equal(parse({ dtype: "float32" }).dtype, "float32");
 });
 
-const unsupportedAct = `hidden_act: "selu" is not supported yet; supported: ${ACTIVATIONS.join(", ")}`;
-
 Deno.test("parseModelConfig() refuses what is not supported yet and says what is", () => {
   const names = [...ARCHITECTURES.keys()];
   assertRefused(
@@ -192,7 +190,10 @@ Deno.test("parseModelConfig() refuses what is not supported yet and says what is
       names.join(", "),
   );
   assertRefused({ model_type: undefined }, `model_type: expected ${names.join(" or ")}, found nothing`);
-  assertRefused({ hidden_act: "selu" }, unsupportedAct);
+  assertRefused(
+    { hidden_act: "laplace" },
+    `hidden_act: "laplace" is not supported yet; supported: ${ACTIVATIONS.join(", ")}`,
+  );
   assertRefused(
     { rope_scaling: { type: "mrope", factor: 2 } },
     'rope_scaling.type: "mrope" is not supported yet; supported: default, linear, dynamic, yarn, llama3, longrope, ' +
@@ -222,7 +223,7 @@ Deno.test("parseModelConfig() refuses what is not supported yet and says what is
 Deno.test("parseModelConfig() names every problem of a file at once", () => {
   assertRefused(
     {
-      hidden_act: "selu",
+      hidden_act: "xielu",
       hidden_size: -576,
       vocab_size: "49152",
       num_hidden_layers: 1e12,
@@ -243,7 +244,7 @@ Deno.test("parseModelConfig() names every problem of a file at once", () => {
     "torch_dtype: expected float32 or float or float16 or half or bfloat16, found 16",
     "attention_dropout: 0.1 is not supported: transformers drops out while it trains; supported: 0",
     "intermediate_size: expected a whole number from 1 to 4194304, found 1.5",
-    unsupportedAct,
+    `hidden_act: "xielu" is not supported yet; supported: ${ACTIVATIONS.join(", ")}`,
     "rms_norm_eps: expected a number above 0 within the range of float32, found 0",
     "rope_theta: expected a number above 0 within the range of float32, found null",
     "rope_scaling.high_freq_factor must be greater than low_freq_factor 4, found 1",
@@ -318,6 +319,7 @@ type Result = Record<string, unknown>;
 
 /** Keys that transformers follows and that are refused here, each by its name: for every architecture, or for that which is named. */
 const REFUSED = [
+  { hidden_act: "laplace" },
   { attention_dropout: 0.1 },
   { is_causal: null },
   { is_causal: false },

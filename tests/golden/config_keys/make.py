@@ -12,7 +12,7 @@ NULL = ["vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "
         "sliding_window", "attention_bias", "mlp_bias", "dtype", "torch_dtype", "is_causal", "pretraining_tp", "layer_types", "architectures",
         "quantization_config", "partial_rotary_factor", "per_layer_config", "transformers_weights", "original_max_position_embeddings"]
 CASES = [{}, *({key: None} for key in NULL),
-         *({"hidden_act": act} for act in ["silu", "swish", "gelu", "SiLU", 1]),
+         *({"hidden_act": act} for act in ["silu", "swish", "gelu", "gelu_pytorch_tanh", "relu2", "laplace", "SiLU", 1]),
          *({"pad_token_id": token} for token in [-31, -30, -1, 0, 29, 30, [1], 1.5]),
          *({"num_key_value_heads": heads} for heads in [1, 2]), {"head_dim": 6}, {"hidden_size": 18}, {"hidden_size": 18, "head_dim": 4},
          {"rope_theta": 9.0}, {"rope_theta": 10000}, {"rope_theta": "10000"},
