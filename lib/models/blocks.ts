@@ -21,7 +21,12 @@ export function qkvProjection(net: Net, x: Value, shape: AttentionShape, options
 }
 
 /** down(act(gate(x)) * up(x)), all with a bias or none. */
-export function gatedMlp(net: Net, x: Value, c: GatedConfig, options?: { bias: boolean }): Value {
+export function gatedMlp(
+  net: Net,
+  x: Value,
+  c: Pick<GatedConfig, "hiddenSize" | "intermediateSize" | "hiddenAct">,
+  options?: { bias: boolean },
+): Value {
   const gateUp = net.linear(
     x,
     { "mlp.gate_proj": c.intermediateSize, "mlp.up_proj": c.intermediateSize },

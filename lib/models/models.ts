@@ -1,21 +1,40 @@
 import type { Net } from "../graph/net.ts";
 import type { Architecture, ModelConfig } from "./architecture.ts";
+import { ernie45 } from "./ernie4_5.ts";
 import { exaone } from "./exaone.ts";
 import { exaone4 } from "./exaone4.ts";
+import { glm4 } from "./glm4.ts";
+import { hunyuanV1Dense } from "./hunyuan_v1_dense.ts";
 import { llama } from "./llama.ts";
 import { ministral } from "./ministral.ts";
 import { mistral } from "./mistral.ts";
 import { olmo2 } from "./olmo2.ts";
+import { olmo3 } from "./olmo3.ts";
 import { qwen2 } from "./qwen2.ts";
 import { qwen3 } from "./qwen3.ts";
 import { seedOss } from "./seed_oss.ts";
 import { smollm3 } from "./smollm3.ts";
 
+const ALL: readonly Architecture[] = [
+  ernie45,
+  exaone,
+  exaone4,
+  glm4,
+  hunyuanV1Dense,
+  llama,
+  ministral,
+  mistral,
+  olmo2,
+  olmo3,
+  qwen2,
+  qwen3,
+  seedOss,
+  smollm3,
+];
+
 /** Every architecture, by transformers' `model_type`. */
 export const ARCHITECTURES: ReadonlyMap<string, Architecture> = new Map(
-  [exaone, exaone4, llama, ministral, mistral, olmo2, qwen2, qwen3, seedOss, smollm3].map((
-    architecture: Architecture,
-  ) => [architecture.modelType, architecture]),
+  ALL.map((architecture) => [architecture.modelType, architecture]),
 );
 
 /** The architecture of a model whose configuration was parsed. */

@@ -18,11 +18,15 @@ import { withTemporaryFolder } from "../temporary_folder.ts";
 
 const FOLDER = "tests/golden/models";
 const NAMES = [
+  "ernie4_5",
   "exaone4",
+  "glm4",
+  "hunyuan_v1_dense",
   "llama-biases",
   "llama-yarn",
   "ministral",
   "olmo2",
+  "olmo3",
   "qwen2",
   "qwen3",
   "seed_oss",
