@@ -19,6 +19,7 @@ import type { MemoryPlan } from "./memory_plan.ts";
 import { type KernelCall, line, type RowSlot } from "./program.ts";
 import type { TextureCopy } from "./texture_copy.ts";
 import { rowLength } from "./operations.ts";
+import { Sources } from "./sources.ts";
 import { type ProductTiles, shapeClass, type TextureProductTile } from "./tuning.ts";
 
 /**
@@ -51,8 +52,7 @@ export class Products {
   /** Where textures hold an operand's block. */
   readonly #textures?: { a: TextureSlab; b: TextureSlab };
   readonly #slabs: Tensor[] = [];
-  /** WGSL by what it depends on: a plan may have 50,000 calls, and a text for each would take half a gigabyte. */
-  readonly #sources = new Map<string, string>();
+  readonly #sources = new Sources();
   /** The uniform of each size, by its words. */
   readonly #sizes = new Map<string, { tensor: Tensor; words: number[] }>();
 
@@ -110,7 +110,7 @@ export class Products {
     const columns = Math.ceil(size.n / group.columns);
     return {
       label: labelOf(layout, size, epilogue),
-      source: this.#source([variant, tile], () => gemmSource(variant, tile)),
+      source: this.#sources.of([variant, tile], () => gemmSource(variant, tile)),
       bindings: [
         rows.tensor,
         this.#size({ ...size, half: fused?.half, rotated: fused?.rotated, head: fused?.head }),
@@ -174,7 +174,7 @@ export class Products {
           const [alongM, alongN, alongK] = [[m, height], [n, columns], [depth, inner]];
           calls.push({
             label: labelOf(layout, size, epilogue),
-            source: this.#source([layout, epilogue, tile], () => textureSource(layout, epilogue, tile)),
+            source: this.#sources.of([layout, epilogue, tile], () => textureSource(layout, epilogue, tile)),
             copies: [
               layout === "tn" ? copy("a", a, alongK, alongM, true) : copy("a", a, alongM, alongK, true),
               layout === "nt"
@@ -207,15 +207,6 @@ export class Products {
       }
     }
     return calls;
-  }
-
-  #source(of: unknown, emit: () => string): string {
-    const key = JSON.stringify(of);
-    const known = this.#sources.get(key);
-    if (known !== undefined) return known;
-    const source = emit();
-    this.#sources.set(key, source);
-    return source;
   }
 
   /** The uniform that holds `size`. */
