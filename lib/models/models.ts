@@ -1,9 +1,15 @@
 import type { Net } from "../graph/net.ts";
 import type { Architecture, ModelConfig } from "./architecture.ts";
+import { cohere } from "./cohere.ts";
+import { cohere2 } from "./cohere2.ts";
 import { ernie45 } from "./ernie4_5.ts";
 import { exaone } from "./exaone.ts";
 import { exaone4 } from "./exaone4.ts";
+import { gemma } from "./gemma.ts";
+import { gemma2 } from "./gemma2.ts";
+import { gemma3Text } from "./gemma3_text.ts";
 import { glm4 } from "./glm4.ts";
+import { granite } from "./granite.ts";
 import { hunyuanV1Dense } from "./hunyuan_v1_dense.ts";
 import { llama } from "./llama.ts";
 import { ministral } from "./ministral.ts";
@@ -16,10 +22,16 @@ import { seedOss } from "./seed_oss.ts";
 import { smollm3 } from "./smollm3.ts";
 
 const ALL: readonly Architecture[] = [
+  cohere,
+  cohere2,
   ernie45,
   exaone,
   exaone4,
+  gemma,
+  gemma2,
+  gemma3Text,
   glm4,
+  granite,
   hunyuanV1Dense,
   llama,
   ministral,

@@ -18,9 +18,15 @@ import { withTemporaryFolder } from "../temporary_folder.ts";
 
 const FOLDER = "tests/golden/models";
 const NAMES = [
+  "cohere",
+  "cohere2",
   "ernie4_5",
   "exaone4",
+  "gemma",
+  "gemma2",
+  "gemma3_text",
   "glm4",
+  "granite",
   "hunyuan_v1_dense",
   "llama-biases",
   "llama-yarn",
