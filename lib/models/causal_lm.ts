@@ -15,12 +15,14 @@ const NAMES = {
  * What stands around the layers of most models (transformers' `ForCausalLM`): embedding, final norm, head.
  * @param norm of which kind the final norm is.
  * @param names those that are others.
+ * @param headBias whether the head has a bias.
  */
 export function causalLm(
   c: ModelConfig,
   norm: Norm,
   layer: (net: Net, x: Value, index: number) => Value,
   names: Partial<typeof NAMES> = {},
+  { headBias = false } = {},
 ): Net {
   const { embedding, layers, norm: finalNorm, head } = { ...NAMES, ...names };
   const net = new Net();
@@ -31,6 +33,7 @@ export function causalLm(
   net.labels(x, { name: finalNorm, ...norm }, {
     name: c.tieWordEmbeddings ? embedding : head,
     rows: c.vocabSize,
+    ...(headBias && { bias: `${head}.bias` }),
   });
   return net;
 }

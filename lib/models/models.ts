@@ -3,33 +3,47 @@ import type { Architecture, ModelConfig } from "./architecture.ts";
 import { ernie45 } from "./ernie4_5.ts";
 import { exaone } from "./exaone.ts";
 import { exaone4 } from "./exaone4.ts";
+import { falcon } from "./falcon.ts";
 import { glm4 } from "./glm4.ts";
+import { gptNeox } from "./gpt_neox.ts";
 import { hunyuanV1Dense } from "./hunyuan_v1_dense.ts";
 import { llama } from "./llama.ts";
 import { ministral } from "./ministral.ts";
 import { mistral } from "./mistral.ts";
+import { nemotron } from "./nemotron.ts";
 import { olmo2 } from "./olmo2.ts";
 import { olmo3 } from "./olmo3.ts";
+import { phi } from "./phi.ts";
+import { phi3 } from "./phi3.ts";
 import { qwen2 } from "./qwen2.ts";
 import { qwen3 } from "./qwen3.ts";
 import { seedOss } from "./seed_oss.ts";
 import { smollm3 } from "./smollm3.ts";
+import { stablelm } from "./stablelm.ts";
+import { starcoder2 } from "./starcoder2.ts";
 
 const ALL: readonly Architecture[] = [
   ernie45,
   exaone,
   exaone4,
+  falcon,
   glm4,
+  gptNeox,
   hunyuanV1Dense,
   llama,
   ministral,
   mistral,
+  nemotron,
   olmo2,
   olmo3,
+  phi,
+  phi3,
   qwen2,
   qwen3,
   seedOss,
   smollm3,
+  stablelm,
+  starcoder2,
 ];
 
 /** Every architecture, by transformers' `model_type`. */

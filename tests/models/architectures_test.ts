@@ -20,17 +20,27 @@ const FOLDER = "tests/golden/models";
 const NAMES = [
   "ernie4_5",
   "exaone4",
+  "falcon",
+  "falcon-new",
   "glm4",
+  "gpt_neox",
+  "gpt_neox-serial",
   "hunyuan_v1_dense",
   "llama-biases",
   "llama-yarn",
   "ministral",
+  "nemotron",
   "olmo2",
   "olmo3",
+  "phi",
+  "phi3",
   "qwen2",
   "qwen3",
   "seed_oss",
   "smollm3",
+  "stablelm",
+  "stablelm-parallel",
+  "starcoder2",
 ];
 
 /** The pairs of every golden run. */
