@@ -23,6 +23,7 @@ import { workgroupForwardSource } from "../../kernels/attention_workgroup_forwar
 import { ALIGNMENT, type Tensor, type TextureSlab } from "./memory.ts";
 import type { MemoryPlan } from "./memory_plan.ts";
 import { flat, rowKernel, rowLength } from "./operations.ts";
+import { Sources } from "./sources.ts";
 import type { Grid, KernelCall, RowSlot } from "./program.ts";
 import type { TextureCopy } from "./texture_copy.ts";
 
@@ -80,6 +81,7 @@ const textureFor = (plan: MemoryPlan, name: string, tokens: number, columns: num
 /** The attention of one plan, and what its layers share. */
 export class Attention {
   readonly tiles: AttentionTiles;
+  readonly #sources = new Sources();
   readonly #qkv?: TextureSlab;
   readonly #dOut?: TextureSlab;
 
@@ -125,7 +127,7 @@ export class Attention {
       return [{
         label: "attention",
         mask: t.mask,
-        source: workgroupForwardSource(this.shape, layout),
+        source: this.#sources.of(["forward", layout], () => workgroupForwardSource(this.shape, layout)),
         bindings: [...bindings, t.queryTiles, t.out, t.lse],
         grid: tileGrid(rows, this.shape.heads),
       }];
@@ -133,7 +135,7 @@ export class Attention {
     return [{
       label: "attention",
       mask: t.mask,
-      source: registersForwardSource(this.shape, layout, tile),
+      source: this.#sources.of(["forward", layout], () => registersForwardSource(this.shape, layout, tile)),
       bindings: [...bindings, t.out, t.lse],
       copies: this.#copies(rows, tile, t),
       grid: this.#queryGrid(rows, tile),
@@ -161,7 +163,10 @@ export class Attention {
         {
           label,
           mask: t.mask,
-          source: workgroupQueryGradientSource(this.shape, layout),
+          source: this.#sources.of(
+            ["query gradient", layout],
+            () => workgroupQueryGradientSource(this.shape, layout),
+          ),
           bindings: [...bindings, t.queryTiles, t.dOut, t.lse, t.delta, t.dQueries],
           grid: tileGrid(rows, heads),
         },
@@ -170,7 +175,10 @@ export class Attention {
     return [{
       label,
       mask: t.mask,
-      source: registersQueryGradientSource(this.shape, layout, tile),
+      source: this.#sources.of(
+        ["query gradient", layout],
+        () => registersQueryGradientSource(this.shape, layout, tile),
+      ),
       bindings: [...bindings, t.out, t.lse, t.dOut, t.delta, t.dQueries],
       copies: this.#copies(rows, tile, t),
       grid: this.#queryGrid(rows, tile),
@@ -189,7 +197,10 @@ export class Attention {
       return {
         label,
         mask: t.mask,
-        source: workgroupKeyGradientSource(this.shape, layout),
+        source: this.#sources.of(
+          ["key gradient", layout],
+          () => workgroupKeyGradientSource(this.shape, layout),
+        ),
         bindings: [...bindings, t.dOut, t.lse, t.delta, t.dKeys],
         grid: tileGrid(keyRows, keyValueHeads),
       };
@@ -198,7 +209,10 @@ export class Attention {
     return {
       label,
       mask: t.mask,
-      source: registersKeyGradientSource(this.shape, layout, tile),
+      source: this.#sources.of(
+        ["key gradient", layout],
+        () => registersKeyGradientSource(this.shape, layout, tile),
+      ),
       bindings: [...bindings, dOut, t.lse, t.delta, t.dKeys],
       copies: this.#copies(rows, tile, t, t.dOut),
       grid: threadGrid(keyRows, keysOfThread(this.shape, tile), keyValueHeads),

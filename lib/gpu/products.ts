@@ -19,6 +19,7 @@ import type { MemoryPlan } from "./memory_plan.ts";
 import { type KernelCall, line, type RowSlot } from "./program.ts";
 import type { TextureCopy } from "./texture_copy.ts";
 import { rowLength } from "./operations.ts";
+import { Sources } from "./sources.ts";
 import { type ProductTiles, shapeClass, type TextureProductTile } from "./tuning.ts";
 
 /**
@@ -43,21 +44,20 @@ export interface ProductOptions {
   epilogue?: ProductEpilogue;
 }
 
-/** Sizes that the products of one plan may have: each is a uniform of 256 bytes. */
-const MOST_SIZES = 256;
+/** Sizes that one slab holds: each is a uniform of 256 bytes. Hardly a model needs a second. */
+const SIZES = 256;
 
 /** The products of one plan, and what they share. */
 export class Products {
   /** Where textures hold an operand's block. */
   readonly #textures?: { a: TextureSlab; b: TextureSlab };
-  readonly #sizes: Tensor;
-  /** Words of each size, at its place among the uniforms. */
-  readonly #known = new Map<string, { index: number; words: number[] }>();
+  readonly #slabs: Tensor[] = [];
+  readonly #sources = new Sources();
+  /** The uniform of each size, by its words. */
+  readonly #sizes = new Map<string, { tensor: Tensor; words: number[] }>();
 
-  constructor(plan: MemoryPlan, readonly tiles: ProductTiles) {
-    this.#sizes = plan.tensor("product sizes", "batch", [MOST_SIZES, ALIGNMENT / 4]);
-    // UNIFORM, COPY_DST
-    Object.assign(this.#sizes.slab, { usage: 0x40 | 0x08 });
+  constructor(readonly plan: MemoryPlan, readonly tiles: ProductTiles) {
+    this.#addSlab();
     const { texture: tile } = tiles;
     if (!tile) return;
     const texture = (name: string) => plan.texture(name, "scratch", textureWidth(tile), tile.rows);
@@ -91,9 +91,9 @@ export class Products {
 
   /** Writes the sizes of the calls; after all calls were made and the plan is allocated. */
   upload(gpu: Gpu): void {
-    const words = new Uint32Array(this.#known.size * ALIGNMENT / 4);
-    for (const { index, words: size } of this.#known.values()) words.set(size, index * ALIGNMENT / 4);
-    if (words.length > 0) gpu.device.queue.writeBuffer(this.#sizes.slab.buffer!, 0, words);
+    for (const { tensor, words } of this.#sizes.values()) {
+      gpu.device.queue.writeBuffer(tensor.slab.buffer!, tensor.offset, Uint32Array.from(words));
+    }
   }
 
   #bufferCall(
@@ -110,7 +110,7 @@ export class Products {
     const columns = Math.ceil(size.n / group.columns);
     return {
       label: labelOf(layout, size, epilogue),
-      source: gemmSource(variant, tile),
+      source: this.#sources.of([variant, tile], () => gemmSource(variant, tile)),
       bindings: [
         rows.tensor,
         this.#size({ ...size, half: fused?.half, rotated: fused?.rotated, head: fused?.head }),
@@ -174,7 +174,7 @@ export class Products {
           const [alongM, alongN, alongK] = [[m, height], [n, columns], [depth, inner]];
           calls.push({
             label: labelOf(layout, size, epilogue),
-            source: textureSource(layout, epilogue, tile),
+            source: this.#sources.of([layout, epilogue, tile], () => textureSource(layout, epilogue, tile)),
             copies: [
               layout === "tn" ? copy("a", a, alongK, alongM, true) : copy("a", a, alongM, alongK, true),
               layout === "nt"
@@ -213,10 +213,20 @@ export class Products {
   #size(size: GemmSize): Tensor {
     const words = sizeWords(size);
     const key = words.join(" ");
-    const known = this.#known.get(key) ?? { index: this.#known.size, words };
-    if (known.index === MOST_SIZES) throw new RangeError(`more than ${MOST_SIZES} sizes of products`);
-    this.#known.set(key, known);
-    return { ...this.#sizes, offset: known.index * ALIGNMENT, bytes: words.length * 4 };
+    const known = this.#sizes.get(key);
+    if (known) return known.tensor;
+    const index = this.#sizes.size % SIZES;
+    if (index === 0 && this.#sizes.size > 0) this.#addSlab();
+    const tensor = { ...this.#slabs.at(-1)!, offset: index * ALIGNMENT, bytes: words.length * 4 };
+    this.#sizes.set(key, { tensor, words });
+    return tensor;
+  }
+
+  #addSlab(): void {
+    const sizes = this.plan.tensor("product sizes", "batch", [SIZES, ALIGNMENT / 4]);
+    // UNIFORM, COPY_DST
+    Object.assign(sizes.slab, { usage: 0x40 | 0x08 });
+    this.#slabs.push(sizes);
   }
 }
 

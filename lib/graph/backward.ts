@@ -59,7 +59,8 @@ export class Backward implements BackwardPass {
   }
 
   emit(calls: readonly KernelCall[]): void {
-    this.#calls.push(...calls);
+    // Not as arguments of one push: a head on a software driver may have more than a stack holds.
+    for (const call of calls) this.#calls.push(call);
   }
 
   value(value: Value): Tensor {

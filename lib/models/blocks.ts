@@ -32,17 +32,17 @@ export function plainMlp(
   return net.linear(activated, { [down]: c.hiddenSize }, options);
 }
 
-/** down(act(gate(x)) * up(x)), all with a bias or none. */
+/** down(act(gate(x)) * up(x)), all with a bias or none; times `scale`. */
 export function gatedMlp(
   net: Net,
   x: Value,
   c: Pick<GatedConfig, "hiddenSize" | "intermediateSize" | "hiddenAct">,
-  options?: { bias: boolean },
+  { bias, scale }: { bias?: boolean; scale?: number } = {},
 ): Value {
   const gateUp = net.linear(
     x,
     { "mlp.gate_proj": c.intermediateSize, "mlp.up_proj": c.intermediateSize },
-    options,
+    { bias },
   );
-  return net.linear(net.glu(gateUp, c.hiddenAct), { "mlp.down_proj": c.hiddenSize }, options);
+  return net.linear(net.glu(gateUp, c.hiddenAct), { "mlp.down_proj": c.hiddenSize }, { bias, scale });
 }

@@ -74,6 +74,6 @@ export const exaone: Architecture<GatedConfig> = {
         "mlp.c_fc_1": c.intermediateSize,
       });
       return net.add(x, net.linear(net.glu(gateUp, c.hiddenAct), { "mlp.c_proj": c.hiddenSize }));
-    }, { embedding: "transformer.wte", layers: "transformer.h", norm: "transformer.ln_f" });
+    }, { names: { embedding: "transformer.wte", layers: "transformer.h", norm: "transformer.ln_f" } });
   },
 };

@@ -13,6 +13,7 @@ import {
   layerTypes,
   noDropout,
   slidingWindow,
+  windowPattern,
   type Windows,
   windowsOf,
 } from "./keys.ts";
@@ -68,19 +69,16 @@ export const exaone4: Architecture<Exaone4Config> = {
   },
 };
 
-/** The layer types where `layer_types` does not say them: every `sliding_window_pattern`-th layer sees all. */
+/** transformers can do without `layer_types` only where there is a window and the pattern is a number. */
 function patternOf(fields: Fields, window: number | undefined): (layer: number) => LayerType {
-  if ((fields.value("layer_types") ?? null) === null) {
-    const pattern = fields.value("sliding_window_pattern");
-    if (window === undefined || typeof pattern === "string" || pattern === null) {
-      fields.problem(
-        `layer_types: expected as transformers cannot do without beside ` +
-          (window === undefined ? "sliding_window: null" : `sliding_window_pattern: ${show(pattern)}`),
-      );
-    } else {
-      const interval = fields.count("sliding_window_pattern", 2 ** 31, 4);
-      return (l) => (l + 1) % interval > 0 ? "sliding_attention" : "full_attention";
-    }
+  const isNamed = (fields.value("layer_types") ?? null) !== null;
+  const pattern = fields.value("sliding_window_pattern");
+  if (!isNamed && (window === undefined || typeof pattern === "string" || pattern === null)) {
+    fields.problem(
+      `layer_types: expected as transformers cannot do without beside ` +
+        (window === undefined ? "sliding_window: null" : `sliding_window_pattern: ${show(pattern)}`),
+    );
+    return () => "full_attention";
   }
-  return () => "full_attention";
+  return windowPattern(fields, 4);
 }

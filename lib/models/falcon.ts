@@ -101,7 +101,9 @@ export const falcon: Architecture<FalconConfig> = {
         attended,
         plainMlp(net, mlpInput, ["mlp.dense_h_to_4h", "mlp.dense_4h_to_h"], mlp, { bias }),
       );
-    }, { embedding: "transformer.word_embeddings", layers: "transformer.h", norm: "transformer.ln_f" });
+    }, {
+      names: { embedding: "transformer.word_embeddings", layers: "transformer.h", norm: "transformer.ln_f" },
+    });
   },
 };
 

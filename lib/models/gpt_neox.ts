@@ -74,6 +74,8 @@ export const gptNeox: Architecture<GptNeoxConfig> = {
         attended,
         plainMlp(net, h, ["mlp.dense_h_to_4h", "mlp.dense_4h_to_h"], c, { bias: true }),
       );
-    }, { embedding: "gpt_neox.embed_in", layers: "gpt_neox.layers", norm: "gpt_neox.final_layer_norm" });
+    }, {
+      names: { embedding: "gpt_neox.embed_in", layers: "gpt_neox.layers", norm: "gpt_neox.final_layer_norm" },
+    });
   },
 };

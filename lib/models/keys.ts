@@ -177,6 +177,14 @@ export function dropoutPassedOver(fields: Fields, usual: Record<string, number>)
   }
 }
 
+/** `use_bidirectional_attention` of Gemma's classes, which lets tokens see later ones. */
+export function onlyCausal(fields: Fields): void {
+  if (fields.value("use_bidirectional_attention") === null) return;
+  if (fields.boolean("use_bidirectional_attention")) {
+    fields.problem("use_bidirectional_attention: true lets tokens see later ones, which is not supported");
+  }
+}
+
 /** How far back a token sees, in tokens, itself included. null, unlike an absent key, says that it sees all. */
 export const slidingWindow = (fields: Fields, usual: number | undefined): number | undefined =>
   fields.orNull("sliding_window", usual, () => fields.count("sliding_window", 2 ** 31, 1));
@@ -209,6 +217,13 @@ export function layerTypes(
     fields.problem(`layer_types: has "sliding_attention", and there is no sliding_window${unset}`);
   }
   return types as LayerType[];
+}
+
+/** Where `layer_types` names none: each `sliding_window_pattern`-th layer sees all. */
+export function windowPattern(fields: Fields, usual: number): (layer: number) => LayerType {
+  const isNamed = (fields.value("layer_types") ?? null) !== null;
+  const interval = isNamed ? usual : fields.count("sliding_window_pattern", 2 ** 31, usual);
+  return (l) => (l + 1) % interval > 0 ? "sliding_attention" : "full_attention";
 }
 
 /** Which tokens the layers' attention sees. */

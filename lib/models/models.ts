@@ -1,11 +1,17 @@
 import type { Net } from "../graph/net.ts";
 import type { Architecture, ModelConfig } from "./architecture.ts";
+import { cohere } from "./cohere.ts";
+import { cohere2 } from "./cohere2.ts";
 import { ernie45 } from "./ernie4_5.ts";
 import { exaone } from "./exaone.ts";
 import { exaone4 } from "./exaone4.ts";
 import { falcon } from "./falcon.ts";
+import { gemma } from "./gemma.ts";
+import { gemma2 } from "./gemma2.ts";
+import { gemma3Text } from "./gemma3_text.ts";
 import { glm4 } from "./glm4.ts";
 import { gptNeox } from "./gpt_neox.ts";
+import { granite } from "./granite.ts";
 import { hunyuanV1Dense } from "./hunyuan_v1_dense.ts";
 import { llama } from "./llama.ts";
 import { ministral } from "./ministral.ts";
@@ -23,12 +29,18 @@ import { stablelm } from "./stablelm.ts";
 import { starcoder2 } from "./starcoder2.ts";
 
 const ALL: readonly Architecture[] = [
+  cohere,
+  cohere2,
   ernie45,
   exaone,
   exaone4,
   falcon,
+  gemma,
+  gemma2,
+  gemma3Text,
   glm4,
   gptNeox,
+  granite,
   hunyuanV1Dense,
   llama,
   ministral,

@@ -59,8 +59,7 @@ export const phi: Architecture<PhiConfig> = {
         const attended = net.add(x, net.linear(heads, { "self_attn.dense": c.hiddenSize }, { bias }));
         return net.add(attended, plainMlp(net, h, ["mlp.fc1", "mlp.fc2"], c, { bias }));
       },
-      { norm: "model.final_layernorm" },
-      { headBias: true },
+      { names: { norm: "model.final_layernorm" }, headBias: true },
     );
   },
 };

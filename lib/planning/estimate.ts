@@ -113,7 +113,9 @@ export function estimatedAlternatives(
   const found = alternatives(config, adapter, limit, workloadOf);
   const least = found.at(-1)?.change;
   let { maxLength, maxPromptLength } = config;
-  while (followsLength && !found.some(({ bytes }) => bytes <= limit) && maxPromptLength >= 2) {
+  const isHopeless = found.length > 0 && found.every(({ parameterBytes }) => parameterBytes > limit);
+  const helps = followsLength && !isHopeless;
+  while (helps && !found.some(({ bytes }) => bytes <= limit) && maxPromptLength >= 2) {
     maxLength = Math.floor(maxLength / 2);
     maxPromptLength = Math.floor(maxPromptLength / 2);
     const change = { ...least, maxLength, maxPromptLength };

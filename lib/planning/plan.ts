@@ -248,7 +248,10 @@ export function alternative(
   return { change, keys: keysIn(change), bytes, parameterBytes: bytesOfParameters(planned), rounds };
 }
 
-/** All `savings` with what they take and, where none brings the run below `limit` bytes, `roundings` on top of them all. */
+/**
+ * All `savings` with what they take and, where none brings the run below `limit` bytes, `roundings` on top of them all; these alone
+ * where even so the parameters do not fit, since each takes a plan of its own, which for a large model is seconds of work.
+ */
 export function alternatives(
   config: TrainConfig,
   adapter: Adapter,
@@ -256,13 +259,14 @@ export function alternatives(
   workloadOf: WorkloadOf,
 ): Alternative[] {
   const tried = (change: Partial<TrainConfig>) => alternative(change, config, adapter, workloadOf);
-  const changes = savings(config);
+  const [changes, rounded] = [savings(config), roundings(config)];
+  const most = { ...changes.at(-1), ...rounded };
+  if (Object.keys(most).length === 0) return [];
+  const least = tried(most);
+  if (least.parameterBytes > limit) return [least];
   const found = changes.map(tried);
-  const rounded = roundings(config);
-  if (!found.some(({ bytes }) => bytes <= limit) && Object.keys(rounded).length > 0) {
-    found.push(tried({ ...changes.at(-1), ...rounded }));
-  }
-  return found;
+  const isRounded = Object.keys(rounded).length > 0;
+  return isRounded && !found.some(({ bytes }) => bytes <= limit) ? [...found, least] : found;
 }
 
 const keysIn = (change: Partial<TrainConfig>) =>

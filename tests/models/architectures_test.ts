@@ -18,13 +18,19 @@ import { withTemporaryFolder } from "../temporary_folder.ts";
 
 const FOLDER = "tests/golden/models";
 const NAMES = [
+  "cohere",
+  "cohere2",
   "ernie4_5",
   "exaone4",
   "falcon",
   "falcon-new",
+  "gemma",
+  "gemma2",
+  "gemma3_text",
   "glm4",
   "gpt_neox",
   "gpt_neox-serial",
+  "granite",
   "hunyuan_v1_dense",
   "llama-biases",
   "llama-yarn",
