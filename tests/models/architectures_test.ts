@@ -18,6 +18,7 @@ import { withTemporaryFolder } from "../temporary_folder.ts";
 
 const FOLDER = "tests/golden/models";
 const NAMES = [
+  "arcee",
   "cohere",
   "cohere2",
   "ernie4_5",
@@ -32,12 +33,14 @@ const NAMES = [
   "gpt_neox-serial",
   "granite",
   "hunyuan_v1_dense",
+  "jais2",
   "llama-biases",
   "llama-yarn",
   "ministral",
   "nemotron",
   "olmo2",
   "olmo3",
+  "persimmon",
   "phi",
   "phi3",
   "qwen2",

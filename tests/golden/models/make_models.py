@@ -45,6 +45,9 @@ MODELS = {
     "hunyuan_v1_dense": tr.HunYuanDenseV1Config(**SMALL, head_dim=10),
     "ernie4_5": tr.Ernie4_5Config(**SMALL, head_dim=10, use_bias=True),
     "seed_oss": tr.SeedOssConfig(**{**SMALL, "tie_word_embeddings": False}, head_dim=10),
+    "persimmon": tr.PersimmonConfig(**{**{k: v for k, v in SMALL.items() if k != "num_key_value_heads"}, "hidden_size": 36}, rope_parameters=HALF),
+    "jais2": tr.Jais2Config(**{**SMALL, "tie_word_embeddings": False}),
+    "arcee": tr.ArceeConfig(**SMALL),
 }
 for seed, (name, config) in enumerate(MODELS.items()):
     if names and name not in names:
