@@ -1,7 +1,15 @@
 import type { Architecture } from "./architecture.ts";
 import { attentionShape, gatedMlp, qkvProjection } from "./blocks.ts";
 import { causalLm } from "./causal_lm.ts";
-import { activation, decoderKeys, type GatedConfig, headKeys, intermediateSize, noDropout } from "./keys.ts";
+import {
+  activation,
+  decoderKeys,
+  type GatedConfig,
+  headKeys,
+  intermediateSize,
+  noDropout,
+  onlyFullAttention,
+} from "./keys.ts";
 import { parseRope } from "./rope.ts";
 
 export interface GraniteConfig extends GatedConfig {
@@ -31,6 +39,7 @@ export const granite: Architecture<GraniteConfig> = {
     });
     const heads = headKeys(fields, base, { num_attention_heads: 32 }, ["num_key_value_heads"]);
     noDropout(fields, "attention_dropout");
+    onlyFullAttention(fields, base);
     return {
       ...base,
       ...heads,

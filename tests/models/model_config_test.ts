@@ -332,8 +332,13 @@ const REFUSED = [
   { transformers_weights: "other.safetensors" },
 ].map((keys) => JSON.stringify(keys));
 
-/** And keys that transformers refuses and that change nothing: they are not looked at here. */
-const NOT_READ = [{ pretraining_tp: null }].map((keys) => JSON.stringify(keys));
+/** And keys that transformers refuses here and that change nothing, or whole numbers where it insists on 7.0: that is the same here. */
+const NOT_READ = [
+  { pretraining_tp: null },
+  { attn_logit_softcapping: 7 },
+  { final_logit_softcapping: 7 },
+  { logit_scale: 2 },
+].map((keys) => JSON.stringify(keys));
 
 /** A power may differ in its last bit. */
 const isNear = (found: readonly number[], expected: readonly number[]) =>
