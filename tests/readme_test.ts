@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
+import { ARCHITECTURES } from "../lib/models/models.ts";
 import { configReference } from "../lib/config/reference.ts";
 import { task } from "./command.ts";
 import { GOLDEN } from "./golden_run.ts";
@@ -33,6 +34,15 @@ Deno.test("the tables of keys in configs/README.md are the program's", async () 
   assert.ok(
     plain(await Deno.readTextFile("configs/README.md")).includes(plain(configReference())),
     "write them anew: deno task keys",
+  );
+});
+
+Deno.test("README names every architecture, and no other", () => {
+  const section = readme.slice(readme.indexOf("### Models\n"));
+  const [list] = section.slice(0, section.indexOf("; each")).match(/`.*`/s)!;
+  assert.deepEqual(
+    [...list.matchAll(/`(\w+)`/g)].map(([, name]) => name).slice(1),
+    [...ARCHITECTURES.keys()].sort(),
   );
 });
 

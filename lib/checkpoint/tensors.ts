@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import type { Gpu } from "../gpu/device.ts";
+import { architectureOf } from "../models/models.ts";
 import type { ParameterTensor, SavedTensor } from "../parameters/saved_tensor.ts";
 import { type ModelWeights, renamed } from "../weights/weights.ts";
 import type { Planned } from "../planning/plan.ts";
@@ -28,7 +29,11 @@ const FILE_TYPES: Record<string, FloatDtype> = { bfloat16: "BF16", float16: "F16
 function savedTensors({ planned: { decoder: { parameters } }, prepared, source }: Trained): SavedTensor[] {
   if (source) return source.saved;
   const dtype = FILE_TYPES[prepared.model.dtype ?? "float32"];
-  return parameters.names.map((name) => ({ name, parameter: name, dtype, shape: parameters.shape(name) }));
+  const { otherNames = {} } = architectureOf(prepared.model);
+  return parameters.names.map((parameter) => {
+    const name = otherNames[parameter] ?? parameter;
+    return { name, parameter, dtype, shape: parameters.shape(parameter) };
+  });
 }
 
 /** The tensors that parameters are read from again: a tied embedding may be saved twice. */

@@ -239,11 +239,14 @@ export class Net {
     return this.#op(`${this.#short(y)} + residual`, x.width, [], (output) => add(output, x, y));
   }
 
-  /** What ends every model: final norm, head, what is done to its logits, and log-probabilities of the labels. */
+  /**
+   * What ends every model: final norm, head, what is done to its logits, and log-probabilities of the labels.
+   * @param head.bias its name: a head that is the embedding's table may have one too.
+   */
   labels(
     x: Value,
     finalNorm: Norm & { name: string },
-    head: { name: string; rows: number; bias?: boolean },
+    head: { name: string; rows: number; bias?: string },
     logits: LogitOptions = {},
   ): void {
     this.logits = logits;
@@ -251,7 +254,7 @@ export class Net {
     this.finalStatistics = statisticsWidth(how);
     const weight = this.#normWeight(name, x.width, how);
     const matrix = this.#parameter([`${head.name}.weight`], [head.rows], x.width);
-    const bias = head.bias ? this.#parameter([`${head.name}.bias`], [head.rows], 1, "bias") : undefined;
+    const bias = head.bias === undefined ? undefined : this.#parameter([head.bias], [head.rows], 1, "bias");
     this.finalNorm = weight;
     this.outputEmbeddings = matrix;
     this.headBias = bias;

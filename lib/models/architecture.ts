@@ -32,6 +32,10 @@ export interface Architecture<C extends ModelConfig = ModelConfig> {
   readonly baseModelPrefix: string;
   /** transformers has no class for it: it takes the code that the checkpoints bring (`auto_map`), which is followed here. */
   readonly isOwnCode?: boolean;
+  /** What files call parameters besides the class's names: transformers renames them as it loads and saves. */
+  readonly otherNames?: Readonly<Record<string, string>>;
+  /** Tensors of old files that the class passes over without a word: its `_keys_to_ignore_on_load_unexpected`. */
+  readonly buffers?: RegExp;
   /** Reads config.json with the class's own defaults, its own rules for null and its own limits. */
   config(fields: Fields): C;
   /** The forward pass, traced. */

@@ -20,6 +20,18 @@ export function qkvProjection(net: Net, x: Value, shape: AttentionShape, options
   );
 }
 
+/** down(act(up(x))), both with a bias or none. */
+export function plainMlp(
+  net: Net,
+  x: Value,
+  [up, down]: readonly [up: string, down: string],
+  c: Pick<GatedConfig, "hiddenSize" | "intermediateSize" | "hiddenAct">,
+  options?: { bias: boolean },
+): Value {
+  const activated = net.activation(net.linear(x, { [up]: c.intermediateSize }, options), c.hiddenAct);
+  return net.linear(activated, { [down]: c.hiddenSize }, options);
+}
+
 /** down(act(gate(x)) * up(x)), all with a bias or none; times `scale`. */
 export function gatedMlp(
   net: Net,

@@ -17,6 +17,8 @@ export interface CausalLmOptions extends LogitOptions {
   names?: Partial<typeof NAMES>;
   /** Multiplies the embeddings. */
   embeddingScale?: number;
+  /** Whether the head has a bias. */
+  headBias?: boolean;
 }
 
 /**
@@ -27,7 +29,7 @@ export function causalLm(
   c: ModelConfig,
   norm: Norm,
   layer: (net: Net, x: Value, index: number) => Value,
-  { names, embeddingScale, ...logits }: CausalLmOptions = {},
+  { names, embeddingScale, headBias, ...logits }: CausalLmOptions = {},
 ): Net {
   const { embedding, layers, norm: finalNorm, head } = { ...NAMES, ...names };
   const net = new Net();
@@ -38,7 +40,11 @@ export function causalLm(
   for (let l = 0; l < c.numHiddenLayers; l++) {
     x = net.layer(`${layers}.${l}`, x, (x) => layer(net, x, l));
   }
-  const output = { name: c.tieWordEmbeddings ? embedding : head, rows: c.vocabSize };
+  const output = {
+    name: c.tieWordEmbeddings ? embedding : head,
+    rows: c.vocabSize,
+    ...(headBias && { bias: `${head}.bias` }),
+  };
   net.labels(x, { name: finalNorm, ...norm }, output, logits);
   return net;
 }

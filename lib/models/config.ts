@@ -49,7 +49,7 @@ export function parseModelConfig(
   for (const warning of fields.warnings) warn(`${where}: ${warning}`);
 
   const padTokenId = Number(fields.value("pad_token_id") ?? 0);
-  if (padTokenId < 0) {
+  if (config.padTokenId !== undefined && padTokenId < 0) {
     warn(
       `${where}: pad_token_id: ${padTokenId} counts from the end, as PyTorch does: the embedding of token ` +
         `${config.padTokenId} is not trained where it is looked up`,

@@ -1,4 +1,3 @@
-import { show } from "../json.ts";
 import type { Architecture } from "./architecture.ts";
 import { attentionShape } from "./blocks.ts";
 import { causalLm } from "./causal_lm.ts";
@@ -10,6 +9,7 @@ import {
   intermediateSize,
   multipleOf,
   noDropout,
+  onlyDividedHeads,
 } from "./keys.ts";
 import { parseRope } from "./rope.ts";
 
@@ -42,13 +42,7 @@ export const exaone: Architecture<GatedConfig> = {
     );
     const heads = headKeys(fields, base, { num_attention_heads: 32 }, ["num_key_value_heads", "head_dim"]);
     multipleOf(fields, { ...base, ...heads });
-    // Only the rotary embedding of that code looks at the key.
-    const headDim = fields.value("head_dim") ?? null;
-    if (headDim !== null && headDim !== base.hiddenSize / heads.numAttentionHeads) {
-      fields.problem(
-        `head_dim: ${show(headDim)} is not supported; supported: hidden_size / num_attention_heads, or none`,
-      );
-    }
+    onlyDividedHeads(fields, base.hiddenSize / heads.numAttentionHeads);
     noDropout(fields, "attention_dropout", "embed_dropout");
     return {
       ...base,

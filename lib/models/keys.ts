@@ -12,7 +12,7 @@ export type LayerType = "full_attention" | "sliding_attention";
 
 /**
  * What every decoder has. The bounds are far above every published model, and keep a hostile file from endless allocations.
- * @param names of keys that the class calls otherwise.
+ * @param names of keys that the class calls otherwise; null for a padding token that its embedding does not know of.
  */
 export function decoderKeys(
   fields: Fields,
@@ -24,14 +24,20 @@ export function decoderKeys(
     tie_word_embeddings?: boolean;
     pad_token_id?: number;
   },
-  { num_hidden_layers = "num_hidden_layers" } = {},
+  { hidden_size = "hidden_size", num_hidden_layers = "num_hidden_layers", pad_token_id = "pad_token_id" }: {
+    hidden_size?: string;
+    num_hidden_layers?: string;
+    pad_token_id?: string | null;
+  } = {},
 ): ModelConfig {
   const vocabSize = fields.count("vocab_size", 2 ** 24, usual.vocab_size);
-  const padTokenId = fields.row("pad_token_id", vocabSize, usual.pad_token_id);
+  const padTokenId = pad_token_id === null
+    ? undefined
+    : fields.row(pad_token_id, vocabSize, usual.pad_token_id);
   return {
     modelType: String(fields.value("model_type")),
     vocabSize,
-    hiddenSize: fields.count("hidden_size", 2 ** 20, usual.hidden_size),
+    hiddenSize: fields.count(hidden_size, 2 ** 20, usual.hidden_size),
     numHiddenLayers: fields.count(num_hidden_layers, 1024, usual.num_hidden_layers),
     maxPositionEmbeddings: fields.count("max_position_embeddings", 2 ** 31, usual.max_position_embeddings),
     tieWordEmbeddings: fields.boolean("tie_word_embeddings", usual.tie_word_embeddings),
@@ -48,6 +54,13 @@ export interface Heads {
   headDim: number;
 }
 
+/** What those have that follow GPT more closely: a plain MLP and LayerNorm, yet rotary position embedding. */
+export interface PlainConfig extends ModelConfig, Heads {
+  intermediateSize: number;
+  hiddenAct: Activation;
+  rope: RopeSpec;
+}
+
 /** What Llama and most after it have: a gated MLP, RMSNorm and rotary position embedding. */
 export interface GatedConfig extends ModelConfig, Heads {
   intermediateSize: number;
@@ -60,13 +73,17 @@ export interface GatedConfig extends ModelConfig, Heads {
  * Heads of attention and their size.
  *
  * @param usual the class's defaults: without them there are as many key heads as query heads, and `hidden_size` is divided
- * among these. `head_dim` is "required" where the class cannot do without.
+ * among these. A key is "required" where the class cannot do without.
  * @param nulls the keys for which the class has a rule for null: the same as without a default. It refuses others.
  */
 export function headKeys(
   fields: Fields,
   { hiddenSize }: ModelConfig,
-  usual: { num_attention_heads: number; num_key_value_heads?: number; head_dim?: number | "required" },
+  usual: {
+    num_attention_heads: number;
+    num_key_value_heads?: number | "required";
+    head_dim?: number | "required";
+  },
   nulls: readonly ("num_key_value_heads" | "head_dim")[] = [],
 ): Heads {
   const numAttentionHeads = fields.count("num_attention_heads", 2 ** 16, usual.num_attention_heads);
@@ -79,14 +96,47 @@ export function headKeys(
   if (usual.head_dim === undefined && (fields.value("head_dim") ?? null) === null) {
     multipleOf(fields, { hiddenSize, numAttentionHeads });
   }
+  const headDim = optional("head_dim", Math.floor(hiddenSize / numAttentionHeads));
+  return checked(fields, { numAttentionHeads, numKeyValueHeads, headDim });
+}
+
+/**
+ * Heads of classes that divide `hidden_size` among them whatever `head_dim` says, which their rotary embedding alone looks at: it is
+ * refused where it says something else.
+ * @param keyValueHeads how many there are of keys; by default as many as of queries.
+ */
+export function dividedHeads(
+  fields: Fields,
+  { hiddenSize }: ModelConfig,
+  usual: { num_attention_heads: number },
+  keyValueHeads: (heads: number) => number = (heads) => heads,
+): Heads {
+  const numAttentionHeads = fields.count("num_attention_heads", 2 ** 16, usual.num_attention_heads);
+  const numKeyValueHeads = keyValueHeads(numAttentionHeads);
+  multipleOf(fields, { hiddenSize, numAttentionHeads });
+  onlyDividedHeads(fields, hiddenSize / numAttentionHeads);
+  const headDim = Math.floor(hiddenSize / numAttentionHeads);
+  return checked(fields, { numAttentionHeads, numKeyValueHeads, headDim });
+}
+
+/** `head_dim` of classes that look at it here and divide there. */
+export function onlyDividedHeads(fields: Fields, divided: number): void {
+  const headDim = fields.value("head_dim") ?? null;
+  if (headDim === null || headDim === divided) return;
+  fields.problem(
+    `head_dim: ${show(headDim)} is not supported; supported: hidden_size / num_attention_heads, or none`,
+  );
+}
+
+function checked(fields: Fields, heads: Heads): Heads {
+  const { numAttentionHeads, numKeyValueHeads, headDim } = heads;
   if (numAttentionHeads % numKeyValueHeads > 0) {
     fields.problem(
       `num_attention_heads ${numAttentionHeads} is no multiple of num_key_value_heads ${numKeyValueHeads}`,
     );
   }
-  const headDim = optional("head_dim", Math.floor(hiddenSize / numAttentionHeads));
   if (headDim % 2 > 0) fields.problem(`head_dim must be even, found ${headDim}`);
-  return { numAttentionHeads, numKeyValueHeads, headDim };
+  return heads;
 }
 
 /** Some classes insist on it even where `head_dim` is given. */

@@ -1,12 +1,11 @@
-import type { Activation } from "../../kernels/activation.ts";
-import type { RopeSpec } from "../graph/rope_table.ts";
-import type { Architecture, ModelConfig } from "./architecture.ts";
+import type { Architecture } from "./architecture.ts";
+import { attentionShape, gatedMlp, qkvProjection } from "./blocks.ts";
 import { causalLm } from "./causal_lm.ts";
 import {
   activation,
   decoderKeys,
+  type GatedConfig,
   headKeys,
-  type Heads,
   intermediateSize,
   multipleOf,
   noDropout,
@@ -14,11 +13,7 @@ import {
 } from "./keys.ts";
 import { parseRope } from "./rope.ts";
 
-export interface LlamaConfig extends ModelConfig, Heads {
-  intermediateSize: number;
-  hiddenAct: Activation;
-  rmsNormEps: number;
-  rope: RopeSpec;
+export interface LlamaConfig extends GatedConfig {
   attentionBias: boolean;
   mlpBias: boolean;
 }
@@ -53,26 +48,14 @@ export const llama: Architecture<LlamaConfig> = {
   },
 
   net(c) {
-    const shape = { heads: c.numAttentionHeads, keyValueHeads: c.numKeyValueHeads, headDim: c.headDim };
-    const [queries, keys] = [shape.heads * c.headDim, shape.keyValueHeads * c.headDim];
-    const { hiddenSize: hidden, intermediateSize: inner, rmsNormEps: epsilon } = c;
+    const [shape, epsilon] = [attentionShape(c), c.rmsNormEps];
     const [attention, mlp] = [{ bias: c.attentionBias }, { bias: c.mlpBias }];
 
     return causalLm(c, { kind: "rms", epsilon }, (net, x) => {
-      const h = net.rmsNorm(x, "input_layernorm", epsilon);
-      const qkv = net.linear(
-        h,
-        { "self_attn.q_proj": queries, "self_attn.k_proj": keys, "self_attn.v_proj": keys },
-        attention,
-      );
+      const qkv = qkvProjection(net, net.rmsNorm(x, "input_layernorm", epsilon), shape, attention);
       const heads = net.attention(net.rope(qkv, shape, c.rope), shape);
-      x = net.add(x, net.linear(heads, { "self_attn.o_proj": hidden }, attention));
-      const gateUp = net.linear(
-        net.rmsNorm(x, "post_attention_layernorm", epsilon),
-        { "mlp.gate_proj": inner, "mlp.up_proj": inner },
-        mlp,
-      );
-      return net.add(x, net.linear(net.glu(gateUp, c.hiddenAct), { "mlp.down_proj": hidden }, mlp));
+      x = net.add(x, net.linear(heads, { "self_attn.o_proj": c.hiddenSize }, attention));
+      return net.add(x, gatedMlp(net, net.rmsNorm(x, "post_attention_layernorm", epsilon), c, mlp));
     });
   },
 };

@@ -1,12 +1,11 @@
-import type { Activation } from "../../kernels/activation.ts";
-import type { RopeSpec } from "../graph/rope_table.ts";
-import type { Architecture, ModelConfig } from "./architecture.ts";
+import type { Architecture } from "./architecture.ts";
+import { attentionShape, gatedMlp, qkvProjection } from "./blocks.ts";
 import { causalLm } from "./causal_lm.ts";
 import {
   activation,
   decoderKeys,
+  type GatedConfig,
   headKeys,
-  type Heads,
   intermediateSize,
   noDropout,
   noLayerTypes,
@@ -14,11 +13,7 @@ import {
 } from "./keys.ts";
 import { parseRope } from "./rope.ts";
 
-export interface MistralConfig extends ModelConfig, Heads {
-  intermediateSize: number;
-  hiddenAct: Activation;
-  rmsNormEps: number;
-  rope: RopeSpec;
+export interface MistralConfig extends GatedConfig {
   /** A token sees this many tokens back, itself included, in every layer; absent: all of them. */
   slidingWindow?: number;
 }
@@ -52,24 +47,13 @@ export const mistral: Architecture<MistralConfig> = {
   },
 
   net(c) {
-    const shape = { heads: c.numAttentionHeads, keyValueHeads: c.numKeyValueHeads, headDim: c.headDim };
-    const [queries, keys] = [shape.heads * c.headDim, shape.keyValueHeads * c.headDim];
-    const { hiddenSize: hidden, intermediateSize: inner, rmsNormEps: epsilon, slidingWindow: window } = c;
+    const [shape, epsilon] = [attentionShape(c), c.rmsNormEps];
 
     return causalLm(c, { kind: "rms", epsilon }, (net, x) => {
-      const h = net.rmsNorm(x, "input_layernorm", epsilon);
-      const qkv = net.linear(h, {
-        "self_attn.q_proj": queries,
-        "self_attn.k_proj": keys,
-        "self_attn.v_proj": keys,
-      });
-      const heads = net.attention(net.rope(qkv, shape, c.rope), shape, { window });
-      x = net.add(x, net.linear(heads, { "self_attn.o_proj": hidden }));
-      const gateUp = net.linear(net.rmsNorm(x, "post_attention_layernorm", epsilon), {
-        "mlp.gate_proj": inner,
-        "mlp.up_proj": inner,
-      });
-      return net.add(x, net.linear(net.glu(gateUp, c.hiddenAct), { "mlp.down_proj": hidden }));
+      const qkv = qkvProjection(net, net.rmsNorm(x, "input_layernorm", epsilon), shape);
+      const heads = net.attention(net.rope(qkv, shape, c.rope), shape, { window: c.slidingWindow });
+      x = net.add(x, net.linear(heads, { "self_attn.o_proj": c.hiddenSize }));
+      return net.add(x, gatedMlp(net, net.rmsNorm(x, "post_attention_layernorm", epsilon), c));
     });
   },
 };

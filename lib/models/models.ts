@@ -5,21 +5,28 @@ import { cohere2 } from "./cohere2.ts";
 import { ernie45 } from "./ernie4_5.ts";
 import { exaone } from "./exaone.ts";
 import { exaone4 } from "./exaone4.ts";
+import { falcon } from "./falcon.ts";
 import { gemma } from "./gemma.ts";
 import { gemma2 } from "./gemma2.ts";
 import { gemma3Text } from "./gemma3_text.ts";
 import { glm4 } from "./glm4.ts";
+import { gptNeox } from "./gpt_neox.ts";
 import { granite } from "./granite.ts";
 import { hunyuanV1Dense } from "./hunyuan_v1_dense.ts";
 import { llama } from "./llama.ts";
 import { ministral } from "./ministral.ts";
 import { mistral } from "./mistral.ts";
+import { nemotron } from "./nemotron.ts";
 import { olmo2 } from "./olmo2.ts";
 import { olmo3 } from "./olmo3.ts";
+import { phi } from "./phi.ts";
+import { phi3 } from "./phi3.ts";
 import { qwen2 } from "./qwen2.ts";
 import { qwen3 } from "./qwen3.ts";
 import { seedOss } from "./seed_oss.ts";
 import { smollm3 } from "./smollm3.ts";
+import { stablelm } from "./stablelm.ts";
+import { starcoder2 } from "./starcoder2.ts";
 
 const ALL: readonly Architecture[] = [
   cohere,
@@ -27,21 +34,28 @@ const ALL: readonly Architecture[] = [
   ernie45,
   exaone,
   exaone4,
+  falcon,
   gemma,
   gemma2,
   gemma3Text,
   glm4,
+  gptNeox,
   granite,
   hunyuanV1Dense,
   llama,
   ministral,
   mistral,
+  nemotron,
   olmo2,
   olmo3,
+  phi,
+  phi3,
   qwen2,
   qwen3,
   seedOss,
   smollm3,
+  stablelm,
+  starcoder2,
 ];
 
 /** Every architecture, by transformers' `model_type`. */

@@ -1,12 +1,11 @@
-import type { Activation } from "../../kernels/activation.ts";
-import type { RopeSpec } from "../graph/rope_table.ts";
-import type { Architecture, ModelConfig } from "./architecture.ts";
+import type { Architecture } from "./architecture.ts";
+import { attentionShape, gatedMlp, qkvProjection } from "./blocks.ts";
 import { causalLm } from "./causal_lm.ts";
 import {
   activation,
   decoderKeys,
+  type GatedConfig,
   headKeys,
-  type Heads,
   intermediateSize,
   noDropout,
   qwenWindow,
@@ -15,11 +14,7 @@ import {
 } from "./keys.ts";
 import { parseRope } from "./rope.ts";
 
-export interface Qwen2Config extends ModelConfig, Heads, Windows {
-  intermediateSize: number;
-  hiddenAct: Activation;
-  rmsNormEps: number;
-  rope: RopeSpec;
+export interface Qwen2Config extends GatedConfig, Windows {
 }
 
 /** transformers' `modeling_qwen2.py`: queries, keys and values have biases, and some layers a window. */
@@ -51,25 +46,13 @@ export const qwen2: Architecture<Qwen2Config> = {
   },
 
   net(c) {
-    const shape = { heads: c.numAttentionHeads, keyValueHeads: c.numKeyValueHeads, headDim: c.headDim };
-    const [queries, keys] = [shape.heads * c.headDim, shape.keyValueHeads * c.headDim];
-    const { hiddenSize: hidden, intermediateSize: inner, rmsNormEps: epsilon } = c;
-    const windows = windowsOf(c);
+    const [shape, epsilon, windows] = [attentionShape(c), c.rmsNormEps, windowsOf(c)];
 
     return causalLm(c, { kind: "rms", epsilon }, (net, x, l) => {
-      const h = net.rmsNorm(x, "input_layernorm", epsilon);
-      const qkv = net.linear(
-        h,
-        { "self_attn.q_proj": queries, "self_attn.k_proj": keys, "self_attn.v_proj": keys },
-        { bias: true },
-      );
+      const qkv = qkvProjection(net, net.rmsNorm(x, "input_layernorm", epsilon), shape, { bias: true });
       const heads = net.attention(net.rope(qkv, shape, c.rope), shape, { window: windows[l] });
-      x = net.add(x, net.linear(heads, { "self_attn.o_proj": hidden }));
-      const gateUp = net.linear(net.rmsNorm(x, "post_attention_layernorm", epsilon), {
-        "mlp.gate_proj": inner,
-        "mlp.up_proj": inner,
-      });
-      return net.add(x, net.linear(net.glu(gateUp, c.hiddenAct), { "mlp.down_proj": hidden }));
+      x = net.add(x, net.linear(heads, { "self_attn.o_proj": c.hiddenSize }));
+      return net.add(x, gatedMlp(net, net.rmsNorm(x, "post_attention_layernorm", epsilon), c));
     });
   },
 };

@@ -15,9 +15,16 @@ export interface RopeClass {
   /** The share of each head that is rotated where config.json says none; absent: the class rotates whole heads only. */
   partial?: number;
   partialKey?: string;
-  /** `original_max_position_embeddings` where config.json says none; absent: `maxPositionEmbeddings`. */
+  /** Whether the class cannot do without that share: null is refused. */
+  isPartialNeeded?: boolean;
+  /**
+   * The class's own default of `original_max_position_embeddings`: it counts whatever the set of the rotation says. Absent: the key
+   * outside the set counts, then inside, then `maxPositionEmbeddings`.
+   */
   originalMaxPositionEmbeddings?: number;
   interleaved?: boolean;
+  /** Those that the class takes; by default all. */
+  types?: readonly RopeType[];
   /** The class knows "longrope" by these names too: Phi-3's "su" and "yarn". */
   longropeNames?: readonly string[];
   /** Whether "dynamic" may have Hunyuan's `alpha`. */
@@ -82,7 +89,7 @@ function ropeOf(top: Fields, fields: Fields, of: RopeClass, isOnly: boolean): Ro
   const usual = of.theta ?? 10_000;
   const theta = fields.positive("rope_theta", thetaKey === null ? usual : top.positive(thetaKey, usual));
   const typeKey = fields.value("rope_type") === undefined ? "type" : "rope_type";
-  const named = fields.oneOf(typeKey, [...ROPE_TYPES, ...of.longropeNames ?? []], "default");
+  const named = fields.oneOf(typeKey, [...of.types ?? ROPE_TYPES, ...of.longropeNames ?? []], "default");
   const type = of.longropeNames?.includes(named!) ? "longrope" : (named ?? "default") as RopeType;
 
   const share = shareOf(top, fields, of);
@@ -118,8 +125,13 @@ function ropeOf(top: Fields, fields: Fields, of: RopeClass, isOnly: boolean): Ro
 function shareOf(
   top: Fields,
   fields: Fields,
-  { partial = 1, partialKey = "partial_rotary_factor" }: RopeClass,
+  { partial = 1, partialKey = "partial_rotary_factor", isPartialNeeded }: RopeClass,
 ): number {
+  if (
+    isPartialNeeded && top.value(partialKey) === null && fields.value("partial_rotary_factor") === undefined
+  ) {
+    top.problem(`${partialKey}: expected a number up to 1, found null`);
+  }
   const outside = top.value(partialKey) === null ? 1 : top.positive(partialKey, partial);
   const share = fields.positive("partial_rotary_factor", outside);
   if (share > 1) top.problem(`${partialKey}: expected a number up to 1, found ${share}`);
@@ -131,7 +143,7 @@ function scalingOf(
   type: RopeType,
   top: Fields,
   fields: Fields,
-  { headDim, maxPositionEmbeddings, originalMaxPositionEmbeddings = maxPositionEmbeddings, alpha }: RopeClass,
+  { headDim, maxPositionEmbeddings, originalMaxPositionEmbeddings, alpha }: RopeClass,
   { dimensions, share, isOnly }: { dimensions: number; share: number; isOnly: boolean },
 ): RopeScaling {
   /** A number above 0, or nothing. */
@@ -140,8 +152,9 @@ function scalingOf(
   const orNone = (key: string) => fields.value(key) === 0 ? undefined : optional(key);
   /** Outside the set before inside. */
   const original = () => {
-    const inside = fields.count("original_max_position_embeddings", MOST, originalMaxPositionEmbeddings);
-    return isOnly ? top.count("original_max_position_embeddings", MOST, inside) : inside;
+    const key = "original_max_position_embeddings";
+    const inside = originalMaxPositionEmbeddings ?? fields.count(key, MOST, maxPositionEmbeddings);
+    return isOnly ? top.count(key, MOST, inside) : inside;
   };
   switch (type) {
     case "default":

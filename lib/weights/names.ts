@@ -11,6 +11,8 @@ export interface Places {
   prefixes: readonly string[];
   /** And the head's names. */
   headPrefixes: readonly string[];
+  /** Other names of parameters of the head. */
+  otherNames?: Readonly<Record<string, string>>;
 }
 
 /**
@@ -20,7 +22,7 @@ export interface Places {
 export function findNames(
   tensors: ReadonlyMap<string, TensorInfo>,
   parameters: readonly string[],
-  { base, prefixes, headPrefixes }: Places,
+  { base, prefixes, headPrefixes, otherNames = {} }: Places,
   folder: string,
 ): { names: Map<string, string>; prefix?: string } {
   const ambiguous = (one: string, other: string) =>
@@ -43,14 +45,17 @@ export function findNames(
     prefix = one?.prefix;
   }
   const names = new Map<string, string>();
-  const find = (parameter: string, suffix: string, prefixes: readonly string[]) => {
-    const [one, other] = prefixes.map((prefix) => prefix + suffix).filter((name) => tensors.has(name));
+  const find = (parameter: string, suffix: string, prefixes: readonly string[], another?: string) => {
+    const candidates = [...prefixes.map((prefix) => prefix + suffix), ...(another ? [another] : [])];
+    const [one, other] = candidates.filter((name) => tensors.has(name));
     if (other !== undefined) throw ambiguous(one, other);
     if (one !== undefined) names.set(parameter, one);
   };
   for (const suffix of suffixes) find(base + suffix, suffix, prefix === undefined ? prefixes : [prefix]);
   const around = [...new Set([...headPrefixes, ...(prefix === undefined ? [] : outer(prefix))])];
-  for (const name of parameters.filter((name) => !name.startsWith(base))) find(name, name, around);
+  for (const name of parameters.filter((name) => !name.startsWith(base))) {
+    find(name, name, around, otherNames[name]);
+  }
   return { names, prefix };
 }
 

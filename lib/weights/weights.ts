@@ -92,7 +92,13 @@ async function fit(
   const base = `${architecture.baseModelPrefix}.`;
   const places = MULTIMODAL.get(config.partOf ?? "") ??
     { prefixes: [base, "", base + base], headPrefixes: ["", base] };
-  const { names, prefix } = findNames(checkpoint.tensors, [...shapes.keys()], { base, ...places }, folder);
+  const { otherNames, buffers } = architecture;
+  const { names, prefix } = findNames(
+    checkpoint.tensors,
+    [...shapes.keys()],
+    { base, ...places, otherNames },
+    folder,
+  );
   const found = { embedding: names.get(embedding), head: names.get(head) };
   let tieWordEmbeddings = config.tieWordEmbeddings;
   if (tieWordEmbeddings && found.embedding === undefined && found.head !== undefined) {
@@ -129,7 +135,7 @@ async function fit(
     );
   }
   const unused = [...checkpoint.tensors.keys()].filter((name) =>
-    !parameters.has(name) && (config.partOf !== undefined || !PASSED_OVER.test(name))
+    !parameters.has(name) && (config.partOf !== undefined || !(PASSED_OVER.test(name) || buffers?.test(name)))
   );
   if (unused.length > 0 && config.partOf !== undefined) {
     warn(

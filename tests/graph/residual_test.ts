@@ -154,7 +154,7 @@ function netOf(body: Body, layers: number, everything?: typeof EVERYTHING): Net 
   net.labels(
     x,
     { name: "norm", kind: "layer", bias: true, epsilon: EPSILON },
-    { name: "head", rows: VOCABULARY, bias: !!everything },
+    { name: "head", rows: VOCABULARY, ...(everything && { bias: "head.bias" }) },
     everything,
   );
   return net;
