@@ -2,7 +2,15 @@ import type { Architecture } from "./architecture.ts";
 import { attentionShape, gatedMlp, qkvProjection } from "./blocks.ts";
 import { causalLm } from "./causal_lm.ts";
 import type { Fields } from "./fields.ts";
-import { activation, decoderKeys, type GatedConfig, headKeys, intermediateSize, noDropout } from "./keys.ts";
+import {
+  activation,
+  decoderKeys,
+  type GatedConfig,
+  headKeys,
+  intermediateSize,
+  noDropout,
+  onlyFullAttention,
+} from "./keys.ts";
 import { parseRope } from "./rope.ts";
 
 /** What both of Cohere's classes have. */
@@ -28,7 +36,9 @@ export const cohere: Architecture<CohereConfig> = {
 
   config(fields) {
     const useQkNorm = fields.orNull("use_qk_norm", false, () => fields.boolean("use_qk_norm")) ?? false;
-    return { ...cohereKeys(fields, 500_000), useQkNorm };
+    const keys = cohereKeys(fields, 500_000);
+    onlyFullAttention(fields, keys);
+    return { ...keys, useQkNorm };
   },
 
   net(c) {

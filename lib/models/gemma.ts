@@ -10,6 +10,7 @@ import {
   intermediateSize,
   noDropout,
   onlyCausal,
+  onlyFullAttention,
 } from "./keys.ts";
 import { parseRope } from "./rope.ts";
 
@@ -35,6 +36,7 @@ export const gemma: Architecture<GemmaConfig> = {
     const heads = headKeys(fields, base, { num_attention_heads: 16, num_key_value_heads: 16, head_dim: 256 });
     noDropout(fields, "attention_dropout");
     onlyCausal(fields);
+    onlyFullAttention(fields, base);
     const hiddenAct = activation(fields, "hidden_act", "gelu_pytorch_tanh");
     // The first checkpoints say "gelu" here, and transformers 4 took the other key, or tanh without it.
     const other = fields.value("hidden_activation") ?? "gelu_pytorch_tanh";

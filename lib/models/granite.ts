@@ -1,7 +1,7 @@
 import type { Architecture } from "./architecture.ts";
 import { attentionShape, gatedMlp, qkvProjection } from "./blocks.ts";
 import { causalLm } from "./causal_lm.ts";
-import { decoderKeys, type GatedConfig, gatedKeys, headKeys, noDropout } from "./keys.ts";
+import { decoderKeys, type GatedConfig, gatedKeys, headKeys, noDropout, onlyFullAttention } from "./keys.ts";
 
 export interface GraniteConfig extends GatedConfig {
   attentionBias: boolean;
@@ -30,6 +30,7 @@ export const granite: Architecture<GraniteConfig> = {
     });
     const heads = headKeys(fields, base, { num_attention_heads: 32 }, ["num_key_value_heads"]);
     noDropout(fields, "attention_dropout");
+    onlyFullAttention(fields, base);
     return {
       ...base,
       ...heads,

@@ -341,11 +341,14 @@ const REFUSED = [
   { transformers_weights: "other.safetensors" },
 ].map((keys) => JSON.stringify(keys));
 
-/** And keys that transformers refuses and that change nothing: they are not looked at here. */
+/** And keys that transformers refuses here and that change nothing, or whole numbers where it insists on 7.0: that is the same here. */
 const NOT_READ = [
   { pretraining_tp: null },
   // Of the class only the cache looks at it.
   { model_type: "falcon", sliding_window: 0 },
+  { attn_logit_softcapping: 7 },
+  { final_logit_softcapping: 7 },
+  { logit_scale: 2 },
 ].map((keys) => JSON.stringify(keys));
 
 /** A power may differ in its last bit. */

@@ -38,10 +38,15 @@ CASES = [{}, *({key: None} for key in NULL),
          {"transformers_weights": "other.safetensors"}, {"hidden_dropout": 0.1, "resid_pdrop": 0.1}, {"num_local_experts": 4}]
 
 
-# Of each class: the keys of its base model, and what it has of its own: attributes that count, and more cases. An architecture is a line.
+# Of each class: the keys of its base model, and what it has of its own: attributes that count (NAME=ATTRIBUTE where it has another name for one), and more cases. An architecture is a line.
 LLAMA = ["hidden_act", "rms_norm_eps", "num_attention_heads", "num_key_value_heads"]
 PLAIN = ["hidden_act", "num_attention_heads"]
 WINDOWS = [{"sliding_window": 8, "layer_types": ["sliding_attention"]}, {"sliding_window": None, "layer_types": ["full_attention"]}]
+GEMMA2 = ["hidden_act=hidden_activation", *LLAMA[1:], "sliding_window", "layer_types", "query_pre_attn_scalar", "attn_logit_softcapping", "final_logit_softcapping"]
+GEMMA2_CASES = [*WINDOWS, {"hidden_activation": "relu"}, {"hidden_activation": None}, {"use_bidirectional_attention": None}, {"use_bidirectional_attention": False},
+                *({key: value} for key in GEMMA2[-3:] for value in [7, 7.5, None]), {"hidden_size": 18, "head_dim": 8}]
+COHERE = [LLAMA[0], "layer_norm_eps", *LLAMA[2:], "logit_scale"]
+COHERE_CASES = [*({"logit_scale": scale} for scale in [2, None]), *({"layer_norm_eps": epsilon} for epsilon in [0.01, None])]
 MODELS = [
     ({"model_type": "llama"}, LLAMA, []),
     ({"model_type": "mistral", "num_key_value_heads": 4}, [*LLAMA, "sliding_window"], []),
@@ -56,6 +61,20 @@ MODELS = [
     ({"model_type": "exaone4", "num_key_value_heads": 4}, [*LLAMA, "sliding_window", "layer_types"],
      [*WINDOWS, *({"sliding_window_pattern": pattern} for pattern in [0, 1, 2, "LG", None]), {"sliding_window_pattern": "LG", "layer_types": ["full_attention"]}]),
     ({"model_type": "olmo2"}, LLAMA, []),
+    ({"model_type": "gemma", "num_key_value_heads": 4, "head_dim": 4}, LLAMA,
+     [*({"use_bidirectional_attention": value} for value in [None, False]), {"hidden_act": "gelu", "hidden_activation": "relu"}]),
+    ({"model_type": "gemma2", "num_key_value_heads": 4, "head_dim": 4}, GEMMA2, GEMMA2_CASES),
+    ({"model_type": "gemma3_text", "num_key_value_heads": 4, "head_dim": 4, "layer_types": ["full_attention"]}, GEMMA2,
+     [*GEMMA2_CASES, *({"sliding_window_pattern": pattern, "layer_types": None} for pattern in [0, 1, 2, "LG", None]),
+      *({"rope_parameters": {"full_attention": set_}} for set_ in [{"rope_type": "default", "rope_theta": 7.0}, {"type": "linear", "factor": 2.0}, None]),
+      {"rope_local_base_freq": 9.0}, {"rope_local_base_freq": 9.0, "layer_types": ["sliding_attention"]},
+      {"rope_scaling": {"rope_type": "linear", "factor": 8.0}, "rope_theta": 9.0}, {"rope_scaling": {"rope_type": "linear", "factor": 8.0}, "layer_types": ["sliding_attention"]},
+      {"rope_parameters": {"sliding_attention": {"rope_theta": 7.0}}, "layer_types": ["sliding_attention"], "rope_local_base_freq": 9.0}]),
+    ({"model_type": "granite"}, [*LLAMA, "embedding_multiplier", "attention_multiplier", "residual_multiplier", "logits_scaling"],
+     [*({f"{of}_multiplier": value} for of in ["embedding", "attention", "residual"] for value in [3, None, "1"]), {"logits_scaling": 4}, {"logits_scaling": None}]),
+    ({"model_type": "cohere"}, COHERE, [{"use_qk_norm": None}, *COHERE_CASES]),
+    ({"model_type": "cohere2", "layer_types": ["sliding_attention"]}, [*COHERE, "sliding_window", "layer_types"],
+     [*WINDOWS, *COHERE_CASES, *({"sliding_window_pattern": pattern, "layer_types": None} for pattern in [0, 1, 2, "LG", None])]),
     ({"model_type": "olmo3", "layer_types": ["full_attention"]}, [*LLAMA, "sliding_window", "layer_types"],
      [*WINDOWS, *({"rope_parameters": {"full_attention": set_}} for set_ in [{"rope_type": "default", "rope_theta": 7.0}, {"rope_theta": 7.0}, {"type": "linear", "factor": 2.0}, None]),
       {"rope_scaling": {"rope_type": "linear", "factor": 2.0}, "layer_types": ["sliding_attention"], "rope_theta": 9.0},
@@ -108,7 +127,7 @@ def result(config, attributes):
         "pad": model.get_input_embeddings().padding_idx,
         "inv_freq": sorted({json.dumps(values): values for values in frequencies.values()}.values()),
         "dropout": max(dropped), "dtype": read.dtype and str(read.dtype).split(".")[1], "is_causal": getattr(text, "is_causal", True) is True,
-        **{key: getattr(text, key) for key in ["max_position_embeddings", "tie_word_embeddings", *attributes]},
+        **{key.split("=")[0]: getattr(text, key.split("=")[-1]) for key in ["max_position_embeddings", "tie_word_embeddings", *attributes]},
     }
 
 
