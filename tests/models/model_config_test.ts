@@ -422,6 +422,14 @@ Deno.test("what is read otherwise than it may be meant is said", () => {
     "config.json: pad_token_id: -1 counts from the end, as PyTorch does: the embedding of token 49151 is not trained " +
     "where it is looked up",
   ]);
+  // The class's own defaults drop out, and so does every checkpoint of it.
+  const seed = { model_type: "seed_oss", architectures: ["SeedOssForCausalLM"] };
+  assert.deepEqual(warnings({ ...seed, attention_dropout: 0 }), [
+    "config.json: residual_dropout: 0.1: nothing is dropped out, unlike in transformers",
+  ]);
+  assert.deepEqual(warnings({ ...seed, attention_dropout: undefined, residual_dropout: 0 }), [
+    "config.json: attention_dropout: 0.1: nothing is dropped out, unlike in transformers",
+  ]);
   const [architectures, code] = warnings({ architectures: ["LlamaModel"], auto_map: { AutoModel: "x" } });
   assert.match(architectures, /architectures: \["LlamaModel"\]; the model is trained as LlamaForCausalLM/);
   assert.match(code, /auto_map names code of the model's own, which is not run/);
