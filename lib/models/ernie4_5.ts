@@ -1,15 +1,7 @@
 import type { Architecture } from "./architecture.ts";
 import { attentionShape, gatedMlp, qkvProjection } from "./blocks.ts";
 import { causalLm } from "./causal_lm.ts";
-import {
-  activation,
-  decoderKeys,
-  type GatedConfig,
-  headKeys,
-  intermediateSize,
-  onlyFullAttention,
-} from "./keys.ts";
-import { parseRope } from "./rope.ts";
+import { decoderKeys, type GatedConfig, gatedKeys, headKeys, onlyFullAttention } from "./keys.ts";
 
 export interface Ernie45Config extends GatedConfig {
   /** Of every product in the layers. */
@@ -40,10 +32,10 @@ export const ernie45: Architecture<Ernie45Config> = {
     return {
       ...base,
       ...heads,
-      intermediateSize: intermediateSize(fields, 3072),
-      hiddenAct: activation(fields, "hidden_act", "silu"),
-      rmsNormEps: fields.positive("rms_norm_eps", 1e-5),
-      rope: parseRope(fields, { ...base, ...heads, theta: 500_000, interleaved: true }),
+      ...gatedKeys(fields, { ...base, ...heads }, { intermediate_size: 3072, rms_norm_eps: 1e-5 }, {
+        theta: 500_000,
+        interleaved: true,
+      }),
       useBias: fields.orNull("use_bias", false, () => fields.boolean("use_bias")) ?? false,
     };
   },

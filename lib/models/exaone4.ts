@@ -4,11 +4,10 @@ import { attentionShape, gatedMlp, qkvProjection } from "./blocks.ts";
 import { causalLm } from "./causal_lm.ts";
 import type { Fields } from "./fields.ts";
 import {
-  activation,
   decoderKeys,
   type GatedConfig,
+  gatedKeys,
   headKeys,
-  intermediateSize,
   type LayerType,
   layerTypes,
   noDropout,
@@ -17,7 +16,6 @@ import {
   type Windows,
   windowsOf,
 } from "./keys.ts";
-import { parseRope } from "./rope.ts";
 
 export interface Exaone4Config extends GatedConfig, Windows {}
 
@@ -43,10 +41,7 @@ export const exaone4: Architecture<Exaone4Config> = {
     return {
       ...base,
       ...heads,
-      intermediateSize: intermediateSize(fields, 16384),
-      hiddenAct: activation(fields, "hidden_act", "silu"),
-      rmsNormEps: fields.positive("rms_norm_eps", 1e-5),
-      rope: parseRope(fields, { ...base, ...heads }),
+      ...gatedKeys(fields, { ...base, ...heads }, { intermediate_size: 16384, rms_norm_eps: 1e-5 }),
       slidingWindow: window,
       layerTypes: layerTypes(fields, base, window, patternOf(fields, window)),
     };

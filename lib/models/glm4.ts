@@ -1,16 +1,7 @@
 import type { Architecture } from "./architecture.ts";
 import { attentionShape, qkvProjection } from "./blocks.ts";
 import { causalLm } from "./causal_lm.ts";
-import {
-  activation,
-  decoderKeys,
-  type GatedConfig,
-  headKeys,
-  intermediateSize,
-  noDropout,
-  onlyFullAttention,
-} from "./keys.ts";
-import { parseRope } from "./rope.ts";
+import { decoderKeys, type GatedConfig, gatedKeys, headKeys, noDropout, onlyFullAttention } from "./keys.ts";
 
 export interface Glm4Config extends GatedConfig {
   /** Of queries, keys and values. */
@@ -40,10 +31,10 @@ export const glm4: Architecture<Glm4Config> = {
     return {
       ...base,
       ...heads,
-      intermediateSize: intermediateSize(fields, 13696),
-      hiddenAct: activation(fields, "hidden_act", "silu"),
-      rmsNormEps: fields.positive("rms_norm_eps", 1.5625e-7),
-      rope: parseRope(fields, { ...base, ...heads, partial: 0.5, interleaved: true }),
+      ...gatedKeys(fields, { ...base, ...heads }, { intermediate_size: 13696, rms_norm_eps: 1.5625e-7 }, {
+        partial: 0.5,
+        interleaved: true,
+      }),
       attentionBias: fields.boolean("attention_bias", true),
     };
   },

@@ -1,16 +1,7 @@
 import type { Architecture } from "./architecture.ts";
 import { attentionShape, gatedMlp, qkvProjection } from "./blocks.ts";
 import { causalLm } from "./causal_lm.ts";
-import {
-  activation,
-  decoderKeys,
-  type GatedConfig,
-  headKeys,
-  intermediateSize,
-  noDropout,
-  onlyFullAttention,
-} from "./keys.ts";
-import { parseRope } from "./rope.ts";
+import { decoderKeys, type GatedConfig, gatedKeys, headKeys, noDropout, onlyFullAttention } from "./keys.ts";
 
 export interface GraniteConfig extends GatedConfig {
   attentionBias: boolean;
@@ -43,10 +34,7 @@ export const granite: Architecture<GraniteConfig> = {
     return {
       ...base,
       ...heads,
-      intermediateSize: intermediateSize(fields, 11008),
-      hiddenAct: activation(fields, "hidden_act", "silu"),
-      rmsNormEps: fields.positive("rms_norm_eps", 1e-6),
-      rope: parseRope(fields, { ...base, ...heads }),
+      ...gatedKeys(fields, { ...base, ...heads }, { intermediate_size: 11008, rms_norm_eps: 1e-6 }),
       attentionBias: fields.boolean("attention_bias"),
       mlpBias: fields.boolean("mlp_bias"),
       embeddingMultiplier: fields.positive("embedding_multiplier", 1),

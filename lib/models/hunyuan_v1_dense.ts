@@ -1,16 +1,7 @@
 import type { Architecture } from "./architecture.ts";
 import { attentionShape, gatedMlp, qkvProjection } from "./blocks.ts";
 import { causalLm } from "./causal_lm.ts";
-import {
-  activation,
-  decoderKeys,
-  type GatedConfig,
-  headKeys,
-  intermediateSize,
-  noDropout,
-  onlyFullAttention,
-} from "./keys.ts";
-import { parseRope } from "./rope.ts";
+import { decoderKeys, type GatedConfig, gatedKeys, headKeys, noDropout, onlyFullAttention } from "./keys.ts";
 
 export interface HunyuanV1DenseConfig extends GatedConfig {
   attentionBias: boolean;
@@ -38,10 +29,9 @@ export const hunyuanV1Dense: Architecture<HunyuanV1DenseConfig> = {
     return {
       ...base,
       ...heads,
-      intermediateSize: intermediateSize(fields, 11008),
-      hiddenAct: activation(fields, "hidden_act", "silu"),
-      rmsNormEps: fields.positive("rms_norm_eps", 1e-5),
-      rope: parseRope(fields, { ...base, ...heads, alpha: true }),
+      ...gatedKeys(fields, { ...base, ...heads }, { intermediate_size: 11008, rms_norm_eps: 1e-5 }, {
+        alpha: true,
+      }),
       attentionBias: fields.boolean("attention_bias"),
     };
   },

@@ -7,6 +7,7 @@ import type { RopeSpec } from "../graph/rope_table.ts";
 import { show } from "../json.ts";
 import type { ModelConfig } from "./architecture.ts";
 import type { Fields } from "./fields.ts";
+import { parseRope, type RopeClass } from "./rope.ts";
 
 export type LayerType = "full_attention" | "sliding_attention";
 
@@ -155,6 +156,22 @@ export const intermediateSize = (fields: Fields, usual: number): number =>
 /** An activation by transformers' name, one of those that there are kernels for. */
 export const activation = (fields: Fields, key: string, usual: Activation): Activation =>
   fields.oneOf(key, ACTIVATIONS, usual) ?? usual;
+
+/**
+ * The keys of `GatedConfig` that are not of heads, as most classes call them.
+ * @param rope what the class's rotation has of its own.
+ */
+export const gatedKeys = (
+  fields: Fields,
+  config: ModelConfig & Heads,
+  usual: { intermediate_size: number; rms_norm_eps: number },
+  rope: Partial<RopeClass> = {},
+): Omit<GatedConfig, keyof ModelConfig | keyof Heads> => ({
+  intermediateSize: intermediateSize(fields, usual.intermediate_size),
+  hiddenAct: activation(fields, "hidden_act", "silu"),
+  rmsNormEps: fields.positive("rms_norm_eps", usual.rms_norm_eps),
+  rope: parseRope(fields, { ...config, ...rope }),
+});
 
 /** Keys of what is dropped out while transformers trains: only 0 is supported. */
 export function noDropout(fields: Fields, ...keys: string[]): void {

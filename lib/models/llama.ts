@@ -2,16 +2,14 @@ import type { Architecture } from "./architecture.ts";
 import { attentionShape, gatedMlp, qkvProjection } from "./blocks.ts";
 import { causalLm } from "./causal_lm.ts";
 import {
-  activation,
   decoderKeys,
   type GatedConfig,
+  gatedKeys,
   headKeys,
-  intermediateSize,
   multipleOf,
   noDropout,
   onlyFullAttention,
 } from "./keys.ts";
-import { parseRope } from "./rope.ts";
 
 export interface LlamaConfig extends GatedConfig {
   attentionBias: boolean;
@@ -38,10 +36,7 @@ export const llama: Architecture<LlamaConfig> = {
     return {
       ...base,
       ...heads,
-      intermediateSize: intermediateSize(fields, 11008),
-      hiddenAct: activation(fields, "hidden_act", "silu"),
-      rmsNormEps: fields.positive("rms_norm_eps", 1e-6),
-      rope: parseRope(fields, { ...base, ...heads }),
+      ...gatedKeys(fields, { ...base, ...heads }, { intermediate_size: 11008, rms_norm_eps: 1e-6 }),
       attentionBias: fields.boolean("attention_bias"),
       mlpBias: fields.boolean("mlp_bias"),
     };

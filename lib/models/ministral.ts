@@ -2,17 +2,15 @@ import type { Architecture } from "./architecture.ts";
 import { attentionShape, gatedMlp, qkvProjection } from "./blocks.ts";
 import { causalLm } from "./causal_lm.ts";
 import {
-  activation,
   decoderKeys,
   type GatedConfig,
+  gatedKeys,
   headKeys,
-  intermediateSize,
   layerTypes,
   noDropout,
   type Windows,
   windowsOf,
 } from "./keys.ts";
-import { parseRope } from "./rope.ts";
 
 export interface MinistralConfig extends GatedConfig, Windows {}
 
@@ -40,10 +38,7 @@ export const ministral: Architecture<MinistralConfig> = {
     return {
       ...base,
       ...heads,
-      intermediateSize: intermediateSize(fields, 14336),
-      hiddenAct: activation(fields, "hidden_act", "silu"),
-      rmsNormEps: fields.positive("rms_norm_eps", 1e-6),
-      rope: parseRope(fields, { ...base, ...heads }),
+      ...gatedKeys(fields, { ...base, ...heads }, { intermediate_size: 14336, rms_norm_eps: 1e-6 }),
       slidingWindow: window,
       layerTypes: layerTypes(fields, base, window, () => "sliding_attention"),
     };

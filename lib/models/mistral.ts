@@ -2,16 +2,14 @@ import type { Architecture } from "./architecture.ts";
 import { attentionShape, gatedMlp, qkvProjection } from "./blocks.ts";
 import { causalLm } from "./causal_lm.ts";
 import {
-  activation,
   decoderKeys,
   type GatedConfig,
+  gatedKeys,
   headKeys,
-  intermediateSize,
   noDropout,
   noLayerTypes,
   slidingWindow,
 } from "./keys.ts";
-import { parseRope } from "./rope.ts";
 
 export interface MistralConfig extends GatedConfig {
   /** A token sees this many tokens back, itself included, in every layer; absent: all of them. */
@@ -38,10 +36,7 @@ export const mistral: Architecture<MistralConfig> = {
     return {
       ...base,
       ...heads,
-      intermediateSize: intermediateSize(fields, 14336),
-      hiddenAct: activation(fields, "hidden_act", "silu"),
-      rmsNormEps: fields.positive("rms_norm_eps", 1e-6),
-      rope: parseRope(fields, { ...base, ...heads }),
+      ...gatedKeys(fields, { ...base, ...heads }, { intermediate_size: 14336, rms_norm_eps: 1e-6 }),
       slidingWindow: slidingWindow(fields, 4096),
     };
   },

@@ -2,17 +2,15 @@ import type { Architecture } from "./architecture.ts";
 import { attentionShape, gatedMlp, qkvProjection } from "./blocks.ts";
 import { causalLm } from "./causal_lm.ts";
 import {
-  activation,
   decoderKeys,
   type GatedConfig,
+  gatedKeys,
   headKeys,
-  intermediateSize,
   noDropout,
   qwenWindow,
   type Windows,
   windowsOf,
 } from "./keys.ts";
-import { parseRope } from "./rope.ts";
 
 export interface Qwen2Config extends GatedConfig, Windows {
 }
@@ -37,10 +35,7 @@ export const qwen2: Architecture<Qwen2Config> = {
     return {
       ...base,
       ...heads,
-      intermediateSize: intermediateSize(fields, 22016),
-      hiddenAct: activation(fields, "hidden_act", "silu"),
-      rmsNormEps: fields.positive("rms_norm_eps", 1e-6),
-      rope: parseRope(fields, { ...base, ...heads }),
+      ...gatedKeys(fields, { ...base, ...heads }, { intermediate_size: 22016, rms_norm_eps: 1e-6 }),
       ...qwenWindow(fields, base),
     };
   },

@@ -2,17 +2,15 @@ import type { Architecture } from "./architecture.ts";
 import { attentionShape, gatedMlp, qkvProjection } from "./blocks.ts";
 import { causalLm } from "./causal_lm.ts";
 import {
-  activation,
   decoderKeys,
   type GatedConfig,
+  gatedKeys,
   headKeys,
-  intermediateSize,
   noDropout,
   qwenWindow,
   type Windows,
   windowsOf,
 } from "./keys.ts";
-import { parseRope } from "./rope.ts";
 
 export interface Qwen3Config extends GatedConfig, Windows {
   attentionBias: boolean;
@@ -43,10 +41,7 @@ export const qwen3: Architecture<Qwen3Config> = {
     return {
       ...base,
       ...heads,
-      intermediateSize: intermediateSize(fields, 22016),
-      hiddenAct: activation(fields, "hidden_act", "silu"),
-      rmsNormEps: fields.positive("rms_norm_eps", 1e-6),
-      rope: parseRope(fields, { ...base, ...heads }),
+      ...gatedKeys(fields, { ...base, ...heads }, { intermediate_size: 22016, rms_norm_eps: 1e-6 }),
       attentionBias: fields.boolean("attention_bias"),
       ...qwenWindow(fields, base),
     };

@@ -2,15 +2,13 @@ import type { Architecture } from "./architecture.ts";
 import { attentionShape, gatedMlp, qkvProjection } from "./blocks.ts";
 import { causalLm } from "./causal_lm.ts";
 import {
-  activation,
   decoderKeys,
   dropoutPassedOver,
   type GatedConfig,
+  gatedKeys,
   headKeys,
-  intermediateSize,
   onlyFullAttention,
 } from "./keys.ts";
-import { parseRope } from "./rope.ts";
 
 export interface SeedOssConfig extends GatedConfig {
   /** Of queries, keys and values. */
@@ -43,10 +41,7 @@ export const seedOss: Architecture<SeedOssConfig> = {
     return {
       ...base,
       ...heads,
-      intermediateSize: intermediateSize(fields, 27648),
-      hiddenAct: activation(fields, "hidden_act", "silu"),
-      rmsNormEps: fields.positive("rms_norm_eps", 1e-6),
-      rope: parseRope(fields, { ...base, ...heads }),
+      ...gatedKeys(fields, { ...base, ...heads }, { intermediate_size: 27648, rms_norm_eps: 1e-6 }),
       attentionBias: fields.boolean("attention_bias", true),
       attentionOutBias: fields.boolean("attention_out_bias"),
       mlpBias: fields.boolean("mlp_bias"),

@@ -4,18 +4,16 @@ import { attentionShape, gatedMlp, qkvProjection } from "./blocks.ts";
 import { causalLm } from "./causal_lm.ts";
 import type { Fields } from "./fields.ts";
 import {
-  activation,
   decoderKeys,
   type GatedConfig,
+  gatedKeys,
   headKeys,
-  intermediateSize,
   layerTypes,
   noDropout,
   slidingWindow,
   type Windows,
   windowsOf,
 } from "./keys.ts";
-import { parseRope } from "./rope.ts";
 
 export interface SmolLm3Config extends GatedConfig, Windows {
   /** For each layer, despite the name: 0 is one without positions (NoPE), any other number one that rotates queries and keys. */
@@ -49,10 +47,9 @@ export const smollm3: Architecture<SmolLm3Config> = {
     return {
       ...base,
       ...heads,
-      intermediateSize: intermediateSize(fields, 11008),
-      hiddenAct: activation(fields, "hidden_act", "silu"),
-      rmsNormEps: fields.positive("rms_norm_eps", 1e-6),
-      rope: parseRope(fields, { ...base, ...heads, theta: 2_000_000 }),
+      ...gatedKeys(fields, { ...base, ...heads }, { intermediate_size: 11008, rms_norm_eps: 1e-6 }, {
+        theta: 2_000_000,
+      }),
       slidingWindow: window,
       layerTypes: layerTypes(
         fields,
