@@ -20,6 +20,7 @@ const FOLDER = "tests/golden/models";
 const NAMES = [
   "cohere",
   "cohere2",
+  "cwm",
   "ernie4_5",
   "exaone4",
   "falcon",
@@ -31,6 +32,7 @@ const NAMES = [
   "gpt_neox",
   "gpt_neox-serial",
   "granite",
+  "helium",
   "hunyuan_v1_dense",
   "llama-biases",
   "llama-yarn",
@@ -47,6 +49,7 @@ const NAMES = [
   "stablelm",
   "stablelm-parallel",
   "starcoder2",
+  "vaultgemma",
 ];
 
 /** The pairs of every golden run. */

@@ -45,6 +45,9 @@ MODELS = {
     "hunyuan_v1_dense": tr.HunYuanDenseV1Config(**SMALL, head_dim=10),
     "ernie4_5": tr.Ernie4_5Config(**SMALL, head_dim=10, use_bias=True),
     "seed_oss": tr.SeedOssConfig(**{**SMALL, "tie_word_embeddings": False}, head_dim=10),
+    "vaultgemma": tr.VaultGemmaConfig(**SMALL, head_dim=10, **BOTH, query_pre_attn_scalar=7, attn_logit_softcapping=2.0, final_logit_softcapping=3.0),
+    "helium": tr.HeliumConfig(**SMALL, head_dim=10),
+    "cwm": tr.CwmConfig(**SMALL, head_dim=10, **BOTH),
 }
 for seed, (name, config) in enumerate(MODELS.items()):
     if names and name not in names:
