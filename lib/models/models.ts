@@ -3,6 +3,7 @@ import type { Architecture, ModelConfig } from "./architecture.ts";
 import { arcee } from "./arcee.ts";
 import { cohere } from "./cohere.ts";
 import { cohere2 } from "./cohere2.ts";
+import { cwm } from "./cwm.ts";
 import { ernie45 } from "./ernie4_5.ts";
 import { exaone } from "./exaone.ts";
 import { exaone4 } from "./exaone4.ts";
@@ -13,6 +14,7 @@ import { gemma3Text } from "./gemma3_text.ts";
 import { glm4 } from "./glm4.ts";
 import { gptNeox } from "./gpt_neox.ts";
 import { granite } from "./granite.ts";
+import { helium } from "./helium.ts";
 import { hunyuanV1Dense } from "./hunyuan_v1_dense.ts";
 import { jais2 } from "./jais2.ts";
 import { llama } from "./llama.ts";
@@ -30,11 +32,13 @@ import { seedOss } from "./seed_oss.ts";
 import { smollm3 } from "./smollm3.ts";
 import { stablelm } from "./stablelm.ts";
 import { starcoder2 } from "./starcoder2.ts";
+import { vaultgemma } from "./vaultgemma.ts";
 
 const ALL: readonly Architecture[] = [
   arcee,
   cohere,
   cohere2,
+  cwm,
   ernie45,
   exaone,
   exaone4,
@@ -45,6 +49,7 @@ const ALL: readonly Architecture[] = [
   glm4,
   gptNeox,
   granite,
+  helium,
   hunyuanV1Dense,
   jais2,
   llama,
@@ -62,6 +67,7 @@ const ALL: readonly Architecture[] = [
   smollm3,
   stablelm,
   starcoder2,
+  vaultgemma,
 ];
 
 /** Every architecture, by transformers' `model_type`. */

@@ -53,7 +53,7 @@ export const MULTIMODAL: ReadonlyMap<string, Multimodal> = new Map<string, Multi
 ]);
 
 /** Text parts whose own class scales or caps its logits. */
-const SCALED = ["cohere", "cohere2", "gemma2", "granite"];
+const SCALED = ["cohere", "cohere2", "gemma2", "granite", "vaultgemma"];
 
 /** The text part's keys. */
 export function textFields(whole: Fields, { className, text, isTextFixed }: Multimodal): Fields {

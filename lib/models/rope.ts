@@ -23,6 +23,8 @@ export interface RopeClass {
    */
   originalMaxPositionEmbeddings?: number;
   interleaved?: boolean;
+  /** `rope_parameters` where config.json has none. */
+  parameters?: Record<string, unknown>;
   /** Those that the class takes; by default all. */
   types?: readonly RopeType[];
   /** The class knows "longrope" by these names too: Phi-3's "su" and "yarn". */
@@ -41,7 +43,7 @@ const MOST = 2 ** 31;
  */
 export function parseRope(top: Fields, of: RopeClass): RopeSpec {
   const key = isFilled(top.value("rope_scaling")) ? "rope_scaling" : "rope_parameters";
-  const value = top.value(key) ?? {};
+  const value = top.value(key) ?? of.parameters ?? {};
   if (!isObject(value)) {
     top.problem(`${key}: expected an object, found ${show(value)}`);
     return ropeOf(top, top.of(key, {}), of, true);
@@ -87,7 +89,8 @@ export function parseRopes<LayerType extends string>(
 function ropeOf(top: Fields, fields: Fields, of: RopeClass, isOnly: boolean): RopeSpec {
   const { headDim, interleaved = false, thetaKey = "rope_theta" } = of;
   const usual = of.theta ?? 10_000;
-  const theta = fields.positive("rope_theta", thetaKey === null ? usual : top.positive(thetaKey, usual));
+  const isInside = thetaKey === null || fields.value("rope_theta") !== undefined;
+  const theta = isInside ? fields.positive("rope_theta", usual) : top.positive(thetaKey, usual);
   const typeKey = fields.value("rope_type") === undefined ? "type" : "rope_type";
   const named = fields.oneOf(typeKey, [...of.types ?? ROPE_TYPES, ...of.longropeNames ?? []], "default");
   const type = of.longropeNames?.includes(named!) ? "longrope" : (named ?? "default") as RopeType;

@@ -21,6 +21,7 @@ const NAMES = [
   "arcee",
   "cohere",
   "cohere2",
+  "cwm",
   "ernie4_5",
   "exaone4",
   "falcon",
@@ -32,6 +33,7 @@ const NAMES = [
   "gpt_neox",
   "gpt_neox-serial",
   "granite",
+  "helium",
   "hunyuan_v1_dense",
   "jais2",
   "llama-biases",
@@ -50,6 +52,7 @@ const NAMES = [
   "stablelm",
   "stablelm-parallel",
   "starcoder2",
+  "vaultgemma",
 ];
 
 /** The pairs of every golden run. */

@@ -433,6 +433,12 @@ Deno.test("what is read otherwise than it may be meant is said", () => {
   const [architectures, code] = warnings({ architectures: ["LlamaModel"], auto_map: { AutoModel: "x" } });
   assert.match(architectures, /architectures: \["LlamaModel"\]; the model is trained as LlamaForCausalLM/);
   assert.match(code, /auto_map names code of the model's own, which is not run/);
+
+  const gemma = (keys: Record<string, unknown>) =>
+    warnings({ head_dim: 64, ...keys, model_type: "gemma", architectures: null });
+  assert.deepEqual(gemma({ hidden_act: "gelu_pytorch_tanh", hidden_activation: null }), []);
+  const [activation] = gemma({ hidden_act: "gelu", hidden_activation: "gelu_pytorch_tanh" });
+  assert.match(activation, /hidden_act: "gelu" counts, as in transformers 5; transformers 4 takes "gelu_pyt/);
 });
 
 Deno.test("the text part of a multimodal model has its own keys and defaults, and its model says whether it is tied", () => {

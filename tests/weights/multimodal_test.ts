@@ -31,23 +31,23 @@ const NAMES: Record<string, (name: string) => string> = {
   "the class without a head": (name) => name.replace(/^model\./, "language_model."),
 };
 
-/** The golden text model as a part of Llava's. */
+/** A golden text model as a part of Llava's or another's. */
 async function multimodal(
   folder: string,
   nameOf: (name: string) => string,
-  keys: Record<string, unknown> = {},
+  { text = TEXT, model_type = "llava" } = {},
 ): Promise<string> {
   const model = join(folder, "model");
   await Deno.mkdir(model);
   for (const name of ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"]) {
-    await Deno.copyFile(`${TEXT}/${name}`, join(model, name));
+    await Deno.copyFile(`${text}/${name}`, join(model, name));
   }
-  const text_config = JSON.parse(await Deno.readTextFile(`${TEXT}/config.json`));
-  const config = { model_type: "llava", vision_config: { hidden_size: 3 }, text_config, ...keys };
+  const text_config = JSON.parse(await Deno.readTextFile(`${text}/config.json`));
+  const config = { model_type, vision_config: { hidden_size: 3 }, text_config };
   await Deno.writeTextFile(join(model, "config.json"), JSON.stringify(config));
-  const source = await openCheckpoint(TEXT);
+  const source = await openCheckpoint(text);
   const bytesOf = async (name: string) => await source.readBytes(name);
-  const text: TensorSource[] = await Promise.all([...source.tensors.values()].map(
+  const parts: TensorSource[] = await Promise.all([...source.tensors.values()].map(
     async ({ name, dtype, shape }) => {
       const bytes = await bytesOf(name);
       return { name: nameOf(name), dtype, shape, chunks: () => [bytes] };
@@ -59,7 +59,7 @@ async function multimodal(
     return { name, dtype, shape, chunks: () => [bytes] };
   });
   // In between, as the files of a repository may have them.
-  await saveCheckpoint(model, [...others.slice(0, 2), ...text, ...others.slice(2)]);
+  await saveCheckpoint(model, [...others.slice(0, 2), ...parts, ...others.slice(2)]);
   return model;
 }
 
@@ -122,6 +122,17 @@ for (const [name, nameOf] of Object.entries(NAMES)) {
       assert.match(said[0], /the text part of llava is trained; 7 other tensors .* saved again as they are/);
     }));
 }
+
+Deno.test("Gemma 3's text part is that model alone, whose head is the embedding", () =>
+  withTemporaryFolder(async (folder) => {
+    const text = "tests/golden/models/gemma3_text";
+    const model = await multimodal(folder, NAMES["transformers 4"], { text, model_type: "gemma3" });
+    const [weights, alone] = await Promise.all([openModel(model), openModel(text)]);
+    await Promise.all([weights.close(), alone.close()]);
+    assert.deepEqual(weights.model, { ...alone.model, partOf: "gemma3" });
+    assert.ok(weights.model.tieWordEmbeddings);
+    assert.deepEqual([...weights.tensors.keys()].sort(), [...alone.tensors.keys()].sort());
+  }));
 
 Deno.test("a multimodal model that began anew would lack its other parts", () =>
   withTemporaryFolder(async (folder) => {

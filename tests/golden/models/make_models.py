@@ -48,6 +48,9 @@ MODELS = {
     "persimmon": tr.PersimmonConfig(**{**{k: v for k, v in SMALL.items() if k != "num_key_value_heads"}, "hidden_size": 36}, rope_parameters=HALF),
     "jais2": tr.Jais2Config(**{**SMALL, "tie_word_embeddings": False}),
     "arcee": tr.ArceeConfig(**SMALL),
+    "vaultgemma": tr.VaultGemmaConfig(**SMALL, head_dim=10, **BOTH, query_pre_attn_scalar=7, attn_logit_softcapping=2.0, final_logit_softcapping=3.0),
+    "helium": tr.HeliumConfig(**SMALL, head_dim=10),
+    "cwm": tr.CwmConfig(**SMALL, head_dim=10, **BOTH),
 }
 for seed, (name, config) in enumerate(MODELS.items()):
     if names and name not in names:
