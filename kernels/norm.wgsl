@@ -46,7 +46,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let first = weight_start(part);
   for (var i = local.x; i < columns; i += 8u) {
     var normed = factor(first + i) * normalized(x[start + i], s);
-    if (BIAS == 1u) { normed += weight[WEIGHTS + i]; }
+    if (BIAS == 1u) { normed += weight[WEIGHTS + first + i]; }
     y[start + i] = stored(normed, start + i);
   }
   if (local.x == 0u) {

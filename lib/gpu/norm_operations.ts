@@ -15,7 +15,7 @@ export interface Norm {
   epsilon: number;
   /** The factor is 1 + weight, as in Gemma and Nemotron. */
   onePlus?: boolean;
-  /** Its row follows the weight's in one tensor; not of heads. */
+  /** It follows the weight, or the weights of all heads, in one tensor. */
   bias?: boolean;
   /** Where given, of the query and key columns of [queries, keys, values], not of the whole row. */
   heads?: HeadWeights;

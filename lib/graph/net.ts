@@ -157,13 +157,14 @@ export class Net {
     names: { q: string; k: string },
     shape: AttentionShape,
     epsilon: number,
-    { kind = "rms", weights = "shared", onePlus }: HeadNormOptions = {},
+    { kind = "rms", weights = "shared", onePlus, bias }: HeadNormOptions = {},
   ): Value {
     const { heads, keyValueHeads, headDim } = shape;
     const how: Norm = {
       kind,
       epsilon,
       onePlus,
+      bias,
       heads: { ...shape, weights: weights === "list" ? "each" : weights },
     };
     const initial = initialWeight(how);
@@ -180,8 +181,9 @@ export class Net {
           return [{ ...part, shape: [count * headDim] }];
       }
     });
+    const biases = parts.map((part) => ({ ...part, name: part.name.replace(/weight$/, "bias"), initial: 0 }));
     const name = commonName([names.q, names.k]);
-    const weight = this.#parameterOf(`${name}.weight`, parts, headDim, "norm");
+    const weight = this.#parameterOf(`${name}.weight`, bias ? [...parts, ...biases] : parts, headDim, "norm");
     return this.#op(
       name,
       qkv.width,
@@ -324,7 +326,7 @@ export class Net {
 }
 
 /** How queries and keys are normed. */
-export interface HeadNormOptions extends Pick<Partial<Norm>, "kind" | "onePlus"> {
+export interface HeadNormOptions extends Pick<Partial<Norm>, "kind" | "onePlus" | "bias"> {
   weights?: HeadWeights["weights"] | "list";
 }
 

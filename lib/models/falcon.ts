@@ -6,7 +6,7 @@ import type { Architecture, ModelConfig } from "./architecture.ts";
 import { plainMlp } from "./blocks.ts";
 import { causalLm } from "./causal_lm.ts";
 import type { Fields } from "./fields.ts";
-import { activation, decoderKeys, dividedHeads, noDropout } from "./keys.ts";
+import { activation, decoderKeys, dividedHeads, noDropout, onlyFullAttention } from "./keys.ts";
 import { parseRope } from "./rope.ts";
 
 export interface FalconConfig extends ModelConfig {
@@ -41,8 +41,9 @@ export const falcon: Architecture<FalconConfig> = {
       tie_word_embeddings: true,
     }, {
       hidden_size: (fields.value("n_embed") ?? null) === null ? "hidden_size" : "n_embed",
-      pad_token_id: null,
+      hasPadding: false,
     });
+    onlyFullAttention(fields, base);
     noDropout(fields, "attention_dropout", "hidden_dropout");
     const isTrue = (key: string, absent: boolean) =>
       fields.orNull(key, absent, () => fields.boolean(key)) ?? false;

@@ -8,6 +8,7 @@ import {
   dividedHeads,
   intermediateSize,
   noDropout,
+  onlyFullAttention,
   type PlainConfig,
 } from "./keys.ts";
 import { parseRope } from "./rope.ts";
@@ -35,7 +36,8 @@ export const gptNeox: Architecture<GptNeoxConfig> = {
       hidden_size: 6144,
       num_hidden_layers: 44,
       max_position_embeddings: 2048,
-    }, { pad_token_id: null });
+    }, { hasPadding: false });
+    onlyFullAttention(fields, base);
     noDropout(fields, "attention_dropout", "hidden_dropout");
     const heads = dividedHeads(fields, base, { num_attention_heads: 64 });
     return {
@@ -50,6 +52,7 @@ export const gptNeox: Architecture<GptNeoxConfig> = {
         thetaKey: "rotary_emb_base",
         partial: 0.25,
         partialKey: "rotary_pct",
+        isPartialNeeded: true,
       }),
       useParallelResidual: fields.boolean("use_parallel_residual", true),
       attentionBias: fields.boolean("attention_bias", true),

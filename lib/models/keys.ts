@@ -13,7 +13,7 @@ export type LayerType = "full_attention" | "sliding_attention";
 
 /**
  * What every decoder has. The bounds are far above every published model, and keep a hostile file from endless allocations.
- * @param names of keys that the class calls otherwise; null for a padding token that its embedding does not know of.
+ * @param names of keys that the class calls otherwise; `hasPadding` is false where its embedding knows no padding token.
  */
 export function decoderKeys(
   fields: Fields,
@@ -25,16 +25,10 @@ export function decoderKeys(
     tie_word_embeddings?: boolean;
     pad_token_id?: number;
   },
-  { hidden_size = "hidden_size", num_hidden_layers = "num_hidden_layers", pad_token_id = "pad_token_id" }: {
-    hidden_size?: string;
-    num_hidden_layers?: string;
-    pad_token_id?: string | null;
-  } = {},
+  { hidden_size = "hidden_size", num_hidden_layers = "num_hidden_layers", hasPadding = true } = {},
 ): ModelConfig {
   const vocabSize = fields.count("vocab_size", 2 ** 24, usual.vocab_size);
-  const padTokenId = pad_token_id === null
-    ? undefined
-    : fields.row(pad_token_id, vocabSize, usual.pad_token_id);
+  const padTokenId = fields.row("pad_token_id", hasPadding ? vocabSize : 2 ** 31, usual.pad_token_id);
   return {
     modelType: String(fields.value("model_type")),
     vocabSize,
@@ -42,7 +36,7 @@ export function decoderKeys(
     numHiddenLayers: fields.count(num_hidden_layers, 1024, usual.num_hidden_layers),
     maxPositionEmbeddings: fields.count("max_position_embeddings", 2 ** 31, usual.max_position_embeddings),
     tieWordEmbeddings: fields.boolean("tie_word_embeddings", usual.tie_word_embeddings),
-    ...(padTokenId !== undefined && { padTokenId }),
+    ...(hasPadding && padTokenId !== undefined && { padTokenId }),
     dtype: fields.dtype("dtype") ?? fields.dtype("torch_dtype"),
   };
 }

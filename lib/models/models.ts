@@ -1,5 +1,6 @@
 import type { Net } from "../graph/net.ts";
 import type { Architecture, ModelConfig } from "./architecture.ts";
+import { arcee } from "./arcee.ts";
 import { cohere } from "./cohere.ts";
 import { cohere2 } from "./cohere2.ts";
 import { cwm } from "./cwm.ts";
@@ -15,12 +16,14 @@ import { gptNeox } from "./gpt_neox.ts";
 import { granite } from "./granite.ts";
 import { helium } from "./helium.ts";
 import { hunyuanV1Dense } from "./hunyuan_v1_dense.ts";
+import { jais2 } from "./jais2.ts";
 import { llama } from "./llama.ts";
 import { ministral } from "./ministral.ts";
 import { mistral } from "./mistral.ts";
 import { nemotron } from "./nemotron.ts";
 import { olmo2 } from "./olmo2.ts";
 import { olmo3 } from "./olmo3.ts";
+import { persimmon } from "./persimmon.ts";
 import { phi } from "./phi.ts";
 import { phi3 } from "./phi3.ts";
 import { qwen2 } from "./qwen2.ts";
@@ -32,6 +35,7 @@ import { starcoder2 } from "./starcoder2.ts";
 import { vaultgemma } from "./vaultgemma.ts";
 
 const ALL: readonly Architecture[] = [
+  arcee,
   cohere,
   cohere2,
   cwm,
@@ -47,12 +51,14 @@ const ALL: readonly Architecture[] = [
   granite,
   helium,
   hunyuanV1Dense,
+  jais2,
   llama,
   ministral,
   mistral,
   nemotron,
   olmo2,
   olmo3,
+  persimmon,
   phi,
   phi3,
   qwen2,

@@ -1,7 +1,15 @@
 import type { Architecture } from "./architecture.ts";
 import { attentionShape, plainMlp, qkvProjection } from "./blocks.ts";
 import { causalLm } from "./causal_lm.ts";
-import { activation, decoderKeys, headKeys, intermediateSize, noDropout, type PlainConfig } from "./keys.ts";
+import {
+  activation,
+  decoderKeys,
+  headKeys,
+  intermediateSize,
+  noDropout,
+  onlyFullAttention,
+  type PlainConfig,
+} from "./keys.ts";
 import { parseRope } from "./rope.ts";
 
 export interface NemotronConfig extends PlainConfig {
@@ -23,6 +31,7 @@ export const nemotron: Architecture<NemotronConfig> = {
       num_hidden_layers: 32,
       max_position_embeddings: 4096,
     });
+    onlyFullAttention(fields, base);
     noDropout(fields, "attention_dropout");
     const heads = headKeys(fields, base, { num_attention_heads: 48, num_key_value_heads: "required" }, [
       "head_dim",

@@ -7,6 +7,8 @@ import {
   dropoutPassedOver,
   headKeys,
   intermediateSize,
+  onlyDividedHeads,
+  onlyFullAttention,
   type PlainConfig,
 } from "./keys.ts";
 import { parseRope } from "./rope.ts";
@@ -32,9 +34,12 @@ export const phi: Architecture<PhiConfig> = {
       num_hidden_layers: 24,
       max_position_embeddings: 2048,
     });
+    onlyFullAttention(fields, base);
     // Phi-2's file has a resid_pdrop of 0.1.
     dropoutPassedOver(fields, { attention_dropout: 0, embd_pdrop: 0, resid_pdrop: 0 });
     const heads = headKeys(fields, base, { num_attention_heads: 32 }, ["num_key_value_heads"]);
+
+    if (fields.boolean("qk_layernorm")) onlyDividedHeads(fields, base.hiddenSize / heads.numAttentionHeads);
     return {
       ...base,
       ...heads,
@@ -55,7 +60,11 @@ export const phi: Architecture<PhiConfig> = {
       (net, x) => {
         const h = net.layerNorm(x, "input_layernorm", epsilon, { bias });
         const qkv = qkvProjection(net, h, shape, { bias });
-        const heads = net.attention(net.rope(qkv, shape, c.rope), shape);
+        const names = { q: "self_attn.q_layernorm", k: "self_attn.k_layernorm" };
+        const normed = c.qkLayernorm
+          ? net.headNorm(qkv, names, shape, epsilon, { kind: "layer", bias })
+          : qkv;
+        const heads = net.attention(net.rope(normed, shape, c.rope), shape);
         const attended = net.add(x, net.linear(heads, { "self_attn.dense": c.hiddenSize }, { bias }));
         return net.add(attended, plainMlp(net, h, ["mlp.fc1", "mlp.fc2"], c, { bias }));
       },

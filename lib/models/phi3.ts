@@ -8,6 +8,7 @@ import {
   headKeys,
   intermediateSize,
   noDropout,
+  onlyFullAttention,
   slidingWindow,
 } from "./keys.ts";
 import { parseRope } from "./rope.ts";
@@ -30,6 +31,7 @@ export const phi3: Architecture<Phi3Config> = {
       max_position_embeddings: 4096,
       pad_token_id: 32000,
     });
+    onlyFullAttention(fields, base);
     noDropout(fields, "attention_dropout", "embd_pdrop", "resid_pdrop");
     const heads = headKeys(fields, base, { num_attention_heads: 32 }, ["num_key_value_heads"]);
     return {
@@ -44,6 +46,7 @@ export const phi3: Architecture<Phi3Config> = {
         types: ["default", "longrope"],
         longropeNames: ["su", "yarn"],
         partial: 1,
+        isPartialNeeded: true,
         originalMaxPositionEmbeddings: 4096,
       }),
       slidingWindow: slidingWindow(fields, undefined),

@@ -109,7 +109,10 @@ function ropeOf(top: Fields, fields: Fields, of: RopeClass, isOnly: boolean): Ro
       `head_dim ${headDim}: ${dimensions} numbers of each head are rotated: expected an even number`,
     );
   }
-  const scaling = scalingOf(type, top, fields, of, { dimensions, share, isOnly });
+  // A class that has the key of its own looks at it whatever the type is.
+  const own = of.originalMaxPositionEmbeddings;
+  const original = own && top.count("original_max_position_embeddings", MOST, own);
+  const scaling = scalingOf(type, top, fields, of, { dimensions, share, isOnly, original });
   const spec = { theta, dimensions, interleaved, ...scaling };
   const numbers = top.problems.length > 0 ? [] : [
     ...ropeInverseFrequencies(spec),
@@ -146,8 +149,13 @@ function scalingOf(
   type: RopeType,
   top: Fields,
   fields: Fields,
-  { headDim, maxPositionEmbeddings, originalMaxPositionEmbeddings, alpha }: RopeClass,
-  { dimensions, share, isOnly }: { dimensions: number; share: number; isOnly: boolean },
+  { headDim, maxPositionEmbeddings, alpha }: RopeClass,
+  { dimensions, share, isOnly, original: own }: {
+    dimensions: number;
+    share: number;
+    isOnly: boolean;
+    original?: number;
+  },
 ): RopeScaling {
   /** A number above 0, or nothing. */
   const optional = (key: string) => (fields.value(key) ?? null) === null ? undefined : fields.positive(key);
@@ -155,8 +163,9 @@ function scalingOf(
   const orNone = (key: string) => fields.value(key) === 0 ? undefined : optional(key);
   /** Outside the set before inside. */
   const original = () => {
+    if (own !== undefined) return own;
     const key = "original_max_position_embeddings";
-    const inside = originalMaxPositionEmbeddings ?? fields.count(key, MOST, maxPositionEmbeddings);
+    const inside = fields.count(key, MOST, maxPositionEmbeddings);
     return isOnly ? top.count(key, MOST, inside) : inside;
   };
   switch (type) {

@@ -7,6 +7,7 @@ import {
   dividedHeads,
   intermediateSize,
   noDropout,
+  onlyFullAttention,
   type PlainConfig,
 } from "./keys.ts";
 import { parseRope } from "./rope.ts";
@@ -34,6 +35,7 @@ export const stablelm: Architecture<StablelmConfig> = {
       num_hidden_layers: 32,
       max_position_embeddings: 4096,
     });
+    onlyFullAttention(fields, base);
     noDropout(fields, "attention_dropout", "hidden_dropout");
     const heads = dividedHeads(
       fields,

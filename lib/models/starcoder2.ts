@@ -7,6 +7,7 @@ import {
   dropoutPassedOver,
   headKeys,
   intermediateSize,
+  onlyFullAttention,
   type PlainConfig,
   slidingWindow,
 } from "./keys.ts";
@@ -32,6 +33,7 @@ export const starcoder2: Architecture<Starcoder2Config> = {
       max_position_embeddings: 4096,
       tie_word_embeddings: true,
     });
+    onlyFullAttention(fields, base);
     // The published models' files have 0.1 of each.
     dropoutPassedOver(fields, { attention_dropout: 0, residual_dropout: 0, embedding_dropout: 0 });
     const heads = headKeys(fields, base, { num_attention_heads: 24, num_key_value_heads: 2 }, ["head_dim"]);

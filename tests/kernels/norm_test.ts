@@ -63,6 +63,7 @@ const HEADS = [
   ...heads(RMS, 33, 31, { heads: 6, keyValueHeads: 2, headDim: 18 }),
   ...heads(RMS, 65, 2, { heads: 4, keyValueHeads: 1, headDim: 20 }, ["shared"]),
   ...heads({ kind: "layer" }, 31, 0, { heads: 3, keyValueHeads: 3, headDim: 5 }, ["each", "whole"]),
+  ...heads({ kind: "layer", bias: true }, 33, 1, { heads: 4, keyValueHeads: 2, headDim: 10 }, ["shared"]),
   ...heads({ kind: "layer", onePlus: true }, 33, 0, { heads: 4, keyValueHeads: 2, headDim: 16 }, [
     "shared",
     "each",

@@ -18,6 +18,7 @@ import { withTemporaryFolder } from "../temporary_folder.ts";
 
 const FOLDER = "tests/golden/models";
 const NAMES = [
+  "arcee",
   "cohere",
   "cohere2",
   "cwm",
@@ -34,12 +35,14 @@ const NAMES = [
   "granite",
   "helium",
   "hunyuan_v1_dense",
+  "jais2",
   "llama-biases",
   "llama-yarn",
   "ministral",
   "nemotron",
   "olmo2",
   "olmo3",
+  "persimmon",
   "phi",
   "phi3",
   "qwen2",

@@ -257,6 +257,27 @@ Deno.test("tensors that the model has no place for are named once, and not saved
   );
 });
 
+Deno.test("GPT-NeoX's head has two names, and its old files' buffers are passed over without a word", async () => {
+  const keys = { model_type: "gpt_neox", rotary_pct: 1 };
+  const parts = partsOf(netOf(parseModelConfig({ ...SHAPE, ...keys }, "")).parameters);
+  const tensors: Tensors = new Map([...parts].map(([name, shape], i) => [name, tensor(i + 1, shape)]));
+  const old = renamedBy(tensors, (name) => name === HEAD ? "embed_out.weight" : name);
+  const buffers = new Map(
+    ["attention.bias", "attention.masked_bias", "attention.rotary_emb.inv_freq"].map((name) =>
+      [`gpt_neox.layers.0.${name}`, tensor(1, [1])] as const
+    ),
+  );
+  const [renamed, own] = [await opened(new Map([...old, ...buffers]), keys), await opened(tensors, keys)];
+  assert.deepEqual(renamed.values, own.values);
+  assert.deepEqual(renamed.saved.find(([, parameter]) => parameter === HEAD), ["embed_out.weight", HEAD]);
+  assert.deepEqual(own.saved.find(([, parameter]) => parameter === HEAD), [HEAD, HEAD]);
+  assert.deepEqual([...renamed.said, ...own.said], []);
+  await assert.rejects(
+    opened(new Map([...tensors, ["embed_out.weight", tensor(1)]]), keys),
+    /"lm_head.weight" and "embed_out.weight" are both there/,
+  );
+});
+
 Deno.test("a type that is not trained is said to be the type, with tensor and file", async () => {
   for (const dtype of ["F64", "F8_E4M3", "I8"] as const) {
     const says = [

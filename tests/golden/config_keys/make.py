@@ -40,6 +40,7 @@ CASES = [{}, *({key: None} for key in NULL),
 
 # Of each class: the keys of its base model, and what it has of its own: attributes that count (NAME=ATTRIBUTE where it has another name for one), and more cases. An architecture is a line.
 LLAMA = ["hidden_act", "rms_norm_eps", "num_attention_heads", "num_key_value_heads"]
+PLAIN = ["hidden_act", "num_attention_heads"]
 WINDOWS = [{"sliding_window": 8, "layer_types": ["sliding_attention"]}, {"sliding_window": None, "layer_types": ["full_attention"]}]
 GEMMA2 = ["hidden_act=hidden_activation", *LLAMA[1:], "sliding_window", "layer_types", "query_pre_attn_scalar", "attn_logit_softcapping", "final_logit_softcapping"]
 GEMMA2_CASES = [*WINDOWS, {"hidden_activation": "relu"}, {"hidden_activation": None}, {"use_bidirectional_attention": None}, {"use_bidirectional_attention": False},
@@ -85,6 +86,27 @@ MODELS = [
      [{"rope_scaling": {"type": "dynamic", "factor": 1.0, **keys}} for keys in [{"alpha": 1000.0}, {"alpha": 0}, {}, {"alpha": None}]]),
     ({"model_type": "ernie4_5", "num_key_value_heads": 4, "head_dim": 4}, LLAMA, [{"use_bias": True}, {"use_bias": None}]),
     ({"model_type": "glm4", "num_key_value_heads": 4, "head_dim": 4, "pad_token_id": 3}, LLAMA, [{"head_dim": 8, "partial_rotary_factor": 0.25}]),
+    ({"model_type": "gpt_neox", "rotary_pct": 0.5}, [*PLAIN, "layer_norm_eps", "use_parallel_residual"],
+     [*({key: False} for key in ["attention_bias", "use_parallel_residual"]), {"rotary_emb_base": 7.0}, {"rotary_pct": 1.0}, {"rotary_pct": None}, {"hidden_dropout": 0.1},
+      {"rotary_emb_base": None}, {"rope_parameters": {"partial_rotary_factor": 1.0}}]),
+    ({"model_type": "phi3", "pad_token_id": 3}, [*LLAMA, "sliding_window"],
+     [*({"rope_scaling": {"type": type_, "long_factor": [2.0, 3.0], "short_factor": [1.0, 1.5], "original_max_position_embeddings": 32}, **keys}
+        for type_ in ["su", "yarn", "longrope"] for keys in [{}, {"original_max_position_embeddings": 64}]),
+      {"rope_scaling": {"type": "longrope", "long_factor": [2.0, 3.0], "short_factor": [1.0], "original_max_position_embeddings": 64}}, {"resid_pdrop": 0.1}, {"embd_pdrop": 0.1}]),
+    ({"model_type": "phi"}, [*PLAIN, "num_key_value_heads", "layer_norm_eps"], [{"qk_layernorm": True}, {"head_dim": 8}, {"resid_pdrop": 0.1}, {"embd_pdrop": 0.1}]),
+    ({"model_type": "starcoder2", "num_key_value_heads": 4}, [*PLAIN, "num_key_value_heads", "norm_epsilon", "sliding_window", "use_bias"],
+     [{"use_bias": False}, {"use_bias": None}, {"residual_dropout": 0.1}, {"embedding_dropout": 0.1}]),
+    ({"model_type": "stablelm", "num_key_value_heads": 4, "partial_rotary_factor": 0.5}, [*PLAIN, "num_key_value_heads", "layer_norm_eps", "use_parallel_residual"],
+     [*({key: True} for key in ["use_qkv_bias", "qk_layernorm", "use_parallel_residual"]), {"qk_layernorm": True, "num_key_value_heads": 2}, {"hidden_dropout": 0.1}]),
+    ({"model_type": "falcon", "ffn_hidden_size": 24}, ["num_attention_heads", "layer_norm_epsilon", "activation"],
+     [*({key: value} for key in ["bias", "alibi", "multi_query", "parallel_attn", "new_decoder_architecture"] for value in [True, False, None]),
+      *({"num_kv_heads": heads, **keys} for heads in [1, 2, None] for keys in [{}, {"multi_query": False}, {"new_decoder_architecture": True}]),
+      *({"num_ln_in_parallel_attn": count, **keys} for count in [1, 2, None] for keys in [{}, {"parallel_attn": False}, {"new_decoder_architecture": True}]),
+      {"new_decoder_architecture": True, "parallel_attn": False}, {"n_embed": 8}, {"n_embed": None}, {"ffn_hidden_size": None}, {"activation": "relu"}, {"hidden_dropout": 0.1}]),
+    ({"model_type": "nemotron", "num_key_value_heads": 4}, [*PLAIN, "num_key_value_heads", "norm_eps"], []),
+    ({"model_type": "persimmon"}, [*PLAIN, "layer_norm_eps"], [{"qk_layernorm": False}, {"qk_layernorm": None}, {"hidden_dropout": 0.1}]),
+    ({"model_type": "jais2"}, [*PLAIN, "num_key_value_heads", "layer_norm_eps"], [{"attention_bias": False}, {"mlp_bias": False}]),
+    ({"model_type": "arcee"}, LLAMA, []),
 ]
 
 
@@ -100,7 +122,8 @@ def result(config, attributes):
         except Exception:
             return None
     text = read.get_text_config()
-    dropped = [m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)] + [getattr(m, "attention_dropout", 0) for m in model.modules()]
+    dropped = [getattr(m, "p" if isinstance(m, torch.nn.Dropout) else "attention_dropout", 0) for m in model.modules()]
+    dropped = [p for p in dropped if not isinstance(p, torch.nn.Module)]
     frequencies = {name: buffer.tolist() for name, buffer in model.named_buffers() if name.endswith("inv_freq") and "original" not in name}
     return {
         "tensors": [f"{name} {list(parameter.shape)}".replace(" ", "") for name, parameter in sorted(model.named_parameters())],
