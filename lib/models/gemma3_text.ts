@@ -12,7 +12,7 @@ export interface Gemma3TextConfig extends Omit<Gemma2Config, "rope"> {
 
 /**
  * transformers' `modeling_gemma3.py`, the text model: Gemma 2 with queries and keys normed head by head, a rotation for each layer type,
- * five windows to a full layer, and no caps of its own.
+ * five windows to a full layer, and no cap on scores.
  */
 export const gemma3Text: Architecture<Gemma3TextConfig> = {
   modelType: "gemma3_text",
@@ -38,14 +38,15 @@ export const gemma3Text: Architecture<Gemma3TextConfig> = {
   net(c) {
     const [shape, windows, bias] = [attentionShape(c), windowsOf(c), c.attentionBias];
     const [epsilon, onePlus] = [c.rmsNormEps, true];
-    const [scale, softcap] = [c.queryPreAttnScalar ** -0.5, c.attnLogitSoftcapping];
+    // The class's attention passes over attn_logit_softcapping.
+    const scale = c.queryPreAttnScalar ** -0.5;
     const norms = { q: "self_attn.q_norm", k: "self_attn.k_norm" };
 
     return causalLm(c, { kind: "rms", epsilon, onePlus }, (net, x, l) => {
       const h = net.rmsNorm(x, "input_layernorm", epsilon, { onePlus });
       const qkv = net.headNorm(qkvProjection(net, h, shape, { bias }), norms, shape, epsilon, { onePlus });
       const rotated = net.rope(qkv, shape, c.ropes[c.layerTypes[l]]);
-      const heads = net.attention(rotated, shape, { window: windows[l], scale, softcap });
+      const heads = net.attention(rotated, shape, { window: windows[l], scale });
       const attended = net.linear(heads, { "self_attn.o_proj": c.hiddenSize }, { bias });
       x = net.add(x, net.rmsNorm(attended, "post_attention_layernorm", epsilon, { onePlus }));
       const mlp = gatedMlp(net, net.rmsNorm(x, "pre_feedforward_layernorm", epsilon, { onePlus }), c);

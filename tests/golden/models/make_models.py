@@ -23,7 +23,7 @@ MODELS = {
     "ministral": tr.MinistralConfig(**SMALL, head_dim=10, **BOTH, rope_parameters=ROPE(rope_type="default")),
     "gemma": tr.GemmaConfig(**SMALL, head_dim=10),
     "gemma2": tr.Gemma2Config(**SMALL, head_dim=10, **BOTH, query_pre_attn_scalar=7, attn_logit_softcapping=2.0, final_logit_softcapping=3.0),
-    "gemma3_text": tr.Gemma3TextConfig(**SMALL, head_dim=10, **BOTH, query_pre_attn_scalar=7),
+    "gemma3_text": tr.Gemma3TextConfig(**SMALL, head_dim=10, **BOTH, query_pre_attn_scalar=7, attn_logit_softcapping=2.0, final_logit_softcapping=3.0),
     "phi": tr.PhiConfig(**{**SMALL, "hidden_size": 36, "num_key_value_heads": 3, "tie_word_embeddings": False}, partial_rotary_factor=0.5),
     "phi3": tr.Phi3Config(**{**SMALL, "tie_word_embeddings": False}, sliding_window=20, original_max_position_embeddings=32, rope_parameters=ROPE(rope_type="longrope", short_factor=[1.0 + i / 8 for i in range(5)], long_factor=[2.0 + i / 4 for i in range(5)])),
     "gpt_neox": tr.GPTNeoXConfig(**{**{k: v for k, v in SMALL.items() if k != "num_key_value_heads"}, "hidden_size": 36, "tie_word_embeddings": False}, rope_parameters=HALF),
