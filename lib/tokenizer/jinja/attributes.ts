@@ -9,7 +9,6 @@ import {
   Callable,
   Described,
   Dict,
-  equals,
   Float,
   Generator,
   Markup,
@@ -23,6 +22,7 @@ import {
   type Value,
   View,
 } from "./values.ts";
+import { equals } from "./comparison.ts";
 
 const notSupported = (what: string): Builtin => () => {
   throw new Unsupported(what);

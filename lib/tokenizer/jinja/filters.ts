@@ -11,10 +11,8 @@ import { TEXT_FILTERS } from "./text_filters.ts";
 import { join } from "./text_methods.ts";
 import {
   Dict,
-  equals,
   Float,
   Generator,
-  inOrder,
   isTrue,
   iterate,
   iteratorOf,
@@ -25,7 +23,6 @@ import {
   Markup,
   numberOf,
   Range,
-  sorted,
   Tuple,
   typeError,
   typeName,
@@ -33,6 +30,7 @@ import {
   type Value,
   View,
 } from "./values.ts";
+import { equals, inOrder, sorted } from "./comparison.ts";
 
 const argumentError = (message: string) => new TemplateError("FilterArgumentError", message);
 const flag = (value: Value | undefined) => value !== undefined && isTrue(value);

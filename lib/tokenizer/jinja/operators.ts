@@ -1,7 +1,7 @@
 /** Python's operators between values of any type. */
 import { countList, countText, TemplateError, Unsupported } from "./limits.ts";
 import { calculate, type Operator } from "./numbers.ts";
-import { percent } from "./format.ts";
+import { percent } from "./percent.ts";
 import { isSimple, points } from "./text.ts";
 import {
   Markup,
