@@ -78,6 +78,10 @@ export function indexOf(value: Value, what: string): number {
   return typeof number === "bigint" ? (number < 0n ? -(2 ** 53) : 2 ** 53) : number;
 }
 
+/** An int, as range() and the like take it. */
+export const integerOf = (value: Value) =>
+  indexOf(value, `'${typeName(value)}' object cannot be interpreted as an integer`);
+
 /** of[start:stop:step]. */
 export function slice(of: Value, start: Value, stop: Value, step: Value): Value {
   if (of instanceof Undefined) of.fail();

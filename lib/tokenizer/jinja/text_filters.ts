@@ -3,9 +3,9 @@ import { countText, TemplateError, Unsupported } from "./limits.ts";
 import { percent } from "./percent.ts";
 import { fixed } from "./float_text.ts";
 import { parseFloatText, truncate } from "./numbers.ts";
-import { indexOf, slice } from "./operators.ts";
+import { integerOf, slice } from "./operators.ts";
 import { escapeHtml, repr, toText } from "./print.ts";
-import { type Builtin, define } from "./signature.ts";
+import { type Builtin, define, flag } from "./signature.ts";
 import { pointCount, split, splitLines, strip, WHITE } from "./text.ts";
 import { center, replace, TEXT_METHODS, textArgument } from "./text_methods.ts";
 import { urlize } from "./urlize.ts";
@@ -32,10 +32,6 @@ function softText(value: Value): string {
   if (value instanceof Markup) throw new Unsupported("this filter of text that is marked as HTML");
   return toText(value);
 }
-
-const flag = (value: Value | undefined) => value !== undefined && isTrue(value);
-const integerOf = (value: Value) =>
-  indexOf(value, `'${typeName(value)}' object cannot be interpreted as an integer`);
 
 const method = (name: string) => define("", (value) => TEXT_METHODS[name](softText(value), [], NO_KEYWORDS));
 
