@@ -3,8 +3,6 @@ import type { Gpu } from "../lib/gpu/device.ts";
 import type { Tensor } from "../lib/gpu/memory.ts";
 import {
   clear,
-  embed,
-  embedBackward,
   gatherRows,
   gatherRowsBackward,
   glu,
@@ -14,6 +12,7 @@ import {
   preferenceLoss,
   rope,
 } from "../lib/gpu/operations.ts";
+import { embed, embedBackward } from "../lib/gpu/embedding_operations.ts";
 import { norm, normBackward, normWeightBackward } from "../lib/gpu/norm_operations.ts";
 import { adamw, clipByNorm, parameterNorms, sumSquares } from "../lib/gpu/optimizer_operations.ts";
 import { type KernelCall, writeTensor } from "../lib/gpu/program.ts";

@@ -71,17 +71,16 @@ Deno.test("bench:scaling prints a row for each size, with exponents of time and 
 const PAIRS = ["--pairs=4", "--batch=2", "--max_length=64"];
 const BENCH_PAIRS = [`${GOLDEN}/pairs.jsonl`, `${GOLDEN}/untied`, ...PAIRS];
 
-Deno.test("bench:pairs trains on the first pairs of a file and says that PyTorch was not asked for", async () => {
-  const { status, stdout, stderr } = await task("bench:pairs", ...BENCH_PAIRS);
-  assert.equal(status, 0, stderr);
-  assert.match(stdout, /2 steps of 2 pairs, \d+ layers: \d+ tokens packed with shared prefixes, \d+ padded/);
-  assert.match(stdout, /[\d.]+ pairs\/s; seconds [\d.]+ [\d.]+; losses \S+ \S+/);
-  assert.match(stdout, /PyTorch: skipped/);
-});
-
-Deno.test("bench:pairs compares with what PyTorch's program prints, and fails on other losses", () =>
+Deno.test("bench:pairs trains on the first pairs of a file, and compares with what PyTorch's program prints where it is asked", () =>
   withTemporaryFolder(async (folder) => {
     const alone = await task("bench:pairs", ...BENCH_PAIRS);
+    assert.equal(alone.status, 0, alone.stderr);
+    assert.match(
+      alone.stdout,
+      /2 steps of 2 pairs, \d+ layers: \d+ tokens packed with shared prefixes, \d+ padded/,
+    );
+    assert.match(alone.stdout, /[\d.]+ pairs\/s; seconds [\d.]+ [\d.]+; losses \S+ \S+/);
+    assert.match(alone.stdout, /PyTorch: skipped/);
     const own = alone.stdout.match(/losses (\S+) (\S+)/)!.slice(1).map(Number);
     for (const [losses, status, says] of [[own, 0, "the same"], [[own[0], 2 * own[1]], 1, "MORE"]] as const) {
       const python = join(folder, "python");

@@ -14,39 +14,9 @@ import {
   stepsOrFraction,
   text,
   texts,
-  type ValueType,
 } from "./values.ts";
-
-/** What is known of one key. */
-export interface Key<T> {
-  /** What it may be. */
-  type: ValueType<T>;
-  doc: string;
-  /** Without one, the key may be left out (or null) and `doc` says what happens then. */
-  default?: T;
-  required?: true;
-  /** Left out, it follows from other keys (`complete`): a checked configuration has it. */
-  follows?: true;
-  /**
-   * Whether a resumed run may have another value: what it names is compared by its hash, or it leaves the weights after a step
-   * as they are. Every other key matters, one that is new tomorrow too.
-   */
-  mayChange?: true;
-  /** Never written down: not in reports, not in the model card. */
-  secret?: true;
-  /** Other names of the same key. */
-  aliases?: readonly string[];
-}
-
-const positive = integer({ min: 1 });
-/** Far beyond what any run has; plans are made step by step and pair by pair before a run begins. */
-const MOST_TOKENS = 2 ** 20;
-/** Pairs of one optimizer step, however they are parted. */
-export const MOST_PAIRS = 2 ** 20;
-const MOST_STEPS = 10_000_000;
-const MOST_EPOCHS = 100_000;
-const tokens = (min: number) => integer({ min, max: MOST_TOKENS });
-const pairs = integer({ min: 1, max: MOST_PAIRS });
+import type { Key } from "./key.ts";
+import { MOST_EPOCHS, MOST_STEPS, pairs, positive, tokens } from "./counts.ts";
 
 /** Every key that a run follows, in the order of the reference; `TrainConfig` and all that is known of a key come from here. */
 export const TABLE = {

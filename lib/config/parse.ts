@@ -7,7 +7,7 @@ import { applyOverrides } from "./overrides.ts";
 import { complete, conflicts, overruled, type PartialConfig } from "./rules.ts";
 import { readRunFile } from "./run_file.ts";
 import { fieldOf, FIELDS, followedKeys, keyOf, KEYS, type RunKeys, type TrainConfig } from "./schema.ts";
-import type { Key } from "./keys.ts";
+import type { Key } from "./key.ts";
 import { boolean, describe, withoutTokens } from "./values.ts";
 
 /** Mistakes that are told; a file that is no run file may have any number of them. */

@@ -1,7 +1,7 @@
 import { MIXTURE, MIXTURE_DOC } from "./mixture.ts";
 import { IGNORED, REFUSED } from "./other_keys.ts";
 import { FIELDS, keyOf, KEYS } from "./schema.ts";
-import type { Key } from "./keys.ts";
+import type { Key } from "./key.ts";
 import { describe } from "./values.ts";
 
 /**

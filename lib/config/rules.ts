@@ -1,5 +1,5 @@
 import { type Entry } from "./entries.ts";
-import { MOST_PAIRS } from "./keys.ts";
+import { MOST_PAIRS } from "./counts.ts";
 import { patternProblem } from "./name_pattern.ts";
 import { keyOf, type TrainConfig } from "./schema.ts";
 import { describe } from "./values.ts";

@@ -1,4 +1,5 @@
-import { type Key, TABLE } from "./keys.ts";
+import type { Key } from "./key.ts";
+import { TABLE } from "./keys.ts";
 import type { DatasetShare, ValueType } from "./values.ts";
 
 type Table = typeof TABLE;

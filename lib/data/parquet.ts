@@ -13,15 +13,9 @@ import { brotliDecompressSync, gunzipSync, zstdDecompressSync } from "node:zlib"
 import { UserError } from "../errors.ts";
 import { isObject, shorten } from "../json.ts";
 import { unreadable } from "./bytes.ts";
-import {
-  Budget,
-  checkMetadata,
-  checkPages,
-  type Columns,
-  type Decompress,
-  rangeOf,
-  TooLarge,
-} from "./parquet_check.ts";
+import { Budget, TooLarge } from "./parquet_limits.ts";
+import { checkMetadata, type Columns, rangeOf } from "./parquet_metadata.ts";
+import { checkPages, type Decompress } from "./parquet_pages.ts";
 import { checkThrift } from "./parquet_thrift.ts";
 import { converterOf, PARSERS } from "./parquet_values.ts";
 import { describePlace, type Renames, type Row, rowAt } from "./row.ts";

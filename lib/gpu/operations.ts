@@ -5,8 +5,6 @@ import addSource from "../../kernels/add.wgsl" with { type: "text" };
 import addBiasBackwardSource from "../../kernels/add_bias_backward.wgsl" with { type: "text" };
 import clearSource from "../../kernels/clear.wgsl" with { type: "text" };
 import columnSumsSource from "../../kernels/column_sums.wgsl" with { type: "text" };
-import embedSource from "../../kernels/embed.wgsl" with { type: "text" };
-import embedBackwardSource from "../../kernels/embed_backward.wgsl" with { type: "text" };
 import gatherSource from "../../kernels/gather_rows.wgsl" with { type: "text" };
 import gatherBackwardSource from "../../kernels/gather_rows_backward.wgsl" with { type: "text" };
 import gluKernel from "../../kernels/glu.wgsl" with { type: "text" };
@@ -18,7 +16,6 @@ import ropeSource from "../../kernels/rope.wgsl" with { type: "text" };
 import { type Activation, activationSource } from "../../kernels/activation.ts";
 import type { AttentionShape } from "../../kernels/attention.ts";
 import { elementWidth, withPrelude } from "../../kernels/prelude.ts";
-import { packedType, unpackFunction } from "../../kernels/storage.ts";
 import type { Tensor } from "./memory.ts";
 import { type Grid, type KernelCall, line, type RowSlot } from "./program.ts";
 
@@ -50,32 +47,6 @@ export function rowKernel(
   };
 }
 
-/**
- * x[tokens, H] = scale * table[V, H] at ids[tokens], which begins with row `firstRow`; rows of other ids are left alone. The table
- * may be stored in 2-byte elements where H is a multiple of 4.
- */
-export function embed(
-  rows: RowSlot,
-  ids: Tensor,
-  table: Tensor,
-  x: Tensor,
-  { firstRow = 0, scale = 1 }: { firstRow?: number; scale?: number } = {},
-): KernelCall {
-  const { storage = "f32" } = table;
-  const read = storage === "f32"
-    ? "alias TableElement = E;\nfn unpack_table(e: E) -> E { return e; }"
-    : `alias TableElement = ${packedType(storage)};\n${unpackFunction("table", storage)}`;
-  return rowKernel(
-    "embed",
-    `${read}\n${embedSource}`,
-    rows,
-    [ids, table, x],
-    rowLength(x),
-    (columns) => flat(rows, columns),
-    { FIRST: firstRow, TABLE_ROWS: table.shape[0], SCALE_F: scale },
-  );
-}
-
 /** Sets a tensor to 0, unless `rows` accumulates. */
 export const clear = (rows: RowSlot, tensor: Tensor): KernelCall => ({
   label: "clear",
@@ -83,38 +54,6 @@ export const clear = (rows: RowSlot, tensor: Tensor): KernelCall => ({
   bindings: [rows.tensor, tensor],
   grid: () => line(Math.ceil(tensor.bytes / 16 / 64)),
 });
-
-/** Token ids of a batch without repetition, and the rows where each stands: `rows[starts[u]] ... rows[starts[u + 1] - 1]`. */
-export interface DistinctTokens {
-  ids: Tensor;
-  starts: Tensor;
-  rows: Tensor;
-}
-
-/**
- * Adds scale * d_x[tokens, H] to the rows of dTable[V, H], which begins with row `firstRow`, but that of `padTokenId`; `slot` counts
- * the distinct tokens.
- */
-export const embedBackward = (
-  slot: RowSlot,
-  distinct: DistinctTokens,
-  dX: Tensor,
-  dTable: Tensor,
-  { firstRow = 0, padTokenId = 0xffffffff, scale = 1 }: {
-    firstRow?: number;
-    padTokenId?: number;
-    scale?: number;
-  } = {},
-): KernelCall =>
-  rowKernel(
-    "embed_backward",
-    embedBackwardSource,
-    slot,
-    [distinct.ids, distinct.starts, distinct.rows, dX, dTable],
-    rowLength(dX),
-    (columns) => flat(slot, columns),
-    { PADDING: padTokenId, FIRST: firstRow, TABLE_ROWS: dTable.shape[0], SCALE_F: scale },
-  );
 
 /** Rows whose columns are summed at a time: what `partial` has a row for. */
 export const rowBlocks = (rows: RowSlot) => (columns: number): Grid => (counts) => [

@@ -1,7 +1,7 @@
 import type { Activation } from "../../kernels/activation.ts";
 import type { AttentionShape } from "../../kernels/attention.ts";
 import type { Window } from "../batch/mask.ts";
-import { type HeadWeights, type Norm, statisticsWidth } from "../gpu/norm_operations.ts";
+import { type Norm, statisticsWidth } from "../gpu/norm_operations.ts";
 import type { LogitOptions } from "../gpu/operations.ts";
 import type { RopeSpec } from "./rope_table.ts";
 import type { Op, OpOf, Segment, Value } from "./graph.ts";
@@ -21,6 +21,7 @@ import {
   type ParameterSpec,
   shapeOf,
 } from "../parameters/parameter.ts";
+import { type HeadNormOptions, headNormParts, rowNormParts } from "./norm_parts.ts";
 
 /**
  * A model's graph as its file writes it: each method adds an op and gives its output. Names are those of the checkpoint, within a
@@ -159,7 +160,6 @@ export class Net {
     epsilon: number,
     { kind = "rms", weights = "shared", onePlus, bias }: HeadNormOptions = {},
   ): Value {
-    const { heads, keyValueHeads, headDim } = shape;
     const how: Norm = {
       kind,
       epsilon,
@@ -167,23 +167,9 @@ export class Net {
       bias,
       heads: { ...shape, weights: weights === "list" ? "each" : weights },
     };
-    const initial = initialWeight(how);
-    const parts = [[names.q, heads] as const, [names.k, keyValueHeads] as const].flatMap(([name, count]) => {
-      const part = { name: `${name}.weight`, rows: count, initial };
-      switch (weights) {
-        case "shared":
-          return [{ ...part, rows: 1 }];
-        case "each":
-          return [{ ...part, shape: [count, headDim] }];
-        case "list":
-          return Array.from({ length: count }, (_, i) => ({ name: `${name}.${i}.weight`, rows: 1, initial }));
-        case "whole":
-          return [{ ...part, shape: [count * headDim] }];
-      }
-    });
-    const biases = parts.map((part) => ({ ...part, name: part.name.replace(/weight$/, "bias"), initial: 0 }));
     const name = commonName([names.q, names.k]);
-    const weight = this.#parameterOf(`${name}.weight`, bias ? [...parts, ...biases] : parts, headDim, "norm");
+    const parts = headNormParts(names, shape, how, weights);
+    const weight = this.#parameterOf(`${name}.weight`, parts, shape.headDim, "norm");
     return this.#op(
       name,
       qkv.width,
@@ -265,9 +251,7 @@ export class Net {
 
   /** The weight of a norm of rows, and its bias under it. */
   #normWeight(name: string, columns: number, how: Norm): ParameterSpec {
-    const weight = { name: `${name}.weight`, rows: 1, initial: initialWeight(how) };
-    const bias = { name: `${name}.bias`, rows: 1, initial: 0 };
-    return this.#parameterOf(undefined, how.bias ? [weight, bias] : [weight], columns, "norm");
+    return this.#parameterOf(undefined, rowNormParts(name, how), columns, "norm");
   }
 
   /** A value's name within the layer. */
@@ -325,15 +309,7 @@ export class Net {
   }
 }
 
-/** How queries and keys are normed. */
-export interface HeadNormOptions extends Pick<Partial<Norm>, "kind" | "onePlus" | "bias"> {
-  weights?: HeadWeights["weights"] | "list";
-}
-
 const statisticsName = ({ kind }: Norm) => kind === "rms" ? "rstd" : "mean and rstd";
-
-/** As transformers begins a norm's weight: Gemma's at 0, where its factor is 1, but Nemotron's LayerNorm at 1. */
-const initialWeight = ({ kind, onePlus }: Norm) => onePlus && kind === "rms" ? 0 : 1;
 
 /** An op and its values name each other: the values come first. */
 class TracedValue implements Value {

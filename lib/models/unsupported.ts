@@ -41,7 +41,7 @@ const NEEDS: Record<string, string> = {
   "needs an activation with weights of its own": `
     apertus
   `,
-  "is multimodal, and its text part is not a decoder that is here": `
+  "is multimodal, and its text part is not trained alone here": `
     aria aya_vision blip blip-2 chameleon cohere2_vision emu3 ernie4_5_vl_moe florence2 fuyu glm46v
     glm4v glm4v_moe idefics idefics2 instructblip janus kimi_k25 kosmos-2 lfm2_vl minimax_m3_vl mllama
     ovis2 paligemma phi4_multimodal qwen2_5_omni qwen2_5_vl qwen2_audio qwen2_vl qwen3_omni_moe qwen3_vl

@@ -6,17 +6,8 @@ import type { ModelConfig } from "../models/architecture.ts";
 import { sizeOf } from "../batch/size.ts";
 import { trainingFlops } from "../graph/flops.ts";
 import { netToTrain } from "./roles.ts";
-import {
-  type Adapter,
-  type Alternative,
-  alternative,
-  alternatives,
-  type Planned,
-  planRun,
-  samplerOf,
-  type Workload,
-  type WorkloadOf,
-} from "./plan.ts";
+import { type Adapter, type Planned, planRun, samplerOf, type Workload } from "./plan.ts";
+import { type Alternative, alternative, alternatives, type WorkloadOf } from "./advice.ts";
 import { sampleStep, totalSteps } from "../training/sampler.ts";
 
 /** Tokens that a chat template may put around a prompt. */

@@ -2,7 +2,8 @@ import type { TrainConfig } from "../config/schema.ts";
 import type { Pair } from "../data/pair.ts";
 import { estimatedAlternatives, type EstimatedPlan, stepCost } from "../planning/estimate.ts";
 import { formatBytes } from "../format_bytes.ts";
-import { type Adapter, adviceFor, bytesOfParameters, type WorkloadOf } from "../planning/plan.ts";
+import { type Adapter, bytesOfParameters } from "../planning/plan.ts";
+import { adviceFor, type WorkloadOf } from "../planning/advice.ts";
 
 /** What a plan is made for. */
 export interface PlanReport {

@@ -1,6 +1,7 @@
 import { show } from "../json.ts";
 import type { Fields } from "./fields.ts";
-import { literal, type Pattern, pattern, PatternError } from "./regex.ts";
+import { literal, type Pattern, pattern } from "./regex.ts";
+import { PatternError } from "./oniguruma.ts";
 
 /** The pattern of a component, a text or a regular expression. */
 export function readPattern(fields: Fields, key: string): Pattern {

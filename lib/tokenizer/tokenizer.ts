@@ -10,7 +10,7 @@ import { Fields } from "./fields.ts";
 import { modelType, readModel } from "./models.ts";
 import { type Normalizer, readNormalizer } from "./normalizers.ts";
 import { readPreTokenizer } from "./pre_tokenizers.ts";
-import { PatternError } from "./regex.ts";
+import { PatternError } from "./oniguruma.ts";
 import { addedToken, readSpecialTokens } from "./special_tokens.ts";
 import { readTokens, type Tokens } from "./vocab.ts";
 

@@ -1,5 +1,6 @@
 import { pack } from "../../lib/batch/pack.ts";
-import { clear, embed, embedBackward, gatherRows, gatherRowsBackward } from "../../lib/gpu/operations.ts";
+import { clear, gatherRows, gatherRowsBackward } from "../../lib/gpu/operations.ts";
+import { embed, embedBackward } from "../../lib/gpu/embedding_operations.ts";
 import { fromF32, toF32 } from "../../lib/safetensors/dtype.ts";
 import { kernelTest, useGpu } from "./harness.ts";
 import { assertEqualBytes } from "../equal_bytes.ts";

@@ -491,6 +491,6 @@ Deno.test("no architecture is both there and told to be missing", () => {
   assert.equal(whatIsMissing("deepseek_v3"), "needs latent attention (MLA) and experts");
   assert.equal(whatIsMissing("mamba2"), "needs linear attention or a state space");
   assert.equal(whatIsMissing("t5"), "has an encoder besides its decoder");
-  assert.equal(whatIsMissing("qwen2_vl"), "is multimodal, and its text part is not a decoder that is here");
+  assert.equal(whatIsMissing("qwen2_vl"), "is multimodal, and its text part is not trained alone here");
   assert.equal(whatIsMissing("__proto__"), undefined);
 });

@@ -209,12 +209,17 @@ export const MODEL: readonly Edits[] = [
         "Math.max(positions, ids.length)",
       ],
       ["early updates leave the gradients' bytes", "(updatesEarly(config) ? 0 : 4)", "4"],
-      [
-        "a smaller batch changes the pairs of a step",
-        "gradientAccumulationSteps: config.gradientAccumulationSteps * perPass",
-        "gradientAccumulationSteps: config.gradientAccumulationSteps",
-      ],
     ],
+  },
+  {
+    file: "lib/planning/advice.ts",
+    tests: PLAN,
+    filter: "does not fit",
+    edits: [[
+      "a smaller batch changes the pairs of a step",
+      "gradientAccumulationSteps: config.gradientAccumulationSteps * perPass",
+      "gradientAccumulationSteps: config.gradientAccumulationSteps",
+    ]],
   },
   {
     file: "lib/planning/plan.ts",

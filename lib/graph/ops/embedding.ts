@@ -1,4 +1,5 @@
-import * as kernels from "../../gpu/operations.ts";
+import * as kernels from "../../gpu/embedding_operations.ts";
+import { clear } from "../../gpu/operations.ts";
 import type { OpParts, Value } from "../graph.ts";
 import type { ParameterSpec } from "../../parameters/parameter.ts";
 
@@ -18,7 +19,7 @@ export const embedding = (output: Value, table: ParameterSpec, scale?: number): 
     const isBegun = pass.isBegun(table);
     pass.parameterGradient(table, (pieces) =>
       pieces.flatMap(({ gradients, firstRow }) => [
-        ...(isBegun ? [] : [kernels.clear(rows, gradients)]),
+        ...(isBegun ? [] : [clear(rows, gradients)]),
         kernels.embedBackward(batch.distinctSlot, { ids, starts, rows: distinctRows }, dOutput, gradients, {
           firstRow,
           padTokenId: table.padTokenId,

@@ -9,7 +9,6 @@ import {
   Callable,
   Described,
   Dict,
-  equals,
   Float,
   Generator,
   Markup,
@@ -23,6 +22,7 @@ import {
   type Value,
   View,
 } from "./values.ts";
+import { equals } from "./comparison.ts";
 
 const notSupported = (what: string): Builtin => () => {
   throw new Unsupported(what);
@@ -232,4 +232,21 @@ function itemOf(of: Value, item: Value): Value | undefined {
   countList(of.length / 4);
   const letters = points(of);
   return letters[at(letters.length)];
+}
+
+/** Jinja's make_attrgetter: what `attribute="a.b.0"` takes of an item. */
+export function attributeGetter(attribute: Value | undefined, otherwise?: Value): (item: Value) => Value {
+  const hasDefault = otherwise !== undefined && otherwise !== null;
+  const parts: Value[] = attribute === undefined || attribute === null
+    ? []
+    : typeof attribute === "string"
+    ? attribute.split(".").map((part) => /^\d+$/.test(part) ? Number(part) : part)
+    : [attribute];
+  return (item) => {
+    for (const part of parts) {
+      item = getItem(item, part);
+      if (hasDefault && item instanceof Undefined) item = otherwise;
+    }
+    return item;
+  };
 }

@@ -8,16 +8,13 @@ import { type Operator, signed } from "./numbers.ts";
 import { operate, slice } from "./operators.ts";
 import { toText } from "./print.ts";
 import { call, type Frame, MISSING, type Slot, undefinedName } from "./runtime.ts";
+import { contains, equals, inOrder, type Order } from "./comparison.ts";
 import {
-  contains,
   Dict,
-  equals,
-  inOrder,
   isTrue,
   type Keywords,
   listOf,
   NO_KEYWORDS,
-  type Order,
   Tuple,
   typeError,
   Undefined,

@@ -1,6 +1,16 @@
 /** What a template is made of, with Jinja's own names and order of parts: which names are whose depends on the order. */
 import type { Value } from "./values.ts";
 
+/** What names stand for that are no variables. */
+export const CONSTANTS: Record<string, boolean | null> = {
+  true: true,
+  True: true,
+  false: false,
+  False: false,
+  none: null,
+  None: null,
+};
+
 export interface NameNode {
   type: "Name";
   name: string;

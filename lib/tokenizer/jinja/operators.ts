@@ -1,7 +1,7 @@
 /** Python's operators between values of any type. */
 import { countList, countText, TemplateError, Unsupported } from "./limits.ts";
 import { calculate, type Operator } from "./numbers.ts";
-import { percent } from "./format.ts";
+import { percent } from "./percent.ts";
 import { isSimple, points } from "./text.ts";
 import {
   Markup,
@@ -77,6 +77,10 @@ export function indexOf(value: Value, what: string): number {
   // Beyond every text and list.
   return typeof number === "bigint" ? (number < 0n ? -(2 ** 53) : 2 ** 53) : number;
 }
+
+/** An int, as range() and the like take it. */
+export const integerOf = (value: Value) =>
+  indexOf(value, `'${typeName(value)}' object cannot be interpreted as an integer`);
 
 /** of[start:stop:step]. */
 export function slice(of: Value, start: Value, stop: Value, step: Value): Value {

@@ -1,13 +1,12 @@
 /** How values are written: str(), repr() and json.dumps(). */
 import { countSteps, countText, Unsupported } from "./limits.ts";
-import { reprFloat } from "./numbers.ts";
+import { reprFloat } from "./float_text.ts";
 import { NOT_PRINTABLE, points } from "./text.ts";
 import {
   Callable,
   Described,
   Dict,
   Float,
-  inOrder,
   Markup,
   Namespace,
   numberOf,
@@ -20,6 +19,7 @@ import {
   type Value,
   View,
 } from "./values.ts";
+import { inOrder } from "./comparison.ts";
 
 /** str(value). */
 export function toText(value: Value): string {

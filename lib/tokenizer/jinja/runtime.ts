@@ -4,7 +4,6 @@ import {
   Callable,
   Described,
   Dict,
-  equals,
   iterate,
   type Keywords,
   lengthOf,
@@ -15,6 +14,7 @@ import {
   Undefined,
   type Value,
 } from "./values.ts";
+import { equals } from "./comparison.ts";
 
 /** In place of a variable's value: it has none, and is undefined when it is used. */
 export const MISSING = Symbol("missing");

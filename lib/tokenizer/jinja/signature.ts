@@ -1,5 +1,6 @@
 /** Functions with Python's parameters: by place or by name, with defaults. */
-import { type Keywords, typeError, type Value } from "./values.ts";
+import { TemplateError } from "./limits.ts";
+import { isTrue, type Keywords, typeError, type Value } from "./values.ts";
 
 /** A filter, test or method: what it is of, and its arguments. */
 export type Builtin = (self: Value, args: readonly Value[], keywords: Keywords) => Value;
@@ -35,3 +36,8 @@ export function define<Self = Value>(
     return run(self as Self, ...bound);
   };
 }
+
+/** An argument that is true or false; false where it is left out. */
+export const flag = (value: Value | undefined) => value !== undefined && isTrue(value);
+
+export const argumentError = (message: string) => new TemplateError("FilterArgumentError", message);

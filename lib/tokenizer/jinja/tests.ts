@@ -5,17 +5,14 @@ import { toText } from "./print.ts";
 import { isCallable } from "./runtime.ts";
 import { type Builtin, define } from "./signature.ts";
 import { KINDS } from "./text.ts";
+import { contains, equals, inOrder, type Order } from "./comparison.ts";
 import {
-  contains,
   Dict,
-  equals,
   Float,
-  inOrder,
   iteratorOf,
   lengthOf,
   Markup,
   numberOf,
-  type Order,
   Range,
   Tuple,
   Undefined,

@@ -1,11 +1,12 @@
 /** Jinja's filters that make or take text. */
 import { countText, TemplateError, Unsupported } from "./limits.ts";
-import { percent } from "./format.ts";
-import { fixed, parseFloatText, truncate } from "./numbers.ts";
-import { indexOf, slice } from "./operators.ts";
+import { percent } from "./percent.ts";
+import { fixed } from "./float_text.ts";
+import { parseFloatText, truncate } from "./numbers.ts";
+import { integerOf, slice } from "./operators.ts";
 import { escapeHtml, repr, toText } from "./print.ts";
-import { type Builtin, define } from "./signature.ts";
-import { pointCount, points, split, splitLines, strip, WHITE } from "./text.ts";
+import { type Builtin, define, flag } from "./signature.ts";
+import { pointCount, split, splitLines, strip, WHITE } from "./text.ts";
 import { center, replace, TEXT_METHODS, textArgument } from "./text_methods.ts";
 import { urlize } from "./urlize.ts";
 import {
@@ -24,16 +25,13 @@ import {
   Undefined,
   type Value,
 } from "./values.ts";
+import { wrap } from "./text_wrap.ts";
 
 /** A filter's value as text: markupsafe's soft_str(). What is marked as HTML keeps its mark in Python, which is not done here. */
 function softText(value: Value): string {
   if (value instanceof Markup) throw new Unsupported("this filter of text that is marked as HTML");
   return toText(value);
 }
-
-const flag = (value: Value | undefined) => value !== undefined && isTrue(value);
-const integerOf = (value: Value) =>
-  indexOf(value, `'${typeName(value)}' object cannot be interpreted as an integer`);
 
 const method = (name: string) => define("", (value) => TEXT_METHODS[name](softText(value), [], NO_KEYWORDS));
 
@@ -252,55 +250,4 @@ function stripTags(text: string): string {
     if (character === undefined) throw new Unsupported(`the entity ${entity} in the filter striptags`);
     return character;
   });
-}
-
-const WORD_CHARACTER = `[\\p{L}\\p{N}_!"'&.,?]`;
-const LETTER = "[\\p{L}_]";
-// textwrap's wordsep_re: white space, dashes between words, words up to a hyphen, or whole words.
-const CHUNK = new RegExp(
-  "([\\t\\n\\v\\f\\r ]+|" +
-    `(?<=${WORD_CHARACTER})-{2,}(?=[\\p{L}\\p{N}_])|` +
-    `[^\\t\\n\\v\\f\\r ]+?(?:-(?:(?<=${LETTER}{2}-)|(?<=${LETTER}-${LETTER}-))(?=${LETTER}-?${LETTER})|` +
-    `(?=[\\t\\n\\v\\f\\r ]|$)|(?<=${WORD_CHARACTER})(?=-{2,}[\\p{L}\\p{N}_])))`,
-  "u",
-);
-const SPACES = /([\t\n\v\f\r ]+)/;
-
-/** Python's textwrap.wrap() without changes of white space. */
-function wrap(line: string, width: number, breaksWords: boolean, breaksHyphens: boolean): string[] {
-  if (width <= 0) throw new TemplateError("ValueError", `invalid width ${width} (must be > 0)`);
-  countText(8 * line.length);
-  if (line.length > 100_000) {
-    throw new Unsupported("the filter wordwrap of a line of more than 100000 characters");
-  }
-  const chunks = line.split(breaksHyphens ? CHUNK : SPACES).filter((chunk) => chunk !== "").reverse();
-  const isBlank = (chunk: string) => strip(chunk, undefined) === "";
-  const lines: string[] = [];
-  while (chunks.length > 0) {
-    const current: string[] = [];
-    let length = 0;
-    if (isBlank(chunks.at(-1)!) && lines.length > 0) chunks.pop();
-    while (chunks.length > 0 && length + pointCount(chunks.at(-1)!) <= width) {
-      const chunk = chunks.pop()!;
-      current.push(chunk);
-      length += pointCount(chunk);
-    }
-    if (chunks.length > 0 && pointCount(chunks.at(-1)!) > width) {
-      const space = width - length;
-      if (breaksWords) {
-        const chunk = points(chunks.at(-1)!);
-        let end = space;
-        if (breaksHyphens && chunk.length > space) {
-          const hyphen = chunk.slice(0, space).lastIndexOf("-");
-          if (hyphen > 0 && chunk.slice(0, hyphen).some((character) => character !== "-")) end = hyphen + 1;
-        }
-        current.push(chunk.slice(0, end).join(""));
-        chunks[chunks.length - 1] = chunk.slice(end).join("");
-      } else if (current.length === 0) current.push(chunks.pop()!);
-      length = current.reduce((sum, chunk) => sum + pointCount(chunk), 0);
-    }
-    if (current.length > 0 && isBlank(current.at(-1)!)) current.pop();
-    if (current.length > 0) lines.push(current.join(""));
-  }
-  return lines;
 }

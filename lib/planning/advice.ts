@@ -1,0 +1,141 @@
+/** What would make a run fit into the memory that is there. */
+import { keyOf, type TrainConfig } from "../config/schema.ts";
+import { UserError } from "../errors.ts";
+import { formatBytes } from "../format_bytes.ts";
+import { totalSteps } from "../training/sampler.ts";
+import {
+  type Adapter,
+  bytesOfParameters,
+  momentStorage,
+  type Planned,
+  planRun,
+  samplerOf,
+  type Workload,
+} from "./plan.ts";
+
+/** A changed configuration, in a run file's words, and the bytes that it would take. */
+export interface Alternative {
+  change: Partial<TrainConfig>;
+  keys: string;
+  bytes: number;
+  /** Bytes of weights, gradients and moments in it. */
+  parameterBytes: number;
+  /** Whether its numbers are others, rounded where they are stored. */
+  rounds: boolean;
+}
+
+/** How the run would be with another configuration. */
+export type WorkloadOf = (config: TrainConfig) => Workload;
+
+/** The workload of data that have been read, whatever the configuration says of batches. */
+export const withBatchesOf = (workload: Workload): WorkloadOf => (config) => {
+  const sampler = samplerOf(config, workload.sampler.pairs);
+  return { ...workload, sampler, totalSteps: totalSteps(sampler) };
+};
+
+/** Changes that take less memory and leave the numbers as they are, since a step has the same pairs; the last is all. */
+export function savings(config: TrainConfig): Partial<TrainConfig>[] {
+  const perPass = config.perDeviceTrainBatchSize;
+  const checkpointing: Partial<TrainConfig> = config.gradientCheckpointing
+    ? {}
+    : { gradientCheckpointing: true };
+  const single: Partial<TrainConfig> = {
+    ...(perPass > 1 && {
+      perDeviceTrainBatchSize: 1,
+      gradientAccumulationSteps: config.gradientAccumulationSteps * perPass,
+    }),
+    ...(config.doEval && config.perDeviceEvalBatchSize > 1 && { perDeviceEvalBatchSize: 1 }),
+  };
+  const changes = new Map(
+    [checkpointing, single, { ...checkpointing, ...single }].map((change) => [keysIn(change), change]),
+  );
+  changes.delete("");
+  return [...changes.values()];
+}
+
+/** Moments and kept activations in bfloat16, as far as they are not. */
+function roundings(config: TrainConfig): Partial<TrainConfig> {
+  const { first, second } = momentStorage(config);
+  const optimArgs = "momentum_dtype=bfloat16,variance_dtype=bfloat16";
+  return {
+    ...((first === "f32" || second === "f32") && { optim: "adamw_anyprecision", optimArgs }),
+    ...(config.activationDtype === "float32" && { activationDtype: "bfloat16" }),
+  };
+}
+
+/** What a run takes with `change`. */
+export function alternative(
+  change: Partial<TrainConfig>,
+  config: TrainConfig,
+  adapter: Adapter,
+  workloadOf: WorkloadOf,
+): Alternative {
+  const changed = { ...config, ...change };
+  const planned = planRun(workloadOf(changed), changed, adapter);
+  const rounds = "optimArgs" in change || "activationDtype" in change;
+  const { bytes } = planned.decoder.plan;
+  return { change, keys: keysIn(change), bytes, parameterBytes: bytesOfParameters(planned), rounds };
+}
+
+/**
+ * All `savings` with what they take and, where none brings the run below `limit` bytes, `roundings` on top of them all; these alone
+ * where even so the parameters do not fit, since each takes a plan of its own, which for a large model is seconds of work.
+ */
+export function alternatives(
+  config: TrainConfig,
+  adapter: Adapter,
+  limit: number,
+  workloadOf: WorkloadOf,
+): Alternative[] {
+  const tried = (change: Partial<TrainConfig>) => alternative(change, config, adapter, workloadOf);
+  const [changes, rounded] = [savings(config), roundings(config)];
+  const most = { ...changes.at(-1), ...rounded };
+  if (Object.keys(most).length === 0) return [];
+  const least = tried(most);
+  if (least.parameterBytes > limit) return [least];
+  const found = changes.map(tried);
+  const isRounded = Object.keys(rounded).length > 0;
+  return isRounded && !found.some(({ bytes }) => bytes <= limit) ? [...found, least] : found;
+}
+
+const keysIn = (change: Partial<TrainConfig>) =>
+  Object.entries(change).map(([field, value]) => `${keyOf(field as keyof TrainConfig)}: ${value}`).join(", ");
+
+/**
+ * What would make a plan of too many bytes fit into `limit`: a line each, with what it takes.
+ * @param parameterBytes of weights, gradients and moments as the run is.
+ */
+export function adviceFor(changes: readonly Alternative[], limit: number, parameterBytes: number): string {
+  const least = Math.min(parameterBytes, ...changes.map(({ parameterBytes }) => parameterBytes));
+  if (least > limit) {
+    return `weights, gradients and moments alone take ${
+      formatBytes(least)
+    } or more: only a smaller model fits`;
+  }
+  const lines = changes.map(({ keys, bytes, rounds }) => {
+    const fits = bytes <= limit ? "fits" : "does not fit";
+    return `  ${keys}: ${formatBytes(bytes)}, ${fits}${rounds ? ", rounds what is stored" : ""}`;
+  });
+  return ["what would help, beside a smaller max_length:", ...lines].join("\n");
+}
+
+/**
+ * Refuses a plan that is larger than `limit` bytes.
+ * @throws {UserError} with the plan and the changes that would make it fit.
+ */
+export function checkFits(
+  planned: Planned,
+  workload: Workload,
+  config: TrainConfig,
+  adapter: Adapter,
+  limit: number,
+): void {
+  const { plan } = planned.decoder;
+  if (plan.bytes <= limit) return;
+  const workloadOf = withBatchesOf(workload);
+  const changes = alternatives(config, adapter, limit, workloadOf);
+  throw new UserError(
+    `this run needs ${formatBytes(plan.bytes)}, and ${formatBytes(limit)} are there:\n${plan.table()}\n` +
+      `${adviceFor(changes, limit, bytesOfParameters(planned))}\ndevice_memory sets the limit`,
+  );
+}
