@@ -28,7 +28,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   }
   let mean = sum_of_part(local, dots) / width;
   var mean_gradient = 0.0;
-  if (LAYER == 1u) { mean_gradient = sum_of_part(local, total(sums)) / width; }
+  if (LAYER == 1u) {
+    mean_gradient = sum_of_part(local, total(sums)) / width;
+  }
   if (index >= count) { return; }
   if (part >= NORMED) {
     for (var i = local.x; i < columns; i += 8u) { pass_on(start + i); }

@@ -78,7 +78,7 @@ export function pack(pairs: readonly Pair[], windows: readonly Window[] = [undef
 
   return {
     pairs: pairs.length,
-    longest: Math.max(0, ...pairs.flatMap(responsesOf).map(({ ids }) => ids.length)),
+    longest: pairs.flatMap(responsesOf).reduce((most, { ids }) => Math.max(most, ids.length), 0),
     ids: Uint32Array.from(ids),
     masks: windows.map((window) => maskOf(places, window)),
     labelRows: Uint32Array.from(labelRows),

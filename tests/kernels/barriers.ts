@@ -20,8 +20,19 @@ type Statement =
   | { kind: "if"; condition: string; then: Statement[]; otherwise: Statement[] }
   | { kind: "loop"; start: string; condition: string; step: string; body: Statement[] };
 
-/** A line for each barrier that is missing in `main`, or stands where not all threads may come by. */
-export function missingBarriers(source: string): string[] {
+/** A kernel whose `main` calls function `name` of its own: the statements of that stand before each line that calls it. */
+export function inlined(source: string, name: string): string {
+  const [whole] = new RegExp(`fn ${name}\\(.*?\\n}\\n`, "s").exec(source)!;
+  const body = whole.slice(whole.indexOf("{") + 1, whole.lastIndexOf("return"));
+  return source.replace(whole, "")
+    .replaceAll(new RegExp(`^.*\\b${name}\\(.*$`, "gm"), (line) => body + line.replaceAll(name, "made"));
+}
+
+/**
+ * A line for each barrier that is missing in `main`, or stands where not all threads may come by.
+ * @param constants conditions that are the same for all threads, and which way they go.
+ */
+export function missingBarriers(source: string, constants: Record<string, boolean> = {}): string[] {
   const code = source.replaceAll(/\/\/.*$/gm, "");
   const names = [...code.matchAll(/var<workgroup>\s+(\w+)/g)].map(([, name]) => name);
   const main = /\bfn main\s*\([^{]*\{/.exec(code);
@@ -31,7 +42,7 @@ export function missingBarriers(source: string): string[] {
   const outside = code.slice(0, main.index) + code.slice(parser.at);
   const used = names.find((name) => new RegExp(`\\b${name}\\b(?!\\s*:)`).test(outside));
   if (used) throw new Error(`${used} is used outside of main`);
-  return new Checker(names).check(statements);
+  return new Checker(names, constants).check(statements);
 }
 
 /** A recursive-descent reader of blocks and statements; expressions stay text. */
@@ -118,7 +129,7 @@ class Checker {
   /** What was done when a `break` left the innermost loop. */
   #broken: Accesses[] = [];
 
-  constructor(readonly names: readonly string[]) {}
+  constructor(readonly names: readonly string[], readonly constants: Record<string, boolean>) {}
 
   check(statements: readonly Statement[]): string[] {
     this.#follow(statements, new Set(), false);
@@ -148,6 +159,8 @@ class Checker {
         return;
       }
       case "if": {
+        const known = this.constants[statement.condition.replace(/^\(|\)$/g, "")];
+        if (known !== undefined) return this.#follow(known ? statement.then : statement.otherwise, now, inIf);
         const decided = this.#plain(statement.condition, now);
         const ways = [statement.then, statement.otherwise].map((way) => this.#follow(way, decided, true));
         return union(ways.filter((way) => way !== undefined));

@@ -10,7 +10,7 @@ import type { GemmLayout } from "../../kernels/gemm.ts";
 import { gemmSource } from "../../kernels/gemm_source.ts";
 import type { Epilogue } from "../../kernels/gemm_epilogue.ts";
 import { BUFFER_TILES } from "../../lib/gpu/tuning.ts";
-import { missingBarriers } from "./barriers.ts";
+import { inlined, missingBarriers } from "./barriers.ts";
 
 /** Files that emit kernels with workgroup memory, whose variants `SOURCES` has. */
 const EMITTERS = ["attention_workgroup_backward.ts", "attention_workgroup_forward.ts", "gemm_workgroup.ts"];
@@ -57,6 +57,15 @@ function* products(name: string): Generator<[string, string]> {
 }
 
 const files = await readdir("kernels");
+const wgsl = (name: string) => readFile(`kernels/${name}`, "utf8");
+const NORM_PARTS = await wgsl("norm_parts.wgsl");
+/** A kernel of norms with the sum that stands in their common part. */
+const normKernel = (source: string) =>
+  /\bsum_of_part\(/.test(source) ? inlined(NORM_PARTS + source, "sum_of_part") : source;
+/** Of them every kind has other barriers. */
+const KINDS = [{ "LAYER == 1u": false }, { "LAYER == 1u": true }];
+const missing = (source: string) => KINDS.flatMap((kind) => missingBarriers(source, kind));
+
 /** Every kernel that has workgroup memory or a barrier. */
 const SOURCES: [name: string, source: string][] = [
   ...SHAPES.flatMap((shape): [string, string][] => [
@@ -66,14 +75,14 @@ const SOURCES: [name: string, source: string][] = [
   ]),
   ...Object.keys(BUFFER_TILES).flatMap((name) => [...products(name)]),
   ...await Promise.all(
-    files.filter((name) => name.endsWith(".wgsl") && !name.startsWith("loss_"))
-      .map(async (name): Promise<[string, string]> => [name, await readFile(`kernels/${name}`, "utf8")]),
+    files.filter((name) => /^(?!loss_|norm_parts).*\.wgsl$/.test(name))
+      .map(async (name): Promise<[string, string]> => [name, normKernel(await wgsl(name))]),
   ),
 ];
 const BARRIER = "workgroupBarrier();";
 
 Deno.test("every kernel has a barrier between the writing and the reading of workgroup memory, and before it is used again", () => {
-  for (const [name, source] of SOURCES) assert.deepEqual(missingBarriers(source), [], name);
+  for (const [name, source] of SOURCES) assert.deepEqual(missing(source), [], name);
   const shared = SOURCES.filter(([, source]) => source.includes("var<workgroup>"));
   assert.ok(shared.length > 50, `${shared.length}`);
   assert.ok(shared.every(([, source]) => source.includes(BARRIER)));
@@ -87,8 +96,15 @@ Deno.test("no other file emits kernels with workgroup memory", async () => {
   assert.deepEqual(found.sort(), EMITTERS);
 });
 
-/** Barriers that are there though the ones around them would do: forward, before the maxima and before the sums are written. */
-const SPARE: Record<string, number[]> = { "attention forward": [0, 3] };
+/**
+ * Barriers that are there though the ones around them would do: forward, before the maxima and before the sums are written; before a
+ * norm's first sum, and before the one sum of an RMSNorm, which has none.
+ */
+const SPARE: Record<string, number[]> = {
+  "attention forward": [0, 3],
+  "norm.wgsl": [0, 4],
+  "norm_backward.wgsl": [0],
+};
 
 Deno.test("a kernel that lacks any one of its barriers is found out", () => {
   for (const [name, source] of SOURCES) {
@@ -96,7 +112,7 @@ Deno.test("a kernel that lacks any one of its barriers is found out", () => {
     const spare = Object.entries(SPARE).find(([begin]) => name.startsWith(begin))?.[1] ?? [];
     for (const [i, at] of places.entries()) {
       const without = source.slice(0, at) + source.slice(at + BARRIER.length);
-      const isFound = missingBarriers(without).length > 0;
+      const isFound = missing(without).length > 0;
       assert.equal(isFound, !spare.includes(i), `${name} without barrier ${i}`);
     }
   }
