@@ -42,14 +42,7 @@ async function loop(
   const pending: number[] = [];
   let milliseconds = 0;
   const runner = {
-    run: (
-      _gpu: unknown,
-      _decoder: unknown,
-      _optimizer: unknown,
-      step: number,
-      _micro: unknown,
-      rate: number,
-    ) => {
+    run: (_gpu: unknown, step: number, _micro: unknown, rate: number) => {
       pending.push(step);
       seen.rates.push(rate);
     },
