@@ -1,6 +1,6 @@
 /**
- * `deno task test [FILE ...] [--filter=...]`: the tests, in one process, and the documented examples, in another; closes with
- * one line of all that passed and failed.
+ * `deno task test [FILE ...] [--filter=...]`: the tests, in two processes side by side, and the documented examples, in another;
+ * closes with one line of all that passed and failed.
  *
  * A process of many test files may crash as it ends, once in some hundred runs: where
  * libEGL is installed WebGPU opens it, and on exit it frees its tables (`__glDispatchDestroyTable`) while the thread of a test
@@ -69,8 +69,17 @@ export function judge(
   return { isGreen: false, ...counts, failed: Math.max(1, failed) };
 }
 
-/** Runs tests, showing what they print. */
-async function run(args: readonly string[]): Promise<Ended> {
+/** Folders whose tests are the GPU's work for the most part: on a software driver they compile kernels for minutes. */
+const KERNELS = ["generation", "gpu", "graph", "kernels", "models", "parameters", "planning", "weights"]
+  .map((name) => `tests/${name}`);
+
+/** All other folders and files of tests. */
+const others = (): string[] =>
+  [...Deno.readDirSync("tests")].filter(({ name, isDirectory }) => isDirectory || name.endsWith("_test.ts"))
+    .map(({ name }) => `tests/${name}`).filter((path) => !KERNELS.includes(path)).sort();
+
+/** Runs tests, showing what they print: as it comes, or at the end where another process of tests is shown meanwhile. */
+async function run(args: readonly string[], shownAfter?: Promise<unknown>): Promise<Ended> {
   const child = new Deno.Command(Deno.execPath(), {
     args: [...args],
     stdin: "null",
@@ -80,15 +89,29 @@ async function run(args: readonly string[]): Promise<Ended> {
   let printed = "";
   for await (const bytes of child.stdout) {
     printed += decoder.decode(bytes, { stream: true });
-    for (let at = 0; at < bytes.length;) at += await Deno.stdout.write(bytes.subarray(at));
+    if (!shownAfter) await show(bytes);
   }
+  await shownAfter;
+  if (shownAfter) await show(new TextEncoder().encode(printed));
   return judge(await child.status, printed);
+}
+
+async function show(bytes: Uint8Array): Promise<void> {
+  for (let at = 0; at < bytes.length;) at += await Deno.stdout.write(bytes.subarray(at));
+}
+
+/** Every test there is: two processes side by side, since each keeps one core busy, then the documented examples. */
+async function runAll(): Promise<Ended[]> {
+  const kernels = run(testCommand(KERNELS));
+  const rest = run(testCommand(others()), kernels);
+  return [await kernels, await rest, await run(EXAMPLES)];
 }
 
 if (import.meta.main) {
   const isAll = Deno.args.every((word) => word.startsWith("-"));
-  const all = [await run(testCommand([...Deno.args, ...isAll ? ["tests"] : []]))];
-  if (Deno.args.length === 0) all.push(await run(EXAMPLES));
+  const all = Deno.args.length === 0
+    ? await runAll()
+    : [await run(testCommand([...Deno.args, ...isAll ? ["tests"] : []]))];
   for (const { warning } of all) if (warning) console.log(`warning: ${warning}`);
   const sum = (of: "passed" | "failed" | "ignored") => all.reduce((total, ended) => total + ended[of], 0);
   const skipped = sum("ignored") > 0 ? `, ${sum("ignored")} skipped` : "";
