@@ -69,8 +69,8 @@ export function judge(
   return { isGreen: false, ...counts, failed: Math.max(1, failed) };
 }
 
-/** Folders whose tests are the GPU's work for the most part: on a software driver they compile kernels for minutes. */
-const KERNELS = ["generation", "gpu", "graph", "kernels", "models", "parameters", "planning", "weights"]
+/** Folders whose tests take about as long as all others: on a software driver they compile kernels for minutes. */
+const KERNELS = ["kernels", "models", "parameters", "planning", "weights"]
   .map((name) => `tests/${name}`);
 
 /** All other folders and files of tests. */
