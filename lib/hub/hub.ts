@@ -148,7 +148,7 @@ async function resolve(
     if ("folder" in cached) return cached.folder;
     throw new UserError(
       `${nowhere}, and HF_HUB_OFFLINE is set while the cache ${cached.lacks}: unset it, or fetch with ` +
-        `\`deno task fetch ${nameOrPath}${
+        `\`simper fetch ${nameOrPath}${
           type === "model" ? "" : " --repo_type=dataset"
         }\` where there is a network`,
     );
