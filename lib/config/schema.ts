@@ -1,16 +1,10 @@
 import type { Key } from "./key.ts";
 import { TABLE } from "./keys.ts";
-import type { DatasetShare, ValueType } from "./values.ts";
-
-type Table = typeof TABLE;
-type ValueOf<K> = K extends { type: ValueType<infer T> } ? T : never;
-/** A key that every checked configuration has a value of. */
-type Certain = { required: true } | { follows: true } | { default: unknown };
+import type { Values } from "./table.ts";
+import type { DatasetShare } from "./values.ts";
 
 /** A checked run file: the fields are its keys in camelCase. */
-export type TrainConfig = {
-  [F in keyof Table]: ValueOf<Table[F]> | (Table[F] extends Certain ? never : undefined);
-};
+export type TrainConfig = { readonly [F in keyof Values]: Values[F] };
 
 type Snake<S extends string> = S extends `${infer C}${infer Rest}`
   ? `${C extends Lowercase<C> ? C : `_${Lowercase<C>}`}${Snake<Rest>}`
@@ -21,7 +15,7 @@ type Written<T> = T extends readonly DatasetShare[] ? Record<string, number>
   : T;
 
 /** The keys of a run file with their values, as a script writes them. */
-export type RunKeys = { [F in keyof Table as Snake<F>]?: Written<TrainConfig[F]> };
+export type RunKeys = { [F in keyof Values as Snake<F>]?: Written<TrainConfig[F]> };
 
 /** What is known of each key, by its field. */
 export const KEYS: { readonly [F in keyof TrainConfig]: Key<Exclude<TrainConfig[F], undefined>> } = TABLE;
