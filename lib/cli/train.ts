@@ -1,5 +1,3 @@
-/** `deno task train [CONFIG] [--key=value ...] [--profile=FILE]` */
-import { splitArguments } from "../config/overrides.ts";
 import { readConfig } from "../config/parse.ts";
 import type { TrainConfig } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
@@ -9,27 +7,30 @@ import { formatFigure, type RunReport } from "../report/run_report.ts";
 import { chromeTrace, profileTable } from "../report/profile.ts";
 import { Progress } from "../report/progress.ts";
 import { checkOutputFolder, saveRun } from "../run/save.ts";
-import { train } from "../run/train.ts";
-import { main } from "./main.ts";
+import { train as trainRun } from "../run/train.ts";
+import type { Command } from "./command.ts";
 import { NobodyReads, print, writeError } from "./output.ts";
-import { STOPPED } from "./stop.ts";
+import { type Stop, STOPPED } from "./stop.ts";
 import { tokenizeLine } from "./tokenize.ts";
 import { transferBar } from "./transfer.ts";
+import { splitRunWords } from "./words.ts";
 
-const DEFAULT_CONFIG = new URL("../../configs/tiny.yaml", import.meta.url).pathname;
+/** `simper train` */
+export const train: Command = {
+  usage: "[CONFIG] [--profile=FILE] [--key=value ...]",
+  takesRunFile: true,
+  options: [{
+    name: "profile",
+    value: "FILE",
+    doc: "Time the kernels of the second step: a table, and a file for the trace, for chrome://tracing.",
+  }],
+  run,
+};
 
-await main(async (stop) => {
-  const { positionals, overrides: options } = splitArguments(Deno.args);
-  const isProfile = (option: string) => /^--profile(=|$)/.test(option);
-  const overrides = options.filter((option) => !isProfile(option));
-  const profile = options.findLast(isProfile)?.slice("--profile=".length);
-  if (profile === "") {
-    throw new UserError("--profile: expected a file for the trace, as in --profile=trace.json", 2);
-  }
-  if (positionals.length > 1) {
-    throw new UserError(`expected one run file and --key=value, found ${positionals.join(" and ")}`, 2);
-  }
-  const { config, ignored } = await readConfig(positionals[0] ?? DEFAULT_CONFIG, overrides);
+async function run(words: readonly string[], stop: Stop): Promise<number> {
+  const { file, overrides, names, options } = splitRunWords(words, train);
+  const profile = options.get("profile");
+  const { config, ignored } = await readConfig(file, overrides, names);
   let progress: Progress | undefined;
   const bar = transferBar();
   const line = tokenizeLine();
@@ -47,7 +48,7 @@ await main(async (stop) => {
   };
   say("stopping");
   const upload = config.pushToHub ? await openUpload(config) : undefined;
-  const outcome = await train(config, {
+  const outcome = await trainRun(config, {
     signal: stop.signal,
     working: ({ step, totalSteps, until }) => {
       stop.isCareful = true;
@@ -107,7 +108,7 @@ await main(async (stop) => {
   } finally {
     await outcome.destroy();
   }
-});
+}
 
 /** What goes on with a run that was stopped: with overwrite_output_dir the same command would begin anew. */
 function sameCommand({ overwriteOutputDir }: TrainConfig): string {
