@@ -6,7 +6,7 @@ import { parseRepo } from "../hub/repo.ts";
 import { createLogger } from "../report/log.ts";
 import { main } from "./main.ts";
 import { print } from "./output.ts";
-import { transferBar } from "./transfer.ts";
+import { progressLine } from "./progress.ts";
 
 const USAGE =
   "expected: deno task fetch OWNER/NAME[@REVISION] [--repo_type=model|dataset] [--splits=train,test] " +
@@ -18,11 +18,11 @@ await main(async (stop) => {
   if (positionals.length !== 1 || (type !== "model" && type !== "dataset")) throw new UserError(USAGE, 2);
   const [name] = positionals;
   if (!parseRepo(name, type)) throw new UserError(`${name}: no name of the Hub; ${USAGE}`, 2);
-  const bar = transferBar();
-  const log = createLogger("info", (text) => bar.write(text));
+  const progress = progressLine({ logLevel: "info" });
+  const log = createLogger("info", (text) => progress.write(text));
   const options: ResolveOptions = {
     log: (level, message) => log[level](message),
-    progress: (transfer) => bar.update(transfer),
+    onProgress: (done) => progress.update(done),
     signal: stop.signal,
   };
   try {
@@ -31,7 +31,7 @@ await main(async (stop) => {
       : await resolveDataset(name, { ...options, splits: values.splits?.split(","), config: values.config });
     print(folder);
   } finally {
-    bar.finish();
+    progress.finish();
   }
   return 0;
 });

@@ -5,16 +5,16 @@ import type { TrainConfig } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
 import { openUpload } from "../hub/upload.ts";
 import { createLogger, isShown, type Logger, printable } from "../report/log.ts";
+import { entryLine } from "../report/entry_line.ts";
 import { formatFigure, type RunReport } from "../report/run_report.ts";
 import { chromeTrace, profileTable } from "../report/profile.ts";
-import { Progress } from "../report/progress.ts";
+import { formatDuration } from "../report/progress.ts";
 import { checkOutputFolder, saveRun } from "../run/save.ts";
 import { train } from "../run/train.ts";
 import { main } from "./main.ts";
-import { NobodyReads, print, writeError } from "./output.ts";
+import { NobodyReads, print } from "./output.ts";
+import { progressLine } from "./progress.ts";
 import { STOPPED } from "./stop.ts";
-import { tokenizeLine } from "./tokenize.ts";
-import { transferBar } from "./transfer.ts";
 
 const DEFAULT_CONFIG = new URL("../../configs/tiny.yaml", import.meta.url).pathname;
 
@@ -30,13 +30,8 @@ await main(async (stop) => {
     throw new UserError(`expected one run file and --key=value, found ${positionals.join(" and ")}`, 2);
   }
   const { config, ignored } = await readConfig(positionals[0] ?? DEFAULT_CONFIG, overrides);
-  let progress: Progress | undefined;
-  const bar = transferBar();
-  const line = tokenizeLine();
-  const log = createLogger(config.logLevel, (text) => {
-    line.clear();
-    (progress ?? bar).write(text);
-  });
+  const progress = progressLine(config);
+  const log = createLogger(config.logLevel, (text) => progress.write(text));
   for (const line of ignored) log.info(line);
   await checkOutputFolder(config);
 
@@ -47,16 +42,18 @@ await main(async (stop) => {
   };
   say("stopping");
   const upload = config.pushToHub ? await openUpload(config) : undefined;
+  let totalSteps: number | undefined;
   const outcome = await train(config, {
     signal: stop.signal,
-    working: ({ step, totalSteps, until }) => {
+    working: ({ step, until, ...work }) => {
       stop.isCareful = true;
+      if (totalSteps === undefined) progress.step({ step: step - 1, totalSteps: work.totalSteps });
+      totalSteps = work.totalSteps;
       say(`stopping after this step, ${step} of ${totalSteps}, with a checkpoint`, until);
     },
     readsOnly: true,
     log: (level, message) => log[level](message),
-    fetched: (transfer) => isShown("warning", config.logLevel) && bar.update(transfer),
-    tokenized: (...figures) => isShown("warning", config.logLevel) && line.update(...figures),
+    onProgress: (done) => progress.update(done),
     profiled: profile === undefined ? undefined : (found, step) => {
       log.info(`step ${step}, kernel by kernel:\n${profileTable(found.kernels)}`);
       try {
@@ -65,21 +62,14 @@ await main(async (stop) => {
         log.warning(`--profile: ${(error as Error).message}`);
       }
     },
-    logged: (entry) => log.debug(JSON.stringify(entry)),
-    stepped: ({ step, startStep, totalSteps, ...figures }) => {
-      progress ??= new Progress(totalSteps, {
-        write: writeError,
-        isTerminal: Deno.stderr.isTerminal(),
-        logLevel: config.logLevel,
-        loggingSteps: config.loggingSteps,
-        startStep,
-        columns: Deno.stderr.isTerminal() ? Deno.consoleSize().columns : undefined,
-      });
-      progress.update(step, figures);
+    logged: (entry) => {
+      const { columns, secondsLeft } = progress;
+      // On a terminal the line below says it.
+      const left = columns || !secondsLeft ? undefined : `${formatDuration(secondsLeft)} left`;
+      log.info(entryLine(entry, { totalSteps, left, columns }));
     },
-  });
-  progress?.finish();
-  progress = undefined;
+    stepped: (figures) => progress.step(figures),
+  }).finally(() => progress.finish());
   try {
     if (outcome.isStopped) {
       log.warning(
@@ -94,7 +84,11 @@ await main(async (stop) => {
         ? `stopping: ${sameCommand(config)} goes on from the last checkpoint`
         : "stopping once the result is saved",
     );
-    const report = await saveRun(outcome, { signal: stop.signal });
+    const report = await saveRun(outcome, {
+      signal: stop.signal,
+      onProgress: (done) => progress.update(done),
+    });
+    progress.finish();
     printReport(report, log);
     if (upload) {
       stop.isCareful = false;

@@ -3,6 +3,7 @@ import type { TrainConfig } from "../config/schema.ts";
 import { type CountedNotice, describeNotice } from "../data/notices.ts";
 import type { PairStatistics, PairStore } from "../data/store.ts";
 import type { Pair, Sequence } from "../data/pair.ts";
+import { epochAfter, type SamplerOptions } from "../training/sampler.ts";
 
 const BINS = 10;
 const BAR = 16;
@@ -145,6 +146,26 @@ export function reportSplit(
       } (${split}: ${notice.count} of ${rows} rows)`,
     );
   }
+}
+
+/** Tells what a run goes through: steps, pairs of each, and what that is of the data. */
+export function reportSteps(
+  { train, sampler, totalSteps }: { train: PairStore; sampler: SamplerOptions; totalSteps: number },
+  log: (level: "info", message: string) => void,
+): void {
+  const { perBatch, batchesPerStep } = sampler;
+  const batches = batchesPerStep > 1 ? ` (${batchesPerStep} x ${perBatch})` : "";
+  const epochs = epochAfter(totalSteps, sampler);
+  const tokens = sum(train.sizes.tokens) * epochs;
+  log(
+    "info",
+    `${count(totalSteps)} step${totalSteps === 1 ? "" : "s"} of ${
+      count(perBatch * batchesPerStep)
+    } pairs${batches}, ` +
+      `${Number(epochs.toPrecision(3))} epoch${epochs === 1 ? "" : "s"}: about ${
+        count(Math.round(tokens))
+      } tokens`,
+  );
 }
 
 const placeOf = ({ where, detail }: CountedNotice["first"][number]) =>
