@@ -4,7 +4,7 @@
  * PyTorch pads as a common trainer does (`peers/torch_pairs.py`). Without PYTHON, with torch and transformers, only ours runs.
  */
 import { parseArgs } from "node:util";
-import { main } from "../lib/cli/main.ts";
+import { exitWith } from "../lib/cli/command.ts";
 import type { Pair } from "../lib/data/pair.ts";
 import { UserError } from "../lib/errors.ts";
 import { Pipelines } from "../lib/gpu/program.ts";
@@ -108,7 +108,7 @@ function tokensOf(batches: Pair[][]): { packed: number; padded: number } {
   return { packed, padded };
 }
 
-await main(async () => {
+await exitWith(async () => {
   let parsed;
   try {
     const text = { type: "string" } as const;

@@ -4,7 +4,7 @@
  * One layer and a thirtieth of the vocabulary stand for the whole model, whose parts then weigh as in the whole. Writes nothing.
  */
 import { parseArgs } from "node:util";
-import { main } from "../lib/cli/main.ts";
+import { exitWith } from "../lib/cli/command.ts";
 import { UserError } from "../lib/errors.ts";
 import type { Gpu } from "../lib/gpu/device.ts";
 import { formatBytes } from "../lib/format_bytes.ts";
@@ -158,7 +158,7 @@ function readOptions(): Record<"tokens" | "layers" | "batch", number[]> {
   return { tokens: list("tokens", tokens), layers: list("layers", layers), batch: list("batch", batch) };
 }
 
-await main(async () => {
+await exitWith(async () => {
   const { tokens, layers, batch } = readOptions();
   const gpu = await openBenchGpu();
   try {

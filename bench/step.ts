@@ -10,7 +10,7 @@ import { formatBytes } from "../lib/format_bytes.ts";
 import { Pipelines } from "../lib/gpu/program.ts";
 import { Profiler } from "../lib/gpu/profiler.ts";
 import type { ProductTiles } from "../lib/gpu/tuning.ts";
-import { main } from "../lib/cli/main.ts";
+import { exitWith } from "../lib/cli/command.ts";
 import type { ModelConfig } from "../lib/models/architecture.ts";
 import { chromeTrace, percent, profileTable } from "../lib/report/profile.ts";
 import { type Ceilings, measureCeilings, measuredTiles, openBenchGpu } from "./harness.ts";
@@ -190,7 +190,7 @@ async function profile(
   line("trace", `${file}, for chrome://tracing or ui.perfetto.dev`);
 }
 
-await main(async () => {
+await exitWith(async () => {
   const options = readOptions(Deno.args);
   const gpu = await openBenchGpu();
   try {

@@ -1,28 +1,27 @@
-/** `deno task data [CONFIG] [--key=value ...]` */
-import { splitArguments } from "../config/overrides.ts";
 import { readConfig } from "../config/parse.ts";
 import { FORCED, forcesMistralTemplate } from "../data/mistral_template.ts";
 import { countRows, isPart } from "../data/read.ts";
 import { filesOf } from "../data/splits.ts";
 import type { PairStore } from "../data/store.ts";
-import { UserError } from "../errors.ts";
 import { type FetchEvents, resolveSources } from "../hub/hub.ts";
 import { prepare } from "../planning/prepare.ts";
 import { describePair, describeSplit } from "../report/data_report.ts";
 import { createLogger, isShown, printable } from "../report/log.ts";
-import { main } from "./main.ts";
+import type { Command } from "./command.ts";
 import { print } from "./output.ts";
 import { progressLine } from "./progress.ts";
+import type { Stop } from "./stop.ts";
+import { splitRunWords } from "./words.ts";
 
 /** Pairs of a split that are shown, besides one that was cut. */
 const SHOWN = 3;
 
-await main(async (stop) => {
-  const { positionals, overrides } = splitArguments(Deno.args);
-  if (positionals.length > 1) {
-    throw new UserError(`expected one run file and --key=value, found ${positionals.join(" and ")}`, 2);
-  }
-  const { config, ignored } = await readConfig(positionals[0] ?? "tiny.yaml", overrides);
+/** `simper data` */
+export const data: Command = { usage: "[CONFIG] [--key=value ...]", takesRunFile: true, run };
+
+async function run(words: readonly string[], stop: Stop): Promise<number> {
+  const { file, overrides, names } = splitRunWords(words, data);
+  const { config, ignored } = await readConfig(file, overrides, names);
   const progress = progressLine(config);
   const log = createLogger(config.logLevel, (text) => progress.write(text));
   for (const message of ignored) log.info(message);
@@ -61,7 +60,7 @@ await main(async (stop) => {
   }
   await prepared.close();
   return 0;
-});
+}
 
 /** The first pairs, and the first that was cut. */
 function examplesOf({ length, columns }: PairStore): number[] {

@@ -1,22 +1,79 @@
-import { UserError } from "../errors.ts";
-import { printable } from "../report/log.ts";
-import { NobodyReads, writeError } from "./output.ts";
-import { Stop, STOPPED } from "./stop.ts";
+/** The program: `simper COMMAND ...`. A command is loaded when it is asked for, so that help comes at once. */
+import { nearest, UserError } from "../errors.ts";
+import { shorten } from "../json.ts";
+import { VERSION } from "../version.ts";
+import { type Command, exitWith } from "./command.ts";
+import { print, writeError } from "./output.ts";
+import { Stop } from "./stop.ts";
 
-/**
- * Runs a task of the command line: its exit status becomes the process's. A mistake of the user's prints its message
- * alone, status 1 or 2; a signal ends it with 130; anything else is a defect of this program and prints its stack.
- */
-export async function main(task: (stop: Stop) => Promise<number>): Promise<never> {
-  const stop = new Stop();
-  try {
-    Deno.exit(await task(stop));
-  } catch (error) {
-    if (error instanceof NobodyReads) Deno.exit(0);
-    const isStopped = stop.signal.aborted && (!stop.isCareful || error === stop.signal.reason);
-    if (error instanceof UserError) {
-      writeError(`${isStopped ? "" : "error: "}${printable(error.message)}\n`);
-    } else if (!isStopped) writeError(`${(error as Error)?.stack ?? error}\n`);
-    Deno.exit(isStopped ? STOPPED : error instanceof UserError ? error.status : 1);
-  }
+/** A command by what it is for. */
+interface Entry {
+  summary: string;
+  load(): Promise<Command>;
 }
+
+/** In the order in which they are used. */
+const COMMANDS: Readonly<Record<string, Entry>> = {
+  train: {
+    summary: "Train a model on preference pairs, as a run file says",
+    load: async () => (await import("./train.ts")).train,
+  },
+  plan: {
+    summary: "Say what memory a run takes, and how many steps it has, before it begins",
+    load: async () => (await import("./plan.ts")).plan,
+  },
+  data: {
+    summary: "Show pairs as the model will see them, how long they are and what was cut",
+    load: async () => (await import("./data.ts")).data,
+  },
+  fetch: {
+    summary: "Fetch a model or a data set from the Hugging Face Hub and print its folder",
+    load: async () => (await import("./fetch.ts")).fetch,
+  },
+  setup: {
+    summary: "Make sure that there is a WebGPU adapter",
+    load: async () => (await import("./setup.ts")).setup,
+  },
+};
+
+const HELP = ["--help", "-h"];
+const VERSIONS = ["--version", "-V"];
+
+/** Runs the program; with a question about it anywhere among its words, answers that alone. */
+async function program(words: readonly string[]): Promise<number> {
+  const [name, ...rest] = words;
+  const asksForHelp = words.some((word) => HELP.includes(word)) || name === "help";
+  if (!asksForHelp && words.some((word) => VERSIONS.includes(word))) {
+    print(`simper ${VERSION}`);
+    return 0;
+  }
+  if (asksForHelp) {
+    const { commandHelp, programHelp } = await import("./help.ts");
+    const about = words.find((word) => !word.startsWith("-") && word !== "help");
+    const columns = Deno.stdout.isTerminal() ? Deno.consoleSize().columns : undefined;
+    if (about === undefined) print(programHelp(COMMANDS, columns));
+    else print(commandHelp(about, { ...entryOf(about), command: await entryOf(about).load() }, columns));
+    return 0;
+  }
+  if (name === undefined) {
+    const { programHelp } = await import("./help.ts");
+    writeError(`${programHelp(COMMANDS)}\n`);
+    return 2;
+  }
+  const command = await entryOf(name).load();
+  const stop = new Stop();
+  return await exitWith(() => command.run(rest, stop), stop);
+}
+
+function entryOf(name: string): Entry {
+  if (Object.hasOwn(COMMANDS, name)) return COMMANDS[name];
+  const names = Object.keys(COMMANDS);
+  const near = nearest(name, names);
+  const known = near ? `did you mean ${near}?` : `expected one of ${names.join(", ")}`;
+  throw new UserError(
+    `${shorten(name)}: no such command: ${known}\n\`simper --help\` says what each is for`,
+    2,
+  );
+}
+
+await exitWith(() => program(Deno.args));

@@ -1,5 +1,3 @@
-/** `deno task plan [CONFIG] [--data] [--num_pairs=N] [--largest_buffer=BYTES] [--key=value ...]` */
-import { splitArguments } from "../config/overrides.ts";
 import { readConfig } from "../config/parse.ts";
 import type { TrainConfig } from "../config/schema.ts";
 import { bytes, describe, integer, type ValueType } from "../config/values.ts";
@@ -18,9 +16,11 @@ import { prepare } from "../planning/prepare.ts";
 import { reportSplit } from "../report/data_report.ts";
 import { createLogger, isShown, printable } from "../report/log.ts";
 import { planReport } from "../report/plan_report.ts";
-import { main } from "./main.ts";
+import type { Command } from "./command.ts";
 import { print } from "./output.ts";
 import { progressLine } from "./progress.ts";
+import type { Stop } from "./stop.ts";
+import { splitRunWords, type Words } from "./words.ts";
 
 /** The largest binding that NVIDIA's GPUs have through wgpu: what is taken where no adapter is asked. */
 const USUAL_LARGEST_BUFFER = 2 ** 31 - 1;
@@ -29,9 +29,22 @@ const MOST_PAIRS = 100_000_000;
 /** Pairs whose operations are counted. */
 const SAMPLED_PAIRS = 1000;
 
-await main(async (stop) => {
-  const options = readOptions(Deno.args);
-  const { config, ignored } = await readConfig(options.file, options.overrides);
+/** `simper plan` */
+export const plan: Command = {
+  usage: "[CONFIG] [--data] [--num_pairs=N] [--largest_buffer=BYTES] [--key=value ...]",
+  takesRunFile: true,
+  options: [
+    { name: "data", doc: "Read the data, so that the plan is the run's own." },
+    { name: "num_pairs", value: "N", doc: "How many pairs there will be, for the count of steps." },
+    { name: "largest_buffer", value: "BYTES", doc: "What one buffer of the device may hold, such as 2GB." },
+  ],
+  run,
+};
+
+async function run(words: readonly string[], stop: Stop): Promise<number> {
+  const split = splitRunWords(words, plan);
+  const options = readOptions(split);
+  const { config, ignored } = await readConfig(split.file, split.overrides, split.names);
   const progress = progressLine(config);
   const log = createLogger(config.logLevel, (text) => progress.write(text));
   for (const line of ignored) log.info(line);
@@ -55,44 +68,27 @@ await main(async (stop) => {
   });
   print(printable(report));
   return 0;
-});
+}
 
 interface Options {
-  file: string;
-  overrides: string[];
-  /** Read the data, so that the plan is the run's own. */
   data: boolean;
   numPairs?: number;
   largestBuffer?: number;
 }
 
-/** Parts what belongs to this task from the run file and its keys. */
-function readOptions(words: readonly string[]): Options {
-  const { positionals, overrides } = splitArguments(words.filter((word) => word !== "--data"));
-  if (positionals.length > 1) {
-    throw new UserError(`expected one run file and --key=value, found ${positionals.join(" and ")}`, 2);
-  }
-  const options: Options = {
-    file: positionals[0] ?? "tiny.yaml",
-    overrides: [],
-    data: words.includes("--data"),
+function readOptions({ options }: Words): Options {
+  const read = <T>(name: string, type: ValueType<T>): T | undefined => {
+    const text = options.get(name);
+    if (text === undefined) return;
+    const value = type.read(text);
+    if (value !== undefined) return value;
+    throw new UserError(`--${name}: expected ${type.expected}, found ${describe(text)}`, 2);
   };
-  for (const override of overrides) {
-    if (override.startsWith("--num_pairs")) {
-      options.numPairs = read(override, integer({ min: 1, max: MOST_PAIRS }));
-    } else if (override.startsWith("--largest_buffer")) options.largestBuffer = read(override, bytes);
-    else options.overrides.push(override);
-  }
-  return options;
-}
-
-function read<T>(override: string, type: ValueType<T>): T {
-  const [key, text] = override.split("=", 2);
-  const value = text === undefined ? undefined : type.read(text);
-  if (value === undefined) {
-    throw new UserError(`${key}: expected ${type.expected}, found ${describe(text)}`, 2);
-  }
-  return value;
+  return {
+    data: options.has("data"),
+    numPairs: read("num_pairs", integer({ min: 1, max: MOST_PAIRS })),
+    largestBuffer: read("largest_buffer", bytes),
+  };
 }
 
 /** How the run would be with any configuration, and pairs for the count of operations. */

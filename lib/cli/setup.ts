@@ -1,8 +1,8 @@
-/** `deno task setup`: makes sure that there is a WebGPU adapter, installing Debian's software driver where there is none. */
 import { UserError } from "../errors.ts";
 import { openGpu } from "../gpu/device.ts";
-import { main } from "./main.ts";
+import type { Command } from "./command.ts";
 import { writeError } from "./output.ts";
+import { splitOwnWords } from "./words.ts";
 
 const PACKAGES = ["mesa-vulkan-drivers", "libvulkan1"];
 
@@ -31,7 +31,16 @@ async function isDebian(): Promise<boolean> {
   return await Deno.stat("/etc/debian_version").then(() => true, () => false);
 }
 
-await main(async () => {
+/** `simper setup` */
+export const setup: Command = {
+  usage: "",
+  about: "On Debian and Ubuntu, the software driver is installed where there is none.",
+  run,
+};
+
+async function run(words: readonly string[]): Promise<number> {
+  const [unknown] = splitOwnWords(words, setup).positionals;
+  if (unknown !== undefined) throw new UserError(`simper setup takes no words, found ${unknown}`, 2);
   // A fresh process looks for the adapter each time, since a driver installed meanwhile is not seen by a running one.
   if (!await hasAdapter() && await isDebian()) {
     await asRoot("apt-get", "update", "-q");
@@ -41,4 +50,4 @@ await main(async () => {
   writeError(`adapter: ${gpu.name}${gpu.isSoftware ? " (a software driver: correct, but slow)" : ""}\n`);
   gpu.destroy();
   return 0;
-});
+}

@@ -13,6 +13,7 @@ export interface Answer {
 export const STOPPED = 130;
 /** Milliseconds within which a signal that comes again is the first one. */
 export const SAME_SIGNAL = 250;
+const THREAD = new URL("./stop_worker.ts", import.meta.url);
 /** Milliseconds for what is left behind in order, locks for one, where there is nothing to save. */
 const GRACE = 1000;
 
@@ -24,7 +25,7 @@ export class Stop {
   /** Whether there is something to save, which takes the time that it takes. */
   isCareful = false;
   readonly #controller = new AbortController();
-  readonly #worker: Worker;
+  readonly #worker?: Worker;
   #answer: Answer = { text: "stopping" };
   /** When the first signal came. */
   #since = 0;
@@ -33,8 +34,9 @@ export class Stop {
   constructor() {
     // Until the thread is there, which takes some time.
     for (const signal of SIGNALS) Deno.addSignalListener(signal, this.#onSignal);
-    this.#worker = new Worker(new URL("./stop_worker.ts", import.meta.url), { type: "module" });
-    // Without it this thread hears signals, when it is not blocked.
+    // Without the thread this one hears signals, when it is not blocked.
+    if (!mayRead(THREAD)) return;
+    this.#worker = new Worker(THREAD, { type: "module" });
     this.#worker.onerror = (event) => event.preventDefault();
     this.#worker.onmessage = ({ data }: MessageEvent<string>) =>
       data === "ready" ? this.#listen() : this.#stop();
@@ -47,11 +49,11 @@ export class Stop {
   /** What a signal is answered from now on; the thread has it even where this one is blocked next. */
   answer(answer: Answer): void {
     this.#answer = answer;
-    this.#worker.postMessage(answer);
+    this.#worker?.postMessage(answer);
   }
 
   #listen(): void {
-    this.#worker.postMessage(this.#answer);
+    this.#worker?.postMessage(this.#answer);
     for (const signal of SIGNALS) Deno.removeSignalListener(signal, this.#onSignal);
   }
 
@@ -64,4 +66,10 @@ export class Stop {
     this.#controller.abort();
     setTimeout(() => this.isCareful || Deno.exit(STOPPED), GRACE);
   }
+}
+
+/** Whether a module may be loaded as a thread: Deno tells of it on stderr where not, whatever becomes of the error. */
+function mayRead(module: URL): boolean {
+  return module.protocol !== "file:" ||
+    Deno.permissions.querySync({ name: "read", path: module }).state === "granted";
 }

@@ -1,36 +1,39 @@
-/** `deno task train [CONFIG] [--key=value ...] [--profile=FILE]` */
-import { splitArguments } from "../config/overrides.ts";
 import { readConfig } from "../config/parse.ts";
 import type { TrainConfig } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
 import { openUpload } from "../hub/upload.ts";
-import { createLogger, isShown, type Logger, printable } from "../report/log.ts";
+import type { OnProgress } from "../progress.ts";
 import { entryLine } from "../report/entry_line.ts";
+import { createLogger, isShown, type Logger, printable } from "../report/log.ts";
 import { formatFigure, type RunReport } from "../report/run_report.ts";
 import { chromeTrace, profileTable } from "../report/profile.ts";
 import { formatDuration } from "../report/progress.ts";
 import { checkOutputFolder, saveRun } from "../run/save.ts";
-import { train } from "../run/train.ts";
-import { main } from "./main.ts";
+import { train as trainRun } from "../run/train.ts";
+import type { Command } from "./command.ts";
 import { NobodyReads, print } from "./output.ts";
 import { progressLine } from "./progress.ts";
-import { STOPPED } from "./stop.ts";
+import { type Stop, STOPPED } from "./stop.ts";
+import { splitRunWords } from "./words.ts";
 
-const DEFAULT_CONFIG = new URL("../../configs/tiny.yaml", import.meta.url).pathname;
+/** `simper train` */
+export const train: Command = {
+  usage: "[CONFIG] [--profile=FILE] [--key=value ...]",
+  takesRunFile: true,
+  options: [{
+    name: "profile",
+    value: "FILE",
+    doc: "Time the kernels of the second step: a table, and a file for the trace, for chrome://tracing.",
+  }],
+  run,
+};
 
-await main(async (stop) => {
-  const { positionals, overrides: options } = splitArguments(Deno.args);
-  const isProfile = (option: string) => /^--profile(=|$)/.test(option);
-  const overrides = options.filter((option) => !isProfile(option));
-  const profile = options.findLast(isProfile)?.slice("--profile=".length);
-  if (profile === "") {
-    throw new UserError("--profile: expected a file for the trace, as in --profile=trace.json", 2);
-  }
-  if (positionals.length > 1) {
-    throw new UserError(`expected one run file and --key=value, found ${positionals.join(" and ")}`, 2);
-  }
-  const { config, ignored } = await readConfig(positionals[0] ?? DEFAULT_CONFIG, overrides);
+async function run(words: readonly string[], stop: Stop): Promise<number> {
+  const { file, overrides, names, options } = splitRunWords(words, train);
+  const profile = options.get("profile");
+  const { config, ignored } = await readConfig(file, overrides, names);
   const progress = progressLine(config);
+  const onProgress: OnProgress = (done) => progress.update(done);
   const log = createLogger(config.logLevel, (text) => progress.write(text));
   for (const line of ignored) log.info(line);
   await checkOutputFolder(config);
@@ -43,7 +46,7 @@ await main(async (stop) => {
   say("stopping");
   const upload = config.pushToHub ? await openUpload(config) : undefined;
   let totalSteps: number | undefined;
-  const outcome = await train(config, {
+  const outcome = await trainRun(config, {
     signal: stop.signal,
     working: ({ step, until, ...work }) => {
       stop.isCareful = true;
@@ -53,7 +56,7 @@ await main(async (stop) => {
     },
     readsOnly: true,
     log: (level, message) => log[level](message),
-    onProgress: (done) => progress.update(done),
+    onProgress,
     profiled: profile === undefined ? undefined : (found, step) => {
       log.info(`step ${step}, kernel by kernel:\n${profileTable(found.kernels)}`);
       try {
@@ -84,10 +87,7 @@ await main(async (stop) => {
         ? `stopping: ${sameCommand(config)} goes on from the last checkpoint`
         : "stopping once the result is saved",
     );
-    const report = await saveRun(outcome, {
-      signal: stop.signal,
-      onProgress: (done) => progress.update(done),
-    });
+    const report = await saveRun(outcome, { signal: stop.signal, onProgress });
     progress.finish();
     printReport(report, log);
     if (upload) {
@@ -101,7 +101,7 @@ await main(async (stop) => {
   } finally {
     await outcome.destroy();
   }
-});
+}
 
 /** What goes on with a run that was stopped: with overwrite_output_dir the same command would begin anew. */
 function sameCommand({ overwriteOutputDir }: TrainConfig): string {

@@ -307,3 +307,16 @@ export const TABLE = {
     doc: "Token to upload with; by default `HF_TOKEN` or that of `hf auth login`, which no run file shows.",
   },
 } as const satisfies Record<string, Key<unknown>>;
+
+/** The heading of the keys from this one on. */
+export const GROUPS: { readonly [F in keyof typeof TABLE]?: string } = {
+  modelNameOrPath: "Model",
+  datasetMixer: "Data",
+  unfrozenParameters: "Loss and optimizer",
+  numTrainEpochs: "Length of the run, batches and memory",
+  doEval: "Evaluation",
+  outputDir: "Output, checkpoints and resuming",
+  loggingSteps: "Reports",
+  deviceMemory: "Device",
+  pushToHub: "Upload to the Hub",
+};

@@ -66,7 +66,12 @@ export function defineConfig(keys: RunKeys): TrainConfig {
 }
 
 /** Checks what was read of the run file `file`, with the command line's overrides. */
-function check(read: Entries, file: string, overrides: readonly string[]): ParsedConfig {
+function check(
+  read: Entries,
+  file: string,
+  overrides: readonly string[],
+  words: readonly string[] = [],
+): ParsedConfig {
   const expanded = expandMixture(read.entries);
   const merged = applyOverrides(expanded.entries, overrides);
   const problems = [...read.problems, ...twins(read.entries), ...expanded.problems, ...merged.problems];
@@ -77,7 +82,7 @@ function check(read: Entries, file: string, overrides: readonly string[]): Parse
   for (const entry of merged.entries) {
     const field = fieldOf(entry.key);
     if (field) written.set(field, entry);
-    else readOther(entry, ignored, problems);
+    else readOther(entry, ignored, problems, words);
   }
   const config: PartialConfig = {};
   for (const field of FIELDS) {
@@ -96,11 +101,16 @@ function check(read: Entries, file: string, overrides: readonly string[]): Parse
 /**
  * Reads the run file `name`, as `parseConfig`; a name that is no file here is looked for in `configs/`.
  *
+ * @param words what else the command line takes, without dashes: one of them may have been meant by an unknown key.
  * @throws UserError (status 2) where the file cannot be read, besides `parseConfig`'s.
  */
-export async function readConfig(name: string, overrides: readonly string[] = []): Promise<ParsedConfig> {
+export async function readConfig(
+  name: string,
+  overrides: readonly string[] = [],
+  words: readonly string[] = [],
+): Promise<ParsedConfig> {
   const { path, text } = await readRunFile(name);
-  return parseConfig(text, path, overrides);
+  return check(readEntries(text, path), path, overrides, words);
 }
 
 /** Puts the value of one field into `config`; the problem with it otherwise. */
@@ -127,7 +137,12 @@ function readField<F extends keyof TrainConfig>(
 }
 
 /** A key that is no field: ignored with a reason, refused, or unknown. */
-function readOther({ key, value, at, valueAt }: Entry, ignored: string[], problems: string[]): void {
+function readOther(
+  { key, value, at, valueAt }: Entry,
+  ignored: string[],
+  problems: string[],
+  words: readonly string[],
+): void {
   const why = ignoredBecause(key);
   if (why !== undefined) {
     if (key !== "report_to" || !asksForNoReports(value)) ignored.push(`${key}: ignored: ${why}`);
@@ -137,7 +152,7 @@ function readOther({ key, value, at, valueAt }: Entry, ignored: string[], proble
     const fix = allowed.length > 0 ? `set it to ${describe(allowed[0])} or remove it` : "remove it";
     problems.push(`${valueAt}: ${why}: ${fix}; found ${describe(value)}`);
   } else {
-    const known = [...followedKeys(), MIXTURE, ...Object.keys(IGNORED), ...Object.keys(REFUSED)];
+    const known = [...words, ...followedKeys(), MIXTURE, ...Object.keys(IGNORED), ...Object.keys(REFUSED)];
     const near = nearest(key, known.filter((name) => !name.endsWith("*")));
     problems.push(`${at}: unknown key${near ? `: did you mean ${near}?` : ""}`);
   }

@@ -25,7 +25,7 @@ export interface Subgroups {
 const NO_ADAPTER =
   "no WebGPU adapter was found: expected a GPU with a Vulkan, Metal or DX12 driver, or a software driver. " +
   "On Debian or Ubuntu `sudo apt-get install -y mesa-vulkan-drivers libvulkan1` gives one without a GPU " +
-  "(`deno task setup` does this); on a machine with a GPU, install its vendor's Vulkan driver";
+  "(`simper setup` does this); on a machine with a GPU, install its vendor's Vulkan driver";
 
 /** The runtime's own WebGPU entry point. */
 function defaultGpu(): GPU | undefined {

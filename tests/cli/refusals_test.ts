@@ -77,7 +77,7 @@ test("a name that is no folder here, nor of the Hub's cache, offline", (folder) 
     env: { HF_HOME: folder, HF_HUB_OFFLINE: "1" },
     says: [
       /nowhere\/model: no such folder here, and HF_HUB_OFFLINE is set/,
-      /deno task fetch nowhere\/model/,
+      /simper fetch nowhere\/model/,
     ],
   }));
 

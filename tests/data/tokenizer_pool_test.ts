@@ -273,7 +273,7 @@ for (const name of ["train", "data", "plan"]) {
   Deno.test(`the ${name} task takes the permissions from its workers`, async () => {
     // Deno says so itself where deno.json does not ask for that: it is no stable option yet.
     const args = [
-      ...["run", "--no-config", "--no-lock", "--no-check", "--allow-all", `lib/cli/${name}.ts`],
+      ...["run", "--no-config", "--no-lock", "--no-check", "--allow-all", "lib/cli/main.ts", name],
       ...name === "plan" ? ["--data", "--device_memory=1GB"] : [],
       "--overwrite_cache",
     ];

@@ -183,5 +183,5 @@ Deno.test("train --profile=FILE logs a table of the second step's kernels and wr
     assert.ok(traceEvents.some(({ name }: { name: string }) => name === "adamw"));
     const without = await run("--profile");
     assert.equal(without.status, 2);
-    assert.match(without.stderr, /--profile: expected a file for the trace/);
+    assert.match(without.stderr, /--profile: expected FILE, as in --profile=FILE/);
   }));

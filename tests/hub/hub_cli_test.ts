@@ -23,7 +23,7 @@ const fetchTask = (world: World, ...args: string[]) => taskWith(environment(worl
 
 const options = () => ({ repos: [shardedModel()], token: TOKEN });
 
-hubTest("deno task fetch prints the folder, and progress beside it", options, async (world) => {
+hubTest("simper fetch prints the folder, and progress beside it", options, async (world) => {
   const { status, stdout, stderr } = await fetchTask(world, "org/tiny");
   assert.equal(status, 0, stderr);
   const names = (await Array.fromAsync(Deno.readDir(stdout.trim()))).map(({ name }) => name).sort();
@@ -50,10 +50,10 @@ hubTest("two processes that fetch the same repository end with one whole copy", 
 hubTest("wrong usage of fetch has status 2", options, async (world) => {
   for (
     const [args, says] of [
-      [[], /expected: deno task fetch OWNER\/NAME/],
+      [[], /expected: simper fetch OWNER\/NAME/],
       [["a/b/c"], /a\/b\/c: no name of the Hub/],
-      [["org/tiny", "--repo_type=space"], /expected: deno task fetch/],
-      [["org/tiny", "--reop_type=model"], /--reop_type/],
+      [["org/tiny", "--repo_type=space"], /--repo_type: expected model or dataset, found space/],
+      [["org/tiny", "--reop_type=model"], /--reop_type: unknown option: did you mean --repo_type/],
     ] as const
   ) {
     const { status, stdout, stderr } = await fetchTask(world, ...args);

@@ -203,7 +203,7 @@ hubTest("a download that is stopped leaves nothing running, and says what was ke
   fault: ({ path }) => path.length === 65 ? { stallAfter: 50_000 } : undefined,
 }), async ({ hub, folder, settings }) => {
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "--no-check", "--no-code-cache", "-A", "lib/cli/fetch.ts", "org/tiny"],
+    args: ["run", "--no-check", "--no-code-cache", "-A", "lib/cli/main.ts", "fetch", "org/tiny"],
     env: { HF_ENDPOINT: hub.endpoint, HF_HOME: folder, HF_HUB_CACHE: settings.cache, HF_TOKEN: "" },
     stderr: "piped",
     stdout: "null",

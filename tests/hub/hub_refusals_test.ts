@@ -239,7 +239,7 @@ hubTest(
         "-c",
         'trap "" XFSZ; ulimit -f 400; exec "$0" "$@"',
         Deno.execPath(),
-        ...["run", "--no-check", "--no-code-cache", "-A", "lib/cli/fetch.ts", "org/tiny"],
+        ...["run", "--no-check", "--no-code-cache", "-A", "lib/cli/main.ts", "fetch", "org/tiny"],
       ],
       env: { HF_ENDPOINT: hub.endpoint, HF_HOME: folder, HF_HUB_CACHE: settings.cache, HF_TOKEN: "" },
     }).output();
@@ -349,10 +349,10 @@ hubTest("offline with a cold cache", repos, async ({ hub, settings }) => {
   assert.match(model, /org\/tiny@v2: no such folder here, and HF_HUB_OFFLINE is set while the cache/);
   assert.match(
     model,
-    /has nothing of model org\/tiny@v2: unset it, or fetch with `deno task fetch org\/tiny@v2`/,
+    /has nothing of model org\/tiny@v2: unset it, or fetch with `simper fetch org\/tiny@v2`/,
   );
   const data = await refusal(resolveDataset("org/pairs", { settings: offline }));
-  assert.match(data, /`deno task fetch org\/pairs --repo_type=dataset`/);
+  assert.match(data, /`simper fetch org\/pairs --repo_type=dataset`/);
   assert.equal(hub.seen.length, 0);
 });
 

@@ -239,7 +239,7 @@ Deno.test("a plan's own options are checked as keys are", async () => {
   for (
     const [argument, message] of [
       ["--num_pairs=none", /--num_pairs: expected an integer from 1 to 100000000, found "none"/],
-      ["--largest_buffer", /--largest_buffer: expected a number of bytes/],
+      ["--largest_buffer", /--largest_buffer: expected BYTES/],
       ["--max_lenght=3", /unknown key: did you mean max_length\?/],
     ] as const
   ) {

@@ -1,0 +1,70 @@
+/** The program as a whole: what it says of itself, and of words that it does not know. */
+import assert from "node:assert/strict";
+import { FIELDS, keyOf } from "../../lib/config/schema.ts";
+import { VERSION } from "../../lib/version.ts";
+import type { Finished } from "../command.ts";
+
+/** The program without any permission. */
+async function simper(...words: string[]): Promise<Finished> {
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "--quiet", "--no-prompt", "lib/cli/main.ts", ...words],
+    stdin: "null",
+  }).output();
+  const text = new TextDecoder();
+  return { status: code, stdout: text.decode(stdout), stderr: text.decode(stderr) };
+}
+
+const NAMES = ["train", "plan", "data", "fetch", "setup"];
+
+Deno.test("each command has help and a version, which need no permission and win wherever they stand", async () => {
+  const all = await simper("--help");
+  assert.deepEqual([all.status, all.stderr], [0, ""]);
+  const listed = all.stdout.matchAll(/^ {2}(\w+) +\S/gm).map(([, name]) => name);
+  assert.deepEqual([...listed], NAMES);
+  assert.deepEqual(await simper("help"), all);
+
+  const [train, alike, other, version] = await Promise.all([
+    simper("train", "--max_steps=many", "nowhere.yaml", "--help"),
+    simper("help", "train"),
+    simper("fetch", "-h"),
+    simper("plan", "-V", "nowhere.yaml"),
+  ]);
+  assert.deepEqual([train.status, train.stderr], [0, ""]);
+  assert.deepEqual(alike, train);
+  assert.deepEqual(version, { status: 0, stdout: `simper ${VERSION}\n`, stderr: "" });
+  const explained = [...train.stdout.matchAll(/^ {2}--(\w+)/gm)].map(([, name]) => name);
+  assert.deepEqual(explained, ["profile", "help", "version", ...FIELDS.map(keyOf)]);
+  assert.match(train.stdout, /^Model\n {2}--model_name_or_path/m);
+  assert.ok(train.stdout.split("\n").every((line) => line.length <= 80));
+  assert.match(other.stdout, /^usage: simper fetch OWNER\/NAME/);
+  assert.doesNotMatch(other.stdout, /--max_steps/);
+});
+
+Deno.test("a word that is no command, option or key has status 2, and the nearest is named", async () => {
+  const nothing = await simper();
+  assert.deepEqual([nothing.status, nothing.stdout], [2, ""]);
+  assert.match(nothing.stderr, /^ {2}train +\S/m);
+  const cases: [string[], RegExp][] = [
+    [["trian"], /^error: trian: no such command: did you mean train\?$/m],
+    [["xyzxyz", "--help"], /^error: xyzxyz: no such command: expected one of train, plan/],
+    [["setup", "now"], /setup takes no words, found now/],
+    [["fetch", "a/b", "--split=train"], /--split: unknown option: did you mean --splits\?/],
+    [["train", "a.yaml", "b.yaml"], /expected one run file and --key=value, found a\.yaml and b\.yaml/],
+    [["plan", "--data=yes"], /--data: expected no value, found yes/],
+  ];
+  for (const [words, says] of cases) {
+    const { status, stdout, stderr } = await simper(...words);
+    assert.deepEqual([status, stdout], [2, ""], stderr);
+    assert.match(stderr, says);
+    assert.doesNotMatch(stderr, /\n\s+at /);
+  }
+});
+
+Deno.test("a permission that is missing is named, with what it is for", async () => {
+  const { status, stderr } = await simper("plan");
+  assert.equal(status, 1);
+  assert.match(
+    stderr,
+    /^error: no permission for read access to \S+ \(the model, data .*\): run Deno with --allow-read\n$/,
+  );
+});
