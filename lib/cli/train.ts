@@ -66,9 +66,10 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
       }
     },
     logged: (entry) => {
-      const { columns, secondsLeft } = progress;
+      const { columns, secondsLeft = 0 } = progress;
       // On a terminal the line below says it.
-      const left = columns || !secondsLeft ? undefined : `${formatDuration(secondsLeft)} left`;
+      const saysLeft = columns === undefined && secondsLeft > 0 && entry.step !== totalSteps;
+      const left = saysLeft ? `${formatDuration(secondsLeft)} left` : undefined;
       log.info(entryLine(entry, { totalSteps, left, columns }));
     },
     stepped: (figures) => progress.step(figures),

@@ -68,6 +68,7 @@ export async function prepare(
   const loss = losses[config.lossType];
   const splits: string[] = [];
   const begun = config.chatTemplateDate ?? date;
+  onProgress?.({ what: "opening the tokenizer", done: 0 });
   const pool = await TokenizerPool.open(folder, {
     chatTemplate: chatTemplateOf(config),
     readsOnly,

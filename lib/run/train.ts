@@ -130,7 +130,7 @@ export async function train(config: TrainConfig, options: TrainOptions = {}): Pr
   const { count, trainedCount } = decoder.parameters;
   const trained = trainedCount < count ? `, ${trainedCount} of them trained` : "";
   log("info", `memory plan of ${count} parameters${trained}: ${formatBytes(decoder.plan.bytes)}`);
-  log("debug", `memory plan, bytes:\n${decoder.plan.table()}`);
+  log("debug", `planned bytes:\n${decoder.plan.table()}`);
 
   pipelines.expect([...decoder.forward, ...decoder.backward, ...planned.runner.calls]);
   await decoder.allocate(gpu, pipelines);
