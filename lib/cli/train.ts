@@ -88,14 +88,14 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
         ? `stopping: ${sameCommand(config)} goes on from the last checkpoint`
         : "stopping once the result is saved",
     );
-    const report = await saveRun(outcome, { signal: stop.signal, onProgress });
-    progress.finish();
+    const report = await saveRun(outcome, { signal: stop.signal, onProgress })
+      .finally(() => progress.finish());
     printReport(report, log);
     if (upload) {
       stop.isCareful = false;
       say(`stopping: the result is in ${config.outputDir}, and not on the Hub`);
       stop.signal.throwIfAborted();
-      await upload.push(config.outputDir);
+      await upload.push(config.outputDir, onProgress).finally(() => progress.finish());
       log.info(`uploaded to ${upload.page}`);
     }
     return stop.signal.aborted ? STOPPED : 0;
