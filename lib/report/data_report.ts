@@ -154,17 +154,15 @@ export function reportSteps(
   log: (level: "info", message: string) => void,
 ): void {
   const { perBatch, batchesPerStep } = sampler;
+  const pairs = perBatch * batchesPerStep;
   const batches = batchesPerStep > 1 ? ` (${batchesPerStep} x ${perBatch})` : "";
   const epochs = epochAfter(totalSteps, sampler);
-  const tokens = sum(train.sizes.tokens) * epochs;
+  const tokens = Math.round(sum(train.sizes.tokens) * epochs);
+  const counted = (value: number, noun: string) => `${count(value)} ${noun}${value === 1 ? "" : "s"}`;
   log(
     "info",
-    `${count(totalSteps)} step${totalSteps === 1 ? "" : "s"} of ${
-      count(perBatch * batchesPerStep)
-    } pairs${batches}, ` +
-      `${Number(epochs.toPrecision(3))} epoch${epochs === 1 ? "" : "s"}: about ${
-        count(Math.round(tokens))
-      } tokens`,
+    `${counted(totalSteps, "step")} of ${counted(pairs, "pair")}${batches}, ` +
+      `${counted(Number(epochs.toPrecision(3)), "epoch")}: about ${counted(tokens, "token")}`,
   );
 }
 

@@ -40,7 +40,7 @@ export function entryLine(
 }
 
 /** Four significant digits, as transformers prints them; whole numbers are counts. */
-const figure = (value: number) =>
+export const figure = (value: number): string =>
   formatFigure(Number.isInteger(value) ? value : Number(value.toPrecision(4)));
 
 /** Parts in lines that break between two of them. */

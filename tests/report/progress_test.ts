@@ -72,7 +72,7 @@ Deno.test("steps on a terminal: what does not fit is left out whole, the least i
   assert.equal(
     at(200),
     "[===>                          ]  1/10  loss -0.1235  accuracy 0.750  margin 0.0500  grad_norm 1.235  " +
-      "learning_rate 5.00e-7  1,234 tokens/s  12 pairs/s  0:12  0:59 left",
+      "learning_rate 5e-7  1,234 tokens/s  12 pairs/s  0:12  0:59 left",
   );
   // A terminal that does not tell has 80.
   assert.equal(at(0), full);
