@@ -3,20 +3,24 @@ import { basename, join } from "node:path";
 import { FIELDS, keyOf, KEYS, type TrainConfig } from "../config/schema.ts";
 import { configEntries } from "../config/write.ts";
 import { cacheFolder } from "../cache_folder.ts";
-import { rememberedHash, sha256 } from "../data/file_hash.ts";
+import { rememberedHashes, sha256 } from "../data/file_hash.ts";
 import { RULES } from "../data/pairs.ts";
 import { UserError } from "../errors.ts";
 import { shorten, show } from "../json.ts";
 import type { Prepared } from "../planning/prepare.ts";
+import type { OnProgress } from "../progress.ts";
 import type { HashedFile } from "../data/hash.ts";
 import { VERSION } from "../version.ts";
 import type { Fingerprint, SavedRun } from "./state.ts";
 
 /** The files of the model that a run begins with, hashed; what was hashed before is not read again. */
-export async function hashModel(modelFolder: string, weights: readonly string[]): Promise<HashedFile[]> {
+export async function hashModel(
+  modelFolder: string,
+  weights: readonly string[],
+  onProgress?: OnProgress,
+): Promise<HashedFile[]> {
   const files = [...weights, join(modelFolder, "config.json")];
-  const cache = cacheFolder();
-  return await Promise.all(files.map(async (path) => ({ path, sha256: await rememberedHash(path, cache) })));
+  return await rememberedHashes(files, cacheFolder(), "hashing the model", onProgress);
 }
 
 export function fingerprint(

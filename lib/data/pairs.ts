@@ -2,11 +2,12 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { DatasetShare } from "../config/values.ts";
 import { UserError } from "../errors.ts";
+import type { OnProgress } from "../progress.ts";
 import type { HashedFile } from "./hash.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import { VERSION } from "../version.ts";
 import { removeOrphans } from "../cache_folder.ts";
-import { changed, checkUnchanged, rememberedHash, sha256 } from "./file_hash.ts";
+import { changed, checkUnchanged, rememberedHashes, sha256 } from "./file_hash.ts";
 import { pairOf, type PairRules } from "./pair_of.ts";
 import { TokenizerPool } from "./pool.ts";
 import { formatOf, readMixer } from "./read.ts";
@@ -27,10 +28,10 @@ export interface PairOptions extends PairRules {
   cache: string;
   /** Tokenize again what the cache has. */
   overwriteCache?: boolean;
-  /** Called with the rows and tokens so far, now and then and at the end; not at all where the cache has the pairs. */
-  onProgress?: (rows: number, tokens: number) => void;
+  /** Hears of files that are hashed and rows that are tokenized; of none where the cache has them. */
+  onProgress?: OnProgress;
   /** Notes for people. */
-  log?: (level: "info" | "warning", message: string) => void;
+  log?: (level: "debug" | "info" | "warning", message: string) => void;
   /** Stops the tokenizing; its reason is thrown. */
   signal?: AbortSignal;
 }
@@ -47,15 +48,13 @@ const ROWS_PER_PROGRESS = 64;
  * @throws {UserError} with its place for the first row that cannot be used, and for a split without rows.
  */
 export async function openPairs(options: PairOptions): Promise<PairStore> {
-  const { mixer, split, cache, tokenizer, vocabSize, log } = options;
+  const { mixer, split, cache, tokenizer, vocabSize, log, onProgress } = options;
   const { fingerprint, chatTemplate, templateDate } = tokenizer instanceof TokenizerPool
     ? tokenizer.vocabulary
     : tokenizer;
   const sets = await Promise.all(mixer.map(async ({ path, share, config, columns }) => {
-    const files: HashedFile[] = [];
-    for (const file of await filesOf(path, split, config)) {
-      files.push({ path: file, sha256: await rememberedHash(file, cache) });
-    }
+    const paths = await filesOf(path, split, config);
+    const files = await rememberedHashes(paths, cache, "hashing data", onProgress);
     return { share, files, columns };
   }));
   const files = sets.flatMap((set) => set.files);
@@ -82,7 +81,7 @@ export async function openPairs(options: PairOptions): Promise<PairStore> {
     log?.("warning", `${path}: the cached pairs are damaged: tokenizing again`);
     await rm(path, { force: true });
   } else if (cached) {
-    log?.("info", `${split}: tokenized before, found in ${path}`);
+    log?.("debug", `${split}: tokenized before, found in ${path}`);
     return cached;
   }
   for (const folder of ["pairs", "hashes"]) await removeOrphans(join(cache, folder));
@@ -108,15 +107,14 @@ async function* unchanged(options: PairOptions, files: readonly HashedFile[]): A
 async function* tokenized(options: PairOptions, files: readonly HashedFile[]): AsyncGenerator<StoredRow> {
   const { mixer, split, onProgress, signal } = options;
   let rows = 0;
-  let tokens = 0;
+  const report = () => onProgress?.({ what: `tokenizing ${split}`, done: rows, unit: "rows" });
   for await (const { pair, notices, row } of pairsOf(shaped(readMixer(mixer, split), options), options)) {
     signal?.throwIfAborted();
     const file = files.findIndex(({ path }) => path === row.place.file);
     if (file < 0) throw changed(row.place.file);
     yield { pair, notices, place: row.place, file };
     rows++;
-    tokens += pair.chosen.ids.length + (pair.rejected?.ids.length ?? 0);
-    if (rows % ROWS_PER_PROGRESS === 0) onProgress?.(rows, tokens);
+    if (rows % ROWS_PER_PROGRESS === 0) report();
   }
   if (rows === 0) {
     throw new UserError(
@@ -125,7 +123,7 @@ async function* tokenized(options: PairOptions, files: readonly HashedFile[]): A
       }`,
     );
   }
-  onProgress?.(rows, tokens);
+  onProgress?.({ what: `tokenizing ${split}`, done: rows, total: rows, unit: "rows" });
 }
 
 /**

@@ -8,6 +8,8 @@ export interface GenerateOptions {
   maxNewTokens: number;
   /** Generation ends before this token. */
   eosTokenId?: number;
+  /** Hears of the number of tokens so far. */
+  onToken?: (tokens: number) => void;
   /** Ends it: `generate` throws the signal's reason. */
   signal?: AbortSignal;
 }
@@ -27,7 +29,7 @@ export async function generate(
   gpu: Gpu,
   decoder: Decoder,
   ids: readonly number[],
-  { maxNewTokens, eosTokenId, signal }: GenerateOptions,
+  { maxNewTokens, eosTokenId, onToken, signal }: GenerateOptions,
 ): Promise<number[]> {
   const answer: number[] = [];
   const limit = Math.min(decoder.capacity.tokens, decoder.capacity.positions) - ids.length;
@@ -40,6 +42,7 @@ export async function generate(
     const next = logits.reduce((best, logit, id) => logit > logits[best] ? id : best, 0);
     if (next === eosTokenId) break;
     answer.push(next);
+    onToken?.(answer.length);
   }
   return answer;
 }

@@ -9,6 +9,7 @@ import { losses } from "../losses/losses.ts";
 import type { Net } from "../graph/net.ts";
 import type { Loss } from "../losses/loss.ts";
 import type { ModelConfig } from "../models/architecture.ts";
+import type { OnProgress } from "../progress.ts";
 import { readModelConfig } from "../weights/config_file.ts";
 import { netToTrain } from "./roles.ts";
 import { samplerOf } from "./plan.ts";
@@ -44,12 +45,12 @@ export interface PrepareOptions {
   sources?: Sources;
   /** The shape of the model, as `openModel` gives it with its weights; by default config.json's. */
   model?: ModelConfig;
-  /** Rows and tokens of a split as they are tokenized. */
-  tokenized?: (split: string, rows: number, tokens: number) => void;
+  /** How far hashing and tokenizing are. */
+  onProgress?: OnProgress;
   /** See `PoolOptions`. */
   readsOnly?: boolean;
   /** Notes for people. */
-  log?: (level: "info" | "warning", message: string) => void;
+  log?: (level: "debug" | "info" | "warning", message: string) => void;
   /** The date of the run that this one goes on with, as `Vocabulary.templateDate`. */
   date?: string;
   signal?: AbortSignal;
@@ -58,7 +59,7 @@ export interface PrepareOptions {
 /** Reads model configuration, tokenizer and data. */
 export async function prepare(
   config: TrainConfig,
-  { sources = localSources(config), model: known, tokenized, readsOnly, log, date, signal }: PrepareOptions =
+  { sources = localSources(config), model: known, onProgress, readsOnly, log, date, signal }: PrepareOptions =
     {},
 ): Promise<Prepared> {
   const folder = sources.model;
@@ -67,6 +68,7 @@ export async function prepare(
   const loss = losses[config.lossType];
   const splits: string[] = [];
   const begun = config.chatTemplateDate ?? date;
+  onProgress?.({ what: "opening the tokenizer", done: 0 });
   const pool = await TokenizerPool.open(folder, {
     chatTemplate: chatTemplateOf(config),
     readsOnly,
@@ -89,7 +91,7 @@ export async function prepare(
       truncationMode: config.truncationMode,
       cache: cacheFolder(),
       overwriteCache: config.overwriteCache,
-      onProgress: (rows, tokens) => tokenized?.(split, rows, tokens),
+      onProgress,
       log,
       signal,
     });

@@ -3,6 +3,7 @@ import type { TrainConfig } from "../config/schema.ts";
 import { type CountedNotice, describeNotice } from "../data/notices.ts";
 import type { PairStatistics, PairStore } from "../data/store.ts";
 import type { Pair, Sequence } from "../data/pair.ts";
+import { epochAfter, type SamplerOptions } from "../training/sampler.ts";
 
 const BINS = 10;
 const BAR = 16;
@@ -145,6 +146,24 @@ export function reportSplit(
       } (${split}: ${notice.count} of ${rows} rows)`,
     );
   }
+}
+
+/** Tells what a run goes through: steps, pairs of each, and what that is of the data. */
+export function reportSteps(
+  { train, sampler, totalSteps }: { train: PairStore; sampler: SamplerOptions; totalSteps: number },
+  log: (level: "info", message: string) => void,
+): void {
+  const { perBatch, batchesPerStep } = sampler;
+  const pairs = perBatch * batchesPerStep;
+  const batches = batchesPerStep > 1 ? ` (${batchesPerStep} x ${perBatch})` : "";
+  const epochs = epochAfter(totalSteps, sampler);
+  const tokens = Math.round(sum(train.sizes.tokens) * epochs);
+  const counted = (value: number, noun: string) => `${count(value)} ${noun}${value === 1 ? "" : "s"}`;
+  log(
+    "info",
+    `${counted(totalSteps, "step")} of ${counted(pairs, "pair")}${batches}, ` +
+      `${counted(Number(epochs.toPrecision(3)), "epoch")}: about ${counted(tokens, "token")}`,
+  );
 }
 
 const placeOf = ({ where, detail }: CountedNotice["first"][number]) =>

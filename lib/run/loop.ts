@@ -18,6 +18,7 @@ import type { TrainerState } from "../checkpoint/trainer_state.ts";
 import { epochAfter, sampleStep } from "../training/sampler.ts";
 import { learningRate, type Schedule, stepsOf } from "../training/schedule.ts";
 import type { StepResult } from "../training/step.ts";
+import { TimeLeft } from "../training/time_left.ts";
 
 /** What the loop works with. */
 export interface LoopRun {
@@ -36,6 +37,7 @@ export class Loop {
   readonly #alarm: CollapseAlarm;
   readonly #schedule: Schedule;
   readonly #startStep: number;
+  readonly #timeLeft: TimeLeft;
   #lastCollect = performance.now();
   /** Milliseconds of each step that was collected last. */
   #stepTime?: number;
@@ -54,6 +56,7 @@ export class Loop {
       warmupSteps: stepsOf(warmupSteps > 0 ? warmupSteps : warmupRatio, totalSteps),
     };
     this.#startStep = before?.state.step ?? 0;
+    this.#timeLeft = new TimeLeft(this.#pausesToCome());
     this.#alarm = new CollapseAlarm(before?.state.collapse);
     this.figures = new Figures(
       before &&
@@ -101,6 +104,7 @@ export class Loop {
     }
     // A run that a signal stopped has its evaluation still to do.
     await this.#doWhatIsDue(signal);
+    this.#lastCollect = performance.now();
     for (let step = this.#startStep; step < totalSteps && !signal?.aborted; step++) {
       const micro = await Promise.all(sampleStep(step, sampler).batches.map((batch) => train.read(batch)));
       const profiler = this.#profilerOf(step);
@@ -159,22 +163,42 @@ export class Loop {
 
   /** The evaluation and the checkpoint that belong after the steps done, unless they were made. */
   async #doWhatIsDue(signal?: AbortSignal): Promise<void> {
-    const { config: { saveStrategy, doEval }, prepared: { totalSteps } } = this.run;
+    const { saveStrategy } = this.run.config;
     const { steps, isEvaluated } = this.figures;
     if (signal?.aborted) this.#stopped = true;
     if (this.#stopped || steps === 0) return;
-    const isLast = steps === totalSteps;
-    const evaluates = (isLast && doEval) || this.#evaluatesAfter(steps - 1);
+    const evaluates = this.#isEvaluationDue(steps - 1);
     if (evaluates && !isEvaluated && !await this.#evaluate(signal)) return;
-    const saves = isLast ? saveStrategy === "steps" || saveStrategy === "epoch" : this.#savesAfter(steps - 1);
     const isBest = saveStrategy === "best" && evaluates && this.#best?.step === steps;
-    if (saves || isBest) await this.#save();
+    if (this.#isCheckpointDue(steps - 1) || isBest) await this.#save();
+  }
+
+  #isEvaluationDue(step: number): boolean {
+    const { config: { doEval }, prepared: { totalSteps } } = this.run;
+    return (step + 1 === totalSteps && doEval) || this.#evaluatesAfter(step);
+  }
+
+  #isCheckpointDue(step: number): boolean {
+    const { config: { saveStrategy }, prepared: { totalSteps } } = this.run;
+    return step + 1 === totalSteps
+      ? saveStrategy === "steps" || saveStrategy === "epoch"
+      : this.#savesAfter(step);
+  }
+
+  #pausesToCome(): { evaluation: number; checkpoint: number } {
+    const found = { evaluation: 0, checkpoint: 0 };
+    for (let step = this.#startStep; step < this.run.prepared.totalSteps; step++) {
+      if (this.#isEvaluationDue(step)) found.evaluation++;
+      if (this.#isCheckpointDue(step)) found.checkpoint++;
+    }
+    return found;
   }
 
   async #save(): Promise<void> {
     const start = performance.now();
     await this.#record();
     await this.run.checkpoints.save(this.figures, this.#alarm, this.#best);
+    this.#timeLeft.addPause("checkpoint", (performance.now() - start) / 1000, true);
     this.figures.exclude(performance.now() - start);
     this.#lastCollect = performance.now();
   }
@@ -210,7 +234,10 @@ export class Loop {
     const results = await runner.collect(gpu);
     const seconds = (performance.now() - this.#lastCollect) / 1000;
     this.#lastCollect = performance.now();
-    if (results.length > 0) this.#stepTime = seconds * 1000 / results.length;
+    if (results.length > 0) {
+      this.#stepTime = seconds * 1000 / results.length;
+      this.#timeLeft.addSteps(results.length, seconds);
+    }
     const logged = this.figures.history.length;
     const tokens = results.reduce((sum, result) => sum + result.tokens, 0);
     const pairs = results.reduce((sum, result) => sum + result.pairs.length, 0);
@@ -228,8 +255,12 @@ export class Loop {
         totalSteps,
         loss: metrics.loss,
         accuracy: metrics["rewards/accuracies"],
+        margin: metrics["rewards/margins"],
+        gradNorm: result.clip.norm,
+        learningRate: learningRate(result.step, this.#schedule),
         tokensPerSecond: tokens / seconds,
         pairsPerSecond: pairs / seconds,
+        secondsLeft: this.#timeLeft.of(totalSteps - result.step - 1),
       });
       if (this.#logsAfter(result.step)) await this.#log(result);
     }
@@ -255,7 +286,11 @@ export class Loop {
   async #evaluate(signal?: AbortSignal): Promise<boolean> {
     const { gpu, config, prepared: { test }, planned: { decoder } } = this.run;
     const start = performance.now();
-    const results = await evaluate(gpu, decoder, test!, config.perDeviceEvalBatchSize, signal);
+    const { onProgress } = this.events;
+    const results = await evaluate(gpu, decoder, test!, config.perDeviceEvalBatchSize, {
+      signal,
+      onProgress,
+    });
     if (!results) {
       this.#stopped = true;
       return false;
@@ -269,6 +304,11 @@ export class Loop {
       eval_samples_per_second: results.length / seconds,
     });
     await this.#record(false);
+    this.#timeLeft.addPause(
+      "evaluation",
+      (performance.now() - start) / 1000,
+      this.figures.steps > this.#startStep,
+    );
     this.figures.exclude(performance.now() - start);
     this.#lastCollect = performance.now();
     return true;

@@ -11,7 +11,8 @@ import { writeReportHtml } from "../report/html.ts";
 import { writeModelCard } from "../report/model_card.ts";
 import type { RunReport } from "../report/run_report.ts";
 import { allResults, trainMetrics, writeAllResults, writeTrainerState } from "../checkpoint/trainer_state.ts";
-import { saveCheckpoint, type TensorSource } from "../safetensors/write.ts";
+import type { OnProgress } from "../progress.ts";
+import { saveCheckpoint, type TensorSource, withProgress } from "../safetensors/write.ts";
 import type { TrainOutcome } from "./train.ts";
 import { VERSION } from "../version.ts";
 
@@ -38,14 +39,15 @@ export async function checkOutputFolder(config: TrainConfig): Promise<void> {
  */
 export async function saveRun(
   outcome: TrainOutcome,
-  { signal }: { signal?: AbortSignal } = {},
+  { signal, onProgress }: { signal?: AbortSignal; onProgress?: OnProgress } = {},
 ): Promise<RunReport> {
   const { config, planned, gpu, checkpoint, prepared, state } = outcome;
   const { outputDir } = config;
   const { sources } = prepared;
   const until = outcome.isKept ? signal : undefined;
   const weights = weightSources({ gpu, planned, prepared, source: checkpoint });
-  await saveCheckpoint(outputDir, weights.map((source) => heeding(source, until)));
+  const heeded = weights.map((source) => heeding(source, until));
+  await saveCheckpoint(outputDir, withProgress(heeded, "saving the model", onProgress));
   await writeModelFiles(outcome.files, outputDir);
   await heed(until);
 

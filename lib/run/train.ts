@@ -10,6 +10,7 @@ import type { TrainEvents } from "../training/events.ts";
 import { generate } from "../generation/generate.ts";
 import { type Gpu, openGpu } from "../gpu/device.ts";
 import { Pipelines } from "../gpu/program.ts";
+import { formatBytes } from "../format_bytes.ts";
 import { heed } from "../heed.ts";
 import { localSources, resolveSources } from "../hub/hub.ts";
 import { randomInit } from "../weights/init.ts";
@@ -20,7 +21,8 @@ import { bytesBesidePlan } from "../planning/process_memory.ts";
 import { checkFits } from "../planning/advice.ts";
 import { type ModelWeights, openModel } from "../weights/weights.ts";
 import { prepare, type Prepared } from "../planning/prepare.ts";
-import { reportSplit } from "../report/data_report.ts";
+import type { OnProgress } from "../progress.ts";
+import { reportSplit, reportSteps } from "../report/data_report.ts";
 import { RunLog } from "../report/run_log.ts";
 import type { Answer } from "../report/run_report.ts";
 import type { HashedFile } from "../data/hash.ts";
@@ -82,7 +84,7 @@ export interface TrainOptions extends TrainEvents {
  * `options.signal`, where it comes before the first step.
  */
 export async function train(config: TrainConfig, options: TrainOptions = {}): Promise<TrainOutcome> {
-  const { log = () => {}, signal } = options;
+  const { log = () => {}, onProgress, signal } = options;
   const warn = (message: string) => log("warning", message);
   await using held = new AsyncDisposableStack();
   await checkPlaces(config, localSources(config));
@@ -90,10 +92,11 @@ export async function train(config: TrainConfig, options: TrainOptions = {}): Pr
   held.defer(() => output.close());
   const before = await findStart(config);
   if (before) log("info", `going on from ${before.folder}, after ${before.state.step} steps`);
-  const sources = await resolveSources(config, { log, progress: options.fetched, signal });
+  const sources = await resolveSources(config, { log, onProgress, signal });
   await checkPlaces(config, sources);
   // What the result needs of the model's folder, which may be gone by then.
   const files = await readModelFiles(sources.model);
+  onProgress?.({ what: "opening the model", done: 0 });
   const checkpoint = config.fromScratch ? undefined : await openModel(sources.model, warn);
   held.defer(() => checkpoint?.close());
   if (forcesMistralTemplate(config)) log("info", FORCED);
@@ -106,7 +109,8 @@ export async function train(config: TrainConfig, options: TrainOptions = {}): Pr
   held.defer(() => prepared.close());
   reportSplit("train", prepared.train.statistics, log);
   if (prepared.test) reportSplit("test", prepared.test.statistics, log);
-  const hashes = () => hashModel(sources.model, checkpoint?.files ?? []);
+  reportSteps(prepared, log);
+  const hashes = () => hashModel(sources.model, checkpoint?.files ?? [], onProgress);
   const modelFiles = await hashes();
   const identity = fingerprint(config, prepared, modelFiles);
   if (before) checkFiles(identity, before, prepared.totalSteps);
@@ -114,9 +118,10 @@ export async function train(config: TrainConfig, options: TrainOptions = {}): Pr
   const gpu = await openGpu(options.gpu);
   held.defer(() => gpu.destroy());
   if (before) warnings(before, gpu.name).forEach(warn);
-  const pipelines = new Pipelines(gpu, signal);
+  const pipelines = new Pipelines(gpu, signal, onProgress);
   const { adapter, tuning } = await tune(gpu, pipelines, prepared, {
     log,
+    onProgress,
     before: before?.state.kernels,
   });
   const planned = planRun(prepared, config, adapter);
@@ -126,25 +131,29 @@ export async function train(config: TrainConfig, options: TrainOptions = {}): Pr
   log("info", `adapter: ${gpu.name}`);
   const { count, trainedCount } = decoder.parameters;
   const trained = trainedCount < count ? `, ${trainedCount} of them trained` : "";
-  log("info", `memory plan of ${count} parameters${trained}, bytes:\n${decoder.plan.table()}`);
+  log("info", `memory plan of ${count} parameters${trained}: ${formatBytes(decoder.plan.bytes)}`);
+  log("debug", `planned bytes:\n${decoder.plan.table()}`);
 
+  pipelines.expect([...decoder.forward, ...decoder.backward, ...planned.runner.calls]);
   await decoder.allocate(gpu, pipelines);
   held.defer(() => decoder.destroy());
   await planned.runner.compile(gpu, pipelines);
   const tensors = { gpu, planned, prepared, source: checkpoint };
-  if (before) await restore(before.folder, tensors);
-  else if (checkpoint) await decoder.parameters.load(gpu, checkpoint);
-  else await randomInit(gpu, decoder.parameters, sources.model, config.seed);
-  log("info", `allocated ${decoder.plan.allocatedBytes} bytes, planned ${decoder.plan.bytes}`);
+  if (before) await restore(before.folder, tensors, { onProgress });
+  else if (checkpoint) await decoder.parameters.load(gpu, checkpoint, "weights", onProgress);
+  else await randomInit(gpu, decoder.parameters, sources.model, config.seed, onProgress);
+  log("debug", `allocated ${decoder.plan.allocatedBytes} bytes, planned ${decoder.plan.bytes}`);
   await checkModelFiles(sources.model, files);
   checkHashes(modelFiles, await hashes());
 
-  const answers = before?.state.answers ?? await answer(gpu, planned, prepared, signal);
+  const answers = before?.state.answers ??
+    await answer(gpu, planned, prepared, { what: "answering before", onProgress, signal });
   await heed(signal);
   const checkpoints = new Checkpoints(
     { ...tensors, config, fingerprint: identity, modelFiles: files, kernels: tuning, answers },
     before,
     (folder) => log("info", `saved ${folder}`),
+    onProgress,
   );
   await prepareOutput(config.outputDir, before !== undefined);
   const runLog = new RunLog(config.outputDir, warn);
@@ -160,7 +169,8 @@ export async function train(config: TrainConfig, options: TrainOptions = {}): Pr
   const isKept = checkpoints.lastStep === state.global_step;
   // Where there is nothing to go on from, what is left is done whatever comes.
   const until = isKept ? signal : undefined;
-  const after = loop.isStopped ? answers : await answer(gpu, planned, prepared, until).catch((error) => {
+  const again = { what: "answering after", onProgress, signal: until };
+  const after = loop.isStopped ? answers : await answer(gpu, planned, prepared, again).catch((error) => {
     if (until?.aborted) return;
     // A trained model is worth more than what it says.
     if (!(error instanceof UserError)) throw error;
@@ -205,13 +215,21 @@ async function answer(
   gpu: Gpu,
   { decoder }: Planned,
   { prompts, tokenizer, pool }: Prepared,
-  signal?: AbortSignal,
+  { what, onProgress, signal }: { what: string; onProgress?: OnProgress; signal?: AbortSignal },
 ): Promise<string[]> {
   const answers: number[][] = [];
-  for (const { ids } of prompts) {
-    const eosTokenId = tokenizer.eosTokenId;
-    answers.push(await generate(gpu, decoder, ids, { maxNewTokens: ANSWER_TOKENS, eosTokenId, signal }));
+  const total = prompts.length;
+  const eosTokenId = tokenizer.eosTokenId;
+  for (const [i, { ids }] of prompts.entries()) {
+    // An answer of the full length is one of the whole.
+    const onToken = (tokens: number) =>
+      onProgress?.({ what, done: i + tokens / (ANSWER_TOKENS + 1), total, unit: "prompts" });
+    onToken(0);
+    answers.push(
+      await generate(gpu, decoder, ids, { maxNewTokens: ANSWER_TOKENS, eosTokenId, onToken, signal }),
+    );
   }
+  onProgress?.({ what, done: total, total, unit: "prompts" });
   if (answers.length === 0) return [];
   const texts = await pool.texts(answers, "prompts: an answer", { skipSpecialTokens: true });
   return texts.map((text) => text.trim());

@@ -1,15 +1,13 @@
 import type { Profile } from "../gpu/profiler.ts";
 import type { LogEntry } from "./log_entry.ts";
-import type { Transfer } from "../hub/snapshot.ts";
+import type { OnProgress } from "../progress.ts";
 
 /** What a run hears of while it works; every field may be left out. */
 export interface TrainEvents {
   /** Notes and warnings for people. */
   log?: (level: "debug" | "info" | "warning", message: string) => void;
-  /** How far the fetching of a model or a data set from the Hub is. */
-  fetched?: (progress: Transfer) => void;
-  /** Rows and tokens of a split as they are tokenized. */
-  tokenized?: (split: string, rows: number, tokens: number) => void;
+  /** How far everything but the steps is that may take more than a second: fetching, tokenizing, evaluating, saving... */
+  onProgress?: OnProgress;
   /** Before every optimizer step is given to the GPU, which may block this thread until it is done. */
   working?: (work: Work) => void;
   /** After every optimizer step whose figures have been read. */
@@ -34,7 +32,14 @@ export interface StepProgress {
   startStep: number;
   totalSteps: number;
   loss: number;
+  /** The part of the pairs, from 0 to 1, whose chosen response has the higher reward. */
   accuracy?: number;
+  /** Reward of the chosen response less that of the rejected one, mean over the pairs. */
+  margin?: number;
+  gradNorm: number;
+  learningRate: number;
   tokensPerSecond: number;
   pairsPerSecond: number;
+  /** Until the last step is done, with the evaluations and checkpoints on the way as far as one of each was measured. */
+  secondsLeft?: number;
 }

@@ -68,7 +68,12 @@ export class StepRunner {
     return this.#early !== undefined;
   }
 
-  /** Compiles what runs beside the decoder's passes, once that has allocated the plan. */
+  /** What runs beside the decoder's passes. */
+  get calls(): readonly KernelCall[] {
+    return this.#early ? [...this.optimizer.norm(), ...this.#early] : this.optimizer.update();
+  }
+
+  /** Compiles `calls`, once the decoder has allocated the plan. */
   async compile(gpu: Gpu, pipelines: Pipelines): Promise<void> {
     const { decoder, optimizer } = this;
     const update = await Program.compile(pipelines, this.#early ? optimizer.norm() : optimizer.update());
