@@ -9,7 +9,8 @@ import { hubName, localSources } from "../hub/hub.ts";
 import { writeModelFiles } from "../hub/model_files.ts";
 import { writeReportHtml } from "../report/html.ts";
 import { writeModelCard } from "../report/model_card.ts";
-import type { RunReport } from "../report/run_report.ts";
+import { writeFacts } from "../report/run_log.ts";
+import { runFacts, type RunReport } from "../report/run_report.ts";
 import { allResults, trainMetrics, writeAllResults, writeTrainerState } from "../checkpoint/trainer_state.ts";
 import { saveCheckpoint, type TensorSource } from "../safetensors/write.ts";
 import type { TrainOutcome } from "./train.ts";
@@ -43,12 +44,6 @@ export async function saveRun(
   const { config, planned, gpu, checkpoint, prepared, state } = outcome;
   const { outputDir } = config;
   const { sources } = prepared;
-  const until = outcome.isKept ? signal : undefined;
-  const weights = weightSources({ gpu, planned, prepared, source: checkpoint });
-  await saveCheckpoint(outputDir, weights.map((source) => heeding(source, until)));
-  await writeModelFiles(outcome.files, outputDir);
-  await heed(until);
-
   const results = allResults(
     state,
     trainMetrics({
@@ -71,6 +66,14 @@ export async function saveRun(
     device: gpu.name,
     version: VERSION,
   };
+  // Before the weights, which may take minutes: whoever watches the run sees the answers now.
+  await writeFacts(outputDir, runFacts(report));
+  const until = outcome.isKept ? signal : undefined;
+  const weights = weightSources({ gpu, planned, prepared, source: checkpoint });
+  await saveCheckpoint(outputDir, weights.map((source) => heeding(source, until)));
+  await writeModelFiles(outcome.files, outputDir);
+  await heed(until);
+
   await writeModelCard(outputDir, report, hubName(config, sources));
   await writeReportHtml(outputDir, report);
   await writeTrainerState(outputDir, state);
