@@ -2,7 +2,7 @@
 import { basename, join } from "node:path";
 import { FIELDS, keyOf, KEYS, type TrainConfig } from "../config/schema.ts";
 import { configEntries } from "../config/write.ts";
-import { cacheFolder } from "../data/cache_folder.ts";
+import { cacheFolder } from "../cache_folder.ts";
 import { rememberedHash, sha256 } from "../data/file_hash.ts";
 import { RULES } from "../data/pairs.ts";
 import { UserError } from "../errors.ts";

@@ -1,10 +1,7 @@
-import { open, readdir, stat } from "node:fs/promises";
-import { basename, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { open, stat } from "node:fs/promises";
+import { basename } from "node:path";
 import { nearest, UserError } from "../errors.ts";
-
-/** Where the run files that ship with this program are: a URL of a folder, or of a web server. */
-const SHIPPED = new URL("../../configs/", import.meta.url);
+import { RUN_FILES, shippedPath } from "../shipped.ts";
 
 /** Those that ship have 2 KB; a chat template may be a part of one. */
 const LARGEST_FILE = 2 ** 18;
@@ -16,7 +13,7 @@ export interface RunFile {
 }
 
 /**
- * Reads the run file `name`, or the one of that name in `configs/` where there is no such file.
+ * Reads the run file `name`, or the one of that name that ships in `configs/` where there is no such file here.
  *
  * @throws {UserError} (status 2) where neither exists, with the nearest name in `configs/`, or it cannot be read.
  */
@@ -46,16 +43,13 @@ async function readText(path: string): Promise<string> {
 }
 
 async function find(name: string): Promise<string> {
-  const exists = (path: string) => stat(path).then(() => true, () => false);
-  if (await exists(name)) return name;
-  const folder = SHIPPED.protocol === "file:" ? fileURLToPath(SHIPPED) : undefined;
-  const shipped = folder ? (await readdir(folder)).filter((file) => file.endsWith(".yaml")) : [];
-  if (folder && shipped.includes(name)) return join(folder, name);
-  const near = nearest(basename(name), shipped);
-  const known = near ? `did you mean ${near}?` : `configs/ has ${shipped.sort().join(", ")}`;
+  if (await stat(name).catch(() => undefined)) return name;
+  const shipped = name.replace(/^(\.\/)?configs\//, "");
+  if (RUN_FILES.includes(shipped)) return (await shippedPath(`configs/${shipped}`))!;
+  const near = nearest(basename(name), RUN_FILES);
+  const known = near ? `did you mean ${near}?` : `configs/ has ${RUN_FILES.join(", ")}`;
   throw new UserError(
-    `${name}: the run file cannot be read: no such file, neither here nor in configs/` +
-      (shipped.length > 0 ? `; ${known}` : ""),
+    `${name}: the run file cannot be read: no such file, neither here nor in configs/; ${known}`,
     2,
   );
 }

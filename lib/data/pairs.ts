@@ -5,7 +5,7 @@ import { UserError } from "../errors.ts";
 import type { HashedFile } from "./hash.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import { VERSION } from "../version.ts";
-import { removeOrphans } from "./cache_folder.ts";
+import { removeOrphans } from "../cache_folder.ts";
 import { changed, checkUnchanged, rememberedHash, sha256 } from "./file_hash.ts";
 import { pairOf, type PairRules } from "./pair_of.ts";
 import { TokenizerPool } from "./pool.ts";

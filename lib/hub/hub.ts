@@ -9,6 +9,7 @@ import type { TrainConfig } from "../config/schema.ts";
 import type { DatasetShare } from "../config/values.ts";
 import { readCard } from "../data/dataset_card.ts";
 import { UserError } from "../errors.ts";
+import { shippedPath } from "../shipped.ts";
 import { RepoCache } from "./cache.ts";
 import { Refused, Unreachable } from "./http.ts";
 import { commitOf, filesAt } from "./listing.ts";
@@ -29,8 +30,8 @@ export interface ResolveOptions extends FetchEvents {
 }
 
 /**
- * The folder of a model: `nameOrPath` itself where such a folder exists or it has not the form of a Hub name, otherwise the
- * snapshot of `owner/name` or `owner/name@revision` in the cache, with all files that training reads. Only what is missing
+ * The folder of a model: `nameOrPath` itself where such a folder exists or it has not the form of a Hub name, the one that ships
+ * with the program under that name (`configs/tiny/model`), otherwise the snapshot of `owner/name` or `owner/name@revision` in the cache, with all files that training reads. Only what is missing
  * is fetched; every file's hash is checked.
  *
  * @param options `weights: false` leaves the weights out.
@@ -121,7 +122,8 @@ export async function resolveSources(config: TrainConfig, options: ResolveOption
 
 /** The name of a model that is on the Hub, without its revision; undefined where it is a folder here. */
 export function hubName({ modelNameOrPath }: TrainConfig, { model }: Sources): string | undefined {
-  return model === modelNameOrPath ? undefined : modelNameOrPath.split("@")[0];
+  if (model === modelNameOrPath) return;
+  return parseRepo(modelNameOrPath, "model")?.name;
 }
 
 /** How one kind of repository is had. */
@@ -139,6 +141,8 @@ async function resolve(
   kind: Kind,
 ): Promise<string> {
   if (await stat(nameOrPath).catch(() => undefined)) return nameOrPath;
+  const shipped = await shippedPath(nameOrPath);
+  if (shipped !== undefined) return shipped;
   const repo = parseRepo(nameOrPath, type, options.revision);
   if (!repo) return nameOrPath;
   const settings = options.settings ?? await hubSettings();

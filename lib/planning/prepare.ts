@@ -1,6 +1,6 @@
 import type { TrainConfig } from "../config/schema.ts";
 import { localSources, type Sources } from "../hub/hub.ts";
-import { cacheFolder } from "../data/cache_folder.ts";
+import { cacheFolder } from "../cache_folder.ts";
 import { chatTemplateOf } from "../data/mistral_template.ts";
 import { openPairs } from "../data/pairs.ts";
 import { TokenizerPool } from "../data/pool.ts";

@@ -1,4 +1,4 @@
-import { cacheFolder } from "../data/cache_folder.ts";
+import { cacheFolder } from "../cache_folder.ts";
 import type { TrainEvents } from "../training/events.ts";
 import type { Gpu } from "../gpu/device.ts";
 import type { Pipelines } from "../gpu/program.ts";
