@@ -72,7 +72,8 @@ async function openLocked(path: string): Promise<{ close(): void } | undefined> 
   const before = await inode(path);
   const database = new DatabaseSync(path);
   try {
-    database.exec("PRAGMA busy_timeout = 0; PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE");
+    // So long as isLocked() may take.
+    database.exec("PRAGMA busy_timeout = 50; PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE");
     if (before !== undefined && await inode(path) === before) return database;
   } catch (error) {
     database.close();

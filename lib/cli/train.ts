@@ -9,6 +9,7 @@ import { Progress } from "../report/progress.ts";
 import { checkOutputFolder, saveRun } from "../run/save.ts";
 import { train as trainRun } from "../run/train.ts";
 import type { Command } from "./command.ts";
+import { LiveReport } from "./live.ts";
 import { NobodyReads, print, writeError } from "./output.ts";
 import { type Stop, STOPPED } from "./stop.ts";
 import { tokenizeLine } from "./tokenize.ts";
@@ -17,13 +18,16 @@ import { splitRunWords } from "./words.ts";
 
 /** `simper train` */
 export const train: Command = {
-  usage: "[CONFIG] [--profile=FILE] [--key=value ...]",
+  usage: "[CONFIG] [--open] [--profile=FILE] [--key=value ...]",
   takesRunFile: true,
-  options: [{
-    name: "profile",
-    value: "FILE",
-    doc: "Time the kernels of the second step: a table, and a file for the trace, for chrome://tracing.",
-  }],
+  options: [
+    { name: "open", doc: "Show the run in the browser while it goes on, as simper watch does." },
+    {
+      name: "profile",
+      value: "FILE",
+      doc: "Time the kernels of the second step: a table, and a file for the trace, for chrome://tracing.",
+    },
+  ],
   run,
 };
 
@@ -47,10 +51,12 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
     stop.answer({ text: isShown("warning", config.logLevel) ? shown : undefined, until });
   };
   say("stopping");
+  const live = options.has("open") ? new LiveReport(config.outputDir, () => stop.request(), log) : undefined;
   const upload = config.pushToHub ? await openUpload(config) : undefined;
   const outcome = await trainRun(config, {
     signal: stop.signal,
     working: ({ step, totalSteps, until }) => {
+      live?.begin();
       stop.isCareful = true;
       say(`stopping after this step, ${step} of ${totalSteps}, with a checkpoint`, until);
     },
@@ -96,6 +102,7 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
         : "stopping once the result is saved",
     );
     const report = await saveRun(outcome, { signal: stop.signal });
+    await live?.end();
     printReport(report, log);
     if (upload) {
       stop.isCareful = false;

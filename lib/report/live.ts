@@ -29,7 +29,7 @@ export interface LiveRun {
 }
 
 /** Milliseconds between looks at the folder. */
-const PAUSE = 500;
+export const PAUSE = 500;
 /** Names of the loopback: under another one a page of elsewhere would have come here (DNS rebinding). */
 const HOSTS = ["127.0.0.1", "localhost", "[::1]"];
 
@@ -61,11 +61,11 @@ export function liveHandler(run: LiveRun): (request: Request) => Promise<Respons
       return answer(403, "this report is only for the machine that it is made on");
     }
     if (request.method === "GET" && pathname === "/") {
-      return new Response(livePage(run.folder, token), {
+      return new Response(await livePage(run, token), {
         headers: { ...HEADERS, "content-type": "text/html; charset=utf-8" },
       });
     }
-    if (request.method === "GET" && pathname === "/events") return eventStream(run, request.signal);
+    if (request.method === "GET" && pathname === "/events") return eventStream(run);
     if (pathname !== "/stop") return answer(404, "there is no such page");
     if (request.method !== "POST") return answer(405, "expected POST");
     const from = request.headers.get("origin");
@@ -84,11 +84,10 @@ export function liveHandler(run: LiveRun): (request: Request) => Promise<Respons
 const answer = (status: number, text: string) =>
   new Response(text, { status, headers: { ...HEADERS, "content-type": "text/plain; charset=utf-8" } });
 
-/** The page with nothing in it: what it shows comes by events. */
-function livePage(folder: string, token: string): string {
-  const { top, sections } = render("begins", {});
+async function livePage(run: LiveRun, token: string): Promise<string> {
+  const { top, sections } = await new Look(run).take();
   return page({
-    title: basename(folder),
+    title: basename(run.folder),
     body: `${placed(top)}
 <p><button id="stop" type="button" data-token="${token}" hidden>Stop the run</button><span id="note" role="status"></span></p>
 ${placed(sections)}`,
@@ -97,30 +96,26 @@ ${placed(sections)}`,
 }
 
 /** What the page shows, each part when it is another than before. */
-function eventStream(run: LiveRun, signal: AbortSignal): Response {
-  const folder = new RunFolder(run.folder);
+function eventStream(run: LiveRun): Response {
+  const look = new Look(run);
   const shown: Record<string, string> = {};
   let wasRunning: boolean | undefined;
-  const cancelled = new AbortController();
-  const closed = AbortSignal.any([signal, cancelled.signal]);
+  const closed = new AbortController();
   const body = new ReadableStream<Uint8Array>({
     async pull(controller) {
-      while (!closed.aborted) {
-        const phase = await run.phase();
-        const { top, sections } = render(phase, phase === "begins" ? {} : await folder.read());
+      while (!closed.signal.aborted) {
+        const { top, sections, isRunning } = await look.take();
         const news = Object.entries({ ...top, ...sections }).filter(([id, html]) => shown[id] !== html);
-        const isRunning = phase !== "ended";
         if (news.length > 0 || wasRunning !== isRunning) {
           Object.assign(shown, Object.fromEntries(news));
           wasRunning = isRunning;
           const data = JSON.stringify({ sections: Object.fromEntries(news), isRunning });
           return controller.enqueue(new TextEncoder().encode(`data: ${data}\n\n`));
         }
-        await pause(closed);
+        await pause(closed.signal);
       }
-      if (!cancelled.signal.aborted) controller.close();
     },
-    cancel: () => cancelled.abort(),
+    cancel: () => closed.abort(),
   }, { highWaterMark: 0 });
   return new Response(body, { headers: { ...HEADERS, "content-type": "text/event-stream" } });
 }
@@ -159,24 +154,36 @@ const NOBODY: RunFacts = {
   dataFiles: [],
 };
 
-/** The parts of the page as HTML, by the names of their elements: what is above the button, and what is below it. */
-function render(
-  phase: RunPhase,
-  found: Found,
-): { top: Record<string, string>; sections: Record<string, string> } {
-  const { facts, state, results, log = [] } = found;
-  return {
-    top: {
-      heading: facts ? heading(facts.name, [facts.lossType, facts.device, `simper ${facts.version}`]) : "",
-      place: describePlace(phase, found),
-    },
-    sections: reportSections({
-      facts: facts ?? NOBODY,
-      log,
-      collapses: state?.collapses ?? [],
-      results: results ?? newestFigures(log),
-    }),
-  };
+/** A run as its page shows it, now and whenever it is looked at again. */
+class Look {
+  readonly #files: RunFolder;
+
+  constructor(readonly run: LiveRun) {
+    this.#files = new RunFolder(run.folder);
+  }
+
+  /** The parts of the page as HTML, by the names of their elements: what is above the button, and what is below it. */
+  async take(): Promise<
+    { top: Record<string, string>; sections: Record<string, string>; isRunning: boolean }
+  > {
+    const phase = await this.run.phase();
+    const found = phase === "begins" ? {} : await this.#files.read();
+    const { facts, state, results, log = [] } = found;
+    const about = facts ? [facts.lossType, facts.device, `simper ${facts.version}`] : [];
+    return {
+      top: {
+        heading: heading(facts?.name ?? basename(this.run.folder), about),
+        place: describePlace(phase, found),
+      },
+      sections: reportSections({
+        facts: facts ?? NOBODY,
+        log,
+        collapses: state?.collapses ?? [],
+        results: results ?? newestFigures(log),
+      }),
+      isRunning: phase !== "ended",
+    };
+  }
 }
 
 function describePlace(phase: RunPhase, { facts, state, results, log = [], logged }: Found): string {

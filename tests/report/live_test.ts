@@ -65,8 +65,7 @@ Deno.test("a point that a run adds to its log arrives in the live report, and no
     const log = join(folder, "metrics.jsonl");
     // Of another run, which this one will replace.
     await writeFile(log, lineOf(7));
-    const leave = new AbortController();
-    const news = messages(await ask("/events", { signal: leave.signal }));
+    const news = messages(await ask("/events"));
     const next = async () => (await news.next()).value!;
     const { sections: first, isRunning } = await next();
     assert.equal(isRunning, true);
@@ -102,8 +101,7 @@ Deno.test("a point that a run adds to its log arrives in the live report, and no
     let answers = "";
     while (!answers) answers = (await next()).sections.answers ?? "";
     assert.match(answers, /<th>after<\/th>.*better/s);
-    leave.abort();
-    while (!(await news.next()).done) { /* What was on its way. */ }
+    await news.return(undefined);
   }));
 
 Deno.test("files of a folder that are not as a run writes them show nothing, and do not end the live report", () =>
@@ -115,8 +113,9 @@ Deno.test("files of a folder that are not as a run writes them show nothing, and
       join(folder, "metrics.jsonl"),
       `{"step": "${HOSTILE}", "loss": 1}\n{"step": 2, "loss": "<b>", "<i>": 1, "grad_norm": null}\n`,
     );
-    const response = await ask("/events");
-    const { sections } = (await messages(response).next()).value!;
+    const news = messages(await ask("/events"));
+    const { sections } = (await news.next()).value!;
+    await news.return(undefined);
     assert.doesNotMatch(Object.values(sections).join(""), /<script|<b>|<i>/);
     assert.match(sections.place, /step 2/);
   }));
