@@ -76,6 +76,7 @@ table { border-collapse: collapse; width: 100%; } .scroll { overflow-x: auto; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--rule); }
 td.text { white-space: pre-wrap; min-width: 12rem; overflow-wrap: anywhere; }
 td.number { font-variant-numeric: tabular-nums; }
+@media (max-width: 36rem) { td.text { min-width: 6.5rem; } .tick { font-size: 15px; } }
 progress { width: 100%; accent-color: var(--first); }
 button { font: inherit; padding: .3rem 1rem; } #note { color: var(--soft); margin-left: .5rem; }
 code { font-family: ui-monospace, monospace; font-size: .9em; overflow-wrap: anywhere; }
@@ -113,7 +114,7 @@ export function reportSections({ facts, log, collapses, results }: ReportSource)
       "Warnings",
       collapses.map((one) => `<p>${escapeXml(describeCollapse(one))}</p>`).join("\n"),
     ),
-    answers: section("Answers before and after", answers(facts.answers)),
+    answers: answers(facts.answers),
     curves: section("Curves", charts(log)),
     figures: section(
       "Figures",
@@ -205,7 +206,10 @@ function answers(list: RunFacts["answers"]): string {
   const rows = list.map(({ prompt, before, after = "" }) =>
     [prompt, before, ...(isAfter ? [after] : [])].map((text) => cell("text", text))
   );
-  return table(["prompt", "before", ...(isAfter ? ["after"] : [])], rows);
+  return section(
+    isAfter ? "Answers before and after" : "Answers before training",
+    table(["prompt", "before", ...(isAfter ? ["after"] : [])], rows),
+  );
 }
 
 function files(list: readonly HashedFile[]): string {

@@ -195,7 +195,7 @@ function describePlace(phase: RunPhase, { facts, state, results, log = [], logge
   if (phase === "ended") parts.push(results ? "finished" : "not running");
   else if (step === total) parts.push("the result is being saved");
   else if (seconds !== undefined) parts.push(`about ${formatDuration(seconds)} left`);
-  const bar = total ? `<progress max="${total}" value="${step}"></progress>` : "";
+  const bar = total ? `<progress aria-label="steps" max="${total}" value="${step}"></progress>` : "";
   return `<p>${escapeXml(parts.join(" · "))}</p>${bar}`;
 }
 

@@ -30,7 +30,7 @@ export function live({ document, events, fetch, confirm }) {
     const { sections, isRunning } = JSON.parse(data);
     for (const [id, html] of Object.entries(sections)) part(id).innerHTML = html;
     stop.hidden = !isRunning;
-    if (isLost) note.textContent = "";
+    if (isLost || !isRunning) note.textContent = "";
     isLost = false;
   };
   events.onerror = () => {

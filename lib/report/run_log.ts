@@ -2,6 +2,7 @@ import { closeSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { METRICS, REPORT } from "../checkpoint/names.ts";
 import type { TrainConfig } from "../config/schema.ts";
+import { configEntries } from "../config/write.ts";
 import { sortedJson } from "../json.ts";
 import { writeText } from "../text_file.ts";
 import { EventFile } from "./event_file.ts";
@@ -23,10 +24,7 @@ export class RunLog {
   #events?: EventFile;
 
   /** @param warn told of the first failure. */
-  constructor(
-    readonly config: Pick<TrainConfig, "outputDir" | "reportTo" | "loggingDir">,
-    readonly warn: (message: string) => void,
-  ) {}
+  constructor(readonly config: TrainConfig, readonly warn: (message: string) => void) {}
 
   /** Writes all of them, the log of before included: lines of steps that a resumed run does again are gone. */
   async begin(state: TrainerState, facts: RunFacts): Promise<void> {
@@ -35,7 +33,11 @@ export class RunLog {
     await this.#attempt(() => writeFacts(this.config.outputDir, facts));
     await this.#attempt(() => {
       if (!this.config.reportTo.includes("tensorboard")) return;
-      const args = sortedJson(Object.fromEntries(facts.settings), 2);
+      const keys = configEntries(this.config).map(([key, value]) => [
+        key,
+        value instanceof Map ? Object.fromEntries(value) : value,
+      ]);
+      const args = sortedJson(Object.fromEntries(keys), 2);
       this.#events = EventFile.begin(this.config, state.log_history, state.global_step, { args });
     });
   }
