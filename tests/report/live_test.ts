@@ -92,6 +92,8 @@ Deno.test("a point that a run adds to its log arrives in the live report, and no
 
     // A line in two parts, and one that is none.
     await appendFile(log, lineOf(2).slice(0, 9));
+    // The time left goes on meanwhile.
+    assert.deepEqual(Object.keys((await next()).sections), ["place"]);
     await appendFile(log, `${lineOf(2).slice(9)}no line\n${lineOf(3)}`);
     let curves = "";
     while (!curves.includes("at step 3")) curves = (await next()).sections.curves ?? "";
