@@ -24,11 +24,12 @@ import { prepare, type Prepared } from "../planning/prepare.ts";
 import type { OnProgress } from "../progress.ts";
 import { reportSplit, reportSteps } from "../report/data_report.ts";
 import { RunLog } from "../report/run_log.ts";
-import type { Answer } from "../report/run_report.ts";
+import { type Answer, runFacts } from "../report/run_report.ts";
 import type { HashedFile } from "../data/hash.ts";
 import type { LogEntry } from "../training/log_entry.ts";
 import type { TrainerState } from "../checkpoint/trainer_state.ts";
 import { tune } from "../planning/tune.ts";
+import { VERSION } from "../version.ts";
 
 /** A trained model, still on the GPU, and what its training measured. `destroy` gives that back, and `output_dir` to other runs. */
 export interface TrainOutcome {
@@ -156,9 +157,17 @@ export async function train(config: TrainConfig, options: TrainOptions = {}): Pr
     onProgress,
   );
   await prepareOutput(config.outputDir, before !== undefined);
-  const runLog = new RunLog(config.outputDir, warn);
+  const runLog = new RunLog(config, warn);
   const loop = new Loop({ gpu, config, prepared, planned, checkpoints, log: runLog }, options, before);
-  await runLog.begin(await loop.trainerState());
+  const facts = runFacts({
+    config,
+    answers: prepared.prompts.map(({ text }, i) => ({ prompt: text, before: answers[i] })),
+    modelFiles,
+    dataFiles: [...prepared.train.files, ...prepared.test?.files ?? []],
+    device: gpu.name,
+    version: VERSION,
+  });
+  await runLog.begin(await loop.trainerState(), facts);
   await loop.train(signal);
   const state = await loop.trainerState();
   const best = !loop.isStopped && config.loadBestModelAtEnd ? state.best_model_checkpoint : null;

@@ -397,7 +397,7 @@ test("a result whose saving a signal stops is no result, and the same command en
   } finally {
     await outcome.destroy();
   }
-  assert.deepEqual(ls(out), ["checkpoint-2", "metrics.jsonl", "trainer_state.json"]);
+  assert.deepEqual(ls(out), ["checkpoint-2", "metrics.jsonl", "report.json", "trainer_state.json"]);
   await run(out, ["--max_steps=2", "--save_steps=500"]);
   assert.deepEqual(await weightsOf(out), await weightsOf(join(out, "checkpoint-2")));
 

@@ -111,7 +111,7 @@ async function refusalWith(
   });
   const message = await refusal(run(join(folder, "out"), [`--model_name_or_path=${model}`]), 1);
   assert.match(message, /there is no checkpoint yet$/);
-  assert.deepEqual(ls(join(folder, "out")), ["metrics.jsonl", "trainer_state.json"]);
+  assert.deepEqual(ls(join(folder, "out")), ["metrics.jsonl", "report.json", "trainer_state.json"]);
   return message;
 }
 
