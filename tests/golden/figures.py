@@ -1,17 +1,35 @@
-"""Figures of the golden pairs by PyTorch float32, as TRL's DPOTrainer takes them over one batch of all pairs, and the mean
-probability of the first end token of chosen. From the project's root: PYTHON tests/golden/figures.py > tests/golden/figures.json
-(torch 2.13.0, transformers 5.17.0)"""
+"""Figures of the golden pairs, and of the first test pairs of configs/tiny, by PyTorch float32: as TRL's DPOTrainer takes them over
+one batch of all pairs, and the mean probability of the first end token of chosen. From the project's root:
+PYTHON tests/golden/figures.py > tests/golden/figures.json (torch 2.13.0, transformers 5.17.0)"""
+import gzip
 import json
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 # Llama; a cap on logits; a scale on logits.
-MODELS = ["llama/untied", "models/gemma2", "models/cohere"]
+MODELS = ["tests/golden/llama/untied", "tests/golden/models/gemma2", "tests/golden/models/cohere"]
+TINY = "configs/tiny/model"
 EOS = 2
-pairs = json.load(open("tests/golden/llama/untied-golden/golden.json"))["pairs"]
+
+
+def tiny_pair(row):
+    """By the published trainer's rules: an empty system message in front, the prompt is all but the last message, and an end token
+    is put behind."""
+    tokenizer, pair, system = AutoTokenizer.from_pretrained(TINY), {}, [{"role": "system", "content": ""}]
+    for response in ("chosen", "rejected"):
+        prompt = tokenizer.apply_chat_template(system + row["chosen"][:-1], tokenize=False)
+        whole = tokenizer.apply_chat_template(system + row[response], tokenize=False)
+        ids = tokenizer(whole, add_special_tokens=False).input_ids + [EOS]
+        length = len(tokenizer(prompt, add_special_tokens=False).input_ids)
+        pair |= {f"{response}_input_ids": ids, f"{response}_labels": [-100] * length + ids[length:]}
+    return pair
+
+
+golden = json.load(open("tests/golden/llama/untied-golden/golden.json"))["pairs"]
+rows = [json.loads(line) for line in gzip.open("configs/tiny/preferences/test.jsonl.gz").readlines()[:4]]
 found = {}
-for name in MODELS:
-    model = AutoModelForCausalLM.from_pretrained(f"tests/golden/{name}", dtype=torch.float32, attn_implementation="eager")
+for name, pairs in [*((name, golden) for name in MODELS), (TINY, [tiny_pair(row) for row in rows])]:
+    model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32, attn_implementation="eager")
     entropies, correct, means, ends = [], [], {"chosen": [], "rejected": []}, []
     for pair in pairs:
         for response in means:
