@@ -178,6 +178,11 @@ export const EVALUATION_METRICS = [
   "rewards/margins",
   "logps/chosen",
   "logps/rejected",
+  "logits/chosen",
+  "logits/rejected",
+  "entropy",
+  "mean_token_accuracy",
+  "eos/probability",
 ] as const;
 
 const metricName = oneOf(EVALUATION_METRICS, {}, "eval_ may stand before it");

@@ -68,6 +68,7 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
   const weights = await openModel(folder, (message) => log("warning", message));
   try {
     const pool = held.adopt(await TokenizerPool.open(folder, { readsOnly }), (pool) => pool.close());
+    const { eosTokenId } = pool.vocabulary;
     const gpu = held.adopt(await openGpu(options.gpu), (gpu) => gpu.destroy());
     const adapter = { ...adapterOf(gpu), tiles: await rememberedTiles(gpu) };
     const net = netOf(weights.model);
@@ -80,12 +81,11 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
         positions: maxLength,
         logitsBytes: logitsBudget(4 * parameterCount(net.parameters), adapter.largestBuffer),
         checkpointing: false,
-      }, { ...adapter, loss: losses.simper.wgsl, training: false }),
+      }, { ...adapter, loss: losses.simper.wgsl, eosTokenId, training: false }),
       (decoder) => decoder.destroy(),
     );
     await decoder.allocate(gpu, new Pipelines(gpu, options.signal));
     await decoder.parameters.load(gpu, weights);
-    const { eosTokenId } = pool.vocabulary;
     const rules = {
       vocabSize: weights.model.vocabSize,
       usesRejected: true,

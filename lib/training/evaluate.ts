@@ -1,14 +1,14 @@
-import { pack } from "../batch/pack.ts";
+import { type Batch, pack } from "../batch/pack.ts";
 import type { PairStore } from "../data/store.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { heed } from "../heed.ts";
 import type { OnProgress } from "../progress.ts";
 import { readTensor } from "../gpu/program.ts";
-import { type PairResult, pairResults } from "./metrics.ts";
+import { FIGURE_FLOATS, type PairResult, pairResults, RESULT_FLOATS } from "./metrics.ts";
 import type { Decoder } from "../graph/decoder.ts";
 
 /**
- * Loss and log-probabilities of every pair, `perBatch` pairs to a packed row, without gradients; undefined where `signal` came
+ * Loss, log-probabilities and figures of every pair, `perBatch` pairs to a packed row, without gradients; undefined where `signal` came
  * before the last of them.
  */
 export async function evaluate(
@@ -30,9 +30,18 @@ export async function evaluate(
     const encoder = gpu.device.createCommandEncoder();
     decoder.encodeForward(encoder);
     gpu.device.queue.submit([encoder.finish()]);
-    const results = await readTensor(gpu, decoder.batch.results, 0, batch.pairs * 4);
-    all.push(...pairResults(new Float32Array(results), batch));
+    all.push(...await readResults(gpu, decoder, batch));
     report();
   }
   return all;
+}
+
+/** What the forward pass of `batch`, the last that was submitted, has found of its pairs. */
+export async function readResults(gpu: Gpu, decoder: Decoder, batch: Batch): Promise<PairResult[]> {
+  // Together, since a wait for both is as long as for one.
+  const [results, figures] = await Promise.all([
+    readTensor(gpu, decoder.batch.results, 0, batch.pairs * RESULT_FLOATS),
+    readTensor(gpu, decoder.batch.responseFigures, 0, batch.pairs * FIGURE_FLOATS),
+  ]);
+  return pairResults(new Float32Array(results), new Float32Array(figures), batch);
 }

@@ -134,7 +134,11 @@ Deno.test("a log-probability of minus infinity stops a run whose loss and gradie
 
 Deno.test("one figure of a pair that is not finite names that pair: its loss, or a sum of chosen or of rejected alone", async () => {
   const pair = { chosen: { ids: [1, 2], promptLength: 1 }, truncated: false as const, where: "" };
-  const fine: PairResult = { loss: -0.1, chosen: -3, rejected: -4, chosenLabels: 2, rejectedLabels: 2 };
+  const figures = { entropy: 1, logits: 0, correct: 1 };
+  const fine: PairResult = {
+    ...{ loss: -0.1, chosen: -3, rejected: -4, chosenLabels: 2, rejectedLabels: 2 },
+    ...{ chosenFigures: figures, rejectedFigures: figures },
+  };
   // A run of three pairs whose passes, run again, show nothing.
   const run = {
     prepared: {

@@ -18,8 +18,11 @@ function result(step: number, chosen: number, rejected: number): StepResult {
     rejected: 5 * (i % 4 ? rejected : chosen),
     chosenLabels: 2,
     rejectedLabels: 5,
+    chosenFigures: { entropy: 1, logits: 0, correct: 1 },
+    rejectedFigures: { entropy: 1, logits: 0, correct: 1 },
   }));
-  return { step, pairs, clip: { norm: 10 + step, broken: false }, tokens: 300, flops: 1 };
+  const clip = { norm: 10 + step, broken: false };
+  return { step, pairs, clip, tokens: 300, sequenceTokens: 400, flops: 1 };
 }
 
 interface Seen {
