@@ -7,6 +7,7 @@ import type { Figures } from "../training/figures.ts";
 import type { Prepared } from "../planning/prepare.ts";
 import { epochAfter, stepsPerEpoch } from "../training/sampler.ts";
 import { stepsOf } from "../training/schedule.ts";
+import { losses } from "../losses/losses.ts";
 import { sortedJson } from "../json.ts";
 import { writeText } from "../text_file.ts";
 
@@ -90,9 +91,11 @@ export function trainerStateOf(
     total_flos: flops,
     log_history: [...figures.history],
     // transformers reads the state of its callbacks here, and passes over those that it does not know.
-    stateful_callbacks: collapses.length
-      ? { CollapseAlarm: { args: {}, attributes: { collapses: [...collapses] } } }
-      : {},
+    stateful_callbacks: {
+      ...collapses.length && { CollapseAlarm: { args: {}, attributes: { collapses: [...collapses] } } },
+      ...!Object.hasOwn(losses, config.lossType) &&
+        { Loss: { args: { name: config.lossType }, attributes: {} } },
+    },
   };
 }
 

@@ -6,17 +6,21 @@ import type { OnProgress } from "../progress.ts";
 import { readTensor } from "../gpu/program.ts";
 import { type PairResult, pairResults } from "./metrics.ts";
 import type { Decoder } from "../graph/decoder.ts";
+import type { FunctionLoss } from "../losses/loss.ts";
+import { lossOnHost } from "../losses/on_host.ts";
 
 /**
  * Loss and log-probabilities of every pair, `perBatch` pairs to a packed row, without gradients; undefined where `signal` came
  * before the last of them.
+ *
+ * @param options `loss`: in TypeScript, where it is not the decoder's kernel's.
  */
 export async function evaluate(
   gpu: Gpu,
   decoder: Decoder,
   pairs: Pick<PairStore, "length" | "read">,
   perBatch: number,
-  { signal, onProgress }: { signal?: AbortSignal; onProgress?: OnProgress } = {},
+  { signal, onProgress, loss }: { signal?: AbortSignal; onProgress?: OnProgress; loss?: FunctionLoss } = {},
 ): Promise<PairResult[] | undefined> {
   const all: PairResult[] = [];
   const report = () =>
@@ -25,13 +29,15 @@ export async function evaluate(
   for (let at = 0; at < pairs.length; at += perBatch) {
     if (signal && !await heed(signal).then(() => true, () => false)) return;
     const indices = Array.from({ length: Math.min(perBatch, pairs.length - at) }, (_, i) => at + i);
-    const batch = pack(await pairs.read(indices), decoder.net.windows);
+    const read = await pairs.read(indices);
+    const batch = pack(read, decoder.net.windows);
     decoder.upload(gpu, batch, { firstOfStep: true, pairsOfStep: batch.pairs });
     const encoder = gpu.device.createCommandEncoder();
     decoder.encodeForward(encoder);
     gpu.device.queue.submit([encoder.finish()]);
-    const results = await readTensor(gpu, decoder.batch.results, 0, batch.pairs * 4);
-    all.push(...pairResults(new Float32Array(results), batch));
+    const results = new Float32Array(await readTensor(gpu, decoder.batch.results, 0, batch.pairs * 4));
+    if (loss) lossOnHost(loss, results, batch.labelsOfPair, (pair) => read[pair].where);
+    all.push(...pairResults(results, batch));
     report();
   }
   return all;

@@ -5,17 +5,21 @@ import type { OnProgress } from "../progress.ts";
 /** What a run hears of while it works; every field may be left out. */
 export interface TrainEvents {
   /** Notes and warnings for people. */
-  log?: (level: "debug" | "info" | "warning", message: string) => void;
+  onLog?: (level: "debug" | "info" | "warning", message: string) => void;
   /** How far everything but the steps is that may take more than a second: fetching, tokenizing, evaluating, saving... */
   onProgress?: OnProgress;
   /** Before every optimizer step is given to the GPU, which may block this thread until it is done. */
-  working?: (work: Work) => void;
+  onSubmit?: (work: Work) => void;
   /** After every optimizer step whose figures have been read. */
-  stepped?: (progress: StepProgress) => void;
+  onStep?: (progress: StepProgress) => void;
   /** The times of every kernel of one step, which is profiled where this is listened to and the adapter has timestamps. */
-  profiled?: (profile: Profile, step: number) => void;
-  /** A new entry of the log history. */
-  logged?: (entry: LogEntry) => void;
+  onProfile?: (profile: Profile, step: number) => void;
+  /** A new entry of the log history, whether of steps or of an evaluation. */
+  onEntry?: (entry: LogEntry) => void;
+  /** The figures of an evaluation, as its entry of the log history has them. */
+  onEvaluate?: (entry: LogEntry) => void;
+  /** A checkpoint is whole, in this folder; of the result's, `output_dir` itself. */
+  onSave?: (folder: string) => void;
 }
 
 /** What a run is at. */
@@ -26,7 +30,9 @@ export interface Work {
   until?: number;
 }
 
+/** Where a run stands after an optimizer step, with the step's means over pairs. */
 export interface StepProgress {
+  /** From 1. */
   step: number;
   /** Steps that were done before, by a run that this one goes on with. */
   startStep: number;

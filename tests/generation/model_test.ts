@@ -23,10 +23,10 @@ Deno.test("a loaded model's figures over pairs are PyTorch's before its first st
     assert.notEqual(answer, "");
     assert.ok(answer.startsWith(await model.generate(prompt, { maxNewTokens: 2 })));
     await assert.rejects(
-      () => model.evaluate([rows[0], { chosen: "Yes." } as never]),
+      () => model.evaluate([rows[0], { chosen: "Yes." }]),
       /^UserError: evaluate:row 1: /,
     );
   } finally {
-    model.destroy();
+    await model[Symbol.asyncDispose]();
   }
 });
