@@ -66,9 +66,10 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
       }
     },
     onEntry: (entry) => {
-      const { columns, secondsLeft } = progress;
+      const { columns, secondsLeft = 0 } = progress;
       // On a terminal the line below says it.
-      const left = columns || !secondsLeft ? undefined : `${formatDuration(secondsLeft)} left`;
+      const saysLeft = columns === undefined && secondsLeft > 0 && entry.step !== totalSteps;
+      const left = saysLeft ? `${formatDuration(secondsLeft)} left` : undefined;
       log.info(entryLine(entry, { totalSteps, left, columns }));
     },
     onStep: (figures) => progress.step(figures),
@@ -86,14 +87,13 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
       ? `stopping: ${sameCommand(config)} goes on from the last checkpoint`
       : "stopping once the result is saved",
   );
-  const report = await outcome.save({ signal: stop.signal });
-  progress.finish();
+  const report = await outcome.save({ signal: stop.signal }).finally(() => progress.finish());
   printReport(report, log);
   if (upload) {
     stop.isCareful = false;
     say(`stopping: the result is in ${config.outputDir}, and not on the Hub`);
     stop.signal.throwIfAborted();
-    await upload.push(config.outputDir);
+    await upload.push(config.outputDir, onProgress).finally(() => progress.finish());
     log.info(`uploaded to ${upload.page}`);
   }
   return stop.signal.aborted ? STOPPED : 0;

@@ -75,6 +75,7 @@ export async function prepare(
   const net = netToTrain(model, config.unfrozenParameters);
   const splits: string[] = [];
   const begun = config.chatTemplateDate ?? date;
+  onProgress?.({ what: "opening the tokenizer", done: 0 });
   const pool = await inArea("MODEL_INVALID", () =>
     TokenizerPool.open(folder, {
       chatTemplate: chatTemplateOf(config),

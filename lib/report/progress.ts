@@ -105,7 +105,7 @@ export class ProgressLine {
     }
     if (start === now) this.#told = now;
     if (now - this.#told < PLAIN_LINE || step % (this.options.loggingSteps ?? Infinity) === 0) return;
-    this.#tell([[0, "step"], ...stepParts(figures, (now - start) / 1000)]);
+    this.#tell(stepParts(figures, (now - start) / 1000), "step ");
   }
 
   /** Seconds that the training will still take, as it was estimated last. */
@@ -161,6 +161,9 @@ export class ProgressLine {
     const { step, totalSteps } = figures;
     const seconds = (now - start) / 1000;
     if (!phase) return [barOf(step, totalSteps), ...stepParts(figures, seconds)];
+    if (step === totalSteps) {
+      return [barOf(step, totalSteps), [0, `${step}/${totalSteps}`], ...phaseParts(phase, now)];
+    }
     const { what } = phase.progress;
     return [
       barOf(step, totalSteps),
@@ -172,8 +175,8 @@ export class ProgressLine {
     ];
   }
 
-  #tell(parts: Part[]): void {
-    this.write(`${fit(parts, Infinity)}\n`);
+  #tell(parts: Part[], before = ""): void {
+    this.write(`${before}${fit(parts, Infinity)}\n`);
   }
 }
 
@@ -201,10 +204,10 @@ function phaseParts({ progress, start, samples }: Phase, now: number): Part[] {
   ];
 }
 
-/** `1.2 GB of 16.1 GB`, `12/64 pairs` or `12,800 rows`. */
+/** `1.2 GB of 16.1 GB`, `12/64 pairs` or `12,800 rows`; of a prompt in hand a part may be done, and it is not counted. */
 function amount({ done, total, unit }: Progress): string {
   if (unit === "bytes") return formatBytes(done) + (total === undefined ? "" : ` of ${formatBytes(total)}`);
-  return count(done) + (total === undefined ? "" : `/${count(total)}`) +
+  return count(Math.floor(done)) + (total === undefined ? "" : `/${count(total)}`) +
     (unit === undefined ? "" : ` ${unit}`);
 }
 

@@ -47,7 +47,7 @@ export async function saveRun(
   const until = outcome.isKept ? signal : undefined;
   const weights = weightSources({ gpu, planned, prepared, source: checkpoint });
   const heeded = weights.map((source) => heeding(source, until));
-  await saveCheckpoint(outputDir, withProgress(heeded, `saving ${outputDir}`, onProgress));
+  await saveCheckpoint(outputDir, withProgress(heeded, "saving the model", onProgress));
   await writeModelFiles(files, outputDir);
   await heed(until);
 

@@ -131,7 +131,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   const { count, trainedCount } = decoder.parameters;
   const trained = trainedCount < count ? `, ${trainedCount} of them trained` : "";
   log("info", `memory plan of ${count} parameters${trained}: ${formatBytes(decoder.plan.bytes)}`);
-  log("debug", `memory plan, bytes:\n${decoder.plan.table()}`);
+  log("debug", `planned bytes:\n${decoder.plan.table()}`);
 
   pipelines.expect([...decoder.forward, ...decoder.backward, ...planned.runner.calls]);
   await decoder.allocate(gpu, pipelines);

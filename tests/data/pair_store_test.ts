@@ -13,6 +13,7 @@ import {
 import { join } from "node:path";
 import { packedSize, type Pair } from "../../lib/data/pair.ts";
 import { openPairs, type PairOptions } from "../../lib/data/pairs.ts";
+import type { Progress } from "../../lib/progress.ts";
 import { readRows } from "../../lib/data/read.ts";
 import { render } from "../../lib/data/render.ts";
 import type { PairStore } from "../../lib/data/store.ts";
@@ -58,9 +59,10 @@ async function openAll(options: PairOptions): Promise<Opened> {
   let found = true;
   const store = await openPairs({
     ...options,
-    onProgress: (...counts) => {
+    onProgress: (progress) => {
+      if (!progress.what.startsWith("tokenizing")) return;
       found = false;
-      options.onProgress?.(...counts);
+      options.onProgress?.(progress);
     },
     log: (_, message) => notes.push(message),
   });
@@ -108,8 +110,8 @@ for (
 
 Deno.test("a store counts rows, tokens, truncated pairs and empty responses, and hashes its files", () =>
   withTemporaryFolder(async (cache) => {
-    const progress: number[][] = [];
-    const options = optionsOf(cache, { onProgress: (...counts) => progress.push(counts) });
+    const progress: Progress[] = [];
+    const options = optionsOf(cache, { onProgress: (event) => progress.push(event) });
     const { pairs, store } = await openAll(options);
     const lengths = pairs.flatMap(({ chosen, rejected }) => [chosen.ids.length, rejected!.ids.length]);
     const tokens = lengths.reduce((sum, length) => sum + length, 0);
@@ -128,7 +130,7 @@ Deno.test("a store counts rows, tokens, truncated pairs and empty responses, and
       longest: 128,
     });
     assert.equal(store.sizes.longest, 128);
-    assert.deepEqual(progress, [[27, tokens]]);
+    assert.deepEqual(progress, [{ what: "tokenizing train", done: 27, total: 27, unit: "rows" }]);
     const digest = await crypto.subtle.digest("SHA-256", await Deno.readFile(ROWS));
     assert.deepEqual(store.files, [{ path: ROWS, sha256: Buffer.from(digest).toString("hex") }]);
     const again = await openAll(options);
@@ -318,8 +320,8 @@ Deno.test("a file far larger than what is kept of it streams through", () =>
     const store = await openPairs(optionsOf(cache, {
       path,
       tokenizer: characters,
-      onProgress: (rows) => {
-        if (rows % 4096 === 0) most = Math.max(most, Deno.memoryUsage().rss - before);
+      onProgress: ({ done }) => {
+        if (done % 4096 === 0) most = Math.max(most, Deno.memoryUsage().rss - before);
       },
     }));
     assert.equal(store.length, 200_000);
@@ -369,7 +371,8 @@ Deno.test("data that change while they are tokenized are told, and nothing is ke
       let once = true;
       const run = openAll(optionsOf(cache, {
         path: folder,
-        onProgress: () => {
+        onProgress: ({ what }) => {
+          if (!what.startsWith("tokenizing")) return;
           if (once) disturb();
           once = false;
         },
