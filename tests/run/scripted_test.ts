@@ -53,7 +53,7 @@ async function refused(body: Promise<unknown>, code: string, expected: RegExp): 
   });
 }
 
-const settings: [string, RunKeys][] = [
+const settings: [string, Partial<RunKeys>][] = [
   ["accumulation and checkpointing of activations", {
     per_device_train_batch_size: 2,
     gradient_accumulation_steps: 2,
