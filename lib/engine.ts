@@ -47,7 +47,9 @@ export { Decoder, type DecoderOptions, type StepPlace } from "./graph/decoder.ts
 export { type ErrorCode, type FailureStatus } from "./errors.ts";
 export { parseConfig, type ParsedConfig } from "./config/parse.ts";
 export type { LossValue, ResponseSums } from "./losses/loss.ts";
-export type { Rows } from "./run/options.ts";
+export type { Rows } from "./data/memory.ts";
+export type { DatasetShare } from "./config/values.ts";
+export type { Profile } from "./gpu/profiler.ts";
 export type { Outcome } from "./run/outcome.ts";
 export type { TrainerState } from "./checkpoint/trainer_state.ts";
 export type { LogEntry } from "./training/log_entry.ts";

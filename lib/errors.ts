@@ -48,7 +48,10 @@ export class UserError extends Error {
   override name = "UserError";
   /** What kind of mistake it is. */
   code: ErrorCode;
-  /** @param status the exit status of the command line; the code follows from it unless one is given. */
+  /**
+   * @param message what people are told.
+   * @param status the exit status of the command line; the code follows from it unless one is given.
+   */
   constructor(message: string, readonly status: FailureStatus = 1, code?: ErrorCode) {
     super(message);
     this.code = code ?? (status === 2 ? "CONFIG_INVALID" : status === 130 ? "ABORTED" : "FAILED");

@@ -15,6 +15,7 @@ const MOST_PROBLEMS = 40;
 
 /** A run file, read and checked. */
 export interface ParsedConfig {
+  /** What it says, with defaults. */
   config: TrainConfig;
   /**
    * A line for each key that was given and does nothing: `beta: ignored: simper and sft have no such

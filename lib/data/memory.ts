@@ -3,7 +3,7 @@ import { UserError } from "../errors.ts";
 import { isDeep, isObject, MOST_LEVELS, show } from "../json.ts";
 import { type Row, rowAt } from "./row.ts";
 
-/** A conversation's prompt and two answers to it, texts or messages, or any other row that a data file may have. */
+/** A conversation's prompt and two answers to it. */
 export interface PreferenceRow {
   /** A text, or messages `{role, content}`. */
   prompt?: unknown;
@@ -11,8 +11,12 @@ export interface PreferenceRow {
   chosen?: unknown;
   /** The other answer. */
   rejected?: unknown;
-  [column: string]: unknown;
 }
+
+/** Rows one after the other: of pairs, or of any other shape that a data file may have. */
+export type Rows =
+  | Iterable<PreferenceRow | Record<string, unknown>>
+  | AsyncIterable<PreferenceRow | Record<string, unknown>>;
 
 /** Rows of a script, kept as a JSON Lines file has them: what becomes of its objects later is not seen. */
 export interface MemoryRows {
@@ -27,7 +31,7 @@ export interface MemoryRows {
  * @throws {UserError} for a row that is no object of JSON.
  */
 export async function memoryRows(
-  rows: Iterable<PreferenceRow> | AsyncIterable<PreferenceRow>,
+  rows: Rows,
   path: string,
   signal?: AbortSignal,
 ): Promise<MemoryRows> {

@@ -3,7 +3,7 @@ import { pack } from "../batch/pack.ts";
 import { parameterCount } from "../parameters/parameter.ts";
 import { Decoder } from "../graph/decoder.ts";
 import { TokenizerPool } from "../data/pool.ts";
-import { memoryRows, type PreferenceRow } from "../data/memory.ts";
+import { memoryRows, type Rows } from "../data/memory.ts";
 import type { Pair, Sequence } from "../data/pair.ts";
 import type { PairRules } from "../data/pair_of.ts";
 import { shaped } from "../data/pairs.ts";
@@ -62,6 +62,7 @@ export interface ResponseLogProbabilities {
 
 /** What a model says of a row's responses to its prompt. */
 export interface RowLogProbabilities {
+  /** Of the better answer. */
   chosen: ResponseLogProbabilities;
   /** Absent where the row has none. */
   rejected?: ResponseLogProbabilities;
@@ -85,16 +86,14 @@ export interface Model extends AsyncDisposable {
    *
    * @throws {UserError} for the first row that cannot be used; rows count from 0.
    */
-  logProbabilities(
-    rows: Iterable<PreferenceRow> | AsyncIterable<PreferenceRow>,
-  ): Promise<RowLogProbabilities[]>;
+  logProbabilities(rows: Rows): Promise<RowLogProbabilities[]>;
   /**
    * Means over the pairs under SimPER's loss: its value, rewards, and how often the chosen answer is the likelier. Of a pair
    * longer than `maxLength`, the prompt is cut to half of that.
    *
    * @throws {UserError} for the first row that cannot be used; rows count from 0.
    */
-  evaluate(rows: Iterable<PreferenceRow> | AsyncIterable<PreferenceRow>): Promise<Metrics>;
+  evaluate(rows: Rows): Promise<Metrics>;
 }
 
 /**
@@ -204,9 +203,7 @@ class GpuModel implements Model {
     if (rest !== "") yield rest;
   }
 
-  async logProbabilities(
-    rows: Iterable<PreferenceRow> | AsyncIterable<PreferenceRow>,
-  ): Promise<RowLogProbabilities[]> {
+  async logProbabilities(rows: Rows): Promise<RowLogProbabilities[]> {
     this.#checkOpen();
     const { pool, gpu, decoder } = this.parts;
     const found: RowLogProbabilities[] = [];
@@ -236,7 +233,7 @@ class GpuModel implements Model {
     return found;
   }
 
-  async evaluate(rows: Iterable<PreferenceRow> | AsyncIterable<PreferenceRow>): Promise<Metrics> {
+  async evaluate(rows: Rows): Promise<Metrics> {
     this.#checkOpen();
     const { gpu, decoder } = this.parts;
     const pairs = await this.#pairs((await memoryRows(rows, "evaluate")).read(), true);

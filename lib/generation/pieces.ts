@@ -47,7 +47,10 @@ export class Generation implements AsyncIterable<string>, PromiseLike<string> {
   #source?: AsyncGenerator<string>;
   #whole?: Promise<string>;
 
-  /** @param begin makes the pieces. */
+  /**
+   * Begins nothing yet.
+   * @param begin makes the pieces.
+   */
   constructor(begin: () => AsyncGenerator<string>) {
     this.#begin = begin;
   }

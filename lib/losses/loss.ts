@@ -1,13 +1,18 @@
-/** What a loss sees of a response: the sum of its labels' log-probabilities (natural logarithms), and their number. */
+/** What a loss sees of a response: the sum of its labels' log-probabilities, and their number. */
 export interface ResponseSums {
+  /** Natural logarithms. */
   sum: number;
+  /** Its tokens, the end token with them. */
   labels: number;
 }
 
 /** The value of a pair's loss, and its derivatives by the two sums. */
 export interface LossValue {
+  /** Of the loss, which a run makes small. */
   value: number;
+  /** By the sum of chosen. */
   dChosen: number;
+  /** By the sum of rejected. */
   dRejected: number;
 }
 

@@ -1,14 +1,11 @@
 /** What a script gives to `train`, made one and checked before anything is touched. */
 import { defineConfig } from "../config/parse.ts";
 import type { RunKeys, TrainConfig } from "../config/schema.ts";
-import { type MemoryRows, memoryRows, type PreferenceRow } from "../data/memory.ts";
+import { type MemoryRows, memoryRows, type Rows } from "../data/memory.ts";
 import { UserError } from "../errors.ts";
 import { checkForm, checkFunction } from "../losses/check.ts";
 import type { Loss } from "../losses/loss.ts";
 import type { TrainEvents } from "../training/events.ts";
-
-/** Rows as a data file has them, one after the other. */
-export type Rows = Iterable<PreferenceRow> | AsyncIterable<PreferenceRow>;
 
 /** What `train` may be given beside its configuration; every field may be left out. */
 export interface TrainOptions extends TrainEvents {

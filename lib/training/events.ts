@@ -24,7 +24,9 @@ export interface TrainEvents {
 
 /** What a run is at. */
 export interface Work {
+  /** From 1. */
   step: number;
+  /** Those of the whole run. */
   totalSteps: number;
   /** When this step will be done if it takes as long as the last ones, in milliseconds as `Date.now()`; not known of the first. */
   until?: number;
@@ -36,15 +38,21 @@ export interface StepProgress {
   step: number;
   /** Steps that were done before, by a run that this one goes on with. */
   startStep: number;
+  /** Those of the whole run. */
   totalSteps: number;
+  /** Mean over the step's pairs. */
   loss: number;
   /** The part of the pairs, from 0 to 1, whose chosen response has the higher reward. */
   accuracy?: number;
   /** Reward of the chosen response less that of the rejected one, mean over the pairs. */
   margin?: number;
+  /** Of all gradients together, before they are clipped. */
   gradNorm: number;
+  /** That of this step. */
   learningRate: number;
+  /** Tokens of packed rows, over the steps read together with this one. */
   tokensPerSecond: number;
+  /** Likewise. */
   pairsPerSecond: number;
   /** Until the last step is done, with the evaluations and checkpoints on the way as far as one of each was measured. */
   secondsLeft?: number;
