@@ -26,6 +26,8 @@ export interface Fingerprint {
   /** SHA-256 of the data files of each split that is read, in order. */
   train: string[];
   test?: string[];
+  /** SHA-256 of the source of a script's own loss. */
+  loss?: string;
 }
 
 /** What a run goes on from, beside its tensors and its log: the content of run_state.json. */

@@ -11,6 +11,7 @@ import gluKernel from "../../kernels/glu.wgsl" with { type: "text" };
 import gluBackwardKernel from "../../kernels/glu_backward.wgsl" with { type: "text" };
 import logProbabilitiesSource from "../../kernels/log_probabilities.wgsl" with { type: "text" };
 import logitsBackwardSource from "../../kernels/logits_backward.wgsl" with { type: "text" };
+import lossProbeSource from "../../kernels/loss_probe.wgsl" with { type: "text" };
 import preferenceLossSource from "../../kernels/preference_loss.wgsl" with { type: "text" };
 import responseFiguresSource from "../../kernels/response_figures.wgsl" with { type: "text" };
 import ropeSource from "../../kernels/rope.wgsl" with { type: "text" };
@@ -265,4 +266,12 @@ export const responseFigures = (
   source: withPrelude(responseFiguresSource, { END: eosTokenId ?? 0xffffffff }),
   bindings: [rows.tensor, t.labelsOfPair, t.targets, t.figures, t.responses],
   grid: (counts) => line(2 * counts[rows.slot]),
+});
+
+/** Value and derivatives of a loss at given sums, [n, 4] each, by the WGSL of `loss`. */
+export const lossProbe = (rows: RowSlot, t: { sums: Tensor; found: Tensor }, loss: string): KernelCall => ({
+  label: "loss_probe",
+  source: withPrelude(LOSS_TYPES + loss + lossProbeSource, {}),
+  bindings: [rows.tensor, t.sums, t.found],
+  grid: flat(rows, 1),
 });

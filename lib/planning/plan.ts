@@ -6,7 +6,7 @@ import { readOptimArgs } from "../config/values.ts";
 import type { Gpu } from "../gpu/device.ts";
 import type { AttentionTiles } from "../../kernels/attention.ts";
 import { attentionTiles, deviceClass, type ProductTiles, tilesOf, usualTuning } from "../gpu/tuning.ts";
-import type { Loss } from "../losses/loss.ts";
+import { functionOf, type Loss, wgslOf } from "../losses/loss.ts";
 import type { Capacity } from "../graph/machine.ts";
 import type { ModelConfig } from "../models/architecture.ts";
 import { Decoder } from "../graph/decoder.ts";
@@ -142,7 +142,7 @@ export function planRun(workload: Workload, config: TrainConfig, adapter: Adapte
   const capacity = capacityOf(workload, config, adapter.largestBuffer);
   const decoder = new Decoder(workload.net, capacity, {
     ...adapter,
-    loss: workload.loss.wgsl,
+    loss: wgslOf(workload.loss),
     eosTokenId: workload.tokenizer?.eosTokenId,
     training: true,
     gradients: updatesEarly(config) ? "passing" : "kept",
@@ -157,7 +157,8 @@ export function planRun(workload: Workload, config: TrainConfig, adapter: Adapte
   };
   const optimizer = new AdamW(decoder.plan, decoder.parameters, figures);
   const { perBatch, batchesPerStep } = workload.sampler;
-  const runner = new StepRunner(decoder, optimizer, STEPS_IN_FLIGHT, perBatch * batchesPerStep);
+  const loss = functionOf(workload.loss);
+  const runner = new StepRunner(decoder, optimizer, STEPS_IN_FLIGHT, perBatch * batchesPerStep, loss);
   return { decoder, optimizer, runner };
 }
 

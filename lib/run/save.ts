@@ -14,7 +14,7 @@ import { runFacts, type RunReport } from "../report/run_report.ts";
 import { allResults, trainMetrics, writeAllResults, writeTrainerState } from "../checkpoint/trainer_state.ts";
 import type { OnProgress } from "../progress.ts";
 import { saveCheckpoint, type TensorSource, withProgress } from "../safetensors/write.ts";
-import type { TrainOutcome } from "./train.ts";
+import type { RunParts } from "./outcome.ts";
 import { VERSION } from "../version.ts";
 
 /**
@@ -39,10 +39,10 @@ export async function checkOutputFolder(config: TrainConfig): Promise<void> {
  * from its last checkpoint. Without one, the result is written whatever comes.
  */
 export async function saveRun(
-  outcome: TrainOutcome,
+  { outcome, gpu, planned, prepared, checkpoint, modelFiles, files }: RunParts,
   { signal, onProgress }: { signal?: AbortSignal; onProgress?: OnProgress } = {},
 ): Promise<RunReport> {
-  const { config, planned, gpu, checkpoint, prepared, state } = outcome;
+  const { config, state } = outcome;
   const { outputDir } = config;
   const { sources } = prepared;
   const results = allResults(
@@ -61,9 +61,9 @@ export async function saveRun(
     config,
     state,
     results,
-    answers: outcome.answers,
-    modelFiles: outcome.modelFiles.filter(({ path }) => !checkpoint || basename(path) !== "config.json"),
-    dataFiles: [...outcome.prepared.train.files, ...outcome.prepared.test?.files ?? []],
+    answers: [...outcome.answers],
+    modelFiles: modelFiles.filter(({ path }) => !checkpoint || basename(path) !== "config.json"),
+    dataFiles: [...prepared.train.files, ...prepared.test?.files ?? []],
     device: gpu.name,
     version: VERSION,
   };
@@ -73,7 +73,7 @@ export async function saveRun(
   const weights = weightSources({ gpu, planned, prepared, source: checkpoint });
   const heeded = weights.map((source) => heeding(source, until));
   await saveCheckpoint(outputDir, withProgress(heeded, "saving the model", onProgress));
-  await writeModelFiles(outcome.files, outputDir);
+  await writeModelFiles(files, outputDir);
   await heed(until);
 
   await writeModelCard(outputDir, report, hubName(config, sources));

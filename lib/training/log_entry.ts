@@ -9,5 +9,6 @@ export interface LogEntry {
   step: number;
   /** Passes over the training pairs done, with the part of the current one: of its batches, as transformers counts. */
   epoch: number;
+  /** The figures, by the names above. */
   [figure: string]: number;
 }

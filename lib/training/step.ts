@@ -2,9 +2,11 @@ import { type Batch, pack } from "../batch/pack.ts";
 import { type Pair, responsesOf } from "../data/pair.ts";
 import type { Gpu } from "../gpu/device.ts";
 import type { Slab, Tensor } from "../gpu/memory.ts";
-import { type KernelCall, type Pipelines, Program, tensorsOf } from "../gpu/program.ts";
+import { type KernelCall, type Pipelines, Program, readTensor, tensorsOf } from "../gpu/program.ts";
 import { FIGURE_FLOATS, type PairResult, pairResults, RESULT_FLOATS } from "./metrics.ts";
 import type { Decoder } from "../graph/decoder.ts";
+import type { FunctionLoss } from "../losses/loss.ts";
+import { lossOnHost } from "../losses/on_host.ts";
 import { sizeOf } from "../batch/size.ts";
 import { trainingFlops } from "../graph/flops.ts";
 import type { TrainedParameter } from "../parameters/parameters.ts";
@@ -45,6 +47,7 @@ export class StepRunner {
    * Plans what steps need; where updates are early, all shared memory anew.
    * @param slots how many steps can be in flight.
    * @param pairsPerStep bounds what one slot holds.
+   * @param loss in TypeScript, where it is not the decoder's kernel's.
    * @throws {RangeError} where early updates would have to know the norm of gradients that do not exist yet.
    */
   constructor(
@@ -52,6 +55,7 @@ export class StepRunner {
     readonly optimizer: AdamW,
     readonly slots: number,
     readonly pairsPerStep: number,
+    readonly loss?: FunctionLoss,
   ) {
     this.#slotBytes = pairsPerStep * PAIR_FLOATS * 4 + CLIP_BYTES;
     // MAP_READ, COPY_DST
@@ -92,8 +96,11 @@ export class StepRunner {
     return this.#pending.length === this.slots;
   }
 
-  /** Submits one optimizer step (from 0): a submission for each micro-batch, the last with the update. */
-  run(gpu: Gpu, step: number, micro: Pair[][], learningRate: number): void {
+  /**
+   * Submits one optimizer step (from 0): a submission for each micro-batch, the last with the update. With a loss in TypeScript each
+   * has two, and the first is waited for.
+   */
+  async run(gpu: Gpu, step: number, micro: Pair[][], learningRate: number): Promise<void> {
     const { decoder, optimizer } = this;
     const { backward, update } = this.#programs!;
     const pairsOfStep = micro.reduce((sum, pairs) => sum + pairs.length, 0);
@@ -103,11 +110,16 @@ export class StepRunner {
     const batches = micro.map((pairs) => pack(pairs, decoder.net.windows));
     optimizer.upload(gpu, step + 1, learningRate);
     let at = this.#pending.length * this.#slotBytes;
-    batches.forEach((batch, index) => {
+    for (const [index, batch] of batches.entries()) {
       const place = { firstOfStep: index === 0, pairsOfStep };
       decoder.upload(gpu, batch, place);
-      const encoder = gpu.device.createCommandEncoder();
+      let encoder = gpu.device.createCommandEncoder();
       decoder.encodeForward(encoder);
+      if (this.loss) {
+        gpu.device.queue.submit([encoder.finish()]);
+        await this.#applyLoss(gpu, this.loss, batch, micro[index], pairsOfStep);
+        encoder = gpu.device.createCommandEncoder();
+      }
       if (backward) backward.encode(encoder, decoder.batch.rowCounts.counts);
       else decoder.encodeBackward(encoder);
       this.#copyResults(encoder, batch, at);
@@ -118,11 +130,33 @@ export class StepRunner {
         encoder.copyBufferToBuffer(clip, 0, this.#staging.buffer!, at, CLIP_BYTES);
       }
       gpu.device.queue.submit([encoder.finish()]);
-    });
+    }
     const flops = batches.reduce((sum, batch) => sum + trainingFlops(decoder.net, sizeOf(batch)), 0);
     const sequences = micro.flat().flatMap(responsesOf);
     const sequenceTokens = sequences.reduce((sum, { ids }) => sum + ids.length, 0);
     this.#pending.push({ step, batches, flops, sequenceTokens });
+  }
+
+  async #applyLoss(
+    gpu: Gpu,
+    loss: FunctionLoss,
+    batch: Batch,
+    pairs: readonly Pair[],
+    pairsOfStep: number,
+  ): Promise<void> {
+    const { decoder } = this;
+    const results = new Float32Array(await readTensor(gpu, decoder.batch.results, 0, 4 * batch.pairs));
+    const { labelsOfPair } = batch;
+    const found = lossOnHost(loss, results, labelsOfPair, (pair) => pairs[pair].where);
+    const weights = new Float32Array(batch.targets.length);
+    // Rounded as the kernel rounds them.
+    const scale = Math.fround(1 / pairsOfStep);
+    found.forEach(({ dChosen, dRejected }, pair) => {
+      const [from, to, rejectedFrom, rejectedTo] = labelsOfPair.subarray(4 * pair, 4 * pair + 4);
+      weights.fill(Math.fround(dChosen) * scale, from, to);
+      weights.fill(Math.fround(dRejected) * scale, rejectedFrom, rejectedTo);
+    });
+    decoder.writeLoss(gpu, results, weights);
   }
 
   #copyResults(encoder: GPUCommandEncoder, batch: Batch, at: number): void {

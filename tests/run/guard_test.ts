@@ -55,7 +55,7 @@ Deno.test("a GPU that fails ends a run with the step and what to try, and the sa
       const message = await refusal(
         run(out, [], {
           gpu: gpuWith((opened) => device = opened),
-          stepped: ({ step }) => step === 5 && fail(device),
+          onStep: ({ step }) => step === 5 && fail(device),
         }),
         1,
       );
@@ -83,7 +83,7 @@ Deno.test("a weight that became infinite is found before the next update, with t
     });
     // The embedding is the first parameter.
     const spoil = () => device.queue.writeBuffer(weights[0], 0, new Float32Array(48 * 300).fill(Infinity));
-    const message = await refusal(run(out, [], { gpu, stepped: ({ step }) => step === 5 && spoil() }), 1);
+    const message = await refusal(run(out, [], { gpu, onStep: ({ step }) => step === 5 && spoil() }), 1);
     assert.match(message, /^step \d+: the loss of tests\/golden\/llama\/pairs\.jsonl:\d is not finite/);
     assert.match(
       message,

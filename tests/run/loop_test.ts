@@ -82,9 +82,9 @@ async function loop(
   performance.now = () => milliseconds;
   try {
     await new Loop(run, {
-      log: (_, message) => seen.messages.push(message),
-      logged: (entry) => seen.logged.push(entry),
-      stepped: (progress) => seen.stepped.push({ ...progress }),
+      onLog: (_, message) => seen.messages.push(message),
+      onEntry: (entry) => seen.logged.push(entry),
+      onStep: (progress) => seen.stepped.push({ ...progress }),
     }, saved).train();
   } finally {
     performance.now = own;

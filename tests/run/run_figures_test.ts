@@ -20,7 +20,7 @@ Deno.test("a run's log has the means, sums and rates of what went through it", (
       "--warmup_steps=4",
       "--warmup_ratio=0.9",
       "--lr_scheduler_type=linear",
-    ], { stepped: (progress) => steps.push(progress) });
+    ], { onStep: (progress) => steps.push(progress) });
     const { log_history: log, num_input_tokens_seen } = await readJson(out, "trainer_state.json");
     const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
     assert.equal(log.length, 3);

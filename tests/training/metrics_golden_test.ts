@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { gunzipSync } from "node:zlib";
 import type { Pair } from "../../lib/data/pair.ts";
-import { loadModel, type PreferenceRow } from "../../lib/generation/model.ts";
+import { loadModel } from "../../lib/generation/model.ts";
 import { Decoder } from "../../lib/graph/decoder.ts";
 import { simper } from "../../lib/losses/simper.ts";
 import { netOf } from "../../lib/models/models.ts";
@@ -59,15 +59,11 @@ Deno.test("the figures of a trained model's own pairs are PyTorch's, from its te
   const lines = gunzipSync(await Deno.readFile("configs/tiny/preferences/test.jsonl.gz")).toString().split(
     "\n",
   );
-  const model = await loadModel(TINY, { maxLength: 128 });
-  try {
-    const rows = lines.slice(0, 4).map((line): PreferenceRow => JSON.parse(line));
-    assert.ok(
-      tiny.mean_token_accuracy > 0.3 && tiny["eos/probability"] > 0.3,
-      "a figure that tells something",
-    );
-    assertFigures(await model.evaluate(rows), tiny);
-  } finally {
-    model.destroy();
-  }
+  await using model = await loadModel(TINY, { maxLength: 128 });
+  const rows = lines.slice(0, 4).map((line) => JSON.parse(line));
+  assert.ok(
+    tiny.mean_token_accuracy > 0.3 && tiny["eos/probability"] > 0.3,
+    "a figure that tells something",
+  );
+  assertFigures(await model.evaluate(rows), tiny);
 });
