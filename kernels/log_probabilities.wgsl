@@ -10,12 +10,12 @@
 @group(0) @binding(3) var<storage, read_write> lse: array<f32>;
 @group(0) @binding(4) var<storage, read_write> logps: array<f32>;
 @group(0) @binding(5) var<storage, read_write> figures: array<vec4f>;
-// Of each thread.
+// Of each thread: its maximum, its sums, and how far before the row's end the row's maximum stands in it (0: not at all), which a
+// float tells exactly of up to 2^24 tokens.
 var<workgroup> maxima: array<f32, 64>;
-var<workgroup> sums: array<vec3f, 64>;
-// Of the row: its maximum, and how far before the row's end that stands first.
+var<workgroup> sums: array<vec4f, 64>;
+// Of the row.
 var<workgroup> largest: f32;
-var<workgroup> from_end: atomic<u32>;
 
 const LOWEST = vec4f(-3.0e38);
 // An eighth of a row, in whole steps of 8 threads x 4.
@@ -70,7 +70,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   }
   let own = max(max(maximum.x, maximum.y), max(maximum.z, maximum.w));
   let places = select(vec4u(VOCABULARY), 4u * place + vec4u(0u, 1u, 2u, 3u), maximum == vec4f(own));
-  let own_from_end = VOCABULARY - min(min(places.x, places.y), min(places.z, places.w));
+  let own_from_end = f32(VOCABULARY - min(min(places.x, places.y), min(places.z, places.w)));
   let shrink = exp_accurate4(maximum - own);
   let own_sum = components(sum * shrink);
   let own_moment = components((moment + (maximum - own) * sum) * shrink);
@@ -85,12 +85,16 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   workgroupBarrier();
   let fall = own - largest;
   let factor = exp_accurate(fall);
-  sums[local] = vec3f(own_sum * factor, (own_moment + fall * own_sum) * factor, own_logits);
-  if (fall == 0.0) { atomicMax(&from_end, own_from_end); }
+  let from_end = select(0.0, own_from_end, fall == 0.0);
+  sums[local] = vec4f(own_sum * factor, (own_moment + fall * own_sum) * factor, own_logits, from_end);
   workgroupBarrier();
   if (local != 0u) { return; }
   var all = vec3f();
-  for (var i = 0u; i < 64u; i += 1u) { all += sums[i]; }
+  var earliest = 0.0;
+  for (var i = 0u; i < 64u; i += 1u) {
+    all += sums[i].xyz;
+    earliest = max(earliest, sums[i].w);
+  }
   let l = largest + log(all.x);
   let target_id = targets[row];
   let logp = score(logits[row * STRIDE + target_id / 4u])[target_id % 4u] - l;
@@ -99,7 +103,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   figures[row] = vec4f(
     log(all.x) - all.y / all.x,
     all.z / f32(VOCABULARY),
-    select(0.0, 1.0, VOCABULARY - atomicLoad(&from_end) == target_id),
+    select(0.0, 1.0, earliest == f32(VOCABULARY - target_id)),
     exp_accurate(logp),
   );
 }

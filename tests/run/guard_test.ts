@@ -159,7 +159,7 @@ Deno.test("one figure of a pair that is not finite names that pair: its loss, or
       decoder: { walk: () => Promise.resolve(), net: { windows: [undefined] } },
     },
   } as unknown as Parameters<typeof checkFinite>[0];
-  const step = { step: 0, tokens: 6, flops: 1 };
+  const step = { step: 0, tokens: 6, sequenceTokens: 8, flops: 1 };
   for (const figure of ["loss", "chosen", "rejected"] as const) {
     for (const value of [-Infinity, NaN]) {
       const pairs = [fine, { ...fine, [figure]: value }, fine];
