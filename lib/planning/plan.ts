@@ -177,9 +177,12 @@ export function adapterOf(gpu: Gpu): Adapter {
   };
 }
 
-/** Bytes that a run may take: what the user says, or, for a driver on the processor, the machine's memory. */
-export function memoryLimit(config: TrainConfig, gpu: Gpu): number {
-  return config.deviceMemory ?? (gpu.isSoftware ? totalmem() : Infinity);
+/**
+ * Bytes that the plan of a run may take: what the user says, or, for a driver on the processor, the machine's memory but for
+ * what the process takes beside the plan.
+ */
+export function memoryLimit(config: TrainConfig, gpu: Gpu, besidePlan: number): number {
+  return config.deviceMemory ?? (gpu.isSoftware ? totalmem() - besidePlan : Infinity);
 }
 
 /** Bytes of weights, gradients and moments. */

@@ -17,6 +17,7 @@ import { randomInit } from "../weights/init.ts";
 import { Loop } from "./loop.ts";
 import { checkModelFiles, type ModelFiles, readModelFiles } from "../hub/model_files.ts";
 import { ANSWER_TOKENS, memoryLimit, type Planned, planRun } from "../planning/plan.ts";
+import { bytesBesidePlan } from "../planning/process_memory.ts";
 import { checkFits } from "../planning/advice.ts";
 import { type ModelWeights, openModel } from "../weights/weights.ts";
 import { prepare, type Prepared } from "../planning/prepare.ts";
@@ -125,7 +126,8 @@ export async function train(config: TrainConfig, options: TrainOptions = {}): Pr
   });
   const planned = planRun(prepared, config, adapter);
   const { decoder } = planned;
-  checkFits(planned, prepared, config, adapter, memoryLimit(config, gpu));
+  const beside = await bytesBesidePlan(sources.model, decoder.plan.bytesOf("weights"));
+  checkFits(planned, prepared, config, adapter, memoryLimit(config, gpu, beside));
   log("info", `adapter: ${gpu.name}`);
   const { count, trainedCount } = decoder.parameters;
   const trained = trainedCount < count ? `, ${trainedCount} of them trained` : "";
