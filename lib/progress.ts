@@ -5,7 +5,9 @@
 export interface Progress {
   /** What is done, in words that name one piece of work, as "loading weights". */
   what: string;
+  /** How much of it. */
   done: number;
+  /** How much there is, where that is known. */
   total?: number;
   /** What `done` counts, as "pairs"; "bytes" are shown in units of them. */
   unit?: string;

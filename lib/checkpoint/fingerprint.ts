@@ -7,6 +7,8 @@ import { rememberedHashes, sha256 } from "../data/file_hash.ts";
 import { RULES } from "../data/pairs.ts";
 import { UserError } from "../errors.ts";
 import { shorten, show } from "../json.ts";
+import { type Loss, sourceOf } from "../losses/loss.ts";
+import { losses } from "../losses/losses.ts";
 import type { Prepared } from "../planning/prepare.ts";
 import type { OnProgress } from "../progress.ts";
 import type { HashedFile } from "../data/hash.ts";
@@ -25,7 +27,7 @@ export async function hashModel(
 
 export function fingerprint(
   config: TrainConfig,
-  { tokenizer, train, test }: Prepared,
+  { tokenizer, train, test, loss }: Prepared,
   modelFiles: readonly HashedFile[],
 ): Fingerprint {
   const hashes = (files: readonly HashedFile[]) => files.map(({ sha256 }) => sha256);
@@ -38,6 +40,7 @@ export function fingerprint(
     rules: RULES,
     train: hashes(train.files),
     ...(test && { test: hashes(test.files) }),
+    ...(!Object.values<Loss>(losses).includes(loss) && { loss: sha256(sourceOf(loss)) }),
   };
 }
 
@@ -109,6 +112,8 @@ export function checkFiles(now: Fingerprint, { folder, state }: SavedRun, totalS
       problems.push(`dataset_mixer: the data of the ${split} split are others (by SHA-256)`);
     }
   }
+  // Another name is another loss_type, which is told before.
+  if (now.loss !== before.loss) problems.push("loss: the source of the loss is another");
   if (state.step > totalSteps) {
     problems.push(`max_steps: ${totalSteps} steps now, and ${state.step} are done`);
   }
@@ -139,6 +144,7 @@ function refuse(folder: string, problems: readonly string[]): void {
     `${folder} is of another run:\n  ${shown.join("\n  ")}\n` +
       "go on with what it had, or start anew with --overwrite_output_dir or in another output_dir",
     2,
+    "OUTPUT_REFUSED",
   );
 }
 

@@ -3,7 +3,9 @@ import { createReadStream } from "node:fs";
 
 /** A file that the run read, with its SHA-256 in hexadecimal. */
 export interface HashedFile {
+  /** As it was found. */
   path: string;
+  /** Of its bytes, in hexadecimal. */
   sha256: string;
 }
 

@@ -1,6 +1,5 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import type { DatasetShare } from "../config/values.ts";
 import { UserError } from "../errors.ts";
 import type { OnProgress } from "../progress.ts";
 import type { HashedFile } from "./hash.ts";
@@ -10,16 +9,17 @@ import { removeOrphans } from "../cache_folder.ts";
 import { changed, checkUnchanged, rememberedHashes, sha256 } from "./file_hash.ts";
 import { pairOf, type PairRules } from "./pair_of.ts";
 import { TokenizerPool } from "./pool.ts";
-import { formatOf, readMixer } from "./read.ts";
+import { type DataSet, formatOf, readMixer } from "./read.ts";
 import type { Row } from "./row.ts";
 import { canonicalRow } from "./shapes.ts";
 import { filesOf } from "./splits.ts";
 import { openStore, type PairStore } from "./store.ts";
+import { STORE_FORMAT } from "./store_format.ts";
 import { type StoredRow, writeStore } from "./store_write.ts";
 
 /** What to read and how; see `readMixer`, `render` and `tokenizePair`. */
 export interface PairOptions extends PairRules {
-  mixer: readonly DatasetShare[];
+  mixer: readonly DataSet[];
   /** Name with "train" or "test" in it. */
   split: string;
   /** A pool works in several threads, and stops what does not come to an end; a tokenizer works in this one. */
@@ -49,25 +49,28 @@ const ROWS_PER_PROGRESS = 64;
  */
 export async function openPairs(options: PairOptions): Promise<PairStore> {
   const { mixer, split, cache, tokenizer, vocabSize, log, onProgress } = options;
-  const { fingerprint, chatTemplate, templateDate } = tokenizer instanceof TokenizerPool
+  const { fingerprint, chatTemplate, templateDate, eosTokenId } = tokenizer instanceof TokenizerPool
     ? tokenizer.vocabulary
     : tokenizer;
-  const sets = await Promise.all(mixer.map(async ({ path, share, config, columns }) => {
+  const sets = await Promise.all(mixer.map(async ({ path, share, config, columns, rows }) => {
+    if (rows) return { share, files: [{ path: rows.path, sha256: rows.sha256 }], columns, isMemory: true };
     const paths = await filesOf(path, split, config);
     const files = await rememberedHashes(paths, cache, "hashing data", onProgress);
-    return { share, files, columns };
+    return { share, files, columns, isMemory: false };
   }));
   const files = sets.flatMap((set) => set.files);
+  const onDisk = sets.filter(({ isMemory }) => !isMemory).flatMap((set) => set.files);
   const path = join(
     cache,
     "pairs",
     sha256(JSON.stringify({
       rules: RULES,
+      format: STORE_FORMAT,
       version: VERSION,
-      sets: sets.map(({ share, files, columns }) => ({
+      sets: sets.map(({ share, files, columns, isMemory }) => ({
         share,
         columns: [...columns ?? []],
-        files: files.map(({ path, sha256 }) => [formatOf(path), sha256]),
+        files: files.map(({ path, sha256 }) => [isMemory ? "memory" : formatOf(path), sha256]),
       })),
       isTrain: split.includes("train"),
       tokenizer: fingerprint,
@@ -85,22 +88,26 @@ export async function openPairs(options: PairOptions): Promise<PairStore> {
     return cached;
   }
   for (const folder of ["pairs", "hashes"]) await removeOrphans(join(cache, folder));
-  await writeStore(path, unchanged(options, files), vocabSize);
+  await writeStore(path, unchanged(options, files, onDisk), { vocabSize, eosTokenId });
   const store = await openStore(path, files);
   if (store === "damaged" || !store) throw new UserError(`${path}: was changed as soon as it was written`);
   return store;
 }
 
 /** Rows as pairs, where the files are the same afterwards as they were when their hashes named the store. */
-async function* unchanged(options: PairOptions, files: readonly HashedFile[]): AsyncGenerator<StoredRow> {
+async function* unchanged(
+  options: PairOptions,
+  files: readonly HashedFile[],
+  onDisk: readonly HashedFile[],
+): AsyncGenerator<StoredRow> {
   try {
     yield* tokenized(options, files);
   } catch (error) {
     // What is wrong with a row may only be that it is half written.
-    if (error instanceof UserError) await checkUnchanged(files, options.cache);
+    if (error instanceof UserError) await checkUnchanged(onDisk, options.cache);
     throw error;
   }
-  await checkUnchanged(files, options.cache);
+  await checkUnchanged(onDisk, options.cache);
 }
 
 /** Rows as pairs, one at a time. */
@@ -118,8 +125,10 @@ async function* tokenized(options: PairOptions, files: readonly HashedFile[]): A
   }
   if (rows === 0) {
     throw new UserError(
-      `dataset_mixer: expected rows in the split "${split}", found none in ${
-        mixer.map(({ path, share }) => `${path} (share ${share})`).join(", ")
+      `${
+        mixer.some(({ rows }) => rows) ? "data" : "dataset_mixer"
+      }: expected rows in the split "${split}", found none in ${
+        mixer.map(({ path, share, rows }) => rows ? path : `${path} (share ${share})`).join(", ")
       }`,
     );
   }

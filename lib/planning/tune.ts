@@ -36,7 +36,7 @@ export async function tune(
   gpu: Gpu,
   pipelines: Pipelines,
   workload: Workload,
-  { log = () => {}, onProgress, before }: Pick<TrainEvents, "log" | "onProgress"> & {
+  { onLog: log = () => {}, onProgress, before }: Pick<TrainEvents, "onLog" | "onProgress"> & {
     before?: TuningRecord;
   } = {},
 ): Promise<TunedAdapter> {

@@ -94,7 +94,7 @@ export class Loop {
     const { checkpoints } = this.run;
     // As in transformers the warm-up begins at 0; whoever tries one step wonders why nothing changes.
     if (totalSteps === 1 && config.learningRate > 0 && learningRate(0, this.#schedule) === 0) {
-      this.events.log?.(
+      this.events.onLog?.(
         "warning",
         "the one step of this run is its warm-up, at a learning rate of 0: nothing will change; warmup_ratio: 0 trains in it",
       );
@@ -110,8 +110,8 @@ export class Loop {
       const profiler = this.#profilerOf(step);
       const rate = learningRate(step, this.#schedule);
       this.#announce(step + 1);
-      runner.run(profiler?.gpu ?? gpu, step, micro, rate);
-      if (profiler) this.events.profiled!(await profiler.collect(), step + 1);
+      await runner.run(profiler?.gpu ?? gpu, step, micro, rate);
+      if (profiler) this.events.onProfile!(await profiler.collect(), step + 1);
       this.#submitted = step + 1;
       // While the GPU works on this step, or after a submission that blocks: by then the disk is done.
       await checkpoints.finish();
@@ -130,21 +130,21 @@ export class Loop {
 
   /** Says which step is submitted now, and when it will be done if it takes as long as those before. */
   #announce(step: number): void {
-    const { events: { working }, figures: { steps } } = this;
-    if (!working) return;
+    const { events: { onSubmit }, figures: { steps } } = this;
+    if (!onSubmit) return;
     const until = this.#stepTime &&
       performance.timeOrigin + this.#lastCollect + this.#stepTime * (step - steps);
-    working({ step, totalSteps: this.run.prepared.totalSteps, until });
+    onSubmit({ step, totalSteps: this.run.prepared.totalSteps, until });
   }
 
   /** For the second step, since the first one compiles. */
   #profilerOf(step: number): Profiler | undefined {
     const { gpu, prepared: { totalSteps }, planned: { decoder } } = this.run;
-    if (!this.events.profiled || step !== Math.min(this.#startStep + 1, totalSteps - 1)) return undefined;
+    if (!this.events.onProfile || step !== Math.min(this.#startStep + 1, totalSteps - 1)) return undefined;
     if (Profiler.isSupported(gpu)) {
       return new Profiler(gpu, { each: "dispatch", workSize: () => decoder.workSize() });
     }
-    this.events.log?.("warning", `no profile: ${gpu.name} has no timestamp queries`);
+    this.events.onLog?.("warning", `no profile: ${gpu.name} has no timestamp queries`);
   }
 
   /** The state of the run as it is now. */
@@ -248,8 +248,8 @@ export class Loop {
         chosen: metrics["rewards/chosen"],
         rejected: metrics["rewards/rejected"],
       });
-      if (collapse) this.events.log?.("warning", describeCollapse(collapse));
-      this.events.stepped?.({
+      if (collapse) this.events.onLog?.("warning", describeCollapse(collapse));
+      this.events.onStep?.({
         step: result.step + 1,
         startStep: this.#startStep,
         totalSteps,
@@ -284,19 +284,21 @@ export class Loop {
 
   /** Evaluates, and logs it; false where a signal came in between and there is no entry. */
   async #evaluate(signal?: AbortSignal): Promise<boolean> {
-    const { gpu, config, prepared: { test }, planned: { decoder } } = this.run;
+    const { gpu, config, prepared: { test }, planned: { decoder, runner: { loss } } } = this.run;
     const start = performance.now();
     const { onProgress } = this.events;
     const results = await evaluate(gpu, decoder, test!, config.perDeviceEvalBatchSize, {
       signal,
       onProgress,
+      loss,
     });
     if (!results) {
       this.#stopped = true;
       return false;
     }
     const seconds = (performance.now() - start) / 1000;
-    const metrics = Object.entries(summarize(results)).map(([name, value]) => [`eval_${name}`, value]);
+    const metrics = Object.entries({ ...summarize(results), ...this.figures.tokensSeen })
+      .map(([name, value]) => [`eval_${name}`, value]);
     await this.#push({
       ...this.#position(),
       ...Object.fromEntries(metrics),
@@ -317,7 +319,8 @@ export class Loop {
   async #push(entry: LogEntry): Promise<void> {
     this.figures.history.push(entry);
     await this.run.log.append(this.figures.history);
-    this.events.logged?.(entry);
+    this.events.onEntry?.(entry);
+    if ("eval_loss" in entry) this.events.onEvaluate?.(entry);
   }
 
   /** Where the run stands. */

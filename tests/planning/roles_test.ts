@@ -75,7 +75,7 @@ Deno.test("a run with frozen parameters saves them as they were, and resumes to 
     ];
     const out = join(folder, "whole");
     const said: string[] = [];
-    await run(out, words, { log: (_, message) => said.push(message) });
+    await run(out, words, { onLog: (_, message) => said.push(message) });
     assert.ok(said.some((message) => /^memory plan of \d+ parameters, \d+ of them trained/.test(message)));
     const [before, after] = [await openCheckpoint(model), await openCheckpoint(out)];
     let changed = 0;

@@ -18,8 +18,11 @@ function result(step: number, chosen: number, rejected: number): StepResult {
     rejected: 5 * (i % 4 ? rejected : chosen),
     chosenLabels: 2,
     rejectedLabels: 5,
+    chosenFigures: { entropy: 1, logits: 0, correct: 1 },
+    rejectedFigures: { entropy: 1, logits: 0, correct: 1 },
   }));
-  return { step, pairs, clip: { norm: 10 + step, broken: false }, tokens: 300, flops: 1 };
+  const clip = { norm: 10 + step, broken: false };
+  return { step, pairs, clip, tokens: 300, sequenceTokens: 400, flops: 1 };
 }
 
 interface Seen {
@@ -79,9 +82,9 @@ async function loop(
   performance.now = () => milliseconds;
   try {
     await new Loop(run, {
-      log: (_, message) => seen.messages.push(message),
-      logged: (entry) => seen.logged.push(entry),
-      stepped: (progress) => seen.stepped.push({ ...progress }),
+      onLog: (_, message) => seen.messages.push(message),
+      onEntry: (entry) => seen.logged.push(entry),
+      onStep: (progress) => seen.stepped.push({ ...progress }),
     }, saved).train();
   } finally {
     performance.now = own;
