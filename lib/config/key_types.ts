@@ -185,7 +185,10 @@ export interface RunKeys {
   report_to?: string | readonly string[];
   /** Folder of TensorBoard's files; by default `runs/` and a name of date and machine, in `output_dir`. */
   logging_dir?: string;
-  /** Least level of messages; `error` is silent but for errors. By default `"info"`. */
+  /**
+   * Least level of messages; progress and log entries are shown at `info`, and `error` is silent but for
+   * errors. By default `"info"`.
+   */
   log_level?: "debug" | "info" | "warning" | "error";
   /** Most GPU memory that the plan may take, such as `80GB` or `75GiB`; by default what the device gives. */
   device_memory?: number | string;
@@ -364,7 +367,10 @@ export interface TrainConfig {
   reportTo: readonly "tensorboard"[];
   /** Folder of TensorBoard's files; by default `runs/` and a name of date and machine, in `output_dir`. */
   loggingDir: string | undefined;
-  /** Least level of messages; `error` is silent but for errors. */
+  /**
+   * Least level of messages; progress and log entries are shown at `info`, and `error` is silent but for
+   * errors.
+   */
   logLevel: "debug" | "info" | "warning" | "error";
   /** Most GPU memory that the plan may take, such as `80GB` or `75GiB`; by default what the device gives. */
   deviceMemory: number | undefined;

@@ -293,7 +293,8 @@ export const TABLE = {
     type: oneOf(["debug", "info", "warning", "error"]),
     default: "info",
     mayChange: true,
-    doc: "Least level of messages; `error` is silent but for errors.",
+    doc:
+      "Least level of messages; progress and log entries are shown at `info`, and `error` is silent but for errors.",
   },
   deviceMemory: {
     type: bytes,

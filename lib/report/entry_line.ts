@@ -33,7 +33,7 @@ export function entryLine(
   const names = Object.keys(figures).sort((a, b) => rank(a) - rank(b));
   const parts = [
     totalSteps === undefined ? `step ${step}` : `step ${step}/${totalSteps}`,
-    `epoch ${figure(epoch)}`,
+    `epoch ${figure(Number(epoch.toFixed(2)))}`,
     ...left === undefined ? [] : [left],
   ];
   return wrapped([...parts, ...names.map((name) => `${name} ${figure(figures[name])}`)], columns);

@@ -160,7 +160,11 @@ export class ProgressLine {
     }
     const { figures, start, at } = training;
     const { step, totalSteps } = figures;
-    if (!phase) return [barOf(step, totalSteps), ...stepParts(figures, (at - start) / 1000)];
+    if (!phase) {
+      // After an evaluation it is later than the figures are; after the last step nothing is left to be told of.
+      const seconds = ((step < totalSteps ? now : at) - start) / 1000;
+      return [barOf(step, totalSteps), ...stepParts({ ...figures, secondsLeft: this.secondsLeft }, seconds)];
+    }
     if (step === totalSteps) {
       return [barOf(step, totalSteps), [0, `${step}/${totalSteps}`], ...phaseParts(phase, now)];
     }

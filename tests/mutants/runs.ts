@@ -105,6 +105,11 @@ export const RUNS: readonly Edits[] = [
         "learning_rate: learningRate(step, this.#schedule)",
         "learning_rate: learningRate(step + 1, this.#schedule)",
       ],
+      [
+        "the time left is that of all steps",
+        "this.#timeLeft.of(totalSteps - result.step - 1)",
+        "this.#timeLeft.of(totalSteps)",
+      ],
       ["the first step is never logged", "step === 0 && loggingFirstStep", "false && loggingFirstStep"],
     ],
   },
