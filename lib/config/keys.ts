@@ -11,15 +11,16 @@ import {
   number,
   oneOf,
   optimArgs,
+  reporters,
   stepsOrFraction,
   text,
   texts,
 } from "./values.ts";
-import type { Table } from "./table.ts";
+import type { Key } from "./key.ts";
 import { MOST_EPOCHS, MOST_STEPS, pairs, positive, tokens } from "./counts.ts";
 
 /** Every key that a run follows, in the order of the reference; `TrainConfig` and all that is known of a key come from here. */
-export const TABLE: Table = {
+export const TABLE = {
   modelNameOrPath: {
     type: text,
     required: true,
@@ -276,11 +277,24 @@ export const TABLE: Table = {
   runName: { type: text, mayChange: true, doc: "Name in the reports; by default the name of `output_dir`." },
   loggingSteps: { type: positive, default: 10, mayChange: true, doc: "Optimizer steps between log entries." },
   loggingFirstStep: { type: boolean, default: false, mayChange: true, doc: "Log the first step too." },
+  reportTo: {
+    type: reporters,
+    default: [],
+    mayChange: true,
+    doc:
+      "`tensorboard` writes event files for it too; without it (`none`), files in `output_dir` tell all, and `simper watch` shows them.",
+  },
+  loggingDir: {
+    type: text,
+    mayChange: true,
+    doc: "Folder of TensorBoard's files; by default `runs/` and a name of date and machine, in `output_dir`.",
+  },
   logLevel: {
     type: oneOf(["debug", "info", "warning", "error"]),
     default: "info",
     mayChange: true,
-    doc: "Least level of messages; `error` is silent but for errors.",
+    doc:
+      "Least level of messages; progress and log entries are shown at `info`, and `error` is silent but for errors.",
   },
   deviceMemory: {
     type: bytes,
@@ -306,10 +320,10 @@ export const TABLE: Table = {
     mayChange: true,
     doc: "Token to upload with; by default `HF_TOKEN` or that of `hf auth login`, which no run file shows.",
   },
-};
+} as const satisfies Record<string, Key<unknown>>;
 
 /** The heading of the keys from this one on. */
-export const GROUPS: { readonly [F in keyof Table]?: string } = {
+export const GROUPS: { readonly [F in keyof typeof TABLE]?: string } = {
   modelNameOrPath: "Model",
   datasetMixer: "Data",
   unfrozenParameters: "Loss and optimizer",

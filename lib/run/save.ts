@@ -9,10 +9,12 @@ import { hubName, localSources } from "../hub/hub.ts";
 import { writeModelFiles } from "../hub/model_files.ts";
 import { writeReportHtml } from "../report/html.ts";
 import { writeModelCard } from "../report/model_card.ts";
-import type { RunReport } from "../report/run_report.ts";
+import { writeFacts } from "../report/run_log.ts";
+import { runFacts, type RunReport } from "../report/run_report.ts";
 import { allResults, trainMetrics, writeAllResults, writeTrainerState } from "../checkpoint/trainer_state.ts";
-import { saveCheckpoint, type TensorSource } from "../safetensors/write.ts";
-import type { TrainOutcome } from "./train.ts";
+import type { OnProgress } from "../progress.ts";
+import { saveCheckpoint, type TensorSource, withProgress } from "../safetensors/write.ts";
+import type { RunParts } from "./outcome.ts";
 import { VERSION } from "../version.ts";
 
 /**
@@ -37,18 +39,12 @@ export async function checkOutputFolder(config: TrainConfig): Promise<void> {
  * from its last checkpoint. Without one, the result is written whatever comes.
  */
 export async function saveRun(
-  outcome: TrainOutcome,
-  { signal }: { signal?: AbortSignal } = {},
+  { outcome, gpu, planned, prepared, checkpoint, modelFiles, files }: RunParts,
+  { signal, onProgress }: { signal?: AbortSignal; onProgress?: OnProgress } = {},
 ): Promise<RunReport> {
-  const { config, planned, gpu, checkpoint, prepared, state } = outcome;
+  const { config, state } = outcome;
   const { outputDir } = config;
   const { sources } = prepared;
-  const until = outcome.isKept ? signal : undefined;
-  const weights = weightSources({ gpu, planned, prepared, source: checkpoint });
-  await saveCheckpoint(outputDir, weights.map((source) => heeding(source, until)));
-  await writeModelFiles(outcome.files, outputDir);
-  await heed(until);
-
   const results = allResults(
     state,
     trainMetrics({
@@ -65,12 +61,21 @@ export async function saveRun(
     config,
     state,
     results,
-    answers: outcome.answers,
-    modelFiles: outcome.modelFiles.filter(({ path }) => !checkpoint || basename(path) !== "config.json"),
-    dataFiles: [...outcome.prepared.train.files, ...outcome.prepared.test?.files ?? []],
+    answers: [...outcome.answers],
+    modelFiles: modelFiles.filter(({ path }) => !checkpoint || basename(path) !== "config.json"),
+    dataFiles: [...prepared.train.files, ...prepared.test?.files ?? []],
     device: gpu.name,
     version: VERSION,
   };
+  // Before the weights, which may take minutes: whoever watches the run sees the answers now.
+  await writeFacts(outputDir, runFacts(report));
+  const until = outcome.isKept ? signal : undefined;
+  const weights = weightSources({ gpu, planned, prepared, source: checkpoint });
+  const heeded = weights.map((source) => heeding(source, until));
+  await saveCheckpoint(outputDir, withProgress(heeded, "saving the model", onProgress));
+  await writeModelFiles(files, outputDir);
+  await heed(until);
+
   await writeModelCard(outputDir, report, hubName(config, sources));
   await writeReportHtml(outputDir, report);
   await writeTrainerState(outputDir, state);

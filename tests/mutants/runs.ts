@@ -105,6 +105,11 @@ export const RUNS: readonly Edits[] = [
         "learning_rate: learningRate(step, this.#schedule)",
         "learning_rate: learningRate(step + 1, this.#schedule)",
       ],
+      [
+        "the time left is that of all steps",
+        "this.#timeLeft.of(totalSteps - result.step - 1)",
+        "this.#timeLeft.of(totalSteps)",
+      ],
       ["the first step is never logged", "step === 0 && loggingFirstStep", "false && loggingFirstStep"],
     ],
   },
@@ -284,18 +289,18 @@ export const RUNS: readonly Edits[] = [
     edits: [
       [
         "the curve of rejected is that of chosen",
-        '["rewards/rejected", "rejected", "second"]',
-        '["rewards/chosen", "rejected", "second"]',
+        '[`${key}/rejected`, "rejected", "second"]',
+        '[`${key}/chosen`, "rejected", "second"]',
       ],
       [
         "the curve of an evaluation is that of training",
-        '["eval_loss", "evaluation", "second"]',
-        '["loss", "evaluation", "second"]',
+        '[`eval_${key}`, "evaluation", "second"]',
+        '[key, "evaluation", "second"]',
       ],
       [
         "the margins are the accuracies",
-        '["rewards/margins", "training", "first"]',
-        '["rewards/accuracies", "training", "first"]',
+        'pair("rewards/margins")',
+        'pair("rewards/accuracies")',
       ],
       [
         "the learning rate is the norm",
@@ -318,6 +323,23 @@ export const RUNS: readonly Edits[] = [
     ],
   },
   {
+    file: "lib/report/live.ts",
+    tests: ["tests/report/live_test.ts"],
+    edits: [
+      ["any host name is served", "if (!HOSTS.includes(hostname))", "if (!HOSTS)"],
+      ["any page may stop a run", "(from !== null && from !== origin)", "false"],
+      ["half a line is read as a line", "bytes.lastIndexOf(10, bytesRead - 1) + 1", "bytesRead"],
+    ],
+  },
+  {
+    file: "lib/report/event_file.ts",
+    tests: ["tests/report/run_log_test.ts"],
+    edits: [
+      ["steps done again stand twice", '{ kind: "start", step: first },', ""],
+      ["of the step gone on from the log is lost", "entry.step >= first", "entry.step > first"],
+    ],
+  },
+  {
     file: "lib/checkpoint/trainer_state.ts",
     tests: REPORT,
     edits: [
@@ -328,20 +350,45 @@ export const RUNS: readonly Edits[] = [
     file: "lib/report/progress.ts",
     tests: ["tests/report/progress_test.ts"],
     edits: [
-      ["the time left counts steps of an earlier run", "figures, step - startStep)", "figures, step)"],
-      ["the loss is the accuracy", "`accuracy ${accuracy.toFixed(3)}`", "`accuracy ${loss!.toFixed(3)}`"],
+      [
+        "what matters is left out first",
+        "Math.max(...kept.map(([rank]) => rank))",
+        "Math.min(...kept.map(([rank]) => rank))",
+      ],
+      [
+        "the width is that of the start",
+        "fit(this.#parts(now, width), this.columns! - 1)",
+        "fit(this.#parts(now, width), 79)",
+      ],
+      ["work that was done before counts for the rate", "last.done - first.done", "last.done"],
+      ["the time left is that of the whole", "(total - done) / rate", "total / rate"],
+      [
+        "the loss is the accuracy",
+        "known(accuracy, (value) => `accuracy",
+        "known(loss, (value) => `accuracy",
+      ],
+      [
+        "log_level: warning shows progress",
+        '!isShown("info", options.logLevel)',
+        '!isShown("warning", options.logLevel)',
+      ],
     ],
   },
   {
-    file: "lib/report/transfer_bar.ts",
-    tests: ["tests/report/transfer_bar_test.ts"],
+    file: "lib/report/entry_line.ts",
+    tests: ["tests/report/progress_test.ts"],
     edits: [
-      [
-        "bytes that were there before count for the rate",
-        "bytes: transfer.bytes - transfer.keptBytes",
-        "bytes: transfer.bytes",
-      ],
-      ["the time left is that of the whole", "(totalBytes - bytes) / rate", "totalBytes / rate"],
+      ["figures come as the entry has them", "rank(a) - rank(b)", "0"],
+      ["the rest takes a third line", "lines.length === MOST_LINES", "lines.length > MOST_LINES"],
+    ],
+  },
+  {
+    file: "lib/training/time_left.ts",
+    tests: ["tests/training/time_left_test.ts"],
+    edits: [
+      ["the first steps count as much as the last", "const DECAY = 0.95", "const DECAY = 1"],
+      ["evaluations take no time", "found.seconds = seconds", "found.seconds = 0"],
+      ["pauses that are over are still to come", "if (isExpected) found.left--", ""],
     ],
   },
   {
