@@ -1,14 +1,18 @@
 /** Serves live reports, on this machine alone. */
 import { resolve } from "node:path";
-import { liveHandler, type LiveRun } from "../report/live.ts";
+import { liveHandler, type LiveRun, type RunPhase } from "../report/live.ts";
 import type { Logger } from "../report/log.ts";
-import type { LiveMessage, LiveOrder } from "./live_worker.ts";
 import { mayRead } from "./stop.ts";
 
 const HOST = "127.0.0.1";
 const THREAD = new URL("./live_worker.ts", import.meta.url);
 /** Milliseconds for the last figures to reach the page. */
 const FAREWELL = 3000;
+
+/** What the thread that serves a live report is told: where the run writes, then how far it is. */
+export type LiveOrder = { folder: string } | RunPhase;
+/** What it tells. */
+export type LiveMessage = { address: string } | "stop" | "shown";
 
 /**
  * Serves the live report of `run` until the process ends.

@@ -102,7 +102,6 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
         : "stopping once the result is saved",
     );
     const report = await saveRun(outcome, { signal: stop.signal });
-    await live?.end();
     printReport(report, log);
     if (upload) {
       stop.isCareful = false;
@@ -113,6 +112,7 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
     }
     return stop.signal.aborted ? STOPPED : 0;
   } finally {
+    await live?.end();
     await outcome.destroy();
   }
 }
