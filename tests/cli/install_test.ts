@@ -116,7 +116,7 @@ test("the npm package gives a program that trains, and that signals reach", asyn
   const wrong = start("trian");
   assert.match(await new Response(wrong.stderr).text(), /did you mean train\?/);
   assert.equal((await wrong.status).code, 2);
-  const child = start("train", ...A_STEP, "--max_steps=100000", "--logging_steps=1");
+  const child = start("train", ...A_STEP, "--max_steps=1000", "--logging_steps=1");
   const log = new Response(child.stderr).text();
   const metrics = join(place.empty, "out", "tiny", "metrics.jsonl");
   const isStepping = () => Deno.readTextFile(metrics).then((text) => /"step":2,/.test(text), () => false);
@@ -128,11 +128,10 @@ test("the npm package gives a program that trains, and that signals reach", asyn
 test("a script that imports mod.ts from a URL trains", async (place) => {
   await using server = serveRepository();
   const script = `
-    import { readConfig, saveRun, train } from "http://${server.host}/mod.ts";
+    import { readConfig, train } from "http://${server.host}/mod.ts";
     const { config } = await readConfig("tiny.yaml", ${JSON.stringify(A_STEP)});
-    const outcome = await train(config);
-    await saveRun(outcome);
-    await outcome.destroy();
+    await using run = await train(config);
+    await run.save();
   `;
   await Deno.writeTextFile(join(place.empty, "script.ts"), script);
   await place.run(

@@ -1,6 +1,6 @@
 /** `deno task pack`: the npm package, as a folder from which `npm pack` or `npm publish` takes it. */
 import { copyFile, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import SHIPPED from "../../../configs/shipped.json" with { type: "json" };
 
@@ -24,15 +24,18 @@ export async function pack(folder: string, deno: string): Promise<void> {
     ...Object.keys(SHIPPED),
   ];
   for (const name of ["lib", "kernels"]) {
-    const found = await readdir(join(ROOT, name), { recursive: true });
-    files.push(...found.filter((file) => /\.(ts|wgsl)$/.test(file)).map((file) => join(name, file)));
+    const found = await readdir(join(ROOT, name), { recursive: true, withFileTypes: true });
+    for (const entry of found) {
+      if (entry.isFile() && !entry.name.endsWith(".md")) {
+        files.push(relative(ROOT, join(entry.parentPath, entry.name)));
+      }
+    }
   }
   await rm(folder, { recursive: true, force: true });
   for (const file of files) {
     await mkdir(dirname(join(folder, file)), { recursive: true });
     await copyFile(join(ROOT, file), join(folder, file));
   }
-  await copyFile(fileURLToPath(new URL("simper.mjs", import.meta.url)), join(folder, "simper.mjs"));
   const configuration = JSON.parse(await readFile(join(ROOT, "deno.json"), "utf8"));
   const write = (name: string, value: unknown) =>
     writeFile(join(folder, name), `${JSON.stringify(value, undefined, 2)}\n`);
@@ -43,7 +46,7 @@ export async function pack(folder: string, deno: string): Promise<void> {
     description: "Preference alignment of language models, on any GPU that WebGPU reaches",
     license: configuration.license,
     type: "module",
-    bin: { simper: "simper.mjs" },
+    bin: { simper: "lib/cli/npm/simper.mjs" },
     engines: { node: ">=20" },
     dependencies: { deno },
   });

@@ -6,7 +6,7 @@ import { createRequire } from "node:module";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 
-const pathOf = (name) => fileURLToPath(new URL(name, import.meta.url));
+const pathOf = (name) => fileURLToPath(new URL(`../../../${name}`, import.meta.url));
 const words = process.argv.slice(2);
 const { permissions } = JSON.parse(readFileSync(pathOf("deno.json"), "utf8"));
 /** Those of the command, as flags: of the sets in deno.json Deno says with each start that they are an experimental feature. */
