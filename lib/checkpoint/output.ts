@@ -55,7 +55,7 @@ async function makeFolder(outputDir: string): Promise<string | undefined> {
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     // Of what Deno guards by itself it asks for a permission that nobody should give.
-    const why = /run again with/.test(message)
+    const why = /--allow-all flag/.test(message)
       ? "the system keeps that place for itself"
       : code === "EEXIST"
       ? "there is a link of that name to what does not exist, or a file"

@@ -16,6 +16,8 @@ export function missingPermission(error: unknown): UserError | undefined {
   if (!(error instanceof Deno.errors.NotCapable)) return;
   const [, kind, what] = /^Requires (\w+) access(?: to "?(.*?)"?)?, run again with/.exec(error.message) ?? [];
   if (kind === undefined) return new UserError(error.message);
+  // Of what Deno guards by itself it asks for all permissions, which nobody should give.
+  if (kind === "all") return new UserError(`${what}: the system keeps that place for itself`);
   const purpose = PURPOSES[kind];
   return new UserError(
     `no permission for ${kind} access${what ? ` to ${what}` : ""}${purpose ? ` (${purpose})` : ""}: ` +

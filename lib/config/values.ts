@@ -201,9 +201,12 @@ export const EVALUATION_METRICS = [
   "eos/probability",
 ] as const;
 
-const metricName = oneOf(EVALUATION_METRICS, {}, "eval_ may stand before it");
-/** One of them, as transformers lets it be named. */
-export const evaluationMetric: typeof metricName = {
+/** One of them. */
+export type EvaluationMetric = typeof EVALUATION_METRICS[number];
+
+const metricName: ValueType<EvaluationMetric> = oneOf(EVALUATION_METRICS, {}, "eval_ may stand before it");
+/** Its name, as transformers lets it be named. */
+export const evaluationMetric: ValueType<EvaluationMetric> = {
   ...metricName,
   read: (value) => metricName.read(typeof value === "string" ? value.replace(/^eval_/, "") : value),
 };

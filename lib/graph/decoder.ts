@@ -29,7 +29,7 @@ export interface StepPlace {
  * put together from `forward` and `backward` outside.
  */
 export class Decoder {
-  readonly plan = new MemoryPlan();
+  readonly plan: MemoryPlan = new MemoryPlan();
   readonly parameters: Parameters;
   readonly #machine: Machine;
   readonly #passes: Passes;

@@ -25,7 +25,7 @@ export async function pack(folder: string, deno: string): Promise<void> {
   ];
   for (const name of ["lib", "kernels"]) {
     const found = await readdir(join(ROOT, name), { recursive: true });
-    files.push(...found.filter((file) => /\.(ts|wgsl)$/.test(file)).map((file) => join(name, file)));
+    files.push(...found.filter((file) => /\.(ts|js|wgsl)$/.test(file)).map((file) => join(name, file)));
   }
   await rm(folder, { recursive: true, force: true });
   for (const file of files) {
