@@ -1,49 +1,60 @@
 /**
  * Preference alignment of language models from TypeScript, on any GPU that WebGPU reaches.
  *
- * `train` runs a whole training from a configuration, `saveRun` writes its result, and `loadModel` has a model answer and be
- * measured. The parts that these are made of are in `lib/engine.ts`. Importing this module does nothing by itself.
+ * `train` runs a whole training, with data and a loss of your own if you like, and `loadModel` has a model answer and be measured.
+ * The parts that these are made of are in `lib/engine.ts`. Importing this module does nothing by itself.
  *
- * @example A configuration from a script; mistakes in it are told all at once
+ * @example Train on pairs from memory, stop early, save, and ask
  * ```ts
- * import { defineConfig, loadModel, readConfig, saveRun, train } from "./mod.ts";
+ * import { loadModel, train } from "./mod.ts";
  * import assert from "node:assert/strict";
  *
- * const config = defineConfig({
- *   model_name_or_path: "HuggingFaceTB/SmolLM2-135M-Instruct",
- *   dataset_mixer: { "data/pairs": 1 },
- *   max_steps: 100,
- * });
- * assert.equal(config.lossType, "simper");
+ * const stop = new AbortController();
+ * const keys = {
+ *   model_name_or_path: "configs/tiny/model",
+ *   output_dir: "out/scripted",
+ *   overwrite_output_dir: true,
+ *   per_device_train_batch_size: 1,
+ * };
+ * const data = [
+ *   { prompt: "What is the capital of Italy?", chosen: " Rome.", rejected: " Milan, I think." },
+ *   { prompt: "What is the capital of Norway?", chosen: " Oslo.", rejected: " Bergen, I think." },
+ * ];
+ * {
+ *   await using run = await train(keys, { data, signal: stop.signal, onStep: () => stop.abort() });
+ *   assert.ok(run.isStopped);
+ *   await run.save();
+ * }
+ * await using model = await loadModel("out/scripted", { maxLength: 64 });
+ * const { loss } = await model.evaluate(data);
+ * assert.ok(loss < 0);
+ * for await (const piece of model.generate("What is the capital of Italy?", { maxNewTokens: 4 })) console.log(piece);
  * ```
  *
- * @example Train, save and ask
- * ```ts ignore
+ * @example A configuration from a script; mistakes in it are told all at once, and before anything is touched
+ * ```ts
+ * import { defineConfig, UserError } from "./mod.ts";
+ * import assert from "node:assert/strict";
  *
- * const { config } = await readConfig("configs/tiny.yaml", ["--learning_rate=1e-4", "--output_dir=out/scripted"]);
- * const outcome = await train(config, { stepped: ({ step, loss }) => console.log(step, loss) });
- * await saveRun(outcome);
- * await outcome.destroy();
- *
- * const model = await loadModel(config.outputDir);
- * console.log(await model.generate("What is the capital of Italy?"));
- * model.destroy();
+ * const config = defineConfig({ model_name_or_path: "HuggingFaceTB/SmolLM2-135M-Instruct", max_steps: 100 });
+ * assert.equal(config.lossType, "simper");
+ * assert.throws(
+ *   () => defineConfig({ model_name_or_path: "models/mine", max_length: 1.5, learning_rate: -1 }),
+ *   (error) => error instanceof UserError && error.code === "CONFIG_INVALID" && error.message.split("\n").length === 2,
+ * );
  * ```
  *
  * @module
  */
 export { UserError } from "./lib/errors.ts";
-export { defineConfig, parseConfig, type ParsedConfig, readConfig } from "./lib/config/parse.ts";
+export { defineConfig, readConfig } from "./lib/config/parse.ts";
 export type { RunKeys, TrainConfig } from "./lib/config/schema.ts";
-export type { Loss } from "./lib/losses/loss.ts";
+
+export { train } from "./lib/run/train.ts";
+export type { TrainOptions } from "./lib/run/options.ts";
+export type { TrainRun } from "./lib/run/outcome.ts";
+export type { FunctionLoss, Loss, WgslLoss } from "./lib/losses/loss.ts";
 export { losses } from "./lib/losses/losses.ts";
 
-export { train, type TrainOptions, type TrainOutcome } from "./lib/run/train.ts";
-export type { StepProgress, TrainEvents } from "./lib/training/events.ts";
-export { checkOutputFolder, saveRun } from "./lib/run/save.ts";
-export type { TrainerState } from "./lib/checkpoint/trainer_state.ts";
-export type { LogEntry } from "./lib/training/log_entry.ts";
-export type { Metrics } from "./lib/training/metrics.ts";
-export type { Answer, RunReport } from "./lib/report/run_report.ts";
-
-export { type LoadedModel, loadModel, type LoadOptions, type PreferenceRow } from "./lib/generation/model.ts";
+export { type AnswerOptions, loadModel, type LoadOptions, type Model } from "./lib/generation/model.ts";
+export type { PreferenceRow } from "./lib/data/memory.ts";

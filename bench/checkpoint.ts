@@ -42,14 +42,14 @@ const { config } = await readConfig(join(folder, "run.yaml"));
 const ends: number[] = [];
 const saved: number[] = [];
 const outcome = await train(config, {
-  stepped: () => void ends.push(performance.now()),
-  log: (_, message) => message.startsWith("saved") && saved.push(performance.now()),
+  onStep: () => void ends.push(performance.now()),
+  onLog: (_, message) => message.startsWith("saved") && saved.push(performance.now()),
 });
 const bytes: Record<string, number> = {};
 const last = join(config.outputDir, `checkpoint-${steps}`);
 for (const { name } of Deno.readDirSync(last)) bytes[name] = (await Deno.stat(join(last, name))).size;
 const tokens = outcome.tokens / outcome.steps;
-await outcome.destroy();
+await outcome[Symbol.asyncDispose]();
 await Deno.remove(folder, { recursive: true });
 
 const intervals = ends.slice(1).map((end, i) => (end - ends[i]) / 1000);

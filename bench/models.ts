@@ -4,7 +4,7 @@ import { packedSize, type Pair } from "../lib/data/pair.ts";
 import type { Gpu } from "../lib/gpu/device.ts";
 import type { Pipelines } from "../lib/gpu/program.ts";
 import type { ProductTiles } from "../lib/gpu/tuning.ts";
-import type { Loss } from "../lib/losses/loss.ts";
+import { type Loss, wgslOf } from "../lib/losses/loss.ts";
 import type { ModelConfig } from "../lib/models/architecture.ts";
 import type { RopeSpec } from "../lib/graph/rope_table.ts";
 import { Decoder } from "../lib/graph/decoder.ts";
@@ -174,7 +174,7 @@ export function planTrainer(
     // Weights, gradients and two moments in float32.
     logitsBytes: logitsBudget(16 * parameterCount(net.parameters), adapter.largestBuffer),
     checkpointing,
-  }, { ...adapter, loss: loss.wgsl, training: true });
+  }, { ...adapter, loss: wgslOf(loss), training: true });
   const optimizer = new AdamW(decoder.plan, decoder.parameters, adamw);
   return { decoder, optimizer, runner: new StepRunner(decoder, optimizer, slots, batches.flat().length) };
 }

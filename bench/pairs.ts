@@ -57,7 +57,7 @@ async function ours(folder: string, batches: Pair[][], layers?: number): Promise
     const result: Steps = { name: `ours, ${gpu.name}`, losses: [], seconds: [] };
     for (const [step, pairs] of batches.entries()) {
       const start = performance.now();
-      runner.run(gpu, step, [pairs], LEARNING_RATE);
+      await runner.run(gpu, step, [pairs], LEARNING_RATE);
       const [{ pairs: results }] = await runner.collect(gpu);
       result.seconds.push((performance.now() - start) / 1000);
       result.losses.push(summarize(results).loss);

@@ -28,7 +28,7 @@ async function addStep(name: string, config: LlamaConfig, loss: Loss, pairs: Pai
     const start = performance.now();
     for (let run = 0; run < runs; run++) {
       if (runner.isFull) await runner.collect(gpu);
-      runner.run(gpu, step++, [pairs], 1e-3);
+      await runner.run(gpu, step++, [pairs], 1e-3);
     }
     await gpu.device.queue.onSubmittedWorkDone();
     const seconds = (performance.now() - start) / 1000;

@@ -61,7 +61,7 @@ export async function warmUp(gpu: Gpu, trainer: Trainer): Promise<void> {
 let updates = 0;
 
 async function runStep(gpu: Gpu, { runner }: Trainer, batches: Pair[][]): Promise<void> {
-  runner.run(gpu, updates++, batches, LEARNING_RATE);
+  await runner.run(gpu, updates++, batches, LEARNING_RATE);
   const [{ clip }] = await runner.collect(gpu);
   if (clip.broken) throw new Error("the gradient is not finite");
 }

@@ -44,6 +44,22 @@ export { Pipelines } from "./gpu/program.ts";
 export type { Capacity } from "./graph/machine.ts";
 export { Decoder, type DecoderOptions, type StepPlace } from "./graph/decoder.ts";
 
+export { type ErrorCode, type FailureStatus } from "./errors.ts";
+export { parseConfig, type ParsedConfig } from "./config/parse.ts";
+export type { LossValue, ResponseSums } from "./losses/loss.ts";
+export type { Rows } from "./data/memory.ts";
+export type { DatasetShare } from "./config/values.ts";
+export type { Profile } from "./gpu/profiler.ts";
+export type { Outcome } from "./run/outcome.ts";
+export type { TrainerState } from "./checkpoint/trainer_state.ts";
+export type { LogEntry } from "./training/log_entry.ts";
+export type { StepProgress, TrainEvents, Work } from "./training/events.ts";
+export type { Answer, RunReport } from "./report/run_report.ts";
+export type { HashedFile } from "./data/hash.ts";
+export type { OnProgress, Progress } from "./progress.ts";
+export { Generation } from "./generation/pieces.ts";
+export type { ResponseLogProbabilities, RowLogProbabilities } from "./generation/model.ts";
+
 export { AdamW, type AdamWOptions } from "./training/optimizer.ts";
 export { evaluate } from "./training/evaluate.ts";
 export { type Metrics, type PairResult, summarize } from "./training/metrics.ts";

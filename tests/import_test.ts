@@ -1,31 +1,18 @@
 import assert from "node:assert/strict";
 import { join, resolve } from "node:path";
+import { serveRepository } from "./serve_repository.ts";
 import { withTemporaryFolder } from "./temporary_folder.ts";
 
 const TOKENIZER = resolve("tests/golden/data/tokenizer");
 
-/** Serves this repository's files on the loopback, as a plain file host does. */
-function serveRepository() {
-  const types: Record<string, string> = { ts: "application/typescript", json: "application/json" };
-  return Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, async (request) => {
-    const path = new URL(request.url).pathname.slice(1);
-    const body = await Deno.readFile(path).catch(() => undefined);
-    if (!body) return new Response("not found", { status: 404 });
-    return new Response(body, {
-      headers: { "content-type": types[path.split(".").at(-1)!] ?? "text/plain" },
-    });
-  });
-}
-
 Deno.test("mod.ts, the engine and its workers can be imported from a URL, without this repository's deno.json", () =>
   withTemporaryFolder(async (folder) => {
     const server = serveRepository();
-    const { port } = server.addr as Deno.NetAddr;
     const script = join(folder, "script.ts");
     await Deno.writeTextFile(
       script,
-      `import * as simper from "http://127.0.0.1:${port}/mod.ts";
-import * as engine from "http://127.0.0.1:${port}/lib/engine.ts";
+      `import * as simper from "http://${server.host}/mod.ts";
+import * as engine from "http://${server.host}/lib/engine.ts";
 console.log(typeof simper.train, simper.losses.simper.wgsl.includes("fn preference_loss"));
 const pool = await engine.TokenizerPool.open(${
         JSON.stringify(TOKENIZER)
@@ -39,7 +26,7 @@ pool.close();`,
           "run",
           "--no-lock",
           ...readsOnly ? ["--unstable-worker-options"] : ["--reload=http://127.0.0.1"],
-          `--allow-import=127.0.0.1:${port}`,
+          `--allow-import=${server.host}`,
           `--allow-read=${TOKENIZER}`,
           script,
           ...readsOnly ? ["readsOnly"] : [],
@@ -50,7 +37,7 @@ pool.close();`,
       assert.equal(code, 0, text.decode(stderr));
       assert.equal(text.decode(stdout), "function true\ntrue\n");
     }
-    await server.shutdown();
+    await server.close();
   }));
 
 async function sourcesIn(folder: string): Promise<string[]> {

@@ -6,8 +6,9 @@ import { readSavedRun } from "../lib/checkpoint/state.ts";
 import { readConfig } from "../lib/config/parse.ts";
 import { UserError } from "../lib/errors.ts";
 import { openCheckpoint, openSafetensors } from "../lib/safetensors/read.ts";
-import { saveRun } from "../lib/run/save.ts";
-import { train, type TrainOptions, type TrainOutcome } from "../lib/run/train.ts";
+import type { TrainOptions } from "../lib/run/options.ts";
+import type { TrainRun } from "../lib/run/outcome.ts";
+import { train } from "../lib/run/train.ts";
 // Sets the cache.
 import "./command.ts";
 import { GOLDEN } from "./golden_run.ts";
@@ -17,28 +18,24 @@ export async function run(
   out: string,
   overrides: string[] = [],
   options: TrainOptions = {},
-): Promise<TrainOutcome> {
+): Promise<TrainRun> {
   const { config } = await readConfig(`${GOLDEN}/run.yaml`, [
     `--output_dir=${out}`,
     "--max_steps=12",
     "--save_steps=4",
     ...overrides,
   ]);
-  const outcome = await train(config, options);
-  try {
-    if (!outcome.isStopped) await saveRun(outcome);
-  } finally {
-    await outcome.destroy();
-  }
+  await using outcome = await train(config, options);
+  if (!outcome.isStopped) await outcome.save();
   return outcome;
 }
 
 /** Trains until `step` steps are done, and is stopped there as by a signal. */
 export async function stopAt(step: number, out: string, overrides: string[] = []): Promise<void> {
   const stop = new AbortController();
-  const stepped = (progress: { step: number }) => progress.step >= step && stop.abort();
+  const onStep = (progress: { step: number }) => progress.step >= step && stop.abort();
   assert.ok(
-    (await run(out, ["--logging_steps=1", ...overrides], { stepped, signal: stop.signal })).isStopped,
+    (await run(out, ["--logging_steps=1", ...overrides], { onStep, signal: stop.signal })).isStopped,
   );
 }
 

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { ARCHITECTURES } from "../lib/models/models.ts";
-import { configReference } from "../lib/config/reference.ts";
+import { configReference, keyTypes } from "../lib/config/reference.ts";
 import { task } from "./command.ts";
 import { GOLDEN } from "./golden_run.ts";
 import { withTemporaryFolder } from "./temporary_folder.ts";
@@ -35,6 +35,13 @@ Deno.test("the tables of keys in configs/README.md are the program's", async () 
     plain(await Deno.readTextFile("configs/README.md")).includes(plain(configReference())),
     "write them anew: deno task keys",
   );
+});
+
+Deno.test("the types of keys are those of the program's table", async () => {
+  // The formatter breaks lines.
+  const plain = (module: string) => module.replaceAll(/[\s|]+/g, " ").replaceAll(": ", ":");
+  const written = await Deno.readTextFile("lib/config/key_types.ts");
+  assert.equal(plain(written), plain(keyTypes()), "write them anew: deno task keys");
 });
 
 Deno.test("README names every architecture, and no other", () => {

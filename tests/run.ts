@@ -28,7 +28,8 @@ export const testCommand = (paths: readonly string[], filter?: string): string[]
   ...paths,
 ];
 
-const EXAMPLES = ["test", UNCHECKED, "--doc", "lib", "kernels", "mod.ts"];
+/** Some train a little. */
+const EXAMPLES = ["test", UNCHECKED, ...PERMISSIONS, "--doc", "lib", "kernels", "mod.ts"];
 
 /** How a process of tests ended. */
 export interface Ended {

@@ -34,7 +34,7 @@ await measurePeer(`ours, ${gpu.name}`, {
     return { seconds, c };
   },
   async step(t) {
-    runner.run(gpu, t - 1, [pairs], LEARNING_RATE);
+    await runner.run(gpu, t - 1, [pairs], LEARNING_RATE);
     const [{ pairs: results }] = await runner.collect(gpu);
     return results.reduce((sum, { loss }) => sum + loss, 0) / results.length;
   },

@@ -6,6 +6,8 @@ import type { Figures } from "../training/figures.ts";
 import type { TuningRecord } from "../gpu/tuning.ts";
 import { samplePosition } from "../training/sampler.ts";
 import { type TrainerState, trainerStateOf } from "./trainer_state.ts";
+import type { OnProgress } from "../progress.ts";
+import { withProgress } from "../safetensors/write.ts";
 import { VERSION } from "../version.ts";
 import { type Fingerprint, FORMAT, type SavedRun } from "./state.ts";
 import { checkpointName, listCheckpoints } from "./names.ts";
@@ -33,8 +35,14 @@ export class Checkpoints {
   /**
    * @param before what the run goes on from.
    * @param saved told of each checkpoint that is on the disk.
+   * @param onProgress hears how far the writing or reading of one is.
    */
-  constructor(readonly run: CheckpointedRun, before: SavedRun | undefined, saved: (folder: string) => void) {
+  constructor(
+    readonly run: CheckpointedRun,
+    before: SavedRun | undefined,
+    saved: (folder: string) => void,
+    readonly onProgress?: OnProgress,
+  ) {
     const { outputDir, saveTotalLimit } = run.config;
     const begun = before && dirname(resolve(before.folder)) === resolve(outputDir)
       ? before.state.step
@@ -63,9 +71,15 @@ export class Checkpoints {
     await this.#writer.finish();
     const { run } = this;
     const { prepared, gpu } = run;
+    const [weights, optimizer] = [weightSources(run), optimizerSources(run)];
+    const tensors = withProgress(
+      [...weights, ...optimizer],
+      `saving ${checkpointName(steps)}`,
+      this.onProgress,
+    );
     await this.#writer.write({
-      weights: weightSources(run),
-      optimizer: optimizerSources(run),
+      weights: tensors.slice(0, weights.length),
+      optimizer: tensors.slice(weights.length),
       modelFiles: run.modelFiles,
       trainerState: await this.trainerState(figures, alarm, best, steps),
       runState: {
@@ -101,6 +115,6 @@ export class Checkpoints {
 
   /** Puts the weights of another checkpoint in the place of the run's. */
   async loadWeights(folder: string): Promise<void> {
-    await restore(folder, this.run, { weightsOnly: true });
+    await restore(folder, this.run, { weightsOnly: true, onProgress: this.onProgress });
   }
 }

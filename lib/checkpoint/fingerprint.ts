@@ -3,25 +3,31 @@ import { basename, join } from "node:path";
 import { FIELDS, keyOf, KEYS, type TrainConfig } from "../config/schema.ts";
 import { configEntries } from "../config/write.ts";
 import { cacheFolder } from "../cache_folder.ts";
-import { rememberedHash, sha256 } from "../data/file_hash.ts";
+import { rememberedHashes, sha256 } from "../data/file_hash.ts";
 import { RULES } from "../data/pairs.ts";
 import { UserError } from "../errors.ts";
 import { shorten, show } from "../json.ts";
+import { type Loss, sourceOf } from "../losses/loss.ts";
+import { losses } from "../losses/losses.ts";
 import type { Prepared } from "../planning/prepare.ts";
+import type { OnProgress } from "../progress.ts";
 import type { HashedFile } from "../data/hash.ts";
 import { VERSION } from "../version.ts";
 import type { Fingerprint, SavedRun } from "./state.ts";
 
 /** The files of the model that a run begins with, hashed; what was hashed before is not read again. */
-export async function hashModel(modelFolder: string, weights: readonly string[]): Promise<HashedFile[]> {
+export async function hashModel(
+  modelFolder: string,
+  weights: readonly string[],
+  onProgress?: OnProgress,
+): Promise<HashedFile[]> {
   const files = [...weights, join(modelFolder, "config.json")];
-  const cache = cacheFolder();
-  return await Promise.all(files.map(async (path) => ({ path, sha256: await rememberedHash(path, cache) })));
+  return await rememberedHashes(files, cacheFolder(), "hashing the model", onProgress);
 }
 
 export function fingerprint(
   config: TrainConfig,
-  { tokenizer, train, test }: Prepared,
+  { tokenizer, train, test, loss }: Prepared,
   modelFiles: readonly HashedFile[],
 ): Fingerprint {
   const hashes = (files: readonly HashedFile[]) => files.map(({ sha256 }) => sha256);
@@ -34,6 +40,7 @@ export function fingerprint(
     rules: RULES,
     train: hashes(train.files),
     ...(test && { test: hashes(test.files) }),
+    ...(!Object.values<Loss>(losses).includes(loss) && { loss: sha256(sourceOf(loss)) }),
   };
 }
 
@@ -105,6 +112,8 @@ export function checkFiles(now: Fingerprint, { folder, state }: SavedRun, totalS
       problems.push(`dataset_mixer: the data of the ${split} split are others (by SHA-256)`);
     }
   }
+  // Another name is another loss_type, which is told before.
+  if (now.loss !== before.loss) problems.push("loss: the source of the loss is another");
   if (state.step > totalSteps) {
     problems.push(`max_steps: ${totalSteps} steps now, and ${state.step} are done`);
   }
@@ -135,6 +144,7 @@ function refuse(folder: string, problems: readonly string[]): void {
     `${folder} is of another run:\n  ${shown.join("\n  ")}\n` +
       "go on with what it had, or start anew with --overwrite_output_dir or in another output_dir",
     2,
+    "OUTPUT_REFUSED",
   );
 }
 

@@ -96,7 +96,8 @@ function throwNotWritable(outputDir: string): (error: Error) => never {
   };
 }
 
-const refusal = (outputDir: string, what: string) => new UserError(`output_dir: ${outputDir} ${what}`, 2);
+const refusal = (outputDir: string, what: string) =>
+  new UserError(`output_dir: ${outputDir} ${what}`, 2, "OUTPUT_REFUSED");
 
 async function mendNames(outputDir: string): Promise<void> {
   const names = await readdir(outputDir);

@@ -41,7 +41,7 @@ export async function findStart(config: TrainConfig): Promise<SavedRun | undefin
   const { outputDir, overwriteOutputDir, resumeFromCheckpoint } = config;
   const found = await stat(outputDir).catch(() => undefined);
   if (found && !found.isDirectory()) {
-    throw new UserError(`output_dir: ${outputDir} is a file, expected a folder`, 2);
+    throw new UserError(`output_dir: ${outputDir} is a file, expected a folder`, 2, "OUTPUT_REFUSED");
   }
   const names = found ? (await readdir(outputDir)).filter((name) => !isTemporary(name) && !isLock(name)) : [];
   // Either alone is of an unfinished run, or of something else.
@@ -60,6 +60,7 @@ export async function findStart(config: TrainConfig): Promise<SavedRun | undefin
       `output_dir: ${outputDir} is not empty (it holds ${what}${why}): name another folder, or give ` +
         "--overwrite_output_dir to replace what a run left there",
       2,
+      "OUTPUT_REFUSED",
     );
   }
 }

@@ -26,6 +26,8 @@ export interface Fingerprint {
   /** SHA-256 of the data files of each split that is read, in order. */
   train: string[];
   test?: string[];
+  /** SHA-256 of the source of a script's own loss. */
+  loss?: string;
 }
 
 /** What a run goes on from, beside its tensors and its log: the content of run_state.json. */
@@ -85,6 +87,7 @@ export async function readSavedRun(folder: string): Promise<SavedRun> {
   }
   const isWhole = Number.isSafeInteger(state.step) && isTuningRecord(state.kernels) &&
     matches(state, SHAPE) &&
+    ["number", "undefined"].includes(typeof (state as unknown as RunState).figures.sequenceTokens) &&
     isDate((state as unknown as RunState).run.date);
   if (!isWhole) {
     throw new UserError(`${join(folder, RUN_STATE)}: not as this program writes it: was it changed?`);

@@ -7,6 +7,7 @@ import type { ParameterTensor, SavedTensor } from "../parameters/saved_tensor.ts
 import { type ModelWeights, renamed } from "../weights/weights.ts";
 import type { Planned } from "../planning/plan.ts";
 import type { Prepared } from "../planning/prepare.ts";
+import type { OnProgress } from "../progress.ts";
 import type { FloatDtype } from "../safetensors/dtype.ts";
 import { openCheckpoint, openSafetensors, type TensorReader, withPrefix } from "../safetensors/read.ts";
 import type { TensorSource } from "../safetensors/write.ts";
@@ -69,7 +70,7 @@ export function optimizerSources(trained: Trained): TensorSource[] {
 export async function restore(
   folder: string,
   trained: Trained,
-  { weightsOnly = false } = {},
+  { weightsOnly = false, onProgress }: { weightsOnly?: boolean; onProgress?: OnProgress } = {},
 ): Promise<void> {
   const { gpu, planned: { decoder: { parameters }, optimizer } } = trained;
   const model = await openCheckpoint(folder);
@@ -87,8 +88,8 @@ export async function restore(
         );
       }
     }
-    await parameters.load(gpu, weights);
-    if (!weightsOnly) await optimizer.restore(gpu, saved);
+    await parameters.load(gpu, weights, "weights", onProgress);
+    if (!weightsOnly) await optimizer.restore(gpu, saved, onProgress);
   } finally {
     await model.close();
     await saved.close();

@@ -7,30 +7,51 @@ import type { Figures } from "../training/figures.ts";
 import type { Prepared } from "../planning/prepare.ts";
 import { epochAfter, stepsPerEpoch } from "../training/sampler.ts";
 import { stepsOf } from "../training/schedule.ts";
+import { losses } from "../losses/losses.ts";
 import { sortedJson } from "../json.ts";
 import { writeText } from "../text_file.ts";
 
 /** The state of a run with the keys of transformers' `TrainerState`, which reads the file it is saved in. */
 export interface TrainerState {
+  /** The step of the best evaluation by `metric_for_best_model`. */
   best_global_step: number | null;
+  /** Its figure. */
   best_metric: number | null;
+  /** The folder of its checkpoint. */
   best_model_checkpoint: string | null;
+  /** Passes over the training pairs. */
   epoch: number;
+  /** Steps between evaluations. */
   eval_steps: number;
+  /** Optimizer steps done. */
   global_step: number;
+  /** Always false. */
   is_hyper_param_search: boolean;
+  /** Always true. */
   is_local_process_zero: boolean;
+  /** Always true. */
   is_world_process_zero: boolean;
+  /** The entries of the log. */
   log_history: LogEntry[];
+  /** Steps between log entries. */
   logging_steps: number;
+  /** All steps of the run. */
   max_steps: number;
+  /** Tokens of packed rows. */
   num_input_tokens_seen: number;
+  /** Passes over the training pairs that the run makes or begins. */
   num_train_epochs: number;
+  /** Steps between checkpoints. */
   save_steps: number;
+  /** Alarms, and the name of a loss of a script; transformers passes over them. */
   stateful_callbacks: Record<string, unknown>;
+  /** Floating-point operations of training. */
   total_flos: number;
+  /** Pairs of a pass. */
   train_batch_size: number;
+  /** Always null. */
   trial_name: string | null;
+  /** Always null. */
   trial_params: Record<string, unknown> | null;
 }
 
@@ -90,9 +111,11 @@ export function trainerStateOf(
     total_flos: flops,
     log_history: [...figures.history],
     // transformers reads the state of its callbacks here, and passes over those that it does not know.
-    stateful_callbacks: collapses.length
-      ? { CollapseAlarm: { args: {}, attributes: { collapses: [...collapses] } } }
-      : {},
+    stateful_callbacks: {
+      ...collapses.length && { CollapseAlarm: { args: {}, attributes: { collapses: [...collapses] } } },
+      ...!Object.hasOwn(losses, config.lossType) &&
+        { Loss: { args: { name: config.lossType }, attributes: {} } },
+    },
   };
 }
 

@@ -3,15 +3,14 @@ import { FORCED, forcesMistralTemplate } from "../data/mistral_template.ts";
 import { countRows, isPart } from "../data/read.ts";
 import { filesOf } from "../data/splits.ts";
 import type { PairStore } from "../data/store.ts";
-import { resolveSources } from "../hub/hub.ts";
+import { type FetchEvents, resolveSources } from "../hub/hub.ts";
 import { prepare } from "../planning/prepare.ts";
 import { describePair, describeSplit } from "../report/data_report.ts";
 import { createLogger, isShown, printable } from "../report/log.ts";
 import type { Command } from "./command.ts";
 import { print } from "./output.ts";
+import { progressLine } from "./progress.ts";
 import type { Stop } from "./stop.ts";
-import { tokenizeLine } from "./tokenize.ts";
-import { transferBar } from "./transfer.ts";
 import { splitRunWords } from "./words.ts";
 
 /** Pairs of a split that are shown, besides one that was cut. */
@@ -23,30 +22,20 @@ export const data: Command = { usage: "[CONFIG] [--key=value ...]", takesRunFile
 async function run(words: readonly string[], stop: Stop): Promise<number> {
   const { file, overrides, names } = splitRunWords(words, data);
   const { config, ignored } = await readConfig(file, overrides, names);
-  const [bar, line] = [transferBar(), tokenizeLine()];
-  const log = createLogger(config.logLevel, (text) => {
-    line.clear();
-    bar.write(text);
-  });
+  const progress = progressLine(config);
+  const log = createLogger(config.logLevel, (text) => progress.write(text));
   for (const message of ignored) log.info(message);
   if (forcesMistralTemplate(config)) log.info(FORCED);
-  const isQuiet = !isShown("warning", config.logLevel);
-  if (isQuiet) stop.answer({});
-  const note = (level: "debug" | "info" | "warning", message: string) => log[level](message);
+  if (!isShown("warning", config.logLevel)) stop.answer({});
+  const events: FetchEvents = {
+    log: (level, message) => log[level](message),
+    onProgress: (done) => progress.update(done),
+    signal: stop.signal,
+  };
   // Weights are not looked at, so they need not be fetched.
-  const sources = await resolveSources({ ...config, fromScratch: true }, {
-    log: note,
-    progress: (transfer) => isQuiet || bar.update(transfer),
-    signal: stop.signal,
-  });
-  const prepared = await prepare(config, {
-    sources,
-    tokenized: (...figures) => isQuiet || line.update(...figures),
-    log: note,
-    readsOnly: true,
-    signal: stop.signal,
-  });
-  line.clear();
+  const sources = await resolveSources({ ...config, fromScratch: true }, events);
+  const prepared = await prepare(config, { ...events, sources, readsOnly: true })
+    .finally(() => progress.finish());
 
   const hasColors = Deno.stdout.isTerminal() && !Deno.noColor;
   const stores = [prepared.train, prepared.test].filter((store) => store !== undefined);

@@ -5,8 +5,8 @@ import { shorten } from "../json.ts";
 import { createLogger } from "../report/log.ts";
 import type { Command } from "./command.ts";
 import { print } from "./output.ts";
+import { progressLine } from "./progress.ts";
 import type { Stop } from "./stop.ts";
-import { transferBar } from "./transfer.ts";
 import { splitOwnWords } from "./words.ts";
 
 /** `simper fetch` */
@@ -32,11 +32,11 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
   if (positionals.length !== 1) throw new UserError(usage, 2);
   const [name] = positionals;
   if (!parseRepo(name, type)) throw new UserError(`${name}: no name of the Hub; ${usage}`, 2);
-  const bar = transferBar();
-  const log = createLogger("info", (text) => bar.write(text));
+  const progress = progressLine({ logLevel: "info" });
+  const log = createLogger("info", (text) => progress.write(text));
   const how: ResolveOptions = {
     log: (level, message) => log[level](message),
-    progress: (transfer) => bar.update(transfer),
+    onProgress: (done) => progress.update(done),
     signal: stop.signal,
   };
   try {
@@ -45,7 +45,7 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
       await (type === "model" ? resolveModel(name, how) : resolveDataset(name, { ...how, splits, config })),
     );
   } finally {
-    bar.finish();
+    progress.finish();
   }
   return 0;
 }

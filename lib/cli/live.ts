@@ -85,7 +85,7 @@ export class LiveReport {
   }
 
   /** Returns when the page has what there is to show. */
-  async end(): Promise<void> {
+  async [Symbol.asyncDispose](): Promise<void> {
     this.#tell("ended");
     const late = setTimeout(this.#shown.resolve, FAREWELL);
     await this.#shown.promise;

@@ -1,3 +1,4 @@
+import { totalmem } from "node:os";
 import { readConfig } from "../config/parse.ts";
 import type { TrainConfig } from "../config/schema.ts";
 import { bytes, describe, integer, type ValueType } from "../config/values.ts";
@@ -7,17 +8,19 @@ import { UserError } from "../errors.ts";
 import { longestPair, planAnyway, worstCase } from "../planning/estimate.ts";
 import { openGpu } from "../gpu/device.ts";
 import { rememberedTiles } from "../planning/tune.ts";
-import { resolveModel, resolveSources } from "../hub/hub.ts";
+import { type FetchEvents, resolveModel, resolveSources } from "../hub/hub.ts";
 import { readModelConfig } from "../weights/config_file.ts";
 import { readModel } from "../weights/weights.ts";
-import { type Adapter, adapterOf, memoryLimit } from "../planning/plan.ts";
+import { type Adapter, adapterOf } from "../planning/plan.ts";
+import { bytesBesidePlan } from "../planning/process_memory.ts";
 import { withBatchesOf, type WorkloadOf } from "../planning/advice.ts";
 import { prepare } from "../planning/prepare.ts";
 import { reportSplit } from "../report/data_report.ts";
-import { createLogger, isShown, type Logger, printable } from "../report/log.ts";
+import { createLogger, isShown, printable } from "../report/log.ts";
 import { planReport } from "../report/plan_report.ts";
 import type { Command } from "./command.ts";
-import { print, writeError } from "./output.ts";
+import { print } from "./output.ts";
+import { progressLine } from "./progress.ts";
 import type { Stop } from "./stop.ts";
 import { splitRunWords, type Words } from "./words.ts";
 
@@ -44,24 +47,31 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
   const split = splitRunWords(words, plan);
   const options = readOptions(split);
   const { config, ignored } = await readConfig(split.file, split.overrides, split.names);
-  const log = createLogger(config.logLevel, writeError);
+  const progress = progressLine(config);
+  const log = createLogger(config.logLevel, (text) => progress.write(text));
   for (const line of ignored) log.info(line);
   if (forcesMistralTemplate(config)) log.info(FORCED);
   if (!isShown("warning", config.logLevel)) stop.answer({});
 
-  const { workloadOf, sample } = await readWorkload(config, options, log, stop.signal);
+  const { folder, workloadOf, sample } = await readWorkload(config, options, {
+    log: (level, message) => log[level](message),
+    onProgress: (done) => progress.update(done),
+    signal: stop.signal,
+  }).finally(() => progress.finish());
   const device = await deviceOf(config, options.largestBuffer);
-  const report = planReport({
+  const estimated = planAnyway(workloadOf(config), config, device.adapter);
+  const { text, fits } = planReport({
     config,
     workloadOf,
     sample,
-    plan: planAnyway(workloadOf(config), config, device.adapter),
+    plan: estimated,
     measured: options.data,
     countKnown: options.data || options.numPairs !== undefined,
+    beside: await bytesBesidePlan(folder, estimated.planned.decoder.plan.bytesOf("weights")),
     ...device,
   });
-  print(printable(report));
-  return 0;
+  print(printable(text));
+  return fits ? 0 : 1;
 }
 
 interface Options {
@@ -89,40 +99,38 @@ function readOptions({ options }: Words): Options {
 async function readWorkload(
   config: TrainConfig,
   { data, numPairs }: Options,
-  log: Logger,
-  signal: AbortSignal,
-): Promise<{ workloadOf: WorkloadOf; sample: readonly Pair[] }> {
+  events: FetchEvents & Required<Pick<FetchEvents, "log">>,
+): Promise<{ folder: string; workloadOf: WorkloadOf; sample: readonly Pair[] }> {
   const { modelNameOrPath, modelRevision, fromScratch } = config;
   const read = fromScratch ? readModelConfig : readModel;
+  const warn = (message: string) => events.log("warning", message);
   if (data) {
-    const sources = await resolveSources(config, { signal });
+    const sources = await resolveSources(config, events);
     const prepared = await prepare(config, {
+      ...events,
       sources,
-      model: await read(sources.model, log.warning),
-      log: (level, message) => log[level](message),
+      model: await read(sources.model, warn),
       readsOnly: true,
-      signal,
     });
-    reportSplit("train", prepared.train.statistics, (level, message) => log[level](message));
-    if (prepared.test) {
-      reportSplit("test", prepared.test.statistics, (level, message) => log[level](message));
-    }
+    reportSplit("train", prepared.train.statistics, events.log);
+    if (prepared.test) reportSplit("test", prepared.test.statistics, events.log);
     const every = Math.ceil(prepared.train.length / SAMPLED_PAIRS);
     const length = Math.ceil(prepared.train.length / every);
     const sample = await prepared.train.read(Array.from({ length }, (_, i) => i * every));
     await prepared.close();
-    return { workloadOf: withBatchesOf(prepared), sample };
+    return { folder: sources.model, workloadOf: withBatchesOf(prepared), sample };
   }
-  const folder = await resolveModel(modelNameOrPath, { revision: modelRevision, weights: false, signal });
-  const model = await read(folder, log.warning);
-  return { workloadOf: (changed) => worstCase(model, changed, numPairs), sample: [longestPair(config)] };
+  const folder = await resolveModel(modelNameOrPath, { ...events, revision: modelRevision, weights: false });
+  const model = await read(folder, warn);
+  const workloadOf = (changed: TrainConfig) => worstCase(model, changed, numPairs);
+  return { folder, workloadOf, sample: [longestPair(config)] };
 }
 
 /** The room that there is: as the user says, or as this machine's adapter has it. */
 async function deviceOf(
   config: TrainConfig,
   largestBuffer?: number,
-): Promise<{ adapter: Adapter; memory?: number; device: string }> {
+): Promise<{ adapter: Adapter; memory?: number; device: string; isSoftware?: boolean }> {
   if (config.deviceMemory !== undefined || largestBuffer !== undefined) {
     const device = config.deviceMemory === undefined ? "the device" : "device_memory";
     const adapter = { largestBuffer: largestBuffer ?? USUAL_LARGEST_BUFFER };
@@ -136,11 +144,11 @@ async function deviceOf(
     return { adapter: { largestBuffer: USUAL_LARGEST_BUFFER }, device: "this machine, without an adapter," };
   }
   try {
-    const memory = memoryLimit(config, gpu);
     return {
       adapter: { ...adapterOf(gpu), tiles: await rememberedTiles(gpu) },
-      memory: Number.isFinite(memory) ? memory : undefined,
+      memory: gpu.isSoftware ? totalmem() : undefined,
       device: gpu.name,
+      isSoftware: gpu.isSoftware,
     };
   } finally {
     gpu.destroy();

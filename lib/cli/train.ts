@@ -2,18 +2,19 @@ import { readConfig } from "../config/parse.ts";
 import type { TrainConfig } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
 import { openUpload } from "../hub/upload.ts";
+import type { OnProgress } from "../progress.ts";
+import { entryLine } from "../report/entry_line.ts";
 import { createLogger, isShown, type Logger, printable } from "../report/log.ts";
 import { formatFigure, type RunReport } from "../report/run_report.ts";
 import { chromeTrace, profileTable } from "../report/profile.ts";
-import { Progress } from "../report/progress.ts";
-import { checkOutputFolder, saveRun } from "../run/save.ts";
+import { formatDuration } from "../report/progress.ts";
+import { checkOutputFolder } from "../run/save.ts";
 import { train as trainRun } from "../run/train.ts";
 import type { Command } from "./command.ts";
 import { LiveReport } from "./live.ts";
-import { NobodyReads, print, writeError } from "./output.ts";
+import { NobodyReads, print } from "./output.ts";
+import { progressLine } from "./progress.ts";
 import { type Stop, STOPPED } from "./stop.ts";
-import { tokenizeLine } from "./tokenize.ts";
-import { transferBar } from "./transfer.ts";
 import { splitRunWords } from "./words.ts";
 
 /** `simper train` */
@@ -35,13 +36,9 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
   const { file, overrides, names, options } = splitRunWords(words, train);
   const profile = options.get("profile");
   const { config, ignored } = await readConfig(file, overrides, names);
-  let progress: Progress | undefined;
-  const bar = transferBar();
-  const line = tokenizeLine();
-  const log = createLogger(config.logLevel, (text) => {
-    line.clear();
-    (progress ?? bar).write(text);
-  });
+  const progress = progressLine(config);
+  const onProgress: OnProgress = (done) => progress.update(done);
+  const log = createLogger(config.logLevel, (text) => progress.write(text));
   for (const line of ignored) log.info(line);
   await checkOutputFolder(config);
 
@@ -51,20 +48,24 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
     stop.answer({ text: isShown("warning", config.logLevel) ? shown : undefined, until });
   };
   say("stopping");
-  const live = options.has("open") ? new LiveReport(config.outputDir, () => stop.request(), log) : undefined;
+  await using live = options.has("open")
+    ? new LiveReport(config.outputDir, () => stop.request(), log)
+    : undefined;
   const upload = config.pushToHub ? await openUpload(config) : undefined;
-  const outcome = await trainRun(config, {
+  let totalSteps: number | undefined;
+  await using outcome = await trainRun(config, {
     signal: stop.signal,
-    working: ({ step, totalSteps, until }) => {
+    onSubmit: ({ step, until, ...work }) => {
       live?.begin();
       stop.isCareful = true;
+      if (totalSteps === undefined) progress.step({ step: step - 1, totalSteps: work.totalSteps });
+      totalSteps = work.totalSteps;
       say(`stopping after this step, ${step} of ${totalSteps}, with a checkpoint`, until);
     },
     readsOnly: true,
-    log: (level, message) => log[level](message),
-    fetched: (transfer) => isShown("warning", config.logLevel) && bar.update(transfer),
-    tokenized: (...figures) => isShown("warning", config.logLevel) && line.update(...figures),
-    profiled: profile === undefined ? undefined : (found, step) => {
+    onLog: (level, message) => log[level](message),
+    onProgress,
+    onProfile: profile === undefined ? undefined : (found, step) => {
       log.info(`step ${step}, kernel by kernel:\n${profileTable(found.kernels)}`);
       try {
         Deno.writeTextFileSync(profile, chromeTrace(found, `${config.modelNameOrPath}, step ${step}`));
@@ -72,49 +73,38 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
         log.warning(`--profile: ${(error as Error).message}`);
       }
     },
-    logged: (entry) => log.debug(JSON.stringify(entry)),
-    stepped: ({ step, startStep, totalSteps, ...figures }) => {
-      progress ??= new Progress(totalSteps, {
-        write: writeError,
-        isTerminal: Deno.stderr.isTerminal(),
-        logLevel: config.logLevel,
-        loggingSteps: config.loggingSteps,
-        startStep,
-        columns: Deno.stderr.isTerminal() ? Deno.consoleSize().columns : undefined,
-      });
-      progress.update(step, figures);
+    onEntry: (entry) => {
+      const { columns, secondsLeft = 0 } = progress;
+      // On a terminal the line below says it.
+      const saysLeft = columns === undefined && secondsLeft > 0 && entry.step !== totalSteps;
+      const left = saysLeft ? `${formatDuration(secondsLeft)} left` : undefined;
+      log.info(entryLine(entry, { totalSteps, left, columns }));
     },
-  });
-  progress?.finish();
-  progress = undefined;
-  try {
-    if (outcome.isStopped) {
-      log.warning(
-        outcome.steps > 0
-          ? `stopped after ${outcome.steps} steps: ${sameCommand(config)} goes on from there`
-          : "stopped before the first step",
-      );
-      return STOPPED;
-    }
-    say(
-      outcome.isKept
-        ? `stopping: ${sameCommand(config)} goes on from the last checkpoint`
-        : "stopping once the result is saved",
+    onStep: (figures) => progress.step(figures),
+  }).finally(() => progress.finish());
+  if (outcome.isStopped) {
+    log.warning(
+      outcome.steps > 0
+        ? `stopped after ${outcome.steps} steps: ${sameCommand(config)} goes on from there`
+        : "stopped before the first step",
     );
-    const report = await saveRun(outcome, { signal: stop.signal });
-    printReport(report, log);
-    if (upload) {
-      stop.isCareful = false;
-      say(`stopping: the result is in ${config.outputDir}, and not on the Hub`);
-      stop.signal.throwIfAborted();
-      await upload.push(config.outputDir);
-      log.info(`uploaded to ${upload.page}`);
-    }
-    return stop.signal.aborted ? STOPPED : 0;
-  } finally {
-    await live?.end();
-    await outcome.destroy();
+    return STOPPED;
   }
+  say(
+    outcome.isKept
+      ? `stopping: ${sameCommand(config)} goes on from the last checkpoint`
+      : "stopping once the result is saved",
+  );
+  const report = await outcome.save({ signal: stop.signal }).finally(() => progress.finish());
+  printReport(report, log);
+  if (upload) {
+    stop.isCareful = false;
+    say(`stopping: the result is in ${config.outputDir}, and not on the Hub`);
+    stop.signal.throwIfAborted();
+    await upload.push(config.outputDir, onProgress).finally(() => progress.finish());
+    log.info(`uploaded to ${upload.page}`);
+  }
+  return stop.signal.aborted ? STOPPED : 0;
 }
 
 /** What goes on with a run that was stopped: with overwrite_output_dir the same command would begin anew. */

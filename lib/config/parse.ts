@@ -15,6 +15,7 @@ const MOST_PROBLEMS = 40;
 
 /** A run file, read and checked. */
 export interface ParsedConfig {
+  /** What it says, with defaults. */
   config: TrainConfig;
   /**
    * A line for each key that was given and does nothing: `beta: ignored: simper and sft have no such
@@ -38,7 +39,7 @@ export function parseConfig(text: string, file: string, overrides: readonly stri
 }
 
 /**
- * A configuration from the keys of a run file, for scripts.
+ * A configuration from the keys of a run file, for scripts. `dataset_mixer` may be left out where `train` is given `data`.
  *
  * @throws UserError (status 2) as `parseConfig`.
  *
@@ -62,8 +63,11 @@ export function defineConfig(keys: RunKeys): TrainConfig {
     at: key,
     valueAt: key,
   }));
-  return check({ entries, problems: [] }, "defineConfig", []).config;
+  return check({ entries, problems: [] }, SCRIPT, []).config;
 }
+
+/** What messages call the keys of a script, where one is missing. */
+const SCRIPT = "defineConfig";
 
 /** Checks what was read of the run file `file`, with the command line's overrides. */
 function check(
@@ -86,6 +90,8 @@ function check(
   }
   const config: PartialConfig = {};
   for (const field of FIELDS) {
+    // A script may have rows of its own.
+    if (field === "datasetMixer" && file === SCRIPT && !written.has(field)) continue;
     const problem = readField(field, written.get(field), config, file);
     if (problem && !(formIsWrong && !written.has(field))) problems.push(problem);
   }
@@ -94,7 +100,7 @@ function check(
     problems.splice(MOST_PROBLEMS, Infinity, `and ${problems.length - MOST_PROBLEMS} more problems`);
   }
   if (problems.length > 0) throw new UserError(withoutTokens(problems.join("\n")), 2);
-  const completed = complete(config);
+  const completed = complete({ datasetMixer: [], ...config });
   return { config: completed, ignored: [...ignored, ...overruled(completed, written)] };
 }
 

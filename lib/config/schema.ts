@@ -1,27 +1,8 @@
 import type { Key } from "./key.ts";
 import { TABLE } from "./keys.ts";
-import type { DatasetShare, ValueType } from "./values.ts";
+import type { TrainConfig } from "./key_types.ts";
 
-type Table = typeof TABLE;
-type ValueOf<K> = K extends { type: ValueType<infer T> } ? T : never;
-/** A key that every checked configuration has a value of. */
-type Certain = { required: true } | { follows: true } | { default: unknown };
-
-/** A checked run file: the fields are its keys in camelCase. */
-export type TrainConfig = {
-  [F in keyof Table]: ValueOf<Table[F]> | (Table[F] extends Certain ? never : undefined);
-};
-
-type Snake<S extends string> = S extends `${infer C}${infer Rest}`
-  ? `${C extends Lowercase<C> ? C : `_${Lowercase<C>}`}${Snake<Rest>}`
-  : "";
-/** How a mapping is written in a script. */
-type Written<T> = T extends readonly DatasetShare[] ? Record<string, number>
-  : T extends ReadonlyMap<string, infer V> ? Record<string, V>
-  : T;
-
-/** The keys of a run file with their values, as a script writes them. */
-export type RunKeys = { [F in keyof Table as Snake<F>]?: Written<TrainConfig[F]> };
+export type { RunKeys, TrainConfig } from "./key_types.ts";
 
 /** What is known of each key, by its field. */
 export const KEYS: { readonly [F in keyof TrainConfig]: Key<Exclude<TrainConfig[F], undefined>> } = TABLE;

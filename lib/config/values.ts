@@ -5,6 +5,8 @@ import { readDate } from "../calendar_date.ts";
 export interface ValueType<T> {
   /** What a message says was expected, and the reference's table. */
   readonly expected: string;
+  /** The same as a type of TypeScript; a mapping as a script writes it. */
+  readonly typescript: string;
   /**
    * The typed value, or undefined where `value` is none of this type. Mappings come as Map, in the file's
    * order.
@@ -51,7 +53,11 @@ export interface Bounds {
 
 /** A finite number. Text such as "1e-6" is one too: YAML 1.1 reads that, having no dot, as text. */
 export function number(bounds: Bounds = {}): ValueType<number> {
-  return { expected: `a number${describeBounds(bounds)}`, read: (value) => readNumber(value, bounds) };
+  return {
+    expected: `a number${describeBounds(bounds)}`,
+    typescript: "number",
+    read: (value) => readNumber(value, bounds),
+  };
 }
 
 /** What float32 holds in full: of less, many GPUs make 0. */
@@ -61,6 +67,7 @@ const FLOAT32 = { min: 2 ** -126, max: (2 - 2 ** -23) * 2 ** 127 };
 export function float32({ orZero }: { orZero: boolean }): ValueType<number> {
   return {
     expected: `a number${orZero ? ", 0 or" : ""} from 1.2e-38 to 3.4e38 (arithmetic is float32)`,
+    typescript: "number",
     read: (value) => {
       const read = readNumber(value, {});
       return orZero && read === 0 ? 0 : readNumber(value, FLOAT32);
@@ -72,6 +79,7 @@ export function float32({ orZero }: { orZero: boolean }): ValueType<number> {
 export function integer(bounds: Bounds = {}): ValueType<number> {
   return {
     expected: `an integer${describeBounds(bounds)}`,
+    typescript: "number",
     read: (value) => {
       const read = readNumber(value, bounds);
       return Number.isSafeInteger(read) ? read : undefined;
@@ -82,6 +90,7 @@ export function integer(bounds: Bounds = {}): ValueType<number> {
 /** A whole number of steps, or a fraction below 1 of all steps. */
 export const stepsOrFraction: ValueType<number> = {
   expected: "an integer, or a fraction of all steps from 0 to below 1",
+  typescript: "number",
   read: (value) => {
     const read = readNumber(value, { min: 0 });
     return read !== undefined && (read < 1 || Number.isSafeInteger(read)) ? read : undefined;
@@ -91,6 +100,7 @@ export const stepsOrFraction: ValueType<number> = {
 /** true or false; also YAML 1.1's yes, no, on and off, in any case. */
 export const boolean: ValueType<boolean> = {
   expected: "true or false",
+  typescript: "boolean",
   read: (value) => {
     if (typeof value === "boolean") return value;
     if (typeof value !== "string") return undefined;
@@ -102,6 +112,7 @@ export const boolean: ValueType<boolean> = {
 /** The path of a folder; or true or false, in YAML's words. */
 export const folderOrBoolean: ValueType<boolean | string> = {
   expected: "a folder, true or false",
+  typescript: "boolean | string",
   read: (value) => boolean.read(value) ?? text.read(value),
   verbatim: true,
 };
@@ -109,6 +120,7 @@ export const folderOrBoolean: ValueType<boolean | string> = {
 /** Text with at least one character. */
 export const text: ValueType<string> = {
   expected: "text",
+  typescript: "string",
   read: (value) => typeof value === "string" && value !== "" ? value : undefined,
   verbatim: true,
 };
@@ -116,6 +128,7 @@ export const text: ValueType<string> = {
 /** A day of the calendar. */
 export const calendarDate: ValueType<string> = {
   expected: "a date such as 2024-07-26",
+  typescript: "string",
   read: (value) =>
     typeof value === "string" && value.length === 10 && readDate(value) !== undefined ? value : undefined,
   verbatim: true,
@@ -125,6 +138,7 @@ export const calendarDate: ValueType<string> = {
 export function texts(example: string): ValueType<readonly string[]> {
   return {
     expected: `a list of texts such as ${example}`,
+    typescript: "readonly string[]",
     read: (value) =>
       Array.isArray(value) && value.every((item) => text.read(item) !== undefined) ? value : undefined,
   };
@@ -142,6 +156,7 @@ export function oneOf<const T extends string>(
   ]);
   return {
     expected: `${[...words.keys()].join(" or ")}${note && ` (${note})`}`,
+    typescript: choices.map((choice) => JSON.stringify(choice)).join(" | "),
     read: (value) => words.get(value),
     verbatim: true,
   };
@@ -158,6 +173,7 @@ const REPORTERS: readonly unknown[] = [
 /** Those that are followed, from one name or a list of them; `all` is all of them. */
 export const reporters: ValueType<readonly "tensorboard"[]> = {
   expected: "none or tensorboard, or a list of them (all is tensorboard)",
+  typescript: "string | readonly string[]",
   read: (value) => {
     const names = value === null ? [] : [value].flat();
     if (!names.every((name) => REPORTERS.includes(name))) return undefined;
@@ -178,6 +194,11 @@ export const EVALUATION_METRICS = [
   "rewards/margins",
   "logps/chosen",
   "logps/rejected",
+  "logits/chosen",
+  "logits/rejected",
+  "entropy",
+  "mean_token_accuracy",
+  "eos/probability",
 ] as const;
 
 const metricName = oneOf(EVALUATION_METRICS, {}, "eval_ may stand before it");
@@ -193,6 +214,7 @@ export const share: ValueType<number> = number({ min: 0, max: 1 });
 /** A mapping of data path to share, with at least one entry. */
 export const mixer: ValueType<DatasetShare[]> = {
   expected: "a mapping of data paths to shares from 0 to 1, such as {data/pairs.jsonl: 1.0}",
+  typescript: "Record<string, number>",
   read: (value) => {
     if (!(value instanceof Map) || value.size === 0) return undefined;
     const shares: DatasetShare[] = [];
@@ -208,6 +230,7 @@ export const mixer: ValueType<DatasetShare[]> = {
 /** A mapping of columns to their names here, no two to one. */
 export const columns: ValueType<ReadonlyMap<string, string>> = {
   expected: `a mapping such as {question: prompt}, each to another of ${COLUMNS.join(", ")}`,
+  typescript: "Record<string, string>",
   read: (value) => {
     if (!(value instanceof Map)) return undefined;
     const targets = [...value.values()];
@@ -234,6 +257,7 @@ const OPTIM_ARGS: Readonly<Record<string, readonly string[]>> = {
 /** Text of `name=value`, separated by commas. */
 export const optimArgs: ValueType<string> = {
   expected: "momentum_dtype=TYPE,variance_dtype=TYPE with float32 or bfloat16",
+  typescript: "string",
   read: (value) => {
     const args = typeof value === "string" ? readOptimArgs(value) : undefined;
     const isKnown = args && [...args].every(([name, value]) => OPTIM_ARGS[name]?.includes(value));
@@ -252,6 +276,7 @@ const UNITS = new Map(
  */
 export const bytes: ValueType<number> = {
   expected: "a number of bytes above 0, or text such as 141GB or 80GiB",
+  typescript: "number | string",
   read: (value) => {
     const match = /^(\d+(?:\.\d+)?)\s*([a-z]*)$/i.exec(String(value).trim());
     const unit = match && UNITS.get(match[2].toLowerCase() || "b");

@@ -15,6 +15,8 @@ export function configEntries(config: TrainConfig): [key: string, value: unknown
   for (const field of FIELDS) {
     const value = config[field];
     if (value === undefined || KEYS[field].secret) continue;
+    // Of a script's own rows.
+    if (field === "datasetMixer" && config.datasetMixer.length === 0) continue;
     const shares = field === "datasetMixer"
       ? config.datasetMixer.map(({ path, share }) => [path, share] as const)
       : [];

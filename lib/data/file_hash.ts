@@ -4,9 +4,35 @@ import { dirname, join } from "node:path";
 import { UserError } from "../errors.ts";
 import { type HashedFile, hashFile } from "./hash.ts";
 import { isObject } from "../json.ts";
+import type { OnProgress } from "../progress.ts";
 
 /** A file that changed this short a time ago may change again with the same time stamp. */
 const TIME_STAMP_MS = 2000;
+
+/** SHA-256 of files' bytes: see `rememberedHash`. `onProgress` hears of those that are read again. */
+export async function rememberedHashes(
+  paths: readonly string[],
+  cacheFolder: string,
+  what: string,
+  onProgress?: OnProgress,
+): Promise<HashedFile[]> {
+  const sizes = await Promise.all(paths.map((path) => stat(path).then(({ size }) => size, () => 0)));
+  let total = sizes.reduce((sum, size) => sum + size, 0);
+  let done = 0;
+  const found: HashedFile[] = [];
+  for (const [i, path] of paths.entries()) {
+    const before = done;
+    const sha256 = await rememberedHash(path, cacheFolder, (bytes) => {
+      done += bytes;
+      onProgress?.({ what, done, total, unit: "bytes" });
+    });
+    found.push({ path, sha256 });
+    // Of one that was known nothing is read.
+    total += done - before - sizes[i];
+  }
+  if (done > 0) onProgress?.({ what, done, total: done, unit: "bytes" });
+  return found;
+}
 
 /**
  * SHA-256 of a file's bytes. It is remembered in `cacheFolder`, so a file whose size and times are as they were is not read
@@ -14,13 +40,17 @@ const TIME_STAMP_MS = 2000;
  *
  * @throws {UserError} for a file that cannot be read.
  */
-export async function rememberedHash(path: string, cacheFolder: string): Promise<string> {
+async function rememberedHash(
+  path: string,
+  cacheFolder: string,
+  onRead?: (bytes: number) => void,
+): Promise<string> {
   try {
     const before = await stateOf(path);
     const note = join(cacheFolder, "hashes", `${sha256(await realpath(path))}.json`);
     const known = await readNote(note);
     if (known?.state === before.text) return known.sha256;
-    const hash = (await hashFile(path)).sha256;
+    const hash = (await hashFile(path, onRead)).sha256;
     const isSettled = Date.now() - before.changed > TIME_STAMP_MS &&
       (await stateOf(path)).text === before.text;
     if (isSettled) await writeNote(note, { state: before.text, sha256: hash });

@@ -1,5 +1,7 @@
 import { UserError } from "../errors.ts";
+import type { Message } from "../tokenizer/chat_template.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
+import { messagesOf } from "./messages.ts";
 import { type Notice, oneOfEach, otherEnd } from "./notices.ts";
 import { render, type RenderOptions } from "./render.ts";
 import { rowNotices } from "./shapes.ts";
@@ -51,11 +53,24 @@ export function pairOf(
   }
 }
 
-/** A user's message as the model sees it before it answers. */
-export function promptIds(text: string, tokenizer: Tokenizer, tokenizing?: () => void): number[] {
+/**
+ * A user's message, or a conversation, as the model sees it before it answers.
+ * @throws {UserError} for what is no list of messages, and for one where the model has no chat template.
+ */
+export function promptIds(
+  prompt: string | readonly Message[],
+  tokenizer: Tokenizer,
+  tokenizing?: () => void,
+): number[] {
+  if (typeof prompt !== "string" && tokenizer.chatTemplate === undefined) {
+    throw new UserError("expected a text, since the model has no chat template, found messages");
+  }
+  const messages = typeof prompt === "string"
+    ? [{ role: "user", content: prompt }]
+    : messagesOf(prompt, "messages");
   const rendered = tokenizer.chatTemplate
-    ? tokenizer.applyChatTemplate([{ role: "user", content: text }], { addGenerationPrompt: true })
-    : text;
+    ? tokenizer.applyChatTemplate(messages, { addGenerationPrompt: true })
+    : prompt as string;
   tokenizing?.();
   const ids = tokenizer.encode(rendered);
   const bos = tokenizer.bosTokenId;

@@ -1,24 +1,25 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import type { DatasetShare } from "../config/values.ts";
 import { UserError } from "../errors.ts";
+import type { OnProgress } from "../progress.ts";
 import type { HashedFile } from "./hash.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import { VERSION } from "../version.ts";
 import { removeOrphans } from "../cache_folder.ts";
-import { changed, checkUnchanged, rememberedHash, sha256 } from "./file_hash.ts";
+import { changed, checkUnchanged, rememberedHashes, sha256 } from "./file_hash.ts";
 import { pairOf, type PairRules } from "./pair_of.ts";
 import { TokenizerPool } from "./pool.ts";
-import { formatOf, readMixer } from "./read.ts";
+import { type DataSet, formatOf, readMixer } from "./read.ts";
 import type { Row } from "./row.ts";
 import { canonicalRow } from "./shapes.ts";
 import { filesOf } from "./splits.ts";
 import { openStore, type PairStore } from "./store.ts";
+import { STORE_FORMAT } from "./store_format.ts";
 import { type StoredRow, writeStore } from "./store_write.ts";
 
 /** What to read and how; see `readMixer`, `render` and `tokenizePair`. */
 export interface PairOptions extends PairRules {
-  mixer: readonly DatasetShare[];
+  mixer: readonly DataSet[];
   /** Name with "train" or "test" in it. */
   split: string;
   /** A pool works in several threads, and stops what does not come to an end; a tokenizer works in this one. */
@@ -27,10 +28,10 @@ export interface PairOptions extends PairRules {
   cache: string;
   /** Tokenize again what the cache has. */
   overwriteCache?: boolean;
-  /** Called with the rows and tokens so far, now and then and at the end; not at all where the cache has the pairs. */
-  onProgress?: (rows: number, tokens: number) => void;
+  /** Hears of files that are hashed and rows that are tokenized; of none where the cache has them. */
+  onProgress?: OnProgress;
   /** Notes for people. */
-  log?: (level: "info" | "warning", message: string) => void;
+  log?: (level: "debug" | "info" | "warning", message: string) => void;
   /** Stops the tokenizing; its reason is thrown. */
   signal?: AbortSignal;
 }
@@ -47,28 +48,29 @@ const ROWS_PER_PROGRESS = 64;
  * @throws {UserError} with its place for the first row that cannot be used, and for a split without rows.
  */
 export async function openPairs(options: PairOptions): Promise<PairStore> {
-  const { mixer, split, cache, tokenizer, vocabSize, log } = options;
-  const { fingerprint, chatTemplate, templateDate } = tokenizer instanceof TokenizerPool
+  const { mixer, split, cache, tokenizer, vocabSize, log, onProgress } = options;
+  const { fingerprint, chatTemplate, templateDate, eosTokenId } = tokenizer instanceof TokenizerPool
     ? tokenizer.vocabulary
     : tokenizer;
-  const sets = await Promise.all(mixer.map(async ({ path, share, config, columns }) => {
-    const files: HashedFile[] = [];
-    for (const file of await filesOf(path, split, config)) {
-      files.push({ path: file, sha256: await rememberedHash(file, cache) });
-    }
-    return { share, files, columns };
+  const sets = await Promise.all(mixer.map(async ({ path, share, config, columns, rows }) => {
+    if (rows) return { share, files: [{ path: rows.path, sha256: rows.sha256 }], columns, isMemory: true };
+    const paths = await filesOf(path, split, config);
+    const files = await rememberedHashes(paths, cache, "hashing data", onProgress);
+    return { share, files, columns, isMemory: false };
   }));
   const files = sets.flatMap((set) => set.files);
+  const onDisk = sets.filter(({ isMemory }) => !isMemory).flatMap((set) => set.files);
   const path = join(
     cache,
     "pairs",
     sha256(JSON.stringify({
       rules: RULES,
+      format: STORE_FORMAT,
       version: VERSION,
-      sets: sets.map(({ share, files, columns }) => ({
+      sets: sets.map(({ share, files, columns, isMemory }) => ({
         share,
         columns: [...columns ?? []],
-        files: files.map(({ path, sha256 }) => [formatOf(path), sha256]),
+        files: files.map(({ path, sha256 }) => [isMemory ? "memory" : formatOf(path), sha256]),
       })),
       isTrain: split.includes("train"),
       tokenizer: fingerprint,
@@ -82,50 +84,55 @@ export async function openPairs(options: PairOptions): Promise<PairStore> {
     log?.("warning", `${path}: the cached pairs are damaged: tokenizing again`);
     await rm(path, { force: true });
   } else if (cached) {
-    log?.("info", `${split}: tokenized before, found in ${path}`);
+    log?.("debug", `${split}: tokenized before, found in ${path}`);
     return cached;
   }
   for (const folder of ["pairs", "hashes"]) await removeOrphans(join(cache, folder));
-  await writeStore(path, unchanged(options, files), vocabSize);
+  await writeStore(path, unchanged(options, files, onDisk), { vocabSize, eosTokenId });
   const store = await openStore(path, files);
   if (store === "damaged" || !store) throw new UserError(`${path}: was changed as soon as it was written`);
   return store;
 }
 
 /** Rows as pairs, where the files are the same afterwards as they were when their hashes named the store. */
-async function* unchanged(options: PairOptions, files: readonly HashedFile[]): AsyncGenerator<StoredRow> {
+async function* unchanged(
+  options: PairOptions,
+  files: readonly HashedFile[],
+  onDisk: readonly HashedFile[],
+): AsyncGenerator<StoredRow> {
   try {
     yield* tokenized(options, files);
   } catch (error) {
     // What is wrong with a row may only be that it is half written.
-    if (error instanceof UserError) await checkUnchanged(files, options.cache);
+    if (error instanceof UserError) await checkUnchanged(onDisk, options.cache);
     throw error;
   }
-  await checkUnchanged(files, options.cache);
+  await checkUnchanged(onDisk, options.cache);
 }
 
 /** Rows as pairs, one at a time. */
 async function* tokenized(options: PairOptions, files: readonly HashedFile[]): AsyncGenerator<StoredRow> {
   const { mixer, split, onProgress, signal } = options;
   let rows = 0;
-  let tokens = 0;
+  const report = () => onProgress?.({ what: `tokenizing ${split}`, done: rows, unit: "rows" });
   for await (const { pair, notices, row } of pairsOf(shaped(readMixer(mixer, split), options), options)) {
     signal?.throwIfAborted();
     const file = files.findIndex(({ path }) => path === row.place.file);
     if (file < 0) throw changed(row.place.file);
     yield { pair, notices, place: row.place, file };
     rows++;
-    tokens += pair.chosen.ids.length + (pair.rejected?.ids.length ?? 0);
-    if (rows % ROWS_PER_PROGRESS === 0) onProgress?.(rows, tokens);
+    if (rows % ROWS_PER_PROGRESS === 0) report();
   }
   if (rows === 0) {
     throw new UserError(
-      `dataset_mixer: expected rows in the split "${split}", found none in ${
-        mixer.map(({ path, share }) => `${path} (share ${share})`).join(", ")
+      `${
+        mixer.some(({ rows }) => rows) ? "data" : "dataset_mixer"
+      }: expected rows in the split "${split}", found none in ${
+        mixer.map(({ path, share, rows }) => rows ? path : `${path} (share ${share})`).join(", ")
       }`,
     );
   }
-  onProgress?.(rows, tokens);
+  onProgress?.({ what: `tokenizing ${split}`, done: rows, total: rows, unit: "rows" });
 }
 
 /**

@@ -1,6 +1,7 @@
 import { UserError } from "../errors.ts";
 import { show } from "../json.ts";
 import { loadVocabulary, type Vocabulary } from "../tokenizer/tokenizer.ts";
+import type { Message } from "../tokenizer/chat_template.ts";
 import type { PairRules, TokenizedRow } from "./pair_of.ts";
 import type { Row } from "./row.ts";
 import { TokenizerWorker } from "./tokenizer_worker.ts";
@@ -72,9 +73,13 @@ export class TokenizerPool {
     return new TokenizerPool(folder, await loadVocabulary(folder, options), options);
   }
 
-  /** A user's message as the model sees it before it answers. */
-  async promptIds(text: string): Promise<number[]> {
-    const answer = await this.#worker().ask({ kind: "prompt", text }, () => `prompts: ${show(text)}`);
+  /**
+   * A user's message, or a conversation, as the model sees it before it answers.
+   * @throws {UserError} as `promptIds` of pair_of.ts.
+   */
+  async promptIds(prompt: string | readonly Message[]): Promise<number[]> {
+    const where = typeof prompt === "string" ? `prompts: ${show(prompt)}` : "prompts: messages";
+    const answer = await this.#worker().ask({ kind: "prompt", prompt }, () => where);
     throwFailure(answer);
     return answer.ids!;
   }

@@ -5,8 +5,12 @@ import { readCsv } from "./csv.ts";
 import { isJsonLines, readJson } from "./json.ts";
 import { linesOf, readJsonLines } from "./jsonl.ts";
 import { countParquetRows, readParquet } from "./parquet.ts";
+import type { MemoryRows } from "./memory.ts";
 import type { Renames, Row } from "./row.ts";
 import { filesOf } from "./splits.ts";
+
+/** A data set: files, or rows of a script. */
+export type DataSet = DatasetShare & { rows?: MemoryRows };
 
 /**
  * Rows of the data sets of `dataset_mixer`, in order, one at a time. Of each set the first int(share x rows) rows are
@@ -17,15 +21,15 @@ import { filesOf } from "./splits.ts";
  * @throws {UserError} for what is missing, with its place for a row that is not an object, and for a column to be renamed that
  * no row has.
  */
-export async function* readMixer(mixer: readonly DatasetShare[], split: string): AsyncGenerator<Row> {
+export async function* readMixer(mixer: readonly DataSet[], split: string): AsyncGenerator<Row> {
   const unseen = new Set(mixer.flatMap(({ columns }) => [...columns?.keys() ?? []]));
   const names = new Set<string>();
-  for (const { path, share, config, columns } of mixer) {
-    const files = await filesOf(path, split, config);
-    let left = isPart(split, share) ? Math.trunc(share * await countRows(files)) : Infinity;
-    for (const file of files) {
+  for (const { path, share, config, columns, rows } of mixer) {
+    const files = rows ? [] : await filesOf(path, split, config);
+    let left = !rows && isPart(split, share) ? Math.trunc(share * await countRows(files)) : Infinity;
+    for (const file of rows ? [rows] : files) {
       if (left <= 0) break;
-      for await (const row of readRows(file, columns)) {
+      for await (const row of typeof file === "string" ? readRows(file, columns) : file.read()) {
         if (unseen.size > 0) {
           for (const name of Object.keys(row.row)) {
             unseen.delete(name);

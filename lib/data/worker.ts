@@ -42,7 +42,7 @@ async function answer(request: WorkerRequest): Promise<void> {
     const loaded = await tokenizer;
     if (request.kind === "prompt") {
       begin(0, "rendering");
-      answer.ids = promptIds(request.text, loaded, tokenizing);
+      answer.ids = promptIds(request.prompt, loaded, tokenizing);
     } else if (request.kind === "rows") {
       for (const [i, { row, where }] of request.rows.entries()) {
         begin(i, "rendering");

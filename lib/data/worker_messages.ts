@@ -1,4 +1,5 @@
 import type { FailureStatus } from "../errors.ts";
+import type { Message } from "../tokenizer/chat_template.ts";
 import type { PairRules, TokenizedRow } from "./pair_of.ts";
 
 /** What is said to a worker first. */
@@ -22,7 +23,7 @@ export interface WorkerStart {
 /** Answered in the order in which they are sent. */
 export type WorkerRequest =
   | { kind: "rows"; rows: PlacedRow[]; rules: PairRules }
-  | { kind: "prompt"; text: string }
+  | { kind: "prompt"; prompt: string | readonly Message[] }
   | { kind: "texts"; lists: number[][]; skipSpecialTokens: boolean };
 
 /** How many rows, prompts and lists of ids a request has. */

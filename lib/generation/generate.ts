@@ -8,6 +8,8 @@ export interface GenerateOptions {
   maxNewTokens: number;
   /** Generation ends before this token. */
   eosTokenId?: number;
+  /** Hears of the number of tokens so far. */
+  onToken?: (tokens: number) => void;
   /** Ends it: `generate` throws the signal's reason. */
   signal?: AbortSignal;
 }
@@ -20,26 +22,41 @@ export function nextTokenBatch(ids: readonly number[], windows?: readonly Window
 }
 
 /**
- * Greedy continuation of `ids`, without a key-value cache: each token runs the whole row, which is right for showing a
+ * Greedy continuation of `ids`, token by token, without a key-value cache: each runs the whole row, which is right for showing a
  * few short answers. Stops where the plan's capacity ends.
+ *
+ * @param logitsOf the logits that follow the last token of a batch.
  */
+export async function* nextTokens(
+  decoder: Decoder,
+  logitsOf: (batch: Batch) => Promise<Float32Array>,
+  ids: readonly number[],
+  { maxNewTokens, eosTokenId, signal }: Omit<GenerateOptions, "onToken">,
+): AsyncGenerator<number> {
+  const row = [...ids];
+  const { tokens, positions } = decoder.capacity;
+  const limit = ids.length + Math.min(maxNewTokens, Math.min(tokens, positions) - ids.length);
+  while (row.length < limit) {
+    await heed(signal);
+    const logits = await logitsOf(nextTokenBatch(row, decoder.net.windows));
+    const next = logits.reduce((best, logit, id) => logit > logits[best] ? id : best, 0);
+    if (next === eosTokenId) break;
+    row.push(next);
+    yield next;
+  }
+}
+
+/** As `nextTokens`, all of them. */
 export async function generate(
   gpu: Gpu,
   decoder: Decoder,
   ids: readonly number[],
-  { maxNewTokens, eosTokenId, signal }: GenerateOptions,
+  { onToken, ...options }: GenerateOptions,
 ): Promise<number[]> {
   const answer: number[] = [];
-  const limit = Math.min(decoder.capacity.tokens, decoder.capacity.positions) - ids.length;
-  while (answer.length < Math.min(maxNewTokens, limit)) {
-    await heed(signal);
-    const logits = await decoder.logits(
-      gpu,
-      nextTokenBatch([...ids, ...answer], decoder.net.windows),
-    );
-    const next = logits.reduce((best, logit, id) => logit > logits[best] ? id : best, 0);
-    if (next === eosTokenId) break;
-    answer.push(next);
+  for await (const id of nextTokens(decoder, (batch) => decoder.logits(gpu, batch), ids, options)) {
+    answer.push(id);
+    onToken?.(answer.length);
   }
   return answer;
 }

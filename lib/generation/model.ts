@@ -1,52 +1,99 @@
 /** A model that is there to answer and to be measured, not to be trained. */
+import { pack } from "../batch/pack.ts";
 import { parameterCount } from "../parameters/parameter.ts";
 import { Decoder } from "../graph/decoder.ts";
 import { TokenizerPool } from "../data/pool.ts";
-import type { Pair } from "../data/pair.ts";
+import { memoryRows, type Rows } from "../data/memory.ts";
+import type { Pair, Sequence } from "../data/pair.ts";
+import type { PairRules } from "../data/pair_of.ts";
 import { shaped } from "../data/pairs.ts";
-import { type Row, rowAt } from "../data/row.ts";
-import { openGpu } from "../gpu/device.ts";
+import type { Row } from "../data/row.ts";
+import { inArea, UserError } from "../errors.ts";
+import { type Gpu, openGpu } from "../gpu/device.ts";
 import { Pipelines } from "../gpu/program.ts";
-import { type FetchEvents, resolveModel } from "../hub/hub.ts";
+import { resolveModel } from "../hub/hub.ts";
 import { losses } from "../losses/losses.ts";
 import { netOf } from "../models/models.ts";
+import type { OnProgress } from "../progress.ts";
+import type { Message } from "../tokenizer/chat_template.ts";
 import { openModel } from "../weights/weights.ts";
 import { adapterOf, logitsBudget } from "../planning/plan.ts";
 import { rememberedTiles } from "../planning/tune.ts";
 import { evaluate } from "../training/evaluate.ts";
 import { type Metrics, summarize } from "../training/metrics.ts";
-import { generate } from "./generate.ts";
+import { nextTokens } from "./generate.ts";
+import { Generation, Pieces } from "./pieces.ts";
 
-export interface LoadOptions extends FetchEvents {
+/** How a model is loaded; every field may be left out. */
+export interface LoadOptions {
   /** Most tokens of a prompt and its answer, or of a prompt and a response: 1,024. */
   maxLength?: number;
   /** Any object with the WebGPU API; the runtime's own by default. */
   gpu?: GPU;
-  /** See `PoolOptions`. */
+  /** As `train`'s. */
   readsOnly?: boolean;
+  /** Notes and warnings for people. */
+  onLog?: (level: "debug" | "info" | "warning", message: string) => void;
+  /** How far fetching, loading and compiling are. */
+  onProgress?: OnProgress;
+  /** Ends the loading. */
+  signal?: AbortSignal;
 }
 
-/** A conversation's prompt and two answers to it: texts, or messages as in a data file's row. */
-export interface PreferenceRow {
-  prompt?: unknown;
-  chosen: unknown;
-  rejected: unknown;
+/** How an answer is made; every field may be left out. */
+export interface AnswerOptions {
+  /** Most tokens of it: 256, and what `maxLength` leaves. */
+  maxNewTokens?: number;
+  /** Ends it: its reason is thrown. */
+  signal?: AbortSignal;
 }
 
-/** A model on the GPU. `destroy` gives that back. */
-export interface LoadedModel {
+/** What a model says of a response: natural logarithms, as `torch.log_softmax` gives them for the tokens after the prompt. */
+export interface ResponseLogProbabilities {
+  /** Of all its tokens together. */
+  sum: number;
+  /** Of each. */
+  logProbabilities: number[];
+  /** The tokens, the end token with them. */
+  ids: number[];
+  /** What each of them says. */
+  tokens: string[];
+}
+
+/** What a model says of a row's responses to its prompt. */
+export interface RowLogProbabilities {
+  /** Of the better answer. */
+  chosen: ResponseLogProbabilities;
+  /** Absent where the row has none. */
+  rejected?: ResponseLogProbabilities;
+  /** What was cut to fit `maxLength`: the prompt, or the responses too. */
+  truncated: false | "prompt" | "response";
+}
+
+/** A model on the GPU. Disposing of it gives that back, once the calls in hand are done; calls may overlap, and wait for each other. */
+export interface Model extends AsyncDisposable {
   /** The folder that it was loaded from. */
   readonly folder: string;
-  /** The most likely answer to a user's message, token by token; 256 of them at most unless said. */
-  generate(prompt: string, options?: { maxNewTokens?: number; signal?: AbortSignal }): Promise<string>;
+  /**
+   * The most likely answer, token by token, to a user's message or to a conversation, which goes through the chat template.
+   * Awaited it is the whole text; iterated, pieces that join to it, none of which splits a character.
+   *
+   * @throws {UserError} for a prompt that leaves no room within `maxLength`.
+   */
+  generate(prompt: string | readonly Message[], options?: AnswerOptions): Generation;
+  /**
+   * What the model says of each row's responses, token by token. A row without `rejected` is one of its prompt and `chosen`.
+   *
+   * @throws {UserError} for the first row that cannot be used; rows count from 0.
+   */
+  logProbabilities(rows: Rows): Promise<RowLogProbabilities[]>;
   /**
    * Means over the pairs under SimPER's loss: its value, rewards, and how often the chosen answer is the likelier. Of a pair
    * longer than `maxLength`, the prompt is cut to half of that.
    *
    * @throws {UserError} for the first row that cannot be used; rows count from 0.
    */
-  evaluate(rows: Iterable<PreferenceRow>): Promise<Metrics>;
-  destroy(): void;
+  evaluate(rows: Rows): Promise<Metrics>;
 }
 
 /**
@@ -55,75 +102,187 @@ export interface LoadedModel {
  * @throws {UserError} where it cannot be had, is not supported, or the GPU has not enough memory.
  *
  * @example
- * ```ts ignore
- * const model = await loadModel("out/my-run");
- * console.log(await model.generate("What is the capital of Italy?"));
- * model.destroy();
+ * ```ts
+ * import { loadModel } from "./model.ts";
+ * import assert from "node:assert/strict";
+ *
+ * await using model = await loadModel("configs/tiny/model", { maxLength: 64 });
+ * const pieces: string[] = [];
+ * for await (const piece of model.generate("What is the capital of Italy?", { maxNewTokens: 8 })) pieces.push(piece);
+ * assert.equal(pieces.join(""), await model.generate("What is the capital of Italy?", { maxNewTokens: 8 }));
+ *
+ * const [row] = await model.logProbabilities([{ prompt: "What is the capital of Italy?", chosen: " Rome." }]);
+ * assert.equal(row.chosen.ids.length, row.chosen.logProbabilities.length);
  * ```
  */
-export async function loadModel(name: string, options: LoadOptions = {}): Promise<LoadedModel> {
-  const { maxLength = 1024, readsOnly, log = () => {} } = options;
-  using held = new DisposableStack();
-  const folder = await resolveModel(name, options);
-  const weights = await openModel(folder, (message) => log("warning", message));
-  try {
-    const pool = held.adopt(await TokenizerPool.open(folder, { readsOnly }), (pool) => pool.close());
-    const gpu = held.adopt(await openGpu(options.gpu), (gpu) => gpu.destroy());
-    const adapter = { ...adapterOf(gpu), tiles: await rememberedTiles(gpu) };
-    const net = netOf(weights.model);
-    const decoder = held.adopt(
-      new Decoder(net, {
-        // The two responses of a pair that share nothing.
-        tokens: 2 * maxLength,
-        labels: 2 * maxLength,
-        pairs: 1,
-        positions: maxLength,
-        logitsBytes: logitsBudget(4 * parameterCount(net.parameters), adapter.largestBuffer),
-        checkpointing: false,
-      }, { ...adapter, loss: losses.simper.wgsl, training: false }),
-      (decoder) => decoder.destroy(),
-    );
-    await decoder.allocate(gpu, new Pipelines(gpu, options.signal));
-    await decoder.parameters.load(gpu, weights);
+export async function loadModel(name: string, options: LoadOptions = {}): Promise<Model> {
+  const { maxLength = 1024, readsOnly, onLog: log = () => {}, onProgress, signal } = options;
+  await using held = new AsyncDisposableStack();
+  const folder = await inArea("NOT_FOUND", () => resolveModel(name, { log, onProgress, signal }));
+  const warn = (message: string) => log("warning", message);
+  await using opened = new AsyncDisposableStack();
+  const weights = opened.adopt(
+    await inArea("MODEL_INVALID", () => openModel(folder, warn)),
+    (weights) => weights.close(),
+  );
+  const pool = await inArea("MODEL_INVALID", () => TokenizerPool.open(folder, { readsOnly }));
+  held.defer(() => pool.close());
+  const gpu = held.adopt(await openGpu(options.gpu), (gpu) => gpu.destroy());
+  const adapter = { ...adapterOf(gpu), tiles: await rememberedTiles(gpu) };
+  const net = netOf(weights.model);
+  const decoder = new Decoder(net, {
+    // The two responses of a pair that share nothing.
+    tokens: 2 * maxLength,
+    labels: 2 * maxLength,
+    pairs: 1,
+    positions: maxLength,
+    logitsBytes: logitsBudget(4 * parameterCount(net.parameters), adapter.largestBuffer),
+    checkpointing: false,
+  }, { ...adapter, loss: losses.simper.wgsl, eosTokenId: pool.vocabulary.eosTokenId, training: false });
+  held.defer(() => decoder.destroy());
+  const pipelines = new Pipelines(gpu, signal, onProgress);
+  pipelines.expect(decoder.forward);
+  await decoder.allocate(gpu, pipelines);
+  await decoder.parameters.load(gpu, weights, "weights", onProgress);
+  return new GpuModel(folder, maxLength, weights.model.vocabSize, { pool, gpu, decoder }, held.move());
+}
+
+interface Parts {
+  pool: TokenizerPool;
+  gpu: Gpu;
+  decoder: Decoder;
+}
+
+class GpuModel implements Model {
+  /** The work on the GPU that was begun last. */
+  #last: Promise<unknown> = Promise.resolve();
+  #isDisposed = false;
+
+  constructor(
+    readonly folder: string,
+    readonly maxLength: number,
+    readonly vocabSize: number,
+    readonly parts: Parts,
+    readonly held: AsyncDisposableStack,
+  ) {}
+
+  generate(prompt: string | readonly Message[], options: AnswerOptions = {}): Generation {
+    return new Generation(() => this.#generate(prompt, options));
+  }
+
+  async *#generate(
+    prompt: string | readonly Message[],
+    { maxNewTokens = 256, signal }: AnswerOptions,
+  ): AsyncGenerator<string> {
+    this.#checkOpen();
+    const { pool, gpu, decoder } = this.parts;
+    const ids = await pool.promptIds(prompt);
+    if (ids.length >= this.maxLength) {
+      throw new UserError(
+        `the prompt has ${ids.length} tokens, and maxLength is ${this.maxLength}: load the model with a larger one`,
+        1,
+        "DATA_INVALID",
+      );
+    }
     const { eosTokenId } = pool.vocabulary;
-    const rules = {
-      vocabSize: weights.model.vocabSize,
-      usesRejected: true,
-      autoInsertEmptySystemMsg: true,
-      maxLength,
-      maxPromptLength: Math.floor(maxLength / 2),
-      truncationMode: "keep_end" as const,
+    const answer: number[] = [];
+    const pieces = new Pieces();
+    const textOf = async () => {
+      const [text] = await pool.texts([answer], "the answer", { skipSpecialTokens: true });
+      return text;
     };
-    const owned = held.move();
-    return {
-      folder,
-      generate: async (prompt, { maxNewTokens = 256, signal } = {}) => {
-        const ids = await generate(gpu, decoder, await pool.promptIds(prompt), {
-          maxNewTokens,
-          eosTokenId,
-          signal,
-        });
-        const [text] = await pool.texts([ids], "the answer", { skipSpecialTokens: true });
-        return text.trim();
-      },
-      evaluate: async (rows) => {
-        const pairs: Pair[] = [];
-        for await (const { pair } of pool.pairs(shaped(placed(rows), rules), rules)) pairs.push(pair);
-        const store = {
-          length: pairs.length,
-          read: (indices: readonly number[]) => Promise.resolve(indices.map((index) => pairs[index])),
+    // In turns with what else is asked, so that a loop over the pieces may ask something itself.
+    const logitsOf = (batch: Parameters<typeof decoder.logits>[1]) =>
+      this.#inTurn(() => decoder.logits(gpu, batch));
+    for await (const id of nextTokens(decoder, logitsOf, ids, { maxNewTokens, eosTokenId, signal })) {
+      answer.push(id);
+      const piece = pieces.next(await textOf());
+      if (piece !== "") yield piece;
+    }
+    const rest = answer.length > 0 ? pieces.last(await textOf()) : "";
+    if (rest !== "") yield rest;
+  }
+
+  async logProbabilities(rows: Rows): Promise<RowLogProbabilities[]> {
+    this.#checkOpen();
+    const { pool, gpu, decoder } = this.parts;
+    const found: RowLogProbabilities[] = [];
+    for await (const row of (await memoryRows(rows, "logProbabilities")).read()) {
+      const hasRejected = (row.row.rejected ?? undefined) !== undefined;
+      const [pair] = await this.#pairs(oneRow(row), hasRejected);
+      const batch = pack([pair], decoder.net.windows);
+      const all = await this.#inTurn(() => decoder.logProbabilities(gpu, batch));
+      const [from, to, rejectedFrom, rejectedTo] = batch.labelsOfPair;
+      const responseOf = async (sequence: Sequence, logProbabilities: number[]) => {
+        const ids = sequence.ids.slice(-logProbabilities.length);
+        const tokens = await pool.texts(ids.map((id) => [id]), row.where);
+        return {
+          sum: logProbabilities.reduce((sum, value) => sum + value, 0),
+          logProbabilities,
+          ids,
+          tokens,
         };
-        return summarize((await evaluate(gpu, decoder, store, 1))!);
-      },
-      destroy: () => owned.dispose(),
+      };
+      found.push({
+        chosen: await responseOf(pair.chosen, [...all.subarray(from, to)]),
+        ...pair.rejected &&
+          { rejected: await responseOf(pair.rejected, [...all.subarray(rejectedFrom, rejectedTo)]) },
+        truncated: pair.truncated,
+      });
+    }
+    return found;
+  }
+
+  async evaluate(rows: Rows): Promise<Metrics> {
+    this.#checkOpen();
+    const { gpu, decoder } = this.parts;
+    const pairs = await this.#pairs((await memoryRows(rows, "evaluate")).read(), true);
+    if (pairs.length === 0) throw new UserError("evaluate: expected rows, found none", 1, "DATA_INVALID");
+    const store = {
+      length: pairs.length,
+      read: (indices: readonly number[]) => Promise.resolve(indices.map((index) => pairs[index])),
     };
-  } finally {
-    await weights.close();
+    return summarize((await this.#inTurn(() => evaluate(gpu, decoder, store, 1)))!);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#isDisposed = true;
+    await this.#last.catch(() => {});
+    await this.held.disposeAsync();
+  }
+
+  async #pairs(rows: AsyncIterable<Row>, usesRejected: boolean): Promise<Pair[]> {
+    const rules: PairRules = {
+      vocabSize: this.vocabSize,
+      usesRejected,
+      autoInsertEmptySystemMsg: true,
+      maxLength: this.maxLength,
+      maxPromptLength: Math.floor(this.maxLength / 2),
+      truncationMode: "keep_end",
+    };
+    const pairs: Pair[] = [];
+    await inArea("DATA_INVALID", async () => {
+      for await (const { pair } of this.parts.pool.pairs(shaped(rows, rules), rules)) pairs.push(pair);
+    });
+    return pairs;
+  }
+
+  /** Runs one piece of work on the GPU after all that was begun before. */
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#last.catch(() => {}).then(() => {
+      this.#checkOpen();
+      return work();
+    });
+    this.#last = done;
+    return done;
+  }
+
+  #checkOpen(): void {
+    if (!this.#isDisposed) return;
+    throw new UserError(`${this.folder}: the model was disposed of: load it again`, 1, "DISPOSED");
   }
 }
 
-/** The rows as those of a data file. */
-async function* placed(rows: Iterable<PreferenceRow>): AsyncGenerator<Row> {
-  let number = 0;
-  for (const row of rows) yield rowAt({ ...row }, { file: "evaluate", unit: "row", number: number++ });
+async function* oneRow(row: Row): AsyncGenerator<Row> {
+  yield row;
 }

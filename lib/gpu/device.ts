@@ -48,7 +48,7 @@ function defaultGpu(): GPU | undefined {
  */
 export async function openGpu(gpu: GPU | undefined = defaultGpu()): Promise<Gpu> {
   const adapter = await gpu?.requestAdapter({ powerPreference: "high-performance" });
-  if (!adapter) throw new UserError(NO_ADAPTER);
+  if (!adapter) throw new UserError(NO_ADAPTER, 1, "NO_GPU");
   const requiredLimits: Record<string, number> = {};
   // Passing adapter.limits itself silently gives the defaults: its keys live on the prototype.
   for (const key in adapter.limits) {
@@ -73,7 +73,11 @@ export async function openGpu(gpu: GPU | undefined = defaultGpu()): Promise<Gpu>
       ? "set gradient_checkpointing: true, which a run that goes on from a checkpoint may change, or lower " +
         "per_device_train_batch_size or max_length; close other programs that use the GPU"
       : "this is a defect of simper or of the driver: please report it with this text";
-    failure ??= new UserError(`the GPU reported an error: ${error.message}\n${advice}`);
+    failure ??= new UserError(
+      `the GPU reported an error: ${error.message}\n${advice}`,
+      1,
+      error instanceof GPUOutOfMemoryError ? "OUT_OF_MEMORY" : "GPU_FAILED",
+    );
   });
   device.lost.then((info) => {
     if (destroyed) return;
@@ -81,6 +85,8 @@ export async function openGpu(gpu: GPU | undefined = defaultGpu()): Promise<Gpu>
       `the GPU device was lost (${info.reason}): ${info.message}\n` +
         "the driver was reset, or the GPU taken away: start again; if it is lost at the same step, a kernel may take longer " +
         "than the driver allows: lower per_device_train_batch_size or max_length",
+      1,
+      "GPU_FAILED",
     );
   });
 

@@ -122,6 +122,8 @@ export class MemoryPlan {
             formatBytes(largest)
           }: ` +
             "lower per_device_train_batch_size or max_length",
+          1,
+          "OUT_OF_MEMORY",
         );
       }
     }
@@ -145,6 +147,8 @@ export class MemoryPlan {
           formatBytes(this.bytes)
         } (${error.message}):\n${this.table()}\n` +
           "set gradient_checkpointing: true, or lower per_device_train_batch_size or max_length",
+        1,
+        "OUT_OF_MEMORY",
       );
     }
   }

@@ -58,7 +58,7 @@ export interface ProfilerOptions {
  * @example The time of every kernel of a training step
  * ```ts ignore
  * const profiler = new Profiler(gpu, { each: "dispatch", workSize: () => decoder.workSize() });
- * runner.run(profiler.gpu, step, [pairs], learningRate);
+ * await runner.run(profiler.gpu, step, [pairs], learningRate);
  * const { kernels } = await profiler.collect();
  * ```
  */

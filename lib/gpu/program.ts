@@ -1,4 +1,5 @@
 import { heed } from "../heed.ts";
+import type { OnProgress } from "../progress.ts";
 import type { Gpu } from "./device.ts";
 import { elementBytes, type Tensor, type TextureSlab } from "./memory.ts";
 import { distinctCopies, encodeCopy, type TextureCopy } from "./texture_copy.ts";
@@ -93,11 +94,28 @@ export const kernelOf = new WeakMap<
 /** Compiles kernels once per source text. */
 export class Pipelines {
   readonly #cache = new Map<string, GPUComputePipeline>();
-  /** @param signal ends `compile`, since some drivers take seconds for a kernel. */
-  constructor(readonly gpu: Gpu, readonly signal?: AbortSignal) {}
+  readonly #expected = new Set<string>();
+
+  /**
+   * @param signal ends `compile`, since some drivers take seconds for a kernel.
+   * @param onProgress hears how many of the kernels that `expect` was told of are compiled.
+   */
+  constructor(readonly gpu: Gpu, readonly signal?: AbortSignal, readonly onProgress?: OnProgress) {}
 
   get size(): number {
     return this.#cache.size;
+  }
+
+  /** Says which kernels will be compiled next. */
+  expect(calls: readonly KernelCall[]): void {
+    for (const { source } of calls) this.#expected.add(source);
+    this.#report();
+  }
+
+  #report(): void {
+    const total = this.#expected.size;
+    const done = [...this.#expected].filter((source) => this.#cache.has(source)).length;
+    this.onProgress?.({ what: "compiling kernels", done, total });
   }
 
   /** @throws {Error} with the compiler's message, the line and the WGSL: a kernel that does not compile is a defect. */
@@ -121,6 +139,7 @@ export class Pipelines {
       throw new Error(`kernel ${label} does not compile: ${error.message}\n${numbered}`);
     }
     this.#cache.set(source, pipeline);
+    if (this.#expected.has(source)) this.#report();
     return pipeline;
   }
 }
@@ -258,7 +277,7 @@ export function writeTensor(
     let piece = data.subarray(at, at + pieceElements) as Float32Array<ArrayBuffer> | Uint16Array<ArrayBuffer>;
     if (piece.byteLength % 4) piece = Uint16Array.from([...piece, 0]);
     gpu.device.queue.writeBuffer(tensor.slab.buffer!, tensor.offset + (firstElement + at) * unit, piece);
-    if (data.length > pieceElements) gpu.device.queue.submit([]);
+    if (data.length > 65536) gpu.device.queue.submit([]);
   }
 }
 

@@ -1,4 +1,5 @@
 /** Which way of computing products is fastest on a device: measured. */
+import type { OnProgress } from "../progress.ts";
 import { uniform } from "../random.ts";
 import type { Gpu } from "./device.ts";
 import { gluEpilogue } from "./epilogues.ts";
@@ -66,23 +67,32 @@ export interface Measured {
  * Measures the ways of computing products on `gpu`, and takes for each shape class the fastest whose products are right.
  * Takes some seconds on a driver on the processor, and on an NVIDIA H200 took a minute.
  */
-export async function measureTuning(gpu: Gpu, pipelines: Pipelines): Promise<Measured> {
+export async function measureTuning(
+  gpu: Gpu,
+  pipelines: Pipelines,
+  onProgress?: OnProgress,
+): Promise<Measured> {
   const device = deviceClass(gpu);
   const candidates = [...CANDIDATES[device], ...gpu.subgroups ? WITH_SUBGROUPS[device] : []];
   const record = usualTuning(device);
   const rates: Measured["rates"] = [];
   const values = operandValues(device);
   record.textured = [];
-  for (const shape of SHAPE_CLASSES.filter((shape) => isMeasured(shape, device))) {
+  const shapes = SHAPE_CLASSES.filter((shape) => isMeasured(shape, device));
+  const waysOf = (usual: BufferTileName): (BufferTileName | "texture")[] => [
+    usual,
+    ...candidates.filter((name) => name !== usual),
+    ...device === "software" ? ["texture" as const] : [],
+  ];
+  const total = shapes.reduce((sum, shape) => sum + waysOf(record.buffer[shape]).length, 0);
+  let done = 0;
+  for (const shape of shapes) {
     const usual = record.buffer[shape];
-    const ways: (BufferTileName | "texture")[] = [
-      usual,
-      ...candidates.filter((name) => name !== usual),
-      ...device === "software" ? ["texture" as const] : [],
-    ];
+    const ways = waysOf(usual);
     let best: { way: BufferTileName | "texture"; rate: number } = { way: usual, rate: 0 };
     let expected: Float32Array | undefined;
     for (const way of ways) {
+      onProgress?.({ what: "measuring matrix products", done: done++, total });
       const tile = way === "texture" ? { ...TEXTURE_TILE, worth: 0 } : bufferTile(way, gpu);
       const measured = await measure(gpu, pipelines, shape, onlyTile(tile), { values, best: best.rate })
         .catch((error) => {
@@ -117,6 +127,7 @@ export async function measureTuning(gpu: Gpu, pipelines: Pipelines): Promise<Mea
     rates.push({ shape, way: "fused", rate: fused.rate }, { shape, way: "separate", rate: separate.rate });
     record.fuses = isClose(fused.result, separate.result) && fused.rate * CLEARLY >= separate.rate;
   }
+  onProgress?.({ what: "measuring matrix products", done: total, total });
   return { record, rates };
 }
 

@@ -163,6 +163,27 @@ export class Decoder {
     this.#programs!.forward.encode(encoder, this.batch.rowCounts.counts);
   }
 
+  /**
+   * Puts a loss of the host's in the place of the kernel's, between the two passes.
+   *
+   * @param results four floats a pair, as `batch.results`.
+   * @param weights dL/d(log-probability) of each label.
+   */
+  writeLoss(gpu: Gpu, results: Float32Array, weights: Float32Array): void {
+    writeTensor(gpu, this.batch.results, results);
+    writeTensor(gpu, this.#machine.head.labelWeights, weights);
+  }
+
+  /** Log-probability of each label of a batch, [labels]. */
+  async logProbabilities(gpu: Gpu, batch: Batch): Promise<Float32Array> {
+    this.upload(gpu, batch, { firstOfStep: true, pairsOfStep: 1 });
+    const encoder = gpu.device.createCommandEncoder();
+    this.encodeForward(encoder);
+    gpu.device.queue.submit([encoder.finish()]);
+    // The last kernel of the pass reads them, so nothing has taken their place.
+    return new Float32Array(await readTensor(gpu, this.#machine.head.logps, 0, batch.targets.length));
+  }
+
   /** Gradients of every trained parameter, after `encodeForward` of the same batch. */
   encodeBackward(encoder: GPUCommandEncoder): void {
     this.#programs!.backward.encode(encoder, this.batch.rowCounts.counts);

@@ -8,12 +8,18 @@ const PIECE = 2 ** 20;
  * sent.
  */
 export class FileBlob extends Blob {
-  private constructor(readonly path: string, readonly start: number, readonly end: number) {
+  private constructor(
+    readonly path: string,
+    readonly start: number,
+    readonly end: number,
+    readonly onRead?: (bytes: number) => void,
+  ) {
     super();
   }
 
-  static async of(path: string): Promise<FileBlob> {
-    return new FileBlob(path, 0, (await stat(path)).size);
+  /** @param onRead hears of the bytes of each piece that is read as a stream. */
+  static async of(path: string, onRead?: (bytes: number) => void): Promise<FileBlob> {
+    return new FileBlob(path, 0, (await stat(path)).size, onRead);
   }
 
   override get size(): number {
@@ -26,6 +32,7 @@ export class FileBlob extends Blob {
       this.path,
       Math.min(this.end, this.start + start),
       Math.min(this.end, this.start + end),
+      this.onRead,
     );
   }
 
@@ -54,6 +61,7 @@ export class FileBlob extends Blob {
       pull: async (controller) => {
         const piece = this.slice(at, at + PIECE);
         at += piece.size;
+        this.onRead?.(piece.size);
         if (piece.size > 0) controller.enqueue(new Uint8Array(await piece.arrayBuffer()));
         else controller.close();
       },

@@ -3,6 +3,7 @@ import { UserError } from "../errors.ts";
 import { formatBytes } from "../format_bytes.ts";
 import { show } from "../json.ts";
 import { RepoCache, sizeOf } from "./cache.ts";
+import type { OnProgress } from "../progress.ts";
 import { checkStopped } from "./http.ts";
 import type { RemoteFile } from "./listing.ts";
 import { withLock } from "./lock.ts";
@@ -10,23 +11,11 @@ import { isPortable, type Repo, repoLabel } from "./repo.ts";
 import type { HubSettings } from "./settings.ts";
 import { diskError, download } from "./transfer.ts";
 
-/** How far a transfer is. */
-export interface Transfer {
-  /** What is transferred, for people. */
-  name: string;
-  bytes: number;
-  totalBytes: number;
-  /** Those of `bytes` that were there before: they say nothing of the rate. */
-  keptBytes: number;
-  files: number;
-  filesDone: number;
-}
-
 /** What fetching tells of itself; every field may be left out. */
 export interface FetchEvents {
   log?: (level: "debug" | "info" | "warning", message: string) => void;
-  /** How far it is; sizes are of the files that were missing. */
-  progress?: (progress: Transfer) => void;
+  /** How far it is, in bytes of what was missing. */
+  onProgress?: OnProgress;
   /** Stops the fetching; what came until then is kept. */
   signal?: AbortSignal;
 }
@@ -80,27 +69,29 @@ async function fetchMissing(
   commit: string,
   files: RemoteFile[],
   settings: HubSettings,
-  { progress, signal }: FetchEvents,
+  { log, onProgress, signal }: FetchEvents,
 ): Promise<void> {
   const { repo } = cache;
   await mkdir(cache.blobs, { recursive: true });
   await checkRoom(cache, files);
-  const state: Transfer = {
-    name: repo.name,
-    files: files.length,
-    filesDone: 0,
-    totalBytes: files.reduce((sum, { size }) => sum + size, 0),
-    bytes: 0,
-    keptBytes: 0,
+  let total = files.reduce((sum, { size }) => sum + size, 0);
+  let done = 0;
+  let filesDone = 0;
+  const report = () => {
+    // The last bytes are there before their file has its name.
+    const isDone = filesDone === files.length;
+    if (isDone || done < total) {
+      onProgress?.({ what: `fetching ${repo.name}`, done, total: isDone ? done : total, unit: "bytes" });
+    }
   };
-  const report = () => progress?.({ ...state });
   const received = (bytes: number) => {
-    state.bytes += bytes;
+    done += bytes;
     report();
   };
+  /** Of bytes that an earlier start left nothing is fetched. */
   const kept = (bytes: number) => {
-    state.keptBytes += bytes;
-    received(bytes);
+    total -= bytes;
+    report();
   };
   const stop = new AbortController();
   const onStop = () => stop.abort();
@@ -125,7 +116,7 @@ async function fetchMissing(
         else await fetched.then(() => kept(file!.size));
         await fetched;
         await cache.link(file, commit);
-        state.filesDone++;
+        filesDone++;
         report();
       } catch (error) {
         // The others stop too, but the first failure is the one to tell.
@@ -137,6 +128,10 @@ async function fetchMissing(
   await Promise.all(Array.from({ length: Math.min(PARALLEL, files.length) }, worker));
   signal?.removeEventListener("abort", onStop);
   if (failure !== undefined) throw failure;
+  log?.(
+    "info",
+    `fetched ${repo.name}: ${formatBytes(done)}, ${files.length} file${files.length > 1 ? "s" : ""}`,
+  );
 }
 
 /** Refuses to begin what cannot end: the disk must have room for what is missing. */

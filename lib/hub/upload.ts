@@ -3,6 +3,7 @@ import { readdir } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import type { TrainConfig } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
+import type { OnProgress } from "../progress.ts";
 import { FileBlob } from "./file_blob.ts";
 import { apiFetch, Refused } from "./http.ts";
 import { parseRepo, repoPage } from "./repo.ts";
@@ -18,7 +19,7 @@ export interface Upload {
    * Uploads the files of a folder, as one commit.
    * @throws {UserError} where that fails; the folder stays as it is.
    */
-  push: (folder: string) => Promise<void>;
+  push: (folder: string, onProgress?: OnProgress) => Promise<void>;
 }
 
 /**
@@ -72,13 +73,24 @@ export async function openUpload(
   return {
     name,
     page,
-    push: async (folder) => {
+    push: async (folder, onProgress) => {
       const entries = await readdir(folder, { withFileTypes: true });
       const names = entries.filter((entry) => entry.isFile() && !/^\.|\.tmp$/.test(entry.name));
+      // A byte is read to be hashed, and again to be sent: each time it is half done.
+      let read = 0;
+      let total = 0;
+      const report = (done: number) =>
+        onProgress?.({ what: `uploading ${name}`, done, total, unit: "bytes" });
+      const onRead = (bytes: number) => {
+        read += bytes;
+        report(Math.min(read / 2, total - 1));
+      };
       const files = await Promise.all(names.map(async ({ name }) => ({
         path: name,
-        content: await FileBlob.of(join(folder, name)),
+        content: await FileBlob.of(join(folder, name), onRead),
       })));
+      total = files.reduce((sum, { content }) => sum + content.size, 0);
+      report(0);
       try {
         // Git LFS's protocol: the Hub takes it from every client, and files are streamed as they are.
         const commitTitle = "Upload the model and the report of its training";
@@ -91,6 +103,7 @@ export async function openUpload(
           fetch,
           useXet: false,
         });
+        report(total);
       } catch (error) {
         const hint = `the result is in ${folder}, and \`hf upload ${name} ${folder}\` uploads it`;
         throw new UserError(`push_to_hub: ${(error as Error).message}; ${hint}`);

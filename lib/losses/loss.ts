@@ -1,12 +1,97 @@
-/**
- * A loss of a pair as a function of its responses' summed log-probabilities. `wgsl` defines
- * `fn preference_loss(chosen: Response, rejected: Response) -> Loss`, where a `Response` has the sum of its labels'
- * log-probabilities (`sum`) and their number (`labels`), and a `Loss` the `value` and its derivatives by the two sums
- * (`d_chosen`, `d_rejected`).
- */
-export interface Loss {
-  name: string;
-  wgsl: string;
-  /** Where false, rejected responses are neither read nor run. */
-  usesRejected: boolean;
+/** What a loss sees of a response: the sum of its labels' log-probabilities, and their number. */
+export interface ResponseSums {
+  /** Natural logarithms. */
+  sum: number;
+  /** Its tokens, the end token with them. */
+  labels: number;
 }
+
+/** The value of a pair's loss, and its derivatives by the two sums. */
+export interface LossValue {
+  /** Of the loss, which a run makes small. */
+  value: number;
+  /** By the sum of chosen. */
+  dChosen: number;
+  /** By the sum of rejected. */
+  dRejected: number;
+}
+
+/**
+ * A loss in WGSL. It costs nothing: a kernel runs it between the passes.
+ *
+ * @example The mean log-probabilities' difference under a logistic loss (SimPO without its margin)
+ * ```ts
+ * import type { WgslLoss } from "./loss.ts";
+ * const logistic: WgslLoss = {
+ *   name: "logistic",
+ *   wgsl: `fn preference_loss(chosen: Response, rejected: Response) -> Loss {
+ *     let x = chosen.sum / chosen.labels - rejected.sum / rejected.labels;
+ *     let e = exp_accurate(-abs(x));
+ *     let p = select(1.0, e, x > 0.0) / (1.0 + e);
+ *     return Loss(max(-x, 0.0) + log(1.0 + e), -p / chosen.labels, p / rejected.labels);
+ *   }`,
+ * };
+ * ```
+ */
+export interface WgslLoss {
+  /** Letters, digits, `_`, `-` and `.`: what the model card and the log call it. */
+  name: string;
+  /**
+   * WGSL that defines `fn preference_loss(chosen: Response, rejected: Response) -> Loss`. A `Response` has what `ResponseSums` has
+   * (`sum`, `labels`), and a `Loss` what `LossValue` has (`value`, `d_chosen`, `d_rejected`), as `f32`. `exp_accurate` is more exact
+   * than most drivers' `exp`.
+   */
+  wgsl: string;
+  /** Where false, rejected responses are neither read nor run: their sum and number of labels are 0. By default true. */
+  usesRejected?: boolean;
+}
+
+/**
+ * A loss in TypeScript. Each forward pass is waited for, so that its sums can be read: tens of milliseconds, for the sake of trying
+ * something out.
+ *
+ * @example SimPER
+ * ```ts
+ * import type { FunctionLoss } from "./loss.ts";
+ * const mine: FunctionLoss = {
+ *   name: "my-simper",
+ *   of: (chosen, rejected) => {
+ *     const [c, r] = [chosen, rejected].map(({ sum, labels }) => Math.exp(sum / labels));
+ *     return { value: r - c, dChosen: -c / chosen.labels, dRejected: r / rejected.labels };
+ *   },
+ * };
+ * ```
+ */
+export interface FunctionLoss {
+  /** As `WgslLoss`'s. */
+  name: string;
+  /**
+   * The loss of one pair. Its source text goes into a run's checkpoints, so that another function does not go on with them; values
+   * from outside that it uses are not seen there.
+   */
+  of: (chosen: ResponseSums, rejected: ResponseSums) => LossValue;
+  /** As `WgslLoss`'s. */
+  usesRejected?: boolean;
+}
+
+/**
+ * A loss of a pair as a function of its responses' summed log-probabilities. At the start of a run its derivatives are compared with
+ * finite differences of its values.
+ */
+export type Loss = WgslLoss | FunctionLoss;
+
+/** Whether rejected responses are read and run. */
+export const usesRejected = ({ usesRejected = true }: Loss): boolean => usesRejected;
+
+/** The WGSL that the passes are compiled with; of a function, one that leaves the sums to it. */
+export const wgslOf = (loss: Loss): string =>
+  "wgsl" in loss
+    ? loss.wgsl
+    : "fn preference_loss(chosen: Response, rejected: Response) -> Loss { return Loss(0.0, 0.0, 0.0); }\n";
+
+/** A loss that runs between the passes, where it is one. */
+export const functionOf = (loss: Loss): FunctionLoss | undefined => "of" in loss ? loss : undefined;
+
+/** What a loss is, in one text. */
+export const sourceOf = (loss: Loss): string =>
+  JSON.stringify([usesRejected(loss), "wgsl" in loss ? loss.wgsl : String(loss.of)]);

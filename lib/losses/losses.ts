@@ -1,6 +1,6 @@
-import type { Loss } from "./loss.ts";
+import type { WgslLoss } from "./loss.ts";
 import { sft } from "./sft.ts";
 import { simper } from "./simper.ts";
 
 /** The losses by their `loss_type`. */
-export const losses: Record<"simper" | "sft", Loss> = { simper, sft };
+export const losses: Readonly<Record<"simper" | "sft", WgslLoss>> = { simper, sft };

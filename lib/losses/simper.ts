@@ -1,8 +1,8 @@
 import wgsl from "../../kernels/loss_simper.wgsl" with { type: "text" };
-import type { Loss } from "./loss.ts";
+import type { WgslLoss } from "./loss.ts";
 
 /**
  * SimPER (arXiv 2502.00883): minimise -exp(mean logp(chosen)) + exp(mean logp(rejected)), the inverse perplexities. No
  * reference model and no hyperparameters.
  */
-export const simper: Loss = { name: "simper", wgsl, usesRejected: true };
+export const simper: WgslLoss = { name: "simper", wgsl, usesRejected: true };

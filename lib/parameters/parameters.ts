@@ -1,8 +1,10 @@
 import { UserError } from "../errors.ts";
 import type { Gpu } from "../gpu/device.ts";
+import { elementBytes } from "../gpu/memory.ts";
 import type { MemoryPlan } from "../gpu/memory_plan.ts";
 import { writeTensor } from "../gpu/program.ts";
 import { BatchedReader, dtypeOf, firstNonFinite, type Range } from "../gpu/readback.ts";
+import type { OnProgress } from "../progress.ts";
 import { type FloatDtype, fromF32, isFloatDtype } from "../safetensors/dtype.ts";
 import type { TensorReader } from "../safetensors/read.ts";
 import type { TensorSource } from "../safetensors/write.ts";
@@ -111,13 +113,30 @@ export class Parameters {
   }
 
   /** Uploads tensors that `check` has passed: the weights of a checkpoint, or another of `ParameterKind`. */
-  async load(gpu: Gpu, checkpoint: TensorReader, kind: ParameterKind = "weights"): Promise<void> {
-    for (const name of this.namesOf(kind)) {
+  async load(
+    gpu: Gpu,
+    checkpoint: TensorReader,
+    kind: ParameterKind = "weights",
+    onProgress?: OnProgress,
+  ): Promise<void> {
+    const names = this.namesOf(kind);
+    const what = kind === "weights" ? "loading weights" : `loading the optimizer's ${kind} moments`;
+    const bytesOf = ({ tensor, count }: Range) => count * elementBytes(tensor);
+    const total = names.flatMap((name) => this.ranges(name, kind)).reduce(
+      (sum, range) => sum + bytesOf(range),
+      0,
+    );
+    let done = 0;
+    onProgress?.({ what, done, total, unit: "bytes" });
+    for (const name of names) {
       let at = 0;
-      for (const { tensor, firstElement, count } of this.ranges(name, kind)) {
+      for (const range of this.ranges(name, kind)) {
+        const { tensor, firstElement, count } = range;
         const values = await readStored(checkpoint, name, dtypeOf(tensor), at, count);
         writeTensor(gpu, tensor, values, firstElement);
         at += count;
+        done += bytesOf(range);
+        onProgress?.({ what, done, total, unit: "bytes" });
       }
     }
   }
@@ -143,7 +162,9 @@ export class Parameters {
    * Sets matrices to values from `normal` times `deviation`, norms to their parts' initial values and biases to 0, as transformers
    * initialises a model: the embedding of the padding token is 0.
    */
-  initialize(gpu: Gpu, normal: () => number, deviation: number): void {
+  initialize(gpu: Gpu, normal: () => number, deviation: number, onProgress?: OnProgress): void {
+    let done = 0;
+    const total = this.count;
     for (const { spec, firstRow, rows, weights } of this.list) {
       const { columns } = spec;
       const values = new Float32Array(rows * columns);
@@ -158,6 +179,8 @@ export class Parameters {
       }
       const dtype = dtypeOf(weights);
       writeTensor(gpu, weights, dtype === "F32" ? filled : new Uint16Array(fromF32(filled, dtype).buffer));
+      done += values.length;
+      onProgress?.({ what: "drawing random weights", done, total });
     }
   }
 

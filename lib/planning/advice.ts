@@ -137,5 +137,7 @@ export function checkFits(
   throw new UserError(
     `this run needs ${formatBytes(plan.bytes)}, and ${formatBytes(limit)} are there:\n${plan.table()}\n` +
       `${adviceFor(changes, limit, bytesOfParameters(planned))}\ndevice_memory sets the limit`,
+    1,
+    "OUT_OF_MEMORY",
   );
 }

@@ -1,6 +1,7 @@
 import { pack } from "../batch/pack.ts";
 import { packedSize, type PackedSizes, type Pair, type Sequence } from "../data/pair.ts";
 import type { TrainConfig } from "../config/schema.ts";
+import { usesRejected } from "../losses/loss.ts";
 import { losses } from "../losses/losses.ts";
 import type { ModelConfig } from "../models/architecture.ts";
 import { sizeOf } from "../batch/size.ts";
@@ -19,7 +20,7 @@ const TEMPLATE_TOKENS = 64;
  */
 export function longestPair(config: TrainConfig): Pair {
   const sequence: Sequence = { ids: new Array(config.maxLength).fill(0), promptLength: 0 };
-  const rejected = losses[config.lossType].usesRejected && { rejected: sequence };
+  const rejected = usesRejected(losses[config.lossType]) && { rejected: sequence };
   return { chosen: sequence, ...rejected, truncated: false, where: "the longest pair" };
 }
 

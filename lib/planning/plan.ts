@@ -6,7 +6,7 @@ import { readOptimArgs } from "../config/values.ts";
 import type { Gpu } from "../gpu/device.ts";
 import type { AttentionTiles } from "../../kernels/attention.ts";
 import { attentionTiles, deviceClass, type ProductTiles, tilesOf, usualTuning } from "../gpu/tuning.ts";
-import type { Loss } from "../losses/loss.ts";
+import { functionOf, type Loss, wgslOf } from "../losses/loss.ts";
 import type { Capacity } from "../graph/machine.ts";
 import type { ModelConfig } from "../models/architecture.ts";
 import { Decoder } from "../graph/decoder.ts";
@@ -15,6 +15,7 @@ import { isTrained, parameterCount } from "../parameters/parameter.ts";
 import { AdamW } from "../training/optimizer.ts";
 import { type SamplerOptions, sampleStep } from "../training/sampler.ts";
 import { StepRunner } from "../training/step.ts";
+import type { Vocabulary } from "../tokenizer/tokenizer.ts";
 
 /** What a run computes, as far as its memory and its time depend on it. */
 export interface Workload {
@@ -22,6 +23,8 @@ export interface Workload {
   /** What it computes, with the roles of its parameters. */
   net: Net;
   loss: Loss;
+  /** Of which `eosTokenId` ends responses. */
+  tokenizer?: Pick<Vocabulary, "eosTokenId">;
   train: { readonly sizes: PackedSizes };
   test?: { readonly sizes: PackedSizes };
   /** Prompts to answer before and after. */
@@ -139,7 +142,8 @@ export function planRun(workload: Workload, config: TrainConfig, adapter: Adapte
   const capacity = capacityOf(workload, config, adapter.largestBuffer);
   const decoder = new Decoder(workload.net, capacity, {
     ...adapter,
-    loss: workload.loss.wgsl,
+    loss: wgslOf(workload.loss),
+    eosTokenId: workload.tokenizer?.eosTokenId,
     training: true,
     gradients: updatesEarly(config) ? "passing" : "kept",
     moments: momentStorage(config),
@@ -153,7 +157,8 @@ export function planRun(workload: Workload, config: TrainConfig, adapter: Adapte
   };
   const optimizer = new AdamW(decoder.plan, decoder.parameters, figures);
   const { perBatch, batchesPerStep } = workload.sampler;
-  const runner = new StepRunner(decoder, optimizer, STEPS_IN_FLIGHT, perBatch * batchesPerStep);
+  const loss = functionOf(workload.loss);
+  const runner = new StepRunner(decoder, optimizer, STEPS_IN_FLIGHT, perBatch * batchesPerStep, loss);
   return { decoder, optimizer, runner };
 }
 
@@ -177,9 +182,12 @@ export function adapterOf(gpu: Gpu): Adapter {
   };
 }
 
-/** Bytes that a run may take: what the user says, or, for a driver on the processor, the machine's memory. */
-export function memoryLimit(config: TrainConfig, gpu: Gpu): number {
-  return config.deviceMemory ?? (gpu.isSoftware ? totalmem() : Infinity);
+/**
+ * Bytes that the plan of a run may take: what the user says, or, for a driver on the processor, the machine's memory but for
+ * what the process takes beside the plan.
+ */
+export function memoryLimit(config: TrainConfig, gpu: Gpu, besidePlan: number): number {
+  return config.deviceMemory ?? (gpu.isSoftware ? totalmem() - besidePlan : Infinity);
 }
 
 /** Bytes of weights, gradients and moments. */

@@ -5,10 +5,13 @@ import { chatTemplateOf } from "../data/mistral_template.ts";
 import { openPairs } from "../data/pairs.ts";
 import { TokenizerPool } from "../data/pool.ts";
 import type { PairStore } from "../data/store.ts";
+import type { MemoryRows } from "../data/memory.ts";
 import { losses } from "../losses/losses.ts";
+import { inArea } from "../errors.ts";
 import type { Net } from "../graph/net.ts";
-import type { Loss } from "../losses/loss.ts";
+import { type Loss, usesRejected } from "../losses/loss.ts";
 import type { ModelConfig } from "../models/architecture.ts";
+import type { OnProgress } from "../progress.ts";
 import { readModelConfig } from "../weights/config_file.ts";
 import { netToTrain } from "./roles.ts";
 import { samplerOf } from "./plan.ts";
@@ -44,12 +47,16 @@ export interface PrepareOptions {
   sources?: Sources;
   /** The shape of the model, as `openModel` gives it with its weights; by default config.json's. */
   model?: ModelConfig;
-  /** Rows and tokens of a split as they are tokenized. */
-  tokenized?: (split: string, rows: number, tokens: number) => void;
+  /** Rows of a script, in place of those of `dataset_mixer`. */
+  data?: { train: MemoryRows; test?: MemoryRows };
+  /** By default that of `loss_type`. */
+  loss?: Loss;
+  /** How far hashing and tokenizing are. */
+  onProgress?: OnProgress;
   /** See `PoolOptions`. */
   readsOnly?: boolean;
   /** Notes for people. */
-  log?: (level: "info" | "warning", message: string) => void;
+  log?: (level: "debug" | "info" | "warning", message: string) => void;
   /** The date of the run that this one goes on with, as `Vocabulary.templateDate`. */
   date?: string;
   signal?: AbortSignal;
@@ -58,41 +65,46 @@ export interface PrepareOptions {
 /** Reads model configuration, tokenizer and data. */
 export async function prepare(
   config: TrainConfig,
-  { sources = localSources(config), model: known, tokenized, readsOnly, log, date, signal }: PrepareOptions =
-    {},
+  options: PrepareOptions = {},
 ): Promise<Prepared> {
+  const { sources = localSources(config), model: known, data, loss = losses[config.lossType] } = options;
+  const { onProgress, readsOnly, log, date, signal } = options;
   const folder = sources.model;
-  const model = known ?? await readModelConfig(folder, (message) => log?.("warning", message));
+  const model = known ??
+    await inArea("MODEL_INVALID", () => readModelConfig(folder, (message) => log?.("warning", message)));
   const net = netToTrain(model, config.unfrozenParameters);
-  const loss = losses[config.lossType];
   const splits: string[] = [];
   const begun = config.chatTemplateDate ?? date;
-  const pool = await TokenizerPool.open(folder, {
-    chatTemplate: chatTemplateOf(config),
-    readsOnly,
-    ...(begun !== undefined && { date: readDate(begun) }),
-  });
+  onProgress?.({ what: "opening the tokenizer", done: 0 });
+  const pool = await inArea("MODEL_INVALID", () =>
+    TokenizerPool.open(folder, {
+      chatTemplate: chatTemplateOf(config),
+      readsOnly,
+      ...(begun !== undefined && { date: readDate(begun) }),
+    }));
   reportDate(config, pool.vocabulary, log);
   const load = (kind: "train" | "test") => {
     const split = config.datasetSplits.find((name) => name.includes(kind)) ?? kind;
     splits.push(split);
-    return openPairs({
-      mixer: sources.mixer,
-      split,
-      tokenizer: pool,
-      vocabSize: model.vocabSize,
-      usesRejected: loss.usesRejected,
-      autoInsertEmptySystemMsg: config.autoInsertEmptySystemMsg,
-      labelGenerationPrompt: config.labelGenerationPrompt,
-      maxLength: config.maxLength,
-      maxPromptLength: config.maxPromptLength,
-      truncationMode: config.truncationMode,
-      cache: cacheFolder(),
-      overwriteCache: config.overwriteCache,
-      onProgress: (rows, tokens) => tokenized?.(split, rows, tokens),
-      log,
-      signal,
-    });
+    const rows = data?.[kind];
+    return inArea("DATA_INVALID", () =>
+      openPairs({
+        mixer: rows ? [{ path: rows.path, share: 1, columns: config.columnMapping, rows }] : sources.mixer,
+        split,
+        tokenizer: pool,
+        vocabSize: model.vocabSize,
+        usesRejected: usesRejected(loss),
+        autoInsertEmptySystemMsg: config.autoInsertEmptySystemMsg,
+        labelGenerationPrompt: config.labelGenerationPrompt,
+        maxLength: config.maxLength,
+        maxPromptLength: config.maxPromptLength,
+        truncationMode: config.truncationMode,
+        cache: cacheFolder(),
+        overwriteCache: config.overwriteCache,
+        onProgress,
+        log,
+        signal,
+      }));
   };
   let train: PairStore | undefined;
   let test: PairStore | undefined;

@@ -36,7 +36,9 @@ export async function tune(
   gpu: Gpu,
   pipelines: Pipelines,
   workload: Workload,
-  { log = () => {}, before }: { log?: TrainEvents["log"]; before?: TuningRecord } = {},
+  { onLog: log = () => {}, onProgress, before }: Pick<TrainEvents, "onLog" | "onProgress"> & {
+    before?: TuningRecord;
+  } = {},
 ): Promise<TunedAdapter> {
   const usual = adapterOf(gpu);
   const tuned = (tuning: TuningRecord) => ({ adapter: { ...usual, tiles: tilesOf(tuning, gpu) }, tuning });
@@ -54,7 +56,7 @@ export async function tune(
   const device = deviceClass(gpu);
   if (operationsOf(workload) < WORTH_MEASURING[device]) return tuned(usualTuning(device));
   log("info", `measuring matrix products on ${gpu.name}, once`);
-  const { record } = await measureTuning(gpu, pipelines);
+  const { record } = await measureTuning(gpu, pipelines, onProgress);
   await rememberTuning(gpu, folder, record);
   return tuned(record);
 }

@@ -3,6 +3,7 @@ import type { TrainConfig } from "../config/schema.ts";
 import { type CountedNotice, describeNotice } from "../data/notices.ts";
 import type { PairStatistics, PairStore } from "../data/store.ts";
 import type { Pair, Sequence } from "../data/pair.ts";
+import { epochAfter, type SamplerOptions } from "../training/sampler.ts";
 
 const BINS = 10;
 const BAR = 16;
@@ -102,7 +103,8 @@ const visible = (text: string) =>
 
 /** How many pairs there are, how long, and what was cut and why. */
 export function describeSplit(store: PairStore, config: TrainConfig): string {
-  const { rows, truncated, truncatedResponses, notices, tokens } = store.statistics;
+  const { rows, truncated, truncatedResponses, notices, tokens, endedResponses, responses } =
+    store.statistics;
   const { maxLength, maxPromptLength, truncationMode } = config;
   const answers = maxLength - maxPromptLength;
   const end = truncationMode === "keep_end" ? "last" : "first";
@@ -116,6 +118,9 @@ export function describeSplit(store: PairStore, config: TrainConfig): string {
     }, whose prompts keep their ${end} ${maxPromptLength} ` +
     `tokens (max_prompt_length)`,
     `still longer then: ${count(truncatedResponses)}, whose responses keep their first ${answers} tokens`,
+    `ended: ${count(endedResponses)} of ${count(responses)} responses have an end token (${
+      endedShare(store.statistics)
+    })`,
     ...notices.flatMap((notice) => [
       `${count(notice.count)} of ${count(rows)} rows: ${describeNotice(notice.kind)}`,
       ...notice.first.map((place) => `  ${placeOf(place)}`),
@@ -130,10 +135,16 @@ export function describeSplit(store: PairStore, config: TrainConfig): string {
 /** Tells of a split what a run should not begin without: its size, and what in its rows may not be meant. */
 export function reportSplit(
   split: string,
-  { rows, tokens, longest, truncated, notices }: PairStatistics,
+  statistics: PairStatistics,
   log: (level: "info" | "warning", message: string) => void,
 ): void {
-  log("info", `${split}: ${rows} pairs, ${tokens} tokens, the longest ${longest}`);
+  const { rows, tokens, longest, truncated, notices } = statistics;
+  log(
+    "info",
+    `${split}: ${rows} pairs, ${tokens} tokens, the longest ${longest}; ${
+      endedShare(statistics)
+    } of responses have an end token`,
+  );
   if (truncated) {
     log("warning", `${split}: ${truncated} of ${rows} pairs were longer than max_length and truncated`);
   }
@@ -145,6 +156,30 @@ export function reportSplit(
       } (${split}: ${notice.count} of ${rows} rows)`,
     );
   }
+}
+
+/** Tells what a run goes through: steps, pairs of each, and what that is of the data. */
+export function reportSteps(
+  { train, sampler, totalSteps }: { train: PairStore; sampler: SamplerOptions; totalSteps: number },
+  log: (level: "info", message: string) => void,
+): void {
+  const { perBatch, batchesPerStep } = sampler;
+  const pairs = perBatch * batchesPerStep;
+  const batches = batchesPerStep > 1 ? ` (${batchesPerStep} x ${perBatch})` : "";
+  const epochs = epochAfter(totalSteps, sampler);
+  const tokens = Math.round(sum(train.sizes.tokens) * epochs);
+  const counted = (value: number, noun: string) => `${count(value)} ${noun}${value === 1 ? "" : "s"}`;
+  log(
+    "info",
+    `${counted(totalSteps, "step")} of ${counted(pairs, "pair")}${batches}, ` +
+      `${counted(Number(epochs.toPrecision(3)), "epoch")}: about ${counted(tokens, "token")}`,
+  );
+}
+
+/** The share of responses that an end token ends, in percent; only where it is all of them, 100. */
+export function endedShare({ responses, endedResponses }: PairStatistics): string {
+  const percent = Math.floor(1000 * endedResponses / responses) / 10;
+  return `${percent} %`;
 }
 
 const placeOf = ({ where, detail }: CountedNotice["first"][number]) =>

@@ -46,7 +46,9 @@ export function modelCard(report: RunReport, baseModel?: string): string {
   const method = simper
     ? "[SimPER](https://arxiv.org/abs/2502.00883), which aligns with preferences by inverse perplexity, without " +
       "hyperparameters and without a reference model"
-    : "supervised fine-tuning: the mean negative log-probability of the chosen response";
+    : config.lossType === "sft"
+    ? "supervised fine-tuning: the mean negative log-probability of the chosen response"
+    : `a preference loss of its own script, ${inline(config.lossType)}`;
   const question = report.answers[0]?.prompt ?? "What is the capital of Italy?";
   const figures = finalFigures(state.log_history, report.results).map((
     { name, before, after },

@@ -7,19 +7,27 @@ import type { LogEntry } from "../training/log_entry.ts";
 
 /** A prompt with the greedy answers of the model as it was and as it is. */
 export interface Answer {
+  /** As the configuration has it. */
   prompt: string;
+  /** The answer of the model that the run began with. */
   before: string;
+  /** That of the trained one. */
   after: string;
 }
 
 /** What report.html and the model card tell of a run. */
 export interface RunReport {
+  /** As it was checked. */
   config: TrainConfig;
+  /** The content of trainer_state.json. */
   state: TrainerState;
   /** The content of all_results.json. */
   results: Record<string, number>;
+  /** The answers to the config's `prompts`. */
   answers: Answer[];
+  /** The files that the run began with. */
   modelFiles: HashedFile[];
+  /** The files of both splits. */
   dataFiles: HashedFile[];
   /** The GPU, in words. */
   device: string;

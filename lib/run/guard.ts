@@ -47,6 +47,8 @@ export async function checkFinite(run: GuardedRun, { step, pairs, clip }: StepRe
     }. ` +
       "Try a lower learning_rate, a longer warm-up or a smaller max_grad_norm; look at that " +
       "pair, and check that the model's own weights are finite",
+    1,
+    "NOT_FINITE",
   );
 }
 
@@ -121,6 +123,8 @@ export async function explainFailure(
   const left = (await listCheckpoints(config.outputDir)).at(-1);
   return new UserError(
     `${message}\n${left ? `the last checkpoint is ${left.folder}: ${hint}` : "there is no checkpoint yet"}`,
+    1,
+    (failure ?? (error as UserError)).code,
   );
 }
 

@@ -18,6 +18,7 @@ import type { TrainerState } from "../checkpoint/trainer_state.ts";
 import { epochAfter, sampleStep } from "../training/sampler.ts";
 import { learningRate, type Schedule, stepsOf } from "../training/schedule.ts";
 import type { StepResult } from "../training/step.ts";
+import { TimeLeft } from "../training/time_left.ts";
 
 /** What the loop works with. */
 export interface LoopRun {
@@ -36,6 +37,7 @@ export class Loop {
   readonly #alarm: CollapseAlarm;
   readonly #schedule: Schedule;
   readonly #startStep: number;
+  readonly #timeLeft: TimeLeft;
   #lastCollect = performance.now();
   /** Milliseconds of each step that was collected last. */
   #stepTime?: number;
@@ -54,6 +56,7 @@ export class Loop {
       warmupSteps: stepsOf(warmupSteps > 0 ? warmupSteps : warmupRatio, totalSteps),
     };
     this.#startStep = before?.state.step ?? 0;
+    this.#timeLeft = new TimeLeft(this.#pausesToCome());
     this.#alarm = new CollapseAlarm(before?.state.collapse);
     this.figures = new Figures(
       before &&
@@ -91,7 +94,7 @@ export class Loop {
     const { checkpoints } = this.run;
     // As in transformers the warm-up begins at 0; whoever tries one step wonders why nothing changes.
     if (totalSteps === 1 && config.learningRate > 0 && learningRate(0, this.#schedule) === 0) {
-      this.events.log?.(
+      this.events.onLog?.(
         "warning",
         "the one step of this run is its warm-up, at a learning rate of 0: nothing will change; warmup_ratio: 0 trains in it",
       );
@@ -101,13 +104,14 @@ export class Loop {
     }
     // A run that a signal stopped has its evaluation still to do.
     await this.#doWhatIsDue(signal);
+    this.#lastCollect = performance.now();
     for (let step = this.#startStep; step < totalSteps && !signal?.aborted; step++) {
       const micro = await Promise.all(sampleStep(step, sampler).batches.map((batch) => train.read(batch)));
       const profiler = this.#profilerOf(step);
       const rate = learningRate(step, this.#schedule);
       this.#announce(step + 1);
-      runner.run(profiler?.gpu ?? gpu, step, micro, rate);
-      if (profiler) this.events.profiled!(await profiler.collect(), step + 1);
+      await runner.run(profiler?.gpu ?? gpu, step, micro, rate);
+      if (profiler) this.events.onProfile!(await profiler.collect(), step + 1);
       this.#submitted = step + 1;
       // While the GPU works on this step, or after a submission that blocks: by then the disk is done.
       await checkpoints.finish();
@@ -126,21 +130,21 @@ export class Loop {
 
   /** Says which step is submitted now, and when it will be done if it takes as long as those before. */
   #announce(step: number): void {
-    const { events: { working }, figures: { steps } } = this;
-    if (!working) return;
+    const { events: { onSubmit }, figures: { steps } } = this;
+    if (!onSubmit) return;
     const until = this.#stepTime &&
       performance.timeOrigin + this.#lastCollect + this.#stepTime * (step - steps);
-    working({ step, totalSteps: this.run.prepared.totalSteps, until });
+    onSubmit({ step, totalSteps: this.run.prepared.totalSteps, until });
   }
 
   /** For the second step, since the first one compiles. */
   #profilerOf(step: number): Profiler | undefined {
     const { gpu, prepared: { totalSteps }, planned: { decoder } } = this.run;
-    if (!this.events.profiled || step !== Math.min(this.#startStep + 1, totalSteps - 1)) return undefined;
+    if (!this.events.onProfile || step !== Math.min(this.#startStep + 1, totalSteps - 1)) return undefined;
     if (Profiler.isSupported(gpu)) {
       return new Profiler(gpu, { each: "dispatch", workSize: () => decoder.workSize() });
     }
-    this.events.log?.("warning", `no profile: ${gpu.name} has no timestamp queries`);
+    this.events.onLog?.("warning", `no profile: ${gpu.name} has no timestamp queries`);
   }
 
   /** The state of the run as it is now. */
@@ -159,22 +163,42 @@ export class Loop {
 
   /** The evaluation and the checkpoint that belong after the steps done, unless they were made. */
   async #doWhatIsDue(signal?: AbortSignal): Promise<void> {
-    const { config: { saveStrategy, doEval }, prepared: { totalSteps } } = this.run;
+    const { saveStrategy } = this.run.config;
     const { steps, isEvaluated } = this.figures;
     if (signal?.aborted) this.#stopped = true;
     if (this.#stopped || steps === 0) return;
-    const isLast = steps === totalSteps;
-    const evaluates = (isLast && doEval) || this.#evaluatesAfter(steps - 1);
+    const evaluates = this.#isEvaluationDue(steps - 1);
     if (evaluates && !isEvaluated && !await this.#evaluate(signal)) return;
-    const saves = isLast ? saveStrategy === "steps" || saveStrategy === "epoch" : this.#savesAfter(steps - 1);
     const isBest = saveStrategy === "best" && evaluates && this.#best?.step === steps;
-    if (saves || isBest) await this.#save();
+    if (this.#isCheckpointDue(steps - 1) || isBest) await this.#save();
+  }
+
+  #isEvaluationDue(step: number): boolean {
+    const { config: { doEval }, prepared: { totalSteps } } = this.run;
+    return (step + 1 === totalSteps && doEval) || this.#evaluatesAfter(step);
+  }
+
+  #isCheckpointDue(step: number): boolean {
+    const { config: { saveStrategy }, prepared: { totalSteps } } = this.run;
+    return step + 1 === totalSteps
+      ? saveStrategy === "steps" || saveStrategy === "epoch"
+      : this.#savesAfter(step);
+  }
+
+  #pausesToCome(): { evaluation: number; checkpoint: number } {
+    const found = { evaluation: 0, checkpoint: 0 };
+    for (let step = this.#startStep; step < this.run.prepared.totalSteps; step++) {
+      if (this.#isEvaluationDue(step)) found.evaluation++;
+      if (this.#isCheckpointDue(step)) found.checkpoint++;
+    }
+    return found;
   }
 
   async #save(): Promise<void> {
     const start = performance.now();
     await this.#record();
     await this.run.checkpoints.save(this.figures, this.#alarm, this.#best);
+    this.#timeLeft.addPause("checkpoint", (performance.now() - start) / 1000, true);
     this.figures.exclude(performance.now() - start);
     this.#lastCollect = performance.now();
   }
@@ -210,7 +234,10 @@ export class Loop {
     const results = await runner.collect(gpu);
     const seconds = (performance.now() - this.#lastCollect) / 1000;
     this.#lastCollect = performance.now();
-    if (results.length > 0) this.#stepTime = seconds * 1000 / results.length;
+    if (results.length > 0) {
+      this.#stepTime = seconds * 1000 / results.length;
+      this.#timeLeft.addSteps(results.length, seconds);
+    }
     const logged = this.figures.history.length;
     const tokens = results.reduce((sum, result) => sum + result.tokens, 0);
     const pairs = results.reduce((sum, result) => sum + result.pairs.length, 0);
@@ -221,15 +248,19 @@ export class Loop {
         chosen: metrics["rewards/chosen"],
         rejected: metrics["rewards/rejected"],
       });
-      if (collapse) this.events.log?.("warning", describeCollapse(collapse));
-      this.events.stepped?.({
+      if (collapse) this.events.onLog?.("warning", describeCollapse(collapse));
+      this.events.onStep?.({
         step: result.step + 1,
         startStep: this.#startStep,
         totalSteps,
         loss: metrics.loss,
         accuracy: metrics["rewards/accuracies"],
+        margin: metrics["rewards/margins"],
+        gradNorm: result.clip.norm,
+        learningRate: learningRate(result.step, this.#schedule),
         tokensPerSecond: tokens / seconds,
         pairsPerSecond: pairs / seconds,
+        secondsLeft: this.#timeLeft.of(totalSteps - result.step - 1),
       });
       if (this.#logsAfter(result.step)) await this.#log(result);
     }
@@ -253,15 +284,21 @@ export class Loop {
 
   /** Evaluates, and logs it; false where a signal came in between and there is no entry. */
   async #evaluate(signal?: AbortSignal): Promise<boolean> {
-    const { gpu, config, prepared: { test }, planned: { decoder } } = this.run;
+    const { gpu, config, prepared: { test }, planned: { decoder, runner: { loss } } } = this.run;
     const start = performance.now();
-    const results = await evaluate(gpu, decoder, test!, config.perDeviceEvalBatchSize, signal);
+    const { onProgress } = this.events;
+    const results = await evaluate(gpu, decoder, test!, config.perDeviceEvalBatchSize, {
+      signal,
+      onProgress,
+      loss,
+    });
     if (!results) {
       this.#stopped = true;
       return false;
     }
     const seconds = (performance.now() - start) / 1000;
-    const metrics = Object.entries(summarize(results)).map(([name, value]) => [`eval_${name}`, value]);
+    const metrics = Object.entries({ ...summarize(results), ...this.figures.tokensSeen })
+      .map(([name, value]) => [`eval_${name}`, value]);
     await this.#push({
       ...this.#position(),
       ...Object.fromEntries(metrics),
@@ -269,6 +306,11 @@ export class Loop {
       eval_samples_per_second: results.length / seconds,
     });
     await this.#record(false);
+    this.#timeLeft.addPause(
+      "evaluation",
+      (performance.now() - start) / 1000,
+      this.figures.steps > this.#startStep,
+    );
     this.figures.exclude(performance.now() - start);
     this.#lastCollect = performance.now();
     return true;
@@ -277,7 +319,8 @@ export class Loop {
   async #push(entry: LogEntry): Promise<void> {
     this.figures.history.push(entry);
     await this.run.log.append(this.figures.history);
-    this.events.logged?.(entry);
+    this.events.onEntry?.(entry);
+    if ("eval_loss" in entry) this.events.onEvaluate?.(entry);
   }
 
   /** Where the run stands. */

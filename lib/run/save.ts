@@ -12,8 +12,9 @@ import { writeModelCard } from "../report/model_card.ts";
 import { writeFacts } from "../report/run_log.ts";
 import { runFacts, type RunReport } from "../report/run_report.ts";
 import { allResults, trainMetrics, writeAllResults, writeTrainerState } from "../checkpoint/trainer_state.ts";
-import { saveCheckpoint, type TensorSource } from "../safetensors/write.ts";
-import type { TrainOutcome } from "./train.ts";
+import type { OnProgress } from "../progress.ts";
+import { saveCheckpoint, type TensorSource, withProgress } from "../safetensors/write.ts";
+import type { RunParts } from "./outcome.ts";
 import { VERSION } from "../version.ts";
 
 /**
@@ -38,10 +39,10 @@ export async function checkOutputFolder(config: TrainConfig): Promise<void> {
  * from its last checkpoint. Without one, the result is written whatever comes.
  */
 export async function saveRun(
-  outcome: TrainOutcome,
-  { signal }: { signal?: AbortSignal } = {},
+  { outcome, gpu, planned, prepared, checkpoint, modelFiles, files }: RunParts,
+  { signal, onProgress }: { signal?: AbortSignal; onProgress?: OnProgress } = {},
 ): Promise<RunReport> {
-  const { config, planned, gpu, checkpoint, prepared, state } = outcome;
+  const { config, state } = outcome;
   const { outputDir } = config;
   const { sources } = prepared;
   const results = allResults(
@@ -60,9 +61,9 @@ export async function saveRun(
     config,
     state,
     results,
-    answers: outcome.answers,
-    modelFiles: outcome.modelFiles.filter(({ path }) => !checkpoint || basename(path) !== "config.json"),
-    dataFiles: [...outcome.prepared.train.files, ...outcome.prepared.test?.files ?? []],
+    answers: [...outcome.answers],
+    modelFiles: modelFiles.filter(({ path }) => !checkpoint || basename(path) !== "config.json"),
+    dataFiles: [...prepared.train.files, ...prepared.test?.files ?? []],
     device: gpu.name,
     version: VERSION,
   };
@@ -70,8 +71,9 @@ export async function saveRun(
   await writeFacts(outputDir, runFacts(report));
   const until = outcome.isKept ? signal : undefined;
   const weights = weightSources({ gpu, planned, prepared, source: checkpoint });
-  await saveCheckpoint(outputDir, weights.map((source) => heeding(source, until)));
-  await writeModelFiles(outcome.files, outputDir);
+  const heeded = weights.map((source) => heeding(source, until));
+  await saveCheckpoint(outputDir, withProgress(heeded, "saving the model", onProgress));
+  await writeModelFiles(files, outputDir);
   await heed(until);
 
   await writeModelCard(outputDir, report, hubName(config, sources));

@@ -3,86 +3,82 @@ import { checkFiles, fingerprint, hashModel, warnings } from "../checkpoint/fing
 import { checkPlaces, openOutput } from "../checkpoint/output.ts";
 import { findStart, prepareOutput } from "../checkpoint/start.ts";
 import { restore } from "../checkpoint/tensors.ts";
-import type { TrainConfig } from "../config/schema.ts";
+import type { RunKeys, TrainConfig } from "../config/schema.ts";
 import { FORCED, forcesMistralTemplate } from "../data/mistral_template.ts";
-import { UserError } from "../errors.ts";
-import type { TrainEvents } from "../training/events.ts";
+import { inArea, UserError } from "../errors.ts";
 import { generate } from "../generation/generate.ts";
 import { type Gpu, openGpu } from "../gpu/device.ts";
 import { Pipelines } from "../gpu/program.ts";
+import { formatBytes } from "../format_bytes.ts";
 import { heed } from "../heed.ts";
 import { localSources, resolveSources } from "../hub/hub.ts";
 import { randomInit } from "../weights/init.ts";
 import { Loop } from "./loop.ts";
-import { checkModelFiles, type ModelFiles, readModelFiles } from "../hub/model_files.ts";
+import { checkModelFiles, readModelFiles } from "../hub/model_files.ts";
 import { ANSWER_TOKENS, memoryLimit, type Planned, planRun } from "../planning/plan.ts";
+import { bytesBesidePlan } from "../planning/process_memory.ts";
 import { checkFits } from "../planning/advice.ts";
-import { type ModelWeights, openModel } from "../weights/weights.ts";
+import { openModel } from "../weights/weights.ts";
 import { prepare, type Prepared } from "../planning/prepare.ts";
-import { reportSplit } from "../report/data_report.ts";
+import type { OnProgress } from "../progress.ts";
+import { reportSplit, reportSteps } from "../report/data_report.ts";
 import { RunLog } from "../report/run_log.ts";
-import { type Answer, runFacts } from "../report/run_report.ts";
+import { runFacts } from "../report/run_report.ts";
 import type { HashedFile } from "../data/hash.ts";
-import type { LogEntry } from "../training/log_entry.ts";
-import type { TrainerState } from "../checkpoint/trainer_state.ts";
 import { tune } from "../planning/tune.ts";
 import { VERSION } from "../version.ts";
-
-/** A trained model, still on the GPU, and what its training measured. `destroy` gives that back, and `output_dir` to other runs. */
-export interface TrainOutcome {
-  config: TrainConfig;
-  prepared: Prepared;
-  planned: Planned;
-  gpu: Gpu;
-  /** The weights that it began with; absent where they were random. */
-  checkpoint?: ModelWeights;
-  history: LogEntry[];
-  answers: Answer[];
-  /** The run as trainer_state.json has it. */
-  state: TrainerState;
-  /** The model's files that the run began with. */
-  modelFiles: HashedFile[];
-  /** The model's files beside the weights, as they were when the run began. */
-  files: ModelFiles;
-  /** Whether a signal stopped the run, which goes on from its last checkpoint when it is started again. */
-  isStopped: boolean;
-  /** Whether there is a checkpoint after the last step. */
-  isKept: boolean;
-  /** The step of the weights: the last, or with `load_best_model_at_end` the best. */
-  weightsStep: number;
-  /** Steps done, by the runs that this one goes on with too, as all the figures below. */
-  steps: number;
-  epoch: number;
-  /** Seconds of the training loop, evaluation in it included, and what went through it. */
-  seconds: number;
-  pairs: number;
-  tokens: number;
-  trainLoss: number;
-  /** Floating-point operations of the model's matrix products and attention, forward and backward. */
-  flops: number;
-  destroy(): Promise<void>;
-}
-
-export interface TrainOptions extends TrainEvents {
-  /** Any object with the WebGPU API; the runtime's own by default. */
-  gpu?: GPU;
-  /** See `PoolOptions`. */
-  readsOnly?: boolean;
-  /** Stops the run after the step in hand, with a checkpoint. */
-  signal?: AbortSignal;
-}
+import { probeLoss } from "../gpu/loss_probe.ts";
+import { checkWgsl } from "../losses/check.ts";
+import { losses } from "../losses/losses.ts";
+import type { Loss } from "../losses/loss.ts";
+import { configOf, takeData, type TrainOptions } from "./options.ts";
+import type { RunParts, TrainRun } from "./outcome.ts";
+import { saveRun } from "./save.ts";
 
 /**
- * Trains a model as `config` says: everything from reading the data to the last update, with a model or data that `config`
- * names on the Hub fetched before. Checkpoints are written into `output_dir` on the way, and an unfinished run that it holds
- * is gone on with (see `resume_from_checkpoint`). Saving the result is `saveRun`'s. Until the outcome's `destroy`, no other run
- * may have `output_dir`.
+ * Trains a model as a configuration says: everything from reading the data to the last update, with a model or data that it names
+ * on the Hub fetched before. Checkpoints are written into `output_dir` on the way, and an unfinished run that it holds is gone on
+ * with (see `resume_from_checkpoint`). Saving the result is the run's `save`; until the run is disposed of, no other may have
+ * `output_dir`.
  *
+ * @param given the keys of a run file, or what `defineConfig` and `readConfig` made of them.
  * @throws {UserError} for whatever a user can mend: files, data, memory, a loss that is not finite; the reason of
  * `options.signal`, where it comes before the first step.
+ *
+ * @example Pairs of one's own, a loss of one's own, and the first step of it
+ * ```ts
+ * import { train } from "./train.ts";
+ * import assert from "node:assert/strict";
+ *
+ * const pairs = [
+ *   { prompt: "What is the capital of Italy?", chosen: " Rome.", rejected: " Milan, I think." },
+ *   { prompt: "What is the capital of Norway?", chosen: " Oslo.", rejected: " Bergen, I think." },
+ * ];
+ * const keys = {
+ *   model_name_or_path: "configs/tiny/model",
+ *   output_dir: "out/example",
+ *   overwrite_output_dir: true,
+ *   max_steps: 1,
+ * };
+ * await using run = await train(keys, {
+ *   data: pairs,
+ *   loss: {
+ *     name: "log-ratio",
+ *     of: (chosen, rejected) => ({
+ *       value: rejected.sum / rejected.labels - chosen.sum / chosen.labels,
+ *       dChosen: -1 / chosen.labels,
+ *       dRejected: 1 / rejected.labels,
+ *     }),
+ *   },
+ *   onStep: ({ loss }) => assert.ok(Number.isFinite(loss)),
+ * });
+ * assert.equal(run.steps, 1);
+ * ```
  */
-export async function train(config: TrainConfig, options: TrainOptions = {}): Promise<TrainOutcome> {
-  const { log = () => {}, signal } = options;
+export async function train(given: TrainConfig | RunKeys, options: TrainOptions = {}): Promise<TrainRun> {
+  const { onLog: log = () => {}, onProgress, onSave, signal } = options;
+  const config = configOf(given, options);
+  const { loss = losses[config.lossType] } = options;
   const warn = (message: string) => log("warning", message);
   await using held = new AsyncDisposableStack();
   await checkPlaces(config, localSources(config));
@@ -90,15 +86,24 @@ export async function train(config: TrainConfig, options: TrainOptions = {}): Pr
   held.defer(() => output.close());
   const before = await findStart(config);
   if (before) log("info", `going on from ${before.folder}, after ${before.state.step} steps`);
-  const sources = await resolveSources(config, { log, progress: options.fetched, signal });
+  const data = options.data && await takeData(options.data, config.doEval, signal);
+  const sources = await inArea("NOT_FOUND", () => resolveSources(config, { log, onProgress, signal }));
   await checkPlaces(config, sources);
   // What the result needs of the model's folder, which may be gone by then.
-  const files = await readModelFiles(sources.model);
-  const checkpoint = config.fromScratch ? undefined : await openModel(sources.model, warn);
+  const files = await inArea("MODEL_INVALID", () => readModelFiles(sources.model));
+  onProgress?.({ what: "opening the model", done: 0 });
+  const checkpoint = config.fromScratch
+    ? undefined
+    : await inArea("MODEL_INVALID", () => openModel(sources.model, warn));
   held.defer(() => checkpoint?.close());
   if (forcesMistralTemplate(config)) log("info", FORCED);
   const prepared = await prepare(config, {
-    ...options,
+    log,
+    onProgress,
+    signal,
+    readsOnly: options.readsOnly,
+    data,
+    loss,
     sources,
     model: checkpoint?.model,
     date: before?.state.run.date,
@@ -106,7 +111,8 @@ export async function train(config: TrainConfig, options: TrainOptions = {}): Pr
   held.defer(() => prepared.close());
   reportSplit("train", prepared.train.statistics, log);
   if (prepared.test) reportSplit("test", prepared.test.statistics, log);
-  const hashes = () => hashModel(sources.model, checkpoint?.files ?? []);
+  reportSteps(prepared, log);
+  const hashes = () => hashModel(sources.model, checkpoint?.files ?? [], onProgress);
   const modelFiles = await hashes();
   const identity = fingerprint(config, prepared, modelFiles);
   if (before) checkFiles(identity, before, prepared.totalSteps);
@@ -114,36 +120,46 @@ export async function train(config: TrainConfig, options: TrainOptions = {}): Pr
   const gpu = await openGpu(options.gpu);
   held.defer(() => gpu.destroy());
   if (before) warnings(before, gpu.name).forEach(warn);
-  const pipelines = new Pipelines(gpu, signal);
+  const pipelines = new Pipelines(gpu, signal, onProgress);
+  await checkLoss(loss, gpu, pipelines, log);
   const { adapter, tuning } = await tune(gpu, pipelines, prepared, {
-    log,
+    onLog: log,
+    onProgress,
     before: before?.state.kernels,
   });
   const planned = planRun(prepared, config, adapter);
   const { decoder } = planned;
-  checkFits(planned, prepared, config, adapter, memoryLimit(config, gpu));
+  const beside = await bytesBesidePlan(sources.model, decoder.plan.bytesOf("weights"));
+  checkFits(planned, prepared, config, adapter, memoryLimit(config, gpu, beside));
   log("info", `adapter: ${gpu.name}`);
   const { count, trainedCount } = decoder.parameters;
   const trained = trainedCount < count ? `, ${trainedCount} of them trained` : "";
-  log("info", `memory plan of ${count} parameters${trained}, bytes:\n${decoder.plan.table()}`);
+  log("info", `memory plan of ${count} parameters${trained}: ${formatBytes(decoder.plan.bytes)}`);
+  log("debug", `planned bytes:\n${decoder.plan.table()}`);
 
+  pipelines.expect([...decoder.forward, ...decoder.backward, ...planned.runner.calls]);
   await decoder.allocate(gpu, pipelines);
   held.defer(() => decoder.destroy());
   await planned.runner.compile(gpu, pipelines);
   const tensors = { gpu, planned, prepared, source: checkpoint };
-  if (before) await restore(before.folder, tensors);
-  else if (checkpoint) await decoder.parameters.load(gpu, checkpoint);
-  else await randomInit(gpu, decoder.parameters, sources.model, config.seed);
-  log("info", `allocated ${decoder.plan.allocatedBytes} bytes, planned ${decoder.plan.bytes}`);
+  if (before) await restore(before.folder, tensors, { onProgress });
+  else if (checkpoint) await decoder.parameters.load(gpu, checkpoint, "weights", onProgress);
+  else await randomInit(gpu, decoder.parameters, sources.model, config.seed, onProgress);
+  log("debug", `allocated ${decoder.plan.allocatedBytes} bytes, planned ${decoder.plan.bytes}`);
   await checkModelFiles(sources.model, files);
   checkHashes(modelFiles, await hashes());
 
-  const answers = before?.state.answers ?? await answer(gpu, planned, prepared, signal);
+  const answers = before?.state.answers ??
+    await answer(gpu, planned, prepared, { what: "answering before", onProgress, signal });
   await heed(signal);
   const checkpoints = new Checkpoints(
     { ...tensors, config, fingerprint: identity, modelFiles: files, kernels: tuning, answers },
     before,
-    (folder) => log("info", `saved ${folder}`),
+    (folder) => {
+      log("info", `saved ${folder}`);
+      onSave?.(folder);
+    },
+    onProgress,
   );
   await prepareOutput(config.outputDir, before !== undefined);
   const runLog = new RunLog(config, warn);
@@ -167,22 +183,16 @@ export async function train(config: TrainConfig, options: TrainOptions = {}): Pr
   const isKept = checkpoints.lastStep === state.global_step;
   // Where there is nothing to go on from, what is left is done whatever comes.
   const until = isKept ? signal : undefined;
-  const after = loop.isStopped ? answers : await answer(gpu, planned, prepared, until).catch((error) => {
+  const again = { what: "answering after", onProgress, signal: until };
+  const after = loop.isStopped ? answers : await answer(gpu, planned, prepared, again).catch((error) => {
     if (until?.aborted) return;
     // A trained model is worth more than what it says.
     if (!(error instanceof UserError)) throw error;
     warn(error.message);
     return answers.map(() => "");
   });
-  const owned = held.move();
-  return {
+  const outcome = {
     config,
-    prepared,
-    planned,
-    gpu,
-    checkpoint,
-    files,
-    modelFiles,
     state,
     isStopped: loop.isStopped || after === undefined,
     isKept,
@@ -195,8 +205,31 @@ export async function train(config: TrainConfig, options: TrainOptions = {}): Pr
     })),
     epoch: state.epoch,
     ...loop.figures.totals,
-    destroy: () => owned.disposeAsync(),
   };
+  const parts: RunParts = { outcome, gpu, planned, prepared, checkpoint, modelFiles, files };
+  const owned = held.move();
+  return {
+    ...outcome,
+    save: async ({ signal } = {}) => {
+      if (owned.disposed) throw new UserError("the run was disposed of: save it before", 1, "DISPOSED");
+      const report = await inArea("OUTPUT_REFUSED", () => saveRun(parts, { signal, onProgress }));
+      onSave?.(config.outputDir);
+      return report;
+    },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+/** Compares the derivatives of a loss that is no built-in one with its values; those of TypeScript were before. */
+async function checkLoss(
+  loss: Loss,
+  gpu: Gpu,
+  pipelines: Pipelines,
+  log: NonNullable<TrainOptions["onLog"]>,
+): Promise<void> {
+  if (Object.values<Loss>(losses).includes(loss)) return;
+  if ("wgsl" in loss) await checkWgsl(loss, (sums) => probeLoss(gpu, pipelines, loss, sums));
+  log("info", `loss: ${loss.name}, whose derivatives are those of its values`);
 }
 
 function checkHashes(before: readonly HashedFile[], now: readonly HashedFile[]): void {
@@ -212,13 +245,21 @@ async function answer(
   gpu: Gpu,
   { decoder }: Planned,
   { prompts, tokenizer, pool }: Prepared,
-  signal?: AbortSignal,
+  { what, onProgress, signal }: { what: string; onProgress?: OnProgress; signal?: AbortSignal },
 ): Promise<string[]> {
   const answers: number[][] = [];
-  for (const { ids } of prompts) {
-    const eosTokenId = tokenizer.eosTokenId;
-    answers.push(await generate(gpu, decoder, ids, { maxNewTokens: ANSWER_TOKENS, eosTokenId, signal }));
+  const total = prompts.length;
+  const eosTokenId = tokenizer.eosTokenId;
+  for (const [i, { ids }] of prompts.entries()) {
+    // An answer of the full length is one of the whole.
+    const onToken = (tokens: number) =>
+      onProgress?.({ what, done: i + tokens / (ANSWER_TOKENS + 1), total, unit: "prompts" });
+    onToken(0);
+    answers.push(
+      await generate(gpu, decoder, ids, { maxNewTokens: ANSWER_TOKENS, eosTokenId, onToken, signal }),
+    );
   }
+  onProgress?.({ what, done: total, total, unit: "prompts" });
   if (answers.length === 0) return [];
   const texts = await pool.texts(answers, "prompts: an answer", { skipSpecialTokens: true });
   return texts.map((text) => text.trim());

@@ -1,6 +1,7 @@
 import { type FileHandle, mkdir, open, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
+import type { OnProgress } from "../progress.ts";
 import { temporaryName } from "../temporary.ts";
 import { type Dtype, DTYPE_BITS, tensorBytes } from "./dtype.ts";
 
@@ -13,6 +14,26 @@ export interface TensorSource {
   dtype: Dtype;
   shape: readonly number[];
   chunks: () => AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
+}
+
+/** The tensors, with `onProgress` hearing of their bytes as they are written. */
+export function withProgress(
+  tensors: readonly TensorSource[],
+  what: string,
+  onProgress: OnProgress = () => {},
+): TensorSource[] {
+  const total = tensors.reduce((sum, tensor) => sum + sizeOf(tensor), 0);
+  let done = 0;
+  return tensors.map((tensor) => ({
+    ...tensor,
+    chunks: async function* () {
+      for await (const chunk of tensor.chunks()) {
+        yield chunk;
+        done += chunk.length;
+        onProgress({ what, done, total, unit: "bytes" });
+      }
+    },
+  }));
 }
 
 export interface WriteOptions {

@@ -10,6 +10,7 @@ import {
 } from "../gpu/optimizer_operations.ts";
 import { type KernelCall, readTensor, slotOf, writeTensor } from "../gpu/program.ts";
 import type { Parameters, TrainedParameter } from "../parameters/parameters.ts";
+import type { OnProgress } from "../progress.ts";
 import { type Checkpoint, withPrefix } from "../safetensors/read.ts";
 import type { TensorSource } from "../safetensors/write.ts";
 
@@ -150,12 +151,12 @@ export class AdamW {
    * Uploads the moments of a file that was made of `state`.
    * @throws {UserError} where one is missing or of another shape, before anything is uploaded.
    */
-  async restore(gpu: Gpu, saved: Checkpoint): Promise<void> {
+  async restore(gpu: Gpu, saved: Checkpoint, onProgress?: OnProgress): Promise<void> {
     const moments = MOMENTS.map(({ kind, prefix }) => ({ kind, part: withPrefix(saved, prefix) }));
     for (const { kind, part } of moments) {
       this.parameters.check(part, `${saved.files[0]} does not fit the model`, kind);
     }
-    for (const { kind, part } of moments) await this.parameters.load(gpu, part, kind);
+    for (const { kind, part } of moments) await this.parameters.load(gpu, part, kind, onProgress);
   }
 
   static readClip([norm, , broken]: ArrayLike<number> & Iterable<number>): ClipResult {

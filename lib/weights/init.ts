@@ -4,6 +4,7 @@ import type { Gpu } from "../gpu/device.ts";
 import type { Parameters } from "../parameters/parameters.ts";
 import { show } from "../json.ts";
 import { MULTIMODAL } from "../models/multimodal.ts";
+import type { OnProgress } from "../progress.ts";
 import { normal } from "../random.ts";
 import { readTextFile } from "../text_file.ts";
 
@@ -19,6 +20,7 @@ export async function randomInit(
   parameters: Parameters,
   folder: string,
   seed: number,
+  onProgress?: OnProgress,
 ): Promise<void> {
   const path = join(folder, "config.json");
   const { initializer_range: deviation = 0.02, model_type: modelType } = JSON.parse(await readTextFile(path));
@@ -34,5 +36,5 @@ export async function randomInit(
     );
   }
   // 0 is Python's "not set".
-  parameters.initialize(gpu, normal(seed), deviation || 0.02);
+  parameters.initialize(gpu, normal(seed), deviation || 0.02, onProgress);
 }

@@ -125,7 +125,7 @@ test("a run goes on from its last checkpoint by itself, to the same bytes, and s
   await Deno.mkdir(join(out, "tmp-old-checkpoint-2"));
   const [last] = (await wholeCheckpoints(out)).slice(-1);
   const messages: string[] = [];
-  await run(out, [], { log: (_, message) => messages.push(message) });
+  await run(out, [], { onLog: (_, message) => messages.push(message) });
   assert.ok(messages.includes(`going on from ${join(out, `checkpoint-${last}`)}, after ${last} steps`));
   assertEqualBytes(await weightsOf(out), await weightsOf(unbroken));
   assert.deepEqual(ls(out).filter((name) => name.startsWith("tmp-")), []);

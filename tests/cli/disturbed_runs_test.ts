@@ -3,8 +3,8 @@ import assert from "node:assert/strict";
 import { join, resolve } from "node:path";
 import { lockFolder } from "../../lib/checkpoint/lock.ts";
 import { readConfig } from "../../lib/config/parse.ts";
-import { saveRun } from "../../lib/run/save.ts";
-import { train, type TrainOptions } from "../../lib/run/train.ts";
+import type { TrainOptions } from "../../lib/run/options.ts";
+import { train } from "../../lib/run/train.ts";
 import { trainProcess } from "../command.ts";
 import { GOLDEN } from "../golden_run.ts";
 import { ls, refusal, run, stopAt, weightsOf, wholeCheckpoints } from "../in_process.ts";
@@ -168,7 +168,7 @@ test("a second run in an output folder is refused at once, naming the first; a k
   const stop = new AbortController();
   await run(out, ["--max_steps=100000", "--save_steps=1"], {
     signal: stop.signal,
-    stepped: () => stop.abort(),
+    onStep: () => stop.abort(),
   });
   assert.ok((await wholeCheckpoints(out)).at(-1)! > last);
   assert.deepEqual(ls(out).filter((name) => /^\.|^tmp-|\.tmp$/.test(name)), []);
@@ -196,7 +196,7 @@ test("a model's folder that is gone during the run is in the result as it was", 
   const model = await modelIn(folder);
   const out = join(folder, "out");
   await run(out, [`--model_name_or_path=${model}`, "--max_steps=4", "--save_steps=3"], {
-    stepped: ({ step }) => step === 1 && Deno.removeSync(model, { recursive: true }),
+    onStep: ({ step }) => step === 1 && Deno.removeSync(model, { recursive: true }),
   });
   for (const name of ls(`${GOLDEN}/untied`)) {
     if (name === "model.safetensors") continue;
@@ -209,7 +209,7 @@ test("a model's folder that is gone during the run is in the result as it was", 
 test("a model's folder that changes while it is being read stops the run", async (folder) => {
   const model = await modelIn(folder);
   const during = (change: () => void): TrainOptions => ({
-    log: (_, message) => message.startsWith("memory plan") && change(),
+    onLog: (_, message) => message.startsWith("memory plan") && change(),
   });
   const out = join(folder, "out");
   const from = `--model_name_or_path=${model}`;
@@ -241,7 +241,7 @@ test("log and state are there from before the first step, and go on with the run
   assert.equal(old.global_step, 1);
   const seen: string[] = [];
   await run(out, ["--overwrite_output_dir", "--max_steps=3", "--save_strategy=no"], {
-    working: ({ step }) => {
+    onSubmit: ({ step }) => {
       const state = JSON.parse(Deno.readTextFileSync(join(out, "trainer_state.json")));
       seen.push(
         `${step}: ${state.max_steps} ${
@@ -253,7 +253,7 @@ test("log and state are there from before the first step, and go on with the run
         assert.ok(!ls(out).includes("all_results.json"), "the folder would be taken for a finished run's");
       }
     },
-    stepped: ({ step }) => {
+    onStep: ({ step }) => {
       // The line of this step comes after what is told of it.
       const lines = Deno.readTextFileSync(join(out, "metrics.jsonl")).trim().split("\n").filter(Boolean);
       assert.equal(lines.length, step - 1);
@@ -282,7 +282,7 @@ test("a run that was killed before its first checkpoint begins anew; what else i
   // A result that was not written to its end is none.
   await Deno.remove(join(out, "all_results.json"));
   const messages: string[] = [];
-  await run(out, ["--max_steps=1"], { log: (_, message) => messages.push(message) });
+  await run(out, ["--max_steps=1"], { onLog: (_, message) => messages.push(message) });
   assert.ok(messages.some((message) => message.startsWith("going on from ")));
 
   await Deno.remove(join(out, "checkpoint-1"), { recursive: true });
@@ -294,8 +294,9 @@ test("a log that can no longer be written is said once, and the run goes on", as
   const out = join(folder, "out");
   const warnings: string[] = [];
   await run(out, ["--max_steps=4"], {
-    log: (level, message) => level === "warning" && !message.startsWith("train: ") && warnings.push(message),
-    stepped: ({ step }) => {
+    onLog: (level, message) =>
+      level === "warning" && !message.startsWith("train: ") && warnings.push(message),
+    onStep: ({ step }) => {
       if (step !== 2) return;
       for (const name of ["metrics.jsonl", "trainer_state.json"]) {
         Deno.removeSync(join(out, name));
@@ -354,7 +355,7 @@ test("what a run goes on from is kept until a newer checkpoint is whole, and age
     "--save_total_limit=2",
     `--resume_from_checkpoint=${resolve(out)}/checkpoint-2`,
   ], {
-    log: (_, message) =>
+    onLog: (_, message) =>
       message.startsWith("saved ") && seen.push(ls(out).filter((name) => /^checkpoint/.test(name)).join()),
   });
   assert.deepEqual(seen, [
@@ -379,7 +380,7 @@ test("a run killed between taking a checkpoint's name and giving it to another o
     await Deno.mkdir(join(out, name));
   }
   const messages: string[] = [];
-  await run(out, args, { log: (_, message) => messages.push(message) });
+  await run(out, args, { onLog: (_, message) => messages.push(message) });
   assert.ok(messages.includes(`going on from ${out}/checkpoint-3, after 3 steps`), messages.join("\n"));
   assert.deepEqual(await wholeCheckpoints(out), [3]);
   assert.deepEqual(await weightsOf(out), await weightsOf(unbroken));
@@ -390,12 +391,10 @@ test("a result whose saving a signal stops is no result, and the same command en
   const out = join(folder, "out");
   const { config } = await readConfig(`${GOLDEN}/run.yaml`, [`--output_dir=${out}`, "--max_steps=2"]);
   const stop = new AbortController();
-  const outcome = await train(config, { signal: stop.signal });
-  stop.abort();
-  try {
-    await assert.rejects(saveRun(outcome, { signal: stop.signal }), (error) => error === stop.signal.reason);
-  } finally {
-    await outcome.destroy();
+  {
+    await using outcome = await train(config, { signal: stop.signal });
+    stop.abort();
+    await assert.rejects(outcome.save({ signal: stop.signal }), (error) => error === stop.signal.reason);
   }
   assert.deepEqual(ls(out), ["checkpoint-2", "metrics.jsonl", "report.json", "trainer_state.json"]);
   await run(out, ["--max_steps=2", "--save_steps=500"]);
@@ -409,10 +408,10 @@ test("a result whose saving a signal stops is no result, and the same command en
     "--save_strategy=no",
   ]);
   const last = await train(other);
-  await saveRun(last, { signal: stop.signal });
+  await last.save({ signal: stop.signal });
   // Until then the folder is this run's, for whoever flushes or reads it.
   const second = await trainProcess([`${GOLDEN}/run.yaml`, `--output_dir=${unkept}`]).output();
-  await last.destroy();
+  await last[Symbol.asyncDispose]();
   assert.equal(second.code, 2);
   assert.match(new TextDecoder().decode(second.stderr), /is in use by another run/);
   assert.ok(ls(unkept).includes("all_results.json"));
@@ -425,7 +424,7 @@ test("a signal before the first step ends the run at any of its stages, and leav
     const out = join(folder, "out");
     const options = {
       signal: stop.signal,
-      log: (_: string, message: string) => message.startsWith(stage) && stop.abort(),
+      onLog: (_: string, message: string) => message.startsWith(stage) && stop.abort(),
     };
     await assert.rejects(
       run(out, ["--prompts=[hello]"], options),

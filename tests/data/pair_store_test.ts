@@ -11,8 +11,9 @@ import {
   writeFile,
 } from "node:fs/promises";
 import { join } from "node:path";
-import { packedSize, type Pair } from "../../lib/data/pair.ts";
+import { packedSize, type Pair, responsesOf } from "../../lib/data/pair.ts";
 import { openPairs, type PairOptions } from "../../lib/data/pairs.ts";
+import type { Progress } from "../../lib/progress.ts";
 import { readRows } from "../../lib/data/read.ts";
 import { render } from "../../lib/data/render.ts";
 import type { PairStore } from "../../lib/data/store.ts";
@@ -58,9 +59,10 @@ async function openAll(options: PairOptions): Promise<Opened> {
   let found = true;
   const store = await openPairs({
     ...options,
-    onProgress: (...counts) => {
+    onProgress: (progress) => {
+      if (!progress.what.startsWith("tokenizing")) return;
       found = false;
-      options.onProgress?.(...counts);
+      options.onProgress?.(progress);
     },
     log: (_, message) => notes.push(message),
   });
@@ -108,13 +110,15 @@ for (
 
 Deno.test("a store counts rows, tokens, truncated pairs and empty responses, and hashes its files", () =>
   withTemporaryFolder(async (cache) => {
-    const progress: number[][] = [];
-    const options = optionsOf(cache, { onProgress: (...counts) => progress.push(counts) });
+    const progress: Progress[] = [];
+    const options = optionsOf(cache, { onProgress: (event) => progress.push(event) });
     const { pairs, store } = await openAll(options);
     const lengths = pairs.flatMap(({ chosen, rejected }) => [chosen.ids.length, rejected!.ids.length]);
     const tokens = lengths.reduce((sum, length) => sum + length, 0);
     const cut = (what: Pair["truncated"]) => pairs.filter(({ truncated }) => truncated === what).length;
     assert.ok(cut("prompt") > 0 && cut("response") > 0);
+    const ended = pairs.flatMap(responsesOf).filter(({ ids }) => ids.at(-1) === tokenizer.eosTokenId).length;
+    assert.ok(ended > 27 && ended < 54, `${ended} of 54: those that are cut have no end`);
     assert.deepEqual(store.statistics, {
       rows: 27,
       truncated: cut("prompt") + cut("response"),
@@ -126,9 +130,11 @@ Deno.test("a store counts rows, tokens, truncated pairs and empty responses, and
       }],
       tokens,
       longest: 128,
+      responses: 54,
+      endedResponses: ended,
     });
     assert.equal(store.sizes.longest, 128);
-    assert.deepEqual(progress, [[27, tokens]]);
+    assert.deepEqual(progress, [{ what: "tokenizing train", done: 27, total: 27, unit: "rows" }]);
     const digest = await crypto.subtle.digest("SHA-256", await Deno.readFile(ROWS));
     assert.deepEqual(store.files, [{ path: ROWS, sha256: Buffer.from(digest).toString("hex") }]);
     const again = await openAll(options);
@@ -163,6 +169,10 @@ Deno.test("what may not be meant is counted by kind, with the first five places,
     const said: [string, string][] = [];
     const { store } = await openAll(options);
     reportSplit("train", store.statistics, (level, message) => said.push([level, message]));
+    assert.match(
+      said[0][1],
+      /^train: 20 pairs, \d+ tokens, the longest \d+; 100 % of responses have an end token$/,
+    );
     const warnings = said.filter(([level]) => level === "warning").map(([, message]) => message);
     assert.equal(warnings.length, 4);
     assert.match(
@@ -318,8 +328,8 @@ Deno.test("a file far larger than what is kept of it streams through", () =>
     const store = await openPairs(optionsOf(cache, {
       path,
       tokenizer: characters,
-      onProgress: (rows) => {
-        if (rows % 4096 === 0) most = Math.max(most, Deno.memoryUsage().rss - before);
+      onProgress: ({ done }) => {
+        if (done % 4096 === 0) most = Math.max(most, Deno.memoryUsage().rss - before);
       },
     }));
     assert.equal(store.length, 200_000);
@@ -369,7 +379,8 @@ Deno.test("data that change while they are tokenized are told, and nothing is ke
       let once = true;
       const run = openAll(optionsOf(cache, {
         path: folder,
-        onProgress: () => {
+        onProgress: ({ what }) => {
+          if (!what.startsWith("tokenizing")) return;
           if (once) disturb();
           once = false;
         },

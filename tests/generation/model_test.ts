@@ -1,32 +1,97 @@
 /** `loadModel`: what a script asks of a model. */
 import assert from "node:assert/strict";
-import { loadModel } from "../../mod.ts";
+import { UserError } from "../../lib/errors.ts";
+import { loadModel, type PreferenceRow } from "../../mod.ts";
 import { GOLDEN, readGolden } from "../golden_run.ts";
 
-Deno.test("a loaded model's figures over pairs are PyTorch's before its first step, and its answers are text", async () => {
-  const model = await loadModel(`${GOLDEN}/untied`, { maxLength: 96 });
-  try {
-    const rows = (await Deno.readTextFile(`${GOLDEN}/pairs.jsonl`)).trim().split("\n").map((line) =>
-      JSON.parse(line)
-    );
-    // A step of the golden run has four pairs.
-    const found = await model.evaluate(rows.slice(0, 4));
-    const { log: [expected] } = await readGolden("untied");
-    for (const name of ["loss", "rewards/chosen", "rewards/rejected", "rewards/accuracies"] as const) {
-      assert.ok(
-        Math.abs(found[name]! - expected[name]) <= 1e-4 * Math.max(1, Math.abs(expected[name])),
-        name,
-      );
-    }
-    const prompt = "hello there";
-    const answer = await model.generate(prompt, { maxNewTokens: 6 });
-    assert.notEqual(answer, "");
-    assert.ok(answer.startsWith(await model.generate(prompt, { maxNewTokens: 2 })));
-    await assert.rejects(
-      () => model.evaluate([rows[0], { chosen: "Yes." } as never]),
-      /^UserError: evaluate:row 1: /,
-    );
-  } finally {
-    model.destroy();
+const rows: PreferenceRow[] = (await Deno.readTextFile(`${GOLDEN}/pairs.jsonl`)).trim().split("\n").map((
+  line,
+) => JSON.parse(line));
+
+const near = (found: number, expected: number, name: string) =>
+  assert.ok(
+    Math.abs(found - expected) <= 1e-4 * Math.max(1, Math.abs(expected)),
+    `${name}: ${found}, ${expected}`,
+  );
+
+Deno.test("a loaded model's figures over pairs, and of their tokens, are PyTorch's", async () => {
+  await using model = await loadModel(`${GOLDEN}/untied`, { maxLength: 96 });
+  // A step of the golden run has four pairs.
+  const found = await model.evaluate(rows.slice(0, 4));
+  const { log: [expected] } = await readGolden("untied");
+  for (const name of ["loss", "rewards/chosen", "rewards/rejected", "rewards/accuracies"] as const) {
+    near(found[name]!, expected[name], name);
   }
+  await assert.rejects(() => model.evaluate([rows[0], { chosen: "Yes." }]), /^UserError: evaluate:row 1: /);
+
+  const golden: Record<"chosen" | "rejected", { ids: number[]; logProbabilities: number[] }>[] = JSON.parse(
+    await Deno.readTextFile(`${GOLDEN}/logprobs.json`),
+  );
+  const asked = [rows[0], { ...rows[1], rejected: undefined }, rows[2]];
+  const answers = await model.logProbabilities(asked);
+  assert.deepEqual(answers.map((answer) => answer.rejected !== undefined), [true, false, true]);
+  answers.forEach((answer, i) => {
+    for (const name of ["chosen", "rejected"] as const) {
+      const response = answer[name];
+      if (!response) continue;
+      assert.deepEqual(response.ids, golden[i][name].ids);
+      assert.equal(response.tokens.length, response.ids.length);
+      const { logProbabilities } = golden[i][name];
+      response.logProbabilities.forEach((value, t) => near(value, logProbabilities[t], `${i} ${name} ${t}`));
+      near(response.sum, logProbabilities.reduce((sum, value) => sum + value, 0), `${i} ${name}`);
+    }
+  });
+});
+
+Deno.test("answers come in pieces, whole, to messages too, and while something else is asked", async () => {
+  const model = await loadModel(`${GOLDEN}/untied`, { maxLength: 96 });
+  const prompt = "hello there";
+  const whole = await model.generate(prompt, { maxNewTokens: 6 });
+  assert.notEqual(whole, "");
+  assert.ok(whole.startsWith(await model.generate(prompt, { maxNewTokens: 2 })));
+  const pieces: string[] = [];
+  for await (const piece of model.generate([{ role: "user", content: prompt }], { maxNewTokens: 6 })) {
+    pieces.push(piece);
+    // Within the loop, and with two more at once.
+    if (pieces.length === 1) {
+      const again = [
+        model.generate(prompt, { maxNewTokens: 6 }),
+        model.generate(prompt, { maxNewTokens: 6 }),
+      ];
+      assert.deepEqual(await Promise.all([...again, model.evaluate(rows.slice(0, 1)).then(() => "")]), [
+        whole,
+        whole,
+        "",
+      ]);
+    }
+  }
+  assert.ok(pieces.length > 1);
+  assert.equal(pieces.join(""), whole);
+
+  const stop = new AbortController();
+  stop.abort(new Error("enough"));
+  await assert.rejects(() => Promise.resolve(model.generate(prompt, { signal: stop.signal })), /enough/);
+  await assert.rejects(
+    () => Promise.resolve(model.generate("x ".repeat(100))),
+    /tokens, and maxLength is 96/,
+  );
+  await assert.rejects(
+    () => Promise.resolve(model.generate([{ content: "no role" } as never])),
+    /^UserError: .*messages\[0\]\.role/,
+  );
+
+  const last = model.generate(prompt, { maxNewTokens: 6 });
+  const [first] = [await last[Symbol.asyncIterator]().next()];
+  assert.ok(!first.done);
+  await model[Symbol.asyncDispose]();
+  for (
+    const call of [
+      () => Promise.resolve(last),
+      () => model.evaluate(rows),
+      () => model.logProbabilities(rows),
+    ]
+  ) {
+    await assert.rejects(call, (error) => error instanceof UserError && error.code === "DISPOSED");
+  }
+  await model[Symbol.asyncDispose]();
 });

@@ -31,7 +31,7 @@ async function step(each?: "dispatch" | "pass"): Promise<{ profile?: Profile; bi
       { slots: 1 },
     );
     const profiler = each && new Profiler(gpu, { each, workSize: () => decoder.workSize() });
-    runner.run(profiler?.gpu ?? gpu, 0, [pairs], 1e-3);
+    await runner.run(profiler?.gpu ?? gpu, 0, [pairs], 1e-3);
     await runner.collect(gpu);
     const profile = await profiler?.collect();
     const weights = decoder.parameters.list.find(({ spec }) => spec.kind === "matrix")!.weights;

@@ -108,10 +108,10 @@ Deno.test("a checkpoint made with subgroups goes on without them, and the log sa
     const state = JSON.parse(await Deno.readTextFile(path));
     await Deno.writeTextFile(path, JSON.stringify({ ...state, kernels: record() }));
     const lines: string[] = [];
-    const log = (level: string, line: string) => void (level === "warning" && lines.push(line));
+    const onLog = (level: string, line: string) => void (level === "warning" && lines.push(line));
     const { state: { global_step } } = await run(folder, [], {
       gpu: gpuWithoutSubgroups(),
-      log,
+      onLog,
     });
     assert.equal(global_step, 12);
     const found = lines.filter((line) => line.includes("computed with subgroups"));

@@ -60,7 +60,7 @@ async function trainer(
       for (const { buffer, bytes } of plan.slabs.filter(({ purpose }) => purpose === "scratch")) {
         if (bytes > 2 ** 12) gpu.device.queue.writeBuffer(buffer!, 0, new Float32Array(bytes / 4).fill(NaN));
       }
-      runner.run(gpu, step, [batch], 0.01);
+      await runner.run(gpu, step, [batch], 0.01);
       const [result] = await runner.collect(gpu);
       return result;
     },

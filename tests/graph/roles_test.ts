@@ -217,7 +217,7 @@ Deno.test("steps leave frozen weights as they are, and the others have the bits 
     await runner.compile(gpu, pipelines);
     const norms: number[] = [];
     for (let step = 0; step < steps; step++) {
-      runner.run(gpu, step, [batch], 0.01);
+      await runner.run(gpu, step, [batch], 0.01);
       const [{ clip }] = await runner.collect(gpu);
       norms.push(clip.norm);
     }

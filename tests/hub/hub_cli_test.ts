@@ -28,7 +28,7 @@ hubTest("simper fetch prints the folder, and progress beside it", options, async
   assert.equal(status, 0, stderr);
   const names = (await Array.fromAsync(Deno.readDir(stdout.trim()))).map(({ name }) => name).sort();
   assert.deepEqual(names, NEEDED);
-  assert.match(stderr, /^org\/tiny {2}2\/2 files {2}500\.0 kB of 500\.0 kB/m);
+  assert.match(stderr, /^fetched org\/tiny: 500\.0 kB, 2 files$/m);
   assert.doesNotMatch(stdout + stderr, new RegExp(TOKEN));
   const again = await fetchTask(world, "org/tiny");
   assert.deepEqual([again.stdout, again.stderr], [stdout, ""]);

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { type HubSettings, resolveModel } from "../../lib/hub/hub.ts";
-import type { Transfer } from "../../lib/hub/snapshot.ts";
+import type { Progress } from "../../lib/progress.ts";
 import { assertEqualBytes } from "../equal_bytes.ts";
 import { file, hubTest, NEEDED, neededBytes, shardedModel } from "./fixtures.ts";
 import { commitOf, hashOf, type Hub, type HubRepo } from "./server.ts";
@@ -137,11 +137,9 @@ hubTest("a download cut at ten random places ends whole, each byte fetched about
 hubTest("an earlier start's bytes are kept, and counted as such", repos, async ({ hub, settings }) => {
   const stop = new AbortController();
   hub.options.fault = ({ path }) => path === `/${bigHash(hub)}` ? { stallAfter: 150_000 } : undefined;
-  const progress = ({ bytes, filesDone }: Transfer) => {
-    if (bytes > 300_000 && filesDone === 1) stop.abort();
-  };
+  const onProgress = ({ done }: Progress) => done > 300_000 && stop.abort();
   const slow = { ...settings, stall: 10_000 };
-  await assert.rejects(resolveModel("org/tiny", { settings: slow, progress, signal: stop.signal }), {
+  await assert.rejects(resolveModel("org/tiny", { settings: slow, onProgress, signal: stop.signal }), {
     name: "UserError",
     message: /stopped; what was fetched is kept/,
   });
@@ -149,10 +147,14 @@ hubTest("an earlier start's bytes are kept, and counted as such", repos, async (
   const { size } = await Deno.stat(partial);
   assert.ok(size > 0 && size <= 150_000);
   hub.options.fault = undefined;
-  let kept = 0;
-  const folder = await resolveModel("org/tiny", { settings, progress: ({ keptBytes }) => kept = keptBytes });
+  const fetched: Progress[] = [];
+  const folder = await resolveModel("org/tiny", {
+    settings,
+    onProgress: (progress) => fetched.push(progress),
+  });
   await assertWhole(folder, hub.repos[0]);
-  assert.equal(kept, size);
+  const missing = { what: "fetching org/tiny", done: 300_000 - size, total: 300_000 - size, unit: "bytes" };
+  assert.deepEqual(fetched.at(-1), missing);
   assert.deepEqual(bigRequests(hub).map(({ range }) => range), [null, `bytes=${size}-`]);
 });
 

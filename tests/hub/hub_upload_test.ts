@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { UserError } from "../../lib/errors.ts";
 import { openUpload } from "../../lib/hub/upload.ts";
+import type { Progress } from "../../lib/progress.ts";
 import { file, hubTest, type World } from "./fixtures.ts";
 import { type HubOptions, sha256 } from "./server.ts";
 
@@ -47,7 +48,15 @@ hubTest(
     const upload = await openUpload(config(out, "org/aligned"), { ...settings, token: TOKEN });
     assert.equal(upload.page, `${hub.endpoint}/org/aligned`);
     assert.deepEqual(hub.repos.map(({ name, files }) => [name, files.length]), [["org/aligned", 0]]);
-    await upload.push(out);
+    const progress: Progress[] = [];
+    await upload.push(out, (event) => progress.push(event));
+    const total = FILES.reduce((sum, { bytes }) => sum + bytes.length, 0);
+    assert.deepEqual(progress.at(-1), { what: "uploading org/aligned", done: total, total, unit: "bytes" });
+    assert.ok(progress.some(({ done }) => done > total / 4 && done < total / 2));
+    assert.deepEqual(
+      progress.map(({ done }) => done),
+      progress.map(({ done }) => done).sort((a, b) => a - b),
+    );
     const found = hub.repos[0].files.toSorted((a, b) => a.path < b.path ? -1 : 1);
     assert.deepEqual(found.map(({ path }) => path), ["README.md", "config.json", "model.safetensors"]);
     for (const { path, bytes, lfs } of found) {

@@ -264,17 +264,21 @@ export const MODEL: readonly Edits[] = [
       ["the least likely token comes next", "logit > logits[best]", "logit < logits[best]"],
       [
         "positions have no end",
-        "Math.min(decoder.capacity.tokens, decoder.capacity.positions)",
-        "decoder.capacity.tokens",
+        "Math.min(tokens, positions)",
+        "tokens",
       ],
       [
         "the end of the sequence is part of the answer",
-        "    if (next === eosTokenId) break;\n    answer.push(next);",
-        "    answer.push(next);\n    if (next === eosTokenId) break;",
+        "    if (next === eosTokenId) break;\n    row.push(next);\n    yield next;",
+        "    row.push(next);\n    yield next;\n    if (next === eosTokenId) break;",
       ],
       ["the end of the sequence ends nothing", "    if (next === eosTokenId) break;\n", ""],
-      ["more tokens come than are asked for", "Math.min(maxNewTokens, limit)", "limit"],
-      ["the window is forgotten", "decoder.net.windows),", "[undefined]),"],
+      [
+        "more tokens come than are asked for",
+        "ids.length + Math.min(maxNewTokens, Math.min(tokens, positions) - ids.length)",
+        "Math.min(tokens, positions)",
+      ],
+      ["the window is forgotten", "decoder.net.windows)", "[undefined])"],
     ],
   },
 ];

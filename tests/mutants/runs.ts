@@ -345,20 +345,45 @@ export const RUNS: readonly Edits[] = [
     file: "lib/report/progress.ts",
     tests: ["tests/report/progress_test.ts"],
     edits: [
-      ["the time left counts steps of an earlier run", "figures, step - startStep)", "figures, step)"],
-      ["the loss is the accuracy", "`accuracy ${accuracy.toFixed(3)}`", "`accuracy ${loss!.toFixed(3)}`"],
+      [
+        "what matters is left out first",
+        "Math.max(...kept.map(([rank]) => rank))",
+        "Math.min(...kept.map(([rank]) => rank))",
+      ],
+      [
+        "the width is that of the start",
+        "fit(this.#parts(now, width), this.columns! - 1)",
+        "fit(this.#parts(now, width), 79)",
+      ],
+      ["work that was done before counts for the rate", "last.done - first.done", "last.done"],
+      ["the time left is that of the whole", "(total - done) / rate", "total / rate"],
+      [
+        "the loss is the accuracy",
+        "known(accuracy, (value) => `accuracy",
+        "known(loss, (value) => `accuracy",
+      ],
+      [
+        "log_level: warning shows progress",
+        '!isShown("info", options.logLevel)',
+        '!isShown("warning", options.logLevel)',
+      ],
     ],
   },
   {
-    file: "lib/report/transfer_bar.ts",
-    tests: ["tests/report/transfer_bar_test.ts"],
+    file: "lib/report/entry_line.ts",
+    tests: ["tests/report/progress_test.ts"],
     edits: [
-      [
-        "bytes that were there before count for the rate",
-        "bytes: transfer.bytes - transfer.keptBytes",
-        "bytes: transfer.bytes",
-      ],
-      ["the time left is that of the whole", "(totalBytes - bytes) / rate", "totalBytes / rate"],
+      ["figures come as the entry has them", "rank(a) - rank(b)", "0"],
+      ["the rest takes a third line", "lines.length === MOST_LINES", "lines.length > MOST_LINES"],
+    ],
+  },
+  {
+    file: "lib/training/time_left.ts",
+    tests: ["tests/training/time_left_test.ts"],
+    edits: [
+      ["the first steps count as much as the last", "const DECAY = 0.95", "const DECAY = 1"],
+      ["evaluations take no time", "found.seconds = seconds", "found.seconds = 0"],
+      ["pauses that are over are still to come", "if (isExpected) found.left--", ""],
     ],
   },
   {

@@ -3,7 +3,6 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { stripVTControlCharacters } from "node:util";
 import { describePair, tokenTexts } from "../../lib/report/data_report.ts";
-import { TokenizeLine } from "../../lib/report/tokenize_line.ts";
 import { loadTokenizer } from "../../lib/tokenizer/tokenizer.ts";
 import { task } from "../command.ts";
 import { withTemporaryFolder } from "../temporary_folder.ts";
@@ -45,25 +44,6 @@ Deno.test("a pair is shown with its labelled tokens in brackets, or in colours",
     await describePair(merged, n - 1, textsOf, false),
     /\na\nchosen.*\nb\[c\]\[d\]\nrejected.*\ne\[e\]$/s,
   );
-});
-
-Deno.test("the line of tokenizing is redrawn on a terminal, and is a plain line now and then elsewhere", () => {
-  let now = 0;
-  let written = "";
-  const options = { write: (text: string) => written += text, now: () => now };
-  const plain = new TokenizeLine({ ...options, isTerminal: false });
-  for (now = 0; now <= 20_000; now += 500) plain.update("train", now, 10 * now);
-  assert.deepEqual(written.split("\n"), [
-    "train: 10,000 rows tokenized, 100,000 tokens, 10,000 tokens/s, 0:10",
-    "train: 20,000 rows tokenized, 200,000 tokens, 10,000 tokens/s, 0:20",
-    "",
-  ]);
-  written = "";
-  const line = new TokenizeLine({ ...options, isTerminal: true, columns: 21 });
-  for (now = 0; now <= 100; now += 50) line.update("train", now, now);
-  line.clear();
-  line.clear();
-  assert.equal(written, "\r\x1b[2Ktrain: 100 rows toke\r\x1b[2K");
 });
 
 Deno.test("the data task shows splits, lengths, what was cut and why, and pairs", () =>

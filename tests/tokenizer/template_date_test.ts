@@ -114,7 +114,7 @@ Deno.test("a resumed run goes on with the date that it began with, and is refuse
       /chat_template_date: the template was told "2024-07-26" there, "2024-07-27" now/,
     );
     const notes: string[] = [];
-    await run(out, [template, "--max_steps=2"], { log: (_, message) => notes.push(message) });
+    await run(out, [template, "--max_steps=2"], { onLog: (_, message) => notes.push(message) });
     assert.ok(notes.some((note) => note.includes("is told 2024-07-26")), notes.join("\n"));
     assert.deepEqual(await weightsOf(out), await weightsOf(whole));
   }));

@@ -56,7 +56,7 @@ async function trained(model: string, out: string) {
   await stopAt(1, out, words);
   const said: string[] = [];
   const { history } = await run(out, words, {
-    log: (_, message) => message.startsWith(model) && said.push(message),
+    onLog: (_, message) => message.startsWith(model) && said.push(message),
   });
   return { losses: history.map(({ loss }) => loss), tensors: await tensorsOf(out), said };
 }

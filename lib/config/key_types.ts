@@ -1,0 +1,379 @@
+// Written by `deno task keys` from the table in keys.ts.
+import type { DatasetShare } from "./values.ts";
+
+/** The keys of a run file with their values, as a script writes them. */
+export interface RunKeys {
+  /**
+   * Folder of the model to train, or its name on the Hub, `owner/name` or `owner/name@revision`. Required.
+   */
+  model_name_or_path: string;
+  /** Branch, tag or commit of a model on the Hub; by default `main`. */
+  model_revision?: string;
+  /**
+   * Start from random weights (config.json's `initializer_range`) instead of the model's. By default
+   * `false`.
+   */
+  from_scratch?: boolean;
+  /** Jinja text in place of the tokenizer's chat template. */
+  chat_template?: string;
+  /**
+   * The date that a chat template is told which asks for it (`strftime_now`); by default that of the run's
+   * first start.
+   */
+  chat_template_date?: string;
+  /**
+   * Data paths or names on the Hub with the share of each one's first rows to train on; test splits are used
+   * whole. Required, unless `train` is given rows.
+   */
+  dataset_mixer?: Record<string, number>;
+  /**
+   * Splits to read: those with `train` in the name to train on, those with `test` to evaluate on. By default
+   * `["train", "test"]`.
+   */
+  dataset_splits?: readonly string[];
+  /**
+   * Configurations of the data sets' README.md, one for each in `dataset_mixer`; by default the default
+   * ones.
+   */
+  dataset_configs?: readonly string[];
+  /**
+   * Columns of the data under other names, in every set that has them, as `datasets`' `rename_columns`: each
+   * has to be in some row.
+   */
+  column_mapping?: Record<string, string>;
+  /**
+   * Begin with an empty system message where the template knows one and the pair has none. By default
+   * `true`.
+   */
+  auto_insert_empty_system_msg?: boolean;
+  /**
+   * Train on the header that a template writes before a response (its generation prompt) too; `false`, as in
+   * TRL: not. By default `true`.
+   */
+  label_generation_prompt?: boolean;
+  /** Most tokens of prompt and response together. By default `512`. */
+  max_length?: number;
+  /** Tokens that the prompt keeps where a pair is longer than `max_length`. By default `128`. */
+  max_prompt_length?: number;
+  /** Which end of a long prompt is kept. By default `"keep_end"`. */
+  truncation_mode?: "keep_end" | "keep_start";
+  /**
+   * Regular expressions of the names of parameters to train, from a name's beginning on, with `.` for
+   * itself, as in axolotl; all others stay as they are, and take neither gradients nor moments. By default
+   * all are trained.
+   */
+  unfrozen_parameters?: readonly string[];
+  /** `simper`, or `sft`: the mean negative log-probability of the chosen response. By default `"simper"`. */
+  loss_type?: "simper" | "sft";
+  /**
+   * AdamW as in PyTorch; `adamw_anyprecision`: with moments stored as `optim_args` says. By default
+   * `"adamw_torch"`.
+   */
+  optim?: "adamw_torch" | "adamw_anyprecision";
+  /**
+   * With `adamw_anyprecision`, `momentum_dtype` and `variance_dtype`: `float32` (default) or `bfloat16`,
+   * which halves the bytes of that moment.
+   */
+  optim_args?: string;
+  /** Highest learning rate. By default `0.000001`. */
+  learning_rate?: number;
+  /** Course of the learning rate after the warm-up. By default `"cosine"`. */
+  lr_scheduler_type?: "cosine" | "linear" | "constant" | "constant_with_warmup";
+  /** Share of all steps to warm up for, where `warmup_steps` is 0. By default `0.1`. */
+  warmup_ratio?: number;
+  /**
+   * Steps to warm up for (below 1: share of all steps); above 0 it wins over `warmup_ratio`. By default `0`.
+   */
+  warmup_steps?: number;
+  /** AdamW's decay of matrices (not norms, biases). By default `0`. */
+  weight_decay?: number;
+  /** Global norm to which gradients are clipped; 0: never. By default `1`. */
+  max_grad_norm?: number;
+  /** AdamW's beta1. By default `0.9`. */
+  adam_beta1?: number;
+  /** AdamW's beta2. By default `0.999`. */
+  adam_beta2?: number;
+  /** AdamW's epsilon; with 0, weights whose gradients are 0 would become 0/0. By default `1e-8`. */
+  adam_epsilon?: number;
+  /** Passes over the training pairs. By default `1`. */
+  num_train_epochs?: number;
+  /** Optimizer steps; above 0 it wins over `num_train_epochs`. By default `-1`. */
+  max_steps?: number;
+  /** Pairs of one forward and backward pass. By default `2`. */
+  per_device_train_batch_size?: number;
+  /** Pairs of one forward pass of evaluation. By default `4`. */
+  per_device_eval_batch_size?: number;
+  /** Passes that make one optimizer step. By default `1`. */
+  gradient_accumulation_steps?: number;
+  /**
+   * GPUs of the run to repeat; the one here makes all their passes, so a step has that many times as many.
+   * By default `1`.
+   */
+  num_gpus?: number;
+  /** Compute activations again in the backward pass instead of storing them. By default `false`. */
+  gradient_checkpointing?: boolean;
+  /**
+   * Type in which activations (with `gradient_checkpointing`, each layer's input) wait for the backward
+   * pass; kernels compute in float32. By default `"float32"`.
+   */
+  activation_dtype?: "float32" | "bfloat16";
+  /** Order of the pairs: shuffled by `seed`, or as in the files. By default `"random"`. */
+  train_sampling_strategy?: "random" | "sequential";
+  /** Seed of every random choice. By default `42`. */
+  seed?: number;
+  /**
+   * Evaluate on the test split at the end; also on where `eval_strategy` or `eval_on_start` evaluates. By
+   * default `false`.
+   */
+  do_eval?: boolean;
+  /** When to evaluate while training; by default `steps` with `do_eval` and `eval_steps`, otherwise `no`. */
+  eval_strategy?: "no" | "steps" | "epoch";
+  /** Optimizer steps between evaluations; by default `logging_steps`. */
+  eval_steps?: number;
+  /** Evaluate before the first step too. By default `false`. */
+  eval_on_start?: boolean;
+  /** Prompts whose greedy answers are shown before and after training. By default `[]`. */
+  prompts?: readonly string[];
+  /** Folder for the trained model and its reports. By default `"trainer_output"`. */
+  output_dir?: string;
+  /** Start anew and replace what `output_dir` holds, its checkpoints too. By default `false`. */
+  overwrite_output_dir?: boolean;
+  /**
+   * Folder of a checkpoint to go on from, or `true`: the last one in `output_dir`. By default an unfinished
+   * run that `output_dir` holds is gone on with; `false` refuses it.
+   */
+  resume_from_checkpoint?: boolean | string;
+  /**
+   * When to write a checkpoint: every `save_steps` and at the end, after every epoch, after every evaluation
+   * that is better than all before, or only when a signal stops the run (`no`). By default `"steps"`.
+   */
+  save_strategy?: "no" | "steps" | "epoch" | "best";
+  /** Optimizer steps between checkpoints (below 1: share of all steps). By default `500`. */
+  save_steps?: number;
+  /** Most checkpoints to keep, the newest; the best by `metric_for_best_model` stays too. Below 1: all. */
+  save_total_limit?: number;
+  /** Leave the weights of the best checkpoint as the result, not the last ones. By default `false`. */
+  load_best_model_at_end?: boolean;
+  /** Figure of the evaluations that says which checkpoint is best; with `load_best_model_at_end` `loss`. */
+  metric_for_best_model?:
+    | "loss"
+    | "rewards/chosen"
+    | "rewards/rejected"
+    | "rewards/accuracies"
+    | "rewards/margins"
+    | "logps/chosen"
+    | "logps/rejected"
+    | "logits/chosen"
+    | "logits/rejected"
+    | "entropy"
+    | "mean_token_accuracy"
+    | "eos/probability";
+  /** Whether more of it is better; by default for all but `loss`. */
+  greater_is_better?: boolean;
+  /** Tokenize the data again where the cache has them. By default `false`. */
+  overwrite_cache?: boolean;
+  /** Name in the reports; by default the name of `output_dir`. */
+  run_name?: string;
+  /** Optimizer steps between log entries. By default `10`. */
+  logging_steps?: number;
+  /** Log the first step too. By default `false`. */
+  logging_first_step?: boolean;
+  /**
+   * `tensorboard` writes event files for it too; without it (`none`), files in `output_dir` tell all, and
+   * `simper watch` shows them. By default `[]`.
+   */
+  report_to?: string | readonly string[];
+  /** Folder of TensorBoard's files; by default `runs/` and a name of date and machine, in `output_dir`. */
+  logging_dir?: string;
+  /** Least level of messages; `error` is silent but for errors. By default `"info"`. */
+  log_level?: "debug" | "info" | "warning" | "error";
+  /** Most GPU memory that the plan may take, such as `80GB` or `75GiB`; by default what the device gives. */
+  device_memory?: number | string;
+  /** Upload `output_dir` to the Hub when the run has ended. By default `false`. */
+  push_to_hub?: boolean;
+  /** Repository to upload to, `owner/name` or a name of one's own; by default the name of `output_dir`. */
+  hub_model_id?: string;
+  /** Make that repository private where it is new. */
+  hub_private_repo?: boolean;
+  /** Token to upload with; by default `HF_TOKEN` or that of `hf auth login`, which no run file shows. */
+  hub_token?: string;
+}
+
+/** A checked run file: the fields are its keys in camelCase. */
+export interface TrainConfig {
+  /** Folder of the model to train, or its name on the Hub, `owner/name` or `owner/name@revision`. */
+  modelNameOrPath: string;
+  /** Branch, tag or commit of a model on the Hub; by default `main`. */
+  modelRevision: string | undefined;
+  /** Start from random weights (config.json's `initializer_range`) instead of the model's. */
+  fromScratch: boolean;
+  /** Jinja text in place of the tokenizer's chat template. */
+  chatTemplate: string | undefined;
+  /**
+   * The date that a chat template is told which asks for it (`strftime_now`); by default that of the run's
+   * first start.
+   */
+  chatTemplateDate: string | undefined;
+  /**
+   * Data paths or names on the Hub with the share of each one's first rows to train on; test splits are used
+   * whole.
+   */
+  datasetMixer: DatasetShare[];
+  /** Splits to read: those with `train` in the name to train on, those with `test` to evaluate on. */
+  datasetSplits: readonly string[];
+  /**
+   * Configurations of the data sets' README.md, one for each in `dataset_mixer`; by default the default
+   * ones.
+   */
+  datasetConfigs: readonly string[] | undefined;
+  /**
+   * Columns of the data under other names, in every set that has them, as `datasets`' `rename_columns`: each
+   * has to be in some row.
+   */
+  columnMapping: ReadonlyMap<string, string> | undefined;
+  /** Begin with an empty system message where the template knows one and the pair has none. */
+  autoInsertEmptySystemMsg: boolean;
+  /**
+   * Train on the header that a template writes before a response (its generation prompt) too; `false`, as in
+   * TRL: not.
+   */
+  labelGenerationPrompt: boolean;
+  /** Most tokens of prompt and response together. */
+  maxLength: number;
+  /** Tokens that the prompt keeps where a pair is longer than `max_length`. */
+  maxPromptLength: number;
+  /** Which end of a long prompt is kept. */
+  truncationMode: "keep_end" | "keep_start";
+  /**
+   * Regular expressions of the names of parameters to train, from a name's beginning on, with `.` for
+   * itself, as in axolotl; all others stay as they are, and take neither gradients nor moments. By default
+   * all are trained.
+   */
+  unfrozenParameters: readonly string[] | undefined;
+  /** `simper`, or `sft`: the mean negative log-probability of the chosen response. */
+  lossType: "simper" | "sft";
+  /** AdamW as in PyTorch; `adamw_anyprecision`: with moments stored as `optim_args` says. */
+  optim: "adamw_torch" | "adamw_anyprecision";
+  /**
+   * With `adamw_anyprecision`, `momentum_dtype` and `variance_dtype`: `float32` (default) or `bfloat16`,
+   * which halves the bytes of that moment.
+   */
+  optimArgs: string | undefined;
+  /** Highest learning rate. */
+  learningRate: number;
+  /** Course of the learning rate after the warm-up. */
+  lrSchedulerType: "cosine" | "linear" | "constant" | "constant_with_warmup";
+  /** Share of all steps to warm up for, where `warmup_steps` is 0. */
+  warmupRatio: number;
+  /** Steps to warm up for (below 1: share of all steps); above 0 it wins over `warmup_ratio`. */
+  warmupSteps: number;
+  /** AdamW's decay of matrices (not norms, biases). */
+  weightDecay: number;
+  /** Global norm to which gradients are clipped; 0: never. */
+  maxGradNorm: number;
+  /** AdamW's beta1. */
+  adamBeta1: number;
+  /** AdamW's beta2. */
+  adamBeta2: number;
+  /** AdamW's epsilon; with 0, weights whose gradients are 0 would become 0/0. */
+  adamEpsilon: number;
+  /** Passes over the training pairs. */
+  numTrainEpochs: number;
+  /** Optimizer steps; above 0 it wins over `num_train_epochs`. */
+  maxSteps: number;
+  /** Pairs of one forward and backward pass. */
+  perDeviceTrainBatchSize: number;
+  /** Pairs of one forward pass of evaluation. */
+  perDeviceEvalBatchSize: number;
+  /** Passes that make one optimizer step. */
+  gradientAccumulationSteps: number;
+  /**
+   * GPUs of the run to repeat; the one here makes all their passes, so a step has that many times as many.
+   */
+  numGpus: number;
+  /** Compute activations again in the backward pass instead of storing them. */
+  gradientCheckpointing: boolean;
+  /**
+   * Type in which activations (with `gradient_checkpointing`, each layer's input) wait for the backward
+   * pass; kernels compute in float32.
+   */
+  activationDtype: "float32" | "bfloat16";
+  /** Order of the pairs: shuffled by `seed`, or as in the files. */
+  trainSamplingStrategy: "random" | "sequential";
+  /** Seed of every random choice. */
+  seed: number;
+  /** Evaluate on the test split at the end; also on where `eval_strategy` or `eval_on_start` evaluates. */
+  doEval: boolean;
+  /** When to evaluate while training; by default `steps` with `do_eval` and `eval_steps`, otherwise `no`. */
+  evalStrategy: "no" | "steps" | "epoch";
+  /** Optimizer steps between evaluations; by default `logging_steps`. */
+  evalSteps: number;
+  /** Evaluate before the first step too. */
+  evalOnStart: boolean;
+  /** Prompts whose greedy answers are shown before and after training. */
+  prompts: readonly string[];
+  /** Folder for the trained model and its reports. */
+  outputDir: string;
+  /** Start anew and replace what `output_dir` holds, its checkpoints too. */
+  overwriteOutputDir: boolean;
+  /**
+   * Folder of a checkpoint to go on from, or `true`: the last one in `output_dir`. By default an unfinished
+   * run that `output_dir` holds is gone on with; `false` refuses it.
+   */
+  resumeFromCheckpoint: boolean | string | undefined;
+  /**
+   * When to write a checkpoint: every `save_steps` and at the end, after every epoch, after every evaluation
+   * that is better than all before, or only when a signal stops the run (`no`).
+   */
+  saveStrategy: "no" | "steps" | "epoch" | "best";
+  /** Optimizer steps between checkpoints (below 1: share of all steps). */
+  saveSteps: number;
+  /** Most checkpoints to keep, the newest; the best by `metric_for_best_model` stays too. Below 1: all. */
+  saveTotalLimit: number | undefined;
+  /** Leave the weights of the best checkpoint as the result, not the last ones. */
+  loadBestModelAtEnd: boolean;
+  /** Figure of the evaluations that says which checkpoint is best; with `load_best_model_at_end` `loss`. */
+  metricForBestModel:
+    | "loss"
+    | "rewards/chosen"
+    | "rewards/rejected"
+    | "rewards/accuracies"
+    | "rewards/margins"
+    | "logps/chosen"
+    | "logps/rejected"
+    | "logits/chosen"
+    | "logits/rejected"
+    | "entropy"
+    | "mean_token_accuracy"
+    | "eos/probability"
+    | undefined;
+  /** Whether more of it is better; by default for all but `loss`. */
+  greaterIsBetter: boolean | undefined;
+  /** Tokenize the data again where the cache has them. */
+  overwriteCache: boolean;
+  /** Name in the reports; by default the name of `output_dir`. */
+  runName: string | undefined;
+  /** Optimizer steps between log entries. */
+  loggingSteps: number;
+  /** Log the first step too. */
+  loggingFirstStep: boolean;
+  /**
+   * `tensorboard` writes event files for it too; without it (`none`), files in `output_dir` tell all, and
+   * `simper watch` shows them.
+   */
+  reportTo: readonly "tensorboard"[];
+  /** Folder of TensorBoard's files; by default `runs/` and a name of date and machine, in `output_dir`. */
+  loggingDir: string | undefined;
+  /** Least level of messages; `error` is silent but for errors. */
+  logLevel: "debug" | "info" | "warning" | "error";
+  /** Most GPU memory that the plan may take, such as `80GB` or `75GiB`; by default what the device gives. */
+  deviceMemory: number | undefined;
+  /** Upload `output_dir` to the Hub when the run has ended. */
+  pushToHub: boolean;
+  /** Repository to upload to, `owner/name` or a name of one's own; by default the name of `output_dir`. */
+  hubModelId: string | undefined;
+  /** Make that repository private where it is new. */
+  hubPrivateRepo: boolean | undefined;
+  /** Token to upload with; by default `HF_TOKEN` or that of `hf auth login`, which no run file shows. */
+  hubToken: string | undefined;
+}

@@ -1,0 +1,77 @@
+import { createHash } from "node:crypto";
+import { UserError } from "../errors.ts";
+import { isDeep, isObject, MOST_LEVELS, show } from "../json.ts";
+import { type Row, rowAt } from "./row.ts";
+
+/** A conversation's prompt and two answers to it. */
+export interface PreferenceRow {
+  /** A text, or messages `{role, content}`. */
+  prompt?: unknown;
+  /** The better answer: a text, or the messages of it or of the whole conversation. */
+  chosen?: unknown;
+  /** The other answer. */
+  rejected?: unknown;
+}
+
+/** Rows one after the other: of pairs, or of any other shape that a data file may have. */
+export type Rows =
+  | Iterable<PreferenceRow | Record<string, unknown>>
+  | AsyncIterable<PreferenceRow | Record<string, unknown>>;
+
+/** Rows of a script, kept as a JSON Lines file has them: what becomes of its objects later is not seen. */
+export interface MemoryRows {
+  /** What messages call them, and the reports: `data`. */
+  readonly path: string;
+  readonly sha256: string;
+  read(): AsyncGenerator<Row>;
+}
+
+/**
+ * Takes all rows.
+ * @throws {UserError} for a row that is no object of JSON.
+ */
+export async function memoryRows(
+  rows: Rows,
+  path: string,
+  signal?: AbortSignal,
+): Promise<MemoryRows> {
+  const lines: string[] = [];
+  const hash = createHash("sha256");
+  for await (const row of rows) {
+    signal?.throwIfAborted();
+    const line = lineOf(row, `${path}:row ${lines.length}`);
+    lines.push(line);
+    hash.update(line).update("\n");
+  }
+  return {
+    path,
+    sha256: hash.digest("hex"),
+    read: async function* () {
+      for (const [number, line] of lines.entries()) {
+        yield rowAt(JSON.parse(line), { file: path, unit: "row", number });
+      }
+    },
+  };
+}
+
+function lineOf(row: unknown, where: string): string {
+  let line: string | undefined;
+  try {
+    line = isObject(row) ? JSON.stringify(row) : undefined;
+  } catch (error) {
+    throw new UserError(
+      `${where}: expected texts or lists of messages, found what JSON cannot hold: ${
+        (error as Error).message
+      }`,
+      1,
+      "DATA_INVALID",
+    );
+  }
+  const problem = line === undefined
+    ? `expected an object such as {prompt, chosen, rejected}, found ${show(row)}`
+    : isDeep(line)
+    ? `it has more than ${MOST_LEVELS} levels of JSON`
+    : undefined;
+  if (problem !== undefined) throw new UserError(`${where}: ${problem}`, 1, "DATA_INVALID");
+  return line!;
+}

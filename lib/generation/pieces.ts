@@ -1,0 +1,84 @@
+/** A text that grows from behind, as pieces that are never taken back. */
+export class Pieces {
+  #given = "";
+
+  /**
+   * @param text all that there is so far: what was there before may have ended in parts of a character, or in a space that what
+   * follows takes away.
+   * @returns what is new and will stay; it may be nothing.
+   */
+  next(text: string): string {
+    // Bytes that are no whole character yet are decoded as U+FFFD; white space at the ends of an answer is no part of it.
+    return this.#give(text.trimStart().replace(/[\s\ufffd]+$/u, ""));
+  }
+
+  /** What is left of the whole text. */
+  last(text: string): string {
+    return this.#give(text.trim());
+  }
+
+  #give(text: string): string {
+    if (!text.startsWith(this.#given)) return "";
+    const piece = text.slice(this.#given.length);
+    this.#given = text;
+    return piece;
+  }
+}
+
+/**
+ * An answer on its way: an iterator of its pieces, and, awaited, the whole. It begins with the first of either, and goes on only as
+ * far as it is asked; awaited after some pieces it gives the whole all the same.
+ *
+ * @example
+ * ```ts
+ * import { Generation } from "./pieces.ts";
+ * import assert from "node:assert/strict";
+ * const generation = new Generation(async function* () {
+ *   yield "Ro";
+ *   yield "me";
+ * });
+ * for await (const piece of generation) assert.ok(["Ro", "me"].includes(piece));
+ * assert.equal(await generation, "Rome");
+ * ```
+ */
+export class Generation implements AsyncIterable<string>, PromiseLike<string> {
+  readonly #begin: () => AsyncGenerator<string>;
+  readonly #pieces: string[] = [];
+  #source?: AsyncGenerator<string>;
+  #whole?: Promise<string>;
+
+  /**
+   * Begins nothing yet.
+   * @param begin makes the pieces.
+   */
+  constructor(begin: () => AsyncGenerator<string>) {
+    this.#begin = begin;
+  }
+
+  /** The pieces that are still to come; leaving the loop ends the generation. */
+  [Symbol.asyncIterator](): AsyncGenerator<string> {
+    this.#source ??= this.#remember(this.#begin());
+    return this.#source;
+  }
+
+  /** The whole answer. */
+  then<T = string, E = never>(
+    onFulfilled?: ((text: string) => T | PromiseLike<T>) | null,
+    onRejected?: ((reason: unknown) => E | PromiseLike<E>) | null,
+  ): Promise<T | E> {
+    this.#whole ??= this.#drain();
+    return this.#whole.then(onFulfilled, onRejected);
+  }
+
+  async #drain(): Promise<string> {
+    for await (const _ of this);
+    return this.#pieces.join("");
+  }
+
+  async *#remember(source: AsyncGenerator<string>): AsyncGenerator<string> {
+    for await (const piece of source) {
+      this.#pieces.push(piece);
+      yield piece;
+    }
+  }
+}

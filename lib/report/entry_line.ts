@@ -1,0 +1,57 @@
+import type { LogEntry } from "../training/log_entry.ts";
+import { formatFigure } from "./run_report.ts";
+
+/** The order in which people look at figures, and transformers prints them; the others follow as the entry has them. */
+const FIRST = [
+  "loss",
+  "grad_norm",
+  "learning_rate",
+  "rewards/margins",
+  "rewards/accuracies",
+  "rewards/chosen",
+  "rewards/rejected",
+];
+/** What a line on a terminal is continued on, at most: metrics.jsonl has the rest. */
+const MOST_LINES = 2;
+const INDENT = "  ";
+
+/**
+ * A log entry or an evaluation as people read it, by the names that TRL prints: one line with all figures, or, on a terminal of
+ * `columns`, as many of them as fit into two.
+ *
+ * @param left what is said of the time left.
+ */
+export function entryLine(
+  entry: LogEntry,
+  { totalSteps, left, columns = Infinity }: { totalSteps?: number; left?: string; columns?: number },
+): string {
+  const { step, epoch, ...figures } = entry;
+  const rank = (name: string) => {
+    const found = FIRST.indexOf(name.replace(/^eval_/, ""));
+    return found < 0 ? FIRST.length : found;
+  };
+  const names = Object.keys(figures).sort((a, b) => rank(a) - rank(b));
+  const parts = [
+    totalSteps === undefined ? `step ${step}` : `step ${step}/${totalSteps}`,
+    `epoch ${figure(epoch)}`,
+    ...left === undefined ? [] : [left],
+  ];
+  return wrapped([...parts, ...names.map((name) => `${name} ${figure(figures[name])}`)], columns);
+}
+
+/** Four significant digits, as transformers prints them; whole numbers are counts. */
+export const figure = (value: number): string =>
+  formatFigure(Number.isInteger(value) ? value : Number(value.toPrecision(4)));
+
+/** Parts in lines that break between two of them. */
+function wrapped(parts: readonly string[], columns: number): string {
+  const lines = [""];
+  for (const part of parts) {
+    const line = lines.at(-1)!;
+    const longer = line === "" ? part : line + INDENT + part;
+    if (longer.length < columns || line.trim() === "") lines[lines.length - 1] = longer;
+    else if (lines.length === MOST_LINES) break;
+    else lines.push(INDENT + part);
+  }
+  return lines.join("\n");
+}

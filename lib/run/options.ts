@@ -1,0 +1,78 @@
+/** What a script gives to `train`, made one and checked before anything is touched. */
+import { defineConfig } from "../config/parse.ts";
+import type { RunKeys, TrainConfig } from "../config/schema.ts";
+import { type MemoryRows, memoryRows, type Rows } from "../data/memory.ts";
+import { UserError } from "../errors.ts";
+import { checkForm, checkFunction } from "../losses/check.ts";
+import type { Loss } from "../losses/loss.ts";
+import type { TrainEvents } from "../training/events.ts";
+
+/** What `train` may be given beside its configuration; every field may be left out. */
+export interface TrainOptions extends TrainEvents {
+  /**
+   * Pairs to train on in place of `dataset_mixer`'s, or `{ train, test }` with pairs to evaluate on too. They are read, rendered and
+   * checked as those of a file, and kept in memory as text; messages name them `data:row 3`, from 0.
+   */
+  data?: Rows | { train: Rows; test?: Rows };
+  /** A loss of one's own, in place of `loss_type`'s. */
+  loss?: Loss;
+  /** Ends the run after the step in hand, with a checkpoint. */
+  signal?: AbortSignal;
+  /** Any object with the WebGPU API; the runtime's own by default. */
+  gpu?: GPU;
+  /**
+   * Whether the threads that render and tokenize may read files and do nothing else. Deno wants `--unstable-worker-options` for it,
+   * and ends the process without; so it is false unless said.
+   */
+  readsOnly?: boolean;
+}
+
+/**
+ * The configuration of a run, from keys too, with the name of its own loss.
+ * @throws {UserError} (status 2) with every mistake of the configuration, and then every one of the options.
+ */
+export function configOf(given: TrainConfig | RunKeys, { data, loss }: TrainOptions): TrainConfig {
+  const isChecked = "modelNameOrPath" in given;
+  const config = isChecked ? given : defineConfig(given);
+  const problems: string[] = [];
+  if (!data && config.datasetMixer.length === 0) {
+    problems.push(
+      "dataset_mixer: missing: expected data paths with their shares, or the option data with rows",
+    );
+  } else if (data && config.datasetMixer.length > 0) {
+    problems.push("dataset_mixer: there is the option data too: keep one");
+  }
+  if (data && config.doEval && !partsOf(data).test) {
+    problems.push("data: expected {train, test}, as the configuration asks for evaluation, found no test");
+  }
+  if (loss) {
+    checkForm(loss);
+    // The default cannot be told from what was written.
+    const written = isChecked ? config.lossType !== "simper" && config.lossType : given.loss_type;
+    if (written && written !== loss.name) {
+      problems.push(`loss_type: ${written}, and the option loss is ${loss.name}: keep one`);
+    }
+  }
+  if (problems.length > 0) throw new UserError(problems.join("\n"), 2);
+  if (loss && "of" in loss) checkFunction(loss);
+  // A run file names those that are there; that of a script has a name of its own.
+  return loss ? { ...config, lossType: loss.name as TrainConfig["lossType"] } : config;
+}
+
+/** The rows of a script, taken. */
+export async function takeData(
+  data: NonNullable<TrainOptions["data"]>,
+  isEvaluated: boolean,
+  signal?: AbortSignal,
+): Promise<{ train: MemoryRows; test?: MemoryRows }> {
+  const { train, test } = partsOf(data);
+  const isNamed = train !== data;
+  return {
+    train: await memoryRows(train, isNamed ? "data.train" : "data", signal),
+    ...test && isEvaluated && { test: await memoryRows(test, "data.test", signal) },
+  };
+}
+
+function partsOf(data: NonNullable<TrainOptions["data"]>): { train: Rows; test?: Rows } {
+  return Symbol.iterator in data || Symbol.asyncIterator in data ? { train: data } : data;
+}
