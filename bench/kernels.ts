@@ -10,6 +10,7 @@ import {
   logitsBackward,
   logProbabilities,
   preferenceLoss,
+  responseFigures,
   rope,
 } from "../lib/gpu/operations.ts";
 import { embed, embedBackward } from "../lib/gpu/embedding_operations.ts";
@@ -165,6 +166,12 @@ class Cases {
         },
         losses.simper.wgsl,
       ),
+      responseFigures(bench.rows(1), {
+        labelsOfPair: upload("labels of responses", batch.labelsOfPair, 1, 4),
+        targets: upload("targets of responses", batch.targets, labels),
+        figures: bench.filled("label figures of responses", labels, 4),
+        responses: bench.tensor("response figures", 2, 4),
+      }),
     ]);
   }
 
@@ -211,6 +218,7 @@ class Cases {
       targets: upload("targets", Uint32Array.from({ length: labels }, (_, i) => i), labels),
       lse: bench.tensor("lse", labels),
       logps: bench.tensor("log-probabilities", labels),
+      figures: bench.tensor("label figures", labels, 4),
       weights: upload("label weights", new Float32Array(labels).fill(1 / labels), labels),
     };
     const { products } = bench;

@@ -8,9 +8,9 @@ import { parseArgs } from "node:util";
 import { pack } from "../lib/batch/pack.ts";
 import type { Pair } from "../lib/data/pair.ts";
 import type { Gpu } from "../lib/gpu/device.ts";
-import { Pipelines, readTensor } from "../lib/gpu/program.ts";
+import { Pipelines } from "../lib/gpu/program.ts";
 import { losses } from "../lib/losses/losses.ts";
-import { pairResults } from "../lib/training/metrics.ts";
+import { readResults } from "../lib/training/evaluate.ts";
 import { readModelConfig } from "../lib/weights/config_file.ts";
 import type { Decoder } from "../lib/graph/decoder.ts";
 import { type Operations, operationsOf } from "./flops.ts";
@@ -78,8 +78,7 @@ async function runBatch(
   gpu.device.queue.submit([encoder.finish()]);
   await gpu.device.queue.onSubmittedWorkDone();
   const seconds = (performance.now() - start) / 1000;
-  const results = new Float32Array(await readTensor(gpu, decoder.batch.results, 0, 4 * pairs.length));
-  const logps = pairResults(results, batch).flatMap(({ chosen, rejected, rejectedLabels }) =>
+  const logps = (await readResults(gpu, decoder, batch)).flatMap(({ chosen, rejected, rejectedLabels }) =>
     rejectedLabels > 0 ? [chosen, rejected] : [chosen]
   );
   return { seconds, logps };

@@ -1,9 +1,9 @@
 /** One run at a time in an output folder. */
 import { rm, stat } from "node:fs/promises";
-import { hostname } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { UserError } from "../errors.ts";
+import { hostName } from "../host_name.ts";
 import { isObject } from "../json.ts";
 import { readTextFile, writeText } from "../text_file.ts";
 import { HOLDER, LOCK } from "./names.ts";
@@ -37,11 +37,12 @@ export async function lockFolder(folder: string, warn: (message: string) => void
       return { release: async () => {} };
     }
     await new Promise((resolve) => setTimeout(resolve, INTRODUCTION));
+    const holder = await readHolder(folder);
+    const who = holder
+      ? `process ${holder.pid} on ${holder.host}, since ${holder.since}`
+      : "which has not said who it is";
     throw new UserError(
-      `output_dir: ${folder} is in use by another run (${await readHolder(
-        folder,
-      )}): wait until it has ended, or name another ` +
-        "folder",
+      `output_dir: ${folder} is in use by another run (${who}): wait until it has ended, or name another folder`,
       2,
     );
   }
@@ -71,7 +72,8 @@ async function openLocked(path: string): Promise<{ close(): void } | undefined> 
   const before = await inode(path);
   const database = new DatabaseSync(path);
   try {
-    database.exec("PRAGMA busy_timeout = 0; PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE");
+    // So long as isLocked() may take.
+    database.exec("PRAGMA busy_timeout = 50; PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE");
     if (before !== undefined && await inode(path) === before) return database;
   } catch (error) {
     database.close();
@@ -82,21 +84,40 @@ async function openLocked(path: string): Promise<{ close(): void } | undefined> 
 
 const inode = async (path: string) => (await stat(path).catch(() => undefined))?.ino;
 
-function hostName(): string {
+/** What a run says of itself; undefined where it has not said yet, or cannot. */
+async function readHolder(folder: string): Promise<Record<string, unknown> | undefined> {
   try {
-    return hostname();
+    const found: unknown = JSON.parse(await readTextFile(join(folder, HOLDER)));
+    if (isObject(found)) return found;
   } catch {
-    // Deno asks for a permission.
-    return "this machine";
+    // Nobody has it.
   }
 }
 
-async function readHolder(folder: string): Promise<string> {
+/**
+ * The process of the run that has `folder` now, or undefined where none has; its `pid` is known where it is one of this machine.
+ * Not for the process that has the folder, whose lock this would give back.
+ */
+export async function lockHolder(folder: string): Promise<{ pid?: number } | undefined> {
+  if (!await isLocked(join(folder, LOCK))) return;
+  const { pid, host } = await readHolder(folder) ?? {};
+  return {
+    pid: host === hostName() && Number.isSafeInteger(pid) && Number(pid) > 1 ? Number(pid) : undefined,
+  };
+}
+
+async function isLocked(path: string): Promise<boolean> {
+  if (await inode(path) === undefined) return false;
+  const { DatabaseSync } = await import("node:sqlite");
+  let file: { close(): void } | undefined;
   try {
-    const found: unknown = JSON.parse(await readTextFile(join(folder, HOLDER)));
-    if (isObject(found)) return `process ${found.pid} on ${found.host}, since ${found.since}`;
-  } catch {
-    // It has not said yet, or cannot.
+    const database = new DatabaseSync(path, { readOnly: true });
+    file = database;
+    database.exec("PRAGMA busy_timeout = 0; SELECT * FROM sqlite_master");
+    return false;
+  } catch (error) {
+    return /locked|busy/i.test((error as Error).message);
+  } finally {
+    file?.close();
   }
-  return "which has not said who it is";
 }

@@ -12,8 +12,12 @@ export const OPTIMIZER = "optimizer.safetensors";
 export const TRAINER_STATE = "trainer_state.json";
 /** The log of the run, a line an entry: there from before the first step. */
 export const METRICS = "metrics.jsonl";
+/** What the run is and what its model answers: there from before the first step. */
+export const REPORT = "report.json";
 /** The figures of a finished run: written last of all, so that a folder that has it, and the state, holds a whole result. */
 export const RESULTS = "all_results.json";
+/** The folder of TensorBoard's files, as transformers names it. */
+export const RUNS = "runs";
 /** What a run holds while it goes on, and who it is. */
 export const LOCK = ".simper-lock";
 export const HOLDER = ".simper-lock.json";
@@ -21,6 +25,7 @@ export const HOLDER = ".simper-lock.json";
 const WRITTEN: ReadonlySet<string> = new Set([
   TRAINER_STATE,
   METRICS,
+  REPORT,
   RESULTS,
   HOLDER,
   "README.md",

@@ -1,17 +1,28 @@
 /** Where a run begins: anew, or from a checkpoint. */
 import { readdir, rm, stat } from "node:fs/promises";
-import { join } from "node:path";
+import { join, relative, sep } from "node:path";
 import type { TrainConfig } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
 import { readTextFile } from "../text_file.ts";
 import { checkConfig } from "./fingerprint.ts";
-import { isLock, isTemporary, listCheckpoints, METRICS, RESULTS, TRAINER_STATE } from "./names.ts";
+import {
+  isLock,
+  isTemporary,
+  listCheckpoints,
+  METRICS,
+  REPORT,
+  RESULTS,
+  RUNS,
+  TRAINER_STATE,
+} from "./names.ts";
 import { readSavedRun, type SavedRun } from "./state.ts";
 import { discard } from "./write.ts";
 
 /** Whether all that a folder has is what a run leaves that ended before its first checkpoint: nothing to go on from, or to keep. */
-async function isLogOnly(outputDir: string, names: readonly string[]): Promise<boolean> {
-  if (!names.every((name) => name === TRAINER_STATE || name === METRICS)) return false;
+async function isLogOnly({ outputDir, loggingDir }: TrainConfig, names: readonly string[]): Promise<boolean> {
+  const events = loggingDir === undefined ? RUNS : relative(outputDir, loggingDir).split(sep)[0];
+  const logs = [TRAINER_STATE, METRICS, REPORT, events];
+  if (!names.every((name) => logs.includes(name))) return false;
   try {
     const state = JSON.parse(await readTextFile(join(outputDir, TRAINER_STATE)));
     return Number.isSafeInteger(state.global_step) && Number.isSafeInteger(state.max_steps);
@@ -42,7 +53,7 @@ export async function findStart(config: TrainConfig): Promise<SavedRun | undefin
     return saved;
   }
   const first = isFinished ? RESULTS : names[0];
-  if (first !== undefined && !overwriteOutputDir && !await isLogOnly(outputDir, names)) {
+  if (first !== undefined && !overwriteOutputDir && !await isLogOnly(config, names)) {
     const why = resumeFromCheckpoint === false ? ", and resume_from_checkpoint is false" : "";
     const what = isFinished ? "a finished run" : first;
     throw new UserError(

@@ -87,6 +87,7 @@ export async function readSavedRun(folder: string): Promise<SavedRun> {
   }
   const isWhole = Number.isSafeInteger(state.step) && isTuningRecord(state.kernels) &&
     matches(state, SHAPE) &&
+    ["number", "undefined"].includes(typeof (state as unknown as RunState).figures.sequenceTokens) &&
     isDate((state as unknown as RunState).run.date);
   if (!isWhole) {
     throw new UserError(`${join(folder, RUN_STATE)}: not as this program writes it: was it changed?`);

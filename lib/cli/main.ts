@@ -18,6 +18,10 @@ const COMMANDS: Readonly<Record<string, Entry>> = {
     summary: "Train a model on preference pairs, as a run file says",
     load: async () => (await import("./train.ts")).train,
   },
+  watch: {
+    summary: "Show the report of a run in the browser while it goes on",
+    load: async () => (await import("./watch.ts")).watch,
+  },
   plan: {
     summary: "Say what memory a run takes, and how many steps it has, before it begins",
     load: async () => (await import("./plan.ts")).plan,

@@ -1,3 +1,4 @@
+import { totalmem } from "node:os";
 import { readConfig } from "../config/parse.ts";
 import type { TrainConfig } from "../config/schema.ts";
 import { bytes, describe, integer, type ValueType } from "../config/values.ts";
@@ -10,7 +11,8 @@ import { rememberedTiles } from "../planning/tune.ts";
 import { type FetchEvents, resolveModel, resolveSources } from "../hub/hub.ts";
 import { readModelConfig } from "../weights/config_file.ts";
 import { readModel } from "../weights/weights.ts";
-import { type Adapter, adapterOf, memoryLimit } from "../planning/plan.ts";
+import { type Adapter, adapterOf } from "../planning/plan.ts";
+import { bytesBesidePlan } from "../planning/process_memory.ts";
 import { withBatchesOf, type WorkloadOf } from "../planning/advice.ts";
 import { prepare } from "../planning/prepare.ts";
 import { reportSplit } from "../report/data_report.ts";
@@ -51,23 +53,25 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
   if (forcesMistralTemplate(config)) log.info(FORCED);
   if (!isShown("warning", config.logLevel)) stop.answer({});
 
-  const { workloadOf, sample } = await readWorkload(config, options, {
+  const { folder, workloadOf, sample } = await readWorkload(config, options, {
     log: (level, message) => log[level](message),
     onProgress: (done) => progress.update(done),
     signal: stop.signal,
   }).finally(() => progress.finish());
   const device = await deviceOf(config, options.largestBuffer);
-  const report = planReport({
+  const estimated = planAnyway(workloadOf(config), config, device.adapter);
+  const { text, fits } = planReport({
     config,
     workloadOf,
     sample,
-    plan: planAnyway(workloadOf(config), config, device.adapter),
+    plan: estimated,
     measured: options.data,
     countKnown: options.data || options.numPairs !== undefined,
+    beside: await bytesBesidePlan(folder, estimated.planned.decoder.plan.bytesOf("weights")),
     ...device,
   });
-  print(printable(report));
-  return 0;
+  print(printable(text));
+  return fits ? 0 : 1;
 }
 
 interface Options {
@@ -96,7 +100,7 @@ async function readWorkload(
   config: TrainConfig,
   { data, numPairs }: Options,
   events: FetchEvents & Required<Pick<FetchEvents, "log">>,
-): Promise<{ workloadOf: WorkloadOf; sample: readonly Pair[] }> {
+): Promise<{ folder: string; workloadOf: WorkloadOf; sample: readonly Pair[] }> {
   const { modelNameOrPath, modelRevision, fromScratch } = config;
   const read = fromScratch ? readModelConfig : readModel;
   const warn = (message: string) => events.log("warning", message);
@@ -114,18 +118,19 @@ async function readWorkload(
     const length = Math.ceil(prepared.train.length / every);
     const sample = await prepared.train.read(Array.from({ length }, (_, i) => i * every));
     await prepared.close();
-    return { workloadOf: withBatchesOf(prepared), sample };
+    return { folder: sources.model, workloadOf: withBatchesOf(prepared), sample };
   }
   const folder = await resolveModel(modelNameOrPath, { ...events, revision: modelRevision, weights: false });
   const model = await read(folder, warn);
-  return { workloadOf: (changed) => worstCase(model, changed, numPairs), sample: [longestPair(config)] };
+  const workloadOf = (changed: TrainConfig) => worstCase(model, changed, numPairs);
+  return { folder, workloadOf, sample: [longestPair(config)] };
 }
 
 /** The room that there is: as the user says, or as this machine's adapter has it. */
 async function deviceOf(
   config: TrainConfig,
   largestBuffer?: number,
-): Promise<{ adapter: Adapter; memory?: number; device: string }> {
+): Promise<{ adapter: Adapter; memory?: number; device: string; isSoftware?: boolean }> {
   if (config.deviceMemory !== undefined || largestBuffer !== undefined) {
     const device = config.deviceMemory === undefined ? "the device" : "device_memory";
     const adapter = { largestBuffer: largestBuffer ?? USUAL_LARGEST_BUFFER };
@@ -139,11 +144,11 @@ async function deviceOf(
     return { adapter: { largestBuffer: USUAL_LARGEST_BUFFER }, device: "this machine, without an adapter," };
   }
   try {
-    const memory = memoryLimit(config, gpu);
     return {
       adapter: { ...adapterOf(gpu), tiles: await rememberedTiles(gpu) },
-      memory: Number.isFinite(memory) ? memory : undefined,
+      memory: gpu.isSoftware ? totalmem() : undefined,
       device: gpu.name,
+      isSoftware: gpu.isSoftware,
     };
   } finally {
     gpu.destroy();

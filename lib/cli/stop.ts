@@ -52,6 +52,12 @@ export class Stop {
     this.#worker?.postMessage(answer);
   }
 
+  /** Stops as a signal does. */
+  request(): void {
+    if (this.#worker) this.#worker.postMessage("stop");
+    else this.#stop();
+  }
+
   #listen(): void {
     this.#worker?.postMessage(this.#answer);
     for (const signal of SIGNALS) Deno.removeSignalListener(signal, this.#onSignal);
@@ -69,7 +75,7 @@ export class Stop {
 }
 
 /** Whether a module may be loaded as a thread: Deno tells of it on stderr where not, whatever becomes of the error. */
-function mayRead(module: URL): boolean {
+export function mayRead(module: URL): boolean {
   return module.protocol !== "file:" ||
     Deno.permissions.querySync({ name: "read", path: module }).state === "granted";
 }

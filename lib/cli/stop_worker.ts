@@ -23,12 +23,15 @@ function onSignal(): void {
   self.postMessage("stop");
 }
 
-self.onmessage = ({ data }: MessageEvent<Answer>) => void (answer = data);
+self.onmessage = ({ data }: MessageEvent<Answer | "stop">) => {
+  if (data === "stop") onSignal();
+  else answer = data;
+};
 for (const signal of SIGNALS) Deno.addSignalListener(signal, onSignal);
 self.postMessage("ready");
 
 // Of a worker, which the types of the main thread do not know.
 declare const self: {
-  onmessage: (event: MessageEvent<Answer>) => void;
+  onmessage: (event: MessageEvent<Answer | "stop">) => void;
   postMessage: (message: string) => void;
 };

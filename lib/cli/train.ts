@@ -11,6 +11,7 @@ import { formatDuration } from "../report/progress.ts";
 import { checkOutputFolder } from "../run/save.ts";
 import { train as trainRun } from "../run/train.ts";
 import type { Command } from "./command.ts";
+import { LiveReport } from "./live.ts";
 import { NobodyReads, print } from "./output.ts";
 import { progressLine } from "./progress.ts";
 import { type Stop, STOPPED } from "./stop.ts";
@@ -18,13 +19,16 @@ import { splitRunWords } from "./words.ts";
 
 /** `simper train` */
 export const train: Command = {
-  usage: "[CONFIG] [--profile=FILE] [--key=value ...]",
+  usage: "[CONFIG] [--open] [--profile=FILE] [--key=value ...]",
   takesRunFile: true,
-  options: [{
-    name: "profile",
-    value: "FILE",
-    doc: "Time the kernels of the second step: a table, and a file for the trace, for chrome://tracing.",
-  }],
+  options: [
+    { name: "open", doc: "Show the run in the browser while it goes on, as simper watch does." },
+    {
+      name: "profile",
+      value: "FILE",
+      doc: "Time the kernels of the second step: a table, and a file for the trace, for chrome://tracing.",
+    },
+  ],
   run,
 };
 
@@ -44,11 +48,13 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
     stop.answer({ text: isShown("warning", config.logLevel) ? shown : undefined, until });
   };
   say("stopping");
+  const live = options.has("open") ? new LiveReport(config.outputDir, () => stop.request(), log) : undefined;
   const upload = config.pushToHub ? await openUpload(config) : undefined;
   let totalSteps: number | undefined;
   await using outcome = await trainRun(config, {
     signal: stop.signal,
     onSubmit: ({ step, until, ...work }) => {
+      live?.begin();
       stop.isCareful = true;
       if (totalSteps === undefined) progress.step({ step: step - 1, totalSteps: work.totalSteps });
       totalSteps = work.totalSteps;
@@ -88,6 +94,7 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
       : "stopping once the result is saved",
   );
   const report = await outcome.save({ signal: stop.signal }).finally(() => progress.finish());
+  await live?.end();
   printReport(report, log);
   if (upload) {
     stop.isCareful = false;

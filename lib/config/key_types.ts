@@ -162,7 +162,12 @@ export interface RunKeys {
     | "rewards/accuracies"
     | "rewards/margins"
     | "logps/chosen"
-    | "logps/rejected";
+    | "logps/rejected"
+    | "logits/chosen"
+    | "logits/rejected"
+    | "entropy"
+    | "mean_token_accuracy"
+    | "eos/probability";
   /** Whether more of it is better; by default for all but `loss`. */
   greater_is_better?: boolean;
   /** Tokenize the data again where the cache has them. By default `false`. */
@@ -173,7 +178,17 @@ export interface RunKeys {
   logging_steps?: number;
   /** Log the first step too. By default `false`. */
   logging_first_step?: boolean;
-  /** Least level of messages; `error` is silent but for errors. By default `"info"`. */
+  /**
+   * `tensorboard` writes event files for it too; without it (`none`), files in `output_dir` tell all, and
+   * `simper watch` shows them. By default `[]`.
+   */
+  report_to?: string | readonly string[];
+  /** Folder of TensorBoard's files; by default `runs/` and a name of date and machine, in `output_dir`. */
+  logging_dir?: string;
+  /**
+   * Least level of messages; progress and log entries are shown at `info`, and `error` is silent but for
+   * errors. By default `"info"`.
+   */
   log_level?: "debug" | "info" | "warning" | "error";
   /** Most GPU memory that the plan may take, such as `80GB` or `75GiB`; by default what the device gives. */
   device_memory?: number | string;
@@ -329,6 +344,11 @@ export interface TrainConfig {
     | "rewards/margins"
     | "logps/chosen"
     | "logps/rejected"
+    | "logits/chosen"
+    | "logits/rejected"
+    | "entropy"
+    | "mean_token_accuracy"
+    | "eos/probability"
     | undefined;
   /** Whether more of it is better; by default for all but `loss`. */
   greaterIsBetter: boolean | undefined;
@@ -340,7 +360,17 @@ export interface TrainConfig {
   loggingSteps: number;
   /** Log the first step too. */
   loggingFirstStep: boolean;
-  /** Least level of messages; `error` is silent but for errors. */
+  /**
+   * `tensorboard` writes event files for it too; without it (`none`), files in `output_dir` tell all, and
+   * `simper watch` shows them.
+   */
+  reportTo: readonly "tensorboard"[];
+  /** Folder of TensorBoard's files; by default `runs/` and a name of date and machine, in `output_dir`. */
+  loggingDir: string | undefined;
+  /**
+   * Least level of messages; progress and log entries are shown at `info`, and `error` is silent but for
+   * errors.
+   */
   logLevel: "debug" | "info" | "warning" | "error";
   /** Most GPU memory that the plan may take, such as `80GB` or `75GiB`; by default what the device gives. */
   deviceMemory: number | undefined;

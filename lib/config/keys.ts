@@ -11,6 +11,7 @@ import {
   number,
   oneOf,
   optimArgs,
+  reporters,
   stepsOrFraction,
   text,
   texts,
@@ -276,11 +277,24 @@ export const TABLE = {
   runName: { type: text, mayChange: true, doc: "Name in the reports; by default the name of `output_dir`." },
   loggingSteps: { type: positive, default: 10, mayChange: true, doc: "Optimizer steps between log entries." },
   loggingFirstStep: { type: boolean, default: false, mayChange: true, doc: "Log the first step too." },
+  reportTo: {
+    type: reporters,
+    default: [],
+    mayChange: true,
+    doc:
+      "`tensorboard` writes event files for it too; without it (`none`), files in `output_dir` tell all, and `simper watch` shows them.",
+  },
+  loggingDir: {
+    type: text,
+    mayChange: true,
+    doc: "Folder of TensorBoard's files; by default `runs/` and a name of date and machine, in `output_dir`.",
+  },
   logLevel: {
     type: oneOf(["debug", "info", "warning", "error"]),
     default: "info",
     mayChange: true,
-    doc: "Least level of messages; `error` is silent but for errors.",
+    doc:
+      "Least level of messages; progress and log entries are shown at `info`, and `error` is silent but for errors.",
   },
   deviceMemory: {
     type: bytes,

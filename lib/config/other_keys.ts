@@ -19,8 +19,6 @@ export const IGNORED: Readonly<Record<string, string>> = {
   remove_unused_columns: "only the columns of preference pairs are read",
   "ddp_*": "training runs on one device",
   local_rank: "training runs on one device",
-  report_to: "reports are files in output_dir",
-  logging_dir: "reports are files in output_dir",
   "wandb_*": "reports are files in output_dir",
   logging_strategy: "logging_steps says when to log",
   disable_tqdm: "log_level says what is shown",

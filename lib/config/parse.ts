@@ -151,7 +151,7 @@ function readOther(
 ): void {
   const why = ignoredBecause(key);
   if (why !== undefined) {
-    if (key !== "report_to" || !asksForNoReports(value)) ignored.push(`${key}: ignored: ${why}`);
+    ignored.push(`${key}: ignored: ${why}`);
   } else if (Object.hasOwn(REFUSED, key)) {
     const { allowed, why } = REFUSED[key];
     if (value === null || allowed.includes(value) || allowed.includes(boolean.read(value))) return;
@@ -176,8 +176,4 @@ function twins(entries: readonly Entry[]): string[] {
     seen.set(field, key);
   }
   return problems;
-}
-
-function asksForNoReports(value: unknown): boolean {
-  return [value].flat().every((name) => name === null || name === "none");
 }

@@ -84,6 +84,7 @@ const CHECKED: Readonly<Record<string, string>> = {
   "Record<string, number>": "DatasetShare[]",
   "Record<string, string>": "ReadonlyMap<string, string> | undefined",
   "number | string": "number | undefined",
+  "string | readonly string[]": 'readonly "tensorboard"[]',
 };
 
 function code(text: string): string {

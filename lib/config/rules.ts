@@ -2,7 +2,7 @@ import { type Entry } from "./entries.ts";
 import { MOST_PAIRS } from "./counts.ts";
 import { patternProblem } from "./name_pattern.ts";
 import { keyOf, type TrainConfig } from "./schema.ts";
-import { describe } from "./values.ts";
+import { describe, otherReporters } from "./values.ts";
 
 /** Values read so far: complete but for the keys that were wrong, which are left out. */
 export type PartialConfig = Partial<TrainConfig>;
@@ -159,6 +159,16 @@ export function overruled(config: TrainConfig, written: ReadonlyMap<string, Entr
   if (config.saveStrategy !== "steps") add("saveSteps", `save_strategy is ${config.saveStrategy}`);
   if (config.metricForBestModel === undefined) add("greaterIsBetter", "there is no metric_for_best_model");
   if (config.optim !== "adamw_anyprecision") add("optimArgs", `optim is ${config.optim}`);
+  const others = otherReporters(written.get("reportTo")?.value ?? null);
+  if (others.length > 0) {
+    lines.push(
+      `report_to: ignored: ${
+        others.join(", ")
+      }: metrics.jsonl and report.html in output_dir have the figures, ` +
+        "and `simper watch` shows them as they come",
+    );
+  }
+  if (config.reportTo.length === 0) add("loggingDir", "report_to does not name tensorboard");
   if (!config.pushToHub) { for (const field of HUB_FIELDS) add(field, "push_to_hub is off"); }
   return lines;
 }

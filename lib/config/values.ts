@@ -162,6 +162,29 @@ export function oneOf<const T extends string>(
   };
 }
 
+/** Whom transformers can report a run to. */
+const REPORTERS: readonly unknown[] = [
+  ..."none all tensorboard azure_ml clearml codecarbon comet_ml dagshub dvclive flyte mlflow neptune".split(
+    " ",
+  ),
+  ..."kubeflow swanlab trackio wandb".split(" "),
+];
+
+/** Those that are followed, from one name or a list of them; `all` is all of them. */
+export const reporters: ValueType<readonly "tensorboard"[]> = {
+  expected: "none or tensorboard, or a list of them (all is tensorboard)",
+  typescript: "string | readonly string[]",
+  read: (value) => {
+    const names = value === null ? [] : [value].flat();
+    if (!names.every((name) => REPORTERS.includes(name))) return undefined;
+    return names.includes("tensorboard") || names.includes("all") ? ["tensorboard"] : [];
+  },
+};
+
+/** The names of a `report_to` that nothing here follows. */
+export const otherReporters = (value: unknown): unknown[] =>
+  [value].flat().filter((name) => !([null, "none", "all", "tensorboard"] as unknown[]).includes(name));
+
 /** The figures of an evaluation that models can be compared by. */
 export const EVALUATION_METRICS = [
   "loss",
@@ -171,6 +194,11 @@ export const EVALUATION_METRICS = [
   "rewards/margins",
   "logps/chosen",
   "logps/rejected",
+  "logits/chosen",
+  "logits/rejected",
+  "entropy",
+  "mean_token_accuracy",
+  "eos/probability",
 ] as const;
 
 const metricName = oneOf(EVALUATION_METRICS, {}, "eval_ may stand before it");

@@ -14,6 +14,7 @@ import type { Row } from "./row.ts";
 import { canonicalRow } from "./shapes.ts";
 import { filesOf } from "./splits.ts";
 import { openStore, type PairStore } from "./store.ts";
+import { STORE_FORMAT } from "./store_format.ts";
 import { type StoredRow, writeStore } from "./store_write.ts";
 
 /** What to read and how; see `readMixer`, `render` and `tokenizePair`. */
@@ -48,7 +49,7 @@ const ROWS_PER_PROGRESS = 64;
  */
 export async function openPairs(options: PairOptions): Promise<PairStore> {
   const { mixer, split, cache, tokenizer, vocabSize, log, onProgress } = options;
-  const { fingerprint, chatTemplate, templateDate } = tokenizer instanceof TokenizerPool
+  const { fingerprint, chatTemplate, templateDate, eosTokenId } = tokenizer instanceof TokenizerPool
     ? tokenizer.vocabulary
     : tokenizer;
   const sets = await Promise.all(mixer.map(async ({ path, share, config, columns, rows }) => {
@@ -64,6 +65,7 @@ export async function openPairs(options: PairOptions): Promise<PairStore> {
     "pairs",
     sha256(JSON.stringify({
       rules: RULES,
+      format: STORE_FORMAT,
       version: VERSION,
       sets: sets.map(({ share, files, columns, isMemory }) => ({
         share,
@@ -86,7 +88,7 @@ export async function openPairs(options: PairOptions): Promise<PairStore> {
     return cached;
   }
   for (const folder of ["pairs", "hashes"]) await removeOrphans(join(cache, folder));
-  await writeStore(path, unchanged(options, files, onDisk), vocabSize);
+  await writeStore(path, unchanged(options, files, onDisk), { vocabSize, eosTokenId });
   const store = await openStore(path, files);
   if (store === "damaged" || !store) throw new UserError(`${path}: was changed as soon as it was written`);
   return store;

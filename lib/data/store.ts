@@ -32,6 +32,10 @@ export interface PairStatistics {
   tokens: number;
   /** Tokens of the longest sequence. */
   longest: number;
+  /** Responses that are trained on, */
+  responses: number;
+  /** and those of them with an end token: all but those that were cut before it. */
+  endedResponses: number;
 }
 
 /** The tokenized pairs of a split, in a file: what is in memory of each is its row in `columns`. */

@@ -31,6 +31,9 @@ export const TRUNCATIONS = [false, "prompt", "response"] as const;
 
 export const UNITS = ["line", "row"] as const;
 
+/** To be raised with every change of this form: it is in the name of the file. */
+export const STORE_FORMAT = 2;
+
 /** What is known of the whole split. */
 export interface Facts {
   rows: number;
@@ -38,6 +41,8 @@ export interface Facts {
   truncatedResponses: number;
   tokens: number;
   longest: number;
+  responses: number;
+  endedResponses: number;
   /** What may not be meant in the rows: how many have it, and the first pairs of them. */
   notices: StoredNotice[];
 }
@@ -75,10 +80,11 @@ export function decodeFacts(text: string, pairs: number): Facts | undefined {
     return undefined;
   }
   if (!isObject(facts) || facts.rows !== pairs) return undefined;
-  const { truncated, truncatedResponses, tokens, longest, notices } = facts;
+  const { truncated, truncatedResponses, tokens, longest, responses, endedResponses, notices } = facts;
   const isCount = (value: unknown, below = Infinity) =>
     Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) < below;
-  const valid = [truncated, truncatedResponses, tokens, longest].every((value) => isCount(value)) &&
+  const counts = [truncated, truncatedResponses, tokens, longest, responses, endedResponses];
+  const valid = counts.every((value) => isCount(value)) &&
     Array.isArray(notices) && notices.length <= MOST_NOTICES &&
     notices.every((notice) =>
       isObject(notice) && typeof notice.kind === "string" && isCount(notice.count, pairs + 1) &&

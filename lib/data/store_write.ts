@@ -1,7 +1,7 @@
 import { type FileHandle, mkdir, open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { crc32 } from "node:zlib";
-import { packedSize, type Pair, sharedPrefix } from "./pair.ts";
+import { packedSize, type Pair, responsesOf, sharedPrefix } from "./pair.ts";
 import { UserError } from "../errors.ts";
 import { shorten } from "../json.ts";
 import type { Notice } from "./notices.ts";
@@ -31,17 +31,18 @@ const WRITTEN_AT_A_TIME = 2 ** 20;
  * Writes the file of a cached split row by row, under another name until it is whole.
  *
  * @param vocabSize token ids are below it; up to 65,536 they take two bytes.
+ * @param eosTokenId ends a response.
  * @throws {UserError} where the file cannot be written; whatever goes wrong, nothing is left of it.
  */
 export async function writeStore(
   path: string,
   rows: AsyncIterable<StoredRow>,
-  vocabSize: number,
+  { vocabSize, eosTokenId }: { vocabSize: number; eosTokenId?: number },
 ): Promise<Facts> {
   const temporary = `${path}.${crypto.randomUUID()}.tmp`;
   try {
     await attempt(path, () => mkdir(dirname(path), { recursive: true }));
-    const writer = new Writer(await attempt(path, () => open(temporary, "w")), path, vocabSize);
+    const writer = new Writer(await attempt(path, () => open(temporary, "w")), path, vocabSize, eosTokenId);
     try {
       for await (const row of rows) await writer.add(row);
       await writer.finish();
@@ -63,6 +64,8 @@ class Writer {
     truncatedResponses: 0,
     tokens: 0,
     longest: 0,
+    responses: 0,
+    endedResponses: 0,
     notices: [],
   };
   readonly #columns = COLUMNS.map(() => new GrowingColumn());
@@ -72,7 +75,12 @@ class Writer {
   #tokenBytes = 0;
   #checksum = 0;
 
-  constructor(readonly file: FileHandle, readonly path: string, vocabSize: number) {
+  constructor(
+    readonly file: FileHandle,
+    readonly path: string,
+    vocabSize: number,
+    readonly eosTokenId: number | undefined,
+  ) {
     this.#idBytes = vocabSize <= 2 ** 16 ? 2 : 4;
   }
 
@@ -99,6 +107,13 @@ class Writer {
     facts.rows++;
     facts.tokens += row.chosenLength + row.rejectedLength;
     facts.longest = Math.max(facts.longest, row.chosenLength, row.rejectedLength);
+
+    for (const { ids, promptLength } of responsesOf(pair)) {
+      facts.responses++;
+      if (this.eosTokenId !== undefined && ids.includes(this.eosTokenId, Math.max(promptLength, 1))) {
+        facts.endedResponses++;
+      }
+    }
 
     const ids = rejected ? [...chosen.ids, ...rejected.ids.slice(row.prefix)] : chosen.ids;
     const typed = this.#idBytes === 2 ? Uint16Array.from(ids) : Uint32Array.from(ids);

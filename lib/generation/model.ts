@@ -138,7 +138,7 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
     positions: maxLength,
     logitsBytes: logitsBudget(4 * parameterCount(net.parameters), adapter.largestBuffer),
     checkpointing: false,
-  }, { ...adapter, loss: losses.simper.wgsl, training: false });
+  }, { ...adapter, loss: losses.simper.wgsl, eosTokenId: pool.vocabulary.eosTokenId, training: false });
   held.defer(() => decoder.destroy());
   const pipelines = new Pipelines(gpu, signal, onProgress);
   pipelines.expect(decoder.forward);

@@ -13,6 +13,7 @@ import logProbabilitiesSource from "../../kernels/log_probabilities.wgsl" with {
 import logitsBackwardSource from "../../kernels/logits_backward.wgsl" with { type: "text" };
 import lossProbeSource from "../../kernels/loss_probe.wgsl" with { type: "text" };
 import preferenceLossSource from "../../kernels/preference_loss.wgsl" with { type: "text" };
+import responseFiguresSource from "../../kernels/response_figures.wgsl" with { type: "text" };
 import ropeSource from "../../kernels/rope.wgsl" with { type: "text" };
 import { type Activation, activationSource } from "../../kernels/activation.ts";
 import type { AttentionShape } from "../../kernels/attention.ts";
@@ -204,10 +205,10 @@ fn score(v: vec4f) -> vec4f { return capped(v) * ${cap}; }
 fn slope(v: vec4f) -> vec4f { let t = capped(v); return (vec4f(1.0) - t * t) * f32(${logitScale ?? 1}); }`;
 }
 
-/** lse[labels] and the log-probability of each target, of logits[labels, padded vocabulary]. */
+/** lse[labels], the log-probability of each target and figures[labels, 4], of logits[labels, padded vocabulary]. */
 export const logProbabilities = (
   rows: RowSlot,
-  t: { logits: Tensor; targets: Tensor; lse: Tensor; logps: Tensor },
+  t: { logits: Tensor; targets: Tensor; lse: Tensor; logps: Tensor; figures: Tensor },
   vocabulary: number,
   options: LogitOptions = {},
 ): KernelCall => ({
@@ -216,7 +217,7 @@ export const logProbabilities = (
     STRIDE: rowLength(t.logits) / 4,
     VOCABULARY: vocabulary,
   }),
-  bindings: [rows.tensor, t.logits, t.targets, t.lse, t.logps],
+  bindings: [rows.tensor, t.logits, t.targets, t.lse, t.logps, t.figures],
   grid: oneEach(rows),
 });
 
@@ -252,6 +253,19 @@ export const preferenceLoss = (
   source: withPrelude(LOSS_TYPES + loss + preferenceLossSource, {}),
   bindings: [rows.tensor, t.labelsOfPair, t.logps, t.weights, t.results],
   grid: oneEach(rows),
+});
+
+/** figures[labels, 4] of each pair's two responses, summed: responses[2 pairs, 4]; `eosTokenId` is the label that ends one. */
+export const responseFigures = (
+  rows: RowSlot,
+  t: { labelsOfPair: Tensor; targets: Tensor; figures: Tensor; responses: Tensor },
+  eosTokenId?: number,
+): KernelCall => ({
+  label: "response_figures",
+  // No token has the largest number.
+  source: withPrelude(responseFiguresSource, { END: eosTokenId ?? 0xffffffff }),
+  bindings: [rows.tensor, t.labelsOfPair, t.targets, t.figures, t.responses],
+  grid: (counts) => line(2 * counts[rows.slot]),
 });
 
 /** Value and derivatives of a loss at given sums, [n, 4] each, by the WGSL of `loss`. */

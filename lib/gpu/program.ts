@@ -277,7 +277,7 @@ export function writeTensor(
     let piece = data.subarray(at, at + pieceElements) as Float32Array<ArrayBuffer> | Uint16Array<ArrayBuffer>;
     if (piece.byteLength % 4) piece = Uint16Array.from([...piece, 0]);
     gpu.device.queue.writeBuffer(tensor.slab.buffer!, tensor.offset + (firstElement + at) * unit, piece);
-    if (data.length > pieceElements) gpu.device.queue.submit([]);
+    if (data.length > 65536) gpu.device.queue.submit([]);
   }
 }
 

@@ -41,6 +41,8 @@ export interface Widths {
 export interface MachineOptions {
   /** WGSL of the loss; see `kernels/preference_loss.wgsl`. */
   loss: string;
+  /** The token that ends a response; without it no probability of it is known. */
+  eosTokenId?: number;
   /** Whether there is a backward pass. */
   training: boolean;
   /** How matrix products are computed; by default as suits a GPU. */
@@ -116,6 +118,8 @@ export interface BatchTensors {
   /** A table for each of the model's rotations. */
   cosSin: Tensor[]; // [positions, dimensions]
   results: Tensor; // [P, 4]
+  /** Of chosen and of rejected. */
+  responseFigures: Tensor; // [2 P, 4]
   /** Partial sums of a norm's weight gradient or a bias's, one at a time, [rows / 32, the longest]. */
   columnPartial: Tensor;
   /** Run-time row counts; `pieces` are those of the logits. */
@@ -140,6 +144,7 @@ export interface HeadTensors {
   logits: Tensor; // [rows of a piece, padded vocabulary]
   labelLse: Tensor; // [L]
   logps: Tensor; // [L]
+  labelFigures: Tensor; // [L, 4]
   labelWeights: Tensor; // [L]
 }
 
@@ -184,6 +189,7 @@ function batchTensors(plan: MemoryPlan, capacity: Capacity, widths: Widths): Bat
     })),
     cosSin: widths.rotary.map((width) => plan.tensor("rotary table", "batch", [capacity.positions, width])),
     results: plan.tensor("results", "batch", [pairs, 4]),
+    responseFigures: plan.tensor("response figures", "batch", [2 * pairs, 4]),
     columnPartial: plan.shared("column sums", "scratch", [
       Math.ceil(Math.max(tokens, labels) / 32),
       widths.vector,
@@ -216,6 +222,7 @@ function headTensors(
     logits: plan.shared("logits", "logits", [pieceRows, paddedVocabulary(vocabulary)]),
     labelLse: scratch("label lse", padded),
     logps: scratch("logps", padded),
+    labelFigures: scratch("label figures", padded, 4),
     labelWeights: scratch("label weights", padded),
   };
 }

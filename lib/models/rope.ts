@@ -80,7 +80,9 @@ export function parseRopes<LayerType extends string>(
     const isScaled = name === "full_attention" && isObject(scaling) && isFilled(scaling);
     const value = isScaled ? { ...set, ...scaling } : set;
     const key = isScaled ? "rope_scaling" : `rope_parameters.${name}`;
-    return [name, ropeOf(top, top.of(key, value), classes[name], false)] as const;
+    // transformers 5 ends with an UnboundLocalError at the second sequence beyond the original length.
+    const types = (classes[name].types ?? ROPE_TYPES).filter((type) => type !== "longrope");
+    return [name, ropeOf(top, top.of(key, value), { ...classes[name], types }, false)] as const;
   });
   return Object.fromEntries(specs) as Record<LayerType, RopeSpec>;
 }

@@ -15,6 +15,7 @@ import { isTrained, parameterCount } from "../parameters/parameter.ts";
 import { AdamW } from "../training/optimizer.ts";
 import { type SamplerOptions, sampleStep } from "../training/sampler.ts";
 import { StepRunner } from "../training/step.ts";
+import type { Vocabulary } from "../tokenizer/tokenizer.ts";
 
 /** What a run computes, as far as its memory and its time depend on it. */
 export interface Workload {
@@ -22,6 +23,8 @@ export interface Workload {
   /** What it computes, with the roles of its parameters. */
   net: Net;
   loss: Loss;
+  /** Of which `eosTokenId` ends responses. */
+  tokenizer?: Pick<Vocabulary, "eosTokenId">;
   train: { readonly sizes: PackedSizes };
   test?: { readonly sizes: PackedSizes };
   /** Prompts to answer before and after. */
@@ -140,6 +143,7 @@ export function planRun(workload: Workload, config: TrainConfig, adapter: Adapte
   const decoder = new Decoder(workload.net, capacity, {
     ...adapter,
     loss: wgslOf(workload.loss),
+    eosTokenId: workload.tokenizer?.eosTokenId,
     training: true,
     gradients: updatesEarly(config) ? "passing" : "kept",
     moments: momentStorage(config),
@@ -178,9 +182,12 @@ export function adapterOf(gpu: Gpu): Adapter {
   };
 }
 
-/** Bytes that a run may take: what the user says, or, for a driver on the processor, the machine's memory. */
-export function memoryLimit(config: TrainConfig, gpu: Gpu): number {
-  return config.deviceMemory ?? (gpu.isSoftware ? totalmem() : Infinity);
+/**
+ * Bytes that the plan of a run may take: what the user says, or, for a driver on the processor, the machine's memory but for
+ * what the process takes beside the plan.
+ */
+export function memoryLimit(config: TrainConfig, gpu: Gpu, besidePlan: number): number {
+  return config.deviceMemory ?? (gpu.isSoftware ? totalmem() - besidePlan : Infinity);
 }
 
 /** Bytes of weights, gradients and moments. */

@@ -24,7 +24,11 @@ function freezeAllBut(parameters: readonly ParameterSpec[], patterns: readonly s
   for (const [i, expression] of expressions.entries()) {
     if (names.some((name) => expression.test(name))) continue;
     const some = [names[0], names[1], names.at(-1)].map(show).join(", ");
-    problems.push(`${show(patterns[i])} fits none of the ${names.length} parameters: ${some} are some`);
+    const usual = new RegExp(`^(?:${patterns[i]})`, "u");
+    const why = names.some((name) => usual.test(name))
+      ? "; a full stop stands for itself here, as in axolotl: .+ is any text"
+      : "";
+    problems.push(`${show(patterns[i])} fits none of the ${names.length} parameters: ${some} are some${why}`);
   }
   for (const parameter of parameters) {
     const [one, other] = [true, false].map((fits) =>
@@ -36,7 +40,7 @@ function freezeAllBut(parameters: readonly ParameterSpec[], patterns: readonly s
     problems.push(
       `${list(one)} would be trained and ${
         list(other)
-      } not: they are one matrix here, so name all of them or none`,
+      } not: they are kept and trained as one here, so name all of them or none`,
     );
   }
   if (problems.length === 0) return;

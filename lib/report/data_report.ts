@@ -103,7 +103,8 @@ const visible = (text: string) =>
 
 /** How many pairs there are, how long, and what was cut and why. */
 export function describeSplit(store: PairStore, config: TrainConfig): string {
-  const { rows, truncated, truncatedResponses, notices, tokens } = store.statistics;
+  const { rows, truncated, truncatedResponses, notices, tokens, endedResponses, responses } =
+    store.statistics;
   const { maxLength, maxPromptLength, truncationMode } = config;
   const answers = maxLength - maxPromptLength;
   const end = truncationMode === "keep_end" ? "last" : "first";
@@ -117,6 +118,9 @@ export function describeSplit(store: PairStore, config: TrainConfig): string {
     }, whose prompts keep their ${end} ${maxPromptLength} ` +
     `tokens (max_prompt_length)`,
     `still longer then: ${count(truncatedResponses)}, whose responses keep their first ${answers} tokens`,
+    `ended: ${count(endedResponses)} of ${count(responses)} responses have an end token (${
+      endedShare(store.statistics)
+    })`,
     ...notices.flatMap((notice) => [
       `${count(notice.count)} of ${count(rows)} rows: ${describeNotice(notice.kind)}`,
       ...notice.first.map((place) => `  ${placeOf(place)}`),
@@ -131,10 +135,16 @@ export function describeSplit(store: PairStore, config: TrainConfig): string {
 /** Tells of a split what a run should not begin without: its size, and what in its rows may not be meant. */
 export function reportSplit(
   split: string,
-  { rows, tokens, longest, truncated, notices }: PairStatistics,
+  statistics: PairStatistics,
   log: (level: "info" | "warning", message: string) => void,
 ): void {
-  log("info", `${split}: ${rows} pairs, ${tokens} tokens, the longest ${longest}`);
+  const { rows, tokens, longest, truncated, notices } = statistics;
+  log(
+    "info",
+    `${split}: ${rows} pairs, ${tokens} tokens, the longest ${longest}; ${
+      endedShare(statistics)
+    } of responses have an end token`,
+  );
   if (truncated) {
     log("warning", `${split}: ${truncated} of ${rows} pairs were longer than max_length and truncated`);
   }
@@ -154,18 +164,22 @@ export function reportSteps(
   log: (level: "info", message: string) => void,
 ): void {
   const { perBatch, batchesPerStep } = sampler;
+  const pairs = perBatch * batchesPerStep;
   const batches = batchesPerStep > 1 ? ` (${batchesPerStep} x ${perBatch})` : "";
   const epochs = epochAfter(totalSteps, sampler);
-  const tokens = sum(train.sizes.tokens) * epochs;
+  const tokens = Math.round(sum(train.sizes.tokens) * epochs);
+  const counted = (value: number, noun: string) => `${count(value)} ${noun}${value === 1 ? "" : "s"}`;
   log(
     "info",
-    `${count(totalSteps)} step${totalSteps === 1 ? "" : "s"} of ${
-      count(perBatch * batchesPerStep)
-    } pairs${batches}, ` +
-      `${Number(epochs.toPrecision(3))} epoch${epochs === 1 ? "" : "s"}: about ${
-        count(Math.round(tokens))
-      } tokens`,
+    `${counted(totalSteps, "step")} of ${counted(pairs, "pair")}${batches}, ` +
+      `${counted(Number(epochs.toPrecision(3)), "epoch")}: about ${counted(tokens, "token")}`,
   );
+}
+
+/** The share of responses that an end token ends, in percent; only where it is all of them, 100. */
+export function endedShare({ responses, endedResponses }: PairStatistics): string {
+  const percent = Math.floor(1000 * endedResponses / responses) / 10;
+  return `${percent} %`;
 }
 
 const placeOf = ({ where, detail }: CountedNotice["first"][number]) =>

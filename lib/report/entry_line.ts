@@ -33,14 +33,14 @@ export function entryLine(
   const names = Object.keys(figures).sort((a, b) => rank(a) - rank(b));
   const parts = [
     totalSteps === undefined ? `step ${step}` : `step ${step}/${totalSteps}`,
-    `epoch ${figure(epoch)}`,
+    `epoch ${figure(Number(epoch.toFixed(2)))}`,
     ...left === undefined ? [] : [left],
   ];
   return wrapped([...parts, ...names.map((name) => `${name} ${figure(figures[name])}`)], columns);
 }
 
 /** Four significant digits, as transformers prints them; whole numbers are counts. */
-const figure = (value: number) =>
+export const figure = (value: number): string =>
   formatFigure(Number.isInteger(value) ? value : Number(value.toPrecision(4)));
 
 /** Parts in lines that break between two of them. */

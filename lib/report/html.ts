@@ -1,36 +1,58 @@
 import { createHash } from "node:crypto";
-import { describeCollapse } from "../training/collapse.ts";
-import { configEntries } from "../config/write.ts";
+import { type Collapse, describeCollapse } from "../training/collapse.ts";
 import { writeText } from "../text_file.ts";
-import { type Answer, finalFigures, runName, type RunReport } from "./run_report.ts";
+import { finalFigures, type RunFacts, runFacts, runName, type RunReport } from "./run_report.ts";
 import type { HashedFile } from "../data/hash.ts";
-import { escapeXml, lineChart, type Series } from "./svg.ts";
+import { escapeXml, lineChart, type Series, thinned } from "./svg.ts";
 import { collapsesOf } from "../checkpoint/trainer_state.ts";
 import type { LogEntry } from "../training/log_entry.ts";
 
-/** The charts: what each is called, and the keys of the log that it draws, evaluation beside training. */
-const CHARTS: readonly { title: string; keys: readonly [key: string, name: string, style: string][] }[] = [
-  { title: "Loss", keys: [["loss", "training", "first"], ["eval_loss", "evaluation", "second"]] },
-  {
-    title: "Rewards (mean log-probabilities)",
-    keys: [
-      ["rewards/chosen", "chosen", "first"],
-      ["rewards/rejected", "rejected", "second"],
-      ["eval_rewards/chosen", "chosen, evaluation", "first dashed"],
-      ["eval_rewards/rejected", "rejected, evaluation", "second dashed"],
-    ],
-  },
+/** A chart: what it is called, what its values are, and the keys of the log that it draws, evaluation beside training. */
+interface Chart {
+  title: string;
+  unit: string;
+  keys: readonly [key: string, name: string, style: string][];
+}
+
+/** One figure, of training and of evaluation. */
+const pair = (key: string): Chart["keys"] => [
+  [key, "training", "first"],
+  [`eval_${key}`, "evaluation", "second"],
+];
+
+/** One figure of chosen and of rejected responses, of training and of evaluation. */
+const responses = (key: string): Chart["keys"] => [
+  [`${key}/chosen`, "chosen", "first"],
+  [`${key}/rejected`, "rejected", "second"],
+  [`eval_${key}/chosen`, "chosen, evaluation", "first dashed"],
+  [`eval_${key}/rejected`, "rejected, evaluation", "second dashed"],
+];
+
+/** Those that the log has figures of are drawn. */
+const CHARTS: readonly Chart[] = [
+  { title: "Loss", unit: "loss", keys: pair("loss") },
+  { title: "Rewards (mean log-probabilities)", unit: "nats a token", keys: responses("rewards") },
   {
     title: "Accuracy (chosen above rejected)",
-    keys: [["rewards/accuracies", "training", "first"], ["eval_rewards/accuracies", "evaluation", "second"]],
+    unit: "share of pairs",
+    keys: pair("rewards/accuracies"),
   },
+  { title: "Margin (chosen less rejected)", unit: "nats a token", keys: pair("rewards/margins") },
+  { title: "End of text where a response ends", unit: "probability", keys: pair("eos/probability") },
+  { title: "Most probable token is the label", unit: "share of tokens", keys: pair("mean_token_accuracy") },
+  { title: "Entropy of the next token", unit: "nats", keys: pair("entropy") },
+  { title: "Mean logit", unit: "logit", keys: responses("logits") },
   {
-    title: "Margin (chosen less rejected)",
-    keys: [["rewards/margins", "training", "first"], ["eval_rewards/margins", "evaluation", "second"]],
+    title: "Gradient norm before clipping",
+    unit: "norm",
+    keys: [["grad_norm", "gradient norm", "first"]],
   },
-  { title: "Gradient norm before clipping", keys: [["grad_norm", "gradient norm", "first"]] },
-  { title: "Learning rate", keys: [["learning_rate", "learning rate", "first"]] },
-  { title: "Tokens per second", keys: [["tokens_per_second", "tokens per second", "first"]] },
+  { title: "Learning rate", unit: "learning rate", keys: [["learning_rate", "learning rate", "first"]] },
+  {
+    title: "Tokens per second",
+    unit: "tokens/s",
+    keys: [["tokens_per_second", "tokens per second", "first"]],
+  },
 ];
 
 const STYLE = `
@@ -54,59 +76,101 @@ table { border-collapse: collapse; width: 100%; } .scroll { overflow-x: auto; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--rule); }
 td.text { white-space: pre-wrap; min-width: 12rem; overflow-wrap: anywhere; }
 td.number { font-variant-numeric: tabular-nums; }
+@media (max-width: 36rem) { td.text { min-width: 6.5rem; } .tick { font-size: 15px; } }
+progress { width: 100%; accent-color: var(--first); }
+button { font: inherit; padding: .3rem 1rem; } #note { color: var(--soft); margin-left: .5rem; }
 code { font-family: ui-monospace, monospace; font-size: .9em; overflow-wrap: anywhere; }
 `;
 
+const sha256 = (text: string) => `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
+
 /** The page's own style and nothing else: should text of a model ever get past the escaping, it runs and loads nothing. */
-const POLICY = `default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'sha256-${
-  createHash("sha256").update(STYLE).digest("base64")
-}'`;
+const POLICY = `default-src 'none'; base-uri 'none'; form-action 'none'; style-src ${sha256(STYLE)}`;
+
+/** What a report is made of, of a run that goes on or has ended. */
+export interface ReportSource {
+  facts: RunFacts;
+  log: readonly LogEntry[];
+  collapses: readonly Collapse[];
+  /** The content of all_results.json, or the newest figures. */
+  results: Readonly<Record<string, number>>;
+}
 
 /**
- * The report of a run as one HTML page that needs nothing else: curves, answers, figures, configuration,
- * files.
+ * The sections of a report as HTML, by the name of their place in the page; those that would be empty are. What comes of files
+ * or of a model is escaped.
  */
-export function reportHtml(report: RunReport): string {
-  const { config, state, device, version } = report;
-  const name = escapeXml(runName(config));
-  const evaluated = finalFigures(report).some(({ before }) => before !== "");
-  const figures = finalFigures(report).map(({ name, before, after }) => [
+export function reportSections({ facts, log, collapses, results }: ReportSource): Record<string, string> {
+  const shown = finalFigures(log, results);
+  const evaluated = shown.some(({ before }) => before !== "");
+  const figures = shown.map(({ name, before, after }) => [
     code(name),
     ...(evaluated ? [cell("number", before)] : []),
     cell("number", after),
   ]);
-  const settings = configEntries(config).map(([key, value]) => [
-    code(key),
-    cell("text", plain(value)),
-  ]);
+  const settings = facts.settings.map(([key, value]) => [code(key), cell("text", value)]);
+  return {
+    warnings: section(
+      "Warnings",
+      collapses.map((one) => `<p>${escapeXml(describeCollapse(one))}</p>`).join("\n"),
+    ),
+    answers: answers(facts.answers),
+    curves: section("Curves", charts(log)),
+    figures: section(
+      "Figures",
+      table(evaluated ? ["figure", "before", "after"] : ["figure", "value"], figures),
+    ),
+    configuration: section("Configuration", table(["key", "value"], settings)),
+    files: section("Files", files([...facts.modelFiles, ...facts.dataFiles])),
+  };
+}
+
+/** A page with the style of reports; all but its title is HTML. */
+export function page(
+  { title, head = "", body, script }: { title: string; head?: string; body: string; script?: string },
+): string {
   return `<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="${POLICY}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>${name}</title>
+${head}<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>${escapeXml(title)}</title>
 <style>${STYLE}</style>
 </head>
 <body>
-<h1>${name}</h1>
-<p class="sub">${
-    escapeXml(`${config.lossType} · ${state.global_step} steps · ${device} · simper ${version}`)
-  }</p>
-${
-    section(
-      "Warnings",
-      collapsesOf(state).map((one) => `<p>${escapeXml(describeCollapse(one))}</p>`).join("\n"),
-    )
-  }
-${section("Figures", table(evaluated ? ["figure", "before", "after"] : ["figure", "value"], figures))}
-${section("Curves", charts(state.log_history))}
-${section("Answers before and after", answers(report.answers))}
-${section("Configuration", table(["key", "value"], settings))}
-${section("Files", files([...report.modelFiles, ...report.dataFiles]))}
-</body>
+${body}
+${script === undefined ? "" : `<script type="module">${script}</script>\n`}</body>
 </html>
 `;
+}
+
+/** Sections, each in an element of its name. */
+export const placed = (sections: Readonly<Record<string, string>>) =>
+  Object.entries(sections).map(([id, html]) => `<div id="${id}">${html}</div>`).join("\n");
+
+/** What stands above all sections. */
+export const heading = (name: string, parts: readonly string[]) =>
+  `<h1>${escapeXml(name)}</h1>\n<p class="sub">${escapeXml(parts.join(" · "))}</p>`;
+
+/** What a page with `script` may do that is served: its own style and script, and calls of its own server. */
+export const servedPolicy = (script: string) =>
+  `${POLICY}; script-src ${sha256(script)}; connect-src 'self'; frame-ancestors 'none'`;
+
+/** The report of a run as one HTML page that needs nothing else: answers, curves, figures, configuration, files. */
+export function reportHtml(report: RunReport): string {
+  const { config, state, device, version, results } = report;
+  const sections = reportSections({
+    facts: runFacts(report),
+    log: state.log_history,
+    collapses: collapsesOf(state),
+    results,
+  });
+  const parts = [config.lossType, `${state.global_step} steps`, device, `simper ${version}`];
+  return page({
+    title: runName(config),
+    head: `<meta http-equiv="Content-Security-Policy" content="${POLICY}">\n`,
+    body: `${heading(runName(config), parts)}\n${placed(sections)}`,
+  });
 }
 
 /** Writes report.html. */
@@ -115,33 +179,37 @@ export async function writeReportHtml(folder: string, report: RunReport): Promis
 }
 
 function charts(log: readonly LogEntry[]): string {
-  const drawn = CHARTS.map(({ title, keys }) => {
+  const drawn = CHARTS.map(({ title, unit, keys }) => {
     const series: Series[] = keys
       .map(([key, name, style]) => ({ name, style, points: pointsOf(log, key) }))
       .filter(({ points }) => points.some(([, y]) => Number.isFinite(y)));
-    return series.length > 0 ? chart(title, series) : "";
+    return series.length > 0 ? chart(title, unit, series) : "";
   });
   return drawn.some(Boolean) ? `<div class="charts">${drawn.join("\n")}</div>` : "";
 }
 
-function chart(title: string, series: readonly Series[]): string {
+function chart(title: string, unit: string, series: readonly Series[]): string {
   const keys = series.map(({ name, style }) =>
     `<span class="key"><svg viewBox="0 0 32 16" aria-hidden="true"><line class="line ${style}" x1="0" x2="32" y1="9" ` +
     `y2="9"/></svg> ${escapeXml(name)}</span>`
   );
   const caption = `${escapeXml(title)}${series.length > 1 ? keys.join("") : ""}`;
-  return `<figure><figcaption>${caption}</figcaption>${lineChart(title, series)}</figure>`;
+  return `<figure><figcaption>${caption}</figcaption>${lineChart(title, unit, series)}</figure>`;
 }
 
-function pointsOf(log: readonly LogEntry[], key: string): [number, number][] {
-  return log.filter((entry) => key in entry).map((entry) => [entry.step, entry[key] ?? NaN]);
+function pointsOf(log: readonly LogEntry[], key: string): Series["points"] {
+  return thinned(log.filter((entry) => key in entry).map((entry) => [entry.step, entry[key] ?? NaN]));
 }
 
-function answers(list: readonly Answer[]): string {
-  const rows = list.map(({ prompt, before, after }) =>
-    [prompt, before, after].map((text) => cell("text", text))
+function answers(list: RunFacts["answers"]): string {
+  const isAfter = list.some(({ after }) => after !== undefined);
+  const rows = list.map(({ prompt, before, after = "" }) =>
+    [prompt, before, ...(isAfter ? [after] : [])].map((text) => cell("text", text))
   );
-  return table(["prompt", "before", "after"], rows);
+  return section(
+    isAfter ? "Answers before and after" : "Answers before training",
+    table(["prompt", "before", ...(isAfter ? ["after"] : [])], rows),
+  );
 }
 
 function files(list: readonly HashedFile[]): string {
@@ -168,9 +236,4 @@ function cell(style: string, text: string): string {
 
 function code(text: string): string {
   return `<td><code>${escapeXml(text)}</code></td>`;
-}
-
-function plain(value: unknown): string {
-  if (value instanceof Map) return [...value].map(([path, share]) => `${path}: ${share}`).join("\n");
-  return typeof value === "string" ? value : JSON.stringify(value);
 }

@@ -50,7 +50,9 @@ export function modelCard(report: RunReport, baseModel?: string): string {
     ? "supervised fine-tuning: the mean negative log-probability of the chosen response"
     : `a preference loss of its own script, ${inline(config.lossType)}`;
   const question = report.answers[0]?.prompt ?? "What is the capital of Italy?";
-  const figures = finalFigures(report).map(({ name, before, after }) => [inline(name), before, after]);
+  const figures = finalFigures(state.log_history, report.results).map((
+    { name, before, after },
+  ) => [inline(name), before, after]);
   const files = [...report.modelFiles, ...report.dataFiles].map((
     { path, sha256 },
   ) => [inline(path), inline(sha256)]);

@@ -19,12 +19,16 @@ export interface PlanReport {
   adapter: Adapter;
   /** Bytes of device memory, where they are known. */
   memory?: number;
+  /** Bytes of the machine's memory that the process takes beside the plan. */
+  beside: number;
+  /** Whether the device is a driver on the processor: what the plan takes is the process's too. */
+  isSoftware?: boolean;
   /** What the two are taken from, for people. */
   device: string;
 }
 
 /** A plan as text for people: a line each for model, data, batch, steps and work, bytes by purpose, and whether it fits. */
-export function planReport(report: PlanReport): string {
+export function planReport(report: PlanReport): { text: string; fits: boolean } {
   const { config, workloadOf, plan: { planned }, sample, measured, countKnown } = report;
   const workload = workloadOf(config);
   const { model, sampler } = workload;
@@ -57,14 +61,16 @@ export function planReport(report: PlanReport): string {
     ["operations", `${most}${cost.flops.toExponential(3)} a step, floating-point, forward and backward`],
   ];
   if (stepsKnown) lines.push(["", `${most}${cost.flopsInAll.toExponential(3)} in all`]);
-  return [
+  const { fits, lines: verdictLines } = verdict(report);
+  const text = [
     ...lines.map(([name, text]) => `${name.padEnd(15)} ${text}`),
     "",
     "bytes by purpose",
     plan.table(),
     "",
-    verdict(report),
+    ...verdictLines,
   ].join("\n");
+  return { text, fits };
 
   function dataLine(): string {
     if (measured) return `${count(sampler.pairs)} pairs, as read`;
@@ -77,9 +83,10 @@ export function planReport(report: PlanReport): string {
 /** Buffers that are too large: so many are named. */
 const SHOWN = 8;
 
-function verdict(report: PlanReport): string {
+/** Whether the run fits, as far as that is known, and what to say of it. */
+function verdict(report: PlanReport): { fits: boolean; lines: string[] } {
   const { config, workloadOf, plan: { planned, tooLarge }, measured, adapter, memory, device } = report;
-  const { bytes } = planned.decoder.plan;
+  const { beside, isSoftware = false } = report;
   const lines: string[] = [];
   if (tooLarge.length > 0) {
     lines.push(
@@ -88,24 +95,35 @@ function verdict(report: PlanReport): string {
       ...(tooLarge.length > SHOWN ? [`  and ${tooLarge.length - SHOWN} more`] : []),
     );
   }
+  const { bytes } = planned.decoder.plan;
+  const [needed, what] = isSoftware
+    ? [bytes + beside, `the process takes ${formatBytes(bytes + beside)}`]
+    : [bytes, formatBytes(bytes)];
+  const isRoomy = memory === undefined || needed <= memory;
   if (memory === undefined) {
     lines.push(
       `${device} does not tell how much memory it has: --device_memory=141GB says whether the run fits`,
     );
-  } else if (bytes <= memory) {
-    lines.push(
-      `${tooLarge.length > 0 ? "in bytes alone it fits" : "fits"}: ${formatBytes(bytes)} of ${
-        formatBytes(memory)
-      } (${device})`,
-    );
+  } else if (isRoomy) {
+    const fits = tooLarge.length > 0 ? "in bytes alone it fits" : "fits";
+    lines.push(`${fits}: ${what} of ${formatBytes(memory)} (${device})`);
   } else {
-    const changes = estimatedAlternatives(config, adapter, memory, workloadOf, !measured);
+    const room = memory - (isSoftware ? beside : 0);
+    const changes = estimatedAlternatives(config, adapter, room, workloadOf, !measured);
     lines.push(
-      `does not fit: ${formatBytes(bytes)} of ${formatBytes(memory)} (${device})`,
-      adviceFor(changes, memory, bytesOfParameters(planned)),
+      `does not fit: ${what} of ${formatBytes(memory)} (${device})`,
+      adviceFor(changes, room, bytesOfParameters(planned)),
     );
   }
-  return lines.join("\n");
+  lines.push(
+    isSoftware
+      ? `beside the plan's bytes these are about ${
+        formatBytes(beside)
+      } for program, driver and tokenizer, and some 90 MB more the ` +
+        "first time, while the driver compiles"
+      : `beside the device's bytes the process takes about ${formatBytes(beside)} of the machine's memory`,
+  );
+  return { fits: isRoomy && tooLarge.length === 0, lines };
 }
 
 const count = (value: number) => Math.round(value).toLocaleString("en-US");

@@ -1,6 +1,7 @@
 import { formatBytes } from "../format_bytes.ts";
 import type { Progress } from "../progress.ts";
 import type { StepProgress } from "../training/events.ts";
+import { figure } from "./entry_line.ts";
 import { isShown, type LogLevel } from "./log.ts";
 
 /** Where and how progress is shown. */
@@ -157,10 +158,13 @@ export class ProgressLine {
       const { done, total } = phase.progress;
       return [barOf(done, total), ...phaseParts(phase, now)];
     }
-    const { figures, start } = training;
+    const { figures, start, at } = training;
     const { step, totalSteps } = figures;
-    const seconds = (now - start) / 1000;
-    if (!phase) return [barOf(step, totalSteps), ...stepParts(figures, seconds)];
+    if (!phase) {
+      // After an evaluation it is later than the figures are; after the last step nothing is left to be told of.
+      const seconds = ((step < totalSteps ? now : at) - start) / 1000;
+      return [barOf(step, totalSteps), ...stepParts({ ...figures, secondsLeft: this.secondsLeft }, seconds)];
+    }
     if (step === totalSteps) {
       return [barOf(step, totalSteps), [0, `${step}/${totalSteps}`], ...phaseParts(phase, now)];
     }
@@ -170,7 +174,7 @@ export class ProgressLine {
       [0, `${step}/${totalSteps}`],
       [1, what],
       [2, amount(phase.progress)],
-      [7, formatDuration(seconds)],
+      [7, formatDuration((now - start) / 1000)],
       [3, leftOf(this.secondsLeft)],
     ];
   }
@@ -198,7 +202,7 @@ function phaseParts({ progress, start, samples }: Phase, now: number): Part[] {
     [1, unit === undefined && total === undefined ? undefined : amount(progress)],
     [
       5,
-      unit && rate > 0 ? `${unit === "bytes" ? formatBytes(rate) : `${count(rate)} ${unit}`}/s` : undefined,
+      unit && rate >= 1 ? `${unit === "bytes" ? formatBytes(rate) : `${count(rate)} ${unit}`}/s` : undefined,
     ],
     left === undefined ? [3, seconds >= 1 ? formatDuration(seconds) : undefined] : [2, leftOf(left)],
   ];
@@ -221,8 +225,8 @@ function stepParts(figures: StepFigures, seconds: number): Part[] {
     [2, known(loss, (value) => `loss ${value.toFixed(4)}`)],
     [5, known(accuracy, (value) => `accuracy ${value.toFixed(3)}`)],
     [8, known(margin, (value) => `margin ${value.toFixed(4)}`)],
-    [10, known(gradNorm, (value) => `grad_norm ${value.toPrecision(4)}`)],
-    [11, known(learningRate, (value) => `learning_rate ${value.toExponential(2)}`)],
+    [10, known(gradNorm, (value) => `grad_norm ${figure(value)}`)],
+    [11, known(learningRate, (value) => `learning_rate ${figure(value)}`)],
     [6, known(tokensPerSecond, (value) => `${count(value)} tokens/s`)],
     [9, known(pairsPerSecond, (value) => `${count(value)} pairs/s`)],
     [7, formatDuration(seconds)],

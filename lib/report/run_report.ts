@@ -1,7 +1,9 @@
 import { basename } from "node:path";
 import type { TrainConfig } from "../config/schema.ts";
+import { configEntries } from "../config/write.ts";
 import type { HashedFile } from "../data/hash.ts";
 import type { TrainerState } from "../checkpoint/trainer_state.ts";
+import type { LogEntry } from "../training/log_entry.ts";
 
 /** A prompt with the greedy answers of the model as it was and as it is. */
 export interface Answer {
@@ -33,6 +35,45 @@ export interface RunReport {
   version: string;
 }
 
+/** What a run knows of itself from its beginning on: the content of report.json, beside which its log and results stand. */
+export interface RunFacts {
+  name: string;
+  lossType: string;
+  device: string;
+  version: string;
+  /** Pairs of an optimizer step. */
+  pairsPerStep: number;
+  /** The keys of the run file, with their values as text. */
+  settings: [key: string, value: string][];
+  answers: (Omit<Answer, "after"> & Partial<Answer>)[];
+  modelFiles: HashedFile[];
+  dataFiles: HashedFile[];
+}
+
+/** What report.json says of a run; `answers` have no `after` before it has ended. */
+export function runFacts(
+  { config, answers, modelFiles, dataFiles, device, version }:
+    & Omit<RunReport, "state" | "results" | "answers">
+    & Pick<RunFacts, "answers">,
+): RunFacts {
+  return {
+    name: runName(config),
+    lossType: config.lossType,
+    device,
+    version,
+    pairsPerStep: config.perDeviceTrainBatchSize * config.gradientAccumulationSteps * config.numGpus,
+    settings: configEntries(config).map(([key, value]) => [key, plain(value)]),
+    answers,
+    modelFiles,
+    dataFiles,
+  };
+}
+
+function plain(value: unknown): string {
+  if (value instanceof Map) return [...value].map(([key, item]) => `${key}: ${item}`).join("\n");
+  return typeof value === "string" ? value : JSON.stringify(value);
+}
+
 /** The name that the reports give to a run: run_name, or the last part of output_dir. */
 export function runName(config: TrainConfig): string {
   return config.runName ?? basename(config.outputDir);
@@ -51,8 +92,8 @@ export interface Figure {
  * The final figures: each of results, and beside those of the last evaluation what the evaluation before the
  * first step found.
  */
-export function finalFigures({ state, results }: RunReport): Figure[] {
-  const start = state.log_history.find((entry) => entry.step === 0 && "eval_loss" in entry);
+export function finalFigures(log: readonly LogEntry[], results: Readonly<Record<string, number>>): Figure[] {
+  const start = log.find((entry) => entry.step === 0 && "eval_loss" in entry);
   return Object.entries(results).map(([name, value]) => ({
     name,
     before: start && name.startsWith("eval_") && name in start ? formatFigure(start[name]) : "",

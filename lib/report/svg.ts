@@ -11,19 +11,21 @@ export interface Series {
 }
 
 const WIDTH = 460;
-const HEIGHT = 240;
-const LEFT = 62;
+const HEIGHT = 256;
+const LEFT = 78;
 const RIGHT = 14;
 const TOP = 12;
-const BOTTOM = 30;
-/** Curves with more points than this carry no marks. */
+const BOTTOM = 44;
+/** Curves with more points than this carry small marks. */
 const MARKED_POINTS = 60;
 
 /**
  * A line chart over steps as an SVG element. Its classes are `grid`, `tick`, `line`, `mark` and those of the
  * series; each point tells its figures when it is pointed at.
+ *
+ * @param unit what its values are, along the axis.
  */
-export function lineChart(title: string, series: readonly Series[]): string {
+export function lineChart(title: string, unit: string, series: readonly Series[]): string {
   const points = series.flatMap((one) => one.points).filter(([, y]) => Number.isFinite(y));
   const [minX, maxX] = extent(points.map(([x]) => x));
   const yTicks = ticks(...padded(extent(points.map(([, y]) => y))));
@@ -42,6 +44,9 @@ export function lineChart(title: string, series: readonly Series[]): string {
   ) {
     parts.push(label(x(value), HEIGHT - BOTTOM + 18, "middle", formatFigure(value)));
   }
+  parts.push(label((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, "middle", "step"));
+  const middle = (TOP + HEIGHT - BOTTOM) / 2;
+  parts.push(label(14, middle, "middle", escapeXml(unit), ` transform="rotate(-90 14 ${middle})"`));
   for (const { name, style, points } of series) {
     for (const run of unbroken(points)) {
       const path = run.map(([px, py]) => `${x(px)},${y(py)}`).join(" ");
@@ -60,6 +65,27 @@ export function lineChart(title: string, series: readonly Series[]): string {
   return `<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${escapeXml(title)}">${
     parts.join("")
   }</svg>`;
+}
+
+/**
+ * At most some `most` points of a curve that look as all of them do: of each stretch of steps the lowest and the highest.
+ */
+export function thinned(points: Series["points"], most = WIDTH): Series["points"] {
+  if (points.length <= most) return points;
+  const stretch = Math.ceil(2 * points.length / most);
+  const kept = new Set<number>([0, points.length - 1]);
+  for (let begin = 0; begin < points.length; begin += stretch) {
+    const end = Math.min(begin + stretch, points.length);
+    let [low, high] = [begin, begin];
+    for (let i = begin; i < end; i++) {
+      // One that is no number breaks the curve: it stays.
+      if (!Number.isFinite(points[i][1])) kept.add(i);
+      if (points[i][1] < points[low][1]) low = i;
+      if (points[i][1] > points[high][1]) high = i;
+    }
+    kept.add(low).add(high);
+  }
+  return points.filter((_, i) => kept.has(i));
 }
 
 /** Text made safe for HTML and XML, in content and in quoted attributes. */
@@ -84,8 +110,8 @@ export function ticks(min: number, max: number): number[] {
   return Array.from({ length: last - first + 1 }, (_, i) => Number(((first + i) * step).toPrecision(12)));
 }
 
-function label(x: number, y: number, anchor: string, text: string): string {
-  return `<text class="tick" x="${x}" y="${y}" text-anchor="${anchor}">${text}</text>`;
+function label(x: number, y: number, anchor: string, text: string, more = ""): string {
+  return `<text class="tick" x="${x}" y="${y}" text-anchor="${anchor}"${more}>${text}</text>`;
 }
 
 function extent(values: readonly number[]): [number, number] {

@@ -297,7 +297,8 @@ export class Loop {
       return false;
     }
     const seconds = (performance.now() - start) / 1000;
-    const metrics = Object.entries(summarize(results)).map(([name, value]) => [`eval_${name}`, value]);
+    const metrics = Object.entries({ ...summarize(results), ...this.figures.tokensSeen })
+      .map(([name, value]) => [`eval_${name}`, value]);
     await this.#push({
       ...this.#position(),
       ...Object.fromEntries(metrics),

@@ -9,7 +9,8 @@ import { hubName, localSources } from "../hub/hub.ts";
 import { writeModelFiles } from "../hub/model_files.ts";
 import { writeReportHtml } from "../report/html.ts";
 import { writeModelCard } from "../report/model_card.ts";
-import type { RunReport } from "../report/run_report.ts";
+import { writeFacts } from "../report/run_log.ts";
+import { runFacts, type RunReport } from "../report/run_report.ts";
 import { allResults, trainMetrics, writeAllResults, writeTrainerState } from "../checkpoint/trainer_state.ts";
 import type { OnProgress } from "../progress.ts";
 import { saveCheckpoint, type TensorSource, withProgress } from "../safetensors/write.ts";
@@ -44,13 +45,6 @@ export async function saveRun(
   const { config, state } = outcome;
   const { outputDir } = config;
   const { sources } = prepared;
-  const until = outcome.isKept ? signal : undefined;
-  const weights = weightSources({ gpu, planned, prepared, source: checkpoint });
-  const heeded = weights.map((source) => heeding(source, until));
-  await saveCheckpoint(outputDir, withProgress(heeded, "saving the model", onProgress));
-  await writeModelFiles(files, outputDir);
-  await heed(until);
-
   const results = allResults(
     state,
     trainMetrics({
@@ -73,6 +67,15 @@ export async function saveRun(
     device: gpu.name,
     version: VERSION,
   };
+  // Before the weights, which may take minutes: whoever watches the run sees the answers now.
+  await writeFacts(outputDir, runFacts(report));
+  const until = outcome.isKept ? signal : undefined;
+  const weights = weightSources({ gpu, planned, prepared, source: checkpoint });
+  const heeded = weights.map((source) => heeding(source, until));
+  await saveCheckpoint(outputDir, withProgress(heeded, "saving the model", onProgress));
+  await writeModelFiles(files, outputDir);
+  await heed(until);
+
   await writeModelCard(outputDir, report, hubName(config, sources));
   await writeReportHtml(outputDir, report);
   await writeTrainerState(outputDir, state);

@@ -16,14 +16,17 @@ import { randomInit } from "../weights/init.ts";
 import { Loop } from "./loop.ts";
 import { checkModelFiles, readModelFiles } from "../hub/model_files.ts";
 import { ANSWER_TOKENS, memoryLimit, type Planned, planRun } from "../planning/plan.ts";
+import { bytesBesidePlan } from "../planning/process_memory.ts";
 import { checkFits } from "../planning/advice.ts";
 import { openModel } from "../weights/weights.ts";
 import { prepare, type Prepared } from "../planning/prepare.ts";
 import type { OnProgress } from "../progress.ts";
 import { reportSplit, reportSteps } from "../report/data_report.ts";
 import { RunLog } from "../report/run_log.ts";
+import { runFacts } from "../report/run_report.ts";
 import type { HashedFile } from "../data/hash.ts";
 import { tune } from "../planning/tune.ts";
+import { VERSION } from "../version.ts";
 import { probeLoss } from "../gpu/loss_probe.ts";
 import { checkWgsl } from "../losses/check.ts";
 import { losses } from "../losses/losses.ts";
@@ -126,7 +129,8 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   });
   const planned = planRun(prepared, config, adapter);
   const { decoder } = planned;
-  checkFits(planned, prepared, config, adapter, memoryLimit(config, gpu));
+  const beside = await bytesBesidePlan(sources.model, decoder.plan.bytesOf("weights"));
+  checkFits(planned, prepared, config, adapter, memoryLimit(config, gpu, beside));
   log("info", `adapter: ${gpu.name}`);
   const { count, trainedCount } = decoder.parameters;
   const trained = trainedCount < count ? `, ${trainedCount} of them trained` : "";
@@ -158,9 +162,17 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
     onProgress,
   );
   await prepareOutput(config.outputDir, before !== undefined);
-  const runLog = new RunLog(config.outputDir, warn);
+  const runLog = new RunLog(config, warn);
   const loop = new Loop({ gpu, config, prepared, planned, checkpoints, log: runLog }, options, before);
-  await runLog.begin(await loop.trainerState());
+  const facts = runFacts({
+    config,
+    answers: prepared.prompts.map(({ text }, i) => ({ prompt: text, before: answers[i] })),
+    modelFiles,
+    dataFiles: [...prepared.train.files, ...prepared.test?.files ?? []],
+    device: gpu.name,
+    version: VERSION,
+  });
+  await runLog.begin(await loop.trainerState(), facts);
   await loop.train(signal);
   const state = await loop.trainerState();
   const best = !loop.isStopped && config.loadBestModelAtEnd ? state.best_model_checkpoint : null;

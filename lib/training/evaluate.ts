@@ -1,16 +1,16 @@
-import { pack } from "../batch/pack.ts";
+import { type Batch, pack } from "../batch/pack.ts";
 import type { PairStore } from "../data/store.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { heed } from "../heed.ts";
 import type { OnProgress } from "../progress.ts";
 import { readTensor } from "../gpu/program.ts";
-import { type PairResult, pairResults } from "./metrics.ts";
+import { FIGURE_FLOATS, type PairResult, pairResults, RESULT_FLOATS } from "./metrics.ts";
 import type { Decoder } from "../graph/decoder.ts";
 import type { FunctionLoss } from "../losses/loss.ts";
 import { lossOnHost } from "../losses/on_host.ts";
 
 /**
- * Loss and log-probabilities of every pair, `perBatch` pairs to a packed row, without gradients; undefined where `signal` came
+ * Loss, log-probabilities and figures of every pair, `perBatch` pairs to a packed row, without gradients; undefined where `signal` came
  * before the last of them.
  *
  * @param options `loss`: in TypeScript, where it is not the decoder's kernel's.
@@ -35,10 +35,28 @@ export async function evaluate(
     const encoder = gpu.device.createCommandEncoder();
     decoder.encodeForward(encoder);
     gpu.device.queue.submit([encoder.finish()]);
-    const results = new Float32Array(await readTensor(gpu, decoder.batch.results, 0, batch.pairs * 4));
-    if (loss) lossOnHost(loss, results, batch.labelsOfPair, (pair) => read[pair].where);
-    all.push(...pairResults(results, batch));
+    all.push(...await readResults(gpu, decoder, batch, loss && { loss, where: (pair) => read[pair].where }));
     report();
   }
   return all;
+}
+
+/**
+ * What the forward pass of `batch`, the last that was submitted, has found of its pairs.
+ *
+ * @param host the loss, where it is in TypeScript, and the place of a pair for messages.
+ */
+export async function readResults(
+  gpu: Gpu,
+  decoder: Decoder,
+  batch: Batch,
+  host?: { loss: FunctionLoss; where: (pair: number) => string },
+): Promise<PairResult[]> {
+  // Together, since a wait for both is as long as for one.
+  const [results, figures] = (await Promise.all([
+    readTensor(gpu, decoder.batch.results, 0, batch.pairs * RESULT_FLOATS),
+    readTensor(gpu, decoder.batch.responseFigures, 0, batch.pairs * FIGURE_FLOATS),
+  ])).map((bytes) => new Float32Array(bytes));
+  if (host) lossOnHost(host.loss, results, batch.labelsOfPair, host.where);
+  return pairResults(results, figures, batch);
 }

@@ -6,6 +6,8 @@ import type { StepResult } from "./step.ts";
 export interface FiguresState {
   pairs: number;
   tokens: number;
+  /** Not known where an earlier version, which did not count them, began the run. */
+  sequenceTokens?: number;
   lossSum: number;
   flops: number;
   /** Seconds of the training loop so far. */
@@ -28,7 +30,10 @@ export class Figures {
     this.history = [...before?.history ?? []];
     this.#totals = structuredClone(
       before?.state ??
-        { pairs: 0, tokens: 0, lossSum: 0, flops: 0, seconds: 0, window: { ...EMPTY, steps: [] } },
+        {
+          ...{ pairs: 0, tokens: 0, sequenceTokens: 0, lossSum: 0, flops: 0, seconds: 0 },
+          window: { ...EMPTY, steps: [] },
+        },
     );
   }
 
@@ -50,6 +55,12 @@ export class Figures {
     };
   }
 
+  /** Tokens of all sequences so far, each with its prompt: TRL's `num_tokens`, as an entry of the log. */
+  get tokensSeen(): { num_tokens?: number } {
+    const { sequenceTokens } = this.#totals;
+    return sequenceTokens === undefined ? {} : { num_tokens: sequenceTokens };
+  }
+
   toJSON(): FiguresState {
     const { window } = this.#totals;
     return {
@@ -60,12 +71,13 @@ export class Figures {
   }
 
   /** Takes the results of the next step; returns the means over its pairs. */
-  add({ step, pairs, tokens, flops }: StepResult): Metrics {
+  add({ step, pairs, tokens, sequenceTokens, flops }: StepResult): Metrics {
     const metrics = summarize(pairs);
     const totals = this.#totals;
     this.#steps = step + 1;
     totals.pairs += pairs.length;
     totals.tokens += tokens;
+    if (totals.sequenceTokens !== undefined) totals.sequenceTokens += sequenceTokens;
     totals.lossSum += metrics.loss;
     totals.flops += flops;
     totals.window.steps.push(metrics);
@@ -82,6 +94,7 @@ export class Figures {
     this.#windowStart = performance.now();
     return {
       ...meanMetrics(steps),
+      ...this.tokensSeen,
       tokens_per_second: tokens / time,
       pairs_per_second: pairs / time,
       num_input_tokens_seen: this.#totals.tokens,
@@ -103,10 +116,13 @@ const EMPTY = { pairs: 0, tokens: 0, seconds: 0 };
 
 const since = (start: number) => (performance.now() - start) / 1000;
 
-/** Means over steps, as transformers logs them. */
+/** Means over the steps that have a figure, as transformers logs them. */
 function meanMetrics(steps: Metrics[]): Record<string, number> {
-  const names = Object.keys(steps[0]) as (keyof Metrics)[];
+  const names = [...new Set(steps.flatMap((metrics) => Object.keys(metrics) as (keyof Metrics)[]))];
   return Object.fromEntries(
-    names.map((name) => [name, steps.reduce((sum, metrics) => sum + metrics[name]!, 0) / steps.length]),
+    names.map((name) => {
+      const values = steps.map((metrics) => metrics[name]).filter((value) => value !== undefined);
+      return [name, values.reduce((sum, value) => sum + value, 0) / values.length];
+    }),
   );
 }

@@ -1,9 +1,9 @@
 import { type Batch, pack } from "../batch/pack.ts";
-import type { Pair } from "../data/pair.ts";
+import { type Pair, responsesOf } from "../data/pair.ts";
 import type { Gpu } from "../gpu/device.ts";
 import type { Slab, Tensor } from "../gpu/memory.ts";
 import { type KernelCall, type Pipelines, Program, readTensor, tensorsOf } from "../gpu/program.ts";
-import { type PairResult, pairResults } from "./metrics.ts";
+import { FIGURE_FLOATS, type PairResult, pairResults, RESULT_FLOATS } from "./metrics.ts";
 import type { Decoder } from "../graph/decoder.ts";
 import type { FunctionLoss } from "../losses/loss.ts";
 import { lossOnHost } from "../losses/on_host.ts";
@@ -19,11 +19,14 @@ export interface StepResult {
   clip: ClipResult;
   /** Tokens of its packed rows. */
   tokens: number;
+  /** Tokens of its sequences, each with its prompt. */
+  sequenceTokens: number;
   /** Floating-point operations of forward and backward. */
   flops: number;
 }
 
-const RESULT_BYTES = 16;
+const PAIR_FLOATS = RESULT_FLOATS + FIGURE_FLOATS;
+const CLIP_BYTES = 16;
 
 /**
  * Runs optimizer steps: for each batch the model's two passes, and after the last the update. Where gradients are passing, each
@@ -35,7 +38,7 @@ const RESULT_BYTES = 16;
 export class StepRunner {
   readonly #staging: Slab;
   readonly #slotBytes: number;
-  readonly #pending: { step: number; batches: Batch[]; flops: number }[] = [];
+  readonly #pending: { step: number; batches: Batch[]; flops: number; sequenceTokens: number }[] = [];
   /** The backward pass with the updates in it, where they are early. */
   readonly #early?: KernelCall[];
   #programs?: { backward?: Program; update: Program };
@@ -54,7 +57,7 @@ export class StepRunner {
     readonly pairsPerStep: number,
     readonly loss?: FunctionLoss,
   ) {
-    this.#slotBytes = (pairsPerStep + 1) * RESULT_BYTES;
+    this.#slotBytes = pairsPerStep * PAIR_FLOATS * 4 + CLIP_BYTES;
     // MAP_READ, COPY_DST
     this.#staging = decoder.plan.slab("read-back", "batch", slots * this.#slotBytes, 0x01 | 0x08);
     if (decoder.options.gradients !== "passing") return;
@@ -106,8 +109,7 @@ export class StepRunner {
     }
     const batches = micro.map((pairs) => pack(pairs, decoder.net.windows));
     optimizer.upload(gpu, step + 1, learningRate);
-    const slot = this.#pending.length * this.#slotBytes;
-    let done = 0;
+    let at = this.#pending.length * this.#slotBytes;
     for (const [index, batch] of batches.entries()) {
       const place = { firstOfStep: index === 0, pairsOfStep };
       decoder.upload(gpu, batch, place);
@@ -120,17 +122,19 @@ export class StepRunner {
       }
       if (backward) backward.encode(encoder, decoder.batch.rowCounts.counts);
       else decoder.encodeBackward(encoder);
-      this.#copyResults(encoder, batch, slot + done * RESULT_BYTES);
-      done += batch.pairs;
+      this.#copyResults(encoder, batch, at);
+      at += batch.pairs * PAIR_FLOATS * 4;
       if (index === batches.length - 1) {
         update.encode(encoder, new Uint32Array());
         const clip = optimizer.clip.slab.buffer!;
-        encoder.copyBufferToBuffer(clip, 0, this.#staging.buffer!, slot + done * RESULT_BYTES, RESULT_BYTES);
+        encoder.copyBufferToBuffer(clip, 0, this.#staging.buffer!, at, CLIP_BYTES);
       }
       gpu.device.queue.submit([encoder.finish()]);
     }
     const flops = batches.reduce((sum, batch) => sum + trainingFlops(decoder.net, sizeOf(batch)), 0);
-    this.#pending.push({ step, batches, flops });
+    const sequences = micro.flat().flatMap(responsesOf);
+    const sequenceTokens = sequences.reduce((sum, { ids }) => sum + ids.length, 0);
+    this.#pending.push({ step, batches, flops, sequenceTokens });
   }
 
   async #applyLoss(
@@ -156,22 +160,32 @@ export class StepRunner {
   }
 
   #copyResults(encoder: GPUCommandEncoder, batch: Batch, at: number): void {
-    const results = this.decoder.batch.results.slab.buffer!;
-    encoder.copyBufferToBuffer(results, 0, this.#staging.buffer!, at, batch.pairs * RESULT_BYTES);
+    const { results, responseFigures } = this.decoder.batch;
+    const bytes = batch.pairs * RESULT_FLOATS * 4;
+    const staging = this.#staging.buffer!;
+    encoder.copyBufferToBuffer(results.slab.buffer!, 0, staging, at, bytes);
+    encoder.copyBufferToBuffer(
+      responseFigures.slab.buffer!,
+      0,
+      staging,
+      at + bytes,
+      batch.pairs * FIGURE_FLOATS * 4,
+    );
   }
 
   /** Waits for the steps in flight and returns what they left, in order. */
   async collect(gpu: Gpu): Promise<StepResult[]> {
     const all = await this.#read(gpu, this.#pending.length * this.#slotBytes);
-    const results = this.#pending.map(({ step, batches, flops }, slot) => {
+    const results = this.#pending.map(({ step, batches, flops, sequenceTokens }, slot) => {
       let at = slot * this.#slotBytes / 4;
       const pairs = batches.flatMap((batch) => {
-        const found = pairResults(all.subarray(at), batch);
-        at += batch.pairs * 4;
+        const found = pairResults(all.subarray(at), all.subarray(at + batch.pairs * RESULT_FLOATS), batch);
+        at += batch.pairs * PAIR_FLOATS;
         return found;
       });
       const clip = AdamW.readClip(all.subarray(at, at + 4));
-      return { step, pairs, clip, flops, tokens: batches.reduce((sum, { ids }) => sum + ids.length, 0) };
+      const tokens = batches.reduce((sum, { ids }) => sum + ids.length, 0);
+      return { step, pairs, clip, flops, tokens, sequenceTokens };
     });
     this.#pending.length = 0;
     return results;

@@ -64,7 +64,9 @@ Deno.test({
       const second = await pagesOf(join(unbroken, "checkpoint-8"), order);
       /** The run's log, and who it is. */
       const log = sum(
-        await Promise.all(["metrics.jsonl", "trainer_state.json"].map((name) => sizeOf(unbroken, name))),
+        await Promise.all(
+          ["metrics.jsonl", "report.json", "trainer_state.json"].map((name) => sizeOf(unbroken, name)),
+        ),
       ) + 1;
       /** Pages that lack one for the file, and what the error names. */
       const cases = second.map(([name], i) => ({

@@ -1,5 +1,6 @@
 /** The commands as processes: logs and results that nobody takes any more, and signals at every stage. */
 import assert from "node:assert/strict";
+import { figure } from "../../lib/report/entry_line.ts";
 import { join } from "node:path";
 import { SAME_SIGNAL } from "../../lib/cli/stop.ts";
 import { taskWords, trainProcess } from "../command.ts";
@@ -52,8 +53,9 @@ Deno.test({
       const log = (await Deno.readTextFile(join(ends[1].out, "metrics.jsonl"))).trimEnd().split("\n");
       for (const line of log) {
         const { step, loss, "rewards/accuracies": accuracy } = JSON.parse(line);
-        const told = `step ${step}/2  loss ${loss.toFixed(4)}  accuracy ${accuracy.toFixed(3)}  `;
-        assert.ok(ends[1].stderr.includes(told), `${told} in ${ends[1].stderr}`);
+        const told = ends[1].stderr.split("\n").find((line) => line.startsWith(`step ${step}/2  `))!;
+        assert.ok(told.includes(`  loss ${figure(loss)}  `), `${loss} in ${told}`);
+        assert.ok(told.includes(`  rewards/accuracies ${figure(accuracy)}  `), `${accuracy} in ${told}`);
       }
       assert.match(
         ends[1].stderr,

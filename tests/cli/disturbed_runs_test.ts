@@ -396,7 +396,7 @@ test("a result whose saving a signal stops is no result, and the same command en
     stop.abort();
     await assert.rejects(outcome.save({ signal: stop.signal }), (error) => error === stop.signal.reason);
   }
-  assert.deepEqual(ls(out), ["checkpoint-2", "metrics.jsonl", "trainer_state.json"]);
+  assert.deepEqual(ls(out), ["checkpoint-2", "metrics.jsonl", "report.json", "trainer_state.json"]);
   await run(out, ["--max_steps=2", "--save_steps=500"]);
   assert.deepEqual(await weightsOf(out), await weightsOf(join(out, "checkpoint-2")));
 

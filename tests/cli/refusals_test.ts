@@ -37,7 +37,10 @@ async function refuses(
   assert.equal(done.stdout, "");
   // A run that came to its steps has its log there.
   const names = await Array.fromAsync(Deno.readDir(out), ({ name }) => name).catch(() => ["no folder"]);
-  assert.deepEqual(names.sort(), began ? ["metrics.jsonl", "trainer_state.json"] : ["no folder"]);
+  assert.deepEqual(
+    names.sort(),
+    began ? ["metrics.jsonl", "report.json", "trainer_state.json"] : ["no folder"],
+  );
   return done;
 }
 

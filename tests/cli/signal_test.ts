@@ -24,7 +24,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
       assert.match(log, /stopping after this step/);
       const names = [...Deno.readDirSync(out)].map(({ name }) => name).sort();
       const [checkpoint, ...others] = names;
-      assert.deepEqual(others, ["metrics.jsonl", "trainer_state.json"]);
+      assert.deepEqual(others, ["metrics.jsonl", "report.json", "trainer_state.json"]);
       const folder = join(out, checkpoint);
       const { global_step: step } = JSON.parse(await Deno.readTextFile(join(folder, "trainer_state.json")));
       assert.ok(step >= 2 && step < 100_000);

@@ -65,6 +65,8 @@ Deno.test("a run file with the required keys alone gets every default", () => {
     logLevel: "info",
     deviceMemory: undefined,
     modelRevision: undefined,
+    reportTo: [],
+    loggingDir: undefined,
     pushToHub: false,
     hubModelId: undefined,
     hubPrivateRepo: undefined,

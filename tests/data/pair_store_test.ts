@@ -11,7 +11,7 @@ import {
   writeFile,
 } from "node:fs/promises";
 import { join } from "node:path";
-import { packedSize, type Pair } from "../../lib/data/pair.ts";
+import { packedSize, type Pair, responsesOf } from "../../lib/data/pair.ts";
 import { openPairs, type PairOptions } from "../../lib/data/pairs.ts";
 import type { Progress } from "../../lib/progress.ts";
 import { readRows } from "../../lib/data/read.ts";
@@ -117,6 +117,8 @@ Deno.test("a store counts rows, tokens, truncated pairs and empty responses, and
     const tokens = lengths.reduce((sum, length) => sum + length, 0);
     const cut = (what: Pair["truncated"]) => pairs.filter(({ truncated }) => truncated === what).length;
     assert.ok(cut("prompt") > 0 && cut("response") > 0);
+    const ended = pairs.flatMap(responsesOf).filter(({ ids }) => ids.at(-1) === tokenizer.eosTokenId).length;
+    assert.ok(ended > 27 && ended < 54, `${ended} of 54: those that are cut have no end`);
     assert.deepEqual(store.statistics, {
       rows: 27,
       truncated: cut("prompt") + cut("response"),
@@ -128,6 +130,8 @@ Deno.test("a store counts rows, tokens, truncated pairs and empty responses, and
       }],
       tokens,
       longest: 128,
+      responses: 54,
+      endedResponses: ended,
     });
     assert.equal(store.sizes.longest, 128);
     assert.deepEqual(progress, [{ what: "tokenizing train", done: 27, total: 27, unit: "rows" }]);
@@ -165,6 +169,10 @@ Deno.test("what may not be meant is counted by kind, with the first five places,
     const said: [string, string][] = [];
     const { store } = await openAll(options);
     reportSplit("train", store.statistics, (level, message) => said.push([level, message]));
+    assert.match(
+      said[0][1],
+      /^train: 20 pairs, \d+ tokens, the longest \d+; 100 % of responses have an end token$/,
+    );
     const warnings = said.filter(([level]) => level === "warning").map(([, message]) => message);
     assert.equal(warnings.length, 4);
     assert.match(

@@ -1,6 +1,11 @@
+import assert from "node:assert/strict";
 import { logitsBackward, logProbabilities } from "../../lib/gpu/operations.ts";
-import { type KernelCase, kernelTest, useGpu } from "./harness.ts";
-import { logProbabilities as reference, logProbabilitiesBackward } from "../reference/log_probabilities.ts";
+import { assertClose, type KernelCase, kernelTest, useGpu } from "./harness.ts";
+import {
+  labelFigures,
+  logProbabilities as reference,
+  logProbabilitiesBackward,
+} from "../reference/log_probabilities.ts";
 
 useGpu();
 
@@ -62,8 +67,9 @@ kernelTest("log-probabilities of labels equal the float64 log-softmax", SHAPES, 
   const { logits, targets, tensors } = random(kernels, shape);
   const lse = kernels.tensor([labels + spare]);
   const logps = kernels.tensor([labels + spare]);
+  const figures = kernels.tensor([labels + spare, 4]);
   await kernels.run([
-    logProbabilities(kernels.rows(labels), { ...tensors, lse, logps }, shape.vocabulary, shape),
+    logProbabilities(kernels.rows(labels), { ...tensors, lse, logps, figures }, shape.vocabulary, shape),
   ]);
   const expected = reference(logits, targets);
   // A log-sum-exp of about `offset` + 10, rounded to 6e-8 of itself, and a difference to it.
@@ -71,7 +77,57 @@ kernelTest("log-probabilities of labels equal the float64 log-softmax", SHAPES, 
   await kernels.compare(lse, expected.lse, comparison);
   await kernels.compare(logps, expected.logps, comparison);
   await kernels.compareUnchanged(tensors.logits);
+  const expectedFigures = labelFigures(logits, targets);
+  await kernels.compare(figures, expectedFigures, comparison);
+  const found = await kernels.read(figures, expectedFigures.length);
+  const column = (of: ArrayLike<number>, which: number) => Array.from(of).filter((_, i) => i % 4 === which);
+  // However large the logits are: entropies up to log(4101), and the exponential of a log-probability as close as above.
+  assertClose(column(found, 0), column(expectedFigures, 0), { tolerance: 1e-6, scale: 10 }, "entropies");
+  assert.deepEqual(column(found, 2), column(expectedFigures, 2), "the most probable token");
+  assertClose(column(found, 3), column(expectedFigures, 3), {
+    tolerance: 4e-7 * (10 + Math.abs(offset)),
+    scale: 1,
+  }, "probabilities");
 });
+
+/** Where a row's largest logit stands, several times; all others are smaller. */
+const TIES = [
+  { places: [0, 1] },
+  { places: [3, 4] },
+  // Of another step of the same thread, and of the next thread.
+  { places: [1, 129] },
+  { places: [7, 4 * 8 + 7] },
+  { places: [16, 20] },
+  // Of other eighths of the row.
+  { places: [511, 512] },
+  { places: [130, 600, 1029] },
+  { places: [1028, 1029] },
+];
+
+kernelTest(
+  "of equal logits the first is the most probable token, as in torch.argmax",
+  TIES,
+  async (kernels, { places }) => {
+    const vocabulary = 1030;
+    const stride = 1032;
+    const logits = new Float32Array(places.length * stride).fill(1e6);
+    places.forEach((_, label) => {
+      const row = kernels.values(vocabulary).map((value) => Math.min(value, 3));
+      for (const place of places) row[place] = 3.5;
+      logits.set(row, label * stride);
+    });
+    const t = {
+      logits: kernels.tensor([places.length, stride], logits),
+      targets: kernels.tensor([places.length], Uint32Array.from(places)),
+      lse: kernels.tensor([places.length]),
+      logps: kernels.tensor([places.length]),
+      figures: kernels.tensor([places.length, 4]),
+    };
+    await kernels.run([logProbabilities(kernels.rows(places.length), t, vocabulary)]);
+    const found = await kernels.read(t.figures, 4 * places.length);
+    assert.deepEqual(places.map((_, label) => found[4 * label + 2]), places.map((_, label) => label ? 0 : 1));
+  },
+);
 
 kernelTest("the gradient of logits equals weight * (onehot - softmax)", SHAPES, async (kernels, shape) => {
   const { labels, vocabulary, spare = 0, offset = 0 } = shape;

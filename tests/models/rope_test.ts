@@ -127,6 +127,16 @@ for (const { name, config, forwards } of types) {
   });
 }
 
+Deno.test("parseRopes() refuses longrope of a layer type, with which transformers fails at the second long sequence", () => {
+  const set = { rope_type: "longrope", short_factor: Array(8).fill(1), long_factor: Array(8).fill(2) };
+  for (const model_type of ["gemma3_text", "olmo3"]) {
+    const rope_parameters = { full_attention: set, sliding_attention: { rope_type: "default" } };
+    const [problem, ...others] = parsed({ model_type, head_dim: 16, rope_parameters }).problems;
+    assert.match(problem, /^rope_parameters\.full_attention\.rope_type: "longrope" is not supported/);
+    assert.deepEqual(others, []);
+  }
+});
+
 Deno.test("parseRope() names the key of each value that cannot be computed with", () => {
   const problems = (rope_scaling: unknown, keys: Config = {}) =>
     parsed({ model_type: "llama", head_dim: 16, ...keys, rope_scaling }).problems;

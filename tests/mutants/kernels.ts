@@ -55,6 +55,17 @@ export const KERNELS: readonly Edits[] = [
       ["columns past the vocabulary count", ">= vec4u(VOCABULARY)", "> vec4u(VOCABULARY)"],
       ["sums are not scaled to the common maximum", "sums[i] * exp_accurate(maxima[i] - most)", "sums[i]"],
       ["the last part of a row is left out", "(STRIDE + 255u) / 256u", "max(1u, STRIDE / 256u)"],
+      ["the last of equal logits is the most probable", "a > maximum", "a >= maximum"],
+      ["the mean of logits counts the padding", "select(v, vec4f(), v == LOWEST)", "v"],
+      ["moments keep their old maximum", "(moment + (maximum - larger) * sum) * shrink", "moment * shrink"],
+    ],
+  },
+  {
+    file: "kernels/response_figures.wgsl",
+    tests: ["tests/kernels/response_figures_test.ts"],
+    edits: [
+      ["any end token counts", "end = min(end, l);", "end = l;"],
+      ["labels past the first 64 are left out", "l += 64u", "l += 640000u"],
     ],
   },
   {

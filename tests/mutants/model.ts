@@ -237,8 +237,8 @@ export const MODEL: readonly Edits[] = [
     filter: "decoder",
     edits: [[
       "a tensor's second half is read where its first lies",
-      "        at += count;\n      }\n    }\n  }\n\n  /** Where",
-      "      }\n    }\n  }\n\n  /** Where",
+      "        at += count;\n        done +=",
+      "        done +=",
     ]],
   },
   {

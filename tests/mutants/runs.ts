@@ -105,6 +105,11 @@ export const RUNS: readonly Edits[] = [
         "learning_rate: learningRate(step, this.#schedule)",
         "learning_rate: learningRate(step + 1, this.#schedule)",
       ],
+      [
+        "the time left is that of all steps",
+        "this.#timeLeft.of(totalSteps - result.step - 1)",
+        "this.#timeLeft.of(totalSteps)",
+      ],
       ["the first step is never logged", "step === 0 && loggingFirstStep", "false && loggingFirstStep"],
     ],
   },
@@ -284,18 +289,18 @@ export const RUNS: readonly Edits[] = [
     edits: [
       [
         "the curve of rejected is that of chosen",
-        '["rewards/rejected", "rejected", "second"]',
-        '["rewards/chosen", "rejected", "second"]',
+        '[`${key}/rejected`, "rejected", "second"]',
+        '[`${key}/chosen`, "rejected", "second"]',
       ],
       [
         "the curve of an evaluation is that of training",
-        '["eval_loss", "evaluation", "second"]',
-        '["loss", "evaluation", "second"]',
+        '[`eval_${key}`, "evaluation", "second"]',
+        '[key, "evaluation", "second"]',
       ],
       [
         "the margins are the accuracies",
-        '["rewards/margins", "training", "first"]',
-        '["rewards/accuracies", "training", "first"]',
+        'pair("rewards/margins")',
+        'pair("rewards/accuracies")',
       ],
       [
         "the learning rate is the norm",
@@ -315,6 +320,23 @@ export const RUNS: readonly Edits[] = [
     edits: [
       ["a break in a curve is drawn through", "else runs.push([]);", ""],
       ["quotes are not escaped", '    \'"\': "&quot;",\n', ""],
+    ],
+  },
+  {
+    file: "lib/report/live.ts",
+    tests: ["tests/report/live_test.ts"],
+    edits: [
+      ["any host name is served", "if (!HOSTS.includes(hostname))", "if (!HOSTS)"],
+      ["any page may stop a run", "(from !== null && from !== origin)", "false"],
+      ["half a line is read as a line", "bytes.lastIndexOf(10, bytesRead - 1) + 1", "bytesRead"],
+    ],
+  },
+  {
+    file: "lib/report/event_file.ts",
+    tests: ["tests/report/run_log_test.ts"],
+    edits: [
+      ["steps done again stand twice", '{ kind: "start", step: first },', ""],
+      ["of the step gone on from the log is lost", "entry.step >= first", "entry.step > first"],
     ],
   },
   {

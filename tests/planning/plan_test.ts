@@ -207,7 +207,7 @@ Deno.test("the command prints the table and whether the run fits, from config.js
       ...args,
     );
   const { status, stdout, stderr } = await plan("--device_memory=141GB", "--num_pairs=59876");
-  assert.deepEqual([status, stderr], [0, ""]);
+  assert.deepEqual([status, stderr], [1, ""]);
   assert.match(stdout, /8,030,261,248 parameters/);
   assert.match(stdout, /^effective batch 128 pairs = 2 .* x 16 .* x 4 \(num_gpus\)$/m);
   assert.match(stdout, /^steps +468$/m);
@@ -229,10 +229,15 @@ Deno.test("the command prints the table and whether the run fits, from config.js
     /buffers of 134\.2 MB at most.*\n {2}model\.layers\.0\.mlp\.\{gate,up\}_proj: 1\.9 GB/,
   );
   assert.match(software.stdout, /does not tell how much memory it has/);
+  assert.equal(software.status, 1);
 
   const roomy = await plan("--device_memory=1TB", "--max_steps=3");
   assert.match(roomy.stdout, /^steps +3$/m);
-  assert.match(roomy.stdout, /^fits: /m);
+  assert.match(
+    roomy.stdout,
+    /^fits: .*\nbeside the device's bytes the process takes about \d+\.\d MB of the machine's memory$/m,
+  );
+  assert.equal(roomy.status, 0);
 });
 
 Deno.test("a plan's own options are checked as keys are", async () => {

@@ -51,12 +51,16 @@ Deno.test("patterns that fit nothing, or one part of a matrix, are refused, all 
     refused(["norm", "model.nrom"]),
     /^unfrozen_parameters: "norm" fits none of the \d+ parameters: "model.embed_tokens.weight", .* are some\nunfrozen_parameters: "model.nrom"/,
   );
-  assert.match(refused(["^lm_head.weight$"], tied), /fits none/);
+  assert.match(refused(["^lm_head.weight$"], tied), /fits none.* are some$/);
   // Not any character.
-  assert.match(refused(["model.layers.0.self.attn"]), /fits none/);
+  assert.match(refused(["model.layers.0.self.attn"]), /fits none.* a full stop stands for itself here/);
+  assert.match(
+    refused([".*norm"]),
+    /fits none.* a full stop stands for itself here, as in axolotl: \.\+ is any text/,
+  );
   assert.deepEqual(refused(["model.layers.0.self_attn.[qv]_proj", "model.norm"]).split("\n"), [
     "unfrozen_parameters: model.layers.0.self_attn.q_proj.weight and model.layers.0.self_attn.v_proj.weight would be trained " +
-    "and model.layers.0.self_attn.k_proj.weight not: they are one matrix here, so name all of them or none",
+    "and model.layers.0.self_attn.k_proj.weight not: they are kept and trained as one here, so name all of them or none",
   ]);
 });
 

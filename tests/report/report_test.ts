@@ -8,7 +8,7 @@ import { configYaml } from "../../lib/config/write.ts";
 import { reportHtml, writeReportHtml } from "../../lib/report/html.ts";
 import { modelCard, writeModelCard } from "../../lib/report/model_card.ts";
 import { finalFigures, formatFigure, type RunReport } from "../../lib/report/run_report.ts";
-import { lineChart, ticks } from "../../lib/report/svg.ts";
+import { lineChart, thinned, ticks } from "../../lib/report/svg.ts";
 import {
   allResults,
   newTrainerState,
@@ -133,7 +133,7 @@ Deno.test("figures are short and lose nothing that matters", () => {
 });
 
 Deno.test("the evaluation before the first step stands beside the last one", () => {
-  const figures = finalFigures(runReport());
+  const figures = finalFigures(runReport().state.log_history, runReport().results);
   assert.deepEqual(figures.find(({ name }) => name === "eval_rewards/accuracies"), {
     name: "eval_rewards/accuracies",
     before: "0.25",
@@ -150,15 +150,17 @@ Deno.test("ticks are round numbers around the range", () => {
 });
 
 Deno.test("a chart places its points in proportion and breaks its curve at what is no number", () => {
-  const svg = lineChart("t", [{
+  const svg = lineChart("t", "a unit", [{
     name: "a<b",
     style: "first",
     points: [[0, 0], [5, 1], [7, NaN], [10, 0.5]],
   }]);
   const circles = [...svg.matchAll(/cx="([\d.]+)" cy="([\d.]+)"/g)].map(([, x, y]) => [Number(x), Number(y)]);
-  assert.deepEqual(circles, [[62, 210], [254, 12], [446, 111]]);
-  assert.deepEqual([...svg.matchAll(/points="([^"]+)"/g)].map(([, points]) => points), ["62,210 254,12"]);
+  assert.deepEqual(circles, [[78, 212], [262, 12], [446, 112]]);
+  assert.deepEqual([...svg.matchAll(/points="([^"]+)"/g)].map(([, points]) => points), ["78,212 262,12"]);
   assert.match(svg, /<title>a&lt;b: 1 at step 5<\/title>/);
+  const labels = [...svg.matchAll(/<text [^>]*>([^<]+)/g)].map(([, text]) => text);
+  assert.deepEqual(labels, ["0", "0.5", "1", "0", "5", "10", "step", "a unit"]);
   assert.doesNotMatch(svg, /NaN|Infinity/);
 });
 
@@ -240,6 +242,22 @@ Deno.test("report.html without answers, evaluation or a log has no empty section
   report.state.log_history = [];
   const headings = [...reportHtml(report).matchAll(/<h2>([^<]+)/g)].map(([, title]) => title);
   assert.deepEqual(headings, ["Figures", "Configuration"]);
+});
+
+Deno.test("answers and curves come before the figures", () => {
+  const headings = [...reportHtml(runReport()).matchAll(/<h2>([^<]+)/g)].map(([, title]) => title);
+  assert.deepEqual(headings, ["Answers before and after", "Curves", "Figures", "Configuration", "Files"]);
+});
+
+Deno.test("a long curve is drawn by few points, its extremes and breaks among them", () => {
+  const points = Array.from({ length: 10_000 }, (_, x) => [x, Math.sin(x / 100)] as const);
+  const marked = new Map([[1234, 7], [5678, -7], [9000, NaN]]);
+  const drawn = thinned(points.map(([x, y]) => [x, marked.get(x) ?? y]));
+  assert.ok(drawn.length < 1000, `${drawn.length}`);
+  for (const [x, y] of [...marked, [0, 0], [9999, Math.sin(99.99)]]) {
+    assert.deepEqual(drawn.find((point) => point[0] === x), [x, y]);
+  }
+  assert.equal(thinned(points.slice(0, 400)).length, 400);
 });
 
 Deno.test("the model card's front matter is YAML as the Hub reads it", () => {

@@ -111,7 +111,7 @@ async function refusalWith(
   });
   const message = await refusal(run(join(folder, "out"), [`--model_name_or_path=${model}`]), 1);
   assert.match(message, /there is no checkpoint yet$/);
-  assert.deepEqual(ls(join(folder, "out")), ["metrics.jsonl", "trainer_state.json"]);
+  assert.deepEqual(ls(join(folder, "out")), ["metrics.jsonl", "report.json", "trainer_state.json"]);
   return message;
 }
 
@@ -134,7 +134,11 @@ Deno.test("a log-probability of minus infinity stops a run whose loss and gradie
 
 Deno.test("one figure of a pair that is not finite names that pair: its loss, or a sum of chosen or of rejected alone", async () => {
   const pair = { chosen: { ids: [1, 2], promptLength: 1 }, truncated: false as const, where: "" };
-  const fine: PairResult = { loss: -0.1, chosen: -3, rejected: -4, chosenLabels: 2, rejectedLabels: 2 };
+  const figures = { entropy: 1, logits: 0, correct: 1 };
+  const fine: PairResult = {
+    ...{ loss: -0.1, chosen: -3, rejected: -4, chosenLabels: 2, rejectedLabels: 2 },
+    ...{ chosenFigures: figures, rejectedFigures: figures },
+  };
   // A run of three pairs whose passes, run again, show nothing.
   const run = {
     prepared: {
@@ -155,7 +159,7 @@ Deno.test("one figure of a pair that is not finite names that pair: its loss, or
       decoder: { walk: () => Promise.resolve(), net: { windows: [undefined] } },
     },
   } as unknown as Parameters<typeof checkFinite>[0];
-  const step = { step: 0, tokens: 6, flops: 1 };
+  const step = { step: 0, tokens: 6, sequenceTokens: 8, flops: 1 };
   for (const figure of ["loss", "chosen", "rejected"] as const) {
     for (const value of [-Infinity, NaN]) {
       const pairs = [fine, { ...fine, [figure]: value }, fine];

@@ -18,8 +18,11 @@ function result(step: number, chosen: number, rejected: number): StepResult {
     rejected: 5 * (i % 4 ? rejected : chosen),
     chosenLabels: 2,
     rejectedLabels: 5,
+    chosenFigures: { entropy: 1, logits: 0, correct: 1 },
+    rejectedFigures: { entropy: 1, logits: 0, correct: 1 },
   }));
-  return { step, pairs, clip: { norm: 10 + step, broken: false }, tokens: 300, flops: 1 };
+  const clip = { norm: 10 + step, broken: false };
+  return { step, pairs, clip, tokens: 300, sequenceTokens: 400, flops: 1 };
 }
 
 interface Seen {
@@ -112,12 +115,17 @@ Deno.test("a log entry has the rate and the norm of its own step, as they were",
 });
 
 Deno.test("progress shows the step's own figures, and the rates of what was collected together", async () => {
-  const { stepped } = await loop("max_steps: 4", 4);
+  const { stepped, rates } = await loop("max_steps: 4", 4);
   assert.deepEqual(stepped.map(({ step }) => step), [1, 2, 3, 4]);
   for (const { step, totalSteps, startStep, loss, accuracy, tokensPerSecond, pairsPerSecond } of stepped) {
     assert.deepEqual([totalSteps, startStep, loss, accuracy], [4, 0, step! - 1, 0.75]);
     assert.deepEqual([tokensPerSecond, pairsPerSecond], [150, 8]);
   }
+  // Two steps take four seconds, and whatever comes between them nothing.
+  assert.deepEqual(stepped.map(({ secondsLeft }) => secondsLeft), [6, 4, 2, 0]);
+  assert.deepEqual(stepped.map(({ gradNorm }) => gradNorm), [10, 11, 12, 13]);
+  assert.deepEqual(stepped.map(({ learningRate }) => learningRate), rates);
+  assert.deepEqual(stepped.map(({ margin }) => margin), Array(4).fill(0.5));
 });
 
 Deno.test("a collapse that began before a checkpoint is told of after it", async () => {

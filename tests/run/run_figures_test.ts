@@ -1,9 +1,10 @@
 /** What a run's log says, against what it did. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { responsesOf } from "../../lib/data/pair.ts";
 import type { StepProgress } from "../../lib/training/events.ts";
 import { samplePosition, sampleStep } from "../../lib/training/sampler.ts";
-import { GOLDEN } from "../golden_run.ts";
+import { GOLDEN, readGolden } from "../golden_run.ts";
 import { run, weightsOf } from "../in_process.ts";
 import { withTemporaryFolder } from "../temporary_folder.ts";
 
@@ -35,6 +36,15 @@ Deno.test("a run's log has the means, sums and rates of what went through it", (
       assert.ok(Math.abs(each - tokens / 7) < 1e-9 * each, `${each} tokens a pair, ${tokens / 7} expected`);
     });
     assert.equal(num_input_tokens_seen, log.at(-1).num_input_tokens_seen);
+    // Three passes over the seven pairs, each response with its prompt.
+    const { pairs } = await readGolden("untied");
+    const sequences = pairs.flatMap(responsesOf).reduce((sum, { ids }) => sum + ids.length, 0);
+    assert.equal(log.at(-1).num_tokens, 3 * sequences);
+    for (
+      const name of ["entropy", "mean_token_accuracy", "logits/chosen", "logits/rejected", "eos/probability"]
+    ) {
+      assert.ok(log.every((entry: Entry) => Number.isFinite(entry[name])), name);
+    }
     assert.deepEqual([outcome.tokens, outcome.pairs], [num_input_tokens_seen, 21]);
     const { train_loss } = await readJson(out, "all_results.json");
     assert.ok(Math.abs(train_loss - mean(steps.map(({ loss }) => loss))) < 1e-12, "of all steps");

@@ -119,6 +119,7 @@ Deno.test("a run leaves the source's names, shapes and dtypes, and the files tha
       "metrics.jsonl",
       "model.safetensors",
       "report.html",
+      "report.json",
       "tokenizer.json",
       "tokenizer_config.json",
       "trainer_state.json",

@@ -23,8 +23,12 @@ function result(step: number, ...losses: number[]): StepResult {
     rejected: 3 * loss - 3,
     chosenLabels: 2,
     rejectedLabels: 3,
+    // Those of the first response alone have an end.
+    chosenFigures: { entropy: 4, logits: 0, correct: 1, ...(loss === 1 && { endProbability: 0.5 }) },
+    rejectedFigures: { entropy: 6, logits: 0, correct: 1 },
   }));
-  return { step, pairs, clip: { norm: 1, broken: false }, tokens: 10 * losses.length, flops: 7 };
+  const tokens = 10 * losses.length;
+  return { step, pairs, clip: { norm: 1, broken: false }, tokens, sequenceTokens: tokens + 1, flops: 7 };
 }
 
 Deno.test("a log entry is of the steps since the last one, with means over steps and the tokens of the whole run", () =>
@@ -36,12 +40,15 @@ Deno.test("a log entry is of the steps since the last one, with means over steps
     const first = figures.takeWindow();
     assert.deepEqual([first.loss, first["rewards/chosen"], first["rewards/margins"]], [3.5, 3.5, 1]);
     assert.deepEqual([first.tokens_per_second, first.pairs_per_second], [15, 1.5]);
-    assert.equal(first.num_input_tokens_seen, 30);
+    assert.deepEqual([first.num_input_tokens_seen, first.num_tokens], [30, 32]);
+    // Of the one step that has an end token.
+    assert.deepEqual([first.entropy, first["eos/probability"]], [2, 0.5]);
     figures.add(result(2, 8, 10, 12));
     clock.seconds += 4;
     const second = figures.takeWindow();
     assert.deepEqual([second.loss, second.tokens_per_second, second.pairs_per_second], [10, 7.5, 0.75]);
-    assert.equal(second.num_input_tokens_seen, 60);
+    assert.deepEqual([second.num_input_tokens_seen, second.num_tokens], [60, 63]);
+    assert.equal("eos/probability" in second, false);
   }));
 
 Deno.test("totals are of all steps: pairs, tokens, operations, seconds, and the mean loss of a step", () =>
@@ -88,10 +95,23 @@ Deno.test("a run that goes on from a checkpoint has the figures of one that was 
       seconds: 5,
       trainLoss: 16 / 3,
     });
-    const { loss, tokens_per_second, num_input_tokens_seen } = resumed.takeWindow();
-    assert.deepEqual([loss, tokens_per_second, num_input_tokens_seen], [7, 10, 50]);
+    const { loss, tokens_per_second, num_input_tokens_seen, num_tokens } = resumed.takeWindow();
+    assert.deepEqual([loss, tokens_per_second, num_input_tokens_seen, num_tokens], [7, 10, 50, 53]);
     assert.deepEqual(resumed.history, [{ step: 0, epoch: 0, eval_loss: 2 }]);
   }));
+
+Deno.test("a run goes on from the figures of a version that had fewer of them", () => {
+  const before = new Figures();
+  before.add(result(0, 1, 3));
+  const { sequenceTokens: _, window, ...state } = before.toJSON();
+  const steps = window.steps.map(({ entropy: _, ...metrics }) => metrics as typeof window.steps[0]);
+  const resumed = new Figures({ steps: 1, history: [], state: { ...state, window: { ...window, steps } } });
+  resumed.add(result(1, 5));
+  const entry = resumed.takeWindow();
+  // A mean over the steps that have it; tokens that were not counted are not made up.
+  assert.deepEqual([entry.loss, entry.entropy], [3.5, 2]);
+  assert.equal("num_tokens" in entry, false);
+});
 
 Deno.test("weights count as evaluated by an evaluation of their own step alone", () => {
   const figures = new Figures();

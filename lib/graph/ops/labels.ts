@@ -31,7 +31,9 @@ export const labels = (x: Value, head: Head): OpParts => ({
     const [rows, columns] = shapeOf(head.head);
     return 2 * rows * columns * labels;
   },
-  forward: ({ machine, of }) => [...headForward(machine, head, of(x)), lossCall(machine)],
+  forward: (
+    { machine, of },
+  ) => [...headForward(machine, head, of(x)), lossCall(machine), figuresCall(machine)],
   backward: (_, pass) => headBackward(pass, x, head),
 });
 
@@ -54,6 +56,7 @@ function headForward(machine: Machine, head: Head, x: Tensor): KernelCall[] {
         targets: part(batch.uploaded.targets),
         lse: part(t.labelLse),
         logps: part(t.logps),
+        figures: part(t.labelFigures),
       };
       return [
         ...logitsOf(machine, head, rows, part(t.gatheredNormed)),
@@ -85,7 +88,7 @@ function biasBackward(
   return kernels.addBiasBackward(rows, { dY: t.logits, dBias: gradients, partial });
 }
 
-/** Loss and metrics of each pair, and the weight of each label's gradient. */
+/** Loss and summed log-probabilities of each pair, and the weight of each label's gradient. */
 const lossCall = ({ batch, head, options }: Machine): KernelCall =>
   kernels.preferenceLoss(
     batch.pairSlot,
@@ -96,6 +99,19 @@ const lossCall = ({ batch, head, options }: Machine): KernelCall =>
       results: batch.results,
     },
     options.loss,
+  );
+
+/** What else the log has of each response. */
+const figuresCall = ({ batch, head, options }: Machine): KernelCall =>
+  kernels.responseFigures(
+    batch.pairSlot,
+    {
+      labelsOfPair: batch.uploaded.labelsOfPair,
+      targets: batch.uploaded.targets,
+      figures: head.labelFigures,
+      responses: batch.responseFigures,
+    },
+    options.eosTokenId,
   );
 
 /**

@@ -42,6 +42,7 @@ const STATE = {
   figures: {
     pairs: 4,
     tokens: 90,
+    sequenceTokens: 120,
     lossSum: 1.5,
     flops: 1e9,
     seconds: 3,
