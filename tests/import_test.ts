@@ -7,7 +7,7 @@ const TOKENIZER = resolve("tests/golden/data/tokenizer");
 
 Deno.test("mod.ts, the engine and its workers can be imported from a URL, without this repository's deno.json", () =>
   withTemporaryFolder(async (folder) => {
-    const server = serveRepository();
+    await using server = serveRepository();
     const script = join(folder, "script.ts");
     await Deno.writeTextFile(
       script,
@@ -37,7 +37,6 @@ pool.close();`,
       assert.equal(code, 0, text.decode(stderr));
       assert.equal(text.decode(stdout), "function true\ntrue\n");
     }
-    await server.close();
   }));
 
 async function sourcesIn(folder: string): Promise<string[]> {

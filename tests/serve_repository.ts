@@ -1,7 +1,8 @@
+/** This repository's files on the loopback, as a plain file host serves them. */
 const TYPES: Record<string, string> = { ts: "application/typescript", json: "application/json" };
 
-/** Serves this repository's files on the loopback, as a plain file host does. */
-export function serveRepository(): { host: string; close(): Promise<void> } {
+/** @returns the host with its port, and what ends it. */
+export function serveRepository(): { host: string } & AsyncDisposable {
   const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, async (request) => {
     const path = new URL(request.url).pathname.slice(1);
     const body = await Deno.readFile(path).catch(() => undefined);
@@ -10,5 +11,8 @@ export function serveRepository(): { host: string; close(): Promise<void> } {
       headers: { "content-type": TYPES[path.split(".").at(-1)!] ?? "text/plain" },
     });
   });
-  return { host: `127.0.0.1:${server.addr.port}`, close: () => server.shutdown() };
+  return {
+    host: `127.0.0.1:${(server.addr as Deno.NetAddr).port}`,
+    [Symbol.asyncDispose]: () => server.shutdown(),
+  };
 }

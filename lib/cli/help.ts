@@ -4,6 +4,7 @@ import { FIELDS, keyOf, KEYS } from "../config/schema.ts";
 import type { Key } from "../config/key.ts";
 import { boolean, describe, text } from "../config/values.ts";
 import { VERSION } from "../version.ts";
+import { wrap } from "../wrap.ts";
 import type { Command, Option } from "./command.ts";
 
 /** Columns where the output is no terminal, and the most that a line has in one: longer ones read badly. */
@@ -91,15 +92,4 @@ function rows(left: string, right: string, width: number, indent = LEFT): string
   const more = rest.map((line) => " ".repeat(indent) + line);
   if (left.length >= indent) return [left, " ".repeat(indent) + first, ...more];
   return [left.padEnd(indent) + first, ...more];
-}
-
-function wrap(words: string, width: number): string[] {
-  const lines = [""];
-  for (const word of words.split(" ")) {
-    const line = lines.at(-1)!;
-    if (line === "") lines[lines.length - 1] = word;
-    else if (line.length + 1 + word.length <= width) lines[lines.length - 1] = `${line} ${word}`;
-    else lines.push(word);
-  }
-  return lines;
 }

@@ -1,25 +1,12 @@
-/** Serves live reports, on this machine alone. */
+/** The live report of a run of this process. */
 import { resolve } from "node:path";
-import { liveHandler, type LiveRun } from "../report/live.ts";
 import type { Logger } from "../report/log.ts";
-import type { LiveMessage, LiveOrder } from "./live_worker.ts";
+import { HOST, type LiveMessage, type LiveOrder } from "./serve_live.ts";
 import { mayRead } from "./stop.ts";
 
-const HOST = "127.0.0.1";
 const THREAD = new URL("./live_worker.ts", import.meta.url);
 /** Milliseconds for the last figures to reach the page. */
 const FAREWELL = 3000;
-
-/**
- * Serves the live report of `run` until the process ends.
- *
- * @param port 0: any that is free.
- * @returns its address.
- */
-export function serveLive(run: LiveRun, port = 0): string {
-  const server = Deno.serve({ hostname: HOST, port, onListen: () => {} }, liveHandler(run));
-  return `http://${HOST}:${server.addr.port}/`;
-}
 
 /** Opens the browser, where this program may start it; elsewhere whoever reads the address does. */
 export function openBrowser(address: string): void {
@@ -37,7 +24,7 @@ export function openBrowser(address: string): void {
  * The live report of the run of this process, served by a thread of its own: a submission to the GPU may block this one for
  * minutes. That it cannot be served is no reason to end a run.
  */
-export class LiveReport {
+export class LiveReport implements AsyncDisposable {
   readonly #worker?: Worker;
   readonly #shown = Promise.withResolvers<void>();
 
@@ -80,8 +67,8 @@ export class LiveReport {
     this.#tell("runs");
   }
 
-  /** Returns when the page has what there is to show. */
-  async end(): Promise<void> {
+  /** Ends when the page has what there is to show. */
+  async [Symbol.asyncDispose](): Promise<void> {
     this.#tell("ended");
     const late = setTimeout(this.#shown.resolve, FAREWELL);
     await this.#shown.promise;

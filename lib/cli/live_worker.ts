@@ -1,11 +1,6 @@
 /** The thread that serves the live report of a run of the same process; it may read the run's folder, and nothing else. */
 import { PAUSE, type RunPhase } from "../report/live.ts";
-import { serveLive } from "./live.ts";
-
-/** What it is told: where the run writes, then how far it is. */
-export type LiveOrder = { folder: string } | RunPhase;
-/** What it tells. */
-export type LiveMessage = { address: string } | "stop" | "shown";
+import { type LiveMessage, type LiveOrder, serveLive } from "./serve_live.ts";
 
 let phase: RunPhase = "begins";
 

@@ -48,7 +48,9 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
     stop.answer({ text: isShown("warning", config.logLevel) ? shown : undefined, until });
   };
   say("stopping");
-  const live = options.has("open") ? new LiveReport(config.outputDir, () => stop.request(), log) : undefined;
+  await using live = options.has("open")
+    ? new LiveReport(config.outputDir, () => stop.request(), log)
+    : undefined;
   const upload = config.pushToHub ? await openUpload(config) : undefined;
   let totalSteps: number | undefined;
   await using outcome = await trainRun(config, {
@@ -94,7 +96,6 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
       : "stopping once the result is saved",
   );
   const report = await outcome.save({ signal: stop.signal }).finally(() => progress.finish());
-  await live?.end();
   printReport(report, log);
   if (upload) {
     stop.isCareful = false;

@@ -6,8 +6,9 @@ import { integer } from "../config/values.ts";
 import { UserError } from "../errors.ts";
 import { shorten } from "../json.ts";
 import type { Command } from "./command.ts";
-import { openBrowser, serveLive } from "./live.ts";
+import { openBrowser } from "./live.ts";
 import { print } from "./output.ts";
+import { serveLive } from "./serve_live.ts";
 import { type Stop, STOPPED } from "./stop.ts";
 import { splitOwnWords } from "./words.ts";
 

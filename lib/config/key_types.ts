@@ -10,8 +10,7 @@ export interface RunKeys {
   /** Branch, tag or commit of a model on the Hub; by default `main`. */
   model_revision?: string;
   /**
-   * Start from random weights (config.json's `initializer_range`) instead of the model's. By default
-   * `false`.
+   * Start from random weights (config.json's `initializer_range`) instead of the model's. By default `false`.
    */
   from_scratch?: boolean;
   /** Jinja text in place of the tokenizer's chat template. */
@@ -32,8 +31,7 @@ export interface RunKeys {
    */
   dataset_splits?: readonly string[];
   /**
-   * Configurations of the data sets' README.md, one for each in `dataset_mixer`; by default the default
-   * ones.
+   * Configurations of the data sets' README.md, one for each in `dataset_mixer`; by default the default ones.
    */
   dataset_configs?: readonly string[];
   /**
@@ -42,8 +40,7 @@ export interface RunKeys {
    */
   column_mapping?: Record<string, string>;
   /**
-   * Begin with an empty system message where the template knows one and the pair has none. By default
-   * `true`.
+   * Begin with an empty system message where the template knows one and the pair has none. By default `true`.
    */
   auto_insert_empty_system_msg?: boolean;
   /**
@@ -58,9 +55,9 @@ export interface RunKeys {
   /** Which end of a long prompt is kept. By default `"keep_end"`. */
   truncation_mode?: "keep_end" | "keep_start";
   /**
-   * Regular expressions of the names of parameters to train, from a name's beginning on, with `.` for
-   * itself, as in axolotl; all others stay as they are, and take neither gradients nor moments. By default
-   * all are trained.
+   * Regular expressions of the names of parameters to train, from a name's beginning on, with `.` for itself,
+   * as in axolotl; all others stay as they are, and take neither gradients nor moments. By default all are
+   * trained.
    */
   unfrozen_parameters?: readonly string[];
   /** `simper`, or `sft`: the mean negative log-probability of the chosen response. By default `"simper"`. */
@@ -106,15 +103,15 @@ export interface RunKeys {
   /** Passes that make one optimizer step. By default `1`. */
   gradient_accumulation_steps?: number;
   /**
-   * GPUs of the run to repeat; the one here makes all their passes, so a step has that many times as many.
-   * By default `1`.
+   * GPUs of the run to repeat; the one here makes all their passes, so a step has that many times as many. By
+   * default `1`.
    */
   num_gpus?: number;
   /** Compute activations again in the backward pass instead of storing them. By default `false`. */
   gradient_checkpointing?: boolean;
   /**
-   * Type in which activations (with `gradient_checkpointing`, each layer's input) wait for the backward
-   * pass; kernels compute in float32. By default `"float32"`.
+   * Type in which activations (with `gradient_checkpointing`, each layer's input) wait for the backward pass;
+   * kernels compute in float32. By default `"float32"`.
    */
   activation_dtype?: "float32" | "bfloat16";
   /** Order of the pairs: shuffled by `seed`, or as in the files. By default `"random"`. */
@@ -225,8 +222,7 @@ export interface TrainConfig {
   /** Splits to read: those with `train` in the name to train on, those with `test` to evaluate on. */
   datasetSplits: readonly string[];
   /**
-   * Configurations of the data sets' README.md, one for each in `dataset_mixer`; by default the default
-   * ones.
+   * Configurations of the data sets' README.md, one for each in `dataset_mixer`; by default the default ones.
    */
   datasetConfigs: readonly string[] | undefined;
   /**
@@ -248,9 +244,9 @@ export interface TrainConfig {
   /** Which end of a long prompt is kept. */
   truncationMode: "keep_end" | "keep_start";
   /**
-   * Regular expressions of the names of parameters to train, from a name's beginning on, with `.` for
-   * itself, as in axolotl; all others stay as they are, and take neither gradients nor moments. By default
-   * all are trained.
+   * Regular expressions of the names of parameters to train, from a name's beginning on, with `.` for itself,
+   * as in axolotl; all others stay as they are, and take neither gradients nor moments. By default all are
+   * trained.
    */
   unfrozenParameters: readonly string[] | undefined;
   /** `simper`, or `sft`: the mean negative log-probability of the chosen response. */
@@ -297,8 +293,8 @@ export interface TrainConfig {
   /** Compute activations again in the backward pass instead of storing them. */
   gradientCheckpointing: boolean;
   /**
-   * Type in which activations (with `gradient_checkpointing`, each layer's input) wait for the backward
-   * pass; kernels compute in float32.
+   * Type in which activations (with `gradient_checkpointing`, each layer's input) wait for the backward pass;
+   * kernels compute in float32.
    */
   activationDtype: "float32" | "bfloat16";
   /** Order of the pairs: shuffled by `seed`, or as in the files. */

@@ -3,31 +3,44 @@ import { IGNORED, REFUSED } from "./other_keys.ts";
 import { FIELDS, keyOf, KEYS } from "./schema.ts";
 import type { Key } from "./key.ts";
 import { describe } from "./values.ts";
+import { GROUPS } from "./keys.ts";
+import { wrap } from "../wrap.ts";
 
-/**
- * All keys of a run file as Markdown tables: those followed, those rewritten, those ignored with the reason, those refused.
- */
+/** All keys of a run file as Markdown lists: those followed by group, those rewritten, those ignored with the reason, those refused. */
 export function configReference(): string {
-  const followed = FIELDS.map((field) => {
+  const followed = FIELDS.flatMap((field) => {
     const { doc, type, required, aliases, default: value, mayChange }: Key<unknown> = KEYS[field];
-    const names = [keyOf(field), ...aliases ?? []].map(code).join(", ");
-    const standard = required ? "required" : value === undefined ? "" : code(describe(value));
-    return [names, type.expected, standard, mayChange ? "may change" : "", doc];
+    const facts = [
+      type.expected,
+      ...required ? ["required"] : value === undefined ? [] : [`default ${code(describe(value))}`],
+      ...aliases ? [`also ${aliases.map(code).join(", ")}`] : [],
+      ...mayChange ? ["may change"] : [],
+    ];
+    const head = Object.hasOwn(GROUPS, field) ? [`\n### ${GROUPS[field]}\n`] : [];
+    return [...head, item(`${code(keyOf(field))}: ${doc} (${facts.join("; ")})`)];
   });
+  const ignored = Map.groupBy(Object.keys(IGNORED), (key) => IGNORED[key]);
   return [
-    table(["key", "value", "default", "resume", "meaning"], followed),
-    table(["rewritten key", "meaning"], [[code(MIXTURE), MIXTURE_DOC]]),
-    table(["ignored key", "why"], Object.entries(IGNORED).map(([key, why]) => [code(key), why])),
-    table(
-      ["refused key", "allowed", "why"],
-      Object.entries(REFUSED).map(([key, { allowed, why }]) => [
-        code(key),
-        allowed.length > 0 ? allowed.map((value) => code(describe(value))).join(", ") : "nothing",
-        why,
-      ]),
+    ...followed.join("\n").trimStart().split("\n"),
+    "\n### Rewritten\n",
+    item(`${code(MIXTURE)}: ${MIXTURE_DOC}`),
+    "\n### Ignored, with a line that says why\n",
+    ...[...ignored].map(([why, keys]) => item(`${keys.map(code).join(", ")}: ${why}`)),
+    "\n### Refused\n",
+    ...Object.entries(REFUSED).map(([key, { allowed, why }]) =>
+      item(
+        `${code(key)}: ${why}` +
+          (allowed.length > 0
+            ? `; ${allowed.map((value) => code(describe(value))).join(" or ")} is taken`
+            : ""),
+      )
     ),
+    "",
   ].join("\n");
 }
+
+/** An item of a list, in lines that fit a screen. */
+const item = (text: string) => `- ${wrap(text, 114).join("\n  ")}`;
 
 /** The module `key_types.ts`: the types of all keys, each with what it means, so that an editor shows it. */
 export function keyTypes(): string {
@@ -69,14 +82,8 @@ const LONGEST_LINE = 110;
 /** A comment of a property, in as many lines as it takes. */
 function comment(doc: string): string {
   if (doc.length + "  /**  */".length <= LONGEST_LINE) return `  /** ${doc} */\n`;
-  const lines = [""];
-  for (const word of doc.split(" ")) {
-    const line = lines[lines.length - 1];
-    if (line.length + word.length + "   *  ".length <= LONGEST_LINE) {
-      lines[lines.length - 1] = `${line} ${word}`;
-    } else lines.push(` ${word}`);
-  }
-  return `  /**\n${lines.map((line) => `   *${line}\n`).join("")}   */\n`;
+  const lines = wrap(doc, LONGEST_LINE - "   * ".length);
+  return `  /**\n${lines.map((line) => `   * ${line}\n`).join("")}   */\n`;
 }
 
 /** What a checked configuration has in place of what a script writes. */
@@ -89,9 +96,4 @@ const CHECKED: Readonly<Record<string, string>> = {
 
 function code(text: string): string {
   return `\`${text}\``;
-}
-
-function table(head: string[], rows: string[][]): string {
-  const line = (cells: string[]) => `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |\n`;
-  return line(head) + line(head.map(() => "---")) + rows.map(line).join("");
 }

@@ -290,13 +290,13 @@ Deno.test("every default is a value that its own key accepts", () => {
 
 Deno.test("the reference lists every key with its default", () => {
   const reference = configReference();
-  for (const field of FIELDS) assert.match(reference, new RegExp(`^\\| \`${keyOf(field)}\``, "m"));
+  for (const field of FIELDS) assert.match(reference, new RegExp(`^- \`${keyOf(field)}\`:`, "m"));
   assert.match(
     reference,
-    /^\| `eval_strategy`, `evaluation_strategy` \| no or steps or epoch \| {2}\| may change \|/m,
+    /^- `eval_strategy`: [^(]* \(no or steps or epoch; also `evaluation_strategy`; may\s+change\)$/m,
   );
-  assert.match(reference, /^\| `max_length` \| an integer from 2 to 1048576 \| `512` \|/m);
-  assert.match(reference, /^\| `beta` \| simper and sft have no such parameter \|/m);
+  assert.match(reference, /^- `max_length`: .* \(an integer from 2 to 1048576; default `512`\)$/m);
+  assert.match(reference, /^- `beta`, `gamma_beta_ratio`: simper and sft have no such parameter$/m);
 });
 
 Deno.test("numbers that float32 does not hold are refused, all at once", () => {

@@ -1,0 +1,52 @@
+/** `deno task pack`: the npm package, as a folder from which `npm pack` or `npm publish` takes it. */
+import { copyFile, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import SHIPPED from "../../../configs/shipped.json" with { type: "json" };
+
+const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
+
+/** What the program needs of deno.json when it runs. */
+const CONFIGURATION = ["name", "version", "license", "exports", "permissions", "nodeModulesDir", "unstable"];
+
+/**
+ * Writes the package into `folder`, anew.
+ *
+ * @param deno the version of Deno that runs it.
+ */
+export async function pack(folder: string, deno: string): Promise<void> {
+  const files = [
+    "mod.ts",
+    "deno.lock",
+    "LICENSE",
+    "README.md",
+    "configs/shipped.json",
+    ...Object.keys(SHIPPED),
+  ];
+  for (const name of ["lib", "kernels"]) {
+    const found = await readdir(join(ROOT, name), { recursive: true });
+    files.push(...found.filter((file) => /\.(ts|wgsl)$/.test(file)).map((file) => join(name, file)));
+  }
+  await rm(folder, { recursive: true, force: true });
+  for (const file of files) {
+    await mkdir(dirname(join(folder, file)), { recursive: true });
+    await copyFile(join(ROOT, file), join(folder, file));
+  }
+  await copyFile(fileURLToPath(new URL("simper.mjs", import.meta.url)), join(folder, "simper.mjs"));
+  const configuration = JSON.parse(await readFile(join(ROOT, "deno.json"), "utf8"));
+  const write = (name: string, value: unknown) =>
+    writeFile(join(folder, name), `${JSON.stringify(value, undefined, 2)}\n`);
+  await write("deno.json", Object.fromEntries(CONFIGURATION.map((key) => [key, configuration[key]])));
+  await write("package.json", {
+    name: "simper",
+    version: configuration.version,
+    description: "Preference alignment of language models, on any GPU that WebGPU reaches",
+    license: configuration.license,
+    type: "module",
+    bin: { simper: "simper.mjs" },
+    engines: { node: ">=20" },
+    dependencies: { deno },
+  });
+}
+
+if (import.meta.main) await pack("out/npm", Deno.version.deno);

@@ -1,0 +1,45 @@
+#!/usr/bin/env node
+/** `simper` as the npm package has it: runs the program under Deno, which is a dependency of the package, with its permissions. */
+import { spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+
+const pathOf = (name) => fileURLToPath(new URL(name, import.meta.url));
+const words = process.argv.slice(2);
+const { permissions } = JSON.parse(readFileSync(pathOf("deno.json"), "utf8"));
+/** Those of the command, as flags: of the sets in deno.json Deno says with each start that they are an experimental feature. */
+const allowed = Object.entries(Object.hasOwn(permissions, words[0] ?? "") ? permissions[words[0]] : {})
+  .map(([name, values]) => `--allow-${name}${values === true ? "" : `=${values}`}`);
+/** Only at a terminal does it tell what it fetches the first time. */
+const quiet = process.stderr.isTTY ? [] : ["--quiet"];
+
+// Also where the dependency's own script was not run.
+const deno = createRequire(import.meta.url)("deno/install_api.cjs").runInstall();
+const child = spawn(
+  deno,
+  [
+    "run",
+    ...quiet,
+    "--frozen",
+    `--config=${pathOf("deno.json")}`,
+    ...allowed,
+    pathOf("lib/cli/main.ts"),
+    ...words,
+  ],
+  // The program's packages are those of deno.lock, whatever npm's own file says.
+  { stdio: "inherit", env: { ...process.env, DENO_NO_PACKAGE_JSON: "1" } },
+);
+const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"];
+// The program ends in its own time, and with its own status.
+for (const signal of SIGNALS) process.on(signal, () => child.kill(signal));
+child.on("error", ({ message }) => {
+  console.error(`error: Deno cannot be started: ${message}`);
+  process.exit(1);
+});
+child.on("exit", (status, signal) => {
+  if (signal === null) process.exit(status);
+  process.removeAllListeners(signal);
+  process.kill(process.pid, signal);
+});

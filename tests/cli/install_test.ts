@@ -1,0 +1,153 @@
+/** The three ways to have the program, each from an empty folder, to a model that was trained. */
+import assert from "node:assert/strict";
+import { delimiter, dirname, join, resolve } from "node:path";
+import { pack } from "../../lib/cli/npm/pack.ts";
+import { VERSION } from "../../lib/version.ts";
+import type { Finished } from "../command.ts";
+import { ls } from "../in_process.ts";
+import { serveRepository } from "../serve_repository.ts";
+import { withTemporaryFolder } from "../temporary_folder.ts";
+
+/** A step on two pairs of the tiny model: the way there is what is looked at. */
+const A_STEP = [
+  ...["--max_steps=1", "--per_device_train_batch_size=2", "--warmup_ratio=0", "--save_strategy=no"],
+  ...["--do_eval=false", "--eval_on_start=false", "--prompts=[]", "--log_level=warning"],
+];
+const decoder = new TextDecoder();
+
+interface Place {
+  /** A folder with nothing in it. */
+  empty: string;
+  /** A command in that folder; it must end well. */
+  run(command: string, ...args: string[]): Promise<Finished>;
+  env: Record<string, string>;
+}
+
+/** Caches of its own, but for the npm packages that this machine has already. */
+async function place(folder: string): Promise<Place> {
+  const [empty, deno] = [join(folder, "empty"), join(folder, "deno")];
+  await Deno.mkdir(empty);
+  await Deno.mkdir(deno);
+  const info = await new Deno.Command(Deno.execPath(), { args: ["info", "--json"] }).output();
+  await Deno.symlink(join(JSON.parse(decoder.decode(info.stdout)).denoDir, "npm"), join(deno, "npm"));
+  const env = {
+    DENO_DIR: deno,
+    DENO_INSTALL_ROOT: join(folder, "installed"),
+    SIMPER_CACHE: join(folder, "cache"),
+    // As on a machine where this Deno is installed.
+    PATH: `${dirname(Deno.execPath())}${delimiter}${Deno.env.get("PATH")}`,
+  };
+  return {
+    empty,
+    env,
+    run: async (command, ...args) => {
+      const output = await new Deno.Command(command, { args, env, cwd: empty, stdin: "null" }).output();
+      const [stdout, stderr] = [decoder.decode(output.stdout), decoder.decode(output.stderr)];
+      assert.equal(output.code, 0, `${command} ${args.join(" ")}: ${stderr}`);
+      return { status: output.code, stdout, stderr };
+    },
+  };
+}
+
+/** The default run has left its model in the user's folder, and its sources elsewhere. */
+function assertTrained({ empty }: Place, also: string[] = []): void {
+  assert.deepEqual(ls(empty), ["out", ...also].sort());
+  assert.ok(ls(join(empty, "out", "tiny")).includes("model.safetensors"));
+}
+
+const test = (name: string, body: (place: Place, folder: string) => Promise<void>) =>
+  Deno.test({
+    name,
+    // The commands of both are scripts of a shell there.
+    ignore: Deno.build.os === "windows",
+    fn: () => withTemporaryFolder(async (folder) => await body(await place(folder), folder)),
+  });
+
+/** What README says to install it with. */
+const PERMISSIONS = [
+  "--allow-read",
+  "--allow-write",
+  "--allow-net",
+  "--allow-env=HOME,USERPROFILE,SIMPER_CACHE,HF_*,XDG_*,LOG_*",
+  "--allow-sys=systemMemoryInfo,statfs,hostname",
+];
+
+test("deno install from a URL gives a program that trains", async (place, folder) => {
+  await using server = serveRepository();
+  await place.run(
+    Deno.execPath(),
+    ...["install", "--global", "--name=simper", "--unstable-worker-options"],
+    ...[`--allow-import=${server.host}`, ...PERMISSIONS, `http://${server.host}/lib/cli/main.ts`],
+  );
+  const simper = join(folder, "installed", "bin", "simper");
+  assert.equal((await place.run(simper, "--version")).stdout, `simper ${VERSION}\n`);
+  const { stdout } = await place.run(simper, "train", ...A_STEP);
+  assert.match(stdout, /^saved in out\/tiny$/m);
+  assertTrained(place);
+  const shipped = join(folder, "cache", "shipped", VERSION, "configs");
+  assert.deepEqual(ls(shipped), ["tiny", "tiny.yaml"]);
+
+  // What was damaged since is fetched again.
+  await Deno.truncate(join(shipped, "tiny", "model", "tokenizer.json"), 1000);
+  await place.run(simper, "plan", "--device_memory=1GB");
+  assert.equal((await Deno.stat(join(shipped, "tiny", "model", "tokenizer.json"))).size, 53_980);
+});
+
+test("the npm package gives a program that trains, and that signals reach", async (place, folder) => {
+  const built = join(folder, "built");
+  await pack(built, Deno.version.deno);
+  await place.run("npm", "pack", "--silent", `--pack-destination=${folder}`, built);
+  await place.run("npm", "install", "--silent", "--no-audit", join(folder, `simper-${VERSION}.tgz`));
+  assert.equal((await place.run("npx", "simper", "--version")).stdout, `simper ${VERSION}\n`);
+  const { stderr } = await place.run("npx", "simper", "train", ...A_STEP);
+  assert.doesNotMatch(stderr, /experimental|Download|lockfile/);
+  assertTrained(place, ["node_modules", "package-lock.json", "package.json"]);
+
+  const simper = join(place.empty, "node_modules", ".bin", "simper");
+  const start = (...args: string[]) =>
+    new Deno.Command(simper, {
+      args,
+      env: place.env,
+      cwd: place.empty,
+      stdin: "null",
+      stdout: "null",
+      stderr: "piped",
+    }).spawn();
+  const wrong = start("trian");
+  assert.match(await new Response(wrong.stderr).text(), /did you mean train\?/);
+  assert.equal((await wrong.status).code, 2);
+  const child = start("train", ...A_STEP, "--max_steps=100000", "--logging_steps=1");
+  const log = new Response(child.stderr).text();
+  const metrics = join(place.empty, "out", "tiny", "metrics.jsonl");
+  const isStepping = () => Deno.readTextFile(metrics).then((text) => /"step":2,/.test(text), () => false);
+  while (!await isStepping()) await new Promise((resolve) => setTimeout(resolve, 50));
+  child.kill("SIGTERM");
+  assert.equal((await child.status).code, 130, await log);
+});
+
+test("a script that imports mod.ts from a URL trains", async (place) => {
+  await using server = serveRepository();
+  const script = `
+    import { readConfig, saveRun, train } from "http://${server.host}/mod.ts";
+    const { config } = await readConfig("tiny.yaml", ${JSON.stringify(A_STEP)});
+    const outcome = await train(config);
+    await saveRun(outcome);
+    await outcome.destroy();
+  `;
+  await Deno.writeTextFile(join(place.empty, "script.ts"), script);
+  await place.run(
+    Deno.execPath(),
+    ...["run", `--allow-import=${server.host}`, ...PERMISSIONS, "script.ts"],
+  );
+  assertTrained(place, ["script.ts"]);
+});
+
+Deno.test("no package of the program has a build script, and each file that ships is as it is listed", async () => {
+  const { npm } = JSON.parse(await Deno.readTextFile("deno.lock"));
+  for (const [name, { scripts }] of Object.entries(npm as Record<string, { scripts?: boolean }>)) {
+    assert.ok(!scripts, `${name}: the first run would tell of scripts that it ignores`);
+  }
+  const { shippedFiles } = await import("../../configs/write_shipped.ts");
+  const listed = JSON.parse(await Deno.readTextFile(resolve("configs/shipped.json")));
+  assert.deepEqual(await shippedFiles(), listed, "write it anew: deno task shipped");
+});
