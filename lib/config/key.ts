@@ -1,3 +1,4 @@
+import type { TrainConfig } from "./key_types.ts";
 import type { ValueType } from "./values.ts";
 
 /** What is known of one key. */
@@ -20,3 +21,13 @@ export interface Key<T> {
   /** Other names of the same key. */
   aliases?: readonly string[];
 }
+
+/** Every checked configuration has a value of it. */
+type Certain<T> = Key<T> & ({ required: true } | { follows: true } | { default: T });
+
+/** What is known of each key; one that a configuration always has says how it comes to its value. */
+export type Table = {
+  readonly [F in keyof TrainConfig]: undefined extends TrainConfig[F]
+    ? Key<Exclude<TrainConfig[F], undefined>>
+    : Certain<TrainConfig[F]>;
+};

@@ -16,11 +16,11 @@ import {
   text,
   texts,
 } from "./values.ts";
-import type { Key } from "./key.ts";
+import type { Table } from "./key.ts";
 import { MOST_EPOCHS, MOST_STEPS, pairs, positive, tokens } from "./counts.ts";
 
 /** Every key that a run follows, in the order of the reference; `TrainConfig` and all that is known of a key come from here. */
-export const TABLE = {
+export const TABLE: Table = {
   modelNameOrPath: {
     type: text,
     required: true,
@@ -320,10 +320,10 @@ export const TABLE = {
     mayChange: true,
     doc: "Token to upload with; by default `HF_TOKEN` or that of `hf auth login`, which no run file shows.",
   },
-} as const satisfies Record<string, Key<unknown>>;
+};
 
 /** The heading of the keys from this one on. */
-export const GROUPS: { readonly [F in keyof typeof TABLE]?: string } = {
+export const GROUPS: { readonly [F in keyof Table]?: string } = {
   modelNameOrPath: "Model",
   datasetMixer: "Data",
   unfrozenParameters: "Loss and optimizer",

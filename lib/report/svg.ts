@@ -35,9 +35,12 @@ export function lineChart(title: string, unit: string, series: readonly Series[]
     round(HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * ((value - minY) / (maxY - minY)));
 
   const parts: string[] = [];
-  for (const value of yTicks) {
+  const figures = yTicks.map(formatFigure);
+  // What five digits cannot tell apart has all of its own.
+  const texts = new Set(figures).size < figures.length ? yTicks.map(String) : figures;
+  for (const [i, value] of yTicks.entries()) {
     parts.push(`<line class="grid" x1="${LEFT}" x2="${WIDTH - RIGHT}" y1="${y(value)}" y2="${y(value)}"/>`);
-    parts.push(label(LEFT - 6, y(value) + 4, "end", formatFigure(value)));
+    parts.push(label(LEFT - 6, y(value) + 4, "end", texts[i]));
   }
   for (
     const value of ticks(minX, maxX).filter((tick) => Number.isInteger(tick) && tick >= minX && tick <= maxX)

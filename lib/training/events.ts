@@ -10,7 +10,10 @@ export interface TrainEvents {
   onProgress?: OnProgress;
   /** Before every optimizer step is given to the GPU, which may block this thread until it is done. */
   onSubmit?: (work: Work) => void;
-  /** After every optimizer step whose figures have been read. */
+  /**
+   * After every optimizer step whose figures have been read: quick steps are read several at once, so that a signal that is given
+   * here may end the run some steps later, unless `logging_steps` is 1.
+   */
   onStep?: (progress: StepProgress) => void;
   /** The times of every kernel of one step, which is profiled where this is listened to and the adapter has timestamps. */
   onProfile?: (profile: Profile, step: number) => void;

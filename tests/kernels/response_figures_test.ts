@@ -13,7 +13,7 @@ const SHAPES = [
   { pairs: 3, tokens: 20, spare: 2 },
   { pairs: 3, tokens: 20, spare: 1, withoutRejected: true },
   // More labels than a workgroup has threads.
-  { pairs: 2, tokens: 400, spare: 1 },
+  { pairs: 12, tokens: 400, spare: 1 },
   { pairs: 33, tokens: 60, spare: 31, withoutEos: true },
   // More responses than one direction of a grid has workgroups.
   { pairs: 32_800, tokens: 2, spare: 1 },
@@ -32,6 +32,11 @@ kernelTest(
     const labels = batch.targets.length;
     // Some responses with one end token, some with several, some with none.
     const targets = Uint32Array.from({ length: labels }, () => kernels.uniform() < 0.05 ? EOS : 1);
+    // The first and a later one of the same thread.
+    for (let at = 0; at < batch.labelsOfPair.length; at += 4) {
+      const [from, to] = batch.labelsOfPair.subarray(at, at + 2);
+      if (to - from > 64) targets[from] = targets[from + 64] = EOS;
+    }
     const figures = kernels.values(4 * labels).map((value, i) =>
       [Math.abs(value), value, value < 0 ? 1 : 0][i % 4] ??
         kernels.uniform()

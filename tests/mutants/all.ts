@@ -3,6 +3,7 @@ import { KERNELS } from "./kernels.ts";
 import { MODEL } from "./model.ts";
 import type { Edits } from "./mutants.ts";
 import { RUNS } from "./runs.ts";
+import { SCRIPTS } from "./scripts.ts";
 
 /** Every edit. */
-export const ALL: readonly Edits[] = [...KERNELS, ...MODEL, ...RUNS, ...INPUT];
+export const ALL: readonly Edits[] = [...KERNELS, ...MODEL, ...RUNS, ...INPUT, ...SCRIPTS];

@@ -53,7 +53,7 @@ export const KERNELS: readonly Edits[] = [
     tests: LOGPS,
     edits: [
       ["columns past the vocabulary count", ">= vec4u(VOCABULARY)", "> vec4u(VOCABULARY)"],
-      ["sums are not scaled to the common maximum", "sums[i] * exp_accurate(maxima[i] - most)", "sums[i]"],
+      ["sums are not scaled to the common maximum", "vec4f(own_sum * factor,", "vec4f(own_sum,"],
       ["the last part of a row is left out", "(STRIDE + 255u) / 256u", "max(1u, STRIDE / 256u)"],
       ["the last of equal logits is the most probable", "a > maximum", "a >= maximum"],
       ["the mean of logits counts the padding", "select(v, vec4f(), v == LOWEST)", "v"],

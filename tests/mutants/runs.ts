@@ -219,7 +219,11 @@ export const RUNS: readonly Edits[] = [
     file: "lib/training/step.ts",
     tests: ["tests/run/train_test.ts"],
     filter: "a run of untied",
-    edits: [["figures of a second batch are those of the first", "        at += batch.pairs * 4;\n", ""]],
+    edits: [[
+      "figures of a second batch are those of the first",
+      "        at += batch.pairs * PAIR_FLOATS;\n",
+      "",
+    ]],
   },
   {
     file: "lib/training/evaluate.ts",

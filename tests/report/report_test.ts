@@ -149,6 +149,12 @@ Deno.test("ticks are round numbers around the range", () => {
   assert.deepEqual(ticks(5, 5), [5, 6]);
 });
 
+Deno.test("ticks close to each other have labels that tell them apart", () => {
+  const svg = lineChart("t", "u", [{ name: "a", style: "first", points: [[0, 0.99978], [1, 0.999794]] }]);
+  const labels = [...svg.matchAll(/text-anchor="end">([^<]+)/g)].map(([, text]) => text);
+  assert.deepEqual(labels, ["0.99978", "0.999785", "0.99979", "0.999795"]);
+});
+
 Deno.test("a chart places its points in proportion and breaks its curve at what is no number", () => {
   const svg = lineChart("t", "a unit", [{
     name: "a<b",

@@ -24,6 +24,7 @@ const keys = {
   output_dir: "scripted",
   learning_rate: 1e-3,
   max_steps: 100,
+  logging_steps: 1,
 };
 const stop = new AbortController();
 const onStep = ({ step }: { step: number }) => step === 6 && stop.abort();
@@ -33,8 +34,7 @@ const onStep = ({ step }: { step: number }) => step === 6 && stop.abort();
   console.log(run.isStopped, run.steps);
 }
 await using model = await loadModel("scripted", { maxLength: 64 });
-const found = await model.evaluate(pairs());
-console.log(found["rewards/accuracies"]);
+console.log((await model.evaluate(pairs()))["rewards/accuracies"]);
 for await (const piece of model.generate("What is the capital of Italy?", { maxNewTokens: 8 })) {
   console.log(piece);
 }
