@@ -3,21 +3,37 @@ import assert from "node:assert/strict";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { ARCHITECTURES } from "../lib/models/models.ts";
+import { VERSION } from "../lib/version.ts";
 import { configReference, keyTypes } from "../lib/config/reference.ts";
 import { task } from "./command.ts";
 import { GOLDEN } from "./golden_run.ts";
 import { withTemporaryFolder } from "./temporary_folder.ts";
 
-const readme = await Deno.readTextFile("README.md");
-const blocks = (language: string) =>
-  [...readme.matchAll(new RegExp(`^\`\`\`${language}\n(.*?)^\`\`\``, "gms"))].map((m) => m[1]);
+const PAGES = ["README.md", "configs/README.md", "lib/README.md", "lib/data/README.md", "SECURITY.md"];
+const pages = new Map(
+  await Promise.all(PAGES.map(async (page) => [page, await Deno.readTextFile(page)] as const)),
+);
+const readme = pages.get("README.md")!;
+const blocksOf = (text: string, language: string) =>
+  [...text.matchAll(new RegExp(`^\`\`\`${language}\n(.*?)^\`\`\``, "gms"))].map((m) => m[1]);
+const blocks = (language: string) => blocksOf(readme, language);
+/** The commands of all pages, a line each, without what is said of them. */
+const commands = [...pages.values()].flatMap((page) =>
+  blocksOf(page, "sh").flatMap((block) => block.replaceAll(/\\\n\s*/g, "").trim().split("\n"))
+).map((line) => line.replace(/ +#.*/, ""));
+const command = (words: string) => {
+  const found = commands.filter((line) => line.includes(words));
+  assert.equal(found.length, 1, `${words}: in ${found.length} commands`);
+  return found[0];
+};
 
 /** README's run file and data, on the golden model and in `folder`. */
 async function writeRun(folder: string): Promise<string> {
   const data = join(folder, "pairs");
   await Deno.mkdir(data);
   for (const split of ["train", "test"]) {
-    await Deno.writeTextFile(join(data, `${split}.jsonl`), blocks("json")[0]);
+    // A row is shown on two lines.
+    await Deno.writeTextFile(join(data, `${split}.jsonl`), blocks("json")[0].replace(",\n ", ", "));
   }
   const run = join(folder, "run.yaml");
   const text = blocks("yaml")[0]
@@ -44,37 +60,59 @@ Deno.test("the types of keys are those of the program's table", async () => {
   assert.equal(plain(written), plain(keyTypes()), "write them anew: deno task keys");
 });
 
-Deno.test("README names every architecture, and no other", () => {
-  const section = readme.slice(readme.indexOf("### Models\n"));
-  const [list] = section.slice(0, section.indexOf("; each")).match(/`.*`/s)!;
-  assert.deepEqual(
-    [...list.matchAll(/`(\w+)`/g)].map(([, name]) => name).slice(1),
-    [...ARCHITECTURES.keys()].sort(),
-  );
+Deno.test("the page of models names every architecture, and no other", async () => {
+  const page = await Deno.readTextFile("lib/models/README.md");
+  const [list] = page.slice(page.indexOf("## Architectures")).match(/`.*?`\./s)!;
+  assert.deepEqual([...list.matchAll(/`(\w+)`/g)].map(([, name]) => name), [...ARCHITECTURES.keys()].sort());
+  assert.ok(readme.includes(`[${ARCHITECTURES.size} architectures]`));
 });
 
-Deno.test("README's run on one's own data works as it is written", () =>
+Deno.test("README's commands on one's own data work as they are written", () =>
   withTemporaryFolder(async (folder) => {
     const run = await writeRun(folder);
-    const [, , command] = blocks("sh");
-    const [program, name, task_, file, ...overrides] = command.trim().split(" ");
-    assert.deepEqual([program, name, task_, file], ["deno", "task", "train", "run.yaml"]);
-    const { status, stderr, stdout } = await task("train", run, ...overrides);
+    const simper = (line: string) => {
+      const [program, name, file, ...overrides] = line.split(" ");
+      assert.deepEqual([program, file], ["simper", "run.yaml"]);
+      return task(name, run, ...overrides);
+    };
+    const data = await simper(command("simper data"));
+    assert.equal(data.status, 0, data.stderr);
+    const plan = await simper(command("simper plan run.yaml"));
+    assert.equal(plan.status, 0, plan.stderr);
+    const { status, stderr, stdout } = await simper(command("--num_train_epochs=2"));
     assert.equal(status, 0, stderr);
     assert.match(stdout, /eval_rewards\/accuracies .* -> /);
-  }));
+    await Deno.remove(join(folder, "out"), { recursive: true });
 
-Deno.test("README's run with checkpoints works as it is written, and is finished when it is run again", () =>
-  withTemporaryFolder(async (folder) => {
-    const run = await writeRun(folder);
-    const command = blocks("sh").find((block) => block.includes("--save_steps"))!;
-    const [, , , , ...overrides] = command.trim().split(" ");
-    const first = await task("train", run, ...overrides);
+    // A run with checkpoints is finished when it is run again.
+    const first = await simper(command("--save_steps=50"));
     assert.equal(first.status, 0, first.stderr);
     assert.match(first.stderr, /^saved .*checkpoint-1$/m);
-    const second = await task("train", run, ...overrides);
+    const second = await simper(command("--save_steps=50"));
     assert.equal(second.status, 2);
     assert.match(second.stderr, /is not empty.*--overwrite_output_dir/);
+  }));
+
+Deno.test("the paper's setups are planned and trained by the commands that are written", () =>
+  withTemporaryFolder(async (folder) => {
+    await writeRun(folder);
+    const words = (line: string) => line.split(" ").slice(1);
+    const [planned, name, ...options] = words(command("simper plan llama"));
+    const model = "--model_name_or_path=tests/golden/configs/Meta-Llama-3-8B-Instruct";
+    const { status, stdout } = await task(planned, name, ...options, model, "--log_level=error");
+    assert.equal(status, 1, stdout);
+    assert.match(stdout, /^steps +478$/m);
+    const [trained, setup] = words(command("simper train llama"));
+    const small = [
+      `--model_name_or_path=${GOLDEN}/untied`,
+      `--dataset_mixer={${join(folder, "pairs")}: 1}`,
+      '--dataset_splits=["train", "test"]',
+      `--output_dir=${join(folder, "out")}`,
+      "--max_steps=1",
+      "--chat_template=null",
+    ];
+    const run = await task(trained, setup, ...small);
+    assert.equal(run.status, 0, run.stderr);
   }));
 
 Deno.test("README's script works as it is written", () =>
@@ -87,7 +125,8 @@ Deno.test("README's script works as it is written", () =>
       blocks("ts")[0].replace("./mod.ts", module).replace("run.yaml", join(folder, "run.yaml"))
         .replace("out/scripted", join(folder, "scripted")),
     );
-    const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), { args: ["run", "-A", script] })
+    const words = command("script.ts").split(" ").slice(1, -1);
+    const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), { args: [...words, script] })
       .output();
     const text = new TextDecoder();
     assert.equal(code, 0, text.decode(stderr));
@@ -95,11 +134,41 @@ Deno.test("README's script works as it is written", () =>
     assert.ok((await Deno.stat(join(folder, "scripted", "model.safetensors"))).isFile);
   }));
 
-Deno.test("README's two commands are those that CI and users run", async () => {
+Deno.test("README installs with what the tests of installing take", async () => {
+  const install = command("deno install");
+  const source = await Deno.readTextFile("tests/cli/install_test.ts");
+  const permissions = install.match(/--(allow-(?!import)|unstable)[^\s"]+/g)!;
+  assert.equal(permissions.length, 6);
+  for (const permission of permissions) assert.ok(source.includes(`"${permission}"`), permission);
+  assert.equal(command("npm install"), `npm install simper-${VERSION}.tgz`);
+});
+
+Deno.test("README's two commands are those that CI and users run, and every command of the pages is run by a test", async () => {
   const [train, ok] = blocks("sh");
   assert.ok((await Deno.readTextFile(".ci/run")).includes(ok.trim()));
   const { tasks } = JSON.parse(await Deno.readTextFile("deno.json"));
-  for (const [, name] of (readme + train).matchAll(/\bdeno(?:@[\d.]+)? task ([a-z:]+)/g)) {
-    assert.ok(name in tasks, `no task ${name}`);
+  for (const page of [...pages.values(), train]) {
+    for (const [, name] of page.matchAll(/\bdeno(?:@[\d.]+)? task ([a-z:]+)/g)) {
+      assert.ok(name in tasks, `no task ${name}`);
+    }
+  }
+  // Here, in tests/cli/install_test.ts, and with a Hub of their own in tests/hub/hub_cli_test.ts.
+  const run = [
+    /^npx -y deno/,
+    /^simper (data|plan|train) run\.yaml/,
+    /^simper (plan|train) llama-3/,
+    /^deno run .* script\.ts$/,
+  ];
+  const elsewhere = [/^deno install /, /^npm install /, /^(npx )?simper train$/, /^simper fetch /];
+  for (const line of commands) {
+    assert.ok([...run, ...elsewhere].some((known) => known.test(line)), `no test runs ${line}`);
+  }
+});
+
+Deno.test("the pages fit a screen", async () => {
+  for (const page of [...PAGES, "lib/models/README.md", "bench/README.md"]) {
+    for (const line of (await Deno.readTextFile(page)).split("\n")) {
+      assert.ok(line.length <= (line.startsWith("|") ? 155 : 120), `${page}: ${line}`);
+    }
   }
 });
