@@ -42,7 +42,8 @@ export { type Gpu, openGpu } from "./gpu/device.ts";
 export { MemoryPlan } from "./gpu/memory_plan.ts";
 export { Pipelines } from "./gpu/program.ts";
 export type { Capacity } from "./graph/machine.ts";
-export { Decoder, type DecoderOptions, type StepPlace } from "./graph/decoder.ts";
+export { Decoder, type DecoderOptions } from "./graph/decoder.ts";
+export type { StepPlace } from "./graph/uploads.ts";
 
 export { type ErrorCode, type FailureStatus } from "./errors.ts";
 export { parseConfig, type ParsedConfig } from "./config/parse.ts";
@@ -64,4 +65,5 @@ export { AdamW, type AdamWOptions } from "./training/optimizer.ts";
 export { evaluate } from "./training/evaluate.ts";
 export { type Metrics, type PairResult, summarize } from "./training/metrics.ts";
 export { learningRate, type Schedule } from "./training/schedule.ts";
+export { CachedDecoder, type CachedDecoderOptions } from "./generation/cached_decoder.ts";
 export { generate, type GenerateOptions } from "./generation/generate.ts";

@@ -1,60 +1,62 @@
-import { type Batch, pack } from "../batch/pack.ts";
-import type { Window } from "../batch/mask.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { heed } from "../heed.ts";
-import type { Decoder } from "../graph/decoder.ts";
+import type { CachedDecoder } from "./cached_decoder.ts";
 
 export interface GenerateOptions {
   maxNewTokens: number;
-  /** Generation ends before this token. */
-  eosTokenId?: number;
+  /** Generation ends before any of these tokens. */
+  eosTokenIds?: readonly number[];
   /** Hears of the number of tokens so far. */
   onToken?: (tokens: number) => void;
   /** Ends it: `generate` throws the signal's reason. */
   signal?: AbortSignal;
 }
 
-/** A batch without pairs whose one label row is the last token's: its logits say what comes next. */
-export function nextTokenBatch(ids: readonly number[], windows?: readonly Window[]): Batch {
-  const sequence = { ids: [...ids, 0], promptLength: ids.length };
-  const batch = pack([{ chosen: sequence, truncated: false, where: "prompt" }], windows);
-  return { ...batch, pairs: 0, longest: ids.length };
-}
+/** Milliseconds of passes to one read, which costs 10 and shows what there is of the answer. */
+const BETWEEN_READS = 100;
+/** Tokens to one read at most: those behind the end are made in vain. */
+const MOST_AHEAD = 32;
 
 /**
- * Greedy continuation of `ids`, token by token, without a key-value cache: each runs the whole row, which is right for showing a
- * few short answers. Stops where the plan's capacity ends.
+ * Greedy continuation of `ids`, token by token. Stops where the room of what continues them ends.
  *
- * @param logitsOf the logits that follow the last token of a batch.
+ * @param next the most likely tokens that follow a row, so many or fewer: see `CachedDecoder`.
  */
 export async function* nextTokens(
-  decoder: Decoder,
-  logitsOf: (batch: Batch) => Promise<Float32Array>,
+  next: (ids: readonly number[], count: number) => Promise<number[]>,
   ids: readonly number[],
-  { maxNewTokens, eosTokenId, signal }: Omit<GenerateOptions, "onToken">,
+  { maxNewTokens, positions, eosTokenIds = [], signal }: Omit<GenerateOptions, "onToken"> & {
+    positions: number;
+  },
 ): AsyncGenerator<number> {
   const row = [...ids];
-  const { tokens, positions } = decoder.capacity;
-  const limit = ids.length + Math.min(maxNewTokens, Math.min(tokens, positions) - ids.length);
+  const limit = Math.min(ids.length + maxNewTokens, positions);
+  let ahead = 1;
   while (row.length < limit) {
     await heed(signal);
-    const logits = await logitsOf(nextTokenBatch(row, decoder.net.windows));
-    const next = logits.reduce((best, logit, id) => logit > logits[best] ? id : best, 0);
-    if (next === eosTokenId) break;
-    row.push(next);
-    yield next;
+    const begin = performance.now();
+    const chosen = await next(row, Math.min(ahead, limit - row.length));
+    const fitting = Math.floor(BETWEEN_READS * chosen.length / (performance.now() - begin));
+    ahead = Math.max(1, Math.min(fitting, 2 * ahead, MOST_AHEAD));
+    for (const id of chosen) {
+      if (eosTokenIds.includes(id)) return;
+      row.push(id);
+      yield id;
+    }
   }
 }
 
 /** As `nextTokens`, all of them. */
 export async function generate(
   gpu: Gpu,
-  decoder: Decoder,
+  decoder: CachedDecoder,
   ids: readonly number[],
   { onToken, ...options }: GenerateOptions,
 ): Promise<number[]> {
   const answer: number[] = [];
-  for await (const id of nextTokens(decoder, (batch) => decoder.logits(gpu, batch), ids, options)) {
+  const { positions } = decoder.options;
+  const next = (row: readonly number[], count: number) => decoder.next(gpu, row, count);
+  for await (const id of nextTokens(next, ids, { ...options, positions })) {
     answer.push(id);
     onToken?.(answer.length);
   }

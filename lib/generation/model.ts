@@ -10,6 +10,7 @@ import { shaped } from "../data/pairs.ts";
 import type { Row } from "../data/row.ts";
 import { inArea, UserError } from "../errors.ts";
 import { type Gpu, openGpu } from "../gpu/device.ts";
+import { deviceClass } from "../gpu/tuning.ts";
 import { Pipelines } from "../gpu/program.ts";
 import { resolveModel } from "../hub/hub.ts";
 import { losses } from "../losses/losses.ts";
@@ -21,6 +22,7 @@ import { adapterOf, logitsBudget } from "../planning/plan.ts";
 import { rememberedTiles } from "../planning/tune.ts";
 import { evaluate } from "../training/evaluate.ts";
 import { type Metrics, summarize } from "../training/metrics.ts";
+import { CachedDecoder } from "./cached_decoder.ts";
 import { nextTokens } from "./generate.ts";
 import { Generation, Pieces } from "./pieces.ts";
 
@@ -140,17 +142,27 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
     checkpointing: false,
   }, { ...adapter, loss: losses.simper.wgsl, eosTokenId: pool.vocabulary.eosTokenId, training: false });
   held.defer(() => decoder.destroy());
+  const cached = new CachedDecoder(net, decoder.parameters, {
+    ...adapter,
+    positions: maxLength,
+    device: deviceClass(gpu),
+  }, decoder.plan);
+  const calls = [...decoder.forward, ...cached.calls];
+  decoder.share(calls);
   const pipelines = new Pipelines(gpu, signal, onProgress);
-  pipelines.expect(decoder.forward);
+  pipelines.expect(calls);
   await decoder.allocate(gpu, pipelines);
+  await cached.compile(gpu, pipelines);
   await decoder.parameters.load(gpu, weights, "weights", onProgress);
-  return new GpuModel(folder, maxLength, weights.model.vocabSize, { pool, gpu, decoder }, held.move());
+  return new GpuModel(folder, maxLength, weights.model.vocabSize, { pool, gpu, decoder, cached }, held.move());
 }
 
 interface Parts {
   pool: TokenizerPool;
   gpu: Gpu;
   decoder: Decoder;
+  /** Over the same weights and plan. */
+  cached: CachedDecoder;
 }
 
 class GpuModel implements Model {
@@ -175,7 +187,7 @@ class GpuModel implements Model {
     { maxNewTokens = 256, signal }: AnswerOptions,
   ): AsyncGenerator<string> {
     this.#checkOpen();
-    const { pool, gpu, decoder } = this.parts;
+    const { pool, gpu, cached } = this.parts;
     const ids = await pool.promptIds(prompt);
     if (ids.length >= this.maxLength) {
       throw new UserError(
@@ -185,6 +197,7 @@ class GpuModel implements Model {
       );
     }
     const { eosTokenId } = pool.vocabulary;
+    const eosTokenIds = eosTokenId === undefined ? [] : [eosTokenId];
     const answer: number[] = [];
     const pieces = new Pieces();
     const textOf = async () => {
@@ -192,9 +205,10 @@ class GpuModel implements Model {
       return text;
     };
     // In turns with what else is asked, so that a loop over the pieces may ask something itself.
-    const logitsOf = (batch: Parameters<typeof decoder.logits>[1]) =>
-      this.#inTurn(() => decoder.logits(gpu, batch));
-    for await (const id of nextTokens(decoder, logitsOf, ids, { maxNewTokens, eosTokenId, signal })) {
+    const next = (row: readonly number[], count: number) =>
+      this.#inTurn(() => cached.next(gpu, row, count));
+    const options = { maxNewTokens, positions: this.maxLength, eosTokenIds, signal };
+    for await (const id of nextTokens(next, ids, options)) {
       answer.push(id);
       const piece = pieces.next(await textOf());
       if (piece !== "") yield piece;

@@ -1,4 +1,5 @@
 /** Attention as kernel calls, in the way that suits the adapter: see `attentionTiles` in `tuning.ts`. */
+import keepSource from "../../kernels/keep_keys.wgsl" with { type: "text" };
 import deltaSource from "../../kernels/attention_delta.wgsl" with { type: "text" };
 import {
   ATTENTION_TILE,
@@ -21,6 +22,7 @@ import {
 } from "../../kernels/attention_workgroup_backward.ts";
 import { workgroupForwardSource } from "../../kernels/attention_workgroup_forward.ts";
 import { ALIGNMENT, type Tensor, type TextureSlab } from "./memory.ts";
+import { elementWidth, withPrelude } from "../../kernels/prelude.ts";
 import type { MemoryPlan } from "./memory_plan.ts";
 import { flat, rowKernel, rowLength } from "./operations.ts";
 import { Sources } from "./sources.ts";
@@ -67,6 +69,22 @@ export const headsOf = (
   queries: { tensor: qkv, first: 0 },
   keys: { tensor: qkv, first: heads * headDim },
 });
+
+/** Copies keys and values, which lie behind each other, to their rows of a cache[rows, 2 kvHeads D]; the last `rows` of `keyRows`. */
+export function keepKeys(rows: RowSlot, keyRows: RowSlot, { tensor, first }: Heads, cache: Tensor): KernelCall {
+  const [stride, columns] = [rowLength(tensor), rowLength(cache)];
+  const width = elementWidth(stride, columns, first);
+  return {
+    label: "keep_keys",
+    source: withPrelude(keepSource, {
+      COLUMNS: columns / width,
+      STRIDE: stride / width,
+      FIRST: first / width,
+    }, width),
+    bindings: [rows.tensor, keyRows.tensor, tensor, cache],
+    grid: flat(rows, columns / width),
+  };
+}
 
 /** Rows that every WebGPU adapter allows a texture. */
 const MOST_TEXTURE_ROWS = 8192;

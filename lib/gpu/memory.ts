@@ -8,6 +8,7 @@ export const PURPOSES = [
   "moments",
   "activations",
   "logits",
+  "cache",
   "scratch",
   "batch",
 ] as const;

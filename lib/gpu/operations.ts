@@ -4,6 +4,7 @@ import activationBackwardKernel from "../../kernels/activation_backward.wgsl" wi
 import addSource from "../../kernels/add.wgsl" with { type: "text" };
 import addBiasBackwardSource from "../../kernels/add_bias_backward.wgsl" with { type: "text" };
 import clearSource from "../../kernels/clear.wgsl" with { type: "text" };
+import chooseSource from "../../kernels/choose.wgsl" with { type: "text" };
 import columnSumsSource from "../../kernels/column_sums.wgsl" with { type: "text" };
 import gatherSource from "../../kernels/gather_rows.wgsl" with { type: "text" };
 import gatherBackwardSource from "../../kernels/gather_rows_backward.wgsl" with { type: "text" };
@@ -219,6 +220,22 @@ export const logProbabilities = (
   }),
   bindings: [rows.tensor, t.logits, t.targets, t.lse, t.logps, t.figures],
   grid: oneEach(rows),
+});
+
+/** The most likely token by the first row of logits[rows, padded vocabulary]: next[0], and chosen[`keyRows`' count]. */
+export const choose = (
+  keyRows: RowSlot,
+  t: { logits: Tensor; next: Tensor; chosen: Tensor },
+  vocabulary: number,
+  options: LogitOptions = {},
+): KernelCall => ({
+  label: "choose",
+  source: withPrelude(`${scoreFunctions(options)}\n${chooseSource}`, {
+    STRIDE: rowLength(t.logits) / 4,
+    VOCABULARY: vocabulary,
+  }),
+  bindings: [keyRows.tensor, t.logits, t.next, t.chosen],
+  grid: () => [1, 1],
 });
 
 /** In place: logits become weights[labels] * (onehot - softmax), times the slope of what is done to them. */

@@ -1,7 +1,7 @@
 /** How matrix products are computed on a device: the ways that there are, and which one is taken where. */
 import type { Gpu } from "./device.ts";
 import type { AttentionTiles } from "../../kernels/attention.ts";
-import type { GemmLayout, GemmTile, SubgroupTile, WorkgroupTile } from "../../kernels/gemm.ts";
+import type { GemmLayout, GemmTile, RowTile, SubgroupTile, WorkgroupTile } from "../../kernels/gemm.ts";
 import type { TextureTile } from "../../kernels/gemm_texture.ts";
 
 /** Whether a device is a driver on the processor, where loads are everything, or a GPU. */
@@ -180,6 +180,19 @@ export function tilesOf({ buffer, textured, fuses }: TuningRecord, device: TileD
 /** What suits a class of devices, where nothing was measured and nothing is known of one: tiles that every driver compiles soon. */
 export const usualTiles = (device: DeviceClass): ProductTiles =>
   tilesOf(usualTuning(device), { isSoftware: true });
+
+/**
+ * Products of a row at a time, where `lanes` threads read a row of the matrix side by side: a driver on the processor runs 8 at a
+ * time; a GPU, with many more, would be idle with few threads to a row.
+ */
+export const rowTile = (device: DeviceClass): RowTile => ({
+  memory: "row",
+  threadRows: 1,
+  threadColumns: 8,
+  groupRows: 1,
+  groupColumns: device === "software" ? 8 : 1,
+  lanes: device === "software" ? 8 : 64,
+});
 
 /** One tile for every product: for tests, and for measuring. */
 export function onlyTile(

@@ -49,6 +49,20 @@ export interface MachineOptions {
   tiles?: ProductTiles;
   /** How attention is computed; by default likewise. */
   attention?: AttentionTiles;
+  /** Instead of labels' log-probabilities the forward pass has the token that comes next, and it leaves its keys and values. */
+  generation?: GenerationTensors;
+}
+
+/** What generation has beside a batch: see `lib/generation/cached_decoder.ts`. */
+export interface GenerationTensors {
+  /** The cache of keys and values of an attention of that name, [positions, width]. */
+  cache(name: string, width: number): Tensor;
+  /** How many rows of the caches there are with the pass's own, which are the last; without it, its own are all. */
+  keyRows?: RowSlot;
+  /** The token that a pass chooses, where the next one reads it. */
+  next: Tensor;
+  /** Each that was chosen, at its position. */
+  chosen: Tensor;
 }
 
 /** What the ops of one plan make their calls with: parameters, ways of computing, and the tensors that a batch fills. */
@@ -75,6 +89,10 @@ export class Machine {
     return this.batch.tokenRows;
   }
 
+  get generation(): GenerationTensors | undefined {
+    return this.options.generation;
+  }
+
   /** Attention of one shape of heads. */
   attention(shape: AttentionShape): Attention {
     const { plan, capacity, options } = this;
@@ -83,7 +101,8 @@ export class Machine {
     const known = this.#attention.get(key);
     if (known) return known;
     const tiles = options.attention ?? attentionTiles("gpu");
-    const made = new Attention(plan, shape, capacity.tokens, tiles, options.training);
+    const isApart = options.generation?.keyRows !== undefined;
+    const made = new Attention(plan, shape, capacity.tokens, tiles, options.training, isApart);
     this.#attention.set(key, made);
     return made;
   }
