@@ -17,7 +17,9 @@ import { packedType, unpackFunction } from "./storage.ts";
 export function gemmSource(variant: GemmVariant, tile: GemmTile): string {
   const { epilogue, aligned, weights } = variant;
   const { threadRows: tm, threadColumns: tn } = tile;
-  if (tile.memory !== "row" && tm % 4 || tn % 4) throw new RangeError(`a thread's tile must be a multiple of 4, not ${tm}x${tn}`);
+  if (tile.memory !== "row" && tm % 4 || tn % 4) {
+    throw new RangeError(`a thread's tile must be a multiple of 4, not ${tm}x${tn}`);
+  }
   const isFused = epilogue.kind !== "none" && epilogue.kind !== "residual";
   if (isFused && !aligned || isPaired(epilogue) && (variant.layout !== "nt" || !takesPairs(tile))) {
     throw new RangeError(`no ${epilogue.kind} in ${JSON.stringify({ ...variant, ...tile })}`);

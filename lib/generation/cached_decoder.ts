@@ -4,7 +4,14 @@ import type { AttentionTiles } from "../../kernels/attention.ts";
 import type { Gpu } from "../gpu/device.ts";
 import type { Tensor } from "../gpu/memory.ts";
 import { MemoryPlan } from "../gpu/memory_plan.ts";
-import { type KernelCall, type Pipelines, Program, readTensor, RowCounts, writeTensor } from "../gpu/program.ts";
+import {
+  type KernelCall,
+  type Pipelines,
+  Program,
+  readTensor,
+  RowCounts,
+  writeTensor,
+} from "../gpu/program.ts";
 import {
   attentionTiles,
   type DeviceClass,

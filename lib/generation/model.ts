@@ -154,7 +154,13 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
   await decoder.allocate(gpu, pipelines);
   await cached.compile(gpu, pipelines);
   await decoder.parameters.load(gpu, weights, "weights", onProgress);
-  return new GpuModel(folder, maxLength, weights.model.vocabSize, { pool, gpu, decoder, cached }, held.move());
+  return new GpuModel(
+    folder,
+    maxLength,
+    weights.model.vocabSize,
+    { pool, gpu, decoder, cached },
+    held.move(),
+  );
 }
 
 interface Parts {
@@ -205,8 +211,7 @@ class GpuModel implements Model {
       return text;
     };
     // In turns with what else is asked, so that a loop over the pieces may ask something itself.
-    const next = (row: readonly number[], count: number) =>
-      this.#inTurn(() => cached.next(gpu, row, count));
+    const next = (row: readonly number[], count: number) => this.#inTurn(() => cached.next(gpu, row, count));
     const options = { maxNewTokens, positions: this.maxLength, eosTokenIds, signal };
     for await (const id of nextTokens(next, ids, options)) {
       answer.push(id);

@@ -71,7 +71,12 @@ export const headsOf = (
 });
 
 /** Copies keys and values, which lie behind each other, to their rows of a cache[rows, 2 kvHeads D]; the last `rows` of `keyRows`. */
-export function keepKeys(rows: RowSlot, keyRows: RowSlot, { tensor, first }: Heads, cache: Tensor): KernelCall {
+export function keepKeys(
+  rows: RowSlot,
+  keyRows: RowSlot,
+  { tensor, first }: Heads,
+  cache: Tensor,
+): KernelCall {
   const [stride, columns] = [rowLength(tensor), rowLength(cache)];
   const width = elementWidth(stride, columns, first);
   return {

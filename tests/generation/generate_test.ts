@@ -30,7 +30,12 @@ async function withModel(
   const plan = new MemoryPlan();
   const parameters = new Parameters(plan, net.parameters, largestBuffer, { training: false });
   const tiles = onlyTile(BUFFER_TILES["workgroup 8x8 of 8x8"], { fuses: true });
-  const decoder = new CachedDecoder(net, parameters, { positions, largestBuffer, device: "gpu", tiles }, plan);
+  const decoder = new CachedDecoder(
+    net,
+    parameters,
+    { positions, largestBuffer, device: "gpu", tiles },
+    plan,
+  );
   try {
     await decoder.allocate(gpu, new Pipelines(gpu));
     const checkpoint = await openCheckpoint(folder);

@@ -261,24 +261,31 @@ export const MODEL: readonly Edits[] = [
     file: "lib/generation/generate.ts",
     tests: ["tests/generation/generate_test.ts"],
     edits: [
-      ["the least likely token comes next", "logit > logits[best]", "logit < logits[best]"],
       [
         "positions have no end",
-        "Math.min(tokens, positions)",
-        "tokens",
+        "Math.min(ids.length + maxNewTokens, positions)",
+        "ids.length + maxNewTokens",
       ],
       [
         "the end of the sequence is part of the answer",
-        "    if (next === eosTokenId) break;\n    row.push(next);\n    yield next;",
-        "    row.push(next);\n    yield next;\n    if (next === eosTokenId) break;",
+        "      if (eosTokenIds.includes(id)) return;\n      row.push(id);\n      yield id;",
+        "      row.push(id);\n      yield id;\n      if (eosTokenIds.includes(id)) return;",
       ],
-      ["the end of the sequence ends nothing", "    if (next === eosTokenId) break;\n", ""],
+      ["the end of the sequence ends nothing", "      if (eosTokenIds.includes(id)) return;\n", ""],
       [
         "more tokens come than are asked for",
-        "ids.length + Math.min(maxNewTokens, Math.min(tokens, positions) - ids.length)",
-        "Math.min(tokens, positions)",
+        "Math.min(ids.length + maxNewTokens, positions)",
+        "positions",
       ],
-      ["the window is forgotten", "decoder.net.windows)", "[undefined])"],
+    ],
+  },
+  {
+    file: "lib/generation/cached_decoder.ts",
+    tests: ["tests/generation/generate_test.ts"],
+    edits: [
+      ["the window is forgotten", "this.net.windows[i])", "undefined)"],
+      ["the cache of another row is taken", "id === this.#cached[i]", "true"],
+      ["a token's keys come a row too late", "count: position + 1 }", "count: position + 2 }"],
     ],
   },
 ];
