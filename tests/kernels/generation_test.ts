@@ -8,7 +8,7 @@ import { matrix, multiply, transposed } from "../reference/matrix.ts";
 
 useGpu();
 
-kernelTest("the first of the most likely tokens is chosen, after scale and cap", async (kernels) => {
+kernelTest("the first of the most likely tokens is chosen, after scale and cap", [{}], async (kernels) => {
   const vocabulary = 1030;
   const logits = kernels.values(vocabulary, 3);
   // Three are equal, where none else is as large, and the padding, which is larger, does not count.
@@ -27,24 +27,28 @@ kernelTest("the first of the most likely tokens is chosen, after scale and cap",
 });
 
 for (const [first, columns, stride] of [[8, 4, 12], [3, 6, 9]]) {
-  kernelTest(`keys go to the last rows of the cache, ${columns} of ${stride} columns`, async (kernels) => {
-    const qkv = kernels.values(2 * stride);
-    const before = kernels.values(6 * columns);
-    const cache = kernels.tensorInPlace([6, columns], before);
-    const tensor = kernels.tensor([2, stride], qkv);
-    await kernels.run([keepKeys(kernels.rows(2), kernels.rows(5), { tensor, first }, cache)]);
-    const expected = before.slice();
-    for (const row of [0, 1]) {
-      expected.set(qkv.slice(row * stride + first, row * stride + first + columns), (3 + row) * columns);
-    }
-    const found = new Float32Array(await readTensor(kernels.gpu, cache));
-    assert.deepEqual(found.slice(0, expected.length), expected);
-  });
+  kernelTest(
+    `keys go to the last rows of the cache, ${columns} of ${stride} columns`,
+    [{}],
+    async (kernels) => {
+      const qkv = kernels.values(2 * stride);
+      const before = kernels.values(6 * columns);
+      const cache = kernels.tensorInPlace([6, columns], before);
+      const tensor = kernels.tensor([2, stride], qkv);
+      await kernels.run([keepKeys(kernels.rows(2), kernels.rows(5), { tensor, first }, cache)]);
+      const expected = before.slice();
+      for (const row of [0, 1]) {
+        expected.set(qkv.slice(row * stride + first, row * stride + first + columns), (3 + row) * columns);
+      }
+      const found = new Float32Array(await readTensor(kernels.gpu, cache));
+      assert.deepEqual(found.slice(0, expected.length), expected);
+    },
+  );
 }
 
 for (const device of ["software", "gpu"] as const) {
   for (const [rows, n, k] of [[1, 67, 70], [2, 72, 300], [1, 8, 4]]) {
-    kernelTest(`product of ${rows} row of ${n} by ${k}, by row tiles of ${device}`, async (kernels) => {
+    kernelTest(`product of ${rows} row of ${n} by ${k}, by row tiles of ${device}`, [{}], async (kernels) => {
       const [x, w, bias] = [kernels.values(rows * k), kernels.values(n * k), kernels.values(n)];
       const t = {
         a: kernels.tensor([rows, k], x),
