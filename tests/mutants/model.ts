@@ -188,7 +188,7 @@ export const MODEL: readonly Edits[] = [
     edits: [["a bias is not added", "y, bias: added, residual", "y, residual"]],
   },
   {
-    file: "lib/graph/decoder.ts",
+    file: "lib/graph/uploads.ts",
     tests: ["tests/graph/decoder_test.ts"],
     filter: "decoder",
     edits: [[
