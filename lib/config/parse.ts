@@ -57,6 +57,9 @@ export function parseConfig(text: string, file: string, overrides: readonly stri
  * ```
  */
 export function defineConfig(keys: RunKeys): TrainConfig {
+  if (!isObject(keys)) {
+    throw new UserError(`${SCRIPT}: expected keys as an object, found ${describe(keys)}`, 2);
+  }
   const entries = Object.entries(keys).filter(([, value]) => value !== undefined).map(([key, value]) => ({
     key,
     value: isObject(value) ? new Map(Object.entries(value)) : value,

@@ -1,8 +1,9 @@
 /** What a script gives to `train`, made one and checked before anything is touched. */
 import { defineConfig } from "../config/parse.ts";
 import type { RunKeys, TrainConfig } from "../config/schema.ts";
-import { type MemoryRows, memoryRows, type Rows } from "../data/memory.ts";
-import { UserError } from "../errors.ts";
+import { areRows, type MemoryRows, memoryRows, type Rows } from "../data/memory.ts";
+import { nearest, UserError } from "../errors.ts";
+import { isObject, show } from "../json.ts";
 import { checkForm, checkFunction } from "../losses/check.ts";
 import type { Loss } from "../losses/loss.ts";
 import type { TrainEvents } from "../training/events.ts";
@@ -31,10 +32,19 @@ export interface TrainOptions extends TrainEvents {
  * The configuration of a run, from keys too, with the name of its own loss.
  * @throws {UserError} (status 2) with every mistake of the configuration, and then every one of the options.
  */
-export function configOf(given: TrainConfig | RunKeys, { data, loss }: TrainOptions): TrainConfig {
+export function configOf(given: TrainConfig | RunKeys, options: TrainOptions): TrainConfig {
+  const problems = isObject(options)
+    ? optionProblems(options)
+    : [`train: expected options as an object, found ${show(options)}`];
+  if (!isObject(given)) {
+    problems.unshift(
+      `train: expected the keys of a run file as an object, or what readConfig made, found ${show(given)}`,
+    );
+  }
+  if (problems.length > 0) throw new UserError(problems.join("\n"), 2);
+  const { data, loss } = options;
   const isChecked = "modelNameOrPath" in given;
   const config = isChecked ? given : defineConfig(given);
-  const problems: string[] = [];
   if (!data && config.datasetMixer.length === 0) {
     problems.push(
       "dataset_mixer: missing: expected data paths with their shares, or the option data with rows",
@@ -59,6 +69,47 @@ export function configOf(given: TrainConfig | RunKeys, { data, loss }: TrainOpti
   return loss ? { ...config, lossType: loss.name as TrainConfig["lossType"] } : config;
 }
 
+/** Every option, so that one that is mistyped is not passed over. */
+const OPTIONS: Readonly<Record<keyof TrainOptions, true>> = {
+  data: true,
+  loss: true,
+  signal: true,
+  gpu: true,
+  readsOnly: true,
+  onLog: true,
+  onProgress: true,
+  onSubmit: true,
+  onStep: true,
+  onProfile: true,
+  onEntry: true,
+  onEvaluate: true,
+  onSave: true,
+};
+
+function optionProblems({ data, ...others }: TrainOptions): string[] {
+  const problems: string[] = [];
+  const unknown = (name: string, known: readonly string[], of: string) => {
+    const near = nearest(name, known);
+    problems.push(`${name}: unknown ${of}${near ? `: did you mean ${near}?` : ""}`);
+  };
+  for (const name of Object.keys(others)) {
+    if (!Object.hasOwn(OPTIONS, name)) unknown(name, Object.keys(OPTIONS), "option of train");
+  }
+  if (data === undefined || data === null || areRows(data)) return problems;
+  if (!isObject(data)) {
+    return [...problems, `data: expected rows, or {train, test} of rows, found ${show(data)}`];
+  }
+  const parts: Record<string, unknown> = { ...data };
+  for (const [name, rows] of Object.entries({ train: undefined, ...parts })) {
+    if (name !== "train" && name !== "test") {
+      unknown(`data.${name}`, ["data.train", "data.test"], "part of data");
+    } else if (!areRows(rows) && (name === "train" || rows !== undefined)) {
+      problems.push(`data.${name}: expected rows one after the other, found ${show(rows)}`);
+    }
+  }
+  return problems;
+}
+
 /** The rows of a script, taken. */
 export async function takeData(
   data: NonNullable<TrainOptions["data"]>,
@@ -74,5 +125,5 @@ export async function takeData(
 }
 
 function partsOf(data: NonNullable<TrainOptions["data"]>): { train: Rows; test?: Rows } {
-  return Symbol.iterator in data || Symbol.asyncIterator in data ? { train: data } : data;
+  return areRows(data) ? { train: data } : data;
 }

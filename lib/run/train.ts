@@ -76,8 +76,8 @@ import { saveRun } from "./save.ts";
  * ```
  */
 export async function train(given: TrainConfig | RunKeys, options: TrainOptions = {}): Promise<TrainRun> {
-  const { onLog: log = () => {}, onProgress, onSave, signal } = options;
   const config = configOf(given, options);
+  const { onLog: log = () => {}, onProgress, onSave, signal } = options;
   const { loss = losses[config.lossType] } = options;
   const warn = (message: string) => log("warning", message);
   await using held = new AsyncDisposableStack();

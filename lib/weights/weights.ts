@@ -32,6 +32,8 @@ const PASSED_OVER = /rotary_emb\.inv_freq/;
 const PIECE = 2 ** 20;
 /** Names that a message lists. */
 const SHOWN = 8;
+/** Types that no quantization leaves: such weights were saved so. */
+const NEVER_QUANTIZED = ["F64", "I64", "BOOL"];
 
 /**
  * Opens config.json and the weights of a model's folder, and fits one to the other as transformers 5 does: a head that is not
@@ -190,7 +192,7 @@ function check(
     throw new UserError(
       `${file}: tensor ${show(name)} is of type ${dtype}, which is not trained: expected F32, F16 or BF16` +
         (untrained.length > 1 ? ` (${untrained.length} tensors are of ${types.join(", ")})` : "") +
-        (types.includes("F64")
+        (types.some((type) => NEVER_QUANTIZED.includes(type))
           ? ". Load the model in float32 with transformers and save_pretrained() it"
           : ". Take the model's files as they were before it was quantized"),
     );

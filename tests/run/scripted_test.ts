@@ -220,3 +220,44 @@ Deno.test("a row of memory is refused by its place, and other rows do not go on 
     await run[Symbol.asyncDispose]();
     await refused(run.save(), "DISPOSED", /was disposed of/);
   }));
+
+Deno.test("what a script gives is checked as a run file is: unknown options, parts that are no rows, keys that are no object", async () => {
+  // Whatever a script without types may give.
+  const given = (keys: unknown, options?: unknown) => train(keys as RunKeys, options as TrainOptions);
+  await refused(
+    given(null),
+    "CONFIG_INVALID",
+    /^train: expected the keys of a run file as an object, .*found null$/,
+  );
+  await refused(given("run.yaml"), "CONFIG_INVALID", /found "run\.yaml"$/);
+  await refused(given(KEYS, null), "CONFIG_INVALID", /^train: expected options as an object, found null$/);
+  await refused(
+    given(KEYS, { data: "abc", losss: SIMPER }),
+    "CONFIG_INVALID",
+    /^losss: unknown option of train: did you mean loss\?\ndata: expected rows, or \{train, test\} of rows, found "abc"$/,
+  );
+  await refused(
+    given(KEYS, { data: { tests: ROWS } }),
+    "CONFIG_INVALID",
+    /^data\.train: expected rows .*, found nothing\ndata\.tests: unknown part of data: did you mean data\.test\?$/,
+  );
+  await refused(
+    given({ ...KEYS, learning_rate: NaN }),
+    "CONFIG_INVALID",
+    /learning_rate: expected .*, found NaN/,
+  );
+});
+
+Deno.test("an abort ends a run that waits for a row, and gives its folder back", () =>
+  withTemporaryFolder(async (folder) => {
+    const keys = { ...KEYS, output_dir: join(folder, "out") };
+    for (let times = 0; times < 2; times++) {
+      const stop = new AbortController();
+      const rows = async function* () {
+        yield ROWS[0];
+        setTimeout(() => stop.abort(new Error("enough")));
+        await new Promise(() => {});
+      };
+      await assert.rejects(train(keys, { data: rows(), signal: stop.signal }), /enough/);
+    }
+  }));
