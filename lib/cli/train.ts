@@ -112,6 +112,9 @@ function sameCommand({ overwriteOutputDir }: TrainConfig): string {
   return `the same command${overwriteOutputDir ? " with --overwrite_output_dir=false" : ""}`;
 }
 
+/** Figures of an evaluation that tell how long it took, or counts. */
+const PACE = /runtime|per_second|num_tokens/;
+
 /** Shows what a run was for; that nobody reads it takes nothing away from the result. */
 function printReport({ config, state, results, answers }: RunReport, log: Logger): void {
   if (config.logLevel === "error") return;
@@ -121,7 +124,7 @@ function printReport({ config, state, results, answers }: RunReport, log: Logger
     }
     const start = state.log_history.find((entry) => entry.step === 0);
     for (const [name, value] of Object.entries(results)) {
-      const changed = /^eval_(loss|rewards|logps)/.test(name) && start?.[name] !== undefined;
+      const changed = name.startsWith("eval_") && !PACE.test(name) && start?.[name] !== undefined;
       const before = changed ? `${formatFigure(start[name])} -> ` : "";
       print(`${name.padEnd(26)} ${before}${formatFigure(value)}`);
     }

@@ -163,7 +163,9 @@ function readOther(
   } else {
     const known = [...words, ...followedKeys(), MIXTURE, ...Object.keys(IGNORED), ...Object.keys(REFUSED)];
     const near = nearest(key, known.filter((name) => !name.endsWith("*")));
-    problems.push(`${at}: unknown key${near ? `: did you mean ${near}?` : ""}`);
+    problems.push(
+      `${at}: unknown key: ${near ? `did you mean ${near}?` : "configs/README.md and --help list all"}`,
+    );
   }
 }
 

@@ -36,6 +36,9 @@ export async function memoryRows(
   path: string,
   signal?: AbortSignal,
 ): Promise<MemoryRows> {
+  if (!areRows(rows)) {
+    throw new UserError(`${path}: expected rows one after the other, found ${show(rows)}`, 1, "DATA_INVALID");
+  }
   const lines: string[] = [];
   const hash = createHash("sha256");
   for await (const row of untilAborted(rows, signal)) {

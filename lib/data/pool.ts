@@ -57,6 +57,7 @@ export class TokenizerPool {
   readonly #workers: TokenizerWorker[] = [];
   #most: number;
   #start?: number;
+  #isClosed = false;
 
   private constructor(
     readonly folder: string,
@@ -144,12 +145,15 @@ export class TokenizerPool {
     return answer;
   }
 
+  /** Requests that are not answered yet fail, and later ones. */
   close(): void {
+    this.#isClosed = true;
     for (const worker of this.#workers.splice(0)) worker.close();
   }
 
   /** The one with the least to do. */
   #worker(): TokenizerWorker {
+    if (this.#isClosed) throw new UserError(`${this.folder}: its tokenizer was closed`, 1, "DISPOSED");
     this.#start ??= performance.now();
     const { chatTemplate, date, headStart = HEAD_START } = this.options;
     const { patience = PATIENCE, megabytes = MEGABYTES, readsOnly = false } = this.options;

@@ -9,6 +9,7 @@ import type { PairRules } from "../data/pair_of.ts";
 import { shaped } from "../data/pairs.ts";
 import type { Row } from "../data/row.ts";
 import { inArea, UserError } from "../errors.ts";
+import { show } from "../json.ts";
 import { type Gpu, openGpu } from "../gpu/device.ts";
 import { Pipelines } from "../gpu/program.ts";
 import { resolveModel } from "../hub/hub.ts";
@@ -116,6 +117,9 @@ export interface Model extends AsyncDisposable {
  * ```
  */
 export async function loadModel(name: string, options: LoadOptions = {}): Promise<Model> {
+  if (typeof name !== "string") {
+    throw new UserError(`loadModel: expected a folder or owner/name, found ${show(name)}`, 2, "NOT_FOUND");
+  }
   const { maxLength = 1024, readsOnly, onLog: log = () => {}, onProgress, signal } = options;
   await using held = new AsyncDisposableStack();
   const folder = await inArea("NOT_FOUND", () => resolveModel(name, { log, onProgress, signal }));
@@ -156,6 +160,8 @@ interface Parts {
 class GpuModel implements Model {
   /** The work on the GPU that was begun last. */
   #last: Promise<unknown> = Promise.resolve();
+  /** What is answered whole, though the model is disposed of meanwhile. */
+  readonly #calls = new Set<Promise<unknown>>();
   #isDisposed = false;
 
   constructor(
@@ -175,8 +181,11 @@ class GpuModel implements Model {
     { maxNewTokens = 256, signal }: AnswerOptions,
   ): AsyncGenerator<string> {
     this.#checkOpen();
+    if (!Number.isInteger(maxNewTokens) || maxNewTokens < 0) {
+      throw new UserError(`maxNewTokens: expected a whole number, found ${show(maxNewTokens)}`, 2);
+    }
     const { pool, gpu, decoder } = this.parts;
-    const ids = await pool.promptIds(prompt);
+    const ids = await inArea("DATA_INVALID", () => pool.promptIds(prompt));
     if (ids.length >= this.maxLength) {
       throw new UserError(
         `the prompt has ${ids.length} tokens, and maxLength is ${this.maxLength}: load the model with a larger one`,
@@ -193,7 +202,10 @@ class GpuModel implements Model {
     };
     // In turns with what else is asked, so that a loop over the pieces may ask something itself.
     const logitsOf = (batch: Parameters<typeof decoder.logits>[1]) =>
-      this.#inTurn(() => decoder.logits(gpu, batch));
+      this.#inTurn(() => {
+        this.#checkOpen();
+        return decoder.logits(gpu, batch);
+      });
     for await (const id of nextTokens(decoder, logitsOf, ids, { maxNewTokens, eosTokenId, signal })) {
       answer.push(id);
       const piece = pieces.next(await textOf());
@@ -203,8 +215,11 @@ class GpuModel implements Model {
     if (rest !== "") yield rest;
   }
 
-  async logProbabilities(rows: Rows): Promise<RowLogProbabilities[]> {
-    this.#checkOpen();
+  logProbabilities(rows: Rows): Promise<RowLogProbabilities[]> {
+    return this.#inHand(() => this.#logProbabilities(rows));
+  }
+
+  async #logProbabilities(rows: Rows): Promise<RowLogProbabilities[]> {
     const { pool, gpu, decoder } = this.parts;
     const found: RowLogProbabilities[] = [];
     for await (const row of (await memoryRows(rows, "logProbabilities")).read()) {
@@ -233,8 +248,11 @@ class GpuModel implements Model {
     return found;
   }
 
-  async evaluate(rows: Rows): Promise<Metrics> {
-    this.#checkOpen();
+  evaluate(rows: Rows): Promise<Metrics> {
+    return this.#inHand(() => this.#evaluate(rows));
+  }
+
+  async #evaluate(rows: Rows): Promise<Metrics> {
     const { gpu, decoder } = this.parts;
     const pairs = await this.#pairs((await memoryRows(rows, "evaluate")).read(), true);
     if (pairs.length === 0) throw new UserError("evaluate: expected rows, found none", 1, "DATA_INVALID");
@@ -247,8 +265,20 @@ class GpuModel implements Model {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isDisposed = true;
-    await this.#last.catch(() => {});
+    await Promise.allSettled([this.#last, ...this.#calls]);
     await this.held.disposeAsync();
+  }
+
+  /** Does what is disposed of only when it is done. */
+  async #inHand<T>(work: () => Promise<T>): Promise<T> {
+    this.#checkOpen();
+    const call = work();
+    this.#calls.add(call);
+    try {
+      return await call;
+    } finally {
+      this.#calls.delete(call);
+    }
   }
 
   async #pairs(rows: AsyncIterable<Row>, usesRejected: boolean): Promise<Pair[]> {
@@ -269,10 +299,7 @@ class GpuModel implements Model {
 
   /** Runs one piece of work on the GPU after all that was begun before. */
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const done = this.#last.catch(() => {}).then(() => {
-      this.#checkOpen();
-      return work();
-    });
+    const done = this.#last.catch(() => {}).then(work);
     this.#last = done;
     return done;
   }

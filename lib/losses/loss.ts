@@ -66,8 +66,8 @@ export interface FunctionLoss {
   /** As `WgslLoss`'s. */
   name: string;
   /**
-   * The loss of one pair. Its source text goes into a run's checkpoints, so that another function does not go on with them; values
-   * from outside that it uses are not seen there.
+   * The loss of one pair. Its source text and what it gives at some places go into a run's checkpoints, so that another function does
+   * not go on with them.
    */
   of: (chosen: ResponseSums, rejected: ResponseSums) => LossValue;
   /** As `WgslLoss`'s. */

@@ -1,6 +1,6 @@
 /** What a script gives to `train`, made one and checked before anything is touched. */
 import { defineConfig } from "../config/parse.ts";
-import type { RunKeys, TrainConfig } from "../config/schema.ts";
+import { fieldOf, FIELDS, KEYS, type RunKeys, type TrainConfig } from "../config/schema.ts";
 import { areRows, type MemoryRows, memoryRows, type Rows } from "../data/memory.ts";
 import { nearest, UserError } from "../errors.ts";
 import { isObject, show } from "../json.ts";
@@ -45,6 +45,8 @@ export function configOf(given: TrainConfig | RunKeys, options: TrainOptions): T
   const { data, loss } = options;
   const isChecked = "modelNameOrPath" in given;
   const config = isChecked ? given : defineConfig(given);
+  if (isChecked) problems.push(...formProblems(given));
+  if (problems.length > 0) throw new UserError(problems.join("\n"), 2);
   if (!data && config.datasetMixer.length === 0) {
     problems.push(
       "dataset_mixer: missing: expected data paths with their shares, or the option data with rows",
@@ -55,7 +57,7 @@ export function configOf(given: TrainConfig | RunKeys, options: TrainOptions): T
   if (data && config.doEval && !partsOf(data).test) {
     problems.push("data: expected {train, test}, as the configuration asks for evaluation, found no test");
   }
-  if (loss) {
+  if (loss !== undefined) {
     checkForm(loss);
     // The default cannot be told from what was written.
     const written = isChecked ? config.lossType !== "simper" && config.lossType : given.loss_type;
@@ -67,6 +69,25 @@ export function configOf(given: TrainConfig | RunKeys, options: TrainOptions): T
   if (loss && "of" in loss) checkFunction(loss);
   // A run file names those that are there; that of a script has a name of its own.
   return loss ? { ...config, lossType: loss.name as TrainConfig["lossType"] } : config;
+}
+
+/** What is wrong with what should be a configuration that was read: its fields are not the keys of a run file. */
+function formProblems(given: TrainConfig): string[] {
+  const keys = Object.keys(given).filter((name) => !(FIELDS as string[]).includes(name));
+  const problems = keys.map((name) =>
+    fieldOf(name)
+      ? `${name}: a configuration that was read has ${
+        fieldOf(name)
+      }: set that, or override the key where it is read`
+      : `${name}: no field of a configuration`
+  );
+  const missing = FIELDS.find((field) => KEYS[field].default !== undefined && given[field] === undefined);
+  if (missing) {
+    problems.push(
+      `${missing}: missing: a script gives the keys of a run file, as in model_name_or_path, or what defineConfig or readConfig made`,
+    );
+  }
+  return problems;
 }
 
 /** Every option, so that one that is mistyped is not passed over. */
@@ -88,6 +109,19 @@ const OPTIONS: Readonly<Record<keyof TrainOptions, true>> = {
 
 function optionProblems({ data, ...others }: TrainOptions): string[] {
   const problems: string[] = [];
+  const { signal, gpu } = others;
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    problems.push(`signal: expected an AbortSignal, found ${show(signal)}`);
+  }
+  if (gpu !== undefined && typeof gpu?.requestAdapter !== "function") {
+    problems.push(`gpu: expected an object with the WebGPU API, found ${show(gpu)}`);
+  }
+  for (const [name, value] of Object.entries(others)) {
+    const isListener = /^on[A-Z]/.test(name) && Object.hasOwn(OPTIONS, name);
+    if (isListener && value !== undefined && typeof value !== "function") {
+      problems.push(`${name}: expected a function, found ${show(value)}`);
+    }
+  }
   const unknown = (name: string, known: readonly string[], of: string) => {
     const near = nearest(name, known);
     problems.push(`${name}: unknown ${of}${near ? `: did you mean ${near}?` : ""}`);

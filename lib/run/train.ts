@@ -28,7 +28,7 @@ import type { HashedFile } from "../data/hash.ts";
 import { tune } from "../planning/tune.ts";
 import { VERSION } from "../version.ts";
 import { probeLoss } from "../gpu/loss_probe.ts";
-import { checkWgsl } from "../losses/check.ts";
+import { checkFunction, checkWgsl, isFlat } from "../losses/check.ts";
 import { losses } from "../losses/losses.ts";
 import type { Loss } from "../losses/loss.ts";
 import { configOf, takeData, type TrainOptions } from "./options.ts";
@@ -208,19 +208,27 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   };
   const parts: RunParts = { outcome, gpu, planned, prepared, checkpoint, modelFiles, files };
   const owned = held.move();
+  let isDisposed = false;
+  let saving: Promise<unknown> = Promise.resolve();
   return {
     ...outcome,
     save: async ({ signal } = {}) => {
-      if (owned.disposed) throw new UserError("the run was disposed of: save it before", 1, "DISPOSED");
-      const report = await inArea("OUTPUT_REFUSED", () => saveRun(parts, { signal, onProgress }));
+      if (isDisposed) throw new UserError("the run was disposed of: save it before", 1, "DISPOSED");
+      const saved = inArea("OUTPUT_REFUSED", () => saveRun(parts, { signal, onProgress }));
+      saving = Promise.allSettled([saving, saved]);
+      const report = await saved;
       onSave?.(config.outputDir);
       return report;
     },
-    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+    [Symbol.asyncDispose]: async () => {
+      isDisposed = true;
+      await saving;
+      await owned.disposeAsync();
+    },
   };
 }
 
-/** Compares the derivatives of a loss that is no built-in one with its values; those of TypeScript were before. */
+/** Compares the derivatives of a loss that is no built-in one with its values; those of TypeScript, where nothing was touched, before. */
 async function checkLoss(
   loss: Loss,
   gpu: Gpu,
@@ -228,7 +236,12 @@ async function checkLoss(
   log: NonNullable<TrainOptions["onLog"]>,
 ): Promise<void> {
   if (Object.values<Loss>(losses).includes(loss)) return;
-  if ("wgsl" in loss) await checkWgsl(loss, (sums) => probeLoss(gpu, pipelines, loss, sums));
+  const found = "wgsl" in loss
+    ? await checkWgsl(loss, (sums) => probeLoss(gpu, pipelines, loss, sums))
+    : checkFunction(loss);
+  if (isFlat(found)) {
+    log("warning", `loss ${loss.name}: its derivatives are 0 wherever it was tried: it may train nothing`);
+  }
   log("info", `loss: ${loss.name}, whose derivatives are those of its values`);
 }
 

@@ -122,18 +122,18 @@ Deno.test("the name of a loss of one's own stands in the reports, and the run go
 
 Deno.test("a loss that comes to no finite number ends the run at its pair", () =>
   withTemporaryFolder(async (folder) => {
-    let calls = 0;
+    let isTried = false;
     const loss: FunctionLoss = {
       name: "breaks",
-      // Good while it is tried, at 70 places.
       of: (chosen, rejected) => ({
         ...SIMPER.of(chosen, rejected),
-        ...++calls > 71 && { dChosen: Infinity },
+        ...isTried && { dChosen: Infinity },
       }),
     };
+    const onLog = (_: string, message: string) => isTried ||= message.startsWith("loss: breaks");
     const keys = { ...FILE, output_dir: join(folder, "out") };
     await refused(
-      train(keys, { loss }),
+      train(keys, { loss, onLog }),
       "LOSS_INVALID",
       /^loss breaks: .*pairs\.jsonl:\d+: expected finite numbers .*dChosen: Infinity.*\n(there is no|the last) checkpoint/,
     );
@@ -242,6 +242,26 @@ Deno.test("what a script gives is checked as a run file is: unknown options, par
     /^data\.train: expected rows .*, found nothing\ndata\.tests: unknown part of data: did you mean data\.test\?$/,
   );
   await refused(
+    given(KEYS, { data: ROWS, loss: null }),
+    "LOSS_INVALID",
+    /^loss: expected \{name, wgsl\} .*found null$/,
+  );
+  await refused(
+    given(KEYS, { data: ROWS, signal: 5, gpu: {}, onStep: 5 }),
+    "CONFIG_INVALID",
+    /^signal: expected an AbortSignal, found 5\ngpu: expected .*, found an object\nonStep: expected a function, found 5$/,
+  );
+  await refused(
+    given({ ...defineConfig(FILE), max_steps: 1 }),
+    "CONFIG_INVALID",
+    /^max_steps: a configuration that was read has maxSteps: /,
+  );
+  await refused(
+    given({ modelNameOrPath: "x" }),
+    "CONFIG_INVALID",
+    /^fromScratch: missing: a script gives the keys/,
+  );
+  await refused(
     given({ ...KEYS, learning_rate: NaN }),
     "CONFIG_INVALID",
     /learning_rate: expected .*, found NaN/,
@@ -260,4 +280,46 @@ Deno.test("an abort ends a run that waits for a row, and gives its folder back",
       };
       await assert.rejects(train(keys, { data: rows(), signal: stop.signal }), /enough/);
     }
+  }));
+
+Deno.test("a function that gives other values does not go on with a run, though its text is the same", () =>
+  withTemporaryFolder(async (folder) => {
+    const scaled = (by: number): FunctionLoss => ({
+      name: "scaled",
+      of: (chosen) => ({ value: -by * chosen.sum, dChosen: -by, dRejected: 0 }),
+    });
+    const keys = { ...KEYS, output_dir: join(folder, "out"), save_steps: 1, save_strategy: "steps" as const };
+    const stop = new AbortController();
+    await using run = await train({ ...keys, max_steps: 20 }, {
+      data: ROWS,
+      loss: scaled(1),
+      signal: stop.signal,
+      onStep: () => stop.abort(),
+    });
+    await run[Symbol.asyncDispose]();
+    await refused(
+      train({ ...keys, max_steps: 20 }, { data: ROWS, loss: scaled(2) }),
+      "OUTPUT_REFUSED",
+      /loss/,
+    );
+    const flat: FunctionLoss = { name: "flat", of: () => ({ value: 1, dChosen: 0, dRejected: 0 }) };
+    const said: string[] = [];
+    const options = {
+      data: ROWS,
+      loss: flat,
+      onLog: (level: string, message: string) => void said.push(`${level}: ${message}`),
+    };
+    await using idle = await train({ ...keys, output_dir: join(folder, "flat"), max_steps: 1 }, options);
+    assert.ok(said.some((line) => /^warning: loss flat: its derivatives are 0/.test(line)), said.join("\n"));
+    // What is disposed of waits for what is saved.
+    const saved = idle.save();
+    await idle[Symbol.asyncDispose]();
+    await saved;
+    await refused(idle.save(), "DISPOSED", /disposed/);
+    const huge: FunctionLoss = { name: "huge", of: () => ({ value: 1e300, dChosen: 0, dRejected: 0 }) };
+    await refused(
+      train(keys, { data: ROWS, loss: huge }),
+      "LOSS_INVALID",
+      /finite numbers of float32 .* value: 1e\+300/,
+    );
   }));
