@@ -193,7 +193,6 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   });
   const outcome = {
     config,
-    state,
     isStopped: loop.isStopped || after === undefined,
     isKept,
     weightsStep: best ? state.best_global_step! : state.global_step,
@@ -206,15 +205,15 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
     epoch: state.epoch,
     ...loop.figures.totals,
   };
-  const parts: RunParts = { outcome, gpu, planned, prepared, checkpoint, modelFiles, files };
+  const parts: RunParts = { outcome, state, gpu, planned, prepared, checkpoint, modelFiles, files };
   const owned = held.move();
   return {
     ...outcome,
     save: async ({ signal } = {}) => {
       if (owned.disposed) throw new UserError("the run was disposed of: save it before", 1, "DISPOSED");
-      const report = await inArea("OUTPUT_REFUSED", () => saveRun(parts, { signal, onProgress }));
+      const results = await inArea("OUTPUT_REFUSED", () => saveRun(parts, { signal, onProgress }));
       onSave?.(config.outputDir);
-      return report;
+      return results;
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
