@@ -143,7 +143,7 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
   const pipelines = new Pipelines(gpu, signal, onProgress);
   pipelines.expect(decoder.forward);
   await decoder.allocate(gpu, pipelines);
-  await decoder.parameters.load(gpu, weights, "weights", onProgress);
+  await decoder.load(gpu, weights, onProgress);
   return new GpuModel(folder, maxLength, weights.model.vocabSize, { pool, gpu, decoder }, held.move());
 }
 

@@ -49,8 +49,9 @@ export interface FunctionLoss {
   /** As `WgslLoss`'s. */
   name: string;
   /**
-   * The loss of one pair, from what `WgslLoss`'s sees of its responses, with its derivatives by their sums. Its source text goes into a run's checkpoints, so that another function does not go on with them; values
-   * from outside that it uses are not seen there.
+   * The loss of one pair from its responses, each the sum of its tokens' log-probabilities and the number of its tokens, with its
+   * derivatives by the two sums. Its source text goes into a run's checkpoints, so that another function does not go on with them;
+   * values from outside that it uses are not seen there.
    */
   of: (
     chosen: { sum: number; labels: number },

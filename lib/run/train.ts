@@ -143,7 +143,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   await planned.runner.compile(gpu, pipelines);
   const tensors = { gpu, planned, prepared, source: checkpoint };
   if (before) await restore(before.folder, tensors, { onProgress });
-  else if (checkpoint) await decoder.parameters.load(gpu, checkpoint, "weights", onProgress);
+  else if (checkpoint) await decoder.load(gpu, checkpoint, onProgress);
   else await randomInit(gpu, decoder.parameters, sources.model, config.seed, onProgress);
   log("debug", `allocated ${decoder.plan.allocatedBytes} bytes, planned ${decoder.plan.bytes}`);
   await checkModelFiles(sources.model, files);

@@ -14,12 +14,19 @@ export interface ResponseFigures {
 
 /** What the kernels give for one pair: natural logarithms, summed over the labels of each response. */
 export interface PairResult {
+  /** Its loss. */
   loss: number;
+  /** Log-probability of chosen. */
   chosen: number;
+  /** That of rejected; 0 where there is none. */
   rejected: number;
+  /** Labels of chosen. */
   chosenLabels: number;
+  /** Those of rejected. */
   rejectedLabels: number;
+  /** Further figures of chosen. */
   chosenFigures: ResponseFigures;
+  /** Those of rejected. */
   rejectedFigures: ResponseFigures;
 }
 
