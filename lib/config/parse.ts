@@ -110,14 +110,16 @@ function check(
 /**
  * Reads the run file `name`, as `parseConfig`; a name that is no file here is looked for in `configs/`.
  *
+ * @param overrides as `parseConfig`'s.
  * @param words what else the command line takes, without dashes: one of them may have been meant by an unknown key.
+ * @returns the configuration, and a line for each key that was given and does nothing.
  * @throws UserError (status 2) where the file cannot be read, besides `parseConfig`'s.
  */
 export async function readConfig(
   name: string,
   overrides: readonly string[] = [],
   words: readonly string[] = [],
-): Promise<ParsedConfig> {
+): Promise<{ config: TrainConfig; ignored: string[] }> {
   const { path, text } = await readRunFile(name);
   return check(readEntries(text, path), path, overrides, words);
 }

@@ -23,7 +23,9 @@ export type Rows =
 export interface MemoryRows {
   /** What messages call them, and the reports: `data`. */
   readonly path: string;
+  /** Of their lines, in hexadecimal. */
   readonly sha256: string;
+  /** The rows, from the first on. */
   read(): AsyncGenerator<Row>;
 }
 

@@ -15,7 +15,7 @@ import { Pipelines } from "../gpu/program.ts";
 import { resolveModel } from "../hub/hub.ts";
 import { losses } from "../losses/losses.ts";
 import { netOf } from "../models/models.ts";
-import type { OnProgress } from "../progress.ts";
+import type { Progress } from "../progress.ts";
 import type { Message } from "../tokenizer/chat_template.ts";
 import { openModel } from "../weights/weights.ts";
 import { adapterOf, logitsBudget } from "../planning/plan.ts";
@@ -36,7 +36,7 @@ export interface LoadOptions {
   /** Notes and warnings for people. */
   onLog?: (level: "debug" | "info" | "warning", message: string) => void;
   /** How far fetching, loading and compiling are. */
-  onProgress?: OnProgress;
+  onProgress?: (progress: Progress) => void;
   /** Ends the loading. */
   signal?: AbortSignal;
 }
@@ -49,24 +49,21 @@ export interface AnswerOptions {
   signal?: AbortSignal;
 }
 
-/** What a model says of a response: natural logarithms, as `torch.log_softmax` gives them for the tokens after the prompt. */
-export interface ResponseLogProbabilities {
-  /** Of all its tokens together. */
-  sum: number;
-  /** Of each. */
-  logProbabilities: number[];
-  /** The tokens, the end token with them. */
-  ids: number[];
-  /** What each of them says. */
-  tokens: string[];
-}
-
-/** What a model says of a row's responses to its prompt. */
+/** What a model says of a row's responses: natural logarithms, as `torch.log_softmax` gives them for the tokens after the prompt. */
 export interface RowLogProbabilities {
   /** Of the better answer. */
-  chosen: ResponseLogProbabilities;
-  /** Absent where the row has none. */
-  rejected?: ResponseLogProbabilities;
+  chosen: {
+    /** Of all its tokens together. */
+    sum: number;
+    /** Of each. */
+    logProbabilities: number[];
+    /** The tokens, the end token with them. */
+    ids: number[];
+    /** What each of them says. */
+    tokens: string[];
+  };
+  /** Of the other one; absent where the row has none. */
+  rejected?: RowLogProbabilities["chosen"];
   /** What was cut to fit `maxLength`: the prompt, or the responses too. */
   truncated: false | "prompt" | "response";
 }
@@ -81,7 +78,10 @@ export interface Model extends AsyncDisposable {
    *
    * @throws {UserError} for a prompt that leaves no room within `maxLength`.
    */
-  generate(prompt: string | readonly Message[], options?: AnswerOptions): Generation;
+  generate(
+    prompt: string | readonly Message[],
+    options?: AnswerOptions,
+  ): AsyncIterable<string> & PromiseLike<string>;
   /**
    * What the model says of each row's responses, token by token. A row without `rejected` is one of its prompt and `chosen`.
    *
@@ -147,7 +147,7 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
   const pipelines = new Pipelines(gpu, signal, onProgress);
   pipelines.expect(decoder.forward);
   await decoder.allocate(gpu, pipelines);
-  await decoder.parameters.load(gpu, weights, "weights", onProgress);
+  await decoder.load(gpu, weights, onProgress);
   return new GpuModel(folder, maxLength, weights.model.vocabSize, { pool, gpu, decoder }, held.move());
 }
 

@@ -143,7 +143,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   await planned.runner.compile(gpu, pipelines);
   const tensors = { gpu, planned, prepared, source: checkpoint };
   if (before) await restore(before.folder, tensors, { onProgress });
-  else if (checkpoint) await decoder.parameters.load(gpu, checkpoint, "weights", onProgress);
+  else if (checkpoint) await decoder.load(gpu, checkpoint, onProgress);
   else await randomInit(gpu, decoder.parameters, sources.model, config.seed, onProgress);
   log("debug", `allocated ${decoder.plan.allocatedBytes} bytes, planned ${decoder.plan.bytes}`);
   await checkModelFiles(sources.model, files);
@@ -193,7 +193,6 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   });
   const outcome = {
     config,
-    state,
     isStopped: loop.isStopped || after === undefined,
     isKept,
     weightsStep: best ? state.best_global_step! : state.global_step,
@@ -206,7 +205,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
     epoch: state.epoch,
     ...loop.figures.totals,
   };
-  const parts: RunParts = { outcome, gpu, planned, prepared, checkpoint, modelFiles, files };
+  const parts: RunParts = { outcome, state, gpu, planned, prepared, checkpoint, modelFiles, files };
   const owned = held.move();
   let isDisposed = false;
   let saving: Promise<unknown> = Promise.resolve();
@@ -216,9 +215,9 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
       if (isDisposed) throw new UserError("the run was disposed of: save it before", 1, "DISPOSED");
       const saved = inArea("OUTPUT_REFUSED", () => saveRun(parts, { signal, onProgress }));
       saving = Promise.allSettled([saving, saved]);
-      const report = await saved;
+      const results = await saved;
       onSave?.(config.outputDir);
-      return report;
+      return results;
     },
     [Symbol.asyncDispose]: async () => {
       isDisposed = true;

@@ -23,9 +23,6 @@ export interface ModelWeights extends Checkpoint {
   saved: SavedTensor[];
 }
 
-/** Said to people, once each. */
-export type Warn = (message: string) => void;
-
 /** Buffers of old checkpoints that transformers passes over without a word. */
 const PASSED_OVER = /rotary_emb\.inv_freq/;
 /** Elements that are compared at a time. */
@@ -40,9 +37,13 @@ const NEVER_QUANTIZED = ["F64", "I64", "BOOL"];
  * the embedding is not tied to it, whatever config.json says; weights are found with and without the architecture's prefix (`model.`) before their names,
  * and, unlike there, by the end of their names under any other prefix.
  *
+ * @param warn hears what is said to people, once each.
  * @throws {UserError} naming every tensor that is missing, twice there, or of another shape or type.
  */
-export async function openModel(folder: string, warn: Warn = () => {}): Promise<ModelWeights> {
+export async function openModel(
+  folder: string,
+  warn: (message: string) => void = () => {},
+): Promise<ModelWeights> {
   if (await stat(join(folder, "adapter_config.json")).catch(() => undefined)) {
     throw new UserError(
       `${
@@ -61,7 +62,7 @@ export async function openModel(folder: string, warn: Warn = () => {}): Promise<
 }
 
 /** The shape of a model: config.json, and what its weights change of it where they are there. */
-export async function readModel(folder: string, warn?: Warn): Promise<ModelConfig> {
+export async function readModel(folder: string, warn?: (message: string) => void): Promise<ModelConfig> {
   if (!await hasWeights(folder)) return await readModelConfig(folder, warn);
   const weights = await openModel(folder, warn);
   await weights.close();
@@ -85,7 +86,7 @@ async function fit(
   checkpoint: Checkpoint,
   config: ModelConfig,
   folder: string,
-  warn: Warn,
+  warn: (message: string) => void,
 ): Promise<ModelWeights> {
   const architecture = architectureOf(config);
   const net = architecture.net({ ...config, tieWordEmbeddings: false });
