@@ -8,6 +8,7 @@ import type { Pair, Sequence } from "../data/pair.ts";
 import type { PairRules } from "../data/pair_of.ts";
 import { shaped } from "../data/pairs.ts";
 import type { Row } from "../data/row.ts";
+import { MOST_TOKENS } from "../config/counts.ts";
 import { inArea, UserError } from "../errors.ts";
 import { show } from "../json.ts";
 import { type Gpu, openGpu } from "../gpu/device.ts";
@@ -81,7 +82,7 @@ export interface Model extends AsyncDisposable {
   generate(
     prompt: string | readonly Message[],
     options?: AnswerOptions,
-  ): AsyncIterable<string> & PromiseLike<string>;
+  ): AsyncIterable<string> & Pick<Promise<string>, "then" | "catch" | "finally">;
   /**
    * What the model says of each row's responses, token by token. A row without `rejected` is one of its prompt and `chosen`.
    *
@@ -121,6 +122,12 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
     throw new UserError(`loadModel: expected a folder or owner/name, found ${show(name)}`, 2, "NOT_FOUND");
   }
   const { maxLength = 1024, readsOnly, onLog: log = () => {}, onProgress, signal } = options;
+  if (!Number.isInteger(maxLength) || maxLength < 2 || maxLength > MOST_TOKENS) {
+    throw new UserError(
+      `maxLength: expected a whole number from 2 to ${MOST_TOKENS}, found ${show(maxLength)}`,
+      2,
+    );
+  }
   await using held = new AsyncDisposableStack();
   const folder = await inArea("NOT_FOUND", () => resolveModel(name, { log, onProgress, signal }));
   const warn = (message: string) => log("warning", message);

@@ -97,6 +97,12 @@ Deno.test("answers come in pieces, whole, to messages too, and while something e
 });
 
 Deno.test("what is in hand is answered though the model is disposed of, and what cannot be asked is refused", async () => {
+  for (const maxLength of [0, 1, 1.5, NaN, 1e9]) {
+    await assert.rejects(
+      () => loadModel(`${GOLDEN}/untied`, { maxLength }),
+      /maxLength: expected a whole number/,
+    );
+  }
   const model = await loadModel(`${GOLDEN}/untied`, { maxLength: 96 });
   const refused = (body: PromiseLike<unknown>, expected: RegExp, code = "DATA_INVALID") =>
     assert.rejects(async () => await body, (error: UserError) => {
