@@ -20,8 +20,8 @@ export const RUN_FILES: readonly string[] = Object.keys(FILES).map((path) => pat
   .filter((name) => name.endsWith(".yaml"));
 
 /**
- * Where a file or folder that ships with the program is on this machine: beside the program, or in the cache where the program
- * came from a URL, fetched from there with hashes checked.
+ * Where a file or folder that ships with the program is on this machine: beside the program, or in the cache where the
+ * program came from a URL, fetched from there with hashes checked.
  *
  * @param path as the shipped run files write it: `configs/tiny/model`.
  * @returns undefined where none of that name ships.

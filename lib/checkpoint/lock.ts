@@ -95,8 +95,8 @@ async function readHolder(folder: string): Promise<Record<string, unknown> | und
 }
 
 /**
- * The process of the run that has `folder` now, or undefined where none has; its `pid` is known where it is one of this machine.
- * Not for the process that has the folder, whose lock this would give back.
+ * The process of the run that has `folder` now, or undefined where none has; its `pid` is known where it is one of this
+ * machine. Not for the process that has the folder, whose lock this would give back.
  */
 export async function lockHolder(folder: string): Promise<{ pid?: number } | undefined> {
   if (!await isLocked(join(folder, LOCK))) return;

@@ -11,7 +11,9 @@ const PURPOSES: Readonly<Record<string, string>> = {
   import: "the program's own files are loaded",
 };
 
-/** What Deno says of a permission that it was not given, as a message to who started it; undefined for any other error. */
+/**
+ * What Deno says of a permission that it was not given, as a message to who started it; undefined for any other error.
+ */
 export function missingPermission(error: unknown): UserError | undefined {
   if (!(error instanceof Deno.errors.NotCapable)) return;
   const [, kind, what] = /^Requires (\w+) access(?: to "?(.*?)"?)?, run again with/.exec(error.message) ?? [];

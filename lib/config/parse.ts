@@ -39,7 +39,8 @@ export function parseConfig(text: string, file: string, overrides: readonly stri
 }
 
 /**
- * A configuration from the keys of a run file, for scripts. `dataset_mixer` may be left out where `train` is given `data`.
+ * A configuration from the keys of a run file, for scripts. `dataset_mixer` may be left out where `train` is given
+ * `data`.
  *
  * @throws UserError (status 2) as `parseConfig`.
  *

@@ -50,7 +50,10 @@ export interface AnswerOptions {
   signal?: AbortSignal;
 }
 
-/** What a model says of a row's responses: natural logarithms, as `torch.log_softmax` gives them for the tokens after the prompt. */
+/**
+ * What a model says of a row's responses: natural logarithms, as `torch.log_softmax` gives them for the tokens after
+ * the prompt.
+ */
 export interface RowLogProbabilities {
   /** Of the better answer. */
   chosen: {
@@ -69,13 +72,16 @@ export interface RowLogProbabilities {
   truncated: false | "prompt" | "response";
 }
 
-/** A model on the GPU. Disposing of it gives that back, once the calls in hand are done; calls may overlap, and wait for each other. */
+/**
+ * A model on the GPU. Disposing of it gives that back, once the calls in hand are done; calls may overlap, and wait for
+ * each other.
+ */
 export interface Model extends AsyncDisposable {
   /** The folder that it was loaded from. */
   readonly folder: string;
   /**
-   * The most likely answer, token by token, to a user's message or to a conversation, which goes through the chat template.
-   * Awaited it is the whole text; iterated, pieces that join to it, none of which splits a character.
+   * The most likely answer, token by token, to a user's message or to a conversation, which goes through the chat
+   * template. Awaited it is the whole text; iterated, pieces that join to it, none of which splits a character.
    *
    * @throws {UserError} for a prompt that leaves no room within `maxLength`.
    */
@@ -84,7 +90,8 @@ export interface Model extends AsyncDisposable {
     options?: AnswerOptions,
   ): AsyncIterable<string> & Pick<Promise<string>, "then" | "catch" | "finally">;
   /**
-   * What the model says of each row's responses, token by token. A row without `rejected` is one of its prompt and `chosen`.
+   * What the model says of each row's responses, token by token. A row without `rejected` is one of its prompt and
+   * `chosen`.
    *
    * @throws {UserError} for the first row that cannot be used; rows count from 0.
    */

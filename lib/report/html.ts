@@ -7,7 +7,9 @@ import { escapeXml, lineChart, type Series, thinned } from "./svg.ts";
 import { collapsesOf } from "../checkpoint/trainer_state.ts";
 import type { LogEntry } from "../training/log_entry.ts";
 
-/** A chart: what it is called, what its values are, and the keys of the log that it draws, evaluation beside training. */
+/**
+ * A chart: what it is called, what its values are, and the keys of the log that it draws, evaluation beside training.
+ */
 interface Chart {
   title: string;
   unit: string;
@@ -97,8 +99,8 @@ export interface ReportSource {
 }
 
 /**
- * The sections of a report as HTML, by the name of their place in the page; those that would be empty are. What comes of files
- * or of a model is escaped.
+ * The sections of a report as HTML, by the name of their place in the page; those that would be empty are. What comes
+ * of files or of a model is escaped.
  */
 export function reportSections({ facts, log, collapses, results }: ReportSource): Record<string, string> {
   const shown = finalFigures(log, results);

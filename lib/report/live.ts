@@ -50,8 +50,8 @@ const HEADERS = {
 };
 
 /**
- * Answers the requests of a live report: `/` is the page, `/events` what it shows, by server-sent events as it changes, and
- * `POST /stop` stops the run. It is for a server on the loopback, and for pages of its own.
+ * Answers the requests of a live report: `/` is the page, `/events` what it shows, by server-sent events as it changes,
+ * and `POST /stop` stops the run. It is for a server on the loopback, and for pages of its own.
  */
 export function liveHandler(run: LiveRun): (request: Request) => Promise<Response> {
   const token = crypto.randomUUID();

@@ -14,8 +14,9 @@ import { type TrainerState, writeTrainerState } from "../checkpoint/trainer_stat
 const SHARE = 0.02;
 
 /**
- * What an output folder holds of a run while it goes on: report.json, metrics.jsonl, a line a log entry, trainer_state.json, and
- * where it is asked for TensorBoard's files. A run does not end because they cannot be written: it is said once.
+ * What an output folder holds of a run while it goes on: report.json, metrics.jsonl, a line a log entry,
+ * trainer_state.json, and where it is asked for TensorBoard's files. A run does not end because they cannot be written:
+ * it is said once.
  */
 export class RunLog {
   #isWhole = false;

@@ -36,10 +36,10 @@ import type { RunParts, TrainRun } from "./outcome.ts";
 import { saveRun } from "./save.ts";
 
 /**
- * Trains a model as a configuration says: everything from reading the data to the last update, with a model or data that it names
- * on the Hub fetched before. Checkpoints are written into `output_dir` on the way, and an unfinished run that it holds is gone on
- * with (see `resume_from_checkpoint`). Saving the result is the run's `save`; until the run is disposed of, no other may have
- * `output_dir`.
+ * Trains a model as a configuration says: everything from reading the data to the last update, with a model or data
+ * that it names on the Hub fetched before. Checkpoints are written into `output_dir` on the way, and an unfinished run
+ * that it holds is gone on with (see `resume_from_checkpoint`). Saving the result is the run's `save`; until the run is
+ * disposed of, no other may have `output_dir`.
  *
  * @param given the keys of a run file, or what `defineConfig` and `readConfig` made of them.
  * @throws {UserError} for whatever a user can mend: files, data, memory, a loss that is not finite; the reason of
@@ -227,7 +227,10 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   };
 }
 
-/** Compares the derivatives of a loss that is no built-in one with its values; those of TypeScript, where nothing was touched, before. */
+/**
+ * Compares the derivatives of a loss that is no built-in one with its values; those of TypeScript, where nothing was
+ * touched, before.
+ */
 async function checkLoss(
   loss: Loss,
   gpu: Gpu,
