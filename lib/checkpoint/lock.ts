@@ -5,7 +5,7 @@ import process from "node:process";
 import { UserError } from "../errors.ts";
 import { hostName } from "../host_name.ts";
 import { isObject } from "../json.ts";
-import { readTextFile, writeText } from "../text_file.ts";
+import { readTextFile, writeWhole } from "../whole_file.ts";
 import { HOLDER, LOCK } from "./names.ts";
 
 /** A folder that no other run can have. */
@@ -47,7 +47,7 @@ export async function lockFolder(folder: string, warn: (message: string) => void
     );
   }
   const holder = { pid: process.pid, host: hostName(), since: new Date().toISOString() };
-  await writeText(folder, HOLDER, `${JSON.stringify(holder)}\n`, { flush: false });
+  await writeWhole(folder, HOLDER, `${JSON.stringify(holder)}\n`, { flush: false });
   return {
     release: async () => {
       await rm(join(folder, HOLDER), { force: true }).catch(() => {});

@@ -273,9 +273,13 @@ export async function readTensor(
   }
 }
 
+/** Elements that are no reason for a submission of their own. */
+const SMALL_WRITE = 2 ** 16;
+
 /**
- * Writes elements as they are stored, in pieces with a submission each: one large write would be copied twice. They must
- * start on a word of 4 bytes; where they end within one, its other half is set to 0.
+ * Writes elements as they are stored, in pieces with a submission each: one large write would be copied twice, and what is
+ * written is there a second time until the next submission. They must start on a word of 4 bytes; where they end within one, its
+ * other half is set to 0.
  */
 export function writeTensor(
   gpu: Gpu,
@@ -295,7 +299,7 @@ export function writeTensor(
     let piece = data.subarray(at, at + pieceElements) as Float32Array<ArrayBuffer> | Uint16Array<ArrayBuffer>;
     if (piece.byteLength % 4) piece = Uint16Array.from([...piece, 0]);
     gpu.device.queue.writeBuffer(tensor.slab.buffer!, tensor.offset + (firstElement + at) * unit, piece);
-    if (data.length > 65536) gpu.device.queue.submit([]);
+    if (data.length > SMALL_WRITE) gpu.device.queue.submit([]);
   }
 }
 

@@ -234,7 +234,7 @@ export class Decoder {
     const encoder = gpu.device.createCommandEncoder();
     this.encodeForward(encoder);
     gpu.device.queue.submit([encoder.finish()]);
-    // The last kernel of the pass reads them, so nothing has taken their place.
+    // No kernel after the one that reads them last writes to memory that is shared, so nothing has taken their place.
     return new Float32Array(await readTensor(gpu, this.#machine.head.logps, 0, batch.targets.length));
   }
 

@@ -32,8 +32,8 @@ export interface WgslLoss {
 }
 
 /**
- * A loss in TypeScript. Each forward pass is waited for, so that its sums can be read: tens of milliseconds, for the
- * sake of trying something out.
+ * A loss in TypeScript. Each forward pass is waited for, so that its sums can be read: for trying something out, where
+ * WGSL costs no wait.
  *
  * @example SimPER
  * ```ts

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { type Collapse, describeCollapse } from "../training/collapse.ts";
-import { writeText } from "../text_file.ts";
+import { writeWhole } from "../whole_file.ts";
 import { finalFigures, type RunFacts, runFacts, runName, type RunReport } from "./run_report.ts";
 import type { HashedFile } from "../data/hash.ts";
 import { escapeXml, lineChart, type Series, thinned } from "./svg.ts";
@@ -177,7 +177,7 @@ export function reportHtml(report: RunReport): string {
 
 /** Writes report.html. */
 export async function writeReportHtml(folder: string, report: RunReport): Promise<void> {
-  await writeText(folder, "report.html", reportHtml(report));
+  await writeWhole(folder, "report.html", reportHtml(report));
 }
 
 function charts(log: readonly LogEntry[]): string {

@@ -4,7 +4,7 @@ import { basename, join } from "node:path";
 import { METRICS, REPORT, RESULTS, TRAINER_STATE } from "../checkpoint/names.ts";
 import { collapsesOf, type TrainerState } from "../checkpoint/trainer_state.ts";
 import { isObject } from "../json.ts";
-import { readTextFile } from "../text_file.ts";
+import { readTextFile } from "../whole_file.ts";
 import type { Collapse } from "../training/collapse.ts";
 import type { LogEntry } from "../training/log_entry.ts";
 import { heading, page, placed, reportSections, servedPolicy } from "./html.ts";

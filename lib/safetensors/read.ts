@@ -5,7 +5,7 @@ import { isPortable } from "../hub/repo.ts";
 import { isObject, show } from "../json.ts";
 import { DTYPE_BITS, isFloatDtype, toF32 } from "./dtype.ts";
 import { headerLength, MAX_HEADER_BYTES, parseHeader, type TensorInfo } from "./header.ts";
-import { readTextFile } from "../text_file.ts";
+import { readTextFile } from "../whole_file.ts";
 
 /** The tensors of a model folder, open for reading. Reads may run at the same time. */
 export interface Checkpoint {
