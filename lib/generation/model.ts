@@ -61,7 +61,7 @@ export interface RowLogProbabilities {
     sum: number;
     /** Of each. */
     logProbabilities: number[];
-    /** The tokens, the end token with them. */
+    /** The tokens, the end token with them; one that nothing stands before has no probability, and is left out. */
     ids: number[];
     /** What each of them says. */
     tokens: string[];
@@ -97,8 +97,8 @@ export interface Model extends AsyncDisposable {
    */
   logProbabilities(rows: Rows): Promise<RowLogProbabilities[]>;
   /**
-   * Means over the pairs under SimPER's loss: its value, rewards, and how often the chosen answer is the likelier. Of a pair
-   * longer than `maxLength`, the prompt is cut to half of that.
+   * Means over the pairs under SimPER's loss: its value, rewards, and how often the chosen answer is the likelier. Of a
+   * pair longer than `maxLength`, the prompt is cut to half of that.
    *
    * @throws {UserError} for the first row that cannot be used; rows count from 0.
    */
