@@ -1,22 +1,3 @@
-/** Exit status of the command line: 1 the run failed, 2 wrong usage or configuration, 130 a signal stopped it. */
-export type FailureStatus = 1 | 2 | 130;
-
-/** What kind of mistake a `UserError` is of: a short text that stays, where messages may come to be worded better. */
-export type ErrorCode =
-  | "CONFIG_INVALID"
-  | "DATA_INVALID"
-  | "MODEL_INVALID"
-  | "LOSS_INVALID"
-  | "NOT_FOUND"
-  | "NO_GPU"
-  | "OUT_OF_MEMORY"
-  | "GPU_FAILED"
-  | "NOT_FINITE"
-  | "OUTPUT_REFUSED"
-  | "DISPOSED"
-  | "ABORTED"
-  | "FAILED";
-
 /**
  * A mistake that a user can mend: the message says what was expected, what was found, where, and what to do. The
  * command line prints it without a stack trace; every other error is a defect of this program and keeps its stack.
@@ -28,7 +9,8 @@ export type ErrorCode =
  * - `MODEL_INVALID`: the model's files, or an architecture or tokenizer that is not supported.
  * - `LOSS_INVALID`: a loss of one's own whose derivatives are not those of its values, or whose values are not finite.
  * - `NOT_FOUND`: a model or data set that is neither here nor to be had from the Hub.
- * - `NO_GPU`, `OUT_OF_MEMORY`, `GPU_FAILED`: there is no adapter; the run does not fit; the device reported an error or was lost.
+ * - `NO_GPU`, `OUT_OF_MEMORY`, `GPU_FAILED`: there is no adapter; the run does not fit; the device reported an error or
+ *   was lost.
  * - `NOT_FINITE`: training came upon a loss or a gradient that is infinite or not a number.
  * - `OUTPUT_REFUSED`: `output_dir` cannot be written to, or holds another run, or the checkpoint is of one.
  * - `DISPOSED`: a model or a run was used after it was disposed of.
@@ -46,23 +28,42 @@ export type ErrorCode =
 export class UserError extends Error {
   /** `UserError` */
   override name = "UserError";
-  /** What kind of mistake it is. */
-  code: ErrorCode;
+  /** What kind of mistake it is: a short text that stays, where messages may come to be worded better. */
+  code:
+    | "CONFIG_INVALID"
+    | "DATA_INVALID"
+    | "MODEL_INVALID"
+    | "LOSS_INVALID"
+    | "NOT_FOUND"
+    | "NO_GPU"
+    | "OUT_OF_MEMORY"
+    | "GPU_FAILED"
+    | "NOT_FINITE"
+    | "OUTPUT_REFUSED"
+    | "DISPOSED"
+    | "ABORTED"
+    | "FAILED";
+  /** Exit status of the command line: 1 the run failed, 2 wrong usage or configuration, 130 a signal stopped it. */
+  readonly status: 1 | 2 | 130;
+
   /**
+   * A mistake to throw.
+   *
    * @param message what people are told.
    * @param status the exit status of the command line; the code follows from it unless one is given.
    */
-  constructor(message: string, readonly status: FailureStatus = 1, code?: ErrorCode) {
+  constructor(message: string, status: UserError["status"] = 1, code?: UserError["code"]) {
     super(message);
+    this.status = status;
     this.code = code ?? (status === 2 ? "CONFIG_INVALID" : status === 130 ? "ABORTED" : "FAILED");
   }
 }
 
 /**
- * Gives mistakes of one part of the work their code, unless one within it has said more: so that each of the places that find
- * something wrong need not.
+ * Gives mistakes of one part of the work their code, unless one within it has said more: so that each of the places
+ * that find something wrong need not.
  */
-export async function inArea<T>(code: ErrorCode, work: () => Promise<T>): Promise<T> {
+export async function inArea<T>(code: UserError["code"], work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {

@@ -3,7 +3,7 @@ import { readdir, rm, stat } from "node:fs/promises";
 import { join, relative, sep } from "node:path";
 import type { TrainConfig } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
-import { readTextFile } from "../text_file.ts";
+import { readTextFile } from "../whole_file.ts";
 import { checkConfig } from "./fingerprint.ts";
 import {
   isLock,

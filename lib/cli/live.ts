@@ -21,8 +21,8 @@ export function openBrowser(address: string): void {
 }
 
 /**
- * The live report of the run of this process, served by a thread of its own: a submission to the GPU may block this one for
- * minutes. That it cannot be served is no reason to end a run.
+ * The live report of the run of this process, served by a thread of its own: a submission to the GPU may block this one
+ * for minutes. That it cannot be served is no reason to end a run.
  */
 export class LiveReport implements AsyncDisposable {
   readonly #worker?: Worker;

@@ -11,14 +11,17 @@ const PURPOSES: Readonly<Record<string, string>> = {
   import: "the program's own files are loaded",
 };
 
-/** What Deno says of a permission that it was not given, as a message to who started it; undefined for any other error. */
+/**
+ * What Deno says of a permission that it was not given, as a message to who started it; undefined for any other error.
+ */
 export function missingPermission(error: unknown): UserError | undefined {
   if (!(error instanceof Deno.errors.NotCapable)) return;
   const [, kind, what] = /^Requires (\w+) access(?: to "?(.*?)"?)?, run again with/.exec(error.message) ?? [];
   if (kind === undefined) return new UserError(error.message);
   // Of what Deno guards by itself it asks for all permissions, which nobody should give.
   if (kind === "all") return new UserError(`${what}: the system keeps that place for itself`);
-  const purpose = PURPOSES[kind];
+  const isHere = kind === "net" && what?.startsWith("127.0.0.1");
+  const purpose = isHere ? "the live report is served there" : PURPOSES[kind];
   return new UserError(
     `no permission for ${kind} access${what ? ` to ${what}` : ""}${purpose ? ` (${purpose})` : ""}: ` +
       `run Deno with --allow-${kind}`,

@@ -1,4 +1,6 @@
 /** Signals, and what becomes of a command that one comes to. */
+import { formatDuration } from "../report/progress.ts";
+import { writeError } from "./output.ts";
 
 export const SIGNALS = ["SIGINT", "SIGTERM"] as const;
 
@@ -8,6 +10,9 @@ export interface Answer {
   /** When what is in hand will be done, in milliseconds as `Date.now()`. */
   until?: number;
 }
+
+/** What the thread is told: what to answer, where it is noted that a signal was answered, and that it is to stop. */
+export type ToThread = Int32Array | Answer | "stop";
 
 /** Status of a command that a signal ended. */
 export const STOPPED = 130;
@@ -26,10 +31,16 @@ export class Stop {
   isCareful = false;
   readonly #controller = new AbortController();
   readonly #worker?: Worker;
+  readonly #answered = new Int32Array(new SharedArrayBuffer(4));
   #answer: Answer = { text: "stopping" };
   /** When the first signal came. */
   #since = 0;
-  readonly #onSignal = () => this.#stop();
+  readonly #onSignal = () => {
+    if (!this.signal.aborted) {
+      sayOnce(this.#answer, this.#answered);
+      this.#stop();
+    } else if (performance.now() - this.#since >= SAME_SIGNAL) Deno.exit(STOPPED);
+  };
 
   constructor() {
     // Until the thread is there, which takes some time.
@@ -38,8 +49,10 @@ export class Stop {
     if (!mayRead(THREAD)) return;
     this.#worker = new Worker(THREAD, { type: "module" });
     this.#worker.onerror = (event) => event.preventDefault();
-    this.#worker.onmessage = ({ data }: MessageEvent<string>) =>
+    this.#worker.onmessage = ({ data }: MessageEvent<"ready" | "stop">) =>
       data === "ready" ? this.#listen() : this.#stop();
+    this.#tell(this.#answer);
+    this.#tell(this.#answered);
   }
 
   get signal(): AbortSignal {
@@ -49,29 +62,39 @@ export class Stop {
   /** What a signal is answered from now on; the thread has it even where this one is blocked next. */
   answer(answer: Answer): void {
     this.#answer = answer;
-    this.#worker?.postMessage(answer);
+    this.#tell(answer);
   }
 
   /** Stops as a signal does. */
   request(): void {
-    if (this.#worker) this.#worker.postMessage("stop");
-    else this.#stop();
+    if (this.#worker) this.#tell("stop");
+    else this.#onSignal();
   }
 
+  #tell(message: ToThread): void {
+    this.#worker?.postMessage(message);
+  }
+
+  /** From now on the thread hears signals; one that came before it is its first one. */
   #listen(): void {
-    this.#worker?.postMessage(this.#answer);
+    if (this.signal.aborted) this.#tell("stop");
     for (const signal of SIGNALS) Deno.removeSignalListener(signal, this.#onSignal);
   }
 
   #stop(): void {
-    if (this.signal.aborted) {
-      if (performance.now() - this.#since < SAME_SIGNAL) return;
-      Deno.exit(STOPPED);
-    }
+    if (this.signal.aborted) return;
     this.#since = performance.now();
     this.#controller.abort();
     setTimeout(() => this.isCareful || Deno.exit(STOPPED), GRACE);
   }
+}
+
+/** Answers a signal, unless the other thread has, as `answered` says. */
+export function sayOnce({ text, until }: Answer, answered: Int32Array): void {
+  if (Atomics.exchange(answered, 0, 1) || !text) return;
+  const seconds = until === undefined ? 0 : (until - Date.now()) / 1000;
+  const left = seconds >= 1 ? `, which takes about ${formatDuration(seconds)} more` : "";
+  writeError(`${text}${left}; another signal stops at once\n`);
 }
 
 /** Whether a module may be loaded as a thread: Deno tells of it on stderr where not, whatever becomes of the error. */

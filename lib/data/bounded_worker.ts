@@ -39,7 +39,8 @@ scope.onmessage = ({ data: { megabytes, interval, ...start } }) => {
     workerData: start,
     transferList: [start.port as never],
     resourceLimits: { maxOldGenerationSizeMb: megabytes },
-    // Without it that of this worker is copied, which may not be read: on a terminal Deno would ask for the permission, and wait.
+    // Without it that of this worker is copied, which may not be read: on a terminal Deno would ask for the permission,
+    // and wait.
     env: {},
   }) as Worker;
   // At its limit it stands still and tells nobody; what works on without an end uses a processor.

@@ -2,7 +2,9 @@ import type { Gpu } from "../gpu/device.ts";
 import { heed } from "../heed.ts";
 import type { CachedDecoder } from "./cached_decoder.ts";
 
+/** How a continuation is made. */
 export interface GenerateOptions {
+  /** Most tokens of it. */
   maxNewTokens: number;
   /** Generation ends before any of these tokens. */
   eosTokenIds?: readonly number[];

@@ -30,9 +30,10 @@ export interface ResolveOptions extends FetchEvents {
 }
 
 /**
- * The folder of a model: `nameOrPath` itself where such a folder exists or it has not the form of a Hub name, the one that ships
- * with the program under that name (`configs/tiny/model`), otherwise the snapshot of `owner/name` or `owner/name@revision` in the cache, with all files that training reads. Only what is missing
- * is fetched; every file's hash is checked.
+ * The folder of a model: `nameOrPath` itself where such a folder exists or it has not the form of a Hub name, the one
+ * that ships with the program under that name (`configs/tiny/model`), otherwise the snapshot of `owner/name` or
+ * `owner/name@revision` in the cache, with all files that training reads. Only what is missing is fetched; every file's
+ * hash is checked.
  *
  * @param options `weights: false` leaves the weights out.
  * @throws {UserError} where the repository cannot be had or holds no model as safetensors.

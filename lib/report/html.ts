@@ -1,13 +1,15 @@
 import { createHash } from "node:crypto";
 import { type Collapse, describeCollapse } from "../training/collapse.ts";
-import { writeText } from "../text_file.ts";
+import { writeWhole } from "../whole_file.ts";
 import { finalFigures, type RunFacts, runFacts, runName, type RunReport } from "./run_report.ts";
 import type { HashedFile } from "../data/hash.ts";
 import { escapeXml, lineChart, type Series, thinned } from "./svg.ts";
 import { collapsesOf } from "../checkpoint/trainer_state.ts";
 import type { LogEntry } from "../training/log_entry.ts";
 
-/** A chart: what it is called, what its values are, and the keys of the log that it draws, evaluation beside training. */
+/**
+ * A chart: what it is called, what its values are, and the keys of the log that it draws, evaluation beside training.
+ */
 interface Chart {
   title: string;
   unit: string;
@@ -97,8 +99,8 @@ export interface ReportSource {
 }
 
 /**
- * The sections of a report as HTML, by the name of their place in the page; those that would be empty are. What comes of files
- * or of a model is escaped.
+ * The sections of a report as HTML, by the name of their place in the page; those that would be empty are. What comes
+ * of files or of a model is escaped.
  */
 export function reportSections({ facts, log, collapses, results }: ReportSource): Record<string, string> {
   const shown = finalFigures(log, results);
@@ -175,7 +177,7 @@ export function reportHtml(report: RunReport): string {
 
 /** Writes report.html. */
 export async function writeReportHtml(folder: string, report: RunReport): Promise<void> {
-  await writeText(folder, "report.html", reportHtml(report));
+  await writeWhole(folder, "report.html", reportHtml(report));
 }
 
 function charts(log: readonly LogEntry[]): string {
@@ -193,7 +195,9 @@ function chart(title: string, unit: string, series: readonly Series[]): string {
     `<span class="key"><svg viewBox="0 0 32 16" aria-hidden="true"><line class="line ${style}" x1="0" x2="32" y1="9" ` +
     `y2="9"/></svg> ${escapeXml(name)}</span>`
   );
-  const caption = `${escapeXml(title)}${series.length > 1 ? keys.join("") : ""}`;
+  const caption = `${escapeXml(title)}${
+    series.length > 1 || series[0].name === "evaluation" ? keys.join("") : ""
+  }`;
   return `<figure><figcaption>${caption}</figcaption>${lineChart(title, unit, series)}</figure>`;
 }
 

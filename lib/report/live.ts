@@ -4,7 +4,7 @@ import { basename, join } from "node:path";
 import { METRICS, REPORT, RESULTS, TRAINER_STATE } from "../checkpoint/names.ts";
 import { collapsesOf, type TrainerState } from "../checkpoint/trainer_state.ts";
 import { isObject } from "../json.ts";
-import { readTextFile } from "../text_file.ts";
+import { readTextFile } from "../whole_file.ts";
 import type { Collapse } from "../training/collapse.ts";
 import type { LogEntry } from "../training/log_entry.ts";
 import { heading, page, placed, reportSections, servedPolicy } from "./html.ts";
@@ -50,20 +50,25 @@ const HEADERS = {
 };
 
 /**
- * Answers the requests of a live report: `/` is the page, `/events` what it shows, by server-sent events as it changes, and
- * `POST /stop` stops the run. It is for a server on the loopback, and for pages of its own.
+ * Answers the requests of a live report: `/` is the page, `/events` what it shows, by server-sent events as it changes,
+ * and `POST /stop` stops the run. It is for a server on the loopback, and for pages of its own.
  */
 export function liveHandler(run: LiveRun): (request: Request) => Promise<Response> {
   const token = crypto.randomUUID();
   return async (request) => {
+    // The host is what the request says.
+    if (!URL.canParse(request.url)) return answer(400, "the request's address is none");
     const { hostname, origin, pathname } = new URL(request.url);
     if (!HOSTS.includes(hostname)) {
       return answer(403, "this report is only for the machine that it is made on");
     }
     if (request.method === "GET" && pathname === "/") {
-      return new Response(await livePage(run, token), {
-        headers: { ...HEADERS, "content-type": "text/html; charset=utf-8" },
-      });
+      try {
+        const headers = { ...HEADERS, "content-type": "text/html; charset=utf-8" };
+        return new Response(await livePage(run, token), { headers });
+      } catch (error) {
+        return answer(500, `${run.folder}: its files cannot be shown: ${(error as Error).message}`);
+      }
     }
     if (request.method === "GET" && pathname === "/events") return eventStream(run);
     if (pathname !== "/stop") return answer(404, "there is no such page");
@@ -104,7 +109,13 @@ function eventStream(run: LiveRun): Response {
   const body = new ReadableStream<Uint8Array>({
     async pull(controller) {
       while (!closed.signal.aborted) {
-        const { top, sections, isRunning } = await look.take();
+        // What is no run's file is shown when it is one again.
+        const taken = await look.take().catch(() => undefined);
+        if (!taken) {
+          await pause(closed.signal);
+          continue;
+        }
+        const { top, sections, isRunning } = taken;
         const news = Object.entries({ ...top, ...sections }).filter(([id, html]) => shown[id] !== html);
         if (news.length > 0 || wasRunning !== isRunning) {
           Object.assign(shown, Object.fromEntries(news));

@@ -1,6 +1,6 @@
 import { formatBytes } from "../format_bytes.ts";
 import type { Progress } from "../progress.ts";
-import type { StepProgress } from "../training/events.ts";
+import type { StepProgress } from "../training/step_progress.ts";
 import { figure } from "./entry_line.ts";
 import { isShown, type LogLevel } from "./log.ts";
 
@@ -47,8 +47,9 @@ interface Phase {
 }
 
 /**
- * Shows how far a run is: one line that is redrawn on a terminal, plain lines now and then elsewhere, nothing where the log level
- * hides messages of level `info`. During the training other work, an evaluation for one, has its place in the line of the steps.
+ * Shows how far a run is: one line that is redrawn on a terminal, plain lines now and then elsewhere, nothing where the
+ * log level hides messages of level `info`. During the training other work, an evaluation for one, has its place in the
+ * line of the steps.
  */
 export class ProgressLine {
   readonly #now: () => number;
@@ -208,7 +209,9 @@ function phaseParts({ progress, start, samples }: Phase, now: number): Part[] {
   ];
 }
 
-/** `1.2 GB of 16.1 GB`, `12/64 pairs` or `12,800 rows`; of a prompt in hand a part may be done, and it is not counted. */
+/**
+ * `1.2 GB of 16.1 GB`, `12/64 pairs` or `12,800 rows`; of a prompt in hand a part may be done, and it is not counted.
+ */
 function amount({ done, total, unit }: Progress): string {
   if (unit === "bytes") return formatBytes(done) + (total === undefined ? "" : ` of ${formatBytes(total)}`);
   return count(Math.floor(done)) + (total === undefined ? "" : `/${count(total)}`) +

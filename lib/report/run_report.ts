@@ -35,7 +35,9 @@ export interface RunReport {
   version: string;
 }
 
-/** What a run knows of itself from its beginning on: the content of report.json, beside which its log and results stand. */
+/**
+ * What a run knows of itself from its beginning on: the content of report.json, beside which its log and results stand.
+ */
 export interface RunFacts {
   name: string;
   lossType: string;

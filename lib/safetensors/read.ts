@@ -5,7 +5,7 @@ import { isPortable } from "../hub/repo.ts";
 import { isObject, show } from "../json.ts";
 import { DTYPE_BITS, isFloatDtype, toF32 } from "./dtype.ts";
 import { headerLength, MAX_HEADER_BYTES, parseHeader, type TensorInfo } from "./header.ts";
-import { readTextFile } from "../text_file.ts";
+import { readTextFile } from "../whole_file.ts";
 
 /** The tensors of a model folder, open for reading. Reads may run at the same time. */
 export interface Checkpoint {
@@ -23,6 +23,7 @@ export interface Checkpoint {
   readF32(name: string, firstElement?: number, elements?: number): Promise<Float32Array<ArrayBuffer>>;
   /** As `readF32`, but the bytes as they lie in the file, counted in bytes, of any dtype. */
   readBytes(name: string, firstByte?: number, bytes?: number): Promise<Uint8Array<ArrayBuffer>>;
+  /** Closes the files; nothing can be read afterwards. */
   close(): Promise<void>;
 }
 

@@ -14,39 +14,54 @@ export interface ResponseFigures {
 
 /** What the kernels give for one pair: natural logarithms, summed over the labels of each response. */
 export interface PairResult {
+  /** Its loss. */
   loss: number;
+  /** Log-probability of chosen. */
   chosen: number;
+  /** That of rejected; 0 where there is none. */
   rejected: number;
+  /** Labels of chosen. */
   chosenLabels: number;
+  /** Those of rejected. */
   rejectedLabels: number;
+  /** Further figures of chosen. */
   chosenFigures: ResponseFigures;
+  /** Those of rejected. */
   rejectedFigures: ResponseFigures;
 }
 
 /**
- * Figures over pairs, by TRL's names. Under these losses a reward is the mean log-probability, as SimPER publishes it. TRL's
- * DPOTrainer takes its means over labels in each micro-batch and then the mean of those; here they are over all labels of a step or
- * an evaluation, so that they do not depend on how those are cut into batches.
+ * Figures over pairs, by TRL's names. Under these losses a reward is the mean log-probability, as SimPER publishes it.
+ * TRL's DPOTrainer takes its means over labels in each micro-batch and then the mean of those; here they are over all
+ * labels of a step or an evaluation, so that they do not depend on how those are cut into batches.
  */
 export interface Metrics {
+  /** Mean over pairs. */
   loss: number;
+  /** Reward of the chosen response, mean over pairs. */
   "rewards/chosen": number;
+  /** That of the rejected one. */
   "rewards/rejected"?: number;
+  /** The part of the pairs, from 0 to 1, whose chosen response has the higher reward. */
   "rewards/accuracies"?: number;
+  /** Reward of the chosen response less that of the rejected one, mean over pairs. */
   "rewards/margins"?: number;
   /** Log-probabilities summed over a response, mean over pairs: TRL's `logps/*`. */
   "logps/chosen": number;
+  /** Likewise. */
   "logps/rejected"?: number;
   /** Mean over vocabulary and labels. */
   "logits/chosen": number;
+  /** Likewise. */
   "logits/rejected"?: number;
   /** Mean over the labels of both responses, in nats. */
   entropy: number;
   /** Share of chosen's labels that are the most probable token, the first of equals. */
   mean_token_accuracy: number;
   /**
-   * Mean probability of chosen's end token, where generation would stop: its first, given all before it. No figure of TRL's. Of
-   * rejected there is none: a loss that lowers all its tokens lowers that one too, which says nothing about stopping.
+   * Mean probability of chosen's end token, where generation would stop: its first, given all before it. No figure of
+   * TRL's. Of rejected there is none: a loss that lowers all its tokens lowers that one too, which says nothing about
+   * stopping.
    */
   "eos/probability"?: number;
 }
@@ -55,7 +70,9 @@ export interface Metrics {
 export const RESULT_FLOATS = 4;
 export const FIGURE_FLOATS = 8;
 
-/** Reads what the kernels leave for the pairs of `batch`: the loss kernel's results and the figures of the responses. */
+/**
+ * Reads what the kernels leave for the pairs of `batch`: the loss kernel's results and the figures of the responses.
+ */
 export function pairResults(
   results: Float32Array,
   figures: Float32Array,

@@ -97,8 +97,8 @@ export class StepRunner {
   }
 
   /**
-   * Submits one optimizer step (from 0): a submission for each micro-batch, the last with the update. With a loss in TypeScript each
-   * has two, and the first is waited for.
+   * Submits one optimizer step (from 0): a submission for each micro-batch, the last with the update. With a loss in
+   * TypeScript each has two, and the first is waited for.
    */
   async run(gpu: Gpu, step: number, micro: Pair[][], learningRate: number): Promise<void> {
     const { decoder, optimizer } = this;

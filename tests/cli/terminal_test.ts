@@ -88,7 +88,7 @@ Deno.test("elsewhere a log entry and an evaluation are a line each, with the nam
     for (const name of ["eval_loss", "eval_rewards/chosen", "eval_logps/rejected", "eval_runtime"]) {
       assert.match(lines[1], new RegExp(`  ${name} -?[\\d.,e-]+(  |$)`));
     }
-    assert.match(stderr, /^2 steps of 4 pairs \(2 x 2\), 1 epoch: about [\d,]+ tokens$/m);
+    assert.match(stderr, /^2 steps of 4 pairs \(2 x 2\), 1 epoch: about [\d,]+ tokens of packed rows$/m);
     assert.ok(!stderr.includes("\x1b"));
     assert.doesNotMatch(stderr, /[0-9a-f]{32}|allocated|bytes/);
 
