@@ -94,6 +94,18 @@ export class TokenizerPool {
   }
 
   /**
+   * The token ids of each text as it stands, without a chat template.
+   *
+   * @param options.addSpecialTokens whether those come with it that transformers' `tok(text)` adds.
+   * @throws {UserError} where tokenizing does not come to an end, or a text is none of Unicode.
+   */
+  async idsOf(texts: readonly string[], { addSpecialTokens = false } = {}): Promise<number[][]> {
+    const answer = await this.#worker().ask({ kind: "ids", texts, addSpecialTokens }, (i) => `texts[${i}]`);
+    throwFailure(answer);
+    return answer.lists!;
+  }
+
+  /**
    * What each list of token ids says.
    *
    * @param where what the lists are of, for a message.
@@ -166,6 +178,9 @@ export class TokenizerPool {
     this.#start ??= performance.now();
     const { chatTemplate, date, headStart = HEAD_START } = this.#options;
     const { patience = PATIENCE, megabytes = MEGABYTES, readsOnly = false } = this.#options;
+    // One row that came to no end is no reason to refuse others.
+    const failed = this.#workers.findIndex(({ hasFailed }) => hasFailed);
+    if (failed >= 0) this.#workers.splice(failed, 1);
     const wanted = performance.now() - this.#start >= headStart ? this.#most : 1;
     while (this.#workers.length < wanted) {
       const { fingerprint, chatTemplate: foundTemplate } = this.vocabulary;
