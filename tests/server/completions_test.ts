@@ -191,33 +191,37 @@ Deno.test("a seed gives the same choices, and others to each of n", () =>
   }));
 
 Deno.test("what a request does not say, generation_config.json says", async () => {
-  await served(async ({ ask, generator }) => {
-    await ask("/v1/completions", { prompt: "Hello", max_tokens: 1 });
-    await ask("/v1/completions", {
-      prompt: "Hello",
-      max_tokens: 1,
-      temperature: 0.5,
-      top_p: 0.9,
-      top_k: -1,
-      min_p: 0.1,
-      repetition_penalty: 1.1,
-      presence_penalty: 0.2,
-      frequency_penalty: 0.3,
-      seed: 3,
-    });
-    const [first, second] = generator.requests.map(({ sampling }) => sampling);
-    assert.deepEqual([first.temperature, first.topP, first.topK], [1, 1, 0]);
-    assert.deepEqual(second, {
-      temperature: 0.5,
-      topP: 0.9,
-      topK: 0,
-      minP: 0.1,
-      repetitionPenalty: 1.1,
-      presencePenalty: 0.2,
-      frequencyPenalty: 0.3,
-      seed: 3,
-    });
-  });
+  await served(
+    async ({ ask, generator }) => {
+      await ask("/v1/completions", { prompt: "Hello", max_tokens: 1 });
+      await ask("/v1/completions", {
+        prompt: "Hello",
+        max_tokens: 1,
+        temperature: 0.5,
+        top_p: 0.9,
+        top_k: -1,
+        min_p: 0.1,
+        repetition_penalty: 1.1,
+        presence_penalty: 0.2,
+        frequency_penalty: 0.3,
+        seed: 3,
+      });
+      const [first, second] = generator.requests.map(({ sampling }) => sampling);
+      assert.deepEqual([first.temperature, first.topP, first.topK], [1, 0.8, 40]);
+      assert.deepEqual(second, {
+        temperature: 0.5,
+        topP: 0.9,
+        topK: 0,
+        minP: 0.1,
+        repetitionPenalty: 1.1,
+        presencePenalty: 0.2,
+        frequencyPenalty: 0.3,
+        seed: 3,
+      });
+    },
+    {},
+    { sampling: { topP: 0.8, topK: 40 } },
+  );
 });
 
 Deno.test("lm-evaluation-harness's remote tokenizer works", () =>

@@ -1,6 +1,7 @@
 /** A server in the process of the test, without a port. */
 import assert from "node:assert/strict";
 import { promptIds } from "../../lib/data/pair_of.ts";
+import type { Sampling } from "../../lib/generation/request.ts";
 import { serverApp, type ServerOptions } from "../../lib/server/app.ts";
 import type { ServedTokenizer } from "../../lib/server/served_model.ts";
 import { loadTokenizer } from "../../lib/tokenizer/tokenizer.ts";
@@ -24,11 +25,11 @@ export interface Served {
 export async function served(
   body: (served: Served) => Promise<void>,
   fake: FakeOptions = {},
-  options: Partial<ServerOptions> & { chatTemplate?: string } = {},
+  options: Partial<ServerOptions> & { chatTemplate?: string; sampling?: Partial<Sampling> } = {},
 ): Promise<void> {
   const generator = new FakeGenerator(fake);
   const tokenizer = await tinyTokenizer(options.chatTemplate);
-  const model = { name: "tiny", generator, tokenizer, eosTokenIds: [2], sampling: {} };
+  const model = { name: "tiny", generator, tokenizer, eosTokenIds: [2], sampling: options.sampling ?? {} };
   const app = serverApp({ models: [model], isLoopback: true, ...options });
   const url = (path: string) => `http://127.0.0.1:8000${path}`;
   const get = (path: string, headers?: HeadersInit) => app(new Request(url(path), { headers }));
