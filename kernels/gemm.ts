@@ -126,7 +126,7 @@ export type WorkgroupTile = Extract<GemmTile, { memory: "workgroup" }>;
 /** A tile for subgroups of `lanes` lanes or more, a power of two: one line of threads, a multiple of `lanes`. */
 export type SubgroupTile = Extract<GemmTile, { memory: "subgroup" }>;
 
-/** A tile of one row of C. */
+/** A tile of few rows of C. */
 export type RowTile = Extract<GemmTile, { memory: "row" }>;
 
 /** Rows and columns of C that one workgroup covers. */

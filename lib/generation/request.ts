@@ -32,8 +32,7 @@ export const GREEDY: Sampling = {
   seed: 0,
 };
 
-/** Likeliest tokens that can be asked for besides the token itself. */
-export const MOST_TOP = 20;
+export { MOST_TOP } from "../gpu/operations.ts";
 
 /** One answer to be made. */
 export interface GenerationRequest {

@@ -70,13 +70,8 @@ export const headsOf = (
   keys: { tensor: qkv, first: heads * headDim },
 });
 
-/** Copies keys and values, which lie behind each other, to their rows of a cache[rows, 2 kvHeads D]; the last `rows` of `keyRows`. */
-export function keepKeys(
-  rows: RowSlot,
-  keyRows: RowSlot,
-  { tensor, first }: Heads,
-  cache: Tensor,
-): KernelCall {
+/** Copies keys and values, which lie behind each other, to a cache[any, 2 kvHeads D]: each to the last row that its token sees. */
+export function keepKeys(rows: RowSlot, spans: Tensor, { tensor, first }: Heads, cache: Tensor): KernelCall {
   const [stride, columns] = [rowLength(tensor), rowLength(cache)];
   const width = elementWidth(stride, columns, first);
   return {
@@ -86,7 +81,7 @@ export function keepKeys(
       STRIDE: stride / width,
       FIRST: first / width,
     }, width),
-    bindings: [rows.tensor, keyRows.tensor, tensor, cache],
+    bindings: [rows.tensor, spans, tensor, cache],
     grid: flat(rows, columns / width),
   };
 }

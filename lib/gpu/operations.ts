@@ -5,6 +5,7 @@ import addSource from "../../kernels/add.wgsl" with { type: "text" };
 import addBiasBackwardSource from "../../kernels/add_bias_backward.wgsl" with { type: "text" };
 import clearSource from "../../kernels/clear.wgsl" with { type: "text" };
 import chooseSource from "../../kernels/choose.wgsl" with { type: "text" };
+import drawSource from "../../kernels/draw.wgsl" with { type: "text" };
 import columnSumsSource from "../../kernels/column_sums.wgsl" with { type: "text" };
 import gatherSource from "../../kernels/gather_rows.wgsl" with { type: "text" };
 import gatherBackwardSource from "../../kernels/gather_rows_backward.wgsl" with { type: "text" };
@@ -19,6 +20,7 @@ import ropeSource from "../../kernels/rope.wgsl" with { type: "text" };
 import { type Activation, activationSource } from "../../kernels/activation.ts";
 import type { AttentionShape } from "../../kernels/attention.ts";
 import { elementWidth, withPrelude } from "../../kernels/prelude.ts";
+import { HASH } from "../../kernels/storage.ts";
 import type { Tensor } from "./memory.ts";
 import { type Grid, type KernelCall, line, type RowSlot } from "./program.ts";
 
@@ -222,20 +224,71 @@ export const logProbabilities = (
   grid: oneEach(rows),
 });
 
-/** The most likely token by the first row of logits[rows, padded vocabulary]: next[0], and chosen[`keyRows`' count]. */
+/** Likeliest tokens that a choice can tell. */
+export const MOST_TOP = 20;
+/** Words of a choice's result; see `kernels/choose.wgsl`. */
+export const RESULT_WORDS = 2 + 2 * MOST_TOP;
+/** Words of what a choice is made by. */
+export const CHOICE_WORDS = 16;
+
+/** What choices are made by and what becomes of them. L labels. */
+export interface ChoiceTensors {
+  choices: Tensor; // [L, CHOICE_WORDS]
+  /** How often each answer has each token. */
+  seen: Tensor; // [answers, vocabulary]
+  results: Tensor; // [any, RESULT_WORDS]
+}
+
+const CHOICE = `
+struct Choice {
+  temperature: f32, top_p: f32, min_p: f32, top_k: u32,
+  repetition: f32, presence: f32, frequency: f32,
+  // Of the row of \`seen\`, one more; 0 where nothing is penalised.
+  seen_row: u32,
+  seed: vec2u,
+  // Tokens of the answer before this one.
+  place: u32,
+  // What was drawn or is to be told, one more; 0 for none.
+  token: u32,
+  // How many of the likeliest are told.
+  top: u32,
+  // Where the result goes.
+  result: u32,
+  unused: vec2u,
+}`;
+
+/** Draws the tokens that follow rows of logits[L, padded vocabulary], of those that do not take the likeliest: in `choices`. */
+export const draw = (
+  rows: RowSlot,
+  t: ChoiceTensors & { logits: Tensor },
+  vocabulary: number,
+  options: LogitOptions = {},
+): KernelCall => ({
+  label: "draw",
+  source: withPrelude(`${scoreFunctions(options)}\n${HASH}${CHOICE}\n${drawSource}`, {
+    STRIDE: rowLength(t.logits),
+    VOCABULARY: vocabulary,
+  }),
+  bindings: [rows.tensor, t.logits, t.choices, t.seen],
+  grid: oneEach(rows),
+});
+
+/** The token that follows each row of logits[L, padded vocabulary]: in its result, and at its row in ids[tokens]. */
 export const choose = (
-  keyRows: RowSlot,
-  t: { logits: Tensor; next: Tensor; chosen: Tensor },
+  rows: RowSlot,
+  t: ChoiceTensors & { logits: Tensor; labelRows: Tensor; ids: Tensor },
   vocabulary: number,
   options: LogitOptions = {},
 ): KernelCall => ({
   label: "choose",
-  source: withPrelude(`${scoreFunctions(options)}\n${chooseSource}`, {
+  source: withPrelude(`${scoreFunctions(options)}${CHOICE}\n${chooseSource}`, {
     STRIDE: rowLength(t.logits) / 4,
     VOCABULARY: vocabulary,
+    RESULT: RESULT_WORDS,
+    MOST_TOP,
   }),
-  bindings: [keyRows.tensor, t.logits, t.next, t.chosen],
-  grid: () => [1, 1],
+  bindings: [rows.tensor, t.logits, t.choices, t.labelRows, t.ids, t.results],
+  grid: oneEach(rows),
 });
 
 /** In place: logits become weights[labels] * (onehot - softmax), times the slope of what is done to them. */

@@ -181,18 +181,34 @@ export function tilesOf({ buffer, textured, fuses }: TuningRecord, device: TileD
 export const usualTiles = (device: DeviceClass): ProductTiles =>
   tilesOf(usualTuning(device), { isSoftware: true });
 
+/** Rows of C that a thread of a step computes at most; beside reading B, they take no time. */
+const STEP_ROWS = 4;
+
 /**
- * Products of a row at a time, where `lanes` threads read a row of the matrix side by side: a driver on the processor runs 8 at a
- * time; a GPU, with many more, would be idle with few threads to a row.
+ * Products of so many rows, where reading the matrix is all that takes time. A driver on the processor reads textures; on a GPU,
+ * `lanes` threads read a row of the matrix side by side, since it would be idle with few threads to a row.
  */
-export const rowTile = (device: DeviceClass): RowTile => ({
-  memory: "row",
-  threadRows: 1,
-  threadColumns: 8,
-  groupRows: 1,
-  groupColumns: device === "software" ? 8 : 1,
-  lanes: device === "software" ? 8 : 64,
-});
+export function rowTiles(device: DeviceClass, rows: number, fuses: boolean): ProductTiles {
+  const threadRows = Math.min(rows, STEP_ROWS);
+  const tile: RowTile = {
+    memory: "row",
+    threadRows,
+    threadColumns: 8,
+    groupRows: 1,
+    groupColumns: device === "software" ? 8 : 1,
+    lanes: device === "software" ? 8 : 64,
+  };
+  if (device === "gpu") return onlyTile(tile, { fuses });
+  const texture: TextureProductTile = {
+    memory: "texture",
+    threadRows,
+    threadColumns: 8,
+    rows: 2048,
+    columns: 2048,
+    worth: 0,
+  };
+  return onlyTile(texture, { otherwise: tile });
+}
 
 /** One tile for every product: for tests, and for measuring. */
 export function onlyTile(

@@ -3,6 +3,7 @@ import { ATTENTION_TILE, type AttentionShape, type AttentionTiles } from "../../
 import { Attention } from "../gpu/attention_operations.ts";
 import type { MemoryPlan } from "../gpu/memory_plan.ts";
 import type { Tensor } from "../gpu/memory.ts";
+import type { ChoiceTensors } from "../gpu/operations.ts";
 import { Products } from "../gpu/products.ts";
 import { RowCounts, type RowSlot, slotOf } from "../gpu/program.ts";
 import { attentionTiles, type ProductTiles, usualTiles } from "../gpu/tuning.ts";
@@ -60,20 +61,16 @@ export interface MachineOptions {
    * @internal
    */
   attention?: AttentionTiles;
-  /** Instead of labels' log-probabilities the forward pass has the token that comes next, and it leaves its keys and values. */
+  /** Instead of labels' log-probabilities the forward pass has the tokens that come next, and keys and values go through caches. */
   generation?: GenerationTensors;
 }
 
-/** What generation has beside a batch: see `lib/generation/cached_decoder.ts`. */
-export interface GenerationTensors {
-  /** The cache of keys and values of an attention of that name, [positions, width]. */
+/** What generation has beside a batch: see `lib/generation/pass.ts`. */
+export interface GenerationTensors extends ChoiceTensors {
+  /** The cache of keys and values of an attention of that name, [rows, width]. */
   cache(name: string, width: number): Tensor;
-  /** How many rows of the caches there are with the pass's own, which are the last; without it, its own are all. */
-  keyRows?: RowSlot;
-  /** The token that a pass chooses, where the next one reads it. */
-  next: Tensor;
-  /** Each that was chosen, at its position. */
-  chosen: Tensor;
+  /** How many rows a cache has. */
+  keyRows: RowSlot;
 }
 
 /** What the ops of one plan make their calls with: parameters, ways of computing, and the tensors that a batch fills. */
@@ -112,7 +109,7 @@ export class Machine {
     const known = this.#attention.get(key);
     if (known) return known;
     const tiles = options.attention ?? attentionTiles("gpu");
-    const isApart = options.generation?.keyRows !== undefined;
+    const isApart = options.generation !== undefined;
     const made = new Attention(plan, shape, capacity.tokens, tiles, options.training, isApart);
     this.#attention.set(key, made);
     return made;

@@ -24,13 +24,10 @@ export const attention = (
     const at = { mask, ...machine.batch.masks[mask], ...headsOf(of(qkv), shape) };
     const made = { out: into(output), lse: into(lse) };
     if (!generation) return machine.attention(shape).forward(rows, { ...at, ...made });
-    const { keyRows } = generation;
-    const cache = generation.cache(output.name, 2 * shape.keyValueHeads * shape.headDim);
-    // The first pass sees no keys but its own, and reads them where they are.
-    const keys = keyRows ? { keys: { tensor: cache, first: 0 }, keyRows } : {};
+    const keys = { tensor: generation.cache(output.name, 2 * shape.keyValueHeads * shape.headDim), first: 0 };
     return [
-      keepKeys(rows, keyRows ?? rows, at.keys, cache),
-      ...machine.attention(shape).forward(rows, { ...at, ...keys, ...made }),
+      keepKeys(rows, at.spans, at.keys, keys.tensor),
+      ...machine.attention(shape).forward(rows, { ...at, keys, keyRows: generation.keyRows, ...made }),
     ];
   },
   backward(dOutput, pass) {

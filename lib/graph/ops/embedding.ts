@@ -8,12 +8,10 @@ export const embedding = (output: Value, table: ParameterSpec, scale?: number): 
   inputs: [],
   parameters: [table],
   inBackward: "kept",
-  forward({ machine: { rows, batch, parameters, generation }, into }) {
-    const ids = generation?.keyRows ? generation.next : batch.uploaded.ids;
-    return parameters.pieces(table).map(({ weights, firstRow }) =>
-      kernels.embed(rows, ids, weights, into(output), { firstRow, scale })
-    );
-  },
+  forward: ({ machine: { rows, batch, parameters }, into }) =>
+    parameters.pieces(table).map(({ weights, firstRow }) =>
+      kernels.embed(rows, batch.uploaded.ids, weights, into(output), { firstRow, scale })
+    ),
   /** Rows of tokens that do not occur get no gradient, so the table's is cleared first; that of a head too was written whole. */
   backward(dOutput, pass) {
     const { rows, batch } = pass.machine;

@@ -75,19 +75,21 @@ function normedRows({ batch, parameters, head: t }: Machine, { norm: how, weight
   ];
 }
 
-/** The token that follows the one label row. */
+/** The token that follows each label row. */
 function choiceCalls(machine: Machine, generation: GenerationTensors, head: Head, x: Tensor): KernelCall[] {
-  const { batch, head: t, widths } = machine;
-  const [rows] = batch.pieces;
+  const { batch, head: { logits, gatheredNormed }, widths } = machine;
+  const { ids, labelRows } = batch.uploaded;
   return [
     ...normedRows(machine, head, x),
-    ...logitsOf(machine, head, rows, rowsOf(t.gatheredNormed, 0, batch.pieceRows)),
-    kernels.choose(
-      generation.keyRows ?? machine.rows,
-      { logits: t.logits, next: generation.next, chosen: generation.chosen },
-      widths.vocabulary,
-      head.logits,
-    ),
+    ...batch.pieces.flatMap((rows, i) => {
+      const part = (tensor: Tensor) => rowsOf(tensor, i * batch.pieceRows, batch.pieceRows);
+      const t = { ...generation, choices: part(generation.choices), labelRows: part(labelRows), logits, ids };
+      return [
+        ...logitsOf(machine, head, rows, part(gatheredNormed)),
+        kernels.draw(rows, t, widths.vocabulary, head.logits),
+        kernels.choose(rows, t, widths.vocabulary, head.logits),
+      ];
+    }),
   ];
 }
 
