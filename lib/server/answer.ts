@@ -1,8 +1,8 @@
 /** One answer: the model's tokens, and their text. */
 import type { GeneratedToken, GenerationRequest } from "../generation/request.ts";
+import { untilStop } from "../generation/stop.ts";
 import { Detokenizer } from "./detokenizer.ts";
 import type { ServedModel } from "./served_model.ts";
-import { Stops } from "./stops.ts";
 
 /** An answer to be made. */
 export interface AnswerRequest extends GenerationRequest {
@@ -32,12 +32,19 @@ export async function* answerParts(
   request: AnswerRequest,
   signal: AbortSignal,
 ): AsyncGenerator<AnswerPart> {
-  const { ids, echo, eosTokenIds, continues, maxNewTokens } = request;
+  const { ids, echo, eosTokenIds, continues, maxNewTokens, stops } = request;
   const detokenizer = new Detokenizer(tokenizer, continues ? ids : []);
-  const stops = new Stops(request.stops);
   const prompt: GeneratedToken[] = [];
   let waitsForPrompt = echo;
-  let finish: FinishReason = "length";
+  let finish = "length" as FinishReason;
+  /** The end of the text that may be the beginning of a stop. */
+  let held = "";
+  const shown = (piece: string) => {
+    const { text, stop } = untilStop(held + piece, stops);
+    if (stop !== undefined) finish = "stop";
+    held = stop === undefined ? (held + piece).slice(text.length) : "";
+    return text;
+  };
   if (maxNewTokens > 0 || echo) {
     for await (const token of generator.tokens(request, signal)) {
       if (echo && prompt.length < ids.length - 1) {
@@ -46,16 +53,17 @@ export async function* answerParts(
       }
       if (waitsForPrompt) yield { prompt, text: "" };
       waitsForPrompt = false;
-      const isEnd = eosTokenIds.includes(token.id);
-      // The text of a token that ends it is none of the answer's.
-      const text = isEnd ? "" : stops.next(await detokenizer.next(token.id));
-      if (isEnd || stops.isStopped) finish = "stop";
-      yield { token, text };
-      if (stops.isStopped) break;
+      if (eosTokenIds.includes(token.id)) {
+        // Its text is none of the answer's.
+        yield { token, text: "" };
+        finish = "stop";
+        break;
+      }
+      yield { token, text: shown(await detokenizer.next(token.id)) };
+      if (finish === "stop") return yield { text: "", finish };
     }
     if (waitsForPrompt) yield { prompt, text: "" };
   }
-  const last = stops.isStopped ? "" : stops.next(await detokenizer.last());
-  if (stops.isStopped) finish = "stop";
-  yield { text: last + stops.last(), finish };
+  const last = shown(await detokenizer.last());
+  yield { text: last + held, finish };
 }
