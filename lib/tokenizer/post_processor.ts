@@ -12,21 +12,14 @@ export interface Frame {
 const NONE: Frame = { before: [], after: [] };
 
 /**
- * What transformers' `tok(text)` puts around the ids of a text: what the configuration says by `add_bos_token` and `add_eos_token`,
- * and where it says nothing of both, the template of tokenizer.json's `post_processor`.
+ * What transformers' `tok(text)` puts around the ids of a text: the template of tokenizer.json's `post_processor`. What the
+ * configuration says by `add_bos_token` does not count where there is a tokenizer.json.
  *
  * @throws {UserError} for a post-processor that no decoder has.
  */
-export function frameOf(
-  { json, path, config }: TokenizerFiles,
-  { bosTokenId, eosTokenId }: { bosTokenId?: number; eosTokenId?: number },
-): Frame {
+export function frameOf({ json, path }: Pick<TokenizerFiles, "json" | "path">): Frame {
   const written = json.post_processor ?? undefined;
-  if (written === undefined || "add_bos_token" in config || "add_eos_token" in config) {
-    const added = (key: string, id?: number) => config[key] === true && id !== undefined ? [id] : [];
-    return { before: added("add_bos_token", bosTokenId), after: added("add_eos_token", eosTokenId) };
-  }
-  return read(Fields.of(written, `${path}: post_processor`));
+  return written === undefined ? NONE : read(Fields.of(written, `${path}: post_processor`));
 }
 
 function read(fields: Fields): Frame {
@@ -35,10 +28,8 @@ function read(fields: Fields): Frame {
     case "ByteLevel":
       return NONE;
     case "Sequence":
-      return fields.list("processors").map(read).reduce((inner, outer) => ({
-        before: [...outer.before, ...inner.before],
-        after: [...inner.after, ...outer.after],
-      }), NONE);
+      // Of templates the first one counts.
+      return fields.list("processors").map(read).find((frame) => frame !== NONE) ?? NONE;
     case "TemplateProcessing":
       return template(fields);
     default:
@@ -56,7 +47,9 @@ function template(fields: Fields): Frame {
     const token = special[String(json.SpecialToken.id)];
     const ids = isObject(token) ? token.ids : undefined;
     if (!Array.isArray(ids) || !ids.every((id) => Number.isSafeInteger(id) && id >= 0)) {
-      throw new UserError(`${where}: expected a token of special_tokens, found ${show(json.SpecialToken.id)}`);
+      throw new UserError(
+        `${where}: expected a token of special_tokens, found ${show(json.SpecialToken.id)}`,
+      );
     }
     frame[side].push(...ids);
   }

@@ -90,7 +90,7 @@ export async function loadTokenizer(
         const ids = usable(files.path, () => encode(text));
         if (!addSpecialTokens) return ids;
         // Read when it is asked for: training asks for none, so a folder whose frame is not known trains all the same.
-        const { before, after } = frameOf(files, vocabulary.known);
+        const { before, after } = frameOf(files);
         return [...before, ...ids, ...after];
       },
       applyChatTemplate: (messages, options) =>
