@@ -1,3 +1,4 @@
+import { appendFile, open } from "node:fs/promises";
 import { integer, number, oneOf, text } from "../config/values.ts";
 import { MOST_TOKENS } from "../config/counts.ts";
 import { UserError } from "../errors.ts";
@@ -22,8 +23,8 @@ export const serve: Command = {
   usage: "MODEL [MODEL ...] [--host=ADDRESS] [--port=N] [--api_key=KEY] [...]",
   about:
     "MODEL is a folder, or OWNER/NAME of the Hub; requests name it by the same word. Endpoints: /v1/completions, " +
-    "/v1/chat/completions, /v1/models, /tokenize, /detokenize, /tokenizer_info, /health, /metrics. What a request does not say of " +
-    "sampling, the model's generation_config.json says, and else OpenAI's defaults (temperature 1).",
+    "/v1/chat/completions, /v1/models, /tokenize, /detokenize, /tokenizer_info, /health, /metrics; at / a page shows two answers side by " +
+    "side. What a request does not say of sampling, the model's generation_config.json says, and else OpenAI's defaults (temperature 1).",
   options: [
     {
       name: "host",
@@ -52,6 +53,12 @@ export const serve: Command = {
       name: "max_concurrent_requests",
       value: "N",
       doc: `Requests in hand, those that wait too; one more is refused (429). [default ${LIMITS.requests}]`,
+    },
+    {
+      name: "preferences",
+      value: "FILE",
+      doc:
+        "Where votes of the page are kept, a row of JSONL each, as train reads them; without it by the page alone.",
     },
     {
       name: "timeout",
@@ -111,6 +118,8 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
   }
   if (problems.length > 0) throw new UserError(problems.join("\n"), 2);
 
+  const preferences = options.get("preferences");
+  if (preferences !== undefined) await checkWritable(preferences);
   const progress = progressLine({ logLevel });
   const log = createLogger(logLevel, (text) => progress.write(text));
   await using held = new AsyncDisposableStack();
@@ -136,6 +145,7 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
     isLoopback,
     apiKey,
     allowedOrigins,
+    keep: preferences === undefined ? undefined : (row) => appendFile(preferences, `${row}\n`),
     limits: { requests, seconds },
     log: (level, message) => log[level](message),
   });
@@ -145,6 +155,14 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
   print(`http://${shown}:${server.addr.port}/`);
   await new Promise((resolve) => stop.signal.addEventListener("abort", resolve));
   return STOPPED;
+}
+
+async function checkWritable(path: string): Promise<void> {
+  try {
+    await (await open(path, "a")).close();
+  } catch (error) {
+    throw new UserError(`--preferences: ${path}: cannot be written: ${(error as Error).message}`, 2);
+  }
 }
 
 function listen(host: string, port: number, app: (request: Request) => Promise<Response>) {

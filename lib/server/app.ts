@@ -9,6 +9,7 @@ import { completions } from "./completions.ts";
 import { ServerContext, type ServerLimits } from "./context.ts";
 import { RequestFields } from "./fields.ts";
 import { checkAccess, type GuardOptions } from "./guard.ts";
+import { PAGE_PATHS, pageFile, preferenceRow } from "./page.ts";
 import type { ServedModel } from "./served_model.ts";
 import { detokenize, tokenize, tokenizerInfo } from "./tokenization.ts";
 
@@ -17,6 +18,8 @@ export interface ServerOptions extends GuardOptions {
   /** One at least; the first is asked where a request names none. */
   models: readonly ServedModel[];
   limits?: Partial<ServerLimits>;
+  /** Keeps a vote of the page, a line of JSON; without it the page alone has them. */
+  keep?: (row: string) => Promise<void>;
   /** Hears of each request that was answered, and of defects. */
   log?: (level: "debug" | "error", message: string) => void;
 }
@@ -30,7 +33,7 @@ export const LIMITS: ServerLimits = { requests: 128, seconds: 600, bodyBytes: 2 
  * @returns answers a request; it never throws.
  */
 export function serverApp(options: ServerOptions): (request: Request) => Promise<Response> {
-  const { models, log = () => {}, allowedOrigins = [] } = options;
+  const { models, keep, log = () => {}, allowedOrigins = [] } = options;
   const context = new ServerContext(
     models,
     { ...LIMITS, ...options.limits },
@@ -72,6 +75,12 @@ export function serverApp(options: ServerOptions): (request: Request) => Promise
   get("/tokenizer_info", (c) => {
     const name = c.req.query("model");
     return tokenizerInfo(name === undefined ? models[0] : context.modelNamed(name));
+  });
+  for (const path of PAGE_PATHS) get(path, () => pageFile(path));
+  post("/preferences", async (_, fields) => {
+    const row = preferenceRow(fields);
+    await keep?.(row);
+    return Response.json({ row, kept: keep !== undefined });
   });
   get("/health", () => Response.json({ status: "ok" }));
   get("/metrics", async () => {

@@ -1,6 +1,7 @@
 /** Who may ask. */
 import { createHash, timingSafeEqual } from "node:crypto";
 import { ApiError } from "./api_error.ts";
+import { PAGE_PATHS } from "./page.ts";
 
 /** What a server asks of those who ask it. */
 export interface GuardOptions {
@@ -15,7 +16,7 @@ export interface GuardOptions {
 /** Names of the loopback. */
 export const LOOPBACK = ["127.0.0.1", "localhost", "[::1]"];
 /** What says nothing of a model: that the server is there, and the page that asks for the key. */
-const OPEN_TO_ALL = ["/health", "/", "/page.js"];
+const OPEN_TO_ALL = ["/health", ...PAGE_PATHS];
 
 /**
  * Checks where a request comes from. A page of elsewhere must not ask in the name of who reads it: it has another origin, or where a
