@@ -5,6 +5,8 @@ import { HOST, type LiveMessage, type LiveOrder } from "./serve_live.ts";
 import { mayRead } from "./stop.ts";
 
 const THREAD = new URL("./live_worker.ts", import.meta.url);
+// Never called: so the thread's module is one of the program's, and is fetched with it.
+void (() => import("./live_worker.ts"));
 /** Milliseconds for the last figures to reach the page. */
 const FAREWELL = 3000;
 
