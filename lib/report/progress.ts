@@ -9,7 +9,7 @@ export interface ProgressLineOptions {
   /** Takes the text as it stands; the command line gives stderr. */
   write: (text: string) => void;
   /** Whether one line can be redrawn; elsewhere plain lines come now and then, without escape codes. */
-  isTerminal: boolean;
+  canRedraw: boolean;
   /** Progress is shown where messages of level `info` are. */
   logLevel: LogLevel;
   /** Steps whose figures the log shows anyway are multiples of it: they need no plain line. */
@@ -80,7 +80,7 @@ export class ProgressLine {
     phase.progress = progress;
     addSample(phase.samples, now, progress.done);
     const isDone = progress.total !== undefined && progress.done >= progress.total;
-    if (this.options.isTerminal) {
+    if (this.options.canRedraw) {
       if (isDone) this.#phase = undefined;
       if (isNew || isDone || now - this.#drawn >= REDRAW) this.#draw();
       return;
@@ -101,7 +101,7 @@ export class ProgressLine {
     this.#phase = undefined;
     this.#training = { figures, start, at: now };
     const { step, totalSteps } = figures;
-    if (this.options.isTerminal) {
+    if (this.options.canRedraw) {
       if (start === now || step === totalSteps || now - this.#drawn >= REDRAW) this.#draw();
       return;
     }
@@ -118,7 +118,7 @@ export class ProgressLine {
 
   /** Columns of the terminal; undefined where lines may be of any length. */
   get columns(): number | undefined {
-    return this.options.isTerminal ? this.options.columns?.() || 80 : undefined;
+    return this.options.canRedraw ? this.options.columns?.() || 80 : undefined;
   }
 
   /** Writes text that ends in a line end above the line. */

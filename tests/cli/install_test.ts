@@ -69,7 +69,7 @@ const PERMISSIONS = [
   "--allow-read",
   "--allow-write",
   "--allow-net",
-  "--allow-env=HOME,USERPROFILE,SIMPER_CACHE,HF_*,XDG_*,LOG_*",
+  "--allow-env=HOME,USERPROFILE,SIMPER_CACHE,HF_*,XDG_*,LOG_*,TERM",
   "--allow-sys=systemMemoryInfo,statfs,hostname",
 ];
 

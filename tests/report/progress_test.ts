@@ -11,7 +11,7 @@ function progress(options: Partial<ProgressLineOptions> = {}) {
   const set = { seconds: 100, columns: 80 };
   const line = new ProgressLine({
     write: (text) => written.push(text),
-    isTerminal: true,
+    canRedraw: true,
     logLevel: "info",
     columns: () => set.columns,
     now: () => set.seconds * 1000,
@@ -130,7 +130,7 @@ Deno.test("the rate is that of the last seconds", () => {
 });
 
 Deno.test("elsewhere than on a terminal, plain lines come now and then, and none where all is done soon", () => {
-  const { line, written, set } = progress({ isTerminal: false, loggingSteps: 4 });
+  const { line, written, set } = progress({ canRedraw: false, loggingSteps: 4 });
   for (let second = 0; second <= 40; second++) {
     set.seconds++;
     line.update(fetching(second * 10e6));
@@ -165,8 +165,8 @@ Deno.test("elsewhere than on a terminal, plain lines come now and then, and none
 
 Deno.test("progress is silent where no messages of level info are shown", () => {
   for (const logLevel of ["warning", "error"] as const) {
-    for (const isTerminal of [true, false]) {
-      const { line, written, set } = progress({ logLevel, isTerminal });
+    for (const canRedraw of [true, false]) {
+      const { line, written, set } = progress({ logLevel, canRedraw });
       line.step(step(1));
       set.seconds += 100;
       line.update(fetching(1));
