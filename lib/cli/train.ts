@@ -56,11 +56,12 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
   let totalSteps: number | undefined;
   await using outcome = await trainRun(config, {
     signal: stop.signal,
-    onSubmit: ({ step, until, ...work }) => {
+    onSubmit: ({ step, until, pairs, ...work }) => {
       live?.begin();
       stop.isCareful = true;
       if (totalSteps === undefined) progress.step({ step: step - 1, totalSteps: work.totalSteps });
       totalSteps = work.totalSteps;
+      if (pairs) progress.inStep(pairs);
       say(`stopping after this step, ${step} of ${totalSteps}, with a checkpoint`, until);
     },
     readsOnly: true,
