@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { lockHolder } from "../checkpoint/lock.ts";
 import { METRICS } from "../checkpoint/names.ts";
 import { integer } from "../config/values.ts";
@@ -41,7 +41,7 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
   const phase = async () => await lockHolder(folder) ? "runs" : "ended";
   let address: string;
   try {
-    address = serveLive({ folder, phase, stop: () => stopRun(folder) }, port);
+    address = serveLive({ folder: resolve(folder), phase, stop: () => stopRun(folder) }, port);
   } catch (error) {
     if (!(error instanceof Deno.errors.AddrInUse)) throw error;
     throw new UserError(`--port: ${port} is in use: name another one, or none`);
