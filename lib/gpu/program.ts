@@ -71,7 +71,23 @@ export interface KernelCall {
   flops?: (counts: Uint32Array) => number;
   /** Of attention: which of the batch's masks it looks at. */
   mask?: number;
+  /**
+   * Of a kernel that computes a block of a larger product: those of the other blocks, which run after it. They bind nothing that it
+   * does not bind, at other offsets, so that plans need only look at the first: a large model's products have 200,000 blocks.
+   */
+  rest?: () => KernelCall[];
 }
+
+/** Every kernel of `calls`, block by block. */
+export const kernelsOf = (calls: readonly KernelCall[]): KernelCall[] =>
+  calls.flatMap((call) => call.rest ? [call, ...call.rest()] : [call]);
+
+/** `call`, not run where `isRun` denies it. */
+export const onlyWhere = (call: KernelCall, isRun: (counts: Uint32Array) => boolean): KernelCall => ({
+  ...call,
+  grid: (counts) => isRun(counts) ? call.grid(counts) : [0, 0],
+  rest: call.rest && (() => call.rest!().map((other) => onlyWhere(other, isRun))),
+});
 
 interface Dispatch {
   label: string;
@@ -123,7 +139,7 @@ export class Pipelines {
    * @internal
    */
   expect(calls: readonly KernelCall[]): void {
-    for (const { source } of calls) this.#expected.add(source);
+    for (const { source } of kernelsOf(calls)) this.#expected.add(source);
     this.#report();
   }
 
@@ -173,11 +189,12 @@ export class Program {
     this.#dispatches = dispatches;
   }
 
-  static async compile(pipelines: Pipelines, calls: KernelCall[]): Promise<Program> {
-    const copiesOf = distinctCopies(calls);
+  static async compile(pipelines: Pipelines, calls: readonly KernelCall[]): Promise<Program> {
+    const kernels = kernelsOf(calls);
+    const copiesOf = distinctCopies(kernels);
     const all = [...new Set(copiesOf.flat())];
     const dispatches: Dispatch[] = [];
-    for (const [i, { label, source, bindings, grid, flops, mask }] of calls.entries()) {
+    for (const [i, { label, source, bindings, grid, flops, mask }] of kernels.entries()) {
       const pipeline = await pipelines.compile(label, source);
       const bindGroup = pipelines.gpu.device.createBindGroup({
         label,

@@ -6,7 +6,15 @@ import { type Passes, passesOf } from "./passes.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { isReadable } from "../gpu/memory.ts";
 import { MemoryPlan } from "../gpu/memory_plan.ts";
-import { type KernelCall, type Look, Pipelines, Program, readTensor, writeTensor } from "../gpu/program.ts";
+import {
+  type KernelCall,
+  kernelsOf,
+  type Look,
+  Pipelines,
+  Program,
+  readTensor,
+  writeTensor,
+} from "../gpu/program.ts";
 import type { WorkSize } from "../gpu/work.ts";
 import { visiblePairs } from "../batch/size.ts";
 import { type ParameterOptions, Parameters } from "../parameters/parameters.ts";
@@ -120,7 +128,7 @@ export class Decoder {
    */
   get kernelsPerLayer(): { forward: number; backward: number } {
     const ofLayer = (pass: readonly SegmentCalls[]) =>
-      pass.find(({ segment }) => segment === this.net.layers[0])?.calls.length ?? 0;
+      kernelsOf(pass.find(({ segment }) => segment === this.net.layers[0])?.calls ?? []).length;
     return { forward: ofLayer(this.#passes.forward), backward: ofLayer(this.#passes.backward) };
   }
 

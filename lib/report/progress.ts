@@ -249,9 +249,9 @@ function stepParts(figures: StepFigures, seconds: number, pairs?: PairsOfStep): 
   return [
     [0, `${step}/${totalSteps}`],
     [6, pairs && amount({ ...pairs, unit: "pairs" })],
-    [2, known(loss, (value) => `loss ${value.toFixed(4)}`)],
-    [5, known(accuracy, (value) => `accuracy ${value.toFixed(3)}`)],
-    [8, known(margin, (value) => `margin ${value.toFixed(4)}`)],
+    [2, known(loss, (value) => `loss ${fixed(value, 4)}`)],
+    [5, known(accuracy, (value) => `accuracy ${fixed(value, 3)}`)],
+    [8, known(margin, (value) => `margin ${fixed(value, 4)}`)],
     [10, known(gradNorm, (value) => `grad_norm ${figure(value)}`)],
     [11, known(learningRate, (value) => `learning_rate ${figure(value)}`)],
     [6, known(tokensPerSecond, (value) => `${count(value)} tokens/s`)],
@@ -260,6 +260,9 @@ function stepParts(figures: StepFigures, seconds: number, pairs?: PairsOfStep): 
     [1, step < totalSteps ? leftOf(secondsLeft) : undefined],
   ];
 }
+
+/** So many digits after the point, of what is rounded to 0 without the minus that it may have. */
+const fixed = (value: number, digits: number) => (Number(value.toFixed(digits)) + 0).toFixed(digits);
 
 /** Whole numbers with their thousands apart, and small ones with a digit after the point where they have one. */
 const count = (value: number) =>

@@ -49,6 +49,15 @@ Deno.test("a bar fills in proportion and keeps its width", () => {
   assert.equal(bar(0, 0, 8), "[========]");
 });
 
+Deno.test("no figure is minus zero", () => {
+  const { line, set, shown } = progress();
+  line.step({ step: 0, totalSteps: 10 });
+  set.columns = 200;
+  set.seconds += 6;
+  line.step({ ...step(1), loss: -1e-7, margin: -0 });
+  assert.match(shown()!, /loss 0\.0000 .* margin 0\.0000/);
+});
+
 Deno.test("steps on a terminal: what does not fit is left out whole, the least important first", () => {
   const { line, set, shown } = progress();
   line.step({ step: 0, totalSteps: 10 });

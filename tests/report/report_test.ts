@@ -118,8 +118,9 @@ device_memory: 80GiB
 });
 
 Deno.test("figures are short and lose nothing that matters", () => {
-  const shown = [0, 42, 1234567, -0.123456789, 3e-7, 6.25e-5, 123456.7, 1.5e12, NaN].map(formatFigure);
+  const shown = [0, -0, 42, 1234567, -0.123456789, 3e-7, 6.25e-5, 123456.7, 1.5e12, NaN].map(formatFigure);
   assert.deepEqual(shown, [
+    "0",
     "0",
     "42",
     "1,234,567",
