@@ -178,6 +178,9 @@ export class Pipelines {
   }
 }
 
+/** Dispatches of a piece: a software driver takes about a second for those of a model of 135 million parameters. */
+const PIECE = 32;
+
 /** A fixed list of dispatches over fixed buffers, replayed with the row counts of each batch. */
 export class Program {
   #dispatches: Dispatch[] = [];
@@ -215,13 +218,24 @@ export class Program {
     return new Program(dispatches);
   }
 
-  /** Copies to textures stand between compute passes, so the program opens its own. */
-  encode(encoder: GPUCommandEncoder, counts: Uint32Array): void {
+  /**
+   * Copies to textures stand between compute passes, so the program opens its own.
+   *
+   * @param next asked for another encoder after every piece of the program, whose commands it may submit.
+   */
+  encode(encoder: GPUCommandEncoder, counts: Uint32Array, next?: () => GPUCommandEncoder): void {
+    let encoded = 0;
     const held = new Map<TextureSlab, TextureCopy>();
     let pass: GPUComputePassEncoder | undefined;
     for (const { pipeline, bindGroup, grid, copies, outdates } of this.#dispatches) {
       const [x, y] = grid(counts);
       if (x * y === 0) continue;
+      if (next && encoded++ === PIECE) {
+        pass?.end();
+        pass = undefined;
+        encoder = next();
+        encoded = 1;
+      }
       for (const copy of copies) {
         if (held.get(copy.texture) === copy) continue;
         pass?.end();

@@ -217,10 +217,12 @@ export class Decoder {
   /**
    * Log-probabilities and the loss of the uploaded batch.
    *
+   * @param next as of `Program.encode`.
+   *
    * @internal
    */
-  encodeForward(encoder: GPUCommandEncoder): void {
-    this.#programs!.forward.encode(encoder, this.batch.rowCounts.counts);
+  encodeForward(encoder: GPUCommandEncoder, next?: () => GPUCommandEncoder): void {
+    this.#programs!.forward.encode(encoder, this.batch.rowCounts.counts, next);
   }
 
   /**
@@ -249,10 +251,12 @@ export class Decoder {
   /**
    * Gradients of every trained parameter, after `encodeForward` of the same batch.
    *
+   * @param next as of `Program.encode`.
+   *
    * @internal
    */
-  encodeBackward(encoder: GPUCommandEncoder): void {
-    this.#programs!.backward.encode(encoder, this.batch.rowCounts.counts);
+  encodeBackward(encoder: GPUCommandEncoder, next?: () => GPUCommandEncoder): void {
+    this.#programs!.backward.encode(encoder, this.batch.rowCounts.counts, next);
   }
 
   /**
