@@ -57,7 +57,7 @@ fn flat_index(group: vec3u, groups: vec3u, local: u32) -> u32 { return (group.y 
 /** The element type of `width` floats and the functions of it. */
 export const elementSource = (width: 1 | 4): string => ELEMENT[width] + ACCURATE_EXP;
 
-/** Of each source the texts by constants and width: a kernel is the same in every layer, and so is compared by where it is. */
+/** The texts of each source, by constants and width: layers have the same, and a new text is slow to look up. */
 const known = new Map<string, Map<string, string>>();
 
 /** Prefixes `source` with `const` lines for `constants`, the element type of `width` floats and shared functions. */
