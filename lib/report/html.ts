@@ -144,6 +144,10 @@ ${script === undefined ? "" : `<script type="module">${script}</script>\n`}</bod
 `;
 }
 
+/** As `page`, in a file that loads and runs nothing. */
+export const savedPage = (title: string, body: string) =>
+  page({ title, head: `<meta http-equiv="Content-Security-Policy" content="${POLICY}">\n`, body });
+
 /** Sections, each in an element of its name. */
 export const placed = (sections: Readonly<Record<string, string>>) =>
   Object.entries(sections).map(([id, html]) => `<div id="${id}">${html}</div>`).join("\n");
@@ -166,11 +170,7 @@ export function reportHtml(report: RunReport): string {
     results,
   });
   const parts = [config.lossType, `${state.global_step} steps`, device, `simper ${version}`];
-  return page({
-    title: runName(config),
-    head: `<meta http-equiv="Content-Security-Policy" content="${POLICY}">\n`,
-    body: `${heading(runName(config), parts)}\n${placed(sections)}`,
-  });
+  return savedPage(runName(config), `${heading(runName(config), parts)}\n${placed(sections)}`);
 }
 
 /** Writes report.html. */
@@ -217,12 +217,12 @@ function files(list: readonly HashedFile[]): string {
 }
 
 /** A section, or nothing where it would be empty. */
-function section(title: string, body: string): string {
+export function section(title: string, body: string): string {
   return body && `<section><h2>${title}</h2>${body}</section>`;
 }
 
 /** A table of cells that are HTML already, or nothing where it has no rows. */
-function table(head: string[], rows: string[][]): string {
+export function table(head: string[], rows: string[][]): string {
   if (rows.length === 0) return "";
   const headRow = `<tr>${head.map((title) => `<th>${title}</th>`).join("")}</tr>`;
   return `<div class="scroll"><table>${headRow}${
@@ -230,10 +230,12 @@ function table(head: string[], rows: string[][]): string {
   }</table></div>`;
 }
 
-function cell(style: string, text: string): string {
+/** A cell of text. */
+export function cell(style: string, text: string): string {
   return `<td class="${style}">${escapeXml(text)}</td>`;
 }
 
-function code(text: string): string {
+/** A cell of text that is code. */
+export function code(text: string): string {
   return `<td><code>${escapeXml(text)}</code></td>`;
 }
