@@ -14,7 +14,7 @@ import { isObject } from "../json.ts";
 import { openSplit } from "../planning/prepare.ts";
 import { readTextFile } from "../text_file.ts";
 import { evaluate } from "../training/evaluate.ts";
-import { readModelConfig } from "../weights/config_file.ts";
+import { readModel } from "../weights/weights.ts";
 import { comparePreferences, type Measured, type Preferences } from "./preferences.ts";
 import { type TextFigures, textFigures, textWindows } from "./text.ts";
 
@@ -125,7 +125,7 @@ async function find(names: readonly string[], config: TrainConfig, split: string
   }
   for (const name of names) {
     const folder = await resolveModel(name, { ...events, revision: revisionOf(name) });
-    await readModelConfig(folder, () => {});
+    await readModel(folder, () => {});
   }
   return { mixer, revisionOf };
 }

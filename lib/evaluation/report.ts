@@ -54,7 +54,7 @@ function preferenceTables({ pairs, models, differences }: Preferences, split: st
             "rewards/accuracies",
             withBounds(accuracy),
             formatFigure(accuracy.p),
-            `McNemar, exact: ${accuracy.onlySecond} pairs right that were wrong, ${accuracy.onlyFirst} wrong that were right`,
+            `McNemar, exact: ${accuracy.onlySecond} pairs gained, ${accuracy.onlyFirst} lost`,
           ],
           [name, "rewards/margins", withBounds(margins), formatFigure(margins.p), "paired bootstrap"],
         ]),

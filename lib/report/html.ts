@@ -218,13 +218,13 @@ function files(list: readonly HashedFile[]): string {
 
 /** A section, or nothing where it would be empty. */
 export function section(title: string, body: string): string {
-  return body && `<section><h2>${title}</h2>${body}</section>`;
+  return body && `<section><h2>${escapeXml(title)}</h2>${body}</section>`;
 }
 
-/** A table of cells that are HTML already, or nothing where it has no rows. */
+/** A table under a head of texts, of cells that are HTML already, or nothing where it has no rows. */
 export function table(head: string[], rows: string[][]): string {
   if (rows.length === 0) return "";
-  const headRow = `<tr>${head.map((title) => `<th>${title}</th>`).join("")}</tr>`;
+  const headRow = `<tr>${head.map((title) => `<th>${escapeXml(title)}</th>`).join("")}</tr>`;
   return `<div class="scroll"><table>${headRow}${
     rows.map((row) => `<tr>${row.join("")}</tr>`).join("\n")
   }</table></div>`;
