@@ -10,13 +10,12 @@ import type { Pair } from "../data/pair.ts";
 import { UserError } from "../errors.ts";
 import { type GpuModel, loadOntoGpu } from "../generation/model.ts";
 import { type FetchEvents, localSources, resolveDataset, resolveModel } from "../hub/hub.ts";
-import { isObject } from "../json.ts";
 import { openSplit } from "../planning/prepare.ts";
 import { readTextFile } from "../text_file.ts";
 import { evaluate } from "../training/evaluate.ts";
 import { readModel } from "../weights/weights.ts";
 import { comparePreferences, type Measured, type Preferences } from "./preferences.ts";
-import { type TextFigures, textFigures, textWindows } from "./text.ts";
+import { beginningIds, type TextFigures, textFigures, textWindows } from "./text.ts";
 
 /** What models are measured on besides the pairs of the configuration, and how. */
 export interface EvaluationOptions extends FetchEvents {
@@ -149,7 +148,8 @@ async function measureText(
   events: FetchEvents,
 ): Promise<TextFigures> {
   const { pool } = model.parts;
-  const ids = [...await beginningOf(model.folder), ...await pool.ids(text, file)];
+  const tokenizer = JSON.parse(await readTextFile(join(model.folder, "tokenizer.json")));
+  const ids = [...beginningIds(tokenizer), ...await pool.ids(text, file)];
   if (ids.length < 2) {
     throw new UserError(`${file}: expected a text of two tokens or more, found ${ids.length}`);
   }
@@ -168,17 +168,4 @@ async function readText(path: string): Promise<string> {
   } catch (error) {
     throw new UserError(`${path}: the text cannot be read: ${(error as Error).message}`, 2);
   }
-}
-
-/** The ids of special tokens that a tokenizer puts before a text by itself, as transformers' `tokenizer(text)` does. */
-async function beginningOf(folder: string): Promise<number[]> {
-  const { post_processor: processor } = JSON.parse(await readTextFile(join(folder, "tokenizer.json")));
-  for (const part of processor?.processors ?? [processor]) {
-    if (part?.type !== "TemplateProcessing") continue;
-    const at = part.single.findIndex((piece: unknown) => isObject(piece) && "Sequence" in piece);
-    return part.single.slice(0, at).flatMap((piece: { SpecialToken: { id: string } }) =>
-      part.special_tokens[piece.SpecialToken.id].ids
-    );
-  }
-  return [];
 }
