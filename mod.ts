@@ -52,9 +52,20 @@ export type { RunKeys, TrainConfig } from "./lib/config/schema.ts";
 
 export { train } from "./lib/run/train.ts";
 export type { TrainOptions } from "./lib/run/options.ts";
+export type { StepProgress } from "./lib/training/step_progress.ts";
 export type { TrainRun } from "./lib/run/outcome.ts";
+export type { LogEntry } from "./lib/training/log_entry.ts";
+export type { Progress } from "./lib/progress.ts";
 export type { FunctionLoss, Loss, WgslLoss } from "./lib/losses/loss.ts";
 export { losses } from "./lib/losses/losses.ts";
 
-export { type AnswerOptions, loadModel, type LoadOptions, type Model } from "./lib/generation/model.ts";
-export type { PreferenceRow } from "./lib/data/memory.ts";
+export {
+  type AnswerOptions,
+  loadModel,
+  type LoadOptions,
+  type Model,
+  type RowLogProbabilities,
+} from "./lib/generation/model.ts";
+export type { Metrics } from "./lib/training/metrics.ts";
+export type { Message } from "./lib/tokenizer/chat_template.ts";
+export type { PreferenceRow, Rows } from "./lib/data/memory.ts";

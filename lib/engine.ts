@@ -13,21 +13,35 @@
  *
  * @module
  */
-export { type FetchEvents, resolveDataset, resolveModel } from "./hub/hub.ts";
-export { openUpload } from "./hub/upload.ts";
+export { type FetchEvents, resolveDataset, resolveModel, type ResolveOptions } from "./hub/hub.ts";
+export { type HubSettings, hubSettings } from "./hub/settings.ts";
+export { openUpload, type Upload } from "./hub/upload.ts";
 
-export { type Checkpoint, openCheckpoint, openSafetensors } from "./safetensors/read.ts";
+export type { Dtype, FloatDtype } from "./safetensors/dtype.ts";
+export { type Checkpoint, openCheckpoint, openSafetensors, type TensorReader } from "./safetensors/read.ts";
 export type { TensorInfo } from "./safetensors/header.ts";
-export { saveCheckpoint, type TensorSource, writeSafetensors } from "./safetensors/write.ts";
+export {
+  saveCheckpoint,
+  type TensorSource,
+  type WriteOptions,
+  writeSafetensors,
+} from "./safetensors/write.ts";
 
 export { loadTokenizer, type Tokenizer, type Vocabulary } from "./tokenizer/tokenizer.ts";
-export type { Message } from "./tokenizer/chat_template.ts";
+export type { ApplyChatTemplate, Message } from "./tokenizer/chat_template.ts";
 
 export { type PoolOptions, TokenizerPool } from "./data/pool.ts";
+export { type MemoryRows, memoryRows, type PreferenceRow, type Rows } from "./data/memory.ts";
+export type { Place, Row } from "./data/row.ts";
+export type { DataSet } from "./data/read.ts";
+export type { HashedFile } from "./data/hash.ts";
+export type { PairRules } from "./data/pair_of.ts";
+export type { RenderOptions } from "./data/render.ts";
+export type { Truncation } from "./data/tokenize.ts";
 export { openPairs, type PairOptions } from "./data/pairs.ts";
 export { type CountedNotice, describeNotice } from "./data/notices.ts";
 export type { PairStatistics, PairStore } from "./data/store.ts";
-export { packedSize, type Pair, type Sequence } from "./data/pair.ts";
+export { type PackedSize, packedSize, type PackedSizes, type Pair, type Sequence } from "./data/pair.ts";
 export { type Batch, pack } from "./batch/pack.ts";
 export type { Mask, Window } from "./batch/mask.ts";
 
@@ -35,33 +49,23 @@ export type { ModelConfig } from "./models/architecture.ts";
 export { parseModelConfig } from "./models/config.ts";
 export { netOf } from "./models/models.ts";
 export { readModelConfig } from "./weights/config_file.ts";
-export type { SavedTensor } from "./parameters/saved_tensor.ts";
+export type { ParameterTensor, SavedTensor } from "./parameters/saved_tensor.ts";
 export { type ModelWeights, openModel, readModel } from "./weights/weights.ts";
 
-export { type Gpu, openGpu } from "./gpu/device.ts";
-export { MemoryPlan } from "./gpu/memory_plan.ts";
+export { type Gpu, openGpu, type Subgroups } from "./gpu/device.ts";
+export type { Purpose } from "./gpu/memory.ts";
+export type { MemoryPlan } from "./gpu/memory_plan.ts";
 export { Pipelines } from "./gpu/program.ts";
-export type { Capacity } from "./graph/machine.ts";
-export { Decoder, type DecoderOptions, type StepPlace } from "./graph/decoder.ts";
+export type { StorageType } from "../kernels/storage.ts";
+export type { Capacity, MachineOptions } from "./graph/machine.ts";
+export type { ParameterOptions } from "./parameters/layout.ts";
+export { Decoder, type DecoderOptions } from "./graph/decoder.ts";
 
-export { type ErrorCode, type FailureStatus } from "./errors.ts";
 export { parseConfig, type ParsedConfig } from "./config/parse.ts";
-export type { LossValue, ResponseSums } from "./losses/loss.ts";
-export type { Rows } from "./data/memory.ts";
-export type { DatasetShare } from "./config/values.ts";
-export type { Profile } from "./gpu/profiler.ts";
-export type { Outcome } from "./run/outcome.ts";
-export type { TrainerState } from "./checkpoint/trainer_state.ts";
-export type { LogEntry } from "./training/log_entry.ts";
-export type { StepProgress, TrainEvents, Work } from "./training/events.ts";
-export type { Answer, RunReport } from "./report/run_report.ts";
-export type { HashedFile } from "./data/hash.ts";
+export type { TrainConfig } from "./config/schema.ts";
 export type { OnProgress, Progress } from "./progress.ts";
-export { Generation } from "./generation/pieces.ts";
-export type { ResponseLogProbabilities, RowLogProbabilities } from "./generation/model.ts";
-
-export { AdamW, type AdamWOptions } from "./training/optimizer.ts";
+export type { FunctionLoss } from "./losses/loss.ts";
 export { evaluate } from "./training/evaluate.ts";
-export { type Metrics, type PairResult, summarize } from "./training/metrics.ts";
-export { learningRate, type Schedule } from "./training/schedule.ts";
+export { type Metrics, type PairResult, type ResponseFigures, summarize } from "./training/metrics.ts";
+export { learningRate, type Schedule, type Scheduler } from "./training/schedule.ts";
 export { generate, type GenerateOptions } from "./generation/generate.ts";

@@ -1,22 +1,3 @@
-/** Exit status of the command line: 1 the run failed, 2 wrong usage or configuration, 130 a signal stopped it. */
-export type FailureStatus = 1 | 2 | 130;
-
-/** What kind of mistake a `UserError` is of: a short text that stays, where messages may come to be worded better. */
-export type ErrorCode =
-  | "CONFIG_INVALID"
-  | "DATA_INVALID"
-  | "MODEL_INVALID"
-  | "LOSS_INVALID"
-  | "NOT_FOUND"
-  | "NO_GPU"
-  | "OUT_OF_MEMORY"
-  | "GPU_FAILED"
-  | "NOT_FINITE"
-  | "OUTPUT_REFUSED"
-  | "DISPOSED"
-  | "ABORTED"
-  | "FAILED";
-
 /**
  * A mistake that a user can mend: the message says what was expected, what was found, where, and what to do. The
  * command line prints it without a stack trace; every other error is a defect of this program and keeps its stack.
@@ -46,14 +27,33 @@ export type ErrorCode =
 export class UserError extends Error {
   /** `UserError` */
   override name = "UserError";
-  /** What kind of mistake it is. */
-  code: ErrorCode;
+  /** What kind of mistake it is: a short text that stays, where messages may come to be worded better. */
+  code:
+    | "CONFIG_INVALID"
+    | "DATA_INVALID"
+    | "MODEL_INVALID"
+    | "LOSS_INVALID"
+    | "NOT_FOUND"
+    | "NO_GPU"
+    | "OUT_OF_MEMORY"
+    | "GPU_FAILED"
+    | "NOT_FINITE"
+    | "OUTPUT_REFUSED"
+    | "DISPOSED"
+    | "ABORTED"
+    | "FAILED";
+  /** Exit status of the command line: 1 the run failed, 2 wrong usage or configuration, 130 a signal stopped it. */
+  readonly status: 1 | 2 | 130;
+
   /**
+   * A mistake to throw.
+   *
    * @param message what people are told.
    * @param status the exit status of the command line; the code follows from it unless one is given.
    */
-  constructor(message: string, readonly status: FailureStatus = 1, code?: ErrorCode) {
+  constructor(message: string, status: UserError["status"] = 1, code?: UserError["code"]) {
     super(message);
+    this.status = status;
     this.code = code ?? (status === 2 ? "CONFIG_INVALID" : status === 130 ? "ABORTED" : "FAILED");
   }
 }
@@ -62,7 +62,7 @@ export class UserError extends Error {
  * Gives mistakes of one part of the work their code, unless one within it has said more: so that each of the places that find
  * something wrong need not.
  */
-export async function inArea<T>(code: ErrorCode, work: () => Promise<T>): Promise<T> {
+export async function inArea<T>(code: UserError["code"], work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {

@@ -17,8 +17,9 @@ export function show(value: unknown): string {
   }
   if (isObject(value)) return "an object";
   if (typeof value === "string") return JSON.stringify(shorten(value));
-  // Parquet has integers of 64 bits.
-  return typeof value === "bigint" ? String(value) : JSON.stringify(value);
+  if (typeof value === "function") return "a function";
+  // Parquet has integers of 64 bits, and scripts have what is no value of JSON.
+  return value === null ? "null" : String(value);
 }
 
 /**

@@ -10,6 +10,7 @@ const NONE = 0xffffffff;
  * the same numbers as separate sequences (the idea: arXiv 2410.20305).
  */
 export interface Batch {
+  /** Pairs in the row. */
   pairs: number;
   /** Tokens of the longest sequence, those that are left out of the row too. */
   longest: number;
@@ -17,16 +18,19 @@ export interface Batch {
   ids: Uint32Array<ArrayBuffer>;
   /** One for each window of the model's layers. */
   masks: Mask[];
-  /** The row that predicts each label, and the label's token id, [labels]. */
+  /** The row that predicts each label, [labels]. */
   labelRows: Uint32Array<ArrayBuffer>;
+  /** The token id of each label, [labels]. */
   targets: Uint32Array<ArrayBuffer>;
   /** The labels that each row predicts, two a token; `NONE` where there are fewer. */
   labelsOfRow: Uint32Array<ArrayBuffer>;
   /** Labels of each pair: chosen [x, y), rejected [z, w). */
   labelsOfPair: Uint32Array<ArrayBuffer>;
-  /** Distinct token ids, and the rows where each stands: rows[starts[u]] ... rows[starts[u + 1] - 1]. */
+  /** Distinct token ids; those of the u-th are `distinctRows` from `distinctStarts[u]` up to `distinctStarts[u + 1]`. */
   distinctIds: Uint32Array<ArrayBuffer>;
+  /** Where the rows of each begin in `distinctRows`. */
   distinctStarts: Uint32Array<ArrayBuffer>;
+  /** Rows of the first id, then of the next. */
   distinctRows: Uint32Array<ArrayBuffer>;
 }
 

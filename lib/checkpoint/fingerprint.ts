@@ -7,6 +7,7 @@ import { rememberedHashes, sha256 } from "../data/file_hash.ts";
 import { RULES } from "../data/pairs.ts";
 import { UserError } from "../errors.ts";
 import { shorten, show } from "../json.ts";
+import { checkFunction } from "../losses/check.ts";
 import { type Loss, sourceOf } from "../losses/loss.ts";
 import { losses } from "../losses/losses.ts";
 import type { Prepared } from "../planning/prepare.ts";
@@ -40,9 +41,12 @@ export function fingerprint(
     rules: RULES,
     train: hashes(train.files),
     ...(test && { test: hashes(test.files) }),
-    ...(!Object.values<Loss>(losses).includes(loss) && { loss: sha256(sourceOf(loss)) }),
+    ...(!Object.values<Loss>(losses).includes(loss) && { loss: sha256(lossText(loss)) }),
   };
 }
+
+/** What a loss is: its source, and of a function what it gives too, since values from outside of it are in no text. */
+const lossText = (loss: Loss) => sourceOf(loss) + ("of" in loss ? JSON.stringify(checkFunction(loss)) : "");
 
 /** Mappings as lists of pairs, since JSON has none that keep their order for every key. */
 function configRecord(config: TrainConfig): Record<string, unknown> {

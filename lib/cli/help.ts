@@ -84,10 +84,12 @@ function meaning({ doc, type, required, default: value }: Key<unknown>): string 
 /** Code in Markdown, without its marks. */
 const plain = (doc: string) => doc.replaceAll("`", "");
 
-const widthOf = (columns = COLUMNS) => Math.min(columns, MOST_COLUMNS);
+const widthOf = (columns?: number) => Math.min(columns || COLUMNS, MOST_COLUMNS);
 
 /** What is explained, with its explanation in a column beside it. */
-function rows(left: string, right: string, width: number, indent = LEFT): string[] {
+function rows(left: string, right: string, width: number, column = LEFT): string[] {
+  // Where there is no room beside it, below.
+  const indent = width >= 2 * column ? column : 6;
   const [first, ...rest] = wrap(plain(right), width - indent);
   const more = rest.map((line) => " ".repeat(indent) + line);
   if (left.length >= indent) return [left, " ".repeat(indent) + first, ...more];

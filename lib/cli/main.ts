@@ -79,7 +79,9 @@ function entryOf(name: string): Entry {
   const near = nearest(name, names);
   const known = near ? `did you mean ${near}?` : `expected one of ${names.join(", ")}`;
   throw new UserError(
-    `${shorten(name)}: no such command: ${known}\n\`simper --help\` says what each is for`,
+    `${
+      name === "" ? '""' : shorten(name)
+    }: no such command: ${known}\n\`simper --help\` says what each is for`,
     2,
   );
 }

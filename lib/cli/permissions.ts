@@ -18,7 +18,8 @@ export function missingPermission(error: unknown): UserError | undefined {
   if (kind === undefined) return new UserError(error.message);
   // Of what Deno guards by itself it asks for all permissions, which nobody should give.
   if (kind === "all") return new UserError(`${what}: the system keeps that place for itself`);
-  const purpose = PURPOSES[kind];
+  const isHere = kind === "net" && what?.startsWith("127.0.0.1");
+  const purpose = isHere ? "the live report is served there" : PURPOSES[kind];
   return new UserError(
     `no permission for ${kind} access${what ? ` to ${what}` : ""}${purpose ? ` (${purpose})` : ""}: ` +
       `run Deno with --allow-${kind}`,

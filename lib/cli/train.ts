@@ -5,10 +5,10 @@ import { openUpload } from "../hub/upload.ts";
 import type { OnProgress } from "../progress.ts";
 import { entryLine } from "../report/entry_line.ts";
 import { createLogger, isShown, type Logger, printable } from "../report/log.ts";
-import { formatFigure, type RunReport } from "../report/run_report.ts";
-import { chromeTrace, profileTable } from "../report/profile.ts";
+import { formatFigure } from "../report/run_report.ts";
 import { formatDuration } from "../report/progress.ts";
 import { checkOutputFolder } from "../run/save.ts";
+import type { TrainRun } from "../run/outcome.ts";
 import { train as trainRun } from "../run/train.ts";
 import type { Command } from "./command.ts";
 import { LiveReport } from "./live.ts";
@@ -65,10 +65,10 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
     readsOnly: true,
     onLog: (level, message) => log[level](message),
     onProgress,
-    onProfile: profile === undefined ? undefined : (found, step) => {
-      log.info(`step ${step}, kernel by kernel:\n${profileTable(found.kernels)}`);
+    onProfile: profile === undefined ? undefined : ({ table, trace }, step) => {
+      log.info(`step ${step}, kernel by kernel:\n${table}`);
       try {
-        Deno.writeTextFileSync(profile, chromeTrace(found, `${config.modelNameOrPath}, step ${step}`));
+        Deno.writeTextFileSync(profile, trace);
       } catch (error) {
         log.warning(`--profile: ${(error as Error).message}`);
       }
@@ -95,8 +95,8 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
       ? `stopping: ${sameCommand(config)} goes on from the last checkpoint`
       : "stopping once the result is saved",
   );
-  const report = await outcome.save({ signal: stop.signal }).finally(() => progress.finish());
-  printReport(report, log);
+  const results = await outcome.save({ signal: stop.signal }).finally(() => progress.finish());
+  printResults(outcome, results, log);
   if (upload) {
     stop.isCareful = false;
     say(`stopping: the result is in ${config.outputDir}, and not on the Hub`);
@@ -112,16 +112,23 @@ function sameCommand({ overwriteOutputDir }: TrainConfig): string {
   return `the same command${overwriteOutputDir ? " with --overwrite_output_dir=false" : ""}`;
 }
 
+/** Figures of an evaluation that tell how long it took, or counts. */
+const PACE = /runtime|per_second|num_tokens/;
+
 /** Shows what a run was for; that nobody reads it takes nothing away from the result. */
-function printReport({ config, state, results, answers }: RunReport, log: Logger): void {
+function printResults(
+  { config, history, answers }: TrainRun,
+  results: Readonly<Record<string, number>>,
+  log: Logger,
+): void {
   if (config.logLevel === "error") return;
   try {
     for (const { prompt, before, after } of answers) {
       print(printable(`prompt: ${prompt}\n  before: ${before}\n  after:  ${after}`));
     }
-    const start = state.log_history.find((entry) => entry.step === 0);
+    const start = history.find((entry) => entry.step === 0);
     for (const [name, value] of Object.entries(results)) {
-      const changed = /^eval_(loss|rewards|logps)/.test(name) && start?.[name] !== undefined;
+      const changed = name.startsWith("eval_") && !PACE.test(name) && start?.[name] !== undefined;
       const before = changed ? `${formatFigure(start[name])} -> ` : "";
       print(`${name.padEnd(26)} ${before}${formatFigure(value)}`);
     }

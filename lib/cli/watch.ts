@@ -35,7 +35,10 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
   if (port === undefined) {
     throw new UserError(`--port: expected ${PORT.expected}, found ${shorten(options.get("port")!)}`, 2);
   }
-  if (!await stat(join(folder, METRICS)).catch(() => undefined)) {
+  const found = await stat(join(folder, METRICS)).catch((error) => {
+    if (error instanceof Deno.errors.NotCapable) throw error;
+  });
+  if (!found) {
     throw new UserError(`${folder}: holds no run: expected an output_dir, with a file ${METRICS}`, 2);
   }
   const phase = async () => await lockHolder(folder) ? "runs" : "ended";

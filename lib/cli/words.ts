@@ -41,7 +41,12 @@ export function splitWords(words: readonly string[], { options = [] }: Command):
     }
     found.set(name, value);
   }
-  return { ...splitArguments(others), options: found };
+  const split = splitArguments(others);
+  const single = split.positionals.find((word) => /^-[^-]/.test(word));
+  if (single !== undefined) {
+    throw new UserError(`${shorten(single)}: options have two dashes: -${shorten(single)}`, 2);
+  }
+  return { ...split, options: found };
 }
 
 /**

@@ -3,7 +3,7 @@ import { integer, type ValueType } from "./values.ts";
 
 export const positive: ValueType<number> = integer({ min: 1 });
 /** Far beyond what any run has; plans are made step by step and pair by pair before a run begins. */
-const MOST_TOKENS = 2 ** 20;
+export const MOST_TOKENS = 2 ** 20;
 /** Pairs of one optimizer step, however they are parted. */
 export const MOST_PAIRS = 2 ** 20;
 export const MOST_STEPS = 10_000_000;

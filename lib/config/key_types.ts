@@ -1,5 +1,4 @@
 // Written by `deno task keys` from the table in keys.ts.
-import type { DatasetShare } from "./values.ts";
 
 /** The keys of a run file with their values, as a script writes them. */
 export interface RunKeys {
@@ -218,7 +217,14 @@ export interface TrainConfig {
    * Data paths or names on the Hub with the share of each one's first rows to train on; test splits are used
    * whole.
    */
-  datasetMixer: DatasetShare[];
+  datasetMixer: {
+    path: string;
+    share: number;
+    /** The configuration of the data set's README.md. */
+    config?: string;
+    /** Other names for columns, by the names that its files have. */
+    columns?: ReadonlyMap<string, string>;
+  }[];
   /** Splits to read: those with `train` in the name to train on, those with `test` to evaluate on. */
   datasetSplits: readonly string[];
   /**

@@ -57,6 +57,9 @@ export function parseConfig(text: string, file: string, overrides: readonly stri
  * ```
  */
 export function defineConfig(keys: RunKeys): TrainConfig {
+  if (!isObject(keys)) {
+    throw new UserError(`${SCRIPT}: expected keys as an object, found ${describe(keys)}`, 2);
+  }
   const entries = Object.entries(keys).filter(([, value]) => value !== undefined).map(([key, value]) => ({
     key,
     value: isObject(value) ? new Map(Object.entries(value)) : value,
@@ -112,14 +115,16 @@ function check(
 /**
  * Reads the run file `name`, as `parseConfig`; a name that is no file here is looked for in `configs/`.
  *
+ * @param overrides as `parseConfig`'s.
  * @param words what else the command line takes, without dashes: one of them may have been meant by an unknown key.
+ * @returns the configuration, and a line for each key that was given and does nothing.
  * @throws UserError (status 2) where the file cannot be read, besides `parseConfig`'s.
  */
 export async function readConfig(
   name: string,
   overrides: readonly string[] = [],
   words: readonly string[] = [],
-): Promise<ParsedConfig> {
+): Promise<{ config: TrainConfig; ignored: string[] }> {
   const { path, text } = await readRunFile(name);
   return check(readEntries(text, path), path, overrides, words);
 }
@@ -165,7 +170,9 @@ function readOther(
   } else {
     const known = [...words, ...followedKeys(), MIXTURE, ...Object.keys(IGNORED), ...Object.keys(REFUSED)];
     const near = nearest(key, known.filter((name) => !name.endsWith("*")));
-    problems.push(`${at}: unknown key${near ? `: did you mean ${near}?` : ""}`);
+    problems.push(
+      `${at}: unknown key: ${near ? `did you mean ${near}?` : "configs/README.md and --help list all"}`,
+    );
   }
 }
 

@@ -65,8 +65,6 @@ export function keyTypes(): string {
     );
   });
   return `// Written by \`deno task keys\` from the table in keys.ts.
-import type { DatasetShare } from "./values.ts";
-
 /** The keys of a run file with their values, as a script writes them. */
 export interface RunKeys {
 ${keys.join("")}}
@@ -88,7 +86,14 @@ function comment(doc: string): string {
 
 /** What a checked configuration has in place of what a script writes. */
 const CHECKED: Readonly<Record<string, string>> = {
-  "Record<string, number>": "DatasetShare[]",
+  "Record<string, number>": `{
+    path: string;
+    share: number;
+    /** The configuration of the data set's README.md. */
+    config?: string;
+    /** Other names for columns, by the names that its files have. */
+    columns?: ReadonlyMap<string, string>;
+  }[]`,
   "Record<string, string>": "ReadonlyMap<string, string> | undefined",
   "number | string": "number | undefined",
   "string | readonly string[]": 'readonly "tensorboard"[]',

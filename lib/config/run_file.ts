@@ -22,7 +22,9 @@ export async function readRunFile(name: string): Promise<RunFile> {
   try {
     return { path, text: await readText(path) };
   } catch (error) {
-    throw new UserError(`${path}: the run file cannot be read: ${(error as Error).message}`, 2);
+    const { code, message } = error as NodeJS.ErrnoException;
+    const why = code === "EISDIR" ? "it is a folder: expected a YAML file, such as tiny.yaml" : message;
+    throw new UserError(`${path}: the run file cannot be read: ${why}`, 2);
   }
 }
 

@@ -1,5 +1,6 @@
 import { show } from "../json.ts";
 import { readDate } from "../calendar_date.ts";
+import type { TrainConfig } from "./key_types.ts";
 
 /** How the value of a key is read: the same for YAML files and for the command line. */
 export interface ValueType<T> {
@@ -17,14 +18,7 @@ export interface ValueType<T> {
 }
 
 /** One set of preference pairs and the share of its rows to use, from the first row on. */
-export interface DatasetShare {
-  path: string;
-  share: number;
-  /** The configuration of the data set's README.md. */
-  config?: string;
-  /** Other names for columns, by the names that its files have. */
-  columns?: ReadonlyMap<string, string>;
-}
+export type DatasetShare = TrainConfig["datasetMixer"][number];
 
 /** The columns that rows are read from, and so what a column may be called. */
 export const COLUMNS = [

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { UserError } from "../errors.ts";
+import { unlessAborted } from "../heed.ts";
 import { isDeep, isObject, MOST_LEVELS, show } from "../json.ts";
 import { type Row, rowAt } from "./row.ts";
 
@@ -22,23 +23,27 @@ export type Rows =
 export interface MemoryRows {
   /** What messages call them, and the reports: `data`. */
   readonly path: string;
+  /** Of their lines, in hexadecimal. */
   readonly sha256: string;
+  /** The rows, from the first on. */
   read(): AsyncGenerator<Row>;
 }
 
 /**
  * Takes all rows.
- * @throws {UserError} for a row that is no object of JSON.
+ * @throws {UserError} for a row that is no object of JSON; the reason of `signal`, also while a row is waited for.
  */
 export async function memoryRows(
   rows: Rows,
   path: string,
   signal?: AbortSignal,
 ): Promise<MemoryRows> {
+  if (!areRows(rows)) {
+    throw new UserError(`${path}: expected rows one after the other, found ${show(rows)}`, 1, "DATA_INVALID");
+  }
   const lines: string[] = [];
   const hash = createHash("sha256");
-  for await (const row of rows) {
-    signal?.throwIfAborted();
+  for await (const row of untilAborted(rows, signal)) {
     const line = lineOf(row, `${path}:row ${lines.length}`);
     lines.push(line);
     hash.update(line).update("\n");
@@ -53,6 +58,34 @@ export async function memoryRows(
     },
   };
 }
+
+async function* untilAborted(rows: Rows, signal?: AbortSignal): AsyncGenerator<unknown> {
+  if (!(Symbol.asyncIterator in rows)) {
+    for (const row of rows) {
+      signal?.throwIfAborted();
+      yield row;
+    }
+    return;
+  }
+  const iterator = rows[Symbol.asyncIterator]();
+  let isDone = false;
+  try {
+    while (true) {
+      const next = await unlessAborted(Promise.resolve(iterator.next()), signal);
+      if (next.done) break;
+      yield next.value;
+    }
+    isDone = true;
+  } finally {
+    // Not waited for: one that waits for its next row itself ends when that comes, or never.
+    if (!isDone) Promise.resolve(iterator.return?.()).catch(() => {});
+  }
+}
+
+/** Whether something is rows one after the other: a list, a generator or the like, and no text. */
+export const areRows = (given: unknown): given is Rows =>
+  typeof given === "object" && given !== null &&
+  [Symbol.iterator, Symbol.asyncIterator].some((key) => typeof Reflect.get(given, key) === "function");
 
 function lineOf(row: unknown, where: string): string {
   let line: string | undefined;

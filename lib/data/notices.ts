@@ -13,6 +13,7 @@ export interface Notice {
 
 /** A kind of notice over the rows of a split. */
 export interface CountedNotice {
+  /** One of the kinds that are known, or a clause that says it. */
   kind: string;
   /** Rows that have it, */
   count: number;

@@ -2,13 +2,17 @@
 
 /** Token ids of a prompt and its response; the tokens from `promptLength` on carry labels. */
 export interface Sequence {
+  /** Tokens of the prompt and then of the response. */
   ids: number[];
+  /** Tokens of the prompt. */
   promptLength: number;
 }
 
 /** The two responses to one prompt; `rejected` is absent where the loss does not look at it. */
 export interface Pair {
+  /** The better answer after the prompt. */
   chosen: Sequence;
+  /** The other one. */
   rejected?: Sequence;
   /** What was cut to fit `maxLength`: nothing, the prompt, or the responses too. */
   truncated: false | "prompt" | "response";
@@ -18,13 +22,17 @@ export interface Pair {
 
 /** Tokens and labels that pairs take in a packed row. */
 export interface PackedSize {
+  /** Tokens of the row. */
   tokens: number;
+  /** Labels of both responses. */
   labels: number;
 }
 
 /** What the pairs of a run take in packed rows: the numbers of pair i at index i. */
 export interface PackedSizes {
+  /** Tokens of the row. */
   tokens: Uint32Array;
+  /** Labels of both responses. */
   labels: Uint32Array;
   /** Tokens of the longest sequence. */
   longest: number;

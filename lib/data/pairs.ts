@@ -19,6 +19,7 @@ import { type StoredRow, writeStore } from "./store_write.ts";
 
 /** What to read and how; see `readMixer`, `render` and `tokenizePair`. */
 export interface PairOptions extends PairRules {
+  /** The data sets, in order. */
   mixer: readonly DataSet[];
   /** Name with "train" or "test" in it. */
   split: string;

@@ -54,19 +54,28 @@ const READ = new Set(["prompt", "chosen", "rejected", "messages", "tools", "docu
  * ```
  */
 export class TokenizerPool {
+  readonly #folder: string;
+  readonly #options: PoolOptions;
   readonly #workers: TokenizerWorker[] = [];
   #most: number;
   #start?: number;
+  #isClosed = false;
 
   private constructor(
-    readonly folder: string,
+    folder: string,
+    /** What is known of the tokenizer without asking a worker. */
     readonly vocabulary: Vocabulary,
-    readonly options: PoolOptions,
+    options: PoolOptions,
   ) {
+    this.#folder = folder;
+    this.#options = options;
     this.#most = options.workers ?? Math.min(MOST_WORKERS, navigator.hardwareConcurrency);
   }
 
-  /** @throws {UserError} as `loadTokenizer`. */
+  /**
+   * Reads what is known of the tokenizer of a model folder; no worker is started yet.
+   * @throws {UserError} as `loadTokenizer`.
+   */
   static async open(folder: string, given: PoolOptions = {}): Promise<TokenizerPool> {
     // One moment for all workers, whenever they are started.
     const options = { date: new Date(), ...given };
@@ -117,6 +126,7 @@ export class TokenizerPool {
    * Rows as pairs, in order: the same whatever the number of workers. Of the rows, some hundreds are read ahead.
    *
    * @throws {UserError} for the first row that cannot be used, after those before it.
+   * @internal
    */
   async *pairs(rows: AsyncIterable<Row>, rules: PairRules): AsyncGenerator<TokenizedRow & { row: Row }> {
     const queue: { rows: Row[]; answer: Promise<WorkerAnswer> }[] = [];
@@ -155,19 +165,22 @@ export class TokenizerPool {
     return answer;
   }
 
+  /** Ends all workers: requests that are not answered yet fail, and later ones. */
   close(): void {
+    this.#isClosed = true;
     for (const worker of this.#workers.splice(0)) worker.close();
   }
 
   /** The one with the least to do. */
   #worker(): TokenizerWorker {
+    if (this.#isClosed) throw new UserError(`${this.#folder}: its tokenizer was closed`, 1, "DISPOSED");
     this.#start ??= performance.now();
-    const { chatTemplate, date, headStart = HEAD_START } = this.options;
-    const { patience = PATIENCE, megabytes = MEGABYTES, readsOnly = false } = this.options;
+    const { chatTemplate, date, headStart = HEAD_START } = this.#options;
+    const { patience = PATIENCE, megabytes = MEGABYTES, readsOnly = false } = this.#options;
     const wanted = performance.now() - this.#start >= headStart ? this.#most : 1;
     while (this.#workers.length < wanted) {
       const { fingerprint, chatTemplate: foundTemplate } = this.vocabulary;
-      const start = { folder: this.folder, chatTemplate, date, fingerprint, foundTemplate };
+      const start = { folder: this.#folder, chatTemplate, date, fingerprint, foundTemplate };
       this.#workers.push(new TokenizerWorker(start, { patience, megabytes, readsOnly }));
     }
     return this.#workers.reduce((best, worker) => worker.load < best.load ? worker : best);

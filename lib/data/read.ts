@@ -1,4 +1,4 @@
-import type { DatasetShare } from "../config/values.ts";
+import type { TrainConfig } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
 import { show } from "../json.ts";
 import { readCsv } from "./csv.ts";
@@ -10,7 +10,7 @@ import type { Renames, Row } from "./row.ts";
 import { filesOf } from "./splits.ts";
 
 /** A data set: files, or rows of a script. */
-export type DataSet = DatasetShare & { rows?: MemoryRows };
+export type DataSet = TrainConfig["datasetMixer"][number] & { rows?: MemoryRows };
 
 /**
  * Rows of the data sets of `dataset_mixer`, in order, one at a time. Of each set the first int(share x rows) rows are

@@ -1,7 +1,10 @@
 /** Where a row stands: a line of its file, from 1, or in formats without lines a row from 0, as `dataset[0]` in Python. */
 export interface Place {
+  /** Path of the file, or what rows of a script are called. */
   file: string;
+  /** What is counted. */
   unit: "line" | "row";
+  /** From 1 for lines, from 0 for rows. */
   number: number;
 }
 
@@ -10,7 +13,9 @@ export type Renames = ReadonlyMap<string, string>;
 
 /** One row of a data file. */
 export interface Row {
+  /** Its columns by name. */
   row: Record<string, unknown>;
+  /** Where it stands. */
   place: Place;
   /** The place in words. */
   where: string;

@@ -21,6 +21,7 @@ import {
 
 /** Counts over the pairs of a split. */
 export interface PairStatistics {
+  /** Rows that became pairs. */
   rows: number;
   /** Pairs that were cut to fit `maxLength`, */
   truncated: number;
@@ -40,8 +41,15 @@ export interface PairStatistics {
 
 /** The tokenized pairs of a split, in a file: what is in memory of each is its row in `columns`. */
 export interface PairStore {
+  /** Pairs. */
   readonly length: number;
+  /** Counts over all of them. */
   readonly statistics: PairStatistics;
+  /**
+   * What is in memory of each pair.
+   *
+   * @internal
+   */
   readonly columns: PairColumns;
   /** What each pair takes in a packed row. */
   readonly sizes: PackedSizes;

@@ -8,6 +8,7 @@ export interface Truncation {
   maxLength: number;
   /** Tokens that the prompt keeps where the pair is longer. */
   maxPromptLength: number;
+  /** Which part of a prompt that is cut is kept. */
   truncationMode: "keep_end" | "keep_start";
   /** As `RenderOptions`. */
   labelGenerationPrompt?: boolean;

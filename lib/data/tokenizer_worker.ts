@@ -93,18 +93,20 @@ export class TokenizerWorker {
    */
   ask(request: WorkerRequest, whereOf: (item: number) => string): Promise<WorkerAnswer> {
     if (this.#failure) return Promise.reject(this.#failure);
-    return new Promise((resolve, reject) => {
+    const answer = new Promise<WorkerAnswer>((resolve, reject) => {
       // What cannot be sent throws here, and is not waited for.
       this.#port.postMessage(request);
       this.#pending.push({ items: itemsOf(request), whereOf, resolve, reject });
       this.#watch ??= this.#watchOver();
     });
+    // Who has gone meanwhile need not hear that it failed.
+    answer.catch(() => {});
+    return answer;
   }
 
+  /** Ends it; requests that are not answered yet fail, and later ones. */
   close(): void {
-    this.#rest();
-    this.#port.close();
-    this.#worker.terminate();
+    this.#fail(new UserError(`${this.start.folder}: its tokenizer was closed`, 1, "DISPOSED"));
   }
 
   #rest(): void {
@@ -162,8 +164,10 @@ export class TokenizerWorker {
   }
 
   #fail(error: unknown): void {
-    this.#failure = error;
-    this.close();
+    this.#failure ??= error;
+    this.#rest();
+    this.#port.close();
+    this.#worker.terminate();
     for (const { reject } of this.#pending.splice(0)) reject(error);
   }
 }

@@ -1,4 +1,4 @@
-import type { FailureStatus } from "../errors.ts";
+import type { UserError } from "../errors.ts";
 import type { Message } from "../tokenizer/chat_template.ts";
 import type { PairRules, TokenizedRow } from "./pair_of.ts";
 
@@ -47,7 +47,7 @@ export interface WorkerAnswer {
   failure?: {
     message: string;
     /** Of a mistake that a user can mend; otherwise it is a defect of this program. */
-    status?: FailureStatus;
+    status?: UserError["status"];
   };
 }
 

@@ -4,7 +4,9 @@ import type { Gpu } from "../gpu/device.ts";
 import { heed } from "../heed.ts";
 import type { Decoder } from "../graph/decoder.ts";
 
+/** How a continuation is made. */
 export interface GenerateOptions {
+  /** Most tokens of it. */
   maxNewTokens: number;
   /** Generation ends before this token. */
   eosTokenId?: number;

@@ -8,13 +8,15 @@ import type { Pair, Sequence } from "../data/pair.ts";
 import type { PairRules } from "../data/pair_of.ts";
 import { shaped } from "../data/pairs.ts";
 import type { Row } from "../data/row.ts";
+import { MOST_TOKENS } from "../config/counts.ts";
 import { inArea, UserError } from "../errors.ts";
+import { show } from "../json.ts";
 import { type Gpu, openGpu } from "../gpu/device.ts";
 import { Pipelines } from "../gpu/program.ts";
 import { resolveModel } from "../hub/hub.ts";
 import { losses } from "../losses/losses.ts";
 import { netOf } from "../models/models.ts";
-import type { OnProgress } from "../progress.ts";
+import type { Progress } from "../progress.ts";
 import type { Message } from "../tokenizer/chat_template.ts";
 import { openModel } from "../weights/weights.ts";
 import { adapterOf, logitsBudget } from "../planning/plan.ts";
@@ -35,7 +37,7 @@ export interface LoadOptions {
   /** Notes and warnings for people. */
   onLog?: (level: "debug" | "info" | "warning", message: string) => void;
   /** How far fetching, loading and compiling are. */
-  onProgress?: OnProgress;
+  onProgress?: (progress: Progress) => void;
   /** Ends the loading. */
   signal?: AbortSignal;
 }
@@ -48,24 +50,21 @@ export interface AnswerOptions {
   signal?: AbortSignal;
 }
 
-/** What a model says of a response: natural logarithms, as `torch.log_softmax` gives them for the tokens after the prompt. */
-export interface ResponseLogProbabilities {
-  /** Of all its tokens together. */
-  sum: number;
-  /** Of each. */
-  logProbabilities: number[];
-  /** The tokens, the end token with them. */
-  ids: number[];
-  /** What each of them says. */
-  tokens: string[];
-}
-
-/** What a model says of a row's responses to its prompt. */
+/** What a model says of a row's responses: natural logarithms, as `torch.log_softmax` gives them for the tokens after the prompt. */
 export interface RowLogProbabilities {
   /** Of the better answer. */
-  chosen: ResponseLogProbabilities;
-  /** Absent where the row has none. */
-  rejected?: ResponseLogProbabilities;
+  chosen: {
+    /** Of all its tokens together. */
+    sum: number;
+    /** Of each. */
+    logProbabilities: number[];
+    /** The tokens, the end token with them. */
+    ids: number[];
+    /** What each of them says. */
+    tokens: string[];
+  };
+  /** Of the other one; absent where the row has none. */
+  rejected?: RowLogProbabilities["chosen"];
   /** What was cut to fit `maxLength`: the prompt, or the responses too. */
   truncated: false | "prompt" | "response";
 }
@@ -80,7 +79,10 @@ export interface Model extends AsyncDisposable {
    *
    * @throws {UserError} for a prompt that leaves no room within `maxLength`.
    */
-  generate(prompt: string | readonly Message[], options?: AnswerOptions): Generation;
+  generate(
+    prompt: string | readonly Message[],
+    options?: AnswerOptions,
+  ): AsyncIterable<string> & Pick<Promise<string>, "then" | "catch" | "finally">;
   /**
    * What the model says of each row's responses, token by token. A row without `rejected` is one of its prompt and `chosen`.
    *
@@ -116,6 +118,9 @@ export interface Model extends AsyncDisposable {
  * ```
  */
 export async function loadModel(name: string, options: LoadOptions = {}): Promise<Model> {
+  if (typeof name !== "string") {
+    throw new UserError(`loadModel: expected a folder or owner/name, found ${show(name)}`, 2, "NOT_FOUND");
+  }
   return await loadOntoGpu(name, options);
 }
 
@@ -132,6 +137,12 @@ export interface GpuOptions extends LoadOptions {
 /** As `loadModel`; its parts can be had. */
 export async function loadOntoGpu(name: string, options: GpuOptions): Promise<GpuModel> {
   const { maxLength = 1024, pairs = 1, revision, onLog: log = () => {}, onProgress, signal } = options;
+  if (!Number.isInteger(maxLength) || maxLength < 2 || maxLength > MOST_TOKENS) {
+    throw new UserError(
+      `maxLength: expected a whole number from 2 to ${MOST_TOKENS}, found ${show(maxLength)}`,
+      2,
+    );
+  }
   await using held = new AsyncDisposableStack();
   const folder = await inArea("NOT_FOUND", () => resolveModel(name, { log, onProgress, signal, revision }));
   const warn = (message: string) => log("warning", message);
@@ -161,7 +172,7 @@ export async function loadOntoGpu(name: string, options: GpuOptions): Promise<Gp
   const pipelines = new Pipelines(gpu, signal, onProgress);
   pipelines.expect(decoder.forward);
   await decoder.allocate(gpu, pipelines);
-  await decoder.parameters.load(gpu, weights, "weights", onProgress);
+  await decoder.load(gpu, weights, onProgress);
   return new GpuModel(folder, maxLength, weights.model.vocabSize, { pool, gpu, decoder }, held.move());
 }
 
@@ -174,6 +185,8 @@ interface Parts {
 export class GpuModel implements Model {
   /** The work on the GPU that was begun last. */
   #last: Promise<unknown> = Promise.resolve();
+  /** What is answered whole, though the model is disposed of meanwhile. */
+  readonly #calls = new Set<Promise<unknown>>();
   #isDisposed = false;
 
   constructor(
@@ -193,8 +206,11 @@ export class GpuModel implements Model {
     { maxNewTokens = 256, signal }: AnswerOptions,
   ): AsyncGenerator<string> {
     this.#checkOpen();
+    if (!Number.isInteger(maxNewTokens) || maxNewTokens < 0) {
+      throw new UserError(`maxNewTokens: expected a whole number, found ${show(maxNewTokens)}`, 2);
+    }
     const { pool, gpu, decoder } = this.parts;
-    const ids = await pool.promptIds(prompt);
+    const ids = await inArea("DATA_INVALID", () => pool.promptIds(prompt));
     if (ids.length >= this.maxLength) {
       throw new UserError(
         `the prompt has ${ids.length} tokens, and maxLength is ${this.maxLength}: load the model with a larger one`,
@@ -211,7 +227,10 @@ export class GpuModel implements Model {
     };
     // In turns with what else is asked, so that a loop over the pieces may ask something itself.
     const logitsOf = (batch: Parameters<typeof decoder.logits>[1]) =>
-      this.#inTurn(() => decoder.logits(gpu, batch));
+      this.#inTurn(() => {
+        this.#checkOpen();
+        return decoder.logits(gpu, batch);
+      });
     for await (const id of nextTokens(decoder, logitsOf, ids, { maxNewTokens, eosTokenId, signal })) {
       answer.push(id);
       const piece = pieces.next(await textOf());
@@ -221,8 +240,11 @@ export class GpuModel implements Model {
     if (rest !== "") yield rest;
   }
 
-  async logProbabilities(rows: Rows): Promise<RowLogProbabilities[]> {
-    this.#checkOpen();
+  logProbabilities(rows: Rows): Promise<RowLogProbabilities[]> {
+    return this.#inHand(() => this.#logProbabilities(rows));
+  }
+
+  async #logProbabilities(rows: Rows): Promise<RowLogProbabilities[]> {
     const { pool, gpu, decoder } = this.parts;
     const found: RowLogProbabilities[] = [];
     for await (const row of (await memoryRows(rows, "logProbabilities")).read()) {
@@ -251,8 +273,11 @@ export class GpuModel implements Model {
     return found;
   }
 
-  async evaluate(rows: Rows): Promise<Metrics> {
-    this.#checkOpen();
+  evaluate(rows: Rows): Promise<Metrics> {
+    return this.#inHand(() => this.#evaluate(rows));
+  }
+
+  async #evaluate(rows: Rows): Promise<Metrics> {
     const { gpu, decoder } = this.parts;
     const pairs = await this.#pairs((await memoryRows(rows, "evaluate")).read(), true);
     if (pairs.length === 0) throw new UserError("evaluate: expected rows, found none", 1, "DATA_INVALID");
@@ -265,8 +290,20 @@ export class GpuModel implements Model {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isDisposed = true;
-    await this.#last.catch(() => {});
+    await Promise.allSettled([this.#last, ...this.#calls]);
     await this.held.disposeAsync();
+  }
+
+  /** Does what is disposed of only when it is done. */
+  async #inHand<T>(work: () => Promise<T>): Promise<T> {
+    this.#checkOpen();
+    const call = work();
+    this.#calls.add(call);
+    try {
+      return await call;
+    } finally {
+      this.#calls.delete(call);
+    }
   }
 
   async #pairs(rows: AsyncIterable<Row>, usesRejected: boolean): Promise<Pair[]> {
@@ -287,10 +324,7 @@ export class GpuModel implements Model {
 
   /** Runs one piece of work on the GPU after all that was begun before. */
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const done = this.#last.catch(() => {}).then(() => {
-      this.#checkOpen();
-      return work();
-    });
+    const done = this.#last.catch(() => {}).then(work);
     this.#last = done;
     return done;
   }

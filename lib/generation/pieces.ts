@@ -27,7 +27,8 @@ export class Pieces {
 
 /**
  * An answer on its way: an iterator of its pieces, and, awaited, the whole. It begins with the first of either, and goes on only as
- * far as it is asked; awaited after some pieces it gives the whole all the same.
+ * far as it is asked; awaited after some pieces it gives the whole all the same, or where a loop was left before its end, what
+ * there is.
  *
  * @example
  * ```ts
@@ -68,6 +69,16 @@ export class Generation implements AsyncIterable<string>, PromiseLike<string> {
   ): Promise<T | E> {
     this.#whole ??= this.#drain();
     return this.#whole.then(onFulfilled, onRejected);
+  }
+
+  /** As a promise's. */
+  catch<E>(onRejected: (reason: unknown) => E | PromiseLike<E>): Promise<string | E> {
+    return this.then(undefined, onRejected);
+  }
+
+  /** As a promise's. */
+  finally(onSettled: () => void): Promise<string> {
+    return this.then().finally(onSettled);
   }
 
   async #drain(): Promise<string> {

@@ -2,6 +2,7 @@ import { UserError } from "../errors.ts";
 
 /** A WebGPU device with what the rest of the program needs to know about it. */
 export interface Gpu {
+  /** With all limits and the optional features that help. */
   readonly device: GPUDevice;
   /** Adapter as its driver names it, for reports. */
   readonly name: string;
@@ -11,6 +12,7 @@ export interface Gpu {
   readonly subgroups?: Subgroups;
   /** Throws the first validation or out-of-memory error that the device reported, or that it was lost. */
   check(): void;
+  /** Gives the device back. */
   destroy(): void;
 }
 

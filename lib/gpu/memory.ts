@@ -1,8 +1,10 @@
 import { bytesOf as storageBytes, type StorageType } from "../../kernels/storage.ts";
 
 /** What a buffer is for: the rows of the printed plan. */
-export type Purpose = (typeof PURPOSES)[number];
-export const PURPOSES = [
+export type Purpose = "weights" | "gradients" | "moments" | "activations" | "logits" | "scratch" | "batch";
+
+/** All of them, in the order of the rows. */
+export const PURPOSES: readonly Purpose[] = [
   "weights",
   "gradients",
   "moments",
@@ -10,7 +12,7 @@ export const PURPOSES = [
   "logits",
   "scratch",
   "batch",
-] as const;
+];
 
 /** One GPU buffer of the plan. `buffer` exists once the plan is allocated. */
 export interface Slab {

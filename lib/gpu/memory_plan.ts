@@ -19,17 +19,23 @@ const STORAGE = 0x80 | 0x08 | 0x04;
 
 /** The whole memory of a run, known before anything is allocated; what is then allocated equals it to the byte. */
 export class MemoryPlan {
+  /** @internal */
   readonly textures: TextureSlab[] = [];
   readonly #own: Slab[] = [];
   #shared: Slab[] = [];
   /** What the shared slabs hold when most is alive. */
   #peak = new Map<Purpose, number>();
 
-  /** Every buffer. */
+  /**
+   * Every buffer.
+   *
+   * @internal
+   */
   get slabs(): readonly Slab[] {
     return [...this.#own, ...this.#shared];
   }
 
+  /** @internal */
   slab(name: string, purpose: Purpose, bytes: number, usage = 0): Slab {
     const slab: Slab = {
       name,
@@ -41,13 +47,21 @@ export class MemoryPlan {
     return slab;
   }
 
-  /** A tensor with a slab of its own. */
+  /**
+   * A tensor with a slab of its own.
+   *
+   * @internal
+   */
   tensor(name: string, purpose: Purpose, shape: readonly number[], storage: StorageType = "f32"): Tensor {
     const bytes = align(elements(shape) * storageBytes(storage));
     return { name, shape, storage, slab: this.slab(name, purpose, bytes), offset: 0, bytes };
   }
 
-  /** A tensor that lies where others do before and after it lives; `share` decides where. */
+  /**
+   * A tensor that lies where others do before and after it lives; `share` decides where.
+   *
+   * @internal
+   */
   shared(
     name: string,
     purpose: Purpose,
@@ -60,6 +74,8 @@ export class MemoryPlan {
   /**
    * Places every shared tensor that `calls`, in this order, bind: in slabs of at most `largest` bytes. Doing it again, for
    * other calls, begins anew.
+   *
+   * @internal
    */
   share(calls: readonly KernelCall[], largest: number): void {
     const lives = livesIn(calls);
@@ -67,12 +83,20 @@ export class MemoryPlan {
     this.#shared = place(lives, largest, (name) => ({ name, purpose: "scratch", bytes: 0, usage: STORAGE }));
   }
 
-  /** Checks that shared tensors lie where these calls, too, can use them. @throws {Error} where not: a defect. */
+  /**
+   * Checks that shared tensors lie where these calls, too, can use them. @throws {Error} where not: a defect.
+   *
+   * @internal
+   */
   checkShared(calls: readonly KernelCall[]): void {
     checkPlacement(livesIn(calls));
   }
 
-  /** A texture of `width` x `height` texels of four floats. */
+  /**
+   * A texture of `width` x `height` texels of four floats.
+   *
+   * @internal
+   */
   texture(name: string, purpose: Purpose, width: number, height: number): TextureSlab {
     const texture: TextureSlab = { name, purpose, width, height, bytes: width * height * 16 };
     this.textures.push(texture);
@@ -83,6 +107,7 @@ export class MemoryPlan {
     return [...this.slabs, ...this.textures];
   }
 
+  /** Bytes of all buffers and textures. */
   get bytes(): number {
     return sizeOf(this.#all);
   }
@@ -111,6 +136,8 @@ export class MemoryPlan {
   /**
    * Creates every buffer.
    * @throws {UserError} where a buffer is larger than the adapter allows, or the driver has not enough memory.
+   *
+   * @internal
    */
   async allocate(gpu: Gpu): Promise<void> {
     const { maxBufferSize, maxStorageBufferBindingSize } = gpu.device.limits;

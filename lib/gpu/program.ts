@@ -93,20 +93,35 @@ export const kernelOf = new WeakMap<
 
 /** Compiles kernels once per source text. */
 export class Pipelines {
+  /** The device that they are for. */
+  readonly gpu: Gpu;
+  readonly #signal?: AbortSignal;
+  readonly #onProgress?: OnProgress;
   readonly #cache = new Map<string, GPUComputePipeline>();
   readonly #expected = new Set<string>();
 
   /**
+   * Without any kernel yet.
+   *
    * @param signal ends `compile`, since some drivers take seconds for a kernel.
    * @param onProgress hears how many of the kernels that `expect` was told of are compiled.
    */
-  constructor(readonly gpu: Gpu, readonly signal?: AbortSignal, readonly onProgress?: OnProgress) {}
+  constructor(gpu: Gpu, signal?: AbortSignal, onProgress?: OnProgress) {
+    this.gpu = gpu;
+    this.#signal = signal;
+    this.#onProgress = onProgress;
+  }
 
+  /** Kernels compiled so far. */
   get size(): number {
     return this.#cache.size;
   }
 
-  /** Says which kernels will be compiled next. */
+  /**
+   * Says which kernels will be compiled next.
+   *
+   * @internal
+   */
   expect(calls: readonly KernelCall[]): void {
     for (const { source } of calls) this.#expected.add(source);
     this.#report();
@@ -115,14 +130,17 @@ export class Pipelines {
   #report(): void {
     const total = this.#expected.size;
     const done = [...this.#expected].filter((source) => this.#cache.has(source)).length;
-    this.onProgress?.({ what: "compiling kernels", done, total });
+    this.#onProgress?.({ what: "compiling kernels", done, total });
   }
 
-  /** @throws {Error} with the compiler's message, the line and the WGSL: a kernel that does not compile is a defect. */
+  /**
+   * One kernel, compiled now where it was not before.
+   * @throws {Error} with the compiler's message, the line and the WGSL: a kernel that does not compile is a defect.
+   */
   async compile(label: string, source: string): Promise<GPUComputePipeline> {
     const known = this.#cache.get(source);
     if (known) return known;
-    await heed(this.signal);
+    await heed(this.#signal);
     const { device, subgroups } = this.gpu;
     device.pushErrorScope("validation");
     const asks = subgroups?.areEnabledInSource && source.includes("subgroup");

@@ -10,8 +10,11 @@ import { type KernelCall, type Look, Pipelines, Program, readTensor, writeTensor
 import type { WorkSize } from "../gpu/work.ts";
 import { visiblePairs } from "../batch/size.ts";
 import { type ParameterOptions, Parameters } from "../parameters/parameters.ts";
+import type { OnProgress } from "../progress.ts";
+import type { TensorReader } from "../safetensors/read.ts";
 import { ropeTable, tableLength } from "./rope_table.ts";
 
+/** How a model is planned. */
 export interface DecoderOptions extends ParameterOptions, MachineOptions {
   /** Bytes of the largest buffer that the adapter can bind. */
   largestBuffer: number;
@@ -29,7 +32,9 @@ export interface StepPlace {
  * put together from `forward` and `backward` outside.
  */
 export class Decoder {
+  /** What it allocates. */
   readonly plan: MemoryPlan = new MemoryPlan();
+  /** @internal */
   readonly parameters: Parameters;
   readonly #machine: Machine;
   readonly #passes: Passes;
@@ -39,8 +44,18 @@ export class Decoder {
   /** What each rotary table was made for. */
   readonly #tableLengths: number[] = [];
 
-  /** @param net what it computes. */
-  constructor(readonly net: Net, readonly capacity: Capacity, readonly options: DecoderOptions) {
+  /**
+   * Plans everything.
+   * @param net what it computes: `netOf` of the model.
+   */
+  constructor(
+    /** @internal */
+    readonly net: Net,
+    /** The largest batch. */
+    readonly capacity: Capacity,
+    /** @internal */
+    readonly options: DecoderOptions,
+  ) {
     this.parameters = new Parameters(this.plan, this.net.parameters, options.largestBuffer, options);
     const { hiddenSize: hidden, vocabSize: vocabulary } = net;
     const rotary = net.ropes.map(({ dimensions }) => dimensions);
@@ -62,27 +77,47 @@ export class Decoder {
     this.share([...this.forward, ...this.backward]);
   }
 
-  /** The calls of the forward pass: log-probabilities and the loss of a batch. */
+  /**
+   * The calls of the forward pass: log-probabilities and the loss of a batch.
+   *
+   * @internal
+   */
   get forward(): KernelCall[] {
     return this.#passes.forward.flatMap(({ calls }) => calls);
   }
 
-  /** Those of the backward pass after it: gradients of what is trained. None without training. */
+  /**
+   * Those of the backward pass after it: gradients of what is trained. None without training.
+   *
+   * @internal
+   */
   get backward(): KernelCall[] {
     return this.#passes.backward.flatMap(({ calls }) => calls);
   }
 
-  /** Plans the memory that tensors share for these calls; without it, for both passes one after the other. */
+  /**
+   * Plans the memory that tensors share for these calls; without it, for both passes one after the other.
+   *
+   * @internal
+   */
   share(calls: readonly KernelCall[]): void {
     this.plan.share(calls, this.options.largestBuffer);
   }
 
-  /** What batches are uploaded to, and what their results are read from. */
+  /**
+   * What batches are uploaded to, and what their results are read from.
+   *
+   * @internal
+   */
   get batch(): Machine["batch"] {
     return this.#machine.batch;
   }
 
-  /** Kernels of the first layer; backward with those that checkpointing runs again. */
+  /**
+   * Kernels of the first layer; backward with those that checkpointing runs again.
+   *
+   * @internal
+   */
   get kernelsPerLayer(): { forward: number; backward: number } {
     const ofLayer = (pass: readonly SegmentCalls[]) =>
       pass.find(({ segment }) => segment === this.net.layers[0])?.calls.length ?? 0;
@@ -103,6 +138,11 @@ export class Decoder {
     gpu.check();
   }
 
+  /** Uploads the weights of a checkpoint, once there are buffers. */
+  async load(gpu: Gpu, weights: TensorReader, onProgress?: OnProgress): Promise<void> {
+    await this.parameters.load(gpu, weights, "weights", onProgress);
+  }
+
   /** Writes the rotary tables that a batch with this longest sequence needs and that are not there. */
   #writeTables(gpu: Gpu, longest: number): void {
     for (const [i, spec] of this.net.ropes.entries()) {
@@ -113,7 +153,11 @@ export class Decoder {
     }
   }
 
-  /** Uploads a batch and its row counts; must come before the submission that works on it. */
+  /**
+   * Uploads a batch and its row counts; must come before the submission that works on it.
+   *
+   * @internal
+   */
   upload(gpu: Gpu, batch: Batch, { firstOfStep, pairsOfStep }: StepPlace): void {
     const a = this.batch;
     const tokens = batch.ids.length;
@@ -149,7 +193,11 @@ export class Decoder {
     a.rowCounts.upload(gpu, a.rows);
   }
 
-  /** What the work of the uploaded batch's kernels follows from. */
+  /**
+   * What the work of the uploaded batch's kernels follows from.
+   *
+   * @internal
+   */
   workSize(): WorkSize {
     return {
       counts: this.batch.rowCounts.counts,
@@ -158,7 +206,11 @@ export class Decoder {
     };
   }
 
-  /** Log-probabilities and the loss of the uploaded batch. */
+  /**
+   * Log-probabilities and the loss of the uploaded batch.
+   *
+   * @internal
+   */
   encodeForward(encoder: GPUCommandEncoder): void {
     this.#programs!.forward.encode(encoder, this.batch.rowCounts.counts);
   }
@@ -168,6 +220,8 @@ export class Decoder {
    *
    * @param results four floats a pair, as `batch.results`.
    * @param weights dL/d(log-probability) of each label.
+   *
+   * @internal
    */
   writeLoss(gpu: Gpu, results: Float32Array, weights: Float32Array): void {
     writeTensor(gpu, this.batch.results, results);
@@ -184,7 +238,11 @@ export class Decoder {
     return new Float32Array(await readTensor(gpu, this.#machine.head.logps, 0, batch.targets.length));
   }
 
-  /** Gradients of every trained parameter, after `encodeForward` of the same batch. */
+  /**
+   * Gradients of every trained parameter, after `encodeForward` of the same batch.
+   *
+   * @internal
+   */
   encodeBackward(encoder: GPUCommandEncoder): void {
     this.#programs!.backward.encode(encoder, this.batch.rowCounts.counts);
   }
@@ -192,6 +250,8 @@ export class Decoder {
   /**
    * Runs forward and backward of a batch kernel by kernel, over memory that holds nothing of earlier batches, until `look` has
    * seen enough: for finding where numbers went wrong. The gradients are lost.
+   *
+   * @internal
    */
   async walk(gpu: Gpu, batch: Batch, look: Look): Promise<void> {
     const encoder = gpu.device.createCommandEncoder();
@@ -234,6 +294,7 @@ export class Decoder {
     return out;
   }
 
+  /** Gives the memory back. */
   destroy(): void {
     this.plan.destroy();
   }

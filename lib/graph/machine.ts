@@ -10,8 +10,11 @@ import type { Parameters } from "../parameters/parameters.ts";
 
 /** The largest batch that a run will meet: what the plan is made for. */
 export interface Capacity {
+  /** Of a packed row. */
   tokens: number;
+  /** Labels in it. */
   labels: number;
+  /** Pairs in it. */
   pairs: number;
   /** One more than the largest position. */
   positions: number;
@@ -45,9 +48,17 @@ export interface MachineOptions {
   eosTokenId?: number;
   /** Whether there is a backward pass. */
   training: boolean;
-  /** How matrix products are computed; by default as suits a GPU. */
+  /**
+   * How matrix products are computed; by default as suits a GPU.
+   *
+   * @internal
+   */
   tiles?: ProductTiles;
-  /** How attention is computed; by default likewise. */
+  /**
+   * How attention is computed; by default likewise.
+   *
+   * @internal
+   */
   attention?: AttentionTiles;
 }
 

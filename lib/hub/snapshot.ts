@@ -13,6 +13,7 @@ import { diskError, download } from "./transfer.ts";
 
 /** What fetching tells of itself; every field may be left out. */
 export interface FetchEvents {
+  /** Notes for people. */
   log?: (level: "debug" | "info" | "warning", message: string) => void;
   /** How far it is, in bytes of what was missing. */
   onProgress?: OnProgress;

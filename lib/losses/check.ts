@@ -68,23 +68,32 @@ function formProblem(loss: Loss): string | undefined {
 
 /**
  * Compares the derivatives of a loss in TypeScript with finite differences of its values.
+ *
+ * @returns what it gives at the places of the trial: all that is known of a function beside its text.
  * @throws {UserError} with both numbers, and for what is not finite.
  */
-export function checkFunction(loss: FunctionLoss): void {
+export function checkFunction(loss: FunctionLoss): LossValue[] {
   const places = placesOf(loss, DOUBLE.step);
-  compare(loss, places, places.map(([c, r]) => valueOf(loss, c, r, "on trial")), DOUBLE);
+  const found = places.map(([c, r]) => valueOf(loss, c, r, "on trial"));
+  compare(loss, places, found, DOUBLE);
+  return found;
 }
+
+/** Whether a loss that was on trial trains nothing: its derivatives are 0 wherever it was tried. */
+export const isFlat = (found: readonly LossValue[]): boolean =>
+  found.every(({ dChosen, dRejected }) => dChosen === 0 && dRejected === 0);
 
 /**
  * Compares the derivatives of a loss in WGSL with finite differences of its values, as a kernel computes them.
  *
  * @param run gives what the loss is of each of the sums.
+ * @returns what it gives at the places of the trial.
  * @throws {UserError} with both numbers, and for what is not finite.
  */
 export async function checkWgsl(
   loss: Loss,
   run: (sums: Float32Array) => Promise<Float32Array>,
-): Promise<void> {
+): Promise<LossValue[]> {
   // What the kernel is given is rounded, and so is the distance between two of them.
   const places = placesOf(loss, SINGLE.step).map((sums) =>
     sums.map(({ sum, labels }) => ({ sum: Math.fround(sum), labels })) as unknown as Sums
@@ -101,6 +110,7 @@ export async function checkWgsl(
     return valueOf({ ...loss, of: () => ({ value, dChosen, dRejected }) }, chosen, rejected, "on trial");
   });
   compare(loss, places, found, SINGLE);
+  return found;
 }
 
 /** Every probe with each of its sums changed by each of the offsets. */

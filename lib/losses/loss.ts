@@ -1,21 +1,3 @@
-/** What a loss sees of a response: the sum of its labels' log-probabilities, and their number. */
-export interface ResponseSums {
-  /** Natural logarithms. */
-  sum: number;
-  /** Its tokens, the end token with them. */
-  labels: number;
-}
-
-/** The value of a pair's loss, and its derivatives by the two sums. */
-export interface LossValue {
-  /** Of the loss, which a run makes small. */
-  value: number;
-  /** By the sum of chosen. */
-  dChosen: number;
-  /** By the sum of rejected. */
-  dRejected: number;
-}
-
 /**
  * A loss in WGSL. It costs nothing: a kernel runs it between the passes.
  *
@@ -37,9 +19,10 @@ export interface WgslLoss {
   /** Letters, digits, `_`, `-` and `.`: what the model card and the log call it. */
   name: string;
   /**
-   * WGSL that defines `fn preference_loss(chosen: Response, rejected: Response) -> Loss`. A `Response` has what `ResponseSums` has
-   * (`sum`, `labels`), and a `Loss` what `LossValue` has (`value`, `d_chosen`, `d_rejected`), as `f32`. `exp_accurate` is more exact
-   * than most drivers' `exp`.
+   * WGSL that defines `fn preference_loss(chosen: Response, rejected: Response) -> Loss`. A `Response` has the `sum` of the
+   * natural logarithms of its tokens' probabilities, and the number of its tokens, `labels`, the end token with them. A `Loss` has
+   * its `value`, which a run makes small, and its derivatives by the two sums, `d_chosen` and `d_rejected`. All are `f32`.
+   * `exp_accurate` is more exact than most drivers' `exp`.
    */
   wgsl: string;
   /** Where false, rejected responses are neither read nor run: their sum and number of labels are 0. By default true. */
@@ -66,13 +49,23 @@ export interface FunctionLoss {
   /** As `WgslLoss`'s. */
   name: string;
   /**
-   * The loss of one pair. Its source text goes into a run's checkpoints, so that another function does not go on with them; values
-   * from outside that it uses are not seen there.
+   * The loss of one pair from its responses, each the sum of its tokens' log-probabilities and the number of its tokens, with its
+   * derivatives by the two sums. Its source text and what it gives at some places go into a run's checkpoints, so that another
+   * function does not go on with them.
    */
-  of: (chosen: ResponseSums, rejected: ResponseSums) => LossValue;
+  of: (
+    chosen: { sum: number; labels: number },
+    rejected: { sum: number; labels: number },
+  ) => { value: number; dChosen: number; dRejected: number };
   /** As `WgslLoss`'s. */
   usesRejected?: boolean;
 }
+
+/** What a loss sees of a response. */
+export type ResponseSums = Parameters<FunctionLoss["of"]>[0];
+
+/** The value of a pair's loss, and its derivatives. */
+export type LossValue = ReturnType<FunctionLoss["of"]>;
 
 /**
  * A loss of a pair as a function of its responses' summed log-probabilities. At the start of a run its derivatives are compared with

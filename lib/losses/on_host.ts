@@ -30,7 +30,7 @@ export function lossOnHost(
   });
 }
 
-/** @throws {UserError} where a part of the result is no finite number. */
+/** @throws {UserError} where a part of the result is no finite number of float32, which the passes compute with. */
 export function valueOf(
   loss: FunctionLoss,
   chosen: ResponseSums,
@@ -38,14 +38,15 @@ export function valueOf(
   where: string,
 ): LossValue {
   const found = loss.of(chosen, rejected);
-  if ([found?.value, found?.dChosen, found?.dRejected].every(Number.isFinite)) return found;
+  const isNumber = (value: unknown) => typeof value === "number" && Number.isFinite(Math.fround(value));
+  if ([found?.value, found?.dChosen, found?.dRejected].every(isNumber)) return found;
   // JSON has no NaN.
   const shown = typeof found === "object" && found !== null
     ? ["value", "dChosen", "dRejected"].map((name) => `${name}: ${String(found[name as keyof LossValue])}`)
       .join(", ")
     : show(found);
   throw new UserError(
-    `loss ${loss.name}: ${where}: expected finite numbers {value, dChosen, dRejected}, found ${shown}, where ` +
+    `loss ${loss.name}: ${where}: expected finite numbers of float32 {value, dChosen, dRejected}, found ${shown}, where ` +
       describeSums(chosen, rejected),
     1,
     "LOSS_INVALID",

@@ -1,13 +1,17 @@
 import type { Net } from "../graph/net.ts";
-import type { Dtype, Fields } from "./fields.ts";
+import type { Fields } from "./fields.ts";
 
 /** What every decoder has, from a model folder's config.json; counts unless said. Each architecture's own type adds to it. */
 export interface ModelConfig {
   /** The architecture, by transformers' `model_type`: the name of a file of this folder. */
   modelType: string;
+  /** Rows of the embedding. */
   vocabSize: number;
+  /** Its columns. */
   hiddenSize: number;
+  /** Layers. */
   numHiddenLayers: number;
+  /** Positions that the model was made for. */
   maxPositionEmbeddings: number;
   /** Whether the LM head is the embedding matrix. */
   tieWordEmbeddings: boolean;
@@ -17,7 +21,7 @@ export interface ModelConfig {
    */
   padTokenId?: number;
   /** The dtype that the weights were saved in, where the file says it. */
-  dtype?: Dtype;
+  dtype?: "float32" | "float16" | "bfloat16";
   /** The multimodal model whose text part it is, by its `model_type`. */
   partOf?: string;
 }

@@ -3,10 +3,13 @@ import type { TensorSource } from "../safetensors/write.ts";
 
 /** A tensor of the source's files that is a parameter: under which name and type it is saved again. */
 export interface ParameterTensor {
+  /** Under which it is saved. */
   name: string;
   /** The parameter's name in transformers' class. */
   parameter: string;
+  /** Of its elements, where it is saved. */
   dtype: FloatDtype;
+  /** As it is saved. */
   shape: number[];
 }
 

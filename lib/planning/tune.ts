@@ -1,5 +1,4 @@
 import { cacheFolder } from "../cache_folder.ts";
-import type { TrainEvents } from "../training/events.ts";
 import type { Gpu } from "../gpu/device.ts";
 import type { Pipelines } from "../gpu/program.ts";
 import { parameterCount } from "../parameters/parameter.ts";
@@ -14,6 +13,7 @@ import {
   usualTuning,
 } from "../gpu/tuning.ts";
 import { type Adapter, adapterOf, type Workload } from "./plan.ts";
+import type { OnProgress } from "../progress.ts";
 import { sampleStep } from "../training/sampler.ts";
 
 /**
@@ -36,7 +36,9 @@ export async function tune(
   gpu: Gpu,
   pipelines: Pipelines,
   workload: Workload,
-  { onLog: log = () => {}, onProgress, before }: Pick<TrainEvents, "onLog" | "onProgress"> & {
+  { onLog: log = () => {}, onProgress, before }: {
+    onLog?: (level: "info" | "warning", message: string) => void;
+    onProgress?: OnProgress;
     before?: TuningRecord;
   } = {},
 ): Promise<TunedAdapter> {

@@ -193,7 +193,9 @@ function chart(title: string, unit: string, series: readonly Series[]): string {
     `<span class="key"><svg viewBox="0 0 32 16" aria-hidden="true"><line class="line ${style}" x1="0" x2="32" y1="9" ` +
     `y2="9"/></svg> ${escapeXml(name)}</span>`
   );
-  const caption = `${escapeXml(title)}${series.length > 1 ? keys.join("") : ""}`;
+  const caption = `${escapeXml(title)}${
+    series.length > 1 || series[0].name === "evaluation" ? keys.join("") : ""
+  }`;
   return `<figure><figcaption>${caption}</figcaption>${lineChart(title, unit, series)}</figure>`;
 }
 

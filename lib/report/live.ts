@@ -56,14 +56,19 @@ const HEADERS = {
 export function liveHandler(run: LiveRun): (request: Request) => Promise<Response> {
   const token = crypto.randomUUID();
   return async (request) => {
+    // The host is what the request says.
+    if (!URL.canParse(request.url)) return answer(400, "the request's address is none");
     const { hostname, origin, pathname } = new URL(request.url);
     if (!HOSTS.includes(hostname)) {
       return answer(403, "this report is only for the machine that it is made on");
     }
     if (request.method === "GET" && pathname === "/") {
-      return new Response(await livePage(run, token), {
-        headers: { ...HEADERS, "content-type": "text/html; charset=utf-8" },
-      });
+      try {
+        const headers = { ...HEADERS, "content-type": "text/html; charset=utf-8" };
+        return new Response(await livePage(run, token), { headers });
+      } catch (error) {
+        return answer(500, `${run.folder}: its files cannot be shown: ${(error as Error).message}`);
+      }
     }
     if (request.method === "GET" && pathname === "/events") return eventStream(run);
     if (pathname !== "/stop") return answer(404, "there is no such page");
@@ -104,7 +109,13 @@ function eventStream(run: LiveRun): Response {
   const body = new ReadableStream<Uint8Array>({
     async pull(controller) {
       while (!closed.signal.aborted) {
-        const { top, sections, isRunning } = await look.take();
+        // What is no run's file is shown when it is one again.
+        const taken = await look.take().catch(() => undefined);
+        if (!taken) {
+          await pause(closed.signal);
+          continue;
+        }
+        const { top, sections, isRunning } = taken;
         const news = Object.entries({ ...top, ...sections }).filter(([id, html]) => shown[id] !== html);
         if (news.length > 0 || wasRunning !== isRunning) {
           Object.assign(shown, Object.fromEntries(news));

@@ -35,12 +35,9 @@ export function lineChart(title: string, unit: string, series: readonly Series[]
     round(HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * ((value - minY) / (maxY - minY)));
 
   const parts: string[] = [];
-  const figures = yTicks.map(formatFigure);
-  // What five digits cannot tell apart has all of its own.
-  const texts = new Set(figures).size < figures.length ? yTicks.map(String) : figures;
-  for (const [i, value] of yTicks.entries()) {
+  for (const value of yTicks) {
     parts.push(`<line class="grid" x1="${LEFT}" x2="${WIDTH - RIGHT}" y1="${y(value)}" y2="${y(value)}"/>`);
-    parts.push(label(LEFT - 6, y(value) + 4, "end", texts[i]));
+    parts.push(label(LEFT - 6, y(value) + 4, "end", formatFigure(value)));
   }
   for (
     const value of ticks(minX, maxX).filter((tick) => Number.isInteger(tick) && tick >= minX && tick <= maxX)
@@ -124,11 +121,11 @@ function extent(values: readonly number[]): [number, number] {
   ]);
 }
 
-/** A range of some height, so that a constant lies in the middle. */
+/** A range of some height, so that a constant lies in the middle, and five digits tell its ticks apart. */
 function padded([min, max]: [number, number]): [number, number] {
-  if (max > min) return [min, max];
-  const half = Math.abs(min) / 10 || 1;
-  return [min - half, max + half];
+  const largest = Math.max(Math.abs(min), Math.abs(max));
+  const more = max > min ? Math.max(0, largest / 1000 - (max - min)) / 2 : largest / 10 || 1;
+  return [min - more, max + more];
 }
 
 function unbroken(points: Series["points"]): Series["points"][number][][] {

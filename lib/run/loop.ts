@@ -4,14 +4,15 @@ import type { SavedRun } from "../checkpoint/state.ts";
 import { CollapseAlarm, describeCollapse } from "../training/collapse.ts";
 import type { TrainConfig } from "../config/schema.ts";
 import { evaluate } from "../training/evaluate.ts";
-import type { TrainEvents } from "../training/events.ts";
 import { Figures } from "../training/figures.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { Profiler } from "../gpu/profiler.ts";
 import { checkFinite, explainFailure } from "./guard.ts";
+import type { TrainOptions } from "./options.ts";
 import { summarize } from "../training/metrics.ts";
 import type { Planned } from "../planning/plan.ts";
 import type { Prepared } from "../planning/prepare.ts";
+import { chromeTrace, profileTable } from "../report/profile.ts";
 import type { RunLog } from "../report/run_log.ts";
 import type { LogEntry } from "../training/log_entry.ts";
 import type { TrainerState } from "../checkpoint/trainer_state.ts";
@@ -46,7 +47,7 @@ export class Loop {
   #stopped = false;
 
   /** @param before the checkpoint that the run goes on from. */
-  constructor(readonly run: LoopRun, readonly events: TrainEvents, before?: SavedRun) {
+  constructor(readonly run: LoopRun, readonly events: TrainOptions, before?: SavedRun) {
     const { config, prepared: { totalSteps, sampler } } = run;
     const { warmupSteps, warmupRatio } = config;
     this.#schedule = {
@@ -111,7 +112,7 @@ export class Loop {
       const rate = learningRate(step, this.#schedule);
       this.#announce(step + 1);
       await runner.run(profiler?.gpu ?? gpu, step, micro, rate);
-      if (profiler) this.events.onProfile!(await profiler.collect(), step + 1);
+      if (profiler) await this.#tellProfile(profiler, step + 1);
       this.#submitted = step + 1;
       // While the GPU works on this step, or after a submission that blocks: by then the disk is done.
       await checkpoints.finish();
@@ -135,6 +136,12 @@ export class Loop {
     const until = this.#stepTime &&
       performance.timeOrigin + this.#lastCollect + this.#stepTime * (step - steps);
     onSubmit({ step, totalSteps: this.run.prepared.totalSteps, until });
+  }
+
+  async #tellProfile(profiler: Profiler, step: number): Promise<void> {
+    const profile = await profiler.collect();
+    const trace = chromeTrace(profile, `${this.run.config.modelNameOrPath}, step ${step}`);
+    this.events.onProfile!({ table: profileTable(profile.kernels), trace }, step);
   }
 
   /** For the second step, since the first one compiles. */

@@ -5,20 +5,17 @@ import type { HashedFile } from "../data/hash.ts";
 import type { Gpu } from "../gpu/device.ts";
 import type { Planned } from "../planning/plan.ts";
 import type { Prepared } from "../planning/prepare.ts";
-import type { Answer, RunReport } from "../report/run_report.ts";
 import type { LogEntry } from "../training/log_entry.ts";
 import type { ModelWeights } from "../weights/weights.ts";
 
-/** What a training measured. */
-export interface Outcome {
+/** A trained model, still on the GPU, and what its training measured. Disposing of it gives the GPU back, and `output_dir` to other runs. */
+export interface TrainRun extends AsyncDisposable {
   /** As it was checked. */
   readonly config: TrainConfig;
-  /** The run as trainer_state.json has it. */
-  readonly state: TrainerState;
   /** The log's entries, in order. */
   readonly history: readonly LogEntry[];
-  /** The answers to the config's `prompts`. */
-  readonly answers: readonly Answer[];
+  /** The config's `prompts`, answered by the model that the run began with and by the trained one. */
+  readonly answers: readonly { prompt: string; before: string; after: string }[];
   /** Whether a signal stopped the run, which goes on from its last checkpoint when it is started again. */
   readonly isStopped: boolean;
   /** Whether there is a checkpoint after the last step. */
@@ -39,24 +36,23 @@ export interface Outcome {
   readonly trainLoss: number;
   /** Floating-point operations of the model's matrix products and attention, forward and backward. */
   readonly flops: number;
-}
-
-/** A trained model, still on the GPU, and what its training measured. Disposing of it gives the GPU back, and `output_dir` to other runs. */
-export interface TrainRun extends Outcome, AsyncDisposable {
   /**
    * Writes all that a run leaves into `output_dir`: the model in the source's form, figures, model card, report.
    *
    * @param options `signal` ends it where the run can go on from its last checkpoint; without one, the result is written whatever
    * comes.
-   * @returns what was written of the run.
+   * @returns the figures of the whole run, as all_results.json has them.
    * @throws {UserError} where a file cannot be written; the signal's reason.
    */
-  save(options?: { signal?: AbortSignal }): Promise<RunReport>;
+  save(options?: { signal?: AbortSignal }): Promise<Record<string, number>>;
 }
 
 /** What saving works with. */
 export interface RunParts {
-  outcome: Outcome;
+  /** What the training measured. */
+  outcome: Omit<TrainRun, "save" | typeof Symbol.asyncDispose>;
+  /** The run as trainer_state.json has it. */
+  state: TrainerState;
   gpu: Gpu;
   planned: Planned;
   prepared: Prepared;

@@ -35,14 +35,15 @@ export async function checkOutputFolder(config: TrainConfig): Promise<void> {
 /**
  * Writes all that a run leaves in its output folder: the model in the source's form, figures, model card, report.
  *
+ * @returns the content of all_results.json.
  * @throws {UserError} where a file cannot be written; the reason of `signal`, where it comes before the end and the run can go on
  * from its last checkpoint. Without one, the result is written whatever comes.
  */
 export async function saveRun(
-  { outcome, gpu, planned, prepared, checkpoint, modelFiles, files }: RunParts,
+  { outcome, state, gpu, planned, prepared, checkpoint, modelFiles, files }: RunParts,
   { signal, onProgress }: { signal?: AbortSignal; onProgress?: OnProgress } = {},
-): Promise<RunReport> {
-  const { config, state } = outcome;
+): Promise<Record<string, number>> {
+  const { config } = outcome;
   const { outputDir } = config;
   const { sources } = prepared;
   const results = allResults(
@@ -82,7 +83,7 @@ export async function saveRun(
   await (await beginFlush(outputDir)).done;
   // Last: a folder that has it holds a finished run.
   await writeAllResults(outputDir, results);
-  return report;
+  return results;
 }
 
 /** A tensor that is not written to its end once `signal` is aborted. */

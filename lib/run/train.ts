@@ -28,7 +28,7 @@ import type { HashedFile } from "../data/hash.ts";
 import { tune } from "../planning/tune.ts";
 import { VERSION } from "../version.ts";
 import { probeLoss } from "../gpu/loss_probe.ts";
-import { checkWgsl } from "../losses/check.ts";
+import { checkFunction, checkWgsl, isFlat } from "../losses/check.ts";
 import { losses } from "../losses/losses.ts";
 import type { Loss } from "../losses/loss.ts";
 import { configOf, takeData, type TrainOptions } from "./options.ts";
@@ -76,8 +76,8 @@ import { saveRun } from "./save.ts";
  * ```
  */
 export async function train(given: TrainConfig | RunKeys, options: TrainOptions = {}): Promise<TrainRun> {
-  const { onLog: log = () => {}, onProgress, onSave, signal } = options;
   const config = configOf(given, options);
+  const { onLog: log = () => {}, onProgress, onSave, signal } = options;
   const { loss = losses[config.lossType] } = options;
   const warn = (message: string) => log("warning", message);
   await using held = new AsyncDisposableStack();
@@ -143,7 +143,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   await planned.runner.compile(gpu, pipelines);
   const tensors = { gpu, planned, prepared, source: checkpoint };
   if (before) await restore(before.folder, tensors, { onProgress });
-  else if (checkpoint) await decoder.parameters.load(gpu, checkpoint, "weights", onProgress);
+  else if (checkpoint) await decoder.load(gpu, checkpoint, onProgress);
   else await randomInit(gpu, decoder.parameters, sources.model, config.seed, onProgress);
   log("debug", `allocated ${decoder.plan.allocatedBytes} bytes, planned ${decoder.plan.bytes}`);
   await checkModelFiles(sources.model, files);
@@ -193,7 +193,6 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   });
   const outcome = {
     config,
-    state,
     isStopped: loop.isStopped || after === undefined,
     isKept,
     weightsStep: best ? state.best_global_step! : state.global_step,
@@ -206,21 +205,29 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
     epoch: state.epoch,
     ...loop.figures.totals,
   };
-  const parts: RunParts = { outcome, gpu, planned, prepared, checkpoint, modelFiles, files };
+  const parts: RunParts = { outcome, state, gpu, planned, prepared, checkpoint, modelFiles, files };
   const owned = held.move();
+  let isDisposed = false;
+  let saving: Promise<unknown> = Promise.resolve();
   return {
     ...outcome,
     save: async ({ signal } = {}) => {
-      if (owned.disposed) throw new UserError("the run was disposed of: save it before", 1, "DISPOSED");
-      const report = await inArea("OUTPUT_REFUSED", () => saveRun(parts, { signal, onProgress }));
+      if (isDisposed) throw new UserError("the run was disposed of: save it before", 1, "DISPOSED");
+      const saved = inArea("OUTPUT_REFUSED", () => saveRun(parts, { signal, onProgress }));
+      saving = Promise.allSettled([saving, saved]);
+      const results = await saved;
       onSave?.(config.outputDir);
-      return report;
+      return results;
     },
-    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+    [Symbol.asyncDispose]: async () => {
+      isDisposed = true;
+      await saving;
+      await owned.disposeAsync();
+    },
   };
 }
 
-/** Compares the derivatives of a loss that is no built-in one with its values; those of TypeScript were before. */
+/** Compares the derivatives of a loss that is no built-in one with its values; those of TypeScript, where nothing was touched, before. */
 async function checkLoss(
   loss: Loss,
   gpu: Gpu,
@@ -228,7 +235,12 @@ async function checkLoss(
   log: NonNullable<TrainOptions["onLog"]>,
 ): Promise<void> {
   if (Object.values<Loss>(losses).includes(loss)) return;
-  if ("wgsl" in loss) await checkWgsl(loss, (sums) => probeLoss(gpu, pipelines, loss, sums));
+  const found = "wgsl" in loss
+    ? await checkWgsl(loss, (sums) => probeLoss(gpu, pipelines, loss, sums))
+    : checkFunction(loss);
+  if (isFlat(found)) {
+    log("warning", `loss ${loss.name}: its derivatives are 0 wherever it was tried: it may train nothing`);
+  }
   log("info", `loss: ${loss.name}, whose derivatives are those of its values`);
 }
 

@@ -1,7 +1,32 @@
+/** The name of a dtype as the header of a safetensors file spells it. */
+export type Dtype =
+  | "BOOL"
+  | "F4"
+  | "F6_E2M3"
+  | "F6_E3M2"
+  | "U8"
+  | "I8"
+  | "F8_E5M2"
+  | "F8_E4M3"
+  | "F8_E8M0"
+  | "F8_E4M3FNUZ"
+  | "F8_E5M2FNUZ"
+  | "I16"
+  | "U16"
+  | "F16"
+  | "BF16"
+  | "I32"
+  | "U32"
+  | "F32"
+  | "C64"
+  | "F64"
+  | "I64"
+  | "U64";
+
 /**
  * Bits of one element of every dtype of the safetensors format (version 0.8 of the reference implementation).
  */
-export const DTYPE_BITS = {
+export const DTYPE_BITS: Readonly<Record<Dtype, number>> = {
   BOOL: 8,
   F4: 4,
   F6_E2M3: 6,
@@ -24,10 +49,7 @@ export const DTYPE_BITS = {
   F64: 64,
   I64: 64,
   U64: 64,
-} as const;
-
-/** The name of a dtype as the header of a safetensors file spells it. */
-export type Dtype = keyof typeof DTYPE_BITS;
+};
 
 /** The dtypes that are read and written as numbers. */
 export type FloatDtype = "F32" | "F16" | "BF16";

@@ -7,11 +7,17 @@ export const MAX_HEADER_BYTES = 100_000_000;
 
 /** Where one tensor lies: `start` (inclusive) and `end` (exclusive) are absolute bytes of `file`. */
 export interface TensorInfo {
+  /** As the file has it. */
   name: string;
+  /** Of its elements. */
   dtype: Dtype;
+  /** Of no dimension for a scalar. */
   shape: number[];
+  /** Path of the file. */
   file: string;
+  /** Its first byte. */
   start: number;
+  /** One past its last byte. */
   end: number;
 }
 

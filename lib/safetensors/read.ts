@@ -23,6 +23,7 @@ export interface Checkpoint {
   readF32(name: string, firstElement?: number, elements?: number): Promise<Float32Array<ArrayBuffer>>;
   /** As `readF32`, but the bytes as they lie in the file, counted in bytes, of any dtype. */
   readBytes(name: string, firstByte?: number, bytes?: number): Promise<Uint8Array<ArrayBuffer>>;
+  /** Closes the files; nothing can be read afterwards. */
   close(): Promise<void>;
 }
 

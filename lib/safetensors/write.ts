@@ -10,9 +10,13 @@ import { type Dtype, DTYPE_BITS, tensorBytes } from "./dtype.ts";
  * pieces.
  */
 export interface TensorSource {
+  /** Its name in the file. */
   name: string;
+  /** Of its elements. */
   dtype: Dtype;
+  /** Of no dimension for a scalar. */
   shape: readonly number[];
+  /** Its bytes, in order. */
   chunks: () => AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
 }
 
@@ -36,6 +40,7 @@ export function withProgress(
   }));
 }
 
+/** How a file is written; every field may be left out. */
 export interface WriteOptions {
   /** The header's `__metadata__`; transformers refuses files without a format. */
   metadata?: Record<string, string>;

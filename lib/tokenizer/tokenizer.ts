@@ -16,6 +16,7 @@ import { readTokens, type Tokens } from "./vocab.ts";
 
 /** What is known of a model's tokenizer without tokenizing: nothing in it runs a regular expression of the model's files. */
 export interface Vocabulary {
+  /** The text of token ids. */
   decode(ids: Iterable<number>, options?: { skipSpecialTokens?: boolean }): string;
   /** The largest token id + 1. */
   vocabSize: number;
@@ -23,9 +24,13 @@ export interface Vocabulary {
   chatTemplate?: string;
   /** The date that the template is told, where it asks for it. */
   templateDate?: string;
+  /** The token that a sequence begins with. */
   bosToken?: string;
+  /** Its id. */
   bosTokenId?: number;
+  /** The token that a sequence ends with. */
   eosToken?: string;
+  /** Its id. */
   eosTokenId?: number;
   /** SHA-256 of the files that token ids follow from, in hexadecimal. */
   fingerprint: string;
@@ -35,6 +40,7 @@ export interface Vocabulary {
 export interface Tokenizer extends Vocabulary {
   /** Token ids of `text`, as transformers' `tok(text, add_special_tokens=False)`. */
   encode(text: string): number[];
+  /** Text of a conversation. */
   applyChatTemplate: ApplyChatTemplate;
 }
 

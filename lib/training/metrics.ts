@@ -14,12 +14,19 @@ export interface ResponseFigures {
 
 /** What the kernels give for one pair: natural logarithms, summed over the labels of each response. */
 export interface PairResult {
+  /** Its loss. */
   loss: number;
+  /** Log-probability of chosen. */
   chosen: number;
+  /** That of rejected; 0 where there is none. */
   rejected: number;
+  /** Labels of chosen. */
   chosenLabels: number;
+  /** Those of rejected. */
   rejectedLabels: number;
+  /** Further figures of chosen. */
   chosenFigures: ResponseFigures;
+  /** Those of rejected. */
   rejectedFigures: ResponseFigures;
 }
 
@@ -29,16 +36,23 @@ export interface PairResult {
  * an evaluation, so that they do not depend on how those are cut into batches.
  */
 export interface Metrics {
+  /** Mean over pairs. */
   loss: number;
+  /** Reward of the chosen response, mean over pairs. */
   "rewards/chosen": number;
+  /** That of the rejected one. */
   "rewards/rejected"?: number;
+  /** The part of the pairs, from 0 to 1, whose chosen response has the higher reward. */
   "rewards/accuracies"?: number;
+  /** Reward of the chosen response less that of the rejected one, mean over pairs. */
   "rewards/margins"?: number;
   /** Log-probabilities summed over a response, mean over pairs: TRL's `logps/*`. */
   "logps/chosen": number;
+  /** Likewise. */
   "logps/rejected"?: number;
   /** Mean over vocabulary and labels. */
   "logits/chosen": number;
+  /** Likewise. */
   "logits/rejected"?: number;
   /** Mean over the labels of both responses, in nats. */
   entropy: number;

@@ -1,11 +1,15 @@
 /** transformers' names of learning-rate schedules. */
 export type Scheduler = "cosine" | "linear" | "constant" | "constant_with_warmup";
 
+/** How the learning rate changes. */
 export interface Schedule {
+  /** Its form. */
   type: Scheduler;
+  /** The highest. */
   learningRate: number;
-  /** Updates of the whole run, and those of them in which the rate rises from 0. */
+  /** Updates of the whole run. */
   totalSteps: number;
+  /** Those of them in which the rate rises from 0. */
   warmupSteps: number;
 }
 

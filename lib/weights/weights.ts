@@ -23,24 +23,27 @@ export interface ModelWeights extends Checkpoint {
   saved: SavedTensor[];
 }
 
-/** Said to people, once each. */
-export type Warn = (message: string) => void;
-
 /** Buffers of old checkpoints that transformers passes over without a word. */
 const PASSED_OVER = /rotary_emb\.inv_freq/;
 /** Elements that are compared at a time. */
 const PIECE = 2 ** 20;
 /** Names that a message lists. */
 const SHOWN = 8;
+/** Types that no quantization leaves: such weights were saved so. */
+const NEVER_QUANTIZED = ["F64", "I64", "BOOL"];
 
 /**
  * Opens config.json and the weights of a model's folder, and fits one to the other as transformers 5 does: a head that is not
  * the embedding is not tied to it, whatever config.json says; weights are found with and without the architecture's prefix (`model.`) before their names,
  * and, unlike there, by the end of their names under any other prefix.
  *
+ * @param warn hears what is said to people, once each.
  * @throws {UserError} naming every tensor that is missing, twice there, or of another shape or type.
  */
-export async function openModel(folder: string, warn: Warn = () => {}): Promise<ModelWeights> {
+export async function openModel(
+  folder: string,
+  warn: (message: string) => void = () => {},
+): Promise<ModelWeights> {
   if (await stat(join(folder, "adapter_config.json")).catch(() => undefined)) {
     throw new UserError(
       `${
@@ -59,7 +62,7 @@ export async function openModel(folder: string, warn: Warn = () => {}): Promise<
 }
 
 /** The shape of a model: config.json, and what its weights change of it where they are there. */
-export async function readModel(folder: string, warn?: Warn): Promise<ModelConfig> {
+export async function readModel(folder: string, warn?: (message: string) => void): Promise<ModelConfig> {
   if (!await hasWeights(folder)) return await readModelConfig(folder, warn);
   const weights = await openModel(folder, warn);
   await weights.close();
@@ -83,7 +86,7 @@ async function fit(
   checkpoint: Checkpoint,
   config: ModelConfig,
   folder: string,
-  warn: Warn,
+  warn: (message: string) => void,
 ): Promise<ModelWeights> {
   const architecture = architectureOf(config);
   const net = architecture.net({ ...config, tieWordEmbeddings: false });
@@ -190,7 +193,7 @@ function check(
     throw new UserError(
       `${file}: tensor ${show(name)} is of type ${dtype}, which is not trained: expected F32, F16 or BF16` +
         (untrained.length > 1 ? ` (${untrained.length} tensors are of ${types.join(", ")})` : "") +
-        (types.includes("F64")
+        (types.some((type) => NEVER_QUANTIZED.includes(type))
           ? ". Load the model in float32 with transformers and save_pretrained() it"
           : ". Take the model's files as they were before it was quantized"),
     );

@@ -52,6 +52,8 @@ Deno.test("a word that is no command, option or key has status 2, and the neares
     [["setup", "now"], /setup takes no words, found now/],
     [["fetch", "a/b", "--split=train"], /--split: unknown option: did you mean --splits\?/],
     [["train", "a.yaml", "b.yaml"], /expected one run file and --key=value, found a\.yaml and b\.yaml/],
+    [["train", "-max_steps=3"], /^error: -max_steps=3: options have two dashes: --max_steps=3$/m],
+    [[""], /^error: "": no such command/],
     [["plan", "--data=yes"], /--data: expected no value, found yes/],
   ];
   for (const [words, says] of cases) {

@@ -17,7 +17,10 @@ Deno.test("text that is no run file is refused with its place", () => {
   ]);
   assert.match(mistakes(BASE + "? [a]\n: 1")[0], /^run.yaml:3:3: expected a key that is text$/);
   assert.match(mistakes("prompts: " + "[".repeat(50_000))[0], /not valid YAML/);
-  assert.match(mistakes("__proto__: 1\n" + BASE)[0], /__proto__: unknown key$/);
+  assert.match(
+    mistakes("__proto__: 1\n" + BASE)[0],
+    /__proto__: unknown key: configs.README.md and --help list all$/,
+  );
 });
 
 Deno.test("an alias that unfolds without end is refused", () => {

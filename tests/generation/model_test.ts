@@ -95,3 +95,41 @@ Deno.test("answers come in pieces, whole, to messages too, and while something e
   }
   await model[Symbol.asyncDispose]();
 });
+
+Deno.test("what is in hand is answered though the model is disposed of, and what cannot be asked is refused", async () => {
+  for (const maxLength of [0, 1, 1.5, NaN, 1e9]) {
+    await assert.rejects(
+      () => loadModel(`${GOLDEN}/untied`, { maxLength }),
+      /maxLength: expected a whole number/,
+    );
+  }
+  const model = await loadModel(`${GOLDEN}/untied`, { maxLength: 96 });
+  const refused = (body: PromiseLike<unknown>, expected: RegExp, code = "DATA_INVALID") =>
+    assert.rejects(async () => await body, (error: UserError) => {
+      assert.match(String(error), expected);
+      assert.equal(error.code, code);
+      return true;
+    });
+  await refused(model.evaluate(5 as never), /^UserError: evaluate: expected rows .*found 5/);
+  await refused(
+    model.logProbabilities(null as never),
+    /^UserError: logProbabilities: expected rows .*found null/,
+  );
+  await refused(model.generate([]), /UserError/);
+  for (const maxNewTokens of [-1, NaN, 1.5]) {
+    await refused(
+      model.generate("x", { maxNewTokens }),
+      /maxNewTokens: expected a whole number/,
+      "CONFIG_INVALID",
+    );
+  }
+  assert.equal(await model.generate("hello there", { maxNewTokens: 0 }).catch(() => "failed"), "");
+  const asked = [model.logProbabilities(rows.slice(0, 3)), model.evaluate(rows.slice(0, 2))] as const;
+  const generation = model.generate("hello there", { maxNewTokens: 90 });
+  const cut = assert.rejects(async () => await generation, /disposed|closed/);
+  await model[Symbol.asyncDispose]();
+  const [answers, metrics] = await Promise.all(asked);
+  assert.equal(answers.length, 3);
+  assert.ok(Number.isFinite(metrics.loss));
+  await cut;
+});

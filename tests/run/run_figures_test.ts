@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { responsesOf } from "../../lib/data/pair.ts";
-import type { StepProgress } from "../../lib/training/events.ts";
+import type { StepProgress } from "../../lib/training/step_progress.ts";
 import { samplePosition, sampleStep } from "../../lib/training/sampler.ts";
 import { GOLDEN, readGolden } from "../golden_run.ts";
 import { run, weightsOf } from "../in_process.ts";

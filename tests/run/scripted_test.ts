@@ -122,18 +122,18 @@ Deno.test("the name of a loss of one's own stands in the reports, and the run go
 
 Deno.test("a loss that comes to no finite number ends the run at its pair", () =>
   withTemporaryFolder(async (folder) => {
-    let calls = 0;
+    let isTried = false;
     const loss: FunctionLoss = {
       name: "breaks",
-      // Good while it is tried, at 70 places.
       of: (chosen, rejected) => ({
         ...SIMPER.of(chosen, rejected),
-        ...++calls > 71 && { dChosen: Infinity },
+        ...isTried && { dChosen: Infinity },
       }),
     };
+    const onLog = (_: string, message: string) => isTried ||= message.startsWith("loss: breaks");
     const keys = { ...FILE, output_dir: join(folder, "out") };
     await refused(
-      train(keys, { loss }),
+      train(keys, { loss, onLog }),
       "LOSS_INVALID",
       /^loss breaks: .*pairs\.jsonl:\d+: expected finite numbers .*dChosen: Infinity.*\n(there is no|the last) checkpoint/,
     );
@@ -219,4 +219,107 @@ Deno.test("a row of memory is refused by its place, and other rows do not go on 
     assert.equal(run.steps, 3);
     await run[Symbol.asyncDispose]();
     await refused(run.save(), "DISPOSED", /was disposed of/);
+  }));
+
+Deno.test("what a script gives is checked as a run file is: unknown options, parts that are no rows, keys that are no object", async () => {
+  // Whatever a script without types may give.
+  const given = (keys: unknown, options?: unknown) => train(keys as RunKeys, options as TrainOptions);
+  await refused(
+    given(null),
+    "CONFIG_INVALID",
+    /^train: expected the keys of a run file as an object, .*found null$/,
+  );
+  await refused(given("run.yaml"), "CONFIG_INVALID", /found "run\.yaml"$/);
+  await refused(given(KEYS, null), "CONFIG_INVALID", /^train: expected options as an object, found null$/);
+  await refused(
+    given(KEYS, { data: "abc", losss: SIMPER }),
+    "CONFIG_INVALID",
+    /^losss: unknown option of train: did you mean loss\?\ndata: expected rows, or \{train, test\} of rows, found "abc"$/,
+  );
+  await refused(
+    given(KEYS, { data: { tests: ROWS } }),
+    "CONFIG_INVALID",
+    /^data\.train: expected rows .*, found nothing\ndata\.tests: unknown part of data: did you mean data\.test\?$/,
+  );
+  await refused(
+    given(KEYS, { data: ROWS, loss: null }),
+    "LOSS_INVALID",
+    /^loss: expected \{name, wgsl\} .*found null$/,
+  );
+  await refused(
+    given(KEYS, { data: ROWS, signal: 5, gpu: {}, onStep: 5 }),
+    "CONFIG_INVALID",
+    /^signal: expected an AbortSignal, found 5\ngpu: expected .*, found an object\nonStep: expected a function, found 5$/,
+  );
+  await refused(
+    given({ ...defineConfig(FILE), max_steps: 1 }),
+    "CONFIG_INVALID",
+    /^max_steps: a configuration that was read has maxSteps: /,
+  );
+  await refused(
+    given({ modelNameOrPath: "x" }),
+    "CONFIG_INVALID",
+    /^fromScratch: missing: a script gives the keys/,
+  );
+  await refused(
+    given({ ...KEYS, learning_rate: NaN }),
+    "CONFIG_INVALID",
+    /learning_rate: expected .*, found NaN/,
+  );
+});
+
+Deno.test("an abort ends a run that waits for a row, and gives its folder back", () =>
+  withTemporaryFolder(async (folder) => {
+    const keys = { ...KEYS, output_dir: join(folder, "out") };
+    for (let times = 0; times < 2; times++) {
+      const stop = new AbortController();
+      const rows = async function* () {
+        yield ROWS[0];
+        setTimeout(() => stop.abort(new Error("enough")));
+        await new Promise(() => {});
+      };
+      await assert.rejects(train(keys, { data: rows(), signal: stop.signal }), /enough/);
+    }
+  }));
+
+Deno.test("a function that gives other values does not go on with a run, though its text is the same", () =>
+  withTemporaryFolder(async (folder) => {
+    const scaled = (by: number): FunctionLoss => ({
+      name: "scaled",
+      of: (chosen) => ({ value: -by * chosen.sum, dChosen: -by, dRejected: 0 }),
+    });
+    const keys = { ...KEYS, output_dir: join(folder, "out"), save_steps: 1, save_strategy: "steps" as const };
+    const stop = new AbortController();
+    await using run = await train({ ...keys, max_steps: 20 }, {
+      data: ROWS,
+      loss: scaled(1),
+      signal: stop.signal,
+      onStep: () => stop.abort(),
+    });
+    await run[Symbol.asyncDispose]();
+    await refused(
+      train({ ...keys, max_steps: 20 }, { data: ROWS, loss: scaled(2) }),
+      "OUTPUT_REFUSED",
+      /loss/,
+    );
+    const flat: FunctionLoss = { name: "flat", of: () => ({ value: 1, dChosen: 0, dRejected: 0 }) };
+    const said: string[] = [];
+    const options = {
+      data: ROWS,
+      loss: flat,
+      onLog: (level: string, message: string) => void said.push(`${level}: ${message}`),
+    };
+    await using idle = await train({ ...keys, output_dir: join(folder, "flat"), max_steps: 1 }, options);
+    assert.ok(said.some((line) => /^warning: loss flat: its derivatives are 0/.test(line)), said.join("\n"));
+    // What is disposed of waits for what is saved.
+    const saved = idle.save();
+    await idle[Symbol.asyncDispose]();
+    await saved;
+    await refused(idle.save(), "DISPOSED", /disposed/);
+    const huge: FunctionLoss = { name: "huge", of: () => ({ value: 1e300, dChosen: 0, dRejected: 0 }) };
+    await refused(
+      train(keys, { data: ROWS, loss: huge }),
+      "LOSS_INVALID",
+      /finite numbers of float32 .* value: 1e\+300/,
+    );
   }));
