@@ -133,9 +133,9 @@ async function resultsOf(
   { parts: { gpu, decoder } }: GpuModel,
   pairs: Parameters<typeof evaluate>[2],
   perBatch: number,
-  { signal, onProgress }: FetchEvents,
+  { signal, onProgress, unit }: FetchEvents & { unit?: string },
 ) {
-  const results = await evaluate(gpu, decoder, pairs, perBatch, { signal, onProgress });
+  const results = await evaluate(gpu, decoder, pairs, perBatch, { signal, onProgress, unit });
   if (!results) throw signal!.reason;
   return results;
 }
@@ -159,7 +159,10 @@ async function measureText(
   }
   const windows: Pair[] = textWindows(ids, length, stride, file);
   const read = (indices: readonly number[]) => Promise.resolve(indices.map((i) => windows[i]));
-  return textFigures(text, await resultsOf(model, { length: windows.length, read }, 1, events));
+  return textFigures(
+    text,
+    await resultsOf(model, { length: windows.length, read }, 1, { ...events, unit: "windows" }),
+  );
 }
 
 async function readText(path: string): Promise<string> {
