@@ -55,8 +55,8 @@ const CS = Array.from({ length: 10 }, (_, i) => 10 ** (-4 + 8 * i / 9));
  * The win rate and the length-controlled one (Dubois et al., arXiv 2404.04475): a logistic regression of the preference on the
  * difference in length, the instruction's difficulty and the model, asked what it says where lengths are the same.
  *
- * alpaca_eval's regression is liblinear's, which stops where it is within some 1e-3 per cent of the optimum that is
- * found here, so that the second digit after the point may rarely be another.
+ * alpaca_eval's regression is liblinear's, which stops near the optimum that is found here: its figures are some 0.01 at most from
+ * these, so that now and then the second digit after the point is another.
  *
  * @param gamed rows of df_gamed.csv, for alpaca_eval's `length_controlled_v1`; without them it is `length_controlled_minimal`, which
  * does not know how difficult an instruction is.
