@@ -18,9 +18,9 @@ import { splitWords, type Words } from "./words.ts";
 
 /** `simper eval` */
 export const evaluation: Command = {
-  usage: "[CONFIG.yaml] MODEL [MODEL ...] [--text=FILE] [--annotations=FILE] [--key=value ...]",
+  usage: "[CONFIG] MODEL [MODEL ...] [--text=FILE] [--annotations=FILE] [--key=value ...]",
   about:
-    "Each MODEL is a folder or a name on the Hub; the others are compared with the first. Pairs are those of " +
+    "CONFIG is a word that ends in .yaml. Each MODEL is a folder or a name on the Hub; the others are compared with the first. Pairs are those of " +
     "dataset_mixer, of the run file or the command line, cut as max_length says; per_device_eval_batch_size of them " +
     "are run at once. Without MODEL it is the run file's.",
   options: [
@@ -47,7 +47,7 @@ export const evaluation: Command = {
       doc: "alpaca_eval's df_gamed.csv, for its length_controlled_v1; without it, length_controlled_minimal.",
     },
   ],
-  takesRunFile: true,
+  takesRunFile: "named",
   run,
 };
 

@@ -91,7 +91,7 @@ Deno.test("perplexity of a text is that of transformers' loop, over tokens, word
 
 Deno.test("what eval cannot do is told before anything is loaded", async () => {
   const cases: [string[], RegExp, number?][] = [
-    [[], /expected: simper eval \[CONFIG\.yaml\] MODEL/],
+    [[], /expected: simper eval \[CONFIG\] MODEL/],
     [[MODEL], /expected --dataset_mixer=.*--text=FILE/],
     [[MODEL, "--text=nowhere.txt"], /nowhere\.txt: the text cannot be read/],
     [[MODEL, "--text=deno.json", "--stride=513"], /--stride: expected .*found 513/],
