@@ -2,7 +2,7 @@
 import { pack } from "../batch/pack.ts";
 import { parameterCount } from "../parameters/parameter.ts";
 import { Decoder } from "../graph/decoder.ts";
-import { TokenizerPool } from "../data/pool.ts";
+import { type PoolOptions, TokenizerPool } from "../data/pool.ts";
 import { memoryRows, type Rows } from "../data/memory.ts";
 import type { Pair, Sequence } from "../data/pair.ts";
 import type { PairRules } from "../data/pair_of.ts";
@@ -128,7 +128,22 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
   if (typeof name !== "string") {
     throw new UserError(`loadModel: expected a folder or owner/name, found ${show(name)}`, 2, "NOT_FOUND");
   }
-  const { maxLength = 1024, readsOnly, onLog: log = () => {}, onProgress, signal } = options;
+  return await loadOntoGpu(name, options);
+}
+
+/** As `loadModel`, with what only the program asks for. */
+export interface GpuOptions extends LoadOptions {
+  /** Branch, tag or commit on the Hub. */
+  revision?: string;
+  /** Most pairs of one pass: 1. */
+  pairs?: number;
+  /** Of the tokenizer, besides `readsOnly`. */
+  tokenizer?: Pick<PoolOptions, "chatTemplate" | "date">;
+}
+
+/** As `loadModel`; its parts can be had. */
+export async function loadOntoGpu(name: string, options: GpuOptions): Promise<GpuModel> {
+  const { maxLength = 1024, pairs = 1, revision, onLog: log = () => {}, onProgress, signal } = options;
   if (!Number.isInteger(maxLength) || maxLength < 2 || maxLength > MOST_TOKENS) {
     throw new UserError(
       `maxLength: expected a whole number from 2 to ${MOST_TOKENS}, found ${show(maxLength)}`,
@@ -136,23 +151,26 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
     );
   }
   await using held = new AsyncDisposableStack();
-  const folder = await inArea("NOT_FOUND", () => resolveModel(name, { log, onProgress, signal }));
+  const folder = await inArea("NOT_FOUND", () => resolveModel(name, { log, onProgress, signal, revision }));
   const warn = (message: string) => log("warning", message);
   await using opened = new AsyncDisposableStack();
   const weights = opened.adopt(
     await inArea("MODEL_INVALID", () => openModel(folder, warn)),
     (weights) => weights.close(),
   );
-  const pool = await inArea("MODEL_INVALID", () => TokenizerPool.open(folder, { readsOnly }));
+  const pool = await inArea(
+    "MODEL_INVALID",
+    () => TokenizerPool.open(folder, { ...options.tokenizer, readsOnly: options.readsOnly }),
+  );
   held.defer(() => pool.close());
   const gpu = held.adopt(await openGpu(options.gpu), (gpu) => gpu.destroy());
   const adapter = { ...adapterOf(gpu), tiles: await rememberedTiles(gpu) };
   const net = netOf(weights.model);
   const decoder = new Decoder(net, {
     // The two responses of a pair that share nothing.
-    tokens: 2 * maxLength,
-    labels: 2 * maxLength,
-    pairs: 1,
+    tokens: 2 * pairs * maxLength,
+    labels: 2 * pairs * maxLength,
+    pairs,
     positions: maxLength,
     logitsBytes: logitsBudget(4 * parameterCount(net.parameters), adapter.largestBuffer),
     checkpointing: false,
@@ -171,7 +189,7 @@ interface Parts {
   decoder: Decoder;
 }
 
-class GpuModel implements Model {
+export class GpuModel implements Model {
   /** The work on the GPU that was begun last. */
   #last: Promise<unknown> = Promise.resolve();
   /** What is answered whole, though the model is disposed of meanwhile. */
