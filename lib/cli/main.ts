@@ -18,6 +18,10 @@ const COMMANDS: Readonly<Record<string, Entry>> = {
     summary: "Train a model on preference pairs, as a run file says",
     load: async () => (await import("./train.ts")).train,
   },
+  eval: {
+    summary: "Measure models on preference pairs or a text, side by side, without training",
+    load: async () => (await import("./eval.ts")).evaluation,
+  },
   watch: {
     summary: "Show the report of a run in the browser while it goes on",
     load: async () => (await import("./watch.ts")).watch,

@@ -3,7 +3,7 @@
  * It hears but one: a second one finds no listener and ends the process. What comes in the same moment is the same signal: `deno task`
  * hands on what its process group was sent too.
  */
-import { type Answer, SAME_SIGNAL, sayOnce, SIGNALS, type ToThread } from "./stop.ts";
+import { type Answer, SAME_SIGNAL, sayOnce, SIGNALS, type ToThread } from "./stop_answer.ts";
 
 let answered: Int32Array;
 let answer: Answer = {};

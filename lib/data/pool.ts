@@ -96,11 +96,12 @@ export class TokenizerPool {
   /**
    * The token ids of each text as it stands, without a chat template.
    *
+   * @param where what the texts are of, for a message.
    * @param options.addSpecialTokens whether those come with it that transformers' `tok(text)` adds.
    * @throws {UserError} where tokenizing does not come to an end, or a text is none of Unicode.
    */
-  async idsOf(texts: readonly string[], { addSpecialTokens = false } = {}): Promise<number[][]> {
-    const answer = await this.#worker().ask({ kind: "ids", texts, addSpecialTokens }, (i) => `texts[${i}]`);
+  async idsOf(texts: readonly string[], where: string, { addSpecialTokens = false } = {}): Promise<number[][]> {
+    const answer = await this.#worker().ask({ kind: "ids", texts, addSpecialTokens }, () => where);
     throwFailure(answer);
     return answer.lists!;
   }

@@ -1,8 +1,10 @@
 /** A model that is there to answer and to be measured, not to be trained. */
 import { pack } from "../batch/pack.ts";
-import { parameterCount } from "../parameters/parameter.ts";
+import type { StorageType } from "../../kernels/storage.ts";
+import { parameterCount, type ParameterSpec } from "../parameters/parameter.ts";
+import type { TensorReader } from "../safetensors/read.ts";
 import { Decoder } from "../graph/decoder.ts";
-import { TokenizerPool } from "../data/pool.ts";
+import { type PoolOptions, TokenizerPool } from "../data/pool.ts";
 import { memoryRows, type Rows } from "../data/memory.ts";
 import type { Pair, Sequence } from "../data/pair.ts";
 import type { PairRules } from "../data/pair_of.ts";
@@ -33,6 +35,8 @@ import { Turns } from "./turns.ts";
 export interface LoadOptions {
   /** Most tokens of a prompt and its answer, or of a prompt and a response: 1,024. */
   maxLength?: number;
+  /** Most answers that are made at a time; others wait: 1. */
+  answers?: number;
   /** Any object with the WebGPU API; the runtime's own by default. */
   gpu?: GPU;
   /** As `train`'s. */
@@ -131,7 +135,23 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
   if (typeof name !== "string") {
     throw new UserError(`loadModel: expected a folder or owner/name, found ${show(name)}`, 2, "NOT_FOUND");
   }
-  const { maxLength = 1024, readsOnly, onLog: log = () => {}, onProgress, signal } = options;
+  return await loadOntoGpu(name, options);
+}
+
+/** As `loadModel`, with what only the program asks for. */
+export interface GpuOptions extends LoadOptions {
+  /** Branch, tag or commit on the Hub. */
+  revision?: string;
+  /** Most pairs of one pass: 1. */
+  pairs?: number;
+  /** Of the tokenizer, besides `readsOnly`. */
+  tokenizer?: Pick<PoolOptions, "chatTemplate" | "date">;
+}
+
+/** As `loadModel`; its parts can be had. */
+export async function loadOntoGpu(name: string, options: GpuOptions): Promise<GpuModel> {
+  const { maxLength = 1024, answers = 1, pairs = 1, revision } = options;
+  const { onLog: log = () => {}, onProgress, signal } = options;
   if (!Number.isInteger(maxLength) || maxLength < 2 || maxLength > MOST_TOKENS) {
     throw new UserError(
       `maxLength: expected a whole number from 2 to ${MOST_TOKENS}, found ${show(maxLength)}`,
@@ -139,33 +159,51 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
     );
   }
   await using held = new AsyncDisposableStack();
-  const folder = await inArea("NOT_FOUND", () => resolveModel(name, { log, onProgress, signal }));
+  const folder = await inArea("NOT_FOUND", () => resolveModel(name, { log, onProgress, signal, revision }));
   const warn = (message: string) => log("warning", message);
   await using opened = new AsyncDisposableStack();
   const weights = opened.adopt(
     await inArea("MODEL_INVALID", () => openModel(folder, warn)),
     (weights) => weights.close(),
   );
-  const pool = await inArea("MODEL_INVALID", () => TokenizerPool.open(folder, { readsOnly }));
+  const pool = await inArea(
+    "MODEL_INVALID",
+    () => TokenizerPool.open(folder, { ...options.tokenizer, readsOnly: options.readsOnly }),
+  );
   held.defer(() => pool.close());
   const gpu = held.adopt(await openGpu(options.gpu), (gpu) => gpu.destroy());
   const adapter = { ...adapterOf(gpu), tiles: await rememberedTiles(gpu) };
   const net = netOf(weights.model);
+  const stored = storageOf(weights, net.parameters);
   const decoder = new Decoder(net, {
     // The two responses of a pair that share nothing.
-    tokens: 2 * maxLength,
-    labels: 2 * maxLength,
-    pairs: 1,
+    tokens: 2 * pairs * maxLength,
+    labels: 2 * pairs * maxLength,
+    pairs,
     positions: maxLength,
     logitsBytes: logitsBudget(4 * parameterCount(net.parameters), adapter.largestBuffer),
     checkpointing: false,
-  }, { ...adapter, loss: losses.simper.wgsl, eosTokenId: pool.vocabulary.eosTokenId, training: false });
+  }, {
+    ...adapter,
+    loss: losses.simper.wgsl,
+    eosTokenId: pool.vocabulary.eosTokenId,
+    training: false,
+    // Reading and turning them into float32 is free on a GPU, and costs time on the processor.
+    weights: gpu.isSoftware ? "f32" : stored,
+  });
   held.defer(() => decoder.destroy());
   const turns = new Turns();
   const generator = new GpuGenerator(
     net,
     decoder.parameters,
-    { ...adapter, positions: maxLength, device: deviceClass(gpu), inTurn: (work) => turns.run(work) },
+    {
+      ...adapter,
+      positions: maxLength,
+      answers,
+      device: deviceClass(gpu),
+      isBfloat16: stored === "bf16",
+      inTurn: (work) => turns.run(work),
+    },
     decoder.plan,
   );
   const calls = [...decoder.forward, ...generator.calls];
@@ -184,6 +222,18 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
   );
 }
 
+/** The type in which all matrices of a checkpoint are, as far as kernels read it; float32 otherwise. */
+function storageOf(
+  { tensors }: Pick<TensorReader, "tensors">,
+  parameters: readonly ParameterSpec[],
+): StorageType {
+  const names = parameters.filter(({ kind }) => kind === "matrix").flatMap(({ parts }) => parts).map((part) =>
+    part.name
+  );
+  const [dtype, ...others] = new Set(names.map((name) => tensors.get(name)?.dtype));
+  return others.length > 0 ? "f32" : dtype === "BF16" ? "bf16" : dtype === "F16" ? "f16" : "f32";
+}
+
 interface Parts {
   pool: TokenizerPool;
   gpu: Gpu;
@@ -194,7 +244,7 @@ interface Parts {
   turns: Turns;
 }
 
-class GpuModel implements Model {
+export class GpuModel implements Model {
   /** What is answered whole, though the model is disposed of meanwhile. */
   readonly #calls = new Set<Promise<unknown>>();
   #isDisposed = false;
@@ -327,7 +377,9 @@ class GpuModel implements Model {
     };
     const pairs: Pair[] = [];
     await inArea("DATA_INVALID", async () => {
-      for await (const { pair } of this.parts.pool.pairs(shaped(rows, rules), rules)) pairs.push(pair);
+      for await (
+        const { pair } of this.parts.pool.pairs(shaped(rows, { usesRejected, isMeasured: true }), rules)
+      ) pairs.push(pair);
     });
     return pairs;
   }

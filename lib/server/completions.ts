@@ -113,7 +113,7 @@ async function promptsOf({ tokenizer, generator }: ServedModel, fields: RequestF
     const longest = Math.max(...given.map(({ length }) => length));
     checkCharacters(longest, generator.positions, "prompt");
     const addSpecialTokens = fields.get("add_special_tokens", boolean) ?? true;
-    const lists = await ofField("prompt", () => tokenizer.idsOf(given, { addSpecialTokens }));
+    const lists = await ofField("prompt", () => tokenizer.idsOf(given, "prompt", { addSpecialTokens }));
     return lists.map((ids, i) => ({ ids, text: given[i] }));
   }
   const isIds = (item: unknown): item is number[] =>

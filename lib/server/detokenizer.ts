@@ -68,7 +68,7 @@ export class TokenTexts {
   }
 
   async #referenceIds(): Promise<number[]> {
-    const [ids] = await this.tokenizer.idsOf(["a"]);
+    const [ids] = await this.tokenizer.idsOf(["a"], "a token");
     return ids;
   }
 }

@@ -16,7 +16,7 @@ export async function tokenize(context: ServerContext, fields: RequestFields): P
   } else {
     if (typeof prompt !== "string") throw ApiError.expected("prompt", "text", prompt);
     const addSpecialTokens = fields.get("add_special_tokens", boolean) ?? true;
-    [tokens] = await ofField("prompt", () => tokenizer.idsOf([prompt], { addSpecialTokens }));
+    [tokens] = await ofField("prompt", () => tokenizer.idsOf([prompt], "prompt", { addSpecialTokens }));
   }
   return Response.json({ tokens, count: tokens.length, max_model_len: generator.positions });
 }

@@ -332,10 +332,10 @@ Deno.test("a pool tokenizes texts as they stand, and with special tokens where a
       special_tokens: { "<s>": { id: "<s>", ids: [7], tokens: ["<s>"] } },
     };
     await withPool(await changedTokenizer(folder, { post_processor }), {}, async (pool) => {
-      const [plain, empty] = await pool.idsOf(["Hello", ""]);
+      const [plain, empty] = await pool.idsOf(["Hello", ""], "texts");
       assert.deepEqual(await pool.texts([plain], "ids"), ["Hello"]);
       assert.deepEqual(empty, []);
-      assert.deepEqual(await pool.idsOf(["Hello", ""], { addSpecialTokens: true }), [[7, ...plain], [7]]);
-      await rejects(pool.idsOf(["\ud800"]), /half of a surrogate pair/);
+      assert.deepEqual(await pool.idsOf(["Hello", ""], "texts", { addSpecialTokens: true }), [[7, ...plain], [7]]);
+      await rejects(pool.idsOf(["\ud800"], "texts"), /half of a surrogate pair/);
     });
   }));

@@ -12,7 +12,7 @@ const greedy = { temperature: 0 };
 Deno.test("a prompt may be a text, some, tokens, or lists of them", () =>
   served(async ({ ask, tokenizer }) => {
     const texts = ["What is the capital of Italy?", "Hello"];
-    const lists = await tokenizer.idsOf(texts);
+    const lists = await tokenizer.idsOf(texts, "");
     const whole = await ask("/v1/completions", { prompt: texts, max_tokens: 4, ...greedy });
     assert.equal(whole.object, "text_completion");
     assert.equal(whole.model, "tiny");
@@ -35,7 +35,7 @@ Deno.test("a prompt may be a text, some, tokens, or lists of them", () =>
 
 Deno.test("lm-evaluation-harness's requests for log-probabilities get what it reads", () =>
   served(async ({ ask, tokenizer, generator }) => {
-    const context = await tokenizer.idsOf(["The capital of Italy is", "What is"]);
+    const context = await tokenizer.idsOf(["The capital of Italy is", "What is"], "");
     const rows = [[...context[0], 300, 301, 302], [...context[1], 400]];
     const { choices } = await ask("/v1/completions", {
       model: "tiny",
@@ -108,7 +108,7 @@ Deno.test("the end token is told with its figure, and is no text", () =>
 
 Deno.test("lm-evaluation-harness's requests for texts stop at its stops", () =>
   served(async ({ ask, generator, tokenizer }) => {
-    const [ids] = await tokenizer.idsOf(["Hello"]);
+    const [ids] = await tokenizer.idsOf(["Hello"], "");
     const body = {
       prompt: [ids],
       model: "tiny",
@@ -232,7 +232,7 @@ Deno.test("lm-evaluation-harness's remote tokenizer works", () =>
     assert.match(info.chat_template, /im_start/);
     const text = "What is the capital of Italy?";
     const { tokens } = await ask("/tokenize", { prompt: text, add_special_tokens: false });
-    assert.deepEqual([tokens], await tokenizer.idsOf([text]));
+    assert.deepEqual([tokens], await tokenizer.idsOf([text], ""));
     assert.deepEqual(await ask("/detokenize", { tokens }), { prompt: text });
     // The id of the end token is asked for by its text.
     assert.deepEqual((await ask("/tokenize", { prompt: info.eos_token, add_special_tokens: false })).tokens, [

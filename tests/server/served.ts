@@ -72,7 +72,7 @@ async function tinyTokenizer(chatTemplate?: string): Promise<ServedTokenizer> {
   return {
     vocabulary: tokenizer,
     promptIds: (prompt) => soon(() => promptIds(prompt, tokenizer)),
-    idsOf: (texts, options) => soon(() => texts.map((text) => tokenizer.encode(text, options))),
+    idsOf: (texts, _, options) => soon(() => texts.map((text) => tokenizer.encode(text, options))),
     texts: (lists, _, options) => soon(() => lists.map((ids) => tokenizer.decode(ids, options))),
   };
 }
