@@ -8,7 +8,7 @@ import { prepare } from "../planning/prepare.ts";
 import { describePair, describeSplit } from "../report/data_report.ts";
 import { createLogger, isShown, printable } from "../report/log.ts";
 import type { Command } from "./command.ts";
-import { print } from "./output.ts";
+import { hasColors, print } from "./output.ts";
 import { progressLine } from "./progress.ts";
 import type { Stop } from "./stop.ts";
 import { splitRunWords } from "./words.ts";
@@ -37,7 +37,7 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
   const prepared = await prepare(config, { ...events, sources, readsOnly: true })
     .finally(() => progress.finish());
 
-  const hasColors = Deno.stdout.isTerminal() && !Deno.noColor;
+  const isColored = hasColors();
   const stores = [prepared.train, prepared.test].filter((store) => store !== undefined);
   for (const [i, store] of stores.entries()) {
     const split = prepared.splits[i];
@@ -55,7 +55,7 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
         : "";
       print(printable(`\n-- pair ${index + 1} of ${store.length}, ${pair.where}${cut} --`));
       const textsOf = (lists: number[][]) => prepared.pool.texts(lists, pair.where);
-      print(await describePair(pair, store.columns.prefix[index], textsOf, hasColors));
+      print(await describePair(pair, store.columns.prefix[index], textsOf, isColored));
     }
   }
   await prepared.close();
