@@ -4,8 +4,7 @@ import { KEYS } from "../config/schema.ts";
 import { type LoadOptions, loadModel, type Model } from "../generation/model.ts";
 import type { Sampling } from "../generation/request.ts";
 import { SAMPLING_KEYS } from "../generation/sampling.ts";
-import type { LogLevel } from "../report/log.ts";
-import { createLogger, type Logger } from "../report/log.ts";
+import { createLogger, type Logger, type LogLevel } from "../report/log.ts";
 import type { ProgressLine } from "../report/progress.ts";
 import type { Option } from "./command.ts";
 import { progressLine } from "./progress.ts";
@@ -71,7 +70,13 @@ export function readAnswerWords({ options, lists }: Words): AnswerWords {
 }
 
 /** Messages and progress of a command. */
-export function openLog(logLevel: LogLevel): { progress: ProgressLine; log: Logger } {
+export interface Log {
+  progress: ProgressLine;
+  log: Logger;
+}
+
+/** On stderr. */
+export function openLog(logLevel: LogLevel): Log {
   const progress = progressLine({ logLevel });
   return { progress, log: createLogger(logLevel, (text) => progress.write(text)) };
 }
@@ -80,7 +85,7 @@ export function openLog(logLevel: LogLevel): { progress: ProgressLine; log: Logg
 export async function loadShown(
   name: string,
   options: Pick<LoadOptions, "maxLength" | "answers">,
-  { progress, log }: ReturnType<typeof openLog>,
+  { progress, log }: Log,
   stop: Stop,
 ): Promise<Model> {
   return await loadModel(name, {
