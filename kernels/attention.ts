@@ -47,6 +47,8 @@ export interface RegisterTile {
   rows: number;
   floats: number;
   block: number;
+  /** Its queries are of so many tokens at most; by default of as many as there is room for. */
+  tokens?: number;
 }
 
 /** How an attention kernel is cut: see `RegisterTile`, or in the one way of `attention_workgroup.ts`. */

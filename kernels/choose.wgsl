@@ -5,14 +5,14 @@
 @group(0) @binding(1) var<storage, read> logits: array<vec4f>;
 @group(0) @binding(2) var<storage, read> choices: array<Choice>;
 @group(0) @binding(3) var<storage, read> label_rows: array<u32>;
-@group(0) @binding(4) var<storage, read_write> ids: array<u32>;
+@group(0) @binding(4) var<storage, read> drawn: array<u32>;
+@group(0) @binding(5) var<storage, read_write> ids: array<u32>;
 // RESULT words each: the token, its log-probability, and as much of each of the likeliest.
-@group(0) @binding(5) var<storage, read_write> results: array<u32>;
+@group(0) @binding(6) var<storage, read_write> results: array<u32>;
 
 // Of each thread.
-var<workgroup> values: array<f32, 256>;
-var<workgroup> tokens: array<u32, 256>;
-var<workgroup> choice: vec3u;
+var<workgroup> values: array<f32, THREADS>;
+var<workgroup> tokens: array<u32, THREADS>;
 // The likeliest tokens, as bits of the logit and the token.
 var<workgroup> found: array<vec2u, MOST_TOP>;
 
@@ -21,15 +21,14 @@ const LOWEST = -3.0e38;
 fn past(i: u32) -> vec4<bool> { return vec4u(4u * i) + vec4u(0u, 1u, 2u, 3u) >= vec4u(VOCABULARY); }
 fn logit(row: u32, i: u32) -> vec4f { return select(score(logits[row * STRIDE + i]), vec4f(LOWEST), past(i)); }
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) local: u32) {
   let row = group.y * groups.x + group.x;
   if (row >= rows.count) { return; }
-  if (local == 0u) { choice = vec3u(choices[row].token, choices[row].top, choices[row].result); }
-  let c = workgroupUniformLoad(&choice);
+  let top = choices[row].top;
   // The likeliest, then the likeliest of those that come after it, and so on; of equals the first token comes first.
-  for (var n = 0u; n < max(c.y, 1u); n += 1u) {
+  for (var n = 0u; n < max(top, 1u); n += 1u) {
     var before = 3.0e38;
     var before_token = 0u;
     if (n > 0u) {
@@ -38,7 +37,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     }
     var most = vec4f(LOWEST);
     var place = vec4u(STRIDE);
-    for (var i = local; i < STRIDE; i += 256u) {
+    for (var i = local; i < STRIDE; i += THREADS) {
       let v = logit(row, i);
       let token = vec4u(4u * i) + vec4u(0u, 1u, 2u, 3u);
       let is_left = (v < vec4f(before)) | ((v == vec4f(before)) & (token > vec4u(before_token)));
@@ -54,7 +53,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     if (local == 0u) {
       var largest = values[0];
       var first = tokens[0];
-      for (var i = 1u; i < 256u; i += 1u) {
+      for (var i = 1u; i < THREADS; i += 1u) {
         let is_better = values[i] > largest || (values[i] == largest && tokens[i] < first);
         largest = select(largest, values[i], is_better);
         first = select(first, tokens[i], is_better);
@@ -65,23 +64,24 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   }
   let largest = bitcast<f32>(found[0].x);
   var sum = vec4f();
-  for (var i = local; i < STRIDE; i += 256u) {
+  for (var i = local; i < STRIDE; i += THREADS) {
     sum += select(exp_accurate4(logit(row, i) - largest), vec4f(), past(i));
   }
   values[local] = (sum.x + sum.y) + (sum.z + sum.w);
   workgroupBarrier();
   if (local > 0u) { return; }
   var all = 0.0;
-  for (var i = 0u; i < 256u; i += 1u) { all += values[i]; }
+  for (var i = 0u; i < THREADS; i += 1u) { all += values[i]; }
   let lse = largest + log(all);
   // Of logits that are no numbers none is the largest: the host sees it by the token.
-  let token = select(c.x - 1u, found[0].y, c.x == 0u);
+  let told = choices[row].token;
+  let token = select(select(found[0].y, drawn[row], is_drawn(row)), told - 1u, told > 0u);
   let known = min(token, VOCABULARY - 1u);
-  let at = c.z * RESULT;
+  let at = choices[row].result * RESULT;
   ids[label_rows[row]] = token;
   results[at] = token;
   results[at + 1u] = bitcast<u32>(score(logits[row * STRIDE + known / 4u])[known % 4u] - lse);
-  for (var n = 0u; n < c.y; n += 1u) {
+  for (var n = 0u; n < top; n += 1u) {
     results[at + 2u + 2u * n] = found[n].y;
     results[at + 3u + 2u * n] = bitcast<u32>(bitcast<f32>(found[n].x) - lse);
   }

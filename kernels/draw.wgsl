@@ -7,32 +7,34 @@
 // this text, scales and caps them. Grid: label rows.
 @group(0) @binding(0) var<uniform> rows: Rows;
 @group(0) @binding(1) var<storage, read> logits: array<f32>;
-@group(0) @binding(2) var<storage, read_write> choices: array<Choice>;
+@group(0) @binding(2) var<storage, read> choices: array<Choice>;
 // Of each token: how often the answer has it, and IN_PROMPT where the prompt does.
 @group(0) @binding(3) var<storage, read_write> seen: array<u32>;
+@group(0) @binding(4) var<storage, read_write> drawn: array<u32>;
 
 const IN_PROMPT = 0x80000000u;
 const LOWEST = -3.0e38;
 
 // Of each thread.
-var<workgroup> values: array<f32, 256>;
-var<workgroup> tokens: array<u32, 256>;
+var<workgroup> values: array<f32, THREADS>;
+var<workgroup> tokens: array<u32, THREADS>;
 // Of each bin: how many tokens, or their weights in units of 2^-30, as two words.
 var<workgroup> low: array<atomic<u32>, 256>;
 var<workgroup> high: array<atomic<u32>, 256>;
-var<workgroup> choice: Choice;
 var<workgroup> pair: vec2u;
 
 // After penalties and temperature.
-fn adjusted(c: Choice, row: u32, token: u32) -> f32 {
+fn adjusted(row: u32, token: u32) -> f32 {
   var logit = score(vec4f(logits[row * STRIDE + token])).x;
-  if (c.seen_row > 0u) {
-    let mark = seen[(c.seen_row - 1u) * VOCABULARY + token];
+  if (choices[row].seen_row > 0u) {
+    let mark = seen[(choices[row].seen_row - 1u) * VOCABULARY + token];
     let count = mark & ~IN_PROMPT;
-    let repeated = select(logit * c.repetition, logit / c.repetition, logit > 0.0);
-    logit = select(logit, repeated, mark > 0u) - select(0.0, c.presence, count > 0u) - c.frequency * f32(count);
+    let repeated = select(logit * choices[row].repetition, logit / choices[row].repetition, logit > 0.0);
+    logit = select(logit, repeated, mark > 0u) - select(0.0, choices[row].presence, count > 0u)
+      - choices[row].frequency * f32(count);
   }
-  return select(logit / c.temperature, logit, c.temperature == 0.0);
+  let temperature = choices[row].temperature;
+  return select(logit / temperature, logit, temperature == 0.0);
 }
 
 // Floats in their order as whole numbers.
@@ -53,25 +55,26 @@ fn exponential(bits: u32) -> f32 {
   return select(-log(u), rest * (1.0 + rest * (0.5 + rest / 3.0)), rest < 0.01);
 }
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) local: u32) {
   let row = group.y * groups.x + group.x;
   if (row >= rows.count) { return; }
-  if (local == 0u) { choice = choices[row]; }
-  let c = workgroupUniformLoad(&choice);
-  if (c.token > 0u || (c.temperature == 0.0 && c.seen_row == 0u)) { return; }
-  let place = hash2(hash2(c.seed) ^ vec2u(c.place, 0x9e3779b9u));
+  let temperature = choices[row].temperature;
+  if (!is_drawn(row)) { return; }
+  let top_k = choices[row].top_k;
+  let top_p = choices[row].top_p;
+  let place = hash2(hash2(choices[row].seed) ^ vec2u(choices[row].place, 0x9e3779b9u));
   // The least key of those that are kept.
   var least = 0u;
   var largest = 0.0;
   var chosen = 0u;
   // First the largest, then, of those that are kept, the one that wins the race.
-  for (var turn = 0u; turn < select(2u, 1u, c.temperature == 0.0); turn += 1u) {
+  for (var turn = 0u; turn < select(2u, 1u, temperature == 0.0); turn += 1u) {
     var most = LOWEST;
     var first = VOCABULARY;
-    for (var token = local; token < VOCABULARY; token += 256u) {
-      var v = adjusted(c, row, token);
+    for (var token = local; token < VOCABULARY; token += THREADS) {
+      var v = adjusted(row, token);
       if (turn == 1u) {
         let race = v - largest - log(exponential(hash2(place ^ vec2u(token, token * 0x85ebca6bu)).x));
         v = select(LOWEST, race, key(v) >= least);
@@ -84,7 +87,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     tokens[local] = first;
     workgroupBarrier();
     if (local == 0u) {
-      for (var i = 1u; i < 256u; i += 1u) {
+      for (var i = 1u; i < THREADS; i += 1u) {
         let is_better = values[i] > most || (values[i] == most && tokens[i] < first);
         most = select(most, values[i], is_better);
         first = select(first, tokens[i], is_better);
@@ -93,25 +96,27 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     }
     let best = workgroupUniformLoad(&pair);
     chosen = best.y;
-    if (turn == 1u || c.temperature == 0.0) { continue; }
+    if (turn == 1u || temperature == 0.0) { continue; }
     largest = bitcast<f32>(best.x);
     // Four rounds each: tokens are kept from the largest on until there are top_k, and then until they have top_p of the weights.
     var upper = 0u;
     var left = 0.0;
-    let first_round = select(4u, 0u, c.top_k > 0u && c.top_k < VOCABULARY);
-    let end_round = select(4u, 8u, c.top_p < 1.0);
+    let first_round = select(4u, 0u, top_k > 0u && top_k < VOCABULARY);
+    let end_round = select(4u, 8u, top_p < 1.0);
     for (var round = first_round; round < end_round; round += 1u) {
       let by_weight = round >= 4u;
       let shift = 24u - 8u * (round % 4u);
       if (round % 4u == 0u) {
         upper = 0u;
-        left = select(f32(c.top_k), c.top_p, by_weight);
+        left = select(f32(top_k), top_p, by_weight);
       }
-      atomicStore(&low[local], 0u);
-      atomicStore(&high[local], 0u);
+      for (var bin = local; bin < 256u; bin += THREADS) {
+        atomicStore(&low[bin], 0u);
+        atomicStore(&high[bin], 0u);
+      }
       workgroupBarrier();
-      for (var token = local; token < VOCABULARY; token += 256u) {
-        let v = adjusted(c, row, token);
+      for (var token = local; token < VOCABULARY; token += THREADS) {
+        let v = adjusted(row, token);
         let k = key(v);
         // All are of the first round, where there would be a shift by 32, which is none.
         let is_of = round % 4u == 0u || k >> ((shift + 8u) & 31u) == upper >> ((shift + 8u) & 31u);
@@ -148,10 +153,12 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
       left = bitcast<f32>(found.y);
       if (round % 4u == 3u) { least = upper; }
     }
-    if (c.min_p > 0.0) { least = max(least, key(largest + log(c.min_p))); }
+    let min_p = choices[row].min_p;
+    if (min_p > 0.0) { least = max(least, key(largest + log(min_p))); }
   }
   if (local == 0u && chosen < VOCABULARY) {
-    choices[row].token = chosen + 1u;
-    if (c.seen_row > 0u) { seen[(c.seen_row - 1u) * VOCABULARY + chosen] += 1u; }
+    drawn[row] = chosen;
+    let seen_row = choices[row].seen_row;
+    if (seen_row > 0u) { seen[(seen_row - 1u) * VOCABULARY + chosen] += 1u; }
   }
 }

@@ -48,14 +48,11 @@ ${each((i, j) => `  var c${i}_${j} = vec4f();`)}
 ${tail ? `  for (var k = (size.k & 0xfffffffcu) + lane; k < size.k; k += ${lanes}u) {${step("1")}\n  }` : ""}
 ${each((i, j) => `  partial[${place(i, j)} + local] = c${i}_${j};`)}
   workgroupBarrier();
-${
-    range(Math.log2(lanes)).map((step) => {
-      const half = lanes >> (step + 1);
-      return `  if (lane < ${half}u) {
-${each((i, j) => `    partial[${place(i, j)} + local] += partial[${place(i, j)} + ${half}u + local];`)}
-  }
-  workgroupBarrier();`;
-    }).join("\n")
+  for (var half = ${lanes / 2}u; half > 0u; half /= 2u) {
+    if (lane < half) {
+${each((i, j) => `      partial[${place(i, j)} + local] += partial[${place(i, j)} + half + local];`)}
+    }
+    workgroupBarrier();
   }
   // A few threads are left, one for each group of columns.
   if (lane > 0u) { return; }

@@ -69,5 +69,6 @@ export type { FunctionLoss } from "./losses/loss.ts";
 export { evaluate } from "./training/evaluate.ts";
 export { type Metrics, type PairResult, type ResponseFigures, summarize } from "./training/metrics.ts";
 export { learningRate, type Schedule, type Scheduler } from "./training/schedule.ts";
-export { CachedDecoder, type CachedDecoderOptions } from "./generation/cached_decoder.ts";
 export { generate, type GenerateOptions } from "./generation/generate.ts";
+export { type GeneratorOptions, GpuGenerator } from "./generation/gpu_generator.ts";
+export type { GeneratedToken, GenerationRequest, Generator, Sampling } from "./generation/request.ts";

@@ -3,7 +3,7 @@ import { ATTENTION_TILE, type AttentionTiles } from "../../kernels/attention.ts"
 import { UserError } from "../errors.ts";
 import type { Gpu } from "../gpu/device.ts";
 import type { Tensor } from "../gpu/memory.ts";
-import type { MemoryPlan } from "../gpu/memory_plan.ts";
+import { MemoryPlan } from "../gpu/memory_plan.ts";
 import { RESULT_WORDS } from "../gpu/operations.ts";
 import { type KernelCall, type Pipelines, readTensor, RowCounts, writeTensor } from "../gpu/program.ts";
 import { attentionTiles, type DeviceClass, type ProductTiles, rowTiles, usualTiles } from "../gpu/tuning.ts";
@@ -30,6 +30,8 @@ export interface GeneratorOptions {
   tiles?: ProductTiles;
   /** How the attention of prompts is computed; by default likewise. */
   attention?: AttentionTiles;
+  /** Runs a pass and its read when nothing else is at work over the same plan; by default at once. */
+  inTurn?: (work: () => Promise<void>) => Promise<void>;
 }
 
 /** Tokens of one pass over prompts: longer ones take several. */
@@ -68,6 +70,7 @@ export class GpuGenerator implements Generator {
   readonly positions: number;
   readonly vocabSize: number;
   readonly #answers: number;
+  readonly #inTurn: (work: () => Promise<void>) => Promise<void>;
   readonly #cache: CacheRows;
   readonly #caches = new Map<string, Tensor>();
   readonly #keyCounts = new RowCounts(1);
@@ -83,7 +86,27 @@ export class GpuGenerator implements Generator {
   /** Steps to the next read. */
   #ahead = 1;
 
-  /** Plans its tensors in `plan`, which `share` and `allocate` are then called of with its `calls` among others. */
+  /**
+   * A generator over weights that are there, with a plan of its own.
+   *
+   * @throws {UserError} where the GPU has not enough memory.
+   */
+  static async open(
+    gpu: Gpu,
+    pipelines: Pipelines,
+    net: Net,
+    parameters: Parameters,
+    options: GeneratorOptions,
+  ): Promise<GpuGenerator> {
+    const plan = new MemoryPlan();
+    const generator = new GpuGenerator(net, parameters, options, plan);
+    plan.share(generator.calls, options.largestBuffer);
+    await plan.allocate(gpu);
+    await generator.compile(gpu, pipelines);
+    return generator;
+  }
+
+  /** Plans its tensors in `plan`, whose `share` is then to be called with its `calls` among others, and `allocate`. */
   constructor(
     readonly net: Net,
     parameters: Parameters,
@@ -95,6 +118,7 @@ export class GpuGenerator implements Generator {
     this.positions = positions;
     this.vocabSize = net.vocabSize;
     this.#answers = answers;
+    this.#inTurn = options.inTurn ?? ((work) => work());
     this.#cache = new CacheRows(rowsFor(cacheTokens));
     this.#keyRows = plan.tensor("cache rows", "batch", [this.#keyCounts.bytes / 4]);
     // Uniforms: UNIFORM, COPY_DST.
@@ -119,6 +143,7 @@ export class GpuGenerator implements Generator {
         keyRows: { slot: 0, tensor: this.#keyRows },
         seen: this.#seen,
         results: this.#results,
+        threads: device === "gpu" ? 256 : 64,
       },
     };
     this.#prompt = new Pass(passes, promptTokens, promptTokens, { tiles, attention });
@@ -192,8 +217,8 @@ export class GpuGenerator implements Generator {
         this.#admit();
         if (this.#running.length === 0) break;
         for (const answer of this.#running) this.#turn(answer);
-        if (this.#running.some(isAtPrompt)) await this.#readPrompts();
-        else await this.#makeSteps();
+        const work = this.#running.some(isAtPrompt) ? () => this.#readPrompts() : () => this.#makeSteps();
+        await this.#inTurn(work);
       }
     } catch (error) {
       for (const { out } of [...this.#running, ...this.#waiting]) out.fail(error);
@@ -413,8 +438,8 @@ function labelOf(
   };
 }
 
-/** Of one query: a thread would keep others in vain. */
+/** A thread would keep queries of other tokens in vain: they see other keys. */
 function stepAttention(tiles: AttentionTiles): AttentionTiles {
   const { forward } = tiles;
-  return forward.memory === "workgroup" ? tiles : { ...tiles, forward: { ...forward, rows: 1 } };
+  return forward.memory === "workgroup" ? tiles : { ...tiles, forward: { ...forward, tokens: 1 } };
 }

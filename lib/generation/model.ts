@@ -24,9 +24,10 @@ import { adapterOf, logitsBudget } from "../planning/plan.ts";
 import { rememberedTiles } from "../planning/tune.ts";
 import { evaluate } from "../training/evaluate.ts";
 import { type Metrics, summarize } from "../training/metrics.ts";
-import { CachedDecoder } from "./cached_decoder.ts";
-import { nextTokens } from "./generate.ts";
+import { GpuGenerator } from "./gpu_generator.ts";
 import { Generation, Pieces } from "./pieces.ts";
+import { GREEDY } from "./request.ts";
+import { Turns } from "./turns.ts";
 
 /** How a model is loaded; every field may be left out. */
 export interface LoadOptions {
@@ -160,23 +161,25 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
     checkpointing: false,
   }, { ...adapter, loss: losses.simper.wgsl, eosTokenId: pool.vocabulary.eosTokenId, training: false });
   held.defer(() => decoder.destroy());
-  const cached = new CachedDecoder(net, decoder.parameters, {
-    ...adapter,
-    positions: maxLength,
-    device: deviceClass(gpu),
-  }, decoder.plan);
-  const calls = [...decoder.forward, ...cached.calls];
+  const turns = new Turns();
+  const generator = new GpuGenerator(
+    net,
+    decoder.parameters,
+    { ...adapter, positions: maxLength, device: deviceClass(gpu), inTurn: (work) => turns.run(work) },
+    decoder.plan,
+  );
+  const calls = [...decoder.forward, ...generator.calls];
   decoder.share(calls);
   const pipelines = new Pipelines(gpu, signal, onProgress);
   pipelines.expect(calls);
   await decoder.allocate(gpu, pipelines);
-  await cached.compile(gpu, pipelines);
+  await generator.compile(gpu, pipelines);
   await decoder.load(gpu, weights, onProgress);
   return new GpuModel(
     folder,
     maxLength,
     weights.model.vocabSize,
-    { pool, gpu, decoder, cached },
+    { pool, gpu, decoder, generator, turns },
     held.move(),
   );
 }
@@ -186,12 +189,12 @@ interface Parts {
   gpu: Gpu;
   decoder: Decoder;
   /** Over the same weights and plan. */
-  cached: CachedDecoder;
+  generator: GpuGenerator;
+  /** Of both: what each leaves is read before the other works. */
+  turns: Turns;
 }
 
 class GpuModel implements Model {
-  /** The work on the GPU that was begun last. */
-  #last: Promise<unknown> = Promise.resolve();
   /** What is answered whole, though the model is disposed of meanwhile. */
   readonly #calls = new Set<Promise<unknown>>();
   #isDisposed = false;
@@ -216,7 +219,7 @@ class GpuModel implements Model {
     if (!Number.isInteger(maxNewTokens) || maxNewTokens < 0) {
       throw new UserError(`maxNewTokens: expected a whole number, found ${show(maxNewTokens)}`, 2);
     }
-    const { pool, gpu, cached } = this.parts;
+    const { pool, generator } = this.parts;
     const ids = await inArea("DATA_INVALID", () => pool.promptIds(prompt));
     if (ids.length >= this.maxLength) {
       throw new UserError(
@@ -233,14 +236,11 @@ class GpuModel implements Model {
       const [text] = await pool.texts([answer], "the answer", { skipSpecialTokens: true });
       return text;
     };
-    // In turns with what else is asked, so that a loop over the pieces may ask something itself.
-    const next = (row: readonly number[], count: number) =>
-      this.#inTurn(() => {
-        this.#checkOpen();
-        return cached.next(gpu, row, count);
-      });
-    const options = { maxNewTokens, positions: this.maxLength, eosTokenIds, signal };
-    for await (const id of nextTokens(next, ids, options)) {
+    const most = Math.min(maxNewTokens, this.maxLength - ids.length);
+    const request = { ids, maxNewTokens: most, sampling: GREEDY, eosTokenIds, top: 0, echo: false };
+    for await (const { id } of generator.tokens(request, signal)) {
+      this.#checkOpen();
+      if (eosTokenIds.includes(id)) break;
       answer.push(id);
       const piece = pieces.next(await textOf());
       if (piece !== "") yield piece;
@@ -260,7 +260,7 @@ class GpuModel implements Model {
       const hasRejected = (row.row.rejected ?? undefined) !== undefined;
       const [pair] = await this.#pairs(oneRow(row), hasRejected);
       const batch = pack([pair], decoder.net.windows);
-      const all = await this.#inTurn(() => decoder.logProbabilities(gpu, batch));
+      const all = await this.parts.turns.run(() => decoder.logProbabilities(gpu, batch));
       const [from, to, rejectedFrom, rejectedTo] = batch.labelsOfPair;
       const responseOf = async (sequence: Sequence, logProbabilities: number[]) => {
         const ids = sequence.ids.slice(-logProbabilities.length);
@@ -294,12 +294,13 @@ class GpuModel implements Model {
       length: pairs.length,
       read: (indices: readonly number[]) => Promise.resolve(indices.map((index) => pairs[index])),
     };
-    return summarize((await this.#inTurn(() => evaluate(gpu, decoder, store, 1)))!);
+    return summarize((await this.parts.turns.run(() => evaluate(gpu, decoder, store, 1)))!);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isDisposed = true;
-    await Promise.allSettled([this.#last, ...this.#calls]);
+    await Promise.allSettled(this.#calls);
+    await this.parts.turns.close(() => this.#closed());
     await this.held.disposeAsync();
   }
 
@@ -331,16 +332,12 @@ class GpuModel implements Model {
     return pairs;
   }
 
-  /** Runs one piece of work on the GPU after all that was begun before. */
-  #inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const done = this.#last.catch(() => {}).then(work);
-    this.#last = done;
-    return done;
+  #checkOpen(): void {
+    if (this.#isDisposed) throw this.#closed();
   }
 
-  #checkOpen(): void {
-    if (!this.#isDisposed) return;
-    throw new UserError(`${this.folder}: the model was disposed of: load it again`, 1, "DISPOSED");
+  #closed(): UserError {
+    return new UserError(`${this.folder}: the model was disposed of: load it again`, 1, "DISPOSED");
   }
 }
 

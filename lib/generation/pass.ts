@@ -45,7 +45,7 @@ export interface PassPlan {
   positions: number;
   /** Rows of a cache. */
   cacheRows: number;
-  generation: Omit<GenerationTensors, "choices">;
+  generation: Omit<GenerationTensors, "choices" | "drawn">;
 }
 
 /** Labels come in groups of so many: a piece of logits. */
@@ -80,7 +80,8 @@ export class Pass {
       logitsBytes: LABEL_GROUP * 4 * Math.ceil(net.vocabSize / 4) * 4,
       checkpointing: false,
     };
-    const generation = { ...plan.generation, choices: this.#choices };
+    const drawn = plan.plan.tensor("drawn", "batch", [labels]);
+    const generation = { ...plan.generation, choices: this.#choices, drawn };
     const options = { ...kernels, loss: "", training: false, generation };
     this.#machine = machineOf(net, plan.plan, plan.parameters, capacity, options);
     this.calls = passesOf(net, this.#machine).forward.flatMap(({ calls }) => calls);
@@ -156,7 +157,7 @@ function maskOf(tokens: readonly Omit<PassToken, "id">[], window = Infinity, cac
 }
 
 /** `struct Choice` of `kernels/choose.wgsl`. */
-function choiceWords(labels: readonly PassLabel[]): Uint32Array<ArrayBuffer> {
+export function choiceWords(labels: readonly PassLabel[]): Uint32Array<ArrayBuffer> {
   const words = new Uint32Array(CHOICE_WORDS * labels.length);
   const floats = new Float32Array(words.buffer);
   for (const [i, { sampling: s, place, target, top, seen, result }] of labels.entries()) {

@@ -234,9 +234,12 @@ export const CHOICE_WORDS = 16;
 /** What choices are made by and what becomes of them. L labels. */
 export interface ChoiceTensors {
   choices: Tensor; // [L, CHOICE_WORDS]
+  drawn: Tensor; // [L]
   /** How often each answer has each token. */
   seen: Tensor; // [answers, vocabulary]
   results: Tensor; // [any, RESULT_WORDS]
+  /** Threads to a row: a driver on the processor takes seconds to compile for as many as a GPU wants. */
+  threads: 64 | 256;
 }
 
 const CHOICE = `
@@ -248,16 +251,19 @@ struct Choice {
   seed: vec2u,
   // Tokens of the answer before this one.
   place: u32,
-  // What was drawn or is to be told, one more; 0 for none.
+  // What is to be told of instead, one more; 0 for none.
   token: u32,
   // How many of the likeliest are told.
   top: u32,
   // Where the result goes.
   result: u32,
   unused: vec2u,
+}
+fn is_drawn(row: u32) -> bool {
+  return choices[row].token == 0u && (choices[row].temperature > 0.0 || choices[row].seen_row > 0u);
 }`;
 
-/** Draws the tokens that follow rows of logits[L, padded vocabulary], of those that do not take the likeliest: in `choices`. */
+/** Draws the tokens that follow rows of logits[L, padded vocabulary], of those that do not take the likeliest: drawn[L]. */
 export const draw = (
   rows: RowSlot,
   t: ChoiceTensors & { logits: Tensor },
@@ -268,8 +274,9 @@ export const draw = (
   source: withPrelude(`${scoreFunctions(options)}\n${HASH}${CHOICE}\n${drawSource}`, {
     STRIDE: rowLength(t.logits),
     VOCABULARY: vocabulary,
+    THREADS: t.threads,
   }),
-  bindings: [rows.tensor, t.logits, t.choices, t.seen],
+  bindings: [rows.tensor, t.logits, t.choices, t.seen, t.drawn],
   grid: oneEach(rows),
 });
 
@@ -286,8 +293,9 @@ export const choose = (
     VOCABULARY: vocabulary,
     RESULT: RESULT_WORDS,
     MOST_TOP,
+    THREADS: t.threads,
   }),
-  bindings: [rows.tensor, t.logits, t.choices, t.labelRows, t.ids, t.results],
+  bindings: [rows.tensor, t.logits, t.choices, t.labelRows, t.drawn, t.ids, t.results],
   grid: oneEach(rows),
 });
 

@@ -189,25 +189,11 @@ const STEP_ROWS = 4;
  * `lanes` threads read a row of the matrix side by side, since it would be idle with few threads to a row.
  */
 export function rowTiles(device: DeviceClass, rows: number, fuses: boolean): ProductTiles {
-  const threadRows = Math.min(rows, STEP_ROWS);
-  const tile: RowTile = {
-    memory: "row",
-    threadRows,
-    threadColumns: 8,
-    groupRows: 1,
-    groupColumns: device === "software" ? 8 : 1,
-    lanes: device === "software" ? 8 : 64,
-  };
-  if (device === "gpu") return onlyTile(tile, { fuses });
-  const texture: TextureProductTile = {
-    memory: "texture",
-    threadRows,
-    threadColumns: 8,
-    rows: 2048,
-    columns: 2048,
-    worth: 0,
-  };
-  return onlyTile(texture, { otherwise: tile });
+  const cut = { threadRows: Math.min(rows, STEP_ROWS), threadColumns: 8 };
+  if (device === "gpu") {
+    return onlyTile({ memory: "row", ...cut, groupRows: 1, groupColumns: 1, lanes: 64 }, { fuses });
+  }
+  return onlyTile({ memory: "texture", ...cut, rows: 2048, columns: 2048, worth: 0 });
 }
 
 /** One tile for every product: for tests, and for measuring. */

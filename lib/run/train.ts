@@ -6,8 +6,8 @@ import { restore } from "../checkpoint/tensors.ts";
 import type { RunKeys, TrainConfig } from "../config/schema.ts";
 import { FORCED, forcesMistralTemplate } from "../data/mistral_template.ts";
 import { inArea, UserError } from "../errors.ts";
-import { CachedDecoder } from "../generation/cached_decoder.ts";
 import { generate } from "../generation/generate.ts";
+import { GpuGenerator } from "../generation/gpu_generator.ts";
 import { type Gpu, openGpu } from "../gpu/device.ts";
 import { Pipelines } from "../gpu/program.ts";
 import { deviceClass } from "../gpu/tuning.ts";
@@ -279,19 +279,19 @@ async function answer(
   const total = prompts.length;
   if (total === 0) return [];
   const longest = prompts.reduce((most, { ids }) => Math.max(most, ids.length), 0);
-  const cached = new CachedDecoder(decoder.net, decoder.parameters, {
-    ...adapter,
-    positions: longest + ANSWER_TOKENS,
-    device: deviceClass(gpu),
-  });
   using held = new DisposableStack();
-  held.defer(() => cached.destroy());
+  let generator: GpuGenerator;
   try {
-    await cached.allocate(gpu, pipelines);
+    generator = await GpuGenerator.open(gpu, pipelines, decoder.net, decoder.parameters, {
+      ...adapter,
+      positions: longest + ANSWER_TOKENS,
+      device: deviceClass(gpu),
+    });
+    held.defer(() => generator.plan.destroy());
   } catch (error) {
     if (!(error instanceof UserError && error.code === "OUT_OF_MEMORY")) throw error;
     // What is planned fits all the same, and a run is worth more than what its model says.
-    warn(`${what}: the GPU has not the ${formatBytes(cached.plan.bytes)} that answers take: there are none`);
+    warn(`${what}: the GPU has not enough memory for answers beside the run: there are none`);
     return prompts.map(() => "");
   }
   const { eosTokenId } = tokenizer;
@@ -302,7 +302,7 @@ async function answer(
       onProgress?.({ what, done: i + tokens / (ANSWER_TOKENS + 1), total, unit: "prompts" });
     onToken(0);
     answers.push(
-      await generate(gpu, cached, ids, { maxNewTokens: ANSWER_TOKENS, eosTokenIds, onToken, signal }),
+      await generate(generator, ids, { maxNewTokens: ANSWER_TOKENS, eosTokenIds, onToken, signal }),
     );
   }
   onProgress?.({ what, done: total, total, unit: "prompts" });

@@ -1,7 +1,7 @@
 /** Greedy answers as PyTorch's: tests/golden/llama/greedy.py made those that they are compared with. */
 import assert from "node:assert/strict";
-import { CachedDecoder } from "../../lib/generation/cached_decoder.ts";
 import { generate, type GenerateOptions } from "../../lib/generation/generate.ts";
+import { GpuGenerator } from "../../lib/generation/gpu_generator.ts";
 import { openGpu } from "../../lib/gpu/device.ts";
 import { Pipelines } from "../../lib/gpu/program.ts";
 import { BUFFER_TILES, onlyTile } from "../../lib/gpu/tuning.ts";
@@ -30,20 +30,18 @@ async function withModel(
   const plan = new MemoryPlan();
   const parameters = new Parameters(plan, net.parameters, largestBuffer, { training: false });
   const tiles = onlyTile(BUFFER_TILES["workgroup 8x8 of 8x8"], { fuses: true });
-  const decoder = new CachedDecoder(
-    net,
-    parameters,
-    { positions, largestBuffer, device: "gpu", tiles },
-    plan,
-  );
   try {
-    await decoder.allocate(gpu, new Pipelines(gpu));
+    const options = { positions, largestBuffer, device: "gpu", tiles } as const;
+    const generator = new GpuGenerator(net, parameters, options, plan);
+    plan.share(generator.calls, largestBuffer);
+    await plan.allocate(gpu);
+    await generator.compile(gpu, new Pipelines(gpu));
     const checkpoint = await openCheckpoint(folder);
     await parameters.load(gpu, checkpoint);
     await checkpoint.close();
-    await body((prompt, options) => generate(gpu, decoder, prompt, options));
+    await body((prompt, options) => generate(generator, prompt, options));
   } finally {
-    decoder.destroy();
+    plan.destroy();
     gpu.destroy();
   }
 }

@@ -261,31 +261,26 @@ export const MODEL: readonly Edits[] = [
     file: "lib/generation/generate.ts",
     tests: ["tests/generation/generate_test.ts"],
     edits: [
-      [
-        "positions have no end",
-        "Math.min(ids.length + maxNewTokens, positions)",
-        "ids.length + maxNewTokens",
-      ],
-      [
-        "the end of the sequence is part of the answer",
-        "      if (eosTokenIds.includes(id)) return;\n      row.push(id);\n      yield id;",
-        "      row.push(id);\n      yield id;\n      if (eosTokenIds.includes(id)) return;",
-      ],
-      ["the end of the sequence ends nothing", "      if (eosTokenIds.includes(id)) return;\n", ""],
-      [
-        "more tokens come than are asked for",
-        "Math.min(ids.length + maxNewTokens, positions)",
-        "positions",
-      ],
+      ["positions have no end", "Math.min(maxNewTokens, generator.positions - ids.length)", "maxNewTokens"],
+      ["the end of the sequence is part of the answer", "    if (eosTokenIds.includes(id)) break;\n", ""],
     ],
   },
   {
-    file: "lib/generation/cached_decoder.ts",
+    file: "lib/generation/pass.ts",
     tests: ["tests/generation/generate_test.ts"],
     edits: [
-      ["the window is forgotten", "this.net.windows[i])", "undefined)"],
-      ["the cache of another row is taken", "id === this.#cached[i]", "true"],
-      ["a token's keys come a row too late", "count: position + 1 }", "count: position + 2 }"],
+      ["the window is forgotten", "this.plan.net.windows[i]", "undefined"],
+      ["a token does not see itself", "first + position + 1", "first + position"],
+    ],
+  },
+  {
+    file: "lib/generation/gpu_generator.ts",
+    tests: ["tests/generation/generator_test.ts"],
+    edits: [
+      ["nothing ends an answer", "if (isFull || request.eosTokenIds.includes(id))", "if (isFull)"],
+      ["draws are all of the first place", "place: ids.length - request.ids.length + place", "place: 0"],
+      ["who left keeps the place", "this.#running.filter(({ out }) => out.isLeft)", "[] as Answer[]"],
+      ["parts of prompts begin anywhere", "while (ids.length % ATTENTION_TILE > 0)", "while (false)"],
     ],
   },
 ];

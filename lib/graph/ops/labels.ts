@@ -83,7 +83,11 @@ function choiceCalls(machine: Machine, generation: GenerationTensors, head: Head
     ...normedRows(machine, head, x),
     ...batch.pieces.flatMap((rows, i) => {
       const part = (tensor: Tensor) => rowsOf(tensor, i * batch.pieceRows, batch.pieceRows);
-      const t = { ...generation, choices: part(generation.choices), labelRows: part(labelRows), logits, ids };
+      const { choices, drawn } = generation;
+      const t = {
+        ...generation,
+        ...{ choices: part(choices), drawn: part(drawn), labelRows: part(labelRows), logits, ids },
+      };
       return [
         ...logitsOf(machine, head, rows, part(gatheredNormed)),
         kernels.draw(rows, t, widths.vocabulary, head.logits),
