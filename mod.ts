@@ -60,12 +60,15 @@ export type { FunctionLoss, Loss, WgslLoss } from "./lib/losses/loss.ts";
 export { losses } from "./lib/losses/losses.ts";
 
 export {
+  type Answer,
   type AnswerOptions,
   loadModel,
   type LoadOptions,
   type Model,
   type RowLogProbabilities,
 } from "./lib/generation/model.ts";
+export type { AnswerEnd } from "./lib/generation/pieces.ts";
+export type { Sampling } from "./lib/generation/request.ts";
 export type { Metrics } from "./lib/training/metrics.ts";
 export type { Message } from "./lib/tokenizer/chat_template.ts";
 export type { PreferenceRow, Rows } from "./lib/data/memory.ts";

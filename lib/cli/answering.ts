@@ -1,7 +1,7 @@
 /** What the commands that have models answer share. */
 import { positive, tokens } from "../config/counts.ts";
 import { KEYS } from "../config/schema.ts";
-import { type LoadOptions, loadModel, type Model } from "../generation/model.ts";
+import { loadModel, type LoadOptions, type Model } from "../generation/model.ts";
 import type { Sampling } from "../generation/request.ts";
 import { SAMPLING_KEYS } from "../generation/sampling.ts";
 import { createLogger, type Logger, type LogLevel } from "../report/log.ts";
@@ -22,7 +22,11 @@ export const ANSWER_OPTIONS: readonly Option[] = [
     repeats: true,
     doc: "End an answer before this text; may be given more than once. \\n is a line end.",
   },
-  { name: "max_length", value: "N", doc: "Most tokens of a prompt and its answer, for which memory is set aside." },
+  {
+    name: "max_length",
+    value: "N",
+    doc: "Most tokens of a prompt and its answer, for which memory is set aside.",
+  },
   {
     name: "log_level",
     value: "LEVEL",

@@ -7,7 +7,14 @@ import { randomSeed } from "../generation/sampling.ts";
 import { shorten } from "../json.ts";
 import { printable } from "../report/log.ts";
 import { AnswerFile } from "./answer_file.ts";
-import { ANSWER_OPTIONS, type AnswerWords, loadShown, type Log, openLog, readAnswerWords } from "./answering.ts";
+import {
+  ANSWER_OPTIONS,
+  type AnswerWords,
+  loadShown,
+  type Log,
+  openLog,
+  readAnswerWords,
+} from "./answering.ts";
 import type { Command } from "./command.ts";
 import { print, printText } from "./output.ts";
 import type { Stop } from "./stop.ts";
@@ -153,9 +160,9 @@ async function write(
   overwrite: boolean,
 ): Promise<void> {
   const { jobs, how, log, stop } = task;
-  using file = output === undefined ? undefined : new AnswerFile(output, overwrite);
   const wanted = models.flatMap((model) => jobs.map(({ prompt }) => ({ model, prompt, options: how.given })));
-  let done = file?.check(wanted) ?? 0;
+  using file = output === undefined ? undefined : new AnswerFile(output, wanted, overwrite);
+  let done = file?.length ?? 0;
   if (done > 0) log.log.info(`${output}: has ${done} of ${wanted.length} answers, and gets the others`);
   const safe = safeText();
   for (const [i, name] of models.entries()) {
@@ -171,7 +178,7 @@ async function write(
       // Those in hand, and as many that wait for their place.
       for await (const { job, response, end } of inOrder(model, left, task, 2 * answers)) {
         const { finishReason: finish_reason, tokens } = end;
-        const row = { prompt: job.prompt, response, model: name, finish_reason, tokens, options: how.given };
+        const row = { model: name, prompt: job.prompt, response, finish_reason, tokens, options: how.given };
         count.add(end);
         if (file) file.add(row);
         else {
@@ -256,7 +263,9 @@ function counter(name: string, { log }: Log) {
     tell() {
       const seconds = (performance.now() - start) / 1000;
       const what = answers === 1 ? "1 answer" : `${answers} answers`;
-      log.info(`${shorten(name)}: ${what}, ${tokens} tokens in ${seconds.toFixed(1)} s (${rate(tokens / seconds)})`);
+      log.info(
+        `${shorten(name)}: ${what}, ${tokens} tokens in ${seconds.toFixed(1)} s (${rate(tokens / seconds)})`,
+      );
     },
   };
 }

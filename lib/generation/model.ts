@@ -25,14 +25,19 @@ import { rememberedTiles } from "../planning/tune.ts";
 import { evaluate } from "../training/evaluate.ts";
 import { type Metrics, summarize } from "../training/metrics.ts";
 import { GpuGenerator } from "./gpu_generator.ts";
-import { Generation, Pieces } from "./pieces.ts";
-import { GREEDY } from "./request.ts";
+import { readGenerationConfig } from "./generation_config.ts";
+import { type AnswerEnd, Generation, Pieces } from "./pieces.ts";
+import type { Sampling } from "./request.ts";
+import { type GenerationConfig, samplingOf } from "./sampling.ts";
+import { untilStop } from "./stop.ts";
 import { Turns } from "./turns.ts";
 
 /** How a model is loaded; every field may be left out. */
 export interface LoadOptions {
   /** Most tokens of a prompt and its answer, or of a prompt and a response: 1,024. */
   maxLength?: number;
+  /** Most answers that are made at a time, each with room for `maxLength`; others wait: 1. */
+  answers?: number;
   /** Any object with the WebGPU API; the runtime's own by default. */
   gpu?: GPU;
   /** As `train`'s. */
@@ -45,10 +50,15 @@ export interface LoadOptions {
   signal?: AbortSignal;
 }
 
-/** How an answer is made; every field may be left out. */
-export interface AnswerOptions {
+/**
+ * How an answer is made; every field may be left out. How tokens are drawn is then as the model's generation_config.json says:
+ * without do_sample the most likely one is taken each time.
+ */
+export interface AnswerOptions extends Partial<Sampling> {
   /** Most tokens of it: 256, and what `maxLength` leaves. */
   maxNewTokens?: number;
+  /** Texts that end it, and are no part of it. */
+  stop?: readonly string[];
   /** Ends it: its reason is thrown. */
   signal?: AbortSignal;
 }
@@ -75,6 +85,12 @@ export interface RowLogProbabilities {
   truncated: false | "prompt" | "response";
 }
 
+/** An answer on its way: awaited it is the whole text; iterated, pieces that join to it, none of which splits a character. */
+export interface Answer extends AsyncIterable<string>, Pick<Promise<string>, "then" | "catch" | "finally"> {
+  /** How it ended; undefined before. */
+  readonly end?: AnswerEnd;
+}
+
 /**
  * A model on the GPU. Disposing of it gives that back, once the calls in hand are done; calls may overlap, and wait for
  * each other.
@@ -82,16 +98,20 @@ export interface RowLogProbabilities {
 export interface Model extends AsyncDisposable {
   /** The folder that it was loaded from. */
   readonly folder: string;
+  /** Most tokens of a prompt and its answer. */
+  readonly maxLength: number;
   /**
-   * The most likely answer, token by token, to a user's message or to a conversation, which goes through the chat
-   * template. Awaited it is the whole text; iterated, pieces that join to it, none of which splits a character.
+   * An answer, token by token, to a user's message or to a conversation, which goes through the chat template.
    *
-   * @throws {UserError} for a prompt that leaves no room within `maxLength`.
+   * @throws {UserError} for a prompt that leaves no room within `maxLength`, and for options that are none.
    */
-  generate(
-    prompt: string | readonly Message[],
-    options?: AnswerOptions,
-  ): AsyncIterable<string> & Pick<Promise<string>, "then" | "catch" | "finally">;
+  generate(prompt: string | readonly Message[], options?: AnswerOptions): Answer;
+  /**
+   * How many tokens a prompt has, as `generate` takes it.
+   *
+   * @throws {UserError} for messages that the model's chat template refuses.
+   */
+  countTokens(prompt: string | readonly Message[]): Promise<number>;
   /**
    * What the model says of each row's responses, token by token. A row without `rejected` is one of its prompt and
    * `chosen`.
@@ -131,12 +151,15 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
   if (typeof name !== "string") {
     throw new UserError(`loadModel: expected a folder or owner/name, found ${show(name)}`, 2, "NOT_FOUND");
   }
-  const { maxLength = 1024, readsOnly, onLog: log = () => {}, onProgress, signal } = options;
+  const { maxLength = 1024, answers = 1, readsOnly, onLog: log = () => {}, onProgress, signal } = options;
   if (!Number.isInteger(maxLength) || maxLength < 2 || maxLength > MOST_TOKENS) {
     throw new UserError(
       `maxLength: expected a whole number from 2 to ${MOST_TOKENS}, found ${show(maxLength)}`,
       2,
     );
+  }
+  if (!Number.isInteger(answers) || answers < 1) {
+    throw new UserError(`answers: expected a whole number from 1, found ${show(answers)}`, 2);
   }
   await using held = new AsyncDisposableStack();
   const folder = await inArea("NOT_FOUND", () => resolveModel(name, { log, onProgress, signal }));
@@ -146,6 +169,7 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
     await inArea("MODEL_INVALID", () => openModel(folder, warn)),
     (weights) => weights.close(),
   );
+  const generationConfig = await readGenerationConfig(folder);
   const pool = await inArea("MODEL_INVALID", () => TokenizerPool.open(folder, { readsOnly }));
   held.defer(() => pool.close());
   const gpu = held.adopt(await openGpu(options.gpu), (gpu) => gpu.destroy());
@@ -165,7 +189,13 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
   const generator = new GpuGenerator(
     net,
     decoder.parameters,
-    { ...adapter, positions: maxLength, device: deviceClass(gpu), inTurn: (work) => turns.run(work) },
+    {
+      ...adapter,
+      positions: maxLength,
+      answers,
+      device: deviceClass(gpu),
+      inTurn: (work) => turns.run(work),
+    },
     decoder.plan,
   );
   const calls = [...decoder.forward, ...generator.calls];
@@ -179,7 +209,7 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
     folder,
     maxLength,
     weights.model.vocabSize,
-    { pool, gpu, decoder, generator, turns },
+    { pool, gpu, decoder, generator, generationConfig, turns },
     held.move(),
   );
 }
@@ -190,6 +220,7 @@ interface Parts {
   decoder: Decoder;
   /** Over the same weights and plan. */
   generator: GpuGenerator;
+  generationConfig: GenerationConfig;
   /** Of both: what each leaves is read before the other works. */
   turns: Turns;
 }
@@ -213,13 +244,17 @@ class GpuModel implements Model {
 
   async *#generate(
     prompt: string | readonly Message[],
-    { maxNewTokens = 256, signal }: AnswerOptions,
-  ): AsyncGenerator<string> {
+    { maxNewTokens = 256, stop: stops = [], signal, ...given }: AnswerOptions,
+  ): AsyncGenerator<string, AnswerEnd> {
     this.#checkOpen();
     if (!Number.isInteger(maxNewTokens) || maxNewTokens < 0) {
       throw new UserError(`maxNewTokens: expected a whole number, found ${show(maxNewTokens)}`, 2);
     }
-    const { pool, generator } = this.parts;
+    if (!Array.isArray(stops) || !stops.every((stop) => typeof stop === "string" && stop !== "")) {
+      throw new UserError(`stop: expected a list of texts, none of them empty, found ${show(stops)}`, 2);
+    }
+    const { pool, generator, generationConfig } = this.parts;
+    const sampling = samplingOf(given, generationConfig);
     const ids = await inArea("DATA_INVALID", () => pool.promptIds(prompt));
     if (ids.length >= this.maxLength) {
       throw new UserError(
@@ -229,24 +264,41 @@ class GpuModel implements Model {
       );
     }
     const { eosTokenId } = pool.vocabulary;
-    const eosTokenIds = eosTokenId === undefined ? [] : [eosTokenId];
+    // The tokenizer's own ends what was trained here, though the file may name others alone.
+    const eosTokenIds = [...generationConfig.eosTokenIds, ...eosTokenId === undefined ? [] : [eosTokenId]];
     const answer: number[] = [];
     const pieces = new Pieces();
-    const textOf = async () => {
-      const [text] = await pool.texts([answer], "the answer", { skipSpecialTokens: true });
-      return text;
-    };
+    const end: AnswerEnd = { finishReason: "length", tokens: 0, promptTokens: ids.length };
+    let whole = "";
     const most = Math.min(maxNewTokens, this.maxLength - ids.length);
-    const request = { ids, maxNewTokens: most, sampling: GREEDY, eosTokenIds, top: 0, echo: false };
+    const request = { ids, maxNewTokens: most, sampling, eosTokenIds, top: 0, echo: false };
     for await (const { id } of generator.tokens(request, signal)) {
       this.#checkOpen();
-      if (eosTokenIds.includes(id)) break;
+      end.tokens++;
+      if (eosTokenIds.includes(id)) {
+        end.finishReason = "stop";
+        break;
+      }
       answer.push(id);
-      const piece = pieces.next(await textOf());
+      [whole] = await pool.texts([answer], "the answer", { skipSpecialTokens: true });
+      const { text, stop } = untilStop(whole, stops);
+      if (stop !== undefined) {
+        end.finishReason = "stop";
+        whole = text;
+        break;
+      }
+      const piece = pieces.next(text);
       if (piece !== "") yield piece;
     }
-    const rest = answer.length > 0 ? pieces.last(await textOf()) : "";
+    const rest = pieces.last(whole);
     if (rest !== "") yield rest;
+    return end;
+  }
+
+  countTokens(prompt: string | readonly Message[]): Promise<number> {
+    return this.#inHand(async () =>
+      (await inArea("DATA_INVALID", () => this.parts.pool.promptIds(prompt))).length
+    );
   }
 
   logProbabilities(rows: Rows): Promise<RowLogProbabilities[]> {

@@ -27,7 +27,9 @@ export async function readPrompts(file: string): Promise<PromptRow[]> {
       throw error;
     }
   }
-  if (prompts.length === 0) throw new UserError(`${file}: expected rows with prompts, found none`, 1, "DATA_INVALID");
+  if (prompts.length === 0) {
+    throw new UserError(`${file}: expected rows with prompts, found none`, 1, "DATA_INVALID");
+  }
   return prompts;
 }
 
