@@ -73,7 +73,7 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
 }
 
 /** What is set of an answer. */
-type Settings = Partial<Sampling> & { maxNewTokens: number };
+type Settings = Partial<Sampling> & { maxNewTokens: number; seed: number };
 
 const SETTINGS: Readonly<Record<string, { field: keyof Settings; type: ValueType<number> }>> = {
   max_new_tokens: { field: "maxNewTokens", type: positive },
@@ -91,13 +91,16 @@ class Talk {
   readonly #settings: Settings;
   /** What is added to the seed, so that an answer that is made once more is another. */
   #answers = 0;
-  #seed = randomSeed();
   /** Turns of the user that the model no longer saw when it answered last. */
   #dropped = 0;
 
   constructor(readonly model: Model, readonly how: AnswerWords, readonly log: Log, readonly stop: Stop) {
     this.#system = how.system;
-    this.#settings = { ...how.sampling, maxNewTokens: how.maxNewTokens ?? MAX_NEW_TOKENS };
+    this.#settings = {
+      seed: randomSeed(),
+      ...how.sampling,
+      maxNewTokens: how.maxNewTokens ?? MAX_NEW_TOKENS,
+    };
   }
 
   /** @throws {UserError} for a model without chat template, and a system message that it refuses or that is too long. */
@@ -145,6 +148,7 @@ class Talk {
         break;
       case "/reset":
         this.#turns = [];
+        this.#dropped = 0;
         log.info("the conversation is forgotten");
         break;
       case "/system":
@@ -174,33 +178,29 @@ class Talk {
   }
 
   async #say(content: string): Promise<void> {
-    this.#turns.push({ role: "user", content });
-    if (!await this.#answer()) this.#turns.pop();
+    await this.#answer([...this.#turns, { role: "user", content }]);
   }
 
   async #again(): Promise<void> {
     const last = this.#turns.at(-1);
     if (last?.role !== "assistant") throw new UserError("/regenerate: there is no answer yet");
-    this.#turns.pop();
-    if (!await this.#answer()) this.#turns.push(last);
+    await this.#answer(this.#turns.slice(0, -1));
   }
 
   /**
-   * Answers the conversation as it stands; what a signal ended stays, as far as it came.
-   * @returns false where there is no answer.
-   * @throws {UserError} where there cannot be one: the conversation is then as it was before what was said last.
+   * Answers turns that end with the user's, and makes both the conversation; what a signal ended counts as far as it came.
+   * @throws {UserError} where there cannot be an answer: the conversation stays what it was.
    */
-  async #answer(): Promise<boolean> {
-    const { maxNewTokens, seed = this.#seed, ...sampling } = this.#settings;
+  async #answer(turns: readonly Message[]): Promise<void> {
+    const { seed, ...settings } = this.#settings;
     const { model, stop, log: { log } } = this;
     let answer = "";
     // From here on a signal ends the answer, and only another one the chat.
     stop.isCareful = true;
     try {
-      const messages = await this.#seen();
+      const messages = await this.#seen(turns);
       const pieces = model.generate(messages, {
-        ...sampling,
-        maxNewTokens,
+        ...settings,
         seed: (seed + this.#answers++) % 2 ** 53,
         stop: this.how.stop,
         signal: stop.signal,
@@ -221,30 +221,26 @@ class Talk {
         );
       }
     } catch (error) {
-      if (!stop.signal.aborted || error !== stop.signal.reason) {
-        if (error instanceof UserError) this.#turns.pop();
-        throw error;
-      }
+      if (!stop.signal.aborted || error !== stop.signal.reason) throw error;
       log.info("(stopped)");
-      if (answer === "") return false;
+      if (answer === "") return;
     } finally {
       stop.isCareful = false;
       stop.again();
     }
-    this.#turns.push({ role: "assistant", content: answer });
-    return true;
+    this.#turns = [...turns, { role: "assistant", content: answer }];
   }
 
   /**
    * What the model sees: where the context is full, the first turns are left out, so that there is room for an answer.
    * @throws {UserError} where what was said last alone leaves none.
    */
-  async #seen(): Promise<Message[]> {
+  async #seen(turns: readonly Message[]): Promise<Message[]> {
     const { maxLength } = this.model;
     const wanted = Math.min(this.#settings.maxNewTokens, Math.floor(maxLength / 4));
-    const starts = this.#turns.flatMap(({ role }, i) => role === "user" ? [i] : []);
+    const starts = turns.flatMap(({ role }, i) => role === "user" ? [i] : []);
     let dropped = 0;
-    while (await this.#room(this.#turns.slice(starts[dropped])) < wanted && dropped + 1 < starts.length) {
+    while (await this.#room(turns.slice(starts[dropped])) < wanted && dropped + 1 < starts.length) {
       dropped++;
     }
     if (dropped > this.#dropped) {
@@ -254,7 +250,7 @@ class Talk {
       );
     }
     this.#dropped = dropped;
-    return this.#whole(this.#turns.slice(starts[dropped]));
+    return this.#whole(turns.slice(starts[dropped]));
   }
 
   /** Tokens that messages leave for an answer: at least one, or nothing where others can still be left out. */
@@ -277,7 +273,7 @@ class Talk {
     const [key, text] = words?.split(/[\s=]+/, 2) ?? [];
     if (key === undefined) {
       for (const [name, { field }] of Object.entries(SETTINGS)) {
-        print(`${name.padEnd(20)} ${this.#settings[field] ?? "as the model's generation_config.json says"}`);
+        print(`${name.padEnd(20)} ${this.#settings[field] ?? "the model's own"}`);
       }
       return;
     }
