@@ -16,7 +16,10 @@ export async function* enteredLines(show: (mark: string) => void): Entries {
 }
 
 /** Entries of lines. */
-export async function* entriesOf(lines: AsyncIterator<string> | Iterator<string>, show: (mark: string) => void): Entries {
+export async function* entriesOf(
+  lines: AsyncIterator<string> | Iterator<string>,
+  show: (mark: string) => void,
+): Entries {
   const next = async (mark: string): Promise<string | undefined> => {
     show(mark);
     const { done, value } = await lines.next();

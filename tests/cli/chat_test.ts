@@ -34,8 +34,7 @@ async function chat(
 }
 
 Deno.test("an entry is a line, lines that a backslash joins, or what stands between quotes", async () => {
-  const entries = async (...lines: string[]) =>
-    await Array.fromAsync(entriesOf(lines.values(), () => {}));
+  const entries = async (...lines: string[]) => await Array.fromAsync(entriesOf(lines.values(), () => {}));
   assert.deepEqual(await entries("one", "", "two \\", "and", "three"), ["one", "", "two \nand", "three"]);
   assert.deepEqual(await entries('"""', "a\\", "", "b", '"""', "c"), ["a\\\n\nb", "c"]);
   assert.deepEqual(await entries('"""a', 'b"""', '"""c"""', '"""d'), ["a\nb", "c", "d"]);
