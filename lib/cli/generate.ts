@@ -140,10 +140,16 @@ async function show(models: readonly string[], task: Task): Promise<void> {
         print(`${isFirst ? "" : "\n"}== ${safe(name)}${number} ==`);
       }
       const answer = ask(model, job, task, stop.signal);
+      let isBegun = false;
       try {
-        for await (const piece of answer) printText(safe(piece));
+        for await (const piece of answer) {
+          isBegun = true;
+          printText(safe(piece));
+        }
+        isBegun = true;
       } finally {
-        print("");
+        // Where a signal ends it the shell's prompt comes next.
+        if (isBegun) print("");
       }
       count.add(answer.end!);
     }

@@ -5,7 +5,7 @@ import { Decoder } from "../graph/decoder.ts";
 import { TokenizerPool } from "../data/pool.ts";
 import { memoryRows, type Rows } from "../data/memory.ts";
 import type { Pair, Sequence } from "../data/pair.ts";
-import type { PairRules } from "../data/pair_of.ts";
+import { checkIds, type PairRules } from "../data/pair_of.ts";
 import { shaped } from "../data/pairs.ts";
 import type { Row } from "../data/row.ts";
 import { MOST_TOKENS } from "../config/counts.ts";
@@ -256,6 +256,8 @@ class GpuModel implements Model {
     const { pool, generator, generationConfig } = this.parts;
     const sampling = samplingOf(given, generationConfig);
     const ids = await inArea("DATA_INVALID", () => pool.promptIds(prompt));
+    await inArea("MODEL_INVALID", async () => checkIds(ids, this.vocabSize));
+    if (ids.length === 0) throw new UserError("the prompt has no tokens", 1, "DATA_INVALID");
     if (ids.length >= this.maxLength) {
       throw new UserError(
         `the prompt has ${ids.length} tokens, and maxLength is ${this.maxLength}: load the model with a larger one`,
