@@ -18,8 +18,9 @@ import {
 } from "./answering.ts";
 import type { Command } from "./command.ts";
 import { enteredLines, type Entries } from "./entered.ts";
-import { hasColors, print, printText } from "./output.ts";
+import { print, printText } from "./output.ts";
 import type { Stop } from "./stop.ts";
+import { takesEscapeCodes } from "./terminal.ts";
 import { splitOwnWords } from "./words.ts";
 
 /** Most tokens of a conversation, and of an answer, where nothing else is said. */
@@ -66,9 +67,9 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
   // A model that cannot be talked to is told before anything is entered.
   await talk.check();
   if (isTerminal) log.log.info(`${name}: /help says what may be entered`);
-  const lines = enteredLines(
-    isTerminal ? (mark) => printText(hasColors() ? `\x1b[1m${mark}\x1b[0m` : mark) : () => {},
-  );
+  const hasColors = takesEscapeCodes(Deno.stdout) && !Deno.noColor;
+  const show = (mark: string) => printText(hasColors ? `\x1b[1m${mark}\x1b[0m` : mark);
+  const lines = enteredLines(isTerminal ? show : () => {});
   return await talk.run(lines, isTerminal);
 }
 

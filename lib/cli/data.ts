@@ -8,9 +8,10 @@ import { prepare } from "../planning/prepare.ts";
 import { describePair, describeSplit } from "../report/data_report.ts";
 import { createLogger, isShown, printable } from "../report/log.ts";
 import type { Command } from "./command.ts";
-import { hasColors, print } from "./output.ts";
+import { print } from "./output.ts";
 import { progressLine } from "./progress.ts";
 import type { Stop } from "./stop.ts";
+import { takesEscapeCodes } from "./terminal.ts";
 import { splitRunWords } from "./words.ts";
 
 /** Pairs of a split that are shown, besides one that was cut. */
@@ -37,7 +38,7 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
   const prepared = await prepare(config, { ...events, sources, readsOnly: true })
     .finally(() => progress.finish());
 
-  const isColored = hasColors();
+  const hasColors = takesEscapeCodes(Deno.stdout) && !Deno.noColor;
   const stores = [prepared.train, prepared.test].filter((store) => store !== undefined);
   for (const [i, store] of stores.entries()) {
     const split = prepared.splits[i];
@@ -55,7 +56,7 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
         : "";
       print(printable(`\n-- pair ${index + 1} of ${store.length}, ${pair.where}${cut} --`));
       const textsOf = (lists: number[][]) => prepared.pool.texts(lists, pair.where);
-      print(await describePair(pair, store.columns.prefix[index], textsOf, isColored));
+      print(await describePair(pair, store.columns.prefix[index], textsOf, hasColors));
     }
   }
   await prepared.close();

@@ -19,13 +19,6 @@ export function writeError(text: string): void {
 /** Who read stdout has closed it, as `head` does: there is nothing left to do. */
 export class NobodyReads extends Error {}
 
-/** Whether stdout is a terminal that shows colours, and a person who wants them. */
-export function hasColors(): boolean {
-  if (!Deno.stdout.isTerminal() || Deno.noColor) return false;
-  const mayAsk = Deno.permissions.querySync({ name: "env", variable: "TERM" }).state === "granted";
-  return !mayAsk || Deno.env.get("TERM") !== "dumb";
-}
-
 /** Writes a line to stdout, as `printText`. */
 export function print(text: string): void {
   printText(`${text}\n`);

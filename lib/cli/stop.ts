@@ -1,27 +1,11 @@
-/** Signals, and what becomes of a command that one comes to. */
-import { formatDuration } from "../report/progress.ts";
-import { writeError } from "./output.ts";
-
-export const SIGNALS = ["SIGINT", "SIGTERM"] as const;
-
-/** What is said to the first signal; without a text nothing. */
-export interface Answer {
-  text?: string;
-  /** When what is in hand will be done, in milliseconds as `Date.now()`. */
-  until?: number;
-}
-
-/**
- * What the thread is told: what to answer, where it is noted that a signal was answered, that it is to stop, and that what was
- * stopped is over.
- */
-export type ToThread = Int32Array | Answer | "stop" | "again";
+/** What becomes of a command that a signal comes to. */
+import { type Answer, SAME_SIGNAL, sayOnce, SIGNALS, type ToThread } from "./stop_answer.ts";
 
 /** Status of a command that a signal ended. */
 export const STOPPED = 130;
-/** Milliseconds within which a signal that comes again is the first one. */
-export const SAME_SIGNAL = 250;
 const THREAD = new URL("./stop_worker.ts", import.meta.url);
+// Never called: so the thread's module is one of the program's, and is fetched with it.
+void (() => import("./stop_worker.ts"));
 /** Milliseconds for what is left behind in order, locks for one, where there is nothing to save. */
 const GRACE = 1000;
 
@@ -99,14 +83,6 @@ export class Stop {
     const { signal } = this;
     setTimeout(() => this.isCareful || this.signal !== signal || Deno.exit(STOPPED), GRACE);
   }
-}
-
-/** Answers a signal, unless the other thread has, as `answered` says. */
-export function sayOnce({ text, until }: Answer, answered: Int32Array): void {
-  if (Atomics.exchange(answered, 0, 1) || !text) return;
-  const seconds = until === undefined ? 0 : (until - Date.now()) / 1000;
-  const left = seconds >= 1 ? `, which takes about ${formatDuration(seconds)} more` : "";
-  writeError(`${text}${left}; another signal stops at once\n`);
 }
 
 /** Whether a module may be loaded as a thread: Deno tells of it on stderr where not, whatever becomes of the error. */

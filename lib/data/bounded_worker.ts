@@ -29,12 +29,15 @@ interface WorkerScope {
   postMessage(message: string): void;
 }
 
+const THREAD = new URL("./worker.ts", import.meta.url);
+// Never called: so the thread's module is one of the program's, and is fetched with it.
+void (() => import("./worker.ts"));
+
 const scope = self as unknown as WorkerScope;
 
 scope.onmessage = ({ data: { megabytes, interval, ...start } }) => {
-  const url = new URL("./worker.ts", import.meta.url);
   // These workers cannot be started from http.
-  const source = url.protocol === "file:" ? url : new URL(`data:text/javascript,import "${url}"`);
+  const source = THREAD.protocol === "file:" ? THREAD : new URL(`data:text/javascript,import "${THREAD}"`);
   const worker = new NodeWorker(source, {
     workerData: start,
     transferList: [start.port as never],

@@ -30,6 +30,8 @@ export interface GeneratorOptions {
   tiles?: ProductTiles;
   /** How the attention of prompts is computed; by default likewise. */
   attention?: AttentionTiles;
+  /** Whether all matrices are bfloat16 numbers, however they are stored. */
+  isBfloat16?: boolean;
   /** Runs a pass and its read when nothing else is at work over the same plan; by default at once. */
   inTurn?: (work: () => Promise<void>) => Promise<void>;
 }
@@ -83,6 +85,8 @@ export class GpuGenerator implements Generator {
   #waiting: Waiting[] = [];
   #running: Answer[] = [];
   #isAtWork = false;
+  /** Whether steps have the weights as they are. */
+  #isHeld = false;
   /** Steps to the next read. */
   #ahead = 1;
 
@@ -113,7 +117,7 @@ export class GpuGenerator implements Generator {
     options: GeneratorOptions,
     readonly plan: MemoryPlan,
   ) {
-    const { positions, answers = 1, device, tiles = usualTiles(device) } = options;
+    const { positions, answers = 1, device, tiles = usualTiles(device), isBfloat16 } = options;
     const { attention = attentionTiles(device), cacheTokens = answers * rowsFor(positions) } = options;
     this.positions = positions;
     this.vocabSize = net.vocabSize;
@@ -148,7 +152,7 @@ export class GpuGenerator implements Generator {
     };
     this.#prompt = new Pass(passes, promptTokens, promptTokens, { tiles, attention });
     this.#step = new Pass(passes, answers, Math.ceil(answers / LABEL_GROUP) * LABEL_GROUP, {
-      tiles: rowTiles(device, answers, tiles.fuses),
+      tiles: rowTiles(device, answers, { fuses: tiles.fuses, storage: isBfloat16 ? "bf16" : "f32" }),
       attention: stepAttention(attention),
     });
   }
@@ -182,10 +186,11 @@ export class GpuGenerator implements Generator {
     gpu.check();
   }
 
-  /** Forgets what the caches have of earlier prompts: to be called when weights have changed. */
+  /** Forgets what there is of earlier prompts and weights: to be called when weights have changed. */
   forget(): void {
     if (this.#isAtWork) throw new RangeError("answers are being made");
     this.#cache.clear();
+    this.#isHeld = false;
   }
 
   async *tokens(request: GenerationRequest, signal?: AbortSignal): AsyncGenerator<GeneratedToken> {
@@ -210,6 +215,8 @@ export class GpuGenerator implements Generator {
     if (this.#isAtWork) return;
     this.#isAtWork = true;
     try {
+      if (!this.#isHeld) this.#step.hold(this.#gpu!);
+      this.#isHeld = true;
       for (;;) {
         // Others may ask now, or leave.
         await new Promise((resolve) => setTimeout(resolve));

@@ -381,7 +381,9 @@ class GpuModel implements Model {
     };
     const pairs: Pair[] = [];
     await inArea("DATA_INVALID", async () => {
-      for await (const { pair } of this.parts.pool.pairs(shaped(rows, rules), rules)) pairs.push(pair);
+      for await (
+        const { pair } of this.parts.pool.pairs(shaped(rows, { usesRejected, isMeasured: true }), rules)
+      ) pairs.push(pair);
     });
     return pairs;
   }

@@ -58,7 +58,7 @@ export class Pass {
   readonly #uploads: Uploads;
   readonly #choices: Tensor;
   /** Of all calls, and of those without the ones that draw: on some drivers that kernel takes seconds to compile. */
-  #programs?: { drawing: Program; likeliest: Program };
+  #programs?: { drawing: Program; likeliest: Program; holding: Program };
 
   /**
    * @param tokens most tokens.
@@ -93,9 +93,17 @@ export class Pass {
     this.#machine.products.upload(gpu);
     this.#programs = {
       drawing: await Program.compile(pipelines, this.calls),
+      holding: await Program.compile(pipelines, this.#machine.products.held?.calls ?? []),
       likeliest: await Program.compile(pipelines, this.calls.filter(({ label }) => label !== "draw")),
     };
     this.#uploads.writeTables(gpu, 0);
+  }
+
+  /** Takes over the weights as they are, where the pass has copies of its own. */
+  hold(gpu: Gpu): void {
+    const encoder = gpu.device.createCommandEncoder();
+    this.#programs!.holding.encode(encoder, new Uint32Array());
+    gpu.device.queue.submit([encoder.finish()]);
   }
 
   /** Writes the rotary tables of sequences of so many tokens, where they are not there. */

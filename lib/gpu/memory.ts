@@ -32,13 +32,14 @@ export interface Slab {
   buffer?: GPUBuffer;
 }
 
-/** A texture of the plan: rows of `width` texels of four floats, which kernels read and copies fill. */
+/** A texture of the plan: rows of `width` texels of 16 bytes, which kernels read, and copies or kernels fill. */
 export interface TextureSlab {
   readonly name: string;
   readonly purpose: Purpose;
   readonly width: number;
   readonly height: number;
   readonly bytes: number;
+  readonly format: "rgba32float" | "rgba32uint";
   texture?: GPUTexture;
 }
 

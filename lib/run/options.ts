@@ -37,9 +37,12 @@ export interface TrainOptions {
   /**
    * Before every optimizer step is given to the GPU, which may block this thread until it is done. Steps count from 1;
    * `until` is when this one will be done if it takes as long as the last ones, in milliseconds as `Date.now()`, and
-   * not known of the first.
+   * not known of the first. Where the thread is blocked it is called again in the middle of a step, with how many of
+   * the step's `pairs` are done.
    */
-  onSubmit?: (work: { step: number; totalSteps: number; until?: number }) => void;
+  onSubmit?: (
+    work: { step: number; totalSteps: number; until?: number; pairs?: { done: number; total: number } },
+  ) => void;
   /**
    * After every optimizer step whose figures have been read: quick steps are read several at once, so that a signal
    * that is given here may end the run some steps later, unless `logging_steps` is 1.

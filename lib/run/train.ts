@@ -8,7 +8,7 @@ import { FORCED, forcesMistralTemplate } from "../data/mistral_template.ts";
 import { inArea, UserError } from "../errors.ts";
 import { generate } from "../generation/generate.ts";
 import { GpuGenerator } from "../generation/gpu_generator.ts";
-import { type Gpu, openGpu } from "../gpu/device.ts";
+import { describeAdapter, type Gpu, openGpu } from "../gpu/device.ts";
 import { Pipelines } from "../gpu/program.ts";
 import { deviceClass } from "../gpu/tuning.ts";
 import type { Decoder } from "../graph/decoder.ts";
@@ -134,7 +134,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   const { decoder } = planned;
   const beside = await bytesBesidePlan(sources.model, decoder.plan.bytesOf("weights"));
   checkFits(planned, prepared, config, adapter, memoryLimit(config, gpu, beside));
-  log("info", `adapter: ${gpu.name}`);
+  log("info", `adapter: ${describeAdapter(gpu)}`);
   const { count, trainedCount } = decoder.parameters;
   const trained = trainedCount < count ? `, ${trainedCount} of them trained` : "";
   log("info", `memory plan of ${count} parameters${trained}: ${formatBytes(decoder.plan.bytes)}`);

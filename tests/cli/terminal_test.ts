@@ -25,10 +25,15 @@ async function wordsOf(folder: string): Promise<string[]> {
 }
 
 /** Runs a task on a terminal of 80 columns, where Deno asks for permissions that are missing; util-linux's `script` makes one. */
-async function onTerminal(...args: string[]): Promise<{ code: number; text: string }> {
-  const command = [Deno.execPath(), "task", "--quiet", "train", ...args].map((word) => `'${word}'`).join(" ");
+async function onTerminal(
+  env: Record<string, string>,
+  task: string,
+  ...args: string[]
+): Promise<{ code: number; text: string }> {
+  const command = [Deno.execPath(), "task", "--quiet", task, ...args].map((word) => `'${word}'`).join(" ");
   const child = new Deno.Command("script", {
     args: ["-qec", `stty cols 80; ${command}`, "/dev/null"],
+    env,
     stdin: "null",
     stdout: "piped",
     stderr: "null",
@@ -46,7 +51,7 @@ Deno.test({
   ignore: !hasScript,
   fn: () =>
     withTemporaryFolder(async (folder) => {
-      const { code, text } = await onTerminal(...await wordsOf(folder));
+      const { code, text } = await onTerminal({ TERM: "xterm" }, "train", ...await wordsOf(folder));
       assert.equal(code, 0, text);
       assert.doesNotMatch(text, /Allow\?|Deno requests/);
       const drawn = text.replaceAll("\r\x1b[2K", "\n").split(/\r?\n/).map(stripVTControlCharacters);
@@ -66,6 +71,25 @@ Deno.test({
           /saving the model /,
         ]
       ) assert.ok(drawn.some((line) => work.test(line)), `${work} in ${drawn.join("\n")}`);
+    }),
+});
+
+Deno.test({
+  name: "a dumb terminal gets plain lines, and NO_COLOR no colours",
+  ignore: !hasScript,
+  fn: () =>
+    withTemporaryFolder(async (folder) => {
+      const words = await wordsOf(folder);
+      const dumb = await onTerminal({ TERM: "dumb" }, "train", ...words);
+      assert.equal(dumb.code, 0, dumb.text);
+      assert.match(dumb.text, /^step 2\/2 {2}.*loss /m);
+      assert.equal(stripVTControlCharacters(dumb.text), dumb.text);
+
+      const shown = ({ text }: { text: string }) => text.replaceAll("\r\x1b[2K", "");
+      const colored = shown(await onTerminal({ TERM: "xterm", NO_COLOR: "" }, "data", ...words));
+      const plain = shown(await onTerminal({ TERM: "xterm", NO_COLOR: "1" }, "data", ...words));
+      assert.notEqual(stripVTControlCharacters(colored), colored);
+      assert.equal(stripVTControlCharacters(plain), plain);
     }),
 });
 
@@ -94,5 +118,5 @@ Deno.test("elsewhere a log entry and an evaluation are a line each, with the nam
 
     const quiet = await task("train", ...words, "--overwrite_output_dir", "--log_level=warning");
     assert.equal(quiet.status, 0);
-    assert.match(quiet.stderr, /^(warning: .*truncated\n){2}$/);
+    assert.match(quiet.stderr, /^(warning: .*truncated\n){2}warning: 1 of 2 steps changes nothing: .*\n$/);
   }));
