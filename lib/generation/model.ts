@@ -255,8 +255,11 @@ class GpuModel implements Model {
     }
     const { pool, generator, generationConfig } = this.parts;
     const sampling = samplingOf(given, generationConfig);
-    const ids = await inArea("DATA_INVALID", () => pool.promptIds(prompt));
-    await inArea("MODEL_INVALID", async () => checkIds(ids, this.vocabSize));
+    const ids = await inArea("DATA_INVALID", async () => {
+      const ids = await pool.promptIds(prompt);
+      checkIds(ids, this.vocabSize);
+      return ids;
+    });
     if (ids.length === 0) throw new UserError("the prompt has no tokens", 1, "DATA_INVALID");
     if (ids.length >= this.maxLength) {
       throw new UserError(
