@@ -445,8 +445,11 @@ function labelOf(
   };
 }
 
-/** A thread would keep queries of other tokens in vain: they see other keys. */
+/** The queries of a step see keys of different answers: none shares a tile with another. */
 function stepAttention(tiles: AttentionTiles): AttentionTiles {
   const { forward } = tiles;
-  return forward.memory === "workgroup" ? tiles : { ...tiles, forward: { ...forward, tokens: 1 } };
+  return {
+    ...tiles,
+    forward: forward.memory === "workgroup" ? { memory: "workgroup", queries: 1 } : { ...forward, tokens: 1 },
+  };
 }

@@ -1,11 +1,13 @@
 /** A model that is there to answer and to be measured, not to be trained. */
 import { pack } from "../batch/pack.ts";
-import { parameterCount } from "../parameters/parameter.ts";
+import type { StorageType } from "../../kernels/storage.ts";
+import { parameterCount, type ParameterSpec } from "../parameters/parameter.ts";
+import type { TensorReader } from "../safetensors/read.ts";
 import { Decoder } from "../graph/decoder.ts";
 import { TokenizerPool } from "../data/pool.ts";
 import { memoryRows, type Rows } from "../data/memory.ts";
 import type { Pair, Sequence } from "../data/pair.ts";
-import { checkIds, type PairRules } from "../data/pair_of.ts";
+import type { PairRules } from "../data/pair_of.ts";
 import { shaped } from "../data/pairs.ts";
 import type { Row } from "../data/row.ts";
 import { MOST_TOKENS } from "../config/counts.ts";
@@ -25,11 +27,10 @@ import { rememberedTiles } from "../planning/tune.ts";
 import { evaluate } from "../training/evaluate.ts";
 import { type Metrics, summarize } from "../training/metrics.ts";
 import { GpuGenerator } from "./gpu_generator.ts";
+import { type Answer, type AnswerOptions, answerTo } from "./answer.ts";
 import { readGenerationConfig } from "./generation_config.ts";
-import { type AnswerEnd, Generation, Pieces } from "./pieces.ts";
-import type { Sampling } from "./request.ts";
-import { type GenerationConfig, samplingOf } from "./sampling.ts";
-import { untilStop } from "./stop.ts";
+import { Generation } from "./pieces.ts";
+import type { GenerationConfig } from "./sampling.ts";
 import { Turns } from "./turns.ts";
 
 /** How a model is loaded; every field may be left out. */
@@ -47,19 +48,6 @@ export interface LoadOptions {
   /** How far fetching, loading and compiling are. */
   onProgress?: (progress: Progress) => void;
   /** Ends the loading. */
-  signal?: AbortSignal;
-}
-
-/**
- * How an answer is made; every field may be left out. How tokens are drawn is then as the model's generation_config.json says:
- * without do_sample the most likely one is taken each time.
- */
-export interface AnswerOptions extends Partial<Sampling> {
-  /** Most tokens of it: 256, and what `maxLength` leaves. */
-  maxNewTokens?: number;
-  /** Texts that end it, and are no part of it. */
-  stop?: readonly string[];
-  /** Ends it: its reason is thrown. */
   signal?: AbortSignal;
 }
 
@@ -83,12 +71,6 @@ export interface RowLogProbabilities {
   rejected?: RowLogProbabilities["chosen"];
   /** What was cut to fit `maxLength`: the prompt, or the responses too. */
   truncated: false | "prompt" | "response";
-}
-
-/** An answer on its way: awaited it is the whole text; iterated, pieces that join to it, none of which splits a character. */
-export interface Answer extends AsyncIterable<string>, Pick<Promise<string>, "then" | "catch" | "finally"> {
-  /** How it ended; undefined before. */
-  readonly end?: AnswerEnd;
 }
 
 /**
@@ -175,6 +157,7 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
   const gpu = held.adopt(await openGpu(options.gpu), (gpu) => gpu.destroy());
   const adapter = { ...adapterOf(gpu), tiles: await rememberedTiles(gpu) };
   const net = netOf(weights.model);
+  const stored = storageOf(weights, net.parameters);
   const decoder = new Decoder(net, {
     // The two responses of a pair that share nothing.
     tokens: 2 * maxLength,
@@ -183,7 +166,14 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
     positions: maxLength,
     logitsBytes: logitsBudget(4 * parameterCount(net.parameters), adapter.largestBuffer),
     checkpointing: false,
-  }, { ...adapter, loss: losses.simper.wgsl, eosTokenId: pool.vocabulary.eosTokenId, training: false });
+  }, {
+    ...adapter,
+    loss: losses.simper.wgsl,
+    eosTokenId: pool.vocabulary.eosTokenId,
+    training: false,
+    // Reading and turning them into float32 is free on a GPU, and costs time on the processor.
+    weights: gpu.isSoftware ? "f32" : stored,
+  });
   held.defer(() => decoder.destroy());
   const turns = new Turns();
   const generator = new GpuGenerator(
@@ -194,6 +184,7 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
       positions: maxLength,
       answers,
       device: deviceClass(gpu),
+      isBfloat16: stored === "bf16",
       inTurn: (work) => turns.run(work),
     },
     decoder.plan,
@@ -212,6 +203,18 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
     { pool, gpu, decoder, generator, generationConfig, turns },
     held.move(),
   );
+}
+
+/** The type in which all matrices of a checkpoint are, as far as kernels read it; float32 otherwise. */
+function storageOf(
+  { tensors }: Pick<TensorReader, "tensors">,
+  parameters: readonly ParameterSpec[],
+): StorageType {
+  const names = parameters.filter(({ kind }) => kind === "matrix").flatMap(({ parts }) => parts).map((part) =>
+    part.name
+  );
+  const [dtype, ...others] = new Set(names.map((name) => tensors.get(name)?.dtype));
+  return others.length > 0 ? "f32" : dtype === "BF16" ? "bf16" : dtype === "F16" ? "f16" : "f32";
 }
 
 interface Parts {
@@ -239,65 +242,11 @@ class GpuModel implements Model {
   ) {}
 
   generate(prompt: string | readonly Message[], options: AnswerOptions = {}): Generation {
-    return new Generation(() => this.#generate(prompt, options));
-  }
-
-  async *#generate(
-    prompt: string | readonly Message[],
-    { maxNewTokens = 256, stop: stops = [], signal, ...given }: AnswerOptions,
-  ): AsyncGenerator<string, AnswerEnd> {
-    this.#checkOpen();
-    if (!Number.isInteger(maxNewTokens) || maxNewTokens < 0) {
-      throw new UserError(`maxNewTokens: expected a whole number, found ${show(maxNewTokens)}`, 2);
-    }
-    if (!Array.isArray(stops) || !stops.every((stop) => typeof stop === "string" && stop !== "")) {
-      throw new UserError(`stop: expected a list of texts, none of them empty, found ${show(stops)}`, 2);
-    }
-    const { pool, generator, generationConfig } = this.parts;
-    const sampling = samplingOf(given, generationConfig);
-    const ids = await inArea("DATA_INVALID", async () => {
-      const ids = await pool.promptIds(prompt);
-      checkIds(ids, this.vocabSize);
-      return ids;
-    });
-    if (ids.length === 0) throw new UserError("the prompt has no tokens", 1, "DATA_INVALID");
-    if (ids.length >= this.maxLength) {
-      throw new UserError(
-        `the prompt has ${ids.length} tokens, and maxLength is ${this.maxLength}: load the model with a larger one`,
-        1,
-        "DATA_INVALID",
-      );
-    }
-    const { eosTokenId } = pool.vocabulary;
-    // The tokenizer's own ends what was trained here, though the file may name others alone.
-    const eosTokenIds = [...generationConfig.eosTokenIds, ...eosTokenId === undefined ? [] : [eosTokenId]];
-    const answer: number[] = [];
-    const pieces = new Pieces();
-    const end: AnswerEnd = { finishReason: "length", tokens: 0, promptTokens: ids.length };
-    let whole = "";
-    const most = Math.min(maxNewTokens, this.maxLength - ids.length);
-    const request = { ids, maxNewTokens: most, sampling, eosTokenIds, top: 0, echo: false };
-    for await (const { id } of generator.tokens(request, signal)) {
+    const { vocabSize, parts } = this;
+    return new Generation(() => {
       this.#checkOpen();
-      end.tokens++;
-      if (eosTokenIds.includes(id)) {
-        end.finishReason = "stop";
-        break;
-      }
-      answer.push(id);
-      [whole] = await pool.texts([answer], "the answer", { skipSpecialTokens: true });
-      const { text, stop } = untilStop(whole, stops);
-      if (stop !== undefined) {
-        end.finishReason = "stop";
-        whole = text;
-        break;
-      }
-      const piece = pieces.next(text);
-      if (piece !== "") yield piece;
-    }
-    const rest = pieces.last(whole);
-    if (rest !== "") yield rest;
-    return end;
+      return answerTo(prompt, options, { ...parts, vocabSize });
+    });
   }
 
   countTokens(prompt: string | readonly Message[]): Promise<number> {

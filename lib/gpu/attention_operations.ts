@@ -10,6 +10,7 @@ import {
   type HeadColumns,
   type RegisterTile,
 } from "../../kernels/attention.ts";
+import { queryForwardSource } from "../../kernels/attention_queries.ts";
 import { keysOfThread, queriesOfThread, REGISTER_WORKGROUP } from "../../kernels/attention_registers.ts";
 import {
   registersKeyGradientSource,
@@ -141,6 +142,15 @@ export class Attention {
     const tile = this.tiles.forward;
     const layout = layoutOf(t);
     const bindings = this.#read(rows, t, tile);
+    if (tile.memory === "workgroup" && tile.queries) {
+      return [{
+        label: "attention",
+        mask: t.mask,
+        source: this.#sources.of(["queries", layout], () => queryForwardSource(this.shape, layout)),
+        bindings: [...bindings, t.out, t.lse],
+        grid: (counts) => [counts[rows.slot], counts[rows.slot] && this.shape.heads],
+      }];
+    }
     if (tile.memory === "workgroup") {
       return [{
         label: "attention",
