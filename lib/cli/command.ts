@@ -22,8 +22,8 @@ export interface Command {
   /** What help says below that line, where the line of all commands does not say enough. */
   readonly about?: string;
   readonly options?: readonly Option[];
-  /** Whether it takes a run file and its keys. */
-  readonly takesRunFile?: boolean;
+  /** Whether it takes a run file and its keys; "named" where there is none by default. */
+  readonly takesRunFile?: boolean | "named";
   /** @returns the exit status. */
   run(words: readonly string[], stop: Stop): Promise<number>;
 }

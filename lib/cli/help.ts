@@ -59,7 +59,8 @@ export function commandHelp(
     lines.push(
       "",
       ...wrap(
-        "CONFIG is a run file in YAML, or the name of one that ships with the program, such as tiny.yaml (the default). " +
+        "CONFIG is a run file in YAML, or the name of one that ships with the program, such as tiny.yaml" +
+          `${takesRunFile === "named" ? "" : " (the default)"}. ` +
           "Its keys, each of which --key=value overrides:",
         width,
       ),

@@ -26,6 +26,10 @@ const COMMANDS: Readonly<Record<string, Entry>> = {
     summary: "Talk to a model in the terminal",
     load: async () => (await import("./chat.ts")).chat,
   },
+  eval: {
+    summary: "Measure models on preference pairs or a text, side by side, without training",
+    load: async () => (await import("./eval.ts")).evaluation,
+  },
   watch: {
     summary: "Show the report of a run in the browser while it goes on",
     load: async () => (await import("./watch.ts")).watch,

@@ -70,8 +70,12 @@ export function defineConfig(keys: RunKeys): TrainConfig {
   return check({ entries, problems: [] }, SCRIPT, []).config;
 }
 
-/** What messages call the keys of a script, where one is missing. */
-const SCRIPT = "defineConfig";
+/** A configuration from a command line alone, for what may be done without `dataset_mixer`. */
+export const readOverrides = (overrides: readonly string[], words: readonly string[]): ParsedConfig =>
+  check({ entries: [], problems: [] }, COMMAND_LINE, overrides, words);
+
+/** What messages call the keys of a script or of a command line, where one is missing. */
+const [SCRIPT, COMMAND_LINE] = ["defineConfig", "the command line"];
 
 /** Checks what was read of the run file `file`, with the command line's overrides. */
 function check(
@@ -94,8 +98,9 @@ function check(
   }
   const config: PartialConfig = {};
   for (const field of FIELDS) {
-    // A script may have rows of its own.
-    if (field === "datasetMixer" && file === SCRIPT && !written.has(field)) continue;
+    // A script may have rows of its own, and a text may be all that a command measures.
+    const mayLack = field === "datasetMixer" && [SCRIPT, COMMAND_LINE].includes(file);
+    if (mayLack && !written.has(field)) continue;
     const problem = readField(field, written.get(field), config, file);
     if (problem && !(formIsWrong && !written.has(field))) problems.push(problem);
   }

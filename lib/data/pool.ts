@@ -94,6 +94,17 @@ export class TokenizerPool {
   }
 
   /**
+   * Plain text as token ids, without special tokens.
+   *
+   * @param where the text's place, for a message.
+   */
+  async ids(text: string, where: string): Promise<number[]> {
+    const answer = await this.#worker().ask({ kind: "text", text }, () => where);
+    throwFailure(answer);
+    return answer.ids!;
+  }
+
+  /**
    * What each list of token ids says.
    *
    * @param where what the lists are of, for a message.

@@ -24,6 +24,7 @@ export interface WorkerStart {
 export type WorkerRequest =
   | { kind: "rows"; rows: PlacedRow[]; rules: PairRules }
   | { kind: "prompt"; prompt: string | readonly Message[] }
+  | { kind: "text"; text: string }
   | { kind: "texts"; lists: number[][]; skipSpecialTokens: boolean };
 
 /** How many rows, prompts and lists of ids a request has. */
@@ -39,7 +40,7 @@ export interface PlacedRow {
 export interface WorkerAnswer {
   /** Those before the first that failed. */
   rows: TokenizedRow[];
-  /** The token ids of a prompt. */
+  /** The token ids of a prompt or a text. */
   ids?: number[];
   /** What the lists of ids say. */
   texts?: string[];

@@ -4,7 +4,7 @@ import type { StorageType } from "../../kernels/storage.ts";
 import { parameterCount, type ParameterSpec } from "../parameters/parameter.ts";
 import type { TensorReader } from "../safetensors/read.ts";
 import { Decoder } from "../graph/decoder.ts";
-import { TokenizerPool } from "../data/pool.ts";
+import { type PoolOptions, TokenizerPool } from "../data/pool.ts";
 import { memoryRows, type Rows } from "../data/memory.ts";
 import type { Pair, Sequence } from "../data/pair.ts";
 import type { PairRules } from "../data/pair_of.ts";
@@ -133,7 +133,23 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
   if (typeof name !== "string") {
     throw new UserError(`loadModel: expected a folder or owner/name, found ${show(name)}`, 2, "NOT_FOUND");
   }
-  const { maxLength = 1024, answers = 1, readsOnly, onLog: log = () => {}, onProgress, signal } = options;
+  return await loadOntoGpu(name, options);
+}
+
+/** As `loadModel`, with what only the program asks for. */
+export interface GpuOptions extends LoadOptions {
+  /** Branch, tag or commit on the Hub. */
+  revision?: string;
+  /** Most pairs of one pass: 1. */
+  pairs?: number;
+  /** Of the tokenizer, besides `readsOnly`. */
+  tokenizer?: Pick<PoolOptions, "chatTemplate" | "date">;
+}
+
+/** As `loadModel`; its parts can be had. */
+export async function loadOntoGpu(name: string, options: GpuOptions): Promise<GpuModel> {
+  const { maxLength = 1024, answers = 1, pairs = 1, revision, onProgress, signal } = options;
+  const { onLog: log = () => {} } = options;
   if (!Number.isInteger(maxLength) || maxLength < 2 || maxLength > MOST_TOKENS) {
     throw new UserError(
       `maxLength: expected a whole number from 2 to ${MOST_TOKENS}, found ${show(maxLength)}`,
@@ -144,7 +160,7 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
     throw new UserError(`answers: expected a whole number from 1, found ${show(answers)}`, 2);
   }
   await using held = new AsyncDisposableStack();
-  const folder = await inArea("NOT_FOUND", () => resolveModel(name, { log, onProgress, signal }));
+  const folder = await inArea("NOT_FOUND", () => resolveModel(name, { log, onProgress, signal, revision }));
   const warn = (message: string) => log("warning", message);
   await using opened = new AsyncDisposableStack();
   const weights = opened.adopt(
@@ -152,7 +168,10 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
     (weights) => weights.close(),
   );
   const generationConfig = await readGenerationConfig(folder);
-  const pool = await inArea("MODEL_INVALID", () => TokenizerPool.open(folder, { readsOnly }));
+  const pool = await inArea(
+    "MODEL_INVALID",
+    () => TokenizerPool.open(folder, { ...options.tokenizer, readsOnly: options.readsOnly }),
+  );
   held.defer(() => pool.close());
   const gpu = held.adopt(await openGpu(options.gpu), (gpu) => gpu.destroy());
   const adapter = { ...adapterOf(gpu), tiles: await rememberedTiles(gpu) };
@@ -160,9 +179,9 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
   const stored = storageOf(weights, net.parameters);
   const decoder = new Decoder(net, {
     // The two responses of a pair that share nothing.
-    tokens: 2 * maxLength,
-    labels: 2 * maxLength,
-    pairs: 1,
+    tokens: 2 * pairs * maxLength,
+    labels: 2 * pairs * maxLength,
+    pairs,
     positions: maxLength,
     logitsBytes: logitsBudget(4 * parameterCount(net.parameters), adapter.largestBuffer),
     checkpointing: false,
@@ -228,7 +247,7 @@ interface Parts {
   turns: Turns;
 }
 
-class GpuModel implements Model {
+export class GpuModel implements Model {
   /** What is answered whole, though the model is disposed of meanwhile. */
   readonly #calls = new Set<Promise<unknown>>();
   #isDisposed = false;

@@ -2,7 +2,7 @@ import type { TrainConfig } from "../config/schema.ts";
 import { localSources, type Sources } from "../hub/hub.ts";
 import { cacheFolder } from "../cache_folder.ts";
 import { chatTemplateOf } from "../data/mistral_template.ts";
-import { openPairs } from "../data/pairs.ts";
+import { openPairs, type PairOptions } from "../data/pairs.ts";
 import { TokenizerPool } from "../data/pool.ts";
 import type { PairStore } from "../data/store.ts";
 import type { MemoryRows } from "../data/memory.ts";
@@ -87,24 +87,15 @@ export async function prepare(
     const split = config.datasetSplits.find((name) => name.includes(kind)) ?? kind;
     splits.push(split);
     const rows = data?.[kind];
-    return inArea("DATA_INVALID", () =>
-      openPairs({
-        mixer: rows ? [{ path: rows.path, share: 1, columns: config.columnMapping, rows }] : sources.mixer,
-        split,
-        tokenizer: pool,
-        vocabSize: model.vocabSize,
-        usesRejected: usesRejected(loss),
-        autoInsertEmptySystemMsg: config.autoInsertEmptySystemMsg,
-        labelGenerationPrompt: config.labelGenerationPrompt,
-        maxLength: config.maxLength,
-        maxPromptLength: config.maxPromptLength,
-        truncationMode: config.truncationMode,
-        cache: cacheFolder(),
-        overwriteCache: config.overwriteCache,
-        onProgress,
-        log,
-        signal,
-      }));
+    return openSplit(config, split, {
+      mixer: rows ? [{ path: rows.path, share: 1, columns: config.columnMapping, rows }] : sources.mixer,
+      pool,
+      vocabSize: model.vocabSize,
+      usesRejected: usesRejected(loss),
+      onProgress,
+      log,
+      signal,
+    });
   };
   let train: PairStore | undefined;
   let test: PairStore | undefined;
@@ -140,6 +131,29 @@ export async function prepare(
       await test?.close();
     },
   };
+}
+
+/** The pairs of a split of `mixer`, as the configuration has them cut. */
+export function openSplit(
+  config: TrainConfig,
+  split: string,
+  { pool, ...options }:
+    & Pick<PairOptions, "mixer" | "vocabSize" | "usesRejected" | "onProgress" | "log" | "signal">
+    & {
+      pool: TokenizerPool;
+    },
+): Promise<PairStore> {
+  const { autoInsertEmptySystemMsg, labelGenerationPrompt, maxLength, maxPromptLength, truncationMode } =
+    config;
+  return inArea("DATA_INVALID", () =>
+    openPairs({
+      ...{ autoInsertEmptySystemMsg, labelGenerationPrompt, maxLength, maxPromptLength, truncationMode },
+      ...options,
+      split,
+      tokenizer: pool,
+      cache: cacheFolder(),
+      overwriteCache: config.overwriteCache,
+    }));
 }
 
 function reportDate(

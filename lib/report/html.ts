@@ -147,6 +147,10 @@ ${script === undefined ? "" : `<script type="module">${script}</script>\n`}</bod
 `;
 }
 
+/** As `page`, in a file that loads and runs nothing. */
+export const savedPage = (title: string, body: string) =>
+  page({ title, head: `<meta http-equiv="Content-Security-Policy" content="${POLICY}">\n`, body });
+
 /** Sections, each in an element of its name. */
 export const placed = (sections: Readonly<Record<string, string>>) =>
   Object.entries(sections).map(([id, html]) => `<div id="${id}">${html}</div>`).join("\n");
@@ -169,11 +173,7 @@ export function reportHtml(report: RunReport): string {
     results,
   });
   const parts = [config.lossType, `${state.global_step} steps`, device, `simper ${version}`];
-  return page({
-    title: runName(config),
-    head: `<meta http-equiv="Content-Security-Policy" content="${POLICY}">\n`,
-    body: `${heading(runName(config), parts)}\n${placed(sections)}`,
-  });
+  return savedPage(runName(config), `${heading(runName(config), parts)}\n${placed(sections)}`);
 }
 
 /** Writes report.html. */
@@ -222,23 +222,25 @@ function files(list: readonly HashedFile[]): string {
 }
 
 /** A section, or nothing where it would be empty. */
-function section(title: string, body: string): string {
-  return body && `<section><h2>${title}</h2>${body}</section>`;
+export function section(title: string, body: string): string {
+  return body && `<section><h2>${escapeXml(title)}</h2>${body}</section>`;
 }
 
-/** A table of cells that are HTML already, or nothing where it has no rows. */
-function table(head: string[], rows: string[][]): string {
+/** A table under a head of texts, of cells that are HTML already, or nothing where it has no rows. */
+export function table(head: string[], rows: string[][]): string {
   if (rows.length === 0) return "";
-  const headRow = `<tr>${head.map((title) => `<th>${title}</th>`).join("")}</tr>`;
+  const headRow = `<tr>${head.map((title) => `<th>${escapeXml(title)}</th>`).join("")}</tr>`;
   return `<div class="scroll"><table>${headRow}${
     rows.map((row) => `<tr>${row.join("")}</tr>`).join("\n")
   }</table></div>`;
 }
 
-function cell(style: string, text: string): string {
+/** A cell of text. */
+export function cell(style: string, text: string): string {
   return `<td class="${style}">${escapeXml(text)}</td>`;
 }
 
-function code(text: string): string {
+/** A cell of text that is code. */
+export function code(text: string): string {
   return `<td><code>${escapeXml(text)}</code></td>`;
 }

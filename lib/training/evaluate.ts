@@ -13,18 +13,22 @@ import { lossOnHost } from "../losses/on_host.ts";
  * Loss, log-probabilities and figures of every pair, `perBatch` pairs to a packed row, without gradients; undefined
  * where `signal` came before the last of them.
  *
- * @param options `loss`: in TypeScript, where it is not the decoder's kernel's.
+ * @param options `loss`: in TypeScript, where it is not the decoder's kernel's; `unit`: what progress calls a pair.
  */
 export async function evaluate(
   gpu: Gpu,
   decoder: Decoder,
   pairs: Pick<PairStore, "length" | "read">,
   perBatch: number,
-  { signal, onProgress, loss }: { signal?: AbortSignal; onProgress?: OnProgress; loss?: FunctionLoss } = {},
+  { signal, onProgress, loss, unit = "pairs" }: {
+    signal?: AbortSignal;
+    onProgress?: OnProgress;
+    loss?: FunctionLoss;
+    unit?: string;
+  } = {},
 ): Promise<PairResult[] | undefined> {
   const all: PairResult[] = [];
-  const report = () =>
-    onProgress?.({ what: "evaluating", done: all.length, total: pairs.length, unit: "pairs" });
+  const report = () => onProgress?.({ what: "evaluating", done: all.length, total: pairs.length, unit });
   report();
   for (let at = 0; at < pairs.length; at += perBatch) {
     if (signal && !await heed(signal).then(() => true, () => false)) return;

@@ -1,0 +1,174 @@
+/** Measures models on pairs and on a text, one after the other. */
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { readDate } from "../calendar_date.ts";
+import type { TrainConfig } from "../config/schema.ts";
+import type { DatasetShare } from "../config/values.ts";
+import type { HashedFile } from "../data/hash.ts";
+import { chatTemplateOf } from "../data/mistral_template.ts";
+import type { Pair } from "../data/pair.ts";
+import { UserError } from "../errors.ts";
+import { type GpuModel, loadOntoGpu } from "../generation/model.ts";
+import { type FetchEvents, localSources, resolveDataset, resolveModel } from "../hub/hub.ts";
+import { openSplit } from "../planning/prepare.ts";
+import { readTextFile } from "../whole_file.ts";
+import { evaluate } from "../training/evaluate.ts";
+import { readModel } from "../weights/weights.ts";
+import { comparePreferences, type Measured, type Preferences } from "./preferences.ts";
+import { beginningIds, type TextFigures, textFigures, textWindows } from "./text.ts";
+
+/** What models are measured on besides the pairs of the configuration, and how. */
+export interface EvaluationOptions extends FetchEvents {
+  /** Of the data; by default the one of `dataset_splits` with "test" in its name. */
+  split?: string;
+  /** A file of plain text. */
+  text?: string;
+  /** Tokens from one window of the text to the next; by default half of `max_length`. */
+  stride?: number;
+  /** See `PoolOptions`. */
+  readsOnly?: boolean;
+}
+
+/** What was found; each part where it was asked for. */
+export interface Evaluation {
+  device: string;
+  split?: string;
+  dataFiles: readonly HashedFile[];
+  preferences?: Preferences;
+  text?: { file: string; stride: number; models: { name: string; figures: TextFigures }[] };
+}
+
+/**
+ * Measures each model on the pairs of `dataset_mixer`, where there are any, and on the text, where one is given. One model at a time
+ * is on the GPU; all of them are looked for before the first is loaded.
+ *
+ * @throws {UserError} as `loadModel` and `openPairs`, and where models cannot be compared since they read other rows.
+ */
+export async function evaluateModels(
+  names: readonly string[],
+  config: TrainConfig,
+  options: EvaluationOptions,
+): Promise<Evaluation> {
+  const { maxLength } = config;
+  const stride = options.stride ?? Math.ceil(maxLength / 2);
+  const split = options.split ?? config.datasetSplits.find((name) => name.includes("test")) ?? "test";
+  const text = options.text === undefined ? undefined : await readText(options.text);
+  const { mixer, revisionOf } = await find(names, config, split, options);
+  const found: Evaluation = { device: "", dataFiles: [] };
+  const measured: Measured[] = [];
+  const texts: { name: string; figures: TextFigures }[] = [];
+  let places: string[] | undefined;
+  for (const name of names) {
+    await using model = await loadOntoGpu(name, {
+      maxLength,
+      pairs: config.perDeviceEvalBatchSize,
+      revision: revisionOf(name),
+      tokenizer: {
+        chatTemplate: chatTemplateOf(config),
+        ...(config.chatTemplateDate !== undefined && { date: readDate(config.chatTemplateDate) }),
+      },
+      readsOnly: options.readsOnly,
+      onLog: options.log,
+      onProgress: options.onProgress,
+      signal: options.signal,
+    });
+    found.device = model.parts.gpu.name;
+    if (mixer.length > 0) {
+      const store = await openSplit(config, split, {
+        ...{ mixer, pool: model.parts.pool, vocabSize: model.vocabSize, usesRejected: true },
+        ...{ onProgress: options.onProgress, log: options.log, signal: options.signal },
+      });
+      try {
+        const own = Array.from({ length: store.length }, (_, i) => store.where(i));
+        places ??= own;
+        if (own.length !== places.length || own.some((place, i) => place !== places![i])) {
+          throw new UserError(`${name}: reads other rows than ${names[0]}: the data changed meanwhile`);
+        }
+        found.dataFiles = store.files;
+        const { truncated, truncatedResponses } = store.statistics;
+        if (truncated > 0) {
+          options.log?.(
+            "warning",
+            `${name}: ${truncated} of ${store.length} pairs were cut to fit max_length ${maxLength}, ` +
+              `${truncatedResponses} of them in a response`,
+          );
+        }
+        measured.push({
+          name,
+          results: await resultsOf(model, store, config.perDeviceEvalBatchSize, options),
+        });
+      } finally {
+        await store.close();
+      }
+    }
+    if (text !== undefined) {
+      const figures = await measureText(model, text, options.text!, { length: maxLength, stride }, options);
+      texts.push({ name, figures });
+    }
+  }
+  return {
+    ...found,
+    ...(measured.length > 0 && { split, preferences: comparePreferences(measured) }),
+    ...(text !== undefined && { text: { file: options.text!, stride, models: texts } }),
+  };
+}
+
+/** Looks for everything before anything is loaded. */
+async function find(names: readonly string[], config: TrainConfig, split: string, events: FetchEvents) {
+  // What the run file says of its own model's revision is not the others'.
+  const revisionOf = (name: string) => name === config.modelNameOrPath ? config.modelRevision : undefined;
+  const mixer: DatasetShare[] = [];
+  for (const set of localSources(config).mixer) {
+    const path = await resolveDataset(set.path, { ...events, splits: [split], config: set.config });
+    mixer.push({ ...set, path });
+  }
+  for (const name of names) {
+    const folder = await resolveModel(name, { ...events, revision: revisionOf(name) });
+    await readModel(folder, () => {});
+  }
+  return { mixer, revisionOf };
+}
+
+async function resultsOf(
+  { parts: { gpu, decoder } }: GpuModel,
+  pairs: Parameters<typeof evaluate>[2],
+  perBatch: number,
+  { signal, onProgress, unit }: FetchEvents & { unit?: string },
+) {
+  const results = await evaluate(gpu, decoder, pairs, perBatch, { signal, onProgress, unit });
+  if (!results) throw signal!.reason;
+  return results;
+}
+
+async function measureText(
+  model: GpuModel,
+  text: string,
+  file: string,
+  { length, stride }: { length: number; stride: number },
+  events: FetchEvents,
+): Promise<TextFigures> {
+  const { pool } = model.parts;
+  const tokenizer = JSON.parse(await readTextFile(join(model.folder, "tokenizer.json")));
+  const ids = [...beginningIds(tokenizer), ...await pool.ids(text, file)];
+  if (ids.length < 2) {
+    throw new UserError(`${file}: expected a text of two tokens or more, found ${ids.length}`);
+  }
+  const outside = ids.find((id) => id >= model.vocabSize);
+  if (outside !== undefined) {
+    throw new UserError(`${file}: token id ${outside} is none of the model's ${model.vocabSize}`);
+  }
+  const windows: Pair[] = textWindows(ids, length, stride, file);
+  const read = (indices: readonly number[]) => Promise.resolve(indices.map((i) => windows[i]));
+  return textFigures(
+    text,
+    await resultsOf(model, { length: windows.length, read }, 1, { ...events, unit: "windows" }),
+  );
+}
+
+async function readText(path: string): Promise<string> {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(await readFile(path));
+  } catch (error) {
+    throw new UserError(`${path}: the text cannot be read: ${(error as Error).message}`, 2);
+  }
+}

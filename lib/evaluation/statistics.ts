@@ -1,0 +1,100 @@
+/** How sure a figure over pairs is, and whether two models differ in it. */
+import { uniform } from "../random.ts";
+
+/** A figure of each pair as a fraction: over pairs it is the sum of `values` divided by that of `weights`. */
+export interface Column {
+  values: Float64Array;
+  /** By default 1 for each pair: the figure is a mean over pairs. */
+  weights?: Float64Array;
+}
+
+/** A figure with the bounds of its 95 % interval. */
+export interface Estimate {
+  value: number;
+  low: number;
+  high: number;
+}
+
+/** How often pairs are drawn anew: the bounds then move by about a fortieth of the interval with another seed. */
+export const RESAMPLES = 2000;
+const SEED = 42;
+const COVERED = 0.95;
+
+/**
+ * Each column's figure over `pairs` pairs, with its percentile bootstrap interval (Efron and Tibshirani, 1993, section 13.3): pairs are drawn
+ * with replacement, the same ones for all columns. Where no draw has the figure, bounds are NaN.
+ */
+export function estimates(
+  columns: readonly Column[],
+  pairs: number,
+): (Estimate & { draws: Float64Array })[] {
+  const next = uniform(SEED);
+  const drawn = new Uint32Array(pairs);
+  const found = columns.map(() => new Float64Array(RESAMPLES));
+  for (let r = 0; r < RESAMPLES; r++) {
+    for (let i = 0; i < pairs; i++) drawn[i] = Math.floor(next() * pairs);
+    columns.forEach((column, c) => found[c][r] = ratio(column, drawn));
+  }
+  const all = Uint32Array.from({ length: pairs }, (_, i) => i);
+  return columns.map((column, c) => {
+    const sorted = found[c].filter((value) => !Number.isNaN(value)).sort();
+    return {
+      value: ratio(column, all),
+      low: quantile(sorted, (1 - COVERED) / 2),
+      high: quantile(sorted, (1 + COVERED) / 2),
+      draws: found[c],
+    };
+  });
+}
+
+function ratio({ values, weights }: Column, indices: Uint32Array): number {
+  let [sum, weight] = [0, 0];
+  for (const i of indices) {
+    sum += values[i];
+    weight += weights?.[i] ?? 1;
+  }
+  return sum / weight;
+}
+
+/** Between the two nearest of sorted values, as `numpy.quantile`. */
+export function quantile(sorted: Float64Array, share: number): number {
+  const at = share * (sorted.length - 1);
+  const below = Math.floor(at);
+  const above = Math.min(below + 1, sorted.length - 1);
+  return sorted.length === 0 ? NaN : sorted[below] + (sorted[above] - sorted[below]) * (at - below);
+}
+
+/**
+ * How likely a mean difference is that is as far from 0 as the one found, were there none, from its bootstrap draws: twice the smaller share
+ * on either side of 0, the found one counted with them (Davison and Hinkley, 1997, section 4.2), so never 0.
+ */
+export function bootstrapP(draws: Float64Array): number {
+  const share = (isBeyond: (draw: number) => boolean) =>
+    (draws.filter(isBeyond).length + 1) / (draws.length + 1);
+  return Math.min(1, 2 * Math.min(share((draw) => draw <= 0), share((draw) => draw >= 0)));
+}
+
+/**
+ * McNemar's exact test, two-sided: how likely a split of the pairs that only one of two models has right is that is as uneven as the one
+ * found, were either equally likely.
+ *
+ * @param onlyFirst pairs that only the first model has right.
+ *
+ * @example
+ * ```ts
+ * import { mcnemar } from "./statistics.ts";
+ * import assert from "node:assert/strict";
+ * assert.equal(mcnemar(0, 3), 0.25);
+ * ```
+ */
+export function mcnemar(onlyFirst: number, onlySecond: number): number {
+  const n = onlyFirst + onlySecond;
+  // Terms as logarithms: 2 ** -n is no number of 64 bits for some thousand pairs.
+  let term = -n * Math.LN2;
+  let tail = Math.exp(term);
+  for (let k = 1; k <= Math.min(onlyFirst, onlySecond); k++) {
+    term += Math.log((n - k + 1) / k);
+    tail += Math.exp(term);
+  }
+  return Math.min(1, 2 * tail);
+}
