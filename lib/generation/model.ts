@@ -148,8 +148,8 @@ export interface GpuOptions extends LoadOptions {
 
 /** As `loadModel`; its parts can be had. */
 export async function loadOntoGpu(name: string, options: GpuOptions): Promise<GpuModel> {
-  const { maxLength = 1024, answers = 1, pairs = 1, revision, onProgress, signal } = options;
-  const { onLog: log = () => {} } = options;
+  const { maxLength = 1024, answers = 1, pairs = 1, revision } = options;
+  const { onLog: log = () => {}, onProgress, signal } = options;
   if (!Number.isInteger(maxLength) || maxLength < 2 || maxLength > MOST_TOKENS) {
     throw new UserError(
       `maxLength: expected a whole number from 2 to ${MOST_TOKENS}, found ${show(maxLength)}`,

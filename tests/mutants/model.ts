@@ -48,12 +48,13 @@ export const MODEL: readonly Edits[] = [
     tests: PLACEMENT,
     edits: [
       ["conflicts are not checked for other calls", "together || a.conflicts.has(b.tensor)", "together"],
-      ["conflicts are not heeded", "life.conflicts.has(tensor))) continue", "false)) continue"],
+      ["conflicts are not heeded", "if (conflicting.has(shelf.slab)) continue;", ""],
       [
         "a tensor that ends where another begins shares with it",
-        "other.first <= last && first <= other.last",
-        "other.first < last && first < other.last",
+        "other.first > last || first > other.last",
+        "other.first >= last || first >= other.last",
       ],
+      ["a buffer's tensors are in no order", "other.offset > offset)", "other.offset < 0)"],
       ["buffers grow past what may be bound", "(growth === 0 || offset + bytes <= largest)", "true"],
     ],
   },
@@ -256,6 +257,15 @@ export const MODEL: readonly Edits[] = [
       "return [x, x && Math.ceil(workgroups / x)]",
       "return [x, x && 1]",
     ]],
+  },
+  {
+    file: "lib/gpu/program.ts",
+    tests: ["tests/gpu/profiler_test.ts"],
+    filter: "blocks of a large product",
+    edits: [
+      ["other blocks are never run", "call.rest ? [call, ...call.rest()] : [call]", "[call]"],
+      ["other blocks run whatever is asked", "onlyWhere(other, isRun)", "other"],
+    ],
   },
   {
     file: "lib/generation/generate.ts",
