@@ -85,7 +85,9 @@ function renderPrompt(messages: readonly Message[], tokenizer: Tokenizer): strin
   try {
     const rendered = render(messages);
     // Some templates refuse what they do not know, and some leave it out.
-    const isThere = messages.length === 1 || textsOf(messages[0]).every((text) => rendered.includes(text.trim())) ||
+    const isThere = messages.length === 1 || textsOf(messages[0]).every((text) =>
+      rendered.includes(text.trim())
+    ) ||
       rendered !== render(messages.slice(1));
     return isThere ? rendered : render(folded);
   } catch (error) {
@@ -108,7 +110,8 @@ function withSystemInUser([system, ...rest]: readonly Message[]): Message[] {
   return i < 0 ? [{ role: "user", content }, ...rest] : rest.with(i, { ...user, content });
 }
 
-function checkIds(ids: number[], vocabSize: number): void {
+/** @throws {UserError} for an id that the model has no embedding of. */
+export function checkIds(ids: readonly number[], vocabSize: number): void {
   const wrong = ids.find((id) => !(Number.isInteger(id) && id >= 0 && id < vocabSize));
   if (wrong === undefined) return;
   throw new UserError(

@@ -100,7 +100,11 @@ export class TokenizerPool {
    * @param options.addSpecialTokens whether those come with it that transformers' `tok(text)` adds.
    * @throws {UserError} where tokenizing does not come to an end, or a text is none of Unicode.
    */
-  async idsOf(texts: readonly string[], where: string, { addSpecialTokens = false } = {}): Promise<number[][]> {
+  async idsOf(
+    texts: readonly string[],
+    where: string,
+    { addSpecialTokens = false } = {},
+  ): Promise<number[][]> {
     const answer = await this.#worker().ask({ kind: "ids", texts, addSpecialTokens }, () => where);
     throwFailure(answer);
     return answer.lists!;

@@ -6,7 +6,11 @@ import type { Vocabulary } from "../tokenizer/tokenizer.ts";
 export interface ServedTokenizer {
   readonly vocabulary: Pick<Vocabulary, "bosToken" | "eosToken" | "chatTemplate">;
   promptIds(prompt: string | readonly Message[]): Promise<number[]>;
-  idsOf(texts: readonly string[], where: string, options?: { addSpecialTokens?: boolean }): Promise<number[][]>;
+  idsOf(
+    texts: readonly string[],
+    where: string,
+    options?: { addSpecialTokens?: boolean },
+  ): Promise<number[][]>;
   texts(lists: number[][], where: string, options?: { skipSpecialTokens?: boolean }): Promise<string[]>;
 }
 

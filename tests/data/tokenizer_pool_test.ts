@@ -335,7 +335,9 @@ Deno.test("a pool tokenizes texts as they stand, and with special tokens where a
       const [plain, empty] = await pool.idsOf(["Hello", ""], "texts");
       assert.deepEqual(await pool.texts([plain], "ids"), ["Hello"]);
       assert.deepEqual(empty, []);
-      assert.deepEqual(await pool.idsOf(["Hello", ""], "texts", { addSpecialTokens: true }), [[7, ...plain], [7]]);
+      assert.deepEqual(await pool.idsOf(["Hello", ""], "texts", { addSpecialTokens: true }), [[7, ...plain], [
+        7,
+      ]]);
       await rejects(pool.idsOf(["\ud800"], "texts"), /half of a surrogate pair/);
     });
   }));

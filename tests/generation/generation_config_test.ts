@@ -66,7 +66,7 @@ Deno.test("what is wrong in generation_config.json, or in a call, is told at onc
     `${NAME}: do_sample: expected true or false, found "yes"`,
     `${NAME}: temperature: expected a number from 0 to 100, found -1`,
     `${NAME}: top_p: expected a number from 0 to 1, found 1.5`,
-    `${NAME}: top_k: expected an integer from 0, found 2.5`,
+    `${NAME}: top_k: expected an integer, 0 or more, found 2.5`,
     `${NAME}: eos_token_id: expected a token's number, or a list of them, found [1, "</s>"]`,
   ]);
   assert.match(await refusal(configOf({ [NAME]: "{" }), 1), /generation_config\.json: not JSON: /);
@@ -79,6 +79,6 @@ Deno.test("what is wrong in generation_config.json, or in a call, is told at onc
   assert.deepEqual((await refusal(call)).split("\n"), [
     'temperature: expected a number from 0 to 100, found "hot"',
     "topP: expected a number from 0 to 1, found 2",
-    "seed: expected an integer from 0, found 1.5",
+    "seed: expected an integer, 0 or more, found 1.5",
   ]);
 });
