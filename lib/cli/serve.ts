@@ -1,17 +1,20 @@
 import { appendFile, open } from "node:fs/promises";
-import { integer, number, oneOf, text } from "../config/values.ts";
-import { MOST_TOKENS } from "../config/counts.ts";
+import { positive, tokens } from "../config/counts.ts";
+import { KEYS } from "../config/schema.ts";
+import { integer, number, type ValueType } from "../config/values.ts";
 import { UserError } from "../errors.ts";
 import { shorten } from "../json.ts";
-import { createLogger } from "../report/log.ts";
+import type { LogLevel } from "../report/log.ts";
+import { ApiError } from "../server/api_error.ts";
 import { LIMITS, serverApp } from "../server/app.ts";
 import { LOOPBACK } from "../server/guard.ts";
 import { openServedModel, USUAL_LENGTH } from "../server/open_model.ts";
+import type { ServedModel } from "../server/served_model.ts";
+import { openLog } from "./answering.ts";
 import type { Command } from "./command.ts";
 import { print } from "./output.ts";
-import { progressLine } from "./progress.ts";
 import { type Stop, STOPPED } from "./stop.ts";
-import { splitOwnWords } from "./words.ts";
+import { readValues, splitOwnWords, type Words } from "./words.ts";
 
 /** Answers at a time, as many as lm-evaluation-harness and its like ask for together. */
 const ANSWERS = 16;
@@ -70,45 +73,85 @@ export const serve: Command = {
   run,
 };
 
-/** Types of the options that have one. */
-const TYPES = {
-  host: text,
+interface Values {
+  port: number;
+  max_length: number;
+  max_num_seqs: number;
+  max_concurrent_requests: number;
+  timeout: number;
+  log_level: LogLevel;
+}
+
+const TYPES: { readonly [K in keyof Values]: ValueType<Values[K]> } = {
   port: integer({ min: 0, max: 65535 }),
-  max_length: integer({ min: 2, max: MOST_TOKENS }),
-  max_num_seqs: integer({ min: 1, max: 1024 }),
-  max_concurrent_requests: integer({ min: 1 }),
+  max_length: tokens(2),
+  max_num_seqs: positive,
+  max_concurrent_requests: positive,
   timeout: number({ min: 0.001, max: 1e6 }),
-  log_level: oneOf(["debug", "info", "warning", "error"]),
+  log_level: KEYS.logLevel.type,
 };
 
 async function run(words: readonly string[], stop: Stop): Promise<number> {
-  const { positionals: names, options } = splitOwnWords(words, serve);
-  const problems: string[] = [];
-  const read = <K extends keyof typeof TYPES>(name: K) => {
-    const given = options.get(name);
-    if (given === undefined) return;
-    const { read, expected } = TYPES[name];
-    const value = read(given);
-    if (value === undefined) problems.push(`--${name}: expected ${expected}, found ${shorten(given)}`);
-    return value as NonNullable<ReturnType<typeof TYPES[K]["read"]>> | undefined;
-  };
-  const host = read("host") ?? HOST;
-  const port = read("port") ?? PORT;
-  const maxLength = read("max_length");
-  const answers = read("max_num_seqs") ?? ANSWERS;
-  const requests = read("max_concurrent_requests") ?? LIMITS.requests;
-  const seconds = read("timeout") ?? LIMITS.seconds;
-  const logLevel = read("log_level") ?? "info";
+  const split = splitOwnWords(words, serve);
+  const { positionals: names, options } = split;
+  const host = options.get("host") ?? HOST;
+  const isLoopback = LOOPBACK.includes(host) || host === "::1";
   const apiKey = options.get("api_key") ?? (Deno.env.get("SIMPER_API_KEY") || undefined);
   const allowedOrigins = options.get("allowed_origins")?.split(",") ?? [];
-  const isLoopback = LOOPBACK.includes(host) || host === "::1";
+  const values = readWords(split, { isOpen: !isLoopback && apiKey === undefined, allowedOrigins });
+  const preferences = options.get("preferences");
+  if (preferences !== undefined) await checkWritable(preferences);
+
+  const { progress, log } = openLog(values.log_level ?? "info");
+  // A port that is taken is found before a model is loaded, which takes its time.
+  let app = (_: Request) => Promise.resolve(new ApiError(503, "the models are being loaded").response);
+  const server = listen(host, values.port ?? PORT, (request) => app(request));
+  await using held = new AsyncDisposableStack();
+  const models: ServedModel[] = [];
+  for (const name of names) {
+    const opened = openServedModel(name, {
+      maxLength: values.max_length,
+      answers: values.max_num_seqs ?? ANSWERS,
+      readsOnly: true,
+      log: (level, message) => log[level](message),
+      onProgress: (done) => progress.update(done),
+      signal: stop.signal,
+    });
+    models.push(held.use(await opened.finally(() => progress.finish())));
+  }
+  app = serverApp({
+    models,
+    isLoopback,
+    apiKey,
+    allowedOrigins,
+    keep: preferences === undefined ? undefined : (row) => appendFile(preferences, `${row}\n`),
+    limits: {
+      requests: values.max_concurrent_requests ?? LIMITS.requests,
+      seconds: values.timeout ?? LIMITS.seconds,
+    },
+    log: (level, message) => log[level](message),
+  });
+  stop.answer({});
+  const shown = host.includes(":") && !host.startsWith("[") ? `[${host}]` : host;
+  print(`http://${shown}:${server.addr.port}/`);
+  await new Promise((resolve) => stop.signal.addEventListener("abort", resolve));
+  return STOPPED;
+}
+
+/**
+ * @param isOpen whether others could ask, and no key keeps them out.
+ * @throws {UserError} (status 2) naming all that is wrong.
+ */
+function readWords(
+  { positionals: names, options }: Words,
+  { isOpen, allowedOrigins }: { isOpen: boolean; allowedOrigins: readonly string[] },
+): Partial<Values> {
+  const problems: string[] = [];
   if (names.length === 0) problems.push(`expected: simper serve ${serve.usage}`);
   const twice = names.find((name, i) => names.indexOf(name) < i);
   if (twice !== undefined) problems.push(`${twice}: named twice: requests name a model by this word`);
-  if (!isLoopback && apiKey === undefined) {
-    problems.push(
-      `--host: at ${shorten(host)} others reach this server: expected a key, --api_key or SIMPER_API_KEY`,
-    );
+  if (isOpen) {
+    problems.push("--host: others reach that address: expected a key too, --api_key or SIMPER_API_KEY");
   }
   for (const origin of allowedOrigins) {
     if (URL.parse(origin)?.origin === origin) continue;
@@ -116,45 +159,15 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
       `--allowed_origins: expected origins such as https://example.org, found ${shorten(origin)}`,
     );
   }
-  if (problems.length > 0) throw new UserError(problems.join("\n"), 2);
-
-  const preferences = options.get("preferences");
-  if (preferences !== undefined) await checkWritable(preferences);
-  const progress = progressLine({ logLevel });
-  const log = createLogger(logLevel, (text) => progress.write(text));
-  await using held = new AsyncDisposableStack();
-  const models = [];
+  let values: Partial<Values> = {};
   try {
-    for (const name of names) {
-      models.push(held.use(
-        await openServedModel(name, {
-          maxLength,
-          answers,
-          readsOnly: true,
-          log: (level, message) => log[level](message),
-          onProgress: (done) => progress.update(done),
-          signal: stop.signal,
-        }),
-      ));
-    }
-  } finally {
-    progress.finish();
+    values = readValues(options, TYPES);
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    problems.push(error.message);
   }
-  const app = serverApp({
-    models,
-    isLoopback,
-    apiKey,
-    allowedOrigins,
-    keep: preferences === undefined ? undefined : (row) => appendFile(preferences, `${row}\n`),
-    limits: { requests, seconds },
-    log: (level, message) => log[level](message),
-  });
-  const server = listen(host, port, app);
-  stop.answer({});
-  const shown = host.includes(":") && !host.startsWith("[") ? `[${host}]` : host;
-  print(`http://${shown}:${server.addr.port}/`);
-  await new Promise((resolve) => stop.signal.addEventListener("abort", resolve));
-  return STOPPED;
+  if (problems.length > 0) throw new UserError(problems.join("\n"), 2);
+  return values;
 }
 
 async function checkWritable(path: string): Promise<void> {

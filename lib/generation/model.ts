@@ -225,7 +225,7 @@ export async function loadOntoGpu(name: string, options: GpuOptions): Promise<Gp
 }
 
 /** The type in which all matrices of a checkpoint are, as far as kernels read it; float32 otherwise. */
-function storageOf(
+export function storageOf(
   { tensors }: Pick<TensorReader, "tensors">,
   parameters: readonly ParameterSpec[],
 ): StorageType {

@@ -3,6 +3,7 @@ import { TokenizerPool } from "../data/pool.ts";
 import { inArea } from "../errors.ts";
 import { readGenerationConfig } from "../generation/generation_config.ts";
 import { GpuGenerator } from "../generation/gpu_generator.ts";
+import { storageOf } from "../generation/model.ts";
 import { openGpu } from "../gpu/device.ts";
 import { MemoryPlan } from "../gpu/memory_plan.ts";
 import { Pipelines } from "../gpu/program.ts";
@@ -53,13 +54,17 @@ export async function openServedModel(
   const gpu = held.adopt(await openGpu(), (gpu) => gpu.destroy());
   const adapter = { ...adapterOf(gpu), tiles: await rememberedTiles(gpu) };
   const net = netOf(weights.model);
+  const stored = storageOf(weights, net.parameters);
   const plan = held.adopt(new MemoryPlan(), (plan) => plan.destroy());
-  const parameters = new Parameters(plan, net.parameters, adapter.largestBuffer, { training: false });
+  const parameters = new Parameters(plan, net.parameters, adapter.largestBuffer, {
+    training: false,
+    weights: gpu.isSoftware ? "f32" : stored,
+  });
   const positions = options.maxLength ?? Math.min(await longest(folder), USUAL_LENGTH);
   const generator = new GpuGenerator(
     net,
     parameters,
-    { ...adapter, positions, answers, device: deviceClass(gpu) },
+    { ...adapter, positions, answers, device: deviceClass(gpu), isBfloat16: stored === "bf16" },
     plan,
   );
   plan.share(generator.calls, adapter.largestBuffer);

@@ -15,10 +15,10 @@ Deno.test("serve says all that is wrong with its words, before a model is opened
   assert.deepEqual([done.status, done.stdout], [2, ""]);
   for (
     const says of [
-      /--port: expected an integer from 0 to 65535, found http/,
-      /--max_length: expected an integer from 2/,
+      /--port: expected an integer from 0 to 65535, found "?http/,
+      /--max_length: expected /,
       /a: named twice/,
-      /--host: at 0\.0\.0\.0 others reach this server: expected a key/,
+      /--host: others reach that address: expected a key too/,
       /--allowed_origins: expected origins such as/,
     ]
   ) assert.match(done.stderr, says);
