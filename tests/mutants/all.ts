@@ -4,6 +4,7 @@ import { MODEL } from "./model.ts";
 import type { Edits } from "./mutants.ts";
 import { RUNS } from "./runs.ts";
 import { SCRIPTS } from "./scripts.ts";
+import { SERVER } from "./server.ts";
 
 /** Every edit. */
-export const ALL: readonly Edits[] = [...KERNELS, ...MODEL, ...RUNS, ...INPUT, ...SCRIPTS];
+export const ALL: readonly Edits[] = [...KERNELS, ...MODEL, ...RUNS, ...INPUT, ...SCRIPTS, ...SERVER];

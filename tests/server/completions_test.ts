@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { loadTokenizer } from "../../lib/tokenizer/tokenizer.ts";
 import { served } from "./served.ts";
 
-const { encode } = await loadTokenizer("configs/tiny/model");
+const { encode, decode } = await loadTokenizer("configs/tiny/model");
 /** The tokens of some texts, one after the other. */
 const idsOf = (...texts: string[]) => texts.flatMap((text) => encode(text));
 
@@ -176,6 +176,14 @@ Deno.test("a stream splits no character", () =>
     assert.equal(pieces.join(""), "é日本👍");
     assert.ok(pieces.every((piece) => !piece.includes("\ufffd")), pieces.join("|"));
   }, { says: [...idsOf("é日本👍"), 2] }));
+
+Deno.test("a character that the last token breaks off is told as the tokenizer tells it", () =>
+  served(async ({ ask }) => {
+    const ids = idsOf("Yes 👍").slice(0, -1);
+    const found = await ask("/v1/completions", { prompt: "Hello", max_tokens: ids.length, ...greedy });
+    assert.equal(found.choices[0].text, decode(ids));
+    assert.match(found.choices[0].text, /^Yes \ufffd+$/);
+  }, { says: idsOf("Yes 👍") }));
 
 Deno.test("a seed gives the same choices, and others to each of n", () =>
   served(async ({ ask }) => {

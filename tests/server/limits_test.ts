@@ -56,7 +56,7 @@ Deno.test("who goes away frees the place, before and after the first token", () 
       await until(() => generator.load.running === 0);
       assert.equal(await inHand(served), "0");
     }
-  }, { pause: 10 }));
+  }, { pause: 50 }));
 
 Deno.test("one request past the bound is refused at once, and told when to come again", () =>
   served(

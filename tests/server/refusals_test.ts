@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { served } from "./served.ts";
 
+const ORIGIN = "http://page.example";
 const chat = "/v1/chat/completions";
 const messages = [{ role: "user", content: "Hello" }];
 const deep = `{"prompt": ${"[".repeat(1e5)}${"]".repeat(1e5)}}`;
@@ -141,7 +142,7 @@ Deno.test("another host, another origin and a wrong key are refused", async () =
   });
   await served(
     async ({ get, app }) => {
-      const origin = "http://page.example";
+      const origin = ORIGIN;
       const allowed = await get("/v1/models", { origin });
       assert.deepEqual([allowed.status, allowed.headers.get("access-control-allow-origin")], [200, origin]);
       const before = await app(
@@ -153,7 +154,17 @@ Deno.test("another host, another origin and a wrong key are refused", async () =
       assert.equal(before.status, 204);
     },
     {},
-    { allowedOrigins: ["http://page.example"] },
+    { allowedOrigins: [ORIGIN] },
+  );
+  // What a browser asks before it asks brings no key.
+  const before = new Request("http://127.0.0.1/v1/models", {
+    method: "OPTIONS",
+    headers: { origin: ORIGIN },
+  });
+  await served(
+    async ({ app }) => assert.equal((await app(before)).status, 204),
+    {},
+    { apiKey: "key", allowedOrigins: [ORIGIN] },
   );
   const apiKey = "secret-key";
   await served(
