@@ -54,7 +54,7 @@ export const SCRIPTS: readonly Edits[] = [
     file: "lib/generation/model.ts",
     tests: ["tests/generation/model_test.ts"],
     edits: [
-      ["a model that is gone is asked", "    if (!this.#isDisposed) return;\n", "    return;\n"],
+      ["a model that is gone is asked", "if (this.#isDisposed) throw this.#closed();", ""],
       [
         "log-probabilities are of the tokens before",
         "slice(-logProbabilities.length)",
