@@ -114,7 +114,7 @@ export const MODEL: readonly Edits[] = [
         "window !== undefined && l >= first",
         "window !== undefined",
       ],
-      ["dropout is passed over", "if (dropout !== 0) {", "if (dropout === -1) {"],
+      ["dropout is passed over", "else if (dropout !== 0) {", "else if (dropout === -1) {"],
     ],
   },
   {
