@@ -12,6 +12,7 @@ import { netOf } from "../models/models.ts";
 import { Parameters } from "../parameters/parameters.ts";
 import { adapterOf } from "../planning/plan.ts";
 import { rememberedTiles } from "../planning/tune.ts";
+import { storageOf } from "../weights/storage.ts";
 import { openModel } from "../weights/weights.ts";
 import { readTextFile } from "../whole_file.ts";
 import type { ServedModel } from "./served_model.ts";
@@ -54,12 +55,16 @@ export async function openServedModel(
   const adapter = { ...adapterOf(gpu), tiles: await rememberedTiles(gpu) };
   const net = netOf(weights.model);
   const plan = held.adopt(new MemoryPlan(), (plan) => plan.destroy());
-  const parameters = new Parameters(plan, net.parameters, adapter.largestBuffer, { training: false });
+  const stored = storageOf(weights, net.parameters);
+  const parameters = new Parameters(plan, net.parameters, adapter.largestBuffer, {
+    training: false,
+    weights: gpu.isSoftware ? "f32" : stored,
+  });
   const positions = options.maxLength ?? Math.min(await longest(folder), USUAL_LENGTH);
   const generator = new GpuGenerator(
     net,
     parameters,
-    { ...adapter, positions, answers, device: deviceClass(gpu) },
+    { ...adapter, positions, answers, device: deviceClass(gpu), isBfloat16: stored === "bf16" },
     plan,
   );
   plan.share(generator.calls, adapter.largestBuffer);
