@@ -77,7 +77,8 @@ export function promptIds(
   return bos !== undefined && ids[0] !== bos ? [bos, ...ids] : ids;
 }
 
-function checkIds(ids: number[], vocabSize: number): void {
+/** @throws {UserError} for an id that the model has no embedding of. */
+export function checkIds(ids: readonly number[], vocabSize: number): void {
   const wrong = ids.find((id) => !(Number.isInteger(id) && id >= 0 && id < vocabSize));
   if (wrong === undefined) return;
   throw new UserError(

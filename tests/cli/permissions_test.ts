@@ -78,6 +78,12 @@ hubTest(
         net: [...run(), fromHub],
         env: run(),
       },
+      generate: {
+        read: ["configs/tiny/model", "--prompt=Hi"],
+        write: ["configs/tiny/model", "--prompt=Hi", `--output=${folder}/g.jsonl`],
+        net: ["org/tiny", "--prompt=Hi"],
+        env: ["org/tiny", "--prompt=Hi"],
+      },
       watch: { read: [folder], net: [folder] },
       setup: { run: [] },
     };
