@@ -1,8 +1,8 @@
 /**
  * Preference alignment of language models from TypeScript, on any GPU that WebGPU reaches.
  *
- * `train` runs a whole training, with data and a loss of your own if you like, and `loadModel` has a model answer and be measured.
- * The parts that these are made of are in `lib/engine.ts`. Importing this module does nothing by itself.
+ * `train` runs a whole training, with data and a loss of your own if you like, and `loadModel` has a model answer and
+ * be measured. The parts that these are made of are in `lib/engine.ts`. Importing this module does nothing by itself.
  *
  * @example Train on pairs from memory, stop early, save, and ask
  * ```ts

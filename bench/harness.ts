@@ -4,6 +4,7 @@ import { MemoryPlan } from "../lib/gpu/memory_plan.ts";
 import type { Tensor } from "../lib/gpu/memory.ts";
 import {
   type KernelCall,
+  kernelsOf,
   line,
   Pipelines,
   Program,
@@ -109,7 +110,7 @@ export class Workbench {
   /** What `calls` do together; attention, of so many floats a token, looks at `visible` query-key pairs. */
   work(calls: KernelCall[], attentionWidth = 0, visible = 0): Required<Work> {
     const size = { counts: this.#counts.counts, attentionWidth, visible: [visible] };
-    return calls.map((call) => workOf(call, size)).reduce<Required<Work>>(
+    return kernelsOf(calls).map((call) => workOf(call, size)).reduce<Required<Work>>(
       (sum, { flops = 0, bytes = 0 }) => ({ flops: sum.flops + flops, bytes: sum.bytes + bytes }),
       { flops: 0, bytes: 0 },
     );

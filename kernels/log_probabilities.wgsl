@@ -1,8 +1,8 @@
 // For each label: the log-sum-exp of its row of logits, the log-probability of its target, and the figures of the row's
-// distribution: (entropy, mean logit, 1 where the target is the most probable token, probability of the target).
-// One pass over the row with a running maximum, 64 threads a row: eight threads side by side go through an eighth of it, four
-// vec4s a step, so that a driver that runs eight threads at a time reads on without gaps. Rows of logits are STRIDE vec4s long,
-// of which VOCABULARY floats count; `score`, which stands before this text, scales and caps them.
+// distribution: (entropy, mean logit, 1 where the target is the most probable token, probability of the target). One
+// pass over the row with a running maximum, 64 threads a row: eight threads side by side go through an eighth of it,
+// four vec4s a step, so that a driver that runs eight threads at a time reads on without gaps. Rows of logits are
+// STRIDE vec4s long, of which VOCABULARY floats count; `score`, which stands before this text, scales and caps them.
 // Grid: labels of the piece (x, spilling into y).
 @group(0) @binding(0) var<uniform> rows: Rows;
 @group(0) @binding(1) var<storage, read> logits: array<vec4f>;
@@ -10,8 +10,8 @@
 @group(0) @binding(3) var<storage, read_write> lse: array<f32>;
 @group(0) @binding(4) var<storage, read_write> logps: array<f32>;
 @group(0) @binding(5) var<storage, read_write> figures: array<vec4f>;
-// Of each thread: its maximum, its sums, and how far before the row's end the row's maximum stands in it (0: not at all), which a
-// float tells exactly of up to 2^24 tokens.
+// Of each thread: its maximum, its sums, and how far before the row's end the row's maximum stands in it (0: not at
+// all), which a float tells exactly of up to 2^24 tokens.
 var<workgroup> maxima: array<f32, 64>;
 var<workgroup> sums: array<vec4f, 64>;
 // Of the row.

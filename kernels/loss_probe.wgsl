@@ -1,4 +1,5 @@
-// A preference loss of given sums, to be compared with finite differences. The text of the loss itself is put before this file.
+// A preference loss of given sums, to be compared with finite differences. The text of the loss itself is put before
+// this file.
 // sums[i] = (sum of chosen, its labels, sum of rejected, its labels); found[i] = (value, d_chosen, d_rejected, 0).
 // Grid: sums / 64.
 @group(0) @binding(0) var<uniform> rows: Rows;

@@ -1,6 +1,8 @@
-// Figures of each response from those of its labels, in a fixed order. One workgroup a response, of which a pair has two.
-// Writes responses[response] = (sum of entropies, sum of mean logits, labels that are the most probable token, probability of
-// the first label that is END, which is where an answer would end, or -1 where none is). Grid: responses (x, spilling into y).
+// Figures of each response from those of its labels, in a fixed order. One workgroup a response, of which a pair has
+// two.
+// Writes responses[response] = (sum of entropies, sum of mean logits, labels that are the most probable token,
+// probability of the first label that is END, which is where an answer would end, or -1 where none is). Grid: responses
+// (x, spilling into y).
 @group(0) @binding(0) var<uniform> rows: Rows;
 @group(0) @binding(1) var<storage, read> labels_of_response: array<vec2u>;
 @group(0) @binding(2) var<storage, read> targets: array<u32>;

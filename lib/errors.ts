@@ -9,7 +9,8 @@
  * - `MODEL_INVALID`: the model's files, or an architecture or tokenizer that is not supported.
  * - `LOSS_INVALID`: a loss of one's own whose derivatives are not those of its values, or whose values are not finite.
  * - `NOT_FOUND`: a model or data set that is neither here nor to be had from the Hub.
- * - `NO_GPU`, `OUT_OF_MEMORY`, `GPU_FAILED`: there is no adapter; the run does not fit; the device reported an error or was lost.
+ * - `NO_GPU`, `OUT_OF_MEMORY`, `GPU_FAILED`: there is no adapter; the run does not fit; the device reported an error or
+ *   was lost.
  * - `NOT_FINITE`: training came upon a loss or a gradient that is infinite or not a number.
  * - `OUTPUT_REFUSED`: `output_dir` cannot be written to, or holds another run, or the checkpoint is of one.
  * - `DISPOSED`: a model or a run was used after it was disposed of.
@@ -59,8 +60,8 @@ export class UserError extends Error {
 }
 
 /**
- * Gives mistakes of one part of the work their code, unless one within it has said more: so that each of the places that find
- * something wrong need not.
+ * Gives mistakes of one part of the work their code, unless one within it has said more: so that each of the places
+ * that find something wrong need not.
  */
 export async function inArea<T>(code: UserError["code"], work: () => Promise<T>): Promise<T> {
   try {

@@ -11,7 +11,8 @@ export async function heed(signal: AbortSignal | undefined): Promise<void> {
 }
 
 /**
- * The promise's value, or the signal's reason where that comes first: for what may never come, such as a script's next row.
+ * The promise's value, or the signal's reason where that comes first: for what may never come, such as a script's next
+ * row.
  *
  * @throws the signal's reason, once it is aborted; what the promise is rejected with.
  */

@@ -1,6 +1,6 @@
 /**
- * How far a piece of work is that may take more than a second. The last event of each has `done` equal to `total`; those without a
- * total are over when another begins.
+ * How far a piece of work is that may take more than a second. The last event of each has `done` equal to `total`;
+ * those without a total are over when another begins.
  */
 export interface Progress {
   /** What is done, in words that name one piece of work, as "loading weights". */

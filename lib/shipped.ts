@@ -1,12 +1,12 @@
 /** What ships with the program besides its code: run files, and the model and data of the default run. */
 import { createHash } from "node:crypto";
-import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { readFile } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import FILES from "../configs/shipped.json" with { type: "json" };
 import { cacheFolder } from "./cache_folder.ts";
 import { UserError } from "./errors.ts";
-import { temporaryName } from "./temporary.ts";
+import { writeWhole } from "./whole_file.ts";
 import { VERSION } from "./version.ts";
 
 /** A folder, or where the program was imported from. */
@@ -20,8 +20,8 @@ export const RUN_FILES: readonly string[] = Object.keys(FILES).map((path) => pat
   .filter((name) => name.endsWith(".yaml"));
 
 /**
- * Where a file or folder that ships with the program is on this machine: beside the program, or in the cache where the program
- * came from a URL, fetched from there with hashes checked.
+ * Where a file or folder that ships with the program is on this machine: beside the program, or in the cache where the
+ * program came from a URL, fetched from there with hashes checked.
  *
  * @param path as the shipped run files write it: `configs/tiny/model`.
  * @returns undefined where none of that name ships.
@@ -49,15 +49,7 @@ async function fetchFile(url: URL, path: string, sha256: string): Promise<void> 
       `${url}: another file than version ${VERSION} of this program ships: install it anew`,
     );
   }
-  const temporary = temporaryName(path);
-  try {
-    await mkdir(dirname(path), { recursive: true });
-    await writeFile(temporary, bytes);
-    await rename(temporary, path);
-  } catch (error) {
-    await rm(temporary, { force: true }).catch(() => {});
-    throw new UserError(`${path}: cannot be written: ${(error as Error).message}`);
-  }
+  await writeWhole(dirname(path), basename(path), bytes, { flush: false });
 }
 
 async function download(url: URL): Promise<Uint8Array> {

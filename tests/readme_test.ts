@@ -32,8 +32,7 @@ async function writeRun(folder: string): Promise<string> {
   const data = join(folder, "pairs");
   await Deno.mkdir(data);
   for (const split of ["train", "test"]) {
-    // A row is shown on two lines.
-    await Deno.writeTextFile(join(data, `${split}.jsonl`), blocks("json")[0].replace(",\n ", ", "));
+    await Deno.writeTextFile(join(data, `${split}.jsonl`), blocks("json")[0]);
   }
   const run = join(folder, "run.yaml");
   const text = blocks("yaml")[0]

@@ -26,7 +26,9 @@ export interface Batch {
   labelsOfRow: Uint32Array<ArrayBuffer>;
   /** Labels of each pair: chosen [x, y), rejected [z, w). */
   labelsOfPair: Uint32Array<ArrayBuffer>;
-  /** Distinct token ids; those of the u-th are `distinctRows` from `distinctStarts[u]` up to `distinctStarts[u + 1]`. */
+  /**
+   * Distinct token ids; those of the u-th are `distinctRows` from `distinctStarts[u]` up to `distinctStarts[u + 1]`.
+   */
   distinctIds: Uint32Array<ArrayBuffer>;
   /** Where the rows of each begin in `distinctRows`. */
   distinctStarts: Uint32Array<ArrayBuffer>;

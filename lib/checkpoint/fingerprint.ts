@@ -117,7 +117,7 @@ export function checkFiles(now: Fingerprint, { folder, state }: SavedRun, totalS
     }
   }
   // Another name is another loss_type, which is told before.
-  if (now.loss !== before.loss) problems.push("loss: the source of the loss is another");
+  if (now.loss !== before.loss) problems.push("loss: the loss is another, by its source or by what it gives");
   if (state.step > totalSteps) {
     problems.push(`max_steps: ${totalSteps} steps now, and ${state.step} are done`);
   }

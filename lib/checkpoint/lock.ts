@@ -5,7 +5,7 @@ import process from "node:process";
 import { UserError } from "../errors.ts";
 import { hostName } from "../host_name.ts";
 import { isObject } from "../json.ts";
-import { readTextFile, writeText } from "../text_file.ts";
+import { readTextFile, writeWhole } from "../whole_file.ts";
 import { HOLDER, LOCK } from "./names.ts";
 
 /** A folder that no other run can have. */
@@ -47,7 +47,7 @@ export async function lockFolder(folder: string, warn: (message: string) => void
     );
   }
   const holder = { pid: process.pid, host: hostName(), since: new Date().toISOString() };
-  await writeText(folder, HOLDER, `${JSON.stringify(holder)}\n`, { flush: false });
+  await writeWhole(folder, HOLDER, `${JSON.stringify(holder)}\n`, { flush: false });
   return {
     release: async () => {
       await rm(join(folder, HOLDER), { force: true }).catch(() => {});
@@ -95,8 +95,8 @@ async function readHolder(folder: string): Promise<Record<string, unknown> | und
 }
 
 /**
- * The process of the run that has `folder` now, or undefined where none has; its `pid` is known where it is one of this machine.
- * Not for the process that has the folder, whose lock this would give back.
+ * The process of the run that has `folder` now, or undefined where none has; its `pid` is known where it is one of this
+ * machine. Not for the process that has the folder, whose lock this would give back.
  */
 export async function lockHolder(folder: string): Promise<{ pid?: number } | undefined> {
   if (!await isLocked(join(folder, LOCK))) return;

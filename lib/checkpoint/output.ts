@@ -1,9 +1,10 @@
 /** The folder that a run writes into: its place, and that it can be written to. */
-import { mkdir, readdir, realpath, rename, rm, rmdir, stat, writeFile } from "node:fs/promises";
+import { mkdir, readdir, realpath, rename, rm, rmdir, writeFile } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve, sep } from "node:path";
 import type { TrainConfig } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
 import type { Sources } from "../hub/hub.ts";
+import { statOf } from "../stat_of.ts";
 import { temporaryName } from "../temporary.ts";
 import { lockFolder } from "./lock.ts";
 import { isCheckpointName, isTemporary, isWritten, nameBeforeReplaced, removedName } from "./names.ts";
@@ -47,7 +48,7 @@ export async function openOutput(outputDir: string, warn: (message: string) => v
 
 /** The outermost folder that had to be made, if any. */
 async function makeFolder(outputDir: string): Promise<string | undefined> {
-  const found = await stat(outputDir).catch(() => undefined);
+  const found = await statOf(outputDir);
   if (found && !found.isDirectory()) throw refusal(outputDir, "is a file, expected a folder");
   try {
     const made = await mkdir(outputDir, { recursive: true });
@@ -128,7 +129,7 @@ export async function checkPlaces(
     read.push(["resume_from_checkpoint", resumeFromCheckpoint]);
   }
   for (const [key, path] of read) {
-    if (!await stat(path).catch(() => undefined)) continue;
+    if (!await statOf(path)) continue;
     const place = await realPath(path);
     const within = partsFrom(place, output);
     if (within) {

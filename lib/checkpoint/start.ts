@@ -1,9 +1,10 @@
 /** Where a run begins: anew, or from a checkpoint. */
-import { readdir, rm, stat } from "node:fs/promises";
+import { readdir, rm } from "node:fs/promises";
 import { join, relative, sep } from "node:path";
 import type { TrainConfig } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
-import { readTextFile } from "../text_file.ts";
+import { statOf } from "../stat_of.ts";
+import { readTextFile } from "../whole_file.ts";
 import { checkConfig } from "./fingerprint.ts";
 import {
   isLock,
@@ -39,7 +40,7 @@ async function isLogOnly({ outputDir, loggingDir }: TrainConfig, names: readonly
  */
 export async function findStart(config: TrainConfig): Promise<SavedRun | undefined> {
   const { outputDir, overwriteOutputDir, resumeFromCheckpoint } = config;
-  const found = await stat(outputDir).catch(() => undefined);
+  const found = await statOf(outputDir);
   if (found && !found.isDirectory()) {
     throw new UserError(`output_dir: ${outputDir} is a file, expected a folder`, 2, "OUTPUT_REFUSED");
   }

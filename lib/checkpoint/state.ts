@@ -8,6 +8,7 @@ import { isDeep, isObject, MOST_LEVELS, show } from "../json.ts";
 import type { LogEntry } from "../training/log_entry.ts";
 import type { TrainerState } from "./trainer_state.ts";
 import { readDate } from "../calendar_date.ts";
+import { statOf } from "../stat_of.ts";
 import { RUN_STATE } from "./names.ts";
 
 /** A run's configuration and the hashes of all that it reads. */
@@ -70,7 +71,7 @@ export interface SavedRun {
  * @throws {UserError} where one is missing or not what this program writes.
  */
 export async function readSavedRun(folder: string): Promise<SavedRun> {
-  if (!(await stat(folder).catch(() => undefined))?.isDirectory()) {
+  if (!(await statOf(folder))?.isDirectory()) {
     throw new UserError(`resume_from_checkpoint: ${folder}: no such folder`, 2);
   }
   const state = await readJson(

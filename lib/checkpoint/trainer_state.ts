@@ -9,7 +9,7 @@ import { epochAfter, stepsPerEpoch } from "../training/sampler.ts";
 import { stepsOf } from "../training/schedule.ts";
 import { losses } from "../losses/losses.ts";
 import { sortedJson } from "../json.ts";
-import { writeText } from "../text_file.ts";
+import { writeWhole } from "../whole_file.ts";
 
 /** The state of a run with the keys of transformers' `TrainerState`, which reads the file it is saved in. */
 export interface TrainerState {
@@ -130,7 +130,7 @@ export async function writeTrainerState(
   state: TrainerState,
   options?: { flush?: boolean },
 ): Promise<void> {
-  await writeText(folder, TRAINER_STATE, sortedJson(state, 2), options);
+  await writeWhole(folder, TRAINER_STATE, sortedJson(state, 2), options);
 }
 
 /** What a run's summary is made of. */
@@ -178,7 +178,7 @@ export function allResults(
 
 /** Writes all_results.json. Figures that are no finite numbers become null. */
 export async function writeAllResults(folder: string, results: Record<string, number>): Promise<void> {
-  await writeText(folder, RESULTS, sortedJson(results, 4));
+  await writeWhole(folder, RESULTS, sortedJson(results, 4));
 }
 
 function round(value: number, digits: number): number {

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import { type ModelFiles, writeModelFiles } from "../hub/model_files.ts";
 import { sortedJson } from "../json.ts";
-import { writeText } from "../text_file.ts";
+import { writeWhole } from "../whole_file.ts";
 import { type TrainerState, writeTrainerState } from "./trainer_state.ts";
 import { saveCheckpoint, type TensorSource, writeSafetensors } from "../safetensors/write.ts";
 import { beginFlush, flushFolder } from "./flush.ts";
@@ -68,7 +68,7 @@ export class CheckpointWriter {
       await writeModelFiles(content.modelFiles, folder);
       await writeSafetensors(join(folder, OPTIMIZER), content.optimizer, { flush: false });
       await writeTrainerState(folder, content.trainerState);
-      await writeText(folder, RUN_STATE, sortedJson(content.runState, 2));
+      await writeWhole(folder, RUN_STATE, sortedJson(content.runState, 2));
       flush = await beginFlush(folder);
     } catch (error) {
       throw await this.#explain(error, step);

@@ -27,9 +27,9 @@ export interface Command {
 }
 
 /**
- * Runs a body whose result becomes the process's exit status. A mistake of the user's, or a permission that is missing, prints its
- * message alone, status 1 or 2; a signal that `stop` heard ends it with 130; anything else is a defect of this program and prints
- * its stack.
+ * Runs a body whose result becomes the process's exit status. A mistake of the user's, or a permission that is missing,
+ * prints its message alone, status 1 or 2; a signal that `stop` heard ends it with 130; anything else is a defect of
+ * this program and prints its stack.
  */
 export async function exitWith(body: () => Promise<number>, stop?: Stop): Promise<never> {
   try {

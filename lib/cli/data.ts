@@ -11,6 +11,7 @@ import type { Command } from "./command.ts";
 import { print } from "./output.ts";
 import { progressLine } from "./progress.ts";
 import type { Stop } from "./stop.ts";
+import { takesEscapeCodes } from "./terminal.ts";
 import { splitRunWords } from "./words.ts";
 
 /** Pairs of a split that are shown, besides one that was cut. */
@@ -37,7 +38,7 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
   const prepared = await prepare(config, { ...events, sources, readsOnly: true })
     .finally(() => progress.finish());
 
-  const hasColors = Deno.stdout.isTerminal() && !Deno.noColor;
+  const hasColors = takesEscapeCodes(Deno.stdout) && !Deno.noColor;
   const stores = [prepared.train, prepared.test].filter((store) => store !== undefined);
   for (const [i, store] of stores.entries()) {
     const split = prepared.splits[i];

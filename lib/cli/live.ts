@@ -2,9 +2,12 @@
 import { resolve } from "node:path";
 import type { Logger } from "../report/log.ts";
 import { HOST, type LiveMessage, type LiveOrder } from "./serve_live.ts";
+import { lackOf } from "./permissions.ts";
 import { mayRead } from "./stop.ts";
 
 const THREAD = new URL("./live_worker.ts", import.meta.url);
+// Never called: so the thread's module is one of the program's, and is fetched with it.
+void (() => import("./live_worker.ts"));
 /** Milliseconds for the last figures to reach the page. */
 const FAREWELL = 3000;
 
@@ -21,8 +24,8 @@ export function openBrowser(address: string): void {
 }
 
 /**
- * The live report of the run of this process, served by a thread of its own: a submission to the GPU may block this one for
- * minutes. That it cannot be served is no reason to end a run.
+ * The live report of the run of this process, served by a thread of its own: a submission to the GPU may block this one
+ * for minutes. That it cannot be served is no reason to end a run.
  */
 export class LiveReport implements AsyncDisposable {
   readonly #worker?: Worker;
@@ -37,6 +40,9 @@ export class LiveReport implements AsyncDisposable {
     const folder = resolve(outputDir);
     try {
       if (!mayRead(THREAD)) throw new Error("there is no permission to read this program's own files");
+      // A thread can be given no more than the program has.
+      const { state } = Deno.permissions.querySync({ name: "net", host: HOST });
+      if (state !== "granted") throw new Error(lackOf("net", HOST));
       // Modules of a program that comes from the network are read there.
       const modules = THREAD.protocol === "file:" ? {} : { import: "inherit" as const };
       this.#worker = new Worker(THREAD, {

@@ -1,4 +1,6 @@
-/** The thread that serves the live report of a run of the same process; it may read the run's folder, and nothing else. */
+/**
+ * The thread that serves the live report of a run of the same process; it may read the run's folder, and nothing else.
+ */
 import { PAUSE, type RunPhase } from "../report/live.ts";
 import { type LiveMessage, type LiveOrder, serveLive } from "./serve_live.ts";
 

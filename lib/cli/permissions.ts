@@ -11,17 +11,27 @@ const PURPOSES: Readonly<Record<string, string>> = {
   import: "the program's own files are loaded",
 };
 
-/** What Deno says of a permission that it was not given, as a message to who started it; undefined for any other error. */
+/** What Deno says of a permission that it was not given. */
+const REQUIRES = /Requires (\w+) access(?: to "?(.*?)"?)?, run again with the --allow-[\w-]+ flag/;
+
+/**
+ * A permission that Deno was not given, as a message to who started it; undefined for any other error. What else was made of
+ * Deno's own words on the way, the Hub's answer for one, says less.
+ */
 export function missingPermission(error: unknown): UserError | undefined {
-  if (!(error instanceof Deno.errors.NotCapable)) return;
-  const [, kind, what] = /^Requires (\w+) access(?: to "?(.*?)"?)?, run again with/.exec(error.message) ?? [];
-  if (kind === undefined) return new UserError(error.message);
+  const isOurs = error instanceof UserError;
+  if (!isOurs && !(error instanceof Deno.errors.NotCapable)) return;
+  const [, kind, what] = REQUIRES.exec(error.message) ?? [];
+  if (kind === undefined) return isOurs ? undefined : new UserError(error.message);
   // Of what Deno guards by itself it asks for all permissions, which nobody should give.
   if (kind === "all") return new UserError(`${what}: the system keeps that place for itself`);
+  return new UserError(lackOf(kind, what));
+}
+
+/** Says what permission is missing, what for, and how it is given. */
+export function lackOf(kind: string, what?: string): string {
   const isHere = kind === "net" && what?.startsWith("127.0.0.1");
-  const purpose = isHere ? "the live report is served there" : PURPOSES[kind];
-  return new UserError(
-    `no permission for ${kind} access${what ? ` to ${what}` : ""}${purpose ? ` (${purpose})` : ""}: ` +
-      `run Deno with --allow-${kind}`,
-  );
+  const purpose = isHere ? "what is shown in the browser is served there" : PURPOSES[kind];
+  return `no permission for ${kind} access${what ? ` to ${what}` : ""}${purpose ? ` (${purpose})` : ""}: ` +
+    `run Deno with --allow-${kind}`;
 }

@@ -1,12 +1,13 @@
 import { ProgressLine, type ProgressLineOptions } from "../report/progress.ts";
 import { writeError } from "./output.ts";
+import { takesEscapeCodes } from "./terminal.ts";
 
 /** Progress on stderr. */
 export function progressLine(options: Pick<ProgressLineOptions, "logLevel" | "loggingSteps">): ProgressLine {
   return new ProgressLine({
     ...options,
     write: writeError,
-    isTerminal: Deno.stderr.isTerminal(),
+    canRedraw: takesEscapeCodes(Deno.stderr),
     columns: () => Deno.consoleSize().columns,
   });
 }

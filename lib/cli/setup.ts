@@ -1,5 +1,5 @@
 import { UserError } from "../errors.ts";
-import { openGpu } from "../gpu/device.ts";
+import { describeAdapter, openGpu } from "../gpu/device.ts";
 import type { Command } from "./command.ts";
 import { writeError } from "./output.ts";
 import { splitOwnWords } from "./words.ts";
@@ -47,7 +47,7 @@ async function run(words: readonly string[]): Promise<number> {
     await asRoot("apt-get", "install", "-y", "-q", "--no-install-recommends", ...PACKAGES);
   }
   const gpu = await openGpu();
-  writeError(`adapter: ${gpu.name}${gpu.isSoftware ? " (a software driver: correct, but slow)" : ""}\n`);
+  writeError(`adapter: ${describeAdapter(gpu)}\n`);
   gpu.destroy();
   return 0;
 }

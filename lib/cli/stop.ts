@@ -1,19 +1,11 @@
-/** Signals, and what becomes of a command that one comes to. */
-
-export const SIGNALS = ["SIGINT", "SIGTERM"] as const;
-
-/** What is said to the first signal; without a text nothing. */
-export interface Answer {
-  text?: string;
-  /** When what is in hand will be done, in milliseconds as `Date.now()`. */
-  until?: number;
-}
+/** What becomes of a command that a signal comes to. */
+import { type Answer, SAME_SIGNAL, sayOnce, SIGNALS, type ToThread } from "./stop_answer.ts";
 
 /** Status of a command that a signal ended. */
 export const STOPPED = 130;
-/** Milliseconds within which a signal that comes again is the first one. */
-export const SAME_SIGNAL = 250;
 const THREAD = new URL("./stop_worker.ts", import.meta.url);
+// Never called: so the thread's module is one of the program's, and is fetched with it.
+void (() => import("./stop_worker.ts"));
 /** Milliseconds for what is left behind in order, locks for one, where there is nothing to save. */
 const GRACE = 1000;
 
@@ -26,10 +18,16 @@ export class Stop {
   isCareful = false;
   readonly #controller = new AbortController();
   readonly #worker?: Worker;
+  readonly #answered = new Int32Array(new SharedArrayBuffer(4));
   #answer: Answer = { text: "stopping" };
   /** When the first signal came. */
   #since = 0;
-  readonly #onSignal = () => this.#stop();
+  readonly #onSignal = () => {
+    if (!this.signal.aborted) {
+      sayOnce(this.#answer, this.#answered);
+      this.#stop();
+    } else if (performance.now() - this.#since >= SAME_SIGNAL) Deno.exit(STOPPED);
+  };
 
   constructor() {
     // Until the thread is there, which takes some time.
@@ -38,8 +36,10 @@ export class Stop {
     if (!mayRead(THREAD)) return;
     this.#worker = new Worker(THREAD, { type: "module" });
     this.#worker.onerror = (event) => event.preventDefault();
-    this.#worker.onmessage = ({ data }: MessageEvent<string>) =>
+    this.#worker.onmessage = ({ data }: MessageEvent<"ready" | "stop">) =>
       data === "ready" ? this.#listen() : this.#stop();
+    this.#tell(this.#answer);
+    this.#tell(this.#answered);
   }
 
   get signal(): AbortSignal {
@@ -49,25 +49,27 @@ export class Stop {
   /** What a signal is answered from now on; the thread has it even where this one is blocked next. */
   answer(answer: Answer): void {
     this.#answer = answer;
-    this.#worker?.postMessage(answer);
+    this.#tell(answer);
   }
 
   /** Stops as a signal does. */
   request(): void {
-    if (this.#worker) this.#worker.postMessage("stop");
-    else this.#stop();
+    if (this.#worker) this.#tell("stop");
+    else this.#onSignal();
   }
 
+  #tell(message: ToThread): void {
+    this.#worker?.postMessage(message);
+  }
+
+  /** From now on the thread hears signals; one that came before it is its first one. */
   #listen(): void {
-    this.#worker?.postMessage(this.#answer);
+    if (this.signal.aborted) this.#tell("stop");
     for (const signal of SIGNALS) Deno.removeSignalListener(signal, this.#onSignal);
   }
 
   #stop(): void {
-    if (this.signal.aborted) {
-      if (performance.now() - this.#since < SAME_SIGNAL) return;
-      Deno.exit(STOPPED);
-    }
+    if (this.signal.aborted) return;
     this.#since = performance.now();
     this.#controller.abort();
     setTimeout(() => this.isCareful || Deno.exit(STOPPED), GRACE);

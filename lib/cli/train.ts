@@ -15,6 +15,7 @@ import { LiveReport } from "./live.ts";
 import { NobodyReads, print } from "./output.ts";
 import { progressLine } from "./progress.ts";
 import { type Stop, STOPPED } from "./stop.ts";
+import { takesEscapeCodes } from "./terminal.ts";
 import { splitRunWords } from "./words.ts";
 
 /** `simper train` */
@@ -44,7 +45,7 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
 
   /** What a signal is answered; over the bar, where there is one. */
   const say = (text: string, until?: number) => {
-    const shown = `${Deno.stderr.isTerminal() ? "\r\x1b[2K" : ""}warning: ${text}`;
+    const shown = `${takesEscapeCodes(Deno.stderr) ? "\r\x1b[2K" : ""}warning: ${text}`;
     stop.answer({ text: isShown("warning", config.logLevel) ? shown : undefined, until });
   };
   say("stopping");
@@ -55,11 +56,12 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
   let totalSteps: number | undefined;
   await using outcome = await trainRun(config, {
     signal: stop.signal,
-    onSubmit: ({ step, until, ...work }) => {
+    onSubmit: ({ step, until, pairs, ...work }) => {
       live?.begin();
       stop.isCareful = true;
       if (totalSteps === undefined) progress.step({ step: step - 1, totalSteps: work.totalSteps });
       totalSteps = work.totalSteps;
+      if (pairs) progress.inStep(pairs);
       say(`stopping after this step, ${step} of ${totalSteps}, with a checkpoint`, until);
     },
     readsOnly: true,

@@ -1,10 +1,10 @@
-import { stat } from "node:fs/promises";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { lockHolder } from "../checkpoint/lock.ts";
 import { METRICS } from "../checkpoint/names.ts";
 import { integer } from "../config/values.ts";
 import { UserError } from "../errors.ts";
 import { shorten } from "../json.ts";
+import { statOf } from "../stat_of.ts";
 import type { Command } from "./command.ts";
 import { openBrowser } from "./live.ts";
 import { print } from "./output.ts";
@@ -35,16 +35,13 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
   if (port === undefined) {
     throw new UserError(`--port: expected ${PORT.expected}, found ${shorten(options.get("port")!)}`, 2);
   }
-  const found = await stat(join(folder, METRICS)).catch((error) => {
-    if (error instanceof Deno.errors.NotCapable) throw error;
-  });
-  if (!found) {
+  if (!await statOf(join(folder, METRICS))) {
     throw new UserError(`${folder}: holds no run: expected an output_dir, with a file ${METRICS}`, 2);
   }
   const phase = async () => await lockHolder(folder) ? "runs" : "ended";
   let address: string;
   try {
-    address = serveLive({ folder, phase, stop: () => stopRun(folder) }, port);
+    address = serveLive({ folder: resolve(folder), phase, stop: () => stopRun(folder) }, port);
   } catch (error) {
     if (!(error instanceof Deno.errors.AddrInUse)) throw error;
     throw new UserError(`--port: ${port} is in use: name another one, or none`);

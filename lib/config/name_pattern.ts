@@ -1,3 +1,5 @@
+import { runInNewContext } from "node:vm";
+
 /** What is wrong with a pattern of `unfrozen_parameters`, if anything is. */
 export function patternProblem(pattern: string): string | undefined {
   if (ROWS.test(pattern)) {
@@ -20,3 +22,26 @@ const ROWS = /.\[\d*(:\d*)?\]$/;
  */
 export const namePattern = (pattern: string): RegExp =>
   new RegExp(`^(?:${pattern.replace(/(?<!\\)\.(?!\+)/g, "\\.")})`, "u");
+
+/** Milliseconds for all patterns on all names, which usually take some: one with repetitions of repetitions may take years. */
+export const PATIENCE = 3000;
+
+const SCRIPT = `for (const source of sources) {
+  const expression = new RegExp(source, "u");
+  found.push(names.filter((name) => expression.test(name)));
+}`;
+
+/**
+ * The names that each of `expressions` fits, up to the first that does not come to an end. They run in a context of their own, the
+ * one place where V8 stops a regular expression.
+ */
+export function namesFitting(expressions: readonly RegExp[], names: readonly string[]): Set<string>[] {
+  const found: string[][] = [];
+  try {
+    const sources = expressions.map(({ source }) => source);
+    runInNewContext(SCRIPT, { sources, names, found }, { timeout: PATIENCE });
+  } catch (error) {
+    if ((error as { code?: string }).code !== "ERR_SCRIPT_EXECUTION_TIMEOUT") throw error;
+  }
+  return found.map((names) => new Set(names));
+}

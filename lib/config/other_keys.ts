@@ -61,6 +61,88 @@ export const REFUSED: Readonly<Record<string, Refusal>> = {
   fsdp: { allowed: [false, ""], why: "training runs on one device" },
 };
 
+/**
+ * What the keys of a run are called elsewhere: by other trainers (axolotl, LLaMA-Factory, mlx-lm, torchtune, Unsloth), in
+ * other classes of TRL and transformers, and by people.
+ */
+export const OTHER_NAMES: Readonly<Record<string, readonly string[]>> = {
+  model_name_or_path: [
+    "model",
+    "model_name",
+    "model_id",
+    "model_path",
+    "base_model",
+    "pretrained_model_name_or_path",
+  ],
+  model_revision: ["revision"],
+  dataset_mixer: ["data", "data_path", "dataset", "datasets", "dataset_name", "dataset_path", "train_file"],
+  dataset_splits: ["split", "splits", "dataset_split", "dataset_train_split", "dataset_test_split"],
+  dataset_configs: ["dataset_config", "dataset_config_name"],
+  max_length: [
+    "cutoff_len",
+    "max_len",
+    "max_seq_len",
+    "max_seq_length",
+    "seq_len",
+    "sequence_len",
+  ],
+  loss_type: ["loss", "pref_loss", "rl"],
+  optim: ["optimizer"],
+  learning_rate: ["lr", "max_lr", "peak_lr", "optimizer.lr"],
+  lr_scheduler_type: ["lr_scheduler", "lr_schedule", "scheduler", "scheduler_type"],
+  warmup_ratio: ["warmup", "warmup_fraction"],
+  warmup_steps: ["num_warmup_steps", "lr_scheduler.num_warmup_steps"],
+  weight_decay: ["wd", "decay", "optimizer.weight_decay"],
+  max_grad_norm: ["clip_grad_norm", "grad_clip", "gradient_clipping", "max_norm"],
+  adam_epsilon: ["adam_eps", "eps", "epsilon"],
+  num_train_epochs: ["epochs", "num_epochs", "n_epochs", "max_epochs", "train_epochs"],
+  max_steps: [
+    "iters",
+    "iterations",
+    "num_steps",
+    "steps",
+    "max_train_steps",
+    "num_train_steps",
+    "train_steps",
+  ],
+  per_device_train_batch_size: [
+    "batch_size",
+    "bs",
+    "micro_batch_size",
+    "per_gpu_train_batch_size",
+    "train_batch_size",
+  ],
+  per_device_eval_batch_size: ["eval_batch_size", "per_gpu_eval_batch_size"],
+  gradient_accumulation_steps: [
+    "accumulate_grad_batches",
+    "grad_accum",
+    "grad_accumulation_steps",
+    "accumulation_steps",
+  ],
+  gradient_checkpointing: ["activation_checkpointing", "enable_activation_checkpointing", "grad_checkpoint"],
+  eval_steps: ["eval_every", "eval_interval", "steps_per_eval"],
+  output_dir: ["output", "output_path", "out_dir", "save_dir", "save_path", "checkpoint_dir"],
+  overwrite_output_dir: ["overwrite"],
+  resume_from_checkpoint: ["resume", "resume_from"],
+  save_steps: ["save_every", "save_interval", "checkpoint_every"],
+  save_total_limit: ["max_checkpoints", "keep_checkpoints"],
+  run_name: ["experiment_name"],
+  logging_steps: ["log_every", "log_every_n_steps", "log_interval", "steps_per_report"],
+  report_to: ["logger", "loggers", "log_with"],
+  hub_model_id: ["hub_repo", "push_to_hub_model_id", "repo_id"],
+  hub_token: ["token", "push_to_hub_token"],
+  log_level: ["verbosity"],
+};
+
+const KEY_OF = new Map(
+  Object.entries(OTHER_NAMES).flatMap(([key, names]) => names.map((name) => [name, key] as const)),
+);
+
+/** The key of a run that is called `name` elsewhere, however its words are joined. */
+export function keyCalled(name: string): string | undefined {
+  return KEY_OF.get(name.toLowerCase().replaceAll("-", "_"));
+}
+
 /** Why `key` is ignored, or undefined where it is not. */
 export function ignoredBecause(key: string): string | undefined {
   if (Object.hasOwn(IGNORED, key)) return IGNORED[key];

@@ -2,7 +2,7 @@ import { nearest, UserError } from "../errors.ts";
 import { isObject } from "../json.ts";
 import { type Entries, type Entry, readEntries } from "./entries.ts";
 import { expandMixture, MIXTURE } from "./mixture.ts";
-import { IGNORED, ignoredBecause, REFUSED } from "./other_keys.ts";
+import { IGNORED, ignoredBecause, keyCalled, REFUSED } from "./other_keys.ts";
 import { applyOverrides } from "./overrides.ts";
 import { complete, conflicts, overruled, type PartialConfig } from "./rules.ts";
 import { readRunFile } from "./run_file.ts";
@@ -39,7 +39,8 @@ export function parseConfig(text: string, file: string, overrides: readonly stri
 }
 
 /**
- * A configuration from the keys of a run file, for scripts. `dataset_mixer` may be left out where `train` is given `data`.
+ * A configuration from the keys of a run file, for scripts. `dataset_mixer` may be left out where `train` is given
+ * `data`.
  *
  * @throws UserError (status 2) as `parseConfig`.
  *
@@ -169,7 +170,7 @@ function readOther(
     problems.push(`${valueAt}: ${why}: ${fix}; found ${describe(value)}`);
   } else {
     const known = [...words, ...followedKeys(), MIXTURE, ...Object.keys(IGNORED), ...Object.keys(REFUSED)];
-    const near = nearest(key, known.filter((name) => !name.endsWith("*")));
+    const near = keyCalled(key) ?? nearest(key, known.filter((name) => !name.endsWith("*")));
     problems.push(
       `${at}: unknown key: ${near ? `did you mean ${near}?` : "configs/README.md and --help list all"}`,
     );

@@ -6,7 +6,10 @@ import { describe } from "./values.ts";
 import { GROUPS } from "./keys.ts";
 import { wrap } from "../wrap.ts";
 
-/** All keys of a run file as Markdown lists: those followed by group, those rewritten, those ignored with the reason, those refused. */
+/**
+ * All keys of a run file as Markdown lists: those followed by group, those rewritten, those ignored with the reason,
+ * those refused.
+ */
 export function configReference(): string {
   const followed = FIELDS.flatMap((field) => {
     const { doc, type, required, aliases, default: value, mayChange }: Key<unknown> = KEYS[field];

@@ -1,7 +1,8 @@
-import { open, stat } from "node:fs/promises";
+import { open } from "node:fs/promises";
 import { basename } from "node:path";
 import { nearest, UserError } from "../errors.ts";
 import { RUN_FILES, shippedPath } from "../shipped.ts";
+import { statOf } from "../stat_of.ts";
 
 /** Those that ship have 2 KB; a chat template may be a part of one. */
 const LARGEST_FILE = 2 ** 18;
@@ -45,7 +46,7 @@ async function readText(path: string): Promise<string> {
 }
 
 async function find(name: string): Promise<string> {
-  if (await stat(name).catch(() => undefined)) return name;
+  if (await statOf(name)) return name;
   const shipped = name.replace(/^(\.\/)?configs\//, "");
   if (RUN_FILES.includes(shipped)) return (await shippedPath(`configs/${shipped}`))!;
   const near = nearest(basename(name), RUN_FILES);

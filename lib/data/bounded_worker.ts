@@ -29,17 +29,21 @@ interface WorkerScope {
   postMessage(message: string): void;
 }
 
+const THREAD = new URL("./worker.ts", import.meta.url);
+// Never called: so the thread's module is one of the program's, and is fetched with it.
+void (() => import("./worker.ts"));
+
 const scope = self as unknown as WorkerScope;
 
 scope.onmessage = ({ data: { megabytes, interval, ...start } }) => {
-  const url = new URL("./worker.ts", import.meta.url);
   // These workers cannot be started from http.
-  const source = url.protocol === "file:" ? url : new URL(`data:text/javascript,import "${url}"`);
+  const source = THREAD.protocol === "file:" ? THREAD : new URL(`data:text/javascript,import "${THREAD}"`);
   const worker = new NodeWorker(source, {
     workerData: start,
     transferList: [start.port as never],
     resourceLimits: { maxOldGenerationSizeMb: megabytes },
-    // Without it that of this worker is copied, which may not be read: on a terminal Deno would ask for the permission, and wait.
+    // Without it that of this worker is copied, which may not be read: on a terminal Deno would ask for the permission,
+    // and wait.
     env: {},
   }) as Worker;
   // At its limit it stands still and tells nobody; what works on without an end uses a processor.

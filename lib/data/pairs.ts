@@ -11,7 +11,7 @@ import { pairOf, type PairRules } from "./pair_of.ts";
 import { TokenizerPool } from "./pool.ts";
 import { type DataSet, formatOf, readMixer } from "./read.ts";
 import type { Row } from "./row.ts";
-import { canonicalRow } from "./shapes.ts";
+import { canonicalRow, type ShapeOptions } from "./shapes.ts";
 import { filesOf } from "./splits.ts";
 import { openStore, type PairStore } from "./store.ts";
 import { STORE_FORMAT } from "./store_format.ts";
@@ -142,7 +142,7 @@ async function* tokenized(options: PairOptions, files: readonly HashedFile[]): A
  */
 export async function* shaped(
   rows: AsyncIterable<Row>,
-  options: Pick<PairRules, "usesRejected">,
+  options: ShapeOptions,
 ): AsyncGenerator<Row> {
   for await (const row of rows) {
     try {

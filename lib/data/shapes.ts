@@ -3,10 +3,10 @@ import { UserError } from "../errors.ts";
 import { isObject, show } from "../json.ts";
 import { asMessages } from "./messages_of_other_tools.ts";
 import type { Renames } from "./row.ts";
-import { taskOf } from "./tasks.ts";
+import { taskOf, type TaskOptions } from "./tasks.ts";
 
 /** What the loss reads. */
-export interface ShapeOptions {
+export interface ShapeOptions extends TaskOptions {
   /** Whether it looks at `rejected`; if not, `messages` or `completion` may stand for `chosen`. */
   usesRejected: boolean;
 }
@@ -93,8 +93,9 @@ export function columnsToRead(
  */
 export function canonicalRow(
   row: Readonly<Record<string, unknown>>,
-  { usesRejected }: ShapeOptions,
+  options: ShapeOptions,
 ): Record<string, unknown> {
+  const { usesRejected } = options;
   const shaped: Record<string, unknown> = { ...row };
   for (const key of ["prompt", "chosen", "rejected", "messages", "conversations", "completion"]) {
     // A Parquet file's column that was left on the disk is no text of messages.
@@ -108,7 +109,7 @@ export function canonicalRow(
     shaped.chosen = shaped.completion;
     delete shaped.completion;
   }
-  checkResponses(shaped, usesRejected);
+  checkResponses(shaped, options);
   userTurn(shaped, usesRejected);
   return shaped;
 }
@@ -192,7 +193,8 @@ function answers(row: Record<string, unknown>): void {
   }
 }
 
-function checkResponses(row: Record<string, unknown>, usesRejected: boolean): void {
+function checkResponses(row: Record<string, unknown>, options: ShapeOptions): void {
+  const { usesRejected } = options;
   const isThere = (key: string) => row[key] !== undefined && row[key] !== null;
   if (!usesRejected && (isThere("chosen") || isThere("messages"))) return;
   const missing = (usesRejected ? ["chosen", "rejected"] : ["chosen"]).find((key) => !isThere(key));
@@ -200,7 +202,7 @@ function checkResponses(row: Record<string, unknown>, usesRejected: boolean): vo
   if (row[missing] === null && (missing === "rejected" ? isThere("chosen") : isThere("rejected"))) {
     throw new UserError(`${missing}: expected text or a list of messages, found null: remove the row`);
   }
-  throw new UserError(taskOf(row, missing, usesRejected));
+  throw new UserError(taskOf(row, missing, options));
 }
 
 /** Puts a `prompt` of text before responses that are no whole conversations. */

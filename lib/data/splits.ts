@@ -1,7 +1,8 @@
-import { readdir, stat } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { nearest, UserError } from "../errors.ts";
 import { show } from "../json.ts";
+import { statOf } from "../stat_of.ts";
 import { filesOfSaved } from "./saved_dataset.ts";
 import { DATA_FILE, dataFilesOf, filesOfConfig, readCard } from "./dataset_card.ts";
 
@@ -25,7 +26,7 @@ const EXTENSION = DATA_FILE;
  * @throws {UserError} for a path where nothing is, and as `filesOfSet`.
  */
 export async function filesOf(path: string, split: string, config?: string): Promise<string[]> {
-  const stats = await stat(path).catch(() => undefined);
+  const stats = await statOf(path);
   if (!stats) throw await missing(path);
   if (!stats.isDirectory()) {
     if (split.includes("train")) return [path];

@@ -25,6 +25,14 @@ const PAIRS: readonly (readonly [chosen: string, rejected: string])[] = [
 ];
 const PROMPTS = ["question", "query", "instruction", "input", "user_input", "context", "post", "x"];
 
+/** For whom the rows are. */
+export interface TaskOptions {
+  /** Whether the loss looks at `rejected`. */
+  usesRejected: boolean;
+  /** Whether a loaded model measures them: then there is neither `loss_type` nor `column_mapping` to be set. */
+  isMeasured?: boolean;
+}
+
 /**
  * Why a row without the response `missing` cannot be used: what its set is for, where its columns are those of a well-known
  * task, and what to do.
@@ -32,12 +40,18 @@ const PROMPTS = ["question", "query", "instruction", "input", "user_input", "con
 export function taskOf(
   row: Readonly<Record<string, unknown>>,
   missing: string,
-  usesRejected: boolean,
+  { usesRejected, isMeasured = false }: TaskOptions,
 ): string {
+  const renaming = (mapping: string) =>
+    isMeasured ? `rename the keys: {${mapping}}` : `set column_mapping: {${mapping}}`;
   const names = Object.keys(row).filter((name) => row[name] !== undefined && row[name] !== null);
   const has = (...all: string[]) => all.every((name) => names.includes(name));
   const found = names.length > 0 ? names.slice(0, 12).map(show).join(", ") : "no keys at all";
   const expected = `expected a key "${missing}", found ${found}${names.length > 12 ? ", ..." : ""}`;
+  const near = nearest(missing, names);
+  const nearName = near === undefined
+    ? ""
+    : `; did you mean ${show(near)}? Then ${renaming(`${yaml(near)}: ${missing}`)}`;
   const nulls = Object.keys(row).filter((name) => row[name] === null);
   const nullText = nulls.includes(missing) ? ` ("${missing}" is null)` : "";
 
@@ -49,9 +63,7 @@ export function taskOf(
       ...pair[0] === "chosen" ? [] : [`${yaml(pair[0])}: chosen`],
       ...pair[1] === "rejected" ? [] : [`${yaml(pair[1])}: rejected`],
     ];
-    return `${expected}${nullText}; these are pairs under other names: set column_mapping: {${
-      mapping.join(", ")
-    }}`;
+    return `${expected}${nullText}; these are pairs under other names: ${renaming(mapping.join(", "))}`;
   }
   const say = (kind: string, fix: string) => `${expected}${nullText}: this is a set of ${kind}: ${fix}`;
   const pairs = "a pair needs a chosen and a rejected response to each prompt";
@@ -76,17 +88,20 @@ export function taskOf(
   }
   const [single, isRead] = singleOf(has) ?? [];
   if (single !== undefined && (single !== "chosen" || !nulls.includes("rejected"))) {
-    const mapping = isRead ? "" : `column_mapping: {${yaml(single)}: chosen}`;
-    if (!usesRejected) return `${expected}${nullText}; to train on ${show(single)}, set ${mapping}`;
-    if (single !== "chosen" || meant(missing, names) === "") {
-      const fix = `loss_type: sft trains on ${show(single)}${isRead ? "" : `, with ${mapping}`}`;
+    const how = isRead ? "" : renaming(`${yaml(single)}: chosen`);
+    if (!usesRejected) {
+      return `${expected}${nullText}; to ${isMeasured ? "measure" : "train on"} ${show(single)}, ${how}`;
+    }
+    if (single !== "chosen" || nearName === "") {
+      const user = isMeasured ? "logProbabilities measures" : "loss_type: sft trains on";
+      const fix = `${user} ${show(single)}${how && `: ${how}`}`;
       return say("single responses (SFT)", `${pairs}; ${fix}`);
     }
   }
-  const isPrompts = ["prompt", ...PROMPTS].some((name) => has(name)) && meant(missing, names) === "";
+  const isPrompts = ["prompt", ...PROMPTS].some((name) => has(name)) && nearName === "";
   if (isPrompts && !has("chosen")) return say("prompts alone", pairs);
-  if (has("text") && meant(missing, names) === "") return say("texts for language modelling", pairs);
-  return `${expected}${nullText}${meant(missing, names)}`;
+  if (has("text") && nearName === "") return say("texts for language modelling", pairs);
+  return `${expected}${nullText}${nearName}`;
 }
 
 /** The column of a set's one response to each prompt, and whether a run without rejected responses reads it under its own name. */
@@ -97,13 +112,6 @@ function singleOf(has: (...names: string[]) => boolean): [name: string, isRead: 
   const name = ["response", "answer", "output"].find((name) => has(name));
   if (name !== undefined) return [name, false];
   return has("chosen") && !has("rejected") ? ["chosen", true] : undefined;
-}
-
-function meant(missing: string, names: readonly string[]): string {
-  const near = nearest(missing, names);
-  return near === undefined
-    ? ""
-    : `; did you mean ${show(near)}? Set column_mapping: {${yaml(near)}: ${missing}}`;
 }
 
 /** A key of YAML: quoted where white space would go, or signs be read. */

@@ -29,6 +29,9 @@ export interface WorkerBounds {
   readsOnly: boolean;
 }
 
+const THREAD = new URL("./bounded_worker.ts", import.meta.url);
+// Never called: so the thread's module is one of the program's, and is fetched with it.
+void (() => import("./bounded_worker.ts"));
 /** How often a worker that stands still is looked at before it is given up. */
 const LOOKS = 10;
 /** Loading a large tokenizer takes seconds of its own: it may take so many times as long as a row. */
@@ -57,7 +60,7 @@ export class TokenizerWorker {
   #failure?: unknown;
 
   constructor(readonly start: Omit<WorkerStart, "progress">, readonly bounds: WorkerBounds) {
-    this.#worker = new Worker(new URL("./bounded_worker.ts", import.meta.url), optionsOf(bounds));
+    this.#worker = new Worker(THREAD, optionsOf(bounds));
     this.#worker.onmessage = ({ data }: MessageEvent<string>) => this.#failed(data);
     this.#worker.onerror = (event) => {
       event.preventDefault();

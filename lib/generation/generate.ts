@@ -24,8 +24,8 @@ export function nextTokenBatch(ids: readonly number[], windows?: readonly Window
 }
 
 /**
- * Greedy continuation of `ids`, token by token, without a key-value cache: each runs the whole row, which is right for showing a
- * few short answers. Stops where the plan's capacity ends.
+ * Greedy continuation of `ids`, token by token, without a key-value cache: each runs the whole row, which is right for
+ * showing a few short answers. Stops where the plan's capacity ends.
  *
  * @param logitsOf the logits that follow the last token of a batch.
  */

@@ -50,7 +50,10 @@ export interface AnswerOptions {
   signal?: AbortSignal;
 }
 
-/** What a model says of a row's responses: natural logarithms, as `torch.log_softmax` gives them for the tokens after the prompt. */
+/**
+ * What a model says of a row's responses: natural logarithms, as `torch.log_softmax` gives them for the tokens after
+ * the prompt.
+ */
 export interface RowLogProbabilities {
   /** Of the better answer. */
   chosen: {
@@ -58,7 +61,7 @@ export interface RowLogProbabilities {
     sum: number;
     /** Of each. */
     logProbabilities: number[];
-    /** The tokens, the end token with them. */
+    /** The tokens, the end token with them; one that nothing stands before has no probability, and is left out. */
     ids: number[];
     /** What each of them says. */
     tokens: string[];
@@ -69,13 +72,16 @@ export interface RowLogProbabilities {
   truncated: false | "prompt" | "response";
 }
 
-/** A model on the GPU. Disposing of it gives that back, once the calls in hand are done; calls may overlap, and wait for each other. */
+/**
+ * A model on the GPU. Disposing of it gives that back, once the calls in hand are done; calls may overlap, and wait for
+ * each other.
+ */
 export interface Model extends AsyncDisposable {
   /** The folder that it was loaded from. */
   readonly folder: string;
   /**
-   * The most likely answer, token by token, to a user's message or to a conversation, which goes through the chat template.
-   * Awaited it is the whole text; iterated, pieces that join to it, none of which splits a character.
+   * The most likely answer, token by token, to a user's message or to a conversation, which goes through the chat
+   * template. Awaited it is the whole text; iterated, pieces that join to it, none of which splits a character.
    *
    * @throws {UserError} for a prompt that leaves no room within `maxLength`.
    */
@@ -84,14 +90,15 @@ export interface Model extends AsyncDisposable {
     options?: AnswerOptions,
   ): AsyncIterable<string> & Pick<Promise<string>, "then" | "catch" | "finally">;
   /**
-   * What the model says of each row's responses, token by token. A row without `rejected` is one of its prompt and `chosen`.
+   * What the model says of each row's responses, token by token. A row without `rejected` is one of its prompt and
+   * `chosen`.
    *
    * @throws {UserError} for the first row that cannot be used; rows count from 0.
    */
   logProbabilities(rows: Rows): Promise<RowLogProbabilities[]>;
   /**
-   * Means over the pairs under SimPER's loss: its value, rewards, and how often the chosen answer is the likelier. Of a pair
-   * longer than `maxLength`, the prompt is cut to half of that.
+   * Means over the pairs under SimPER's loss: its value, rewards, and how often the chosen answer is the likelier. Of a
+   * pair longer than `maxLength`, the prompt is cut to half of that.
    *
    * @throws {UserError} for the first row that cannot be used; rows count from 0.
    */
@@ -317,7 +324,9 @@ export class GpuModel implements Model {
     };
     const pairs: Pair[] = [];
     await inArea("DATA_INVALID", async () => {
-      for await (const { pair } of this.parts.pool.pairs(shaped(rows, rules), rules)) pairs.push(pair);
+      for await (
+        const { pair } of this.parts.pool.pairs(shaped(rows, { usesRejected, isMeasured: true }), rules)
+      ) pairs.push(pair);
     });
     return pairs;
   }

@@ -3,12 +3,13 @@ export class Pieces {
   #given = "";
 
   /**
-   * @param text all that there is so far: what was there before may have ended in parts of a character, or in a space that what
-   * follows takes away.
+   * @param text all that there is so far: what was there before may have ended in parts of a character, or in a space
+   * that what follows takes away.
    * @returns what is new and will stay; it may be nothing.
    */
   next(text: string): string {
-    // Bytes that are no whole character yet are decoded as U+FFFD; white space at the ends of an answer is no part of it.
+    // Bytes that are no whole character yet are decoded as U+FFFD; white space at the ends of an answer is no part of
+    // it.
     return this.#give(text.trimStart().replace(/[\s\ufffd]+$/u, ""));
   }
 
@@ -26,9 +27,9 @@ export class Pieces {
 }
 
 /**
- * An answer on its way: an iterator of its pieces, and, awaited, the whole. It begins with the first of either, and goes on only as
- * far as it is asked; awaited after some pieces it gives the whole all the same, or where a loop was left before its end, what
- * there is.
+ * An answer on its way: an iterator of its pieces, and, awaited, the whole. It begins with the first of either, and
+ * goes on only as far as it is asked; awaited after some pieces it gives the whole all the same, or where a loop was
+ * left before its end, what there is.
  *
  * @example
  * ```ts

@@ -16,6 +16,10 @@ export interface Gpu {
   destroy(): void;
 }
 
+/** An adapter for people, who may have expected another one. */
+export const describeAdapter = ({ name, isSoftware }: Pick<Gpu, "name" | "isSoftware">): string =>
+  isSoftware ? `${name}, a software driver: correct, but slow` : name;
+
 /** What a device says of its subgroups. */
 export interface Subgroups {
   /** Lanes that every subgroup has at least: a power of two. */

@@ -255,7 +255,10 @@ export const preferenceLoss = (
   grid: oneEach(rows),
 });
 
-/** figures[labels, 4] of each pair's two responses, summed: responses[2 pairs, 4]; `eosTokenId` is the label that ends one. */
+/**
+ * figures[labels, 4] of each pair's two responses, summed: responses[2 pairs, 4]; `eosTokenId` is the label that ends
+ * one.
+ */
 export const responseFigures = (
   rows: RowSlot,
   t: { labelsOfPair: Tensor; targets: Tensor; figures: Tensor; responses: Tensor },

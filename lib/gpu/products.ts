@@ -44,6 +44,16 @@ export interface ProductOptions {
   epilogue?: ProductEpilogue;
 }
 
+type Range = readonly [first: number, length: number];
+
+/** What one dispatch computes of a product by way of textures: its rows and columns of C, its part of the inner dimension. */
+interface Block extends Record<"m" | "n" | "k", Range> {
+  /** The first of the counted rows. */
+  first: number;
+  /** The uniform of its size. */
+  size: Tensor;
+}
+
 /** Sizes that one slab holds: each is a uniform of 256 bytes. Hardly a model needs a second. */
 const SIZES = 256;
 
@@ -55,6 +65,7 @@ export class Products {
   readonly #sources = new Sources();
   /** The uniform of each size, by its words. */
   readonly #sizes = new Map<string, { tensor: Tensor; words: number[] }>();
+  readonly #blocks = new Map<string, readonly Block[]>();
 
   constructor(readonly plan: MemoryPlan, readonly tiles: ProductTiles) {
     this.#addSlab();
@@ -83,10 +94,10 @@ export class Products {
     const tile = buffer[shape];
     const isFused = !isTextured && epilogue && this.tiles.fuses &&
       canFuse(layout, epilogue, operands, size, tile);
-    const calls = isTextured
-      ? this.#textureCalls(layout, rows, operands, size, texture)
-      : [this.#bufferCall(layout, rows, operands, size, tile, isFused ? epilogue : undefined)];
-    return epilogue && !isFused ? [...calls, epilogue.alone] : calls;
+    const call = isTextured
+      ? this.#textureCall(layout, rows, operands, size, texture)
+      : this.#bufferCall(layout, rows, operands, size, tile, isFused ? epilogue : undefined);
+    return epilogue && !isFused ? [call, epilogue.alone] : [call];
   }
 
   /** Writes the sizes of the calls; after all calls were made and the plan is allocated. */
@@ -129,14 +140,75 @@ export class Products {
     };
   }
 
-  /** A call for each block of C and of the inner dimension; what a texture still holds is not copied again. */
-  #textureCalls(
+  /** A call for each block, of which the first stands for all; what a texture still holds is not copied again. */
+  #textureCall(
     layout: GemmLayout,
     rows: RowSlot,
     { a, b, c, bias, residual }: Operands,
     size: GemmSize,
     tile: TextureProductTile,
-  ): KernelCall[] {
+  ): KernelCall {
+    const blocks = this.#blocksOf(layout, size, tile);
+    const copy = (
+      operand: "a" | "b",
+      source: Tensor,
+      [firstRow, rowCount]: Range,
+      [firstColumn, columns]: Range,
+      isCounted: boolean,
+    ): TextureCopy => ({
+      source,
+      texture: this.#textures![operand],
+      firstRow,
+      rows: rowCount,
+      firstColumn,
+      columns,
+      slot: isCounted ? rows.slot : undefined,
+    });
+    const call = ({ m, n, k, first, size: words }: Block): KernelCall => {
+      const [[row, height], [column, columns], [depth, inner]] = [m, n, k];
+      const place = row * size.ldc + column;
+      const added = depth === 0
+        ? { bias: bias && from(bias, column), residual: residual && from(residual, place) }
+        : {};
+      const epilogue = epilogueOf(added);
+      return {
+        label: labelOf(layout, size, epilogue),
+        source: this.#sources.of([layout, epilogue, tile], () => textureSource(layout, epilogue, tile)),
+        copies: [
+          layout === "tn" ? copy("a", a, k, m, true) : copy("a", a, m, k, true),
+          layout === "nt" ? copy("b", b, n, k, false) : copy("b", b, k, n, layout === "tn"),
+        ],
+        bindings: [
+          rows.tensor,
+          words,
+          this.#textures!.a,
+          this.#textures!.b,
+          from(c, place),
+          ...(added.bias ? [added.bias] : []),
+          ...(added.residual ? [added.residual] : []),
+        ],
+        grid: (counts) => {
+          const left = Math.max(0, counts[rows.slot] - first);
+          const tall = layout === "tn" ? height : Math.min(height, left);
+          if (left === 0) return [0, 0];
+          const tiles = Math.ceil(tall / tile.threadRows) * Math.ceil(columns / tile.threadColumns);
+          return line(Math.ceil(tiles / TEXTURE_WORKGROUP));
+        },
+        flops: (counts) => {
+          const left = Math.max(0, counts[rows.slot] - first);
+          return 2 * columns *
+            (layout === "tn" ? height * Math.min(inner, left) : Math.min(height, left) * inner);
+        },
+      };
+    };
+    return { ...call(blocks[0]), rest: () => blocks.slice(1).map(call) };
+  }
+
+  /** The blocks of C and of the inner dimension that fill textures: the same in every layer, and so made once a size. */
+  #blocksOf(layout: GemmLayout, size: GemmSize, tile: TextureProductTile): readonly Block[] {
+    const key = [layout, ...sizeWords(size)].join(" ");
+    const known = this.#blocks.get(key);
+    if (known) return known;
     const counted = layout === "tn" ? "k" : "m";
     // Rows of an operand lie along the texture's height, and its columns along the width.
     const most = {
@@ -144,69 +216,19 @@ export class Products {
       n: layout === "nt" ? tile.rows : tile.columns,
       k: layout === "nt" ? tile.columns : tile.rows,
     };
-    const k = layout === "tn" ? a.shape[0] : size.k;
-    const calls: KernelCall[] = [];
-    for (const [n, columns] of pieces(size.n, most.n)) {
-      for (const [depth, inner] of pieces(k, most.k)) {
-        for (const [m, height] of pieces(size.m, most.m)) {
-          const first = { m, k: depth }[counted];
-          const adds = depth > 0 ? "always" : size.adds;
-          const block: GemmSize = { ...size, m: height, n: columns, k: inner, first, adds };
-          const added = depth === 0
-            ? { bias: bias && from(bias, n), residual: residual && from(residual, m * size.ldc + n) }
-            : {};
-          const epilogue = epilogueOf(added);
-          const copy = (
-            operand: "a" | "b",
-            source: Tensor,
-            [firstRow, rowCount]: number[],
-            [firstColumn, columnCount]: number[],
-            isCounted: boolean,
-          ): TextureCopy => ({
-            source,
-            texture: this.#textures![operand],
-            firstRow,
-            rows: rowCount,
-            firstColumn,
-            columns: columnCount,
-            slot: isCounted ? rows.slot : undefined,
-          });
-          const [alongM, alongN, alongK] = [[m, height], [n, columns], [depth, inner]];
-          calls.push({
-            label: labelOf(layout, size, epilogue),
-            source: this.#sources.of([layout, epilogue, tile], () => textureSource(layout, epilogue, tile)),
-            copies: [
-              layout === "tn" ? copy("a", a, alongK, alongM, true) : copy("a", a, alongM, alongK, true),
-              layout === "nt"
-                ? copy("b", b, alongN, alongK, false)
-                : copy("b", b, alongK, alongN, layout === "tn"),
-            ],
-            bindings: [
-              rows.tensor,
-              this.#size(block),
-              this.#textures!.a,
-              this.#textures!.b,
-              from(c, m * size.ldc + n),
-              ...(added.bias ? [added.bias] : []),
-              ...(added.residual ? [added.residual] : []),
-            ],
-            grid: (counts) => {
-              const left = Math.max(0, counts[rows.slot] - first);
-              const tall = layout === "tn" ? height : Math.min(height, left);
-              if (left === 0) return [0, 0];
-              const tiles = Math.ceil(tall / tile.threadRows) * Math.ceil(columns / tile.threadColumns);
-              return line(Math.ceil(tiles / TEXTURE_WORKGROUP));
-            },
-            flops: (counts) => {
-              const left = Math.max(0, counts[rows.slot] - first);
-              return 2 * columns *
-                (layout === "tn" ? height * Math.min(inner, left) : Math.min(height, left) * inner);
-            },
-          });
+    const blocks: Block[] = [];
+    for (const n of pieces(size.n, most.n)) {
+      for (const k of pieces(size.k, most.k)) {
+        for (const m of pieces(size.m, most.m)) {
+          const [first] = { m, k }[counted];
+          const adds = k[0] > 0 ? "always" : size.adds;
+          const words = this.#size({ ...size, m: m[1], n: n[1], k: k[1], first, adds });
+          blocks.push({ m, n, k, first, size: words });
         }
       }
     }
-    return calls;
+    this.#blocks.set(key, blocks);
+    return blocks;
   }
 
   /** The uniform that holds `size`. */
@@ -270,7 +292,7 @@ const canFuse = (
   (!isPaired(epilogue) || (layout === "nt" && takesPairs(tile)));
 
 /** `length` in pieces of at most `most`: where each begins, and its length. */
-const pieces = (length: number, most: number): [first: number, length: number][] =>
+const pieces = (length: number, most: number): Range[] =>
   Array.from({ length: Math.ceil(length / most) }, (_, i) => [i * most, Math.min(most, length - i * most)]);
 
 /** `tensor` from one of its elements on. */

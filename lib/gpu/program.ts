@@ -71,7 +71,23 @@ export interface KernelCall {
   flops?: (counts: Uint32Array) => number;
   /** Of attention: which of the batch's masks it looks at. */
   mask?: number;
+  /**
+   * Of a kernel that computes a block of a larger product: those of the other blocks, which run after it. They bind nothing that it
+   * does not bind, at other offsets, so that plans need only look at the first: a large model's products have 200,000 blocks.
+   */
+  rest?: () => KernelCall[];
 }
+
+/** Every kernel of `calls`, block by block. */
+export const kernelsOf = (calls: readonly KernelCall[]): KernelCall[] =>
+  calls.flatMap((call) => call.rest ? [call, ...call.rest()] : [call]);
+
+/** `call`, not run where `isRun` denies it. */
+export const onlyWhere = (call: KernelCall, isRun: (counts: Uint32Array) => boolean): KernelCall => ({
+  ...call,
+  grid: (counts) => isRun(counts) ? call.grid(counts) : [0, 0],
+  rest: call.rest && (() => call.rest!().map((other) => onlyWhere(other, isRun))),
+});
 
 interface Dispatch {
   label: string;
@@ -123,7 +139,7 @@ export class Pipelines {
    * @internal
    */
   expect(calls: readonly KernelCall[]): void {
-    for (const { source } of calls) this.#expected.add(source);
+    for (const { source } of kernelsOf(calls)) this.#expected.add(source);
     this.#report();
   }
 
@@ -162,6 +178,9 @@ export class Pipelines {
   }
 }
 
+/** Dispatches of a piece: a software driver takes about a second for those of a model of 135 million parameters. */
+const PIECE = 32;
+
 /** A fixed list of dispatches over fixed buffers, replayed with the row counts of each batch. */
 export class Program {
   #dispatches: Dispatch[] = [];
@@ -170,11 +189,12 @@ export class Program {
     this.#dispatches = dispatches;
   }
 
-  static async compile(pipelines: Pipelines, calls: KernelCall[]): Promise<Program> {
-    const copiesOf = distinctCopies(calls);
+  static async compile(pipelines: Pipelines, calls: readonly KernelCall[]): Promise<Program> {
+    const kernels = kernelsOf(calls);
+    const copiesOf = distinctCopies(kernels);
     const all = [...new Set(copiesOf.flat())];
     const dispatches: Dispatch[] = [];
-    for (const [i, { label, source, bindings, grid, flops, mask }] of calls.entries()) {
+    for (const [i, { label, source, bindings, grid, flops, mask }] of kernels.entries()) {
       const pipeline = await pipelines.compile(label, source);
       const bindGroup = pipelines.gpu.device.createBindGroup({
         label,
@@ -198,13 +218,24 @@ export class Program {
     return new Program(dispatches);
   }
 
-  /** Copies to textures stand between compute passes, so the program opens its own. */
-  encode(encoder: GPUCommandEncoder, counts: Uint32Array): void {
+  /**
+   * Copies to textures stand between compute passes, so the program opens its own.
+   *
+   * @param next asked for another encoder after every piece of the program, whose commands it may submit.
+   */
+  encode(encoder: GPUCommandEncoder, counts: Uint32Array, next?: () => GPUCommandEncoder): void {
+    let encoded = 0;
     const held = new Map<TextureSlab, TextureCopy>();
     let pass: GPUComputePassEncoder | undefined;
     for (const { pipeline, bindGroup, grid, copies, outdates } of this.#dispatches) {
       const [x, y] = grid(counts);
       if (x * y === 0) continue;
+      if (next && encoded++ === PIECE) {
+        pass?.end();
+        pass = undefined;
+        encoder = next();
+        encoded = 1;
+      }
       for (const copy of copies) {
         if (held.get(copy.texture) === copy) continue;
         pass?.end();
@@ -273,9 +304,13 @@ export async function readTensor(
   }
 }
 
+/** Elements that are no reason for a submission of their own. */
+const SMALL_WRITE = 2 ** 16;
+
 /**
- * Writes elements as they are stored, in pieces with a submission each: one large write would be copied twice. They must
- * start on a word of 4 bytes; where they end within one, its other half is set to 0.
+ * Writes elements as they are stored, in pieces with a submission each: one large write would be copied twice, and what is
+ * written is there a second time until the next submission. They must start on a word of 4 bytes; where they end within one, its
+ * other half is set to 0.
  */
 export function writeTensor(
   gpu: Gpu,
@@ -295,7 +330,7 @@ export function writeTensor(
     let piece = data.subarray(at, at + pieceElements) as Float32Array<ArrayBuffer> | Uint16Array<ArrayBuffer>;
     if (piece.byteLength % 4) piece = Uint16Array.from([...piece, 0]);
     gpu.device.queue.writeBuffer(tensor.slab.buffer!, tensor.offset + (firstElement + at) * unit, piece);
-    if (data.length > 65536) gpu.device.queue.submit([]);
+    if (data.length > SMALL_WRITE) gpu.device.queue.submit([]);
   }
 }
 

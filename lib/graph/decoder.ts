@@ -6,7 +6,15 @@ import { type Passes, passesOf } from "./passes.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { isReadable } from "../gpu/memory.ts";
 import { MemoryPlan } from "../gpu/memory_plan.ts";
-import { type KernelCall, type Look, Pipelines, Program, readTensor, writeTensor } from "../gpu/program.ts";
+import {
+  type KernelCall,
+  kernelsOf,
+  type Look,
+  Pipelines,
+  Program,
+  readTensor,
+  writeTensor,
+} from "../gpu/program.ts";
 import type { WorkSize } from "../gpu/work.ts";
 import { visiblePairs } from "../batch/size.ts";
 import { type ParameterOptions, Parameters } from "../parameters/parameters.ts";
@@ -120,7 +128,7 @@ export class Decoder {
    */
   get kernelsPerLayer(): { forward: number; backward: number } {
     const ofLayer = (pass: readonly SegmentCalls[]) =>
-      pass.find(({ segment }) => segment === this.net.layers[0])?.calls.length ?? 0;
+      kernelsOf(pass.find(({ segment }) => segment === this.net.layers[0])?.calls ?? []).length;
     return { forward: ofLayer(this.#passes.forward), backward: ofLayer(this.#passes.backward) };
   }
 
@@ -209,10 +217,12 @@ export class Decoder {
   /**
    * Log-probabilities and the loss of the uploaded batch.
    *
+   * @param next as of `Program.encode`.
+   *
    * @internal
    */
-  encodeForward(encoder: GPUCommandEncoder): void {
-    this.#programs!.forward.encode(encoder, this.batch.rowCounts.counts);
+  encodeForward(encoder: GPUCommandEncoder, next?: () => GPUCommandEncoder): void {
+    this.#programs!.forward.encode(encoder, this.batch.rowCounts.counts, next);
   }
 
   /**
@@ -234,17 +244,19 @@ export class Decoder {
     const encoder = gpu.device.createCommandEncoder();
     this.encodeForward(encoder);
     gpu.device.queue.submit([encoder.finish()]);
-    // The last kernel of the pass reads them, so nothing has taken their place.
+    // No kernel after the one that reads them last writes to memory that is shared, so nothing has taken their place.
     return new Float32Array(await readTensor(gpu, this.#machine.head.logps, 0, batch.targets.length));
   }
 
   /**
    * Gradients of every trained parameter, after `encodeForward` of the same batch.
    *
+   * @param next as of `Program.encode`.
+   *
    * @internal
    */
-  encodeBackward(encoder: GPUCommandEncoder): void {
-    this.#programs!.backward.encode(encoder, this.batch.rowCounts.counts);
+  encodeBackward(encoder: GPUCommandEncoder, next?: () => GPUCommandEncoder): void {
+    this.#programs!.backward.encode(encoder, this.batch.rowCounts.counts, next);
   }
 
   /**

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
-import { copyFile, lstat, mkdir, readFile, rename, rm, stat, symlink, writeFile } from "node:fs/promises";
+import { copyFile, lstat, mkdir, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
+import { statOf } from "../stat_of.ts";
 import type { RemoteFile } from "./listing.ts";
 import { COMMIT, type Repo } from "./repo.ts";
 
@@ -79,5 +80,5 @@ export class RepoCache {
 
 /** Bytes of a file, links followed, or undefined where there is none. */
 export async function sizeOf(path: string): Promise<number | undefined> {
-  return (await stat(path).catch(() => undefined))?.size;
+  return (await statOf(path))?.size;
 }

@@ -4,12 +4,13 @@
  *
  * @module
  */
-import { readdir, stat } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import type { TrainConfig } from "../config/schema.ts";
 import type { DatasetShare } from "../config/values.ts";
 import { readCard } from "../data/dataset_card.ts";
 import { UserError } from "../errors.ts";
 import { shippedPath } from "../shipped.ts";
+import { statOf } from "../stat_of.ts";
 import { RepoCache } from "./cache.ts";
 import { Refused, Unreachable } from "./http.ts";
 import { commitOf, filesAt } from "./listing.ts";
@@ -30,9 +31,10 @@ export interface ResolveOptions extends FetchEvents {
 }
 
 /**
- * The folder of a model: `nameOrPath` itself where such a folder exists or it has not the form of a Hub name, the one that ships
- * with the program under that name (`configs/tiny/model`), otherwise the snapshot of `owner/name` or `owner/name@revision` in the cache, with all files that training reads. Only what is missing
- * is fetched; every file's hash is checked.
+ * The folder of a model: `nameOrPath` itself where such a folder exists or it has not the form of a Hub name, the one
+ * that ships with the program under that name (`configs/tiny/model`), otherwise the snapshot of `owner/name` or
+ * `owner/name@revision` in the cache, with all files that training reads. Only what is missing is fetched; every file's
+ * hash is checked.
  *
  * @param options `weights: false` leaves the weights out.
  * @throws {UserError} where the repository cannot be had or holds no model as safetensors.
@@ -140,7 +142,7 @@ async function resolve(
   options: ResolveOptions,
   kind: Kind,
 ): Promise<string> {
-  if (await stat(nameOrPath).catch(() => undefined)) return nameOrPath;
+  if (await statOf(nameOrPath)) return nameOrPath;
   const shipped = await shippedPath(nameOrPath);
   if (shipped !== undefined) return shipped;
   const repo = parseRepo(nameOrPath, type, options.revision);
@@ -189,7 +191,7 @@ async function findCached(
   const present: string[] = [];
   for (const name of names) {
     // A link whose blob was removed does not count.
-    if (await stat(`${folder}/${name}`).catch(() => undefined)) present.push(name.replaceAll("\\", "/"));
+    if (await statOf(`${folder}/${name}`)) present.push(name.replaceAll("\\", "/"));
   }
   const lacks = await kind.lacks(folder, present);
   return lacks === undefined ? { folder } : { lacks: `lacks ${lacks} of ${repoLabel(repo)}` };

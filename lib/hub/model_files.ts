@@ -1,7 +1,7 @@
-import { mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { mkdir, readFile, rm, stat } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import { UserError } from "../errors.ts";
-import { temporaryName } from "../temporary.ts";
+import { writeWhole } from "../whole_file.ts";
 
 /** What transformers and tokenizers read of a model folder besides its weights. */
 export const MODEL_FILES: readonly string[] = [
@@ -86,15 +86,7 @@ export async function writeModelFiles(files: ModelFiles, folder: string): Promis
   await mkdir(folder, { recursive: true }).catch(throwUserError(folder));
   for (const [name, bytes] of files) {
     const path = join(folder, name);
-    const temporary = temporaryName(path);
-    try {
-      await mkdir(dirname(path), { recursive: true });
-      await writeFile(temporary, bytes);
-      await rename(temporary, path);
-    } catch (error) {
-      await rm(temporary, { force: true }).catch(() => {});
-      throwUserError(path)(error as Error);
-    }
+    await writeWhole(dirname(path), basename(path), bytes, { flush: false });
   }
   for (const name of MODEL_FILES) {
     if (!files.has(name)) {

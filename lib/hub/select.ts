@@ -3,7 +3,7 @@ import { CARD, DATA_FILE, dataFilesOf, LARGEST_CARD } from "../data/dataset_card
 import { filesOfSet } from "../data/splits.ts";
 import { nearest, UserError } from "../errors.ts";
 import { isObject, shorten } from "../json.ts";
-import { readTextFile } from "../text_file.ts";
+import { readTextFile } from "../whole_file.ts";
 import type { RemoteFile } from "./listing.ts";
 import { checkFileName, type Repo, repoLabel } from "./repo.ts";
 

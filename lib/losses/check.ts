@@ -152,8 +152,8 @@ function compare(
     const noise = ULPS * epsilon * (largest + Math.abs(sums[3] * given)) / step;
     const allowed = tolerance * Math.max(Math.abs(given), Math.abs(narrow)) + noise;
     if (Math.abs(given - narrow) <= allowed) continue;
-    // At a kink, as a hinge has one, anything between the slopes on its two sides will do. There the slopes keep their distance when
-    // the step is halved, which for a smooth loss halves too; or the two differences disagree.
+    // At a kink, as a hinge has one, anything between the slopes on its two sides will do. There the slopes keep their
+    // distance when the step is halved, which for a smooth loss halves too; or the two differences disagree.
     const slopes = [(g2 - m) / (2 * step), (m - f2) / (2 * step)];
     const distance = Math.abs(slopes[0] - slopes[1]);
     const isKink = distance > allowed &&

@@ -19,19 +19,21 @@ export interface WgslLoss {
   /** Letters, digits, `_`, `-` and `.`: what the model card and the log call it. */
   name: string;
   /**
-   * WGSL that defines `fn preference_loss(chosen: Response, rejected: Response) -> Loss`. A `Response` has the `sum` of the
-   * natural logarithms of its tokens' probabilities, and the number of its tokens, `labels`, the end token with them. A `Loss` has
-   * its `value`, which a run makes small, and its derivatives by the two sums, `d_chosen` and `d_rejected`. All are `f32`.
-   * `exp_accurate` is more exact than most drivers' `exp`.
+   * WGSL that defines `fn preference_loss(chosen: Response, rejected: Response) -> Loss`. A `Response` has the `sum` of
+   * the natural logarithms of its tokens' probabilities, and the number of its tokens, `labels`, the end token with
+   * them. A `Loss` has its `value`, which a run makes small, and its derivatives by the two sums, `d_chosen` and
+   * `d_rejected`. All are `f32`. `exp_accurate` is more exact than most drivers' `exp`.
    */
   wgsl: string;
-  /** Where false, rejected responses are neither read nor run: their sum and number of labels are 0. By default true. */
+  /**
+   * Where false, rejected responses are neither read nor run: their sum and number of labels are 0. By default true.
+   */
   usesRejected?: boolean;
 }
 
 /**
- * A loss in TypeScript. Each forward pass is waited for, so that its sums can be read: tens of milliseconds, for the sake of trying
- * something out.
+ * A loss in TypeScript. Each forward pass is waited for, so that its sums can be read: for trying something out, where
+ * WGSL costs no wait.
  *
  * @example SimPER
  * ```ts
@@ -49,9 +51,9 @@ export interface FunctionLoss {
   /** As `WgslLoss`'s. */
   name: string;
   /**
-   * The loss of one pair from its responses, each the sum of its tokens' log-probabilities and the number of its tokens, with its
-   * derivatives by the two sums. Its source text and what it gives at some places go into a run's checkpoints, so that another
-   * function does not go on with them.
+   * The loss of one pair from its responses, each the sum of its tokens' log-probabilities and the number of its
+   * tokens, with its derivatives by the two sums. Its source text and what it gives at some places go into a run's
+   * checkpoints, so that another function does not go on with them.
    */
   of: (
     chosen: { sum: number; labels: number },
@@ -68,8 +70,8 @@ export type ResponseSums = Parameters<FunctionLoss["of"]>[0];
 export type LossValue = ReturnType<FunctionLoss["of"]>;
 
 /**
- * A loss of a pair as a function of its responses' summed log-probabilities. At the start of a run its derivatives are compared with
- * finite differences of its values.
+ * A loss of a pair as a function of its responses' summed log-probabilities. At the start of a run its derivatives are
+ * compared with finite differences of its values.
  */
 export type Loss = WgslLoss | FunctionLoss;
 

@@ -5,7 +5,8 @@ import type { FunctionLoss, LossValue, ResponseSums } from "./loss.ts";
 const NOT_A_NUMBER: LossValue = { value: NaN, dChosen: NaN, dRejected: NaN };
 
 /**
- * A loss in TypeScript of the pairs of a batch. Where a sum is not finite the loss is not a number, as the kernel has it.
+ * A loss in TypeScript of the pairs of a batch. Where a sum is not finite the loss is not a number, as the kernel has
+ * it.
  *
  * @param results those of the batch's forward pass, four floats a pair: the first, the loss, is written.
  * @param labelsOfPair the labels of chosen from, to, and of rejected from, to.

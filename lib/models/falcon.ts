@@ -59,8 +59,11 @@ export const falcon: Architecture<FalconConfig> = {
         : fields.count("num_kv_heads", 2 ** 16);
       if (isNew) return groups;
       if (!isMultiQuery && groups < heads) {
+        const multiQuery = `multi_query: ${show(fields.value("multi_query"))}`;
         fields.problem(
-          `num_kv_heads: ${groups} is not supported with multi_query: false; supported: ${heads}`,
+          fields.value("num_attention_heads") === undefined
+            ? `num_attention_heads: expected as many as num_kv_heads ${groups} with ${multiQuery}, found none, which is ${heads}`
+            : `num_kv_heads: ${groups} is not supported with ${multiQuery}; supported: ${heads}`,
         );
       }
       return isMultiQuery ? 1 : heads;

@@ -179,7 +179,10 @@ export function noDropout(fields: Fields, ...keys: string[]): void {
   }
 }
 
-/** The same where the class's own defaults drop out: nothing is dropped here, which is said. */
+/**
+ * The same of a class whose own defaults drop out, so that a file says so whatever its model was made with: nothing is dropped here,
+ * which is said.
+ */
 export function dropoutPassedOver(fields: Fields, usual: Record<string, number>): void {
   for (const [key, absent] of Object.entries(usual)) {
     const dropout = fields.value(key) === undefined ? absent : fields.value(key);

@@ -4,9 +4,9 @@ import { causalLm } from "./causal_lm.ts";
 import {
   activation,
   decoderKeys,
-  dropoutPassedOver,
   headKeys,
   intermediateSize,
+  noDropout,
   onlyDividedHeads,
   onlyFullAttention,
   type PlainConfig,
@@ -35,8 +35,7 @@ export const phi: Architecture<PhiConfig> = {
       max_position_embeddings: 2048,
     });
     onlyFullAttention(fields, base);
-    // Phi-2's file has a resid_pdrop of 0.1.
-    dropoutPassedOver(fields, { attention_dropout: 0, embd_pdrop: 0, resid_pdrop: 0 });
+    noDropout(fields, "attention_dropout", "embd_pdrop", "resid_pdrop");
     const heads = headKeys(fields, base, { num_attention_heads: 32 }, ["num_key_value_heads"]);
 
     if (fields.boolean("qk_layernorm")) onlyDividedHeads(fields, base.hiddenSize / heads.numAttentionHeads);

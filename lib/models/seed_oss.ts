@@ -32,7 +32,6 @@ export const seedOss: Architecture<SeedOssConfig> = {
       pad_token_id: 1,
     });
     onlyFullAttention(fields, base);
-    // Every published checkpoint says 0.1.
     dropoutPassedOver(fields, { attention_dropout: 0.1, residual_dropout: 0.1 });
     const heads = headKeys(fields, base, { num_attention_heads: 80, num_key_value_heads: 8, head_dim: 128 }, [
       "num_key_value_heads",

@@ -4,9 +4,9 @@ import { causalLm } from "./causal_lm.ts";
 import {
   activation,
   decoderKeys,
-  dropoutPassedOver,
   headKeys,
   intermediateSize,
+  noDropout,
   onlyFullAttention,
   type PlainConfig,
   slidingWindow,
@@ -34,8 +34,7 @@ export const starcoder2: Architecture<Starcoder2Config> = {
       tie_word_embeddings: true,
     });
     onlyFullAttention(fields, base);
-    // The published models' files have 0.1 of each.
-    dropoutPassedOver(fields, { attention_dropout: 0, residual_dropout: 0, embedding_dropout: 0 });
+    noDropout(fields, "attention_dropout", "residual_dropout", "embedding_dropout");
     const heads = headKeys(fields, base, { num_attention_heads: 24, num_key_value_heads: 2 }, ["head_dim"]);
     return {
       ...base,

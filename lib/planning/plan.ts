@@ -183,8 +183,8 @@ export function adapterOf(gpu: Gpu): Adapter {
 }
 
 /**
- * Bytes that the plan of a run may take: what the user says, or, for a driver on the processor, the machine's memory but for
- * what the process takes beside the plan.
+ * Bytes that the plan of a run may take: what the user says, or, for a driver on the processor, the machine's memory
+ * but for what the process takes beside the plan.
  */
 export function memoryLimit(config: TrainConfig, gpu: Gpu, besidePlan: number): number {
   return config.deviceMemory ?? (gpu.isSoftware ? totalmem() - besidePlan : Infinity);

@@ -1,5 +1,5 @@
 /** Which parameters of a model a run trains. */
-import { namePattern } from "../config/name_pattern.ts";
+import { namePattern, namesFitting, PATIENCE } from "../config/name_pattern.ts";
 import { UserError } from "../errors.ts";
 import type { Net } from "../graph/net.ts";
 import type { ParameterSpec } from "../parameters/parameter.ts";
@@ -21,18 +21,29 @@ function freezeAllBut(parameters: readonly ParameterSpec[], patterns: readonly s
   const problems: string[] = [];
   const expressions = patterns.map(namePattern);
   const names = parameters.flatMap(({ parts }) => parts.map(({ name }) => name));
-  for (const [i, expression] of expressions.entries()) {
-    if (names.some((name) => expression.test(name))) continue;
+  const fitting = namesFitting(expressions, names);
+  if (fitting.length < patterns.length) {
+    throw new UserError(
+      `unfrozen_parameters: ${show(patterns[fitting.length])} has not come to an end after ${
+        PATIENCE / 1000
+      } s: stopped. ` +
+        "Look for a repetition within a repetition, such as (.+)+",
+      2,
+    );
+  }
+  for (const [i, pattern] of patterns.entries()) {
+    if (fitting[i].size > 0) continue;
     const some = [names[0], names[1], names.at(-1)].map(show).join(", ");
-    const usual = new RegExp(`^(?:${patterns[i]})`, "u");
-    const why = names.some((name) => usual.test(name))
+    const usual = new RegExp(`^(?:${pattern})`, "u");
+    const why = usual.source !== expressions[i].source && namesFitting([usual], names)[0]?.size
       ? "; a full stop stands for itself here, as in axolotl: .+ is any text"
       : "";
-    problems.push(`${show(patterns[i])} fits none of the ${names.length} parameters: ${some} are some${why}`);
+    problems.push(`${show(pattern)} fits none of the ${names.length} parameters: ${some} are some${why}`);
   }
+  const named = new Set(fitting.flatMap((names) => [...names]));
   for (const parameter of parameters) {
     const [one, other] = [true, false].map((fits) =>
-      parameter.parts.filter(({ name }) => expressions.some((expression) => expression.test(name)) === fits)
+      parameter.parts.filter(({ name }) => named.has(name) === fits)
     );
     parameter.role = one.length > 0 ? "trained" : "frozen";
     if (one.length === 0 || other.length === 0) continue;

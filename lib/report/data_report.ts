@@ -172,7 +172,7 @@ export function reportSteps(
   log(
     "info",
     `${counted(totalSteps, "step")} of ${counted(pairs, "pair")}${batches}, ` +
-      `${counted(Number(epochs.toPrecision(3)), "epoch")}: about ${counted(tokens, "token")}`,
+      `${counted(Number(epochs.toPrecision(3)), "epoch")}: about ${counted(tokens, "token")} of packed rows`,
   );
 }
 

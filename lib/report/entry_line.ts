@@ -16,8 +16,8 @@ const MOST_LINES = 2;
 const INDENT = "  ";
 
 /**
- * A log entry or an evaluation as people read it, by the names that TRL prints: one line with all figures, or, on a terminal of
- * `columns`, as many of them as fit into two.
+ * A log entry or an evaluation as people read it, by the names that TRL prints: one line with all figures, or, on a
+ * terminal of `columns`, as many of them as fit into two.
  *
  * @param left what is said of the time left.
  */

@@ -19,8 +19,8 @@ export class EventFile {
   }
 
   /**
-   * Begins a file. A run that goes on stays in its folder: what was logged there of the steps that it does again is void, and what
-   * is missing there is written.
+   * Begins a file. A run that goes on stays in its folder: what was logged there of the steps that it does again is
+   * void, and what is missing there is written.
    *
    * @param loggingDir the folder; without it, transformers' place in `outputDir`.
    * @param history the log so far.

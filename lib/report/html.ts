@@ -1,13 +1,15 @@
 import { createHash } from "node:crypto";
 import { type Collapse, describeCollapse } from "../training/collapse.ts";
-import { writeText } from "../text_file.ts";
+import { writeWhole } from "../whole_file.ts";
 import { finalFigures, type RunFacts, runFacts, runName, type RunReport } from "./run_report.ts";
 import type { HashedFile } from "../data/hash.ts";
 import { escapeXml, lineChart, type Series, thinned } from "./svg.ts";
 import { collapsesOf } from "../checkpoint/trainer_state.ts";
 import type { LogEntry } from "../training/log_entry.ts";
 
-/** A chart: what it is called, what its values are, and the keys of the log that it draws, evaluation beside training. */
+/**
+ * A chart: what it is called, what its values are, and the keys of the log that it draws, evaluation beside training.
+ */
 interface Chart {
   title: string;
   unit: string;
@@ -64,8 +66,8 @@ const STYLE = `
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--text); background: var(--page); max-width: 64rem;
   margin: 2rem auto; padding: 0 1rem; }
 h1 { margin-bottom: 0; } h2 { margin-top: 2.5rem; } p.sub { color: var(--soft); margin-top: .2rem; }
-.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(26rem, 100%), 1fr)); gap: 1.5rem; }
-figure { margin: 0; } figcaption { font-weight: 600; } svg { width: 100%; height: auto; display: block; }
+.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(24rem, 100%), 1fr)); gap: 1.5rem; }
+figure { margin: 0; max-width: 34rem; } figcaption { font-weight: 600; } svg { width: 100%; height: auto; display: block; }
 .key { font-weight: 400; color: var(--soft); margin-left: .8em; white-space: nowrap; }
 .key svg { display: inline; width: 1.6em; height: .8em; vertical-align: baseline; }
 .grid { stroke: var(--rule); } .tick { fill: var(--soft); font-size: 12px; }
@@ -76,7 +78,8 @@ table { border-collapse: collapse; width: 100%; } .scroll { overflow-x: auto; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--rule); }
 td.text { white-space: pre-wrap; min-width: 12rem; overflow-wrap: anywhere; }
 td.number { font-variant-numeric: tabular-nums; }
-@media (max-width: 36rem) { td.text { min-width: 6.5rem; } .tick { font-size: 15px; } }
+@media (max-width: 36rem) { td.text { min-width: 6.5rem; } }
+@media (max-width: 28rem) { .tick { font-size: 15px; } }
 progress { width: 100%; accent-color: var(--first); }
 button { font: inherit; padding: .3rem 1rem; } #note { color: var(--soft); margin-left: .5rem; }
 code { font-family: ui-monospace, monospace; font-size: .9em; overflow-wrap: anywhere; }
@@ -97,8 +100,8 @@ export interface ReportSource {
 }
 
 /**
- * The sections of a report as HTML, by the name of their place in the page; those that would be empty are. What comes of files
- * or of a model is escaped.
+ * The sections of a report as HTML, by the name of their place in the page; those that would be empty are. What comes
+ * of files or of a model is escaped.
  */
 export function reportSections({ facts, log, collapses, results }: ReportSource): Record<string, string> {
   const shown = finalFigures(log, results);
@@ -175,7 +178,7 @@ export function reportHtml(report: RunReport): string {
 
 /** Writes report.html. */
 export async function writeReportHtml(folder: string, report: RunReport): Promise<void> {
-  await writeText(folder, "report.html", reportHtml(report));
+  await writeWhole(folder, "report.html", reportHtml(report));
 }
 
 function charts(log: readonly LogEntry[]): string {

@@ -1,10 +1,10 @@
 /** The live report: that of a run's folder, served while the run goes on. */
 import { open, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { METRICS, REPORT, RESULTS, TRAINER_STATE } from "../checkpoint/names.ts";
+import { listCheckpoints, METRICS, REPORT, RESULTS, TRAINER_STATE } from "../checkpoint/names.ts";
 import { collapsesOf, type TrainerState } from "../checkpoint/trainer_state.ts";
 import { isObject } from "../json.ts";
-import { readTextFile } from "../text_file.ts";
+import { readTextFile } from "../whole_file.ts";
 import type { Collapse } from "../training/collapse.ts";
 import type { LogEntry } from "../training/log_entry.ts";
 import { heading, page, placed, reportSections, servedPolicy } from "./html.ts";
@@ -18,7 +18,7 @@ export type RunPhase = "begins" | "runs" | "ended";
 
 /** What a live report is of. */
 export interface LiveRun {
-  /** The run's `output_dir`. */
+  /** The run's `output_dir`, as an absolute path. */
   folder: string;
   phase(): RunPhase | Promise<RunPhase>;
   /**
@@ -50,8 +50,8 @@ const HEADERS = {
 };
 
 /**
- * Answers the requests of a live report: `/` is the page, `/events` what it shows, by server-sent events as it changes, and
- * `POST /stop` stops the run. It is for a server on the loopback, and for pages of its own.
+ * Answers the requests of a live report: `/` is the page, `/events` what it shows, by server-sent events as it changes,
+ * and `POST /stop` stops the run. It is for a server on the loopback, and for pages of its own.
  */
 export function liveHandler(run: LiveRun): (request: Request) => Promise<Response> {
   const token = crypto.randomUUID();
@@ -148,6 +148,10 @@ interface Found {
   facts?: RunFacts;
   state?: { total: number; collapses: Collapse[] };
   results?: Record<string, number>;
+  /** When they were written, in milliseconds as `Date.now()`: last of all. */
+  finished?: number;
+  /** The name of the last checkpoint. */
+  checkpoint?: string;
   log?: LogEntry[];
   /** When the log was added to last, in milliseconds as `Date.now()`. */
   logged?: number;
@@ -184,7 +188,7 @@ class Look {
     return {
       top: {
         heading: heading(facts?.name ?? basename(this.run.folder), about),
-        place: describePlace(phase, found),
+        place: describePlace(phase, this.run.folder, found),
       },
       sections: reportSections({
         facts: facts ?? NOBODY,
@@ -197,18 +201,43 @@ class Look {
   }
 }
 
-function describePlace(phase: RunPhase, { facts, state, results, log = [], logged }: Found): string {
+function describePlace(phase: RunPhase, folder: string, found: Found): string {
+  const { facts, state, results, finished, log = [], logged } = found;
   if (phase === "begins") return "<p>The run begins: model and data are read, and kernels compiled.</p>";
   const step = log.at(-1)?.step ?? 0;
   const total = state?.total;
   const parts = [total === undefined ? `step ${step}` : `step ${step} of ${total}`];
   const seconds = secondsLeft(log, total, facts?.pairsPerStep, logged);
-  if (phase === "ended") parts.push(results ? "finished" : "not running");
+  if (phase === "ended") parts.push(results ? `finished ${timeOf(finished)}` : "not running");
   else if (step === total) parts.push("the result is being saved");
   else if (seconds !== undefined) parts.push(`about ${formatDuration(seconds)} left`);
   const bar = total ? `<progress aria-label="steps" max="${total}" value="${step}"></progress>` : "";
-  return `<p>${escapeXml(parts.join(" · "))}</p>${bar}`;
+  const end = phase === "ended" ? `<p>${describeEnd(folder, found, step)}</p>` : "";
+  return `<p>${escapeXml(parts.join(" · "))}</p>${bar}${end}`;
 }
+
+/** What there is of a run that goes on no more, and what can be done with it, as HTML. */
+function describeEnd(
+  folder: string,
+  { facts, results, checkpoint, state, logged }: Found,
+  step: number,
+): string {
+  const code = (text: string) => `<code>${escapeXml(text)}</code>`;
+  if (results) {
+    return `The model is in ${code(folder)}, with ${code("README.md")} about it and this page as ` +
+      `${code("report.html")}; in a script, ${code(`loadModel(${JSON.stringify(folder)})`)} has it answer.`;
+  }
+  const what = step === state?.total ? "Its result was not saved" : "It was stopped, or failed";
+  const when = logged === undefined ? "" : `; its last log entry is of ${timeOf(logged)}`;
+  const overwrites = facts?.settings.some((setting) => setting.join() === "overwrite_output_dir,true");
+  const next = checkpoint
+    ? `${overwrites ? `with ${code("--overwrite_output_dir=false")} ` : ""}goes on from ${code(checkpoint)}`
+    : "begins anew: there is no checkpoint";
+  return `${what}${when}. In ${code(folder)}, the command that began it ${next}.`;
+}
+
+/** A moment as the clock of this machine has it: 2026-03-09 17:05. */
+const timeOf = (milliseconds = NaN) => new Date(milliseconds).toLocaleString("sv-SE").slice(0, 16);
 
 /** For the steps that are left, at the rate of the last log entry; evaluations to come are not counted. */
 function secondsLeft(
@@ -237,7 +266,7 @@ class RunFolder {
   readonly #results: JsonFile<Record<string, number>>;
   readonly #log: Log;
 
-  constructor(folder: string) {
+  constructor(readonly folder: string) {
     this.#facts = new JsonFile(join(folder, REPORT), (value) => isFacts(value) ? value : undefined);
     this.#state = new JsonFile(join(folder, TRAINER_STATE), readState);
     this.#results = new JsonFile(join(folder, RESULTS), (value) => value as Record<string, number>);
@@ -245,15 +274,32 @@ class RunFolder {
   }
 
   async read(): Promise<Found> {
-    const [facts, state, results, log] = await Promise.all(
-      [this.#facts.read(), this.#state.read(), this.#results.read(), this.#log.read()] as const,
+    const [facts, state, results, log, checkpoints] = await Promise.all(
+      [
+        this.#facts.read(),
+        this.#state.read(),
+        this.#results.read(),
+        this.#log.read(),
+        listCheckpoints(this.folder),
+      ] as const,
     );
-    return { facts, state, results, log, logged: this.#log.changed };
+    const last = checkpoints.at(-1);
+    return {
+      facts,
+      state,
+      results,
+      finished: this.#results.changed,
+      checkpoint: last && basename(last.folder),
+      log,
+      logged: this.#log.changed,
+    };
   }
 }
 
 /** A file of JSON that is written anew as a whole. */
 class JsonFile<T> {
+  /** When it was, in milliseconds as `Date.now()`. */
+  changed?: number;
   #version?: string;
   #value?: T;
 
@@ -266,6 +312,7 @@ class JsonFile<T> {
       const version = `${ino} ${mtimeMs} ${size}`;
       if (version !== this.#version) {
         this.#version = version;
+        this.changed = mtimeMs;
         this.#value = undefined;
         const value: unknown = JSON.parse(await readTextFile(this.path));
         if (isObject(value)) this.#value = this.parse(value);

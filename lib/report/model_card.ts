@@ -1,7 +1,7 @@
 import { stringify } from "npm:yaml@^2.9.1";
 import { describeCollapse } from "../training/collapse.ts";
 import { configYaml } from "../config/write.ts";
-import { writeText } from "../text_file.ts";
+import { writeWhole } from "../whole_file.ts";
 import { printable } from "./log.ts";
 import { finalFigures, runName, type RunReport } from "./run_report.ts";
 import { collapsesOf } from "../checkpoint/trainer_state.ts";
@@ -88,7 +88,7 @@ print(generator(messages, max_new_tokens=128, do_sample=False, return_full_text=
 
 /** Writes README.md, as `modelCard`. */
 export async function writeModelCard(folder: string, report: RunReport, baseModel?: string): Promise<void> {
-  await writeText(folder, "README.md", modelCard(report, baseModel));
+  await writeWhole(folder, "README.md", modelCard(report, baseModel));
 }
 
 function answersSection({ answers }: RunReport): string[] {

@@ -9,7 +9,7 @@ export interface ProgressLineOptions {
   /** Takes the text as it stands; the command line gives stderr. */
   write: (text: string) => void;
   /** Whether one line can be redrawn; elsewhere plain lines come now and then, without escape codes. */
-  isTerminal: boolean;
+  canRedraw: boolean;
   /** Progress is shown where messages of level `info` are. */
   logLevel: LogLevel;
   /** Steps whose figures the log shows anyway are multiples of it: they need no plain line. */
@@ -22,6 +22,9 @@ export interface ProgressLineOptions {
 
 /** What is known of the training; before its first step, nothing but the numbers of steps. */
 export type StepFigures = Pick<StepProgress, "step" | "totalSteps"> & Partial<StepProgress>;
+
+/** How many pairs of the step in hand are done. */
+type PairsOfStep = Required<Pick<Progress, "done" | "total">>;
 
 const ERASE_LINE = "\r\x1b[2K";
 /** Milliseconds between two drawings. */
@@ -47,14 +50,15 @@ interface Phase {
 }
 
 /**
- * Shows how far a run is: one line that is redrawn on a terminal, plain lines now and then elsewhere, nothing where the log level
- * hides messages of level `info`. During the training other work, an evaluation for one, has its place in the line of the steps.
+ * Shows how far a run is: one line that is redrawn on a terminal, plain lines now and then elsewhere, nothing where the
+ * log level hides messages of level `info`. During the training other work, an evaluation for one, has its place in the
+ * line of the steps.
  */
 export class ProgressLine {
   readonly #now: () => number;
   readonly #isSilent: boolean;
   #phase?: Phase;
-  #training?: { figures: StepFigures; start: number; at: number };
+  #training?: { figures: StepFigures; start: number; at: number; pairs?: PairsOfStep };
   /** What stands on the terminal's last line. */
   #line = "";
   #drawn = -Infinity;
@@ -79,7 +83,7 @@ export class ProgressLine {
     phase.progress = progress;
     addSample(phase.samples, now, progress.done);
     const isDone = progress.total !== undefined && progress.done >= progress.total;
-    if (this.options.isTerminal) {
+    if (this.options.canRedraw) {
       if (isDone) this.#phase = undefined;
       if (isNew || isDone || now - this.#drawn >= REDRAW) this.#draw();
       return;
@@ -100,13 +104,30 @@ export class ProgressLine {
     this.#phase = undefined;
     this.#training = { figures, start, at: now };
     const { step, totalSteps } = figures;
-    if (this.options.isTerminal) {
+    if (this.options.canRedraw) {
       if (start === now || step === totalSteps || now - this.#drawn >= REDRAW) this.#draw();
       return;
     }
     if (start === now) this.#told = now;
     if (now - this.#told < PLAIN_LINE || step % (this.options.loggingSteps ?? Infinity) === 0) return;
     this.#tell(stepParts(figures, (now - start) / 1000), "step ");
+  }
+
+  /** Shows how far the step in hand is. */
+  inStep(pairs: PairsOfStep): void {
+    if (this.#isSilent || !this.#training) return;
+    const now = this.#now();
+    const { figures, start } = this.#training;
+    this.#training.pairs = pairs;
+    if (this.options.canRedraw) {
+      if (now - this.#drawn >= REDRAW) this.#draw();
+      return;
+    }
+    if (now - this.#told < (this.#told > start ? PLAIN_LINE : FIRST_PLAIN_LINE)) return;
+    this.#tell(
+      stepParts({ ...figures, secondsLeft: this.secondsLeft }, (now - start) / 1000, pairs),
+      "step ",
+    );
   }
 
   /** Seconds that the training will still take, as it was estimated last. */
@@ -117,7 +138,7 @@ export class ProgressLine {
 
   /** Columns of the terminal; undefined where lines may be of any length. */
   get columns(): number | undefined {
-    return this.options.isTerminal ? this.options.columns?.() || 80 : undefined;
+    return this.options.canRedraw ? this.options.columns?.() || 80 : undefined;
   }
 
   /** Writes text that ends in a line end above the line. */
@@ -158,12 +179,15 @@ export class ProgressLine {
       const { done, total } = phase.progress;
       return [barOf(done, total), ...phaseParts(phase, now)];
     }
-    const { figures, start, at } = training;
+    const { figures, start, at, pairs } = training;
     const { step, totalSteps } = figures;
     if (!phase) {
       // After an evaluation it is later than the figures are; after the last step nothing is left to be told of.
       const seconds = ((step < totalSteps ? now : at) - start) / 1000;
-      return [barOf(step, totalSteps), ...stepParts({ ...figures, secondsLeft: this.secondsLeft }, seconds)];
+      return [
+        barOf(step, totalSteps),
+        ...stepParts({ ...figures, secondsLeft: this.secondsLeft }, seconds, pairs),
+      ];
     }
     if (step === totalSteps) {
       return [barOf(step, totalSteps), [0, `${step}/${totalSteps}`], ...phaseParts(phase, now)];
@@ -208,23 +232,26 @@ function phaseParts({ progress, start, samples }: Phase, now: number): Part[] {
   ];
 }
 
-/** `1.2 GB of 16.1 GB`, `12/64 pairs` or `12,800 rows`; of a prompt in hand a part may be done, and it is not counted. */
-function amount({ done, total, unit }: Progress): string {
+/**
+ * `1.2 GB of 16.1 GB`, `12/64 pairs` or `12,800 rows`; of a prompt in hand a part may be done, and it is not counted.
+ */
+function amount({ done, total, unit }: Omit<Progress, "what">): string {
   if (unit === "bytes") return formatBytes(done) + (total === undefined ? "" : ` of ${formatBytes(total)}`);
   return count(Math.floor(done)) + (total === undefined ? "" : `/${count(total)}`) +
     (unit === undefined ? "" : ` ${unit}`);
 }
 
-function stepParts(figures: StepFigures, seconds: number): Part[] {
+function stepParts(figures: StepFigures, seconds: number, pairs?: PairsOfStep): Part[] {
   const { step, totalSteps, loss, accuracy, margin, learningRate, gradNorm } = figures;
   const { tokensPerSecond, pairsPerSecond, secondsLeft } = figures;
   const known = (value: number | undefined, text: (value: number) => string) =>
     value === undefined ? undefined : text(value);
   return [
     [0, `${step}/${totalSteps}`],
-    [2, known(loss, (value) => `loss ${value.toFixed(4)}`)],
-    [5, known(accuracy, (value) => `accuracy ${value.toFixed(3)}`)],
-    [8, known(margin, (value) => `margin ${value.toFixed(4)}`)],
+    [6, pairs && amount({ ...pairs, unit: "pairs" })],
+    [2, known(loss, (value) => `loss ${fixed(value, 4)}`)],
+    [5, known(accuracy, (value) => `accuracy ${fixed(value, 3)}`)],
+    [8, known(margin, (value) => `margin ${fixed(value, 4)}`)],
     [10, known(gradNorm, (value) => `grad_norm ${figure(value)}`)],
     [11, known(learningRate, (value) => `learning_rate ${figure(value)}`)],
     [6, known(tokensPerSecond, (value) => `${count(value)} tokens/s`)],
@@ -233,6 +260,9 @@ function stepParts(figures: StepFigures, seconds: number): Part[] {
     [1, step < totalSteps ? leftOf(secondsLeft) : undefined],
   ];
 }
+
+/** So many digits after the point, of what is rounded to 0 without the minus that it may have. */
+const fixed = (value: number, digits: number) => (Number(value.toFixed(digits)) + 0).toFixed(digits);
 
 /** Whole numbers with their thousands apart, and small ones with a digit after the point where they have one. */
 const count = (value: number) =>

@@ -4,7 +4,7 @@ import { METRICS, REPORT } from "../checkpoint/names.ts";
 import type { TrainConfig } from "../config/schema.ts";
 import { configEntries } from "../config/write.ts";
 import { sortedJson } from "../json.ts";
-import { writeText } from "../text_file.ts";
+import { writeWhole } from "../whole_file.ts";
 import { EventFile } from "./event_file.ts";
 import type { RunFacts } from "./run_report.ts";
 import type { LogEntry } from "../training/log_entry.ts";
@@ -14,8 +14,9 @@ import { type TrainerState, writeTrainerState } from "../checkpoint/trainer_stat
 const SHARE = 0.02;
 
 /**
- * What an output folder holds of a run while it goes on: report.json, metrics.jsonl, a line a log entry, trainer_state.json, and
- * where it is asked for TensorBoard's files. A run does not end because they cannot be written: it is said once.
+ * What an output folder holds of a run while it goes on: report.json, metrics.jsonl, a line a log entry,
+ * trainer_state.json, and where it is asked for TensorBoard's files. A run does not end because they cannot be written:
+ * it is said once.
  */
 export class RunLog {
   #isWhole = false;
@@ -70,7 +71,7 @@ export class RunLog {
   }
 
   async #writeAll(history: readonly LogEntry[]): Promise<void> {
-    await writeText(this.config.outputDir, METRICS, history.map(lineOf).join(""), { flush: false });
+    await writeWhole(this.config.outputDir, METRICS, history.map(lineOf).join(""), { flush: false });
     this.#isWhole = true;
   }
 
@@ -91,7 +92,7 @@ export class RunLog {
 
 /** Writes report.json. */
 export async function writeFacts(outputDir: string, facts: RunFacts): Promise<void> {
-  await writeText(outputDir, REPORT, `${JSON.stringify(facts, null, 2)}\n`, { flush: false });
+  await writeWhole(outputDir, REPORT, `${JSON.stringify(facts, null, 2)}\n`, { flush: false });
 }
 
 const lineOf = (entry: LogEntry) => `${JSON.stringify(entry)}\n`;

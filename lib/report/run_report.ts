@@ -35,7 +35,9 @@ export interface RunReport {
   version: string;
 }
 
-/** What a run knows of itself from its beginning on: the content of report.json, beside which its log and results stand. */
+/**
+ * What a run knows of itself from its beginning on: the content of report.json, beside which its log and results stand.
+ */
 export interface RunFacts {
   name: string;
   lossType: string;
@@ -104,7 +106,8 @@ export function finalFigures(log: readonly LogEntry[], results: Readonly<Record<
 /** A number with five significant digits at most, in powers of ten where it is very small or large. */
 export function formatFigure(value: number): string {
   if (!Number.isFinite(value)) return "not a number";
-  if (Number.isInteger(value) && Math.abs(value) < 1e15) return value.toLocaleString("en-US");
+  // -0 + 0 is 0.
+  if (Number.isInteger(value) && Math.abs(value) < 1e15) return (value + 0).toLocaleString("en-US");
   const magnitude = Math.abs(value);
   if (magnitude < 1e-3 || magnitude >= 1e9) return value.toExponential(3).replace(/\.?0+e/, "e");
   return magnitude >= 1e5 ? Math.round(value).toLocaleString("en-US") : String(Number(value.toPrecision(5)));

@@ -68,7 +68,8 @@ export function lineChart(title: string, unit: string, series: readonly Series[]
 }
 
 /**
- * At most some `most` points of a curve that look as all of them do: of each stretch of steps the lowest and the highest.
+ * At most some `most` points of a curve that look as all of them do: of each stretch of steps the lowest and the
+ * highest.
  */
 export function thinned(points: Series["points"], most = WIDTH): Series["points"] {
   if (points.length <= most) return points;

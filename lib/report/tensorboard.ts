@@ -26,7 +26,7 @@ const [VARINT, FIXED64, BYTES, FIXED32] = [0, 1, 2, 5];
  * import assert from "node:assert/strict";
  * const record = eventRecord({ kind: "scalar", step: 3, tag: "train/loss", value: -0.5 }, 1.5e9);
  * // Length and its checksum, the event, its checksum.
- * assert.equal(record.length, 8 + 4 + 30 + 4);
+ * assert.equal(record.length, 8 + 4 + 32 + 4);
  * ```
  */
 export function eventRecord(event: Event, wallTime: number): Uint8Array<ArrayBuffer> {

@@ -37,16 +37,20 @@ export async function checkFinite(run: GuardedRun, { step, pairs, clip }: StepRe
     : `the loss of ${train.where(bad)} is not finite`;
   // The bad pair's pass first; where every loss is finite, all of them.
   const suspects = batches.filter((batch) => bad === undefined || batch.includes(bad));
-  let found: string | undefined;
+  let found: BadTensor | undefined;
   for (const indices of suspects) found ??= await firstBadTensor(run, indices);
+  const first = found?.text ?? "No single pass of it has a bad number: their sum does";
+  const left = runner.updatesEarly
+    ? "Only weights whose gradients came before it were updated"
+    : "The weights are as they were before this step";
+  // Before the first update no setting can have done it.
+  const advice = found?.isWeight && step === 0
+    ? "So it is in the model that the run begins with, whose weights have to be finite: look at its files, or take " +
+      "another model"
+    : `${left}. Try a lower learning_rate, a longer warm-up or a smaller max_grad_norm; look at that pair, and check ` +
+      "that the model's own weights are finite";
   throw new BadNumbers(
-    `step ${step + 1}: ${what}. ${found ?? "No single pass of it has a bad number: their sum does"}. ${
-      runner.updatesEarly
-        ? "Only weights whose gradients came before it were updated"
-        : "The weights are as they were before this step"
-    }. ` +
-      "Try a lower learning_rate, a longer warm-up or a smaller max_grad_norm; look at that " +
-      "pair, and check that the model's own weights are finite",
+    `step ${step + 1}: ${what}. ${first}. ${advice}`,
     1,
     "NOT_FINITE",
   );
@@ -54,13 +58,18 @@ export async function checkFinite(run: GuardedRun, { step, pairs, clip }: StepRe
 
 const isFinitePair = ({ loss, chosen, rejected }: PairResult) => Number.isFinite(loss + chosen + rejected);
 
+interface BadTensor {
+  text: string;
+  isWeight: boolean;
+}
+
 /** Runs a pass again, kernel by kernel, and says which tensor is the first with a bad number. */
 async function firstBadTensor(
   { gpu, prepared: { train }, planned: { decoder } }: GuardedRun,
   indices: readonly number[],
-): Promise<string | undefined> {
+): Promise<BadTensor | undefined> {
   const batch = pack(await train.read(indices), decoder.net.windows);
-  let found: string | undefined;
+  let found: BadTensor | undefined;
   let lastWeights = "";
   await decoder.walk(gpu, batch, async ({ label, tensors }) => {
     // A weight before what was made with it.
@@ -70,10 +79,11 @@ async function firstBadTensor(
     for (const tensor of [...floats.filter(isWeight), ...floats.filter((other) => !isWeight(other))]) {
       const bad = await firstBadElement(gpu, tensor);
       if (!bad) continue;
-      found = isWeight(tensor)
+      const text = isWeight(tensor)
         ? `The first bad tensor is the weight ${tensor.name} (element ${bad.index} is ${bad.value})`
         : `The first bad tensor is "${tensor.name}" (element ${bad.index} is ${bad.value}), which the kernel ${label} ` +
           `leaves at ${lastWeights}`;
+      found = { text, isWeight: isWeight(tensor) };
       return true;
     }
     return false;

@@ -32,6 +32,9 @@ export interface LoopRun {
   log: RunLog;
 }
 
+/** Of so many steps one may pass without training, and nobody need be told. */
+const MOST_IDLE = 10;
+
 /** The training loop: steps, and between them what is due, in transformers' order: log, evaluation, checkpoint. */
 export class Loop {
   readonly figures: Figures;
@@ -93,13 +96,7 @@ export class Loop {
   async #train(signal?: AbortSignal): Promise<void> {
     const { gpu, config, prepared: { totalSteps, sampler, train }, planned: { runner } } = this.run;
     const { checkpoints } = this.run;
-    // As in transformers the warm-up begins at 0; whoever tries one step wonders why nothing changes.
-    if (totalSteps === 1 && config.learningRate > 0 && learningRate(0, this.#schedule) === 0) {
-      this.events.onLog?.(
-        "warning",
-        "the one step of this run is its warm-up, at a learning rate of 0: nothing will change; warmup_ratio: 0 trains in it",
-      );
-    }
+    this.#warnOfIdleSteps();
     if (config.evalOnStart && this.figures.steps === 0 && !this.figures.isEvaluated) {
       await this.#evaluate(signal);
     }
@@ -111,7 +108,10 @@ export class Loop {
       const profiler = this.#profilerOf(step);
       const rate = learningRate(step, this.#schedule);
       this.#announce(step + 1);
-      await runner.run(profiler?.gpu ?? gpu, step, micro, rate);
+      const pairs = micro.flat().length;
+      await runner.run(profiler?.gpu ?? gpu, step, micro, rate, (done) => {
+        this.#announce(step + 1, { done, total: pairs });
+      });
       if (profiler) await this.#tellProfile(profiler, step + 1);
       this.#submitted = step + 1;
       // While the GPU works on this step, or after a submission that blocks: by then the disk is done.
@@ -129,13 +129,28 @@ export class Loop {
     await this.#record();
   }
 
+  /**
+   * As in transformers the warm-up begins at a rate of 0; whoever tries a few steps wonders why one changes nothing.
+   */
+  #warnOfIdleSteps(): void {
+    const { config, prepared: { totalSteps } } = this.run;
+    const steps = Array.from({ length: totalSteps - this.#startStep }, (_, i) => this.#startStep + i);
+    const idle = steps.filter((step) => learningRate(step, this.#schedule) === 0).length;
+    if (config.learningRate === 0 || idle === 0 || idle < totalSteps / MOST_IDLE) return;
+    this.events.onLog?.(
+      "warning",
+      `${idle} of ${totalSteps} steps changes nothing: the warm-up begins at a learning rate of 0; ` +
+        `${config.warmupSteps > 0 ? "warmup_steps" : "warmup_ratio"}: 0 trains in it`,
+    );
+  }
+
   /** Says which step is submitted now, and when it will be done if it takes as long as those before. */
-  #announce(step: number): void {
+  #announce(step: number, pairs?: { done: number; total: number }): void {
     const { events: { onSubmit }, figures: { steps } } = this;
     if (!onSubmit) return;
     const until = this.#stepTime &&
       performance.timeOrigin + this.#lastCollect + this.#stepTime * (step - steps);
-    onSubmit({ step, totalSteps: this.run.prepared.totalSteps, until });
+    onSubmit({ step, totalSteps: this.run.prepared.totalSteps, until, pairs });
   }
 
   async #tellProfile(profiler: Profiler, step: number): Promise<void> {

@@ -13,8 +13,8 @@ import type { StepProgress } from "../training/step_progress.ts";
 /** What `train` may be given beside its configuration; every field may be left out. */
 export interface TrainOptions {
   /**
-   * Pairs to train on in place of `dataset_mixer`'s, or `{ train, test }` with pairs to evaluate on too. They are read, rendered and
-   * checked as those of a file, and kept in memory as text; messages name them `data:row 3`, from 0.
+   * Pairs to train on in place of `dataset_mixer`'s, or `{ train, test }` with pairs to evaluate on too. They are read,
+   * rendered and checked as those of a file, and kept in memory as text; messages name them `data:row 3`, from 0.
    */
   data?: Rows | { train: Rows; test?: Rows };
   /** A loss of one's own, in place of `loss_type`'s. */
@@ -24,27 +24,33 @@ export interface TrainOptions {
   /** Any object with the WebGPU API; the runtime's own by default. */
   gpu?: GPU;
   /**
-   * Whether the threads that render and tokenize may read files and do nothing else. Deno wants `--unstable-worker-options` for it,
-   * and ends the process without; so it is false unless said.
+   * Whether the threads that render and tokenize may read files and do nothing else. Deno wants
+   * `--unstable-worker-options` for it, and ends the process without; so it is false unless said.
    */
   readsOnly?: boolean;
   /** Notes and warnings for people. */
   onLog?: (level: "debug" | "info" | "warning", message: string) => void;
-  /** How far everything but the steps is that may take more than a second: fetching, tokenizing, evaluating, saving... */
+  /**
+   * How far everything but the steps is that may take more than a second: fetching, tokenizing, evaluating, saving...
+   */
   onProgress?: (progress: Progress) => void;
   /**
-   * Before every optimizer step is given to the GPU, which may block this thread until it is done. Steps count from 1; `until` is when
-   * this one will be done if it takes as long as the last ones, in milliseconds as `Date.now()`, and not known of the first.
+   * Before every optimizer step is given to the GPU, which may block this thread until it is done. Steps count from 1;
+   * `until` is when this one will be done if it takes as long as the last ones, in milliseconds as `Date.now()`, and
+   * not known of the first. Where the thread is blocked it is called again in the middle of a step, with how many of
+   * the step's `pairs` are done.
    */
-  onSubmit?: (work: { step: number; totalSteps: number; until?: number }) => void;
+  onSubmit?: (
+    work: { step: number; totalSteps: number; until?: number; pairs?: { done: number; total: number } },
+  ) => void;
   /**
-   * After every optimizer step whose figures have been read: quick steps are read several at once, so that a signal that is given
-   * here may end the run some steps later, unless `logging_steps` is 1.
+   * After every optimizer step whose figures have been read: quick steps are read several at once, so that a signal
+   * that is given here may end the run some steps later, unless `logging_steps` is 1.
    */
   onStep?: (progress: StepProgress) => void;
   /**
-   * The times of every kernel of one step, which is profiled where this is listened to and the adapter has timestamps: a table for
-   * people, and the JSON that chrome://tracing opens.
+   * The times of every kernel of one step, which is profiled where this is listened to and the adapter has timestamps:
+   * a table for people, and the JSON that chrome://tracing opens.
    */
   onProfile?: (profile: { table: string; trace: string }, step: number) => void;
   /** A new entry of the log history, whether of steps or of an evaluation. */

@@ -8,7 +8,10 @@ import type { Prepared } from "../planning/prepare.ts";
 import type { LogEntry } from "../training/log_entry.ts";
 import type { ModelWeights } from "../weights/weights.ts";
 
-/** A trained model, still on the GPU, and what its training measured. Disposing of it gives the GPU back, and `output_dir` to other runs. */
+/**
+ * A trained model, still on the GPU, and what its training measured. Disposing of it gives the GPU back, and
+ * `output_dir` to other runs.
+ */
 export interface TrainRun extends AsyncDisposable {
   /** As it was checked. */
   readonly config: TrainConfig;
@@ -39,8 +42,8 @@ export interface TrainRun extends AsyncDisposable {
   /**
    * Writes all that a run leaves into `output_dir`: the model in the source's form, figures, model card, report.
    *
-   * @param options `signal` ends it where the run can go on from its last checkpoint; without one, the result is written whatever
-   * comes.
+   * @param options `signal` ends it where the run can go on from its last checkpoint; without one, the result is
+   * written whatever comes.
    * @returns the figures of the whole run, as all_results.json has them.
    * @throws {UserError} where a file cannot be written; the signal's reason.
    */

@@ -7,7 +7,7 @@ import type { RunKeys, TrainConfig } from "../config/schema.ts";
 import { FORCED, forcesMistralTemplate } from "../data/mistral_template.ts";
 import { inArea, UserError } from "../errors.ts";
 import { generate } from "../generation/generate.ts";
-import { type Gpu, openGpu } from "../gpu/device.ts";
+import { describeAdapter, type Gpu, openGpu } from "../gpu/device.ts";
 import { Pipelines } from "../gpu/program.ts";
 import { formatBytes } from "../format_bytes.ts";
 import { heed } from "../heed.ts";
@@ -36,10 +36,10 @@ import type { RunParts, TrainRun } from "./outcome.ts";
 import { saveRun } from "./save.ts";
 
 /**
- * Trains a model as a configuration says: everything from reading the data to the last update, with a model or data that it names
- * on the Hub fetched before. Checkpoints are written into `output_dir` on the way, and an unfinished run that it holds is gone on
- * with (see `resume_from_checkpoint`). Saving the result is the run's `save`; until the run is disposed of, no other may have
- * `output_dir`.
+ * Trains a model as a configuration says: everything from reading the data to the last update, with a model or data
+ * that it names on the Hub fetched before. Checkpoints are written into `output_dir` on the way, and an unfinished run
+ * that it holds is gone on with (see `resume_from_checkpoint`). Saving the result is the run's `save`; until the run is
+ * disposed of, no other may have `output_dir`.
  *
  * @param given the keys of a run file, or what `defineConfig` and `readConfig` made of them.
  * @throws {UserError} for whatever a user can mend: files, data, memory, a loss that is not finite; the reason of
@@ -131,7 +131,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   const { decoder } = planned;
   const beside = await bytesBesidePlan(sources.model, decoder.plan.bytesOf("weights"));
   checkFits(planned, prepared, config, adapter, memoryLimit(config, gpu, beside));
-  log("info", `adapter: ${gpu.name}`);
+  log("info", `adapter: ${describeAdapter(gpu)}`);
   const { count, trainedCount } = decoder.parameters;
   const trained = trainedCount < count ? `, ${trainedCount} of them trained` : "";
   log("info", `memory plan of ${count} parameters${trained}: ${formatBytes(decoder.plan.bytes)}`);
@@ -227,7 +227,10 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   };
 }
 
-/** Compares the derivatives of a loss that is no built-in one with its values; those of TypeScript, where nothing was touched, before. */
+/**
+ * Compares the derivatives of a loss that is no built-in one with its values; those of TypeScript, where nothing was
+ * touched, before.
+ */
 async function checkLoss(
   loss: Loss,
   gpu: Gpu,

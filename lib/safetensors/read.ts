@@ -3,9 +3,10 @@ import { join } from "node:path";
 import { nearest, UserError } from "../errors.ts";
 import { isPortable } from "../hub/repo.ts";
 import { isObject, show } from "../json.ts";
+import { statOf } from "../stat_of.ts";
 import { DTYPE_BITS, isFloatDtype, toF32 } from "./dtype.ts";
 import { headerLength, MAX_HEADER_BYTES, parseHeader, type TensorInfo } from "./header.ts";
-import { readTextFile } from "../text_file.ts";
+import { readTextFile } from "../whole_file.ts";
 
 /** The tensors of a model folder, open for reading. Reads may run at the same time. */
 export interface Checkpoint {
@@ -268,6 +269,6 @@ async function readRange(
 }
 
 async function isKind(path: string, kind: "isFile" | "isDirectory"): Promise<boolean> {
-  const stats = await stat(path).catch(() => undefined);
+  const stats = await statOf(path);
   return stats !== undefined && stats[kind]();
 }

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import { isDeep, isObject, MOST_LEVELS, show } from "../json.ts";
-import { readTextFile } from "../text_file.ts";
+import { readTextFile } from "../whole_file.ts";
 import { type TokenizerClass, tokenizerClass } from "./classes.ts";
 
 /** What the tokenizer files of a model folder say, read and not yet used. */

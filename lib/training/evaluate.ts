@@ -10,8 +10,8 @@ import type { FunctionLoss } from "../losses/loss.ts";
 import { lossOnHost } from "../losses/on_host.ts";
 
 /**
- * Loss, log-probabilities and figures of every pair, `perBatch` pairs to a packed row, without gradients; undefined where `signal` came
- * before the last of them.
+ * Loss, log-probabilities and figures of every pair, `perBatch` pairs to a packed row, without gradients; undefined
+ * where `signal` came before the last of them.
  *
  * @param options `loss`: in TypeScript, where it is not the decoder's kernel's; `unit`: what progress calls a pair.
  */

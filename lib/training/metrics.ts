@@ -31,9 +31,9 @@ export interface PairResult {
 }
 
 /**
- * Figures over pairs, by TRL's names. Under these losses a reward is the mean log-probability, as SimPER publishes it. TRL's
- * DPOTrainer takes its means over labels in each micro-batch and then the mean of those; here they are over all labels of a step or
- * an evaluation, so that they do not depend on how those are cut into batches.
+ * Figures over pairs, by TRL's names. Under these losses a reward is the mean log-probability, as SimPER publishes it.
+ * TRL's DPOTrainer takes its means over labels in each micro-batch and then the mean of those; here they are over all
+ * labels of a step or an evaluation, so that they do not depend on how those are cut into batches.
  */
 export interface Metrics {
   /** Mean over pairs. */
@@ -59,8 +59,9 @@ export interface Metrics {
   /** Share of chosen's labels that are the most probable token, the first of equals. */
   mean_token_accuracy: number;
   /**
-   * Mean probability of chosen's end token, where generation would stop: its first, given all before it. No figure of TRL's. Of
-   * rejected there is none: a loss that lowers all its tokens lowers that one too, which says nothing about stopping.
+   * Mean probability of chosen's end token, where generation would stop: its first, given all before it. No figure of
+   * TRL's. Of rejected there is none: a loss that lowers all its tokens lowers that one too, which says nothing about
+   * stopping.
    */
   "eos/probability"?: number;
 }
@@ -69,7 +70,9 @@ export interface Metrics {
 export const RESULT_FLOATS = 4;
 export const FIGURE_FLOATS = 8;
 
-/** Reads what the kernels leave for the pairs of `batch`: the loss kernel's results and the figures of the responses. */
+/**
+ * Reads what the kernels leave for the pairs of `batch`: the loss kernel's results and the figures of the responses.
+ */
 export function pairResults(
   results: Float32Array,
   figures: Float32Array,

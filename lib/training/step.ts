@@ -27,6 +27,8 @@ export interface StepResult {
 
 const PAIR_FLOATS = RESULT_FLOATS + FIGURE_FLOATS;
 const CLIP_BYTES = 16;
+/** Milliseconds that no submission takes which a GPU works on by itself. */
+const BLOCKED = 100;
 
 /**
  * Runs optimizer steps: for each batch the model's two passes, and after the last the update. Where gradients are passing, each
@@ -97,10 +99,18 @@ export class StepRunner {
   }
 
   /**
-   * Submits one optimizer step (from 0): a submission for each micro-batch, the last with the update. With a loss in TypeScript each
-   * has two, and the first is waited for.
+   * Submits one optimizer step (from 0): a submission for each micro-batch, the last with the update. With a loss in
+   * TypeScript each has two, and the first is waited for. For a software driver they are in pieces.
+   *
+   * @param onDone hears how many of the step's pairs are done, whenever a submission has blocked this thread.
    */
-  async run(gpu: Gpu, step: number, micro: Pair[][], learningRate: number): Promise<void> {
+  async run(
+    gpu: Gpu,
+    step: number,
+    micro: Pair[][],
+    learningRate: number,
+    onDone?: (pairs: number) => void,
+  ): Promise<void> {
     const { decoder, optimizer } = this;
     const { backward, update } = this.#programs!;
     const pairsOfStep = micro.reduce((sum, pairs) => sum + pairs.length, 0);
@@ -110,18 +120,33 @@ export class StepRunner {
     const batches = micro.map((pairs) => pack(pairs, decoder.net.windows));
     optimizer.upload(gpu, step + 1, learningRate);
     let at = this.#pending.length * this.#slotBytes;
+    let done = 0;
+    let encoder: GPUCommandEncoder;
+    const begin = () => encoder = gpu.device.createCommandEncoder();
+    const submit = () => {
+      const start = performance.now();
+      gpu.device.queue.submit([encoder.finish()]);
+      // A driver that works in this thread has done then what it was given; of others nothing is known yet.
+      if (performance.now() - start > BLOCKED) onDone?.(done);
+    };
+    const next = () => {
+      submit();
+      return begin();
+    };
+    // So that it is seen to move; a GPU is given more at once.
+    const split = gpu.isSoftware ? next : undefined;
     for (const [index, batch] of batches.entries()) {
       const place = { firstOfStep: index === 0, pairsOfStep };
       decoder.upload(gpu, batch, place);
-      let encoder = gpu.device.createCommandEncoder();
-      decoder.encodeForward(encoder);
+      encoder = begin();
+      decoder.encodeForward(encoder, split);
       if (this.loss) {
-        gpu.device.queue.submit([encoder.finish()]);
+        submit();
         await this.#applyLoss(gpu, this.loss, batch, micro[index], pairsOfStep);
-        encoder = gpu.device.createCommandEncoder();
+        encoder = begin();
       }
-      if (backward) backward.encode(encoder, decoder.batch.rowCounts.counts);
-      else decoder.encodeBackward(encoder);
+      if (backward) backward.encode(encoder, decoder.batch.rowCounts.counts, split);
+      else decoder.encodeBackward(encoder, split);
       this.#copyResults(encoder, batch, at);
       at += batch.pairs * PAIR_FLOATS * 4;
       if (index === batches.length - 1) {
@@ -129,7 +154,8 @@ export class StepRunner {
         const clip = optimizer.clip.slab.buffer!;
         encoder.copyBufferToBuffer(clip, 0, this.#staging.buffer!, at, CLIP_BYTES);
       }
-      gpu.device.queue.submit([encoder.finish()]);
+      done += batch.pairs;
+      submit();
     }
     const flops = batches.reduce((sum, batch) => sum + trainingFlops(decoder.net, sizeOf(batch)), 0);
     const sequences = micro.flat().flatMap(responsesOf);

@@ -20,6 +20,8 @@ export interface StepProgress {
   tokensPerSecond: number;
   /** Likewise of pairs. */
   pairsPerSecond: number;
-  /** Until the last step is done, with the evaluations and checkpoints on the way as far as one of each was measured. */
+  /**
+   * Until the last step is done, with the evaluations and checkpoints on the way as far as one of each was measured.
+   */
   secondsLeft?: number;
 }

@@ -6,7 +6,7 @@ import { show } from "../json.ts";
 import { MULTIMODAL } from "../models/multimodal.ts";
 import type { OnProgress } from "../progress.ts";
 import { normal } from "../random.ts";
-import { readTextFile } from "../text_file.ts";
+import { readTextFile } from "../whole_file.ts";
 
 /**
  * Random weights as transformers initialises a model: normal with config.json's initializer_range, norms of 1, the

@@ -1,9 +1,9 @@
 /** The weights of a model's folder under the names of transformers' class, whatever the files call them. */
 import type { SavedTensor } from "../parameters/saved_tensor.ts";
-import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import { show } from "../json.ts";
+import { statOf } from "../stat_of.ts";
 import { type Checkpoint, hasWeights, openCheckpoint, type TensorReader } from "../safetensors/read.ts";
 import { type FloatDtype, isFloatDtype, tensorBytes } from "../safetensors/dtype.ts";
 import type { TensorInfo } from "../safetensors/header.ts";
@@ -44,7 +44,7 @@ export async function openModel(
   folder: string,
   warn: (message: string) => void = () => {},
 ): Promise<ModelWeights> {
-  if (await stat(join(folder, "adapter_config.json")).catch(() => undefined)) {
+  if (await statOf(join(folder, "adapter_config.json"))) {
     throw new UserError(
       `${
         join(folder, "adapter_config.json")

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { figure } from "../../lib/report/entry_line.ts";
 import { join } from "node:path";
-import { SAME_SIGNAL } from "../../lib/cli/stop.ts";
+import { SAME_SIGNAL } from "../../lib/cli/stop_answer.ts";
 import { taskWords, trainProcess } from "../command.ts";
 import { GOLDEN } from "../golden_run.ts";
 import { hubTest, shardedModel, type World } from "../hub/fixtures.ts";

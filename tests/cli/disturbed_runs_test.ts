@@ -293,7 +293,7 @@ test("a run that was killed before its first checkpoint begins anew; what else i
 test("a log that can no longer be written is said once, and the run goes on", async (folder) => {
   const out = join(folder, "out");
   const warnings: string[] = [];
-  await run(out, ["--max_steps=4"], {
+  await run(out, ["--max_steps=4", "--warmup_ratio=0"], {
     onLog: (level, message) =>
       level === "warning" && !message.startsWith("train: ") && warnings.push(message),
     onStep: ({ step }) => {

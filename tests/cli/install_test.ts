@@ -4,6 +4,7 @@ import { delimiter, dirname, join, resolve } from "node:path";
 import { pack } from "../../lib/cli/npm/pack.ts";
 import { VERSION } from "../../lib/version.ts";
 import type { Finished } from "../command.ts";
+import { GOLDEN } from "../golden_run.ts";
 import { ls } from "../in_process.ts";
 import { serveRepository } from "../serve_repository.ts";
 import { withTemporaryFolder } from "../temporary_folder.ts";
@@ -68,7 +69,7 @@ const PERMISSIONS = [
   "--allow-read",
   "--allow-write",
   "--allow-net",
-  "--allow-env=HOME,USERPROFILE,SIMPER_CACHE,HF_*,XDG_*,LOG_*",
+  "--allow-env=HOME,USERPROFILE,SIMPER_CACHE,HF_*,XDG_*,LOG_*,TERM",
   "--allow-sys=systemMemoryInfo,statfs,hostname",
 ];
 
@@ -91,6 +92,26 @@ test("deno install from a URL gives a program that trains", async (place, folder
   await Deno.truncate(join(shipped, "tiny", "model", "tokenizer.json"), 1000);
   await place.run(simper, "plan", "--device_memory=1GB");
   assert.equal((await Deno.stat(join(shipped, "tiny", "model", "tokenizer.json"))).size, 53_980);
+});
+
+test("what was installed from a URL is whole: it runs when the server is gone", async (place, folder) => {
+  const server = serveRepository();
+  await place.run(
+    Deno.execPath(),
+    ...["install", "--global", "--name=simper", "--unstable-worker-options"],
+    ...[`--allow-import=${server.host}`, ...PERMISSIONS, `http://${server.host}/lib/cli/main.ts`],
+  );
+  await server[Symbol.asyncDispose]();
+  const data = join(folder, "data");
+  await Deno.mkdir(data);
+  await Deno.copyFile(`${GOLDEN}/pairs.jsonl`, join(data, "train.jsonl"));
+  const { stderr } = await place.run(
+    join(folder, "installed", "bin", "simper"),
+    ...["train", resolve(GOLDEN, "run.yaml"), "--open", ...A_STEP, `--dataset_mixer={${data}: 1.0}`],
+    ...[`--model_name_or_path=${resolve(GOLDEN, "untied")}`, "--output_dir=out"],
+  );
+  // Deno tells of a thread's module that it cannot load, and --open of a report that it cannot serve.
+  assert.doesNotMatch(stderr, /worker|live report/);
 });
 
 test("the npm package gives a program that trains, and that signals reach", async (place, folder) => {

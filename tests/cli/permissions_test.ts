@@ -1,5 +1,8 @@
 import assert from "node:assert/strict";
-import { task } from "../command.ts";
+import { join } from "node:path";
+import { type Finished, task } from "../command.ts";
+import { GOLDEN } from "../golden_run.ts";
+import { hubTest, shardedModel } from "../hub/fixtures.ts";
 import { withTemporaryFolder } from "../temporary_folder.ts";
 
 const { tasks, permissions } = JSON.parse(await Deno.readTextFile("deno.json"));
@@ -14,9 +17,9 @@ Deno.test("no task has all permissions", () => {
   }
 });
 
-Deno.test("training starts no program, and README names each of its permissions and variables", async () => {
-  const readme = await Deno.readTextFile("README.md");
-  const section = readme.slice(readme.indexOf("## Permissions"), readme.indexOf("## Reference"));
+Deno.test("training starts no program, and SECURITY.md names each of its permissions and variables", async () => {
+  const page = await Deno.readTextFile("SECURITY.md");
+  const section = page.slice(page.indexOf("## Permissions"), page.indexOf("It starts no program"));
   assert.deepEqual(Object.keys(permissions.train).sort(), ["env", "net", "read", "sys", "write"]);
   for (const [name, values] of Object.entries(permissions.train)) {
     for (const word of [`--allow-${name}`, ...Array.isArray(values) ? values : []]) {
@@ -34,4 +37,80 @@ Deno.test("the default training runs under the permissions of its task", () =>
       "--save_steps=1",
     );
     assert.equal(status, 0, stderr);
+  }));
+
+/** The command `name` with the permissions of its set but for one. */
+async function without(
+  missing: string,
+  env: Record<string, string>,
+  name: string,
+  ...words: string[]
+): Promise<Finished> {
+  const given = Object.entries(permissions[name]).filter(([kind]) => kind !== missing)
+    .map(([kind, values]) => `--allow-${kind}${values === true ? "" : `=${values}`}`);
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "--quiet", "--no-prompt", ...given, "lib/cli/main.ts", name, ...words],
+    env,
+    stdin: "null",
+  }).output();
+  const text = new TextDecoder();
+  return { status: code, stdout: text.decode(stdout), stderr: text.decode(stderr) };
+}
+
+hubTest(
+  "each command says in one line which permission is missing, and which flag gives it",
+  () => ({ repos: [shardedModel()] }),
+  async ({ hub, folder }) => {
+    let runs = 0;
+    const run =
+      () => [`${GOLDEN}/run.yaml`, `--output_dir=${join(folder, `${runs++}`)}`, "--log_level=error"];
+    const fromHub = "--model_name_or_path=org/tiny";
+    await Deno.writeTextFile(join(folder, "metrics.jsonl"), "");
+    // Those of its set that a command cannot do without, each with words that want it.
+    const wanted: Record<string, Record<string, string[]>> = {
+      train: { read: run(), write: run(), net: [...run(), fromHub], env: run(), sys: run() },
+      plan: { read: run(), write: [...run(), "--data"], net: [...run(), fromHub], env: run(), sys: run() },
+      data: { read: run(), write: run(), net: [...run(), fromHub], env: run() },
+      fetch: { read: ["org/tiny"], write: ["org/tiny"], net: ["org/tiny"], env: ["org/tiny"] },
+      watch: { read: [folder], net: [folder] },
+      setup: { run: [] },
+    };
+    assert.deepEqual(Object.keys(wanted).sort(), Object.keys(permissions).sort());
+    const env = {
+      HF_ENDPOINT: hub.endpoint,
+      HF_HOME: join(folder, "hub"),
+      HF_HUB_CACHE: "",
+    };
+    for (const [name, words] of Object.entries(wanted)) {
+      await Promise.all(
+        Object.keys(words).map(async (missing) => {
+          // What is found there need not be written.
+          const cache = join(folder, `${name}-${missing}`);
+          const { status, stdout, stderr } = await without(
+            missing,
+            { ...env, SIMPER_CACHE: cache },
+            name,
+            ...words[missing],
+          );
+          assert.deepEqual([status, stdout], [1, ""], `${name} without ${missing}`);
+          const says =
+            `^error: no permission for ${missing} access to \\S+ \\(.*\\): run Deno with --allow-${missing}\n$`;
+          assert.match(stderr, new RegExp(says), `${name} without ${missing}: ${stderr}`);
+        }),
+      );
+    }
+  },
+);
+
+Deno.test("train --open without the network says so, and trains", () =>
+  withTemporaryFolder(async (folder) => {
+    const words = [`${GOLDEN}/run.yaml`, "--open", "--max_steps=1", "--warmup_ratio=0"];
+    const more = [`--output_dir=${folder}`, "--prompts=[]", "--log_level=warning"];
+    const { status, stderr } = await without("net", {}, "train", ...words, ...more);
+    assert.equal(status, 0, stderr);
+    assert.match(
+      stderr,
+      /^warning: --open: no live report: no permission for net access to 127\.0\.0\.1 \(.*\): .*--allow-net$/m,
+    );
+    assert.doesNotMatch(stderr, /^error/m);
   }));

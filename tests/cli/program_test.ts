@@ -5,11 +5,9 @@ import { VERSION } from "../../lib/version.ts";
 import type { Finished } from "../command.ts";
 
 /** The program without any permission. */
-const simper = (...words: string[]) => simperWith([], ...words);
-
-async function simperWith(permissions: string[], ...words: string[]): Promise<Finished> {
+async function simper(...words: string[]): Promise<Finished> {
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "--quiet", "--no-prompt", ...permissions, "lib/cli/main.ts", ...words],
+    args: ["run", "--quiet", "--no-prompt", "lib/cli/main.ts", ...words],
     stdin: "null",
   }).output();
   const text = new TextDecoder();
@@ -61,26 +59,5 @@ Deno.test("a word that is no command, option or key has status 2, and the neares
     assert.deepEqual([status, stdout], [2, ""], stderr);
     assert.match(stderr, says);
     assert.doesNotMatch(stderr, /\n\s+at /);
-  }
-});
-
-Deno.test("a permission that is missing is named, with what it is for", async () => {
-  const nothing = await simper("plan");
-  assert.equal(nothing.status, 2);
-  assert.match(nothing.stderr, /^error: \S+tiny\.yaml: the run file cannot be read: .*--allow-read flag\n$/);
-  const cases: [string[], RegExp][] = [
-    [
-      ["--allow-read"],
-      /^error: no permission for env access to \S+ \(.* cache .*\): run Deno with --allow-env\n$/,
-    ],
-    [
-      ["--allow-read", "--allow-env"],
-      /^error: no permission for sys access to \S+ \(.*memory.*\): .*--allow-sys\n$/,
-    ],
-  ];
-  for (const [permissions, says] of cases) {
-    const { status, stderr } = await simperWith(permissions, "plan");
-    assert.equal(status, 1);
-    assert.match(stderr, says);
   }
 });

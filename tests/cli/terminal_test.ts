@@ -25,10 +25,15 @@ async function wordsOf(folder: string): Promise<string[]> {
 }
 
 /** Runs a task on a terminal of 80 columns, where Deno asks for permissions that are missing; util-linux's `script` makes one. */
-async function onTerminal(...args: string[]): Promise<{ code: number; text: string }> {
-  const command = [Deno.execPath(), "task", "--quiet", "train", ...args].map((word) => `'${word}'`).join(" ");
+async function onTerminal(
+  env: Record<string, string>,
+  task: string,
+  ...args: string[]
+): Promise<{ code: number; text: string }> {
+  const command = [Deno.execPath(), "task", "--quiet", task, ...args].map((word) => `'${word}'`).join(" ");
   const child = new Deno.Command("script", {
     args: ["-qec", `stty cols 80; ${command}`, "/dev/null"],
+    env,
     stdin: "null",
     stdout: "piped",
     stderr: "null",
@@ -46,7 +51,7 @@ Deno.test({
   ignore: !hasScript,
   fn: () =>
     withTemporaryFolder(async (folder) => {
-      const { code, text } = await onTerminal(...await wordsOf(folder));
+      const { code, text } = await onTerminal({ TERM: "xterm" }, "train", ...await wordsOf(folder));
       assert.equal(code, 0, text);
       assert.doesNotMatch(text, /Allow\?|Deno requests/);
       const drawn = text.replaceAll("\r\x1b[2K", "\n").split(/\r?\n/).map(stripVTControlCharacters);
@@ -69,6 +74,25 @@ Deno.test({
     }),
 });
 
+Deno.test({
+  name: "a dumb terminal gets plain lines, and NO_COLOR no colours",
+  ignore: !hasScript,
+  fn: () =>
+    withTemporaryFolder(async (folder) => {
+      const words = await wordsOf(folder);
+      const dumb = await onTerminal({ TERM: "dumb" }, "train", ...words);
+      assert.equal(dumb.code, 0, dumb.text);
+      assert.match(dumb.text, /^step 2\/2 {2}.*loss /m);
+      assert.equal(stripVTControlCharacters(dumb.text), dumb.text);
+
+      const shown = ({ text }: { text: string }) => text.replaceAll("\r\x1b[2K", "");
+      const colored = shown(await onTerminal({ TERM: "xterm", NO_COLOR: "" }, "data", ...words));
+      const plain = shown(await onTerminal({ TERM: "xterm", NO_COLOR: "1" }, "data", ...words));
+      assert.notEqual(stripVTControlCharacters(colored), colored);
+      assert.equal(stripVTControlCharacters(plain), plain);
+    }),
+});
+
 Deno.test("elsewhere a log entry and an evaluation are a line each, with the names of TRL, and nothing is hashed or counted in bytes", () =>
   withTemporaryFolder(async (folder) => {
     const words = await wordsOf(folder);
@@ -88,11 +112,11 @@ Deno.test("elsewhere a log entry and an evaluation are a line each, with the nam
     for (const name of ["eval_loss", "eval_rewards/chosen", "eval_logps/rejected", "eval_runtime"]) {
       assert.match(lines[1], new RegExp(`  ${name} -?[\\d.,e-]+(  |$)`));
     }
-    assert.match(stderr, /^2 steps of 4 pairs \(2 x 2\), 1 epoch: about [\d,]+ tokens$/m);
+    assert.match(stderr, /^2 steps of 4 pairs \(2 x 2\), 1 epoch: about [\d,]+ tokens of packed rows$/m);
     assert.ok(!stderr.includes("\x1b"));
     assert.doesNotMatch(stderr, /[0-9a-f]{32}|allocated|bytes/);
 
     const quiet = await task("train", ...words, "--overwrite_output_dir", "--log_level=warning");
     assert.equal(quiet.status, 0);
-    assert.match(quiet.stderr, /^(warning: .*truncated\n){2}$/);
+    assert.match(quiet.stderr, /^(warning: .*truncated\n){2}warning: 1 of 2 steps changes nothing: .*\n$/);
   }));

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { parseConfig } from "../../lib/config/parse.ts";
+import { ignoredBecause, OTHER_NAMES, REFUSED } from "../../lib/config/other_keys.ts";
 import { configReference } from "../../lib/config/reference.ts";
-import { FIELDS, keyOf, KEYS } from "../../lib/config/schema.ts";
+import { fieldOf, FIELDS, keyOf, KEYS } from "../../lib/config/schema.ts";
 import { BASE, mistakes, parsed } from "../run_file.ts";
 
 Deno.test("a run file with the required keys alone gets every default", () => {
@@ -165,6 +166,33 @@ loss_type: dpo
     "run.yaml:3:13: max_length: expected max_prompt_length (128) to be below max_length (64): " +
     "a truncated pair would have no response left",
   ]);
+});
+
+Deno.test("a key's name in other trainers is answered with its name here, in a file and on the command line", () => {
+  for (
+    const [name, key] of [
+      ["lr", "learning_rate"],
+      ["batch_size", "per_device_train_batch_size"],
+      ["micro-batch-size", "per_device_train_batch_size"],
+      ["epochs", "num_train_epochs"],
+      ["num_epochs", "num_train_epochs"],
+      ["iters", "max_steps"],
+      ["sequence_len", "max_length"],
+      ["base_model", "model_name_or_path"],
+      ["optimizer.lr", "learning_rate"],
+      ["resume", "resume_from_checkpoint"],
+    ]
+  ) {
+    const says = `unknown key: did you mean ${key}?`;
+    assert.deepEqual(mistakes(`${BASE}${name}: 1\n`), [`run.yaml:3:1: ${name}: ${says}`]);
+    assert.deepEqual(mistakes(BASE, `--${name}=1`), [`--${name}: ${says}`]);
+  }
+  for (const [key, names] of Object.entries(OTHER_NAMES)) {
+    assert.ok(fieldOf(key), key);
+    for (const name of names) {
+      assert.ok(!fieldOf(name) && ignoredBecause(name) === undefined && !Object.hasOwn(REFUSED, name), name);
+    }
+  }
 });
 
 Deno.test("a number may be written as YAML 1.1 reads it, as text", () => {

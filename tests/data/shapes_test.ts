@@ -161,7 +161,7 @@ const REFUSALS: [row: Row, message: RegExp, read?: typeof pair][] = [
   [{ messages: [user("Q"), answer("a")] }, /single responses \(SFT\).*loss_type: sft trains on "messages"$/],
   [{ prompt: "p", completion: "a" }, /\(SFT\).*loss_type: sft trains on "completion"$/],
   [{ instruction: "I", output: "a" }, /expected a key "rejected", found .*\(SFT\).*loss_type: sft trains on/],
-  [{ question: "Q", answer: "a" }, /\(SFT\).*"answer", with column_mapping: \{answer: chosen\}$/],
+  [{ question: "Q", answer: "a" }, /\(SFT\).*"answer": set column_mapping: \{answer: chosen\}$/],
   [{ prompt: "p", chosen: "a" }, /expected a key "rejected".*\(SFT\)/],
   [{ prompt: "p" }, /prompts alone/],
   [{ text: "t" }, /texts for language modelling/],
@@ -172,7 +172,7 @@ const REFUSALS: [row: Row, message: RegExp, read?: typeof pair][] = [
   [{ prompt: "p", chosen: "a", reject: "b" }, /set column_mapping: \{reject: rejected\}$/],
   [
     { prompt: "p", chosen: "a", rejectd: "b" },
-    /did you mean "rejectd"\? Set column_mapping: \{rejectd: rejected\}$/,
+    /did you mean "rejectd"\? Then set column_mapping: \{rejectd: rejected\}$/,
   ],
   [
     { prompt: "p", chosen: null, rejected: "b" },

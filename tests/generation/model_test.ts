@@ -22,7 +22,21 @@ Deno.test("a loaded model's figures over pairs, and of their tokens, are PyTorch
   for (const name of ["loss", "rewards/chosen", "rewards/rejected", "rewards/accuracies"] as const) {
     near(found[name]!, expected[name], name);
   }
-  await assert.rejects(() => model.evaluate([rows[0], { chosen: "Yes." }]), /^UserError: evaluate:row 1: /);
+  for (
+    const [row, says] of [
+      [{ prompt: "Is it?", chosen: "Yes." }, /; logProbabilities measures "chosen"$/],
+      [
+        { prompt: "Is it?", answer: "Yes." },
+        /logProbabilities measures "answer": rename the keys: \{answer: chosen\}$/,
+      ],
+      [{ prompt: "Is it?", good: "Yes.", bad: "No." }, /: rename the keys: \{good: chosen, bad: rejected\}$/],
+    ] as const
+  ) {
+    const message = await model.evaluate([rows[0], row as never]).catch(({ message }) => message);
+    assert.match(message, /^evaluate:row 1: expected a key /);
+    assert.match(message, says);
+    assert.doesNotMatch(message, /loss_type|column_mapping/);
+  }
 
   const golden: Record<"chosen" | "rejected", { ids: number[]; logProbabilities: number[] }>[] = JSON.parse(
     await Deno.readTextFile(`${GOLDEN}/logprobs.json`),

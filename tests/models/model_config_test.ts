@@ -299,6 +299,19 @@ Deno.test("readModelConfig() names the file that is missing or broken", () =>
     assert.deepEqual(await readModelConfig(folder), parse({}));
   }));
 
+Deno.test("Falcon's heads of keys are blamed by the key that is wrong, in the file's own words", () => {
+  const shape = { model_type: "falcon", hidden_size: 32, num_kv_heads: 2 };
+  const falcon = (more: object) => () => parseModelConfig({ ...shape, ...more }, "config.json");
+  assert.throws(
+    falcon({ num_attention_heads: 4, multi_query: null }),
+    /config.json: num_kv_heads: 2 is not supported with multi_query: null; supported: 4$/,
+  );
+  assert.throws(
+    falcon({ multi_query: null }),
+    /num_attention_heads: expected as many as num_kv_heads 2 with multi_query: null, found none, which is 71\n/,
+  );
+});
+
 Deno.test("Mistral's window is 4096 where the key is absent and none where it is null", () => {
   const mistral = (more: object) => parseModelConfig({ model_type: "mistral", ...more }, "config.json");
   assert.equal(mistral({}).slidingWindow, 4096);
@@ -329,6 +342,8 @@ const REFUSED = [
   { hidden_dropout: 0.1 },
   { resid_pdrop: 0.1 },
   { embd_pdrop: 0.1 },
+  { residual_dropout: 0.1 },
+  { embedding_dropout: 0.1 },
   // Half a head would be 3 numbers.
   { model_type: "glm4", head_dim: 6 },
   { model_type: "nemotron", head_dim: 6 },

@@ -11,6 +11,8 @@ import {
   worstCase,
 } from "../../lib/planning/estimate.ts";
 import { readModelConfig } from "../../lib/weights/config_file.ts";
+import { kernelsOf } from "../../lib/gpu/program.ts";
+import { usualTiles } from "../../lib/gpu/tuning.ts";
 import { capacityOf, planRun } from "../../lib/planning/plan.ts";
 import { task } from "../command.ts";
 import { GOLDEN } from "../golden_run.ts";
@@ -101,6 +103,15 @@ Deno.test("Llama 3 8B, every parameter trained, pairs of 2 x 2048 one at a time,
   const weights = 8_030_261_248 - 128256 * 4096 - 65 * 4096;
   const visible = pairs * 2 * 2047 * 2048 / 2;
   assert.ok(Math.abs(flops / (6 * weights * tokens + 12 * 32 * 4096 * visible) - 1) < 1e-9);
+});
+
+Deno.test("on software tiles a plan of 8B is made of its products, not of their 200,000 blocks", async () => {
+  const { config, workloadOf } = await setup("llama-3-8b-base", "Llama-3-Base-8B-SFT");
+  const tiles = usualTiles("software");
+  const { decoder } = planRun(workloadOf(config), config, { largestBuffer: 2 ** 27, tiles });
+  const calls = [...decoder.forward, ...decoder.backward];
+  assert.ok(kernelsOf(calls).length > 200_000);
+  assert.ok(calls.length < 10_000, `${calls.length}`);
 });
 
 Deno.test("with max_grad_norm 0 and one batch a step, the same takes 12 bytes a parameter and one matrix' gradient", async () => {

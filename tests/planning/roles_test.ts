@@ -64,6 +64,15 @@ Deno.test("patterns that fit nothing, or one part of a matrix, are refused, all 
   ]);
 });
 
+Deno.test("a pattern that backtracks without an end is stopped, and named", () => {
+  const start = performance.now();
+  assert.match(
+    refused(["model.norm", "(.+.+)+!"]),
+    /^unfrozen_parameters: "\(\.\+\.\+\)\+!" has not come to an end after 3 s: stopped\. Look for a repetition/,
+  );
+  assert.ok(performance.now() - start < 20_000);
+});
+
 Deno.test("a run with frozen parameters saves them as they were, and resumes to the same bits", () =>
   withTemporaryFolder(async (folder) => {
     const model = `${GOLDEN}/tied-llama3-bf16-sharded`;

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { appendFile, writeFile } from "node:fs/promises";
+import { appendFile, mkdir, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { liveHandler, type RunPhase } from "../../lib/report/live.ts";
 import { live } from "../../lib/report/live_page.js";
@@ -104,6 +104,33 @@ Deno.test("a point that a run adds to its log arrives in the live report, and no
     while (!answers) answers = (await next()).sections.answers ?? "";
     assert.match(answers, /<th>after<\/th>.*better/s);
     await news.return(undefined);
+  }));
+
+Deno.test("a run that has ended says how, when, and what is there", () =>
+  withRun(async (folder, run, ask) => {
+    const place = async () => /<div id="place">(.*?)<\/div>/s.exec(await (await ask("/")).text())![1];
+    await writeFile(join(folder, "metrics.jsonl"), lineOf(4));
+    await writeFile(join(folder, "trainer_state.json"), `{"max_steps": 10, "stateful_callbacks": {}}`);
+    assert.doesNotMatch(await place(), /command|loadModel/);
+    run.phase = "ended";
+    assert.match(
+      await place(),
+      /step 4 of 10 · not running<.*stopped, or failed; its last log entry is of \d{4}-\d\d-\d\d \d\d:\d\d\..*begins anew: there/,
+    );
+    await mkdir(join(folder, "checkpoint-4"));
+    assert.match(await place(), /the command that began it goes on from <code>checkpoint-4<\/code>/);
+    await writeFacts(folder, { ...FACTS, settings: [["overwrite_output_dir", "true"]] });
+    assert.match(await place(), /with <code>--overwrite_output_dir=false<\/code> goes on from/);
+    await appendFile(join(folder, "metrics.jsonl"), lineOf(10));
+    assert.match(await place(), /step 10 of 10 · not running<.*Its result was not saved/);
+    const results = join(folder, "all_results.json");
+    await writeFile(results, `{"train_loss": 1}`);
+    await utimes(results, new Date(), new Date(2026, 2, 9, 17, 5, 59));
+    const finished = await place();
+    assert.match(finished, /step 10 of 10 · finished 2026-03-09 17:05</);
+    assert.ok(finished.includes(`The model is in <code>${folder}</code>`), finished);
+    assert.match(finished, /<code>report\.html<\/code>.*loadModel\(/);
+    assert.doesNotMatch(finished, /checkpoint/);
   }));
 
 Deno.test("files of a folder that are not as a run writes them show nothing, and do not end the live report", () =>

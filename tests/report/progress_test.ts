@@ -11,7 +11,7 @@ function progress(options: Partial<ProgressLineOptions> = {}) {
   const set = { seconds: 100, columns: 80 };
   const line = new ProgressLine({
     write: (text) => written.push(text),
-    isTerminal: true,
+    canRedraw: true,
     logLevel: "info",
     columns: () => set.columns,
     now: () => set.seconds * 1000,
@@ -47,6 +47,15 @@ Deno.test("a bar fills in proportion and keeps its width", () => {
   assert.equal(bar(1, 4, 8), "[==>     ]");
   assert.equal(bar(4, 4, 8), "[========]");
   assert.equal(bar(0, 0, 8), "[========]");
+});
+
+Deno.test("no figure is minus zero", () => {
+  const { line, set, shown } = progress();
+  line.step({ step: 0, totalSteps: 10 });
+  set.columns = 200;
+  set.seconds += 6;
+  line.step({ ...step(1), loss: -1e-7, margin: -0 });
+  assert.match(shown()!, /loss 0\.0000 .* margin 0\.0000/);
 });
 
 Deno.test("steps on a terminal: what does not fit is left out whole, the least important first", () => {
@@ -130,7 +139,7 @@ Deno.test("the rate is that of the last seconds", () => {
 });
 
 Deno.test("elsewhere than on a terminal, plain lines come now and then, and none where all is done soon", () => {
-  const { line, written, set } = progress({ isTerminal: false, loggingSteps: 4 });
+  const { line, written, set } = progress({ canRedraw: false, loggingSteps: 4 });
   for (let second = 0; second <= 40; second++) {
     set.seconds++;
     line.update(fetching(second * 10e6));
@@ -163,12 +172,35 @@ Deno.test("elsewhere than on a terminal, plain lines come now and then, and none
   assert.ok(!/\p{Cc}/u.test(written.join("").replaceAll("\n", "")));
 });
 
+Deno.test("the pairs of a step in hand are counted, and are gone when it is done", () => {
+  const { line, set, shown } = progress();
+  line.step({ step: 0, totalSteps: 10 });
+  set.seconds += 30;
+  line.inStep({ done: 2, total: 16 });
+  assert.equal(shown(), "[>           ]  0/10  2/16 pairs  0:30");
+  set.seconds += 30;
+  line.step(step(1));
+  assert.match(shown()!, /1\/10 {2}loss/);
+  set.seconds += 10;
+  line.inStep({ done: 2, total: 16 });
+  assert.match(shown()!, /1\/10 {2}2\/16 pairs {2}loss -0\.1235 .* 0:49 left$/);
+
+  const plain = progress({ canRedraw: false, loggingSteps: 1 });
+  plain.line.step({ step: 0, totalSteps: 10 });
+  for (let done = 0; done < 16; done++) {
+    plain.set.seconds += 2;
+    plain.line.inStep({ done, total: 16 });
+  }
+  assert.deepEqual(plain.written, ["step 0/10  2/16 pairs  0:06\n", "step 0/10  12/16 pairs  0:26\n"]);
+});
+
 Deno.test("progress is silent where no messages of level info are shown", () => {
   for (const logLevel of ["warning", "error"] as const) {
-    for (const isTerminal of [true, false]) {
-      const { line, written, set } = progress({ logLevel, isTerminal });
+    for (const canRedraw of [true, false]) {
+      const { line, written, set } = progress({ logLevel, canRedraw });
       line.step(step(1));
       set.seconds += 100;
+      line.inStep({ done: 1, total: 2 });
       line.update(fetching(1));
       line.step(step(10));
       line.finish();

@@ -118,8 +118,9 @@ device_memory: 80GiB
 });
 
 Deno.test("figures are short and lose nothing that matters", () => {
-  const shown = [0, 42, 1234567, -0.123456789, 3e-7, 6.25e-5, 123456.7, 1.5e12, NaN].map(formatFigure);
+  const shown = [0, -0, 42, 1234567, -0.123456789, 3e-7, 6.25e-5, 123456.7, 1.5e12, NaN].map(formatFigure);
   assert.deepEqual(shown, [
+    "0",
     "0",
     "42",
     "1,234,567",
@@ -241,6 +242,25 @@ Deno.test("each curve of report.html has the points of its own figure in the log
       points: curves.flatMap(([name, figure]) => curve(name, figure)),
     })),
   );
+});
+
+Deno.test("the text of charts is neither large nor small, however wide the page is", () => {
+  const html = reportHtml(runReport());
+  const number = (pattern: RegExp) => Number(pattern.exec(html)![1]);
+  const [column, most] = [number(/minmax\(min\((\d+)rem/), number(/figure \{[^}]*max-width: (\d+)rem/)]
+    .map((rem) => 16 * rem);
+  const width = number(/<svg viewBox="0 0 (\d+) \d+" role/);
+  const narrow = 16 * number(/@media \(max-width: (\d+)rem\) \{ \.tick/);
+  const [wideText, narrowText] = [...html.matchAll(/\.tick \{[^}]*font-size: (\d+)px/g)].map(([, px]) => +px);
+  // Pixels of text in charts of each width that a column may have.
+  const margins = 32;
+  const shown = [
+    [wideText, Math.min(column, narrow - margins)],
+    [wideText, most],
+    [narrowText, 400 - margins],
+    [narrowText, narrow - margins],
+  ].map(([text, chart]) => text * chart / width);
+  for (const pixels of shown) assert.ok(pixels >= 10 && pixels <= 15, shown.join());
 });
 
 Deno.test("report.html without answers, evaluation or a log has no empty sections", () => {

@@ -89,6 +89,7 @@ Deno.test("a weight that became infinite is found before the next update, with t
       message,
       /first bad tensor is the weight model\.embed_tokens\.weight \(element 0 is Infinity\)/,
     );
+    assert.match(message, /Try a lower learning_rate/);
     assert.match(
       message,
       /the last checkpoint is \S+checkpoint-4: as model_name_or_path it begins a new run/,

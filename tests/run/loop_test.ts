@@ -101,6 +101,19 @@ Deno.test("warmup_steps wins over warmup_ratio, which counts where it is 0", asy
   assert.deepEqual(await rates("warmup_ratio: 0"), Array(8).fill(8));
 });
 
+Deno.test("a tenth of the steps or more at a learning rate of 0 is warned of", async () => {
+  const said = async (lines: string, totalSteps: number) => (await loop(lines, totalSteps)).messages;
+  const warning = (steps: number, key = "warmup_ratio") => [
+    `1 of ${steps} steps changes nothing: the warm-up begins at a learning rate of 0; ${key}: 0 trains in it`,
+  ];
+  assert.deepEqual(await said("warmup_ratio: 0.1", 1), warning(1));
+  assert.deepEqual(await said("warmup_ratio: 0.1", 2), warning(2));
+  assert.deepEqual(await said("warmup_steps: 3", 10), warning(10, "warmup_steps"));
+  assert.deepEqual(await said("warmup_ratio: 0.1", 11), []);
+  assert.deepEqual(await said("warmup_ratio: 0", 2), []);
+  assert.deepEqual(await said("learning_rate: 0\nwarmup_ratio: 0.1", 2), []);
+});
+
 Deno.test("a log entry has the rate and the norm of its own step, as they were", async () => {
   const { logged, rates } = await loop(
     "learning_rate: 8\nwarmup_ratio: 0.5\nlogging_steps: 3\nlogging_first_step: true",

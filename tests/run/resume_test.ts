@@ -73,6 +73,8 @@ const FREE: readonly (keyof TrainConfig)[] = [
   "runName",
   "loggingSteps",
   "loggingFirstStep",
+  "reportTo",
+  "loggingDir",
   "logLevel",
   "deviceMemory",
   "pushToHub",

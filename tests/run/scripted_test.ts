@@ -110,7 +110,11 @@ Deno.test("the name of a loss of one's own stands in the reports, and the run go
     const goOn = (loss?: Loss) => train({ ...FILE, output_dir: out }, { loss });
     await refused(goOn(), "OUTPUT_REFUSED", /loss_type: "simper-by-hand" there, "simper" now/);
     const twice: FunctionLoss = { name: SIMPER.name, of: (c, r) => SIMPER.of(c, r) };
-    await refused(goOn(twice), "OUTPUT_REFUSED", /loss: the source of the loss is another/);
+    await refused(
+      goOn(twice),
+      "OUTPUT_REFUSED",
+      /loss: the loss is another, by its source or by what it gives/,
+    );
     await using run = await goOn(SIMPER);
     assert.equal(run.steps, 3);
     await run.save();
@@ -267,6 +271,35 @@ Deno.test("what a script gives is checked as a run file is: unknown options, par
     /learning_rate: expected .*, found NaN/,
   );
 });
+
+Deno.test("a driver that blocks this thread is heard of within a step, and of what it has done alone", () =>
+  withTemporaryFolder(async (folder) => {
+    const { submit } = GPUQueue.prototype;
+    let isSlow = false;
+    GPUQueue.prototype.submit = function (commands) {
+      submit.call(this, commands);
+      // What a model of hundreds of millions of parameters takes.
+      for (const start = performance.now(); isSlow && performance.now() - start < 110;);
+    };
+    const heard: string[] = [];
+    const keys = { ...KEYS, max_steps: 1, per_device_train_batch_size: 2, gradient_accumulation_steps: 2 };
+    try {
+      await using _ = await train({ ...keys, output_dir: join(folder, "out") }, {
+        data: ROWS,
+        onSubmit: ({ step, pairs }) => {
+          isSlow = true;
+          heard.push(`${step}: ${pairs ? `${pairs.done}/${pairs.total}` : "begins"}`);
+        },
+        onStep: () => isSlow = false,
+      });
+    } finally {
+      GPUQueue.prototype.submit = submit;
+    }
+    assert.equal(heard[0], "1: begins");
+    // A software driver is given each pass in pieces.
+    assert.ok(heard.filter((text) => text === "1: 0/4").length > 0, heard.join());
+    assert.deepEqual([...new Set(heard.slice(1))], ["1: 0/4", "1: 2/4", "1: 4/4"]);
+  }));
 
 Deno.test("an abort ends a run that waits for a row, and gives its folder back", () =>
   withTemporaryFolder(async (folder) => {

@@ -1,5 +1,8 @@
 #!/usr/bin/env node
-/** `simper` as the npm package has it: runs the program under Deno, which is a dependency of the package, with its permissions. */
+/**
+ * `simper` as the npm package has it: runs the program under Deno, which is a dependency of the package, with its
+ * permissions.
+ */
 import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -9,7 +12,10 @@ import { fileURLToPath } from "node:url";
 const pathOf = (name) => fileURLToPath(new URL(`../../../${name}`, import.meta.url));
 const words = process.argv.slice(2);
 const { permissions } = JSON.parse(readFileSync(pathOf("deno.json"), "utf8"));
-/** Those of the command, as flags: of the sets in deno.json Deno says with each start that they are an experimental feature. */
+/**
+ * Those of the command, as flags: of the sets in deno.json Deno says with each start that they are an experimental
+ * feature.
+ */
 const allowed = Object.entries(Object.hasOwn(permissions, words[0] ?? "") ? permissions[words[0]] : {})
   .map(([name, values]) => `--allow-${name}${values === true ? "" : `=${values}`}`);
 /** Only at a terminal does it tell what it fetches the first time. */

@@ -3,7 +3,7 @@ import { linear, linearInputGradient, linearWeightGradient } from "../../gpu/lin
 import { rowsOf, type Tensor } from "../../gpu/memory.ts";
 import { type Norm, norm, normBackward, normWeightBackward } from "../../gpu/norm_operations.ts";
 import * as kernels from "../../gpu/operations.ts";
-import type { KernelCall, RowSlot } from "../../gpu/program.ts";
+import { type KernelCall, onlyWhere, type RowSlot } from "../../gpu/program.ts";
 import type { BackwardPass, OpParts, Value } from "../graph.ts";
 import type { TrainedParameter } from "../../parameters/layout.ts";
 import type { Machine } from "../machine.ts";
@@ -126,7 +126,7 @@ function headBackward(pass: BackwardPass, x: Value, head: Head): void {
   const pieces = batch.pieces.map((rows, i) => {
     const part = (tensor: Tensor) => rowsOf(tensor, i * batch.pieceRows, batch.pieceRows);
     const next = batch.pieces[i + 1];
-    const isLast = (counts: Uint32Array) => !next || counts[next.slot] === 0;
+    const isMadeAgain = (counts: Uint32Array) => next !== undefined && counts[next.slot] > 0;
     const normed = part(t.gatheredNormed);
     const found = {
       logits: t.logits,
@@ -136,10 +136,7 @@ function headBackward(pass: BackwardPass, x: Value, head: Head): void {
     };
     const dNormed = part(t.gradientGatheredNormed);
     return [
-      ...logitsOf(pass.machine, head, rows, normed).map((call) => ({
-        ...call,
-        grid: (counts: Uint32Array): [number, number] => isLast(counts) ? [0, 0] : call.grid(counts),
-      })),
+      ...logitsOf(pass.machine, head, rows, normed).map((call) => onlyWhere(call, isMadeAgain)),
       kernels.logitsBackward(rows, found, widths.vocabulary, head.logits),
       ...hasInputGradient ? linearInputGradient(products, rows, matrix, { dY: t.logits, dX: dNormed }) : [],
       ...linearWeightGradient(products, rows, parameters.trained(head.head), { dY: t.logits, x: normed }),

@@ -32,15 +32,15 @@ export async function readTextFile(path: string): Promise<string> {
 }
 
 /**
- * Writes a text file under a temporary name, synchronises it to the disk unless `flush` is false, and renames it: it is never
+ * Writes a file under a temporary name, synchronises it to the disk unless `flush` is false, and renames it: it is never
  * half a file. The folder is made if it is missing.
  *
  * @throws UserError where it cannot be written.
  */
-export async function writeText(
+export async function writeWhole(
   folder: string,
   name: string,
-  text: string,
+  content: string | Uint8Array,
   { flush = true }: { flush?: boolean } = {},
 ): Promise<void> {
   const path = join(folder, name);
@@ -49,7 +49,7 @@ export async function writeText(
     await mkdir(folder, { recursive: true });
     const file = await open(temporary, "w");
     try {
-      await file.writeFile(text);
+      await file.writeFile(content);
       if (flush) await file.sync();
     } finally {
       await file.close();
