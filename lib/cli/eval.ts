@@ -8,7 +8,7 @@ import { readAnnotations, readGamed, winRates } from "../evaluation/judge.ts";
 import { type Shown, tablesHtml, tablesOf, tablesText, winRateTable } from "../evaluation/report.ts";
 import { shorten } from "../json.ts";
 import { createLogger, isShown } from "../report/log.ts";
-import { writeText } from "../text_file.ts";
+import { writeWhole } from "../whole_file.ts";
 import { VERSION } from "../version.ts";
 import type { Command } from "./command.ts";
 import { print } from "./output.ts";
@@ -63,8 +63,8 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
     : await measured(split, stop);
   if (output !== undefined) {
     const [folder, name] = [dirname(output), basename(output)];
-    await writeText(folder, name, `${JSON.stringify({ version: VERSION, ...values }, null, 2)}\n`);
-    await writeText(folder, `${name.slice(0, -".json".length)}.html`, tablesHtml(tables, subjects, device));
+    await writeWhole(folder, name, `${JSON.stringify({ version: VERSION, ...values }, null, 2)}\n`);
+    await writeWhole(folder, `${name.slice(0, -".json".length)}.html`, tablesHtml(tables, subjects, device));
   }
   print(tablesText(tables));
   return 0;

@@ -11,7 +11,7 @@ import { UserError } from "../errors.ts";
 import { type GpuModel, loadOntoGpu } from "../generation/model.ts";
 import { type FetchEvents, localSources, resolveDataset, resolveModel } from "../hub/hub.ts";
 import { openSplit } from "../planning/prepare.ts";
-import { readTextFile } from "../text_file.ts";
+import { readTextFile } from "../whole_file.ts";
 import { evaluate } from "../training/evaluate.ts";
 import { readModel } from "../weights/weights.ts";
 import { comparePreferences, type Measured, type Preferences } from "./preferences.ts";
