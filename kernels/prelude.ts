@@ -57,8 +57,19 @@ fn flat_index(group: vec3u, groups: vec3u, local: u32) -> u32 { return (group.y 
 /** The element type of `width` floats and the functions of it. */
 export const elementSource = (width: 1 | 4): string => ELEMENT[width] + ACCURATE_EXP;
 
+/** The texts of each source, by constants and width: layers have the same, and a new text is slow to look up. */
+const known = new Map<string, Map<string, string>>();
+
 /** Prefixes `source` with `const` lines for `constants`, the element type of `width` floats and shared functions. */
 export function withPrelude(source: string, constants: Record<string, number>, width: 1 | 4 = 1): string {
+  const key = `${width} ${JSON.stringify(constants)}`;
+  const texts = known.get(source) ?? new Map<string, string>();
+  const text = texts.get(key) ?? textOf(source, constants, width);
+  known.set(source, texts.set(key, text));
+  return text;
+}
+
+function textOf(source: string, constants: Record<string, number>, width: 1 | 4): string {
   const lines = Object.entries(constants).map(([name, value]) =>
     Number.isInteger(value) && !name.endsWith("_F")
       ? `const ${name} = ${value}u;`

@@ -4,7 +4,7 @@
  */
 import type { StorageType } from "../../kernels/storage.ts";
 import type { Purpose, Slab, Tensor } from "./memory.ts";
-import { type KernelCall, tensorsOf } from "./program.ts";
+import type { KernelCall } from "./program.ts";
 
 /** A tensor that has bytes of its own only while it lives. It lies nowhere until the plan has placed it. */
 export class SharedTensor implements Tensor {
@@ -48,33 +48,40 @@ export interface Life {
 export function livesIn(calls: readonly KernelCall[]): Life[] {
   const lives = new Map<SharedTensor, Life>();
   const accessOf = accesses();
-  calls.forEach((call, index) => {
-    for (const root of tensorsOf(call).map(rootOf)) {
-      if (!(root instanceof SharedTensor)) continue;
-      const life = lives.get(root);
-      if (life) life.last = index;
-      else lives.set(root, { tensor: root, first: index, last: index, conflicts: new Set() });
+  const sharedBy = (tensor: Tensor, index: number): SharedTensor | undefined => {
+    const root = tensor.base ?? tensor;
+    if (!(root instanceof SharedTensor)) return;
+    const life = lives.get(root);
+    if (life) life.last = index;
+    else lives.set(root, { tensor: root, first: index, last: index, conflicts: new Set() });
+    return root;
+  };
+  for (const [index, call] of calls.entries()) {
+    const access = accessOf(call);
+    const read: SharedTensor[] = [];
+    const written: SharedTensor[] = [];
+    for (const [i, bound] of call.bindings.entries()) {
+      const shared = "slab" in bound && sharedBy(bound, index);
+      if (!shared) continue;
+      if (access[i] === "read") read.push(shared);
+      else if (access[i] === "read_write") written.push(shared);
     }
     // What is copied to a texture is read before the dispatch, not in it.
-    const access = accessOf(call);
-    const bound = call.bindings.flatMap((binding, i) => {
-      const root = "slab" in binding && rootOf(binding);
-      return root instanceof SharedTensor ? [{ root, access: access[i] }] : [];
-    });
-    for (const read of bound.filter(({ access }) => access === "read")) {
-      for (const written of bound.filter(({ access }) => access === "read_write")) {
-        if (read.root === written.root) {
-          throw new Error(`${call.label} reads ${read.root.name} and writes it through another binding`);
+    for (const { source } of call.copies ?? []) sharedBy(source, index);
+    for (const one of read) {
+      for (const other of written) {
+        if (one === other) {
+          throw new Error(`${call.label} reads ${one.name} and writes it through another binding`);
         }
-        lives.get(read.root)!.conflicts.add(written.root);
-        lives.get(written.root)!.conflicts.add(read.root);
+        lives.get(one)!.conflicts.add(other);
+        lives.get(other)!.conflicts.add(one);
       }
     }
-  });
+  }
   return [...lives.values()];
 }
 
-/** Bytes of a buffer, and who lies where in it. */
+/** Bytes of a buffer, and who lies where in it, from its beginning on. */
 interface Shelf {
   slab: Slab & { bytes: number };
   content: (Life & { offset: number })[];
@@ -90,8 +97,9 @@ export function place(lives: readonly Life[], largest: number, newSlab: (name: s
   for (const life of bySize) {
     const { bytes, name } = life.tensor;
     let best: { shelf?: Shelf; offset: number; growth: number } = { offset: 0, growth: bytes };
+    const conflicting = new Set([...life.conflicts].map(({ place }) => place?.slab));
     for (const shelf of shelves) {
-      if (shelf.content.some(({ tensor }) => life.conflicts.has(tensor))) continue;
+      if (conflicting.has(shelf.slab)) continue;
       const offset = lowestOffset(shelf, life);
       const growth = Math.max(0, offset + bytes - shelf.slab.bytes);
       const isBetter = best.shelf ? growth < best.growth : growth <= best.growth;
@@ -105,7 +113,8 @@ export function place(lives: readonly Life[], largest: number, newSlab: (name: s
     }
     const { shelf, offset } = best;
     shelf.slab.bytes = Math.max(shelf.slab.bytes, offset + bytes);
-    shelf.content.push({ ...life, offset });
+    const after = shelf.content.findIndex((other) => other.offset > offset);
+    shelf.content.splice(after < 0 ? shelf.content.length : after, 0, { ...life, offset });
     life.tensor.place = { slab: shelf.slab, offset };
   }
   return shelves.map(({ slab }) => slab);
@@ -113,10 +122,9 @@ export function place(lives: readonly Life[], largest: number, newSlab: (name: s
 
 /** The first gap of enough bytes between the tensors that live at the same time. */
 function lowestOffset({ content }: Shelf, { tensor, first, last }: Life): number {
-  const others = content.filter((other) => other.first <= last && first <= other.last)
-    .sort((a, b) => a.offset - b.offset);
   let offset = 0;
-  for (const other of others) {
+  for (const other of content) {
+    if (other.first > last || first > other.last) continue;
     if (offset + tensor.bytes <= other.offset) break;
     offset = Math.max(offset, other.offset + other.tensor.bytes);
   }
@@ -160,8 +168,6 @@ export function peakOf(lives: readonly Life[]): Map<Purpose, number> {
   }
   return byPurpose;
 }
-
-const rootOf = (tensor: Tensor): Tensor => tensor.base ?? tensor;
 
 type Access = "uniform" | "read" | "read_write" | "texture";
 

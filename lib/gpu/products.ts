@@ -173,7 +173,10 @@ export class Products {
       const epilogue = epilogueOf(added);
       return {
         label: labelOf(layout, size, epilogue),
-        source: this.#sources.of([layout, epilogue, tile], () => textureSource(layout, epilogue, tile)),
+        source: this.#sources.of(
+          `texture ${layout} ${epilogue.bias} ${epilogue.kind}`,
+          () => textureSource(layout, epilogue, tile),
+        ),
         copies: [
           layout === "tn" ? copy("a", a, k, m, true) : copy("a", a, m, k, true),
           layout === "nt" ? copy("b", b, n, k, false) : copy("b", b, k, n, layout === "tn"),
@@ -206,7 +209,8 @@ export class Products {
 
   /** The blocks of C and of the inner dimension that fill textures: the same in every layer, and so made once a size. */
   #blocksOf(layout: GemmLayout, size: GemmSize, tile: TextureProductTile): readonly Block[] {
-    const key = [layout, ...sizeWords(size)].join(" ");
+    const { m, n, k, lda, ldb, ldc, adds, scale } = size;
+    const key = `${layout} ${m} ${n} ${k} ${lda} ${ldb} ${ldc} ${adds} ${scale}`;
     const known = this.#blocks.get(key);
     if (known) return known;
     const counted = layout === "tn" ? "k" : "m";

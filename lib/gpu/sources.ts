@@ -1,5 +1,5 @@
 /**
- * WGSL by what it depends on. A plan may have 50,000 calls: a text for each would take half a gigabyte, and the unrolled ones are
+ * WGSL by what it depends on. A plan may have 10,000 calls: a text for each would take 100 megabytes, and the unrolled ones are
  * slow to write.
  */
 export class Sources {

@@ -79,7 +79,7 @@ export function alternative(
 
 /**
  * All `savings` with what they take and, where none brings the run below `limit` bytes, `roundings` on top of them all; these alone
- * where even so the parameters do not fit, since each takes a plan of its own, which for a large model is seconds of work.
+ * where even so the parameters do not fit, since none of the others is of use then.
  */
 export function alternatives(
   config: TrainConfig,

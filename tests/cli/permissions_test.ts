@@ -72,6 +72,12 @@ hubTest(
       plan: { read: run(), write: [...run(), "--data"], net: [...run(), fromHub], env: run(), sys: run() },
       data: { read: run(), write: run(), net: [...run(), fromHub], env: run() },
       fetch: { read: ["org/tiny"], write: ["org/tiny"], net: ["org/tiny"], env: ["org/tiny"] },
+      eval: {
+        read: run(),
+        write: [...run(), "--split=train", `--output=${folder}/e.json`],
+        net: [...run(), fromHub],
+        env: run(),
+      },
       watch: { read: [folder], net: [folder] },
       setup: { run: [] },
     };
