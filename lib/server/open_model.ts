@@ -3,7 +3,6 @@ import { TokenizerPool } from "../data/pool.ts";
 import { inArea } from "../errors.ts";
 import { readGenerationConfig } from "../generation/generation_config.ts";
 import { GpuGenerator } from "../generation/gpu_generator.ts";
-import { storageOf } from "../generation/model.ts";
 import { openGpu } from "../gpu/device.ts";
 import { MemoryPlan } from "../gpu/memory_plan.ts";
 import { Pipelines } from "../gpu/program.ts";
@@ -13,6 +12,7 @@ import { netOf } from "../models/models.ts";
 import { Parameters } from "../parameters/parameters.ts";
 import { adapterOf } from "../planning/plan.ts";
 import { rememberedTiles } from "../planning/tune.ts";
+import { storageOf } from "../weights/storage.ts";
 import { openModel } from "../weights/weights.ts";
 import { readTextFile } from "../whole_file.ts";
 import type { ServedModel } from "./served_model.ts";
@@ -54,8 +54,8 @@ export async function openServedModel(
   const gpu = held.adopt(await openGpu(), (gpu) => gpu.destroy());
   const adapter = { ...adapterOf(gpu), tiles: await rememberedTiles(gpu) };
   const net = netOf(weights.model);
-  const stored = storageOf(weights, net.parameters);
   const plan = held.adopt(new MemoryPlan(), (plan) => plan.destroy());
+  const stored = storageOf(weights, net.parameters);
   const parameters = new Parameters(plan, net.parameters, adapter.largestBuffer, {
     training: false,
     weights: gpu.isSoftware ? "f32" : stored,
