@@ -137,7 +137,7 @@ Deno.test("README installs with what the tests of installing take", async () => 
   const install = command("deno install");
   const source = await Deno.readTextFile("tests/cli/install_test.ts");
   const permissions = install.match(/--(allow-(?!import)|unstable)[^\s"]+/g)!;
-  assert.equal(permissions.length, 6);
+  assert.equal(permissions.length, 7);
   for (const permission of permissions) assert.ok(source.includes(`"${permission}"`), permission);
   assert.equal(command("npm install"), `npm install simper-${VERSION}.tgz`);
 });

@@ -69,7 +69,7 @@ const PERMISSIONS = [
   "--allow-read",
   "--allow-write",
   "--allow-net",
-  "--allow-env=HOME,USERPROFILE,SIMPER_CACHE,HF_*,XDG_*,LOG_*,TERM",
+  "--allow-env=HOME,USERPROFILE,SIMPER_*,HF_*,XDG_*,LOG_*,TERM",
   "--allow-sys=systemMemoryInfo,statfs,hostname",
 ];
 
@@ -77,7 +77,7 @@ test("deno install from a URL gives a program that trains", async (place, folder
   await using server = serveRepository();
   await place.run(
     Deno.execPath(),
-    ...["install", "--global", "--name=simper", "--unstable-worker-options"],
+    ...["install", "--global", "--name=simper", "--unstable-worker-options", "--unstable-no-legacy-abort"],
     ...[`--allow-import=${server.host}`, ...PERMISSIONS, `http://${server.host}/lib/cli/main.ts`],
   );
   const simper = join(folder, "installed", "bin", "simper");
@@ -98,7 +98,7 @@ test("what was installed from a URL is whole: it runs when the server is gone", 
   const server = serveRepository();
   await place.run(
     Deno.execPath(),
-    ...["install", "--global", "--name=simper", "--unstable-worker-options"],
+    ...["install", "--global", "--name=simper", "--unstable-worker-options", "--unstable-no-legacy-abort"],
     ...[`--allow-import=${server.host}`, ...PERMISSIONS, `http://${server.host}/lib/cli/main.ts`],
   );
   await server[Symbol.asyncDispose]();
