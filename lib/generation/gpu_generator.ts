@@ -1,10 +1,10 @@
 /** Answers many requests at a time, on the GPU. */
-import { ATTENTION_TILE, type AttentionTiles } from "../../kernels/attention.ts";
+import type { AttentionTiles } from "../../kernels/attention.ts";
 import { UserError } from "../errors.ts";
 import type { Gpu } from "../gpu/device.ts";
 import type { Tensor } from "../gpu/memory.ts";
 import { MemoryPlan } from "../gpu/memory_plan.ts";
-import { RESULT_WORDS } from "../gpu/operations.ts";
+import { RESULT_WORDS } from "../gpu/choice_operations.ts";
 import { type KernelCall, type Pipelines, readTensor, RowCounts, writeTensor } from "../gpu/program.ts";
 import { attentionTiles, type DeviceClass, type ProductTiles, rowTiles, usualTiles } from "../gpu/tuning.ts";
 import type { Net } from "../graph/net.ts";
@@ -12,8 +12,9 @@ import { tableLength } from "../graph/rope_table.ts";
 import type { Parameters } from "../parameters/parameters.ts";
 import { CacheRows, type Rows, rowsFor } from "./cache_rows.ts";
 import { Channel } from "./channel.ts";
-import { LABEL_GROUP, Pass, type PassLabel, type PassPlan } from "./pass.ts";
-import type { GeneratedToken, GenerationRequest, Generator, Sampling } from "./request.ts";
+import { LABEL_GROUP, Pass, type PassPlan } from "./pass.ts";
+import type { GeneratedToken, GenerationRequest, Generator } from "./request.ts";
+import { type Answer, isAtPrompt, isPenalised, labelOf, promptRound } from "./rounds.ts";
 
 /** How large a generator is, and how its kernels are chosen. */
 export interface GeneratorOptions {
@@ -57,19 +58,6 @@ const BETWEEN_READS = 100;
 const MOST_AHEAD = 32;
 /** A token has the prompt's mark, or how often the answer has it: see `kernels/choose.wgsl`. */
 const IN_PROMPT = 0x80000000;
-
-/** A request in hand. */
-interface Answer {
-  readonly request: GenerationRequest;
-  readonly out: Channel<GeneratedToken>;
-  /** Prompt and answer so far. */
-  readonly ids: number[];
-  /** How many of them have their keys and values in the cache. */
-  done: number;
-  rows: Rows;
-  /** Its row of `seen`. */
-  seen: number;
-}
 
 type Waiting = Pick<Answer, "request" | "out">;
 
@@ -324,40 +312,7 @@ export class GpuGenerator implements Generator {
   /** A pass over what is left of prompts, as much as fits, each from a tile's first row on. */
   async #readPrompts(): Promise<void> {
     const pass = this.#prompt;
-    const ids: number[] = [];
-    const places: { position: number; first: number }[] = [];
-    const labels: PassLabel[] = [];
-    const parts: { answer: Answer; labels: PassLabel[] }[] = [];
-    const [{ rows: { tables } }] = this.#running.filter(isAtPrompt);
-    for (
-      const answer of this.#running.filter((answer) => isAtPrompt(answer) && answer.rows.tables === tables)
-    ) {
-      const { request, rows, done } = answer;
-      const rest = answer.ids.length - done;
-      const room = pass.tokens - ids.length;
-      if (room === 0) break;
-      const count = Math.min(rest, room);
-      const part: PassLabel[] = [];
-      for (let position = done; position < done + count; position++) {
-        const isLast = position === answer.ids.length - 1;
-        const isEchoed = request.echo && answer.ids.length === request.ids.length;
-        if (isLast ? request.maxNewTokens > 0 : isEchoed) {
-          const target = isLast ? undefined : answer.ids[position + 1];
-          part.push(labelOf(answer, { row: ids.length, result: labels.length + part.length, target }));
-        }
-        ids.push(answer.ids[position]);
-        places.push({ position, first: rows.first });
-      }
-      labels.push(...part);
-      parts.push({ answer, labels: part });
-      answer.done += count;
-      rows.tokens = answer.ids.slice(0, answer.done);
-      // What fills up the tile does again what the last token does.
-      while (ids.length % ATTENTION_TILE > 0) {
-        ids.push(ids.at(-1)!);
-        places.push(places.at(-1)!);
-      }
-    }
+    const { ids, places, labels, parts } = promptRound(this.#running, pass.tokens);
     const gpu = this.#gpu!;
     pass.writeTables(gpu, Math.max(...parts.map(({ answer }) => answer.ids.length)));
     pass.count(gpu, ids.length, labels.length);
@@ -365,9 +320,11 @@ export class GpuGenerator implements Generator {
     pass.run(gpu, places, labels);
     // Where there is no label, the wait alone keeps passes from piling up.
     const results = await this.#read(Math.max(1, labels.length));
-    for (const { answer, labels } of parts) {
+    for (const { answer, count, labels } of parts) {
+      answer.done += count;
+      answer.rows.tokens = answer.ids.slice(0, answer.done);
       for (const { result, target } of labels) this.#tell(answer, results[result], target !== undefined);
-      if (answer.done === answer.ids.length && answer.request.maxNewTokens === 0) this.#end(answer);
+      if (answer.done === answer.request.ids.length && answer.request.maxNewTokens === 0) this.#end(answer);
     }
     this.#ahead = 1;
   }
@@ -440,28 +397,6 @@ export class GpuGenerator implements Generator {
   #tables(longest: number): string {
     return this.net.ropes.map((spec) => tableLength(spec, longest)).join(" ");
   }
-}
-
-/** Whether more of it than its last token is to be read. */
-const isAtPrompt = ({ done, ids, request }: Answer) =>
-  done < ids.length - 1 || ids.length === request.ids.length;
-
-const isPenalised = ({ repetitionPenalty, presencePenalty, frequencyPenalty }: Sampling) =>
-  repetitionPenalty !== 1 || presencePenalty !== 0 || frequencyPenalty !== 0;
-
-/** @param of `place` counts from the tokens that the answer has. */
-function labelOf(
-  { request, ids, seen }: Answer,
-  { place = 0, ...of }: Pick<PassLabel, "row" | "result" | "target"> & { place?: number },
-): PassLabel {
-  const { sampling, top } = request;
-  return {
-    ...of,
-    sampling,
-    top,
-    place: ids.length - request.ids.length + place,
-    ...(isPenalised(sampling) ? { seen } : {}),
-  };
 }
 
 /** The queries of a step see keys of different answers: none shares a tile with another. */
