@@ -4,6 +4,7 @@ import { KEYS } from "../config/schema.ts";
 import { loadModel, type LoadOptions, type Model } from "../generation/model.ts";
 import type { Sampling } from "../generation/request.ts";
 import { SAMPLING_KEYS } from "../generation/sampling.ts";
+import { resolveModel } from "../hub/hub.ts";
 import { createLogger, type Logger, type LogLevel } from "../report/log.ts";
 import type { ProgressLine } from "../report/progress.ts";
 import type { Option } from "./command.ts";
@@ -83,6 +84,24 @@ export interface Log {
 export function openLog(logLevel: LogLevel): Log {
   const progress = progressLine({ logLevel });
   return { progress, log: createLogger(logLevel, (text) => progress.write(text)) };
+}
+
+/**
+ * Sees to it that each model is here, fetched where it is on the Hub, before the first of them is asked.
+ * @throws {UserError} for one that cannot be had.
+ */
+export async function findModels(
+  names: readonly string[],
+  { progress, log }: Log,
+  stop: Stop,
+): Promise<void> {
+  for (const name of names) {
+    await resolveModel(name, {
+      log: (level, message) => log[level](message),
+      onProgress: (done) => progress.update(done),
+      signal: stop.signal,
+    }).finally(() => progress.finish());
+  }
 }
 
 /** Loads a model, and shows how far that is. */
