@@ -7,6 +7,7 @@ import { SAMPLING_KEYS } from "../generation/sampling.ts";
 import { resolveModel } from "../hub/hub.ts";
 import { createLogger, type Logger, type LogLevel } from "../report/log.ts";
 import type { ProgressLine } from "../report/progress.ts";
+import { openModel } from "../weights/weights.ts";
 import type { Option } from "./command.ts";
 import { progressLine } from "./progress.ts";
 import type { Stop } from "./stop.ts";
@@ -87,8 +88,8 @@ export function openLog(logLevel: LogLevel): Log {
 }
 
 /**
- * Sees to it that each model is here, fetched where it is on the Hub, before the first of them is asked.
- * @throws {UserError} for one that cannot be had.
+ * Sees to it that each model is here, fetched where it is on the Hub, and can be loaded, before the first of them is asked.
+ * @throws {UserError} for one that cannot be had, or is no model.
  */
 export async function findModels(
   names: readonly string[],
@@ -96,11 +97,12 @@ export async function findModels(
   stop: Stop,
 ): Promise<void> {
   for (const name of names) {
-    await resolveModel(name, {
+    const folder = await resolveModel(name, {
       log: (level, message) => log[level](message),
       onProgress: (done) => progress.update(done),
       signal: stop.signal,
     }).finally(() => progress.finish());
+    await (await openModel(folder)).close();
   }
 }
 
