@@ -7,7 +7,7 @@
  * Spans number the keys' rows: the query sees key j where `span.x <= j < span.y` (its pair's shared prefix) or
  * `span.z <= j <= i + m - n` (its own part, which is empty where span.z is one more than its row).
  * There are two families of kernels: `attention_registers_*.ts` for a driver on the processor, `attention_workgroup_*.ts`
- * for a GPU.
+ * for a GPU, with `attention_queries.ts` for steps of generation.
  */
 import { elementWidth, withPrelude } from "./prelude.ts";
 
@@ -47,10 +47,15 @@ export interface RegisterTile {
   rows: number;
   floats: number;
   block: number;
+  /** Its queries are of so many tokens at most; by default of as many as there is room for. */
+  tokens?: number;
 }
 
-/** How an attention kernel is cut: see `RegisterTile`, or in the one way of `attention_workgroup.ts`. */
-export type AttentionTile = RegisterTile | { memory: "workgroup" };
+/**
+ * How an attention kernel is cut: see `RegisterTile`, or in the one way of `attention_workgroup.ts`; the forward one also as in
+ * `attention_queries.ts`, for a query at a time.
+ */
+export type AttentionTile = RegisterTile | { memory: "workgroup"; queries?: 1 };
 
 /** The choice for each kernel. `keyGradient` is that of keys and values. */
 export type AttentionTiles = Record<"forward" | "queryGradient" | "keyGradient", AttentionTile>;

@@ -21,7 +21,7 @@ export function queriesOfThread(shape: AttentionShape, tile: RegisterTile): Thre
   const rows = keysOfThread(shape, tile);
   const group = shape.heads / shape.keyValueHeads;
   const members = range(rows + 1).findLast((n) => n > 0 && group % n === 0)!;
-  return { tokens: Math.floor(rows / members), members };
+  return { tokens: Math.min(tile.tokens ?? rows, Math.floor(rows / members)), members };
 }
 
 /** Elements `E` of a head's row. */

@@ -107,8 +107,9 @@ interface Cut {
 
 /**
  * Where a thread reads its operands: straight from `storage` into a large register tile, which suits some drivers on the
- * processor; from tiles that its workgroup copies to `workgroup` memory, which suits a GPU; or from storage and, what the
- * threads of a `subgroup` have in common, from each other.
+ * processor; from tiles that its workgroup copies to `workgroup` memory, which suits a GPU; from storage and, what the
+ * threads of a `subgroup` have in common, from each other; or, where there are few rows, from storage by as many threads a `row`
+ * of B as `lanes`, a power of two.
  */
 export type GemmTile =
   & Cut
@@ -116,6 +117,7 @@ export type GemmTile =
     | { memory: "storage" }
     | { memory: "workgroup"; depth: 8 | 32 }
     | { memory: "subgroup"; lanes: number }
+    | { memory: "row"; lanes: number }
   );
 
 /** A tile of workgroup memory, `depth` of the inner dimension deep or as deep as its threads copy at once. */
@@ -123,6 +125,9 @@ export type WorkgroupTile = Extract<GemmTile, { memory: "workgroup" }>;
 
 /** A tile for subgroups of `lanes` lanes or more, a power of two: one line of threads, a multiple of `lanes`. */
 export type SubgroupTile = Extract<GemmTile, { memory: "subgroup" }>;
+
+/** A tile of few rows of C. */
+export type RowTile = Extract<GemmTile, { memory: "row" }>;
 
 /** Rows and columns of C that one workgroup covers. */
 export function gemmGroupTile(tile: GemmTile): { rows: number; columns: number } {

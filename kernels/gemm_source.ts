@@ -4,6 +4,7 @@
  */
 import { type GemmTile, type GemmVariant, SIZE_HEADER, takesPairs } from "./gemm.ts";
 import { epilogueSource, isPaired } from "./gemm_epilogue.ts";
+import { rowMain } from "./gemm_row.ts";
 import { storageMain } from "./gemm_storage.ts";
 import { subgroupMain } from "./gemm_subgroup.ts";
 import { workgroupMain } from "./gemm_workgroup.ts";
@@ -16,7 +17,9 @@ import { packedType, unpackFunction } from "./storage.ts";
 export function gemmSource(variant: GemmVariant, tile: GemmTile): string {
   const { epilogue, aligned, weights } = variant;
   const { threadRows: tm, threadColumns: tn } = tile;
-  if (tm % 4 || tn % 4) throw new RangeError(`a thread's tile must be a multiple of 4, not ${tm}x${tn}`);
+  if (tile.memory !== "row" && tm % 4 || tn % 4) {
+    throw new RangeError(`a thread's tile must be a multiple of 4, not ${tm}x${tn}`);
+  }
   const isFused = epilogue.kind !== "none" && epilogue.kind !== "residual";
   if (isFused && !aligned || isPaired(epilogue) && (variant.layout !== "nt" || !takesPairs(tile))) {
     throw new RangeError(`no ${epilogue.kind} in ${JSON.stringify({ ...variant, ...tile })}`);
@@ -49,6 +52,7 @@ ${mainFunction(variant, tile)}`;
 }
 
 function mainFunction(variant: GemmVariant, tile: GemmTile): string {
+  if (tile.memory === "row") return rowMain(variant, tile);
   if (tile.memory === "subgroup") return subgroupMain(variant, tile);
   return tile.memory === "workgroup" ? workgroupMain(variant, tile) : storageMain(variant, tile);
 }

@@ -8,6 +8,7 @@
  */
 import { lane, range } from "./emit.ts";
 import { type GemmLayout, SIZE_HEADER } from "./gemm.ts";
+import { type StorageType, unpackFunction } from "./storage.ts";
 import { type Epilogue, epilogueSource, stores } from "./gemm_epilogue.ts";
 
 /** How a product by way of textures is cut. */
@@ -30,23 +31,35 @@ export const textureWidth = ({ columns }: TextureTile): number => columns / 4 + 
 export const TEXTURE_WORKGROUP = 16;
 
 /**
- * The WGSL of a product of texture blocks, entry point `main`. Bindings: 0 row count, 1 size, 2 A, 3 B, 4 C, and from
+ * The WGSL of a product of texture blocks, entry point `main`; B of `nt` may be stored in elements of 2 bytes. Bindings: 0 row count, 1 size, 2 A, 3 B, 4 C, and from
  * 5 on the bias and the residual. Grid: a line of ceil(tiles of C / TEXTURE_WORKGROUP) workgroups.
  */
 export function textureSource(
   layout: GemmLayout,
   epilogue: Epilogue,
   tile: Pick<TextureTile, "threadRows" | "threadColumns">,
+  weights: StorageType = "f32",
 ): string {
   const { threadRows: tm, threadColumns: tn } = tile;
-  const body = layout === "nt" ? bodyNT(tm, tn) : layout === "nn" ? bodyNN(tm, tn) : bodyTN(tm, tn);
+  if (weights !== "f32" && layout !== "nt") throw new RangeError(`no ${weights} in ${layout}`);
+  const body = weights !== "f32"
+    ? bodyPacked(tm, tn)
+    : layout === "nt"
+    ? bodyNT(tm, tn)
+    : layout === "nn"
+    ? bodyNN(tm, tn)
+    : bodyTN(tm, tn);
   return `${SIZE_HEADER}
 @group(0) @binding(2) var a: texture_storage_2d<rgba32float, read>;
-@group(0) @binding(3) var b: texture_storage_2d<rgba32float, read>;
+@group(0) @binding(3) var b: texture_storage_2d<${weights === "f32" ? "rgba32float" : "rgba32uint"}, read>;
 @group(0) @binding(4) var<storage, read_write> c: array<vec4f>;
 // x counts texels.
 fn a4(x: u32, row: u32) -> vec4f { return textureLoad(a, vec2u(x, row)); }
-fn b4(x: u32, row: u32) -> vec4f { return textureLoad(b, vec2u(x, row)); }
+${
+    weights === "f32"
+      ? "fn b4(x: u32, row: u32) -> vec4f { return textureLoad(b, vec2u(x, row)); }"
+      : unpackFunction("b", weights)
+  }
 ${epilogueSource(epilogue, true)}
 
 @compute @workgroup_size(${TEXTURE_WORKGROUP})
@@ -79,6 +92,26 @@ ${
   }
   }`;
 }
+
+/** As `bodyNT`, of elements of 2 bytes, 8 to a texel of B. */
+const bodyPacked = (tm: number, tn: number): string =>
+  `  for (var k = 0u; k < K / 8u; k += 1u) {
+${
+    range(tn).map((j) =>
+      `    let p${j} = textureLoad(b, vec2u(k, n + ${j}u));
+    let y${j} = unpack_b(p${j}.xy); let z${j} = unpack_b(p${j}.zw);`
+    ).join("\n")
+  }
+${
+    range(tm).map((i) =>
+      `    let u${i} = a4(2u * k, m + ${i}u); let v${i} = a4(2u * k + 1u, m + ${i}u);\n` +
+      range(tn / 4).map((j) => {
+        const sums = range(4).map((l) => `dot(u${i}, y${4 * j + l}) + dot(v${i}, z${4 * j + l})`);
+        return `    c${i}_${j} += vec4f(${sums.join(", ")});`;
+      }).join("\n")
+    ).join("\n")
+  }
+  }`;
 
 function bodyNN(tm: number, tn: number): string {
   return `  for (var k = 0u; k < K / 4u; k += 1u) {

@@ -25,6 +25,19 @@ export function unpackFunction(name: string, storage: StorageType): string {
 }`;
 }
 
+/** WGSL of `fn hash2(counters) -> vec2u`. */
+export const HASH = `
+// pcg2d of Jarzynski and Olano, "Hash Functions for GPU Rendering" (JCGT 9(3), 2020): 64 bits of two counters.
+fn hash2(counters: vec2u) -> vec2u {
+  var v = counters * 1664525u + 1013904223u;
+  v.x += v.y * 1664525u;
+  v.y += v.x * 1664525u;
+  v ^= v >> vec2u(16u);
+  v.x += v.y * 1664525u;
+  v.y += v.x * 1664525u;
+  return v ^ (v >> vec2u(16u));
+}`;
+
 /** WGSL that packs vec4s as bfloat16: to the nearest, ties to even; or up or down by chance, so that the mean is exact. */
 export const PACK_BF16 = `
 fn bf16_pairs(high: vec4u) -> vec2u {
@@ -43,13 +56,4 @@ fn pack_bf16_stochastic(values: vec4f, random: vec2u) -> vec2u {
   let chance = vec4u(random.x & 0xffffu, random.x >> 16u, random.y & 0xffffu, random.y >> 16u);
   return bf16_pairs(bitcast<vec4u>(values) + chance);
 }
-// pcg2d of Jarzynski and Olano, "Hash Functions for GPU Rendering" (JCGT 9(3), 2020): 64 bits of two counters.
-fn hash2(counters: vec2u) -> vec2u {
-  var v = counters * 1664525u + 1013904223u;
-  v.x += v.y * 1664525u;
-  v.y += v.x * 1664525u;
-  v ^= v >> vec2u(16u);
-  v.x += v.y * 1664525u;
-  v.y += v.x * 1664525u;
-  return v ^ (v >> vec2u(16u));
-}`;
+${HASH}`;

@@ -60,6 +60,7 @@ export type { StorageType } from "../kernels/storage.ts";
 export type { Capacity, MachineOptions } from "./graph/machine.ts";
 export type { ParameterOptions } from "./parameters/layout.ts";
 export { Decoder, type DecoderOptions } from "./graph/decoder.ts";
+export type { StepPlace } from "./graph/uploads.ts";
 
 export { parseConfig, type ParsedConfig } from "./config/parse.ts";
 export type { TrainConfig } from "./config/schema.ts";
@@ -69,3 +70,5 @@ export { evaluate } from "./training/evaluate.ts";
 export { type Metrics, type PairResult, type ResponseFigures, summarize } from "./training/metrics.ts";
 export { learningRate, type Schedule, type Scheduler } from "./training/schedule.ts";
 export { generate, type GenerateOptions } from "./generation/generate.ts";
+export { type GeneratorOptions, GpuGenerator } from "./generation/gpu_generator.ts";
+export type { GeneratedToken, GenerationRequest, Generator, Sampling } from "./generation/request.ts";

@@ -1,15 +1,16 @@
 import { basename, dirname } from "node:path";
 import { readConfig, readOverrides } from "../config/parse.ts";
-import { tokens } from "../config/counts.ts";
-import { integer, number, type ValueType } from "../config/values.ts";
+import { positive } from "../config/counts.ts";
+import { integer } from "../config/values.ts";
 import { FORCED, forcesMistralTemplate } from "../data/mistral_template.ts";
 import { UserError } from "../errors.ts";
-import { alpacaEval } from "../evaluation/alpaca_eval.ts";
+import { alpacaEval, TEMPERATURE } from "../evaluation/alpaca_eval.ts";
 import { answerBenchmarks } from "../evaluation/answer.ts";
 import { evaluateModels } from "../evaluation/evaluate.ts";
 import { readAnnotations, readGamed, winRates } from "../evaluation/judge.ts";
 import { mtBench } from "../evaluation/mt_bench.ts";
 import { type Shown, tablesHtml, tablesOf, tablesText, winRateTable } from "../evaluation/report.ts";
+import { SAMPLING_KEYS } from "../generation/sampling.ts";
 import { shorten } from "../json.ts";
 import type { Progress } from "../progress.ts";
 import { createLogger, isShown } from "../report/log.ts";
@@ -19,12 +20,16 @@ import type { Command } from "./command.ts";
 import { print } from "./output.ts";
 import { progressLine } from "./progress.ts";
 import type { Stop } from "./stop.ts";
-import { splitWords, type Words } from "./words.ts";
+import { readValues, splitWords, type Words } from "./words.ts";
+
+/** Of a question and its answers, where nothing says otherwise: MT-Bench's have two of 1,024. */
+const MAX_LENGTH = 4096;
 
 /** `simper eval` */
 export const evaluation: Command = {
   usage:
-    "[CONFIG] MODEL [MODEL ...] [--text=FILE] [--alpaca_eval=FILE] [--mt_bench=FILE] [--annotations=FILE] [--key=value ...]",
+    "[CONFIG] MODEL [MODEL ...] [--text=FILE | --alpaca_eval=FILE | --mt_bench=FILE | --annotations=FILE] " +
+    "[--key=value ...]",
   about:
     "CONFIG is a word that ends in .yaml. Each MODEL is a folder or a name on the Hub; the others are compared with the first. Pairs are those of " +
     "dataset_mixer, of the run file or the command line, cut as max_length says; per_device_eval_batch_size of them " +
@@ -48,23 +53,26 @@ export const evaluation: Command = {
       name: "alpaca_eval",
       value: "FILE.json",
       doc:
-        "Answer AlpacaEval's instructions, into OUTPUT/MODEL/model_outputs.json; a file that has some is gone on with.",
+        "Have each model answer AlpacaEval's instructions, into OUTPUT/MODEL/model_outputs.json; answers that are there " +
+        "are kept.",
     },
     {
       name: "mt_bench",
       value: "FILE.jsonl",
       doc:
-        "Answer MT-Bench's questions, at each category's temperature, into OUTPUT/model_answer/MODEL.jsonl.",
+        "The same for MT-Bench's questions, at each category's temperature, into OUTPUT/model_answer/MODEL.jsonl.",
     },
     {
       name: "temperature",
       value: "N",
-      doc: "Of the answers for AlpacaEval; 0, the most likely token each time, by default.",
+      doc: `Of the answers for AlpacaEval: ${TEMPERATURE}; 0 for the most likely token each time.`,
     },
     {
       name: "max_new_tokens",
       value: "N",
-      doc: "Most tokens of an answer, within max_length: 2,048 for AlpacaEval, 1,024 for MT-Bench.",
+      doc:
+        "Most tokens of an answer: 2,048 for AlpacaEval, 1,024 for MT-Bench; less where max_length, without a run " +
+        `file ${MAX_LENGTH.toLocaleString("en-US")}, leaves less.`,
     },
     { name: "overwrite", doc: "Begin files of answers anew." },
     {
@@ -151,13 +159,19 @@ async function answered(split: Words, stop: Stop): Promise<string[]> {
   if (instructions === undefined && options.has("temperature")) {
     throw new UserError("--temperature: MT-Bench's categories have their own", 2);
   }
-  const temperature = readValue(options, "temperature", number({ min: 0, max: 100 })) ?? 0;
-  const maxNewTokens = readValue(options, "max_new_tokens", tokens(1));
-  const { config, models, ...run } = await readRun(split, stop);
+  const { temperature, max_new_tokens: maxNewTokens } = readValues<
+    { temperature: number; max_new_tokens: number }
+  >(options, { temperature: SAMPLING_KEYS.temperature.type, max_new_tokens: positive });
+  // Nothing is cut to max_prompt_length, which may not be what is said against a max_length.
+  const usual = [`--max_length=${MAX_LENGTH}`, "--max_prompt_length=1"];
+  const { config, models, ...run } = await readRun(split, stop, usual);
   const benchmarks = [
     ...(instructions === undefined ? [] : [await alpacaEval(instructions, temperature)]),
     ...(questions === undefined ? [] : [await mtBench(questions)]),
   ];
+  if (isShown("warning", config.logLevel)) {
+    stop.answer({ text: "stopping: the same command goes on after the answers that are in the files" });
+  }
   return await answerBenchmarks(models, benchmarks, config, {
     ...{ output: options.get("output") ?? "results", overwrite: options.has("overwrite"), maxNewTokens },
     ...run.options,
@@ -173,12 +187,9 @@ async function measured(split: Words, stop: Stop): Promise<Found> {
   if (config.datasetMixer.length === 0 && text === undefined) {
     throw new UserError("expected --dataset_mixer={PATH: 1.0}, a run file that has it, or --text=FILE", 2);
   }
-  const stride = readValue(
-    options,
-    "stride",
-    integer({ min: 1, max: config.maxLength }),
-    ", within max_length",
-  );
+  const { stride } = readValues<{ stride: number }>(options, {
+    stride: integer({ min: 1, max: config.maxLength }),
+  });
   const found = await evaluateModels(models, config, {
     ...{ split: options.get("split"), text, stride },
     ...run.options,
@@ -186,8 +197,8 @@ async function measured(split: Words, stop: Stop): Promise<Found> {
   return { tables: tablesOf(found), values: found, subjects: models, device: found.device };
 }
 
-/** The models, the configuration they are run with, and what shows how far that is. */
-async function readRun({ positionals, overrides }: Words, stop: Stop) {
+/** The models, the configuration they are run with, by default the `usual` one, and what shows how far that is. */
+async function readRun({ positionals, overrides }: Words, stop: Stop, usual: readonly string[] = []) {
   const isRunFile = (word: string) => /\.ya?ml$/.test(word);
   const files = positionals.filter(isRunFile);
   const named = positionals.filter((word) => !isRunFile(word));
@@ -200,7 +211,7 @@ async function readRun({ positionals, overrides }: Words, stop: Stop) {
   const names = evaluation.options!.map(({ name }) => name);
   const { config, ignored } = files.length > 0
     ? await readConfig(files[0], overrides, names)
-    : readOverrides([`--model_name_or_path=${named[0]}`, ...overrides], names);
+    : readOverrides([`--model_name_or_path=${named[0]}`, ...usual, ...overrides], names);
   const progress = progressLine(config);
   const log = createLogger(config.logLevel, (line) => progress.write(line));
   for (const line of ignored) log.info(line);
@@ -218,17 +229,4 @@ async function readRun({ positionals, overrides }: Words, stop: Stop) {
     options,
     finish: () => progress.finish(),
   };
-}
-
-function readValue<T>(
-  options: ReadonlyMap<string, string>,
-  name: string,
-  { read, expected }: ValueType<T>,
-  within = "",
-): T | undefined {
-  const text = options.get(name);
-  if (text === undefined) return;
-  const value = read(text);
-  if (value !== undefined) return value;
-  throw new UserError(`--${name}: expected ${expected}${within}, found ${shorten(text)}`, 2);
 }

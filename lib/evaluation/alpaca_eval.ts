@@ -1,18 +1,27 @@
 /** AlpacaEval: instructions, and model_outputs.json as alpaca_eval 0.6.6 takes it. */
 import { UserError } from "../errors.ts";
+import { GREEDY } from "../generation/request.ts";
 import { isObject, shorten, show } from "../json.ts";
 import { readTextFile } from "../whole_file.ts";
 import type { Benchmark } from "./benchmark.ts";
 
-/** That of most of alpaca_eval's own models. */
+/** That of Zephyr and of most of alpaca_eval's own models. */
 const MAX_TOKENS = 2048;
+/** That of Zephyr too, and of SimPO's models from Mistral's base (Meng et al., arXiv 2405.14734). */
+export const TEMPERATURE = 0.7;
+
+interface Instruction {
+  instruction: string;
+  dataset?: string;
+  datasplit?: string;
+}
 
 /**
  * Reads a list of instructions: alpaca_eval.json, or any model_outputs.json, whose answers are not looked at.
  *
- * @throws {UserError} (status 2) with the first mistakes.
+ * @throws {UserError} (status 2) for the first row that is none.
  */
-export async function alpacaEval(file: string, temperature: number): Promise<Benchmark> {
+export async function alpacaEval(file: string, temperature = TEMPERATURE): Promise<Benchmark> {
   const rows = await readInstructions(file);
   const keys = [...new Set(rows.map(({ instruction }) => instruction))];
   return {
@@ -23,33 +32,31 @@ export async function alpacaEval(file: string, temperature: number): Promise<Ben
       temperature,
     })),
     maxTokens: MAX_TOKENS,
-    isTrimmed: false,
+    temperature,
+    // Its own models are asked with a temperature and nothing else, whatever their generation_config.json says.
+    sampling: GREEDY,
     extension: ".json",
     fileOf: (model) => `${model}/model_outputs.json`,
-    write: (answers, generator) => {
-      const answered = rows.flatMap(({ instruction, dataset }) => {
+    modelKey: "generator",
+    rowsOf: (answers, { model, settings }) =>
+      rows.flatMap(({ instruction, ...row }) => {
         const [output] = answers.get(instruction)?.turns ?? [];
-        return output === undefined ? [] : [{ dataset, instruction, output, generator }];
-      });
-      return `${JSON.stringify(answered, null, 2)}\n`;
-    },
-    read: (text, model) => {
+        return output === undefined ? [] : [{ ...row, instruction, output, generator: model, ...settings }];
+      }),
+    write: (rows) => `${JSON.stringify(rows, null, 2)}\n`,
+    read: (text) => {
       const list: unknown = JSON.parse(text);
-      if (!Array.isArray(list)) throw new Error(`expected a list, found ${show(list)}`);
-      return list.map((row, i) => {
-        if (!isObject(row) || typeof row.instruction !== "string" || typeof row.output !== "string") {
-          throw new Error(`row ${i}: expected instruction and output, found ${show(row)}`);
-        }
-        if (row.generator !== model) {
-          throw new Error(`row ${i}: expected generator ${show(model)}, found ${show(row.generator)}`);
-        }
-        return [row.instruction, { turns: [row.output], id: "", time: 0 }];
-      });
+      if (Array.isArray(list)) return list;
+      throw new Error(`expected a list, found ${show(list)}`);
     },
+    answerOf: ({ instruction, output }) =>
+      typeof instruction === "string" && typeof output === "string"
+        ? [instruction, { turns: [output], id: "", time: 0 }]
+        : undefined,
   };
 }
 
-async function readInstructions(file: string): Promise<{ instruction: string; dataset?: string }[]> {
+async function readInstructions(file: string): Promise<Instruction[]> {
   let list: unknown;
   try {
     list = JSON.parse(await readTextFile(file));
@@ -60,14 +67,22 @@ async function readInstructions(file: string): Promise<{ instruction: string; da
     throw new UserError(`--alpaca_eval: ${file}: expected a list of instructions, found ${show(list)}`, 2);
   }
   return list.map((row, i) => {
-    const { instruction, dataset } = isObject(row) ? row : {};
-    if (typeof instruction === "string" && instruction !== "") {
-      return { instruction, ...typeof dataset === "string" && { dataset } };
+    const refuse = (expected: string, found: string) => {
+      throw new UserError(`--alpaca_eval: ${file}: row ${i}: expected ${expected}, found ${found}`, 2);
+    };
+    if (!isObject(row)) return refuse('{"instruction": TEXT, ...}', show(row));
+    const { instruction, input, dataset, datasplit } = row;
+    if (typeof instruction !== "string" || instruction === "") {
+      return refuse('{"instruction": TEXT, ...}', `instruction ${show(instruction)}`);
     }
-    throw new UserError(
-      `--alpaca_eval: ${file}: row ${i}: expected {"instruction": TEXT, ...}, found ` +
-        (isObject(row) ? `instruction ${show(instruction)}` : show(row)),
-      2,
-    );
+    // alpaca_eval's judges see the instruction alone.
+    if (input !== undefined && input !== null && input !== "") {
+      refuse("input within instruction", `input ${show(input)}`);
+    }
+    return {
+      ...typeof dataset === "string" && { dataset },
+      ...typeof datasplit === "string" && { datasplit },
+      instruction,
+    };
   });
 }

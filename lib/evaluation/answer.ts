@@ -4,18 +4,24 @@ import { readDate } from "../calendar_date.ts";
 import type { TrainConfig } from "../config/schema.ts";
 import { chatTemplateOf } from "../data/mistral_template.ts";
 import { UserError } from "../errors.ts";
+import type { AnswerOptions } from "../generation/answer.ts";
 import { loadOntoGpu, type Model } from "../generation/model.ts";
-import type { FetchEvents } from "../hub/hub.ts";
+import { type FetchEvents, resolveModel } from "../hub/hub.ts";
 import type { OnProgress } from "../progress.ts";
+import { statOf } from "../stat_of.ts";
 import type { Message } from "../tokenizer/chat_template.ts";
-import { writeWhole } from "../whole_file.ts";
-import { type Answered, type Answers, type Benchmark, type Question, readAnswers } from "./benchmark.ts";
+import { readTextFile, writeWhole } from "../whole_file.ts";
+import {
+  type Answered,
+  type Answers,
+  type Benchmark,
+  type Maker,
+  type Question,
+  readAnswers,
+} from "./benchmark.ts";
 
-/** The answer to a conversation: 0 is the temperature of the most likely one; the same seed draws the same. */
-export type Chat = (
-  messages: readonly Message[],
-  options: { temperature: number; maxNewTokens: number; seed: number; signal?: AbortSignal },
-) => Promise<string>;
+/** The answer to a conversation. */
+export type Chat = (messages: readonly Message[], options: AnswerOptions) => Promise<string>;
 
 /** How benchmarks are answered. */
 export interface AnswerModelsOptions extends FetchEvents {
@@ -31,16 +37,18 @@ export interface AnswerModelsOptions extends FetchEvents {
 
 /** A file to be written. */
 interface Task {
-  model: string;
   benchmark: Benchmark;
   path: string;
+  maker: Maker;
   /** What it has. */
-  answers: Answers;
+  known: Answers;
+  todo: Question[];
 }
 
 /**
- * Has each model answer each benchmark, `per_device_eval_batch_size` questions at a time. One model at a time is on the GPU; one that has
- * answered all is not loaded. Files are written as answers come, and answers that they have are kept.
+ * Has each model answer each benchmark, `per_device_eval_batch_size` answers at a time, each with its question within `max_length` or the
+ * model's own context, if that is shorter. One model at a time is on the GPU; one that has answered all is not loaded. Files are written
+ * as answers come, and answers that they have are kept.
  *
  * @returns the files' paths.
  * @throws {UserError} as `loadModel`; for a file of something else; for a question that leaves no room for an answer.
@@ -54,25 +62,43 @@ export async function answerBenchmarks(
   const { log, onProgress, signal } = options;
   const models = names.map(modelOf);
   const paths = pathsOf(models, benchmarks, options.output);
-  const tasks: Task[] = [];
-  for (const [i, model] of models.entries()) {
+  const revisionOf = (name: string) => name === config.modelNameOrPath ? config.modelRevision : undefined;
+  const loads: { name: string; folder: string; tasks: Task[] }[] = [];
+  // All are looked for before the first is loaded.
+  for (const [i, name] of names.entries()) {
+    const folder = await resolveModel(name, { log, onProgress, signal, revision: revisionOf(name) });
+    const tasks: Task[] = [];
     for (const [j, benchmark] of benchmarks.entries()) {
+      const { temperature, maxTokens, questions } = benchmark;
       const path = paths[i * benchmarks.length + j];
-      const answers = options.overwrite ? new Map() : await readAnswers(path, benchmark, model);
-      const { length } = benchmark.questions;
-      if (answers.size > 0) {
-        log?.(
-          "info",
-          `${path}: ${answers.size} of ${length} answers are there and kept; --overwrite begins anew`,
-        );
+      const maker = {
+        model: models[i],
+        settings: {
+          ...temperature !== undefined && { temperature },
+          max_new_tokens: options.maxNewTokens ?? maxTokens,
+          seed: config.seed,
+        },
+      };
+      const known = options.overwrite ? new Map() : await readAnswers(path, benchmark, maker);
+      if (known.size > 0) {
+        await checkAge(path, folder);
+        const count = `${known.size} of ${questions.length} answers`;
+        log?.("info", `${path}: ${count} are there and kept; --overwrite begins anew`);
       }
-      if (answers.size < length) tasks.push({ model: names[i], benchmark, path, answers });
+      const todo = questions.filter(({ key }) => !known.has(key));
+      if (todo.length > 0) tasks.push({ benchmark, path, maker, known, todo });
     }
+    if (tasks.length > 0) loads.push({ name, folder, tasks });
   }
-  for (const name of new Set(tasks.map(({ model }) => model))) {
+  for (const { name, folder, tasks } of loads) {
+    const answers = Math.min(
+      config.perDeviceEvalBatchSize,
+      Math.max(...tasks.map(({ todo }) => todo.length)),
+    );
     await using model = await loadOntoGpu(name, {
-      maxLength: config.maxLength,
-      revision: name === config.modelNameOrPath ? config.modelRevision : undefined,
+      maxLength: Math.min(config.maxLength, await contextOf(folder)),
+      answers,
+      revision: revisionOf(name),
       tokenizer: {
         chatTemplate: chatTemplateOf(config),
         ...(config.chatTemplateDate !== undefined && { date: readDate(config.chatTemplateDate) }),
@@ -81,22 +107,103 @@ export async function answerBenchmarks(
       onLog: log,
       ...{ onProgress, signal },
     });
-    for (const { benchmark, path, answers } of tasks.filter(({ model }) => model === name)) {
-      await answerAll(chatOf(model), benchmark, answers, {
-        ...{ seed: config.seed, atATime: config.perDeviceEvalBatchSize, onProgress, signal },
-        maxNewTokens: options.maxNewTokens,
+    for (const { benchmark, path, maker, known, todo } of tasks) {
+      const most = await rooms(model, todo, maker.settings.max_new_tokens, options);
+      const made = counter();
+      await answerAll(made.chatOf(model), benchmark, known, {
+        // Those in hand, and as many that wait for their place.
+        ...{ seed: config.seed, atATime: 2 * answers, onProgress, signal },
+        mostTokens: ({ key }) => most.get(key)!,
         save: (answers) =>
-          writeWhole(dirname(path), basename(path), benchmark.write(answers, modelOf(name)), {
+          writeWhole(dirname(path), basename(path), benchmark.write(benchmark.rowsOf(answers, maker)), {
             flush: false,
           }),
       });
+      log?.("info", `${path}: ${made.tell()}`);
     }
   }
   return paths;
 }
 
-/** A model that is loaded, as benchmarks ask it. */
-const chatOf = (model: Model): Chat => async (messages, options) => await model.generate(messages, options);
+/** Answers of other weights are not to be taken for this model's. */
+async function checkAge(path: string, folder: string): Promise<void> {
+  const times = await Promise.all(
+    [path, join(folder, "model.safetensors"), join(folder, "model.safetensors.index.json")].map(statOf),
+  );
+  const [answers = 0, ...weights] = times.map((stats) => stats?.mtimeMs);
+  if (weights.every((time) => time === undefined || time <= answers)) return;
+  throw new UserError(
+    `${path}: the answers there are older than the weights in ${folder}: --overwrite makes them anew; where they are of the same ` +
+      "weights all the same, touch the file",
+    2,
+  );
+}
+
+/** What positions the model has learned; of one that does not say it at the top of its config.json, any. */
+async function contextOf(folder: string): Promise<number> {
+  const { max_position_embeddings: positions } = JSON.parse(await readTextFile(join(folder, "config.json")));
+  return Number.isInteger(positions) && positions >= 2 ? positions : Infinity;
+}
+
+/**
+ * Most tokens of an answer to each question, so that there is room for as many in each of its turns.
+ * @throws {UserError} for the first question without any.
+ */
+async function rooms(
+  model: Pick<Model, "maxLength" | "countTokens">,
+  questions: readonly Question[],
+  maxNewTokens: number,
+  { log }: FetchEvents,
+): Promise<ReadonlyMap<string, number>> {
+  const { maxLength } = model;
+  const found = new Map<string, number>();
+  for (const { key, turns, where } of questions) {
+    const messages = turns.flatMap((
+      content,
+    ) => [{ role: "user", content }, { role: "assistant", content: "" }]);
+    const count = await at(where, () => model.countTokens(messages.slice(0, -1)));
+    const room = Math.floor((maxLength - count) / turns.length);
+    if (room < 1) {
+      throw new UserError(
+        `${where}: ${count} tokens leave no room for an answer within max_length, or the model's context, ${maxLength}`,
+      );
+    }
+    found.set(key, Math.min(room, maxNewTokens));
+  }
+  const least = Math.min(...found.values());
+  const short = [...found.values()].filter((room) => room < maxNewTokens).length;
+  if (short > 0) {
+    log?.(
+      "warning",
+      `${short} of ${questions.length} questions have no room for answers of ${maxNewTokens} tokens within max_length, or the ` +
+        `model's context, ${maxLength}: the least is ${least}`,
+    );
+  }
+  return found;
+}
+
+/** A model as benchmarks ask it, and what it has made. */
+function counter() {
+  const start = performance.now();
+  let [answers, tokens, cut] = [0, 0, 0];
+  return {
+    chatOf: (model: Model): Chat => async (messages, options) => {
+      const answer = model.generate(messages, options);
+      const text = await answer;
+      answers++;
+      tokens += answer.end!.tokens;
+      if (answer.end!.finishReason === "length") cut++;
+      return text;
+    },
+    tell: () => {
+      const seconds = (performance.now() - start) / 1000;
+      return `${answers} answers, ${tokens} tokens in ${seconds.toFixed(1)} s (${
+        (tokens / seconds).toFixed(1)
+      } tokens/s), ` +
+        `${cut} cut at their most tokens`;
+    },
+  };
+}
 
 /** The name under which a judge knows a model: the last part of its own, as FastChat has it. */
 const modelOf = (name: string) => basename(resolve(name));
@@ -117,18 +224,20 @@ function pathsOf(models: readonly string[], benchmarks: readonly Benchmark[], ou
 }
 
 /**
- * Asks what is not answered yet, several questions at a time, and saves all answers whenever there are more. An answer's seed comes from its question's place, so that it is the same one whatever was answered before.
+ * Asks what is not answered yet, several questions at a time, and saves all answers whenever there are more. An answer's seed comes
+ * from its question's place, so that it is the same one whatever was answered before.
  *
  * @throws the first error; the signal's reason.
  */
 export async function answerAll(
   chat: Chat,
-  { questions, maxTokens, isTrimmed }: Pick<Benchmark, "questions" | "maxTokens" | "isTrimmed">,
+  { questions, sampling }: Pick<Benchmark, "questions" | "sampling">,
   known: Answers,
-  { seed, atATime, maxNewTokens = maxTokens, save, onProgress, signal }: {
+  { seed, atATime, mostTokens, save, onProgress, signal }: {
     seed: number;
     atATime: number;
-    maxNewTokens?: number;
+    /** Of an answer. */
+    mostTokens: (question: Question) => number;
     save: (answers: Answers) => Promise<void>;
     onProgress?: OnProgress;
     signal?: AbortSignal;
@@ -158,10 +267,10 @@ export async function answerAll(
   const work = async () => {
     for (const [place, question] of next) {
       if (failures.length > 0) return;
-      const turns = await answer(question, isTrimmed, (messages, turn) => {
+      const turns = await answer(question, (messages, turn) => {
         signal?.throwIfAborted();
-        const own = seed + place + turn * questions.length;
-        return chat(messages, { temperature: question.temperature, maxNewTokens, seed: own, signal });
+        const own = { temperature: question.temperature, seed: seed + place + turn * questions.length };
+        return chat(messages, { ...sampling, ...own, maxNewTokens: mostTokens(question), signal });
       });
       answers.set(question.key, { turns, id: crypto.randomUUID(), time: Date.now() / 1000 });
       report();
@@ -181,22 +290,26 @@ export async function answerAll(
 /** Answers to all turns of a question, each said after those before it. */
 async function answer(
   { turns, where }: Question,
-  isTrimmed: boolean,
   say: (messages: readonly Message[], turn: number) => Promise<string>,
 ): Promise<Answered["turns"]> {
   const messages: Message[] = [];
   const answers: string[] = [];
   for (const [turn, content] of turns.entries()) {
     messages.push({ role: "user", content });
-    try {
-      const text = await say([...messages], turn);
-      answers.push(isTrimmed ? text.trim() : text);
-    } catch (error) {
-      if (!(error instanceof UserError)) throw error;
-      const place = turns.length > 1 ? `, turn ${turn + 1}` : "";
-      throw new UserError(`${where}${place}: ${error.message}`, error.status, error.code);
-    }
+    answers.push(
+      await at(turns.length > 1 ? `${where}, turn ${turn + 1}` : where, () => say([...messages], turn)),
+    );
     messages.push({ role: "assistant", content: answers[turn] });
   }
   return answers;
+}
+
+/** What is wrong is told with its place. */
+async function at<T>(where: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    throw new UserError(`${where}: ${error.message}`, error.status, error.code);
+  }
 }

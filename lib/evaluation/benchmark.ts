@@ -1,5 +1,7 @@
 /** Questions that a judge wants answered, and the file in which it reads the answers. */
 import { UserError } from "../errors.ts";
+import type { Sampling } from "../generation/request.ts";
+import { isObject, show } from "../json.ts";
 import { statOf } from "../stat_of.ts";
 import { readTextFile } from "../whole_file.ts";
 
@@ -25,38 +27,67 @@ export interface Answered {
 
 export type Answers = ReadonlyMap<string, Answered>;
 
+/** By whom answers are, and how they were made: every row of a file says it, and answers of other settings are not mixed. */
+export interface Maker {
+  model: string;
+  settings: Readonly<Record<string, number>>;
+}
+
+/** A row of a file of answers. */
+export type AnswerRow = Record<string, unknown>;
+
 /** A benchmark. */
 export interface Benchmark {
   questions: readonly Question[];
   /** Most tokens of an answer, unless it is said otherwise. */
   maxTokens: number;
-  /** Whether an answer loses the white space around it, before the next turn too. */
-  isTrimmed: boolean;
+  /** How tokens are drawn besides the temperature; the rest is as the model's generation_config.json says. */
+  sampling: Partial<Sampling>;
+  /** The temperature, where it is one for all questions. */
+  temperature?: number;
   /** Ending of the file's name. */
   extension: ".json" | ".jsonl";
   /** Name of the file of a model, in a folder of such files. */
   fileOf(model: string): string;
-  /** What the file holds, whether all questions are answered or not. */
-  write(answers: Answers, model: string): string;
-  /** Answers of such a file, with their keys. @throws Error for one that is not of this model and these questions. */
-  read(text: string, model: string): [key: string, answer: Answered][];
+  /** Under what a row has the model's name. */
+  modelKey: string;
+  /** The rows of answers, whether all questions have one or not. */
+  rowsOf(answers: Answers, maker: Maker): AnswerRow[];
+  /** What the file holds. */
+  write(rows: readonly AnswerRow[]): string;
+  /** Its rows. @throws Error for what is no such file. */
+  read(text: string): unknown[];
+  /** What a row answers; undefined where it is no row of such a file. */
+  answerOf(row: AnswerRow): [key: string, answer: Answered] | undefined;
 }
 
 /**
  * The answers that a file has; none where there is no file.
  *
- * @throws {UserError} (status 2) where it has something else.
+ * @throws {UserError} (status 2) where it has something else, or answers that were made otherwise.
  */
-export async function readAnswers(path: string, benchmark: Benchmark, model: string): Promise<Answers> {
+export async function readAnswers(path: string, benchmark: Benchmark, maker: Maker): Promise<Answers> {
   if (await statOf(path) === undefined) return new Map();
-  try {
-    const answers = new Map(benchmark.read(await readTextFile(path), model));
-    const keys = new Map(benchmark.questions.map(({ key, turns }) => [key, turns.length]));
-    for (const [key, { turns }] of answers) {
-      if (!keys.has(key)) throw new Error(`it answers another question: ${key}`);
-      if (turns.length !== keys.get(key)) throw new Error(`it answers ${turns.length} turns of ${key}`);
+  const turnsOf = new Map(benchmark.questions.map(({ key, turns }) => [key, turns.length]));
+  const wanted = { [benchmark.modelKey]: maker.model, ...maker.settings };
+  const answerOf = (row: unknown, i: number): [string, Answered] => {
+    const found = isObject(row) ? benchmark.answerOf(row) : undefined;
+    if (!isObject(row) || !found) {
+      throw new Error(`row ${i}: expected a question and its answer, found ${show(row)}`);
     }
-    return answers;
+    const other = Object.keys(wanted).find((key) => row[key] !== wanted[key]);
+    if (other !== undefined) {
+      throw new Error(`row ${i}: expected ${other} ${show(wanted[other])}, found ${show(row[other])}`);
+    }
+    const [key, { turns }] = found;
+    if (!turnsOf.has(key)) throw new Error(`row ${i}: it answers another question: ${show(key)}`);
+    if (turns.length !== turnsOf.get(key)) {
+      throw new Error(`row ${i}: it answers ${turns.length} turns of ${key}`);
+    }
+    return found;
+  };
+  try {
+    return new Map(benchmark.read(await readTextFile(path)).map(answerOf));
   } catch (error) {
     throw new UserError(
       `${path}: the answers there are not those of this command: ${(error as Error).message}: ` +

@@ -3,7 +3,7 @@ import { readJsonLines } from "../data/jsonl.ts";
 import type { Row } from "../data/row.ts";
 import { UserError } from "../errors.ts";
 import { isObject, show } from "../json.ts";
-import type { Answered, Benchmark, Question } from "./benchmark.ts";
+import type { Answered, AnswerRow, Benchmark, Maker, Question } from "./benchmark.ts";
 
 /** `temperature_config` of fastchat/llm_judge/common.py. */
 const TEMPERATURES: ReadonlyMap<unknown, number> = new Map(Object.entries({
@@ -25,7 +25,8 @@ const MAX_TOKENS = 1024;
 type Id = string | number;
 
 /**
- * Reads FastChat's question.jsonl. A question's `required_temperature` goes before that of its category, as in gen_api_answer.py.
+ * Reads FastChat's question.jsonl. A question's `required_temperature` goes before that of its category, as in
+ * gen_api_answer.py.
  *
  * @throws {UserError} (status 2) for the first line that is no question, or has the id of another one.
  */
@@ -44,18 +45,21 @@ export async function mtBench(file: string): Promise<Benchmark> {
   return {
     questions,
     maxTokens: MAX_TOKENS,
-    // As gen_model_answer.py has it.
-    isTrimmed: true,
+    // gen_model_answer.py leaves the rest to transformers, which asks the model's generation_config.json.
+    sampling: {},
     extension: ".jsonl",
     fileOf: (model) => `model_answer/${model}.jsonl`,
-    write: (answers, model) =>
+    modelKey: "model_id",
+    rowsOf: (answers, maker) =>
       questions.flatMap(({ id, key }) => {
         const answer = answers.get(key);
-        return answer ? [`${JSON.stringify(rowOf(id, answer, model))}\n`] : [];
-      }).join(""),
-    read: (text, model) =>
-      // What comes after the last end of a line was not written whole.
-      text.split("\n").slice(0, -1).filter((line) => line.trim() !== "").map((line) => readRow(line, model)),
+        return answer ? [rowOf(id, answer, maker)] : [];
+      }),
+    write: (rows) => rows.map((row) => `${JSON.stringify(row)}\n`).join(""),
+    // What comes after the last end of a line was not written whole.
+    read: (text) =>
+      text.split("\n").slice(0, -1).filter((line) => line.trim() !== "").map((line) => JSON.parse(line)),
+    answerOf,
   };
 }
 
@@ -78,21 +82,18 @@ function questionOf({ row, where }: Row): Question & { id: Id } {
   };
 }
 
-const rowOf = (question_id: Id, { turns, id, time }: Answered, model_id: string) => ({
+const rowOf = (question_id: Id, { turns, id, time }: Answered, { model, settings }: Maker) => ({
   question_id,
   answer_id: id,
-  model_id,
+  model_id: model,
   choices: [{ index: 0, turns }],
   tstamp: time,
+  ...settings,
 });
 
-function readRow(line: string, model: string): [string, Answered] {
-  const { question_id, answer_id, model_id, choices, tstamp } = JSON.parse(line);
+function answerOf({ question_id, answer_id, choices, tstamp }: AnswerRow): [string, Answered] | undefined {
   const choice = Array.isArray(choices) ? choices[0] : undefined;
-  if (model_id !== model) throw new Error(`expected model_id ${show(model)}, found ${show(model_id)}`);
-  if (!isObject(choice) || !isTexts(choice.turns)) {
-    throw new Error(`question ${show(question_id)}: expected choices with turns, found ${show(choices)}`);
-  }
+  if (!isObject(choice) || !isTexts(choice.turns)) return;
   return [String(question_id), { turns: choice.turns, id: String(answer_id), time: Number(tstamp) }];
 }
 

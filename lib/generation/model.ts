@@ -12,24 +12,32 @@ import { MOST_TOKENS } from "../config/counts.ts";
 import { inArea, UserError } from "../errors.ts";
 import { show } from "../json.ts";
 import { type Gpu, openGpu } from "../gpu/device.ts";
+import { deviceClass } from "../gpu/tuning.ts";
 import { Pipelines } from "../gpu/program.ts";
 import { resolveModel } from "../hub/hub.ts";
 import { losses } from "../losses/losses.ts";
 import { netOf } from "../models/models.ts";
 import type { Progress } from "../progress.ts";
 import type { Message } from "../tokenizer/chat_template.ts";
+import { storageOf } from "../weights/storage.ts";
 import { openModel } from "../weights/weights.ts";
 import { adapterOf, logitsBudget } from "../planning/plan.ts";
 import { rememberedTiles } from "../planning/tune.ts";
 import { evaluate } from "../training/evaluate.ts";
 import { type Metrics, summarize } from "../training/metrics.ts";
-import { nextTokens } from "./generate.ts";
-import { Generation, Pieces } from "./pieces.ts";
+import { GpuGenerator } from "./gpu_generator.ts";
+import { type Answer, type AnswerOptions, answerTo } from "./answer.ts";
+import { readGenerationConfig } from "./generation_config.ts";
+import { Generation } from "./pieces.ts";
+import type { GenerationConfig } from "./sampling.ts";
+import { Turns } from "./turns.ts";
 
 /** How a model is loaded; every field may be left out. */
 export interface LoadOptions {
   /** Most tokens of a prompt and its answer, or of a prompt and a response: 1,024. */
   maxLength?: number;
+  /** Most answers that are made at a time, each with room for `maxLength`; others wait: 1. */
+  answers?: number;
   /** Any object with the WebGPU API; the runtime's own by default. */
   gpu?: GPU;
   /** As `train`'s. */
@@ -39,14 +47,6 @@ export interface LoadOptions {
   /** How far fetching, loading and compiling are. */
   onProgress?: (progress: Progress) => void;
   /** Ends the loading. */
-  signal?: AbortSignal;
-}
-
-/** How an answer is made; every field may be left out. */
-export interface AnswerOptions {
-  /** Most tokens of it: 256, and what `maxLength` leaves. */
-  maxNewTokens?: number;
-  /** Ends it: its reason is thrown. */
   signal?: AbortSignal;
 }
 
@@ -79,16 +79,20 @@ export interface RowLogProbabilities {
 export interface Model extends AsyncDisposable {
   /** The folder that it was loaded from. */
   readonly folder: string;
+  /** Most tokens of a prompt and its answer. */
+  readonly maxLength: number;
   /**
-   * The most likely answer, token by token, to a user's message or to a conversation, which goes through the chat
-   * template. Awaited it is the whole text; iterated, pieces that join to it, none of which splits a character.
+   * An answer, token by token, to a user's message or to a conversation, which goes through the chat template.
    *
-   * @throws {UserError} for a prompt that leaves no room within `maxLength`.
+   * @throws {UserError} for a prompt that leaves no room within `maxLength`, and for options that are none.
    */
-  generate(
-    prompt: string | readonly Message[],
-    options?: AnswerOptions,
-  ): AsyncIterable<string> & Pick<Promise<string>, "then" | "catch" | "finally">;
+  generate(prompt: string | readonly Message[], options?: AnswerOptions): Answer;
+  /**
+   * How many tokens a prompt has, as `generate` takes it.
+   *
+   * @throws {UserError} for messages that the model's chat template refuses.
+   */
+  countTokens(prompt: string | readonly Message[]): Promise<number>;
   /**
    * What the model says of each row's responses, token by token. A row without `rejected` is one of its prompt and
    * `chosen`.
@@ -143,12 +147,16 @@ export interface GpuOptions extends LoadOptions {
 
 /** As `loadModel`; its parts can be had. */
 export async function loadOntoGpu(name: string, options: GpuOptions): Promise<GpuModel> {
-  const { maxLength = 1024, pairs = 1, revision, onLog: log = () => {}, onProgress, signal } = options;
+  const { maxLength = 1024, answers = 1, pairs = 1, revision } = options;
+  const { onLog: log = () => {}, onProgress, signal } = options;
   if (!Number.isInteger(maxLength) || maxLength < 2 || maxLength > MOST_TOKENS) {
     throw new UserError(
       `maxLength: expected a whole number from 2 to ${MOST_TOKENS}, found ${show(maxLength)}`,
       2,
     );
+  }
+  if (!Number.isInteger(answers) || answers < 1) {
+    throw new UserError(`answers: expected a whole number from 1, found ${show(answers)}`, 2);
   }
   await using held = new AsyncDisposableStack();
   const folder = await inArea("NOT_FOUND", () => resolveModel(name, { log, onProgress, signal, revision }));
@@ -158,6 +166,7 @@ export async function loadOntoGpu(name: string, options: GpuOptions): Promise<Gp
     await inArea("MODEL_INVALID", () => openModel(folder, warn)),
     (weights) => weights.close(),
   );
+  const generationConfig = await readGenerationConfig(folder);
   const pool = await inArea(
     "MODEL_INVALID",
     () => TokenizerPool.open(folder, { ...options.tokenizer, readsOnly: options.readsOnly }),
@@ -166,6 +175,7 @@ export async function loadOntoGpu(name: string, options: GpuOptions): Promise<Gp
   const gpu = held.adopt(await openGpu(options.gpu), (gpu) => gpu.destroy());
   const adapter = { ...adapterOf(gpu), tiles: await rememberedTiles(gpu) };
   const net = netOf(weights.model);
+  const stored = storageOf(weights, net.parameters);
   const decoder = new Decoder(net, {
     // The two responses of a pair that share nothing.
     tokens: 2 * pairs * maxLength,
@@ -174,24 +184,57 @@ export async function loadOntoGpu(name: string, options: GpuOptions): Promise<Gp
     positions: maxLength,
     logitsBytes: logitsBudget(4 * parameterCount(net.parameters), adapter.largestBuffer),
     checkpointing: false,
-  }, { ...adapter, loss: losses.simper.wgsl, eosTokenId: pool.vocabulary.eosTokenId, training: false });
+  }, {
+    ...adapter,
+    loss: losses.simper.wgsl,
+    eosTokenId: pool.vocabulary.eosTokenId,
+    training: false,
+    // Reading and turning them into float32 is free on a GPU, and costs time on the processor.
+    weights: gpu.isSoftware ? "f32" : stored,
+  });
   held.defer(() => decoder.destroy());
+  const turns = new Turns();
+  const generator = new GpuGenerator(
+    net,
+    decoder.parameters,
+    {
+      ...adapter,
+      positions: maxLength,
+      answers,
+      device: deviceClass(gpu),
+      isBfloat16: stored === "bf16",
+      inTurn: (work) => turns.run(work),
+    },
+    decoder.plan,
+  );
+  const calls = [...decoder.forward, ...generator.calls];
+  decoder.share(calls);
   const pipelines = new Pipelines(gpu, signal, onProgress);
-  pipelines.expect(decoder.forward);
+  pipelines.expect(calls);
   await decoder.allocate(gpu, pipelines);
+  await generator.compile(gpu, pipelines);
   await decoder.load(gpu, weights, onProgress);
-  return new GpuModel(folder, maxLength, weights.model.vocabSize, { pool, gpu, decoder }, held.move());
+  return new GpuModel(
+    folder,
+    maxLength,
+    weights.model.vocabSize,
+    { pool, gpu, decoder, generator, generationConfig, turns },
+    held.move(),
+  );
 }
 
 interface Parts {
   pool: TokenizerPool;
   gpu: Gpu;
   decoder: Decoder;
+  /** Over the same weights and plan. */
+  generator: GpuGenerator;
+  generationConfig: GenerationConfig;
+  /** Of both: what each leaves is read before the other works. */
+  turns: Turns;
 }
 
 export class GpuModel implements Model {
-  /** The work on the GPU that was begun last. */
-  #last: Promise<unknown> = Promise.resolve();
   /** What is answered whole, though the model is disposed of meanwhile. */
   readonly #calls = new Set<Promise<unknown>>();
   #isDisposed = false;
@@ -205,46 +248,17 @@ export class GpuModel implements Model {
   ) {}
 
   generate(prompt: string | readonly Message[], options: AnswerOptions = {}): Generation {
-    return new Generation(() => this.#generate(prompt, options));
+    const { vocabSize, parts } = this;
+    return new Generation(() => {
+      this.#checkOpen();
+      return answerTo(prompt, options, { ...parts, vocabSize });
+    });
   }
 
-  async *#generate(
-    prompt: string | readonly Message[],
-    { maxNewTokens = 256, signal }: AnswerOptions,
-  ): AsyncGenerator<string> {
-    this.#checkOpen();
-    if (!Number.isInteger(maxNewTokens) || maxNewTokens < 0) {
-      throw new UserError(`maxNewTokens: expected a whole number, found ${show(maxNewTokens)}`, 2);
-    }
-    const { pool, gpu, decoder } = this.parts;
-    const ids = await inArea("DATA_INVALID", () => pool.promptIds(prompt));
-    if (ids.length >= this.maxLength) {
-      throw new UserError(
-        `the prompt has ${ids.length} tokens, and maxLength is ${this.maxLength}: load the model with a larger one`,
-        1,
-        "DATA_INVALID",
-      );
-    }
-    const { eosTokenId } = pool.vocabulary;
-    const answer: number[] = [];
-    const pieces = new Pieces();
-    const textOf = async () => {
-      const [text] = await pool.texts([answer], "the answer", { skipSpecialTokens: true });
-      return text;
-    };
-    // In turns with what else is asked, so that a loop over the pieces may ask something itself.
-    const logitsOf = (batch: Parameters<typeof decoder.logits>[1]) =>
-      this.#inTurn(() => {
-        this.#checkOpen();
-        return decoder.logits(gpu, batch);
-      });
-    for await (const id of nextTokens(decoder, logitsOf, ids, { maxNewTokens, eosTokenId, signal })) {
-      answer.push(id);
-      const piece = pieces.next(await textOf());
-      if (piece !== "") yield piece;
-    }
-    const rest = answer.length > 0 ? pieces.last(await textOf()) : "";
-    if (rest !== "") yield rest;
+  countTokens(prompt: string | readonly Message[]): Promise<number> {
+    return this.#inHand(async () =>
+      (await inArea("DATA_INVALID", () => this.parts.pool.promptIds(prompt))).length
+    );
   }
 
   logProbabilities(rows: Rows): Promise<RowLogProbabilities[]> {
@@ -258,7 +272,7 @@ export class GpuModel implements Model {
       const hasRejected = (row.row.rejected ?? undefined) !== undefined;
       const [pair] = await this.#pairs(oneRow(row), hasRejected);
       const batch = pack([pair], decoder.net.windows);
-      const all = await this.#inTurn(() => decoder.logProbabilities(gpu, batch));
+      const all = await this.parts.turns.run(() => decoder.logProbabilities(gpu, batch));
       const [from, to, rejectedFrom, rejectedTo] = batch.labelsOfPair;
       const responseOf = async (sequence: Sequence, logProbabilities: number[]) => {
         const ids = sequence.ids.slice(-logProbabilities.length);
@@ -292,12 +306,13 @@ export class GpuModel implements Model {
       length: pairs.length,
       read: (indices: readonly number[]) => Promise.resolve(indices.map((index) => pairs[index])),
     };
-    return summarize((await this.#inTurn(() => evaluate(gpu, decoder, store, 1)))!);
+    return summarize((await this.parts.turns.run(() => evaluate(gpu, decoder, store, 1)))!);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isDisposed = true;
-    await Promise.allSettled([this.#last, ...this.#calls]);
+    await Promise.allSettled(this.#calls);
+    await this.parts.turns.close(() => this.#closed());
     await this.held.disposeAsync();
   }
 
@@ -331,16 +346,12 @@ export class GpuModel implements Model {
     return pairs;
   }
 
-  /** Runs one piece of work on the GPU after all that was begun before. */
-  #inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const done = this.#last.catch(() => {}).then(work);
-    this.#last = done;
-    return done;
+  #checkOpen(): void {
+    if (this.#isDisposed) throw this.#closed();
   }
 
-  #checkOpen(): void {
-    if (!this.#isDisposed) return;
-    throw new UserError(`${this.folder}: the model was disposed of: load it again`, 1, "DISPOSED");
+  #closed(): UserError {
+    return new UserError(`${this.folder}: the model was disposed of: load it again`, 1, "DISPOSED");
   }
 }
 

@@ -1,4 +1,5 @@
 /** Attention as kernel calls, in the way that suits the adapter: see `attentionTiles` in `tuning.ts`. */
+import keepSource from "../../kernels/keep_keys.wgsl" with { type: "text" };
 import deltaSource from "../../kernels/attention_delta.wgsl" with { type: "text" };
 import {
   ATTENTION_TILE,
@@ -9,6 +10,7 @@ import {
   type HeadColumns,
   type RegisterTile,
 } from "../../kernels/attention.ts";
+import { queryForwardSource } from "../../kernels/attention_queries.ts";
 import { keysOfThread, queriesOfThread, REGISTER_WORKGROUP } from "../../kernels/attention_registers.ts";
 import {
   registersKeyGradientSource,
@@ -21,6 +23,7 @@ import {
 } from "../../kernels/attention_workgroup_backward.ts";
 import { workgroupForwardSource } from "../../kernels/attention_workgroup_forward.ts";
 import { ALIGNMENT, type Tensor, type TextureSlab } from "./memory.ts";
+import { elementWidth, withPrelude } from "../../kernels/prelude.ts";
 import type { MemoryPlan } from "./memory_plan.ts";
 import { flat, rowKernel, rowLength } from "./operations.ts";
 import { Sources } from "./sources.ts";
@@ -67,6 +70,22 @@ export const headsOf = (
   queries: { tensor: qkv, first: 0 },
   keys: { tensor: qkv, first: heads * headDim },
 });
+
+/** Copies keys and values, which lie behind each other, to a cache[any, 2 kvHeads D]: each to the last row that its token sees. */
+export function keepKeys(rows: RowSlot, spans: Tensor, { tensor, first }: Heads, cache: Tensor): KernelCall {
+  const [stride, columns] = [rowLength(tensor), rowLength(cache)];
+  const width = elementWidth(stride, columns, first);
+  return {
+    label: "keep_keys",
+    source: withPrelude(keepSource, {
+      COLUMNS: columns / width,
+      STRIDE: stride / width,
+      FIRST: first / width,
+    }, width),
+    bindings: [rows.tensor, spans, tensor, cache],
+    grid: flat(rows, columns / width),
+  };
+}
 
 /** Rows that every WebGPU adapter allows a texture. */
 const MOST_TEXTURE_ROWS = 8192;
@@ -123,6 +142,15 @@ export class Attention {
     const tile = this.tiles.forward;
     const layout = layoutOf(t);
     const bindings = this.#read(rows, t, tile);
+    if (tile.memory === "workgroup" && tile.queries) {
+      return [{
+        label: "attention",
+        mask: t.mask,
+        source: this.#sources.of(["queries", layout], () => queryForwardSource(this.shape, layout)),
+        bindings: [...bindings, t.out, t.lse],
+        grid: (counts) => [counts[rows.slot], counts[rows.slot] && this.shape.heads],
+      }];
+    }
     if (tile.memory === "workgroup") {
       return [{
         label: "attention",

@@ -1,7 +1,15 @@
 import { bytesOf as storageBytes, type StorageType } from "../../kernels/storage.ts";
 
 /** What a buffer is for: the rows of the printed plan. */
-export type Purpose = "weights" | "gradients" | "moments" | "activations" | "logits" | "scratch" | "batch";
+export type Purpose =
+  | "weights"
+  | "gradients"
+  | "moments"
+  | "activations"
+  | "logits"
+  | "cache"
+  | "scratch"
+  | "batch";
 
 /** All of them, in the order of the rows. */
 export const PURPOSES: readonly Purpose[] = [
@@ -10,6 +18,7 @@ export const PURPOSES: readonly Purpose[] = [
   "moments",
   "activations",
   "logits",
+  "cache",
   "scratch",
   "batch",
 ];
@@ -23,13 +32,14 @@ export interface Slab {
   buffer?: GPUBuffer;
 }
 
-/** A texture of the plan: rows of `width` texels of four floats, which kernels read and copies fill. */
+/** A texture of the plan: rows of `width` texels of 16 bytes, which kernels read, and copies or kernels fill. */
 export interface TextureSlab {
   readonly name: string;
   readonly purpose: Purpose;
   readonly width: number;
   readonly height: number;
   readonly bytes: number;
+  readonly format: "rgba32float" | "rgba32uint";
   texture?: GPUTexture;
 }
 

@@ -93,12 +93,18 @@ export class MemoryPlan {
   }
 
   /**
-   * A texture of `width` x `height` texels of four floats.
+   * A texture of `width` x `height` texels of four floats, or of four words.
    *
    * @internal
    */
-  texture(name: string, purpose: Purpose, width: number, height: number): TextureSlab {
-    const texture: TextureSlab = { name, purpose, width, height, bytes: width * height * 16 };
+  texture(
+    name: string,
+    purpose: Purpose,
+    width: number,
+    height: number,
+    format: TextureSlab["format"] = "rgba32float",
+  ): TextureSlab {
+    const texture: TextureSlab = { name, purpose, width, height, bytes: width * height * 16, format };
     this.textures.push(texture);
     return texture;
   }
@@ -162,7 +168,7 @@ export class MemoryPlan {
       slab.texture = gpu.device.createTexture({
         label: slab.name,
         size: [slab.width, slab.height],
-        format: "rgba32float",
+        format: slab.format,
         usage: GPUTextureUsage.COPY_DST | GPUTextureUsage.STORAGE_BINDING,
       });
     }

@@ -3,7 +3,7 @@
  * read off the calls' own bindings, so they cannot go stale.
  */
 import type { StorageType } from "../../kernels/storage.ts";
-import type { Purpose, Slab, Tensor } from "./memory.ts";
+import type { Purpose, Slab, Tensor, TextureSlab } from "./memory.ts";
 import type { KernelCall } from "./program.ts";
 
 /** A tensor that has bytes of its own only while it lives. It lies nowhere until the plan has placed it. */
@@ -48,8 +48,9 @@ export interface Life {
 export function livesIn(calls: readonly KernelCall[]): Life[] {
   const lives = new Map<SharedTensor, Life>();
   const accessOf = accesses();
-  const sharedBy = (tensor: Tensor, index: number): SharedTensor | undefined => {
-    const root = tensor.base ?? tensor;
+  const sharedBy = (bound: Tensor | TextureSlab, index: number): SharedTensor | undefined => {
+    // A texture is no part of anything.
+    const root = (bound as Tensor).base ?? bound;
     if (!(root instanceof SharedTensor)) return;
     const life = lives.get(root);
     if (life) life.last = index;
@@ -60,12 +61,11 @@ export function livesIn(calls: readonly KernelCall[]): Life[] {
     const access = accessOf(call);
     const read: SharedTensor[] = [];
     const written: SharedTensor[] = [];
-    for (const [i, bound] of call.bindings.entries()) {
-      const shared = "slab" in bound && sharedBy(bound, index);
-      if (!shared) continue;
-      if (access[i] === "read") read.push(shared);
-      else if (access[i] === "read_write") written.push(shared);
-    }
+    call.bindings.forEach((bound, i) => {
+      const shared = sharedBy(bound, index);
+      if (shared && access[i] === "read") read.push(shared);
+      if (shared && access[i] === "read_write") written.push(shared);
+    });
     // What is copied to a texture is read before the dispatch, not in it.
     for (const { source } of call.copies ?? []) sharedBy(source, index);
     for (const one of read) {

@@ -11,8 +11,14 @@ import {
 } from "../../kernels/gemm.ts";
 import { gemmSource } from "../../kernels/gemm_source.ts";
 import { type Epilogue, isPaired } from "../../kernels/gemm_epilogue.ts";
-import { TEXTURE_WORKGROUP, textureSource, textureWidth } from "../../kernels/gemm_texture.ts";
+import {
+  TEXTURE_WORKGROUP,
+  textureSource,
+  type TextureTile,
+  textureWidth,
+} from "../../kernels/gemm_texture.ts";
 import type { Gpu } from "./device.ts";
+import { HeldMatrices } from "./held_matrices.ts";
 import type { ProductEpilogue } from "./epilogues.ts";
 import { ALIGNMENT, type Tensor, type TextureSlab, view } from "./memory.ts";
 import type { MemoryPlan } from "./memory_plan.ts";
@@ -59,8 +65,12 @@ const SIZES = 256;
 
 /** The products of one plan, and what they share. */
 export class Products {
+  /** The matrices of products of few rows. */
+  readonly held?: HeldMatrices;
   /** Where textures hold an operand's block. */
   readonly #textures?: { a: TextureSlab; b: TextureSlab };
+  /** The other operand of products whose matrix is held. */
+  readonly #left?: TextureSlab;
   readonly #slabs: Tensor[] = [];
   readonly #sources = new Sources();
   /** The uniform of each size, by its words. */
@@ -69,10 +79,13 @@ export class Products {
 
   constructor(readonly plan: MemoryPlan, readonly tiles: ProductTiles) {
     this.#addSlab();
-    const { texture: tile } = tiles;
-    if (!tile) return;
-    const texture = (name: string) => plan.texture(name, "scratch", textureWidth(tile), tile.rows);
-    this.#textures = { a: texture("left operand"), b: texture("right operand") };
+    const { texture: tile, held } = tiles;
+    const texture = (name: string, tile: TextureTile) =>
+      plan.texture(name, "scratch", textureWidth(tile), tile.rows);
+    if (tile) this.#textures = { a: texture("left operand", tile), b: texture("right operand", tile) };
+    if (!held) return;
+    this.held = new HeldMatrices(plan, held.storage);
+    this.#left = texture("rows", held);
   }
 
   /**
@@ -87,6 +100,8 @@ export class Products {
   ): KernelCall[] {
     const size: GemmSize = { ...sizeOf(layout, operands), first: 0, adds, scale };
     const { texture, textured, buffer } = this.tiles;
+    const held = layout === "nt" ? this.#heldCalls(rows, operands, size) : [];
+    if (held.length > 0) return epilogue ? [...held, epilogue.alone] : held;
     const shape = shapeClass(layout, size.m, size.n);
     // A texture holds float32.
     const isFloat32 = (operands.b.storage ?? "f32") === "f32";
@@ -138,6 +153,47 @@ export class Products {
       },
       flops: (counts) => 2 * counts[rows.slot] * size.n * (layout === "tn" ? size.m : size.k),
     };
+  }
+
+  /** A call for each texture that holds the matrix; none where nothing does, or the rows cannot be copied to a texture. */
+  #heldCalls(rows: RowSlot, { a, b, c, bias, residual }: Operands, size: GemmSize): KernelCall[] {
+    const { held: tile } = this.tiles;
+    if (!tile || size.k > tile.columns || size.lda * 4 % ALIGNMENT || size.ldc % 4) return [];
+    return this.held!.of(b).map(({ firstRow, rows: columns, texture }) => {
+      const added = { bias: bias && from(bias, firstRow), residual: residual && from(residual, firstRow) };
+      const epilogue = epilogueOf(added);
+      return {
+        label: labelOf("nt", size, epilogue),
+        source: this.#sources.of(
+          [epilogue, tile],
+          () => textureSource("nt", epilogue, tile, tile.storage),
+        ),
+        copies: [{
+          source: a,
+          texture: this.#left!,
+          firstRow: 0,
+          rows: size.m,
+          firstColumn: 0,
+          columns: size.k,
+          slot: rows.slot,
+        }],
+        bindings: [
+          rows.tensor,
+          this.#size({ ...size, n: columns }),
+          this.#left!,
+          texture,
+          from(c, firstRow),
+          ...(added.bias ? [added.bias] : []),
+          ...(added.residual ? [added.residual] : []),
+        ],
+        grid: (counts) => {
+          const tiles = Math.ceil(counts[rows.slot] / tile.threadRows) *
+            Math.ceil(columns / tile.threadColumns);
+          return line(Math.ceil(tiles / TEXTURE_WORKGROUP));
+        },
+        flops: (counts) => 2 * counts[rows.slot] * columns * size.k,
+      };
+    });
   }
 
   /** A call for each block, of which the first stands for all; what a texture still holds is not copied again. */

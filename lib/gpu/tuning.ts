@@ -1,5 +1,6 @@
 /** How matrix products are computed on a device: the ways that there are, and which one is taken where. */
 import type { Gpu } from "./device.ts";
+import type { HeldStorage } from "./held_matrices.ts";
 import type { AttentionTiles } from "../../kernels/attention.ts";
 import type { GemmLayout, GemmTile, SubgroupTile, WorkgroupTile } from "../../kernels/gemm.ts";
 import type { TextureTile } from "../../kernels/gemm_texture.ts";
@@ -42,6 +43,8 @@ export const shapeClass = (layout: GemmLayout, rows: number, columns: number): S
 
 /** The way of each shape class, by textures where it may be, and from buffers. */
 export interface ProductTiles {
+  /** Of products of few rows whose matrix is held in a texture: the tile, and the largest of the other operand's. */
+  held?: TextureTile & { storage: HeldStorage };
   texture?: TextureProductTile;
   /** Shape classes that take the textures where they can. */
   textured: readonly ShapeClass[];
@@ -180,6 +183,25 @@ export function tilesOf({ buffer, textured, fuses }: TuningRecord, device: TileD
 /** What suits a class of devices, where nothing was measured and nothing is known of one: tiles that every driver compiles soon. */
 export const usualTiles = (device: DeviceClass): ProductTiles =>
   tilesOf(usualTuning(device), { isSoftware: true });
+
+/** Rows of C that a thread of a step computes at most; beside reading B, they take no time. */
+const STEP_ROWS = 4;
+
+/**
+ * Products of so many rows, where reading the matrix is all that takes time. A driver on the processor reads textures that hold it;
+ * on a GPU, `lanes` threads read a row of the matrix side by side, since it would be idle with few threads to a row.
+ */
+export function rowTiles(
+  device: DeviceClass,
+  rows: number,
+  { fuses = false, storage = "f32" }: { fuses?: boolean; storage?: HeldStorage } = {},
+): ProductTiles {
+  const cut = { threadRows: Math.min(rows, STEP_ROWS), threadColumns: 8 };
+  if (device === "gpu") {
+    return onlyTile({ memory: "row", ...cut, groupRows: 1, groupColumns: 1, lanes: 64 }, { fuses });
+  }
+  return { ...onlyTile(BUFFER_TILES["storage 8x8"]), held: { ...cut, rows, columns: 2 ** 14, storage } };
+}
 
 /** One tile for every product: for tests, and for measuring. */
 export function onlyTile(

@@ -1,8 +1,9 @@
 import type { Batch } from "../batch/pack.ts";
-import { type Capacity, Machine, type MachineOptions } from "./machine.ts";
+import type { Capacity, Machine, MachineOptions } from "./machine.ts";
 import type { Net } from "./net.ts";
 import type { SegmentCalls } from "./forward.ts";
-import { type Passes, passesOf } from "./passes.ts";
+import { machineOf, type Passes, passesOf } from "./passes.ts";
+import { type StepPlace, Uploads } from "./uploads.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { isReadable } from "../gpu/memory.ts";
 import { MemoryPlan } from "../gpu/memory_plan.ts";
@@ -20,18 +21,11 @@ import { visiblePairs } from "../batch/size.ts";
 import { type ParameterOptions, Parameters } from "../parameters/parameters.ts";
 import type { OnProgress } from "../progress.ts";
 import type { TensorReader } from "../safetensors/read.ts";
-import { ropeTable, tableLength } from "./rope_table.ts";
 
 /** How a model is planned. */
 export interface DecoderOptions extends ParameterOptions, MachineOptions {
   /** Bytes of the largest buffer that the adapter can bind. */
   largestBuffer: number;
-}
-
-/** How a batch adds to the gradients: `firstOfStep` begins them anew, `pairsOfStep` is what the loss is divided by. */
-export interface StepPlace {
-  firstOfStep: boolean;
-  pairsOfStep: number;
 }
 
 /**
@@ -45,12 +39,11 @@ export class Decoder {
   /** @internal */
   readonly parameters: Parameters;
   readonly #machine: Machine;
+  readonly #uploads: Uploads;
   readonly #passes: Passes;
   #programs?: { forward: Program; backward: Program };
   /** The batch uploaded last. */
   #batch?: Batch;
-  /** What each rotary table was made for. */
-  readonly #tableLengths: number[] = [];
 
   /**
    * Plans everything.
@@ -65,22 +58,8 @@ export class Decoder {
     readonly options: DecoderOptions,
   ) {
     this.parameters = new Parameters(this.plan, this.net.parameters, options.largestBuffer, options);
-    const { hiddenSize: hidden, vocabSize: vocabulary } = net;
-    const rotary = net.ropes.map(({ dimensions }) => dimensions);
-    this.#machine = new Machine(
-      this.plan,
-      this.parameters,
-      capacity,
-      {
-        hidden,
-        vocabulary,
-        rotary,
-        windows: net.windows.length,
-        vector: net.longestVector,
-        statistics: net.finalStatistics,
-      },
-      options,
-    );
+    this.#machine = machineOf(net, this.plan, this.parameters, capacity, options);
+    this.#uploads = new Uploads(this.#machine, net.ropes);
     this.#passes = passesOf(this.net, this.#machine);
     this.share([...this.forward, ...this.backward]);
   }
@@ -142,7 +121,7 @@ export class Decoder {
       forward: await Program.compile(pipelines, forward),
       backward: await Program.compile(pipelines, backward),
     };
-    this.#writeTables(gpu, 0);
+    this.#uploads.writeTables(gpu, 0);
     gpu.check();
   }
 
@@ -151,54 +130,14 @@ export class Decoder {
     await this.parameters.load(gpu, weights, "weights", onProgress);
   }
 
-  /** Writes the rotary tables that a batch with this longest sequence needs and that are not there. */
-  #writeTables(gpu: Gpu, longest: number): void {
-    for (const [i, spec] of this.net.ropes.entries()) {
-      const length = tableLength(spec, longest);
-      if (length === this.#tableLengths[i]) continue;
-      this.#tableLengths[i] = length;
-      writeTensor(gpu, this.batch.cosSin[i], ropeTable(spec, this.capacity.positions, longest));
-    }
-  }
-
   /**
    * Uploads a batch and its row counts; must come before the submission that works on it.
    *
    * @internal
    */
-  upload(gpu: Gpu, batch: Batch, { firstOfStep, pairsOfStep }: StepPlace): void {
-    const a = this.batch;
-    const tokens = batch.ids.length;
-    const labels = batch.targets.length;
-    if (tokens > this.capacity.tokens || labels > this.capacity.labels || batch.pairs > this.capacity.pairs) {
-      throw new RangeError(
-        `a batch of ${tokens} tokens, ${labels} labels, ${batch.pairs} pairs exceeds the plan's ` +
-          `${this.capacity.tokens}, ${this.capacity.labels}, ${this.capacity.pairs}`,
-      );
-    }
+  upload(gpu: Gpu, batch: Batch, place: StepPlace): void {
     this.#batch = batch;
-    for (const name of Object.keys(a.uploaded) as (keyof typeof a.uploaded)[]) {
-      if (batch[name].length > 0) writeTensor(gpu, a.uploaded[name], batch[name]);
-    }
-    for (const [i, { spans, queryTiles, keyTiles }] of a.masks.entries()) {
-      const mask = batch.masks[i];
-      writeTensor(gpu, spans, mask.spans);
-      writeTensor(gpu, queryTiles, mask.queryTiles);
-      writeTensor(gpu, keyTiles, mask.keyTiles);
-    }
-    this.#writeTables(gpu, batch.longest);
-    const accumulate = !firstOfStep;
-    a.rowCounts.set(a.tokenRows.slot, { count: tokens, accumulate });
-    a.rowCounts.set(a.labelSlot.slot, { count: labels, accumulate });
-    a.rowCounts.set(a.pairSlot.slot, { count: batch.pairs, scale: 1 / pairsOfStep });
-    a.rowCounts.set(a.distinctSlot.slot, { count: batch.distinctIds.length });
-    const pieces = Math.ceil(labels / a.pieceRows);
-    a.pieces.forEach(({ slot }, i) => {
-      const count = Math.max(0, Math.min(a.pieceRows, labels - i * a.pieceRows));
-      // The last piece comes first in the backward pass, and so is the one that may begin the head's gradient.
-      a.rowCounts.set(slot, { count, accumulate: accumulate || i < pieces - 1 });
-    });
-    a.rowCounts.upload(gpu, a.rows);
+    this.#uploads.upload(gpu, batch, place);
   }
 
   /**

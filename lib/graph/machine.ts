@@ -3,6 +3,7 @@ import { ATTENTION_TILE, type AttentionShape, type AttentionTiles } from "../../
 import { Attention } from "../gpu/attention_operations.ts";
 import type { MemoryPlan } from "../gpu/memory_plan.ts";
 import type { Tensor } from "../gpu/memory.ts";
+import type { ChoiceTensors } from "../gpu/operations.ts";
 import { Products } from "../gpu/products.ts";
 import { RowCounts, type RowSlot, slotOf } from "../gpu/program.ts";
 import { attentionTiles, type ProductTiles, usualTiles } from "../gpu/tuning.ts";
@@ -60,6 +61,20 @@ export interface MachineOptions {
    * @internal
    */
   attention?: AttentionTiles;
+  /**
+   * Instead of labels' log-probabilities the forward pass has the tokens that come next, and keys and values go through caches.
+   *
+   * @internal
+   */
+  generation?: GenerationTensors;
+}
+
+/** What generation has beside a batch: see `lib/generation/pass.ts`. */
+export interface GenerationTensors extends ChoiceTensors {
+  /** The cache of keys and values of an attention of that name, [rows, width]. */
+  cache(name: string, width: number): Tensor;
+  /** How many rows a cache has. */
+  keyRows: RowSlot;
 }
 
 /** What the ops of one plan make their calls with: parameters, ways of computing, and the tensors that a batch fills. */
@@ -86,6 +101,10 @@ export class Machine {
     return this.batch.tokenRows;
   }
 
+  get generation(): GenerationTensors | undefined {
+    return this.options.generation;
+  }
+
   /** Attention of one shape of heads. */
   attention(shape: AttentionShape): Attention {
     const { plan, capacity, options } = this;
@@ -94,7 +113,8 @@ export class Machine {
     const known = this.#attention.get(key);
     if (known) return known;
     const tiles = options.attention ?? attentionTiles("gpu");
-    const made = new Attention(plan, shape, capacity.tokens, tiles, options.training);
+    const isApart = options.generation !== undefined;
+    const made = new Attention(plan, shape, capacity.tokens, tiles, options.training, isApart);
     this.#attention.set(key, made);
     return made;
   }

@@ -1,6 +1,8 @@
 import { Backward } from "./backward.ts";
 import { Forward, type SegmentCalls } from "./forward.ts";
-import type { Machine } from "./machine.ts";
+import { type Capacity, Machine, type MachineOptions } from "./machine.ts";
+import type { MemoryPlan } from "../gpu/memory_plan.ts";
+import type { Parameters } from "../parameters/parameters.ts";
 import type { Net } from "./net.ts";
 
 /** Both passes of a model over one plan, segment by segment in the order in which they run. */
@@ -25,3 +27,26 @@ export function passesOf(net: Net, machine: Machine): Passes {
     backward: backwardCalls,
   };
 }
+
+/** What the ops of `net` make their calls with. */
+export const machineOf = (
+  net: Net,
+  plan: MemoryPlan,
+  parameters: Parameters,
+  capacity: Capacity,
+  options: MachineOptions,
+): Machine =>
+  new Machine(
+    plan,
+    parameters,
+    capacity,
+    {
+      hidden: net.hiddenSize,
+      vocabulary: net.vocabSize,
+      rotary: net.ropes.map(({ dimensions }) => dimensions),
+      windows: net.windows.length,
+      vector: net.longestVector,
+      statistics: net.finalStatistics,
+    },
+    options,
+  );

@@ -33,7 +33,7 @@ export const arcee: Architecture<ArceeConfig> = {
       max_position_embeddings: 4096,
     });
     onlyFullAttention(fields, base);
-    noDropout(fields, "attention_dropout");
+    noDropout(fields, ["attention_dropout"]);
     const heads = headKeys(fields, base, { num_attention_heads: 32 }, ["num_key_value_heads", "head_dim"]);
     multipleOf(fields, { ...base, ...heads });
     return {

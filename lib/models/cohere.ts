@@ -69,7 +69,7 @@ export function cohereKeys(fields: Fields, theta: number): CohereBase {
     pad_token_id: 0,
   });
   const heads = headKeys(fields, base, { num_attention_heads: 64 }, ["num_key_value_heads"]);
-  noDropout(fields, "attention_dropout");
+  noDropout(fields, ["attention_dropout"]);
   return {
     ...base,
     ...heads,

@@ -32,7 +32,7 @@ export const cwm: Architecture<CwmConfig> = {
     });
     const heads = headKeys(fields, base, { num_attention_heads: 48, num_key_value_heads: 8, head_dim: 128 });
     multipleOf(fields, { ...base, ...heads });
-    noDropout(fields, "attention_dropout");
+    noDropout(fields, ["attention_dropout"]);
     // The class makes a mask for it whether a layer has one or not: null is refused.
     const window = fields.count("sliding_window", 2 ** 31, 8192);
     return {

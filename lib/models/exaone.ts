@@ -43,7 +43,7 @@ export const exaone: Architecture<GatedConfig> = {
     const heads = headKeys(fields, base, { num_attention_heads: 32 }, ["num_key_value_heads", "head_dim"]);
     multipleOf(fields, { ...base, ...heads });
     onlyDividedHeads(fields, base.hiddenSize / heads.numAttentionHeads);
-    noDropout(fields, "attention_dropout", "embed_dropout");
+    noDropout(fields, ["attention_dropout", "embed_dropout"]);
     return {
       ...base,
       ...heads,

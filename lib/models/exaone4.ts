@@ -35,7 +35,7 @@ export const exaone4: Architecture<Exaone4Config> = {
       num_hidden_layers: 32,
       max_position_embeddings: 2048,
     });
-    noDropout(fields, "attention_dropout");
+    noDropout(fields, ["attention_dropout"]);
     const window = slidingWindow(fields, 4096);
     const heads = headKeys(fields, base, { num_attention_heads: 32, num_key_value_heads: 32 });
     return {

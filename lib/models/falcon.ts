@@ -44,7 +44,7 @@ export const falcon: Architecture<FalconConfig> = {
       hasPadding: false,
     });
     onlyFullAttention(fields, base);
-    noDropout(fields, "attention_dropout", "hidden_dropout");
+    noDropout(fields, ["attention_dropout", "hidden_dropout"]);
     const isTrue = (key: string, absent: boolean) =>
       fields.orNull(key, absent, () => fields.boolean(key)) ?? false;
     if (isTrue("alibi", false)) fields.problem("alibi: true is not supported; supported: false");

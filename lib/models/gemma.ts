@@ -34,7 +34,7 @@ export const gemma: Architecture<GemmaConfig> = {
       pad_token_id: 0,
     });
     const heads = headKeys(fields, base, { num_attention_heads: 16, num_key_value_heads: 16, head_dim: 256 });
-    noDropout(fields, "attention_dropout");
+    noDropout(fields, ["attention_dropout"]);
     onlyCausal(fields);
     onlyFullAttention(fields, base);
     const hiddenAct = activation(fields, "hidden_act", "gelu_pytorch_tanh");

@@ -86,7 +86,7 @@ export function gemma2Keys(
   });
   const heads = headKeys(fields, base, { num_attention_heads: 8, num_key_value_heads: 4, head_dim: 256 });
   multipleOf(fields, { ...base, ...heads });
-  noDropout(fields, "attention_dropout");
+  noDropout(fields, ["attention_dropout"]);
   // The class makes a mask for it whether a layer has one or not: null is refused.
   const window = fields.count("sliding_window", 2 ** 31, 4096);
   const cap = (key: "attn_logit_softcapping" | "final_logit_softcapping") =>

@@ -27,7 +27,7 @@ export const glm4: Architecture<Glm4Config> = {
     });
     const heads = headKeys(fields, base, { num_attention_heads: 32, num_key_value_heads: 2, head_dim: 128 });
     onlyFullAttention(fields, base);
-    noDropout(fields, "attention_dropout");
+    noDropout(fields, ["attention_dropout"]);
     return {
       ...base,
       ...heads,

@@ -38,7 +38,7 @@ export const gptNeox: Architecture<GptNeoxConfig> = {
       max_position_embeddings: 2048,
     }, { hasPadding: false });
     onlyFullAttention(fields, base);
-    noDropout(fields, "attention_dropout", "hidden_dropout");
+    noDropout(fields, ["attention_dropout", "hidden_dropout"]);
     const heads = dividedHeads(fields, base, { num_attention_heads: 64 });
     return {
       ...base,

@@ -29,7 +29,7 @@ export const granite: Architecture<GraniteConfig> = {
       max_position_embeddings: 2048,
     });
     const heads = headKeys(fields, base, { num_attention_heads: 32 }, ["num_key_value_heads"]);
-    noDropout(fields, "attention_dropout");
+    noDropout(fields, ["attention_dropout"]);
     onlyFullAttention(fields, base);
     return {
       ...base,

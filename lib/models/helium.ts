@@ -31,7 +31,7 @@ export const helium: Architecture<HeliumConfig> = {
       );
     }
     onlyFullAttention(fields, base);
-    noDropout(fields, "attention_dropout");
+    noDropout(fields, ["attention_dropout"]);
     return {
       ...base,
       ...heads,

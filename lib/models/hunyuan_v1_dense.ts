@@ -25,7 +25,7 @@ export const hunyuanV1Dense: Architecture<HunyuanV1DenseConfig> = {
       "num_key_value_heads",
     ]);
     onlyFullAttention(fields, base);
-    noDropout(fields, "attention_dropout");
+    noDropout(fields, ["attention_dropout"]);
     return {
       ...base,
       ...heads,

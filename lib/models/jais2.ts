@@ -33,7 +33,7 @@ export const jais2: Architecture<Jais2Config> = {
       max_position_embeddings: 8192,
     });
     onlyFullAttention(fields, base);
-    noDropout(fields, "attention_dropout");
+    noDropout(fields, ["attention_dropout"]);
     const heads = headKeys(fields, base, { num_attention_heads: 26 }, ["num_key_value_heads", "head_dim"]);
     multipleOf(fields, { ...base, ...heads });
     return {

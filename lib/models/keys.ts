@@ -167,27 +167,19 @@ export const gatedKeys = (
   rope: parseRope(fields, { ...config, ...rope }),
 });
 
-/** Keys of what is dropped out while transformers trains: only 0 is supported. */
-export function noDropout(fields: Fields, ...keys: string[]): void {
-  for (const key of keys) {
-    const dropout = fields.value(key) ?? 0;
-    if (dropout !== 0) {
-      fields.problem(
-        `${key}: ${show(dropout)} is not supported: transformers drops out while it trains; supported: 0`,
-      );
-    }
-  }
-}
-
 /**
- * The same of a class whose own defaults drop out, so that a file says so whatever its model was made with: nothing is dropped here,
- * which is said.
+ * Keys of what transformers drops out while it trains: nothing is here, as in TRL, whose `disable_dropout` is true by default.
+ *
+ * @param usual what an absent key says in a class that has a default of its own, and takes no null; of others both are 0.
  */
-export function dropoutPassedOver(fields: Fields, usual: Record<string, number>): void {
-  for (const [key, absent] of Object.entries(usual)) {
-    const dropout = fields.value(key) === undefined ? absent : fields.value(key);
+export function noDropout(fields: Fields, keys: readonly string[], usual?: number): void {
+  for (const key of keys) {
+    const value = fields.value(key);
+    const dropout = usual === undefined ? value ?? 0 : value === undefined ? usual : value;
     if (typeof dropout !== "number") fields.problem(`${key}: expected a number, found ${show(dropout)}`);
-    else if (dropout !== 0) fields.warn(`${key}: ${dropout}: nothing is dropped out, unlike in transformers`);
+    else if (dropout !== 0) {
+      fields.warn(`${key}: ${dropout}: nothing is dropped out, as with TRL's disable_dropout`);
+    }
   }
 }
 

@@ -31,7 +31,7 @@ export const llama: Architecture<LlamaConfig> = {
     });
     const heads = headKeys(fields, base, { num_attention_heads: 32 }, ["num_key_value_heads", "head_dim"]);
     multipleOf(fields, { ...base, ...heads });
-    noDropout(fields, "attention_dropout");
+    noDropout(fields, ["attention_dropout"]);
     onlyFullAttention(fields, base);
     return {
       ...base,

@@ -27,7 +27,7 @@ export const ministral: Architecture<MinistralConfig> = {
       num_hidden_layers: 32,
       max_position_embeddings: 4096 * 32,
     });
-    noDropout(fields, "attention_dropout");
+    noDropout(fields, ["attention_dropout"]);
     // The class makes a mask for it whether a layer has one or not: null is refused.
     const window = fields.count("sliding_window", 2 ** 31, 4096);
     const heads = headKeys(fields, base, {

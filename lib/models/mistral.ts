@@ -29,7 +29,7 @@ export const mistral: Architecture<MistralConfig> = {
       num_hidden_layers: 32,
       max_position_embeddings: 4096 * 32,
     });
-    noDropout(fields, "attention_dropout");
+    noDropout(fields, ["attention_dropout"]);
     // With them transformers takes another class, Ministral's.
     noLayerTypes(fields);
     const heads = headKeys(fields, base, { num_attention_heads: 32, num_key_value_heads: 8 }, ["head_dim"]);

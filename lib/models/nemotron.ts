@@ -32,7 +32,7 @@ export const nemotron: Architecture<NemotronConfig> = {
       max_position_embeddings: 4096,
     });
     onlyFullAttention(fields, base);
-    noDropout(fields, "attention_dropout");
+    noDropout(fields, ["attention_dropout"]);
     const heads = headKeys(fields, base, { num_attention_heads: 48, num_key_value_heads: "required" }, [
       "head_dim",
     ]);

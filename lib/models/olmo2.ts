@@ -25,7 +25,7 @@ export const olmo2: Architecture<Olmo2Config> = {
       pad_token_id: 1,
     });
     onlyFullAttention(fields, base);
-    noDropout(fields, "attention_dropout");
+    noDropout(fields, ["attention_dropout"]);
     const heads = headKeys(fields, base, { num_attention_heads: 32 }, ["num_key_value_heads"]);
     return {
       ...base,

@@ -37,7 +37,7 @@ export const olmo3: Architecture<Olmo3Config> = {
       pad_token_id: 1,
     });
     const heads = headKeys(fields, base, { num_attention_heads: 32 }, ["num_key_value_heads"]);
-    noDropout(fields, "attention_dropout");
+    noDropout(fields, ["attention_dropout"]);
     // The class makes a mask for it whether a layer has one or not: null is refused.
     const window = fields.count("sliding_window", 2 ** 31, 4096);
     const rope = { ...base, ...heads, theta: 500_000 };

@@ -34,7 +34,7 @@ export const persimmon: Architecture<PersimmonConfig> = {
       max_position_embeddings: 16384,
     });
     onlyFullAttention(fields, base);
-    noDropout(fields, "attention_dropout", "hidden_dropout");
+    noDropout(fields, ["attention_dropout", "hidden_dropout"]);
     const heads = dividedHeads(fields, base, { num_attention_heads: 64 });
     return {
       ...base,

@@ -35,7 +35,7 @@ export const phi: Architecture<PhiConfig> = {
       max_position_embeddings: 2048,
     });
     onlyFullAttention(fields, base);
-    noDropout(fields, "attention_dropout", "embd_pdrop", "resid_pdrop");
+    noDropout(fields, ["attention_dropout", "embd_pdrop", "resid_pdrop"]);
     const heads = headKeys(fields, base, { num_attention_heads: 32 }, ["num_key_value_heads"]);
 
     if (fields.boolean("qk_layernorm")) onlyDividedHeads(fields, base.hiddenSize / heads.numAttentionHeads);

@@ -32,7 +32,7 @@ export const phi3: Architecture<Phi3Config> = {
       pad_token_id: 32000,
     });
     onlyFullAttention(fields, base);
-    noDropout(fields, "attention_dropout", "embd_pdrop", "resid_pdrop");
+    noDropout(fields, ["attention_dropout", "embd_pdrop", "resid_pdrop"]);
     const heads = headKeys(fields, base, { num_attention_heads: 32 }, ["num_key_value_heads"]);
     return {
       ...base,

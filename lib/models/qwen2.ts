@@ -28,7 +28,7 @@ export const qwen2: Architecture<Qwen2Config> = {
       num_hidden_layers: 32,
       max_position_embeddings: 32768,
     });
-    noDropout(fields, "attention_dropout");
+    noDropout(fields, ["attention_dropout"]);
     const heads = headKeys(fields, base, { num_attention_heads: 32, num_key_value_heads: 32 }, [
       "num_key_value_heads",
     ]);

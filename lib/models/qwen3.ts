@@ -29,7 +29,7 @@ export const qwen3: Architecture<Qwen3Config> = {
       num_hidden_layers: 32,
       max_position_embeddings: 32768,
     });
-    noDropout(fields, "attention_dropout");
+    noDropout(fields, ["attention_dropout"]);
     const heads = headKeys(
       fields,
       base,

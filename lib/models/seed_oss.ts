@@ -1,14 +1,7 @@
 import type { Architecture } from "./architecture.ts";
 import { attentionShape, gatedMlp, qkvProjection } from "./blocks.ts";
 import { causalLm } from "./causal_lm.ts";
-import {
-  decoderKeys,
-  dropoutPassedOver,
-  type GatedConfig,
-  gatedKeys,
-  headKeys,
-  onlyFullAttention,
-} from "./keys.ts";
+import { decoderKeys, type GatedConfig, gatedKeys, headKeys, noDropout, onlyFullAttention } from "./keys.ts";
 
 export interface SeedOssConfig extends GatedConfig {
   /** Of queries, keys and values. */
@@ -32,7 +25,7 @@ export const seedOss: Architecture<SeedOssConfig> = {
       pad_token_id: 1,
     });
     onlyFullAttention(fields, base);
-    dropoutPassedOver(fields, { attention_dropout: 0.1, residual_dropout: 0.1 });
+    noDropout(fields, ["attention_dropout", "residual_dropout"], 0.1);
     const heads = headKeys(fields, base, { num_attention_heads: 80, num_key_value_heads: 8, head_dim: 128 }, [
       "num_key_value_heads",
       "head_dim",

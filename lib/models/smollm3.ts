@@ -37,7 +37,7 @@ export const smollm3: Architecture<SmolLm3Config> = {
       tie_word_embeddings: true,
       pad_token_id: 128004,
     });
-    noDropout(fields, "attention_dropout");
+    noDropout(fields, ["attention_dropout"]);
     const noRopeLayers = parseNoRopeLayers(fields, base.numHiddenLayers);
     const window = slidingWindow(fields, undefined);
     const isSliding = fields.boolean("use_sliding_window") && window !== undefined;

@@ -36,7 +36,7 @@ export const stablelm: Architecture<StablelmConfig> = {
       max_position_embeddings: 4096,
     });
     onlyFullAttention(fields, base);
-    noDropout(fields, "attention_dropout", "hidden_dropout");
+    noDropout(fields, ["attention_dropout", "hidden_dropout"]);
     const heads = dividedHeads(
       fields,
       base,

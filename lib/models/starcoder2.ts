@@ -34,7 +34,7 @@ export const starcoder2: Architecture<Starcoder2Config> = {
       tie_word_embeddings: true,
     });
     onlyFullAttention(fields, base);
-    noDropout(fields, "attention_dropout", "residual_dropout", "embedding_dropout");
+    noDropout(fields, ["attention_dropout", "residual_dropout", "embedding_dropout"]);
     const heads = headKeys(fields, base, { num_attention_heads: 24, num_key_value_heads: 2 }, ["head_dim"]);
     return {
       ...base,

@@ -7,15 +7,18 @@ import type { RunKeys, TrainConfig } from "../config/schema.ts";
 import { FORCED, forcesMistralTemplate } from "../data/mistral_template.ts";
 import { inArea, UserError } from "../errors.ts";
 import { generate } from "../generation/generate.ts";
+import { GpuGenerator } from "../generation/gpu_generator.ts";
 import { describeAdapter, type Gpu, openGpu } from "../gpu/device.ts";
 import { Pipelines } from "../gpu/program.ts";
+import { deviceClass } from "../gpu/tuning.ts";
+import type { Decoder } from "../graph/decoder.ts";
 import { formatBytes } from "../format_bytes.ts";
 import { heed } from "../heed.ts";
 import { localSources, resolveSources } from "../hub/hub.ts";
 import { randomInit } from "../weights/init.ts";
 import { Loop } from "./loop.ts";
 import { checkModelFiles, readModelFiles } from "../hub/model_files.ts";
-import { ANSWER_TOKENS, memoryLimit, type Planned, planRun } from "../planning/plan.ts";
+import { type Adapter, ANSWER_TOKENS, memoryLimit, planRun } from "../planning/plan.ts";
 import { bytesBesidePlan } from "../planning/process_memory.ts";
 import { checkFits } from "../planning/advice.ts";
 import { openModel } from "../weights/weights.ts";
@@ -149,8 +152,9 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   await checkModelFiles(sources.model, files);
   checkHashes(modelFiles, await hashes());
 
+  const model = { gpu, pipelines, adapter, decoder };
   const answers = before?.state.answers ??
-    await answer(gpu, planned, prepared, { what: "answering before", onProgress, signal });
+    await answer(model, prepared, { what: "answering before", warn, onProgress, signal });
   await heed(signal);
   const checkpoints = new Checkpoints(
     { ...tensors, config, fingerprint: identity, modelFiles: files, kernels: tuning, answers },
@@ -183,8 +187,8 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   const isKept = checkpoints.lastStep === state.global_step;
   // Where there is nothing to go on from, what is left is done whatever comes.
   const until = isKept ? signal : undefined;
-  const again = { what: "answering after", onProgress, signal: until };
-  const after = loop.isStopped ? answers : await answer(gpu, planned, prepared, again).catch((error) => {
+  const again = { what: "answering after", warn, onProgress, signal: until };
+  const after = loop.isStopped ? answers : await answer(model, prepared, again).catch((error) => {
     if (until?.aborted) return;
     // A trained model is worth more than what it says.
     if (!(error instanceof UserError)) throw error;
@@ -255,27 +259,53 @@ function checkHashes(before: readonly HashedFile[], now: readonly HashedFile[]):
   );
 }
 
-/** Greedy answers to the config's prompts, as the model is now. */
+/** Greedy answers to the config's prompts, as the model is now. The cache of keys is there as long as that takes, beside the plan. */
 async function answer(
-  gpu: Gpu,
-  { decoder }: Planned,
+  { gpu, pipelines, adapter, decoder }: {
+    gpu: Gpu;
+    pipelines: Pipelines;
+    adapter: Adapter;
+    decoder: Decoder;
+  },
   { prompts, tokenizer, pool }: Prepared,
-  { what, onProgress, signal }: { what: string; onProgress?: OnProgress; signal?: AbortSignal },
+  { what, warn, onProgress, signal }: {
+    what: string;
+    warn: (message: string) => void;
+    onProgress?: OnProgress;
+    signal?: AbortSignal;
+  },
 ): Promise<string[]> {
   const answers: number[][] = [];
   const total = prompts.length;
-  const eosTokenId = tokenizer.eosTokenId;
+  if (total === 0) return [];
+  const longest = prompts.reduce((most, { ids }) => Math.max(most, ids.length), 0);
+  using held = new DisposableStack();
+  let generator: GpuGenerator;
+  try {
+    generator = await GpuGenerator.open(gpu, pipelines, decoder.net, decoder.parameters, {
+      ...adapter,
+      positions: longest + ANSWER_TOKENS,
+      device: deviceClass(gpu),
+    });
+    held.defer(() => generator.plan.destroy());
+  } catch (error) {
+    if (!(error instanceof UserError && error.code === "OUT_OF_MEMORY")) throw error;
+    // What is planned fits all the same, and a run is worth more than what its model says.
+    warn(`${what}: the GPU has not enough memory for answers beside the run: there are none`);
+    return prompts.map(() => "");
+  }
+  const { eosTokenId } = tokenizer;
+  const eosTokenIds = eosTokenId === undefined ? [] : [eosTokenId];
   for (const [i, { ids }] of prompts.entries()) {
     // An answer of the full length is one of the whole.
     const onToken = (tokens: number) =>
       onProgress?.({ what, done: i + tokens / (ANSWER_TOKENS + 1), total, unit: "prompts" });
     onToken(0);
     answers.push(
-      await generate(gpu, decoder, ids, { maxNewTokens: ANSWER_TOKENS, eosTokenId, onToken, signal }),
+      await generate(generator, ids, { maxNewTokens: ANSWER_TOKENS, eosTokenIds, onToken, signal }),
     );
   }
   onProgress?.({ what, done: total, total, unit: "prompts" });
-  if (answers.length === 0) return [];
   const texts = await pool.texts(answers, "prompts: an answer", { skipSpecialTokens: true });
   return texts.map((text) => text.trim());
 }

@@ -3,15 +3,16 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { alpacaEval } from "../../lib/evaluation/alpaca_eval.ts";
 import { answerAll, type Chat } from "../../lib/evaluation/answer.ts";
-import { type Benchmark, readAnswers } from "../../lib/evaluation/benchmark.ts";
+import { type Answers, type Benchmark, readAnswers } from "../../lib/evaluation/benchmark.ts";
 import { mtBench } from "../../lib/evaluation/mt_bench.ts";
 import { UserError } from "../../lib/errors.ts";
 import { task } from "../command.ts";
 import { withTemporaryFolder } from "../temporary_folder.ts";
 
+const MODEL = "configs/tiny/model";
 const INSTRUCTIONS = [
   { dataset: "koala", instruction: "What is ice?", output: "not looked at", generator: "another" },
-  { instruction: "What is ice?", dataset: "vicuna" },
+  { instruction: "What is ice?", input: "", dataset: "vicuna", datasplit: "eval" },
   { instruction: "A poem, please." },
   { instruction: "2 + 2?", dataset: "helpful_base" },
 ];
@@ -23,11 +24,13 @@ const QUESTIONS = [
   { question_id: 8, category: "math", turns: ["Well?"], required_temperature: 0.3 },
 ];
 
+const MAKER = { model: "model", settings: { max_new_tokens: 100, seed: 42 } };
+
 /** Says what it was asked, and all that it was told. */
-const fake: Chat = (messages, { temperature, maxNewTokens, seed }) =>
+const fake: Chat = (messages, { temperature, maxNewTokens, seed, topP }) =>
   Promise.resolve(
-    ` ${messages.map(({ role, content }) => `${role}:${content}`).join("|")}` +
-      ` at ${temperature}, ${maxNewTokens}, ${seed}\n`,
+    `${messages.map(({ role, content }) => `${role}:${content}`).join("|")}` +
+      ` at ${temperature}, ${maxNewTokens}, ${seed}${topP === undefined ? "" : `, ${topP}`}`,
   );
 
 const writeRows = async (folder: string) => {
@@ -39,11 +42,11 @@ const writeRows = async (folder: string) => {
 const linesOf = (text: string) => text.trim().split("\n").map((line) => JSON.parse(line));
 const run = (chat: Chat, benchmark: Benchmark, answers = new Map(), atATime = 2) => {
   const texts: string[] = [];
-  const save = (all: Parameters<Benchmark["write"]>[0]) => {
-    texts.push(benchmark.write(all, "model"));
+  const save = (all: Answers) => {
+    texts.push(benchmark.write(benchmark.rowsOf(all, MAKER)));
     return Promise.resolve();
   };
-  return answerAll(chat, benchmark, answers, { seed: 42, atATime, save }).then(
+  return answerAll(chat, benchmark, answers, { seed: 42, atATime, mostTokens: () => 100, save }).then(
     () => ({ texts, error: undefined }),
     (error) => ({ texts, error }),
   );
@@ -55,12 +58,14 @@ Deno.test("model_outputs.json has the rows of the instructions, in their order, 
     const { texts } = await run(fake, await alpacaEval(alpaca, 0.9));
     const [ice, poem, sum] = ["What is ice?", "A poem, please.", "2 + 2?"].map((instruction, i) => ({
       instruction,
-      output: ` user:${instruction} at 0.9, 2048, ${42 + i}\n`,
+      output: `user:${instruction} at 0.9, 100, ${42 + i}, 1`,
       generator: "model",
+      max_new_tokens: 100,
+      seed: 42,
     }));
     assert.deepEqual(JSON.parse(texts.at(-1)!), [
       { dataset: "koala", ...ice },
-      { dataset: "vicuna", ...ice },
+      { dataset: "vicuna", datasplit: "eval", ...ice },
       poem,
       { dataset: "helpful_base", ...sum },
     ]);
@@ -75,16 +80,16 @@ Deno.test("a question of MT-Bench is asked in turns, at the temperature of its c
       ...[81, 101, 141, 7, 8].map((id) => [id, "model"]),
     ]);
     const turns = rows.map(({ choices: [{ index, turns }] }) => (assert.equal(index, 0), turns));
-    const first = "user:A text, please. at 0.7, 1024, 42";
+    const first = "user:A text, please. at 0.7, 100, 42";
     assert.deepEqual(turns[0], [
       first,
-      `user:A text, please.|assistant:${first}|user:Shorter. at 0.7, 1024, 47`,
+      `user:A text, please.|assistant:${first}|user:Shorter. at 0.7, 100, 47`,
     ]);
     assert.deepEqual(turns.slice(1).map(([turn]) => turn), [
-      "user:2 + 2? at 0, 1024, 43",
-      "user:What is ice? at 0.1, 1024, 44",
-      "user:Well? at 0.7, 1024, 45",
-      "user:Well? at 0.3, 1024, 46",
+      "user:2 + 2? at 0, 100, 43",
+      "user:What is ice? at 0.1, 100, 44",
+      "user:Well? at 0.7, 100, 45",
+      "user:Well? at 0.3, 100, 46",
     ]);
     assert.equal(new Set(rows.map(({ answer_id }) => answer_id)).size, 5);
     assert.ok(rows.every(({ tstamp }) => Math.abs(tstamp - Date.now() / 1000) < 60));
@@ -106,7 +111,7 @@ Deno.test("a file that is half written is gone on with, and becomes the one that
       // A line that was cut, as FastChat's own may be.
       const cut = benchmark.extension === ".jsonl" ? '{"question_id": 141, "ans' : "";
       await Deno.writeTextFile(path, texts.at(-1)! + cut);
-      const known = await readAnswers(path, benchmark, "model");
+      const known = await readAnswers(path, benchmark, MAKER);
       assert.ok(known.size > 0 && known.size < benchmark.questions.length);
       const kept = [...known.values()];
       asked = -Infinity;
@@ -138,8 +143,13 @@ Deno.test("files of questions and answers that are none are refused by name", ()
       await Deno.writeTextFile(file, text);
       await assert.rejects(read, (error: Error) => error instanceof UserError && says.test(error.message));
     };
-    const outputs = { instruction: "2 + 2?", output: "4" };
-    const turn = { question_id: 101, model_id: "model", choices: [{ index: 0, turns: ["4"] }] };
+    const outputs = { instruction: "2 + 2?", output: "4", ...MAKER.settings };
+    const turn = {
+      ...MAKER.settings,
+      question_id: 101,
+      model_id: "model",
+      choices: [{ index: 0, turns: ["4"] }],
+    };
     const [first, second] = [await alpacaEval(alpaca, 0), await mtBench(questions)];
     await refused("[", () => alpacaEval(file, 0), /--alpaca_eval: .*file\.json: cannot be read/);
     await refused("[]", () => alpacaEval(file, 0), /expected a list of instructions, found \[\]/);
@@ -152,7 +162,7 @@ Deno.test("files of questions and answers that are none are refused by name", ()
     await refused('{"turns": ["a"]}', () => mtBench(file), /:1: question_id: expected .* found nothing/);
     const twice = `${JSON.stringify(QUESTIONS[0])}\n`.repeat(2);
     await refused(twice, () => mtBench(file), /:2: question_id: 81 is that of another line/);
-    const answers = (benchmark: Benchmark) => () => readAnswers(file, benchmark, "model");
+    const answers = (benchmark: Benchmark) => () => readAnswers(file, benchmark, MAKER);
     const of = (generator: string, row = outputs) => JSON.stringify([{ ...row, generator }]);
     await refused(
       "{}",
@@ -163,7 +173,22 @@ Deno.test("files of questions and answers that are none are refused by name", ()
     await refused(
       of("model", { ...outputs, instruction: "?" }),
       answers(first),
-      /it answers another question: \?/,
+      /it answers another question: "\?"/,
+    );
+    await refused(
+      of("model", { ...outputs, seed: 1 }),
+      answers(first),
+      /row 0: expected seed 42, found 1: name another --output/,
+    );
+    await refused(
+      of("model", { ...outputs, output: 1 as unknown as string }),
+      answers(first),
+      /row 0: expected a question and its/,
+    );
+    await refused(
+      '[{"instruction": "Sum", "input": "2, 2"}]',
+      () => alpacaEval(file),
+      /row 0: expected input within instruction/,
     );
     await refused(`${JSON.stringify(turn)}\n`, answers(second), /it answers 1 turns of 101/);
     await refused(
@@ -176,42 +201,63 @@ Deno.test("files of questions and answers that are none are refused by name", ()
 Deno.test("simper eval answers both, keeps answers that are there, and says what it cannot do", () =>
   withTemporaryFolder(async (folder) => {
     const { alpaca, questions } = await writeRows(folder);
-    const output = join(folder, "out");
+    const [output, model] = [join(folder, "out"), join(folder, "model")];
+    await Deno.mkdir(model);
+    for await (const { name } of Deno.readDir(MODEL)) {
+      await Deno.copyFile(join(MODEL, name), join(model, name));
+    }
     const words = [
-      ...["configs/tiny/model", "--alpaca_eval", alpaca, `--mt_bench=${questions}`, `--output=${output}`],
-      ...[
-        "--max_length=128",
-        "--max_prompt_length=64",
-        "--max_new_tokens=4",
-        "--per_device_eval_batch_size=2",
-      ],
+      ...[model, "--alpaca_eval", alpaca, `--mt_bench=${questions}`, `--output=${output}`],
+      ...["--max_length=96", "--max_new_tokens=40", "--per_device_eval_batch_size=2"],
     ];
     const first = await task("eval", ...words);
     assert.equal(first.status, 0, first.stderr);
+    assert.match(
+      first.stderr,
+      /^warning: 2 of 5 questions have no room for answers of 40 tokens within max_length.*, 96: the least is 3\d$/m,
+    );
+    assert.match(
+      first.stderr,
+      /model\.jsonl: 7 answers, \d+ tokens in [\d.]+ s \([\d.]+ tokens\/s\), \d cut/,
+    );
     const paths = [join(output, "model", "model_outputs.json"), join(output, "model_answer", "model.jsonl")];
     assert.deepEqual(first.stdout.trim().split("\n"), paths);
     const texts = () => Promise.all(paths.map((path) => Deno.readTextFile(path)));
     const [outputs, answers] = await texts();
-    assert.deepEqual(JSON.parse(outputs).map(({ instruction }: { instruction: string }) => instruction), [
-      ...INSTRUCTIONS.map(({ instruction }) => instruction),
-    ]);
+    const rows = JSON.parse(outputs);
+    assert.deepEqual(
+      rows.map(({ instruction }: { instruction: string }) => instruction),
+      INSTRUCTIONS.map(({ instruction }) => instruction),
+    );
+    assert.equal(rows[0].temperature, 0.7);
     assert.equal(linesOf(answers).length, QUESTIONS.length);
+
+    // The same answer whatever else is answered: a file that lacks some becomes what it was.
+    await Deno.writeTextFile(paths[0], JSON.stringify(rows.slice(0, 2)));
     const again = await task("eval", ...words);
     assert.match(again.stderr, /model\.jsonl: 5 of 5 answers are there and kept; --overwrite begins anew/);
+    assert.match(again.stderr, /model_outputs\.json: 1 of 3 answers are there and kept/);
     assert.deepEqual([again.status, await texts()], [0, [outputs, answers]], again.stderr);
+
+    await Deno.utime(join(model, "model.safetensors"), new Date(), new Date(Date.now() + 60_000));
     const wrong: [string[], RegExp][] = [
+      [
+        words,
+        /model_outputs\.json: the answers there are older than the weights in .*--overwrite makes them anew/,
+      ],
       [[...words, "--text=deno.json"], /--text: expected neither --alpaca_eval nor --mt_bench with it/],
       [[...words, "other/model"], /two models have the name model/],
       [
-        [...words, "--temperature=-1"],
-        /--temperature: expected a number.*found -1/,
+        [...words, "--overwrite", "--max_length=8"],
+        /: \d+ tokens leave no room for an answer within max_length/,
       ],
-      [["configs/tiny/model", "--overwrite"], /--overwrite: expected --alpaca_eval=FILE or --mt_bench=FILE/],
+      [[...words, "--temperature=-1"], /--temperature: expected a number.*found -1/],
+      [[MODEL, "--overwrite"], /--overwrite: expected --alpaca_eval=FILE or --mt_bench=FILE/],
       [[...words, "--output=a.json"], /--output: expected a folder, since there are several files/],
     ];
     for (const [words, says] of wrong) {
       const { status, stderr } = await task("eval", ...words);
       assert.match(stderr, says);
-      assert.equal(status, 2);
+      assert.equal(status, says.source.includes("no room") ? 1 : 2);
     }
   }));

@@ -5,7 +5,7 @@ import { openGpu } from "../../lib/gpu/device.ts";
 import { MemoryPlan } from "../../lib/gpu/memory_plan.ts";
 import { Products } from "../../lib/gpu/products.ts";
 import { usualTiles } from "../../lib/gpu/tuning.ts";
-import { kernelsOf, Pipelines, readTensor, tensorsOf } from "../../lib/gpu/program.ts";
+import { kernelsOf, onlyWhere, Pipelines, readTensor, tensorsOf } from "../../lib/gpu/program.ts";
 import { type Profile, Profiler } from "../../lib/gpu/profiler.ts";
 import { losses } from "../../lib/losses/losses.ts";
 import { busySeconds, chromeTrace, profileTable } from "../../lib/report/profile.ts";
@@ -99,6 +99,8 @@ Deno.test("the blocks of a large product together have the operations of the who
     // Plans look at the first alone.
     const tensors = new Set(tensorsOf(blocks[0]).map(({ slab }) => slab));
     assert.ok(blocks.flatMap(tensorsOf).every(({ slab }) => tensors.has(slab)), layout);
+    const idle = kernelsOf(whole.map((call) => onlyWhere(call, () => false)));
+    assert.deepEqual(idle.map(({ grid }) => grid(Uint32Array.of(count))), blocks.map(() => [0, 0]), layout);
     const flops = blocks.reduce((sum, call) => sum + call.flops!(Uint32Array.of(count)), 0);
     assert.equal(flops, 2 * count * n * k, layout);
   }

@@ -80,7 +80,7 @@ const FORWARD = { tolerance: 1e-6 };
 // is left of them.
 const BACKWARD = { tolerance: 3e-6 };
 
-kernelTest("attention over packed pairs equals the float64 softmax", CASES, async (kernels, shape) => {
+async function forwardEqualsReference(kernels: KernelCase, shape: Case): Promise<void> {
   const { heads, headDim, tokens } = shape;
   const { attention, batch, qkv, output, tensors } = random(kernels, shape);
   const out = output(heads, headDim);
@@ -90,7 +90,30 @@ kernelTest("attention over packed pairs equals the float64 softmax", CASES, asyn
   await kernels.compare(out, expected.out, FORWARD);
   // A score is a standard normal number, which may come to almost nothing where a token sees only itself.
   await kernels.compare(lse, expected.lse, { ...FORWARD, scale: Math.max(1, largest(expected.lse)) });
-});
+}
+
+kernelTest("attention over packed pairs equals the float64 softmax", CASES, forwardEqualsReference);
+
+// A workgroup a query has none but its own case: more columns than threads, as many, and a number that leaves threads over.
+const QUERIES: Case[] = [[6, 3, 6], [4, 1, 80], [2, 2, 256], [1, 1, 70]].flatMap((
+  [heads, keyValueHeads, headDim],
+  i,
+) =>
+  [1, 77, 130].map((tokens): Case => ({
+    heads,
+    keyValueHeads,
+    headDim,
+    ...(i === 1 ? CAPPED : {}),
+    tiles: { ...ADAPTERS.gpu, forward: { memory: "workgroup", queries: 1 } },
+    ...(tokens === 130
+      ? { tokens: 230, apart: true }
+      : tokens === 77
+      ? { tokens, slidingWindow: 20 }
+      : { tokens }),
+  }))
+);
+
+kernelTest("attention a query at a time equals the float64 softmax", QUERIES, forwardEqualsReference);
 
 kernelTest(
   "the gradients of queries, keys and values equal those in float64",

@@ -80,7 +80,7 @@ Deno.test("the keys of EXAONE 3.5 are Llama's under other names", () => {
   for (
     const [keys, message] of [
       [{ head_dim: 64 }, /head_dim: 64 is not supported; supported: hidden_size \/ num_attention_heads/],
-      [{ embed_dropout: 0.1 }, /embed_dropout: 0.1 is not supported/],
+      [{ embed_dropout: "x" }, /embed_dropout: expected a number/],
       [{ num_layers: 0 }, /num_layers: expected a whole number/],
       [{ hidden_size: 2561 }, /hidden_size 2561 is no multiple of num_attention_heads 32/],
     ] as const

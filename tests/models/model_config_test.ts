@@ -232,7 +232,7 @@ Deno.test("parseModelConfig() names every problem of a file at once", () => {
       tie_word_embeddings: 1,
       rope_theta: null,
       is_causal: false,
-      attention_dropout: 0.1,
+      attention_dropout: "0.1",
       rope_scaling: { rope_type: "llama3", factor: 8, low_freq_factor: 4, high_freq_factor: 1 },
       torch_dtype: 16,
     },
@@ -242,7 +242,7 @@ Deno.test("parseModelConfig() names every problem of a file at once", () => {
     "num_hidden_layers: expected a whole number from 1 to 1024, found 1000000000000",
     "tie_word_embeddings: expected true or false, found 1",
     "torch_dtype: expected float32 or float or float16 or half or bfloat16, found 16",
-    "attention_dropout: 0.1 is not supported: transformers drops out while it trains; supported: 0",
+    'attention_dropout: expected a number, found "0.1"',
     "intermediate_size: expected a whole number from 1 to 4194304, found 1.5",
     `hidden_act: "xielu" is not supported yet; supported: ${ACTIVATIONS.join(", ")}`,
     "rms_norm_eps: expected a number above 0 within the range of float32, found 0",
@@ -333,17 +333,10 @@ type Result = Record<string, unknown>;
 /** Keys that transformers follows and that are refused here, each by its name: for every architecture, or for that which is named. */
 const REFUSED = [
   { hidden_act: "laplace" },
-  { attention_dropout: 0.1 },
   { is_causal: null },
   { is_causal: false },
   { hidden_size: 18 },
   { sliding_window: 0 },
-  { hidden_dropout: 0.1, resid_pdrop: 0.1 },
-  { hidden_dropout: 0.1 },
-  { resid_pdrop: 0.1 },
-  { embd_pdrop: 0.1 },
-  { residual_dropout: 0.1 },
-  { embedding_dropout: 0.1 },
   // Half a head would be 3 numbers.
   { model_type: "glm4", head_dim: 6 },
   { model_type: "nemotron", head_dim: 6 },
@@ -437,13 +430,16 @@ Deno.test("what is read otherwise than it may be meant is said", () => {
     "config.json: pad_token_id: -1 counts from the end, as PyTorch does: the embedding of token 49151 is not trained " +
     "where it is looked up",
   ]);
+  assert.deepEqual(warnings({ attention_dropout: 0.1 }), [
+    "config.json: attention_dropout: 0.1: nothing is dropped out, as with TRL's disable_dropout",
+  ]);
   // The class's own defaults drop out, and so does every checkpoint of it.
   const seed = { model_type: "seed_oss", architectures: ["SeedOssForCausalLM"] };
   assert.deepEqual(warnings({ ...seed, attention_dropout: 0 }), [
-    "config.json: residual_dropout: 0.1: nothing is dropped out, unlike in transformers",
+    "config.json: residual_dropout: 0.1: nothing is dropped out, as with TRL's disable_dropout",
   ]);
   assert.deepEqual(warnings({ ...seed, attention_dropout: undefined, residual_dropout: 0 }), [
-    "config.json: attention_dropout: 0.1: nothing is dropped out, unlike in transformers",
+    "config.json: attention_dropout: 0.1: nothing is dropped out, as with TRL's disable_dropout",
   ]);
   const [architectures, code] = warnings({ architectures: ["LlamaModel"], auto_map: { AutoModel: "x" } });
   assert.match(architectures, /architectures: \["LlamaModel"\]; the model is trained as LlamaForCausalLM/);
@@ -484,7 +480,10 @@ Deno.test("the text part of a multimodal model has its own keys and defaults, an
     { text_config: { ...text, model_type: "gpt_oss" } },
     /text_config.model_type: "gpt_oss" needs experts/,
   );
-  refused({ text_config: { ...text, attention_dropout: 0.1 } }, /text_config.attention_dropout: 0.1 is not/);
+  refused(
+    { text_config: { ...text, attention_dropout: "0" } },
+    /text_config.attention_dropout: expected a number/,
+  );
   refused(
     { text_config: { ...text, rope_scaling: { rope_type: "x" } } },
     /text_config.rope_scaling.rope_type: "x"/,

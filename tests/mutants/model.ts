@@ -48,12 +48,13 @@ export const MODEL: readonly Edits[] = [
     tests: PLACEMENT,
     edits: [
       ["conflicts are not checked for other calls", "together || a.conflicts.has(b.tensor)", "together"],
-      ["conflicts are not heeded", "life.conflicts.has(tensor))) continue", "false)) continue"],
+      ["conflicts are not heeded", "if (conflicting.has(shelf.slab)) continue;", ""],
       [
         "a tensor that ends where another begins shares with it",
-        "other.first <= last && first <= other.last",
-        "other.first < last && first < other.last",
+        "other.first > last || first > other.last",
+        "other.first >= last || first >= other.last",
       ],
+      ["a buffer's tensors are in no order", "other.offset > offset)", "other.offset < 0)"],
       ["buffers grow past what may be bound", "(growth === 0 || offset + bytes <= largest)", "true"],
     ],
   },
@@ -113,7 +114,7 @@ export const MODEL: readonly Edits[] = [
         "window !== undefined && l >= first",
         "window !== undefined",
       ],
-      ["dropout is passed over", "if (dropout !== 0) {", "if (dropout === -1) {"],
+      ["dropout is passed over", "else if (dropout !== 0) {", "else if (dropout === -1) {"],
     ],
   },
   {
@@ -188,7 +189,7 @@ export const MODEL: readonly Edits[] = [
     edits: [["a bias is not added", "y, bias: added, residual", "y, residual"]],
   },
   {
-    file: "lib/graph/decoder.ts",
+    file: "lib/graph/uploads.ts",
     tests: ["tests/graph/decoder_test.ts"],
     filter: "decoder",
     edits: [[
@@ -258,27 +259,38 @@ export const MODEL: readonly Edits[] = [
     ]],
   },
   {
+    file: "lib/gpu/program.ts",
+    tests: ["tests/gpu/profiler_test.ts"],
+    filter: "blocks of a large product",
+    edits: [
+      ["other blocks are never run", "call.rest ? [call, ...call.rest()] : [call]", "[call]"],
+      ["other blocks run whatever is asked", "onlyWhere(other, isRun)", "other"],
+    ],
+  },
+  {
     file: "lib/generation/generate.ts",
     tests: ["tests/generation/generate_test.ts"],
     edits: [
-      ["the least likely token comes next", "logit > logits[best]", "logit < logits[best]"],
-      [
-        "positions have no end",
-        "Math.min(tokens, positions)",
-        "tokens",
-      ],
-      [
-        "the end of the sequence is part of the answer",
-        "    if (next === eosTokenId) break;\n    row.push(next);\n    yield next;",
-        "    row.push(next);\n    yield next;\n    if (next === eosTokenId) break;",
-      ],
-      ["the end of the sequence ends nothing", "    if (next === eosTokenId) break;\n", ""],
-      [
-        "more tokens come than are asked for",
-        "ids.length + Math.min(maxNewTokens, Math.min(tokens, positions) - ids.length)",
-        "Math.min(tokens, positions)",
-      ],
-      ["the window is forgotten", "decoder.net.windows)", "[undefined])"],
+      ["positions have no end", "Math.min(maxNewTokens, generator.positions - ids.length)", "maxNewTokens"],
+      ["the end of the sequence is part of the answer", "    if (eosTokenIds.includes(id)) break;\n", ""],
+    ],
+  },
+  {
+    file: "lib/generation/pass.ts",
+    tests: ["tests/generation/generate_test.ts"],
+    edits: [
+      ["the window is forgotten", "this.plan.net.windows[i]", "undefined"],
+      ["a token does not see itself", "first + position + 1", "first + position"],
+    ],
+  },
+  {
+    file: "lib/generation/gpu_generator.ts",
+    tests: ["tests/generation/generator_test.ts"],
+    edits: [
+      ["nothing ends an answer", "if (isFull || request.eosTokenIds.includes(id))", "if (isFull)"],
+      ["draws are all of the first place", "place: ids.length - request.ids.length + place", "place: 0"],
+      ["who left keeps the place", "this.#running.filter(({ out }) => out.isLeft)", "[] as Answer[]"],
+      ["parts of prompts begin anywhere", "while (ids.length % ATTENTION_TILE > 0)", "while (false)"],
     ],
   },
 ];

@@ -1,5 +1,5 @@
 import type { AttentionShape } from "../../../kernels/attention.ts";
-import { headsOf } from "../../gpu/attention_operations.ts";
+import { headsOf, keepKeys } from "../../gpu/attention_operations.ts";
 import type { OpParts, Value } from "../graph.ts";
 
 /**
@@ -19,14 +19,17 @@ export const attention = (
   parameters: [],
   inBackward: "kept",
   flops: ({ visible }) => 4 * shape.heads * shape.headDim * visible[mask],
-  forward: ({ machine, of, into }) =>
-    machine.attention(shape).forward(machine.rows, {
-      mask,
-      ...machine.batch.masks[mask],
-      ...headsOf(of(qkv), shape),
-      out: into(output),
-      lse: into(lse),
-    }),
+  forward({ machine, of, into }) {
+    const { generation, rows } = machine;
+    const at = { mask, ...machine.batch.masks[mask], ...headsOf(of(qkv), shape) };
+    const made = { out: into(output), lse: into(lse) };
+    if (!generation) return machine.attention(shape).forward(rows, { ...at, ...made });
+    const keys = { tensor: generation.cache(output.name, 2 * shape.keyValueHeads * shape.headDim), first: 0 };
+    return [
+      keepKeys(rows, at.spans, at.keys, keys.tensor),
+      ...machine.attention(shape).forward(rows, { ...at, keys, keyRows: generation.keyRows, ...made }),
+    ];
+  },
   backward(dOutput, pass) {
     const { machine } = pass;
     const at = { ...headsOf(pass.value(qkv), shape), out: pass.value(output), lse: pass.extra(lse) };

@@ -6,7 +6,7 @@ import * as kernels from "../../gpu/operations.ts";
 import { type KernelCall, onlyWhere, type RowSlot } from "../../gpu/program.ts";
 import type { BackwardPass, OpParts, Value } from "../graph.ts";
 import type { TrainedParameter } from "../../parameters/layout.ts";
-import type { Machine } from "../machine.ts";
+import type { GenerationTensors, Machine } from "../machine.ts";
 import { isTrained, type ParameterSpec, shapeOf } from "../../parameters/parameter.ts";
 
 interface Head {
@@ -33,22 +33,18 @@ export const labels = (x: Value, head: Head): OpParts => ({
   },
   forward: (
     { machine, of },
-  ) => [...headForward(machine, head, of(x)), lossCall(machine), figuresCall(machine)],
+  ) =>
+    machine.generation
+      ? choiceCalls(machine, machine.generation, head, of(x))
+      : [...headForward(machine, head, of(x)), lossCall(machine), figuresCall(machine)],
   backward: (_, pass) => headBackward(pass, x, head),
 });
 
 /** Log-probabilities of the labels, piece by piece. L labels. */
 function headForward(machine: Machine, head: Head, x: Tensor): KernelCall[] {
-  const { norm: how, weight } = head;
-  const { batch, parameters, head: t, widths } = machine;
+  const { batch, head: t, widths } = machine;
   return [
-    kernels.gatherRows(batch.labelSlot, batch.uploaded.labelRows, x, t.gathered),
-    norm(batch.labelSlot, how, {
-      x: t.gathered,
-      weight: parameters.of(weight).weights,
-      y: t.gatheredNormed,
-      statistics: t.gatheredStatistics,
-    }),
+    ...normedRows(machine, head, x),
     ...batch.pieces.flatMap((rows, i) => {
       const part = (tensor: Tensor) => rowsOf(tensor, i * batch.pieceRows, batch.pieceRows);
       const found = {
@@ -61,6 +57,41 @@ function headForward(machine: Machine, head: Head, x: Tensor): KernelCall[] {
       return [
         ...logitsOf(machine, head, rows, part(t.gatheredNormed)),
         kernels.logProbabilities(rows, found, widths.vocabulary, head.logits),
+      ];
+    }),
+  ];
+}
+
+/** The rows that predict a label, after the norm. */
+function normedRows({ batch, parameters, head: t }: Machine, { norm: how, weight }: Head, x: Tensor) {
+  return [
+    kernels.gatherRows(batch.labelSlot, batch.uploaded.labelRows, x, t.gathered),
+    norm(batch.labelSlot, how, {
+      x: t.gathered,
+      weight: parameters.of(weight).weights,
+      y: t.gatheredNormed,
+      statistics: t.gatheredStatistics,
+    }),
+  ];
+}
+
+/** The token that follows each label row. */
+function choiceCalls(machine: Machine, generation: GenerationTensors, head: Head, x: Tensor): KernelCall[] {
+  const { batch, head: { logits, gatheredNormed }, widths } = machine;
+  const { ids, labelRows } = batch.uploaded;
+  return [
+    ...normedRows(machine, head, x),
+    ...batch.pieces.flatMap((rows, i) => {
+      const part = (tensor: Tensor) => rowsOf(tensor, i * batch.pieceRows, batch.pieceRows);
+      const { choices, drawn } = generation;
+      const t = {
+        ...generation,
+        ...{ choices: part(choices), drawn: part(drawn), labelRows: part(labelRows), logits, ids },
+      };
+      return [
+        ...logitsOf(machine, head, rows, part(gatheredNormed)),
+        kernels.draw(rows, t, widths.vocabulary, head.logits),
+        kernels.choose(rows, t, widths.vocabulary, head.logits),
       ];
     }),
   ];
