@@ -42,6 +42,10 @@ const COMMANDS: Readonly<Record<string, Entry>> = {
     summary: "Show pairs as the model will see them, how long they are and what was cut",
     load: async () => (await import("./data.ts")).data,
   },
+  serve: {
+    summary: "Serve models to the clients of OpenAI",
+    load: async () => (await import("./serve.ts")).serve,
+  },
   fetch: {
     summary: "Fetch a model or a data set from the Hugging Face Hub and print its folder",
     load: async () => (await import("./fetch.ts")).fetch,

@@ -1,8 +1,6 @@
 /** A model that is there to answer and to be measured, not to be trained. */
 import { pack } from "../batch/pack.ts";
-import type { StorageType } from "../../kernels/storage.ts";
-import { parameterCount, type ParameterSpec } from "../parameters/parameter.ts";
-import type { TensorReader } from "../safetensors/read.ts";
+import { parameterCount } from "../parameters/parameter.ts";
 import { Decoder } from "../graph/decoder.ts";
 import { type PoolOptions, TokenizerPool } from "../data/pool.ts";
 import { memoryRows, type Rows } from "../data/memory.ts";
@@ -21,6 +19,7 @@ import { losses } from "../losses/losses.ts";
 import { netOf } from "../models/models.ts";
 import type { Progress } from "../progress.ts";
 import type { Message } from "../tokenizer/chat_template.ts";
+import { storageOf } from "../weights/storage.ts";
 import { openModel } from "../weights/weights.ts";
 import { adapterOf, logitsBudget } from "../planning/plan.ts";
 import { rememberedTiles } from "../planning/tune.ts";
@@ -222,18 +221,6 @@ export async function loadOntoGpu(name: string, options: GpuOptions): Promise<Gp
     { pool, gpu, decoder, generator, generationConfig, turns },
     held.move(),
   );
-}
-
-/** The type in which all matrices of a checkpoint are, as far as kernels read it; float32 otherwise. */
-function storageOf(
-  { tensors }: Pick<TensorReader, "tensors">,
-  parameters: readonly ParameterSpec[],
-): StorageType {
-  const names = parameters.filter(({ kind }) => kind === "matrix").flatMap(({ parts }) => parts).map((part) =>
-    part.name
-  );
-  const [dtype, ...others] = new Set(names.map((name) => tensors.get(name)?.dtype));
-  return others.length > 0 ? "f32" : dtype === "BF16" ? "bf16" : dtype === "F16" ? "f16" : "f32";
 }
 
 interface Parts {

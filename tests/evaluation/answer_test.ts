@@ -181,7 +181,7 @@ Deno.test("files of questions and answers that are none are refused by name", ()
       /row 0: expected seed 42, found 1: name another --output/,
     );
     await refused(
-      of("model", { ...outputs, output: 1 }),
+      of("model", { ...outputs, output: 1 as unknown as string }),
       answers(first),
       /row 0: expected a question and its/,
     );
