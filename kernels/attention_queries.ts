@@ -32,7 +32,7 @@ export function queryForwardSource(shape: AttentionShape, layout: AttentionLayou
 @group(0) @binding(4) var<storage, read> keys: array<E>;
 @group(0) @binding(5) var<storage, read_write> out: array<E>;
 @group(0) @binding(6) var<storage, read_write> lse: array<f32>;
-var<workgroup> query: array<E, ${columns}>;
+var<workgroup> own_query: array<E, ${columns}>;
 var<workgroup> weights: array<f32, ${THREADS}>;
 var<workgroup> partial: array<E, ${THREADS}>;
 
@@ -47,7 +47,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
   let column = local % ${Math.min(columns, THREADS)}u;
   let part = local / ${Math.min(columns, THREADS)}u;
   for (var c = local; c < COLUMNS; c += ${THREADS}u) {
-    query[c] = queries[token * QUERY_STRIDE + QUERY_OFFSET + head * COLUMNS + c];
+    own_query[c] = queries[token * QUERY_STRIDE + QUERY_OFFSET + head * COLUMNS + c];
   }
   var largest = -3.0e38;
   var sum = 0.0;
@@ -60,7 +60,7 @@ ${lines(owned, (c) => `  var o${c} = E();`)}
       let row = select(span.z + n - first, span.x + n, n < first);
       let at = row * KEY_STRIDE + KEY_OFFSET + kv_head * COLUMNS;
       var p = 0.0;
-      for (var d = 0u; d < COLUMNS; d += 1u) { p += product(query[d], keys[at + d]); }
+      for (var d = 0u; d < COLUMNS; d += 1u) { p += product(own_query[d], keys[at + d]); }
       s = ${score(shape, `p * ${productScale(shape)}`)};
     }
     weights[local] = s;

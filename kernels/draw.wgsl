@@ -43,9 +43,10 @@ fn key(v: f32) -> u32 {
   return select(bits | 0x80000000u, ~bits, bits >= 0x80000000u);
 }
 
-fn size_of(bin: u32, by_weight: bool) -> f32 {
-  let units = f32(atomicLoad(&low[bin]));
-  return select(units, f32(atomicLoad(&high[bin])) * 4.0 + units / 1073741824.0, by_weight);
+// Of a bin's two words.
+fn size_of(low_word: u32, high_word: u32, by_weight: bool) -> f32 {
+  let units = f32(low_word);
+  return select(units, f32(high_word) * 4.0 + units / 1073741824.0, by_weight);
 }
 
 // -log of a random number between 0 and 1, of 32 random bits; near 1 the logarithm would lose its digits.
@@ -94,15 +95,15 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
       }
       pair = vec2u(bitcast<u32>(most), first);
     }
-    let best = workgroupUniformLoad(&pair);
+    workgroupBarrier();
+    let best = pair;
     chosen = best.y;
-    if (turn == 1u || temperature == 0.0) { continue; }
-    largest = bitcast<f32>(best.x);
+    largest = select(largest, bitcast<f32>(best.x), turn == 0u);
     // Four rounds each: tokens are kept from the largest on until there are top_k, and then until they have top_p of the weights.
     var upper = 0u;
     var left = 0.0;
     let first_round = select(4u, 0u, top_k > 0u && top_k < VOCABULARY);
-    let end_round = select(4u, 8u, top_p < 1.0);
+    let end_round = select(select(4u, 8u, top_p < 1.0), 0u, turn == 1u || temperature == 0.0);
     for (var round = first_round; round < end_round; round += 1u) {
       let by_weight = round >= 4u;
       let shift = 24u - 8u * (round % 4u);
@@ -131,14 +132,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
       if (local == 0u) {
         if (round == 4u) {
           var all = 0.0;
-          for (var bin = 256u; bin > 0u; bin -= 1u) { all += size_of(bin - 1u, true); }
+          for (var bin = 256u; bin > 0u; bin -= 1u) { all += size_of(atomicLoad(&low[bin - 1u]), atomicLoad(&high[bin - 1u]), true); }
           left *= all;
         }
         var at = 0u;
         var before = 0.0;
         var is_found = false;
         for (var bin = 256u; bin > 0u && !is_found; bin -= 1u) {
-          let size = size_of(bin - 1u, by_weight);
+          let size = size_of(atomicLoad(&low[bin - 1u]), atomicLoad(&high[bin - 1u]), by_weight);
           // Sums of rounded weights may miss what is wanted by a little: then all are kept.
           if (size > 0.0) {
             at = bin - 1u;
@@ -148,13 +149,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         }
         pair = vec2u(upper | (at << shift), bitcast<u32>(left - before));
       }
-      let found = workgroupUniformLoad(&pair);
+      workgroupBarrier();
+      let found = pair;
       upper = found.x;
       left = bitcast<f32>(found.y);
       if (round % 4u == 3u) { least = upper; }
     }
     let min_p = choices[row].min_p;
-    if (min_p > 0.0) { least = max(least, key(largest + log(min_p))); }
+    if (turn == 0u && min_p > 0.0) { least = max(least, key(largest + log(min_p))); }
   }
   if (local == 0u && chosen < VOCABULARY) {
     drawn[row] = chosen;

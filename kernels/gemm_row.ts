@@ -50,13 +50,16 @@ ${each((i, j) => `  partial[${place(i, j)} + local] = c${i}_${j};`)}
   workgroupBarrier();
   for (var half = ${lanes / 2}u; half > 0u; half /= 2u) {
     if (lane < half) {
-${each((i, j) => `      partial[${place(i, j)} + local] += partial[${place(i, j)} + half + local];`)}
+${each((i, j) => `      c${i}_${j} += partial[${place(i, j)} + half + local];`)}
+    }
+    workgroupBarrier();
+    if (lane < half) {
+${each((i, j) => `      partial[${place(i, j)} + local] = c${i}_${j};`)}
     }
     workgroupBarrier();
   }
   // A few threads are left, one for each group of columns.
   if (lane > 0u) { return; }
-${each((i, j) => `  c${i}_${j} = partial[${place(i, j)} + local];`)}
 ${
     stores(epilogue, threadRows, groups, (i, j) => ({
       m: `m + ${i}u`,

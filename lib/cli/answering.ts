@@ -4,8 +4,10 @@ import { KEYS } from "../config/schema.ts";
 import { loadModel, type LoadOptions, type Model } from "../generation/model.ts";
 import type { Sampling } from "../generation/request.ts";
 import { SAMPLING_KEYS } from "../generation/sampling.ts";
+import { resolveModel } from "../hub/hub.ts";
 import { createLogger, type Logger, type LogLevel } from "../report/log.ts";
 import type { ProgressLine } from "../report/progress.ts";
+import { openModel } from "../weights/weights.ts";
 import type { Option } from "./command.ts";
 import { progressLine } from "./progress.ts";
 import type { Stop } from "./stop.ts";
@@ -83,6 +85,25 @@ export interface Log {
 export function openLog(logLevel: LogLevel): Log {
   const progress = progressLine({ logLevel });
   return { progress, log: createLogger(logLevel, (text) => progress.write(text)) };
+}
+
+/**
+ * Sees to it that each model is here, fetched where it is on the Hub, and can be loaded, before the first of them is asked.
+ * @throws {UserError} for one that cannot be had, or is no model.
+ */
+export async function findModels(
+  names: readonly string[],
+  { progress, log }: Log,
+  stop: Stop,
+): Promise<void> {
+  for (const name of names) {
+    const folder = await resolveModel(name, {
+      log: (level, message) => log[level](message),
+      onProgress: (done) => progress.update(done),
+      signal: stop.signal,
+    }).finally(() => progress.finish());
+    await (await openModel(folder)).close();
+  }
 }
 
 /** Loads a model, and shows how far that is. */

@@ -10,6 +10,7 @@ import { AnswerFile } from "./answer_file.ts";
 import {
   ANSWER_OPTIONS,
   type AnswerWords,
+  findModels,
   loadShown,
   type Log,
   openLog,
@@ -86,6 +87,7 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
     }))
   );
   const task = { jobs, how, seed: how.sampling.seed ?? randomSeed(), log: openLog(how.logLevel), stop };
+  await findModels(models, task.log, stop);
   const output = options.get("output");
   if (output === undefined && !options.has("input")) await show(models, task);
   else await write(models, task, batchSize, output, options.has("overwrite"));

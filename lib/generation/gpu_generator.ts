@@ -1,19 +1,19 @@
 /** Answers many requests at a time, on the GPU. */
-import { ATTENTION_TILE, type AttentionTiles } from "../../kernels/attention.ts";
+import type { AttentionTiles } from "../../kernels/attention.ts";
 import { UserError } from "../errors.ts";
 import type { Gpu } from "../gpu/device.ts";
-import type { Tensor } from "../gpu/memory.ts";
 import { MemoryPlan } from "../gpu/memory_plan.ts";
-import { RESULT_WORDS } from "../gpu/operations.ts";
-import { type KernelCall, type Pipelines, readTensor, RowCounts, writeTensor } from "../gpu/program.ts";
+import type { KernelCall, Pipelines } from "../gpu/program.ts";
 import { attentionTiles, type DeviceClass, type ProductTiles, rowTiles, usualTiles } from "../gpu/tuning.ts";
 import type { Net } from "../graph/net.ts";
 import { tableLength } from "../graph/rope_table.ts";
 import type { Parameters } from "../parameters/parameters.ts";
-import { CacheRows, type Rows, rowsFor } from "./cache_rows.ts";
+import { AnswerMemory } from "./answer_memory.ts";
+import { CacheRows, rowsFor } from "./cache_rows.ts";
 import { Channel } from "./channel.ts";
-import { LABEL_GROUP, Pass, type PassLabel, type PassPlan } from "./pass.ts";
-import type { GeneratedToken, GenerationRequest, Generator, Sampling } from "./request.ts";
+import { LABEL_GROUP, Pass, type PassPlan } from "./pass.ts";
+import type { GeneratedToken, GenerationRequest, Generator } from "./request.ts";
+import { type Answer, isAtPrompt, isPenalised, labelOf, promptRound } from "./rounds.ts";
 
 /** How large a generator is, and how its kernels are chosen. */
 export interface GeneratorOptions {
@@ -55,21 +55,6 @@ const PROMPT_TOKENS = 512;
 const BETWEEN_READS = 100;
 /** Steps to one read at most: those behind the end are made in vain. */
 const MOST_AHEAD = 32;
-/** A token has the prompt's mark, or how often the answer has it: see `kernels/choose.wgsl`. */
-const IN_PROMPT = 0x80000000;
-
-/** A request in hand. */
-interface Answer {
-  readonly request: GenerationRequest;
-  readonly out: Channel<GeneratedToken>;
-  /** Prompt and answer so far. */
-  readonly ids: number[];
-  /** How many of them have their keys and values in the cache. */
-  done: number;
-  rows: Rows;
-  /** Its row of `seen`. */
-  seen: number;
-}
 
 type Waiting = Pick<Answer, "request" | "out">;
 
@@ -88,11 +73,7 @@ export class GpuGenerator implements Generator {
   readonly #answers: number;
   readonly #inTurn: (work: () => Promise<void>) => Promise<void>;
   readonly #cache: CacheRows;
-  readonly #caches = new Map<string, Tensor>();
-  readonly #keyCounts = new RowCounts(1);
-  readonly #keyRows: Tensor;
-  readonly #seen: Tensor;
-  readonly #results: Tensor;
+  readonly #memory: AnswerMemory;
   readonly #prompt: Pass;
   readonly #step: Pass;
   #gpu?: Gpu;
@@ -139,31 +120,14 @@ export class GpuGenerator implements Generator {
     this.#answers = answers;
     this.#inTurn = options.inTurn ?? ((work) => work());
     this.#cache = new CacheRows(rowsFor(cacheTokens));
-    this.#keyRows = plan.tensor("cache rows", "batch", [this.#keyCounts.bytes / 4]);
-    // Uniforms: UNIFORM, COPY_DST.
-    Object.assign(this.#keyRows.slab, { usage: 0x40 | 0x08 });
-    this.#seen = plan.tensor("tokens of the answers", "cache", [answers, net.vocabSize]);
     const promptTokens = Math.min(PROMPT_TOKENS, Math.ceil(positions / LABEL_GROUP) * LABEL_GROUP);
     const results = Math.max(MOST_AHEAD * answers, promptTokens);
-    this.#results = plan.tensor("results", "cache", [results, RESULT_WORDS]);
+    const sizes = { rows: this.#cache.length, answers, vocabulary: net.vocabSize, results };
+    this.#memory = new AnswerMemory(plan, sizes, device === "gpu" ? 256 : 64);
     const passes: PassPlan = {
-      net,
-      plan,
-      parameters,
-      positions,
+      ...{ net, plan, parameters, positions },
       cacheRows: this.#cache.length,
-      generation: {
-        cache: (name, width) => {
-          const known = this.#caches.get(name) ??
-            plan.tensor(`${name} cache`, "cache", [this.#cache.length, width]);
-          this.#caches.set(name, known);
-          return known;
-        },
-        keyRows: { slot: 0, tensor: this.#keyRows },
-        seen: this.#seen,
-        results: this.#results,
-        threads: device === "gpu" ? 256 : 64,
-      },
+      generation: this.#memory.tensors,
     };
     this.#prompt = new Pass(passes, promptTokens, promptTokens, { tiles, attention });
     this.#step = new Pass(passes, answers, Math.ceil(answers / LABEL_GROUP) * LABEL_GROUP, {
@@ -181,11 +145,6 @@ export class GpuGenerator implements Generator {
     return [...this.#prompt.calls, ...this.#step.calls];
   }
 
-  /** Bytes that a token takes in the caches. */
-  get bytesPerToken(): number {
-    return [...this.#caches.values()].reduce((sum, { bytes }) => sum + bytes, 0) / this.#cache.length;
-  }
-
   get load(): Generator["load"] {
     return {
       running: this.#running.length,
@@ -198,8 +157,7 @@ export class GpuGenerator implements Generator {
   /** Compiles the kernels, over a plan that is allocated. */
   async compile(gpu: Gpu, pipelines: Pipelines): Promise<void> {
     this.#gpu = gpu;
-    this.#keyCounts.set(0, { count: this.#cache.length });
-    this.#keyCounts.upload(gpu, this.#keyRows);
+    this.#memory.upload(gpu);
     await this.#prompt.compile(gpu, pipelines);
     await this.#step.compile(gpu, pipelines);
     gpu.check();
@@ -280,11 +238,11 @@ export class GpuGenerator implements Generator {
       if (!rows) return;
       this.#waiting.shift();
       const done = shared?.count ?? 0;
-      if (shared) this.#copy(shared.rows, rows, done);
+      if (shared) this.#memory.copy(this.#gpu!, shared.rows.first, rows.first, done);
       rows.tokens = ids.slice(0, done);
       const taken = new Set(this.#running.map(({ seen }) => seen));
       const seen = Array.from({ length: this.#answers }, (_, i) => i).find((i) => !taken.has(i))!;
-      if (isPenalised(sampling)) this.#writeSeen(seen, ids);
+      if (isPenalised(sampling)) this.#memory.markPrompt(this.#gpu!, seen, ids);
       this.#running.push({ request, out, ids: [...ids], done, rows, seen });
     }
   }
@@ -298,76 +256,22 @@ export class GpuGenerator implements Generator {
     answer.done = 0;
   }
 
-  /** Copies the caches' rows of the first tokens. */
-  #copy(from: Rows, to: Rows, count: number): void {
-    const { device } = this.#gpu!;
-    const caches = [...this.#caches.values()];
-    const size = 4 * count * Math.max(...caches.map(({ shape: [, width] }) => width));
-    // No buffer can be copied to itself.
-    const between = device.createBuffer({ size, usage: 0x08 | 0x04 /* COPY_DST | COPY_SRC */ });
-    const encoder = device.createCommandEncoder();
-    for (const { slab, offset, shape: [, width] } of caches) {
-      const at = ({ first }: Rows) => offset + 4 * width * first;
-      encoder.copyBufferToBuffer(slab.buffer!, at(from), between, 0, 4 * width * count);
-      encoder.copyBufferToBuffer(between, 0, slab.buffer!, at(to), 4 * width * count);
-    }
-    device.queue.submit([encoder.finish()]);
-    between.destroy();
-  }
-
-  #writeSeen(row: number, ids: readonly number[]): void {
-    const marks = new Uint32Array(this.vocabSize);
-    for (const id of ids) marks[id] = IN_PROMPT;
-    writeTensor(this.#gpu!, this.#seen, marks, row * this.vocabSize);
-  }
-
   /** A pass over what is left of prompts, as much as fits, each from a tile's first row on. */
   async #readPrompts(): Promise<void> {
     const pass = this.#prompt;
-    const ids: number[] = [];
-    const places: { position: number; first: number }[] = [];
-    const labels: PassLabel[] = [];
-    const parts: { answer: Answer; labels: PassLabel[] }[] = [];
-    const [{ rows: { tables } }] = this.#running.filter(isAtPrompt);
-    for (
-      const answer of this.#running.filter((answer) => isAtPrompt(answer) && answer.rows.tables === tables)
-    ) {
-      const { request, rows, done } = answer;
-      const rest = answer.ids.length - done;
-      const room = pass.tokens - ids.length;
-      if (room === 0) break;
-      const count = Math.min(rest, room);
-      const part: PassLabel[] = [];
-      for (let position = done; position < done + count; position++) {
-        const isLast = position === answer.ids.length - 1;
-        const isEchoed = request.echo && answer.ids.length === request.ids.length;
-        if (isLast ? request.maxNewTokens > 0 : isEchoed) {
-          const target = isLast ? undefined : answer.ids[position + 1];
-          part.push(labelOf(answer, { row: ids.length, result: labels.length + part.length, target }));
-        }
-        ids.push(answer.ids[position]);
-        places.push({ position, first: rows.first });
-      }
-      labels.push(...part);
-      parts.push({ answer, labels: part });
-      answer.done += count;
-      rows.tokens = answer.ids.slice(0, answer.done);
-      // What fills up the tile does again what the last token does.
-      while (ids.length % ATTENTION_TILE > 0) {
-        ids.push(ids.at(-1)!);
-        places.push(places.at(-1)!);
-      }
-    }
+    const { ids, places, labels, parts } = promptRound(this.#running, pass.tokens);
     const gpu = this.#gpu!;
     pass.writeTables(gpu, Math.max(...parts.map(({ answer }) => answer.ids.length)));
     pass.count(gpu, ids.length, labels.length);
     pass.writeIds(gpu, ids);
     pass.run(gpu, places, labels);
     // Where there is no label, the wait alone keeps passes from piling up.
-    const results = await this.#read(Math.max(1, labels.length));
-    for (const { answer, labels } of parts) {
+    const results = await this.#memory.read(gpu, Math.max(1, labels.length));
+    for (const { answer, count, labels } of parts) {
+      answer.done += count;
+      answer.rows.tokens = answer.ids.slice(0, answer.done);
       for (const { result, target } of labels) this.#tell(answer, results[result], target !== undefined);
-      if (answer.done === answer.ids.length && answer.request.maxNewTokens === 0) this.#end(answer);
+      if (answer.done === answer.request.ids.length && answer.request.maxNewTokens === 0) this.#end(answer);
     }
     this.#ahead = 1;
   }
@@ -393,7 +297,7 @@ export class GpuGenerator implements Generator {
       );
       this.#step.run(gpu, places, labels);
     }
-    const results = await this.#read(steps * answers.length);
+    const results = await this.#memory.read(gpu, steps * answers.length);
     for (const [i, result] of results.entries()) {
       const answer = answers[i % answers.length];
       // Those behind the end were made in vain.
@@ -405,16 +309,6 @@ export class GpuGenerator implements Generator {
     this.#running = [...others, ...this.#running.filter((answer) => answers.includes(answer))];
     const fitting = Math.floor(BETWEEN_READS * steps / (performance.now() - begin));
     this.#ahead = Math.max(1, Math.min(fitting, 2 * this.#ahead, MOST_AHEAD));
-  }
-
-  async #read(count: number): Promise<Uint32Array[]> {
-    const words = new Uint32Array(
-      await readTensor(this.#gpu!, this.#results, 0, count * RESULT_WORDS),
-    );
-    return Array.from(
-      { length: count },
-      (_, i) => words.subarray(i * RESULT_WORDS, (i + 1) * RESULT_WORDS),
-    );
   }
 
   /** Hands on a token, one of the prompt or one that follows. */
@@ -440,28 +334,6 @@ export class GpuGenerator implements Generator {
   #tables(longest: number): string {
     return this.net.ropes.map((spec) => tableLength(spec, longest)).join(" ");
   }
-}
-
-/** Whether more of it than its last token is to be read. */
-const isAtPrompt = ({ done, ids, request }: Answer) =>
-  done < ids.length - 1 || ids.length === request.ids.length;
-
-const isPenalised = ({ repetitionPenalty, presencePenalty, frequencyPenalty }: Sampling) =>
-  repetitionPenalty !== 1 || presencePenalty !== 0 || frequencyPenalty !== 0;
-
-/** @param of `place` counts from the tokens that the answer has. */
-function labelOf(
-  { request, ids, seen }: Answer,
-  { place = 0, ...of }: Pick<PassLabel, "row" | "result" | "target"> & { place?: number },
-): PassLabel {
-  const { sampling, top } = request;
-  return {
-    ...of,
-    sampling,
-    top,
-    place: ids.length - request.ids.length + place,
-    ...(isPenalised(sampling) ? { seen } : {}),
-  };
 }
 
 /** The queries of a step see keys of different answers: none shares a tile with another. */

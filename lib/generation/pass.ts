@@ -3,7 +3,7 @@ import { ATTENTION_TILE, type AttentionTiles } from "../../kernels/attention.ts"
 import type { Gpu } from "../gpu/device.ts";
 import type { Tensor } from "../gpu/memory.ts";
 import type { MemoryPlan } from "../gpu/memory_plan.ts";
-import { CHOICE_WORDS } from "../gpu/operations.ts";
+import { CHOICE_WORDS } from "../gpu/choice_operations.ts";
 import { type KernelCall, type Pipelines, Program, writeTensor } from "../gpu/program.ts";
 import type { ProductTiles } from "../gpu/tuning.ts";
 import type { GenerationTensors, Machine } from "../graph/machine.ts";

@@ -32,7 +32,7 @@ export const GREEDY: Sampling = {
   seed: 0,
 };
 
-export { MOST_TOP } from "../gpu/operations.ts";
+export { MOST_TOP } from "../gpu/choice_operations.ts";
 
 /** One answer to be made. */
 export interface GenerationRequest {

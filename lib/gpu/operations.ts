@@ -4,8 +4,6 @@ import activationBackwardKernel from "../../kernels/activation_backward.wgsl" wi
 import addSource from "../../kernels/add.wgsl" with { type: "text" };
 import addBiasBackwardSource from "../../kernels/add_bias_backward.wgsl" with { type: "text" };
 import clearSource from "../../kernels/clear.wgsl" with { type: "text" };
-import chooseSource from "../../kernels/choose.wgsl" with { type: "text" };
-import drawSource from "../../kernels/draw.wgsl" with { type: "text" };
 import columnSumsSource from "../../kernels/column_sums.wgsl" with { type: "text" };
 import gatherSource from "../../kernels/gather_rows.wgsl" with { type: "text" };
 import gatherBackwardSource from "../../kernels/gather_rows_backward.wgsl" with { type: "text" };
@@ -20,7 +18,6 @@ import ropeSource from "../../kernels/rope.wgsl" with { type: "text" };
 import { type Activation, activationSource } from "../../kernels/activation.ts";
 import type { AttentionShape } from "../../kernels/attention.ts";
 import { elementWidth, withPrelude } from "../../kernels/prelude.ts";
-import { HASH } from "../../kernels/storage.ts";
 import type { Tensor } from "./memory.ts";
 import { type Grid, type KernelCall, line, type RowSlot } from "./program.ts";
 
@@ -30,7 +27,8 @@ export const rowLength = (tensor: Tensor) => tensor.shape.slice(1).reduce((produ
 /** A thread for each of `perRow` elements of every row, 64 to a workgroup. */
 export const flat = (rows: RowSlot, perRow: number): Grid => (counts) =>
   line(Math.ceil(counts[rows.slot] * perRow / 64));
-const oneEach = (rows: RowSlot): Grid => (counts) => line(counts[rows.slot]);
+/** A workgroup for each row. */
+export const oneEach = (rows: RowSlot): Grid => (counts) => line(counts[rows.slot]);
 
 /** A kernel that treats rows of `lengths` floats as elements of one width, `COLUMNS` of them in the first. */
 export function rowKernel(
@@ -196,7 +194,7 @@ export interface LogitOptions {
 }
 
 /** WGSL of `score`, what becomes of four logits, and of `slope`, its derivative. */
-function scoreFunctions({ logitScale, logitSoftcap }: LogitOptions): string {
+export function scoreFunctions({ logitScale, logitSoftcap }: LogitOptions): string {
   const scaled = logitScale === undefined ? "v" : `v * f32(${logitScale})`;
   if (logitSoftcap === undefined) {
     return `fn score(v: vec4f) -> vec4f { return ${scaled}; }
@@ -221,81 +219,6 @@ export const logProbabilities = (
     VOCABULARY: vocabulary,
   }),
   bindings: [rows.tensor, t.logits, t.targets, t.lse, t.logps, t.figures],
-  grid: oneEach(rows),
-});
-
-/** Likeliest tokens that a choice can tell. */
-export const MOST_TOP = 20;
-/** Words of a choice's result; see `kernels/choose.wgsl`. */
-export const RESULT_WORDS = 2 + 2 * MOST_TOP;
-/** Words of what a choice is made by. */
-export const CHOICE_WORDS = 16;
-
-/** What choices are made by and what becomes of them. L labels. */
-export interface ChoiceTensors {
-  choices: Tensor; // [L, CHOICE_WORDS]
-  drawn: Tensor; // [L]
-  /** How often each answer has each token. */
-  seen: Tensor; // [answers, vocabulary]
-  results: Tensor; // [any, RESULT_WORDS]
-  /** Threads to a row: a driver on the processor takes seconds to compile for as many as a GPU wants. */
-  threads: 64 | 256;
-}
-
-const CHOICE = `
-struct Choice {
-  temperature: f32, top_p: f32, min_p: f32, top_k: u32,
-  repetition: f32, presence: f32, frequency: f32,
-  // Of the row of \`seen\`, one more; 0 where nothing is penalised.
-  seen_row: u32,
-  seed: vec2u,
-  // Tokens of the answer before this one.
-  place: u32,
-  // What is to be told of instead, one more; 0 for none.
-  token: u32,
-  // How many of the likeliest are told.
-  top: u32,
-  // Where the result goes.
-  result: u32,
-  unused: vec2u,
-}
-fn is_drawn(row: u32) -> bool {
-  return choices[row].token == 0u && (choices[row].temperature > 0.0 || choices[row].seen_row > 0u);
-}`;
-
-/** Draws the tokens that follow rows of logits[L, padded vocabulary], of those that do not take the likeliest: drawn[L]. */
-export const draw = (
-  rows: RowSlot,
-  t: ChoiceTensors & { logits: Tensor },
-  vocabulary: number,
-  options: LogitOptions = {},
-): KernelCall => ({
-  label: "draw",
-  source: withPrelude(`${scoreFunctions(options)}\n${HASH}${CHOICE}\n${drawSource}`, {
-    STRIDE: rowLength(t.logits),
-    VOCABULARY: vocabulary,
-    THREADS: t.threads,
-  }),
-  bindings: [rows.tensor, t.logits, t.choices, t.seen, t.drawn],
-  grid: oneEach(rows),
-});
-
-/** The token that follows each row of logits[L, padded vocabulary]: in its result, and at its row in ids[tokens]. */
-export const choose = (
-  rows: RowSlot,
-  t: ChoiceTensors & { logits: Tensor; labelRows: Tensor; ids: Tensor },
-  vocabulary: number,
-  options: LogitOptions = {},
-): KernelCall => ({
-  label: "choose",
-  source: withPrelude(`${scoreFunctions(options)}${CHOICE}\n${chooseSource}`, {
-    STRIDE: rowLength(t.logits) / 4,
-    VOCABULARY: vocabulary,
-    RESULT: RESULT_WORDS,
-    MOST_TOP,
-    THREADS: t.threads,
-  }),
-  bindings: [rows.tensor, t.logits, t.choices, t.labelRows, t.drawn, t.ids, t.results],
   grid: oneEach(rows),
 });
 

@@ -3,7 +3,7 @@ import { ATTENTION_TILE, type AttentionShape, type AttentionTiles } from "../../
 import { Attention } from "../gpu/attention_operations.ts";
 import type { MemoryPlan } from "../gpu/memory_plan.ts";
 import type { Tensor } from "../gpu/memory.ts";
-import type { ChoiceTensors } from "../gpu/operations.ts";
+import type { ChoiceTensors } from "../gpu/choice_operations.ts";
 import { Products } from "../gpu/products.ts";
 import { RowCounts, type RowSlot, slotOf } from "../gpu/program.ts";
 import { attentionTiles, type ProductTiles, usualTiles } from "../gpu/tuning.ts";

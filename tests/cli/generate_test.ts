@@ -199,6 +199,9 @@ Deno.test("mistakes are told at once, before a model is loaded", async () => {
       /^error: \S+prompts\.jsonl:2: prompt\[0\]\.content: expected text, found nothing/,
     );
   });
+  const second = await task("generate", MODEL, "nowhere", "--prompt=a");
+  assert.deepEqual([second.status, second.stdout], [1, ""]);
+  assert.match(second.stderr, /^error: nowhere: /);
   const empty = await task("generate", "nowhere");
   assert.deepEqual([empty.status, empty.stderr], [
     2,

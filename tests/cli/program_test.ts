@@ -14,7 +14,7 @@ async function simper(...words: string[]): Promise<Finished> {
   return { status: code, stdout: text.decode(stdout), stderr: text.decode(stderr) };
 }
 
-const NAMES = ["train", "generate", "chat", "eval", "watch", "plan", "data", "fetch", "setup"];
+const NAMES = ["train", "generate", "chat", "eval", "watch", "plan", "data", "serve", "fetch", "setup"];
 
 Deno.test("each command has help and a version, which need no permission and win wherever they stand", async () => {
   const all = await simper("--help");

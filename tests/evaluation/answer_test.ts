@@ -251,7 +251,7 @@ Deno.test("simper eval answers both, keeps answers that are there, and says what
         [...words, "--overwrite", "--max_length=8"],
         /: \d+ tokens leave no room for an answer within max_length/,
       ],
-      [[...words, "--temperature=-1"], /--temperature: expected a number.*found -1/],
+      [[...words, "--temperature=-1"], /--temperature: expected a number.*found "-1"/],
       [[MODEL, "--overwrite"], /--overwrite: expected --alpaca_eval=FILE or --mt_bench=FILE/],
       [[...words, "--output=a.json"], /--output: expected a folder, since there are several files/],
     ];

@@ -94,7 +94,7 @@ Deno.test("what eval cannot do is told before anything is loaded", async () => {
     [[], /expected: simper eval \[CONFIG\] MODEL/],
     [[MODEL], /expected --dataset_mixer=.*--text=FILE/],
     [[MODEL, "--text=nowhere.txt"], /nowhere\.txt: the text cannot be read/],
-    [[MODEL, "--text=deno.json", "--stride=513"], /--stride: expected .*found 513/],
+    [[MODEL, "--text=deno.json", "--stride=513"], /--stride: expected .*found "513"/],
     [
       [MODEL, "--text=deno.json", "--output=x.txt"],
       /--output: expected a name that ends in \.json, found x\.txt/,

@@ -7,10 +7,12 @@
  * Which elements are meant is not looked at, so a thread that reads what it wrote itself needs a barrier here too. A barrier
  * may stand in no `if`: all threads must come by.
  *
+ * Atomic sums may follow each other, and need a barrier before and behind them as a write does.
+ *
  * It understands the statements that kernels have, and refuses others.
  */
 
-/** What threads may have done since the last barrier: `read NAME`, `write NAME`. */
+/** What threads may have done since the last barrier: `read NAME`, `write NAME`, `add NAME`. */
 type Accesses = ReadonlySet<string>;
 
 type Statement =
@@ -190,15 +192,29 @@ class Checker {
     const target = assigned && !isDeclared ? assigned[1] : undefined;
     const isCompound = assigned !== null && /[-+*/%|&^]=$/.test(assigned[0]);
     for (const name of this.names) {
+      const atomic = new RegExp(`\\batomic(Load|Store|Add)\\(\\s*&\\s*${name}\\b`).exec(text)?.[1];
       const mentions = text.match(new RegExp(`(?<![.\\w])${name}\\b`, "g"))?.length ?? 0;
-      if (new RegExp(`(?<!&)&\\s*${name}\\b`).test(text)) throw new Error(`${text} is not understood`);
-      const isWritten = target === name;
-      if (mentions > (isWritten && !isCompound ? 1 : 0)) {
-        if (before.has(`write ${name}`)) this.#problems.add(`${name} is read after a write: ${text}`);
+      if (!atomic && new RegExp(`(?<!&)&\\s*${name}\\b`).test(text)) {
+        throw new Error(`${text} is not understood`);
+      }
+      const isWritten = target === name || atomic === "Store";
+      const isRead = atomic ? atomic === "Load" : mentions > (isWritten && !isCompound ? 1 : 0);
+      if (isRead) {
+        if (before.has(`write ${name}`) || before.has(`add ${name}`)) {
+          this.#problems.add(`${name} is read after a write: ${text}`);
+        }
         now.add(`read ${name}`);
       }
+      if (atomic === "Add") {
+        if (before.has(`write ${name}`) || before.has(`read ${name}`)) {
+          this.#problems.add(`${name} is added to after a write or a read: ${text}`);
+        }
+        now.add(`add ${name}`);
+      }
       if (isWritten) {
-        if (now.has(`read ${name}`)) this.#problems.add(`${name} is written after a read: ${text}`);
+        if (now.has(`read ${name}`) || now.has(`add ${name}`)) {
+          this.#problems.add(`${name} is written after a read: ${text}`);
+        }
         now.add(`write ${name}`);
       }
     }

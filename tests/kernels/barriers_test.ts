@@ -1,19 +1,26 @@
 import assert from "node:assert/strict";
 import { readdir, readFile } from "node:fs/promises";
 import type { AttentionLayout, AttentionShape } from "../../kernels/attention.ts";
+import { queryForwardSource } from "../../kernels/attention_queries.ts";
 import { workgroupForwardSource } from "../../kernels/attention_workgroup_forward.ts";
 import {
   workgroupKeyGradientSource,
   workgroupQueryGradientSource,
 } from "../../kernels/attention_workgroup_backward.ts";
-import type { GemmLayout } from "../../kernels/gemm.ts";
+import type { GemmLayout, GemmTile } from "../../kernels/gemm.ts";
 import { gemmSource } from "../../kernels/gemm_source.ts";
 import type { Epilogue } from "../../kernels/gemm_epilogue.ts";
-import { BUFFER_TILES } from "../../lib/gpu/tuning.ts";
+import { BUFFER_TILES, rowTiles } from "../../lib/gpu/tuning.ts";
 import { inlined, missingBarriers } from "./barriers.ts";
 
 /** Files that emit kernels with workgroup memory, whose variants `SOURCES` has. */
-const EMITTERS = ["attention_workgroup_backward.ts", "attention_workgroup_forward.ts", "gemm_workgroup.ts"];
+const EMITTERS = [
+  "attention_queries.ts",
+  "attention_workgroup_backward.ts",
+  "attention_workgroup_forward.ts",
+  "gemm_row.ts",
+  "gemm_workgroup.ts",
+];
 
 const SHAPES: AttentionShape[] = [
   { heads: 3, keyValueHeads: 1, headDim: 5 },
@@ -37,10 +44,10 @@ function layoutOf({ heads, keyValueHeads, headDim }: AttentionShape): AttentionL
   return { queries: { stride, first: 0 }, keys: { stride, first: heads * headDim } };
 }
 
-/** Every product of `tile`; what there is not is refused by a RangeError. */
-function* products(name: string): Generator<[string, string]> {
-  const base = BUFFER_TILES[name as keyof typeof BUFFER_TILES];
-  for (const tile of base.memory === "workgroup" ? [base, { ...base, depth: 32 } as const] : []) {
+/** Every product of a tile; what there is not is refused by a RangeError. */
+function* products(base: GemmTile): Generator<[string, string]> {
+  const tiles = base.memory === "workgroup" ? [base, { ...base, depth: 32 } as const] : [base];
+  for (const tile of base.memory === "storage" ? [] : tiles) {
     for (const layout of LAYOUTS) {
       for (const epilogue of EPILOGUES) {
         for (const aligned of [true, false]) {
@@ -70,10 +77,12 @@ const missing = (source: string) => KINDS.flatMap((kind) => missingBarriers(sour
 const SOURCES: [name: string, source: string][] = [
   ...SHAPES.flatMap((shape): [string, string][] => [
     [`attention forward ${shape.headDim}`, workgroupForwardSource(shape, layoutOf(shape))],
+    [`attention a query ${shape.headDim}`, queryForwardSource(shape, layoutOf(shape))],
     [`attention queries ${shape.headDim}`, workgroupQueryGradientSource(shape, layoutOf(shape))],
     [`attention keys ${shape.headDim}`, workgroupKeyGradientSource(shape, layoutOf(shape))],
   ]),
-  ...Object.keys(BUFFER_TILES).flatMap((name) => [...products(name)]),
+  ...Object.values(BUFFER_TILES).flatMap((tile) => [...products(tile)]),
+  ...[1, 16].flatMap((rows) => [...products(rowTiles("gpu", rows).buffer["nt wide"])]),
   ...await Promise.all(
     files.filter((name) => /^(?!loss_|norm_parts).*\.wgsl$/.test(name))
       .map(async (name): Promise<[string, string]> => [name, normKernel(await wgsl(name))]),

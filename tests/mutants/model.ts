@@ -288,8 +288,14 @@ export const MODEL: readonly Edits[] = [
     tests: ["tests/generation/generator_test.ts"],
     edits: [
       ["nothing ends an answer", "if (isFull || request.eosTokenIds.includes(id))", "if (isFull)"],
-      ["draws are all of the first place", "place: ids.length - request.ids.length + place", "place: 0"],
       ["who left keeps the place", "this.#running.filter(({ out }) => out.isLeft)", "[] as Answer[]"],
+    ],
+  },
+  {
+    file: "lib/generation/rounds.ts",
+    tests: ["tests/generation/generator_test.ts"],
+    edits: [
+      ["draws are all of the first place", "place: ids.length - request.ids.length + place", "place: 0"],
       ["parts of prompts begin anywhere", "while (ids.length % ATTENTION_TILE > 0)", "while (false)"],
     ],
   },

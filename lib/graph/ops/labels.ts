@@ -2,6 +2,7 @@
 import { linear, linearInputGradient, linearWeightGradient } from "../../gpu/linear.ts";
 import { rowsOf, type Tensor } from "../../gpu/memory.ts";
 import { type Norm, norm, normBackward, normWeightBackward } from "../../gpu/norm_operations.ts";
+import { choose, draw } from "../../gpu/choice_operations.ts";
 import * as kernels from "../../gpu/operations.ts";
 import { type KernelCall, onlyWhere, type RowSlot } from "../../gpu/program.ts";
 import type { BackwardPass, OpParts, Value } from "../graph.ts";
@@ -90,8 +91,8 @@ function choiceCalls(machine: Machine, generation: GenerationTensors, head: Head
       };
       return [
         ...logitsOf(machine, head, rows, part(gatheredNormed)),
-        kernels.draw(rows, t, widths.vocabulary, head.logits),
-        kernels.choose(rows, t, widths.vocabulary, head.logits),
+        draw(rows, t, widths.vocabulary, head.logits),
+        choose(rows, t, widths.vocabulary, head.logits),
       ];
     }),
   ];
