@@ -5,7 +5,7 @@ import { pathToFileURL } from "node:url";
 import { ARCHITECTURES } from "../lib/models/models.ts";
 import { VERSION } from "../lib/version.ts";
 import { configReference, keyTypes } from "../lib/config/reference.ts";
-import { task } from "./command.ts";
+import { task, taskWords } from "./command.ts";
 import { GOLDEN } from "./golden_run.ts";
 import { withTemporaryFolder } from "./temporary_folder.ts";
 
@@ -66,6 +66,47 @@ Deno.test("the page of models names every architecture, and no other", async () 
   assert.ok(readme.includes(`[${ARCHITECTURES.size} architectures]`));
 });
 
+/** Runs README's commands on the model that is in `out`. */
+async function useTrained(folder: string, run: string): Promise<void> {
+  const words = (line: string) =>
+    [...line.matchAll(/(?:"[^"]*"|\S)+/g)].map(([word]) =>
+      word.replaceAll('"', "").replace("out/my-run", join(folder, "out")).replace(/^run\.yaml$/, run)
+        .replace("HuggingFaceTB/SmolLM2-135M-Instruct", `${GOLDEN}/untied`)
+    ).slice(1);
+  for (const name of ["generate", "eval"]) {
+    const { status, stdout, stderr } = await task(...words(command(`simper ${name}`)) as [string]);
+    assert.equal(status, 0, stderr);
+    assert.ok(stdout.trim().length > 0, name);
+  }
+  const started = (name: string, ...more: string[]) => {
+    const [, ...args] = words(command(`simper ${name}`));
+    return new Deno.Command(Deno.execPath(), {
+      args: [...taskWords(name), ...args, ...more],
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+  };
+  const chat = started("chat", "--max_new_tokens=4");
+  const input = chat.stdin.getWriter();
+  await input.write(new TextEncoder().encode("Hot?\n/quit\n"));
+  await input.close();
+  const said = await chat.output();
+  assert.equal(said.code, 0, new TextDecoder().decode(said.stderr));
+
+  await using server = started("serve", "--port=0");
+  let printed = "";
+  for await (const chunk of server.stdout.pipeThrough(new TextDecoderStream())) {
+    printed += chunk;
+    if (printed.includes("\n")) break;
+  }
+  const address = printed.match(/http:\/\/127\.0\.0\.1:\d+/)![0];
+  const models = await fetch(`${address}/v1/models`);
+  assert.equal((await models.json()).data.length, 1);
+  server.kill();
+  await server.status;
+}
+
 Deno.test("README's commands on one's own data work as they are written", () =>
   withTemporaryFolder(async (folder) => {
     const run = await writeRun(folder);
@@ -81,6 +122,7 @@ Deno.test("README's commands on one's own data work as they are written", () =>
     const { status, stderr, stdout } = await simper(command("--num_train_epochs=2"));
     assert.equal(status, 0, stderr);
     assert.match(stdout, /eval_rewards\/accuracies .* -> /);
+    await useTrained(folder, run);
     await Deno.remove(join(folder, "out"), { recursive: true });
 
     // A run with checkpoints is finished when it is run again.
@@ -156,6 +198,8 @@ Deno.test("README's two commands are those that CI and users run, and every comm
     /^npx -y deno/,
     /^simper (data|plan|train) run\.yaml/,
     /^simper (plan|train) llama-3/,
+    /^simper (chat|generate|serve) out\/my-run/,
+    /^simper eval run\.yaml/,
     /^deno run .* script\.ts$/,
   ];
   const elsewhere = [/^deno install /, /^npm install /, /^(npx )?simper train$/, /^simper fetch /];
@@ -165,7 +209,13 @@ Deno.test("README's two commands are those that CI and users run, and every comm
 });
 
 Deno.test("the pages fit a screen", async () => {
-  for (const page of [...PAGES, "lib/models/README.md", "bench/README.md"]) {
+  const more = [
+    "lib/models/README.md",
+    "lib/server/README.md",
+    "lib/evaluation/README.md",
+    "bench/README.md",
+  ];
+  for (const page of [...PAGES, ...more]) {
     for (const line of (await Deno.readTextFile(page)).split("\n")) {
       assert.ok(line.length <= (line.startsWith("|") ? 155 : 120), `${page}: ${line}`);
     }
