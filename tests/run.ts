@@ -71,7 +71,18 @@ export function judge(
 }
 
 /** Folders whose tests take about as long as all others: on a software driver they compile kernels for minutes. */
-const KERNELS = ["kernels", "models", "parameters", "planning", "weights"]
+const KERNELS = [
+  "evaluation",
+  "gpu",
+  "graph",
+  "kernels",
+  "models",
+  "parameters",
+  "planning",
+  "run",
+  "server",
+  "weights",
+]
   .map((name) => `tests/${name}`);
 
 /** All other folders and files of tests. */
