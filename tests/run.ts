@@ -70,8 +70,8 @@ export function judge(
   return { isGreen: false, ...counts, failed: Math.max(1, failed) };
 }
 
-/** Folders whose tests take about as long as all others: on a software driver they compile kernels for minutes. */
-const KERNELS = [
+/** Folders whose tests take about as long as all others. */
+const HALF = [
   "evaluation",
   "gpu",
   "graph",
@@ -88,7 +88,7 @@ const KERNELS = [
 /** All other folders and files of tests. */
 const others = (): string[] =>
   [...Deno.readDirSync("tests")].filter(({ name, isDirectory }) => isDirectory || name.endsWith("_test.ts"))
-    .map(({ name }) => `tests/${name}`).filter((path) => !KERNELS.includes(path)).sort();
+    .map(({ name }) => `tests/${name}`).filter((path) => !HALF.includes(path)).sort();
 
 /** Runs tests, showing what they print: as it comes, or at the end where another process of tests is shown meanwhile. */
 async function run(args: readonly string[], shownAfter?: Promise<unknown>): Promise<Ended> {
@@ -114,9 +114,9 @@ async function show(bytes: Uint8Array): Promise<void> {
 
 /** Every test there is: two processes side by side, since each keeps one core busy, then the documented examples. */
 async function runAll(): Promise<Ended[]> {
-  const kernels = run(testCommand(KERNELS));
-  const rest = run(testCommand(others()), kernels);
-  return [await kernels, await rest, await run(EXAMPLES)];
+  const half = run(testCommand(HALF));
+  const rest = run(testCommand(others()), half);
+  return [await half, await rest, await run(EXAMPLES)];
 }
 
 if (import.meta.main) {
