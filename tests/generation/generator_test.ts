@@ -1,7 +1,6 @@
-/** What comes token by token from caches of keys and values is what whole rows say, in every architecture and any company. */
+/** Requests beside each other, and what becomes of them; generate_test.ts says whether the tokens are right. */
 import assert from "node:assert/strict";
 import { pack } from "../../lib/batch/pack.ts";
-import { generate } from "../../lib/generation/generate.ts";
 import { type GeneratorOptions, GpuGenerator } from "../../lib/generation/gpu_generator.ts";
 import { type GeneratedToken, type GenerationRequest, GREEDY } from "../../lib/generation/request.ts";
 import { attentionTiles, BUFFER_TILES, onlyTile } from "../../lib/gpu/tuning.ts";
@@ -22,8 +21,6 @@ const POSITIONS = 64;
 /** Both ways over the same weights. */
 interface Both {
   generator: GpuGenerator;
-  /** Greedy tokens that follow, a whole row each. */
-  whole(ids: readonly number[], count: number): Promise<number[]>;
   decoder: Decoder;
 }
 
@@ -52,20 +49,7 @@ async function withBoth(
   const generator = await GpuGenerator.open(gpu, pipelines, net, parameters, how);
   try {
     await decoder.load(gpu, weights);
-    await body({
-      generator,
-      decoder,
-      async whole(ids, count) {
-        const row = [...ids];
-        while (row.length < ids.length + count) {
-          const sequence = { ids: [...row, 0], promptLength: row.length };
-          const batch = pack([{ chosen: sequence, truncated: false, where: "prompt" }], net.windows);
-          const logits = await decoder.logits(gpu, { ...batch, pairs: 0, longest: row.length });
-          row.push(logits.reduce((best, logit, id) => logit > logits[best] ? id : best, 0));
-        }
-        return row.slice(ids.length);
-      },
-    });
+    await body({ generator, decoder });
   } finally {
     await weights.close();
     generator.plan.destroy();
@@ -86,20 +70,6 @@ const ask = (ids: readonly number[], given: Partial<GenerationRequest> = {}): Ge
 const all = (tokens: AsyncGenerator<GeneratedToken>) => Array.fromAsync(tokens);
 
 useGpu();
-// Windows, layers without rotation, caps, norms of keys, rotation of a part, parallel blocks, one head of keys for all queries. Others
-// differ in nothing that a cache knows.
-for (const name of ["cohere2", "exaone4", "falcon", "gemma2", "gpt_neox", "qwen3"]) {
-  deviceTest(
-    `${name}: tokens from a cache of keys are those of whole rows`,
-    (pipelines) =>
-      withBoth(pipelines, `tests/golden/models/${name}`, {}, async ({ generator, whole }) => {
-        // Longer than any window of these models.
-        const prompt = pairs[0].chosen.ids.slice(0, 40);
-        assert.deepEqual(await generate(generator, prompt, { maxNewTokens: 8 }), await whole(prompt, 8));
-      }),
-  );
-}
-
 const LLAMA = "tests/golden/llama/untied";
 const row = pairs[0].chosen.ids;
 

@@ -21,4 +21,3 @@ make untied --seed 11
 make tied-llama3-bf16-sharded --seed 12 --tied --llama3-rope --dtype bfloat16 --shard 40KB
 make sliding-window --seed 13 --arch mistral --window 20
 make padding --seed 14 --tied
-"$python" $here/greedy.py > $here/greedy.json

@@ -31,3 +31,4 @@ logits = load_file(f"{golden}/logits.safetensors")["logits"]
 save_file({"logits": logits[-8:].contiguous()}, f"{golden}/logits.safetensors")
 END
 done
+"$python" "$here/greedy.py" > "$here/greedy.json"
