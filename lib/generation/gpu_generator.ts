@@ -51,8 +51,8 @@ export interface GeneratorOptions {
 
 /** Tokens of one pass over prompts: longer ones take several. */
 const PROMPT_TOKENS = 512;
-/** Milliseconds of steps to one read, which costs 10 and shows what there is of the answers. */
-const BETWEEN_READS = 100;
+/** Milliseconds of steps to one read, which costs 10, and on a processor as much again for the text of what it shows. */
+const BETWEEN_READS = 300;
 /** Steps to one read at most: those behind the end are made in vain. */
 const MOST_AHEAD = 32;
 
