@@ -158,9 +158,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     let min_p = choices[row].min_p;
     if (turn == 0u && min_p > 0.0) { least = max(least, key(largest + log(min_p))); }
   }
-  if (local == 0u && chosen < VOCABULARY) {
+  if (local == 0u) {
+    // Of what is no numbers none is chosen, and the host sees it by the token.
     drawn[row] = chosen;
     let seen_row = choices[row].seen_row;
-    if (seen_row > 0u) { seen[(seen_row - 1u) * VOCABULARY + chosen] += 1u; }
+    if (seen_row > 0u && chosen < VOCABULARY) { seen[(seen_row - 1u) * VOCABULARY + chosen] += 1u; }
   }
 }

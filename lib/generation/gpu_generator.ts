@@ -51,6 +51,8 @@ export interface GeneratorOptions {
 
 /** Tokens of one pass over prompts: longer ones take several. */
 const PROMPT_TOKENS = 512;
+/** Logits divided by less may be no numbers any more; vLLM takes the likeliest token then, too. */
+const LEAST_TEMPERATURE = 1e-5;
 /** Milliseconds of steps to one read, which costs 10, and on a processor as much again for the text of what it shows. */
 const BETWEEN_READS = 300;
 /** Steps to one read at most: those behind the end are made in vain. */
@@ -182,7 +184,9 @@ export class GpuGenerator implements Generator {
     if (wrong !== undefined) throw new RangeError(`token ${wrong}: expected 0 to ${this.vocabSize - 1}`);
     if (maxNewTokens === 0 && !request.echo) return;
     const out = new Channel<GeneratedToken>(signal);
-    this.#waiting.push({ request, out });
+    const { sampling } = request;
+    const temperature = sampling.temperature < LEAST_TEMPERATURE ? 0 : sampling.temperature;
+    this.#waiting.push({ request: { ...request, sampling: { ...sampling, temperature } }, out });
     void this.#work();
     yield* out.values();
   }
@@ -270,7 +274,9 @@ export class GpuGenerator implements Generator {
     for (const { answer, count, labels } of parts) {
       answer.done += count;
       answer.rows.tokens = answer.ids.slice(0, answer.done);
-      for (const { result, target } of labels) this.#tell(answer, results[result], target !== undefined);
+      for (const { result, target } of labels) {
+        if (this.#running.includes(answer)) this.#tell(answer, results[result], target !== undefined);
+      }
       if (answer.done === answer.request.ids.length && answer.request.maxNewTokens === 0) this.#end(answer);
     }
     this.#ahead = 1;
@@ -317,7 +323,8 @@ export class GpuGenerator implements Generator {
     const floats = new Float32Array(words.buffer, words.byteOffset, words.length);
     const [id] = words;
     if (id >= this.vocabSize || !Number.isFinite(floats[1])) {
-      throw new UserError("the model gives logits that are no finite numbers: its weights are damaged");
+      out.fail(new UserError("the model gives logits that are no finite numbers: its weights are damaged"));
+      return this.#end(answer);
     }
     const top = Array.from({ length: request.top }, (_, i) => ({
       id: words[2 + 2 * i],

@@ -171,7 +171,7 @@ export function choiceWords(labels: readonly PassLabel[]): Uint32Array<ArrayBuff
   for (const [i, { sampling: s, place, target, top, seen, result }] of labels.entries()) {
     const at = CHOICE_WORDS * i;
     floats.set([s.temperature, s.topP, s.minP], at);
-    words[at + 3] = s.topK;
+    words[at + 3] = Math.min(s.topK, 0xffffffff);
     floats.set([s.repetitionPenalty, s.presencePenalty, s.frequencyPenalty], at + 4);
     words.set([
       seen === undefined ? 0 : seen + 1,

@@ -118,10 +118,12 @@ export async function answering(
     context.metrics.answered((performance.now() - begin) / 1000);
   };
   request.signal.addEventListener("abort", leave);
+  if (request.signal.aborted) leave();
   try {
     const streams = fields.get("stream", boolean) ?? false;
-    const options = fields.json.stream_options;
-    const includesUsage = isObject(options) && options.include_usage === true;
+    const options = fields.json.stream_options ?? {};
+    if (!isObject(options)) throw ApiError.expected("stream_options", "an object", options);
+    const includesUsage = options.include_usage === true;
     const asked = await ask();
     life.signal.throwIfAborted();
     const run = new Run(context, asked, life.signal, begin);

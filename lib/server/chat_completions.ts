@@ -82,6 +82,11 @@ async function ask(context: ServerContext, fields: RequestFields): Promise<Asked
   };
 }
 
+/** OpenAI's other form of a text, which few templates have; joined as vLLM does it. */
+const isTextParts = (content: unknown): content is { text: string }[] =>
+  Array.isArray(content) && content.length > 0 &&
+  content.every((part) => isObject(part) && part.type === "text" && typeof part.text === "string");
+
 /** What is no message the tokenizer's worker tells. */
 function messagesOf(value: unknown): Message[] {
   if (!Array.isArray(value) || value.length === 0) {
@@ -89,6 +94,14 @@ function messagesOf(value: unknown): Message[] {
   }
   // OpenAI's newer word for it, which no template has.
   return value.map((message) =>
-    isObject(message) && message.role === "developer" ? { ...message, role: "system" } : message
+    isObject(message)
+      ? {
+        ...message,
+        ...(message.role === "developer" ? { role: "system" } : {}),
+        ...(isTextParts(message.content)
+          ? { content: message.content.map(({ text }) => text).join("\n") }
+          : {}),
+      }
+      : message
   );
 }

@@ -12,7 +12,9 @@ export class RequestFields {
   get<T>(name: string, type: ValueType<T>): T | undefined {
     const value = this.json[name] ?? undefined;
     if (value === undefined) return undefined;
-    const read = type.read(value);
+    // A run file's types take texts that say a number or a truth value; in JSON these stand for themselves.
+    const isWord = typeof value === "string" && /^(number|boolean)$/.test(type.typescript);
+    const read = isWord ? undefined : type.read(value);
     if (read === undefined) throw ApiError.expected(name, type.expected, value);
     return read;
   }

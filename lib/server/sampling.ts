@@ -31,7 +31,8 @@ export function samplingOf(fields: RequestFields, defaults: Partial<Sampling>, n
   if (sampling.topP === 0) Object.assign(sampling, { topP: 1, temperature: 0 });
   // Choices of one request are to be others.
   return Array.from({ length: n }, (_, i) => {
-    const seed = (sampling.seed + i) % SEEDS;
-    return { ...sampling, seed: seed < 0 ? seed + SEEDS : seed };
+    const first = sampling.seed < 0 ? sampling.seed + SEEDS : sampling.seed;
+    // Their sum would be rounded.
+    return { ...sampling, seed: first < SEEDS - i ? first + i : i - (SEEDS - first) };
   });
 }

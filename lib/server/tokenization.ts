@@ -6,6 +6,9 @@ import { ofField, type ServerContext } from "./context.ts";
 import type { RequestFields } from "./fields.ts";
 import type { ServedModel } from "./served_model.ts";
 
+/** More than any context holds, and less than takes minutes. */
+const MOST_CHARACTERS = 2 ** 22;
+
 /** Answers `/tokenize`: a text by `prompt`, or a conversation by `messages`. */
 export async function tokenize(context: ServerContext, fields: RequestFields): Promise<Response> {
   const { tokenizer, generator } = context.modelOf(fields);
@@ -15,6 +18,9 @@ export async function tokenize(context: ServerContext, fields: RequestFields): P
     tokens = await ofField("messages", () => tokenizer.promptIds(messages as Message[]));
   } else {
     if (typeof prompt !== "string") throw ApiError.expected("prompt", "text", prompt);
+    if (prompt.length > MOST_CHARACTERS) {
+      throw ApiError.expected("prompt", `at most ${MOST_CHARACTERS} characters`, `${prompt.length} of them`);
+    }
     const addSpecialTokens = fields.get("add_special_tokens", boolean) ?? true;
     [tokens] = await ofField("prompt", () => tokenizer.idsOf([prompt], "prompt", { addSpecialTokens }));
   }

@@ -2,7 +2,12 @@
 import assert from "node:assert/strict";
 import { pack } from "../../lib/batch/pack.ts";
 import { type GeneratorOptions, GpuGenerator } from "../../lib/generation/gpu_generator.ts";
-import { type GeneratedToken, type GenerationRequest, GREEDY } from "../../lib/generation/request.ts";
+import {
+  type GeneratedToken,
+  type GenerationRequest,
+  GREEDY,
+  type Sampling,
+} from "../../lib/generation/request.ts";
 import { attentionTiles, BUFFER_TILES, onlyTile } from "../../lib/gpu/tuning.ts";
 import type { Pipelines } from "../../lib/gpu/program.ts";
 import { Decoder } from "../../lib/graph/decoder.ts";
@@ -120,6 +125,24 @@ deviceTest(
         await all(generator.tokens(ask(ids, { echo: true, maxNewTokens: 0, top: 3 }))),
         told.slice(0, -1),
       );
+    }),
+);
+
+deviceTest(
+  "what would overflow is not drawn from: a temperature of nothing takes the likeliest token, and top_k of any size counts",
+  (pipelines) =>
+    withBoth(pipelines, LLAMA, {}, async ({ generator }) => {
+      const of = async (sampling: Partial<Sampling>) =>
+        (await all(generator.tokens(ask(row.slice(0, 20), { sampling: { ...GREEDY, ...sampling } }))))
+          .map(({ id }) => id);
+      const greedy = await of({});
+      // What was drawn before is still there.
+      const drawn = await of({ temperature: 3, seed: 5 });
+      assert.notDeepEqual(drawn, greedy);
+      for (const temperature of [1e-6, 1e-39, 1e-300]) {
+        assert.deepEqual(await of({ temperature, seed: 5 }), greedy, `${temperature}`);
+      }
+      assert.deepEqual(await of({ temperature: 3, seed: 5, topK: 2 ** 32 + 1 }), drawn);
     }),
 );
 

@@ -39,6 +39,21 @@ Deno.test("a conversation is answered through the chat template", () =>
     assert.equal(generator.requests[2].maxNewTokens, 3);
   }, { says }));
 
+Deno.test("a text in parts is the parts, one below the other", () =>
+  served(async ({ ask }) => {
+    const of = async (
+      content: unknown,
+    ) => (await ask("/v1/chat/completions", {
+      messages: [{ role: "user", content }],
+      seed: 1,
+      max_tokens: 4,
+    }));
+    const parts = ["What is", "this?"].map((text) => ({ type: "text", text }));
+    const [whole, joined] = [await of("What is\nthis?"), await of(parts)];
+    assert.deepEqual(joined.choices, whole.choices);
+    assert.deepEqual(joined.usage, whole.usage);
+  }));
+
 Deno.test("a chat's stream joins to the whole, with its figures", () =>
   served(async ({ ask, events }) => {
     const body = { messages, temperature: 0, logprobs: true, top_logprobs: 2, n: 2, seed: 3 };

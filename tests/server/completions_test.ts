@@ -195,7 +195,8 @@ Deno.test("a seed gives the same choices, and others to each of n", () =>
     assert.deepEqual(await texts({ n: 3, seed: 11 }), three);
     assert.deepEqual(await texts({ n: 1, seed: 11 }), three.slice(0, 1));
     assert.notDeepEqual(await texts({}), await texts({}));
-    await texts({ seed: -1 });
+    assert.equal(new Set(await texts({ n: 3, seed: -1 })).size, 3);
+    assert.equal(new Set(await texts({ n: 4, seed: 2 ** 53 - 1 })).size, 4);
   }));
 
 Deno.test("what a request does not say, generation_config.json says", async () => {
