@@ -50,13 +50,15 @@ const GAMED_WEIGHT = 0.2 / 2;
 const FOLDS = 5;
 /** scikit-learn's, for LogisticRegressionCV. */
 const CS = Array.from({ length: 10 }, (_, i) => 10 ** (-4 + 8 * i / 9));
+/** What numpy's `RandomState(123)` draws for each of them: alpaca_eval's `random_state`. */
+const SEEDS = [
+  ...[843828734, 914636141, 1228959102, 1840268610, 974319580],
+  ...[819844194, 220395238, 941243409, 942612051, 2109339754],
+];
 
 /**
  * The win rate and the length-controlled one (Dubois et al., arXiv 2404.04475): a logistic regression of the preference on the
  * difference in length, the instruction's difficulty and the model, asked what it says where lengths are the same.
- *
- * alpaca_eval's regression is liblinear's, which stops near the optimum that is found here: its figures are some 0.01 at most from
- * these, so that now and then the second digit after the point is another.
  *
  * @param gamed rows of df_gamed.csv, for alpaca_eval's `length_controlled_v1`; without them it is `length_controlled_minimal`, which
  * does not know how difficult an instruction is.
@@ -121,7 +123,7 @@ function predictions(
     const delta = deviation > 0 ? deltas[i] / deviation : 0;
     samples.push({ features: features(delta, difficultyOf(annotation, i), 1), target, weight: 1 });
   });
-  const weights = fitL1Logistic(samples, bestC(samples));
+  const weights = fitL1Logistic(samples, bestC(samples), SEEDS[0]);
   return annotations.map((annotation, i) =>
     probability(weights, features(0, difficultyOf(annotation, i), 1))
   );
@@ -130,10 +132,10 @@ function predictions(
 /** The strength with the lowest loss on the folds that were left out, as scikit-learn's GroupKFold cuts them. */
 function bestC(samples: readonly Sample[]): number {
   const foldOf = (i: number) => (samples.length - 1 - i) % FOLDS;
-  const losses = CS.map((c) => {
+  const losses = CS.map((c, i) => {
     let loss = 0;
     for (let fold = 0; fold < FOLDS; fold++) {
-      const weights = fitL1Logistic(samples.filter((_, i) => foldOf(i) !== fold), c);
+      const weights = fitL1Logistic(samples.filter((_, i) => foldOf(i) !== fold), c, SEEDS[i]);
       loss += logLoss(weights, samples.filter((_, i) => foldOf(i) === fold));
     }
     return loss;

@@ -24,7 +24,7 @@ function annotationsOf({ lengths, preference }: Case): Annotation[] {
 }
 
 for (const [i, one] of cases.entries()) {
-  Deno.test(`win rates of annotations ${i} are alpaca_eval's to the digits it prints`, () => {
+  Deno.test(`win rates of annotations ${i} are alpaca_eval's`, () => {
     const gamed = one.gamed.map(([index, preference, std_delta_len, instruction_difficulty]) => ({
       ...{ index, preference, std_delta_len, instruction_difficulty },
     }));
@@ -32,7 +32,7 @@ for (const [i, one] of cases.entries()) {
       const { glm, figures } = winRates(annotationsOf(one), rows);
       for (const [name, value] of Object.entries(one.expected[glm])) {
         const found = figures[name as keyof typeof figures];
-        assert.equal(found.toFixed(2), value.toFixed(2), `${glm} ${name}: ${found}, ${value}`);
+        assert.ok(Math.abs(found - value) < 1e-9, `${glm} ${name}: ${found}, ${value}`);
       }
     }
   });
