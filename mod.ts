@@ -59,13 +59,10 @@ export type { Progress } from "./lib/progress.ts";
 export type { FunctionLoss, Loss, WgslLoss } from "./lib/losses/loss.ts";
 export { losses } from "./lib/losses/losses.ts";
 
-export {
-  type AnswerOptions,
-  loadModel,
-  type LoadOptions,
-  type Model,
-  type RowLogProbabilities,
-} from "./lib/generation/model.ts";
+export type { Answer, AnswerOptions } from "./lib/generation/answer.ts";
+export { loadModel, type LoadOptions, type Model, type RowLogProbabilities } from "./lib/generation/model.ts";
+export type { AnswerEnd } from "./lib/generation/pieces.ts";
+export type { Sampling } from "./lib/generation/request.ts";
 export type { Metrics } from "./lib/training/metrics.ts";
 export type { Message } from "./lib/tokenizer/chat_template.ts";
 export type { PreferenceRow, Rows } from "./lib/data/memory.ts";

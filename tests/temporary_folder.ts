@@ -2,11 +2,11 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-/** Runs `body` with a fresh folder that is removed afterwards. */
-export async function withTemporaryFolder(body: (folder: string) => Promise<void>): Promise<void> {
+/** Runs `body` with a fresh folder that is removed afterwards; gives what it gives. */
+export async function withTemporaryFolder<T>(body: (folder: string) => Promise<T>): Promise<T> {
   const folder = await mkdtemp(join(tmpdir(), "simper-test-"));
   try {
-    await body(folder);
+    return await body(folder);
   } finally {
     await rm(folder, { recursive: true });
   }

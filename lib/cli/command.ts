@@ -10,6 +10,8 @@ export interface Option {
   readonly name: string;
   /** What its value is, as `FILE`; without it the option takes none. */
   readonly value?: string;
+  /** Whether it may be given more than once, each time with another value. */
+  readonly repeats?: true;
   readonly doc: string;
 }
 

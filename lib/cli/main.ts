@@ -18,6 +18,14 @@ const COMMANDS: Readonly<Record<string, Entry>> = {
     summary: "Train a model on preference pairs, as a run file says",
     load: async () => (await import("./train.ts")).train,
   },
+  generate: {
+    summary: "Answer prompts, of the command line, standard input or a file, with one model or several",
+    load: async () => (await import("./generate.ts")).generate,
+  },
+  chat: {
+    summary: "Talk to a model in the terminal",
+    load: async () => (await import("./chat.ts")).chat,
+  },
   eval: {
     summary: "Measure models on preference pairs or a text, side by side, without training",
     load: async () => (await import("./eval.ts")).evaluation,
@@ -33,6 +41,10 @@ const COMMANDS: Readonly<Record<string, Entry>> = {
   data: {
     summary: "Show pairs as the model will see them, how long they are and what was cut",
     load: async () => (await import("./data.ts")).data,
+  },
+  serve: {
+    summary: "Serve models to the clients of OpenAI",
+    load: async () => (await import("./serve.ts")).serve,
   },
   fetch: {
     summary: "Fetch a model or a data set from the Hugging Face Hub and print its folder",

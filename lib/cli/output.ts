@@ -19,13 +19,18 @@ export function writeError(text: string): void {
 /** Who read stdout has closed it, as `head` does: there is nothing left to do. */
 export class NobodyReads extends Error {}
 
+/** Writes a line to stdout, as `printText`. */
+export function print(text: string): void {
+  printText(`${text}\n`);
+}
+
 /**
- * Writes a line to stdout.
+ * Writes to stdout.
  * @throws {NobodyReads} where its reader is gone; {UserError} where it cannot be written.
  */
-export function print(text: string): void {
+export function printText(text: string): void {
   try {
-    writeAll(Deno.stdout, `${text}\n`);
+    writeAll(Deno.stdout, text);
   } catch (error) {
     const { code, message } = error as Error & { code?: string };
     if (code === "EPIPE") throw new NobodyReads();

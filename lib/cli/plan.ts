@@ -1,7 +1,7 @@
 import { totalmem } from "node:os";
 import { readConfig } from "../config/parse.ts";
 import type { TrainConfig } from "../config/schema.ts";
-import { bytes, describe, integer, type ValueType } from "../config/values.ts";
+import { bytes, integer } from "../config/values.ts";
 import { FORCED, forcesMistralTemplate } from "../data/mistral_template.ts";
 import type { Pair } from "../data/pair.ts";
 import { UserError } from "../errors.ts";
@@ -22,7 +22,7 @@ import type { Command } from "./command.ts";
 import { print } from "./output.ts";
 import { progressLine } from "./progress.ts";
 import type { Stop } from "./stop.ts";
-import { splitRunWords, type Words } from "./words.ts";
+import { readValues, splitRunWords, type Words } from "./words.ts";
 
 /** The largest binding that NVIDIA's GPUs have through wgpu: what is taken where no adapter is asked. */
 const USUAL_LARGEST_BUFFER = 2 ** 31 - 1;
@@ -81,18 +81,11 @@ interface Options {
 }
 
 function readOptions({ options }: Words): Options {
-  const read = <T>(name: string, type: ValueType<T>): T | undefined => {
-    const text = options.get(name);
-    if (text === undefined) return;
-    const value = type.read(text);
-    if (value !== undefined) return value;
-    throw new UserError(`--${name}: expected ${type.expected}, found ${describe(text)}`, 2);
-  };
-  return {
-    data: options.has("data"),
-    numPairs: read("num_pairs", integer({ min: 1, max: MOST_PAIRS })),
-    largestBuffer: read("largest_buffer", bytes),
-  };
+  const { num_pairs: numPairs, largest_buffer: largestBuffer } = readValues(options, {
+    num_pairs: integer({ min: 1, max: MOST_PAIRS }),
+    largest_buffer: bytes,
+  });
+  return { data: options.has("data"), numPairs, largestBuffer };
 }
 
 /** How the run would be with any configuration, and pairs for the count of operations. */

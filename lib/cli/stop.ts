@@ -16,7 +16,7 @@ const GRACE = 1000;
 export class Stop {
   /** Whether there is something to save, which takes the time that it takes. */
   isCareful = false;
-  readonly #controller = new AbortController();
+  #controller = new AbortController();
   readonly #worker?: Worker;
   readonly #answered = new Int32Array(new SharedArrayBuffer(4));
   #answer: Answer = { text: "stopping" };
@@ -52,6 +52,14 @@ export class Stop {
     this.#tell(answer);
   }
 
+  /** What a signal stopped is over, and not the command: the next signal is the first one again, and `signal` another. */
+  again(): void {
+    if (!this.signal.aborted) return;
+    this.#controller = new AbortController();
+    Atomics.store(this.#answered, 0, 0);
+    this.#tell("again");
+  }
+
   /** Stops as a signal does. */
   request(): void {
     if (this.#worker) this.#tell("stop");
@@ -72,7 +80,8 @@ export class Stop {
     if (this.signal.aborted) return;
     this.#since = performance.now();
     this.#controller.abort();
-    setTimeout(() => this.isCareful || Deno.exit(STOPPED), GRACE);
+    const { signal } = this;
+    setTimeout(() => this.isCareful || this.signal !== signal || Deno.exit(STOPPED), GRACE);
   }
 }
 

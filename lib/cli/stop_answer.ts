@@ -14,8 +14,11 @@ export interface Answer {
   until?: number;
 }
 
-/** What the thread is told: what to answer, where it is noted that a signal was answered, and that it is to stop. */
-export type ToThread = Int32Array | Answer | "stop";
+/**
+ * What the thread is told: what to answer, where it is noted that a signal was answered, that it is to stop, and that what was
+ * stopped is over.
+ */
+export type ToThread = Int32Array | Answer | "stop" | "again";
 
 /** Answers a signal, unless the other thread has, as `answered` says. */
 export function sayOnce({ text, until }: Answer, answered: Int32Array): void {

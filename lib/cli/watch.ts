@@ -3,14 +3,13 @@ import { lockHolder } from "../checkpoint/lock.ts";
 import { METRICS } from "../checkpoint/names.ts";
 import { integer } from "../config/values.ts";
 import { UserError } from "../errors.ts";
-import { shorten } from "../json.ts";
 import { statOf } from "../stat_of.ts";
 import type { Command } from "./command.ts";
 import { openBrowser } from "./live.ts";
 import { print } from "./output.ts";
 import { serveLive } from "./serve_live.ts";
 import { type Stop, STOPPED } from "./stop.ts";
-import { splitOwnWords } from "./words.ts";
+import { readValues, splitOwnWords } from "./words.ts";
 
 /** `simper watch` */
 export const watch: Command = {
@@ -25,16 +24,11 @@ export const watch: Command = {
   run,
 };
 
-const PORT = integer({ min: 0, max: 65535 });
-
 async function run(words: readonly string[], stop: Stop): Promise<number> {
   const { positionals, options } = splitOwnWords(words, watch);
   if (positionals.length !== 1) throw new UserError(`expected: simper watch ${watch.usage}`, 2);
   const [folder] = positionals;
-  const port = PORT.read(options.get("port") ?? 0);
-  if (port === undefined) {
-    throw new UserError(`--port: expected ${PORT.expected}, found ${shorten(options.get("port")!)}`, 2);
-  }
+  const { port = 0 } = readValues(options, { port: integer({ min: 0, max: 65535 }) });
   if (!await statOf(join(folder, METRICS))) {
     throw new UserError(`${folder}: holds no run: expected an output_dir, with a file ${METRICS}`, 2);
   }

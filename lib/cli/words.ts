@@ -1,4 +1,5 @@
 import { splitArguments } from "../config/overrides.ts";
+import { describe, type ValueType } from "../config/values.ts";
 import { nearest, UserError } from "../errors.ts";
 import { shorten } from "../json.ts";
 import type { Command } from "./command.ts";
@@ -8,6 +9,8 @@ export interface Words {
   positionals: string[];
   /** Values of the command's own options; "" for one that takes none. */
   options: Map<string, string>;
+  /** Values of those that may be given more than once. */
+  lists: Map<string, string[]>;
   /** What else begins with `--`: keys of a run file. */
   overrides: string[];
 }
@@ -18,6 +21,7 @@ export interface Words {
  */
 export function splitWords(words: readonly string[], { options = [] }: Command): Words {
   const found = new Map<string, string>();
+  const lists = new Map<string, string[]>();
   const others: string[] = [];
   for (let i = 0; i < words.length; i++) {
     const [, name, text] = /^--([^=]*)(?:=(.*))?$/s.exec(words[i]) ?? [];
@@ -39,14 +43,15 @@ export function splitWords(words: readonly string[], { options = [] }: Command):
         2,
       );
     }
-    found.set(name, value);
+    if (option.repeats) lists.set(name, [...lists.get(name) ?? [], value]);
+    else found.set(name, value);
   }
   const split = splitArguments(others);
   const single = split.positionals.find((word) => /^-[^-]/.test(word));
   if (single !== undefined) {
     throw new UserError(`${shorten(single)}: options have two dashes: -${shorten(single)}`, 2);
   }
-  return { ...split, options: found };
+  return { ...split, options: found, lists };
 }
 
 /**
@@ -81,4 +86,25 @@ export function splitOwnWords(words: readonly string[], command: Command): Words
     throw new UserError(`--${shorten(name)}: unknown option${near ? `: did you mean --${near}?` : ""}`, 2);
   }
   return split;
+}
+
+/**
+ * Values of options by their types; those that were not given are left out.
+ * @throws {UserError} (status 2) naming every value that is none of its type.
+ */
+export function readValues<T extends object>(
+  options: ReadonlyMap<string, string>,
+  types: { readonly [K in keyof T]: ValueType<T[K]> },
+): Partial<T> {
+  const values: Record<string, unknown> = {};
+  const problems: string[] = [];
+  for (const [name, type] of Object.entries<ValueType<unknown>>(types)) {
+    const text = options.get(name);
+    if (text === undefined) continue;
+    const value = type.read(text);
+    if (value !== undefined) values[name] = value;
+    else problems.push(`--${name}: expected ${type.expected}, found ${describe(text)}`);
+  }
+  if (problems.length > 0) throw new UserError(problems.join("\n"), 2);
+  return values as Partial<T>;
 }

@@ -1,7 +1,7 @@
 import { UserError } from "../errors.ts";
 import type { Message } from "../tokenizer/chat_template.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
-import { messagesOf } from "./messages.ts";
+import { messagesOf, textsOf } from "./messages.ts";
 import { type Notice, oneOfEach, otherEnd } from "./notices.ts";
 import { render, type RenderOptions } from "./render.ts";
 import { rowNotices } from "./shapes.ts";
@@ -54,7 +54,9 @@ export function pairOf(
 }
 
 /**
- * A user's message, or a conversation, as the model sees it before it answers.
+ * A user's message, or a conversation, as the model sees it before it answers. Where its template has no system message, the
+ * first user message begins with it.
+ *
  * @throws {UserError} for what is no list of messages, and for one where the model has no chat template.
  */
 export function promptIds(
@@ -68,16 +70,48 @@ export function promptIds(
   const messages = typeof prompt === "string"
     ? [{ role: "user", content: prompt }]
     : messagesOf(prompt, "messages");
-  const rendered = tokenizer.chatTemplate
-    ? tokenizer.applyChatTemplate(messages, { addGenerationPrompt: true })
-    : prompt as string;
+  const rendered = tokenizer.chatTemplate ? renderPrompt(messages, tokenizer) : prompt as string;
   tokenizing?.();
   const ids = tokenizer.encode(rendered);
   const bos = tokenizer.bosTokenId;
   return bos !== undefined && ids[0] !== bos ? [bos, ...ids] : ids;
 }
 
-function checkIds(ids: number[], vocabSize: number): void {
+function renderPrompt(messages: readonly Message[], tokenizer: Tokenizer): string {
+  const render = (messages: readonly Message[]) =>
+    tokenizer.applyChatTemplate(messages, { addGenerationPrompt: true });
+  if (messages[0]?.role !== "system") return render(messages);
+  const folded = withSystemInUser(messages);
+  try {
+    const rendered = render(messages);
+    // Some templates refuse what they do not know, and some leave it out.
+    const isThere = messages.length === 1 || textsOf(messages[0]).every((text) =>
+      rendered.includes(text.trim())
+    ) ||
+      rendered !== render(messages.slice(1));
+    return isThere ? rendered : render(folded);
+  } catch (error) {
+    try {
+      return render(folded);
+    } catch {
+      throw error;
+    }
+  }
+}
+
+/** The conversation with its first message within the first of the user's. */
+function withSystemInUser([system, ...rest]: readonly Message[]): Message[] {
+  const i = rest.findIndex(({ role }) => role === "user");
+  const user = rest[i] ?? { role: "user", content: "" };
+  const parts = [system, user].map(({ content }) => content ?? "");
+  const content = parts.every((part) => typeof part === "string")
+    ? parts.filter((part) => part !== "").join("\n\n")
+    : parts.flatMap((part) => typeof part === "string" ? [{ type: "text", text: part }] : part);
+  return i < 0 ? [{ role: "user", content }, ...rest] : rest.with(i, { ...user, content });
+}
+
+/** @throws {UserError} for an id that the model has no embedding of. */
+export function checkIds(ids: readonly number[], vocabSize: number): void {
   const wrong = ids.find((id) => !(Number.isInteger(id) && id >= 0 && id < vocabSize));
   if (wrong === undefined) return;
   throw new UserError(

@@ -94,14 +94,20 @@ export class TokenizerPool {
   }
 
   /**
-   * Plain text as token ids, without special tokens.
+   * The token ids of each text as it stands, without a chat template.
    *
-   * @param where the text's place, for a message.
+   * @param where what the texts are of, for a message.
+   * @param options.addSpecialTokens whether those come with it that transformers' `tok(text)` adds.
+   * @throws {UserError} where tokenizing does not come to an end, or a text is none of Unicode.
    */
-  async ids(text: string, where: string): Promise<number[]> {
-    const answer = await this.#worker().ask({ kind: "text", text }, () => where);
+  async idsOf(
+    texts: readonly string[],
+    where: string,
+    { addSpecialTokens = false } = {},
+  ): Promise<number[][]> {
+    const answer = await this.#worker().ask({ kind: "ids", texts, addSpecialTokens }, () => where);
     throwFailure(answer);
-    return answer.ids!;
+    return answer.lists!;
   }
 
   /**
@@ -177,6 +183,9 @@ export class TokenizerPool {
     this.#start ??= performance.now();
     const { chatTemplate, date, headStart = HEAD_START } = this.#options;
     const { patience = PATIENCE, megabytes = MEGABYTES, readsOnly = false } = this.#options;
+    // One row that came to no end is no reason to refuse others.
+    const failed = this.#workers.findIndex(({ hasFailed }) => hasFailed);
+    if (failed >= 0) this.#workers.splice(failed, 1);
     const wanted = performance.now() - this.#start >= headStart ? this.#most : 1;
     while (this.#workers.length < wanted) {
       const { fingerprint, chatTemplate: foundTemplate } = this.vocabulary;

@@ -84,6 +84,10 @@ export class TokenizerWorker {
     this.#worker.postMessage(message, [port2]);
   }
 
+  get hasFailed(): boolean {
+    return this.#failure !== undefined;
+  }
+
   /** Requests that are not answered yet. */
   get load(): number {
     return this.#pending.length;

@@ -43,9 +43,11 @@ async function answer(request: WorkerRequest): Promise<void> {
     if (request.kind === "prompt") {
       begin(0, "rendering");
       answer.ids = promptIds(request.prompt, loaded, tokenizing);
-    } else if (request.kind === "text") {
-      begin(0, "tokenizing");
-      answer.ids = loaded.encode(request.text);
+    } else if (request.kind === "ids") {
+      answer.lists = request.texts.map((text, i) => {
+        begin(i, "tokenizing");
+        return loaded.encode(text, request);
+      });
     } else if (request.kind === "rows") {
       for (const [i, { row, where }] of request.rows.entries()) {
         begin(i, "rendering");

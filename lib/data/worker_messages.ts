@@ -24,12 +24,21 @@ export interface WorkerStart {
 export type WorkerRequest =
   | { kind: "rows"; rows: PlacedRow[]; rules: PairRules }
   | { kind: "prompt"; prompt: string | readonly Message[] }
-  | { kind: "text"; text: string }
+  | { kind: "ids"; texts: readonly string[]; addSpecialTokens: boolean }
   | { kind: "texts"; lists: number[][]; skipSpecialTokens: boolean };
 
-/** How many rows, prompts and lists of ids a request has. */
+/** How many rows, prompts, texts and lists of ids a request has. */
 export function itemsOf(request: WorkerRequest): number {
-  return request.kind === "rows" ? request.rows.length : request.kind === "texts" ? request.lists.length : 1;
+  switch (request.kind) {
+    case "rows":
+      return request.rows.length;
+    case "ids":
+      return request.texts.length;
+    case "texts":
+      return request.lists.length;
+    case "prompt":
+      return 1;
+  }
 }
 
 export interface PlacedRow {
@@ -40,8 +49,10 @@ export interface PlacedRow {
 export interface WorkerAnswer {
   /** Those before the first that failed. */
   rows: TokenizedRow[];
-  /** The token ids of a prompt or a text. */
+  /** The token ids of a prompt. */
   ids?: number[];
+  /** The token ids of each text. */
+  lists?: number[][];
   /** What the lists of ids say. */
   texts?: string[];
   failure?: {

@@ -11,11 +11,12 @@ import { UserError } from "../errors.ts";
 import { type GpuModel, loadOntoGpu } from "../generation/model.ts";
 import { type FetchEvents, localSources, resolveDataset, resolveModel } from "../hub/hub.ts";
 import { openSplit } from "../planning/prepare.ts";
+import { frameOf } from "../tokenizer/post_processor.ts";
 import { readTextFile } from "../whole_file.ts";
 import { evaluate } from "../training/evaluate.ts";
 import { readModel } from "../weights/weights.ts";
 import { comparePreferences, type Measured, type Preferences } from "./preferences.ts";
-import { beginningIds, type TextFigures, textFigures, textWindows } from "./text.ts";
+import { type TextFigures, textFigures, textWindows } from "./text.ts";
 
 /** What models are measured on besides the pairs of the configuration, and how. */
 export interface EvaluationOptions extends FetchEvents {
@@ -148,8 +149,9 @@ async function measureText(
   events: FetchEvents,
 ): Promise<TextFigures> {
   const { pool } = model.parts;
-  const tokenizer = JSON.parse(await readTextFile(join(model.folder, "tokenizer.json")));
-  const ids = [...beginningIds(tokenizer), ...await pool.ids(text, file)];
+  const path = join(model.folder, "tokenizer.json");
+  const [own] = await pool.idsOf([text], file);
+  const ids = [...frameOf({ json: JSON.parse(await readTextFile(path)), path }).before, ...own];
   if (ids.length < 2) {
     throw new UserError(`${file}: expected a text of two tokens or more, found ${ids.length}`);
   }

@@ -1,6 +1,5 @@
 /** Perplexity of a model on plain text. */
 import type { Pair } from "../data/pair.ts";
-import { isObject } from "../json.ts";
 
 /** What a model makes of a text, as a whole. */
 export interface TextFigures {
@@ -72,24 +71,4 @@ export function textFigures(
     byte_perplexity: Math.exp(-logp / bytes),
     bits_per_byte: -logp / bytes / Math.LN2,
   };
-}
-
-/**
- * The ids of special tokens that a tokenizer puts before a text by itself, as transformers' `tokenizer(text)` does.
- *
- * @param tokenizer the content of tokenizer.json.
- */
-export function beginningIds({ post_processor: processor }: { post_processor?: unknown }): number[] {
-  const parts = isObject(processor) && Array.isArray(processor.processors)
-    ? processor.processors
-    : [processor];
-  const template = parts.find((part) => part?.type === "TemplateProcessing");
-  const ids: number[] = [];
-  for (const piece of Array.isArray(template?.single) ? template.single : []) {
-    const name = piece?.SpecialToken?.id;
-    if (name === undefined) break;
-    const own: unknown = template.special_tokens?.[name]?.ids;
-    if (Array.isArray(own)) ids.push(...own.filter((id) => Number.isInteger(id) && id >= 0));
-  }
-  return ids;
 }

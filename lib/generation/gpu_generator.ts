@@ -25,10 +25,23 @@ export interface GeneratorOptions {
   cacheTokens?: number;
   /** Bytes of the largest buffer that the adapter can bind. */
   largestBuffer: number;
+  /**
+   * What its kernels are made for.
+   *
+   * @internal
+   */
   device: DeviceClass;
-  /** How the products of prompts are computed; by default as suits the device. */
+  /**
+   * How the products of prompts are computed; by default as suits the device.
+   *
+   * @internal
+   */
   tiles?: ProductTiles;
-  /** How the attention of prompts is computed; by default likewise. */
+  /**
+   * How the attention of prompts is computed; by default likewise.
+   *
+   * @internal
+   */
   attention?: AttentionTiles;
   /** Whether all matrices are bfloat16 numbers, however they are stored. */
   isBfloat16?: boolean;
@@ -70,6 +83,7 @@ type Waiting = Pick<Answer, "request" | "out">;
  */
 export class GpuGenerator implements Generator {
   readonly positions: number;
+  /** As the model's. */
   readonly vocabSize: number;
   readonly #answers: number;
   readonly #inTurn: (work: () => Promise<void>) => Promise<void>;
@@ -112,6 +126,7 @@ export class GpuGenerator implements Generator {
 
   /** Plans its tensors in `plan`, whose `share` is then to be called with its `calls` among others, and `allocate`. */
   constructor(
+    /** @internal */
     readonly net: Net,
     parameters: Parameters,
     options: GeneratorOptions,
@@ -157,7 +172,11 @@ export class GpuGenerator implements Generator {
     });
   }
 
-  /** Its kernels, for the plan's `share`. */
+  /**
+   * Its kernels, for the plan's `share`.
+   *
+   * @internal
+   */
   get calls(): KernelCall[] {
     return [...this.#prompt.calls, ...this.#step.calls];
   }

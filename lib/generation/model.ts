@@ -1,8 +1,6 @@
 /** A model that is there to answer and to be measured, not to be trained. */
 import { pack } from "../batch/pack.ts";
-import type { StorageType } from "../../kernels/storage.ts";
-import { parameterCount, type ParameterSpec } from "../parameters/parameter.ts";
-import type { TensorReader } from "../safetensors/read.ts";
+import { parameterCount } from "../parameters/parameter.ts";
 import { Decoder } from "../graph/decoder.ts";
 import { type PoolOptions, TokenizerPool } from "../data/pool.ts";
 import { memoryRows, type Rows } from "../data/memory.ts";
@@ -21,21 +19,24 @@ import { losses } from "../losses/losses.ts";
 import { netOf } from "../models/models.ts";
 import type { Progress } from "../progress.ts";
 import type { Message } from "../tokenizer/chat_template.ts";
+import { storageOf } from "../weights/storage.ts";
 import { openModel } from "../weights/weights.ts";
 import { adapterOf, logitsBudget } from "../planning/plan.ts";
 import { rememberedTiles } from "../planning/tune.ts";
 import { evaluate } from "../training/evaluate.ts";
 import { type Metrics, summarize } from "../training/metrics.ts";
 import { GpuGenerator } from "./gpu_generator.ts";
-import { Generation, Pieces } from "./pieces.ts";
-import { GREEDY } from "./request.ts";
+import { type Answer, type AnswerOptions, answerTo } from "./answer.ts";
+import { readGenerationConfig } from "./generation_config.ts";
+import { Generation } from "./pieces.ts";
+import type { GenerationConfig } from "./sampling.ts";
 import { Turns } from "./turns.ts";
 
 /** How a model is loaded; every field may be left out. */
 export interface LoadOptions {
   /** Most tokens of a prompt and its answer, or of a prompt and a response: 1,024. */
   maxLength?: number;
-  /** Most answers that are made at a time; others wait: 1. */
+  /** Most answers that are made at a time, each with room for `maxLength`; others wait: 1. */
   answers?: number;
   /** Any object with the WebGPU API; the runtime's own by default. */
   gpu?: GPU;
@@ -46,14 +47,6 @@ export interface LoadOptions {
   /** How far fetching, loading and compiling are. */
   onProgress?: (progress: Progress) => void;
   /** Ends the loading. */
-  signal?: AbortSignal;
-}
-
-/** How an answer is made; every field may be left out. */
-export interface AnswerOptions {
-  /** Most tokens of it: 256, and what `maxLength` leaves. */
-  maxNewTokens?: number;
-  /** Ends it: its reason is thrown. */
   signal?: AbortSignal;
 }
 
@@ -86,16 +79,20 @@ export interface RowLogProbabilities {
 export interface Model extends AsyncDisposable {
   /** The folder that it was loaded from. */
   readonly folder: string;
+  /** Most tokens of a prompt and its answer. */
+  readonly maxLength: number;
   /**
-   * The most likely answer, token by token, to a user's message or to a conversation, which goes through the chat
-   * template. Awaited it is the whole text; iterated, pieces that join to it, none of which splits a character.
+   * An answer, token by token, to a user's message or to a conversation, which goes through the chat template.
    *
-   * @throws {UserError} for a prompt that leaves no room within `maxLength`.
+   * @throws {UserError} for a prompt that leaves no room within `maxLength`, and for options that are none.
    */
-  generate(
-    prompt: string | readonly Message[],
-    options?: AnswerOptions,
-  ): AsyncIterable<string> & Pick<Promise<string>, "then" | "catch" | "finally">;
+  generate(prompt: string | readonly Message[], options?: AnswerOptions): Answer;
+  /**
+   * How many tokens a prompt has, as `generate` takes it.
+   *
+   * @throws {UserError} for messages that the model's chat template refuses.
+   */
+  countTokens(prompt: string | readonly Message[]): Promise<number>;
   /**
    * What the model says of each row's responses, token by token. A row without `rejected` is one of its prompt and
    * `chosen`.
@@ -158,6 +155,9 @@ export async function loadOntoGpu(name: string, options: GpuOptions): Promise<Gp
       2,
     );
   }
+  if (!Number.isInteger(answers) || answers < 1) {
+    throw new UserError(`answers: expected a whole number from 1, found ${show(answers)}`, 2);
+  }
   await using held = new AsyncDisposableStack();
   const folder = await inArea("NOT_FOUND", () => resolveModel(name, { log, onProgress, signal, revision }));
   const warn = (message: string) => log("warning", message);
@@ -166,6 +166,7 @@ export async function loadOntoGpu(name: string, options: GpuOptions): Promise<Gp
     await inArea("MODEL_INVALID", () => openModel(folder, warn)),
     (weights) => weights.close(),
   );
+  const generationConfig = await readGenerationConfig(folder);
   const pool = await inArea(
     "MODEL_INVALID",
     () => TokenizerPool.open(folder, { ...options.tokenizer, readsOnly: options.readsOnly }),
@@ -217,21 +218,9 @@ export async function loadOntoGpu(name: string, options: GpuOptions): Promise<Gp
     folder,
     maxLength,
     weights.model.vocabSize,
-    { pool, gpu, decoder, generator, turns },
+    { pool, gpu, decoder, generator, generationConfig, turns },
     held.move(),
   );
-}
-
-/** The type in which all matrices of a checkpoint are, as far as kernels read it; float32 otherwise. */
-function storageOf(
-  { tensors }: Pick<TensorReader, "tensors">,
-  parameters: readonly ParameterSpec[],
-): StorageType {
-  const names = parameters.filter(({ kind }) => kind === "matrix").flatMap(({ parts }) => parts).map((part) =>
-    part.name
-  );
-  const [dtype, ...others] = new Set(names.map((name) => tensors.get(name)?.dtype));
-  return others.length > 0 ? "f32" : dtype === "BF16" ? "bf16" : dtype === "F16" ? "f16" : "f32";
 }
 
 interface Parts {
@@ -240,6 +229,7 @@ interface Parts {
   decoder: Decoder;
   /** Over the same weights and plan. */
   generator: GpuGenerator;
+  generationConfig: GenerationConfig;
   /** Of both: what each leaves is read before the other works. */
   turns: Turns;
 }
@@ -258,45 +248,17 @@ export class GpuModel implements Model {
   ) {}
 
   generate(prompt: string | readonly Message[], options: AnswerOptions = {}): Generation {
-    return new Generation(() => this.#generate(prompt, options));
+    const { vocabSize, parts } = this;
+    return new Generation(() => {
+      this.#checkOpen();
+      return answerTo(prompt, options, { ...parts, vocabSize });
+    });
   }
 
-  async *#generate(
-    prompt: string | readonly Message[],
-    { maxNewTokens = 256, signal }: AnswerOptions,
-  ): AsyncGenerator<string> {
-    this.#checkOpen();
-    if (!Number.isInteger(maxNewTokens) || maxNewTokens < 0) {
-      throw new UserError(`maxNewTokens: expected a whole number, found ${show(maxNewTokens)}`, 2);
-    }
-    const { pool, generator } = this.parts;
-    const ids = await inArea("DATA_INVALID", () => pool.promptIds(prompt));
-    if (ids.length >= this.maxLength) {
-      throw new UserError(
-        `the prompt has ${ids.length} tokens, and maxLength is ${this.maxLength}: load the model with a larger one`,
-        1,
-        "DATA_INVALID",
-      );
-    }
-    const { eosTokenId } = pool.vocabulary;
-    const eosTokenIds = eosTokenId === undefined ? [] : [eosTokenId];
-    const answer: number[] = [];
-    const pieces = new Pieces();
-    const textOf = async () => {
-      const [text] = await pool.texts([answer], "the answer", { skipSpecialTokens: true });
-      return text;
-    };
-    const most = Math.min(maxNewTokens, this.maxLength - ids.length);
-    const request = { ids, maxNewTokens: most, sampling: GREEDY, eosTokenIds, top: 0, echo: false };
-    for await (const { id } of generator.tokens(request, signal)) {
-      this.#checkOpen();
-      if (eosTokenIds.includes(id)) break;
-      answer.push(id);
-      const piece = pieces.next(await textOf());
-      if (piece !== "") yield piece;
-    }
-    const rest = answer.length > 0 ? pieces.last(await textOf()) : "";
-    if (rest !== "") yield rest;
+  countTokens(prompt: string | readonly Message[]): Promise<number> {
+    return this.#inHand(async () =>
+      (await inArea("DATA_INVALID", () => this.parts.pool.promptIds(prompt))).length
+    );
   }
 
   logProbabilities(rows: Rows): Promise<RowLogProbabilities[]> {

@@ -26,6 +26,16 @@ export class Pieces {
   }
 }
 
+/** How an answer ended. */
+export interface AnswerEnd {
+  /** `stop` at an end token or a stop string, `length` at the most tokens that it might have. */
+  finishReason: "stop" | "length";
+  /** Tokens that were made for it, with the one that ended it. */
+  tokens: number;
+  /** Tokens of the prompt. */
+  promptTokens: number;
+}
+
 /**
  * An answer on its way: an iterator of its pieces, and, awaited, the whole. It begins with the first of either, and
  * goes on only as far as it is asked; awaited after some pieces it gives the whole all the same, or where a loop was
@@ -38,14 +48,17 @@ export class Pieces {
  * const generation = new Generation(async function* () {
  *   yield "Ro";
  *   yield "me";
+ *   return { finishReason: "stop", tokens: 3, promptTokens: 12 };
  * });
  * for await (const piece of generation) assert.ok(["Ro", "me"].includes(piece));
  * assert.equal(await generation, "Rome");
+ * assert.equal(generation.end?.finishReason, "stop");
  * ```
  */
 export class Generation implements AsyncIterable<string>, PromiseLike<string> {
-  readonly #begin: () => AsyncGenerator<string>;
+  readonly #begin: () => AsyncGenerator<string, AnswerEnd>;
   readonly #pieces: string[] = [];
+  #end?: AnswerEnd;
   #source?: AsyncGenerator<string>;
   #whole?: Promise<string>;
 
@@ -53,8 +66,13 @@ export class Generation implements AsyncIterable<string>, PromiseLike<string> {
    * Begins nothing yet.
    * @param begin makes the pieces.
    */
-  constructor(begin: () => AsyncGenerator<string>) {
+  constructor(begin: () => AsyncGenerator<string, AnswerEnd>) {
     this.#begin = begin;
+  }
+
+  /** How it ended; undefined before, and where the loop was left. */
+  get end(): AnswerEnd | undefined {
+    return this.#end;
   }
 
   /** The pieces that are still to come; leaving the loop ends the generation. */
@@ -87,10 +105,19 @@ export class Generation implements AsyncIterable<string>, PromiseLike<string> {
     return this.#pieces.join("");
   }
 
-  async *#remember(source: AsyncGenerator<string>): AsyncGenerator<string> {
-    for await (const piece of source) {
-      this.#pieces.push(piece);
-      yield piece;
+  async *#remember(source: AsyncGenerator<string, AnswerEnd>): AsyncGenerator<string> {
+    try {
+      for (;;) {
+        const { done, value } = await source.next();
+        if (done) {
+          this.#end = value;
+          return;
+        }
+        this.#pieces.push(value);
+        yield value;
+      }
+    } finally {
+      await source.return(this.#end!);
     }
   }
 }

@@ -40,6 +40,7 @@ export interface GenerationRequest {
   ids: readonly number[];
   /** Most tokens of the answer; with those of the prompt at most `positions` of the generator. */
   maxNewTokens: number;
+  /** How its tokens are drawn. */
   sampling: Sampling;
   /** Tokens that end the answer. */
   eosTokenIds: readonly number[];
@@ -51,7 +52,9 @@ export interface GenerationRequest {
 
 /** A token, and how likely the model held it: natural logarithms of the softmax of the logits as they are. */
 export interface GeneratedToken {
+  /** The token. */
   id: number;
+  /** Of the token, as the model held it. */
   logProbability: number;
   /** The likeliest tokens at its place, the likeliest first; where `id` is the first, the figures are the same bits. */
   top: { id: number; logProbability: number }[];
@@ -61,6 +64,7 @@ export interface GeneratedToken {
 export interface Generator {
   /** Most tokens of a prompt and its answer. */
   readonly positions: number;
+  /** As the model's. */
   readonly vocabSize: number;
   /** What there is to do now, for reports. */
   readonly load: { running: number; waiting: number; keptTokens: number; mostTokens: number };

@@ -190,8 +190,10 @@ async function measure(
     }
     const least = async (runs: number) => Math.min(await seconds(runs), await seconds(runs));
     const isHopeless = m * n * k * runs / sample < HOPELESS * best;
-    // Twice as many runs end with the same wait: the difference is without it.
-    const time = isHopeless ? sample / runs : (await least(2 * runs) - await least(runs)) / runs;
+    const [twice, once] = isHopeless ? [2 * sample, sample] : [await least(2 * runs), await least(runs)];
+    // Twice as many runs end with the same wait, and the difference is without it; where other work of the machine came between, it
+    // says nothing.
+    const time = twice > 1.3 * once ? (twice - once) / runs : twice / (2 * runs);
     gpu.check();
     const result = new Float32Array(await readTensor(gpu, activated ?? operands.c));
     return { rate: m * n * k / time, result };

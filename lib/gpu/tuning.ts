@@ -2,7 +2,7 @@
 import type { Gpu } from "./device.ts";
 import type { HeldStorage } from "./held_matrices.ts";
 import type { AttentionTiles } from "../../kernels/attention.ts";
-import type { GemmLayout, GemmTile, RowTile, SubgroupTile, WorkgroupTile } from "../../kernels/gemm.ts";
+import type { GemmLayout, GemmTile, SubgroupTile, WorkgroupTile } from "../../kernels/gemm.ts";
 import type { TextureTile } from "../../kernels/gemm_texture.ts";
 
 /** Whether a device is a driver on the processor, where loads are everything, or a GPU. */

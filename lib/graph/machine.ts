@@ -61,7 +61,11 @@ export interface MachineOptions {
    * @internal
    */
   attention?: AttentionTiles;
-  /** Instead of labels' log-probabilities the forward pass has the tokens that come next, and keys and values go through caches. */
+  /**
+   * Instead of labels' log-probabilities the forward pass has the tokens that come next, and keys and values go through caches.
+   *
+   * @internal
+   */
   generation?: GenerationTensors;
 }
 

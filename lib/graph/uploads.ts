@@ -4,9 +4,11 @@ import { writeTensor } from "../gpu/program.ts";
 import type { Machine } from "./machine.ts";
 import { type RopeSpec, ropeTable, tableLength } from "./rope_table.ts";
 
-/** How a batch adds to the gradients: `firstOfStep` begins them anew, `pairsOfStep` is what the loss is divided by. */
+/** How a batch adds to the gradients. */
 export interface StepPlace {
+  /** Whether it begins them anew. */
   firstOfStep: boolean;
+  /** What the loss is divided by. */
   pairsOfStep: number;
 }
 

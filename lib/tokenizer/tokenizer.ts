@@ -11,6 +11,7 @@ import { modelType, readModel } from "./models.ts";
 import { type Normalizer, readNormalizer } from "./normalizers.ts";
 import { readPreTokenizer } from "./pre_tokenizers.ts";
 import { PatternError } from "./oniguruma.ts";
+import { frameOf } from "./post_processor.ts";
 import { addedToken, readSpecialTokens } from "./special_tokens.ts";
 import { readTokens, type Tokens } from "./vocab.ts";
 
@@ -38,8 +39,8 @@ export interface Vocabulary {
 
 /** A model's tokenizer and chat template. */
 export interface Tokenizer extends Vocabulary {
-  /** Token ids of `text`, as transformers' `tok(text, add_special_tokens=False)`. */
-  encode(text: string): number[];
+  /** Token ids of `text`, as transformers' `tok(text, add_special_tokens=False)`; or `True` where that is asked for. */
+  encode(text: string, options?: { addSpecialTokens?: boolean }): number[];
   /** Text of a conversation. */
   applyChatTemplate: ApplyChatTemplate;
 }
@@ -82,11 +83,15 @@ export async function loadTokenizer(
     return {
       ...vocabulary.known,
       templateDate: told?.text,
-      encode: (text) => {
+      encode: (text, { addSpecialTokens = false } = {}) => {
         if (!text.isWellFormed()) {
           throw new UserError(`expected Unicode text, found half of a surrogate pair in ${show(text)}`);
         }
-        return usable(files.path, () => encode(text));
+        const ids = usable(files.path, () => encode(text));
+        if (!addSpecialTokens) return ids;
+        // Read when it is asked for: training asks for none, so a folder whose frame is not known trains all the same.
+        const { before, after } = frameOf(files);
+        return [...before, ...ids, ...after];
       },
       applyChatTemplate: (messages, options) =>
         (options?.tools ?? undefined) === undefined || !withTools

@@ -78,6 +78,19 @@ hubTest(
         net: [...run(), fromHub],
         env: run(),
       },
+      serve: {
+        read: ["configs/tiny/model"],
+        // Where votes are kept.
+        write: ["org/tiny"],
+        net: ["org/tiny"],
+        env: ["configs/tiny/model"],
+      },
+      generate: {
+        read: ["configs/tiny/model", "--prompt=Hi"],
+        write: ["configs/tiny/model", "--prompt=Hi", `--output=${folder}/g.jsonl`],
+        net: ["org/tiny", "--prompt=Hi"],
+        env: ["org/tiny", "--prompt=Hi"],
+      },
       watch: { read: [folder], net: [folder] },
       setup: { run: [] },
     };

@@ -14,7 +14,7 @@ async function simper(...words: string[]): Promise<Finished> {
   return { status: code, stdout: text.decode(stdout), stderr: text.decode(stderr) };
 }
 
-const NAMES = ["train", "eval", "watch", "plan", "data", "fetch", "setup"];
+const NAMES = ["train", "generate", "chat", "eval", "watch", "plan", "data", "fetch", "setup"];
 
 Deno.test("each command has help and a version, which need no permission and win wherever they stand", async () => {
   const all = await simper("--help");
@@ -46,7 +46,7 @@ Deno.test("a word that is no command, option or key has status 2, and the neares
   assert.match(nothing.stderr, /^ {2}train +\S/m);
   const cases: [string[], RegExp][] = [
     [["trian"], /^error: trian: no such command: did you mean train\?$/m],
-    [["xyzxyz", "--help"], /^error: xyzxyz: no such command: expected one of train, eval, watch/],
+    [["xyzxyz", "--help"], /^error: xyzxyz: no such command: expected one of train, generate/],
     [["setup", "now"], /setup takes no words, found now/],
     [["fetch", "a/b", "--split=train"], /--split: unknown option: did you mean --splits\?/],
     [["train", "a.yaml", "b.yaml"], /expected one run file and --key=value, found a\.yaml and b\.yaml/],

@@ -52,7 +52,7 @@ Deno.test("watch wants the folder of a run and a free port", () =>
     const cases: [string[], number, RegExp][] = [
       [[], 2, /expected: simper watch DIR/],
       [[folder], 2, /holds no run: expected an output_dir, with a file metrics\.jsonl/],
-      [[run, "--port=http"], 2, /--port: expected an integer from 0 to 65535, found http/],
+      [[run, "--port=http"], 2, /--port: expected an integer from 0 to 65535, found "http"/],
       [[run, `--port=${(taken.addr as Deno.NetAddr).port}`], 1, /--port: \d+ is in use/],
     ];
     for (const [words, status, says] of cases) {

@@ -36,6 +36,8 @@ Deno.test("pieces of byte tokens join to the text and split no character", async
   for (const piece of pieces) assert.ok(!piece.includes("\ufffd") && piece.isWellFormed(), piece);
 });
 
+const END = { finishReason: "stop", tokens: 4, promptTokens: 2 } as const;
+
 Deno.test("a generation is begun once, and ends with the loop over it", async () => {
   let begun = 0;
   let ended = false;
@@ -44,6 +46,7 @@ Deno.test("a generation is begun once, and ends with the loop over it", async ()
       begun++;
       try {
         yield* ["a", "b", "c"];
+        return END;
       } finally {
         ended = true;
       }
@@ -55,11 +58,14 @@ Deno.test("a generation is begun once, and ends with the loop over it", async ()
   }
   assert.ok(ended);
   assert.equal(await whole, "a");
+  assert.equal(whole.end, undefined);
   const other = make();
   assert.deepEqual(await Promise.all([other, other]), ["abc", "abc"]);
+  assert.deepEqual(other.end, END);
   assert.equal(begun, 2);
   const failing = new Generation(async function* () {
     yield await Promise.reject(new Error("no"));
+    return END;
   });
   await assert.rejects(() => Promise.resolve(failing), /no/);
 });

@@ -54,12 +54,53 @@ export const SCRIPTS: readonly Edits[] = [
     file: "lib/generation/model.ts",
     tests: ["tests/generation/model_test.ts"],
     edits: [
-      ["a model that is gone is asked", "    if (!this.#isDisposed) return;\n", "    return;\n"],
+      ["a model that is gone is asked", "    if (this.#isDisposed) throw this.#closed();\n", ""],
       [
         "log-probabilities are of the tokens before",
         "slice(-logProbabilities.length)",
         "slice(-logProbabilities.length - 1, -1)",
       ],
     ],
+  },
+  {
+    file: "lib/generation/stop.ts",
+    tests: ["tests/generation/stop_test.ts"],
+    edits: [
+      ["the first stop of the list counts", "if (ends > 0 ||", "if (!found ||"],
+      ["the beginning of a stop is shown", "text.length - longest + 1)", "text.length)"],
+    ],
+  },
+  {
+    file: "lib/generation/sampling.ts",
+    tests: ["tests/generation/generation_config_test.ts"],
+    edits: [
+      ["do_sample is not heeded", "doSample ? own.temperature ?? 1 : 0", "own.temperature ?? 0"],
+      ["what is given is not checked", "if (problems.length > 0) throw", "if (false) throw"],
+    ],
+  },
+  {
+    file: "lib/generation/answer.ts",
+    tests: ["tests/cli/generate_test.ts"],
+    filter: "command line",
+    edits: [["a stop string is part of the answer", "      whole = text;\n", ""]],
+  },
+  {
+    file: "lib/cli/answer_file.ts",
+    tests: ["tests/cli/generate_test.ts"],
+    filter: "left as it is",
+    edits: [
+      [
+        "a line of anybody's is cut off",
+        "return line.startsWith(begin) || begin.startsWith(line)",
+        "return true",
+      ],
+      ["bytes are characters", "new TextEncoder().encode(text.slice(0, end))", "text.slice(0, end)"],
+    ],
+  },
+  {
+    file: "lib/cli/entered.ts",
+    tests: ["tests/cli/chat_test.ts"],
+    filter: "an entry",
+    edits: [["a block has its quotes' lines", 'if (entry[0] === "") entry.shift();', ""]],
   },
 ];

@@ -1,0 +1,102 @@
+/** What the commands that have models answer share. */
+import { positive, tokens } from "../config/counts.ts";
+import { KEYS } from "../config/schema.ts";
+import { loadModel, type LoadOptions, type Model } from "../generation/model.ts";
+import type { Sampling } from "../generation/request.ts";
+import { SAMPLING_KEYS } from "../generation/sampling.ts";
+import { createLogger, type Logger, type LogLevel } from "../report/log.ts";
+import type { ProgressLine } from "../report/progress.ts";
+import type { Option } from "./command.ts";
+import { progressLine } from "./progress.ts";
+import type { Stop } from "./stop.ts";
+import { readValues, type Words } from "./words.ts";
+
+/** Options of both. */
+export const ANSWER_OPTIONS: readonly Option[] = [
+  { name: "system", value: "TEXT", doc: "A system message to begin with." },
+  { name: "max_new_tokens", value: "N", doc: "Most tokens of an answer." },
+  ...Object.values(SAMPLING_KEYS).map(({ key, doc }) => ({ name: key, value: "N", doc })),
+  {
+    name: "stop",
+    value: "TEXT",
+    repeats: true,
+    doc: "End an answer before this text; may be given more than once. \\n is a line end.",
+  },
+  {
+    name: "max_length",
+    value: "N",
+    doc: "Most tokens of a prompt and its answer, for which memory is set aside.",
+  },
+  {
+    name: "log_level",
+    value: "LEVEL",
+    doc: "Least level of messages: debug, info (the default), warning or error.",
+  },
+];
+
+/** How answers are made, as the command line says; what is undefined was not said. */
+export interface AnswerWords {
+  sampling: Partial<Sampling>;
+  stop: string[];
+  system?: string;
+  maxNewTokens?: number;
+  maxLength?: number;
+  logLevel: LogLevel;
+  /** The options that make the text of an answer what it is, as they were given. */
+  given: Record<string, unknown>;
+}
+
+const FIELDS = Object.entries(SAMPLING_KEYS) as [keyof Sampling, (typeof SAMPLING_KEYS)[keyof Sampling]][];
+
+/** @throws {UserError} (status 2) naming every value that is none. */
+export function readAnswerWords({ options, lists }: Words): AnswerWords {
+  const numbers = readValues<Record<string, number>>(options, {
+    max_new_tokens: positive,
+    ...Object.fromEntries(FIELDS.map(([, { key, type }]) => [key, type])),
+  });
+  const { max_length: maxLength, log_level: logLevel = "info" } = readValues<
+    { max_length: number; log_level: LogLevel }
+  >(options, { max_length: tokens(2), log_level: KEYS.logLevel.type });
+  const stop = (lists.get("stop") ?? []).map((text) => text.replaceAll("\\n", "\n"));
+  const system = options.get("system");
+  const sampling = Object.fromEntries(
+    FIELDS.flatMap(([field, { key }]) => key in numbers ? [[field, numbers[key]]] : []),
+  );
+  return {
+    sampling,
+    stop,
+    system,
+    maxNewTokens: numbers.max_new_tokens,
+    maxLength,
+    logLevel,
+    given: { ...numbers, ...stop.length > 0 && { stop }, ...system !== undefined && { system } },
+  };
+}
+
+/** Messages and progress of a command. */
+export interface Log {
+  progress: ProgressLine;
+  log: Logger;
+}
+
+/** On stderr. */
+export function openLog(logLevel: LogLevel): Log {
+  const progress = progressLine({ logLevel });
+  return { progress, log: createLogger(logLevel, (text) => progress.write(text)) };
+}
+
+/** Loads a model, and shows how far that is. */
+export async function loadShown(
+  name: string,
+  options: Pick<LoadOptions, "maxLength" | "answers">,
+  { progress, log }: Log,
+  stop: Stop,
+): Promise<Model> {
+  return await loadModel(name, {
+    ...options,
+    readsOnly: true,
+    onLog: (level, message) => log[level](message),
+    onProgress: (done) => progress.update(done),
+    signal: stop.signal,
+  }).finally(() => progress.finish());
+}

@@ -1,0 +1,180 @@
+import { appendFile, open } from "node:fs/promises";
+import { integer, number, oneOf, text } from "../config/values.ts";
+import { MOST_TOKENS } from "../config/counts.ts";
+import { UserError } from "../errors.ts";
+import { shorten } from "../json.ts";
+import { createLogger } from "../report/log.ts";
+import { LIMITS, serverApp } from "../server/app.ts";
+import { LOOPBACK } from "../server/guard.ts";
+import { openServedModel, USUAL_LENGTH } from "../server/open_model.ts";
+import type { Command } from "./command.ts";
+import { print } from "./output.ts";
+import { progressLine } from "./progress.ts";
+import { type Stop, STOPPED } from "./stop.ts";
+import { splitOwnWords } from "./words.ts";
+
+/** Answers at a time, as many as lm-evaluation-harness and its like ask for together. */
+const ANSWERS = 16;
+const HOST = "127.0.0.1";
+const PORT = 8000;
+
+/** `simper serve` */
+export const serve: Command = {
+  usage: "MODEL [MODEL ...] [--host=ADDRESS] [--port=N] [--api_key=KEY] [...]",
+  about:
+    "MODEL is a folder, or OWNER/NAME of the Hub; requests name it by the same word. Endpoints: /v1/completions, " +
+    "/v1/chat/completions, /v1/models, /tokenize, /detokenize, /tokenizer_info, /health, /metrics; at / a page shows two answers side by " +
+    "side. What a request does not say of sampling, the model's generation_config.json says, and else OpenAI's defaults (temperature 1).",
+  options: [
+    {
+      name: "host",
+      value: "ADDRESS",
+      doc: `Address to listen at; any but the loopback's demands a key. [default ${HOST}]`,
+    },
+    { name: "port", value: "N", doc: `Port to listen at; 0 for one that is free. [default ${PORT}]` },
+    {
+      name: "api_key",
+      value: "KEY",
+      doc:
+        "What clients must bring. Better by the environment, SIMPER_API_KEY: others see the words of a command.",
+    },
+    {
+      name: "allowed_origins",
+      value: "URLS",
+      doc: "Origins, parted by commas, whose pages may ask; by default none.",
+    },
+    {
+      name: "max_length",
+      value: "N",
+      doc: `Most tokens of a prompt and its answer; by default the model's own most, and ${USUAL_LENGTH}.`,
+    },
+    { name: "max_num_seqs", value: "N", doc: `Answers that are made at a time. [default ${ANSWERS}]` },
+    {
+      name: "max_concurrent_requests",
+      value: "N",
+      doc: `Requests in hand, those that wait too; one more is refused (429). [default ${LIMITS.requests}]`,
+    },
+    {
+      name: "preferences",
+      value: "FILE",
+      doc:
+        "Where votes of the page are kept, a row of JSONL each, as train reads them; without it by the page alone.",
+    },
+    {
+      name: "timeout",
+      value: "SECONDS",
+      doc: `For a request, its waiting included. [default ${LIMITS.seconds}]`,
+    },
+    { name: "log_level", value: "LEVEL", doc: "debug (each request), info (the default), warning or error." },
+  ],
+  run,
+};
+
+/** Types of the options that have one. */
+const TYPES = {
+  host: text,
+  port: integer({ min: 0, max: 65535 }),
+  max_length: integer({ min: 2, max: MOST_TOKENS }),
+  max_num_seqs: integer({ min: 1, max: 1024 }),
+  max_concurrent_requests: integer({ min: 1 }),
+  timeout: number({ min: 0.001, max: 1e6 }),
+  log_level: oneOf(["debug", "info", "warning", "error"]),
+};
+
+async function run(words: readonly string[], stop: Stop): Promise<number> {
+  const { positionals: names, options } = splitOwnWords(words, serve);
+  const problems: string[] = [];
+  const read = <K extends keyof typeof TYPES>(name: K) => {
+    const given = options.get(name);
+    if (given === undefined) return;
+    const { read, expected } = TYPES[name];
+    const value = read(given);
+    if (value === undefined) problems.push(`--${name}: expected ${expected}, found ${shorten(given)}`);
+    return value as NonNullable<ReturnType<typeof TYPES[K]["read"]>> | undefined;
+  };
+  const host = read("host") ?? HOST;
+  const port = read("port") ?? PORT;
+  const maxLength = read("max_length");
+  const answers = read("max_num_seqs") ?? ANSWERS;
+  const requests = read("max_concurrent_requests") ?? LIMITS.requests;
+  const seconds = read("timeout") ?? LIMITS.seconds;
+  const logLevel = read("log_level") ?? "info";
+  const apiKey = options.get("api_key") ?? (Deno.env.get("SIMPER_API_KEY") || undefined);
+  const allowedOrigins = options.get("allowed_origins")?.split(",") ?? [];
+  const isLoopback = LOOPBACK.includes(host) || host === "::1";
+  if (names.length === 0) problems.push(`expected: simper serve ${serve.usage}`);
+  const twice = names.find((name, i) => names.indexOf(name) < i);
+  if (twice !== undefined) problems.push(`${twice}: named twice: requests name a model by this word`);
+  if (!isLoopback && apiKey === undefined) {
+    problems.push(
+      `--host: at ${shorten(host)} others reach this server: expected a key, --api_key or SIMPER_API_KEY`,
+    );
+  }
+  for (const origin of allowedOrigins) {
+    if (URL.parse(origin)?.origin === origin) continue;
+    problems.push(
+      `--allowed_origins: expected origins such as https://example.org, found ${shorten(origin)}`,
+    );
+  }
+  if (problems.length > 0) throw new UserError(problems.join("\n"), 2);
+
+  const preferences = options.get("preferences");
+  if (preferences !== undefined) await checkWritable(preferences);
+  const progress = progressLine({ logLevel });
+  const log = createLogger(logLevel, (text) => progress.write(text));
+  await using held = new AsyncDisposableStack();
+  const models = [];
+  try {
+    for (const name of names) {
+      models.push(held.use(
+        await openServedModel(name, {
+          maxLength,
+          answers,
+          readsOnly: true,
+          log: (level, message) => log[level](message),
+          onProgress: (done) => progress.update(done),
+          signal: stop.signal,
+        }),
+      ));
+    }
+  } finally {
+    progress.finish();
+  }
+  const app = serverApp({
+    models,
+    isLoopback,
+    apiKey,
+    allowedOrigins,
+    keep: preferences === undefined ? undefined : (row) => appendFile(preferences, `${row}\n`),
+    limits: { requests, seconds },
+    log: (level, message) => log[level](message),
+  });
+  const server = listen(host, port, app);
+  stop.answer({});
+  const shown = host.includes(":") && !host.startsWith("[") ? `[${host}]` : host;
+  print(`http://${shown}:${server.addr.port}/`);
+  await new Promise((resolve) => stop.signal.addEventListener("abort", resolve));
+  return STOPPED;
+}
+
+async function checkWritable(path: string): Promise<void> {
+  try {
+    await (await open(path, "a")).close();
+  } catch (error) {
+    throw new UserError(`--preferences: ${path}: cannot be written: ${(error as Error).message}`, 2);
+  }
+}
+
+function listen(host: string, port: number, app: (request: Request) => Promise<Response>) {
+  try {
+    return Deno.serve({ hostname: host.replace(/^\[(.*)\]$/, "$1"), port, onListen: () => {} }, app);
+  } catch (error) {
+    if (error instanceof Deno.errors.AddrInUse) {
+      throw new UserError(`--port: ${port} is in use: name another one, or 0 for one that is free`);
+    }
+    if (error instanceof Deno.errors.AddrNotAvailable) {
+      throw new UserError(`--host: ${shorten(host)}: this machine has no such address`, 2);
+    }
+    throw error;
+  }
+}
