@@ -50,7 +50,8 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
   const problems = [
     positionals.length !== 1 && `expected: simper export ${exportModel.usage}`,
     format !== "gguf" && `--format: expected gguf, found ${shorten(format!)}`,
-    type !== undefined && !isType(type) && `--type: expected one of ${TYPES.join(", ")}, found ${shorten(type)}`,
+    type !== undefined && !isType(type) &&
+    `--type: expected one of ${TYPES.join(", ")}, found ${shorten(type)}`,
     // No other file is written over by a slip.
     output !== undefined && !output.endsWith(".gguf") &&
     `--output: expected a name that ends with .gguf, found ${shorten(output)}`,

@@ -58,7 +58,7 @@ export async function exportGguf(
       ...Object.entries({ ...shapeKeys(config), ...rotation.keys, ...layout.keys(config) }).flatMap((
         [key, value],
       ) => value ? [[`${layout.name}.${key}`, value] as const] : []),
-      ...vocabularyOf(await readTokenTable(folder), config.vocabSize),
+      ...vocabularyOf(await readTokenTable(folder), config.vocabSize, warn),
     ]);
     const tensors = [...rotation.tensors, ...weightTensors(weights, layout, config, type, folder)];
     const narrow = type === "q8_0" ? tensors.filter((tensor) => tensor.type === "f16").length : 0;
@@ -229,7 +229,7 @@ function weightTensors(
       type,
       order: layout.order?.[part],
       config,
-      onePlus: layout.onePlus === true && isNorm,
+      onePlus: layout.onePlus === true && isNorm && kind === "weight",
     });
   });
   if (layout.needsHead && config.tieWordEmbeddings) {

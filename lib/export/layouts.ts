@@ -1,12 +1,15 @@
 /** How llama.cpp has the architectures: names of tensors, order of rows, keys of its metadata. */
 import type { ModelConfig } from "../models/architecture.ts";
+import type { ArceeConfig } from "../models/arcee.ts";
 import type { CohereConfig } from "../models/cohere.ts";
+import type { Cohere2Config } from "../models/cohere2.ts";
 import type { GemmaConfig } from "../models/gemma.ts";
 import type { Gemma2Config } from "../models/gemma2.ts";
 import type { Gemma3TextConfig } from "../models/gemma3_text.ts";
 import type { GptNeoxConfig } from "../models/gpt_neox.ts";
 import type { GraniteConfig } from "../models/granite.ts";
 import type { GatedConfig, Heads, PlainConfig } from "../models/keys.ts";
+import type { NemotronConfig } from "../models/nemotron.ts";
 import type { PhiConfig } from "../models/phi.ts";
 import type { Phi3Config } from "../models/phi3.ts";
 import type { Qwen2Config } from "../models/qwen2.ts";
@@ -323,7 +326,86 @@ const cohere: Layout<CohereConfig> = {
   activation: "silu",
   rope,
   keys: (c) => ({ [LAYER_NORM]: f32(c.layerNormEps), "logit_scale": f32(c.logitScale) }),
-  problems: ({ tieWordEmbeddings }) => [!tieWordEmbeddings && "tie_word_embeddings: a head of its own"],
+  problems: (c) => [
+    !c.tieWordEmbeddings && "tie_word_embeddings: a head of its own",
+    // Which of Cohere's models have these norms is told by the count of layers.
+    c.useQkNorm !== c.numHiddenLayers >= 64 && `use_qk_norm: ${c.useQkNorm} with ${c.numHiddenLayers} layers`,
+  ],
+};
+
+const cohere2: Layout<Cohere2Config> = {
+  name: "cohere2",
+  layer: { ...ATTENTION, ...GATED },
+  activation: "silu",
+  rope,
+  keys: (c) => ({
+    [LAYER_NORM]: f32(c.layerNormEps),
+    "logit_scale": f32(c.logitScale),
+    "attention.sliding_window": u32(c.slidingWindow!),
+  }),
+  problems: (c) => [
+    !c.tieWordEmbeddings && "tie_word_embeddings: a head of its own",
+    !hasPattern(c, 4) && "layer_types: other than three windows to a full layer",
+  ],
+};
+
+const arcee: Layout<ArceeConfig> = {
+  name: "arcee",
+  layer: LLAMA,
+  order: INTERLEAVED,
+  activation: "relu2",
+  rotations: ["yarn"],
+  rope,
+  keys: rms,
+};
+
+const nemotron: Layout<NemotronConfig> = {
+  name: "nemotron",
+  layer: LLAMA,
+  onePlus: true,
+  activation: "relu2",
+  needsHead: true,
+  rope,
+  keys: ({ normEps }) => ({ [LAYER_NORM]: f32(normEps) }),
+};
+
+const glm4: Layout<GatedConfig> = {
+  name: "glm4",
+  layer: {
+    ...ATTENTION,
+    post_self_attn_layernorm: "post_attention_norm",
+    post_attention_layernorm: "ffn_norm",
+    "mlp.gate_up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+    post_mlp_layernorm: "post_ffw_norm",
+  },
+  biases: QKV_BIASES,
+  activation: "silu",
+  rope,
+  keys: rms,
+};
+
+const ernie45: Layout<GatedConfig> = { name: "ernie4_5", layer: LLAMA, activation: "silu", rope, keys: rms };
+
+const hunyuan: Layout<GatedConfig> = {
+  name: "hunyuan-dense",
+  layer: {
+    ...LLAMA,
+    "self_attn.query_layernorm": "attn_q_norm",
+    "self_attn.key_layernorm": "attn_k_norm",
+  },
+  activation: "silu",
+  rope,
+  keys: rms,
+};
+
+const seedOss: Layout<GatedConfig> = {
+  name: "seed_oss",
+  layer: { ...ATTENTION, post_attention_layernorm: "post_attention_norm", ...GATED },
+  biases: QKV_BIASES,
+  activation: "silu",
+  rope,
+  keys: rms,
 };
 
 /** Those that llama.cpp was seen to compute as they are here, by transformers' `model_type`. */
@@ -345,5 +427,12 @@ export const LAYOUTS: ReadonlyMap<string, Layout> = new Map<string, Layout>(
     smollm3,
     granite,
     cohere,
+    cohere2,
+    arcee,
+    nemotron,
+    glm4,
+    ernie4_5: ernie45,
+    hunyuan_v1_dense: hunyuan,
+    seed_oss: seedOss,
   } as unknown as Record<string, Layout>),
 );

@@ -26,9 +26,14 @@ const LAST = -1e9;
  * Tokens, how they are merged, special ids and chat templates.
  *
  * @param rows of the embedding: ids without a token are named and never made.
+ * @param warn told of texts whose tokens are others there.
  * @throws {UserError} by the name of what llama.cpp has no equal of.
  */
-export function vocabularyOf(table: TokenTable, rows: number): Map<string, GgufValue> {
+export function vocabularyOf(
+  table: TokenTable,
+  rows: number,
+  warn: (message: string) => void = () => {},
+): Map<string, GgufValue> {
   const { path, tokens, idOf, template, toolTemplate } = table;
   const largest = [...tokens.keys()].reduce((most, id) => Math.max(most, id), -1);
   if (largest >= rows) {
@@ -66,7 +71,7 @@ export function vocabularyOf(table: TokenTable, rows: number): Map<string, GgufV
   if (isSentencePiece) {
     const scores = scoresOf(merges, list.map((token) => token?.text), kinds, path);
     metadata.set("tokenizer.ggml.scores", { type: "float32[]", value: scores });
-    metadata.set("tokenizer.ggml.add_space_prefix", { type: "bool", value: addsSpace(table) });
+    metadata.set("tokenizer.ggml.add_space_prefix", { type: "bool", value: addsSpace(table, warn) });
   } else {
     const value = merges.map(([one, other]) => `${one} ${other}`);
     metadata.set("tokenizer.ggml.merges", { type: "string[]", value });
@@ -107,12 +112,20 @@ const looksSpecial = (text: string) =>
   ["<pad>", "<mask>", "<2mass>", "[@BOS@]"].includes(text) ||
   /^(<\|.*\|>|<｜.*｜>|<unused.*>)$/s.test(text);
 
+/** A component of tokenizer.json, or those of a sequence of them. */
+function componentsOf(component: unknown, key: "normalizers" | "pretokenizers"): Record<string, unknown>[] {
+  if (!isObject(component)) return [];
+  const list = component[key];
+  return component.type === "Sequence" && Array.isArray(list)
+    ? list.flatMap((part) => componentsOf(part, key))
+    : [component];
+}
+
 /** How a byte-level tokenizer splits a text. */
 function wayOf({ path, json }: TokenTable, model: Record<string, unknown>): string {
-  const normalizer = isObject(json.normalizer) ? json.normalizer.type : undefined;
-  // llama.cpp leaves text as it is; what is composed, as nearly all text, is the same.
-  if (normalizer !== undefined && normalizer !== "NFC") {
-    throw unfit(path, "normalizer", `the normalizer ${show(normalizer)}`);
+  for (const { type } of componentsOf(json.normalizer, "normalizers")) {
+    // llama.cpp leaves text as it is; what is composed, as nearly all text, is the same.
+    if (type !== "NFC") throw unfit(path, "normalizer", `the normalizer ${show(type)}`);
   }
   const way = preTokenizerName(json.pre_tokenizer, model.ignore_merges === true);
   if (way === undefined) throw unfit(path, "pre_tokenizer", "how the text is split");
@@ -140,29 +153,30 @@ function scoresOf(
   kinds: readonly Kind[],
   path: string,
 ): number[] {
+  const known = new Set(texts.filter((text, id) => text !== undefined && kinds[id] === "normal") as string[]);
   const rank = new Map<string, number>();
   const ways = new Map<string, number>();
   let last = "";
   for (const [one, other] of merges) {
     const text = one + other;
+    // Tokens that are looked for in the text are never made.
+    if (!known.has(text)) continue;
     if (rank.has(text) && text !== last) {
-      throw unfit(
-        path,
-        "model.merges",
-        `the place of ${show(`${one} ${other}`)}, apart from other merges to its token`,
-      );
+      const what = `the place of ${show(`${one} ${other}`)}, apart from other merges to its token`;
+      throw unfit(path, "model.merges", what);
     }
     if (!rank.has(text)) rank.set(text, rank.size);
     ways.set(text, (ways.get(text) ?? 0) + 1);
     last = text;
   }
-  const known = new Set(texts.filter((_, id) => kinds[id] === "normal"));
-  for (const text of rank.keys()) {
+  for (const text of known) {
     let splits = 0;
     for (let at = 1; at < text.length; at++) {
       if (known.has(text.slice(0, at)) && known.has(text.slice(at))) splits++;
     }
-    if (splits > ways.get(text)!) throw unfit(path, "model.merges", `a lack of merges to ${show(text)}`);
+    if (splits > (ways.get(text) ?? 0)) {
+      throw unfit(path, "model.merges", `a lack of merges to ${show(text)}`);
+    }
   }
   return texts.map((text, id) => {
     if (text === undefined || kinds[id] !== "normal") return kinds[id] === "byte" ? 0 : -1000;
@@ -172,30 +186,28 @@ function scoresOf(
 }
 
 /** Whether text begins with a space that is not there; how, of what SentencePiece's are converted to. */
-function addsSpace({ path, json }: TokenTable): boolean {
-  const parts = (component: unknown, key: string): Record<string, unknown>[] => {
-    if (!isObject(component)) return [];
-    const list = component[key];
-    return component.type === "Sequence" && Array.isArray(list)
-      ? list.flatMap((part) => parts(part, key))
-      : [component];
-  };
+function addsSpace({ path, json }: TokenTable, warn: (message: string) => void): boolean {
   let adds = false;
   if (json.model && (json.model as Record<string, unknown>).ignore_merges === true) {
     throw unfit(path, "model.ignore_merges", true);
   }
-  for (const part of parts(json.normalizer, "normalizers")) {
+  for (const part of componentsOf(json.normalizer, "normalizers")) {
     const isReplace = part.type === "Replace" && isObject(part.pattern) && part.pattern.String === " " &&
       part.content === "▁";
     if (part.type === "Prepend" && part.prepend === "▁") adds = true;
     else if (!isReplace) throw unfit(path, "normalizer", `the normalizer ${show(part.type)}`);
   }
-  for (const part of parts(json.pre_tokenizer, "pretokenizers")) {
+  for (const part of componentsOf(json.pre_tokenizer, "pretokenizers")) {
     // Of a text whose spaces are replaced it finds none.
     const isNothing = part.type === "Split" && isObject(part.pattern) && part.pattern.String === " " &&
       isObject(json.normalizer);
     if (part.type === "Metaspace" && part.replacement === "▁") {
       adds = (part.prepend_scheme ?? (part.add_prefix_space === false ? "never" : "always")) !== "never";
+      if (adds) {
+        warn(
+          `${path}: llama.cpp puts a space before a text that begins with one, which the tokenizer does not`,
+        );
+      }
     } else if (!isNothing) throw unfit(path, "pre_tokenizer", `the pre-tokenizer ${show(part.type)}`);
   }
   return adds;
