@@ -43,8 +43,12 @@ async function ours(
 ): Promise<GenerationResult> {
   const result: GenerationResult = { name: "ours", rates: [] };
   for (const answers of requests) {
-    await using model = await loadOntoGpu(folder, { maxLength: prompts[0].length + tokens, answers });
-    const { generator } = model.parts;
+    await using model = await loadOntoGpu(folder, {
+      maxLength: prompts[0].length + tokens,
+      answers,
+      pairs: 0,
+    });
+    const generator = model.parts.generator!;
     result.name = `ours, ${model.parts.gpu.name}`;
     const answer = async (ids: number[], maxNewTokens: number) => {
       const told: number[] = [];

@@ -14,8 +14,9 @@ if (!folder) {
   Deno.exit(2);
 }
 const [ANSWERS, CLIENTS, LENGTH] = [8, 24, 128];
-await using model = await loadOntoGpu(folder, { maxLength: LENGTH, answers: ANSWERS });
-const { generator, gpu } = model.parts;
+await using model = await loadOntoGpu(folder, { maxLength: LENGTH, answers: ANSWERS, pairs: 0 });
+const { gpu } = model.parts;
+const generator = model.parts.generator!;
 const next = uniform(1);
 const below = (most: number) => Math.floor(next() * most);
 

@@ -32,6 +32,21 @@ export async function readTextFile(path: string): Promise<string> {
 }
 
 /**
+ * Sees to it that files can be written to a folder, which is made if it is missing.
+ * @throws {UserError} where they cannot.
+ */
+export async function checkFolder(folder: string): Promise<void> {
+  try {
+    await mkdir(folder, { recursive: true });
+    const trial = temporaryName(join(folder, "trial"));
+    await (await open(trial, "w")).close();
+    await rm(trial);
+  } catch (error) {
+    throw new UserError(`${folder}: cannot be written to: ${(error as Error).message}`);
+  }
+}
+
+/**
  * Writes a file under a temporary name, synchronises it to the disk unless `flush` is false, and renames it: it is never
  * half a file. The folder is made if it is missing.
  *

@@ -1,9 +1,12 @@
 /** What the commands that have models answer share. */
 import { positive, tokens } from "../config/counts.ts";
 import { KEYS } from "../config/schema.ts";
-import { loadModel, type LoadOptions, type Model } from "../generation/model.ts";
+import { UserError } from "../errors.ts";
+import { readGenerationConfig } from "../generation/generation_config.ts";
+import type { PartsOptions } from "../generation/load.ts";
+import { type GpuModel, loadOntoGpu } from "../generation/model.ts";
 import type { Sampling } from "../generation/request.ts";
-import { SAMPLING_KEYS } from "../generation/sampling.ts";
+import { type GenerationConfig, SAMPLING_KEYS, unusedKeys } from "../generation/sampling.ts";
 import { resolveModel } from "../hub/hub.ts";
 import { createLogger, type Logger, type LogLevel } from "../report/log.ts";
 import type { ProgressLine } from "../report/progress.ts";
@@ -89,12 +92,14 @@ export function openLog(logLevel: LogLevel): Log {
 
 /**
  * Sees to it that each model is here, fetched where it is on the Hub, and can be loaded, before the first of them is asked.
- * @throws {UserError} for one that cannot be had, or is no model.
+ * @param asked what is given of the drawing of tokens, and how many answers each prompt is to have.
+ * @throws {UserError} for one that cannot be had, or is no model; for one that would give the same answer several times.
  */
 export async function findModels(
   names: readonly string[],
   { progress, log }: Log,
   stop: Stop,
+  { count, ...given }: Partial<Sampling> & { count: number },
 ): Promise<void> {
   for (const name of names) {
     const folder = await resolveModel(name, {
@@ -103,18 +108,43 @@ export async function findModels(
       signal: stop.signal,
     }).finally(() => progress.finish());
     await (await openModel(folder)).close();
+    const { doSample } = await readGenerationConfig(folder);
+    if (count > 1 && !doSample && given.temperature === undefined) {
+      throw new UserError(
+        `--num_return_sequences: ${name} takes the most likely token each time, so that ${count} answers would be the same one: ` +
+          "give a --temperature with it",
+        2,
+      );
+    }
+    warnOfUnused(given, { doSample }, name, log);
   }
+}
+
+/** Says what of it changes nothing. */
+export function warnOfUnused(
+  given: Partial<Sampling>,
+  config: Pick<GenerationConfig, "doSample">,
+  name: string,
+  log: Logger,
+): void {
+  const unused = unusedKeys(given, config);
+  if (unused.length === 0) return;
+  log.warning(
+    `${name}: ${unused.join(" and ")}: without effect, since the most likely token is taken each time: ` +
+      "a temperature above 0 has tokens drawn",
+  );
 }
 
 /** Loads a model, and shows how far that is. */
 export async function loadShown(
   name: string,
-  options: Pick<LoadOptions, "maxLength" | "answers">,
+  options: Pick<PartsOptions, "maxLength" | "usualLength" | "answers">,
   { progress, log }: Log,
   stop: Stop,
-): Promise<Model> {
-  return await loadModel(name, {
+): Promise<GpuModel> {
+  return await loadOntoGpu(name, {
     ...options,
+    pairs: 0,
     readsOnly: true,
     onLog: (level, message) => log[level](message),
     onProgress: (done) => progress.update(done),

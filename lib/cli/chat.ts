@@ -1,7 +1,7 @@
 import { positive } from "../config/counts.ts";
 import { describe, type ValueType } from "../config/values.ts";
 import { nearest, UserError } from "../errors.ts";
-import type { Model } from "../generation/model.ts";
+import type { GpuModel } from "../generation/model.ts";
 import type { Sampling } from "../generation/request.ts";
 import { randomSeed, SAMPLING_KEYS } from "../generation/sampling.ts";
 import { unlessAborted } from "../heed.ts";
@@ -15,6 +15,7 @@ import {
   type Log,
   openLog,
   readAnswerWords,
+  warnOfUnused,
 } from "./answering.ts";
 import type { Command } from "./command.ts";
 import { enteredLines, type Entries } from "./entered.ts";
@@ -61,8 +62,14 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
   if (split.positionals.length !== 1) throw new UserError(`expected: simper chat ${chat.usage}`, 2);
   const [name] = split.positionals;
   const log = openLog(how.logLevel);
-  await using model = await loadShown(name, { maxLength: how.maxLength ?? MAX_LENGTH }, log, stop);
+  await using model = await loadShown(
+    name,
+    { maxLength: how.maxLength, usualLength: MAX_LENGTH, answers: 1 },
+    log,
+    stop,
+  );
   const isTerminal = Deno.stdin.isTerminal() && Deno.stdout.isTerminal();
+  warnOfUnused(how.sampling, model.parts.generationConfig, name, log.log);
   const talk = new Talk(model, how, log, stop);
   // A model that cannot be talked to is told before anything is entered.
   await talk.check();
@@ -95,12 +102,12 @@ class Talk {
   /** Turns of the user that the model no longer saw when it answered last. */
   #dropped = 0;
 
-  constructor(readonly model: Model, readonly how: AnswerWords, readonly log: Log, readonly stop: Stop) {
+  constructor(readonly model: GpuModel, readonly how: AnswerWords, readonly log: Log, readonly stop: Stop) {
     this.#system = how.system;
     this.#settings = {
       seed: randomSeed(),
       ...how.sampling,
-      maxNewTokens: how.maxNewTokens ?? MAX_NEW_TOKENS,
+      maxNewTokens: how.maxNewTokens ?? model.parts.generationConfig.maxNewTokens ?? MAX_NEW_TOKENS,
     };
   }
 
@@ -293,6 +300,12 @@ class Talk {
     }
     this.#settings[field] = value;
     if (field === "seed") this.#answers = 0;
+    warnOfUnused(
+      { temperature: this.#settings.temperature, [field]: value },
+      this.model.parts.generationConfig,
+      key,
+      this.log.log,
+    );
   }
 
   #save(file: string | undefined): void {

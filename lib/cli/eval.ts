@@ -14,7 +14,7 @@ import { SAMPLING_KEYS } from "../generation/sampling.ts";
 import { shorten } from "../json.ts";
 import type { Progress } from "../progress.ts";
 import { createLogger, isShown } from "../report/log.ts";
-import { writeWhole } from "../whole_file.ts";
+import { checkFolder, writeWhole } from "../whole_file.ts";
 import { VERSION } from "../version.ts";
 import type { Command } from "./command.ts";
 import { print } from "./output.ts";
@@ -94,6 +94,9 @@ export const evaluation: Command = {
 const FIGURES = ["split", "text", "stride"];
 const ANSWERS = ["alpaca_eval", "mt_bench", "temperature", "max_new_tokens", "overwrite"];
 
+/** Where nothing is cut to max_prompt_length: its default is not to be said against a max_length. */
+const UNCUT = ["--max_prompt_length=1"];
+
 async function run(words: readonly string[], stop: Stop): Promise<number> {
   const split = splitWords(words, evaluation);
   const { options } = split;
@@ -109,15 +112,25 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
   if (output !== undefined && !output.endsWith(".json")) {
     throw new UserError(`--output: expected a name that ends in .json, found ${shorten(output)}`, 2);
   }
+  // Before minutes are spent on what could not be kept.
+  if (output !== undefined) await checkFolder(dirname(output));
   const { tables, values, subjects, device } = options.has("annotations")
     ? await judged(split)
     : await measured(split, stop);
-  if (output !== undefined) {
-    const [folder, name] = [dirname(output), basename(output)];
-    await writeWhole(folder, name, `${JSON.stringify({ version: VERSION, ...values }, null, 2)}\n`);
-    await writeWhole(folder, `${name.slice(0, -".json".length)}.html`, tablesHtml(tables, subjects, device));
+  // What was measured is seen, though it cannot be written.
+  try {
+    if (output !== undefined) {
+      const [folder, name] = [dirname(output), basename(output)];
+      await writeWhole(folder, name, `${JSON.stringify({ version: VERSION, ...values }, null, 2)}\n`);
+      await writeWhole(
+        folder,
+        `${name.slice(0, -".json".length)}.html`,
+        tablesHtml(tables, subjects, device),
+      );
+    }
+  } finally {
+    print(tablesText(tables));
   }
-  print(tablesText(tables));
   return 0;
 }
 
@@ -162,9 +175,7 @@ async function answered(split: Words, stop: Stop): Promise<string[]> {
   const { temperature, max_new_tokens: maxNewTokens } = readValues<
     { temperature: number; max_new_tokens: number }
   >(options, { temperature: SAMPLING_KEYS.temperature.type, max_new_tokens: positive });
-  // Nothing is cut to max_prompt_length, which may not be what is said against a max_length.
-  const usual = [`--max_length=${MAX_LENGTH}`, "--max_prompt_length=1"];
-  const { config, models, ...run } = await readRun(split, stop, usual);
+  const { config, models, ...run } = await readRun(split, stop, [`--max_length=${MAX_LENGTH}`, ...UNCUT]);
   const benchmarks = [
     ...(instructions === undefined ? [] : [await alpacaEval(instructions, temperature)]),
     ...(questions === undefined ? [] : [await mtBench(questions)]),
@@ -182,8 +193,10 @@ async function answered(split: Words, stop: Stop): Promise<string[]> {
 async function measured(split: Words, stop: Stop): Promise<Found> {
   const { options } = split;
   if (options.has("gamed")) throw new UserError("--gamed: expected --annotations with it", 2);
-  const { config, models, ...run } = await readRun(split, stop);
   const text = options.get("text");
+  const isTextAlone = text !== undefined &&
+    !split.overrides.some((word) => word.startsWith("--dataset_mixer"));
+  const { config, models, ...run } = await readRun(split, stop, isTextAlone ? UNCUT : []);
   if (config.datasetMixer.length === 0 && text === undefined) {
     throw new UserError("expected --dataset_mixer={PATH: 1.0}, a run file that has it, or --text=FILE", 2);
   }

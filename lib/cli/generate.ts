@@ -1,5 +1,6 @@
 import { positive } from "../config/counts.ts";
 import { UserError } from "../errors.ts";
+import { AnswerCount } from "../generation/answer_count.ts";
 import type { Model } from "../generation/model.ts";
 import type { AnswerEnd } from "../generation/pieces.ts";
 import { type PromptRow, readPrompts, withSystem } from "../generation/prompt_rows.ts";
@@ -27,7 +28,8 @@ export const generate: Command = {
   about:
     "Without --prompt and --input the prompt is what comes on standard input, all of it. How tokens are drawn is as " +
     "the model's generation_config.json says, but for what is given here. Answers to one prompt are text; those to a " +
-    "file of prompts, and those in a file, are JSON Lines.",
+    "file of prompts, and those in a file, are JSON Lines. --max_length is 1,024 by default, and --max_new_tokens 256 or " +
+    "what generation_config.json says.",
   options: [
     {
       name: "prompt",
@@ -87,7 +89,7 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
     }))
   );
   const task = { jobs, how, seed: how.sampling.seed ?? randomSeed(), log: openLog(how.logLevel), stop };
-  await findModels(models, task.log, stop);
+  await findModels(models, task.log, stop, { ...how.sampling, count });
   const output = options.get("output");
   if (output === undefined && !options.has("input")) await show(models, task);
   else await write(models, task, batchSize, output, options.has("overwrite"));
@@ -133,8 +135,8 @@ async function show(models: readonly string[], task: Task): Promise<void> {
   const { jobs, how, log, stop } = task;
   const safe = safeText();
   for (const name of models) {
-    await using model = await loadShown(name, { maxLength: how.maxLength }, log, stop);
-    const count = counter(name, log);
+    await using model = await loadShown(name, { maxLength: how.maxLength, answers: 1 }, log, stop);
+    const count = new AnswerCount();
     for (const job of jobs) {
       if (models.length * jobs.length > 1) {
         const isFirst = name === models[0] && job === jobs[0];
@@ -155,7 +157,7 @@ async function show(models: readonly string[], task: Task): Promise<void> {
       }
       count.add(answer.end!);
     }
-    count.tell();
+    log.log.info(`${shorten(name)}: ${count}`);
   }
 }
 
@@ -178,7 +180,7 @@ async function write(
     if (left.length === 0) continue;
     const answers = Math.min(batchSize, left.length);
     await using model = await loadShown(name, { maxLength: how.maxLength, answers }, log, stop);
-    const count = counter(name, log);
+    const count = new AnswerCount();
     const progress = () =>
       log.progress.update({ what: "answering", done: count.answers, total: left.length, unit: "prompts" });
     progress();
@@ -201,7 +203,7 @@ async function write(
     } finally {
       log.progress.finish();
     }
-    count.tell();
+    log.log.info(`${shorten(name)}: ${count}`);
   }
 }
 
@@ -255,27 +257,3 @@ async function* inOrder(
     await Promise.allSettled(queue);
   }
 }
-
-/** What a model has made, and how fast. */
-function counter(name: string, { log }: Log) {
-  const start = performance.now();
-  let [answers, tokens] = [0, 0];
-  return {
-    get answers() {
-      return answers;
-    },
-    add(end: AnswerEnd) {
-      answers++;
-      tokens += end.tokens;
-    },
-    tell() {
-      const seconds = (performance.now() - start) / 1000;
-      const what = answers === 1 ? "1 answer" : `${answers} answers`;
-      log.info(
-        `${shorten(name)}: ${what}, ${tokens} tokens in ${seconds.toFixed(1)} s (${rate(tokens / seconds)})`,
-      );
-    },
-  };
-}
-
-const rate = (value: number) => `${value < 10 ? value.toFixed(1) : Math.round(value)} tokens/s`;

@@ -72,8 +72,8 @@ export const changed = (path: string) =>
     `${path}: changed while it was tokenized, so nothing was kept of it: let nothing write there, and start again`,
   );
 
-/** SHA-256 of text, in hexadecimal. */
-export const sha256 = (text: string) => createHash("sha256").update(text).digest("hex");
+/** SHA-256 of text or bytes, in hexadecimal. */
+export const sha256 = (content: string | Uint8Array) => createHash("sha256").update(content).digest("hex");
 
 interface Note {
   state: string;

@@ -5,12 +5,14 @@ import type { TrainConfig } from "../config/schema.ts";
 import { chatTemplateOf } from "../data/mistral_template.ts";
 import { UserError } from "../errors.ts";
 import type { AnswerOptions } from "../generation/answer.ts";
+import { AnswerCount } from "../generation/answer_count.ts";
 import { loadOntoGpu, type Model } from "../generation/model.ts";
 import { type FetchEvents, resolveModel } from "../hub/hub.ts";
 import type { OnProgress } from "../progress.ts";
-import { statOf } from "../stat_of.ts";
 import type { Message } from "../tokenizer/chat_template.ts";
-import { readTextFile, writeWhole } from "../whole_file.ts";
+import { contextOf } from "../weights/context.ts";
+import { writeWhole } from "../whole_file.ts";
+import { modelHash } from "./model_hash.ts";
 import {
   type Answered,
   type Answers,
@@ -40,6 +42,8 @@ interface Task {
   benchmark: Benchmark;
   path: string;
   maker: Maker;
+  /** Most tokens of an answer. */
+  maxNewTokens: number;
   /** What it has. */
   known: Answers;
   todo: Question[];
@@ -63,54 +67,60 @@ export async function answerBenchmarks(
   const models = names.map(modelOf);
   const paths = pathsOf(models, benchmarks, options.output);
   const revisionOf = (name: string) => name === config.modelNameOrPath ? config.modelRevision : undefined;
-  const loads: { name: string; folder: string; tasks: Task[] }[] = [];
+  const chatTemplate = chatTemplateOf(config);
+  const loads: { name: string; maxLength: number; tasks: Task[] }[] = [];
   // All are looked for before the first is loaded.
   for (const [i, name] of names.entries()) {
     const folder = await resolveModel(name, { log, onProgress, signal, revision: revisionOf(name) });
+    const maxLength = Math.min(config.maxLength, await contextOf(folder));
+    const hash = await modelHash(folder, chatTemplate, onProgress);
     const tasks: Task[] = [];
     for (const [j, benchmark] of benchmarks.entries()) {
       const { temperature, maxTokens, questions } = benchmark;
       const path = paths[i * benchmarks.length + j];
+      const maxNewTokens = options.maxNewTokens ?? maxTokens;
       const maker = {
         model: models[i],
         settings: {
           ...temperature !== undefined && { temperature },
-          max_new_tokens: options.maxNewTokens ?? maxTokens,
+          max_new_tokens: maxNewTokens,
+          max_length: maxLength,
+          model_sha256: hash,
           seed: config.seed,
         },
       };
       const known = options.overwrite ? new Map() : await readAnswers(path, benchmark, maker);
       if (known.size > 0) {
-        await checkAge(path, folder);
         const count = `${known.size} of ${questions.length} answers`;
         log?.("info", `${path}: ${count} are there and kept; --overwrite begins anew`);
       }
       const todo = questions.filter(({ key }) => !known.has(key));
-      if (todo.length > 0) tasks.push({ benchmark, path, maker, known, todo });
+      if (todo.length > 0) tasks.push({ benchmark, path, maker, maxNewTokens, known, todo });
     }
-    if (tasks.length > 0) loads.push({ name, folder, tasks });
+    if (tasks.length > 0) loads.push({ name, maxLength, tasks });
   }
-  for (const { name, folder, tasks } of loads) {
+  for (const { name, maxLength, tasks } of loads) {
     const answers = Math.min(
       config.perDeviceEvalBatchSize,
       Math.max(...tasks.map(({ todo }) => todo.length)),
     );
     await using model = await loadOntoGpu(name, {
-      maxLength: Math.min(config.maxLength, await contextOf(folder)),
+      maxLength,
       answers,
+      pairs: 0,
       revision: revisionOf(name),
       tokenizer: {
-        chatTemplate: chatTemplateOf(config),
+        chatTemplate,
         ...(config.chatTemplateDate !== undefined && { date: readDate(config.chatTemplateDate) }),
       },
       readsOnly: options.readsOnly,
       onLog: log,
       ...{ onProgress, signal },
     });
-    for (const { benchmark, path, maker, known, todo } of tasks) {
-      const most = await rooms(model, todo, maker.settings.max_new_tokens, options);
-      const made = counter();
-      await answerAll(made.chatOf(model), benchmark, known, {
+    for (const { benchmark, path, maker, maxNewTokens, known, todo } of tasks) {
+      const most = await rooms(model, todo, maxNewTokens, options);
+      const made = new AnswerCount();
+      await answerAll(chatOf(model, made), benchmark, known, {
         // Those in hand, and as many that wait for their place.
         ...{ seed: config.seed, atATime: 2 * answers, onProgress, signal },
         mostTokens: ({ key }) => most.get(key)!,
@@ -119,30 +129,10 @@ export async function answerBenchmarks(
             flush: false,
           }),
       });
-      log?.("info", `${path}: ${made.tell()}`);
+      log?.("info", `${path}: ${made}`);
     }
   }
   return paths;
-}
-
-/** Answers of other weights are not to be taken for this model's. */
-async function checkAge(path: string, folder: string): Promise<void> {
-  const times = await Promise.all(
-    [path, join(folder, "model.safetensors"), join(folder, "model.safetensors.index.json")].map(statOf),
-  );
-  const [answers = 0, ...weights] = times.map((stats) => stats?.mtimeMs);
-  if (weights.every((time) => time === undefined || time <= answers)) return;
-  throw new UserError(
-    `${path}: the answers there are older than the weights in ${folder}: --overwrite makes them anew; where they are of the same ` +
-      "weights all the same, touch the file",
-    2,
-  );
-}
-
-/** What positions the model has learned; of one that does not say it at the top of its config.json, any. */
-async function contextOf(folder: string): Promise<number> {
-  const { max_position_embeddings: positions } = JSON.parse(await readTextFile(join(folder, "config.json")));
-  return Number.isInteger(positions) && positions >= 2 ? positions : Infinity;
 }
 
 /**
@@ -175,35 +165,22 @@ async function rooms(
   if (short > 0) {
     log?.(
       "warning",
-      `${short} of ${questions.length} questions have no room for answers of ${maxNewTokens} tokens within max_length, or the ` +
+      `${short} of ${questions.length} questions ${
+        short === 1 ? "has" : "have"
+      } no room for answers of ${maxNewTokens} tokens within max_length, or the ` +
         `model's context, ${maxLength}: the least is ${least}`,
     );
   }
   return found;
 }
 
-/** A model as benchmarks ask it, and what it has made. */
-function counter() {
-  const start = performance.now();
-  let [answers, tokens, cut] = [0, 0, 0];
-  return {
-    chatOf: (model: Model): Chat => async (messages, options) => {
-      const answer = model.generate(messages, options);
-      const text = await answer;
-      answers++;
-      tokens += answer.end!.tokens;
-      if (answer.end!.finishReason === "length") cut++;
-      return text;
-    },
-    tell: () => {
-      const seconds = (performance.now() - start) / 1000;
-      return `${answers} answers, ${tokens} tokens in ${seconds.toFixed(1)} s (${
-        (tokens / seconds).toFixed(1)
-      } tokens/s), ` +
-        `${cut} cut at their most tokens`;
-    },
-  };
-}
+/** A model as benchmarks ask it; `count` hears of what it made. */
+const chatOf = (model: Model, count: AnswerCount): Chat => async (messages, options) => {
+  const answer = model.generate(messages, options);
+  const text = await answer;
+  count.add(answer.end!);
+  return text;
+};
 
 /** The name under which a judge knows a model: the last part of its own, as FastChat has it. */
 const modelOf = (name: string) => basename(resolve(name));

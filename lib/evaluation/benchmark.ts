@@ -30,7 +30,7 @@ export type Answers = ReadonlyMap<string, Answered>;
 /** By whom answers are, and how they were made: every row of a file says it, and answers of other settings are not mixed. */
 export interface Maker {
   model: string;
-  settings: Readonly<Record<string, number>>;
+  settings: Readonly<Record<string, number | string>>;
 }
 
 /** A row of a file of answers. */

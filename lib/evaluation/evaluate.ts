@@ -63,6 +63,7 @@ export async function evaluateModels(
     await using model = await loadOntoGpu(name, {
       maxLength,
       pairs: config.perDeviceEvalBatchSize,
+      answers: 0,
       revision: revisionOf(name),
       tokenizer: {
         chatTemplate: chatTemplateOf(config),
@@ -76,7 +77,7 @@ export async function evaluateModels(
     found.device = model.parts.gpu.name;
     if (mixer.length > 0) {
       const store = await openSplit(config, split, {
-        ...{ mixer, pool: model.parts.pool, vocabSize: model.vocabSize, usesRejected: true },
+        ...{ mixer, pool: model.parts.pool, vocabSize: model.parts.vocabSize, usesRejected: true },
         ...{ onProgress: options.onProgress, log: options.log, signal: options.signal },
       });
       try {
@@ -136,7 +137,7 @@ async function resultsOf(
   perBatch: number,
   { signal, onProgress, unit }: FetchEvents & { unit?: string },
 ) {
-  const results = await evaluate(gpu, decoder, pairs, perBatch, { signal, onProgress, unit });
+  const results = await evaluate(gpu, decoder!, pairs, perBatch, { signal, onProgress, unit });
   if (!results) throw signal!.reason;
   return results;
 }
@@ -155,14 +156,15 @@ async function measureText(
   if (ids.length < 2) {
     throw new UserError(`${file}: expected a text of two tokens or more, found ${ids.length}`);
   }
-  const outside = ids.find((id) => id >= model.vocabSize);
+  const outside = ids.find((id) => id >= model.parts.vocabSize);
   if (outside !== undefined) {
-    throw new UserError(`${file}: token id ${outside} is none of the model's ${model.vocabSize}`);
+    throw new UserError(`${file}: token id ${outside} is none of the model's ${model.parts.vocabSize}`);
   }
   const windows: Pair[] = textWindows(ids, length, stride, file);
   const read = (indices: readonly number[]) => Promise.resolve(indices.map((i) => windows[i]));
   return textFigures(
     text,
+    ids.length,
     await resultsOf(model, { length: windows.length, read }, 1, { ...events, unit: "windows" }),
   );
 }

@@ -27,7 +27,7 @@ export function tablesOf({ split, preferences, text }: Evaluation): Shown[] {
         head: ["figure", ...text.models.map(({ name }) => name)],
         rows: (Object.keys(text.models[0].figures) as (keyof TextFigures)[]).map((figure) => [
           figure,
-          ...text.models.map(({ figures }) => formatFigure(figures[figure])),
+          ...text.models.map(({ figures }) => formatFigure(figures[figure]!)),
         ]),
       }]
       : []),

@@ -13,10 +13,13 @@ export interface TextFigures {
   logp: number;
   /** exp of the mean negative log-probability of a token. */
   perplexity: number;
-  /** The same sum over words, and over bytes. */
-  word_perplexity: number;
-  byte_perplexity: number;
-  bits_per_byte: number;
+  /**
+   * The same sum over words, and over bytes. Not known where windows do not overlap: the first token of each is predicted by none,
+   * and its letters are among the text's.
+   */
+  word_perplexity?: number;
+  byte_perplexity?: number;
+  bits_per_byte?: number;
 }
 
 /**
@@ -52,9 +55,12 @@ export function textWindows(ids: readonly number[], length: number, stride: numb
 /**
  * Figures of a text from what its windows sum to. Words and bytes are counted as lm-evaluation-harness counts them: pieces between
  * white space, and UTF-8.
+ *
+ * @param length tokens of the text.
  */
 export function textFigures(
   text: string,
+  length: number,
   sums: readonly { chosen: number; chosenLabels: number }[],
 ): TextFigures {
   const logp = sums.reduce((sum, { chosen }) => sum + chosen, 0);
@@ -67,8 +73,10 @@ export function textFigures(
     bytes,
     logp,
     perplexity: Math.exp(-logp / tokens),
-    word_perplexity: Math.exp(-logp / words),
-    byte_perplexity: Math.exp(-logp / bytes),
-    bits_per_byte: -logp / bytes / Math.LN2,
+    ...tokens === length - 1 && {
+      word_perplexity: Math.exp(-logp / words),
+      byte_perplexity: Math.exp(-logp / bytes),
+      bits_per_byte: -logp / bytes / Math.LN2,
+    },
   };
 }

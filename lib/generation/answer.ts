@@ -4,7 +4,8 @@ import type { TokenizerPool } from "../data/pool.ts";
 import { inArea, UserError } from "../errors.ts";
 import { show } from "../json.ts";
 import type { Message } from "../tokenizer/chat_template.ts";
-import { type AnswerEnd, Pieces } from "./pieces.ts";
+import { AnswerText } from "./answer_text.ts";
+import type { AnswerEnd } from "./pieces.ts";
 import type { Generator, Sampling } from "./request.ts";
 import { type GenerationConfig, samplingOf } from "./sampling.ts";
 import { untilStop } from "./stop.ts";
@@ -14,7 +15,7 @@ import { untilStop } from "./stop.ts";
  * without do_sample the most likely one is taken each time.
  */
 export interface AnswerOptions extends Partial<Sampling> {
-  /** Most tokens of it: 256, and what `maxLength` leaves. */
+  /** Most tokens of it: what generation_config.json says, or 256, and no more than `maxLength` leaves. */
   maxNewTokens?: number;
   /** Texts that end it, and are no part of it. */
   stop?: readonly string[];
@@ -28,11 +29,15 @@ export interface Answer extends AsyncIterable<string>, Pick<Promise<string>, "th
   readonly end?: AnswerEnd;
 }
 
+const USUAL_TOKENS = 256;
+
 /** What answers. */
 export interface Answerer {
   pool: TokenizerPool;
   generator: Generator;
   generationConfig: GenerationConfig;
+  /** Tokens that end an answer. */
+  eosTokenIds: readonly number[];
   /** Rows of the model's embedding. */
   vocabSize: number;
 }
@@ -43,9 +48,10 @@ export interface Answerer {
  */
 export async function* answerTo(
   prompt: string | readonly Message[],
-  { maxNewTokens = 256, stop: stops = [], signal, ...given }: AnswerOptions,
-  { pool, generator, generationConfig, vocabSize }: Answerer,
+  { stop: stops = [], signal, ...options }: AnswerOptions,
+  { pool, generator, generationConfig, eosTokenIds, vocabSize }: Answerer,
 ): AsyncGenerator<string, AnswerEnd> {
+  const { maxNewTokens = generationConfig.maxNewTokens ?? USUAL_TOKENS, ...given } = options;
   if (!Number.isInteger(maxNewTokens) || maxNewTokens < 0) {
     throw new UserError(`maxNewTokens: expected a whole number, found ${show(maxNewTokens)}`, 2);
   }
@@ -63,13 +69,10 @@ export async function* answerTo(
       `the prompt has ${ids.length} tokens, and maxLength is ${positions}: load the model with a larger one (--max_length)`,
     );
   });
-  const { eosTokenId } = pool.vocabulary;
-  // The tokenizer's own ends what was trained here, though the file may name others alone.
-  const eosTokenIds = [...generationConfig.eosTokenIds, ...eosTokenId === undefined ? [] : [eosTokenId]];
   const answer: number[] = [];
-  const pieces = new Pieces();
-  const end: AnswerEnd = { finishReason: "length", tokens: 0, promptTokens: ids.length };
-  let whole = "";
+  const text = new AnswerText(pool, stops);
+  const edges = new Edges();
+  const end: AnswerEnd = { finishReason: "length", tokens: 0, promptTokens: ids.length, text: "" };
   const most = Math.min(maxNewTokens, positions - ids.length);
   const request = { ids, maxNewTokens: most, sampling, eosTokenIds, top: 0, echo: false };
   for await (const { id } of generator.tokens(request, signal)) {
@@ -79,17 +82,30 @@ export async function* answerTo(
       break;
     }
     answer.push(id);
-    [whole] = await pool.texts([answer], "the answer", { skipSpecialTokens: true });
-    const { text, stop } = untilStop(whole, stops);
-    if (stop !== undefined) {
-      end.finishReason = "stop";
-      whole = text;
-      break;
-    }
-    const piece = pieces.next(text);
+    const piece = edges.without(await text.next(id));
     if (piece !== "") yield piece;
+    if (text.isStopped) break;
   }
-  const rest = pieces.last(whole);
+  const rest = edges.without(await text.last());
   if (rest !== "") yield rest;
+  if (text.isStopped) end.finishReason = "stop";
+  // As a whole: a decoder may take away what it has given before, a space for one.
+  const [whole] = await pool.texts([answer], "the answer", { skipSpecialTokens: true });
+  const { text: shown, stop } = untilStop(whole, stops);
+  end.text = (stop === undefined ? whole : shown).trim();
   return end;
+}
+
+/** Leaves out the white space at both ends of a text that comes in pieces. */
+class Edges {
+  #isBegun = false;
+  #space = "";
+
+  without(piece: string): string {
+    const text = this.#isBegun ? this.#space + piece : piece.trimStart();
+    const kept = text.trimEnd();
+    this.#isBegun ||= kept !== "";
+    this.#space = text.slice(kept.length);
+    return kept;
+  }
 }

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { positive } from "../config/counts.ts";
 import { UserError } from "../errors.ts";
 import { isObject, show } from "../json.ts";
 import { readTextFile } from "../whole_file.ts";
@@ -8,13 +9,49 @@ import { type GenerationConfig, SAMPLING_KEYS } from "./sampling.ts";
 /** What the file may say of `Sampling`. */
 const FIELDS = ["temperature", "topP", "topK", "minP", "repetitionPenalty"] as const;
 
+/** Other keys that transformers makes answers by, with what they say where they change nothing. */
+const NOT_FOLLOWED: Readonly<Record<string, unknown>> = {
+  num_beams: 1,
+  num_beam_groups: 1,
+  penalty_alpha: 0,
+  dola_layers: null,
+  min_length: 0,
+  min_new_tokens: 0,
+  stop_strings: null,
+  max_time: null,
+  top_h: null,
+  typical_p: 1,
+  epsilon_cutoff: 0,
+  eta_cutoff: 0,
+  no_repeat_ngram_size: 0,
+  bad_words_ids: null,
+  forced_bos_token_id: null,
+  forced_eos_token_id: null,
+  exponential_decay_length_penalty: null,
+  suppress_tokens: null,
+  begin_suppress_tokens: null,
+  sequence_bias: null,
+  guidance_scale: 1,
+  watermarking_config: null,
+  constraints: null,
+  force_words_ids: null,
+  encoder_repetition_penalty: 1,
+  encoder_no_repeat_ngram_size: 0,
+  token_healing: false,
+  num_return_sequences: 1,
+};
+
 /**
  * Reads generation_config.json of a model's folder; a key that is null or missing says nothing, and where the file names no end
  * token, config.json's counts.
  *
+ * @param warn hears of keys that transformers would follow and that are not followed here.
  * @throws {UserError} naming every value that cannot be one; where a file is there and cannot be read, or is no JSON object.
  */
-export async function readGenerationConfig(folder: string): Promise<GenerationConfig> {
+export async function readGenerationConfig(
+  folder: string,
+  warn?: (message: string) => void,
+): Promise<GenerationConfig> {
   const path = join(folder, "generation_config.json");
   const json = await readObject(path) ?? {};
   const problems: string[] = [];
@@ -40,11 +77,25 @@ export async function readGenerationConfig(folder: string): Promise<GenerationCo
     );
     if (value !== undefined) sampling[field] = value;
   }
+  const maxNewTokens = read(
+    "max_new_tokens",
+    positive.expected,
+    (value) => typeof value === "number" ? positive.read(value) : undefined,
+  );
   const eosTokenIds = read("eos_token_id", "a token's number, or a list of them", tokenIds);
   if (problems.length > 0) throw new UserError(problems.join("\n"), 1, "MODEL_INVALID");
+  const others = Object.entries(NOT_FOLLOWED).filter(([key, neutral]) => {
+    const value = json[key] ?? null;
+    return value !== null && value !== neutral && !(Array.isArray(value) && value.length === 0);
+  });
+  if (others.length > 0) {
+    const list = others.map(([key]) => `${key}: ${show(json[key])}`).join(", ");
+    warn?.(`${path}: not followed here, unlike in transformers: ${list}`);
+  }
   return {
     doSample: doSample ?? false,
     sampling,
+    ...maxNewTokens !== undefined && { maxNewTokens },
     eosTokenIds: eosTokenIds ?? tokenIds((await readObject(join(folder, "config.json")))?.eos_token_id) ?? [],
   };
 }

@@ -1,30 +1,4 @@
-/** A text that grows from behind, as pieces that are never taken back. */
-export class Pieces {
-  #given = "";
-
-  /**
-   * @param text all that there is so far: what was there before may have ended in parts of a character, or in a space
-   * that what follows takes away.
-   * @returns what is new and will stay; it may be nothing.
-   */
-  next(text: string): string {
-    // Bytes that are no whole character yet are decoded as U+FFFD; white space at the ends of an answer is no part of
-    // it.
-    return this.#give(text.trimStart().replace(/[\s\ufffd]+$/u, ""));
-  }
-
-  /** What is left of the whole text. */
-  last(text: string): string {
-    return this.#give(text.trim());
-  }
-
-  #give(text: string): string {
-    if (!text.startsWith(this.#given)) return "";
-    const piece = text.slice(this.#given.length);
-    this.#given = text;
-    return piece;
-  }
-}
+/** An answer on its way. */
 
 /** How an answer ended. */
 export interface AnswerEnd {
@@ -34,10 +8,13 @@ export interface AnswerEnd {
   tokens: number;
   /** Tokens of the prompt. */
   promptTokens: number;
+  /** All of it, as the tokenizer decodes its tokens together. */
+  text: string;
 }
 
 /**
- * An answer on its way: an iterator of its pieces, and, awaited, the whole. It begins with the first of either, and
+ * An iterator of the answer's pieces, and, awaited, the whole: what the pieces join to, unless the tokenizer's decoder
+ * changes what it gave before, as few do. It begins with the first of either, and
  * goes on only as far as it is asked; awaited after some pieces it gives the whole all the same, or where a loop was
  * left before its end, what there is.
  *
@@ -48,7 +25,7 @@ export interface AnswerEnd {
  * const generation = new Generation(async function* () {
  *   yield "Ro";
  *   yield "me";
- *   return { finishReason: "stop", tokens: 3, promptTokens: 12 };
+ *   return { finishReason: "stop", tokens: 3, promptTokens: 12, text: "Rome" };
  * });
  * for await (const piece of generation) assert.ok(["Ro", "me"].includes(piece));
  * assert.equal(await generation, "Rome");
@@ -102,7 +79,7 @@ export class Generation implements AsyncIterable<string>, PromiseLike<string> {
 
   async #drain(): Promise<string> {
     for await (const _ of this);
-    return this.#pieces.join("");
+    return this.#end?.text ?? this.#pieces.join("");
   }
 
   async *#remember(source: AsyncGenerator<string, AnswerEnd>): AsyncGenerator<string> {

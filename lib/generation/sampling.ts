@@ -67,6 +67,8 @@ export interface GenerationConfig {
   sampling: Partial<Sampling>;
   /** Tokens that end an answer. */
   eosTokenIds: readonly number[];
+  /** Most tokens of an answer, where the file says it. */
+  maxNewTokens?: number;
 }
 
 /** transformers draws among so many where neither the model nor the caller says. */
@@ -94,6 +96,16 @@ export function samplingOf(
   }
   if (problems.length > 0) throw new UserError(problems.join("\n"), 2);
   return { ...sampling, seed: given.seed ?? randomSeed() };
+}
+
+/** Keys that were given and change nothing: of a model that takes the most likely token each time, those that say how one is drawn. */
+export function unusedKeys(
+  given: Partial<Sampling>,
+  { doSample }: Pick<GenerationConfig, "doSample">,
+): string[] {
+  if (given.temperature === undefined ? doSample : given.temperature > 0) return [];
+  const drawing = ["topP", "topK", "minP"] as const;
+  return drawing.filter((field) => given[field] !== undefined).map((field) => SAMPLING_KEYS[field].key);
 }
 
 /** Any number that a seed may be. */

@@ -26,6 +26,11 @@ export class MemoryPlan {
   /** What the shared slabs hold when most is alive. */
   #peak = new Map<Purpose, number>();
 
+  /** @param advice what to do where the GPU has not enough memory. */
+  constructor(
+    readonly advice = "set gradient_checkpointing: true, or lower per_device_train_batch_size or max_length",
+  ) {}
+
   /**
    * Every buffer.
    *
@@ -153,8 +158,7 @@ export class MemoryPlan {
         throw new UserError(
           `${slab.name} needs a buffer of ${formatBytes(slab.bytes)}, and ${gpu.name} allows ${
             formatBytes(largest)
-          }: ` +
-            "lower per_device_train_batch_size or max_length",
+          }: ${this.advice}`,
           1,
           "OUT_OF_MEMORY",
         );
@@ -178,8 +182,7 @@ export class MemoryPlan {
       throw new UserError(
         `the GPU has not enough memory for ${
           formatBytes(this.bytes)
-        } (${error.message}):\n${this.table()}\n` +
-          "set gradient_checkpointing: true, or lower per_device_train_batch_size or max_length",
+        } (${error.message}):\n${this.table()}\n${this.advice}`,
         1,
         "OUT_OF_MEMORY",
       );

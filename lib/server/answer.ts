@@ -1,7 +1,6 @@
 /** One answer: the model's tokens, and their text. */
+import { AnswerText } from "../generation/answer_text.ts";
 import type { GeneratedToken, GenerationRequest } from "../generation/request.ts";
-import { untilStop } from "../generation/stop.ts";
-import { Detokenizer } from "./detokenizer.ts";
 import type { ServedModel } from "./served_model.ts";
 
 /** An answer to be made. */
@@ -33,18 +32,10 @@ export async function* answerParts(
   signal: AbortSignal,
 ): AsyncGenerator<AnswerPart> {
   const { ids, echo, eosTokenIds, continues, maxNewTokens, stops } = request;
-  const detokenizer = new Detokenizer(tokenizer, continues ? ids : []);
+  const answer = new AnswerText(tokenizer, stops, continues ? ids : []);
   const prompt: GeneratedToken[] = [];
   let waitsForPrompt = echo;
   let finish = "length" as FinishReason;
-  /** The end of the text that may be the beginning of a stop. */
-  let held = "";
-  const shown = (piece: string) => {
-    const { text, stop } = untilStop(held + piece, stops);
-    if (stop !== undefined) finish = "stop";
-    held = stop === undefined ? (held + piece).slice(text.length) : "";
-    return text;
-  };
   if (maxNewTokens > 0 || echo) {
     for await (const token of generator.tokens(request, signal)) {
       if (echo && prompt.length < ids.length - 1) {
@@ -59,11 +50,11 @@ export async function* answerParts(
         finish = "stop";
         break;
       }
-      yield { token, text: shown(await detokenizer.next(token.id)) };
-      if (finish === "stop") return yield { text: "", finish };
+      yield { token, text: await answer.next(token.id) };
+      if (answer.isStopped) return yield { text: "", finish: "stop" };
     }
     if (waitsForPrompt) yield { prompt, text: "" };
   }
-  const last = shown(await detokenizer.last());
-  yield { text: last + held, finish };
+  const text = await answer.last();
+  yield { text, finish: answer.isStopped ? "stop" : finish };
 }

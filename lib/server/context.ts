@@ -2,7 +2,7 @@
 import { UserError } from "../errors.ts";
 import { text } from "../config/values.ts";
 import { ApiError } from "./api_error.ts";
-import { TokenTexts } from "./detokenizer.ts";
+import { TokenTexts } from "./token_texts.ts";
 import type { RequestFields } from "./fields.ts";
 import { Metrics } from "./metrics.ts";
 import { Places } from "./places.ts";

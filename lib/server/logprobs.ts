@@ -1,6 +1,6 @@
 /** Log-probabilities as OpenAI's two endpoints tell them. */
 import type { GeneratedToken } from "../generation/request.ts";
-import type { TokenTexts } from "./detokenizer.ts";
+import type { TokenTexts } from "./token_texts.ts";
 
 /** Those of a completion. */
 export interface CompletionLogprobs {

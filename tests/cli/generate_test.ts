@@ -33,7 +33,10 @@ Deno.test("a prompt of the command line or standard input is answered in text, g
   const { status, stdout, stderr } = await generate(`${QUESTION}\n`, MODEL, "--max_new_tokens=8");
   assert.equal(status, 0, stderr);
   assert.equal(stdout, `${answer}\n`);
-  assert.match(stderr, /^configs\/tiny\/model: 1 answer, 8 tokens in [\d.]+ s \(\d+(\.\d)? tokens\/s\)$/m);
+  assert.match(
+    stderr,
+    /^configs\/tiny\/model: 1 answer, 8 tokens in [\d.]+ s \(\d+(\.\d)? tokens\/s\), 1 cut at the most tokens$/m,
+  );
 
   const words = answer.split(" ");
   const stop = words.at(-2)!;

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { readGenerationConfig } from "../../lib/generation/generation_config.ts";
-import { samplingOf } from "../../lib/generation/sampling.ts";
+import { samplingOf, unusedKeys } from "../../lib/generation/sampling.ts";
 import { refusal } from "../in_process.ts";
 import { withTemporaryFolder } from "../temporary_folder.ts";
 
@@ -81,4 +81,36 @@ Deno.test("what is wrong in generation_config.json, or in a call, is told at onc
     "topP: expected a number from 0 to 1, found 2",
     "seed: expected an integer, 0 or more, found 1.5",
   ]);
+});
+
+Deno.test("keys of generation_config.json that are not followed are told, unless they change nothing", () =>
+  withTemporaryFolder(async (folder) => {
+    const said: string[] = [];
+    const read = async (json: unknown) => {
+      await Deno.writeTextFile(join(folder, NAME), JSON.stringify(json));
+      return await readGenerationConfig(folder, (message) => said.push(message));
+    };
+    await read({
+      num_beams: 1,
+      no_repeat_ngram_size: 0,
+      bad_words_ids: null,
+      suppress_tokens: [],
+      use_cache: true,
+    });
+    assert.deepEqual(said, []);
+    assert.equal((await read({ max_new_tokens: 7, num_beams: 4, bad_words_ids: [[5]] })).maxNewTokens, 7);
+    assert.equal(said.length, 1);
+    assert.match(
+      said[0],
+      /not followed here, unlike in transformers: num_beams: 4, bad_words_ids: \[a list\]$/,
+    );
+    await assert.rejects(read({ max_new_tokens: 0 }), /max_new_tokens: expected .*found 0/);
+  }));
+
+Deno.test("how tokens are drawn is without effect where the most likely one is taken", () => {
+  const given = { topP: 0.9, minP: 0.1, repetitionPenalty: 1.2 };
+  assert.deepEqual(unusedKeys(given, { doSample: false }), ["top_p", "min_p"]);
+  assert.deepEqual(unusedKeys({ ...given, temperature: 0 }, { doSample: true }), ["top_p", "min_p"]);
+  assert.deepEqual(unusedKeys({ ...given, temperature: 0.7 }, { doSample: false }), []);
+  assert.deepEqual(unusedKeys(given, { doSample: true }), []);
 });

@@ -60,9 +60,10 @@ export const SERVER: readonly Edits[] = [
     ],
   },
   {
-    file: "lib/server/detokenizer.ts",
+    file: "lib/generation/answer_text.ts",
     tests: COMPLETIONS,
     edits: [
+      ["what may begin a stop is lost", "return piece + this.#held;", "return piece;"],
       [
         "a part of a character is given",
         'if (piece === "" || isPart) return "";',
@@ -80,7 +81,6 @@ export const SERVER: readonly Edits[] = [
     tests: CHAT,
     edits: [
       ["the end token is text", "if (eosTokenIds.includes(token.id)) {", "if (false) {"],
-      ["what may begin a stop is lost", "text: last + held", "text: last"],
     ],
   },
   {

@@ -1,4 +1,10 @@
-import type { ServedTokenizer } from "./served_model.ts";
+/** The text of an answer, as its tokens come. */
+import { untilStop } from "./stop.ts";
+
+/** What gives the text of tokens; a `TokenizerPool` does. */
+export interface TextsOfTokens {
+  texts(lists: number[][], where: string, options?: { skipSpecialTokens?: boolean }): Promise<string[]>;
+}
 
 /** Tokens of the prompt that its answer's text is read with: whether a word begins with a space may depend on what stands before it. */
 const CONTEXT = 5;
@@ -9,14 +15,14 @@ const LONGEST_CHARACTER = 4;
  * The text of tokens that come one after the other, in pieces that are never taken back and split no character. Each is read with the
  * tokens of the piece before it, not with all: a decoder reads what is next to a token, and no further.
  */
-export class Detokenizer {
+class Detokenizer {
   readonly #ids: number[];
   /** The tokens from here on are read, and those before the second are given. */
   #from = 0;
   #given: number;
 
   /** @param prompt what the text goes on from; without it the text begins with the first token. */
-  constructor(readonly tokenizer: ServedTokenizer, prompt: readonly number[] = []) {
+  constructor(readonly tokenizer: TextsOfTokens, prompt: readonly number[] = []) {
     this.#ids = prompt.slice(-CONTEXT);
     this.#given = this.#ids.length;
   }
@@ -44,31 +50,36 @@ export class Detokenizer {
   }
 }
 
-/** What single tokens say, as they do within a text. */
-export class TokenTexts {
-  readonly #known = new Map<number, string>();
-  #reference?: Promise<number[]>;
+/** Text up to the first of `stops`, in pieces that are never taken back: what may be the beginning of a stop is held back. */
+export class AnswerText {
+  /** Whether a stop was found: the text ends before it. */
+  isStopped = false;
+  readonly #detokenizer: Detokenizer;
+  readonly #stops: readonly string[];
+  /** The end of the text that may be the beginning of a stop. */
+  #held = "";
 
-  constructor(readonly tokenizer: ServedTokenizer) {}
-
-  /** The texts of some tokens, special ones too; of a part of a character U+FFFD. */
-  async of(ids: readonly number[]): Promise<string[]> {
-    const wanted = [...new Set(ids)].filter((id) => !this.#known.has(id));
-    if (wanted.length > 0) {
-      // Many decoders take away the space that a text begins with: a token is read behind another one.
-      const reference = await (this.#reference ??= this.#referenceIds());
-      const lists = [reference, ...wanted.flatMap((id) => [[...reference, id], [id]])];
-      const [before, ...texts] = await this.tokenizer.texts(lists, "a token");
-      wanted.forEach((id, i) => {
-        const [behind, alone] = [texts[2 * i], texts[2 * i + 1]];
-        this.#known.set(id, behind.startsWith(before) ? behind.slice(before.length) : alone);
-      });
-    }
-    return ids.map((id) => this.#known.get(id)!);
+  /** @param prompt what the text goes on from; without it the text begins with the first token. */
+  constructor(tokenizer: TextsOfTokens, stops: readonly string[], prompt: readonly number[] = []) {
+    this.#detokenizer = new Detokenizer(tokenizer, prompt);
+    this.#stops = stops;
   }
 
-  async #referenceIds(): Promise<number[]> {
-    const [ids] = await this.tokenizer.idsOf(["a"], "a token");
-    return ids;
+  /** What is new with a token; it may be nothing. */
+  async next(id: number): Promise<string> {
+    return this.#shown(await this.#detokenizer.next(id));
+  }
+
+  /** What is left after the last token. */
+  async last(): Promise<string> {
+    const piece = this.#shown(await this.#detokenizer.last());
+    return piece + this.#held;
+  }
+
+  #shown(piece: string): string {
+    const { text, stop } = untilStop(this.#held + piece, this.#stops);
+    this.isStopped ||= stop !== undefined;
+    this.#held = this.isStopped ? "" : (this.#held + piece).slice(text.length);
+    return text;
   }
 }
