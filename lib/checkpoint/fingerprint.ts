@@ -68,8 +68,8 @@ export function changedKeys(now: Record<string, unknown>, before: Record<string,
   const changed = (field: keyof TrainConfig, hint?: string) => {
     const key = keyOf(field);
     // A run of before there was such a key.
-    const there = key in before ? before[key] : KEYS[field].default;
-    return same(now[key], there) ? [] : [{ key, there, now: now[key], hint }];
+    const [there, here] = [before, now].map((keys) => key in keys ? keys[key] : KEYS[field].default);
+    return same(here, there) ? [] : [{ key, there, now: here, hint }];
   };
   /** Whether a key above 0 makes another do nothing, in both runs. */
   const overrules = (key: string) => Number(now[key]) > 0 && Number(before[key]) > 0;

@@ -131,39 +131,31 @@ export function compareLogs(pack: readonly LogEntry[], here: readonly LogEntry[]
     `${entry.step} ${"eval_loss" in entry ? "eval" : "train_loss" in entry ? "end" : ""}`;
   const there = new Map(here.map((entry) => [keyOf(entry), entry]));
   let largest = { difference: 0, figure: "", step: 0 };
-  let first: { step: number; figure: string; pack: number; here?: number } | undefined;
+  let first: { step: number; pack: string; here: string } | undefined;
   for (const entry of pack) {
+    const { step } = entry;
     const other = there.get(keyOf(entry));
+    if (!other) first ??= { step, pack: "an entry", here: NOTHING };
     for (const [figure, value] of Object.entries(entry)) {
-      const found = other?.[figure];
       // Figures that are no finite numbers are null in both.
-      if (found === value) continue;
-      first ??= { step: entry.step, figure, pack: value, here: found };
-      const difference = Math.abs(value - (found ?? NaN)) / Math.max(Math.abs(value), Number.MIN_VALUE);
-      if (difference > largest.difference) largest = { difference, figure, step: entry.step };
+      if (!other || other[figure] === value) continue;
+      first ??= { step, pack: `${figure} ${value}`, here: `${figure} ${other[figure] ?? NOTHING}` };
+      const difference = Math.abs(value - other[figure]) / Math.max(Math.abs(value), Number.MIN_VALUE);
+      if (difference > largest.difference) largest = { difference, figure, step };
     }
   }
   if (!first) {
     return [{ ...finding("log", `${pack.length} entries`, undefined), here: "equal in bits", isEqual: true }];
   }
-  return [
-    {
-      ...finding(
-        `log: first difference, step ${first.step}`,
-        `${first.figure} ${first.pack}`,
-        `${first.figure} ${first.here ?? NOTHING}`,
-      ),
-      isEqual: false,
-    },
-    {
-      ...finding(
-        "log: largest difference",
-        largest.figure === "" ? NOTHING : `${largest.figure}, step ${largest.step}`,
-        undefined,
-      ),
-      here: `${largest.difference.toExponential(1)} of its value`,
-    },
-  ];
+  const found = [{
+    ...finding(`log: first difference, step ${first.step}`, first.pack, first.here),
+    isEqual: false,
+  }];
+  if (largest.difference === 0) return found;
+  return [...found, {
+    ...finding("log: largest difference", `${largest.figure}, step ${largest.step}`, undefined),
+    here: `${largest.difference.toExponential(1)} of its value`,
+  }];
 }
 
 /** The weights of a run beside the pack's. */
