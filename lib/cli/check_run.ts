@@ -2,10 +2,9 @@ import { join } from "node:path";
 import { readConfig } from "../config/parse.ts";
 import { UserError } from "../errors.ts";
 import { tablesText } from "../evaluation/report.ts";
-import type { FetchEvents } from "../hub/hub.ts";
 import { createLogger, isShown } from "../report/log.ts";
 import { compareLogs, compareStart, compareWeights, type Finding } from "../reproduction/check.ts";
-import { lookHere } from "../reproduction/here.ts";
+import { lookHere, type LookOptions } from "../reproduction/here.ts";
 import { CONFIG, readPack, readRunLog } from "../reproduction/pack.ts";
 import { packedTensors } from "../reproduction/weights.ts";
 import type { Command } from "./command.ts";
@@ -16,13 +15,18 @@ import { splitWords } from "./words.ts";
 
 /** `simper check-run` */
 export const checkRun: Command = {
-  usage: "PACK [--output_dir=RUN] [--json] [--key=value ...]",
+  usage: "PACK [--output_dir=RUN] [--take_tiles] [--json] [--key=value ...]",
   about:
     "Says what differs here from the run of a pack: versions, adapter, files, template, first tokens and labels; and, of a " +
     "run that was made from it, the log and the weights. Keys are those of the pack's config.yaml, for a model or data that " +
     "lie elsewhere. The exit status is 1 where anything differs that the weights follow from.",
   options: [
     { name: "output_dir", value: "RUN", doc: "The output_dir of a run to compare with the pack's." },
+    {
+      name: "take_tiles",
+      doc:
+        "Compute matrix products on this adapter as the pack's run did, in this check and in all runs from now on.",
+    },
     { name: "json", doc: "Print JSON in place of a table." },
   ],
   run,
@@ -32,14 +36,15 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
   const { positionals, options, overrides } = splitWords(words, checkRun);
   if (positionals.length !== 1) throw new UserError(`expected: simper check-run ${checkRun.usage}`, 2);
   const { folder, pack, log: packLog } = await readPack(positionals[0]);
-  const { config } = await readConfig(join(folder, CONFIG), overrides, ["json"]);
+  const { config } = await readConfig(join(folder, CONFIG), overrides, ["json", "take_tiles"]);
   const progress = progressLine(config);
   const log = createLogger(config.logLevel, (text) => progress.write(text));
   if (!isShown("warning", config.logLevel)) stop.answer({});
-  const events: FetchEvents = {
+  const events: LookOptions = {
     log: (level, message) => log[level](message),
     onProgress: (done) => progress.update(done),
     signal: stop.signal,
+    ...(options.has("take_tiles") && { tiles: pack.kernels }),
   };
   const findings: Finding[] = [];
   try {

@@ -6,6 +6,7 @@ import { METRICS, REPORT, RESULTS, TRAINER_STATE } from "../checkpoint/names.ts"
 import type { Provenance } from "../checkpoint/provenance.ts";
 import { UserError } from "../errors.ts";
 import { isDeep, isObject, show } from "../json.ts";
+import { isTuningRecord } from "../gpu/tuning.ts";
 import type { OnProgress } from "../progress.ts";
 import type { RunFacts } from "../report/run_report.ts";
 import { formatFigure } from "../report/run_report.ts";
@@ -201,6 +202,12 @@ function configText(config: Record<string, unknown>): string {
 /** Entries of the log that README.md shows. */
 const SHOWN = 5;
 
+/** That bits may follow from more than one program or machine. */
+const resumedText = ({ resumed = [] }: Pack) =>
+  resumed.map(({ step, version, device }) =>
+    ` It went on from a checkpoint after ${step} steps, made by simper ${version} on ${device}.`
+  ).join("");
+
 function readme({ name, device }: RunFacts, pack: Pack, log: readonly LogEntry[]): string {
   const entries = log.filter((entry) => "loss" in entry);
   const shown = entries.length > SHOWN + 1 ? [...entries.slice(0, SHOWN), entries.at(-1)!] : entries;
@@ -211,7 +218,9 @@ function readme({ name, device }: RunFacts, pack: Pack, log: readonly LogEntry[]
   );
   return `# Reproduction pack of ${cell(name)}
 
-Made by simper ${pack.version} on ${cell(pack.engine)}, ${cell(pack.platform)}, ${cell(device)}.
+Made by simper ${pack.version} on ${cell(pack.engine)}, ${cell(pack.platform)}, ${cell(device)}.${
+    resumedText(pack)
+  }
 
 - \`config.yaml\`: the run file, every key with its value, defaults too; paths of the machine it ran on are names.
 - \`pack.json\`: hashes of model, tokenizer, chat template and data, commits of what is on the Hub, versions, adapter, how
@@ -221,7 +230,7 @@ Made by simper ${pack.version} on ${cell(pack.engine)}, ${cell(pack.platform)}, 
 What differs on another machine, before a run and after it:
 
 \`\`\`sh
-simper check-run FOLDER --model_name_or_path=MODEL
+simper check-run FOLDER --model_name_or_path=MODEL --take_tiles
 simper train FOLDER/config.yaml --model_name_or_path=MODEL --output_dir=RUN
 simper check-run FOLDER --model_name_or_path=MODEL --output_dir=RUN
 \`\`\`

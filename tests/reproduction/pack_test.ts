@@ -1,6 +1,7 @@
 /** A run's pack: what is in it, and that a difference is found wherever there is one. */
 import assert from "node:assert/strict";
 import { join, resolve } from "node:path";
+import { parseConfig } from "../../lib/config/parse.ts";
 import type { LogEntry } from "../../lib/training/log_entry.ts";
 import {
   compareLogs,
@@ -9,7 +10,8 @@ import {
   type Finding,
   type Here,
 } from "../../lib/reproduction/check.ts";
-import { type Pack, readPack } from "../../lib/reproduction/pack.ts";
+import { type Pack, readPack, writePack } from "../../lib/reproduction/pack.ts";
+import { usualTuning } from "../../lib/gpu/tuning.ts";
 import { task, taskWith } from "../command.ts";
 import { GOLDEN } from "../golden_run.ts";
 import { withTemporaryFolder } from "../temporary_folder.ts";
@@ -69,6 +71,16 @@ Deno.test("a run's pack has no path of its machine, the same run is equal, and o
       assert.ok(compared.includes(what), what);
     }
 
+    // Another adapter's choice of kernels, which this one can take.
+    const file = join(pack, "pack.json");
+    const content = JSON.parse(await Deno.readTextFile(file));
+    const tile = content.kernels.buffer["nt wide"] === "storage 8x8" ? "storage 16x8" : "storage 8x8";
+    content.kernels.buffer["nt wide"] = tile;
+    await Deno.writeTextFile(file, JSON.stringify(content));
+    const cache = { SIMPER_CACHE: join(folder, "cache") };
+    const taken = await taskWith(cache, "check-run", pack, ...PLACES, "--log_level=error", "--take_tiles");
+    assert.equal(taken.status, 0, taken.stderr);
+
     // Another run: its log differs from the second step on, and its weights do.
     const other = join(folder, "other");
     await Deno.mkdir(other);
@@ -78,11 +90,9 @@ Deno.test("a run's pack has no path of its machine, the same run is equal, and o
       join(other, "metrics.jsonl"),
       [lines[0], lines[1].replace(/"loss":-?0\./, '"loss":0.9')].join("\n"),
     );
-    // In a place of its own, so that nothing is remembered of this machine.
     const data = join(folder, "pairs.jsonl");
     await Deno.writeTextFile(data, (await Deno.readTextFile(DATA)).replace(/"(chosen|rejected)"/, '"$1" '));
-    const differs = await taskWith(
-      { SIMPER_CACHE: join(folder, "cache") },
+    const differs = await task(
       "check-run",
       pack,
       PLACES[0],
@@ -96,6 +106,7 @@ Deno.test("a run's pack has no path of its machine, the same run is equal, and o
       const line of [
         /^DIFFERS {2}seed +42 +7$/m,
         /^DIFFERS {2}data: pairs.jsonl +[0-9a-f]{12} +[0-9a-f]{12}$/m,
+        /^DIFFERS {2}tiles: nt wide +storage /m,
         /^equal +tokens and labels 1 /m,
         /^DIFFERS {2}log: first difference, step 2 +loss -?0\.\d+ +loss 0\.9/m,
         /^DIFFERS {2}weights +\d+ tensors +\d+ of them differ$/m,
@@ -111,7 +122,7 @@ const packOf = (): Pack => ({
   engine: "Deno/2.9.6",
   platform: "linux x64",
   device: "a GPU",
-  kernels: { buffer: { "nt wide": "storage 8x8" }, textured: [], fuses: false } as unknown as Pack["kernels"],
+  kernels: usualTuning("software"),
   run: {
     config: { seed: 42 },
     model: { "config.json": "aa" },
@@ -199,6 +210,57 @@ Deno.test("weights are equal in bits, or it is said which are not and how far", 
   assert.match(`${largest.pack} ${largest.here}`, /^a 1\.0e-1 of the largest/);
   assert.match(compareWeights(weights, { a: weights.a })[0].what, /^weights: b$/);
 });
+
+Deno.test("a pack names commits of the Hub, and no folder of anybody's", () =>
+  withTemporaryFolder(async (folder) => {
+    const [run, out] = [join(folder, "run"), join(folder, "pack")];
+    const [commit, other] = ["a".repeat(40), "b".repeat(40)];
+    await Deno.mkdir(run);
+    const config = {
+      model_name_or_path: "org/model@main",
+      dataset_mixer: [["org/data", 0.5], ["/home/somebody/pairs.jsonl", 1], ["data/pairs", 1]],
+      output_dir: "../somebody/out/",
+      logging_dir: "C:\\Users\\somebody\\logs",
+      resume_from_checkpoint: "~somebody/checkpoint-3",
+      prompts: ["/home is what?"],
+    };
+    const { format: _, dataFiles: _1, results: _2, weightsStep: _3, tensors: _4, ...provenance } = packOf();
+    const facts = {
+      name: "a",
+      device: "a GPU",
+      dataFiles: [{ path: "/home/somebody/pairs.jsonl", sha256: "d" }],
+      provenance: {
+        ...provenance,
+        run: { ...provenance.run, config, date: "2024-07-26" },
+        revisions: { model: commit, data: [other, null, null] },
+      },
+    };
+    const state = { global_step: 4, log_history: [{ step: 4, epoch: 1, loss: 0.5, tokens_per_second: 7 }] };
+    const files = {
+      "report.json": facts,
+      "trainer_state.json": state,
+      "all_results.json": { train_loss: 1, train_runtime: 3 },
+    };
+    for (const [name, content] of Object.entries(files)) {
+      await Deno.writeTextFile(join(run, name), JSON.stringify(content));
+    }
+    await writePack(run, out);
+    const texts = await Promise.all(
+      [...Deno.readDirSync(out)].map(({ name }) => Deno.readTextFile(join(out, name))),
+    );
+    assert.ok(texts.every((text) => !text.includes("somebody")));
+    const { config: keys } = parseConfig(await Deno.readTextFile(join(out, "config.yaml")), "config.yaml");
+    assert.deepEqual([keys.modelNameOrPath, keys.modelRevision], ["org/model", commit]);
+    const names = keys.datasetMixer.map(({ path }) => path);
+    assert.deepEqual(names, [`org/data@${other}`, "pairs.jsonl", "data/pairs"]);
+    assert.deepEqual([keys.outputDir, keys.loggingDir, keys.prompts], ["out", "logs", ["/home is what?"]]);
+    assert.equal(keys.chatTemplateDate, "2024-07-26");
+    const { pack, log } = await readPack(out);
+    assert.deepEqual([pack.results, log], [{ train_loss: 1 }, [{ step: 4, epoch: 1, loss: 0.5 }]]);
+    // Of a pack it may be written again; anything else stays.
+    await writePack(run, out);
+    await assert.rejects(writePack(run, run), /is no pack and not empty/);
+  }));
 
 Deno.test("what is no finished run or no pack is refused by its file", () =>
   withTemporaryFolder(async (folder) => {
