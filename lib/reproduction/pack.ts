@@ -102,7 +102,7 @@ export async function readPack(path: string): Promise<ReadPack> {
   }
   const isWhole = isObject(pack.run) && isObject(pack.run.config) && isObject(pack.run.model) &&
     [pack.run.train, pack.pairs, pack.dataFiles].every(Array.isArray) && isObject(pack.tensors) &&
-    isObject(pack.kernels) &&
+    isTuningRecord(pack.kernels) &&
     pack.pairs.every((pair) => isObject(pair) && Array.isArray(pair.responses));
   if (!isWhole) throw new UserError(`${join(folder, PACK)}: not as simper writes it: was it changed?`);
   return { folder, pack, log: await readLog(join(folder, LOG)) };
