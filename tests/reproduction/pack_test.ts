@@ -208,6 +208,8 @@ Deno.test("weights are equal in bits, or it is said which are not and how far", 
   const [count, largest] = compareWeights(weights, { ...weights, a: tensor("3", [1, -4.4]) });
   assert.equal(count.here, "1 of them differ");
   assert.match(`${largest.pack} ${largest.here}`, /^a 1\.0e-1 of the largest/);
+  const elsewhere = compareWeights(weights, { ...weights, a: tensor("3", [1, -4]) });
+  assert.deepEqual(elsewhere.map(({ here }) => here.slice(0, 7)), ["1 of th", "0.0e+0 "]);
   assert.match(compareWeights(weights, { a: weights.a })[0].what, /^weights: b$/);
 });
 
