@@ -122,7 +122,7 @@ export class GpuGenerator implements Generator {
     this.#answers = answers;
     this.#inTurn = options.inTurn ?? ((work) => work());
     this.#cache = new CacheRows(rowsFor(cacheTokens));
-    const promptTokens = Math.min(PROMPT_TOKENS, Math.ceil(positions / LABEL_GROUP) * LABEL_GROUP);
+    const promptTokens = Math.min(PROMPT_TOKENS, Math.ceil(answers * positions / LABEL_GROUP) * LABEL_GROUP);
     const results = Math.max(MOST_AHEAD * answers, promptTokens);
     const sizes = { rows: this.#cache.length, answers, vocabulary: net.vocabSize, results };
     this.#memory = new AnswerMemory(plan, sizes, device === "gpu" ? 256 : 64);
