@@ -29,6 +29,8 @@ export interface WgslLoss {
    * Where false, rejected responses are neither read nor run: their sum and number of labels are 0. By default true.
    */
   usesRejected?: boolean;
+  /** Whether it looks at what a reference model says of the responses; by default it does not. */
+  usesReference?: boolean;
 }
 
 /**
@@ -61,6 +63,8 @@ export interface FunctionLoss {
   ) => { value: number; dChosen: number; dRejected: number };
   /** As `WgslLoss`'s. */
   usesRejected?: boolean;
+  /** As `WgslLoss`'s. */
+  usesReference?: boolean;
 }
 
 /** What a loss sees of a response. */
@@ -77,6 +81,10 @@ export type Loss = WgslLoss | FunctionLoss;
 
 /** Whether rejected responses are read and run. */
 export const usesRejected = ({ usesRejected = true }: Loss): boolean => usesRejected;
+
+/** Whether the loss looks at a reference model's sums. */
+export const usesReference = ({ usesReference = false }: Loss): boolean =>
+  usesReference;
 
 /** The WGSL that the passes are compiled with; of a function, one that leaves the sums to it. */
 export const wgslOf = (loss: Loss): string =>
