@@ -31,6 +31,11 @@ export interface WgslLoss {
   usesRejected?: boolean;
   /** Whether it looks at what a reference model says of the responses; by default it does not. */
   usesReference?: boolean;
+  /**
+   * Whether its data are single responses that were judged, as KTO's: `chosen` is the response, `desirable` or not, and
+   * `rejected` another example's after its prompt. By default they are pairs.
+   */
+  isUnpaired?: boolean;
 }
 
 /**
@@ -65,6 +70,8 @@ export interface FunctionLoss {
   usesRejected?: boolean;
   /** As `WgslLoss`'s. */
   usesReference?: boolean;
+  /** As `WgslLoss`'s. */
+  isUnpaired?: boolean;
 }
 
 /** What a loss sees of a response. */
@@ -82,9 +89,11 @@ export type Loss = WgslLoss | FunctionLoss;
 /** Whether rejected responses are read and run. */
 export const usesRejected = ({ usesRejected = true }: Loss): boolean => usesRejected;
 
+/** Whether its data are single responses that were judged. */
+export const isUnpaired = ({ isUnpaired = false }: Loss): boolean => isUnpaired;
+
 /** Whether the loss looks at a reference model's sums. */
-export const usesReference = ({ usesReference = false }: Loss): boolean =>
-  usesReference;
+export const usesReference = ({ usesReference = false }: Loss): boolean => usesReference;
 
 /** The WGSL that the passes are compiled with; of a function, one that leaves the sums to it. */
 export const wgslOf = (loss: Loss): string =>

@@ -21,7 +21,7 @@ import { Loop } from "./loop.ts";
 import { checkModelFiles, readModelFiles } from "../hub/model_files.ts";
 import { type Adapter, ANSWER_TOKENS, memoryLimit, planRun } from "../planning/plan.ts";
 import { bytesBesidePlan } from "../planning/process_memory.ts";
-import { checkFits } from "../planning/advice.ts";
+import { checkFits, planTable } from "../planning/advice.ts";
 import { openModel } from "../weights/weights.ts";
 import { prepare, type Prepared } from "../planning/prepare.ts";
 import type { OnProgress } from "../progress.ts";
@@ -146,7 +146,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   const { count, trainedCount } = decoder.parameters;
   const trained = trainedCount < count ? `, ${trainedCount} of them trained` : "";
   log("info", `memory plan of ${count} parameters${trained}: ${formatBytes(decoder.plan.bytes)}`);
-  log("debug", `planned bytes:\n${decoder.plan.table()}`);
+  log("debug", `planned bytes:\n${planTable(planned)}`);
 
   const begin = async ({ parameters }: Decoder, weights: TensorReader | undefined) => {
     if (weights) await parameters.load(gpu, weights, "weights", onProgress);
