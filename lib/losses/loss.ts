@@ -20,22 +20,21 @@ export interface WgslLoss {
   name: string;
   /**
    * WGSL that defines `fn preference_loss(chosen: Response, rejected: Response) -> Loss`. A `Response` has the `sum` of
-   * the natural logarithms of its tokens' probabilities, and the number of its tokens, `labels`, the end token with
-   * them. A `Loss` has its `value`, which a run makes small, and its derivatives by the two sums, `d_chosen` and
-   * `d_rejected`. All are `f32`. `exp_accurate` is more exact than most drivers' `exp`.
+   * the natural logarithms of its tokens' probabilities, the number of its tokens, `labels`, the end token with them, and
+   * `reference`, that sum under the reference model where `usesReference` is set. A `Loss` has its `value`, which a run
+   * makes small, and its derivatives by the two sums, `d_chosen` and `d_rejected`. All are `f32`. `exp_accurate` is more
+   * exact than most drivers' `exp`.
    */
   wgsl: string;
   /**
    * Where false, rejected responses are neither read nor run: their sum and number of labels are 0. By default true.
    */
   usesRejected?: boolean;
-  /** Whether it looks at what a reference model says of the responses; by default it does not. */
-  usesReference?: boolean;
   /**
-   * Whether its data are single responses that were judged, as KTO's: `chosen` is the response, `desirable` or not, and
-   * `rejected` another example's after its prompt. By default they are pairs.
+   * Whether the loss looks at the sums of a reference model, the one that the run begins with or `ref_model`: they are
+   * computed before the first step. By default they are 0, and nothing is computed.
    */
-  isUnpaired?: boolean;
+  usesReference?: boolean;
 }
 
 /**
@@ -58,20 +57,18 @@ export interface FunctionLoss {
   /** As `WgslLoss`'s. */
   name: string;
   /**
-   * The loss of one pair from its responses, each the sum of its tokens' log-probabilities and the number of its
-   * tokens, with its derivatives by the two sums. Its source text and what it gives at some places go into a run's
-   * checkpoints, so that another function does not go on with them.
+   * The loss of one pair from its responses, each the sum of its tokens' log-probabilities, the number of its tokens, and
+   * that sum under the reference model where there is one, with its derivatives by the two sums. Its source text and what
+   * it gives at some places go into a run's checkpoints, so that another function does not go on with them.
    */
   of: (
-    chosen: { sum: number; labels: number },
-    rejected: { sum: number; labels: number },
+    chosen: { sum: number; labels: number; reference: number },
+    rejected: { sum: number; labels: number; reference: number },
   ) => { value: number; dChosen: number; dRejected: number };
   /** As `WgslLoss`'s. */
   usesRejected?: boolean;
   /** As `WgslLoss`'s. */
   usesReference?: boolean;
-  /** As `WgslLoss`'s. */
-  isUnpaired?: boolean;
 }
 
 /** What a loss sees of a response. */
@@ -89,11 +86,14 @@ export type Loss = WgslLoss | FunctionLoss;
 /** Whether rejected responses are read and run. */
 export const usesRejected = ({ usesRejected = true }: Loss): boolean => usesRejected;
 
-/** Whether its data are single responses that were judged. */
-export const isUnpaired = ({ isUnpaired = false }: Loss): boolean => isUnpaired;
-
 /** Whether the loss looks at a reference model's sums. */
 export const usesReference = ({ usesReference = false }: Loss): boolean => usesReference;
+
+/**
+ * Whether the loss reads single responses that were judged, as KTO does: rows with `completion` and `label`, or pairs
+ * taken apart. `chosen` is then the response, and `rejected` another one after its prompt.
+ */
+export const isJudged = ({ isJudged = false }: { isJudged?: boolean }): boolean => isJudged;
 
 /** The WGSL that the passes are compiled with; of a function, one that leaves the sums to it. */
 export const wgslOf = (loss: Loss): string =>
@@ -106,4 +106,8 @@ export const functionOf = (loss: Loss): FunctionLoss | undefined => "of" in loss
 
 /** What a loss is, in one text. */
 export const sourceOf = (loss: Loss): string =>
-  JSON.stringify([usesRejected(loss), "wgsl" in loss ? loss.wgsl : String(loss.of)]);
+  JSON.stringify([
+    usesRejected(loss),
+    ...usesReference(loss) ? ["reference"] : [],
+    "wgsl" in loss ? loss.wgsl : String(loss.of),
+  ]);

@@ -9,7 +9,7 @@ import type { MemoryRows } from "../data/memory.ts";
 import { losses } from "../losses/losses.ts";
 import { inArea } from "../errors.ts";
 import type { Net } from "../graph/net.ts";
-import { isUnpaired, type Loss, usesReference, usesRejected } from "../losses/loss.ts";
+import { isJudged, type Loss, usesReference, usesRejected } from "../losses/loss.ts";
 import type { ModelConfig } from "../models/architecture.ts";
 import type { OnProgress } from "../progress.ts";
 import { readModelConfig } from "../weights/config_file.ts";
@@ -96,8 +96,8 @@ export async function prepare(
       mixer: rows ? [{ path: rows.path, share: 1, columns: config.columnMapping, rows }] : sources.mixer,
       pool,
       vocabSize: model.vocabSize,
-      usesRejected: usesRejected(loss) && !isUnpaired(loss),
-      ...(isUnpaired(loss) && { judgedPerBatch: config.perDeviceTrainBatchSize }),
+      usesRejected: usesRejected(loss) && !isJudged(loss),
+      ...(isJudged(loss) && { judgedPerBatch: config.perDeviceTrainBatchSize }),
       onProgress,
       log,
       signal,

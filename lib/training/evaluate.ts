@@ -71,6 +71,6 @@ export async function readResults(
     readTensor(gpu, decoder.batch.results, 0, batch.pairs * RESULT_FLOATS),
     readTensor(gpu, decoder.batch.responseFigures, 0, batch.pairs * FIGURE_FLOATS),
   ])).map((bytes) => new Float32Array(bytes));
-  if (host) lossOnHost(host.loss, results, batch.labelsOfPair, host.where);
+  if (host) lossOnHost(host.loss, results, batch, host.where);
   return pairResults(results, figures, batch);
 }
