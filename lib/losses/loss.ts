@@ -93,7 +93,7 @@ export const usesReference = ({ usesReference = false }: Loss): boolean => usesR
  * Whether the loss reads single responses that were judged, as KTO does: rows with `completion` and `label`, or pairs
  * taken apart. `chosen` is then the response, and `rejected` another one after its prompt.
  */
-export const isJudged = ({ isJudged = false }: { isJudged?: boolean }): boolean => isJudged;
+export const isJudged = ({ isJudged = false }: { name: string; isJudged?: boolean }): boolean => isJudged;
 
 /** The WGSL that the passes are compiled with; of a function, one that leaves the sums to it. */
 export const wgslOf = (loss: Loss): string =>

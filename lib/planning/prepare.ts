@@ -96,8 +96,9 @@ export async function prepare(
       mixer: rows ? [{ path: rows.path, share: 1, columns: config.columnMapping, rows }] : sources.mixer,
       pool,
       vocabSize: model.vocabSize,
-      usesRejected: usesRejected(loss) && !isJudged(loss),
-      ...(isJudged(loss) && { judgedPerBatch: config.perDeviceTrainBatchSize }),
+      ...isJudged(loss)
+        ? { usesRejected: false, judgedPerBatch: usesRejected(loss) ? config.perDeviceTrainBatchSize : 0 }
+        : { usesRejected: usesRejected(loss) },
       onProgress,
       log,
       signal,

@@ -18,6 +18,8 @@ import { addReference } from "../../lib/run/reference.ts";
 import { evaluate } from "../../lib/training/evaluate.ts";
 import { openModel } from "../../lib/weights/weights.ts";
 import { GOLDEN } from "../golden_run.ts";
+import { assertEqualBytes } from "../equal_bytes.ts";
+import { refusal, run, weightsOf } from "../in_process.ts";
 import { withTemporaryFolder } from "../temporary_folder.ts";
 
 /** Any that looks at it: what it makes of the sums does not matter here. */
@@ -174,4 +176,36 @@ Deno.test("another model is the reference where it reads the same tokens, and is
       message:
         /^ref_model: expected the vocabulary of model_name_or_path, of \d+ tokens \(vocab_size\), found \d+ in configs\/tiny\/model/,
     });
+  }));
+
+/** DPO's (arXiv 2305.18290), of a script. */
+const DPO: WgslLoss = {
+  name: "own-dpo",
+  usesReference: true,
+  wgsl: `fn preference_loss(chosen: Response, rejected: Response) -> Loss {
+    let x = 0.1 * (chosen.sum - chosen.reference - rejected.sum + rejected.reference);
+    let e = exp_accurate(-abs(x));
+    let p = 0.1 * select(1.0, e, x > 0.0) / (1.0 + e);
+    return Loss(max(-x, 0.0) + log(1.0 + e), -p, p);
+  }`,
+};
+
+Deno.test("a run with a reference begins at ln 2, and one that goes on has the bits of an unbroken one, from the cache", () =>
+  withTemporaryFolder(async (folder) => {
+    const [whole, stopped] = ["whole", "stopped"].map((name) => join(folder, name));
+    const { history } = await run(whole, ["--logging_steps=1"], { loss: DPO });
+    assert.ok(Math.abs(history[0].loss - Math.LN2) < 1e-6, `${history[0].loss}`);
+    assert.ok(history.at(-1)!.loss < 0.99 * Math.LN2);
+    const stop = new AbortController();
+    const onStep = ({ step }: { step: number }) => step >= 5 && stop.abort();
+    await run(stopped, ["--logging_steps=1"], { loss: DPO, onStep, signal: stop.signal });
+    const other = run(stopped, [`--ref_model=${GOLDEN}/sliding-window`], { loss: DPO });
+    assert.match(
+      await refusal(other),
+      /is of another run:\n {2}ref_model: (config\.json|model\.safetensors) is another file/,
+    );
+    const heard: string[] = [];
+    await run(stopped, ["--logging_steps=1"], { loss: DPO, onProgress: ({ what }) => heard.push(what) });
+    assert.ok(!heard.includes("reference log-probabilities"));
+    assertEqualBytes(await weightsOf(stopped), await weightsOf(whole));
   }));
