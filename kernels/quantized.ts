@@ -15,6 +15,8 @@ export type QuantizedType = "nf4" | "fp4" | "int8";
 export interface QuantizationOptions {
   type: QuantizedType;
   double?: boolean;
+  /** What weights are rounded to first: the type in which transformers has loaded them by then. */
+  from?: "bf16" | "f16";
 }
 
 /** How a matrix is quantized. */
