@@ -1,9 +1,10 @@
 /** Quantized matrices as they lie on the GPU: the checkpoint's tensors, each quantized by itself, as rows of one matrix. */
 import { BLOCK, type Quantization, type QuantizationOptions, quantizedLayout, SCALE_BLOCK } from "../../kernels/quantized.ts";
+import { bytesOf } from "../../kernels/storage.ts";
 import { UserError } from "../errors.ts";
 import { type FloatDtype, fromF32, toF32 } from "../safetensors/dtype.ts";
 import type { TensorReader } from "../safetensors/read.ts";
-import { type ParameterPart, type ParameterSpec, rowRuns } from "./parameter.ts";
+import { isTrained, type ParameterPart, type ParameterSpec, rowRuns, shapeOf } from "./parameter.ts";
 import { DYNAMIC_MAP, type FourBits, fourBits, quantize4bit, quantizeRows, quantizeScales } from "./quantize.ts";
 
 /** How a frozen parameter is quantized, where it is: rows are multiples of 4. */
@@ -25,6 +26,17 @@ export const ROW_STEP = 64;
 
 /** Words of so many elements. */
 export const wordsOf = (how: Quantization, elements: number): number => quantizedLayout(how, elements).words;
+
+/** Bytes of a parameter's weights as they are stored. */
+export function weightBytes(spec: ParameterSpec): number {
+  const [rows, columns] = shapeOf(spec);
+  const { storage = "f32" } = spec;
+  const isPacked = !isTrained(spec) && spec.kind === "matrix" && columns % 4 === 0;
+  if (!isPacked) return 4 * rows * columns;
+  return typeof storage === "string"
+    ? bytesOf(storage) * rows * columns
+    : 4 * wordsOf(quantizationOf(spec)!, rows * columns);
+}
 
 /** The largest power of two that divides `count`. */
 const powerIn = (count: number) => count & -count;
@@ -112,12 +124,13 @@ async function quantizedPart(
   dtype: FloatDtype,
 ): Promise<QuantizedPart> {
   const elements = rows * columns;
+  const isRounded = dtype !== "F32" && checkpoint.tensors.get(name)?.dtype !== dtype;
   const bits: FourBits = fourBits(type === "int8" ? 0 : elements);
   const bytes = { codes: new Int8Array(type === "int8" ? elements : 0), absmax: new Float32Array(rows) };
   const step = type === "int8" ? Math.max(1, Math.floor(PIECE / columns)) * columns : PIECE;
   for (let at = 0; at < elements; at += step) {
     const read = await checkpoint.readF32(name, at, Math.min(step, elements - at));
-    const values = dtype === "F32" ? read : toF32(fromF32(read, dtype), dtype);
+    const values = isRounded ? toF32(fromF32(read, dtype), dtype) : read;
     if (type === "int8") quantizeRows(values, columns, bytes, at / columns);
     else quantize4bit(values, type, bits, at);
   }

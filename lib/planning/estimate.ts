@@ -6,6 +6,7 @@ import { losses } from "../losses/losses.ts";
 import type { ModelConfig } from "../models/architecture.ts";
 import { sizeOf } from "../batch/size.ts";
 import { trainingFlops } from "../graph/flops.ts";
+import { storeFrozen } from "./frozen_storage.ts";
 import { netToTrain } from "./roles.ts";
 import { type Adapter, type Planned, planRun, samplerOf, type Workload } from "./plan.ts";
 import { type Alternative, alternative, alternatives, type WorkloadOf } from "./advice.ts";
@@ -41,7 +42,7 @@ export function worstCase(model: ModelConfig, config: TrainConfig, pairs?: numbe
   const sampler = samplerOf(config, pairs ?? perStep);
   return {
     model,
-    net: netToTrain(model, config.unfrozenParameters),
+    net: storeFrozen(netToTrain(model, config.unfrozenParameters), model, config),
     loss: losses[config.lossType],
     train: { sizes: sizes(sampler.pairs) },
     ...(config.doEval && { test: { sizes: sizes(config.perDeviceEvalBatchSize) } }),

@@ -13,6 +13,7 @@ import { type Loss, usesRejected } from "../losses/loss.ts";
 import type { ModelConfig } from "../models/architecture.ts";
 import type { OnProgress } from "../progress.ts";
 import { readModelConfig } from "../weights/config_file.ts";
+import { storeFrozen } from "./frozen_storage.ts";
 import { netToTrain } from "./roles.ts";
 import { samplerOf } from "./plan.ts";
 import { type SamplerOptions, totalSteps } from "../training/sampler.ts";
@@ -72,7 +73,7 @@ export async function prepare(
   const folder = sources.model;
   const model = known ??
     await inArea("MODEL_INVALID", () => readModelConfig(folder, (message) => log?.("warning", message)));
-  const net = netToTrain(model, config.unfrozenParameters);
+  const net = storeFrozen(netToTrain(model, config.unfrozenParameters), model, config);
   const splits: string[] = [];
   const begun = config.chatTemplateDate ?? date;
   onProgress?.({ what: "opening the tokenizer", done: 0 });
