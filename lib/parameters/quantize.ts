@@ -187,7 +187,8 @@ export function quantizeRows(
     const largest = largestOf(values, row * columns, (row + 1) * columns);
     into.absmax[firstRow + row] = largest;
     if (largest === 0) continue;
-    const factor = f32(127 / largest);
+    // As PyTorch divides a number by a tensor.
+    const factor = f32(f32(1 / largest) * 127);
     for (let i = 0; i < columns; i++) {
       into.codes[(firstRow + row) * columns + i] = roundToEven(f32(values[row * columns + i] * factor));
     }
