@@ -110,9 +110,7 @@ function codeFunction(name: string, codes: readonly number[]): string {
     });
   return `
 fn ${name}_value(code: vec4u) -> vec4f {
-${
-    lines(4, (bit) => `  let b${bit} = (code & vec4u(${1 << bit}u)) != vec4u();\n${level(bit)}`)
-  }
+${lines(4, (bit) => `  let b${bit} = (code & vec4u(${1 << bit}u)) != vec4u();\n${level(bit)}`)}
   return v3_0;
 }`;
 }

@@ -270,7 +270,9 @@ export class Program {
 /** Numbers of the bindings that a kernel may write. */
 const writtenBindings = (source: string): number[] =>
   [
-    ...source.matchAll(/@binding\((\d+)\)\s*var(?:<storage,\s*read_write>|[^;]*texture_storage_2d<\w+,\s*write>)/g),
+    ...source.matchAll(
+      /@binding\((\d+)\)\s*var(?:<storage,\s*read_write>|[^;]*texture_storage_2d<\w+,\s*write>)/g,
+    ),
   ].map(([, binding]) => Number(binding));
 
 const overlaps = (tensor: Tensor, bound: Tensor | TextureSlab): boolean =>

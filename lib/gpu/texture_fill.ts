@@ -36,7 +36,10 @@ fn texel(i: u32) -> vec4u { return vec4u(pack_bf16(matrix4(i)), pack_bf16(matrix
 export const heldFormat = (storage: HeldStorage): TextureSlab["format"] => TEXEL[storage].format;
 
 /** The words of a block's uniform. */
-export const blockWords = (matrix: Tensor, { firstRow, rows, firstColumn, texels }: MatrixBlock): number[] => [
+export const blockWords = (
+  matrix: Tensor,
+  { firstRow, rows, firstColumn, texels }: MatrixBlock,
+): number[] => [
   ...[firstRow, firstColumn, rows, texels],
   ...[rowLength(matrix), elements(matrix.shape)],
 ];

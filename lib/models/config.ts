@@ -6,7 +6,8 @@ import { ARCHITECTURES } from "./models.ts";
 import { isTied, MULTIMODAL, textFields } from "./multimodal.ts";
 import { whatIsMissing } from "./unsupported.ts";
 
-const QUANTIZED = "the weights are quantized already: take the model as it was before; load_in_4bit and load_in_8bit quantize " +
+const QUANTIZED =
+  "the weights are quantized already: take the model as it was before; load_in_4bit and load_in_8bit quantize " +
   "frozen weights of it here";
 
 /** Keys that change in transformers what is computed, or what is read: null leaves it as it is. */

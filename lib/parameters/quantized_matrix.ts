@@ -1,11 +1,24 @@
 /** Quantized matrices as they lie on the GPU: the checkpoint's tensors, each quantized by itself, as rows of one matrix. */
-import { BLOCK, type Quantization, type QuantizationOptions, quantizedLayout, SCALE_BLOCK } from "../../kernels/quantized.ts";
+import {
+  BLOCK,
+  type Quantization,
+  type QuantizationOptions,
+  quantizedLayout,
+  SCALE_BLOCK,
+} from "../../kernels/quantized.ts";
 import { bytesOf } from "../../kernels/storage.ts";
 import { UserError } from "../errors.ts";
 import { type FloatDtype, fromF32, toF32 } from "../safetensors/dtype.ts";
 import type { TensorReader } from "../safetensors/read.ts";
 import { isTrained, type ParameterPart, type ParameterSpec, rowRuns, shapeOf } from "./parameter.ts";
-import { DYNAMIC_MAP, type FourBits, fourBits, quantize4bit, quantizeRows, quantizeScales } from "./quantize.ts";
+import {
+  DYNAMIC_MAP,
+  type FourBits,
+  fourBits,
+  quantize4bit,
+  quantizeRows,
+  quantizeScales,
+} from "./quantize.ts";
 
 /** How a frozen parameter is quantized, where it is: rows are multiples of 4. */
 export function quantizationOf(spec: ParameterSpec): Quantization | undefined {

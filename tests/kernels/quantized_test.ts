@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { gemmVariant, type GemmTile } from "../../kernels/gemm.ts";
+import { type GemmTile, gemmVariant } from "../../kernels/gemm.ts";
 import type { QuantizationOptions } from "../../kernels/quantized.ts";
 import type { Tensor } from "../../lib/gpu/memory.ts";
 import { BUFFER_TILES, onlyTile, type ProductTiles, rowTiles } from "../../lib/gpu/tuning.ts";
@@ -42,7 +42,11 @@ async function quantizedParameter(kernels: KernelCase, { rows, columns, storage,
   const quantized = quantizationOf(spec)!;
   const [words] = await quantizedWords(reader, spec, [{ firstRow: 0, rows: total }], quantized);
   const tensor: Tensor = { ...kernels.tensor([words.length], words), shape: [total, columns], quantized };
-  const stands = matrix(parts.flatMap((part, i) => [...dequantized(values[i], part, columns, storage)]), total, columns);
+  const stands = matrix(
+    parts.flatMap((part, i) => [...dequantized(values[i], part, columns, storage)]),
+    total,
+    columns,
+  );
   return { tensor, stands };
 }
 

@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { SCALE_BLOCK } from "../../kernels/quantized.ts";
 import {
   dequantize4bit,
   dequantizeRow,

@@ -26,9 +26,7 @@ export function dequantized(
   // Where kernels see each row of the checkpoint.
   const place = rowRuns(part).flatMap(({ first, rows }) => Array.from({ length: rows }, (_, i) => first + i));
   const moved = new Float64Array(rows * columns);
-  place.forEach((to, from) =>
-    moved.set(found.slice(from * columns, (from + 1) * columns), to * columns)
-  );
+  place.forEach((to, from) => moved.set(found.slice(from * columns, (from + 1) * columns), to * columns));
   return order ? moved : Float64Array.from(found);
 }
 
