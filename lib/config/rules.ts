@@ -1,5 +1,6 @@
 import { type Entry } from "./entries.ts";
 import { MOST_PAIRS } from "./counts.ts";
+import { idleLossKeys, lossProblems } from "./loss_rules.ts";
 import { patternProblem } from "./name_pattern.ts";
 import { keyOf, type TrainConfig } from "./schema.ts";
 import { describe, otherReporters } from "./values.ts";
@@ -118,7 +119,7 @@ export function conflicts(config: PartialConfig, written: ReadonlyMap<string, En
       "what is saved has to be evaluated: expected save_steps to be a multiple of eval_steps, " +
       `found ${saveSteps} and ${evalSteps}`,
   );
-  return problems;
+  return [...problems, ...lossProblems(config, written)];
 }
 
 /**
@@ -143,7 +144,7 @@ const HUB_FIELDS = ["hubModelId", "hubPrivateRepo", "hubToken"] as const;
 
 /** The keys that were written and right, yet do nothing beside the others: a line each. */
 export function overruled(config: TrainConfig, written: ReadonlyMap<string, Entry>): string[] {
-  const lines: string[] = [];
+  const lines = idleLossKeys(config, written);
   const add = (field: keyof TrainConfig, why: string) => {
     const entry = written.get(field);
     if (entry && entry.value !== null) lines.push(`${entry.key}: ignored: ${why}`);

@@ -6,8 +6,7 @@ export const apoZeroUnpaired: LossDefinition = {
   name: "apo_zero_unpaired",
   title: "APO-zero unpaired",
   url: arxiv("2408.06266"),
-  formula:
-    "desirable_weight (1 - sigmoid(beta (c - ref c))), or undesirable_weight sigmoid(beta (c - ref c))",
+  formula: "w (1 - sigmoid(s beta (c - ref c))), s and w as of kto",
   reads: ["beta", "desirableWeight", "undesirableWeight"],
   usesRejected: false,
   usesReference: true,

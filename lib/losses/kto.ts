@@ -10,7 +10,7 @@ export const kto: LossDefinition = {
   title: "KTO",
   url: arxiv("2402.01306"),
   formula:
-    "desirable_weight (1 - sigmoid(beta (c - ref c - kl))), or undesirable_weight (1 - sigmoid(beta (kl - (c - ref c))))",
+    "w (1 - sigmoid(s beta (c - ref c - kl))), s 1 and w desirable_weight, or -1 and undesirable_weight",
   reads: ["beta", "desirableWeight", "undesirableWeight"],
   usesReference: true,
   isJudged: true,

@@ -185,3 +185,15 @@ export const areKnown = (lossType: LossType): boolean =>
 /** Whether a run's loss follows from the keys of its configuration, and is not a script's own. */
 export const followsFrom = (config: LossConfig, loss: Loss): boolean =>
   areKnown(config.lossType) && sourceOf(loss) === sourceOf(lossOf(config));
+
+/** What a loss is and where it was published, for the log. */
+export const describeLoss = ({ name, definitions }: BuiltInLoss): string =>
+  `loss: ${name}: ${
+    definitions.map(({ title, url, formula }) => `${title} (${url}): ${formula}`).join("; ")
+  }`;
+
+/** Whether the rewards that are logged under the loss of this name, as `lossName` gives it, are mean log-probabilities. */
+export const rewardsAreMeans = (name: string): boolean =>
+  name.split("+").every((part) =>
+    part === "simper" || !(LOSS_NAMES as readonly string[]).includes(part) || part === "sft"
+  );

@@ -2,7 +2,7 @@ import { pack } from "../batch/pack.ts";
 import { packedSize, type PackedSizes, type Pair, type Sequence } from "../data/pair.ts";
 import type { TrainConfig } from "../config/schema.ts";
 import { usesRejected } from "../losses/loss.ts";
-import { losses } from "../losses/losses.ts";
+import { lossOf } from "../losses/losses.ts";
 import type { ModelConfig } from "../models/architecture.ts";
 import { sizeOf } from "../batch/size.ts";
 import { trainingFlops } from "../graph/flops.ts";
@@ -20,7 +20,7 @@ const TEMPLATE_TOKENS = 64;
  */
 export function longestPair(config: TrainConfig): Pair {
   const sequence: Sequence = { ids: new Array(config.maxLength).fill(0), promptLength: 0 };
-  const rejected = usesRejected(losses[config.lossType]) && { rejected: sequence };
+  const rejected = usesRejected(lossOf(config)) && { rejected: sequence };
   return { chosen: sequence, ...rejected, truncated: false, where: "the longest pair" };
 }
 
@@ -42,7 +42,7 @@ export function worstCase(model: ModelConfig, config: TrainConfig, pairs?: numbe
   return {
     model,
     net: netToTrain(model, config.unfrozenParameters),
-    loss: losses[config.lossType],
+    loss: lossOf(config),
     train: { sizes: sizes(sampler.pairs) },
     ...(config.doEval && { test: { sizes: sizes(config.perDeviceEvalBatchSize) } }),
     prompts: config.prompts.map((text) => ({
