@@ -9,7 +9,7 @@ import { UserError } from "../errors.ts";
 import { shorten, show } from "../json.ts";
 import { checkFunction } from "../losses/check.ts";
 import { type Loss, sourceOf } from "../losses/loss.ts";
-import { losses } from "../losses/losses.ts";
+import { followsFrom } from "../losses/losses.ts";
 import type { Prepared } from "../planning/prepare.ts";
 import type { OnProgress } from "../progress.ts";
 import type { HashedFile } from "../data/hash.ts";
@@ -45,7 +45,7 @@ export function fingerprint(
     rules: RULES,
     train: hashes(train.files),
     ...(test && { test: hashes(test.files) }),
-    ...(!Object.values<Loss>(losses).includes(loss) && { loss: sha256(lossText(loss)) }),
+    ...(!followsFrom(config, loss) && { loss: sha256(lossText(loss)) }),
   };
 }
 
@@ -68,9 +68,10 @@ export function checkConfig(config: TrainConfig, { folder, state }: SavedRun): v
   const before = state.run.config;
   const changed = (field: keyof TrainConfig, hint = "") => {
     const key = keyOf(field);
-    // A checkpoint of before there was such a key.
-    const there = key in before ? before[key] : KEYS[field].default;
-    return same(now[key], there) ? [] : [`${key}: ${show(there)} there, ${show(now[key])} now${hint}`];
+    // A checkpoint of before there was such a key, or a key of another loss.
+    const valueIn = (record: Record<string, unknown>) => key in record ? record[key] : KEYS[field].default;
+    const there = valueIn(before);
+    return same(valueIn(now), there) ? [] : [`${key}: ${show(there)} there, ${show(now[key])} now${hint}`];
   };
   /** Whether a key above 0 makes another do nothing, in both runs. */
   const overrules = (key: string) => Number(now[key]) > 0 && Number(before[key]) > 0;
