@@ -115,6 +115,16 @@ export interface RunKeys {
    */
   refa_lambda?: number;
   /**
+   * Folder of the model that the loss compares with, or its name on the Hub, where it is not the one to train
+   * as the run begins; only for losses with a reference.
+   */
+  ref_model?: string;
+  /**
+   * Pairs of one forward pass of the reference, whose log-probabilities are computed before the first step;
+   * by default `per_device_train_batch_size`, and of the test split `per_device_eval_batch_size`.
+   */
+  precompute_ref_batch_size?: number;
+  /**
    * AdamW as in PyTorch; `adamw_anyprecision`: with moments stored as `optim_args` says. By default
    * `"adamw_torch"`.
    */
@@ -356,6 +366,16 @@ export interface TrainConfig {
    * should (REFA, arXiv 2412.16378).
    */
   refaLambda: number;
+  /**
+   * Folder of the model that the loss compares with, or its name on the Hub, where it is not the one to train
+   * as the run begins; only for losses with a reference.
+   */
+  refModel: string | undefined;
+  /**
+   * Pairs of one forward pass of the reference, whose log-probabilities are computed before the first step;
+   * by default `per_device_train_batch_size`, and of the test split `per_device_eval_batch_size`.
+   */
+  precomputeRefBatchSize: number | undefined;
   /** AdamW as in PyTorch; `adamw_anyprecision`: with moments stored as `optim_args` says. */
   optim: "adamw_torch" | "adamw_anyprecision";
   /**

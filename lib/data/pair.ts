@@ -19,20 +19,12 @@ export interface Pair {
   rejected?: Sequence;
   /** Of unpaired data: whether the response was judged to be a good one. */
   desirable?: boolean;
-  /** The log-probabilities of both responses under the reference model, each summed over its labels. */
-  reference?: ReferenceSums;
+  /** The log-probabilities of both responses under the reference model, each summed over its labels; without one, 0. */
+  reference?: { chosen: number; rejected: number };
   /** What was cut to fit `maxLength`: nothing, the prompt, or the responses too. */
   truncated: false | "prompt" | "response";
   /** Where the row stands, as path:line. */
   where: string;
-}
-
-/** What a reference model says of a pair's responses: natural logarithms; 0 for a rejected one that is not there. */
-export interface ReferenceSums {
-  /** Of the better answer. */
-  chosen: number;
-  /** Of the other one. */
-  rejected: number;
 }
 
 /** Tokens and labels that pairs take in a packed row. */

@@ -25,8 +25,8 @@ export interface PairOptions extends PairRules {
   /** Name with "train" or "test" in it. */
   split: string;
   /**
-   * Where the loss reads single judged responses, as KTO does: so many make a micro-batch, in which each gets another's.
-   * Then `usesRejected` is false.
+   * Where the loss reads single judged responses: so many make a micro-batch, in which each gets another's, as KTO needs it;
+   * with 0 none gets any. Then `usesRejected` is false.
    */
   judgedPerBatch?: number;
   /** A pool works in several threads, and stops what does not come to an end; a tokenizer works in this one. */
@@ -96,7 +96,7 @@ export async function openPairs(options: PairOptions): Promise<PairStore> {
   for (const folder of ["pairs", "hashes"]) await removeOrphans(join(cache, folder));
   const { judgedPerBatch, maxLength } = options;
   const read = unchanged(options, files, onDisk);
-  const rows = judgedPerBatch === undefined ? read : withKl(read, judgedPerBatch, maxLength);
+  const rows = judgedPerBatch ? withKl(read, judgedPerBatch, maxLength) : read;
   await writeStore(path, rows, { vocabSize, eosTokenId });
   const store = await openStore(path, files);
   if (store === "damaged" || !store) throw new UserError(`${path}: was changed as soon as it was written`);

@@ -61,6 +61,12 @@ export interface PairStore {
   readonly sizes: PackedSizes;
   /** The data files, in order. */
   readonly files: readonly HashedFile[];
+  /**
+   * The reference's sums, chosen and rejected of each pair, where the loss needs them: pairs are then read with theirs.
+   *
+   * @internal
+   */
+  reference?: Float32Array;
   /** Reads pairs by index, in the order given. */
   read(indices: readonly number[]): Promise<Pair[]>;
   /** Where the row of pair `index` stands, for messages. */
@@ -109,6 +115,7 @@ export async function openStore(
 }
 
 class FileStore implements PairStore {
+  reference?: Float32Array;
   readonly id: string;
   readonly length: number;
   readonly statistics: PairStatistics;
@@ -162,6 +169,9 @@ class FileStore implements PairStore {
           ids: [...ids.slice(0, prefix[index]), ...ids.slice(length)],
           promptLength: rejectedPrompt[index],
         },
+      }),
+      ...(this.reference && {
+        reference: { chosen: this.reference[2 * index], rejected: this.reference[2 * index + 1] },
       }),
       ...(desirable[index] > 0 && { desirable: JUDGEMENTS[desirable[index]] }),
       truncated: TRUNCATIONS[truncated[index]],

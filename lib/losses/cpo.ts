@@ -61,7 +61,8 @@ fn preference_loss(chosen: Response, rejected: Response) -> Loss {
     },
     reward: (keys) => (response: ResponseSums) =>
       keys.beta * shaped(keys, scores === "mean" ? mean(response) : response.sum),
-    figures: (keys) => (chosen) => anchorOf(keys) === 0 ? {} : { nll_loss: -mean(chosen) },
+    figures: (keys) => (chosen): Record<string, number> =>
+      anchorOf(keys) === 0 ? {} : { nll_loss: -mean(chosen) },
   };
 }
 

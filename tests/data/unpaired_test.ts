@@ -56,7 +56,7 @@ async function examplesOf(
 const asInTrl = ({ ids, promptLength }: Sequence, expected: readonly number[]) => {
   const own = ids[0] === tokenizer.bosTokenId ? ids.slice(1) : ids;
   const hasEnd = own.length === expected.length + 1 && own.at(-1) === tokenizer.eosTokenId;
-  const found = hasEnd ? own.slice(0, -1) : own.slice(0, expected.length);
+  const found = hasEnd ? own.slice(0, -1) : own;
   return { ids: found, labels: found.length - (promptLength - (ids.length - own.length)) };
 };
 
