@@ -60,13 +60,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
       loss = Loss(weight * loss.value, weight * loss.d_chosen, weight * loss.d_rejected);
     }
     if (REFA_LAMBDA != 0.0) {
-      end = labels.x;
-      while (end < labels.y && targets[end] != END) { end += 1u; }
-      if (end < labels.y) {
-        let term = REFA_LAMBDA * exp_accurate(logps[end]);
+      var first = labels.y;
+      for (var l = labels.y; l > labels.x; l -= 1u) { if (targets[l - 1u] == END) { first = l - 1u; } }
+      if (first < labels.y) {
+        let term = REFA_LAMBDA * exp_accurate(logps[first]);
         loss.value += term;
         end_gradient = term * rows.scale;
       }
+      end = first;
     }
     results[pair] = vec4f(loss.value, all.xy, kl);
     gradient = vec2f(loss.d_chosen, loss.d_rejected) * rows.scale;

@@ -43,11 +43,19 @@ const readersOf = (field: keyof LossKeys): LossName[] =>
 const isPublished = (field: keyof TrainConfig, { lossType }: Partial<TrainConfig>): boolean =>
   lossType === "simper" && (PUBLISHED as readonly string[]).includes(field);
 
-/** Whether a field is a loss's that the configuration's loss does not read: then it does nothing. */
-export function isUnread(field: keyof TrainConfig, { lossType }: Pick<TrainConfig, "lossType">): boolean {
+/** Whether a field is a loss's that does nothing under the configuration's loss, or beside its other keys. */
+export function isUnread(
+  field: keyof TrainConfig,
+  { lossType, fDivergenceType, gammaBetaRatio }: Pick<
+    TrainConfig,
+    "lossType" | "fDivergenceType" | "gammaBetaRatio"
+  >,
+): boolean {
   const own = LOSS_FIELDS.find((name) => name === field);
-  return own !== undefined && areKnown(lossType) &&
-    !namesOf(lossType).some((name) => DEFINITIONS[name].reads.includes(own));
+  if (own === undefined || !areKnown(lossType)) return false;
+  if (own === "fAlphaDivergenceCoef" && fDivergenceType !== "alpha_divergence") return true;
+  if (own === "simpoGamma" && gammaBetaRatio !== undefined) return true;
+  return !namesOf(lossType).some((name) => DEFINITIONS[name].reads.includes(own));
 }
 
 /** A line for each key of SimPER's published configurations that was given and does nothing under it. */

@@ -25,14 +25,15 @@ type Own = Pick<LossDefinition, "name" | "title" | "url" | "formula"> & {
 export function ofLikelihood({ scores, cpoAlpha, ...own }: Own, difference: string): LossDefinition {
   const shaped = ({ alpha }: LossKeys, score: number) =>
     alpha === 0 ? score : (1 - Math.exp(-alpha * score)) / alpha;
+  const anchorOf = (keys: LossKeys) => cpoAlpha === undefined ? 0 : keys.cpoAlpha ?? cpoAlpha;
   return {
     ...own,
     reads: ["beta", "alpha", ...cpoAlpha === undefined ? [] : ["cpoAlpha"] as const, ...own.reads ?? []],
     wgsl: (keys) => {
       const { beta, alpha, labelSmoothing, gammaBetaRatio, simpoGamma } = keys;
       const gamma = gammaBetaRatio === undefined ? simpoGamma : gammaBetaRatio * beta;
-      const anchor = cpoAlpha === undefined ? 0 : keys.cpoAlpha ?? cpoAlpha;
-      return functions + constants({ beta, alpha, labelSmoothing, simpoGamma: gamma, cpoAlpha: anchor }) +
+      return functions +
+        constants({ beta, alpha, labelSmoothing, simpoGamma: gamma, cpoAlpha: anchorOf(keys) }) +
         `// The reward of a response over beta, and its slope by the sum.
 fn score(response: Response) -> vec2f {
   let slope = ${scores === "mean" ? "1.0 / response.labels" : "1.0"};
@@ -60,7 +61,8 @@ fn preference_loss(chosen: Response, rejected: Response) -> Loss {
     },
     reward: (keys) => (response: ResponseSums) =>
       keys.beta * shaped(keys, scores === "mean" ? mean(response) : response.sum),
-    figures: (chosen) => ({ nll_loss: -mean(chosen) }),
+    figures: (keys) => (chosen): Record<string, number> =>
+      anchorOf(keys) === 0 ? {} : { nll_loss: -mean(chosen) },
   };
 }
 

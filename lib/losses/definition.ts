@@ -73,7 +73,7 @@ export interface LossDefinition {
   /** What TRL logs as the reward of a response. */
   reward: (keys: LossKeys) => (response: ResponseSums) => number;
   /** What else TRL logs of a pair, by its names there. */
-  figures?: (chosen: ResponseSums, rejected: ResponseSums) => Record<string, number>;
+  figures?: (keys: LossKeys) => (chosen: ResponseSums, rejected: ResponseSums) => Record<string, number>;
 }
 
 export const arxiv = (id: string): string => `https://arxiv.org/abs/${id}`;

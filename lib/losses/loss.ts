@@ -121,7 +121,7 @@ export const usesReference = ({ usesReference = false }: Loss): boolean => usesR
  * Whether the loss reads single responses that were judged, as KTO does: rows with `completion` and `label`, or pairs
  * taken apart. `chosen` is then the response, and `rejected` another one after its prompt.
  */
-export const isJudged = (loss: Loss): boolean => "isJudged" in loss && loss.isJudged;
+export const isJudged = ({ isJudged = false }: { name: string; isJudged?: boolean }): boolean => isJudged;
 
 /** The rewards that are logged. */
 export const rewardOf = (

@@ -153,6 +153,7 @@ export function lossOf(config: LossConfig): BuiltInLoss {
   const definitions = names.map((name) => DEFINITIONS[name]);
   // Beside another loss, sft only adds to it: what is logged are the other's rewards.
   const main = definitions.find((of) => of !== sft) ?? sft;
+  const figures = definitions.flatMap(({ figures }) => figures ? [figures(config)] : []);
   const { ldAlpha, useWeighting, refaLambda } = config;
   return {
     name: lossName(config.lossType),
@@ -161,8 +162,7 @@ export function lossOf(config: LossConfig): BuiltInLoss {
     usesReference: !config.referenceFree && definitions.some(({ usesReference = false }) => usesReference),
     isJudged: definitions.some(({ isJudged = false }) => isJudged),
     reward: main.reward(config),
-    figures: (chosen, rejected) =>
-      Object.assign({}, ...definitions.map(({ figures }) => figures?.(chosen, rejected) ?? {})),
+    figures: (chosen, rejected) => Object.assign({}, ...figures.map((of) => of(chosen, rejected))),
     definitions,
     ...ldAlpha !== undefined && ldAlpha !== 1 && { ldAlpha },
     ...useWeighting && { useWeighting },

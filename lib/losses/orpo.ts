@@ -31,7 +31,7 @@ fn preference_loss(chosen: Response, rejected: Response) -> Loss {
 }
 `,
   reward: ({ beta }) => (response) => beta * mean(response),
-  figures: (chosen, rejected) => {
+  figures: () => (chosen, rejected) => {
     const difference = logOdds(chosen) - logOdds(rejected);
     return {
       nll_loss: -mean(chosen),

@@ -1,9 +1,9 @@
 import { pack } from "../batch/pack.ts";
 import { packedSize, type PackedSizes, type Pair, type Sequence } from "../data/pair.ts";
 import type { TrainConfig } from "../config/schema.ts";
-import type { Net } from "../graph/net.ts";
 import { usesReference, usesRejected } from "../losses/loss.ts";
 import { lossOf } from "../losses/losses.ts";
+import type { Net } from "../graph/net.ts";
 import type { ModelConfig } from "../models/architecture.ts";
 import { sizeOf } from "../batch/size.ts";
 import { forwardFlops, trainingFlops } from "../graph/flops.ts";

@@ -108,4 +108,6 @@ Deno.test("a configuration of any loss, written down, is read as the same", () =
     const { config } = parsed(`loss_type: ${name}\n${name === "exo_pair" ? "label_smoothing: 0.001\n" : ""}`);
     assert.deepEqual(parseConfig(configYaml(config), "again.yaml").config, config, name);
   }
+  const { config } = parsed("loss_type: simpo\ngamma_beta_ratio: 0.25\n");
+  assert.equal(parseConfig(configYaml(config), "again.yaml").config.gammaBetaRatio, 0.25);
 });
