@@ -6,7 +6,7 @@ import { openPairs, type PairOptions } from "../data/pairs.ts";
 import { TokenizerPool } from "../data/pool.ts";
 import type { PairStore } from "../data/store.ts";
 import type { MemoryRows } from "../data/memory.ts";
-import { losses } from "../losses/losses.ts";
+import { lossOf } from "../losses/losses.ts";
 import { inArea } from "../errors.ts";
 import type { Net } from "../graph/net.ts";
 import { isJudged, type Loss, usesReference, usesRejected } from "../losses/loss.ts";
@@ -73,7 +73,7 @@ export async function prepare(
   config: TrainConfig,
   options: PrepareOptions = {},
 ): Promise<Prepared> {
-  const { sources = localSources(config), model: known, data, loss = losses[config.lossType] } = options;
+  const { sources = localSources(config), model: known, data, loss = lossOf(config) } = options;
   const { onProgress, readsOnly, log, date, signal } = options;
   const folder = sources.model;
   const model = known ??
