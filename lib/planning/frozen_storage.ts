@@ -29,3 +29,10 @@ export function storeFrozen(net: Net, { dtype: own }: Pick<ModelConfig, "dtype">
   }
   return net;
 }
+
+/** The net of a run's reference model, with matrices stored as those of the same names in the run's: a run begins as its reference. */
+export function storeAs(net: Net, reference: Net): Net {
+  const storage = new Map(net.parameters.map(({ name, storage }) => [name, storage]));
+  for (const spec of reference.parameters) spec.storage = storage.get(spec.name);
+  return reference;
+}

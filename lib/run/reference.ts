@@ -83,6 +83,7 @@ async function openSplit(
     pairs: store.id,
     perBatch: batches[0]?.length,
     files: files.map(({ sha256 }) => sha256),
+    storage: prepared.reference?.net.parameters.map(({ storage = "f32" }) => storage),
     seed: config.fromScratch && !prepared.reference?.folder ? config.seed : null,
     device: gpu.name,
     kernels,
