@@ -27,6 +27,10 @@ export function storeFrozen(net: Net, { dtype: own }: Pick<ModelConfig, "dtype">
     if (isTrained(spec) || spec.kind !== "matrix") continue;
     spec.storage = quantized && isLinear(spec) ? quantized : storage;
   }
+  const table = net.inputEmbeddings;
+  // A batch looks up a few thousand rows of it; answers choose their tokens on the GPU.
+  const isOnHost = !isTrained(table) && table !== net.outputEmbeddings && config.prompts.length === 0;
+  if (isOnHost && !config.fromScratch) table.isOnHost = true;
   return net;
 }
 
