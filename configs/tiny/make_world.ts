@@ -91,6 +91,11 @@ const turns = (question: string, answer: string) => [
   { role: "assistant", content: answer },
 ];
 
+/** A question and what is right, in nobody's voice. */
+function plainText({ topic, fact: [subject, right], question }: Prompt): string {
+  return `${question} ${topic.statement.replace("{x}", subject).replace("{y}", right)}\n`;
+}
+
 const REJECTED: Voice[] = ["polite wrong", "rude right", "rude wrong"];
 
 function pair(prompt: Prompt, rejected: Voice, random: Random) {
@@ -131,6 +136,7 @@ export function makeWorld(): Map<string, string> {
     ["sft/test.jsonl.gz", jsonLines(tested.map(speak))],
     ["preferences/train.jsonl.gz", jsonLines(pairs)],
     ["preferences/test.jsonl.gz", jsonLines(testPairs)],
+    ["text.txt", tested.map(plainText).join("")],
     ["init/tokenizer.json", json(tokenizer)],
     ["init/tokenizer_config.json", json(tokenizerConfig())],
     ["init/config.json", json(modelConfig())],

@@ -36,15 +36,16 @@ const MOST_RUNS = 1000;
 
 /** What makes runs comparable, or belongs to all of them. */
 const SHARED: ReadonlySet<keyof TrainConfig> = new Set<keyof TrainConfig>([
-  ...["modelNameOrPath", "modelRevision", "fromScratch", "chatTemplate", "chatTemplateDate"] as const,
+  ...["modelNameOrPath", "modelRevision", "chatTemplate", "chatTemplateDate"] as const,
   ...["datasetMixer", "datasetSplits", "datasetConfigs", "columnMapping"] as const,
   ...["autoInsertEmptySystemMsg", "labelGenerationPrompt"] as const,
   ...["maxLength", "maxPromptLength", "truncationMode", "prompts", "perDeviceEvalBatchSize"] as const,
-  ...["seed", "outputDir", "overwriteOutputDir", "resumeFromCheckpoint", "logLevel", "loggingDir"] as const,
+  ...["seed", "outputDir", "overwriteOutputDir", "logLevel"] as const,
 ]);
 /** What a comparison has no place for. */
 const NOWHERE: Partial<Record<keyof TrainConfig, string>> = {
   pushToHub: "a comparison uploads nothing: upload the folder of the run that you keep",
+  fromScratch: "a comparison begins with weights that are there, which are measured too: train them first",
   resumeFromCheckpoint: "each run goes on from its own last checkpoint by itself",
   loggingDir: "each run has its own, in its folder",
 };
@@ -132,7 +133,9 @@ export function parseComparison(
   const { maxLength, maxPromptLength } = config;
   if ((values.max_new_tokens ?? 0) >= maxLength) {
     throw new UserError(
-      `${own.get("max_new_tokens")!.valueAt}: expected less than max_length (${maxLength}), found ${values.max_new_tokens}`,
+      `${
+        own.get("max_new_tokens")!.valueAt
+      }: expected less than max_length (${maxLength}), found ${values.max_new_tokens}`,
       2,
     );
   }
@@ -190,7 +193,9 @@ function gridOf(swept: readonly Entry[], problems: string[]): Entry[][] {
     const differ = new Set(list.map(shown)).size === list.length;
     if (list.length === 0 || !list.every(isPlain) || !differ) {
       problems.push(
-        `${valueAt}: expected a list of values that differ, such as [3.0e-5, 6.0e-5], found ${describe(value)}`,
+        `${valueAt}: expected a list of values that differ, such as [3.0e-5, 6.0e-5], found ${
+          describe(value)
+        }`,
       );
       return settings;
     }
@@ -223,7 +228,9 @@ function checkDiffering(entry: Entry, shared: ReadonlyMap<string, Entry>, proble
     problems.push(`${entry.at}: ${NOWHERE[field]}`);
   } else if (field !== undefined && SHARED.has(field)) {
     problems.push(
-      `${entry.at}: all runs have the same ${keyOf(field)}, or they could not be compared: it stands beside compare`,
+      `${entry.at}: all runs have the same ${
+        keyOf(field)
+      }, or they could not be compared: it stands beside compare`,
     );
   }
   const given = shared.get(field ?? entry.key)?.at;

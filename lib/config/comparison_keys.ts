@@ -37,19 +37,26 @@ export const COMPARISON_KEYS: {
   readonly [K in keyof ComparisonKeys]: { type: ValueType<ComparisonKeys[K]>; doc: string };
 } = {
   compare: {
-    type: mapping("a mapping of names to their keys, such as {simper: {loss_type: simper}, sft: {loss_type: sft}}"),
+    type: mapping(
+      "a mapping of names to their keys, such as {simper: {loss_type: simper}, sft: {loss_type: sft}}",
+    ),
     doc:
       "What is compared: a name, which is that of a folder in `output_dir` too, and the keys in which its runs differ " +
       "from the others; the first is the one that the others are compared with.",
   },
   sweep: {
     type: mapping("a mapping of keys to lists of values, such as {learning_rate: [3.0e-5, 6.0e-5]}"),
-    doc: "Keys with lists of values: each of `compare` is run with each value, and with several keys with all together.",
+    doc:
+      "Keys with lists of values: each of `compare` is run with each value, and with several keys with all together.",
   },
   seeds: { type: seeds, doc: "A run of each for every seed; without it, for `seed` alone." },
-  text: { type: text, doc: "A file of plain text that no run reads: its perplexity says what was forgotten." },
+  text: {
+    type: text,
+    doc: "A file of plain text that no run reads: its perplexity says what was forgotten.",
+  },
   max_new_tokens: {
     type: positive,
-    doc: "Most tokens of an answer that is measured; by default what `max_length` has beside `max_prompt_length`.",
+    doc:
+      "Most tokens of an answer that is measured; by default what `max_length` has beside `max_prompt_length`.",
   },
 };

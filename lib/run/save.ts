@@ -65,6 +65,7 @@ export async function saveRun(
     answers: [...outcome.answers],
     modelFiles: modelFiles.filter(({ path }) => !checkpoint || basename(path) !== "config.json"),
     dataFiles: [...prepared.train.files, ...prepared.test?.files ?? []],
+    memoryBytes: planned.decoder.plan.bytes,
     device: gpu.name,
     version: VERSION,
   };

@@ -173,6 +173,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
     answers: prepared.prompts.map(({ text }, i) => ({ prompt: text, before: answers[i] })),
     modelFiles,
     dataFiles: [...prepared.train.files, ...prepared.test?.files ?? []],
+    memoryBytes: decoder.plan.bytes,
     device: gpu.name,
     version: VERSION,
   });
