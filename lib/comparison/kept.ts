@@ -94,12 +94,11 @@ function differences({ settings }: RunFacts, config: TrainConfig): string[] {
   );
   const keys = fields.flatMap((field) => {
     const key = keyOf(field);
-    const standard = KEYS[field].default;
-    // Of before there was such a key.
-    const before = there.get(key) ?? (standard === undefined ? undefined : settingText(standard));
-    return before === now.get(key)
-      ? []
-      : [`${key}: ${shorten(before ?? "nothing")} there, ${shorten(now.get(key) ?? "nothing")} now`];
+    const { default: value } = KEYS[field];
+    // Of before there was such a key, and of one that this loss does not read.
+    const standard = value === undefined ? "nothing" : settingText(value);
+    const [before, after] = [there, now].map((keys) => keys.get(key) ?? standard);
+    return before === after ? [] : [`${key}: ${shorten(before)} there, ${shorten(after)} now`];
   });
   const shares = (text = "") => text.split("\n").map((line) => line.slice(line.lastIndexOf(": "))).join();
   return shares(there.get("dataset_mixer")) === shares(now.get("dataset_mixer"))
