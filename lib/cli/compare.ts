@@ -1,18 +1,21 @@
 import { type CompareOptions, compareRuns, type RunInHand } from "../comparison/compare.ts";
-import { reportHtml, reportJson, reportOf, tablesOf } from "../comparison/report.ts";
-import { findings } from "../comparison/report.ts";
+import { findings, reportHtml, reportJson, reportOf, tablesOf } from "../comparison/report.ts";
 import { readComparison } from "../config/comparison.ts";
 import { COMPARISON_KEYS } from "../config/comparison_keys.ts";
 import { tablesText } from "../evaluation/report.ts";
 import { createLogger, printable } from "../report/log.ts";
 import { formatDuration } from "../report/progress.ts";
 import { writeWhole } from "../whole_file.ts";
+import { wrap } from "../wrap.ts";
 import type { Command } from "./command.ts";
 import { print } from "./output.ts";
 import { progressLine } from "./progress.ts";
 import { type Stop, STOPPED } from "./stop.ts";
 import { answering, shownTraining } from "./training.ts";
 import { splitRunWords } from "./words.ts";
+
+/** Of sentences: as wide as the tables are. */
+const COLUMNS = 110;
 
 /** `simper compare` */
 export const compare: Command = {
@@ -77,7 +80,8 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
   if (isJson) print(reportJson(report).trimEnd());
   else if (shared.logLevel !== "error") {
     print(tablesText(tablesOf(report)));
-    print(printable(["", ...findings(report), "", `saved in ${outputDir}`].join("\n")));
+    const said = findings(report).flatMap((line) => wrap(line, COLUMNS));
+    print(printable(["", ...said, "", `saved in ${outputDir}`].join("\n")));
   }
   return result.members.some(({ failures }) => failures.length > 0) ? 1 : 0;
 }

@@ -16,6 +16,7 @@ import type { TrainOptions } from "../run/options.ts";
 import { train } from "../run/train.ts";
 import { openModel } from "../weights/weights.ts";
 import { hashModel } from "../checkpoint/fingerprint.ts";
+import { statOf } from "../stat_of.ts";
 import { checkFolder, readTextFile } from "../whole_file.ts";
 import type { MeasuredMember, MeasuredRun } from "./figures.ts";
 import { changedFiles, findRun, type Kept } from "./kept.ts";
@@ -185,7 +186,15 @@ async function filesNow(
   const trainSplit = config.datasetSplits.find((name) => name.includes("train")) ?? "train";
   const hashes = async (split: string) => {
     const paths = [];
-    for (const { path, config } of mixer) paths.push(...await filesOf(path, split, config));
+    for (const { path, config } of mixer) {
+      if (split !== trainSplit && (await statOf(path))?.isFile()) {
+        throw new UserError(
+          `dataset_mixer: ${path}: a comparison is measured on pairs that no run trains on: expected a folder with files ` +
+            `for the splits ${trainSplit} and ${split}, found a file`,
+        );
+      }
+      paths.push(...await filesOf(path, split, config));
+    }
     return await rememberedHashes(paths, cacheFolder(), "hashing data", onProgress);
   };
   return {

@@ -1,5 +1,5 @@
 /** What is measured of the model that a run has left, and kept beside its folder. */
-import { basename, dirname, join } from "node:path";
+import { basename, dirname } from "node:path";
 import type { TrainConfig } from "../config/schema.ts";
 import type { DatasetShare } from "../config/values.ts";
 import { sha256 } from "../data/file_hash.ts";

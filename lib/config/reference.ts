@@ -1,3 +1,4 @@
+import { COMPARISON_KEYS } from "./comparison_keys.ts";
 import { MIXTURE, MIXTURE_DOC } from "./mixture.ts";
 import { IGNORED, REFUSED } from "./other_keys.ts";
 import { FIELDS, keyOf, KEYS } from "./schema.ts";
@@ -25,6 +26,10 @@ export function configReference(): string {
   const ignored = Map.groupBy(Object.keys(IGNORED), (key) => IGNORED[key]);
   return [
     ...followed.join("\n").trimStart().split("\n"),
+    "\n### Of `simper compare` alone\n",
+    ...Object.entries(COMPARISON_KEYS).map(([key, { type, doc }]) =>
+      item(`${code(key)}: ${doc} (${type.expected})`)
+    ),
     "\n### Rewritten\n",
     item(`${code(MIXTURE)}: ${MIXTURE_DOC}`),
     "\n### Ignored, with a line that says why\n",
