@@ -3,7 +3,7 @@ import { basename } from "node:path";
 import type { Shown } from "../evaluation/report.ts";
 import type { MeanEstimate } from "../evaluation/statistics.ts";
 import { formatBytes } from "../format_bytes.ts";
-import { cell, chart, code, grid, heading, placed, savedPage, section, table } from "../report/html.ts";
+import { cell, chart, grid, heading, placed, savedPage, section, table } from "../report/html.ts";
 import { type Interval, intervalChart } from "../report/interval_chart.ts";
 import { formatFigure } from "../report/run_report.ts";
 import { escapeXml, type Series, thinned } from "../report/svg.ts";
@@ -233,11 +233,14 @@ export function reportHtml(report: Report): string {
   const tables = tablesOf(report).map(({ title, head, rows }) =>
     section(
       title,
-      table(head, rows.map(([first, ...rest]) => [code(first), ...rest.map((text) => cell("number", text))])),
+      table(
+        head,
+        rows.map(([first, ...rest]) => [cell("name", first), ...rest.map((text) => cell("number", text))]),
+      ),
     )
   );
   const settings = found.members.map(({ name, keys, seeds }) => [
-    code(name),
+    cell("name", name),
     cell("text", Object.entries(keys).map(([key, value]) => `${key}: ${value}`).join("\n")),
     cell("text", seeds.join(", ")),
   ]);
@@ -267,11 +270,12 @@ function intervalCharts({ before, members }: Compared): string {
     if (rows.length === 0) return "";
     const title = sentence(titleOf(figure));
     const line = figure in before ? { name: "before", value: before[figure] } : undefined;
+    const options = { line, ...isBytes(figure) && { shown: formatBytes } };
     const key = line
       ? `<span class="key"><svg viewBox="0 0 32 16" aria-hidden="true"><line class="line dashed faint c8" x1="0" x2="32" y1="9" y2="9"/></svg> before training</span>`
       : "";
     return `<figure><figcaption>${escapeXml(title)}${key}</figcaption>${
-      intervalChart(title, rows, line)
+      intervalChart(title, rows, options)
     }</figure>`;
   }));
 }
@@ -279,8 +283,9 @@ function intervalCharts({ before, members }: Compared): string {
 function curves({ members }: Report): string {
   return grid(CURVES.map(([key, title, unit]) => {
     // Of an evaluation where there are several: they are of the same pairs each time.
+    const count = (log: readonly LogEntry[], name: string) => log.filter((entry) => name in entry).length;
     const isEvaluated = members.every(({ runs }) =>
-      runs.every(({ log }) => log.filter((entry) => `eval_${key}` in entry).length > 1)
+      runs.every(({ log }) => count(log, key) === 0 || count(log, `eval_${key}`) > 1)
     );
     const name = isEvaluated ? `eval_${key}` : key;
     const series = members.flatMap((member, i): Series[] => {
@@ -306,7 +311,7 @@ function meanCurve(logs: readonly (readonly LogEntry[])[], key: string): Series[
 function answers({ prompts, before, members, seeds }: Report): string {
   return prompts.map((prompt, i) => {
     const rows = members.map(({ name, runs }) => [
-      code(name),
+      cell("name", name),
       ...seeds.map((seed) => {
         const answer = runs.find((run) => run.seed === seed)?.measurement.answers[i];
         return cell("text", answer ? shownAnswer(answer) : "");

@@ -16,7 +16,8 @@ export interface Interval {
 }
 
 const LEFT = 150;
-const RIGHT = 16;
+/** Half of the last number of the axis stands there. */
+const RIGHT = 34;
 const ROW = 26;
 const TOP = 8;
 const BOTTOM = 34;
@@ -26,12 +27,15 @@ const NAME = 16;
 /**
  * Values beside each other with their intervals as an SVG element, a row each, over one axis; what each is the mean of as small marks.
  *
- * @param line a value to compare with, drawn through all rows.
+ * @param options `line`: a value to compare with, drawn through all rows; `shown`: a value as text.
  */
 export function intervalChart(
   title: string,
   intervals: readonly Interval[],
-  line?: { name: string; value: number },
+  { line, shown = formatFigure }: {
+    line?: { name: string; value: number };
+    shown?: (value: number) => string;
+  } = {},
 ): string {
   const all = intervals.flatMap((
     { value, low, high, points },
@@ -43,21 +47,19 @@ export function intervalChart(
   const x = (value: number) => round(LEFT + (WIDTH - LEFT - RIGHT) * (value - min) / (max - min));
   const parts = axis.map((value) =>
     `<line class="grid" x1="${x(value)}" x2="${x(value)}" y1="${TOP}" y2="${bottom}"/>` +
-    label(x(value), bottom + 18, "middle", formatFigure(value))
+    label(x(value), bottom + 18, "middle", shown(value))
   );
   if (line) {
     parts.push(
       `<line class="line dashed faint c8" x1="${x(line.value)}" x2="${
         x(line.value)
       }" y1="${TOP}" y2="${bottom}">` +
-        `<title>${escapeXml(`${line.name}: ${formatFigure(line.value)}`)}</title></line>`,
+        `<title>${escapeXml(`${line.name}: ${shown(line.value)}`)}</title></line>`,
     );
   }
   for (const [i, { name, style, value, low, high, points }] of intervals.entries()) {
     const y = TOP + ROW * (i + 0.5);
-    const bounds = low === undefined || high === undefined
-      ? ""
-      : ` [${formatFigure(low)}, ${formatFigure(high)}]`;
+    const bounds = low === undefined || high === undefined ? "" : ` [${shown(low)}, ${shown(high)}]`;
     parts.push(label(LEFT - 10, y + 4, "end", escapeXml(shorten(name, NAME))));
     if (low !== undefined && high !== undefined) {
       parts.push(
@@ -69,7 +71,7 @@ export function intervalChart(
     }
     parts.push(
       `<circle class="mark ${style}" cx="${x(value)}" cy="${y}" r="5"><title>${
-        escapeXml(`${name}: ${formatFigure(value)}${bounds}`)
+        escapeXml(`${name}: ${shown(value)}${bounds}`)
       }</title></circle>`,
     );
   }
