@@ -167,7 +167,8 @@ export class ProgressLine {
     const width = this.columns! >= WIDE ? 30 : 12;
     // A full last column would make some terminals begin a new line.
     const parts = this.#parts(now, width);
-    const line = fit(parts.length > 0 ? [[0, this.about], ...parts] : parts, this.columns! - 1);
+    const about: Part[] = parts.length > 0 ? [[0, this.about]] : [];
+    const line = fit([...about, ...parts], this.columns! - 1);
     if (line || this.#line) this.options.write(ERASE_LINE + line);
     this.#line = line;
   }

@@ -25,8 +25,8 @@ const measurement = (results: PairResult[], tokens = 5): Measurement => ({
   lengths: [{ tokens, ended: tokens < 8 }],
 });
 
-// Of four pairs, with twice as many labels of rejected: by sums none is right, by means and by log-ratio others are.
-const START = measurement([pair(-4, -4), pair(-4, -4), pair(-4, -4), pair(-4, -4)]);
+// Of four pairs, with twice as many labels of rejected: by means none is right, by sums the last.
+const START = measurement([pair(-4, -4), pair(-4, -4), pair(-4, -4), pair(-4, -6)]);
 const LOG = [8, 2, 4].map((pace, i) => ({
   step: i + 1,
   epoch: 1,
@@ -50,7 +50,7 @@ const sft = pair(-2, -5);
 Deno.test("figures are those of the definitions, over seeds and beside the start", () => {
   const first = member(
     "simper",
-    measurement([right, right, right, wrong]),
+    measurement([right, right, right, pair(-4, -5, 1)]),
     measurement([right, right, wrong, wrong]),
   );
   const { before, members: [found] } = compared(START, [first]);
@@ -60,12 +60,12 @@ Deno.test("figures are those of the definitions, over seeds and beside the start
   assert.ok(!("log_ratios/accuracies" in before));
   const { figures } = found;
   assert.deepEqual(figures["rewards/accuracies"].runs, [1, 1]);
-  assert.deepEqual(figures["logps/accuracies"].runs, [0.75, 0.5]);
+  assert.deepEqual(figures["logps/accuracies"].runs, [1, 0.5]);
   assert.deepEqual(figures["log_ratios/accuracies"].runs, [0.75, 0.5]);
   // Student's for one degree of freedom.
   const { value, high } = figures["logps/accuracies"];
-  assert.equal(value, 0.625);
-  assert.ok(Math.abs(high! - value - 12.706204736174694 * 0.125) < 1e-9);
+  assert.equal(value, 0.75);
+  assert.ok(Math.abs(high! - value - 12.706204736174694 * 0.25) < 1e-9);
   // The middle pace of the log.
   assert.equal(figures.seconds_per_pair.value, 0.25);
   assert.equal(figures.bytes_per_pair.value, 500);
@@ -93,6 +93,14 @@ Deno.test("differences are paired by seed and by pair, and sure where both inter
   assert.equal(aloneAtTheTop([members[1], { ...members[0], figures: {} }], accuracy), undefined);
   const spread = member("worse", many(right, wrong, 5), many(right, wrong, 5), many(right, wrong, 6));
   assert.equal(aloneAtTheTop(compared(start, [first, spread]).members, accuracy), "simper");
+  const between = (low: number, high: number) => ({
+    ...members[0],
+    name: `${low}`,
+    figures: { [accuracy.name]: { value: (low + high) / 2, low, high, runs: [] } },
+  });
+  assert.equal(aloneAtTheTop([between(1, 3), between(2, 4)], accuracy), undefined);
+  assert.equal(aloneAtTheTop([between(1, 3), between(4, 5)], accuracy), "4");
+  assert.equal(aloneAtTheTop([between(1, 3), between(4, 5)], { ...accuracy, better: "lower" }), "1");
   // Of one seed nothing is known.
   const single =
     compared(start, [first, spread].map((one) => ({ ...one, runs: one.runs.slice(0, 1) }))).members;
