@@ -1,6 +1,7 @@
 import { basename } from "node:path";
 import type { TrainConfig } from "../config/schema.ts";
 import { configEntries } from "../config/write.ts";
+import type { Provenance } from "../checkpoint/provenance.ts";
 import type { HashedFile } from "../data/hash.ts";
 import type { TrainerState } from "../checkpoint/trainer_state.ts";
 import type { LogEntry } from "../training/log_entry.ts";
@@ -35,6 +36,8 @@ export interface RunReport {
   device: string;
   /** This program's version. */
   version: string;
+  /** What the weights follow from. */
+  provenance?: Provenance;
 }
 
 /**
@@ -54,11 +57,12 @@ export interface RunFacts {
   dataFiles: HashedFile[];
   /** Of the GPU, planned and allocated. */
   memoryBytes: number;
+  provenance?: Provenance;
 }
 
 /** What report.json says of a run; `answers` have no `after` before it has ended. */
 export function runFacts(
-  { config, answers, modelFiles, dataFiles, memoryBytes, device, version }:
+  { config, answers, modelFiles, dataFiles, memoryBytes, device, version, provenance }:
     & Omit<RunReport, "state" | "results" | "answers">
     & Pick<RunFacts, "answers">,
 ): RunFacts {
@@ -73,6 +77,7 @@ export function runFacts(
     modelFiles,
     dataFiles,
     memoryBytes,
+    ...(provenance && { provenance }),
   };
 }
 

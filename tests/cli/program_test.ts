@@ -26,6 +26,8 @@ const NAMES = [
   "serve",
   "fetch",
   "export",
+  "export-run",
+  "check-run",
   "setup",
 ];
 
