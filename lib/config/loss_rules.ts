@@ -1,6 +1,6 @@
 /** What is wrong between a loss and the keys that losses read. */
 import { LOSS_DEFAULTS, type LossKeys } from "../losses/definition.ts";
-import { areKnown, DEFINITIONS, LOSS_NAMES, type LossName, lossName, namesOf } from "../losses/losses.ts";
+import { areKnown, DEFINITIONS, LOSS_NAMES, type LossName, namesOf } from "../losses/losses.ts";
 import type { Entry } from "./entries.ts";
 import { keyOf, type TrainConfig } from "./schema.ts";
 

@@ -12,6 +12,7 @@ import type { ModelConfig } from "../models/architecture.ts";
 import { Decoder } from "../graph/decoder.ts";
 import type { Net } from "../graph/net.ts";
 import { isTrained, parameterCount } from "../parameters/parameter.ts";
+import { weightBytes } from "../parameters/quantized_matrix.ts";
 import { AdamW } from "../training/optimizer.ts";
 import type { SamplerOptions } from "../training/sampler.ts";
 import { StepRunner } from "../training/step.ts";
@@ -101,7 +102,8 @@ export function momentStorage(
 function parameterBytes({ parameters }: Net, config: TrainConfig): number {
   const { first, second } = momentStorage(config);
   const state = (updatesEarly(config) ? 0 : 4) + bytesOf(first) + bytesOf(second);
-  return 4 * parameterCount(parameters) + state * parameterCount(parameters.filter(isTrained));
+  const weights = parameters.reduce((sum, parameter) => sum + weightBytes(parameter), 0);
+  return weights + state * parameterCount(parameters.filter(isTrained));
 }
 
 /** Bytes of one piece of logits of a run. */

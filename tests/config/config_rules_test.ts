@@ -148,3 +148,24 @@ Deno.test("a reference is only for losses that look at one, and KTO's micro-batc
     /sync_ref_model: .*computed once, before the first step/,
   );
 });
+
+Deno.test("weights are quantized where some are frozen and there are any, in one way", () => {
+  const frozen = `${BASE}unfrozen_parameters: [model.norm]\n`;
+  parsed("unfrozen_parameters: [model.norm]\nload_in_4bit: true\nbnb_4bit_use_double_quant: true");
+  assert.match(
+    mistakes(`${frozen}load_in_4bit: true\nload_in_8bit: true`).join("\n"),
+    /^run\.yaml:5:15: load_in_8bit: expected load_in_4bit or load_in_8bit, found both$/,
+  );
+  assert.match(
+    mistakes(`${BASE}load_in_4bit: true`).join("\n"),
+    /^run\.yaml:3:15: load_in_4bit: expected unfrozen_parameters beside it, found none/,
+  );
+  assert.match(
+    mistakes(`${frozen}load_in_8bit: true\nfrom_scratch: true`).join("\n"),
+    /load_in_8bit: expected a model that has weights, found from_scratch: true$/,
+  );
+  assert.deepEqual(parsed("torch_dtype: bfloat16\nbnb_4bit_quant_type: fp4").ignored, [
+    "torch_dtype: ignored: every weight is trained, in float32, and saved in the source's dtype",
+    "bnb_4bit_quant_type: ignored: load_in_4bit is off",
+  ]);
+});
