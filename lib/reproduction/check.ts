@@ -54,7 +54,12 @@ const hash = (what: string, pack: string | undefined, here: string | undefined):
 /** Everything that a run's weights follow from, of the pack and here. */
 export function compareStart(pack: Pack, here: Here): Finding[] {
   const keys = changedKeys(here.run.config, pack.run.config);
-  const models = [...new Set([...Object.keys(pack.run.model), ...Object.keys(here.run.model)])];
+  /** Files by their names, of the model or of the one that it is compared with. */
+  const files = (field: "model" | "reference") => {
+    const [there, now] = [pack.run[field] ?? {}, here.run[field] ?? {}];
+    return [...new Set([...Object.keys(there), ...Object.keys(now)])]
+      .map((name) => hash(`${field}: ${name}`, there[name], now[name]));
+  };
   const [packData, hereData] = [pack, here].map(({ run, dataFiles }) =>
     [...run.train, ...run.test ?? []].map((sha256, i) => ({ sha256, name: dataFiles[i] }))
   );
@@ -68,7 +73,8 @@ export function compareStart(pack: Pack, here: Here): Finding[] {
     ...(keys.length === 0
       ? [finding("configuration", "all keys", "all keys")]
       : keys.map(({ key, there, now }) => finding(key, show(there), show(now)))),
-    ...models.map((name) => hash(`model: ${name}`, pack.run.model[name], here.run.model[name])),
+    ...files("model"),
+    ...files("reference"),
     hash("tokenizer", pack.run.tokenizer, here.run.tokenizer),
     hash("chat template", pack.run.template, here.run.template),
     ...(pack.run.date === undefined && here.run.date === undefined

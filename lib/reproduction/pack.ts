@@ -168,15 +168,18 @@ function portable({ run: { config, date }, revisions }: Provenance): Record<stri
   );
   // Of another day, a template that asks for it would say something else.
   if (date !== undefined) pinned.chat_template_date = date;
+  const at = (name: unknown, revision: string | null) =>
+    revision === null ? name : `${String(name).replace(/@.*$/, "")}@${revision}`;
   if (revisions.model !== null) {
     pinned.model_name_or_path = String(config.model_name_or_path).replace(/@.*$/, "");
     pinned.model_revision = revisions.model;
   }
+  if (pinned.ref_model !== undefined) pinned.ref_model = at(pinned.ref_model, revisions.reference);
   if (Array.isArray(pinned.dataset_mixer)) {
-    pinned.dataset_mixer = pinned.dataset_mixer.map(([name, share], i) => {
-      const revision = revisions.data[i] ?? null;
-      return [revision === null ? name : `${String(name).replace(/@.*$/, "")}@${revision}`, share];
-    });
+    pinned.dataset_mixer = pinned.dataset_mixer.map(([name, share], i) => [
+      at(name, revisions.data[i] ?? null),
+      share,
+    ]);
   }
   return pinned;
 }

@@ -84,6 +84,7 @@ async function openSplit(
     perBatch: batches[0]?.length,
     ldAlpha: config.ldAlpha ?? 1,
     files: files.map(({ sha256 }) => sha256),
+    storage: prepared.reference?.net.parameters.map(({ storage = "f32" }) => storage),
     seed: config.fromScratch && !prepared.reference?.folder ? config.seed : null,
     device: gpu.name,
     kernels,

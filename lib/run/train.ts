@@ -143,7 +143,11 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   });
   const planned = planRun(prepared, config, adapter);
   const { decoder } = planned;
-  const beside = await bytesBesidePlan(sources.model, decoder.plan.bytesOf("weights"));
+  const beside = await bytesBesidePlan(
+    sources.model,
+    decoder.plan.bytesOf("weights"),
+    decoder.parameters.hostBytes,
+  );
   checkFits(planned, prepared, config, adapter, memoryLimit(config, gpu, beside));
   log("info", `adapter: ${describeAdapter(gpu)}`);
   const { count, trainedCount } = decoder.parameters;

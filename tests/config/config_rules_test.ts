@@ -114,6 +114,27 @@ Deno.test("what is no pattern of parameters' names is refused with the reason", 
   assert.deepEqual(config.unfrozenParameters, ["^lm_head.weight$", "model.layers.[01].mlp"]);
 });
 
+Deno.test("weights are quantized where some are frozen and there are any, in one way", () => {
+  const frozen = `${BASE}unfrozen_parameters: [model.norm]\n`;
+  parsed("unfrozen_parameters: [model.norm]\nload_in_4bit: true\nbnb_4bit_use_double_quant: true");
+  assert.match(
+    mistakes(`${frozen}load_in_4bit: true\nload_in_8bit: true`).join("\n"),
+    /^run\.yaml:5:15: load_in_8bit: expected load_in_4bit or load_in_8bit, found both$/,
+  );
+  assert.match(
+    mistakes(`${BASE}load_in_4bit: true`).join("\n"),
+    /^run\.yaml:3:15: load_in_4bit: expected unfrozen_parameters beside it, found none/,
+  );
+  assert.match(
+    mistakes(`${frozen}load_in_8bit: true\nfrom_scratch: true`).join("\n"),
+    /load_in_8bit: expected a model that has weights, found from_scratch: true$/,
+  );
+  assert.deepEqual(parsed("torch_dtype: bfloat16\nbnb_4bit_quant_type: fp4").ignored, [
+    "torch_dtype: ignored: every weight is trained, in float32, and saved in the source's dtype",
+    "bnb_4bit_quant_type: ignored: load_in_4bit is off",
+  ]);
+});
+
 Deno.test("a reference is only for losses that look at one, and KTO's micro-batch is of two responses or more", () => {
   for (const key of ["ref_model: other", "precompute_ref_batch_size: 4"]) {
     const name = key.split(":")[0];
@@ -147,25 +168,4 @@ Deno.test("a reference is only for losses that look at one, and KTO's micro-batc
     mistakes(`${BASE}sync_ref_model: true`)[0],
     /sync_ref_model: .*computed once, before the first step/,
   );
-});
-
-Deno.test("weights are quantized where some are frozen and there are any, in one way", () => {
-  const frozen = `${BASE}unfrozen_parameters: [model.norm]\n`;
-  parsed("unfrozen_parameters: [model.norm]\nload_in_4bit: true\nbnb_4bit_use_double_quant: true");
-  assert.match(
-    mistakes(`${frozen}load_in_4bit: true\nload_in_8bit: true`).join("\n"),
-    /^run\.yaml:5:15: load_in_8bit: expected load_in_4bit or load_in_8bit, found both$/,
-  );
-  assert.match(
-    mistakes(`${BASE}load_in_4bit: true`).join("\n"),
-    /^run\.yaml:3:15: load_in_4bit: expected unfrozen_parameters beside it, found none/,
-  );
-  assert.match(
-    mistakes(`${frozen}load_in_8bit: true\nfrom_scratch: true`).join("\n"),
-    /load_in_8bit: expected a model that has weights, found from_scratch: true$/,
-  );
-  assert.deepEqual(parsed("torch_dtype: bfloat16\nbnb_4bit_quant_type: fp4").ignored, [
-    "torch_dtype: ignored: every weight is trained, in float32, and saved in the source's dtype",
-    "bnb_4bit_quant_type: ignored: load_in_4bit is off",
-  ]);
 });
