@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { type Collapse, describeCollapse } from "../training/collapse.ts";
 import { writeWhole } from "../whole_file.ts";
 import { finalFigures, type RunFacts, runFacts, runName, type RunReport } from "./run_report.ts";
+import { lossName, rewardsAreMeans } from "../losses/losses.ts";
 import type { HashedFile } from "../data/hash.ts";
 import { escapeXml, lineChart, type Series, thinned } from "./svg.ts";
 import { collapsesOf } from "../checkpoint/trainer_state.ts";
@@ -31,15 +32,23 @@ const responses = (key: string): Chart["keys"] => [
 ];
 
 /** Those that the log has figures of are drawn. */
-const CHARTS: readonly Chart[] = [
+const chartsOf = (areMeans: boolean): readonly Chart[] => [
   { title: "Loss", unit: "loss", keys: pair("loss") },
-  { title: "Rewards (mean log-probabilities)", unit: "nats a token", keys: responses("rewards") },
+  {
+    title: areMeans ? "Rewards (mean log-probabilities)" : "Rewards",
+    unit: areMeans ? "nats a token" : "reward",
+    keys: responses("rewards"),
+  },
   {
     title: "Accuracy (chosen above rejected)",
     unit: "share of pairs",
     keys: pair("rewards/accuracies"),
   },
-  { title: "Margin (chosen less rejected)", unit: "nats a token", keys: pair("rewards/margins") },
+  {
+    title: "Margin (chosen less rejected)",
+    unit: areMeans ? "nats a token" : "reward",
+    keys: pair("rewards/margins"),
+  },
   { title: "End of text where a response ends", unit: "probability", keys: pair("eos/probability") },
   { title: "Most probable token is the label", unit: "share of tokens", keys: pair("mean_token_accuracy") },
   { title: "Entropy of the next token", unit: "nats", keys: pair("entropy") },
@@ -127,7 +136,7 @@ export function reportSections({ facts, log, collapses, results }: ReportSource)
       collapses.map((one) => `<p>${escapeXml(describeCollapse(one))}</p>`).join("\n"),
     ),
     answers: answers(facts.answers),
-    curves: section("Curves", charts(log)),
+    curves: section("Curves", charts(log, facts.lossType)),
     figures: section(
       "Figures",
       table(evaluated ? ["figure", "before", "after"] : ["figure", "value"], figures),
@@ -181,7 +190,7 @@ export function reportHtml(report: RunReport): string {
     collapses: collapsesOf(state),
     results,
   });
-  const parts = [config.lossType, `${state.global_step} steps`, device, `simper ${version}`];
+  const parts = [lossName(config.lossType), `${state.global_step} steps`, device, `simper ${version}`];
   return savedPage(runName(config), `${heading(runName(config), parts)}\n${placed(sections)}`);
 }
 
@@ -190,8 +199,8 @@ export async function writeReportHtml(folder: string, report: RunReport): Promis
   await writeWhole(folder, "report.html", reportHtml(report));
 }
 
-function charts(log: readonly LogEntry[]): string {
-  const drawn = CHARTS.map(({ title, unit, keys }) => {
+function charts(log: readonly LogEntry[], loss: string): string {
+  const drawn = chartsOf(rewardsAreMeans(loss)).map(({ title, unit, keys }) => {
     const series: Series[] = keys
       .map(([key, name, style]) => ({ name, style, points: pointsOf(log, key) }))
       .filter(({ points }) => points.some(([, y]) => Number.isFinite(y)));

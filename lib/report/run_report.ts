@@ -3,6 +3,7 @@ import type { TrainConfig } from "../config/schema.ts";
 import { configEntries } from "../config/write.ts";
 import type { Provenance } from "../checkpoint/provenance.ts";
 import type { HashedFile } from "../data/hash.ts";
+import { lossName } from "../losses/losses.ts";
 import type { TrainerState } from "../checkpoint/trainer_state.ts";
 import type { LogEntry } from "../training/log_entry.ts";
 
@@ -68,7 +69,7 @@ export function runFacts(
 ): RunFacts {
   return {
     name: runName(config),
-    lossType: config.lossType,
+    lossType: lossName(config.lossType),
     device,
     version,
     pairsPerStep: config.perDeviceTrainBatchSize * config.gradientAccumulationSteps * config.numGpus,
