@@ -133,7 +133,11 @@ export async function compareRuns(
         options.onMeasure?.(run);
         signal?.throwIfAborted();
         const path = `${config.outputDir}.json`;
-        const measurement = await measureModel(config.outputDir, path, measuring, events);
+        // What is to be said of the pairs was said when the first model was measured.
+        const measurement = await measureModel(config.outputDir, path, measuring, {
+          ...events,
+          log: (_, message) => log("debug", message),
+        });
         measured.runs.push({ ...await readRun(config, result), measurement });
         if (!facts) made++;
       } catch (error) {
