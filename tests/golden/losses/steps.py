@@ -19,6 +19,7 @@ LLAMA = os.path.join(HERE, "..", "llama")
 KEYS = {"sigmoid": dict(beta=0.5), "simpo": dict(beta=2.0, simpo_gamma=1.0), "orpo": dict(beta=0.4),
         "kto": dict(beta=0.5, desirable_weight=1.25)}
 RATE, WARM, STEPS, MICRO, PER_STEP, CLIP = 1e-3, 1, 8, 2, 4, 1e-3
+MOST = 96  # max_length
 
 
 def sums(model, row):
@@ -42,8 +43,8 @@ def examples(pairs):
         for i, (row, desirable) in enumerate(batch):
             (ids, labels), (other, others) = row, batch[i - 1][0]
             n, m = labels.index(True), others.index(True)
-            mixed = ids[:n] + other[m:]
-            made.append((row, (mixed, [False] * n + [True] * (len(other) - m)), desirable))
+            mixed = (ids[:n] + other[m:])[:MOST]
+            made.append((row, (mixed, [False] * n + [True] * (len(mixed) - n)), desirable))
     return made
 
 
