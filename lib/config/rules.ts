@@ -1,5 +1,6 @@
 import { type Entry } from "./entries.ts";
 import { MOST_PAIRS } from "./counts.ts";
+import { areKnown, DEFINITIONS, namesOf } from "../losses/losses.ts";
 import { idleLossKeys, lossProblems } from "./loss_rules.ts";
 import { patternProblem } from "./name_pattern.ts";
 import { keyOf, type TrainConfig } from "./schema.ts";
@@ -139,6 +140,30 @@ export function conflicts(config: PartialConfig, written: ReadonlyMap<string, En
     () =>
       "what is saved has to be evaluated: expected save_steps to be a multiple of eval_steps, " +
       `found ${saveSteps} and ${evalSteps}`,
+  );
+  const losses = config.lossType !== undefined && areKnown(config.lossType)
+    ? namesOf(config.lossType).map((name) => DEFINITIONS[name])
+    : undefined;
+  const lossNames = losses?.map(({ name }) => name).join(" and ");
+  const hasReference = !config.referenceFree && losses?.some(({ usesReference = false }) => usesReference);
+  for (const field of ["refModel", "precomputeRefBatchSize"] as const) {
+    report(
+      [field],
+      () => losses !== undefined && !hasReference,
+      () =>
+        `loss_type: ${lossNames}${
+          config.referenceFree ? ", reference_free" : ""
+        } has no reference: remove it`,
+    );
+  }
+  report(
+    ["perDeviceTrainBatchSize", "lossType"],
+    () =>
+      config.perDeviceTrainBatchSize === 1 &&
+      !!losses?.some(({ isJudged = false, usesRejected = true }) => isJudged && usesRejected),
+    () =>
+      `expected 2 or more with loss_type: ${lossNames}, found 1: its reference point comes from the other responses of a ` +
+      "micro-batch",
   );
   return [...problems, ...lossProblems(config, written)];
 }

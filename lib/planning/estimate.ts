@@ -8,8 +8,8 @@ import type { ModelConfig } from "../models/architecture.ts";
 import { sizeOf } from "../batch/size.ts";
 import { forwardFlops, trainingFlops } from "../graph/flops.ts";
 import { netOf } from "../models/models.ts";
+import { storeAs, storeFrozen } from "./frozen_storage.ts";
 import { referenceBatches } from "./batches.ts";
-import { storeFrozen } from "./frozen_storage.ts";
 import { netToTrain } from "./roles.ts";
 import { type Adapter, type Planned, planRun, samplerOf, type Workload } from "./plan.ts";
 import { type Alternative, alternative, alternatives, type WorkloadOf } from "./advice.ts";
@@ -49,11 +49,12 @@ export function worstCase(
   });
   const perStep = config.perDeviceTrainBatchSize * config.gradientAccumulationSteps * config.numGpus;
   const sampler = samplerOf(config, pairs ?? perStep);
+  const net = storeFrozen(netToTrain(model, config.unfrozenParameters), model, config);
   return {
     model,
-    net: storeFrozen(netToTrain(model, config.unfrozenParameters), model, config),
+    net,
     loss: lossOf(config),
-    ...(usesReference(lossOf(config)) && { reference: { net: netOf(other) } }),
+    ...(usesReference(lossOf(config)) && { reference: { net: storeAs(net, netOf(other)) } }),
     train: { sizes: sizes(sampler.pairs) },
     ...(config.doEval && { test: { sizes: sizes(config.perDeviceEvalBatchSize) } }),
     prompts: config.prompts.map((text) => ({

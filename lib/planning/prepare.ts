@@ -13,7 +13,7 @@ import { isJudged, type Loss, usesReference, usesRejected } from "../losses/loss
 import type { ModelConfig } from "../models/architecture.ts";
 import type { OnProgress } from "../progress.ts";
 import { readModelConfig } from "../weights/config_file.ts";
-import { storeFrozen } from "./frozen_storage.ts";
+import { storeAs, storeFrozen } from "./frozen_storage.ts";
 import { netToTrain } from "./roles.ts";
 import { type ReferenceModel, samplerOf } from "./plan.ts";
 import { netOf } from "../models/models.ts";
@@ -110,7 +110,10 @@ export async function prepare(
   let test: PairStore | undefined;
   const prompts: Prepared["prompts"] = [];
   try {
-    if (usesReference(loss)) reference = await referenceOf(sources, model, pool.vocabulary);
+    if (usesReference(loss)) {
+      reference = await referenceOf(sources, model, pool.vocabulary);
+      storeAs(net, reference.net);
+    }
     train = await load("train");
     test = config.doEval ? await load("test") : undefined;
     for (const text of config.prompts) prompts.push({ text, ids: await pool.promptIds(text) });

@@ -20,13 +20,13 @@ import type { TensorReader } from "../safetensors/read.ts";
 import { randomInit } from "../weights/init.ts";
 import { Loop } from "./loop.ts";
 import { checkModelFiles, readModelFiles } from "../hub/model_files.ts";
-import { type Adapter, ANSWER_TOKENS, memoryLimit, planRun } from "../planning/plan.ts";
+import { type Adapter, ANSWER_TOKENS, bytesOfRun, memoryLimit, planRun } from "../planning/plan.ts";
 import { bytesBesidePlan } from "../planning/process_memory.ts";
 import { checkFits, planTable } from "../planning/advice.ts";
 import { openModel } from "../weights/weights.ts";
 import { prepare, type Prepared } from "../planning/prepare.ts";
 import type { OnProgress } from "../progress.ts";
-import { reportSplit, reportSteps } from "../report/data_report.ts";
+import { reportBalance, reportSplit, reportSteps } from "../report/data_report.ts";
 import { RunLog } from "../report/run_log.ts";
 import { runFacts } from "../report/run_report.ts";
 import type { HashedFile } from "../data/hash.ts";
@@ -117,6 +117,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   held.defer(() => prepared.close());
   reportSplit("train", prepared.train.statistics, log);
   if (prepared.test) reportSplit("test", prepared.test.statistics, log);
+  reportBalance(prepared.train.statistics, config, log);
   reportSteps(prepared, log);
   const otherFolder = prepared.reference?.folder;
   const other = otherFolder === undefined
@@ -142,7 +143,11 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   });
   const planned = planRun(prepared, config, adapter);
   const { decoder } = planned;
-  const beside = await bytesBesidePlan(sources.model, decoder.plan.bytesOf("weights"));
+  const beside = await bytesBesidePlan(
+    sources.model,
+    decoder.plan.bytesOf("weights"),
+    decoder.parameters.hostBytes,
+  );
   checkFits(planned, prepared, config, adapter, memoryLimit(config, gpu, beside));
   log("info", `adapter: ${describeAdapter(gpu)}`);
   const { count, trainedCount } = decoder.parameters;
@@ -203,6 +208,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
     answers: prepared.prompts.map(({ text }, i) => ({ prompt: text, before: answers[i] })),
     modelFiles,
     dataFiles: [...prepared.train.files, ...prepared.test?.files ?? []],
+    memoryBytes: bytesOfRun(planned),
     device: gpu.name,
     version: VERSION,
     provenance,
