@@ -1,3 +1,4 @@
+import { COMPARISON_KEYS } from "./comparison_keys.ts";
 import { MIXTURE, MIXTURE_DOC } from "./mixture.ts";
 import { DEFINITIONS, LOSS_NAMES } from "../losses/losses.ts";
 import { IGNORED, REFUSED } from "./other_keys.ts";
@@ -43,6 +44,10 @@ export function configReference(): string {
     }),
     "",
     ...wrap(LOSSES_DOC, 116),
+    "\n### Of `simper compare` alone\n",
+    ...Object.entries(COMPARISON_KEYS).map(([key, { type, doc }]) =>
+      item(`${code(key)}: ${doc} (${type.expected})`)
+    ),
     "\n### Rewritten\n",
     item(`${code(MIXTURE)}: ${MIXTURE_DOC}`),
     "\n### Ignored, with a line that says why\n",

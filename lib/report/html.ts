@@ -68,9 +68,12 @@ const chartsOf = (areMeans: boolean): readonly Chart[] => [
 
 const STYLE = `
 :root { color-scheme: light dark; --text: #1c2026; --soft: #5b6470; --rule: #dfe3e8; --page: #fff; --first: #1f5fd0;
-  --second: #c4560b; }
+  --second: #c4560b; --c1: #1f5fd0; --c2: #c4560b; --c3: #11805d; --c4: #a3339b; --c5: #8a6d00; --c6: #0e7a94;
+  --c7: #b3263b; --c8: #5b6470; }
 @media (prefers-color-scheme: dark) {
-  :root { --text: #e6e9ee; --soft: #9aa4b1; --rule: #343a44; --page: #15181d; --first: #7fb0ff; --second: #ffa45c; }
+  :root { --text: #e6e9ee; --soft: #9aa4b1; --rule: #343a44; --page: #15181d; --first: #7fb0ff; --second: #ffa45c;
+    --c1: #7fb0ff; --c2: #ffa45c; --c3: #5fd3a6; --c4: #e79be0; --c5: #e3c655; --c6: #67d3ea; --c7: #ff8e9b;
+    --c8: #aab3bf; }
 }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--text); background: var(--page); max-width: 64rem;
   margin: 2rem auto; padding: 0 1rem; }
@@ -82,11 +85,17 @@ figure { margin: 0; max-width: 34rem; } figcaption { font-weight: 600; } svg { w
 .grid { stroke: var(--rule); } .tick { fill: var(--soft); font-size: 12px; }
 .line { fill: none; stroke-width: 2; stroke-linejoin: round; } .first { stroke: var(--first); }
 .second { stroke: var(--second); } .dashed { stroke-dasharray: 5 4; } .mark { stroke-width: 0; }
+${
+  Array.from({ length: 8 }, (_, i) =>
+    `.c${i + 1} { stroke: var(--c${i + 1}); } .mark.c${i + 1} { fill: var(--c${i + 1}); }`)
+    .join("\n")
+}
+.interval { stroke-width: 4; stroke-linecap: round; } .faint { opacity: .45; }
 .mark.first { fill: var(--first); } .mark.second { fill: var(--second); }
 table { border-collapse: collapse; width: 100%; } .scroll { overflow-x: auto; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--rule); }
 td.text { white-space: pre-wrap; min-width: 12rem; overflow-wrap: anywhere; }
-td.number { font-variant-numeric: tabular-nums; }
+td.number { font-variant-numeric: tabular-nums; } td.name { white-space: nowrap; font-weight: 600; }
 @media (max-width: 36rem) { td.text { min-width: 6.5rem; } }
 @media (max-width: 28rem) { .tick { font-size: 15px; } }
 progress { width: 100%; accent-color: var(--first); }
@@ -197,10 +206,15 @@ function charts(log: readonly LogEntry[], loss: string): string {
       .filter(({ points }) => points.some(([, y]) => Number.isFinite(y)));
     return series.length > 0 ? chart(title, unit, series) : "";
   });
-  return drawn.some(Boolean) ? `<div class="charts">${drawn.join("\n")}</div>` : "";
+  return grid(drawn);
 }
 
-function chart(title: string, unit: string, series: readonly Series[]): string {
+/** Charts beside each other, as many as there is room for; nothing where all of them are empty. */
+export const grid = (drawn: readonly string[]) =>
+  drawn.some(Boolean) ? `<div class="charts">${drawn.join("\n")}</div>` : "";
+
+/** A chart of curves under its title, with a key to them. */
+export function chart(title: string, unit: string, series: readonly Series[]): string {
   const keys = series.map(({ name, style }) =>
     `<span class="key"><svg viewBox="0 0 32 16" aria-hidden="true"><line class="line ${style}" x1="0" x2="32" y1="9" ` +
     `y2="9"/></svg> ${escapeXml(name)}</span>`

@@ -20,7 +20,7 @@ import type { TensorReader } from "../safetensors/read.ts";
 import { randomInit } from "../weights/init.ts";
 import { Loop } from "./loop.ts";
 import { checkModelFiles, readModelFiles } from "../hub/model_files.ts";
-import { type Adapter, ANSWER_TOKENS, memoryLimit, planRun } from "../planning/plan.ts";
+import { type Adapter, ANSWER_TOKENS, bytesOfRun, memoryLimit, planRun } from "../planning/plan.ts";
 import { bytesBesidePlan } from "../planning/process_memory.ts";
 import { checkFits, planTable } from "../planning/advice.ts";
 import { openModel } from "../weights/weights.ts";
@@ -213,6 +213,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
     answers: prepared.prompts.map(({ text }, i) => ({ prompt: text, before: answers[i] })),
     modelFiles,
     dataFiles: [...prepared.train.files, ...prepared.test?.files ?? []],
+    memoryBytes: bytesOfRun(planned),
     device: gpu.name,
     version: VERSION,
     provenance,
