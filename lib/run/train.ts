@@ -166,7 +166,12 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
       decoder: reference,
       files: otherFiles ?? modelFiles,
       kernels: tuning,
-      load: () => begin(reference, other ?? checkpoint),
+      load: async () => {
+        await begin(reference, other ?? checkpoint);
+        // What follows from other bytes is not to be kept under the name of these.
+        if (otherFiles) checkHashes("ref_model", otherFiles, await hashModel(otherFolder!, other!.files));
+        else checkHashes("model_name_or_path", modelFiles, await hashes());
+      },
     });
   }
   pipelines.expect([...decoder.forward, ...decoder.backward, ...planned.runner.calls]);
@@ -178,7 +183,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   else await begin(decoder, checkpoint);
   log("debug", `allocated ${decoder.plan.allocatedBytes} bytes, planned ${decoder.plan.bytes}`);
   await checkModelFiles(sources.model, files);
-  checkHashes(modelFiles, await hashes());
+  checkHashes("model_name_or_path", modelFiles, await hashes());
 
   const model = { gpu, pipelines, adapter, decoder };
   const answers = before?.state.answers ??
@@ -297,11 +302,11 @@ async function checkLoss(
   log("info", `loss: ${loss.name}, whose derivatives are those of its values`);
 }
 
-function checkHashes(before: readonly HashedFile[], now: readonly HashedFile[]): void {
+function checkHashes(key: string, before: readonly HashedFile[], now: readonly HashedFile[]): void {
   const changed = before.find(({ sha256 }, i) => sha256 !== now[i].sha256);
   if (!changed) return;
   throw new UserError(
-    `model_name_or_path: ${changed.path} was changed while it was being read: start again when nothing writes there`,
+    `${key}: ${changed.path} was changed while it was being read: start again when nothing writes there`,
   );
 }
 
