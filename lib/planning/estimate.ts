@@ -2,7 +2,7 @@ import { pack } from "../batch/pack.ts";
 import { packedSize, type PackedSizes, type Pair, type Sequence } from "../data/pair.ts";
 import type { TrainConfig } from "../config/schema.ts";
 import { usesReference, usesRejected } from "../losses/loss.ts";
-import { losses } from "../losses/losses.ts";
+import { lossOf } from "../losses/losses.ts";
 import type { Net } from "../graph/net.ts";
 import type { ModelConfig } from "../models/architecture.ts";
 import { sizeOf } from "../batch/size.ts";
@@ -24,7 +24,7 @@ const TEMPLATE_TOKENS = 64;
  */
 export function longestPair(config: TrainConfig): Pair {
   const sequence: Sequence = { ids: new Array(config.maxLength).fill(0), promptLength: 0 };
-  const rejected = usesRejected(losses[config.lossType]) && { rejected: sequence };
+  const rejected = usesRejected(lossOf(config)) && { rejected: sequence };
   return { chosen: sequence, ...rejected, truncated: false, where: "the longest pair" };
 }
 
@@ -53,8 +53,8 @@ export function worstCase(
   return {
     model,
     net,
-    loss: losses[config.lossType],
-    ...(usesReference(losses[config.lossType]) && { reference: { net: storeAs(net, netOf(other)) } }),
+    loss: lossOf(config),
+    ...(usesReference(lossOf(config)) && { reference: { net: storeAs(net, netOf(other)) } }),
     train: { sizes: sizes(sampler.pairs) },
     ...(config.doEval && { test: { sizes: sizes(config.perDeviceEvalBatchSize) } }),
     prompts: config.prompts.map((text) => ({

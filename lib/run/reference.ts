@@ -82,6 +82,7 @@ async function openSplit(
     version: VERSION,
     pairs: store.id,
     perBatch: batches[0]?.length,
+    ldAlpha: config.ldAlpha ?? 1,
     files: files.map(({ sha256 }) => sha256),
     storage: prepared.reference?.net.parameters.map(({ storage = "f32" }) => storage),
     seed: config.fromScratch && !prepared.reference?.folder ? config.seed : null,

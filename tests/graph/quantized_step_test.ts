@@ -6,7 +6,8 @@ import { openGpu } from "../../lib/gpu/device.ts";
 import { Pipelines, readTensor } from "../../lib/gpu/program.ts";
 import { BUFFER_TILES, onlyTile } from "../../lib/gpu/tuning.ts";
 import { Decoder } from "../../lib/graph/decoder.ts";
-import { simper } from "../../lib/losses/simper.ts";
+import { wgslOf } from "../../lib/losses/loss.ts";
+import { losses } from "../../lib/losses/losses.ts";
 import { storeFrozen } from "../../lib/planning/frozen_storage.ts";
 import { netToTrain } from "../../lib/planning/roles.ts";
 import { parameterCount } from "../../lib/parameters/parameter.ts";
@@ -43,7 +44,7 @@ Deno.test("a step over frozen weights in 4 and 8 bits is PyTorch's over what bit
       checkpointing: false,
     }, {
       largestBuffer: LARGEST,
-      loss: simper.wgsl,
+      loss: wgslOf(losses.simper),
       training: true,
       tiles: onlyTile(BUFFER_TILES["storage 8x8"]),
     });
