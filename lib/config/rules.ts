@@ -1,6 +1,6 @@
 import { type Entry } from "./entries.ts";
 import { MOST_PAIRS } from "./counts.ts";
-import { patternProblem } from "./name_pattern.ts";
+import { modulePattern, patternProblem } from "./name_pattern.ts";
 import { keyOf, type TrainConfig } from "./schema.ts";
 import { describe, otherReporters } from "./values.ts";
 
@@ -78,6 +78,33 @@ export function conflicts(config: PartialConfig, written: ReadonlyMap<string, En
         patternProblem(wrongPattern!)
       }`,
   );
+  report(
+    ["usePeft", "fromScratch"],
+    () => config.usePeft! && config.fromScratch!,
+    () => "expected a model to adapt, found from_scratch: true: random weights are not saved with adapters",
+  );
+  report(
+    ["usePeft", "unfrozenParameters"],
+    () => config.usePeft!,
+    () =>
+      "adapters are trained in place of the model's weights, and unfrozen_parameters names weights: keep one of them " +
+      "(lora_modules_to_save trains modules beside adapters)",
+  );
+  report(
+    ["adapterNameOrPath", "usePeft"],
+    () => !config.usePeft!,
+    () => "expected use_peft: true beside it, found false",
+  );
+  const wrongModules = typeof config.loraTargetModules === "string" &&
+    problemOf(() => modulePattern(config.loraTargetModules as string));
+  report(
+    ["loraTargetModules"],
+    () => Boolean(wrongModules),
+    () =>
+      `expected a regular expression of modules' names, found ${
+        describe(config.loraTargetModules)
+      }: ${wrongModules}`,
+  );
   const evaluating = (["doEval", "evalOnStart"] as const).find((field) => config[field] === true) ??
     (config.evalStrategy !== undefined && config.evalStrategy !== "no" ? "evalStrategy" : undefined);
   if (evaluating) {
@@ -121,6 +148,14 @@ export function conflicts(config: PartialConfig, written: ReadonlyMap<string, En
   return problems;
 }
 
+function problemOf(work: () => void): string | undefined {
+  try {
+    work();
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
 /**
  * Fills what follows from other keys, by the rules of transformers: an evaluation strategy turns evaluation
  * on, and without eval_steps it goes by logging_steps; the best model is the one of least loss.
@@ -138,6 +173,17 @@ export function complete(config: PartialConfig): TrainConfig {
     greaterIsBetter: config.greaterIsBetter ?? (metricForBestModel && metricForBestModel !== "loss"),
   } as TrainConfig;
 }
+
+/** What adapters of `adapter_name_or_path` have with them. */
+const ADAPTER_FIELDS = [
+  "loraR",
+  "loraAlpha",
+  "loraDropout",
+  "loraTargetModules",
+  "loraModulesToSave",
+  "useRslora",
+  "useDora",
+] as const;
 
 const HUB_FIELDS = ["hubModelId", "hubPrivateRepo", "hubToken"] as const;
 
@@ -159,6 +205,10 @@ export function overruled(config: TrainConfig, written: ReadonlyMap<string, Entr
   if (config.saveStrategy !== "steps") add("saveSteps", `save_strategy is ${config.saveStrategy}`);
   if (config.metricForBestModel === undefined) add("greaterIsBetter", "there is no metric_for_best_model");
   if (config.optim !== "adamw_anyprecision") add("optimArgs", `optim is ${config.optim}`);
+  if (!config.usePeft) { for (const field of ADAPTER_FIELDS) add(field, "use_peft is off"); }
+  else if (config.adapterNameOrPath !== undefined) {
+    for (const field of ADAPTER_FIELDS) add(field, "the adapters of adapter_name_or_path have their own");
+  }
   const others = otherReporters(written.get("reportTo")?.value ?? null);
   if (others.length > 0) {
     lines.push(
