@@ -27,7 +27,9 @@ function placesSource({ modules }: AdapterBlocks): string {
     return range;
   });
   const places = ranges.map(({ firstRow, rows, module, at }) =>
-    `  if (n >= ${firstRow}u && n < ${firstRow + rows}u) { return Place(n - ${firstRow}u + ${at}u, ${module}u); }`
+    `  if (n >= ${firstRow}u && n < ${
+      firstRow + rows
+    }u) { return Place(n - ${firstRow}u + ${at}u, ${module}u); }`
   );
   const rows = ranges.map(({ firstRow, module, at }) =>
     `  if (row >= ${at}u) { return Place(row - ${at}u + ${firstRow}u, ${module}u); }`

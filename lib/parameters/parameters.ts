@@ -86,16 +86,16 @@ export class Parameters {
   }
 
   /**
-   * Checks that a checkpoint holds every tensor of a kind in its shape and in a float dtype, before anything is read.
+   * Checks that a checkpoint holds every tensor of `names` in its shape and in a float dtype, before anything is read.
    * @throws {UserError} naming all that are wrong.
    */
   check(
     checkpoint: TensorReader,
     otherwise = "the weights do not fit config.json",
-    kind: ParameterKind = "weights",
+    names: readonly string[] = this.names,
   ): void {
     const problems: string[] = [];
-    for (const name of this.namesOf(kind)) {
+    for (const name of names) {
       const expected = this.shape(name);
       const info = checkpoint.tensors.get(name);
       if (!info) problems.push(`${name}: missing, expected shape [${expected}]`);
@@ -112,14 +112,14 @@ export class Parameters {
     }
   }
 
-  /** Uploads tensors that `check` has passed: the weights of a checkpoint, or another of `ParameterKind`. */
+  /** Uploads tensors that `check` has passed: the weights of a checkpoint, all or those of `names`, or another of `ParameterKind`. */
   async load(
     gpu: Gpu,
     checkpoint: TensorReader,
     kind: ParameterKind = "weights",
     onProgress?: OnProgress,
+    names: readonly string[] = this.namesOf(kind),
   ): Promise<void> {
-    const names = this.namesOf(kind);
     const what = kind === "weights" ? "loading weights" : `loading the optimizer's ${kind} moments`;
     const bytesOf = ({ tensor, count }: Range) => count * elementBytes(tensor);
     const total = names.flatMap((name) => this.ranges(name, kind)).reduce(

@@ -1,3 +1,4 @@
+import type { OpenAdapter } from "../adapters/open.ts";
 import { pack } from "../batch/pack.ts";
 import { packedSize, type PackedSizes, type Pair, type Sequence } from "../data/pair.ts";
 import type { TrainConfig } from "../config/schema.ts";
@@ -6,7 +7,7 @@ import { losses } from "../losses/losses.ts";
 import type { ModelConfig } from "../models/architecture.ts";
 import { sizeOf } from "../batch/size.ts";
 import { trainingFlops } from "../graph/flops.ts";
-import { netToTrain } from "./roles.ts";
+import { trainedNet } from "./roles.ts";
 import { type Adapter, type Planned, planRun, samplerOf, type Workload } from "./plan.ts";
 import { type Alternative, alternative, alternatives, type WorkloadOf } from "./advice.ts";
 import { sampleStep, totalSteps } from "../training/sampler.ts";
@@ -29,8 +30,14 @@ export function longestPair(config: TrainConfig): Pair {
  * a token a byte.
  *
  * @param pairs how many training pairs there are; without it, as many as one optimizer step takes.
+ * @param adapter those of `adapter_name_or_path`.
  */
-export function worstCase(model: ModelConfig, config: TrainConfig, pairs?: number): Workload {
+export function worstCase(
+  model: ModelConfig,
+  config: TrainConfig,
+  pairs?: number,
+  adapter?: OpenAdapter,
+): Workload {
   const { tokens, labels } = packedSize(longestPair(config));
   const sizes = (count: number): PackedSizes => ({
     tokens: new Uint32Array(count).fill(tokens),
@@ -41,7 +48,7 @@ export function worstCase(model: ModelConfig, config: TrainConfig, pairs?: numbe
   const sampler = samplerOf(config, pairs ?? perStep);
   return {
     model,
-    net: netToTrain(model, config.unfrozenParameters),
+    net: trainedNet(model, config, adapter).net,
     loss: losses[config.lossType],
     train: { sizes: sizes(sampler.pairs) },
     ...(config.doEval && { test: { sizes: sizes(config.perDeviceEvalBatchSize) } }),

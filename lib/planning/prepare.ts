@@ -1,3 +1,5 @@
+import type { OpenAdapter } from "../adapters/open.ts";
+import type { AdapterPlan } from "../adapters/settings.ts";
 import type { TrainConfig } from "../config/schema.ts";
 import { localSources, type Sources } from "../hub/hub.ts";
 import { cacheFolder } from "../cache_folder.ts";
@@ -13,7 +15,7 @@ import { type Loss, usesRejected } from "../losses/loss.ts";
 import type { ModelConfig } from "../models/architecture.ts";
 import type { OnProgress } from "../progress.ts";
 import { readModelConfig } from "../weights/config_file.ts";
-import { netToTrain } from "./roles.ts";
+import { trainedNet } from "./roles.ts";
 import { samplerOf } from "./plan.ts";
 import { type SamplerOptions, totalSteps } from "../training/sampler.ts";
 import { readDate } from "../calendar_date.ts";
@@ -25,6 +27,8 @@ export interface Prepared {
   model: ModelConfig;
   /** What it computes, with the roles of its parameters. */
   net: Net;
+  /** The adapters that it trains, where it trains those. */
+  adapter?: AdapterPlan;
   tokenizer: Vocabulary;
   /** The tokenizer itself, for texts of token ids. */
   pool: TokenizerPool;
@@ -47,6 +51,8 @@ export interface PrepareOptions {
   sources?: Sources;
   /** The shape of the model, as `openModel` gives it with its weights; by default config.json's. */
   model?: ModelConfig;
+  /** The adapters of `adapter_name_or_path`. */
+  adapter?: OpenAdapter;
   /** Rows of a script, in place of those of `dataset_mixer`. */
   data?: { train: MemoryRows; test?: MemoryRows };
   /** By default that of `loss_type`. */
@@ -72,7 +78,7 @@ export async function prepare(
   const folder = sources.model;
   const model = known ??
     await inArea("MODEL_INVALID", () => readModelConfig(folder, (message) => log?.("warning", message)));
-  const net = netToTrain(model, config.unfrozenParameters);
+  const { net, adapter } = trainedNet(model, config, options.adapter);
   const splits: string[] = [];
   const begun = config.chatTemplateDate ?? date;
   onProgress?.({ what: "opening the tokenizer", done: 0 });
@@ -116,6 +122,7 @@ export async function prepare(
     sources,
     model,
     net,
+    adapter,
     tokenizer: pool.vocabulary,
     pool,
     loss,

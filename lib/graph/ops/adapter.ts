@@ -100,8 +100,10 @@ export function adapterBackward(
         (pieces) => linearWeightGradient(products, rows, pieces, { dY: dHidden, x: dropped }),
       );
       if (block.isWhole) {
-        pass.parameterGradient(b, (pieces) =>
-          linearWeightGradient(products, rows, pieces, { dY, x: hidden }, scale * adapter.scale));
+        pass.parameterGradient(
+          b,
+          (pieces) => linearWeightGradient(products, rows, pieces, { dY, x: hidden }, scale * adapter.scale),
+        );
         return;
       }
       const dWide = machine.plan.shared(`gradient of ${b.name} block`, "scratch", [width, shapeOf(a)[0]]);
