@@ -12,6 +12,6 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let n = i / WIDTH;
   let column = i % WIDTH;
   let place = place_of(n);
-  if (place.row == NONE || column / RANK != place.module) { wide[i] = 0.0; return; }
+  if (place.row == NONE || column / RANK != place.block) { wide[i] = 0.0; return; }
   wide[i] = b[place.row * RANK + column % RANK] * factor(n);
 }

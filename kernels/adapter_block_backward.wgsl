@@ -10,7 +10,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let i = flat_index(group, groups, local);
   if (i >= ROWS * RANK) { return; }
   let place = product_row(i / RANK);
-  var sum = d_wide[place.row * WIDTH + place.module * RANK + i % RANK] * factor(place.row);
+  var sum = d_wide[place.row * WIDTH + place.block * RANK + i % RANK] * factor(place.row);
   if (rows.accumulate != 0u) { sum += d_b[i]; }
   d_b[i] = sum;
 }

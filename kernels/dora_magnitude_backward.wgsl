@@ -18,7 +18,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   var sum = 0.0;
   for (var t = 0u; t < rows.count; t += 1u) { sum += d_y[t * COLUMNS + n] * base[t * COLUMNS + n]; }
   for (var k = 0u; k < RANK; k += 1u) {
-    sum += b[row * RANK + k] * d_wide[n * WIDTH + place.module * RANK + k];
+    sum += b[row * RANK + k] * d_wide[n * WIDTH + place.block * RANK + k];
   }
   sum *= factors[n].y;
   if (rows.accumulate != 0u) { sum += d_magnitude[row]; }

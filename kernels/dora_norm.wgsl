@@ -23,7 +23,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   for (var c = local; c < COLUMNS; c += 64u) {
     var delta = E();
     for (var k = 0u; k < RANK; k += 1u) {
-      delta += b[place.row * RANK + k] * a[(place.module * RANK + k) * COLUMNS + c];
+      delta += b[place.row * RANK + k] * a[(place.block * RANK + k) * COLUMNS + c];
     }
     let v = unpack_weights(weights[row * COLUMNS + c]) + SCALE_F * delta;
     sum += product(v, v);

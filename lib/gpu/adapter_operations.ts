@@ -35,7 +35,7 @@ function placesSource({ modules }: AdapterBlocks): string {
     `  if (row >= ${at}u) { return Place(row - ${at}u + ${firstRow}u, ${module}u); }`
   );
   return `const NONE = 0xffffffffu;
-struct Place { row: u32, module: u32 }
+struct Place { row: u32, block: u32 }
 fn place_of(n: u32) -> Place {
 ${places.join("\n")}
   return Place(NONE, 0u);
