@@ -178,12 +178,16 @@ export const INPUT: readonly Edits[] = [
       ],
       ["weights of an earlier save stay", "isWeightsFile(file) && !files.includes(file)", "false"],
       ["a tensor may give fewer bytes", "if (written !== expected) {", "if (written > expected) {"],
-      [
-        "what failed is left under its temporary name",
-        "    await rm(temporary, { force: true });\n    throw error;",
-        "    throw error;",
-      ],
     ],
+  },
+  {
+    file: "lib/whole_file.ts",
+    tests: SAFETENSORS,
+    edits: [[
+      "what failed is left under its temporary name",
+      "    await rm(temporary, { force: true });\n    throw error;",
+      "    throw error;",
+    ]],
   },
   {
     file: "lib/hub/http.ts",
