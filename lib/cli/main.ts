@@ -54,6 +54,10 @@ const COMMANDS: Readonly<Record<string, Entry>> = {
     summary: "Write a model as one file for llama.cpp (GGUF)",
     load: async () => (await import("./export.ts")).exportModel,
   },
+  merge: {
+    summary: "Merge adapters into their model",
+    load: async () => (await import("./merge.ts")).merge,
+  },
   setup: {
     summary: "Make sure that there is a WebGPU adapter",
     load: async () => (await import("./setup.ts")).setup,
