@@ -30,12 +30,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   }
   partial[local] = sum;
   workgroupBarrier();
-  for (var half = 32u; half > 0u; half /= 2u) {
-    if (local < half) { partial[local] += partial[local + half]; }
-    workgroupBarrier();
-  }
   if (local == 0u) {
-    let norm = sqrt(partial[0]);
+    var all = 0.0;
+    for (var i = 0u; i < 64u; i += 1u) { all += partial[i]; }
+    let norm = sqrt(all);
     factors[n] = vec2f(magnitude[place.row] / norm, 1.0 / norm);
   }
 }

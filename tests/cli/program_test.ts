@@ -25,6 +25,7 @@ const NAMES = [
   "serve",
   "fetch",
   "export",
+  "merge",
   "setup",
 ];
 
