@@ -76,13 +76,13 @@ const isExact = ({ source, planned: { decoder } }: Trained, { parameter, dtype }
 /** Moments, and the float32 weights that `weightSources` rounds. */
 export function optimizerSources(trained: Trained): TensorSource[] {
   const { gpu, planned: { decoder, optimizer } } = trained;
-  const exact = new Set(
+  const rounded = new Set(
     [...savedParameters(trained).values()].flatMap((saved) =>
-      isExact(trained, saved) ? [MASTER + saved.parameter] : []
+      isExact(trained, saved) ? [] : [MASTER + saved.parameter]
     ),
   );
   const masters = decoder.parameters.newSources(gpu, "F32", "weights", MASTER);
-  return [...masters.filter(({ name }) => !exact.has(name)), ...optimizer.state(gpu)];
+  return [...masters.filter(({ name }) => rounded.has(name)), ...optimizer.state(gpu)];
 }
 
 /**
