@@ -15,6 +15,9 @@ import { netOf } from "../../lib/models/models.ts";
 import { normal } from "../../lib/random.ts";
 import { openModel } from "../../lib/weights/weights.ts";
 import { assertSame } from "../equal_bytes.ts";
+import { BUFFER_TILES, onlyTile } from "../../lib/gpu/tuning.ts";
+import type { ModelConfig } from "../../lib/models/architecture.ts";
+import { readModelConfig } from "../../lib/weights/config_file.ts";
 import { GOLDEN, readGolden, relativeDifference } from "../golden_run.ts";
 
 const MODEL = `${GOLDEN}/untied`;
@@ -31,18 +34,23 @@ const KEYS: AdapterKeys = {
 
 interface Change extends Partial<Capacity> {
   keys?: Partial<AdapterKeys>;
+  fuses?: boolean;
 }
 
-/** A decoder with adapters away from 0 on the GPU, with NaN wherever it has to write before it reads. */
+/**
+ * A decoder with random weights and adapters away from 0 on the GPU, with NaN wherever it has to write before it reads, and with everything
+ * fused that can be, or nothing.
+ */
 async function open(
   gpu: Gpu,
   pipelines: Pipelines,
   pairs: Pair[],
-  { keys, ...change }: Change,
+  { keys, fuses = true, ...change }: Change,
 ): Promise<Decoder> {
-  const weights = await openModel(MODEL);
-  const net = netOf(weights.model);
-  adapt(net, chooseModules(net, weights.model, { ...KEYS, ...keys }));
+  // So wide that products take the gated activation.
+  const model: ModelConfig = { ...await readModelConfig(MODEL), intermediateSize: 64 } as ModelConfig;
+  const net = netOf(model);
+  adapt(net, chooseModules(net, model, { ...KEYS, ...keys }));
   const sum = (of: "tokens" | "labels") => pairs.reduce((total, pair) => total + packedSize(pair)[of], 0);
   const capacity = {
     tokens: sum("tokens"),
@@ -53,15 +61,20 @@ async function open(
     checkpointing: false,
     ...change,
   };
-  const decoder = new Decoder(net, capacity, { largestBuffer: 2 ** 27, loss: sft.wgsl, training: true });
+  const decoder = new Decoder(net, capacity, {
+    largestBuffer: 2 ** 27,
+    loss: sft.wgsl,
+    training: true,
+    tiles: onlyTile(BUFFER_TILES["workgroup 8x8 of 8x8"], { fuses }),
+  });
   await decoder.allocate(gpu, pipelines);
   assert.equal(decoder.plan.allocatedBytes, decoder.plan.bytes);
-  await decoder.load(gpu, withNewAdapters(weights, net, 3));
-  await weights.close();
   const next = normal(5);
+  decoder.parameters.initialize(gpu, next, 0.08);
   for (const { spec, weights, rows } of decoder.parameters.trainedList) {
-    if (!spec.name.includes("lora_B")) continue;
-    writeTensor(gpu, weights, Float32Array.from({ length: rows * spec.columns }, () => 0.1 * next()));
+    // As long as rows are.
+    if (!spec.name.includes("magnitude")) continue;
+    writeTensor(gpu, weights, Float32Array.from({ length: rows }, () => 0.6 + 0.05 * next()));
   }
   for (const { buffer, bytes, purpose } of decoder.plan.slabs) {
     if (purpose === "scratch") {
@@ -138,14 +151,18 @@ Deno.test("gradients of adapters are how the loss changes, and the same bits how
         assert.ok(Math.abs(found - expected) < 4e-3 * found, `${of}: ${found}, the loss says ${expected}`);
       }
       decoder.destroy();
-      for (const change of [{ checkpointing: true }, { keptStorage: "bf16" as const }]) {
+      const again = async (change: Change) => {
         const changed = await open(gpu, pipelines, pairs, { keys, ...change });
         const { gradients } = await pass(gpu, changed, pairs, 7);
         changed.destroy();
-        if ("checkpointing" in change) assertSame(gradients, one.gradients);
-        else {for (const [name, values] of gradients) {
-            assert.ok(relativeDifference(values, one.gradients.get(name)!) < 0.05, name);
-          }}
+        return gradients;
+      };
+      assertSame(await again({ checkpointing: true }), one.gradients);
+      for (const [change, most] of [[{ keptStorage: "bf16" }, 0.05], [{ fuses: false }, 1e-5]] as const) {
+        for (const [name, values] of await again(change)) {
+          const difference = relativeDifference(values, one.gradients.get(name)!);
+          assert.ok(difference < most, `${name}, ${JSON.stringify(change)}: ${difference}`);
+        }
       }
     });
   }
@@ -175,6 +192,9 @@ Deno.test("nothing is computed below the lowest adapter, and no gradient or mome
   // Of the first factors, and of the block of the second ones.
   assert.equal(backward.filter(({ label }) => label.startsWith("gemm_tn")).length, 2);
   assert.ok(!backward.some(({ label }) => /norm_weight|embed|bias/.test(label)));
+  // What a product does as it stores is done to the sum of both.
+  const fused = (kind: string) => decoder.forward.filter(({ label }) => label.endsWith(`+ ${kind}`)).length;
+  assert.deepEqual([fused("rope"), fused("glu")], [2, 2]);
   decoder.destroy();
   gpu.destroy();
 });
