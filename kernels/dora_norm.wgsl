@@ -1,6 +1,6 @@
 // DoRA (arXiv 2402.09353): of each row n of a product, factors[n] = (magnitude / norm, 1 / norm), where norm is that of the row of
 // weights + SCALE_F b a; (1, 0) of a row without an adapter. A workgroup a row: ROWS of them, from row FIRST of the product on.
-// unpack_weights reads COLUMNS elements a row. Grid: ROWS workgroups.
+// weight(i) reads element i of those, COLUMNS a row. Grid: ROWS workgroups.
 @group(0) @binding(0) var<storage, read> weights: array<Packed>;
 @group(0) @binding(1) var<storage, read> a: array<E>;
 @group(0) @binding(2) var<storage, read> b: array<f32>;
@@ -25,7 +25,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     for (var k = 0u; k < RANK; k += 1u) {
       delta += b[place.row * RANK + k] * a[(place.block * RANK + k) * COLUMNS + c];
     }
-    let v = unpack_weights(weights[row * COLUMNS + c]) + SCALE_F * delta;
+    let v = weight(row * COLUMNS + c) + SCALE_F * delta;
     sum += product(v, v);
   }
   partial[local] = sum;

@@ -95,7 +95,7 @@ async function readWorkload(
   { data, numPairs }: Options,
   events: FetchEvents & Required<Pick<FetchEvents, "log">>,
 ): Promise<{ folder: string; workloadOf: WorkloadOf; sample: readonly Pair[] }> {
-  const { modelNameOrPath, modelRevision, fromScratch } = config;
+  const { modelNameOrPath, modelRevision, refModel, fromScratch } = config;
   const read = fromScratch ? readModelConfig : readModel;
   const warn = (message: string) => events.log("warning", message);
   if (data) {
@@ -124,7 +124,10 @@ async function readWorkload(
     ? undefined
     : await openAdapter(await resolveAdapter(adapterNameOrPath, events));
   await adapter?.close();
-  const workloadOf = (changed: TrainConfig) => worstCase(model, changed, numPairs, adapter);
+  const other = refModel === undefined
+    ? undefined
+    : await readModel(await resolveModel(refModel, { ...events, weights: false }), warn);
+  const workloadOf = (changed: TrainConfig) => worstCase(model, changed, numPairs, other, adapter);
   return { folder, workloadOf, sample: [longestPair(config)] };
 }
 

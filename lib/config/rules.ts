@@ -4,6 +4,10 @@ import { modulePattern, patternProblem } from "./name_pattern.ts";
 import { keyOf, type TrainConfig } from "./schema.ts";
 import { describe, otherReporters } from "./values.ts";
 
+/** Whether some parameters are not trained. */
+export const freezes = ({ usePeft, unfrozenParameters }: PartialConfig): boolean =>
+  usePeft === true || unfrozenParameters !== undefined && unfrozenParameters.length > 0;
+
 /** Values read so far: complete but for the keys that were wrong, which are left out. */
 export type PartialConfig = Partial<TrainConfig>;
 
@@ -105,6 +109,24 @@ export function conflicts(config: PartialConfig, written: ReadonlyMap<string, En
         describe(config.loraTargetModules)
       }: ${wrongModules}`,
   );
+  report(
+    ["loadIn8bit", "loadIn4bit"],
+    () => config.loadIn8bit! && config.loadIn4bit!,
+    () => "expected load_in_4bit or load_in_8bit, found both",
+  );
+  for (const field of ["loadIn4bit", "loadIn8bit"] as const) {
+    report(
+      [field],
+      () => config[field]! && !freezes(config),
+      () =>
+        `expected use_peft: true or unfrozen_parameters beside it, found neither: what is trained is not quantized`,
+    );
+    report(
+      [field, "fromScratch"],
+      () => config[field]! && config.fromScratch!,
+      () => "expected a model that has weights, found from_scratch: true",
+    );
+  }
   const evaluating = (["doEval", "evalOnStart"] as const).find((field) => config[field] === true) ??
     (config.evalStrategy !== undefined && config.evalStrategy !== "no" ? "evalStrategy" : undefined);
   if (evaluating) {
@@ -204,6 +226,12 @@ export function overruled(config: TrainConfig, written: ReadonlyMap<string, Entr
   if (config.evalStrategy !== "steps") add("evalSteps", `eval_strategy is ${config.evalStrategy}`);
   if (config.saveStrategy !== "steps") add("saveSteps", `save_strategy is ${config.saveStrategy}`);
   if (config.metricForBestModel === undefined) add("greaterIsBetter", "there is no metric_for_best_model");
+  if (!freezes(config)) {
+    add("dtype", "every weight is trained, in float32, and saved in the source's dtype");
+  }
+  if (!config.loadIn4bit) {
+    for (const field of ["bnb4bitQuantType", "useBnbNestedQuant"] as const) add(field, "load_in_4bit is off");
+  }
   if (config.optim !== "adamw_anyprecision") add("optimArgs", `optim is ${config.optim}`);
   if (!config.usePeft) { for (const field of ADAPTER_FIELDS) add(field, "use_peft is off"); }
   else if (config.adapterNameOrPath !== undefined) {

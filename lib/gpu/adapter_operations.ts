@@ -6,9 +6,9 @@ import doraNormSource from "../../kernels/dora_norm.wgsl" with { type: "text" };
 import doraScaleSource from "../../kernels/dora_scale.wgsl" with { type: "text" };
 import dropoutSource from "../../kernels/dropout.wgsl" with { type: "text" };
 import { elementWidth, withPrelude } from "../../kernels/prelude.ts";
-import { HASH, packedType, unpackFunction } from "../../kernels/storage.ts";
+import { HASH, matrixReader, readerElement } from "../../kernels/storage.ts";
 import type { MatrixPiece } from "./linear.ts";
-import type { Tensor } from "./memory.ts";
+import { type Tensor, weightStorage } from "./memory.ts";
 import { flat, rowLength } from "./operations.ts";
 import { type Grid, type KernelCall, line, type RowSlot } from "./program.ts";
 
@@ -134,13 +134,15 @@ export const doraNorm = (
   pieces.map(({ firstRow, weights }) => {
     const columns = rowLength(weights);
     const width = elementWidth(columns);
-    const { storage = "f32" } = weights;
-    const unpack = width === 4
-      ? `alias Packed = ${packedType(storage)};\n${unpackFunction("weights", storage)}\n`
-      : "alias Packed = f32;\nfn unpack_weights(weight: f32) -> f32 { return weight; }\n";
+    const storage = weightStorage(weights);
+    const reader = width === 4
+      ? `alias Packed = ${readerElement(storage)};
+${matrixReader("weights", storage, "4u * ROWS * COLUMNS")}
+fn weight(i: u32) -> vec4f { return weights4(4u * i); }\n`
+      : "alias Packed = f32;\nfn weight(i: u32) -> f32 { return weights[i]; }\n";
     return {
       label: "dora_norm",
-      source: withPrelude(placesSource(blocks) + unpack + doraNormSource, {
+      source: withPrelude(placesSource(blocks) + reader + doraNormSource, {
         ROWS: weights.shape[0],
         FIRST: firstRow,
         COLUMNS: columns / width,

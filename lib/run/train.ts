@@ -3,6 +3,7 @@ import { withNewAdapters } from "../adapters/start.ts";
 import { Checkpoints } from "../checkpoint/checkpoints.ts";
 import { checkFiles, fingerprint, hashModel, warnings } from "../checkpoint/fingerprint.ts";
 import { checkPlaces, openOutput } from "../checkpoint/output.ts";
+import { provenanceOf } from "../checkpoint/provenance.ts";
 import { findStart, prepareOutput } from "../checkpoint/start.ts";
 import { restore } from "../checkpoint/tensors.ts";
 import type { RunKeys, TrainConfig } from "../config/schema.ts";
@@ -17,12 +18,13 @@ import type { Decoder } from "../graph/decoder.ts";
 import { formatBytes } from "../format_bytes.ts";
 import { heed } from "../heed.ts";
 import { localSources, resolveSources } from "../hub/hub.ts";
+import type { TensorReader } from "../safetensors/read.ts";
 import { randomInit } from "../weights/init.ts";
 import { Loop } from "./loop.ts";
 import { checkModelFiles, readModelFiles } from "../hub/model_files.ts";
 import { type Adapter, ANSWER_TOKENS, memoryLimit, planRun } from "../planning/plan.ts";
 import { bytesBesidePlan } from "../planning/process_memory.ts";
-import { checkFits } from "../planning/advice.ts";
+import { checkFits, planTable } from "../planning/advice.ts";
 import { openModel } from "../weights/weights.ts";
 import { prepare, type Prepared } from "../planning/prepare.ts";
 import type { OnProgress } from "../progress.ts";
@@ -39,6 +41,7 @@ import { losses } from "../losses/losses.ts";
 import type { Loss } from "../losses/loss.ts";
 import { configOf, takeData, type TrainOptions } from "./options.ts";
 import type { RunParts, TrainRun } from "./outcome.ts";
+import { addReference } from "./reference.ts";
 import { saveRun } from "./save.ts";
 
 /**
@@ -124,10 +127,16 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   reportSplit("train", prepared.train.statistics, log);
   if (prepared.test) reportSplit("test", prepared.test.statistics, log);
   reportSteps(prepared, log);
+  const otherFolder = prepared.reference?.folder;
+  const other = otherFolder === undefined
+    ? undefined
+    : await inArea("MODEL_INVALID", () => openModel(otherFolder, warn));
+  held.defer(() => other?.close());
   const hashes = () =>
     hashModel(sources.model, [...checkpoint?.files ?? [], ...adapter?.files ?? []], onProgress);
   const modelFiles = await hashes();
-  const identity = fingerprint(config, prepared, modelFiles);
+  const otherFiles = other && await hashModel(otherFolder!, other.files, onProgress);
+  const identity = fingerprint(config, prepared, modelFiles, otherFiles);
   if (before) checkFiles(identity, before, prepared.totalSteps);
 
   const gpu = await openGpu(options.gpu);
@@ -148,8 +157,22 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   const { count, trainedCount } = decoder.parameters;
   const trained = trainedCount < count ? `, ${trainedCount} of them trained` : "";
   log("info", `memory plan of ${count} parameters${trained}: ${formatBytes(decoder.plan.bytes)}`);
-  log("debug", `planned bytes:\n${decoder.plan.table()}`);
+  log("debug", `planned bytes:\n${planTable(planned)}`);
 
+  const begin = async ({ parameters }: Decoder, weights: TensorReader | undefined) => {
+    if (weights) await parameters.load(gpu, weights, "weights", onProgress);
+    else await randomInit(gpu, parameters, sources.model, config.seed, onProgress);
+  };
+  const { reference } = planned;
+  if (reference) {
+    await addReference({
+      ...{ config, prepared, gpu, pipelines, log, onProgress, signal },
+      decoder: reference,
+      files: otherFiles ?? modelFiles,
+      kernels: tuning,
+      load: () => begin(reference, other ?? checkpoint),
+    });
+  }
   pipelines.expect([...decoder.forward, ...decoder.backward, ...planned.runner.calls]);
   await decoder.allocate(gpu, pipelines);
   held.defer(() => decoder.destroy());
@@ -157,14 +180,12 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   const tensors = { gpu, planned, prepared, source: checkpoint };
   // Frozen weights beside adapters are in no checkpoint.
   if (!before || prepared.adapter) {
-    if (checkpoint) {
-      const start = adapter
-        ? overlaid(checkpoint, adapter)
-        : prepared.adapter
-        ? withNewAdapters(checkpoint, prepared.net, config.seed)
-        : checkpoint;
-      await decoder.load(gpu, start, onProgress);
-    } else await randomInit(gpu, decoder.parameters, sources.model, config.seed, onProgress);
+    const start = !checkpoint || !prepared.adapter
+      ? checkpoint
+      : adapter
+      ? overlaid(checkpoint, adapter)
+      : withNewAdapters(checkpoint, prepared.net, config.seed);
+    await begin(decoder, start);
   }
   if (before) await restore(before.folder, tensors, { onProgress });
   log("debug", `allocated ${decoder.plan.allocatedBytes} bytes, planned ${decoder.plan.bytes}`);
@@ -187,6 +208,13 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   await prepareOutput(config.outputDir, before !== undefined);
   const runLog = new RunLog(config, warn);
   const loop = new Loop({ gpu, config, prepared, planned, checkpoints, log: runLog }, options, before);
+  const provenance = await provenanceOf(
+    config,
+    prepared,
+    identity,
+    { device: gpu.name, kernels: tuning },
+    before,
+  );
   const facts = runFacts({
     config,
     answers: prepared.prompts.map(({ text }, i) => ({ prompt: text, before: answers[i] })),
@@ -194,6 +222,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
     dataFiles: [...prepared.train.files, ...prepared.test?.files ?? []],
     device: gpu.name,
     version: VERSION,
+    provenance,
   });
   await runLog.begin(await loop.trainerState(), facts);
   await loop.train(signal);
@@ -228,7 +257,17 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
     epoch: state.epoch,
     ...loop.figures.totals,
   };
-  const parts: RunParts = { outcome, state, gpu, planned, prepared, checkpoint, modelFiles, files };
+  const parts: RunParts = {
+    outcome,
+    state,
+    gpu,
+    planned,
+    prepared,
+    checkpoint,
+    modelFiles,
+    files,
+    provenance,
+  };
   const owned = held.move();
   let isDisposed = false;
   let saving: Promise<unknown> = Promise.resolve();

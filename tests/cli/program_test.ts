@@ -26,6 +26,8 @@ const NAMES = [
   "fetch",
   "export",
   "merge",
+  "export-run",
+  "check-run",
   "setup",
 ];
 

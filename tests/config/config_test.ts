@@ -33,6 +33,11 @@ Deno.test("a run file with the required keys alone gets every default", () => {
     useDora: false,
     loraTaskType: "CAUSAL_LM",
     adapterNameOrPath: undefined,
+    dtype: undefined,
+    loadIn4bit: false,
+    bnb4bitQuantType: "nf4",
+    useBnbNestedQuant: false,
+    loadIn8bit: false,
     lossType: "simper",
     optim: "adamw_torch",
     optimArgs: undefined,
@@ -59,6 +64,7 @@ Deno.test("a run file with the required keys alone gets every default", () => {
     evalStrategy: "no",
     evalSteps: 10,
     evalOnStart: false,
+    precomputeRefBatchSize: undefined,
     prompts: [],
     outputDir: "trainer_output",
     overwriteOutputDir: false,
@@ -76,6 +82,7 @@ Deno.test("a run file with the required keys alone gets every default", () => {
     logLevel: "info",
     deviceMemory: undefined,
     modelRevision: undefined,
+    refModel: undefined,
     reportTo: [],
     loggingDir: undefined,
     pushToHub: false,
@@ -136,7 +143,6 @@ warmup_ratio: 0.1
   assert.deepEqual([config.learningRate, config.maxLength, config.maxPromptLength], [6e-7, 2048, 1800]);
   assert.equal(config.gradientCheckpointing, true);
   assert.deepEqual(ignored.map((line) => line.split(":")[0]), [
-    "torch_dtype",
     "attn_implementation",
     "preprocessing_num_workers",
     "bf16",
@@ -146,7 +152,7 @@ warmup_ratio: 0.1
     "report_to",
     "hub_model_id",
   ]);
-  assert.equal(ignored[4], "beta: ignored: simper and sft have no such parameter");
+  assert.equal(ignored[3], "beta: ignored: simper and sft have no such parameter");
   assert.equal(ignored.at(-1), "hub_model_id: ignored: push_to_hub is off");
   const pushing = parseConfig(text.replace("push_to_hub: false", "push_to_hub: true"), "run.yaml");
   assert.deepEqual([pushing.config.pushToHub, pushing.config.hubModelId], [true, "simper-exps"]);

@@ -8,6 +8,16 @@ const SAFETENSORS = ["tests/safetensors/safetensors_test.ts"];
 /** What is read: run files, weights, the Hub. */
 export const INPUT: readonly Edits[] = [
   {
+    file: "lib/data/unpaired.ts",
+    tests: ["tests/data/unpaired_test.ts"],
+    edits: [
+      ["a prompt keeps its own response", "batch.at(i - 1)!", "batch.at(i)!"],
+      ["what is put after another prompt may be longer", "mixed.slice(0, maxLength)", "mixed"],
+      ["a label may be anything", 'typeof label === "boolean"', "label !== undefined"],
+      ["pairs are parted one by one", "pairs.length < UNPAIRED_AT_A_TIME", "pairs.length < 1"],
+    ],
+  },
+  {
     file: "lib/config/rules.ts",
     tests: CONFIG,
     edits: [

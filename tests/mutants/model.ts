@@ -205,7 +205,11 @@ export const MODEL: readonly Edits[] = [
     tests: PLAN,
     filter: "/bounds every pair|does not fit|room for their|piece of logits/",
     edits: [
-      ["evaluation needs no room", "    fit(test.sizes, Array.from({ length }, (_, i) => at + i));\n", ""],
+      [
+        "evaluation needs no room",
+        "? [{ sizes: test.sizes, batches: consecutive(test.sizes.tokens.length, config.perDeviceEvalBatchSize) }]",
+        "? []",
+      ],
       [
         "an answer needs no room",
         "Math.max(positions, ids.length + ANSWER_TOKENS)",
@@ -240,8 +244,8 @@ export const MODEL: readonly Edits[] = [
     filter: "decoder",
     edits: [[
       "a tensor's second half is read where its first lies",
-      "        at += count;\n        done +=",
-      "        done +=",
+      "        at += count;\n        report(",
+      "        report(",
     ]],
   },
   {
