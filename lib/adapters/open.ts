@@ -1,5 +1,5 @@
 /** A folder of adapters, as PEFT saves them. */
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { nearest, UserError } from "../errors.ts";
 import type { Net } from "../graph/net.ts";
 import { show } from "../json.ts";
@@ -20,6 +20,8 @@ export const PREFIX = "base_model.model.";
 /** Adapters that are open for reading, by the names of `namesOfAdapter` and of parameters that were trained whole. */
 export interface OpenAdapter extends AdapterPlan, Checkpoint {
   folder: string;
+  /** Of the weights and of their configuration. */
+  files: string[];
   config: AdapterConfig;
 }
 
@@ -84,8 +86,9 @@ function contentOf(file: Checkpoint, path: string, config: AdapterConfig): Adapt
     return config.settings.dora ? [a, b, magnitude] : [a, b];
   }).find((name) => !reader.tensors.has(name));
   if (missing !== undefined) throw new UserError(`${path}: ${PREFIX}${missing}: missing`);
-  const { files, close } = file;
+  const { close } = file;
   const { settings, record } = config;
+  const files = [path, join(dirname(path), ADAPTER_CONFIG)];
   return { ...reader, files, close, modules, saved: new Set(saved), settings, record };
 }
 

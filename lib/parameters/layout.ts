@@ -88,11 +88,7 @@ export function placeParameters(
 ): Placed {
   const hasState = (spec: ParameterSpec) => training && isTrained(spec);
   const quantized = (spec: ParameterSpec) => hasState(spec) ? undefined : quantizationOf(spec);
-  /** Of the words of a quantized matrix float32, which are as long. */
-  const storageOf = (spec: ParameterSpec): StorageType =>
-    hasState(spec) || spec.kind !== "matrix" || spec.columns % 4 !== 0 || quantized(spec)
-      ? "f32"
-      : spec.storage as StorageType | undefined ?? weights;
+  const storageOf = (spec: ParameterSpec) => hasState(spec) ? "f32" : storageOfWeights(spec, weights);
   const rank = (spec: ParameterSpec) =>
     (hasState(spec) ? 0 : 4) +
     (spec.kind !== "matrix" ? 3 : quantized(spec) ? 0 : storageOf(spec) !== "f32" ? 1 : 2);
@@ -103,7 +99,7 @@ export function placeParameters(
   };
   const groups: Place[][] = [];
   let used = Infinity;
-  for (const spec of specs.toSorted((a, b) => rank(a) - rank(b))) {
+  for (const spec of specs.filter(({ isOnHost }) => !isOnHost).toSorted((a, b) => rank(a) - rank(b))) {
     const bytes = storageBytes(storageOf(spec));
     const most = Math.floor(largestBuffer / bytes / BLOCK_ELEMENTS) * BLOCK_ELEMENTS;
     const isLike = (other: ParameterSpec) =>
@@ -171,6 +167,12 @@ export function placeParameters(
   }
   return placed;
 }
+
+/** How the elements of a frozen parameter are stored; the words of a quantized one count as float32, which is as long. */
+export const storageOfWeights = (spec: ParameterSpec, otherwise: StorageType = "f32"): StorageType =>
+  spec.kind !== "matrix" || spec.columns % 4 !== 0 || typeof spec.storage === "object"
+    ? "f32"
+    : spec.storage ?? otherwise;
 
 /** The rows of a parameter in pieces of at most `most` elements, all but the last of the same size. */
 function cut(

@@ -1,6 +1,6 @@
 import type { OpenAdapter } from "../adapters/open.ts";
 import type { AdapterPlan } from "../adapters/settings.ts";
-import type { TrainConfig } from "../config/schema.ts";
+import { keyOf, type TrainConfig } from "../config/schema.ts";
 import { localSources, type Sources } from "../hub/hub.ts";
 import { cacheFolder } from "../cache_folder.ts";
 import { chatTemplateOf } from "../data/mistral_template.ts";
@@ -8,14 +8,14 @@ import { openPairs, type PairOptions } from "../data/pairs.ts";
 import { TokenizerPool } from "../data/pool.ts";
 import type { PairStore } from "../data/store.ts";
 import type { MemoryRows } from "../data/memory.ts";
-import { losses } from "../losses/losses.ts";
-import { inArea } from "../errors.ts";
+import { lossOf } from "../losses/losses.ts";
+import { inArea, UserError } from "../errors.ts";
 import type { Net } from "../graph/net.ts";
 import { isJudged, type Loss, usesReference, usesRejected } from "../losses/loss.ts";
 import type { ModelConfig } from "../models/architecture.ts";
 import type { OnProgress } from "../progress.ts";
 import { readModelConfig } from "../weights/config_file.ts";
-import { storeFrozen } from "./frozen_storage.ts";
+import { storeAs, storeFrozen } from "./frozen_storage.ts";
 import { trainedNet } from "./roles.ts";
 import { type ReferenceModel, samplerOf } from "./plan.ts";
 import { netOf } from "../models/models.ts";
@@ -79,8 +79,12 @@ export async function prepare(
   config: TrainConfig,
   options: PrepareOptions = {},
 ): Promise<Prepared> {
-  const { sources = localSources(config), model: known, data, loss = losses[config.lossType] } = options;
+  const { sources = localSources(config), model: known, data, loss = lossOf(config) } = options;
   const { onProgress, readsOnly, log, date, signal } = options;
+  for (const field of ["refModel", "precomputeRefBatchSize"] as const) {
+    if (config[field] === undefined || usesReference(loss)) continue;
+    throw new UserError(`${keyOf(field)}: the loss ${loss.name} has no reference: remove it`, 2);
+  }
   const folder = sources.model;
   const model = known ??
     await inArea("MODEL_INVALID", () => readModelConfig(folder, (message) => log?.("warning", message)));
@@ -117,7 +121,10 @@ export async function prepare(
   let test: PairStore | undefined;
   const prompts: Prepared["prompts"] = [];
   try {
-    if (usesReference(loss)) reference = await referenceOf(sources, model, pool.vocabulary);
+    if (usesReference(loss)) {
+      reference = await referenceOf(sources, model, pool.vocabulary);
+      storeAs(net, reference.net);
+    }
     train = await load("train");
     test = config.doEval ? await load("test") : undefined;
     for (const text of config.prompts) prompts.push({ text, ids: await pool.promptIds(text) });

@@ -22,13 +22,13 @@ import type { TensorReader } from "../safetensors/read.ts";
 import { randomInit } from "../weights/init.ts";
 import { Loop } from "./loop.ts";
 import { checkModelFiles, readModelFiles } from "../hub/model_files.ts";
-import { type Adapter, ANSWER_TOKENS, memoryLimit, planRun } from "../planning/plan.ts";
+import { type Adapter, ANSWER_TOKENS, bytesOfRun, memoryLimit, planRun } from "../planning/plan.ts";
 import { bytesBesidePlan } from "../planning/process_memory.ts";
 import { checkFits, planTable } from "../planning/advice.ts";
 import { openModel } from "../weights/weights.ts";
 import { prepare, type Prepared } from "../planning/prepare.ts";
 import type { OnProgress } from "../progress.ts";
-import { reportSplit, reportSteps } from "../report/data_report.ts";
+import { reportBalance, reportSplit, reportSteps } from "../report/data_report.ts";
 import { RunLog } from "../report/run_log.ts";
 import { runFacts } from "../report/run_report.ts";
 import type { HashedFile } from "../data/hash.ts";
@@ -37,7 +37,7 @@ import { tune } from "../planning/tune.ts";
 import { VERSION } from "../version.ts";
 import { probeLoss } from "../gpu/loss_probe.ts";
 import { checkFunction, checkWgsl, isFlat } from "../losses/check.ts";
-import { losses } from "../losses/losses.ts";
+import { describeLoss, followsFrom, lossOf } from "../losses/losses.ts";
 import type { Loss } from "../losses/loss.ts";
 import { configOf, takeData, type TrainOptions } from "./options.ts";
 import type { RunParts, TrainRun } from "./outcome.ts";
@@ -87,7 +87,7 @@ import { saveRun } from "./save.ts";
 export async function train(given: TrainConfig | RunKeys, options: TrainOptions = {}): Promise<TrainRun> {
   const config = configOf(given, options);
   const { onLog: log = () => {}, onProgress, onSave, signal } = options;
-  const { loss = losses[config.lossType] } = options;
+  const { loss = lossOf(config) } = options;
   const warn = (message: string) => log("warning", message);
   await using held = new AsyncDisposableStack();
   await checkPlaces(config, localSources(config));
@@ -126,6 +126,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   held.defer(() => prepared.close());
   reportSplit("train", prepared.train.statistics, log);
   if (prepared.test) reportSplit("test", prepared.test.statistics, log);
+  reportBalance(prepared.train.statistics, config, log);
   reportSteps(prepared, log);
   const otherFolder = prepared.reference?.folder;
   const other = otherFolder === undefined
@@ -143,7 +144,8 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   held.defer(() => gpu.destroy());
   if (before) warnings(before, gpu.name).forEach(warn);
   const pipelines = new Pipelines(gpu, signal, onProgress);
-  await checkLoss(loss, gpu, pipelines, log);
+  if (followsFrom(config, loss)) log("info", describeLoss(lossOf(config)));
+  else await checkLoss(loss, gpu, pipelines, log);
   const { adapter: device, tuning } = await tune(gpu, pipelines, prepared, {
     onLog: log,
     onProgress,
@@ -151,7 +153,11 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   });
   const planned = planRun(prepared, config, device);
   const { decoder } = planned;
-  const beside = await bytesBesidePlan(sources.model, decoder.plan.bytesOf("weights"));
+  const beside = await bytesBesidePlan(
+    sources.model,
+    decoder.plan.bytesOf("weights"),
+    decoder.parameters.hostBytes,
+  );
   checkFits(planned, prepared, config, device, memoryLimit(config, gpu, beside));
   log("info", `adapter: ${describeAdapter(gpu)}`);
   const { count, trainedCount } = decoder.parameters;
@@ -220,6 +226,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
     answers: prepared.prompts.map(({ text }, i) => ({ prompt: text, before: answers[i] })),
     modelFiles,
     dataFiles: [...prepared.train.files, ...prepared.test?.files ?? []],
+    memoryBytes: bytesOfRun(planned),
     device: gpu.name,
     version: VERSION,
     provenance,
@@ -299,7 +306,6 @@ async function checkLoss(
   pipelines: Pipelines,
   log: NonNullable<TrainOptions["onLog"]>,
 ): Promise<void> {
-  if (Object.values<Loss>(losses).includes(loss)) return;
   const found = "wgsl" in loss
     ? await checkWgsl(loss, (sums) => probeLoss(gpu, pipelines, loss, sums))
     : checkFunction(loss);

@@ -8,7 +8,8 @@ import { pack } from "../../lib/batch/pack.ts";
 import { openGpu } from "../../lib/gpu/device.ts";
 import { Pipelines } from "../../lib/gpu/program.ts";
 import { Decoder } from "../../lib/graph/decoder.ts";
-import { simper } from "../../lib/losses/simper.ts";
+import { wgslOf } from "../../lib/losses/loss.ts";
+import { losses } from "../../lib/losses/losses.ts";
 import { netOf } from "../../lib/models/models.ts";
 import { fromF32 } from "../../lib/safetensors/dtype.ts";
 import { openSafetensors } from "../../lib/safetensors/read.ts";
@@ -86,7 +87,7 @@ for (const name of Object.keys(ADAPTERS) as Name[]) {
       logitsBytes: 2 ** 20,
       checkpointing: false,
     };
-    const options = { largestBuffer: 2 ** 27, loss: simper.wgsl, training: false };
+    const options = { largestBuffer: 2 ** 27, loss: wgslOf(losses.simper), training: false };
     const decoder = new Decoder(netOf(model.model), capacity, options);
     await decoder.allocate(gpu, new Pipelines(gpu));
     await decoder.load(gpu, model);

@@ -10,7 +10,8 @@ import { type Gpu, openGpu } from "../../lib/gpu/device.ts";
 import { Pipelines, readTensor, writeTensor } from "../../lib/gpu/program.ts";
 import { Decoder } from "../../lib/graph/decoder.ts";
 import type { Capacity } from "../../lib/graph/machine.ts";
-import { sft } from "../../lib/losses/sft.ts";
+import { wgslOf } from "../../lib/losses/loss.ts";
+import { losses } from "../../lib/losses/losses.ts";
 import { netOf } from "../../lib/models/models.ts";
 import { normal } from "../../lib/random.ts";
 import { openModel } from "../../lib/weights/weights.ts";
@@ -63,7 +64,7 @@ async function open(
   };
   const decoder = new Decoder(net, capacity, {
     largestBuffer: 2 ** 27,
-    loss: sft.wgsl,
+    loss: wgslOf(losses.sft),
     training: true,
     tiles: onlyTile(BUFFER_TILES["workgroup 8x8 of 8x8"], { fuses }),
   });

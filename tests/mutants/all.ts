@@ -1,4 +1,5 @@
 import { ADAPTERS } from "./adapters.ts";
+import { COMPARISON } from "./comparison.ts";
 import { INPUT } from "./input.ts";
 import { KERNELS } from "./kernels.ts";
 import { MODEL } from "./model.ts";
@@ -16,4 +17,5 @@ export const ALL: readonly Edits[] = [
   ...SCRIPTS,
   ...SERVER,
   ...ADAPTERS,
+  ...COMPARISON,
 ];
