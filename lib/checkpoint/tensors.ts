@@ -48,8 +48,12 @@ export function weightSources(trained: Trained): TensorSource[] {
 }
 
 /** Whether `weightSources` rounds nothing of a parameter: what the files hold narrower is that still, where it is frozen. */
-const isExact = ({ source, planned: { decoder } }: Trained, { parameter, dtype }: ParameterTensor): boolean =>
-  dtype === "F32" || source !== undefined && !decoder.parameters.isTrained(parameter);
+const isExact = (
+  { source, planned: { decoder: { parameters } } }: Trained,
+  { parameter, dtype }: ParameterTensor,
+): boolean =>
+  dtype === "F32" || dtype === parameters.dtype(parameter) ||
+  source !== undefined && !parameters.isTrained(parameter);
 
 /** Moments, and the float32 weights that `weightSources` rounds. */
 export function optimizerSources(trained: Trained): TensorSource[] {

@@ -1,5 +1,4 @@
 // Written by `deno task keys` from the table in keys.ts.
-
 /** The keys of a run file with their values, as a script writes them. */
 export interface RunKeys {
   /**
@@ -62,13 +61,15 @@ export interface RunKeys {
   /** `simper`, or `sft`: the mean negative log-probability of the chosen response. By default `"simper"`. */
   loss_type?: "simper" | "sft";
   /**
-   * AdamW as in PyTorch; `adamw_anyprecision`: with moments stored as `optim_args` says. By default
-   * `"adamw_torch"`.
+   * AdamW as in PyTorch; `adamw_anyprecision`: with moments stored as `optim_args` says; `adamw_8bit`: with
+   * moments of matrices in bytes, as bitsandbytes; `adamw_bf16`: with weights of matrices and moments in
+   * bfloat16, weights rounded by chance, as torchao. By default `"adamw_torch"`.
    */
-  optim?: "adamw_torch" | "adamw_anyprecision";
+  optim?: "adamw_torch" | "adamw_anyprecision" | "adamw_bf16" | "adamw_8bit";
   /**
    * With `adamw_anyprecision`, `momentum_dtype` and `variance_dtype`: `float32` (default) or `bfloat16`,
-   * which halves the bytes of that moment.
+   * which halves the bytes of that moment. With `adamw_8bit`, `bf16_stochastic_round=True`: weights of
+   * matrices in bfloat16 too, rounded by chance.
    */
   optim_args?: string;
   /** Highest learning rate. By default `0.000001`. */
@@ -257,11 +258,16 @@ export interface TrainConfig {
   unfrozenParameters: readonly string[] | undefined;
   /** `simper`, or `sft`: the mean negative log-probability of the chosen response. */
   lossType: "simper" | "sft";
-  /** AdamW as in PyTorch; `adamw_anyprecision`: with moments stored as `optim_args` says. */
-  optim: "adamw_torch" | "adamw_anyprecision";
+  /**
+   * AdamW as in PyTorch; `adamw_anyprecision`: with moments stored as `optim_args` says; `adamw_8bit`: with
+   * moments of matrices in bytes, as bitsandbytes; `adamw_bf16`: with weights of matrices and moments in
+   * bfloat16, weights rounded by chance, as torchao.
+   */
+  optim: "adamw_torch" | "adamw_anyprecision" | "adamw_bf16" | "adamw_8bit";
   /**
    * With `adamw_anyprecision`, `momentum_dtype` and `variance_dtype`: `float32` (default) or `bfloat16`,
-   * which halves the bytes of that moment.
+   * which halves the bytes of that moment. With `adamw_8bit`, `bf16_stochastic_round=True`: weights of
+   * matrices in bfloat16 too, rounded by chance.
    */
   optimArgs: string | undefined;
   /** Highest learning rate. */

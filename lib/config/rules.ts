@@ -2,7 +2,7 @@ import { type Entry } from "./entries.ts";
 import { MOST_PAIRS } from "./counts.ts";
 import { patternProblem } from "./name_pattern.ts";
 import { keyOf, type TrainConfig } from "./schema.ts";
-import { describe, otherReporters } from "./values.ts";
+import { areOptimArgs, describe, expectedOptimArgs, otherReporters } from "./values.ts";
 
 /** Values read so far: complete but for the keys that were wrong, which are left out. */
 export type PartialConfig = Partial<TrainConfig>;
@@ -43,6 +43,11 @@ export function conflicts(config: PartialConfig, written: ReadonlyMap<string, En
       `expected at most ${MOST_PAIRS} pairs a step, found ${
         perStep.map(keyOf).join(" x ")
       } = ${pairsPerStep()}`,
+  );
+  report(
+    ["optimArgs", "optim"],
+    () => expectedOptimArgs(config.optim!) !== undefined && !areOptimArgs(config.optim!, config.optimArgs!),
+    () => `expected ${expectedOptimArgs(config.optim!)} with ${config.optim}, found ${describe(config.optimArgs)}`,
   );
   report(
     ["datasetSplits"],
@@ -158,7 +163,7 @@ export function overruled(config: TrainConfig, written: ReadonlyMap<string, Entr
   if (config.evalStrategy !== "steps") add("evalSteps", `eval_strategy is ${config.evalStrategy}`);
   if (config.saveStrategy !== "steps") add("saveSteps", `save_strategy is ${config.saveStrategy}`);
   if (config.metricForBestModel === undefined) add("greaterIsBetter", "there is no metric_for_best_model");
-  if (config.optim !== "adamw_anyprecision") add("optimArgs", `optim is ${config.optim}`);
+  if (expectedOptimArgs(config.optim) === undefined) add("optimArgs", `optim is ${config.optim}`);
   const others = otherReporters(written.get("reportTo")?.value ?? null);
   if (others.length > 0) {
     lines.push(

@@ -52,6 +52,8 @@ export interface Tensor {
   readonly shape: readonly number[];
   /** Without one, elements are of 4 bytes: float32 or integers. */
   readonly storage?: StorageType;
+  /** Elements are bytes that stand for numbers by a map: moments, which only the optimizer's kernel reads. */
+  readonly isCodes?: true;
   readonly slab: Slab;
   /** In bytes; a multiple of 256, the strictest offset alignment that WebGPU allows an adapter to ask for. */
   readonly offset: number;
@@ -65,7 +67,8 @@ export const ALIGNMENT = 256;
 export const align = (bytes: number) => Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
 
 /** Bytes of one element. */
-export const elementBytes = ({ storage = "f32" }: Pick<Tensor, "storage">) => storageBytes(storage);
+export const elementBytes = ({ storage = "f32", isCodes }: Pick<Tensor, "storage" | "isCodes">) =>
+  isCodes ? 1 : storageBytes(storage);
 
 export const elements = (shape: readonly number[]) => shape.reduce((product, n) => product * n, 1);
 
