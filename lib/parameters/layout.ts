@@ -74,10 +74,11 @@ export type MomentStorage = Partial<Record<"first" | "second", "f32" | "bf16">> 
 const LEAST_8BIT = 4096;
 
 /**
- * Most elements of a trained matrix that is bound at once where gradients are passing: half a gigabyte of gradient. Only embeddings
- * and heads are larger, whose gradient would be the largest tensor there is.
+ * Where gradients are passing, trained matrices of more elements than the first are cut into pieces of at most the second: embeddings
+ * and heads, whose gradient, of half a gigabyte and more, would be the largest tensor there is. Of others products may have epilogues,
+ * which pieces do without.
  */
-const PASSING_ELEMENTS = 2 ** 27;
+const PASSING = { most: 2 ** 27, piece: 2 ** 25 };
 
 /** Parameters start at multiples of this many elements, so that a block of the gradient norm, or of moments, is of one parameter. */
 const BLOCK_ELEMENTS = NORM_BLOCK * 4;
@@ -132,8 +133,9 @@ export function placeParameters(
     const isLike = (other: ParameterSpec) =>
       storageOf(other) === storageOf(spec) && hasState(other) === hasState(spec) &&
       isIn8Bits(other) === isIn8Bits(spec);
-    const isPassing = hasState(spec) && gradients === "passing";
-    for (const piece of cut(spec, isPassing ? Math.min(most, PASSING_ELEMENTS) : most, bytes)) {
+    const [rows, columns] = shapeOf(spec);
+    const isCut = hasState(spec) && gradients === "passing" && rows * columns > PASSING.most;
+    for (const piece of cut(spec, isCut ? Math.min(most, PASSING.piece) : most, bytes)) {
       const elements = paddedElements(piece.rows * spec.columns);
       const last = groups.at(-1);
       if (!last || used + elements > most || !isLike(last[0].spec)) {
