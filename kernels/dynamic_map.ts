@@ -30,7 +30,9 @@ function magnitudes(signed: boolean): Float32Array<ArrayBuffer> {
 /** What the 256 bytes stand for, in ascending order. */
 export function dynamicMap(signed: boolean): Float32Array<ArrayBuffer> {
   const positive = magnitudes(signed);
-  return signed ? Float32Array.of(...positive.slice(1, -1).map((value) => -value), ...positive).sort() : positive;
+  return signed
+    ? Float32Array.of(...positive.slice(1, -1).map((value) => -value), ...positive).sort()
+    : positive;
 }
 
 /** Between which of its neighbours a number falls. */
@@ -45,12 +47,16 @@ const [, SIGNED_BORDERS, UNSIGNED_AT, UNSIGNED_BORDERS] = TABLES.map((_, i) =>
 );
 
 /** What `DYNAMIC_MAP` reads in its array `map`. */
-export const dynamicTables: Float32Array<ArrayBuffer> = Float32Array.from(TABLES.flatMap((table) => [...table]));
+export const dynamicTables: Float32Array<ArrayBuffer> = Float32Array.from(
+  TABLES.flatMap((table) => [...table]),
+);
 
 /** A decade of a map for WGSL: its lower end, cells a unit, the place of its first value, and how many there are. */
 function decadeSource(signed: boolean, decade: number): string {
   const cells = cellsOf(signed) * 2 ** decade;
-  return `vec4f(${10 ** (decade - 7)}, ${cells / (0.9 * 10 ** (decade - 6))}, ${cells - cellsOf(signed) + 1}.0, ${cells}.0)`;
+  return `vec4f(${10 ** (decade - 7)}, ${cells / (0.9 * 10 ** (decade - 6))}, ${
+    cells - cellsOf(signed) + 1
+  }.0, ${cells}.0)`;
 }
 
 /** The place of the value nearest to `a`, among those from 0 to 1: by the decade's cells, then by the borders beside it. */

@@ -47,7 +47,10 @@ export function conflicts(config: PartialConfig, written: ReadonlyMap<string, En
   report(
     ["optimArgs", "optim"],
     () => expectedOptimArgs(config.optim!) !== undefined && !areOptimArgs(config.optim!, config.optimArgs!),
-    () => `expected ${expectedOptimArgs(config.optim!)} with ${config.optim}, found ${describe(config.optimArgs)}`,
+    () =>
+      `expected ${expectedOptimArgs(config.optim!)} with ${config.optim}, found ${
+        describe(config.optimArgs)
+      }`,
   );
   report(
     ["datasetSplits"],

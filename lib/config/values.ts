@@ -267,9 +267,7 @@ export const expectedOptimArgs = (optim: string): string | undefined => OPTIM_AR
 
 /** Whether text that `readOptimArgs` reads is of an optimizer's arguments alone. */
 export const areOptimArgs = (optim: string, text: string): boolean =>
-  [...readOptimArgs(text) ?? []].every(([name, value]) =>
-    OPTIM_ARGS[optim]?.values[name]?.includes(value)
-  );
+  [...readOptimArgs(text) ?? []].every(([name, value]) => OPTIM_ARGS[optim]?.values[name]?.includes(value));
 
 /** Text of `name=value`, separated by commas, of any optimizer. */
 export const optimArgs: ValueType<string> = {

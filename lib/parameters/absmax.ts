@@ -17,9 +17,9 @@ function ranges({ trainedList }: Parameters): Map<string, Range[]> {
     firstElement: 2 * firstScale,
     count: 2 * Math.ceil(rows * spec.columns / MOMENT_BLOCK),
   });
-  return new Map([...Map.groupBy(inBytes, ({ spec }) => spec.name)].map(([name, pieces]) =>
-    [name, pieces.map(rangeOf)]
-  ));
+  return new Map(
+    [...Map.groupBy(inBytes, ({ spec }) => spec.name)].map(([name, pieces]) => [name, pieces.map(rangeOf)]),
+  );
 }
 
 const shapeOf = (ranges: readonly Range[]) => [ranges.reduce((sum, { count }) => sum + count, 0) / 2, 2];

@@ -72,7 +72,8 @@ function roundings(config: TrainConfig): Partial<TrainConfig>[] {
     ...activations,
   };
   const all: Partial<TrainConfig> = {
-    ...(!(isIn8Bits && trained === "bf16") && { optim: "adamw_8bit", optimArgs: "bf16_stochastic_round=True" }),
+    ...(!(isIn8Bits && trained === "bf16") &&
+      { optim: "adamw_8bit", optimArgs: "bf16_stochastic_round=True" }),
     ...activations,
   };
   const changes = new Map([some, all].map((change) => [keysIn(change), change]));

@@ -91,7 +91,10 @@ export function optimizerStorage(
     case "adamw_torch":
       return { trained: "f32", moments: {} };
     case "adamw_anyprecision":
-      return { trained: "f32", moments: { first: storage("momentum_dtype"), second: storage("variance_dtype") } };
+      return {
+        trained: "f32",
+        moments: { first: storage("momentum_dtype"), second: storage("variance_dtype") },
+      };
     case "adamw_bf16":
       return { trained: "bf16", moments: { first: "bf16", second: "bf16" } };
     case "adamw_8bit": {
@@ -104,7 +107,9 @@ export function optimizerStorage(
 /** Bytes of all weights, with AdamW's moments of those that are trained and, unless they are applied early, their gradients. */
 function parameterBytes({ parameters }: Net, config: TrainConfig): number {
   const { trained, moments } = optimizerStorage(config);
-  const momentBytes = moments === "8bit" ? 2 : bytesOf(moments.first ?? "f32") + bytesOf(moments.second ?? "f32");
+  const momentBytes = moments === "8bit"
+    ? 2
+    : bytesOf(moments.first ?? "f32") + bytesOf(moments.second ?? "f32");
   const state = (updatesEarly(config) ? 0 : 4) + momentBytes;
   const learned = parameterCount(parameters.filter(isTrained));
   return 4 * (parameterCount(parameters) - learned) + (bytesOf(trained) + state) * learned;

@@ -33,6 +33,8 @@ import { VERSION } from "../version.ts";
 import { probeLoss } from "../gpu/loss_probe.ts";
 import { checkFunction, checkWgsl, isFlat } from "../losses/check.ts";
 import { losses } from "../losses/losses.ts";
+import type { Parameters } from "../parameters/parameters.ts";
+import type { TensorReader } from "../safetensors/read.ts";
 import type { Loss } from "../losses/loss.ts";
 import { configOf, takeData, type TrainOptions } from "./options.ts";
 import type { RunParts, TrainRun } from "./outcome.ts";
@@ -139,6 +141,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   const trained = trainedCount < count ? `, ${trainedCount} of them trained` : "";
   log("info", `memory plan of ${count} parameters${trained}: ${formatBytes(decoder.plan.bytes)}`);
   log("debug", `planned bytes:\n${decoder.plan.table()}`);
+  if (checkpoint && !before) reportRounded(config, decoder.parameters, checkpoint, log);
 
   pipelines.expect([...decoder.forward, ...decoder.backward, ...planned.runner.calls]);
   await decoder.allocate(gpu, pipelines);
@@ -229,6 +232,26 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
       await owned.disposeAsync();
     },
   };
+}
+
+/** Weights that are rounded when they are read: those of float32 and float16 files that the optimizer keeps in bfloat16. */
+function reportRounded(
+  { optim }: TrainConfig,
+  parameters: Parameters,
+  { tensors }: TensorReader,
+  log: NonNullable<TrainOptions["onLog"]>,
+): void {
+  const rounded = parameters.names.filter((name) =>
+    parameters.isTrained(name) && parameters.dtype(name) === "BF16" && tensors.get(name)!.dtype !== "BF16"
+  );
+  if (rounded.length === 0) return;
+  const [first] = rounded;
+  log(
+    "info",
+    `${optim} keeps weights in bfloat16: ${rounded.length} tensors of the files, ${first} of ${
+      tensors.get(first)!.dtype
+    } first, are rounded to the nearest as they are read`,
+  );
 }
 
 /**

@@ -89,7 +89,9 @@ export class AdamW {
       Uint32Array.from(list.flatMap(({ firstBlock, blocks }) => [firstBlock, firstBlock + blocks])),
     );
     const places = new Uint32Array((list.length + chunks.length) * ALIGNMENT / 4);
-    list.forEach(({ firstBlock, firstScale }, i) => places.set([firstBlock, i, firstScale], i * ALIGNMENT / 4));
+    list.forEach(({ firstBlock, firstScale }, i) =>
+      places.set([firstBlock, i, firstScale], i * ALIGNMENT / 4)
+    );
     chunks.forEach(({ firstBlock, firstScale }, i) =>
       places.set([firstBlock, 0, firstScale], (list.length + i) * ALIGNMENT / 4)
     );

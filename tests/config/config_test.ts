@@ -274,10 +274,18 @@ Deno.test("optim_args are those of the optimizer, by its names in transformers, 
   }
   const round = "optim_args: bf16_stochastic_round=True";
   assert.equal(parsed(`optim: adamw_8bit\n${round}`).config.optimArgs, "bf16_stochastic_round=True");
-  assert.deepEqual(parsed(`optim: adamw_bf16\n${round}`).ignored, ["optim_args: ignored: optim is adamw_bf16"]);
+  assert.deepEqual(parsed(`optim: adamw_bf16\n${round}`).ignored, [
+    "optim_args: ignored: optim is adamw_bf16",
+  ]);
   const [other] = mistakes(`${BASE}optim: adamw_8bit\noptim_args: ${args}`);
-  assert.match(other, /:\d+:\d+: optim_args: expected bf16_stochastic_round=True or False with adamw_8bit, found "momentum/);
-  assert.match(mistakes(`${BASE}${any}${round}`)[0], /expected momentum_dtype=TYPE.* with adamw_anyprecision, found/);
+  assert.match(
+    other,
+    /:\d+:\d+: optim_args: expected bf16_stochastic_round=True or False with adamw_8bit, found "momentum/,
+  );
+  assert.match(
+    mistakes(`${BASE}${any}${round}`)[0],
+    /expected momentum_dtype=TYPE.* with adamw_anyprecision, found/,
+  );
 });
 
 Deno.test("evaluation and warm-up follow transformers where keys overlap", () => {

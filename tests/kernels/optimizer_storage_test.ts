@@ -7,11 +7,7 @@ import type { Tensor } from "../../lib/gpu/memory.ts";
 import { type Pipelines, Program, readTensor, writeTensor } from "../../lib/gpu/program.ts";
 import { dtypeOf } from "../../lib/gpu/readback.ts";
 import type { ParameterSpec } from "../../lib/parameters/parameter.ts";
-import {
-  type ParameterOptions,
-  Parameters,
-  type TrainedParameter,
-} from "../../lib/parameters/parameters.ts";
+import { type ParameterOptions, Parameters, type TrainedParameter } from "../../lib/parameters/parameters.ts";
 import { normal } from "../../lib/random.ts";
 import { type FloatDtype, fromF32, toF32 } from "../../lib/safetensors/dtype.ts";
 import { AdamW, type AdamWOptions } from "../../lib/training/optimizer.ts";
@@ -87,37 +83,45 @@ const goldenNumbers = (count: number, salt: number, smallest: number) =>
     return (hashed / 2 ** 32 - 0.5) / 10 ** (i % (smallest + 1));
   });
 
-deviceTest("moments in bytes are those of bitsandbytes' AdamW8bit, and so are the weights", async (pipelines) => {
-  const golden = JSON.parse(await readFile("tests/golden/adamw_8bit/bitsandbytes.json", "utf8"));
-  const bytes = (text: string) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
-  const floats = (text: string) => new Float32Array(bytes(text).buffer);
-  assert.deepEqual([MAPS.first, MAPS.second], golden.maps.map(floats));
-  const { rows, columns } = golden;
-  const { plan, list: [parameter], write, read, codes, absmax, update } = await optimizer(
-    pipelines,
-    [spec("weight", rows, columns)],
-    { moments: "8bit" },
-  );
-  const count = rows * columns;
-  write(parameter.weights, goldenNumbers(count, 0, 0));
-  let others = 0;
-  for (const [i, expected] of golden.steps.entries()) {
-    update(i + 1, [goldenNumbers(count, i + 1, 4)]);
-    for (const [m, kind] of MOMENTS.entries()) {
-      const found = await codes(parameter, kind);
-      bytes(expected[`state${m + 1}`]).forEach((code, e) => {
-        // A share next to a border may be rounded to the other side.
-        assert.ok(Math.abs(found[e] - code) <= 1, `step ${i + 1}, ${kind} ${e}: ${found[e]}, ${code}`);
-        if (found[e] !== code) others++;
-      });
-      const scales = (await absmax(parameter)).filter((_, at) => at % 2 === m);
-      assertClose(scales, floats(expected[`absmax${m + 1}`]), { tolerance: 1e-6 }, `step ${i + 1}: absmax of ${kind}`);
+deviceTest(
+  "moments in bytes are those of bitsandbytes' AdamW8bit, and so are the weights",
+  async (pipelines) => {
+    const golden = JSON.parse(await readFile("tests/golden/adamw_8bit/bitsandbytes.json", "utf8"));
+    const bytes = (text: string) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+    const floats = (text: string) => new Float32Array(bytes(text).buffer);
+    assert.deepEqual([MAPS.first, MAPS.second], golden.maps.map(floats));
+    const { rows, columns } = golden;
+    const { plan, list: [parameter], write, read, codes, absmax, update } = await optimizer(
+      pipelines,
+      [spec("weight", rows, columns)],
+      { moments: "8bit" },
+    );
+    const count = rows * columns;
+    write(parameter.weights, goldenNumbers(count, 0, 0));
+    let others = 0;
+    for (const [i, expected] of golden.steps.entries()) {
+      update(i + 1, [goldenNumbers(count, i + 1, 4)]);
+      for (const [m, kind] of MOMENTS.entries()) {
+        const found = await codes(parameter, kind);
+        bytes(expected[`state${m + 1}`]).forEach((code, e) => {
+          // A share next to a border may be rounded to the other side.
+          assert.ok(Math.abs(found[e] - code) <= 1, `step ${i + 1}, ${kind} ${e}: ${found[e]}, ${code}`);
+          if (found[e] !== code) others++;
+        });
+        const scales = (await absmax(parameter)).filter((_, at) => at % 2 === m);
+        assertClose(
+          scales,
+          floats(expected[`absmax${m + 1}`]),
+          { tolerance: 1e-6 },
+          `step ${i + 1}: absmax of ${kind}`,
+        );
+      }
     }
-  }
-  assert.ok(others <= 5, `${others} of ${golden.steps.length * 2 * count} bytes are others`);
-  assertClose(await read(parameter.weights, count), floats(golden.weights), { tolerance: 1e-5 }, "weights");
-  plan.destroy();
-});
+    assert.ok(others <= 5, `${others} of ${golden.steps.length * 2 * count} bytes are others`);
+    assertClose(await read(parameter.weights, count), floats(golden.weights), { tolerance: 1e-5 }, "weights");
+    plan.destroy();
+  },
+);
 
 /** With a tail of less than a block, one below bitsandbytes' size, one whose rows are no multiple of 4, and a norm. */
 const SPECS = [
@@ -129,69 +133,79 @@ const SPECS = [
 ];
 
 for (const trained of ["f32", "bf16"] as const) {
-  deviceTest(`updates with moments in bytes equal float64's of the same bytes: weights in ${trained}`, async (pipelines) => {
-    const seed = freshSeed();
-    const random = normal(seed);
-    const { plan, list, write, read, codes, absmax, update } = await optimizer(
-      pipelines,
-      SPECS,
-      { moments: "8bit", trained },
-      OPTIONS,
-      2 ** 16,
-    );
-    const isIn8Bits = ({ absmax }: TrainedParameter) => absmax !== undefined;
-    assert.deepEqual(list.filter(isIn8Bits).map(({ spec }) => spec.name), ["large", "another"]);
-    const packed = list.filter(({ weights }) => weights.storage === "bf16").map(({ spec }) => spec.name);
-    assert.deepEqual(packed.sort(), trained === "bf16" ? ["another", "large", "small"] : []);
-    for (const { weights, spec, rows } of list) {
-      write(weights, Float32Array.from({ length: rows * spec.columns }, random));
-    }
-    const stateOf = async (parameter: TrainedParameter) => {
-      const count = countOf(parameter);
-      const scales = isIn8Bits(parameter) ? await absmax(parameter) : undefined;
-      const moment = async (kind: Moment, first: number) =>
-        scales
-          ? dequantized({ codes: await codes(parameter, kind), absmax: scales }, MAPS[kind], 2, first)
-          : Float64Array.from(await read(parameter[kind], count));
-      return {
-        weights: Float64Array.from(await read(parameter.weights, count)),
-        first: await moment("first", 0),
-        second: await moment("second", 1),
-      };
-    };
-    for (let step = 1; step <= 3; step++) {
-      const before = await Promise.all(list.map(stateOf));
-      // Of many sizes within a block, so that all decades of the maps are met.
-      const gradients = list.map((parameter) =>
-        Float32Array.from({ length: countOf(parameter) }, (_, i) => random() * 10 ** -(i % 6))
+  deviceTest(
+    `updates with moments in bytes equal float64's of the same bytes: weights in ${trained}`,
+    async (pipelines) => {
+      const seed = freshSeed();
+      const random = normal(seed);
+      const { plan, list, write, read, codes, absmax, update } = await optimizer(
+        pipelines,
+        SPECS,
+        { moments: "8bit", trained },
+        OPTIONS,
+        2 ** 16,
       );
-      update(step, gradients);
-      for (const [i, parameter] of list.entries()) {
-        const what = `seed ${seed}, step ${step}: ${parameter.spec.name}`;
-        const weightDecay = parameter.spec.kind === "matrix" ? OPTIONS.weightDecay : 0;
-        const state = before[i];
-        adamw(state, Float64Array.from(gradients[i]), step, { ...OPTIONS, learningRate: LEARNING_RATE, weightDecay });
-        const weights = await read(parameter.weights, countOf(parameter));
-        if (parameter.weights.storage === "bf16") {
-          // One of the two neighbours.
-          weights.forEach((found, e) => {
-            const exact = state.weights[e];
-            assert.ok(Math.abs(found - exact) <= 2 ** -7 * Math.abs(exact) + 1e-6, `${what}: ${exact} became ${found}`);
+      const isIn8Bits = ({ absmax }: TrainedParameter) => absmax !== undefined;
+      assert.deepEqual(list.filter(isIn8Bits).map(({ spec }) => spec.name), ["large", "another"]);
+      const packed = list.filter(({ weights }) => weights.storage === "bf16").map(({ spec }) => spec.name);
+      assert.deepEqual(packed.sort(), trained === "bf16" ? ["another", "large", "small"] : []);
+      for (const { weights, spec, rows } of list) {
+        write(weights, Float32Array.from({ length: rows * spec.columns }, random));
+      }
+      const stateOf = async (parameter: TrainedParameter) => {
+        const count = countOf(parameter);
+        const scales = isIn8Bits(parameter) ? await absmax(parameter) : undefined;
+        const moment = async (kind: Moment, first: number) =>
+          scales
+            ? dequantized({ codes: await codes(parameter, kind), absmax: scales }, MAPS[kind], 2, first)
+            : Float64Array.from(await read(parameter[kind], count));
+        return {
+          weights: Float64Array.from(await read(parameter.weights, count)),
+          first: await moment("first", 0),
+          second: await moment("second", 1),
+        };
+      };
+      for (let step = 1; step <= 3; step++) {
+        const before = await Promise.all(list.map(stateOf));
+        // Of many sizes within a block, so that all decades of the maps are met.
+        const gradients = list.map((parameter) =>
+          Float32Array.from({ length: countOf(parameter) }, (_, i) => random() * 10 ** -(i % 6))
+        );
+        update(step, gradients);
+        for (const [i, parameter] of list.entries()) {
+          const what = `seed ${seed}, step ${step}: ${parameter.spec.name}`;
+          const weightDecay = parameter.spec.kind === "matrix" ? OPTIONS.weightDecay : 0;
+          const state = before[i];
+          adamw(state, Float64Array.from(gradients[i]), step, {
+            ...OPTIONS,
+            learningRate: LEARNING_RATE,
+            weightDecay,
           });
-        } else assertClose(weights, state.weights, { tolerance: 3e-6, scale: 1 }, what);
-        if (!isIn8Bits(parameter)) continue;
-        const scales = await absmax(parameter);
-        for (const [m, kind] of MOMENTS.entries()) {
-          const own = scales.filter((_, at) => at % 2 === m);
-          assertClose(own, largest(state[kind]), { tolerance: 2e-6 }, `${what}: absmax of ${kind}`);
-          // Roundings of terms that may cancel: by the largest share of them.
-          const wrong = firstNotNearest(state[kind], await codes(parameter, kind), MAPS[kind], 1e-5);
-          assert.equal(wrong, -1, `${what}: ${kind} ${wrong}`);
+          const weights = await read(parameter.weights, countOf(parameter));
+          if (parameter.weights.storage === "bf16") {
+            // One of the two neighbours.
+            weights.forEach((found, e) => {
+              const exact = state.weights[e];
+              assert.ok(
+                Math.abs(found - exact) <= 2 ** -7 * Math.abs(exact) + 1e-6,
+                `${what}: ${exact} became ${found}`,
+              );
+            });
+          } else assertClose(weights, state.weights, { tolerance: 3e-6, scale: 1 }, what);
+          if (!isIn8Bits(parameter)) continue;
+          const scales = await absmax(parameter);
+          for (const [m, kind] of MOMENTS.entries()) {
+            const own = scales.filter((_, at) => at % 2 === m);
+            assertClose(own, largest(state[kind]), { tolerance: 2e-6 }, `${what}: absmax of ${kind}`);
+            // Roundings of terms that may cancel: by the largest share of them.
+            const wrong = firstNotNearest(state[kind], await codes(parameter, kind), MAPS[kind], 1e-5);
+            assert.equal(wrong, -1, `${what}: ${kind} ${wrong}`);
+          }
         }
       }
-    }
-    plan.destroy();
-  });
+      plan.destroy();
+    },
+  );
 }
 
 /** The bfloat16 values next to a number, and how far it is from the lower in magnitude, as a share of their distance. */
@@ -227,7 +241,11 @@ deviceTest(
       update(1, gradients);
       const after = await read(large.weights, countOf(large));
       bits.push(new Uint16Array(fromF32(after, "BF16").buffer));
-      const state = { weights: before, first: new Float64Array(before.length), second: new Float64Array(before.length) };
+      const state = {
+        weights: before,
+        first: new Float64Array(before.length),
+        second: new Float64Array(before.length),
+      };
       adamw(state, Float64Array.from(gradients[0]), 1, { ...OPTIONS, learningRate: LEARNING_RATE });
       // By how near they are to the upper neighbour, in tenths: how many there are, how many were rounded up, how many should be.
       const tenths = Array.from({ length: 10 }, () => ({ count: 0, up: 0, expected: 0, variance: 0 }));
@@ -253,24 +271,27 @@ deviceTest(
   },
 );
 
-deviceTest("rounding by chance lets weights move by steps that rounding to the nearest loses", async (pipelines) => {
-  const options = { ...OPTIONS, weightDecay: 0 };
-  const { plan, list: [parameter], write, read, update } = await optimizer(
-    pipelines,
-    [spec("weight", 64, 64)],
-    { trained: "bf16", moments: "8bit" },
-    options,
-  );
-  const count = countOf(parameter);
-  write(parameter.weights, new Float32Array(count).fill(1));
-  // Each step takes 1e-4, and the next bfloat16 below 1 is 0.0039 away.
-  const steps = 100;
-  for (let step = 1; step <= steps; step++) update(step, [new Float32Array(count).fill(0.25)], 1e-4);
-  const weights = await read(parameter.weights, count);
-  const mean = weights.reduce((sum, value) => sum + value, 0) / count;
-  assert.ok(Math.abs(mean - (1 - steps * 1e-4)) < 5e-4, `${mean}`);
-  // Where there is no gradient and nothing decays, none moves.
-  update(steps + 1, [new Float32Array(count)], 0);
-  assertEqualBytes(await read(parameter.weights, count), weights);
-  plan.destroy();
-});
+deviceTest(
+  "rounding by chance lets weights move by steps that rounding to the nearest loses",
+  async (pipelines) => {
+    const options = { ...OPTIONS, weightDecay: 0 };
+    const { plan, list: [parameter], write, read, update } = await optimizer(
+      pipelines,
+      [spec("weight", 64, 64)],
+      { trained: "bf16", moments: "8bit" },
+      options,
+    );
+    const count = countOf(parameter);
+    write(parameter.weights, new Float32Array(count).fill(1));
+    // Each step takes 1e-4, and the next bfloat16 below 1 is 0.0039 away.
+    const steps = 100;
+    for (let step = 1; step <= steps; step++) update(step, [new Float32Array(count).fill(0.25)], 1e-4);
+    const weights = await read(parameter.weights, count);
+    const mean = weights.reduce((sum, value) => sum + value, 0) / count;
+    assert.ok(Math.abs(mean - (1 - steps * 1e-4)) < 5e-4, `${mean}`);
+    // Where there is no gradient and nothing decays, none moves.
+    update(steps + 1, [new Float32Array(count)], 0);
+    assertEqualBytes(await read(parameter.weights, count), weights);
+    plan.destroy();
+  },
+);

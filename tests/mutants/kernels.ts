@@ -231,7 +231,11 @@ export const KERNELS: readonly Edits[] = [
     tests: ["tests/kernels/optimizer_storage_test.ts"],
     filter: "bitsandbytes",
     edits: [
-      ["the border below is not looked at", "u + place - 1u]) { return place - 1u; }", "u + place - 1u]) { return place; }"],
+      [
+        "the border below is not looked at",
+        "u + place - 1u]) { return place - 1u; }",
+        "u + place - 1u]) { return place; }",
+      ],
       ["negative numbers are positive", "select(127u + place,", "max(127u + place,"],
     ],
   },

@@ -164,7 +164,10 @@ Deno.test("what does not fit comes with the change that would make it fit, at th
   const [, , inBytes, ...rest] = estimatedAlternatives(config, ADAPTER, 90e9, workloadOf, true);
   assert.deepEqual(rest, []);
   assert.ok(inBytes.rounds && inBytes.bytes < 70e9, `${inBytes.bytes}`);
-  assert.match(inBytes.keys, /optim: adamw_8bit, optim_args: bf16_stochastic_round=True, activation_dtype: bfloat16$/);
+  assert.match(
+    inBytes.keys,
+    /optim: adamw_8bit, optim_args: bf16_stochastic_round=True, activation_dtype: bfloat16$/,
+  );
 
   const shorter = estimatedAlternatives(config, ADAPTER, 66e9, workloadOf, true);
   assert.match(shorter.at(-1)!.keys, /max_length: \d+, max_prompt_length: \d+$/);
@@ -201,7 +204,11 @@ Deno.test("8 billion parameters are trained with the weights in bfloat16 and mom
   const { config, planned } = await setup(
     ...["llama-3-8b-base", "Llama-3-Base-8B-SFT"] as const,
     ...["--optim=adamw_8bit", "--optim_args=bf16_stochastic_round=True", "--max_grad_norm=0"],
-    ...["--per_device_train_batch_size=1", "--per_device_eval_batch_size=1", "--gradient_accumulation_steps=1"],
+    ...[
+      "--per_device_train_batch_size=1",
+      "--per_device_eval_batch_size=1",
+      "--gradient_accumulation_steps=1",
+    ],
     ...["--num_gpus=1", "--max_length=1024", "--max_prompt_length=900", "--activation_dtype=bfloat16"],
   );
   const { plan, parameters } = planned.decoder;

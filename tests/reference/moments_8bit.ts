@@ -19,8 +19,14 @@ export const dequantized = (
 
 /** The largest magnitude of each block. */
 export const largest = (values: Float64Array): number[] =>
-  Array.from({ length: Math.ceil(values.length / BLOCK) }, (_, block) =>
-    values.subarray(block * BLOCK, (block + 1) * BLOCK).reduce((most, value) => Math.max(most, Math.abs(value)), 0));
+  Array.from(
+    { length: Math.ceil(values.length / BLOCK) },
+    (_, block) =>
+      values.subarray(block * BLOCK, (block + 1) * BLOCK).reduce(
+        (most, value) => Math.max(most, Math.abs(value)),
+        0,
+      ),
+  );
 
 /**
  * Whether `codes` are those of the values of `map` nearest to the shares of `values`, or of one as near but for `tolerance` of the

@@ -28,7 +28,11 @@ for (const [model, keys] of RUNS) {
       await stopAt(2, out, args);
       await run(out, args);
       for (const file of FILES) {
-        assertEqualBytes(await Deno.readFile(join(out, file)), await Deno.readFile(join(unbroken, file)), file);
+        assertEqualBytes(
+          await Deno.readFile(join(out, file)),
+          await Deno.readFile(join(unbroken, file)),
+          file,
+        );
       }
       const optimizer = await openSafetensors(join(out, CHECKPOINT, "optimizer.safetensors"));
       const [weights, source] = [await openCheckpoint(out), await openCheckpoint(`${GOLDEN}/${model}`)];
