@@ -160,6 +160,7 @@ class Cases {
         bench.rows(1),
         {
           labelsOfPair: upload("labels of pair", batch.labelsOfPair, 1, 4),
+          references: bench.filled("references of pair", 1, 4),
           logps: bench.filled("log-probabilities", labels),
           weights: bench.tensor("label weights", labels),
           results: bench.tensor("results", 1, 4),

@@ -6,9 +6,10 @@
 // Grid: pairs (x, spilling into y).
 @group(0) @binding(0) var<uniform> rows: Rows;
 @group(0) @binding(1) var<storage, read> labels_of_pair: array<vec4u>;
-@group(0) @binding(2) var<storage, read> logps: array<f32>;
-@group(0) @binding(3) var<storage, read_write> weights: array<f32>;
-@group(0) @binding(4) var<storage, read_write> results: array<vec4f>;
+@group(0) @binding(2) var<storage, read> references: array<vec4f>;
+@group(0) @binding(3) var<storage, read> logps: array<f32>;
+@group(0) @binding(4) var<storage, read_write> weights: array<f32>;
+@group(0) @binding(5) var<storage, read_write> results: array<vec4f>;
 var<workgroup> partial: array<vec2f, 64>;
 var<workgroup> gradient: vec2f;
 
@@ -29,7 +30,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   if (local == 0u) {
     var all = vec2f();
     for (var i = 0u; i < 64u; i += 1u) { all += partial[i]; }
-    let loss = preference_loss(Response(all.x, f32(labels.y - labels.x)), Response(all.y, f32(labels.w - labels.z)));
+    let reference = references[pair];
+    let loss = preference_loss(
+      Response(all.x, f32(labels.y - labels.x), reference.x),
+      Response(all.y, f32(labels.w - labels.z), reference.y),
+    );
     results[pair] = vec4f(loss.value, all, 0.0);
     gradient = vec2f(loss.d_chosen, loss.d_rejected) * rows.scale;
     // A figure that is not finite may have a gradient that is, such as exp(-inf) = 0: NaN makes the gradient norm know.

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
+import { LAYOUTS } from "../lib/export/layouts.ts";
 import { ARCHITECTURES } from "../lib/models/models.ts";
 import { VERSION } from "../lib/version.ts";
 import { configReference, keyTypes } from "../lib/config/reference.ts";
@@ -66,6 +67,12 @@ Deno.test("the page of models names every architecture, and no other", async () 
   assert.ok(readme.includes(`[${ARCHITECTURES.size} architectures]`));
 });
 
+Deno.test("the page of GGUF names every architecture that can be exported, and no other", async () => {
+  const page = await Deno.readTextFile("lib/export/README.md");
+  const [list] = page.slice(page.indexOf("## Models")).match(/`.*?`\./s)!;
+  assert.deepEqual([...list.matchAll(/`(\w+)`/g)].map(([, name]) => name), [...LAYOUTS.keys()].sort());
+});
+
 /** Runs README's commands on the model that is in `out`. */
 async function useTrained(folder: string, run: string): Promise<void> {
   const words = (line: string) =>
@@ -73,7 +80,7 @@ async function useTrained(folder: string, run: string): Promise<void> {
       word.replaceAll('"', "").replace("out/my-run", join(folder, "out")).replace(/^run\.yaml$/, run)
         .replace("HuggingFaceTB/SmolLM2-135M-Instruct", `${GOLDEN}/untied`)
     ).slice(1);
-  for (const name of ["generate", "eval"]) {
+  for (const name of ["generate", "eval", "export"]) {
     const { status, stdout, stderr } = await task(...words(command(`simper ${name}`)) as [string]);
     assert.equal(status, 0, stderr);
     assert.ok(stdout.trim().length > 0, name);
@@ -198,7 +205,7 @@ Deno.test("README's two commands are those that CI and users run, and every comm
     /^npx -y deno/,
     /^simper (data|plan|train) run\.yaml/,
     /^simper (plan|train) llama-3/,
-    /^simper (chat|generate|serve) out\/my-run/,
+    /^simper (chat|export|generate|serve) out\/my-run/,
     /^simper eval run\.yaml/,
     /^deno run .* script\.ts$/,
   ];
@@ -213,6 +220,7 @@ Deno.test("the pages fit a screen", async () => {
     "lib/models/README.md",
     "lib/server/README.md",
     "lib/evaluation/README.md",
+    "lib/export/README.md",
     "bench/README.md",
   ];
   for (const page of [...PAGES, ...more]) {

@@ -30,11 +30,15 @@ export function fingerprint(
   config: TrainConfig,
   { tokenizer, train, test, loss }: Prepared,
   modelFiles: readonly HashedFile[],
+  referenceFiles?: readonly HashedFile[],
 ): Fingerprint {
   const hashes = (files: readonly HashedFile[]) => files.map(({ sha256 }) => sha256);
+  const byName = (files: readonly HashedFile[]) =>
+    Object.fromEntries(files.map(({ path, sha256 }) => [basename(path), sha256]));
   return {
     config: configRecord(config),
-    model: Object.fromEntries(modelFiles.map(({ path, sha256 }) => [basename(path), sha256])),
+    model: byName(modelFiles),
+    ...(referenceFiles && { reference: byName(referenceFiles) }),
     tokenizer: tokenizer.fingerprint,
     template: sha256(tokenizer.chatTemplate ?? ""),
     ...(tokenizer.templateDate !== undefined && { date: tokenizer.templateDate }),
@@ -92,9 +96,11 @@ export function checkConfig(config: TrainConfig, { folder, state }: SavedRun): v
 export function checkFiles(now: Fingerprint, { folder, state }: SavedRun, totalSteps: number): void {
   const before = state.run;
   const problems: string[] = [];
-  const names = new Set([...Object.keys(before.model), ...Object.keys(now.model)]);
-  for (const name of names) {
-    if (now.model[name] !== before.model[name]) problems.push(`model_name_or_path: ${name} is another file`);
+  for (const [key, field] of [["model_name_or_path", "model"], ["ref_model", "reference"]] as const) {
+    const [files, there] = [now[field] ?? {}, before[field] ?? {}];
+    for (const name of new Set([...Object.keys(there), ...Object.keys(files)])) {
+      if (files[name] !== there[name]) problems.push(`${key}: ${name} is another file`);
+    }
   }
   if (now.tokenizer !== before.tokenizer) problems.push("model_name_or_path: the tokenizer is another");
   if (now.template !== before.template) problems.push("chat_template: the template is another");

@@ -17,6 +17,8 @@ export interface Fingerprint {
   config: Record<string, unknown>;
   /** SHA-256 of the model's files, by name. */
   model: Record<string, string>;
+  /** Likewise of another model that the loss compares with. */
+  reference?: Record<string, string>;
   /** SHA-256 of what token ids follow from, and of the text of the chat template. */
   tokenizer: string;
   template: string;

@@ -34,7 +34,7 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
     signal: stop.signal,
   };
   // Weights are not looked at, so they need not be fetched.
-  const sources = await resolveSources({ ...config, fromScratch: true }, events);
+  const sources = await resolveSources({ ...config, fromScratch: true, refModel: undefined }, events);
   const prepared = await prepare(config, { ...events, sources, readsOnly: true })
     .finally(() => progress.finish());
 

@@ -50,6 +50,10 @@ const COMMANDS: Readonly<Record<string, Entry>> = {
     summary: "Fetch a model or a data set from the Hugging Face Hub and print its folder",
     load: async () => (await import("./fetch.ts")).fetch,
   },
+  export: {
+    summary: "Write a model as one file for llama.cpp (GGUF)",
+    load: async () => (await import("./export.ts")).exportModel,
+  },
   setup: {
     summary: "Make sure that there is a WebGPU adapter",
     load: async () => (await import("./setup.ts")).setup,

@@ -94,7 +94,7 @@ async function readWorkload(
   { data, numPairs }: Options,
   events: FetchEvents & Required<Pick<FetchEvents, "log">>,
 ): Promise<{ folder: string; workloadOf: WorkloadOf; sample: readonly Pair[] }> {
-  const { modelNameOrPath, modelRevision, fromScratch } = config;
+  const { modelNameOrPath, modelRevision, refModel, fromScratch } = config;
   const read = fromScratch ? readModelConfig : readModel;
   const warn = (message: string) => events.log("warning", message);
   if (data) {
@@ -115,7 +115,10 @@ async function readWorkload(
   }
   const folder = await resolveModel(modelNameOrPath, { ...events, revision: modelRevision, weights: false });
   const model = await read(folder, warn);
-  const workloadOf = (changed: TrainConfig) => worstCase(model, changed, numPairs);
+  const other = refModel === undefined
+    ? undefined
+    : await readModel(await resolveModel(refModel, { ...events, weights: false }), warn);
+  const workloadOf = (changed: TrainConfig) => worstCase(model, changed, numPairs, other);
   return { folder, workloadOf, sample: [longestPair(config)] };
 }
 

@@ -61,6 +61,16 @@ export interface RunKeys {
   /** `simper`, or `sft`: the mean negative log-probability of the chosen response. By default `"simper"`. */
   loss_type?: "simper" | "sft";
   /**
+   * Folder of the model that the loss compares with, or its name on the Hub, where it is not the one to train
+   * as the run begins; only for losses with a reference.
+   */
+  ref_model?: string;
+  /**
+   * Pairs of one forward pass of the reference, whose log-probabilities are computed before the first step;
+   * by default `per_device_train_batch_size`, and of the test split `per_device_eval_batch_size`.
+   */
+  precompute_ref_batch_size?: number;
+  /**
    * AdamW as in PyTorch; `adamw_anyprecision`: with moments stored as `optim_args` says; `adamw_8bit`: with
    * moments of matrices in bytes, as bitsandbytes; `adamw_bf16`: with weights of matrices and moments in
    * bfloat16, weights rounded by chance, as torchao. By default `"adamw_torch"`.
@@ -258,6 +268,16 @@ export interface TrainConfig {
   unfrozenParameters: readonly string[] | undefined;
   /** `simper`, or `sft`: the mean negative log-probability of the chosen response. */
   lossType: "simper" | "sft";
+  /**
+   * Folder of the model that the loss compares with, or its name on the Hub, where it is not the one to train
+   * as the run begins; only for losses with a reference.
+   */
+  refModel: string | undefined;
+  /**
+   * Pairs of one forward pass of the reference, whose log-probabilities are computed before the first step;
+   * by default `per_device_train_batch_size`, and of the test split `per_device_eval_batch_size`.
+   */
+  precomputeRefBatchSize: number | undefined;
   /**
    * AdamW as in PyTorch; `adamw_anyprecision`: with moments stored as `optim_args` says; `adamw_8bit`: with
    * moments of matrices in bytes, as bitsandbytes; `adamw_bf16`: with weights of matrices and moments in

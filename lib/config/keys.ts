@@ -101,6 +101,20 @@ export const TABLE: Table = {
     default: "simper",
     doc: "`simper`, or `sft`: the mean negative log-probability of the chosen response.",
   },
+  refModel: {
+    type: text,
+    aliases: ["ref_model_name_or_path"],
+    mayChange: true,
+    doc:
+      "Folder of the model that the loss compares with, or its name on the Hub, where it is not the one to train as the run begins; " +
+      "only for losses with a reference.",
+  },
+  precomputeRefBatchSize: {
+    type: pairs,
+    doc:
+      "Pairs of one forward pass of the reference, whose log-probabilities are computed before the first step; by default " +
+      "`per_device_train_batch_size`, and of the test split `per_device_eval_batch_size`.",
+  },
   optim: {
     type: oneOf(
       ["adamw_torch", "adamw_anyprecision", "adamw_bf16", "adamw_8bit"],

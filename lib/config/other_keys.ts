@@ -5,6 +5,10 @@
 export const IGNORED: Readonly<Record<string, string>> = {
   beta: "simper and sft have no such parameter",
   gamma_beta_ratio: "simper and sft have no such parameter",
+  precompute_ref_log_probs:
+    "a reference's log-probabilities are always computed before the first step, where the loss needs them",
+  ref_model_mixup_alpha: "the reference stays as it is: there is no sync_ref_model",
+  ref_model_sync_steps: "the reference stays as it is: there is no sync_ref_model",
   attn_implementation: "attention is always tiled, without a matrix of tokens by tokens",
   use_flash_attention_2: "attention is always tiled, without a matrix of tokens by tokens",
   bf16: "arithmetic is float32; weights are saved in the source's dtype",
@@ -47,6 +51,11 @@ export interface Refusal {
 export const REFUSED: Readonly<Record<string, Refusal>> = {
   hub_revision: { allowed: ["main"], why: "the result is uploaded to the main branch" },
   tokenizer_name_or_path: { allowed: [], why: "the tokenizer always comes from model_name_or_path" },
+  sync_ref_model: {
+    allowed: [false],
+    why: "the reference stays as it is: its log-probabilities are computed once, before the first step",
+  },
+  reference_free: { allowed: [false], why: "choose a loss that has no reference" },
   use_peft: { allowed: [false], why: "adapters are not available yet; every weight is trained" },
   load_in_8bit: { allowed: [false], why: "quantized weights are not available" },
   load_in_4bit: { allowed: [false], why: "quantized weights are not available" },

@@ -251,19 +251,19 @@ export const logitsBackward = (
 
 /** The structures that a loss's WGSL sees. */
 const LOSS_TYPES = `
-struct Response { sum: f32, labels: f32 }
+struct Response { sum: f32, labels: f32, reference: f32 }
 struct Loss { value: f32, d_chosen: f32, d_rejected: f32 }
 `;
 
 /** Loss of each pair and dL/d(log-probability) of each label, by the WGSL of `loss`. */
 export const preferenceLoss = (
   rows: RowSlot,
-  t: { labelsOfPair: Tensor; logps: Tensor; weights: Tensor; results: Tensor },
+  t: { labelsOfPair: Tensor; references: Tensor; logps: Tensor; weights: Tensor; results: Tensor },
   loss: string,
 ): KernelCall => ({
   label: "preference_loss",
   source: withPrelude(LOSS_TYPES + loss + preferenceLossSource, {}),
-  bindings: [rows.tensor, t.labelsOfPair, t.logps, t.weights, t.results],
+  bindings: [rows.tensor, t.labelsOfPair, t.references, t.logps, t.weights, t.results],
   grid: oneEach(rows),
 });
 
@@ -283,7 +283,7 @@ export const responseFigures = (
   grid: (counts) => line(2 * counts[rows.slot]),
 });
 
-/** Value and derivatives of a loss at given sums, [n, 4] each, by the WGSL of `loss`. */
+/** Value and derivatives, [n, 4], of a loss at given sums, [n, 8], by the WGSL of `loss`. */
 export const lossProbe = (rows: RowSlot, t: { sums: Tensor; found: Tensor }, loss: string): KernelCall => ({
   label: "loss_probe",
   source: withPrelude(LOSS_TYPES + loss + lossProbeSource, {}),

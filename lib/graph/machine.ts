@@ -139,6 +139,7 @@ export interface BatchTensors {
     | "targets"
     | "labelsOfRow"
     | "labelsOfPair"
+    | "references"
     | "distinctIds"
     | "distinctStarts"
     | "distinctRows",
@@ -208,6 +209,7 @@ function batchTensors(plan: MemoryPlan, capacity: Capacity, widths: Widths): Bat
       targets: batch("targets", pieceCount * pieceRows),
       labelsOfRow: batch("labels of row", tokens, 2),
       labelsOfPair: batch("labels of pair", pairs, 4),
+      references: batch("references of pair", pairs, 4),
       distinctIds: batch("distinct ids", tokens),
       distinctStarts: batch("distinct starts", tokens + 1),
       distinctRows: batch("distinct rows", tokens),

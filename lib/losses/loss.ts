@@ -20,15 +20,21 @@ export interface WgslLoss {
   name: string;
   /**
    * WGSL that defines `fn preference_loss(chosen: Response, rejected: Response) -> Loss`. A `Response` has the `sum` of
-   * the natural logarithms of its tokens' probabilities, and the number of its tokens, `labels`, the end token with
-   * them. A `Loss` has its `value`, which a run makes small, and its derivatives by the two sums, `d_chosen` and
-   * `d_rejected`. All are `f32`. `exp_accurate` is more exact than most drivers' `exp`.
+   * the natural logarithms of its tokens' probabilities, the number of its tokens, `labels`, the end token with them, and
+   * `reference`, that sum under the reference model where `usesReference` is set. A `Loss` has its `value`, which a run
+   * makes small, and its derivatives by the two sums, `d_chosen` and `d_rejected`. All are `f32`. `exp_accurate` is more
+   * exact than most drivers' `exp`.
    */
   wgsl: string;
   /**
    * Where false, rejected responses are neither read nor run: their sum and number of labels are 0. By default true.
    */
   usesRejected?: boolean;
+  /**
+   * Whether the loss looks at the sums of a reference model, the one that the run begins with or `ref_model`: they are
+   * computed before the first step. By default they are 0, and nothing is computed.
+   */
+  usesReference?: boolean;
 }
 
 /**
@@ -51,16 +57,18 @@ export interface FunctionLoss {
   /** As `WgslLoss`'s. */
   name: string;
   /**
-   * The loss of one pair from its responses, each the sum of its tokens' log-probabilities and the number of its
-   * tokens, with its derivatives by the two sums. Its source text and what it gives at some places go into a run's
-   * checkpoints, so that another function does not go on with them.
+   * The loss of one pair from its responses, each the sum of its tokens' log-probabilities, the number of its tokens, and
+   * that sum under the reference model where there is one, with its derivatives by the two sums. Its source text and what
+   * it gives at some places go into a run's checkpoints, so that another function does not go on with them.
    */
   of: (
-    chosen: { sum: number; labels: number },
-    rejected: { sum: number; labels: number },
+    chosen: { sum: number; labels: number; reference: number },
+    rejected: { sum: number; labels: number; reference: number },
   ) => { value: number; dChosen: number; dRejected: number };
   /** As `WgslLoss`'s. */
   usesRejected?: boolean;
+  /** As `WgslLoss`'s. */
+  usesReference?: boolean;
 }
 
 /** What a loss sees of a response. */
@@ -78,6 +86,15 @@ export type Loss = WgslLoss | FunctionLoss;
 /** Whether rejected responses are read and run. */
 export const usesRejected = ({ usesRejected = true }: Loss): boolean => usesRejected;
 
+/** Whether the loss looks at a reference model's sums. */
+export const usesReference = ({ usesReference = false }: Loss): boolean => usesReference;
+
+/**
+ * Whether the loss reads single responses that were judged, as KTO does: rows with `completion` and `label`, or pairs
+ * taken apart. `chosen` is then the response, and `rejected` another one after its prompt.
+ */
+export const isJudged = ({ isJudged = false }: { name: string; isJudged?: boolean }): boolean => isJudged;
+
 /** The WGSL that the passes are compiled with; of a function, one that leaves the sums to it. */
 export const wgslOf = (loss: Loss): string =>
   "wgsl" in loss
@@ -89,4 +106,8 @@ export const functionOf = (loss: Loss): FunctionLoss | undefined => "of" in loss
 
 /** What a loss is, in one text. */
 export const sourceOf = (loss: Loss): string =>
-  JSON.stringify([usesRejected(loss), "wgsl" in loss ? loss.wgsl : String(loss.of)]);
+  JSON.stringify([
+    usesRejected(loss),
+    ...usesReference(loss) ? ["reference"] : [],
+    "wgsl" in loss ? loss.wgsl : String(loss.of),
+  ]);

@@ -43,7 +43,12 @@ export class Parameters {
   readonly #trainedBySpec: ReadonlyMap<ParameterSpec, TrainedParameter[]>;
 
   /** @throws {UserError} where a few rows of a matrix are larger than `largestBuffer` bytes. */
-  constructor(plan: MemoryPlan, specs: ParameterSpec[], largestBuffer: number, options: ParameterOptions) {
+  constructor(
+    plan: MemoryPlan,
+    readonly specs: readonly ParameterSpec[],
+    largestBuffer: number,
+    options: ParameterOptions,
+  ) {
     const { list, trained, chunks, blocks } = placeParameters(plan, specs, largestBuffer, options);
     this.list = list;
     this.trainedList = trained;
@@ -166,7 +171,8 @@ export class Parameters {
   initialize(gpu: Gpu, normal: () => number, deviation: number, onProgress?: OnProgress): void {
     let done = 0;
     const total = this.count;
-    for (const { spec, firstRow, rows, weights } of this.list) {
+    // In the graph's order, whatever is trained: so a reference model, which trains nothing, begins with the same weights.
+    for (const { spec, firstRow, rows, weights } of this.specs.flatMap((spec) => this.pieces(spec))) {
       const { columns } = spec;
       const values = new Float32Array(rows * columns);
       const filled = spec.kind === "matrix" ? values.map(() => normal() * deviation) : values;

@@ -9,12 +9,15 @@ import type { MemoryRows } from "../data/memory.ts";
 import { losses } from "../losses/losses.ts";
 import { inArea } from "../errors.ts";
 import type { Net } from "../graph/net.ts";
-import { type Loss, usesRejected } from "../losses/loss.ts";
+import { isJudged, type Loss, usesReference, usesRejected } from "../losses/loss.ts";
 import type { ModelConfig } from "../models/architecture.ts";
 import type { OnProgress } from "../progress.ts";
 import { readModelConfig } from "../weights/config_file.ts";
 import { netToTrain } from "./roles.ts";
-import { samplerOf } from "./plan.ts";
+import { type ReferenceModel, samplerOf } from "./plan.ts";
+import { netOf } from "../models/models.ts";
+import { readModel } from "../weights/weights.ts";
+import { checkVocabulary } from "./same_vocabulary.ts";
 import { type SamplerOptions, totalSteps } from "../training/sampler.ts";
 import { readDate } from "../calendar_date.ts";
 import type { Vocabulary } from "../tokenizer/tokenizer.ts";
@@ -29,6 +32,8 @@ export interface Prepared {
   /** The tokenizer itself, for texts of token ids. */
   pool: TokenizerPool;
   loss: Loss;
+  /** The model that the loss compares with, where it needs one. */
+  reference?: ReferenceModel;
   /** The splits that were read: of training and, where the run evaluates, of test. */
   splits: string[];
   train: PairStore;
@@ -91,16 +96,20 @@ export async function prepare(
       mixer: rows ? [{ path: rows.path, share: 1, columns: config.columnMapping, rows }] : sources.mixer,
       pool,
       vocabSize: model.vocabSize,
-      usesRejected: usesRejected(loss),
+      ...isJudged(loss)
+        ? { usesRejected: false, judgedPerBatch: usesRejected(loss) ? config.perDeviceTrainBatchSize : 0 }
+        : { usesRejected: usesRejected(loss) },
       onProgress,
       log,
       signal,
     });
   };
+  let reference: ReferenceModel | undefined;
   let train: PairStore | undefined;
   let test: PairStore | undefined;
   const prompts: Prepared["prompts"] = [];
   try {
+    if (usesReference(loss)) reference = await referenceOf(sources, model, pool.vocabulary);
     train = await load("train");
     test = config.doEval ? await load("test") : undefined;
     for (const text of config.prompts) prompts.push({ text, ids: await pool.promptIds(text) });
@@ -119,6 +128,7 @@ export async function prepare(
     tokenizer: pool.vocabulary,
     pool,
     loss,
+    reference,
     splits,
     train,
     test,
@@ -133,12 +143,26 @@ export async function prepare(
   };
 }
 
+async function referenceOf(
+  { model: folder, reference }: Sources,
+  model: ModelConfig,
+  vocabulary: Vocabulary,
+): Promise<ReferenceModel> {
+  if (reference === undefined || reference === folder) return { net: netOf(model) };
+  const other = await inArea("MODEL_INVALID", () => readModel(reference));
+  await inArea("MODEL_INVALID", () => checkVocabulary(reference, other, model, vocabulary));
+  return { net: netOf(other), folder: reference };
+}
+
 /** The pairs of a split of `mixer`, as the configuration has them cut. */
 export function openSplit(
   config: TrainConfig,
   split: string,
   { pool, ...options }:
-    & Pick<PairOptions, "mixer" | "vocabSize" | "usesRejected" | "onProgress" | "log" | "signal">
+    & Pick<
+      PairOptions,
+      "mixer" | "vocabSize" | "usesRejected" | "judgedPerBatch" | "onProgress" | "log" | "signal"
+    >
     & {
       pool: TokenizerPool;
     },

@@ -20,7 +20,7 @@ import { Loop } from "./loop.ts";
 import { checkModelFiles, readModelFiles } from "../hub/model_files.ts";
 import { type Adapter, ANSWER_TOKENS, memoryLimit, planRun } from "../planning/plan.ts";
 import { bytesBesidePlan } from "../planning/process_memory.ts";
-import { checkFits } from "../planning/advice.ts";
+import { checkFits, planTable } from "../planning/advice.ts";
 import { openModel } from "../weights/weights.ts";
 import { prepare, type Prepared } from "../planning/prepare.ts";
 import type { OnProgress } from "../progress.ts";
@@ -38,6 +38,7 @@ import type { TensorReader } from "../safetensors/read.ts";
 import type { Loss } from "../losses/loss.ts";
 import { configOf, takeData, type TrainOptions } from "./options.ts";
 import type { RunParts, TrainRun } from "./outcome.ts";
+import { addReference } from "./reference.ts";
 import { saveRun } from "./save.ts";
 
 /**
@@ -117,9 +118,15 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   reportSplit("train", prepared.train.statistics, log);
   if (prepared.test) reportSplit("test", prepared.test.statistics, log);
   reportSteps(prepared, log);
+  const otherFolder = prepared.reference?.folder;
+  const other = otherFolder === undefined
+    ? undefined
+    : await inArea("MODEL_INVALID", () => openModel(otherFolder, warn));
+  held.defer(() => other?.close());
   const hashes = () => hashModel(sources.model, checkpoint?.files ?? [], onProgress);
   const modelFiles = await hashes();
-  const identity = fingerprint(config, prepared, modelFiles);
+  const otherFiles = other && await hashModel(otherFolder!, other.files, onProgress);
+  const identity = fingerprint(config, prepared, modelFiles, otherFiles);
   if (before) checkFiles(identity, before, prepared.totalSteps);
 
   const gpu = await openGpu(options.gpu);
@@ -140,17 +147,30 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   const { count, trainedCount } = decoder.parameters;
   const trained = trainedCount < count ? `, ${trainedCount} of them trained` : "";
   log("info", `memory plan of ${count} parameters${trained}: ${formatBytes(decoder.plan.bytes)}`);
-  log("debug", `planned bytes:\n${decoder.plan.table()}`);
+  log("debug", `planned bytes:\n${planTable(planned)}`);
   if (checkpoint && !before) reportRounded(config, decoder.parameters, checkpoint, log);
 
+  const begin = async ({ parameters }: Decoder, weights: TensorReader | undefined) => {
+    if (weights) await parameters.load(gpu, weights, "weights", onProgress);
+    else await randomInit(gpu, parameters, sources.model, config.seed, onProgress);
+  };
+  const { reference } = planned;
+  if (reference) {
+    await addReference({
+      ...{ config, prepared, gpu, pipelines, log, onProgress, signal },
+      decoder: reference,
+      files: otherFiles ?? modelFiles,
+      kernels: tuning,
+      load: () => begin(reference, other ?? checkpoint),
+    });
+  }
   pipelines.expect([...decoder.forward, ...decoder.backward, ...planned.runner.calls]);
   await decoder.allocate(gpu, pipelines);
   held.defer(() => decoder.destroy());
   await planned.runner.compile(gpu, pipelines);
   const tensors = { gpu, planned, prepared, source: checkpoint };
   if (before) await restore(before.folder, tensors, { onProgress });
-  else if (checkpoint) await decoder.load(gpu, checkpoint, onProgress);
-  else await randomInit(gpu, decoder.parameters, sources.model, config.seed, onProgress);
+  else await begin(decoder, checkpoint);
   log("debug", `allocated ${decoder.plan.allocatedBytes} bytes, planned ${decoder.plan.bytes}`);
   await checkModelFiles(sources.model, files);
   checkHashes(modelFiles, await hashes());

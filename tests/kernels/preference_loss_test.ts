@@ -55,6 +55,7 @@ for (const loss of [simper, sft]) {
     const weights = kernels.tensor([labels + spare]);
     await kernels.run([preferenceLoss(kernels.rows(pairs, { scale }), {
       labelsOfPair: kernels.tensor([pairs + spare, 4], batch.labelsOfPair),
+      references: kernels.tensor([pairs + spare, 4], batch.references),
       logps: kernels.tensor([labels + spare], logps),
       weights,
       results,
@@ -101,6 +102,7 @@ kernelTest(
     const results = kernels.tensor([2, 4]);
     await kernels.run([preferenceLoss(kernels.rows(2, { scale: 0.5 }), {
       labelsOfPair: kernels.tensor([2, 4], batch.labelsOfPair),
+      references: kernels.tensor([2, 4], batch.references),
       logps: kernels.tensor([8], logps),
       weights,
       results,

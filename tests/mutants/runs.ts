@@ -11,6 +11,19 @@ const COLLAPSE = ["tests/training/collapse_test.ts"];
 /** What a run does between its steps: sampling, figures, checkpoints, reports. */
 export const RUNS: readonly Edits[] = [
   {
+    file: "lib/run/reference.ts",
+    tests: ["tests/run/reference_test.ts"],
+    edits: [
+      ["the reference's memory stays", "  } finally {\n    decoder.destroy();\n  }", "  } finally {\n  }"],
+      [
+        "known sums are computed again",
+        "batch.some((pair) => Number.isNaN(sums[2 * pair]))",
+        "batch.length > 0",
+      ],
+      ["what was computed is lost with a stop", "if (split.missing.length > 0) await save();", ""],
+    ],
+  },
+  {
     file: "lib/training/sampler.ts",
     tests: SAMPLER,
     edits: [

@@ -85,7 +85,7 @@ Deno.test("the four setups have the published models' parameters, and every tens
     const { config, workloadOf, planned, tooLarge } = await setup(name, model);
     assert.equal(planned.decoder.parameters.count, parameters);
     assert.deepEqual(tooLarge, []);
-    assert.equal(stepCost(workloadOf(config), [longestPair(config)]).pairs, 128);
+    assert.equal(stepCost(workloadOf(config), config, [longestPair(config)]).pairs, 128);
   }
 });
 
@@ -101,7 +101,7 @@ Deno.test("Llama 3 8B, every parameter trained, pairs of 2 x 2048 one at a time,
   assert.ok(plan.bytes < 132e9, `${plan.bytes}`);
   // Forward and backward take six operations a weight and token (the embedding is no product), attention 12 a query-key pair
   // of each head's dimension.
-  const { tokens, flops, pairs } = stepCost(workloadOf(config), [longestPair(config)]);
+  const { tokens, flops, pairs } = stepCost(workloadOf(config), config, [longestPair(config)]);
   assert.equal(pairs, 64);
   const weights = 8_030_261_248 - 128256 * 4096 - 65 * 4096;
   const visible = pairs * 2 * 2047 * 2048 / 2;
@@ -149,8 +149,8 @@ Deno.test("what does not fit comes with the change that would make it fit, at th
   assert.equal(change.bytes, planRun(workloadOf(changed), changed, ADAPTER).decoder.plan.bytes);
   assert.ok(change.bytes < 141e9);
   assert.deepEqual(
-    stepCost(workloadOf(changed), [longestPair(changed)]),
-    stepCost(workloadOf(config), [longestPair(config)]),
+    stepCost(workloadOf(changed), changed, [longestPair(changed)]),
+    stepCost(workloadOf(config), config, [longestPair(config)]),
   );
 
   const [, rounded, ...more] = estimatedAlternatives(config, ADAPTER, 131e9, workloadOf, true);

@@ -127,6 +127,7 @@ const lossCall = ({ batch, head, options }: Machine): KernelCall =>
     batch.pairSlot,
     {
       labelsOfPair: batch.uploaded.labelsOfPair,
+      references: batch.uploaded.references,
       logps: head.logps,
       weights: head.labelWeights,
       results: batch.results,
