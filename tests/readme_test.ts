@@ -80,8 +80,11 @@ async function useTrained(folder: string, run: string): Promise<void> {
       word.replaceAll('"', "").replace("out/my-run", join(folder, "out")).replace(/^run\.yaml$/, run)
         .replace("HuggingFaceTB/SmolLM2-135M-Instruct", `${GOLDEN}/untied`)
     ).slice(1);
-  for (const name of ["generate", "eval", "export"]) {
-    const { status, stdout, stderr } = await task(...words(command(`simper ${name}`)) as [string]);
+  // A path of this machine is a name in the pack.
+  const places: Record<string, string[]> = { "check-run": [`--dataset_mixer={${join(folder, "pairs")}: 1}`] };
+  for (const name of ["generate", "eval", "export", "export-run", "check-run"]) {
+    const given = words(command(`simper ${name} `)) as [string];
+    const { status, stdout, stderr } = await task(...given, ...places[name] ?? []);
     assert.equal(status, 0, stderr);
     assert.ok(stdout.trim().length > 0, name);
   }
@@ -205,7 +208,7 @@ Deno.test("README's two commands are those that CI and users run, and every comm
     /^npx -y deno/,
     /^simper (data|plan|train) run\.yaml/,
     /^simper (plan|train) llama-3/,
-    /^simper (chat|export|generate|serve) out\/my-run/,
+    /^simper (chat|check-run|export|export-run|generate|serve) out\/my-run/,
     /^simper eval run\.yaml/,
     /^deno run .* script\.ts$/,
   ];

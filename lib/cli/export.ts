@@ -44,12 +44,10 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
   const { log_level: logLevel = "info" } = readValues<{ log_level: LogLevel }>(options, {
     log_level: KEYS.logLevel.type,
   });
-  const [format, type, output] = ["gguf", undefined, undefined].map((usual, i) =>
-    options.get(["format", "type", "output"][i]) ?? usual
-  );
+  const [format = "gguf", type, output] = ["format", "type", "output"].map((name) => options.get(name));
   const problems = [
     positionals.length !== 1 && `expected: simper export ${exportModel.usage}`,
-    format !== "gguf" && `--format: expected gguf, found ${shorten(format!)}`,
+    format !== "gguf" && `--format: expected gguf, found ${shorten(format)}`,
     type !== undefined && !isType(type) &&
     `--type: expected one of ${TYPES.join(", ")}, found ${shorten(type)}`,
     // No other file is written over by a slip.

@@ -54,6 +54,14 @@ const COMMANDS: Readonly<Record<string, Entry>> = {
     summary: "Write a model as one file for llama.cpp (GGUF)",
     load: async () => (await import("./export.ts")).exportModel,
   },
+  "export-run": {
+    summary: "Write down what another needs to get the same weights",
+    load: async () => (await import("./export_run.ts")).exportRun,
+  },
+  "check-run": {
+    summary: "Say what differs here from a run that was exported",
+    load: async () => (await import("./check_run.ts")).checkRun,
+  },
   setup: {
     summary: "Make sure that there is a WebGPU adapter",
     load: async () => (await import("./setup.ts")).setup,

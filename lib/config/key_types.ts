@@ -58,6 +58,28 @@ export interface RunKeys {
    * trained.
    */
   unfrozen_parameters?: readonly string[];
+  /**
+   * Type in which frozen matrices are stored: `auto` is the one that config.json names; by default `auto`
+   * where they are quantized, otherwise `float32`. Arithmetic is float32, and the result has the source's
+   * types.
+   */
+  dtype?: "auto" | "bfloat16" | "float16" | "float32";
+  /**
+   * Store the frozen matrices of linear layers but the head in 4 bits, quantized as bitsandbytes does it in
+   * blocks of 64; the result has them as they were. By default `false`.
+   */
+  load_in_4bit?: boolean;
+  /**
+   * What the 4 bits stand for; the default is TRL's, where bitsandbytes' own is `fp4`. By default `"nf4"`.
+   */
+  bnb_4bit_quant_type?: "nf4" | "fp4";
+  /** Quantize the blocks' scales too, to 8 bits. By default `false`. */
+  use_bnb_nested_quant?: boolean;
+  /**
+   * As `load_in_4bit`, in 8 bits with a scale for each row: LLM.int8()'s weights, without its rounding of
+   * activations. By default `false`.
+   */
+  load_in_8bit?: boolean;
   /** `simper`, or `sft`: the mean negative log-probability of the chosen response. By default `"simper"`. */
   loss_type?: "simper" | "sft";
   /**
@@ -266,6 +288,26 @@ export interface TrainConfig {
    * trained.
    */
   unfrozenParameters: readonly string[] | undefined;
+  /**
+   * Type in which frozen matrices are stored: `auto` is the one that config.json names; by default `auto`
+   * where they are quantized, otherwise `float32`. Arithmetic is float32, and the result has the source's
+   * types.
+   */
+  dtype: "auto" | "bfloat16" | "float16" | "float32" | undefined;
+  /**
+   * Store the frozen matrices of linear layers but the head in 4 bits, quantized as bitsandbytes does it in
+   * blocks of 64; the result has them as they were.
+   */
+  loadIn4bit: boolean;
+  /** What the 4 bits stand for; the default is TRL's, where bitsandbytes' own is `fp4`. */
+  bnb4bitQuantType: "nf4" | "fp4";
+  /** Quantize the blocks' scales too, to 8 bits. */
+  useBnbNestedQuant: boolean;
+  /**
+   * As `load_in_4bit`, in 8 bits with a scale for each row: LLM.int8()'s weights, without its rounding of
+   * activations.
+   */
+  loadIn8bit: boolean;
   /** `simper`, or `sft`: the mean negative log-probability of the chosen response. */
   lossType: "simper" | "sft";
   /**

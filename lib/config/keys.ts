@@ -96,6 +96,37 @@ export const TABLE: Table = {
       "Regular expressions of the names of parameters to train, from a name's beginning on, with `.` for itself, as in axolotl; " +
       "all others stay as they are, and take neither gradients nor moments. By default all are trained.",
   },
+  dtype: {
+    type: oneOf(["auto", "bfloat16", "float16", "float32"]),
+    aliases: ["torch_dtype"],
+    doc:
+      "Type in which frozen matrices are stored: `auto` is the one that config.json names; by default `auto` where they are " +
+      "quantized, otherwise `float32`. Arithmetic is float32, and the result has the source's types.",
+  },
+  loadIn4bit: {
+    type: boolean,
+    default: false,
+    doc:
+      "Store the frozen matrices of linear layers but the head in 4 bits, quantized as bitsandbytes does it in blocks of 64; the " +
+      "result has them as they were.",
+  },
+  bnb4bitQuantType: {
+    type: oneOf(["nf4", "fp4"]),
+    default: "nf4",
+    doc: "What the 4 bits stand for; the default is TRL's, where bitsandbytes' own is `fp4`.",
+  },
+  useBnbNestedQuant: {
+    type: boolean,
+    default: false,
+    aliases: ["bnb_4bit_use_double_quant"],
+    doc: "Quantize the blocks' scales too, to 8 bits.",
+  },
+  loadIn8bit: {
+    type: boolean,
+    default: false,
+    doc:
+      "As `load_in_4bit`, in 8 bits with a scale for each row: LLM.int8()'s weights, without its rounding of activations.",
+  },
   lossType: {
     type: oneOf(["simper", "sft"]),
     default: "simper",

@@ -4,6 +4,10 @@ import { patternProblem } from "./name_pattern.ts";
 import { keyOf, type TrainConfig } from "./schema.ts";
 import { areOptimArgs, describe, expectedOptimArgs, otherReporters } from "./values.ts";
 
+/** Whether some parameters are not trained. */
+export const freezes = ({ unfrozenParameters }: PartialConfig): boolean =>
+  unfrozenParameters !== undefined && unfrozenParameters.length > 0;
+
 /** Values read so far: complete but for the keys that were wrong, which are left out. */
 export type PartialConfig = Partial<TrainConfig>;
 
@@ -86,6 +90,23 @@ export function conflicts(config: PartialConfig, written: ReadonlyMap<string, En
         patternProblem(wrongPattern!)
       }`,
   );
+  report(
+    ["loadIn8bit", "loadIn4bit"],
+    () => config.loadIn8bit! && config.loadIn4bit!,
+    () => "expected load_in_4bit or load_in_8bit, found both",
+  );
+  for (const field of ["loadIn4bit", "loadIn8bit"] as const) {
+    report(
+      [field],
+      () => config[field]! && !freezes(config),
+      () => `expected unfrozen_parameters beside it, found none: what is trained is not quantized`,
+    );
+    report(
+      [field, "fromScratch"],
+      () => config[field]! && config.fromScratch!,
+      () => "expected a model that has weights, found from_scratch: true",
+    );
+  }
   const evaluating = (["doEval", "evalOnStart"] as const).find((field) => config[field] === true) ??
     (config.evalStrategy !== undefined && config.evalStrategy !== "no" ? "evalStrategy" : undefined);
   if (evaluating) {
@@ -166,6 +187,12 @@ export function overruled(config: TrainConfig, written: ReadonlyMap<string, Entr
   if (config.evalStrategy !== "steps") add("evalSteps", `eval_strategy is ${config.evalStrategy}`);
   if (config.saveStrategy !== "steps") add("saveSteps", `save_strategy is ${config.saveStrategy}`);
   if (config.metricForBestModel === undefined) add("greaterIsBetter", "there is no metric_for_best_model");
+  if (!freezes(config)) {
+    add("dtype", "every weight is trained: optim says how it is kept, and it is saved in the source's dtype");
+  }
+  if (!config.loadIn4bit) {
+    for (const field of ["bnb4bitQuantType", "useBnbNestedQuant"] as const) add(field, "load_in_4bit is off");
+  }
   if (expectedOptimArgs(config.optim) === undefined) add("optimArgs", `optim is ${config.optim}`);
   const others = otherReporters(written.get("reportTo")?.value ?? null);
   if (others.length > 0) {

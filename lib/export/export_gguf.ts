@@ -16,6 +16,7 @@ import { vocabularyOf } from "./vocabulary.ts";
 export interface ExportEvents {
   /** Told of what is otherwise in the file than in the model. */
   warn?: (message: string) => void;
+  /** How far the writing is, in bytes. */
   onProgress?: OnProgress;
 }
 

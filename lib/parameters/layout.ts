@@ -6,6 +6,7 @@ import { formatBytes } from "../format_bytes.ts";
 import type { MemoryPlan } from "../gpu/memory_plan.ts";
 import { MOMENT_BLOCK, NORM_BLOCK } from "../gpu/optimizer_operations.ts";
 import { isTrained, type ParameterSpec, shapeOf } from "./parameter.ts";
+import { quantizationOf, ROW_STEP, wordsOf } from "./quantized_matrix.ts";
 
 /** What AdamW keeps of each parameter, in slabs of the same layout. */
 export const KINDS = ["weights", "gradients", "first", "second"] as const;
@@ -54,8 +55,8 @@ export interface ParameterOptions {
    */
   gradients?: "kept" | "passing";
   /**
-   * How matrices are stored that are not trained, those with rows of a multiple of 4; others and norms are float32. As float32
-   * unless it says otherwise.
+   * How matrices are stored that are not trained, those with rows of a multiple of 4, where they do not say so themselves; others
+   * and norms are float32. As float32 unless it says otherwise.
    */
   weights?: StorageType;
   /** How matrices of the model are stored that are trained, by the same rule; adapters are float32. */
@@ -82,8 +83,6 @@ const PASSING = { most: 2 ** 27, piece: 2 ** 25 };
 
 /** Parameters start at multiples of this many elements, so that a block of the gradient norm, or of moments, is of one parameter. */
 const BLOCK_ELEMENTS = NORM_BLOCK * 4;
-/** Rows of a piece are a multiple of this, so that the columns of a product that they give start on an aligned byte. */
-const ROW_STEP = 64;
 
 const PURPOSES = { weights: "weights", gradients: "gradients", first: "moments", second: "moments" } as const;
 
@@ -115,15 +114,27 @@ export function placeParameters(
 ): Placed {
   const hasState = (spec: ParameterSpec) => training && isTrained(spec);
   const isPackable = ({ kind, columns }: ParameterSpec) => kind === "matrix" && columns % 4 === 0;
-  const storageOf = (spec: ParameterSpec): StorageType =>
-    !isPackable(spec) ? "f32" : !hasState(spec) ? weights : spec.role === "trained" ? trained : "f32";
+  const quantized = (spec: ParameterSpec) => hasState(spec) ? undefined : quantizationOf(spec);
+  const storageOf = (spec: ParameterSpec): StorageType => {
+    // The words of a quantized matrix are as long as float32.
+    if (!isPackable(spec) || quantized(spec)) return "f32";
+    if (!hasState(spec)) return spec.storage as StorageType | undefined ?? weights;
+    return spec.role === "trained" ? trained : "f32";
+  };
   const isIn8Bits = (spec: ParameterSpec) =>
     moments === "8bit" && hasState(spec) && isPackable(spec) &&
     spec.parts.every(({ rows }) => rows * spec.columns >= LEAST_8BIT);
   const momentsOf = (spec: ParameterSpec) => moments !== "8bit" || isIn8Bits(spec) ? moments : {};
   const rank = (spec: ParameterSpec) =>
     (hasState(spec) ? 0 : 8) +
-    (spec.kind !== "matrix" ? 4 : (isIn8Bits(spec) ? 0 : 2) + (storageOf(spec) !== "f32" ? 0 : 1));
+    (spec.kind !== "matrix"
+      ? 4
+      : (isIn8Bits(spec) || quantized(spec) ? 0 : 2) + (storageOf(spec) !== "f32" ? 0 : 1));
+  /** What rows of a parameter take in its slab, in elements of that. */
+  const elementsIn = (spec: ParameterSpec, rows: number) => {
+    const how = quantized(spec);
+    return how ? wordsOf(how, rows * spec.columns) : rows * spec.columns;
+  };
   const groups: Place[][] = [];
   let used = Infinity;
   for (const spec of specs.toSorted((a, b) => rank(a) - rank(b))) {
@@ -135,8 +146,9 @@ export function placeParameters(
       isIn8Bits(other) === isIn8Bits(spec);
     const [rows, columns] = shapeOf(spec);
     const isCut = hasState(spec) && gradients === "passing" && rows * columns > PASSING.most;
-    for (const piece of cut(spec, isCut ? Math.min(most, PASSING.piece) : most, bytes)) {
-      const elements = paddedElements(piece.rows * spec.columns);
+    const largest = isCut ? Math.min(most, PASSING.piece) : most;
+    for (const piece of cut(spec, (rows) => elementsIn(spec, rows), largest, bytes)) {
+      const elements = paddedElements(elementsIn(spec, piece.rows));
       const last = groups.at(-1);
       if (!last || used + elements > most || !isLike(last[0].spec)) {
         groups.push([]);
@@ -162,7 +174,7 @@ export function placeParameters(
     const weights = slab("weights", storageOf(group[0].spec));
     const parameterAt = (place: Place): Parameter => {
       const { spec, firstRow, rows } = place;
-      return { spec, firstRow, rows, weights: part(weights, place) };
+      return { spec, firstRow, rows, weights: { ...part(weights, place), quantized: quantized(spec) } };
     };
     if (!hasState(group[0].spec)) {
       placed.list.push(...group.map(parameterAt));
@@ -218,14 +230,20 @@ function momentSlabs(plan: MemoryPlan, moments: MomentStorage, index: number, el
 }
 
 /** The rows of a parameter in pieces of at most `most` elements, all but the last of the same size. */
-function cut(spec: ParameterSpec, most: number, bytes: number): { firstRow: number; rows: number }[] {
-  const [rows, columns] = shapeOf(spec);
-  if (paddedElements(rows * columns) <= most) return [{ firstRow: 0, rows }];
-  const mostRows = Math.floor(most / columns / ROW_STEP) * ROW_STEP;
+function cut(
+  spec: ParameterSpec,
+  elementsIn: (rows: number) => number,
+  most: number,
+  bytes: number,
+): { firstRow: number; rows: number }[] {
+  const [rows] = shapeOf(spec);
+  if (paddedElements(elementsIn(rows)) <= most) return [{ firstRow: 0, rows }];
+  const step = elementsIn(ROW_STEP);
+  const mostRows = Math.floor(most / step) * ROW_STEP;
   if (mostRows === 0) {
     throw new UserError(
       `${ROW_STEP} rows of ${spec.name} take ${
-        formatBytes(bytes * ROW_STEP * columns)
+        formatBytes(bytes * step)
       }, more than a buffer of this adapter, ${formatBytes(bytes * most)}: this model cannot be trained here`,
     );
   }

@@ -9,6 +9,7 @@ import { type FloatDtype, fromF32, isFloatDtype } from "../safetensors/dtype.ts"
 import type { TensorReader } from "../safetensors/read.ts";
 import type { TensorSource } from "../safetensors/write.ts";
 import { type ParameterPart, type ParameterSpec, rowRuns, shapeOfPart } from "./parameter.ts";
+import { quantizedWords } from "./quantized_matrix.ts";
 import {
   type Parameter,
   type ParameterChunk,
@@ -118,22 +119,28 @@ export class Parameters {
     }
   }
 
-  /** Uploads tensors that `check` has passed: the weights of a checkpoint, or another of `ParameterKind`. */
+  /**
+   * Uploads tensors that `check` has passed: the weights of a checkpoint, or another of `ParameterKind`. Matrices that are to be
+   * quantized are, on the way.
+   * @throws {UserError} where one of those holds what is not finite.
+   */
   async load(
     gpu: Gpu,
     checkpoint: TensorReader,
     kind: ParameterKind = "weights",
     onProgress?: OnProgress,
   ): Promise<void> {
-    const names = this.namesOf(kind);
+    const names = this.namesOf(kind).filter((name) => !this.#isQuantized(name));
+    const quantized = kind === "weights" ? [...this.#bySpec].filter(([, pieces]) => isQuantized(pieces)) : [];
     const what = kind === "weights" ? "loading weights" : `loading the optimizer's ${kind} moments`;
     const bytesOf = ({ tensor, count }: Range) => count * elementBytes(tensor);
-    const total = names.flatMap((name) => this.ranges(name, kind)).reduce(
-      (sum, range) => sum + bytesOf(range),
-      0,
-    );
+    const ranges = names.flatMap((name) => this.ranges(name, kind));
+    const pieces = quantized.flatMap(([, pieces]) => pieces);
+    const total = ranges.reduce((sum, range) => sum + bytesOf(range), 0) +
+      pieces.reduce((sum, { weights }) => sum + weights.bytes, 0);
     let done = 0;
-    onProgress?.({ what, done, total, unit: "bytes" });
+    const report = (bytes: number) => onProgress?.({ what, done: done += bytes, total, unit: "bytes" });
+    report(0);
     for (const name of names) {
       let at = 0;
       for (const range of this.ranges(name, kind)) {
@@ -141,8 +148,14 @@ export class Parameters {
         const values = await readStored(checkpoint, name, dtypeOf(tensor), at, count);
         writeTensor(gpu, tensor, values, firstElement);
         at += count;
-        done += bytesOf(range);
-        onProgress?.({ what, done, total, unit: "bytes" });
+        report(bytesOf(range));
+      }
+    }
+    for (const [spec, pieces] of quantized) {
+      const words = await quantizedWords(checkpoint, spec, pieces, pieces[0].weights.quantized!);
+      for (const [i, { weights }] of pieces.entries()) {
+        writeTensor(gpu, weights, words[i]);
+        report(weights.bytes);
       }
     }
   }
@@ -191,7 +204,11 @@ export class Parameters {
     }
   }
 
-  /** The values of one checkpoint tensor, as they are on the GPU. */
+  #isQuantized(name: string): boolean {
+    return isQuantized(this.pieces(this.#byPart.get(name)!.spec));
+  }
+
+  /** The values of one checkpoint tensor that is not quantized, as they are on the GPU. */
   async read(gpu: Gpu, name: string, kind: ParameterKind = "weights"): Promise<Float32Array> {
     const ranges = this.ranges(name, kind).map((range) => ({ name, ...range }));
     const pieces = await Array.fromAsync(new BatchedReader(gpu, ranges).pieces(name));
@@ -237,7 +254,7 @@ export class Parameters {
   }
 
   /**
-   * What to save of all parameters that have it: weights, or another of `ParameterKind`, in `dtype` or as they are stored, with `prefix` before their names.
+   * What to save of all parameters that have it, and are not quantized: weights, or another of `ParameterKind`, in `dtype` or as they are stored, with `prefix` before their names.
    * Their `chunks` throw a UserError where a value is not finite.
    */
   newSources(
@@ -247,7 +264,7 @@ export class Parameters {
     prefix = "",
   ): TensorSource[] {
     const reader = this.#reader(gpu, kind);
-    return this.namesOf(kind).map((name) => {
+    return this.#readable(kind).map((name) => {
       const saved = dtype === "stored" ? this.dtype(name, kind) : dtype;
       return {
         name: prefix + name,
@@ -260,7 +277,12 @@ export class Parameters {
 
   #reader(gpu: Gpu, kind: ParameterKind): BatchedReader {
     const rangesOf = (name: string) => this.ranges(name, kind).map((range) => ({ name, ...range }));
-    return new BatchedReader(gpu, this.namesOf(kind).flatMap(rangesOf));
+    return new BatchedReader(gpu, this.#readable(kind).flatMap(rangesOf));
+  }
+
+  /** The names of those whose values can be read back. */
+  #readable(kind: ParameterKind): string[] {
+    return this.namesOf(kind).filter((name) => !this.#isQuantized(name));
   }
 
   /** What to save: tensors of the source under their names there, with the weights as they are on the GPU. */
@@ -273,6 +295,8 @@ export class Parameters {
     });
   }
 }
+
+const isQuantized = ([{ weights }]: readonly Parameter[]) => weights.quantized !== undefined;
 
 const elementsOf = (list: readonly Parameter[]) =>
   list.reduce((sum, { rows, spec }) => sum + rows * spec.columns, 0);

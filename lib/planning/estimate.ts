@@ -9,6 +9,7 @@ import { sizeOf } from "../batch/size.ts";
 import { forwardFlops, trainingFlops } from "../graph/flops.ts";
 import { netOf } from "../models/models.ts";
 import { referenceBatches } from "./batches.ts";
+import { storeFrozen } from "./frozen_storage.ts";
 import { netToTrain } from "./roles.ts";
 import { type Adapter, type Planned, planRun, samplerOf, type Workload } from "./plan.ts";
 import { type Alternative, alternative, alternatives, type WorkloadOf } from "./advice.ts";
@@ -50,7 +51,7 @@ export function worstCase(
   const sampler = samplerOf(config, pairs ?? perStep);
   return {
     model,
-    net: netToTrain(model, config.unfrozenParameters),
+    net: storeFrozen(netToTrain(model, config.unfrozenParameters), model, config),
     loss: losses[config.lossType],
     ...(usesReference(losses[config.lossType]) && { reference: { net: netOf(other) } }),
     train: { sizes: sizes(sampler.pairs) },

@@ -13,6 +13,7 @@ import { Decoder } from "../graph/decoder.ts";
 import type { Net } from "../graph/net.ts";
 import type { ParameterOptions } from "../parameters/layout.ts";
 import { isTrained, parameterCount } from "../parameters/parameter.ts";
+import { weightBytes } from "../parameters/quantized_matrix.ts";
 import { AdamW } from "../training/optimizer.ts";
 import type { SamplerOptions } from "../training/sampler.ts";
 import { StepRunner } from "../training/step.ts";
@@ -121,9 +122,10 @@ function parameterBytes({ parameters }: Net, config: TrainConfig): number {
   const momentBytes = moments === "8bit"
     ? 2
     : bytesOf(moments.first ?? "f32") + bytesOf(moments.second ?? "f32");
-  const state = (updatesEarly(config) ? 0 : 4) + momentBytes;
-  const learned = parameterCount(parameters.filter(isTrained));
-  return 4 * (parameterCount(parameters) - learned) + (bytesOf(trained) + state) * learned;
+  const state = (updatesEarly(config) ? 0 : 4) + bytesOf(trained) + momentBytes;
+  const frozen = parameters.filter((parameter) => !isTrained(parameter));
+  return frozen.reduce((sum, parameter) => sum + weightBytes(parameter), 0) +
+    state * parameterCount(parameters.filter(isTrained));
 }
 
 /** Bytes of one piece of logits of a run. */

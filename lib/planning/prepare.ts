@@ -13,6 +13,7 @@ import { isJudged, type Loss, usesReference, usesRejected } from "../losses/loss
 import type { ModelConfig } from "../models/architecture.ts";
 import type { OnProgress } from "../progress.ts";
 import { readModelConfig } from "../weights/config_file.ts";
+import { storeFrozen } from "./frozen_storage.ts";
 import { netToTrain } from "./roles.ts";
 import { type ReferenceModel, samplerOf } from "./plan.ts";
 import { netOf } from "../models/models.ts";
@@ -77,7 +78,7 @@ export async function prepare(
   const folder = sources.model;
   const model = known ??
     await inArea("MODEL_INVALID", () => readModelConfig(folder, (message) => log?.("warning", message)));
-  const net = netToTrain(model, config.unfrozenParameters);
+  const net = storeFrozen(netToTrain(model, config.unfrozenParameters), model, config);
   const splits: string[] = [];
   const begun = config.chatTemplateDate ?? date;
   onProgress?.({ what: "opening the tokenizer", done: 0 });

@@ -1,6 +1,7 @@
 import { basename } from "node:path";
 import type { TrainConfig } from "../config/schema.ts";
 import { configEntries } from "../config/write.ts";
+import type { Provenance } from "../checkpoint/provenance.ts";
 import type { HashedFile } from "../data/hash.ts";
 import type { TrainerState } from "../checkpoint/trainer_state.ts";
 import type { LogEntry } from "../training/log_entry.ts";
@@ -33,6 +34,8 @@ export interface RunReport {
   device: string;
   /** This program's version. */
   version: string;
+  /** What the weights follow from. */
+  provenance?: Provenance;
 }
 
 /**
@@ -50,11 +53,12 @@ export interface RunFacts {
   answers: (Omit<Answer, "after"> & Partial<Answer>)[];
   modelFiles: HashedFile[];
   dataFiles: HashedFile[];
+  provenance?: Provenance;
 }
 
 /** What report.json says of a run; `answers` have no `after` before it has ended. */
 export function runFacts(
-  { config, answers, modelFiles, dataFiles, device, version }:
+  { config, answers, modelFiles, dataFiles, device, version, provenance }:
     & Omit<RunReport, "state" | "results" | "answers">
     & Pick<RunFacts, "answers">,
 ): RunFacts {
@@ -68,6 +72,7 @@ export function runFacts(
     answers,
     modelFiles,
     dataFiles,
+    ...(provenance && { provenance }),
   };
 }
 

@@ -40,7 +40,7 @@ export async function checkOutputFolder(config: TrainConfig): Promise<void> {
  * from its last checkpoint. Without one, the result is written whatever comes.
  */
 export async function saveRun(
-  { outcome, state, gpu, planned, prepared, checkpoint, modelFiles, files }: RunParts,
+  { outcome, state, gpu, planned, prepared, checkpoint, modelFiles, files, provenance }: RunParts,
   { signal, onProgress }: { signal?: AbortSignal; onProgress?: OnProgress } = {},
 ): Promise<Record<string, number>> {
   const { config } = outcome;
@@ -67,6 +67,7 @@ export async function saveRun(
     dataFiles: [...prepared.train.files, ...prepared.test?.files ?? []],
     device: gpu.name,
     version: VERSION,
+    provenance,
   };
   // Before the weights, which may take minutes: whoever watches the run sees the answers now.
   await writeFacts(outputDir, runFacts(report));

@@ -1,6 +1,7 @@
 import { Checkpoints } from "../checkpoint/checkpoints.ts";
 import { checkFiles, fingerprint, hashModel, warnings } from "../checkpoint/fingerprint.ts";
 import { checkPlaces, openOutput } from "../checkpoint/output.ts";
+import { provenanceOf } from "../checkpoint/provenance.ts";
 import { findStart, prepareOutput } from "../checkpoint/start.ts";
 import { restore } from "../checkpoint/tensors.ts";
 import type { RunKeys, TrainConfig } from "../config/schema.ts";
@@ -191,6 +192,13 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   await prepareOutput(config.outputDir, before !== undefined);
   const runLog = new RunLog(config, warn);
   const loop = new Loop({ gpu, config, prepared, planned, checkpoints, log: runLog }, options, before);
+  const provenance = await provenanceOf(
+    config,
+    prepared,
+    identity,
+    { device: gpu.name, kernels: tuning },
+    before,
+  );
   const facts = runFacts({
     config,
     answers: prepared.prompts.map(({ text }, i) => ({ prompt: text, before: answers[i] })),
@@ -198,6 +206,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
     dataFiles: [...prepared.train.files, ...prepared.test?.files ?? []],
     device: gpu.name,
     version: VERSION,
+    provenance,
   });
   await runLog.begin(await loop.trainerState(), facts);
   await loop.train(signal);
@@ -232,7 +241,17 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
     epoch: state.epoch,
     ...loop.figures.totals,
   };
-  const parts: RunParts = { outcome, state, gpu, planned, prepared, checkpoint, modelFiles, files };
+  const parts: RunParts = {
+    outcome,
+    state,
+    gpu,
+    planned,
+    prepared,
+    checkpoint,
+    modelFiles,
+    files,
+    provenance,
+  };
   const owned = held.move();
   let isDisposed = false;
   let saving: Promise<unknown> = Promise.resolve();

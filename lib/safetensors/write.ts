@@ -1,6 +1,5 @@
 import { mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { UserError } from "../errors.ts";
 import type { OnProgress } from "../progress.ts";
 import { throwUnwritable, writeStreamed } from "../whole_file.ts";
 import { type Dtype, DTYPE_BITS, tensorBytes } from "./dtype.ts";

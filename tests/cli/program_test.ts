@@ -25,6 +25,8 @@ const NAMES = [
   "serve",
   "fetch",
   "export",
+  "export-run",
+  "check-run",
   "setup",
 ];
 

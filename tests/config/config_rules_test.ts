@@ -113,3 +113,24 @@ Deno.test("what is no pattern of parameters' names is refused with the reason", 
   const { config } = parsed('unfrozen_parameters: ["^lm_head.weight$", "model.layers.[01].mlp"]\n');
   assert.deepEqual(config.unfrozenParameters, ["^lm_head.weight$", "model.layers.[01].mlp"]);
 });
+
+Deno.test("weights are quantized where some are frozen and there are any, in one way", () => {
+  const frozen = `${BASE}unfrozen_parameters: [model.norm]\n`;
+  parsed("unfrozen_parameters: [model.norm]\nload_in_4bit: true\nbnb_4bit_use_double_quant: true");
+  assert.match(
+    mistakes(`${frozen}load_in_4bit: true\nload_in_8bit: true`).join("\n"),
+    /^run\.yaml:5:15: load_in_8bit: expected load_in_4bit or load_in_8bit, found both$/,
+  );
+  assert.match(
+    mistakes(`${BASE}load_in_4bit: true`).join("\n"),
+    /^run\.yaml:3:15: load_in_4bit: expected unfrozen_parameters beside it, found none/,
+  );
+  assert.match(
+    mistakes(`${frozen}load_in_8bit: true\nfrom_scratch: true`).join("\n"),
+    /load_in_8bit: expected a model that has weights, found from_scratch: true$/,
+  );
+  assert.deepEqual(parsed("torch_dtype: bfloat16\nbnb_4bit_quant_type: fp4").ignored, [
+    "torch_dtype: ignored: every weight is trained: optim says how it is kept, and it is saved in the source's dtype",
+    "bnb_4bit_quant_type: ignored: load_in_4bit is off",
+  ]);
+});

@@ -23,6 +23,11 @@ Deno.test("a run file with the required keys alone gets every default", () => {
     maxPromptLength: 128,
     truncationMode: "keep_end",
     unfrozenParameters: undefined,
+    dtype: undefined,
+    loadIn4bit: false,
+    bnb4bitQuantType: "nf4",
+    useBnbNestedQuant: false,
+    loadIn8bit: false,
     lossType: "simper",
     optim: "adamw_torch",
     optimArgs: undefined,
@@ -128,7 +133,6 @@ warmup_ratio: 0.1
   assert.deepEqual([config.learningRate, config.maxLength, config.maxPromptLength], [6e-7, 2048, 1800]);
   assert.equal(config.gradientCheckpointing, true);
   assert.deepEqual(ignored.map((line) => line.split(":")[0]), [
-    "torch_dtype",
     "attn_implementation",
     "preprocessing_num_workers",
     "bf16",
@@ -138,7 +142,7 @@ warmup_ratio: 0.1
     "report_to",
     "hub_model_id",
   ]);
-  assert.equal(ignored[4], "beta: ignored: simper and sft have no such parameter");
+  assert.equal(ignored[3], "beta: ignored: simper and sft have no such parameter");
   assert.equal(ignored.at(-1), "hub_model_id: ignored: push_to_hub is off");
   const pushing = parseConfig(text.replace("push_to_hub: false", "push_to_hub: true"), "run.yaml");
   assert.deepEqual([pushing.config.pushToHub, pushing.config.hubModelId], [true, "simper-exps"]);

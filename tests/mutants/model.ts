@@ -244,8 +244,8 @@ export const MODEL: readonly Edits[] = [
     filter: "decoder",
     edits: [[
       "a tensor's second half is read where its first lies",
-      "        at += count;\n        done +=",
-      "        done +=",
+      "        at += count;\n        report(",
+      "        report(",
     ]],
   },
   {

@@ -8,6 +8,8 @@ const CHECKPOINT = ["tests/checkpoint/checkpoint_test.ts"];
 const RESUME = ["tests/run/resume_test.ts"];
 const COLLAPSE = ["tests/training/collapse_test.ts"];
 
+const PACK = ["tests/reproduction/pack_test.ts"];
+
 /** What a run does between its steps: sampling, figures, checkpoints, reports. */
 export const RUNS: readonly Edits[] = [
   {
@@ -447,5 +449,40 @@ export const RUNS: readonly Edits[] = [
       'entry.step === 0 && "eval_loss" in entry',
       '"eval_loss" in entry && entry.step > 0',
     ]],
+  },
+  {
+    file: "lib/reproduction/check.ts",
+    tests: PACK,
+    edits: [
+      ["a missing entry of the log is none", "if (!other) first ??=", "if (false) first ??="],
+      [
+        "a small difference of the log is none",
+        "if (!other || other[figure] === value) continue;",
+        "if (!other || Math.abs(other[figure] - value) < 1e-3) continue;",
+      ],
+      [
+        "weights are looked at by their sample",
+        "pack[name].sha256 !== here[name].sha256",
+        "String(pack[name].sample) !== String(here[name].sample)",
+      ],
+      [
+        "tokens are counted alone",
+        "JSON.stringify(pack) === JSON.stringify(here)",
+        "text(pack) === text(here)",
+      ],
+    ],
+  },
+  {
+    file: "lib/reproduction/pack.ts",
+    tests: PACK,
+    edits: [
+      ["a home stays in the pack", "isPath ? value.split", "false ? value.split"],
+      [
+        "a branch stands for its commit",
+        "pinned.model_revision = revisions.model",
+        "pinned.model_revision = null",
+      ],
+      ["a day stands for another", "if (date !== undefined) pinned", "if (false) pinned"],
+    ],
   },
 ];

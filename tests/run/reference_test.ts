@@ -65,7 +65,10 @@ async function sumsOf(
         ...{ config, prepared, gpu, pipelines, decoder, signal },
         files: await hashModel(folder, weights.files),
         kernels: usualTuning("software"),
-        load: () => decoder.load(gpu, weights),
+        load: () => {
+          assert.equal(decoder.plan.allocatedBytes, decoder.plan.bytes);
+          return decoder.load(gpu, weights);
+        },
         log: (_, message) => notes.push(message),
         onProgress: (found) => {
           progress.push(found);

@@ -4,12 +4,14 @@
 """
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
 from datasets import Dataset
 from transformers import AutoTokenizer
 from trl import unpair_preference_dataset
+from trl.trainer import kto_trainer
 from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference, KTOTrainer
 
 HERE = Path(__file__).parent
@@ -34,6 +36,10 @@ CHATS = [
 PAIRS = [{"prompt": f"{i}?", "chosen": f" {i} is good", "rejected": f" {i} is bad"} for i in range(1003)]
 
 
+warnings = []
+kto_trainer.logger = SimpleNamespace(warning=warnings.append)
+
+
 def prepared(rows: list, batch: int, max_length: int) -> list:
     trainer = SimpleNamespace(_tokenizer=tokenizer, calculate_KL=True, desirable_weight=1.0, undesirable_weight=1.0)
     args = SimpleNamespace(dataset_num_proc=None, max_length=max_length, per_device_train_batch_size=batch)
@@ -52,11 +58,28 @@ def prepared(rows: list, batch: int, max_length: int) -> list:
     return found
 
 
+def balance(desirable: int, undesirable: int, weights: tuple) -> dict:
+    warnings.clear()
+    args = SimpleNamespace(dataset_num_proc=None, max_length=None, per_device_train_batch_size=2)
+    trainer = SimpleNamespace(
+        _tokenizer=tokenizer, calculate_KL=False, desirable_weight=weights[0], undesirable_weight=weights[1]
+    )
+    rows = [{"prompt": "a", "completion": " b", "label": i < desirable} for i in range(desirable + undesirable)]
+    KTOTrainer._prepare_dataset(trainer, Dataset.from_list(rows), tokenizer, args, "train")
+    ranges = [float(number) for text in warnings for number in re.findall(r"[\[ ]([\d.]+)[\],]", text)]
+    return {"judged": [desirable, undesirable], "weights": weights, "ranges": ranges}
+
+
 (HERE / "judged.json").write_text(json.dumps({
     "sets": [
         {"rows": rows, "batch": batch, "max_length": length, "examples": prepared(rows, batch, length)}
         # Of the texts only what is put after another prompt is longer than 44.
         for rows, batch, length in ((JUDGED, 2, 44), (JUDGED, 3, 44), (CHATS, 2, 64))
+    ],
+    "balances": [
+        balance(*counts, weights)
+        for counts in ((3, 2), (2, 3), (1, 9), (5, 5), (7, 0))
+        for weights in ((1.0, 1.0), (0.7, 1.0), (1.0, 3.0))
     ],
 }, ensure_ascii=False) + "\n")
 unpaired = unpair_preference_dataset(Dataset.from_list(PAIRS))
