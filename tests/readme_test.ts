@@ -203,7 +203,7 @@ Deno.test("README's two commands are those that CI and users run, and every comm
       assert.ok(name in tasks, `no task ${name}`);
     }
   }
-  // Here, in tests/cli/install_test.ts, and with a Hub of their own in tests/hub/hub_cli_test.ts.
+  // Here, in tests/cli/install_test.ts and tests/comparison/compare_test.ts, and with a Hub of their own in tests/hub/hub_cli_test.ts.
   const run = [
     /^npx -y deno/,
     /^simper (data|plan|train) run\.yaml/,
@@ -212,7 +212,13 @@ Deno.test("README's two commands are those that CI and users run, and every comm
     /^simper eval run\.yaml/,
     /^deno run .* script\.ts$/,
   ];
-  const elsewhere = [/^deno install /, /^npm install /, /^(npx )?simper train$/, /^simper fetch /];
+  const elsewhere = [
+    /^simper compare /,
+    /^deno install /,
+    /^npm install /,
+    /^(npx )?simper train$/,
+    /^simper fetch /,
+  ];
   for (const line of commands) {
     assert.ok([...run, ...elsewhere].some((known) => known.test(line)), `no test runs ${line}`);
   }

@@ -9,7 +9,7 @@ import { UserError } from "../errors.ts";
 import { shorten, show } from "../json.ts";
 import { checkFunction } from "../losses/check.ts";
 import { type Loss, sourceOf } from "../losses/loss.ts";
-import { losses } from "../losses/losses.ts";
+import { followsFrom } from "../losses/losses.ts";
 import type { Prepared } from "../planning/prepare.ts";
 import type { OnProgress } from "../progress.ts";
 import type { HashedFile } from "../data/hash.ts";
@@ -45,7 +45,7 @@ export function fingerprint(
     rules: RULES,
     train: hashes(train.files),
     ...(test && { test: hashes(test.files) }),
-    ...(!Object.values<Loss>(losses).includes(loss) && { loss: sha256(lossText(loss)) }),
+    ...(!followsFrom(config, loss) && { loss: sha256(lossText(loss)) }),
   };
 }
 

@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { basename, dirname } from "node:path";
 import process from "node:process";
 import type { TrainConfig } from "../config/schema.ts";
-import { type Pair, responsesOf, type Sequence } from "../data/pair.ts";
+import { responsesOf, type Sequence } from "../data/pair.ts";
 import type { TuningRecord } from "../gpu/tuning.ts";
 import type { Sources } from "../hub/hub.ts";
 import { COMMIT } from "../hub/repo.ts";
@@ -43,6 +43,8 @@ export interface FirstTokens {
 /** A pair of the first step, by its place in the data. */
 export interface FirstPair {
   index: number;
+  /** Of unpaired data: what was said of the response. */
+  desirable?: boolean;
   responses: FirstTokens[];
 }
 
@@ -50,8 +52,8 @@ export interface FirstPair {
 export interface Provenance extends Machine {
   /** The keys of the run file, and hashes of what it names. */
   run: Fingerprint;
-  /** The commits of what is from the Hub: of the model, and of each set of `dataset_mixer`. */
-  revisions: { model: string | null; data: (string | null)[] };
+  /** The commits of what is from the Hub: of the model, of the reference, and of each set of `dataset_mixer`. */
+  revisions: { model: string | null; reference: string | null; data: (string | null)[] };
   /** Steps of the whole run, and training pairs. */
   steps: number;
   trainPairs: number;
@@ -97,9 +99,16 @@ export const thisProgram = (): Program => ({
 export async function firstPairs(
   { train, sampler }: Pick<Prepared, "train" | "sampler">,
 ): Promise<FirstPair[]> {
-  const indices = sampleStep(0, sampler).batches.flat().slice(0, FIRST_PAIRS);
-  const pairs = await train.read(indices);
-  return pairs.map((pair: Pair, i) => ({ index: indices[i], responses: responsesOf(pair).map(firstTokens) }));
+  const found: FirstPair[] = [];
+  for (const indices of sampleStep(0, sampler).batches) {
+    if (found.length >= FIRST_PAIRS) break;
+    for (const [i, pair] of (await train.read(indices)).entries()) {
+      const { desirable } = pair;
+      const responses = responsesOf(pair).map(firstTokens);
+      found.push({ index: indices[i], ...(desirable !== undefined && { desirable }), responses });
+    }
+  }
+  return found.slice(0, FIRST_PAIRS);
 }
 
 function firstTokens({ ids, promptLength }: Sequence): FirstTokens {
@@ -113,16 +122,18 @@ function firstTokens({ ids, promptLength }: Sequence): FirstTokens {
 }
 
 function revisionsOf(
-  { modelNameOrPath, datasetMixer }: TrainConfig,
-  { model, mixer }: Sources,
+  { modelNameOrPath, refModel, datasetMixer }: TrainConfig,
+  { model, reference, mixer }: Sources,
 ): Provenance["revisions"] {
   // A snapshot's folder in the cache is named after its commit.
-  const revision = (folder: string, name: string) =>
-    folder !== name && basename(dirname(folder)) === "snapshots" && COMMIT.test(basename(folder))
+  const revision = (folder: string | undefined, name: string | undefined) =>
+    folder !== undefined && folder !== name && basename(dirname(folder)) === "snapshots" &&
+      COMMIT.test(basename(folder))
       ? basename(folder)
       : null;
   return {
     model: revision(model, modelNameOrPath),
-    data: mixer.map(({ path }, i) => revision(path, datasetMixer[i].path)),
+    reference: revision(reference, refModel),
+    data: mixer.map(({ path }, i) => revision(path, datasetMixer[i]?.path)),
   };
 }

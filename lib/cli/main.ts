@@ -18,6 +18,10 @@ const COMMANDS: Readonly<Record<string, Entry>> = {
     summary: "Train a model on preference pairs, as a run file says",
     load: async () => (await import("./train.ts")).train,
   },
+  compare: {
+    summary: "Train and measure several losses, settings or seeds beside each other, as a run file says",
+    load: async () => (await import("./compare.ts")).compare,
+  },
   generate: {
     summary: "Answer prompts, of the command line, standard input or a file, with one model or several",
     load: async () => (await import("./generate.ts")).generate,

@@ -60,6 +60,7 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
   }).finally(() => progress.finish());
   const device = await deviceOf(config, options.largestBuffer);
   const estimated = planAnyway(workloadOf(config), config, device.adapter);
+  const { decoder } = estimated.planned;
   const { text, fits } = planReport({
     config,
     workloadOf,
@@ -67,7 +68,7 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
     plan: estimated,
     measured: options.data,
     countKnown: options.data || options.numPairs !== undefined,
-    beside: await bytesBesidePlan(folder, estimated.planned.decoder.plan.bytesOf("weights")),
+    beside: await bytesBesidePlan(folder, decoder.plan.bytesOf("weights"), decoder.parameters.hostBytes),
     ...device,
   });
   print(printable(text));

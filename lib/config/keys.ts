@@ -7,8 +7,10 @@ import {
   float32,
   folderOrBoolean,
   integer,
+  lossType,
   mixer,
   number,
+  numbers,
   oneOf,
   optimArgs,
   reporters,
@@ -16,6 +18,7 @@ import {
   text,
   texts,
 } from "./values.ts";
+import { F_DIVERGENCES, LOSS_DEFAULTS } from "../losses/definition.ts";
 import type { Table } from "./key.ts";
 import { MOST_EPOCHS, MOST_STEPS, pairs, positive, tokens } from "./counts.ts";
 
@@ -128,9 +131,96 @@ export const TABLE: Table = {
       "As `load_in_4bit`, in 8 bits with a scale for each row: LLM.int8()'s weights, without its rounding of activations.",
   },
   lossType: {
-    type: oneOf(["simper", "sft"]),
+    type: lossType,
     default: "simper",
-    doc: "`simper`, or `sft`: the mean negative log-probability of the chosen response.",
+    doc:
+      "The loss, or a list of losses that are added up: see [the losses](#losses). Of the keys below, each is an error under a loss that does not read it.",
+  },
+  lossWeights: {
+    type: numbers("[0.8, 0.2]"),
+    doc: "What each loss of a list is multiplied by; by default 1.",
+  },
+  beta: {
+    type: float32({ orZero: false }),
+    default: LOSS_DEFAULTS.beta,
+    doc: "How strongly a loss holds to the reference or counts a difference; of `ipo` tau, of `orpo` lambda.",
+  },
+  simpoGamma: {
+    type: float32({ orZero: true }),
+    default: LOSS_DEFAULTS.simpoGamma,
+    aliases: ["gamma"],
+    doc: "SimPO's margin.",
+  },
+  gammaBetaRatio: {
+    type: float32({ orZero: true }),
+    doc: "The same over `beta`, as SimPO's own configurations have it.",
+  },
+  cpoAlpha: {
+    type: float32({ orZero: true }),
+    doc:
+      "Weight of chosen's mean negative log-probability; by default 1 with `cpo` and `slic`, and 0 with `simpo`, as in its paper (TRL has 1).",
+  },
+  alpha: {
+    type: number(),
+    default: LOSS_DEFAULTS.alpha,
+    doc: "AlphaPO's shape of the reward; 0: the log-probability itself.",
+  },
+  labelSmoothing: {
+    type: number({ min: 0, below: 1 }),
+    default: LOSS_DEFAULTS.labelSmoothing,
+    doc: "The probability that chosen and rejected are the wrong way round; with `exo_pair` above 0.",
+  },
+  discopopTau: {
+    type: float32({ orZero: false }),
+    default: LOSS_DEFAULTS.discopopTau,
+    doc: "DiscoPOP's temperature.",
+  },
+  fDivergenceType: {
+    type: oneOf(F_DIVERGENCES),
+    default: LOSS_DEFAULTS.fDivergenceType,
+    doc: "By which divergence a loss holds to the reference (f-DPO).",
+  },
+  fAlphaDivergenceCoef: {
+    type: number(),
+    default: LOSS_DEFAULTS.fAlphaDivergenceCoef,
+    doc: "The alpha of `alpha_divergence`.",
+  },
+  ldAlpha: {
+    type: number({ min: 0, max: 1 }),
+    doc: "LD-DPO: by what log-probabilities count past the length of the shorter response; by default fully.",
+  },
+  useWeighting: {
+    type: boolean,
+    default: LOSS_DEFAULTS.useWeighting,
+    doc: "WPO: a pair counts by how probable its responses are for the model itself.",
+  },
+  referenceFree: {
+    type: boolean,
+    default: LOSS_DEFAULTS.referenceFree,
+    doc: "Take every response to be equally probable for the reference, and need none.",
+  },
+  desirableWeight: {
+    type: float32({ orZero: true }),
+    default: LOSS_DEFAULTS.desirableWeight,
+    doc: "What KTO's loss of desirable responses is multiplied by.",
+  },
+  undesirableWeight: {
+    type: float32({ orZero: true }),
+    default: LOSS_DEFAULTS.undesirableWeight,
+    doc: "Likewise of undesirable ones.",
+  },
+  chosenAnchor: {
+    type: float32({ orZero: true }),
+    default: LOSS_DEFAULTS.chosenAnchor,
+    aliases: ["sft_weight"],
+    doc:
+      "With `simper`, weight of chosen's mean negative log-probability beside it, as RPO adds it to DPO (arXiv 2404.19733).",
+  },
+  refaLambda: {
+    type: float32({ orZero: true }),
+    default: LOSS_DEFAULTS.refaLambda,
+    doc:
+      "With `simper`, weight of the probability of chosen's end token, so that it does not end sooner than it should (REFA, arXiv 2412.16378).",
   },
   refModel: {
     type: text,

@@ -3,8 +3,6 @@
  * so.
  */
 export const IGNORED: Readonly<Record<string, string>> = {
-  beta: "simper and sft have no such parameter",
-  gamma_beta_ratio: "simper and sft have no such parameter",
   precompute_ref_log_probs:
     "a reference's log-probabilities are always computed before the first step, where the loss needs them",
   ref_model_mixup_alpha: "the reference stays as it is: there is no sync_ref_model",
@@ -56,12 +54,9 @@ export const REFUSED: Readonly<Record<string, Refusal>> = {
     allowed: [false],
     why: "the reference stays as it is: its log-probabilities are computed once, before the first step",
   },
-  reference_free: { allowed: [false], why: "choose a loss that has no reference" },
   use_peft: { allowed: [false], why: "adapters are not available yet; every weight is trained" },
   group_by_length: { allowed: [false], why: "grouping by length is not supported" },
   auto_find_batch_size: { allowed: [false], why: "set per_device_train_batch_size" },
-  sft_weight: { allowed: [0], why: "a mixed loss is not available" },
-  label_smoothing: { allowed: [0], why: "it is not available" },
   label_smoothing_factor: { allowed: [0], why: "it is not available" },
   neftune_noise_alpha: { allowed: [0], why: "it is not available" },
   lr_scheduler_kwargs: { allowed: [], why: "no schedule here takes any" },
@@ -95,6 +90,11 @@ export const OTHER_NAMES: Readonly<Record<string, readonly string[]>> = {
     "sequence_len",
   ],
   loss_type: ["loss", "pref_loss", "rl"],
+  beta: ["dpo_beta", "kto_beta", "orpo_beta", "pref_beta", "rl_beta", "simpo_beta"],
+  label_smoothing: ["dpo_label_smoothing"],
+  chosen_anchor: ["pref_ftx", "rpo_alpha"],
+  desirable_weight: ["kto_chosen_weight", "kto_desirable_weight"],
+  undesirable_weight: ["kto_rejected_weight", "kto_undesirable_weight"],
   optim: ["optimizer"],
   learning_rate: ["lr", "max_lr", "peak_lr", "optimizer.lr"],
   lr_scheduler_type: ["lr_scheduler", "lr_schedule", "scheduler", "scheduler_type"],

@@ -1,5 +1,7 @@
 import { type Entry } from "./entries.ts";
 import { MOST_PAIRS } from "./counts.ts";
+import { areKnown, DEFINITIONS, namesOf } from "../losses/losses.ts";
+import { idleLossKeys, lossProblems } from "./loss_rules.ts";
 import { patternProblem } from "./name_pattern.ts";
 import { keyOf, type TrainConfig } from "./schema.ts";
 import { areOptimArgs, describe, expectedOptimArgs, otherReporters } from "./values.ts";
@@ -147,7 +149,31 @@ export function conflicts(config: PartialConfig, written: ReadonlyMap<string, En
       "what is saved has to be evaluated: expected save_steps to be a multiple of eval_steps, " +
       `found ${saveSteps} and ${evalSteps}`,
   );
-  return problems;
+  const losses = config.lossType !== undefined && areKnown(config.lossType)
+    ? namesOf(config.lossType).map((name) => DEFINITIONS[name])
+    : undefined;
+  const lossNames = losses?.map(({ name }) => name).join(" and ");
+  const hasReference = !config.referenceFree && losses?.some(({ usesReference = false }) => usesReference);
+  for (const field of ["refModel", "precomputeRefBatchSize"] as const) {
+    report(
+      [field],
+      () => losses !== undefined && !hasReference,
+      () =>
+        `loss_type: ${lossNames}${
+          config.referenceFree ? ", reference_free" : ""
+        } has no reference: remove it`,
+    );
+  }
+  report(
+    ["perDeviceTrainBatchSize", "lossType"],
+    () =>
+      config.perDeviceTrainBatchSize === 1 &&
+      !!losses?.some(({ isJudged = false, usesRejected = true }) => isJudged && usesRejected),
+    () =>
+      `expected 2 or more with loss_type: ${lossNames}, found 1: its reference point comes from the other responses of a ` +
+      "micro-batch",
+  );
+  return [...problems, ...lossProblems(config, written)];
 }
 
 /**
@@ -172,7 +198,7 @@ const HUB_FIELDS = ["hubModelId", "hubPrivateRepo", "hubToken"] as const;
 
 /** The keys that were written and right, yet do nothing beside the others: a line each. */
 export function overruled(config: TrainConfig, written: ReadonlyMap<string, Entry>): string[] {
-  const lines: string[] = [];
+  const lines = idleLossKeys(config, written);
   const add = (field: keyof TrainConfig, why: string) => {
     const entry = written.get(field);
     if (entry && entry.value !== null) lines.push(`${entry.key}: ignored: ${why}`);

@@ -19,6 +19,8 @@ const SPECIAL = {
   mask_token: "mask",
 } as const;
 
+/** Every way to part a token is looked at, and none that is published has so many characters. */
+const LONGEST = 1024;
 /** Scores of tokens that no merge makes: llama.cpp takes the best. */
 const LAST = -1e9;
 
@@ -170,6 +172,7 @@ function scoresOf(
     last = text;
   }
   for (const text of known) {
+    if (text.length > LONGEST) throw unfit(path, "model.vocab", `a token of ${text.length} characters`);
     let splits = 0;
     for (let at = 1; at < text.length; at++) {
       if (known.has(text.slice(0, at)) && known.has(text.slice(at))) splits++;

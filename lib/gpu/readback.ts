@@ -3,8 +3,9 @@ import type { Gpu } from "./device.ts";
 import { elementBytes, type Tensor } from "./memory.ts";
 
 /** What a tensor's storage is called in a file. */
-export const dtypeOf = ({ storage = "f32", isCodes }: Tensor): FloatDtype | "U8" =>
-  isCodes ? "U8" : storage === "f32" ? "F32" : storage === "bf16" ? "BF16" : "F16";
+export const dtypeOf = (
+  { storage = "f32", isCodes }: Pick<Tensor, "storage" | "isCodes">,
+): FloatDtype | "U8" => isCodes ? "U8" : storage === "f32" ? "F32" : storage === "bf16" ? "BF16" : "F16";
 
 /** A run of a tensor's elements, which starts on a word of 4 bytes. */
 export interface Range {

@@ -115,12 +115,12 @@ export function placeParameters(
   const hasState = (spec: ParameterSpec) => training && isTrained(spec);
   const isPackable = ({ kind, columns }: ParameterSpec) => kind === "matrix" && columns % 4 === 0;
   const quantized = (spec: ParameterSpec) => hasState(spec) ? undefined : quantizationOf(spec);
-  const storageOf = (spec: ParameterSpec): StorageType => {
-    // The words of a quantized matrix are as long as float32.
-    if (!isPackable(spec) || quantized(spec)) return "f32";
-    if (!hasState(spec)) return spec.storage as StorageType | undefined ?? weights;
-    return spec.role === "trained" ? trained : "f32";
-  };
+  const storageOf = (spec: ParameterSpec): StorageType =>
+    !hasState(spec)
+      ? storageOfWeights(spec, weights)
+      : isPackable(spec) && spec.role === "trained"
+      ? trained
+      : "f32";
   const isIn8Bits = (spec: ParameterSpec) =>
     moments === "8bit" && hasState(spec) && isPackable(spec) &&
     spec.parts.every(({ rows }) => rows * spec.columns >= LEAST_8BIT);
@@ -137,7 +137,7 @@ export function placeParameters(
   };
   const groups: Place[][] = [];
   let used = Infinity;
-  for (const spec of specs.toSorted((a, b) => rank(a) - rank(b))) {
+  for (const spec of specs.filter(({ isOnHost }) => !isOnHost).toSorted((a, b) => rank(a) - rank(b))) {
     // Gradients are float32.
     const bytes = hasState(spec) ? 4 : storageBytes(storageOf(spec));
     const most = Math.floor(largestBuffer / bytes / BLOCK_ELEMENTS) * BLOCK_ELEMENTS;
@@ -228,6 +228,12 @@ function momentSlabs(plan: MemoryPlan, moments: MomentStorage, index: number, el
   );
   return { first, second };
 }
+
+/** How the elements of a frozen parameter are stored; the words of a quantized one count as float32, which is as long. */
+export const storageOfWeights = (spec: ParameterSpec, otherwise: StorageType = "f32"): StorageType =>
+  spec.kind !== "matrix" || spec.columns % 4 !== 0 || typeof spec.storage === "object"
+    ? "f32"
+    : spec.storage ?? otherwise;
 
 /** The rows of a parameter in pieces of at most `most` elements, all but the last of the same size. */
 function cut(

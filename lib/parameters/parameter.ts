@@ -56,6 +56,8 @@ export interface ParameterSpec {
   role: Role;
   /** How a matrix is stored that is frozen and has rows of a multiple of 4; set as `role` is. */
   storage?: StorageType | QuantizationOptions;
+  /** Of a frozen embedding that is no head: its rows stay in the machine's memory, and a batch brings those that it looks up. */
+  isOnHost?: true;
   /** Of an embedding: the row that begins at 0, and that looking it up does not train. */
   padTokenId?: number;
 }

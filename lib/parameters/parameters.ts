@@ -1,3 +1,4 @@
+import { bytesOf as storageBytes } from "../../kernels/storage.ts";
 import { UserError } from "../errors.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { elementBytes } from "../gpu/memory.ts";
@@ -8,7 +9,7 @@ import type { OnProgress } from "../progress.ts";
 import { type FloatDtype, fromF32, isFloatDtype } from "../safetensors/dtype.ts";
 import type { TensorReader } from "../safetensors/read.ts";
 import type { TensorSource } from "../safetensors/write.ts";
-import { type ParameterPart, type ParameterSpec, rowRuns, shapeOfPart } from "./parameter.ts";
+import { type ParameterPart, type ParameterSpec, rowRuns, shapeOf, shapeOfPart } from "./parameter.ts";
 import { quantizedWords } from "./quantized_matrix.ts";
 import {
   type Parameter,
@@ -16,6 +17,7 @@ import {
   type ParameterKind,
   type ParameterOptions,
   placeParameters,
+  storageOfWeights,
   type TrainedParameter,
 } from "./layout.ts";
 import type { SavedTensor } from "./saved_tensor.ts";
@@ -40,6 +42,8 @@ export class Parameters {
   readonly chunks: readonly ParameterChunk[];
   readonly blocks: number;
   readonly #byPart = new Map<string, { spec: ParameterSpec; firstRow: number; part: ParameterPart }>();
+  /** The elements of those whose rows stay here, once they are loaded. */
+  readonly #onHost = new Map<ParameterSpec, Float32Array | Uint16Array>();
   readonly #bySpec: ReadonlyMap<ParameterSpec, Parameter[]>;
   readonly #trainedBySpec: ReadonlyMap<ParameterSpec, TrainedParameter[]>;
 
@@ -57,7 +61,9 @@ export class Parameters {
     this.blocks = blocks;
     this.#bySpec = Map.groupBy(list, ({ spec }) => spec);
     this.#trainedBySpec = Map.groupBy(trained, ({ spec }) => spec);
-    for (const spec of this.#bySpec.keys()) {
+    const onHost = specs.filter(({ isOnHost }) => isOnHost);
+    for (const spec of onHost) this.#onHost.set(spec, new Float32Array());
+    for (const spec of [...this.#bySpec.keys(), ...onHost]) {
       let firstRow = 0;
       for (const part of spec.parts) {
         this.#byPart.set(part.name, { spec, firstRow, part });
@@ -83,7 +89,27 @@ export class Parameters {
 
   /** The number of weights. */
   get count(): number {
-    return elementsOf(this.list);
+    const onHost = [...this.#onHost.keys()].map(shapeOf);
+    return elementsOf(this.list) + onHost.reduce((sum, [rows, columns]) => sum + rows * columns, 0);
+  }
+
+  /** Bytes of the machine's memory that rows take which stay there. */
+  get hostBytes(): number {
+    return [...this.#onHost.keys()].reduce((sum, spec) => {
+      const [rows, columns] = shapeOf(spec);
+      return sum + rows * columns * storageBytes(storageOfWeights(spec));
+    }, 0);
+  }
+
+  /** Rows of a parameter that stays here, one after the other, as they are stored. */
+  hostRows(spec: ParameterSpec, rows: Uint32Array): Float32Array | Uint16Array {
+    const all = this.#onHost.get(spec)!;
+    const { columns } = spec;
+    const found = all instanceof Uint16Array
+      ? new Uint16Array(rows.length * columns)
+      : new Float32Array(rows.length * columns);
+    rows.forEach((row, i) => found.set(all.subarray(row * columns, (row + 1) * columns), i * columns));
+    return found;
   }
 
   /** How many of them are trained. */
@@ -130,7 +156,7 @@ export class Parameters {
     kind: ParameterKind = "weights",
     onProgress?: OnProgress,
   ): Promise<void> {
-    const names = this.namesOf(kind).filter((name) => !this.#isQuantized(name));
+    const names = this.#readable(kind);
     const quantized = kind === "weights" ? [...this.#bySpec].filter(([, pieces]) => isQuantized(pieces)) : [];
     const what = kind === "weights" ? "loading weights" : `loading the optimizer's ${kind} moments`;
     const bytesOf = ({ tensor, count }: Range) => count * elementBytes(tensor);
@@ -138,6 +164,7 @@ export class Parameters {
     const pieces = quantized.flatMap(([, pieces]) => pieces);
     const total = ranges.reduce((sum, range) => sum + bytesOf(range), 0) +
       pieces.reduce((sum, { weights }) => sum + weights.bytes, 0);
+    if (kind === "weights") await this.#loadHost(checkpoint);
     let done = 0;
     const report = (bytes: number) => onProgress?.({ what, done: done += bytes, total, unit: "bytes" });
     report(0);
@@ -204,11 +231,25 @@ export class Parameters {
     }
   }
 
-  #isQuantized(name: string): boolean {
-    return isQuantized(this.pieces(this.#byPart.get(name)!.spec));
+  async #loadHost(checkpoint: TensorReader): Promise<void> {
+    for (const spec of this.#onHost.keys()) {
+      const [rows, columns] = shapeOf(spec);
+      const storage = storageOfWeights(spec);
+      const all = storage === "f32" ? new Float32Array(rows * columns) : new Uint16Array(rows * columns);
+      let at = 0;
+      for (const part of spec.parts) {
+        const end = at + part.rows * columns;
+        for (let first = 0; at < end; first += PIECE) {
+          const count = Math.min(PIECE, end - at);
+          all.set(await readStored(checkpoint, part.name, dtypeOf({ storage }), first, count), at);
+          at += count;
+        }
+      }
+      this.#onHost.set(spec, all);
+    }
   }
 
-  /** The values of one checkpoint tensor that is not quantized, as they are on the GPU. */
+  /** The values of one checkpoint tensor that is on the GPU and not quantized. */
   async read(gpu: Gpu, name: string, kind: ParameterKind = "weights"): Promise<Float32Array> {
     const ranges = this.ranges(name, kind).map((range) => ({ name, ...range }));
     const pieces = await Array.fromAsync(new BatchedReader(gpu, ranges).pieces(name));
@@ -254,7 +295,7 @@ export class Parameters {
   }
 
   /**
-   * What to save of all parameters that have it, and are not quantized: weights, or another of `ParameterKind`, in `dtype` or as they are stored, with `prefix` before their names.
+   * What to save of all parameters that have it, and lie on the GPU as numbers: weights, or another of `ParameterKind`, in `dtype` or as they are stored, with `prefix` before their names.
    * Their `chunks` throw a UserError where a value is not finite.
    */
   newSources(
@@ -280,9 +321,12 @@ export class Parameters {
     return new BatchedReader(gpu, this.#readable(kind).flatMap(rangesOf));
   }
 
-  /** The names of those whose values can be read back. */
+  /** The names of those that lie on the GPU as numbers. */
   #readable(kind: ParameterKind): string[] {
-    return this.namesOf(kind).filter((name) => !this.#isQuantized(name));
+    return this.namesOf(kind).filter((name) => {
+      const pieces = this.#bySpec.get(this.#byPart.get(name)!.spec);
+      return pieces !== undefined && !isQuantized(pieces);
+    });
   }
 
   /** What to save: tensors of the source under their names there, with the weights as they are on the GPU. */

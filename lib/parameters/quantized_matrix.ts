@@ -40,10 +40,11 @@ export const ROW_STEP = 64;
 /** Words of so many elements. */
 export const wordsOf = (how: Quantization, elements: number): number => quantizedLayout(how, elements).words;
 
-/** Bytes of a parameter's weights as they are stored. */
+/** Bytes of the GPU that a parameter's weights take. */
 export function weightBytes(spec: ParameterSpec): number {
   const [rows, columns] = shapeOf(spec);
   const { storage = "f32" } = spec;
+  if (spec.isOnHost) return 0;
   const isPacked = !isTrained(spec) && spec.kind === "matrix" && columns % 4 === 0;
   if (!isPacked) return 4 * rows * columns;
   return typeof storage === "string"

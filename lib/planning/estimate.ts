@@ -2,14 +2,14 @@ import { pack } from "../batch/pack.ts";
 import { packedSize, type PackedSizes, type Pair, type Sequence } from "../data/pair.ts";
 import type { TrainConfig } from "../config/schema.ts";
 import { usesReference, usesRejected } from "../losses/loss.ts";
-import { losses } from "../losses/losses.ts";
+import { lossOf } from "../losses/losses.ts";
 import type { Net } from "../graph/net.ts";
 import type { ModelConfig } from "../models/architecture.ts";
 import { sizeOf } from "../batch/size.ts";
 import { forwardFlops, trainingFlops } from "../graph/flops.ts";
 import { netOf } from "../models/models.ts";
+import { storeAs, storeFrozen } from "./frozen_storage.ts";
 import { referenceBatches } from "./batches.ts";
-import { storeFrozen } from "./frozen_storage.ts";
 import { netToTrain } from "./roles.ts";
 import { type Adapter, type Planned, planRun, samplerOf, type Workload } from "./plan.ts";
 import { type Alternative, alternative, alternatives, type WorkloadOf } from "./advice.ts";
@@ -24,7 +24,7 @@ const TEMPLATE_TOKENS = 64;
  */
 export function longestPair(config: TrainConfig): Pair {
   const sequence: Sequence = { ids: new Array(config.maxLength).fill(0), promptLength: 0 };
-  const rejected = usesRejected(losses[config.lossType]) && { rejected: sequence };
+  const rejected = usesRejected(lossOf(config)) && { rejected: sequence };
   return { chosen: sequence, ...rejected, truncated: false, where: "the longest pair" };
 }
 
@@ -49,11 +49,12 @@ export function worstCase(
   });
   const perStep = config.perDeviceTrainBatchSize * config.gradientAccumulationSteps * config.numGpus;
   const sampler = samplerOf(config, pairs ?? perStep);
+  const net = storeFrozen(netToTrain(model, config.unfrozenParameters), model, config);
   return {
     model,
-    net: storeFrozen(netToTrain(model, config.unfrozenParameters), model, config),
-    loss: losses[config.lossType],
-    ...(usesReference(losses[config.lossType]) && { reference: { net: netOf(other) } }),
+    net,
+    loss: lossOf(config),
+    ...(usesReference(lossOf(config)) && { reference: { net: storeAs(net, netOf(other)) } }),
     train: { sizes: sizes(sampler.pairs) },
     ...(config.doEval && { test: { sizes: sizes(config.perDeviceEvalBatchSize) } }),
     prompts: config.prompts.map((text) => ({

@@ -27,5 +27,16 @@ export function storeFrozen(net: Net, { dtype: own }: Pick<ModelConfig, "dtype">
     if (isTrained(spec) || spec.kind !== "matrix") continue;
     spec.storage = quantized && isLinear(spec) ? quantized : storage;
   }
+  const table = net.inputEmbeddings;
+  // A batch looks up a few thousand rows of it; answers choose their tokens on the GPU.
+  const isOnHost = !isTrained(table) && table !== net.outputEmbeddings && config.prompts.length === 0;
+  if (isOnHost && !config.fromScratch) table.isOnHost = true;
   return net;
+}
+
+/** The net of a run's reference model, with matrices stored as those of the same names in the run's: a run begins as its reference. */
+export function storeAs(net: Net, reference: Net): Net {
+  const storage = new Map(net.parameters.map(({ name, storage }) => [name, storage]));
+  for (const spec of reference.parameters) spec.storage = storage.get(spec.name);
+  return reference;
 }

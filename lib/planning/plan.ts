@@ -210,7 +210,8 @@ function planReference(workload: Workload, config: TrainConfig, adapter: Adapter
     positions: Math.max(train.sizes.longest, test?.sizes.longest ?? 0),
     logitsBytes: logitsBytesOf(net, config, adapter.largestBuffer),
     checkpointing: false,
-  }, { ...adapter, loss: wgslOf(loss), training: false });
+    // The kernels of training, so that sums have its bits.
+  }, { ...adapter, loss: wgslOf(loss), eosTokenId: workload.tokenizer?.eosTokenId, training: false });
 }
 
 /** Bytes of the device that a run takes: its two decoders are never there together. */

@@ -6,14 +6,14 @@ import { openPairs, type PairOptions } from "../data/pairs.ts";
 import { TokenizerPool } from "../data/pool.ts";
 import type { PairStore } from "../data/store.ts";
 import type { MemoryRows } from "../data/memory.ts";
-import { losses } from "../losses/losses.ts";
+import { lossOf } from "../losses/losses.ts";
 import { inArea } from "../errors.ts";
 import type { Net } from "../graph/net.ts";
 import { isJudged, type Loss, usesReference, usesRejected } from "../losses/loss.ts";
 import type { ModelConfig } from "../models/architecture.ts";
 import type { OnProgress } from "../progress.ts";
 import { readModelConfig } from "../weights/config_file.ts";
-import { storeFrozen } from "./frozen_storage.ts";
+import { storeAs, storeFrozen } from "./frozen_storage.ts";
 import { netToTrain } from "./roles.ts";
 import { type ReferenceModel, samplerOf } from "./plan.ts";
 import { netOf } from "../models/models.ts";
@@ -73,7 +73,7 @@ export async function prepare(
   config: TrainConfig,
   options: PrepareOptions = {},
 ): Promise<Prepared> {
-  const { sources = localSources(config), model: known, data, loss = losses[config.lossType] } = options;
+  const { sources = localSources(config), model: known, data, loss = lossOf(config) } = options;
   const { onProgress, readsOnly, log, date, signal } = options;
   const folder = sources.model;
   const model = known ??
@@ -110,7 +110,10 @@ export async function prepare(
   let test: PairStore | undefined;
   const prompts: Prepared["prompts"] = [];
   try {
-    if (usesReference(loss)) reference = await referenceOf(sources, model, pool.vocabulary);
+    if (usesReference(loss)) {
+      reference = await referenceOf(sources, model, pool.vocabulary);
+      storeAs(net, reference.net);
+    }
     train = await load("train");
     test = config.doEval ? await load("test") : undefined;
     for (const text of config.prompts) prompts.push({ text, ids: await pool.promptIds(text) });

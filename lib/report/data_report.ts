@@ -177,12 +177,13 @@ const countOf = ({ rows, judged }: PairStatistics): string =>
  */
 export function reportBalance(
   { judged }: PairStatistics,
-  weights: { desirable: number; undesirable: number },
+  { desirableWeight, undesirableWeight }: Pick<TrainConfig, "desirableWeight" | "undesirableWeight">,
   log: (level: "warning", message: string) => void,
 ): void {
   if (!judged) return;
   const [good, bad] = [judged.desirable, judged.undesirable].map((found) => Math.max(found, 1));
   if (good === bad) return;
+  const weights = { desirable: desirableWeight, undesirable: undesirableWeight };
   const rounded = (value: number) => Number(value.toFixed(2));
   const ratio = bad * weights.undesirable / good;
   const inverse = good * weights.desirable / bad;

@@ -2,7 +2,7 @@
 import { changedKeys } from "../checkpoint/fingerprint.ts";
 import type { FirstPair, Machine, Program } from "../checkpoint/provenance.ts";
 import type { Fingerprint } from "../checkpoint/state.ts";
-import { show } from "../json.ts";
+import { own, show } from "../json.ts";
 import type { LogEntry } from "../training/log_entry.ts";
 import type { Pack } from "./pack.ts";
 import type { PackedTensor } from "./weights.ts";
@@ -54,7 +54,12 @@ const hash = (what: string, pack: string | undefined, here: string | undefined):
 /** Everything that a run's weights follow from, of the pack and here. */
 export function compareStart(pack: Pack, here: Here): Finding[] {
   const keys = changedKeys(here.run.config, pack.run.config);
-  const models = [...new Set([...Object.keys(pack.run.model), ...Object.keys(here.run.model)])];
+  /** Files by their names, of the model or of the one that it is compared with. */
+  const files = (field: "model" | "reference") => {
+    const [there, now] = [pack.run[field] ?? {}, here.run[field] ?? {}];
+    return [...new Set([...Object.keys(there), ...Object.keys(now)])]
+      .map((name) => hash(`${field}: ${name}`, own(there, name), own(now, name)));
+  };
   const [packData, hereData] = [pack, here].map(({ run, dataFiles }) =>
     [...run.train, ...run.test ?? []].map((sha256, i) => ({ sha256, name: dataFiles[i] }))
   );
@@ -68,7 +73,8 @@ export function compareStart(pack: Pack, here: Here): Finding[] {
     ...(keys.length === 0
       ? [finding("configuration", "all keys", "all keys")]
       : keys.map(({ key, there, now }) => finding(key, show(there), show(now)))),
-    ...models.map((name) => hash(`model: ${name}`, pack.run.model[name], here.run.model[name])),
+    ...files("model"),
+    ...files("reference"),
     hash("tokenizer", pack.run.tokenizer, here.run.tokenizer),
     hash("chat template", pack.run.template, here.run.template),
     ...(pack.run.date === undefined && here.run.date === undefined
@@ -98,9 +104,9 @@ function tiles(pack: Machine["kernels"], here: Machine["kernels"] | undefined): 
     )
   );
   const names = [...new Set([...Object.keys(there), ...Object.keys(now)])];
-  const different = names.filter((name) => there[name] !== now[name]);
+  const different = names.filter((name) => own(there, name) !== own(now, name));
   if (different.length === 0) return [finding("tiles", "all", "all")];
-  return different.map((name) => finding(`tiles: ${name}`, there[name], now[name]));
+  return different.map((name) => finding(`tiles: ${name}`, own(there, name), own(now, name)));
 }
 
 function comparePair(pack: FirstPair, here: FirstPair | undefined, i: number): Finding {
@@ -165,11 +171,14 @@ export function compareWeights(
 ): Finding[] {
   const names = [...new Set([...Object.keys(pack), ...Object.keys(here)])];
   const odd = names.filter((name) =>
-    pack[name]?.dtype !== here[name]?.dtype || String(pack[name]?.shape) !== String(here[name]?.shape)
+    own(pack, name)?.dtype !== own(here, name)?.dtype ||
+    String(own(pack, name)?.shape) !== String(own(here, name)?.shape)
   );
   if (odd.length > 0) {
     const text = (tensor: PackedTensor | undefined) => tensor && `${tensor.dtype} [${tensor.shape}]`;
-    return odd.slice(0, 8).map((name) => finding(`weights: ${name}`, text(pack[name]), text(here[name])));
+    return odd.slice(0, 8).map((name) =>
+      finding(`weights: ${name}`, text(own(pack, name)), text(own(here, name)))
+    );
   }
   const different = names.filter((name) => pack[name].sha256 !== here[name].sha256);
   if (different.length === 0) {

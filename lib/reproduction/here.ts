@@ -7,7 +7,7 @@ import type { TrainConfig } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
 import { openGpu } from "../gpu/device.ts";
 import { suits, type TuningRecord } from "../gpu/tuning.ts";
-import { type FetchEvents, resolveSources } from "../hub/hub.ts";
+import { type FetchEvents, resolveModel, resolveSources } from "../hub/hub.ts";
 import { prepare } from "../planning/prepare.ts";
 import { rememberTuning } from "../planning/remembered_tuning.ts";
 import { rememberedRecord } from "../planning/tune.ts";
@@ -30,12 +30,24 @@ export async function lookHere(
   config: TrainConfig,
   { tiles, ...events }: LookOptions = {},
 ): Promise<Here> {
-  // A model from random weights needs no others, so none are fetched.
-  const sources = await resolveSources({ ...config, fromScratch: true }, events);
+  // As if it began from random weights, so that none are fetched.
+  const sources = await resolveSources({ ...config, fromScratch: true, refModel: undefined }, events);
+  if (config.refModel !== undefined) {
+    sources.reference = await resolveModel(config.refModel, { ...events, weights: false });
+  }
   const prepared = await prepare(config, { ...events, sources, readsOnly: true });
   try {
-    const files = config.fromScratch ? [] : await weightFiles(sources.model);
-    const run = fingerprint(config, prepared, await hashModel(sources.model, files, events.onProgress));
+    const hashes = async (folder: string) =>
+      await hashModel(folder, await weightFiles(folder), events.onProgress);
+    const { folder: reference } = prepared.reference ?? {};
+    const run = fingerprint(
+      config,
+      prepared,
+      config.fromScratch
+        ? await hashModel(sources.model, [], events.onProgress)
+        : await hashes(sources.model),
+      reference === undefined ? undefined : await hashes(reference),
+    );
     const { train, test } = prepared;
     return {
       ...thisProgram(),

@@ -5,7 +5,7 @@ import { stringify } from "npm:yaml@^2.9.1";
 import { METRICS, REPORT, RESULTS, TRAINER_STATE } from "../checkpoint/names.ts";
 import type { Provenance } from "../checkpoint/provenance.ts";
 import { UserError } from "../errors.ts";
-import { isDeep, isObject, show } from "../json.ts";
+import { isDeep, isObject, matches, show } from "../json.ts";
 import { isTuningRecord } from "../gpu/tuning.ts";
 import type { OnProgress } from "../progress.ts";
 import type { RunFacts } from "../report/run_report.ts";
@@ -100,13 +100,24 @@ export async function readPack(path: string): Promise<ReadPack> {
       }: it was written by another version of simper`,
     );
   }
-  const isWhole = isObject(pack.run) && isObject(pack.run.config) && isObject(pack.run.model) &&
-    [pack.run.train, pack.pairs, pack.dataFiles].every(Array.isArray) && isObject(pack.tensors) &&
-    isTuningRecord(pack.kernels) &&
-    pack.pairs.every((pair) => isObject(pair) && Array.isArray(pair.responses));
+  const isWhole = matches(pack, SHAPE) && isTuningRecord(pack.kernels) &&
+    matches(Object.values(pack.tensors), [TENSOR]) && matches(pack.run.test ?? [], [""]) &&
+    [pack.run.model, pack.run.reference ?? {}].every((files) => matches(Object.values(files), [""])) &&
+    matches([pack.run.date ?? "", pack.run.loss ?? ""], [""]);
   if (!isWhole) throw new UserError(`${join(folder, PACK)}: not as simper writes it: was it changed?`);
   return { folder, pack, log: await readLog(join(folder, LOG)) };
 }
+
+const RESPONSE = { tokens: 0, promptLength: 0, ids: [0], labels: [0], sha256: "" };
+const TENSOR = { dtype: "", shape: [0], sha256: "", sample: [0] };
+/** What every pack has, and more. */
+const SHAPE = {
+  ...{ version: "", engine: "", platform: "", device: "", steps: 0, trainPairs: 0, weightsStep: 0 },
+  run: { config: {}, model: {}, tokenizer: "", template: "", rules: 0, train: [""] },
+  pairs: [{ index: 0, responses: [RESPONSE] }],
+  dataFiles: [""],
+  tensors: {},
+};
 
 /** The entries of a log, a line each. @throws {UserError} naming the line that is none. */
 export async function readLog(path: string): Promise<LogEntry[]> {
@@ -168,15 +179,18 @@ function portable({ run: { config, date }, revisions }: Provenance): Record<stri
   );
   // Of another day, a template that asks for it would say something else.
   if (date !== undefined) pinned.chat_template_date = date;
+  const at = (name: unknown, revision: string | null) =>
+    revision === null ? name : `${String(name).replace(/@.*$/, "")}@${revision}`;
   if (revisions.model !== null) {
     pinned.model_name_or_path = String(config.model_name_or_path).replace(/@.*$/, "");
     pinned.model_revision = revisions.model;
   }
+  if (pinned.ref_model !== undefined) pinned.ref_model = at(pinned.ref_model, revisions.reference);
   if (Array.isArray(pinned.dataset_mixer)) {
-    pinned.dataset_mixer = pinned.dataset_mixer.map(([name, share], i) => {
-      const revision = revisions.data[i] ?? null;
-      return [revision === null ? name : `${String(name).replace(/@.*$/, "")}@${revision}`, share];
-    });
+    pinned.dataset_mixer = pinned.dataset_mixer.map(([name, share], i) => [
+      at(name, revisions.data[i] ?? null),
+      share,
+    ]);
   }
   return pinned;
 }

@@ -12,6 +12,7 @@ import { writeModelCard } from "../report/model_card.ts";
 import { writeFacts } from "../report/run_log.ts";
 import { runFacts, type RunReport } from "../report/run_report.ts";
 import { allResults, trainMetrics, writeAllResults, writeTrainerState } from "../checkpoint/trainer_state.ts";
+import { bytesOfRun } from "../planning/plan.ts";
 import type { OnProgress } from "../progress.ts";
 import { saveCheckpoint, type TensorSource, withProgress } from "../safetensors/write.ts";
 import type { RunParts } from "./outcome.ts";
@@ -65,6 +66,7 @@ export async function saveRun(
     answers: [...outcome.answers],
     modelFiles: modelFiles.filter(({ path }) => !checkpoint || basename(path) !== "config.json"),
     dataFiles: [...prepared.train.files, ...prepared.test?.files ?? []],
+    memoryBytes: bytesOfRun(planned),
     device: gpu.name,
     version: VERSION,
     provenance,

@@ -19,13 +19,13 @@ import { localSources, resolveSources } from "../hub/hub.ts";
 import { randomInit } from "../weights/init.ts";
 import { Loop } from "./loop.ts";
 import { checkModelFiles, readModelFiles } from "../hub/model_files.ts";
-import { type Adapter, ANSWER_TOKENS, memoryLimit, planRun } from "../planning/plan.ts";
+import { type Adapter, ANSWER_TOKENS, bytesOfRun, memoryLimit, planRun } from "../planning/plan.ts";
 import { bytesBesidePlan } from "../planning/process_memory.ts";
 import { checkFits, planTable } from "../planning/advice.ts";
 import { openModel } from "../weights/weights.ts";
 import { prepare, type Prepared } from "../planning/prepare.ts";
 import type { OnProgress } from "../progress.ts";
-import { reportSplit, reportSteps } from "../report/data_report.ts";
+import { reportBalance, reportSplit, reportSteps } from "../report/data_report.ts";
 import { RunLog } from "../report/run_log.ts";
 import { runFacts } from "../report/run_report.ts";
 import type { HashedFile } from "../data/hash.ts";
@@ -33,7 +33,7 @@ import { tune } from "../planning/tune.ts";
 import { VERSION } from "../version.ts";
 import { probeLoss } from "../gpu/loss_probe.ts";
 import { checkFunction, checkWgsl, isFlat } from "../losses/check.ts";
-import { losses } from "../losses/losses.ts";
+import { describeLoss, followsFrom, lossOf } from "../losses/losses.ts";
 import type { Parameters } from "../parameters/parameters.ts";
 import type { TensorReader } from "../safetensors/read.ts";
 import type { Loss } from "../losses/loss.ts";
@@ -85,7 +85,7 @@ import { saveRun } from "./save.ts";
 export async function train(given: TrainConfig | RunKeys, options: TrainOptions = {}): Promise<TrainRun> {
   const config = configOf(given, options);
   const { onLog: log = () => {}, onProgress, onSave, signal } = options;
-  const { loss = losses[config.lossType] } = options;
+  const { loss = lossOf(config) } = options;
   const warn = (message: string) => log("warning", message);
   await using held = new AsyncDisposableStack();
   await checkPlaces(config, localSources(config));
@@ -118,6 +118,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   held.defer(() => prepared.close());
   reportSplit("train", prepared.train.statistics, log);
   if (prepared.test) reportSplit("test", prepared.test.statistics, log);
+  reportBalance(prepared.train.statistics, config, log);
   reportSteps(prepared, log);
   const otherFolder = prepared.reference?.folder;
   const other = otherFolder === undefined
@@ -134,7 +135,8 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   held.defer(() => gpu.destroy());
   if (before) warnings(before, gpu.name).forEach(warn);
   const pipelines = new Pipelines(gpu, signal, onProgress);
-  await checkLoss(loss, gpu, pipelines, log);
+  if (followsFrom(config, loss)) log("info", describeLoss(lossOf(config)));
+  else await checkLoss(loss, gpu, pipelines, log);
   const { adapter, tuning } = await tune(gpu, pipelines, prepared, {
     onLog: log,
     onProgress,
@@ -142,7 +144,11 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   });
   const planned = planRun(prepared, config, adapter);
   const { decoder } = planned;
-  const beside = await bytesBesidePlan(sources.model, decoder.plan.bytesOf("weights"));
+  const beside = await bytesBesidePlan(
+    sources.model,
+    decoder.plan.bytesOf("weights"),
+    decoder.parameters.hostBytes,
+  );
   checkFits(planned, prepared, config, adapter, memoryLimit(config, gpu, beside));
   log("info", `adapter: ${describeAdapter(gpu)}`);
   const { count, trainedCount } = decoder.parameters;
@@ -204,6 +210,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
     answers: prepared.prompts.map(({ text }, i) => ({ prompt: text, before: answers[i] })),
     modelFiles,
     dataFiles: [...prepared.train.files, ...prepared.test?.files ?? []],
+    memoryBytes: bytesOfRun(planned),
     device: gpu.name,
     version: VERSION,
     provenance,
@@ -303,7 +310,6 @@ async function checkLoss(
   pipelines: Pipelines,
   log: NonNullable<TrainOptions["onLog"]>,
 ): Promise<void> {
-  if (Object.values<Loss>(losses).includes(loss)) return;
   const found = "wgsl" in loss
     ? await checkWgsl(loss, (sums) => probeLoss(gpu, pipelines, loss, sums))
     : checkFunction(loss);

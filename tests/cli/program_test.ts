@@ -16,6 +16,7 @@ async function simper(...words: string[]): Promise<Finished> {
 
 const NAMES = [
   "train",
+  "compare",
   "generate",
   "chat",
   "eval",

@@ -134,3 +134,36 @@ Deno.test("weights are quantized where some are frozen and there are any, in one
     "bnb_4bit_quant_type: ignored: load_in_4bit is off",
   ]);
 });
+
+Deno.test("a reference is only for losses that look at one, and KTO's micro-batch is of two responses or more", () => {
+  for (const key of ["ref_model: other", "precompute_ref_batch_size: 4"]) {
+    const name = key.split(":")[0];
+    const refused = (lines: string) => mistakes(`${BASE}${key}\n${lines}`).join("\n");
+    assert.match(
+      refused(""),
+      new RegExp(`^run\\.yaml:3:\\d+: ${name}: loss_type: simper has no reference: remove it$`),
+    );
+    assert.match(refused("loss_type: [simpo, sft]"), /loss_type: simpo and sft has no reference/);
+    assert.match(
+      refused("loss_type: sigmoid\nreference_free: true"),
+      /sigmoid, reference_free has no reference/,
+    );
+    parsed(`${key}\nloss_type: sigmoid`);
+    parsed(`${key}\nloss_type: [sigmoid, sft]`);
+  }
+  const one = "per_device_train_batch_size: 1\nloss_type:";
+  assert.match(
+    mistakes(`${BASE}${one} kto`)[0],
+    /^run\.yaml:3:30: .*expected 2 or more with loss_type: kto, found 1/,
+  );
+  parsed(`${one} apo_zero_unpaired`);
+  const { ignored } = parsed("precompute_ref_log_probs: true\nref_model_sync_steps: 64");
+  assert.equal(
+    ignored.filter((line) => /always computed before|there is no sync_ref_model/.test(line)).length,
+    2,
+  );
+  assert.match(
+    mistakes(`${BASE}sync_ref_model: true`)[0],
+    /sync_ref_model: .*computed once, before the first step/,
+  );
+});

@@ -6,9 +6,11 @@ import { openGpu } from "../../lib/gpu/device.ts";
 import { Pipelines, readTensor } from "../../lib/gpu/program.ts";
 import { BUFFER_TILES, onlyTile } from "../../lib/gpu/tuning.ts";
 import { Decoder } from "../../lib/graph/decoder.ts";
-import { simper } from "../../lib/losses/simper.ts";
+import { wgslOf } from "../../lib/losses/loss.ts";
+import { losses } from "../../lib/losses/losses.ts";
 import { storeFrozen } from "../../lib/planning/frozen_storage.ts";
 import { netToTrain } from "../../lib/planning/roles.ts";
+import { parameterCount } from "../../lib/parameters/parameter.ts";
 import { openCheckpoint } from "../../lib/safetensors/read.ts";
 import { readModelConfig } from "../../lib/weights/config_file.ts";
 import golden from "../golden/quantized/step.json" with { type: "json" };
@@ -42,7 +44,7 @@ Deno.test("a step over frozen weights in 4 and 8 bits is PyTorch's over what bit
       checkpointing: false,
     }, {
       largestBuffer: LARGEST,
-      loss: simper.wgsl,
+      loss: wgslOf(losses.simper),
       training: true,
       tiles: onlyTile(BUFFER_TILES["storage 8x8"]),
     });
@@ -67,6 +69,9 @@ Deno.test("a step over frozen weights in 4 and 8 bits is PyTorch's over what bit
     }
     const quantized = decoder.parameters.list.filter(({ weights }) => weights.quantized);
     assert.equal(quantized.length, 6, "queries, keys and values; o; gate and up, of two layers");
+    // The embedding's rows come with the batch.
+    assert.equal(decoder.parameters.hostBytes, 4 * 303 * 48);
+    assert.equal(decoder.parameters.count, parameterCount(net.parameters));
     decoder.destroy();
   }
   await checkpoint.close();

@@ -33,8 +33,8 @@ export const KERNELS: readonly Edits[] = [
       ],
       [
         "labels past the first 64 of rejected are left out",
-        "l < labels.w; l += 64u) { sum.y",
-        "l < min(labels.w, labels.z + 64u); l += 64u) { sum.y",
+        "l < labels.w; l += 64u) {\n    sum.y",
+        "l < min(labels.w, labels.z + 64u); l += 64u) {\n    sum.y",
       ],
       ["the weights of rejected are those of chosen", "weights[l] = gradient.y", "weights[l] = gradient.x"],
     ],

@@ -376,8 +376,8 @@ export const RUNS: readonly Edits[] = [
       ],
       [
         "the width is that of the start",
-        "fit(this.#parts(now, width), this.columns! - 1)",
-        "fit(this.#parts(now, width), 79)",
+        "fit([...about, ...parts], this.columns! - 1)",
+        "fit([...about, ...parts], 79)",
       ],
       ["work that was done before counts for the rate", "last.done - first.done", "last.done"],
       ["the time left is that of the whole", "(total - done) / rate", "total / rate"],

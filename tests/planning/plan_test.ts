@@ -13,7 +13,8 @@ import {
 import { readModelConfig } from "../../lib/weights/config_file.ts";
 import { kernelsOf } from "../../lib/gpu/program.ts";
 import { usualTiles } from "../../lib/gpu/tuning.ts";
-import { capacityOf, planRun } from "../../lib/planning/plan.ts";
+import { bytesOfRun, capacityOf, planRun } from "../../lib/planning/plan.ts";
+import { planReport } from "../../lib/report/plan_report.ts";
 import { task } from "../command.ts";
 import { GOLDEN } from "../golden_run.ts";
 import { parsed } from "../run_file.ts";
@@ -283,6 +284,35 @@ Deno.test("the command prints the table and whether the run fits, from config.js
     /^fits: .*\nbeside the device's bytes the process takes about \d+\.\d MB of the machine's memory$/m,
   );
   assert.equal(roomy.status, 0);
+});
+
+Deno.test("a reference takes its memory before that of training, and a forward pass of each pair", () => {
+  const plan = (...overrides: string[]) => {
+    const { config } = parsed("", ...overrides);
+    const workloadOf = (changed: TrainConfig) => worstCase(smolLM2(2), changed, 100);
+    const sample = [longestPair(config)];
+    const found = planAnyway(workloadOf(config), config, ADAPTER);
+    const report = planReport({
+      ...{ config, workloadOf, sample, plan: found, measured: false, countKnown: true, adapter: ADAPTER },
+      ...{ beside: 0, device: "a GPU", memory: 1e12 },
+    });
+    return { ...found.planned, text: report.text, cost: stepCost(workloadOf(config), config, sample) };
+  };
+  const [simper, dpo] = ["simper", "sigmoid"].map((loss) => plan(`--loss_type=${loss}`));
+  assert.equal(simper.reference, undefined);
+  assert.ok(!simper.text.includes("reference"));
+  assert.equal(bytesOfRun(dpo), bytesOfRun(simper));
+  assert.match(
+    dpo.text,
+    /^reference +100 pairs once before the first step, at most [\d.]+e\+\d+ operations$/m,
+  );
+  const { pairs, flops } = dpo.cost.reference!;
+  assert.equal(pairs, 100);
+  // Forward is a third of forward and backward.
+  assert.ok(Math.abs(3 * flops / (dpo.cost.flops / dpo.cost.pairs) - 1) < 0.02);
+  const large = plan("--loss_type=sigmoid", "--precompute_ref_batch_size=64");
+  assert.equal(bytesOfRun(large), large.reference!.plan.bytes);
+  assert.ok(bytesOfRun(large) > bytesOfRun(dpo));
 });
 
 Deno.test("a plan's own options are checked as keys are", async () => {

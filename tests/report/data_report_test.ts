@@ -110,9 +110,9 @@ Deno.test("judged responses are shown and counted as such, and a balance that th
   reportSplit("train", of([3, 2]), (_, line) => lines.push(line));
   assert.match(lines[0], /^train: 5 responses, 3 of them desirable and 2 undesirable, 9 tokens/);
   const { balances } = JSON.parse(await readFile(join(GOLDEN, "../unpaired/judged.json"), "utf8"));
-  for (const { judged, weights: [desirable, undesirable], ranges } of balances) {
+  for (const { judged, weights: [desirableWeight, undesirableWeight], ranges } of balances) {
     const told: string[] = [];
-    reportBalance(of(judged), { desirable, undesirable }, (_, line) => told.push(line));
+    reportBalance(of(judged), { desirableWeight, undesirableWeight }, (_, line) => told.push(line));
     const found = told.flatMap((line) =>
       [...line.matchAll(/from ([\d.]+) to ([\d.]+),/g)].flatMap((m) => m.slice(1))
     );

@@ -131,7 +131,7 @@ const packOf = (): Pack => ({
     rules: 2,
     train: ["d"],
   },
-  revisions: { model: null, data: [null] },
+  revisions: { model: null, reference: null, data: [null] },
   steps: 4,
   trainPairs: 8,
   pairs: [{
@@ -157,6 +157,7 @@ Deno.test("each thing that the weights follow from is compared", () => {
     ["seed", (here) => here.run.config.seed = 1],
     ["model: config.json", (here) => here.run.model["config.json"] = "bb"],
     ["model: model.safetensors", (here) => here.run.model["model.safetensors"] = "cc"],
+    ["reference: config.json", (here) => here.run.reference = { "config.json": "aa" }],
     ["tokenizer", (here) => here.run.tokenizer = "u"],
     ["chat template", (here) => here.run.template = "d"],
     ["chat template's date", (here) => here.run.date = "2024-07-26"],
@@ -221,6 +222,7 @@ Deno.test("a pack names commits of the Hub, and no folder of anybody's", () =>
     const config = {
       model_name_or_path: "org/model@main",
       dataset_mixer: [["org/data", 0.5], ["/home/somebody/pairs.jsonl", 1], ["data/pairs", 1]],
+      ref_model: "org/reference",
       output_dir: "../somebody/out/",
       logging_dir: "C:\\Users\\somebody\\logs",
       resume_from_checkpoint: "~somebody/checkpoint-3",
@@ -234,7 +236,7 @@ Deno.test("a pack names commits of the Hub, and no folder of anybody's", () =>
       provenance: {
         ...provenance,
         run: { ...provenance.run, config, date: "2024-07-26" },
-        revisions: { model: commit, data: [other, null, null] },
+        revisions: { model: commit, reference: other, data: [other, null, null] },
       },
     };
     const state = { global_step: 4, log_history: [{ step: 4, epoch: 1, loss: 0.5, tokens_per_second: 7 }] };
@@ -253,6 +255,7 @@ Deno.test("a pack names commits of the Hub, and no folder of anybody's", () =>
     assert.ok(texts.every((text) => !text.includes("somebody")));
     const { config: keys } = parseConfig(await Deno.readTextFile(join(out, "config.yaml")), "config.yaml");
     assert.deepEqual([keys.modelNameOrPath, keys.modelRevision], ["org/model", commit]);
+    assert.equal(keys.refModel, `org/reference@${other}`);
     const names = keys.datasetMixer.map(({ path }) => path);
     assert.deepEqual(names, [`org/data@${other}`, "pairs.jsonl", "data/pairs"]);
     assert.deepEqual([keys.outputDir, keys.loggingDir, keys.prompts], ["out", "logs", ["/home is what?"]]);

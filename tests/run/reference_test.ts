@@ -14,6 +14,7 @@ import { losses } from "../../lib/losses/losses.ts";
 import { adapterOf, bytesOfRun, planRun } from "../../lib/planning/plan.ts";
 import { prepare } from "../../lib/planning/prepare.ts";
 import type { Progress } from "../../lib/progress.ts";
+import { train } from "../../lib/run/train.ts";
 import { addReference } from "../../lib/run/reference.ts";
 import { evaluate } from "../../lib/training/evaluate.ts";
 import { openModel } from "../../lib/weights/weights.ts";
@@ -181,34 +182,59 @@ Deno.test("another model is the reference where it reads the same tokens, and is
     });
   }));
 
-/** DPO's (arXiv 2305.18290), of a script. */
-const DPO: WgslLoss = {
-  name: "own-dpo",
-  usesReference: true,
-  wgsl: `fn preference_loss(chosen: Response, rejected: Response) -> Loss {
-    let x = 0.1 * (chosen.sum - chosen.reference - rejected.sum + rejected.reference);
-    let e = exp_accurate(-abs(x));
-    let p = 0.1 * select(1.0, e, x > 0.0) / (1.0 + e);
-    return Loss(max(-x, 0.0) + log(1.0 + e), -p, p);
-  }`,
-};
-
 Deno.test("a run with a reference begins at ln 2, and one that goes on has the bits of an unbroken one, from the cache", () =>
   withTemporaryFolder(async (folder) => {
     const [whole, stopped] = ["whole", "stopped"].map((name) => join(folder, name));
-    const { history } = await run(whole, ["--logging_steps=1"], { loss: DPO });
+    const dpo = ["--logging_steps=1", "--loss_type=sigmoid"];
+    const { history } = await run(whole, dpo);
     assert.ok(Math.abs(history[0].loss - Math.LN2) < 1e-6, `${history[0].loss}`);
+    assert.equal(history[0]["rewards/margins"], 0);
     assert.ok(history.at(-1)!.loss < 0.99 * Math.LN2);
     const stop = new AbortController();
     const onStep = ({ step }: { step: number }) => step >= 5 && stop.abort();
-    await run(stopped, ["--logging_steps=1"], { loss: DPO, onStep, signal: stop.signal });
-    const other = run(stopped, [`--ref_model=${GOLDEN}/sliding-window`], { loss: DPO });
+    await run(stopped, dpo, { onStep, signal: stop.signal });
+    const other = run(stopped, [...dpo, `--ref_model=${GOLDEN}/sliding-window`]);
     assert.match(
       await refusal(other),
       /is of another run:\n {2}ref_model: (config\.json|model\.safetensors) is another file/,
     );
     const heard: string[] = [];
-    await run(stopped, ["--logging_steps=1"], { loss: DPO, onProgress: ({ what }) => heard.push(what) });
+    await run(stopped, dpo, { onProgress: ({ what }) => heard.push(what) });
     assert.ok(!heard.includes("reference log-probabilities"));
     assertEqualBytes(await weightsOf(stopped), await weightsOf(whole));
+  }));
+
+Deno.test("judged responses train under KTO from 1/2 on, and pairs as two of them", () =>
+  withTemporaryFolder(async (folder) => {
+    const judged = ["One.", "Two, or more.", "Three!", "I do not know."].map((text, i) => ({
+      prompt: `How many are ${"ab ".repeat(i + 1)}?`,
+      completion: ` ${text}`,
+      label: i % 2 === 0,
+    }));
+    const keys = {
+      ...{
+        model_name_or_path: `${GOLDEN}/untied`,
+        loss_type: "kto" as const,
+        learning_rate: 1e-3,
+        warmup_ratio: 0,
+      },
+      ...{ max_length: 96, max_prompt_length: 48, logging_steps: 1, per_device_train_batch_size: 2 },
+      ...{
+        num_train_epochs: 2,
+        train_sampling_strategy: "sequential" as const,
+        save_strategy: "no" as const,
+      },
+    };
+    await using single = await train({ ...keys, output_dir: join(folder, "single") }, { data: judged });
+    assert.equal(single.steps, 4);
+    assert.ok(Math.abs(single.history[0].loss - 0.5) < 1e-6, `${single.history[0].loss}`);
+    assert.ok(single.history[3].loss < 0.499, `${single.history[3].loss}`);
+    await using pairs = await train({ ...keys, output_dir: join(folder, "pairs"), num_train_epochs: 1 }, {
+      data: lines.slice(0, 3).map((line) => JSON.parse(line)),
+    });
+    assert.equal(pairs.pairs, 6);
+    await assert.rejects(
+      train({ ...keys, output_dir: join(folder, "none") }, { data: [{ prompt: "a", completion: " b" }] }),
+      { name: "UserError", code: "DATA_INVALID", message: /^data:row 0: label: expected true or false/ },
+    );
   }));
