@@ -120,7 +120,7 @@ export async function restore(
     const names = [...files].map(([parameter, { name }]) => [parameter, name] as const);
     const weights = overlaid(renamed(model, new Map(names)), withPrefix(saved, MASTER));
     const restored = adapter ? [...files.keys()] : parameters.names;
-    parameters.check(weights, `${folder} does not fit the model`, restored);
+    parameters.check(weights, `${folder} does not fit the model`, "weights", restored);
     for (const name of restored) {
       const { dtype, file } = weights.tensors.get(name)!;
       if (dtype !== "F32" && !(dtype === files.get(name)!.dtype && isExact(trained, files.get(name)!))) {

@@ -118,13 +118,15 @@ export class Parameters {
   }
 
   /**
-   * Checks that a checkpoint holds every tensor of `names` in its shape and in a float dtype, before anything is read.
+   * Checks that a checkpoint holds every tensor of a kind, or those of `names`, in its shape and a dtype that it can be read from,
+   * before anything is read.
    * @throws {UserError} naming all that are wrong.
    */
   check(
     checkpoint: TensorReader,
     otherwise = "the weights do not fit config.json",
-    names: readonly string[] = this.names,
+    kind: ParameterKind = "weights",
+    names: readonly string[] = this.namesOf(kind),
   ): void {
     const problems: string[] = [];
     for (const name of names) {
