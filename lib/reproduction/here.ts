@@ -1,5 +1,4 @@
 /** What there is here of what a run begins with. */
-import { openAdapter } from "../adapters/open.ts";
 import { basename } from "node:path";
 import { openAdapter } from "../adapters/open.ts";
 import { cacheFolder } from "../cache_folder.ts";
