@@ -12,6 +12,8 @@ import { UserError } from "../errors.ts";
 import { readText } from "../evaluation/evaluate.ts";
 import type { FetchEvents, Sources } from "../hub/hub.ts";
 import { resolveSources } from "../hub/hub.ts";
+import { isJudged, usesReference } from "../losses/loss.ts";
+import { lossOf } from "../losses/losses.ts";
 import type { TrainOptions } from "../run/options.ts";
 import { train } from "../run/train.ts";
 import { openModel } from "../weights/weights.ts";
@@ -131,7 +133,11 @@ export async function compareRuns(
         options.onMeasure?.(run);
         signal?.throwIfAborted();
         const path = `${config.outputDir}.json`;
-        const measurement = await measureModel(config.outputDir, path, measuring, events);
+        // What is to be said of the pairs was said when the first model was measured.
+        const measurement = await measureModel(config.outputDir, path, measuring, {
+          ...events,
+          log: (_, message) => log("debug", message),
+        });
         measured.runs.push({ ...await readRun(config, result), measurement });
         if (!facts) made++;
       } catch (error) {
@@ -219,9 +225,12 @@ async function trainRun(run: RunInHand, options: CompareOptions): Promise<boolea
 
 /** What a finished run says of itself. */
 async function readRun(
-  { outputDir, seed, perDeviceTrainBatchSize }: TrainConfig,
+  config: TrainConfig,
   result: Pick<ComparisonResult, "device" | "version">,
 ): Promise<Omit<MeasuredRun, "measurement">> {
+  const { outputDir, seed, perDeviceTrainBatchSize } = config;
+  const loss = lossOf(config);
+  const pairsPerRow = isJudged(loss) ? 0.5 : 1;
   const read = async (name: string) => JSON.parse(await readTextFile(join(outputDir, name)));
   const [state, facts]: [TrainerState, unknown] = [await read(TRAINER_STATE), await read("report.json")];
   if (!isFacts(facts)) throw new UserError(`${join(outputDir, "report.json")}: is not what a run writes`);
@@ -230,6 +239,7 @@ async function readRun(
     seed,
     log: state.log_history,
     ...(typeof facts.memoryBytes === "number" && { memoryBytes: facts.memoryBytes }),
-    pairsPerPass: perDeviceTrainBatchSize,
+    pairsPerPass: perDeviceTrainBatchSize * pairsPerRow,
+    ...{ pairsPerRow, usesReference: usesReference(loss) },
   };
 }

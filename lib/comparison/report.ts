@@ -9,7 +9,7 @@ import { formatFigure } from "../report/run_report.ts";
 import { escapeXml, type Series, thinned } from "../report/svg.ts";
 import type { LogEntry } from "../training/log_entry.ts";
 import type { ComparisonResult } from "./compare.ts";
-import { aloneAtTheTop, type Compared, compared, type Difference, FIGURES } from "./figures.ts";
+import { aloneAtTheTop, type Compared, compared, type Difference, FIGURES, middle } from "./figures.ts";
 
 /** A comparison with its statistics. */
 export interface Report extends ComparisonResult {
@@ -133,7 +133,8 @@ const seedsText = (seeds: readonly number[]) =>
     : "one seed, so without intervals over seeds";
 
 /** What can be said, and what cannot: a sentence each. */
-export function findings({ found, seeds }: Report): string[] {
+export function findings(report: Report): string[] {
+  const { found, seeds } = report;
   const { members, lengths } = found;
   const lines: string[] = [];
   for (const { name, failures } of members) {
@@ -179,6 +180,21 @@ export function findings({ found, seeds }: Report): string[] {
         "both leave 0 out. Each is one of several looks at 95 %."
       : "With one seed nothing is known of how far another would be: no difference is called sure.",
   );
+  const holding = report.members.filter(({ runs }) => runs.some(({ usesReference }) => usesReference));
+  if (holding.length > 0) {
+    const paces = holding.flatMap(({ runs }) =>
+      runs.flatMap(({ log }) => log.map((entry) => entry.eval_samples_per_second).filter((pace) => pace > 0))
+    );
+    const pace = middle(paces);
+    lines.push(
+      `${
+        holding.map(({ name }) => name).join(", ")
+      }: a reference's log-probabilities are needed, and are computed once, before ` +
+        `the first step. The seconds a pair are without that${
+          pace === undefined ? "" : `: a pass as in an evaluation, of ${formatFigure(1 / pace)} s`
+        }.`,
+    );
+  }
   lines.push(
     "Losses differ in what they call a reward: SimPER and SimPO the mean log-probability, DPO and its kin the log-ratio to " +
       "the model that training began with. Each accuracy is given for all.",

@@ -157,11 +157,12 @@ export function conflicts(config: PartialConfig, written: ReadonlyMap<string, En
   for (const field of ["refModel", "precomputeRefBatchSize"] as const) {
     report(
       [field],
-      () => losses !== undefined && !hasReference,
+      // By default it may yet be a script's own: see `prepare`.
+      () => losses !== undefined && written.has("lossType") && !hasReference,
       () =>
-        `loss_type: ${lossNames}${
-          config.referenceFree ? ", reference_free" : ""
-        } has no reference: remove it`,
+        `there is no reference with loss_type: ${lossNames}${
+          config.referenceFree ? " and reference_free" : ""
+        }: remove it`,
     );
   }
   report(

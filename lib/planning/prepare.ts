@@ -1,4 +1,4 @@
-import type { TrainConfig } from "../config/schema.ts";
+import { keyOf, type TrainConfig } from "../config/schema.ts";
 import { localSources, type Sources } from "../hub/hub.ts";
 import { cacheFolder } from "../cache_folder.ts";
 import { chatTemplateOf } from "../data/mistral_template.ts";
@@ -7,7 +7,7 @@ import { TokenizerPool } from "../data/pool.ts";
 import type { PairStore } from "../data/store.ts";
 import type { MemoryRows } from "../data/memory.ts";
 import { lossOf } from "../losses/losses.ts";
-import { inArea } from "../errors.ts";
+import { inArea, UserError } from "../errors.ts";
 import type { Net } from "../graph/net.ts";
 import { isJudged, type Loss, usesReference, usesRejected } from "../losses/loss.ts";
 import type { ModelConfig } from "../models/architecture.ts";
@@ -75,6 +75,10 @@ export async function prepare(
 ): Promise<Prepared> {
   const { sources = localSources(config), model: known, data, loss = lossOf(config) } = options;
   const { onProgress, readsOnly, log, date, signal } = options;
+  for (const field of ["refModel", "precomputeRefBatchSize"] as const) {
+    if (config[field] === undefined || usesReference(loss)) continue;
+    throw new UserError(`${keyOf(field)}: the loss ${loss.name} has no reference: remove it`, 2);
+  }
   const folder = sources.model;
   const model = known ??
     await inArea("MODEL_INVALID", () => readModelConfig(folder, (message) => log?.("warning", message)));

@@ -222,6 +222,7 @@ Deno.test("a pack names commits of the Hub, and no folder of anybody's", () =>
     const config = {
       model_name_or_path: "org/model@main",
       dataset_mixer: [["org/data", 0.5], ["/home/somebody/pairs.jsonl", 1], ["data/pairs", 1]],
+      loss_type: "sigmoid",
       ref_model: "org/reference",
       output_dir: "../somebody/out/",
       logging_dir: "C:\\Users\\somebody\\logs",
