@@ -211,6 +211,27 @@ Deno.test("a run with a reference begins at ln 2, and one that goes on has the b
     assertEqualBytes(await weightsOf(stopped), await weightsOf(whole));
   }));
 
+Deno.test("beside adapters the reference is what the run begins with: the base, or the base with those that it goes on from", () =>
+  withTemporaryFolder(async (folder) => {
+    const margins: number[] = [];
+    const goesOn = "--adapter_name_or_path=tests/golden/adapters/lora";
+    for (
+      const [name, ...keys] of [["new", "--lora_r=4"], ["on", goesOn], [
+        "base",
+        goesOn,
+        `--ref_model=${GOLDEN}/untied`,
+      ]]
+    ) {
+      const { history } = await run(join(folder, name), [
+        ...["--loss_type=sigmoid", "--use_peft", "--max_steps=1", "--save_strategy=no"],
+        ...keys,
+      ]);
+      margins.push(history[0]["rewards/margins"]);
+    }
+    assert.deepEqual(margins.slice(0, 2), [0, 0]);
+    assert.ok(Math.abs(margins[2]) > 1e-4, `${margins[2]}`);
+  }));
+
 Deno.test("random weights are those of the reference too, whichever of them are trained", () =>
   withTemporaryFolder(async (out) => {
     const { history } = await run(out, [
