@@ -18,7 +18,6 @@ import type { Decoder } from "../graph/decoder.ts";
 import { formatBytes } from "../format_bytes.ts";
 import { heed } from "../heed.ts";
 import { localSources, resolveSources } from "../hub/hub.ts";
-import type { TensorReader } from "../safetensors/read.ts";
 import { randomInit } from "../weights/init.ts";
 import { Loop } from "./loop.ts";
 import { checkModelFiles, readModelFiles } from "../hub/model_files.ts";
@@ -31,6 +30,7 @@ import type { OnProgress } from "../progress.ts";
 import { reportBalance, reportSplit, reportSteps } from "../report/data_report.ts";
 import { RunLog } from "../report/run_log.ts";
 import { runFacts } from "../report/run_report.ts";
+import { roundedWeights } from "../report/rounded_weights.ts";
 import type { HashedFile } from "../data/hash.ts";
 import { overlaid } from "../safetensors/read.ts";
 import { tune } from "../planning/tune.ts";
@@ -38,6 +38,7 @@ import { VERSION } from "../version.ts";
 import { probeLoss } from "../gpu/loss_probe.ts";
 import { checkFunction, checkWgsl, isFlat } from "../losses/check.ts";
 import { describeLoss, followsFrom, lossOf } from "../losses/losses.ts";
+import type { TensorReader } from "../safetensors/read.ts";
 import type { Loss } from "../losses/loss.ts";
 import { configOf, takeData, type TrainOptions } from "./options.ts";
 import type { RunParts, TrainRun } from "./outcome.ts";
@@ -164,6 +165,8 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   const trained = trainedCount < count ? `, ${trainedCount} of them trained` : "";
   log("info", `memory plan of ${count} parameters${trained}: ${formatBytes(decoder.plan.bytes)}`);
   log("debug", `planned bytes:\n${planTable(planned)}`);
+  const rounded = checkpoint && !before && roundedWeights(config, decoder.parameters, checkpoint);
+  if (rounded) log("info", rounded);
 
   const begin = async ({ parameters }: Decoder, weights: TensorReader | undefined) => {
     if (weights) await parameters.load(gpu, weights, "weights", onProgress);
@@ -198,6 +201,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
       ? overlaid(checkpoint, adapter)
       : withNewAdapters(checkpoint, prepared.net, config.seed);
     await begin(decoder, start);
+    if (!before && !adapter) await decoder.measureMagnitudes(gpu, pipelines);
   }
   if (before) await restore(before.folder, tensors, { onProgress });
   log("debug", `allocated ${decoder.plan.allocatedBytes} bytes, planned ${decoder.plan.bytes}`);

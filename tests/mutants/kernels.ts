@@ -275,7 +275,7 @@ export const KERNELS: readonly Edits[] = [
     ]],
   },
   {
-    file: "kernels/adamw.wgsl",
+    file: "kernels/adamw_step.wgsl",
     tests: OPTIMIZER,
     filter: CLIPPED,
     edits: [
@@ -292,6 +292,29 @@ export const KERNELS: readonly Edits[] = [
     tests: OPTIMIZER,
     filter: "stops the update",
     edits: [["updates go on after a norm that is not finite", "if (clip.broken != 0.0) { return; }", ""]],
+  },
+  {
+    file: "kernels/adamw_8bit.wgsl",
+    tests: ["tests/kernels/optimizer_storage_test.ts"],
+    filter: "equal float64's of the same bytes: weights in f32",
+    edits: [
+      ["a block's largest is that of one thread", "local / 8u * 8u + n]", "local]"],
+      ["blocks of a chunk share the first's scale", "absmax[place.scale + block];", "absmax[place.scale];"],
+      ["the second moment is a share of the first's largest", "v[n] * unit.y", "v[n] * unit.x"],
+    ],
+  },
+  {
+    file: "kernels/dynamic_map.ts",
+    tests: ["tests/kernels/optimizer_storage_test.ts"],
+    filter: "bitsandbytes",
+    edits: [
+      [
+        "the border below is not looked at",
+        "u + place - 1u]) { return place - 1u; }",
+        "u + place - 1u]) { return place; }",
+      ],
+      ["negative numbers are positive", "select(127u + place,", "max(127u + place,"],
+    ],
   },
   {
     file: "kernels/clip.wgsl",
