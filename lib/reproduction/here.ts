@@ -1,4 +1,5 @@
 /** What there is here of what a run begins with. */
+import { openAdapter } from "../adapters/open.ts";
 import { basename } from "node:path";
 import { cacheFolder } from "../cache_folder.ts";
 import { fingerprint, hashModel } from "../checkpoint/fingerprint.ts";
@@ -35,17 +36,19 @@ export async function lookHere(
   if (config.refModel !== undefined) {
     sources.reference = await resolveModel(config.refModel, { ...events, weights: false });
   }
-  const prepared = await prepare(config, { ...events, sources, readsOnly: true });
+  const adapters = sources.adapter === undefined ? undefined : await openAdapter(sources.adapter);
+  await adapters?.close();
+  const prepared = await prepare(config, { ...events, sources, adapter: adapters, readsOnly: true });
   try {
-    const hashes = async (folder: string) =>
-      await hashModel(folder, await weightFiles(folder), events.onProgress);
+    const hashes = async (folder: string, others: readonly string[] = []) =>
+      await hashModel(folder, [...await weightFiles(folder), ...others], events.onProgress);
     const { folder: reference } = prepared.reference ?? {};
     const run = fingerprint(
       config,
       prepared,
       config.fromScratch
         ? await hashModel(sources.model, [], events.onProgress)
-        : await hashes(sources.model),
+        : await hashes(sources.model, adapters?.files),
       reference === undefined ? undefined : await hashes(reference),
     );
     const { train, test } = prepared;

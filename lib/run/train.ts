@@ -1,3 +1,5 @@
+import { openAdapter } from "../adapters/open.ts";
+import { withNewAdapters } from "../adapters/start.ts";
 import { Checkpoints } from "../checkpoint/checkpoints.ts";
 import { checkFiles, fingerprint, hashModel, warnings } from "../checkpoint/fingerprint.ts";
 import { checkPlaces, openOutput } from "../checkpoint/output.ts";
@@ -30,6 +32,7 @@ import { reportBalance, reportSplit, reportSteps } from "../report/data_report.t
 import { RunLog } from "../report/run_log.ts";
 import { runFacts } from "../report/run_report.ts";
 import type { HashedFile } from "../data/hash.ts";
+import { overlaid } from "../safetensors/read.ts";
 import { tune } from "../planning/tune.ts";
 import { VERSION } from "../version.ts";
 import { probeLoss } from "../gpu/loss_probe.ts";
@@ -102,6 +105,11 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
     ? undefined
     : await inArea("MODEL_INVALID", () => openModel(sources.model, warn));
   held.defer(() => checkpoint?.close());
+  const { adapter: adapters } = sources;
+  const adapter = adapters === undefined
+    ? undefined
+    : await inArea("MODEL_INVALID", () => openAdapter(adapters));
+  held.defer(() => adapter?.close());
   if (forcesMistralTemplate(config)) log("info", FORCED);
   const prepared = await prepare(config, {
     log,
@@ -112,6 +120,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
     loss,
     sources,
     model: checkpoint?.model,
+    adapter,
     date: before?.state.run.date,
   });
   held.defer(() => prepared.close());
@@ -124,7 +133,8 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
     ? undefined
     : await inArea("MODEL_INVALID", () => openModel(otherFolder, warn));
   held.defer(() => other?.close());
-  const hashes = () => hashModel(sources.model, checkpoint?.files ?? [], onProgress);
+  const hashes = () =>
+    hashModel(sources.model, [...checkpoint?.files ?? [], ...adapter?.files ?? []], onProgress);
   const modelFiles = await hashes();
   const otherFiles = other && await hashModel(otherFolder!, other.files, onProgress);
   const identity = fingerprint(config, prepared, modelFiles, otherFiles);
@@ -136,19 +146,19 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   const pipelines = new Pipelines(gpu, signal, onProgress);
   if (followsFrom(config, loss)) log("info", describeLoss(lossOf(config)));
   else await checkLoss(loss, gpu, pipelines, log);
-  const { adapter, tuning } = await tune(gpu, pipelines, prepared, {
+  const { adapter: device, tuning } = await tune(gpu, pipelines, prepared, {
     onLog: log,
     onProgress,
     before: before?.state.kernels,
   });
-  const planned = planRun(prepared, config, adapter);
+  const planned = planRun(prepared, config, device);
   const { decoder } = planned;
   const beside = await bytesBesidePlan(
     sources.model,
     decoder.plan.bytesOf("weights"),
     decoder.parameters.hostBytes,
   );
-  checkFits(planned, prepared, config, adapter, memoryLimit(config, gpu, beside));
+  checkFits(planned, prepared, config, device, memoryLimit(config, gpu, beside));
   log("info", `adapter: ${describeAdapter(gpu)}`);
   const { count, trainedCount } = decoder.parameters;
   const trained = trainedCount < count ? `, ${trainedCount} of them trained` : "";
@@ -174,13 +184,21 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   held.defer(() => decoder.destroy());
   await planned.runner.compile(gpu, pipelines);
   const tensors = { gpu, planned, prepared, source: checkpoint };
+  // Frozen weights beside adapters are in no checkpoint.
+  if (!before || prepared.adapter) {
+    const start = !checkpoint || !prepared.adapter
+      ? checkpoint
+      : adapter
+      ? overlaid(checkpoint, adapter)
+      : withNewAdapters(checkpoint, prepared.net, config.seed);
+    await begin(decoder, start);
+  }
   if (before) await restore(before.folder, tensors, { onProgress });
-  else await begin(decoder, checkpoint);
   log("debug", `allocated ${decoder.plan.allocatedBytes} bytes, planned ${decoder.plan.bytes}`);
   await checkModelFiles(sources.model, files);
   checkHashes(modelFiles, await hashes());
 
-  const model = { gpu, pipelines, adapter, decoder };
+  const model = { gpu, pipelines, adapter: device, decoder };
   const answers = before?.state.answers ??
     await answer(model, prepared, { what: "answering before", warn, onProgress, signal });
   await heed(signal);

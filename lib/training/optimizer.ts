@@ -154,7 +154,7 @@ export class AdamW {
   async restore(gpu: Gpu, saved: Checkpoint, onProgress?: OnProgress): Promise<void> {
     const moments = MOMENTS.map(({ kind, prefix }) => ({ kind, part: withPrefix(saved, prefix) }));
     for (const { kind, part } of moments) {
-      this.parameters.check(part, `${saved.files[0]} does not fit the model`, kind);
+      this.parameters.check(part, `${saved.files[0]} does not fit the model`, this.parameters.namesOf(kind));
     }
     for (const { kind, part } of moments) await this.parameters.load(gpu, part, kind, onProgress);
   }
