@@ -78,9 +78,16 @@ export const savedAdapter = (
 ): SavedAdapter | undefined =>
   adapter && { record: adapter.record, base: modelNameOrPath, revision: modelRevision };
 
-/** Whether `weightSources` rounds nothing of a parameter: one that is frozen is as it was. */
-const isExact = ({ source, planned: { decoder } }: Trained, { parameter, dtype }: ParameterTensor): boolean =>
-  dtype === "F32" || source !== undefined && !decoder.parameters.isTrained(parameter);
+/**
+ * Whether `weightSources` rounds nothing of a parameter: one that is frozen is as it was, and others may be stored no wider than it
+ * saves them.
+ */
+const isExact = (
+  { source, planned: { decoder: { parameters } } }: Trained,
+  { parameter, dtype }: ParameterTensor,
+): boolean =>
+  dtype === "F32" || dtype === parameters.dtype(parameter) ||
+  source !== undefined && !parameters.isTrained(parameter);
 
 /** Moments, and the float32 weights that `weightSources` rounds. */
 export function optimizerSources(trained: Trained): TensorSource[] {
@@ -113,7 +120,7 @@ export async function restore(
     const names = [...files].map(([parameter, { name }]) => [parameter, name] as const);
     const weights = overlaid(renamed(model, new Map(names)), withPrefix(saved, MASTER));
     const restored = adapter ? [...files.keys()] : parameters.names;
-    parameters.check(weights, `${folder} does not fit the model`, restored);
+    parameters.check(weights, `${folder} does not fit the model`, "weights", restored);
     for (const name of restored) {
       const { dtype, file } = weights.tensors.get(name)!;
       if (dtype !== "F32" && !(dtype === files.get(name)!.dtype && isExact(trained, files.get(name)!))) {

@@ -147,13 +147,15 @@ export interface RunKeys {
    */
   precompute_ref_batch_size?: number;
   /**
-   * AdamW as in PyTorch; `adamw_anyprecision`: with moments stored as `optim_args` says. By default
-   * `"adamw_torch"`.
+   * AdamW as in PyTorch; `adamw_anyprecision`: with moments stored as `optim_args` says; `adamw_8bit`: with
+   * moments of matrices in bytes, as bitsandbytes; `adamw_bf16`: with weights of matrices and moments in
+   * bfloat16, weights rounded by chance, as torchao. By default `"adamw_torch"`.
    */
-  optim?: "adamw_torch" | "adamw_anyprecision";
+  optim?: "adamw_torch" | "adamw_anyprecision" | "adamw_bf16" | "adamw_8bit";
   /**
    * With `adamw_anyprecision`, `momentum_dtype` and `variance_dtype`: `float32` (default) or `bfloat16`,
-   * which halves the bytes of that moment.
+   * which halves the bytes of that moment. With `adamw_8bit`, `bf16_stochastic_round=True`: weights of
+   * matrices in bfloat16 too, rounded by chance.
    */
   optim_args?: string;
   /** Highest learning rate. By default `0.000001`. */
@@ -452,11 +454,16 @@ export interface TrainConfig {
    * by default `per_device_train_batch_size`, and of the test split `per_device_eval_batch_size`.
    */
   precomputeRefBatchSize: number | undefined;
-  /** AdamW as in PyTorch; `adamw_anyprecision`: with moments stored as `optim_args` says. */
-  optim: "adamw_torch" | "adamw_anyprecision";
+  /**
+   * AdamW as in PyTorch; `adamw_anyprecision`: with moments stored as `optim_args` says; `adamw_8bit`: with
+   * moments of matrices in bytes, as bitsandbytes; `adamw_bf16`: with weights of matrices and moments in
+   * bfloat16, weights rounded by chance, as torchao.
+   */
+  optim: "adamw_torch" | "adamw_anyprecision" | "adamw_bf16" | "adamw_8bit";
   /**
    * With `adamw_anyprecision`, `momentum_dtype` and `variance_dtype`: `float32` (default) or `bfloat16`,
-   * which halves the bytes of that moment.
+   * which halves the bytes of that moment. With `adamw_8bit`, `bf16_stochastic_round=True`: weights of
+   * matrices in bfloat16 too, rounded by chance.
    */
   optimArgs: string | undefined;
   /** Highest learning rate. */

@@ -238,14 +238,26 @@ export const TABLE: Table = {
       "`per_device_train_batch_size`, and of the test split `per_device_eval_batch_size`.",
   },
   optim: {
-    type: oneOf(["adamw_torch", "adamw_anyprecision"], { adamw_torch_fused: "adamw_torch" }),
+    type: oneOf(
+      ["adamw_torch", "adamw_anyprecision", "adamw_bf16", "adamw_8bit"],
+      {
+        adamw_torch_fused: "adamw_torch",
+        adamw_bnb_8bit: "adamw_8bit",
+        paged_adamw_8bit: "adamw_8bit",
+        adamw_torch_8bit: "adamw_8bit",
+      },
+      "transformers' other optimizers are not here",
+    ),
     default: "adamw_torch",
-    doc: "AdamW as in PyTorch; `adamw_anyprecision`: with moments stored as `optim_args` says.",
+    doc:
+      "AdamW as in PyTorch; `adamw_anyprecision`: with moments stored as `optim_args` says; `adamw_8bit`: with moments of matrices in " +
+      "bytes, as bitsandbytes; `adamw_bf16`: with weights of matrices and moments in bfloat16, weights rounded by chance, as torchao.",
   },
   optimArgs: {
     type: optimArgs,
     doc:
-      "With `adamw_anyprecision`, `momentum_dtype` and `variance_dtype`: `float32` (default) or `bfloat16`, which halves the bytes of that moment.",
+      "With `adamw_anyprecision`, `momentum_dtype` and `variance_dtype`: `float32` (default) or `bfloat16`, which halves the bytes of that moment. " +
+      "With `adamw_8bit`, `bf16_stochastic_round=True`: weights of matrices in bfloat16 too, rounded by chance.",
   },
   learningRate: { type: float32({ orZero: true }), default: 1e-6, doc: "Highest learning rate." },
   lrSchedulerType: {

@@ -4,7 +4,7 @@ import { areKnown, DEFINITIONS, namesOf } from "../losses/losses.ts";
 import { idleLossKeys, lossProblems } from "./loss_rules.ts";
 import { modulePattern, patternProblem } from "./name_pattern.ts";
 import { keyOf, type TrainConfig } from "./schema.ts";
-import { describe, otherReporters } from "./values.ts";
+import { areOptimArgs, describe, expectedOptimArgs, otherReporters } from "./values.ts";
 
 /** Whether some parameters are not trained. */
 export const freezes = ({ usePeft, unfrozenParameters }: PartialConfig): boolean =>
@@ -49,6 +49,14 @@ export function conflicts(config: PartialConfig, written: ReadonlyMap<string, En
       `expected at most ${MOST_PAIRS} pairs a step, found ${
         perStep.map(keyOf).join(" x ")
       } = ${pairsPerStep()}`,
+  );
+  report(
+    ["optimArgs", "optim"],
+    () => expectedOptimArgs(config.optim!) !== undefined && !areOptimArgs(config.optim!, config.optimArgs!),
+    () =>
+      `expected ${expectedOptimArgs(config.optim!)} with ${config.optim}, found ${
+        describe(config.optimArgs)
+      }`,
   );
   report(
     ["datasetSplits"],
@@ -254,12 +262,12 @@ export function overruled(config: TrainConfig, written: ReadonlyMap<string, Entr
   if (config.saveStrategy !== "steps") add("saveSteps", `save_strategy is ${config.saveStrategy}`);
   if (config.metricForBestModel === undefined) add("greaterIsBetter", "there is no metric_for_best_model");
   if (!freezes(config)) {
-    add("dtype", "every weight is trained, in float32, and saved in the source's dtype");
+    add("dtype", "every weight is trained: optim says how it is kept, and it is saved in the source's dtype");
   }
   if (!config.loadIn4bit) {
     for (const field of ["bnb4bitQuantType", "useBnbNestedQuant"] as const) add(field, "load_in_4bit is off");
   }
-  if (config.optim !== "adamw_anyprecision") add("optimArgs", `optim is ${config.optim}`);
+  if (expectedOptimArgs(config.optim) === undefined) add("optimArgs", `optim is ${config.optim}`);
   if (!config.usePeft) { for (const field of ADAPTER_FIELDS) add(field, "use_peft is off"); }
   else if (config.adapterNameOrPath !== undefined) {
     for (const field of ADAPTER_FIELDS) add(field, "the adapters of adapter_name_or_path have their own");

@@ -322,7 +322,7 @@ const SMALL_WRITE = 2 ** 16;
 export function writeTensor(
   gpu: Gpu,
   tensor: Tensor,
-  data: Float32Array | Uint32Array | Uint16Array,
+  data: Float32Array | Uint32Array | Uint16Array | Uint8Array,
   firstElement = 0,
 ): void {
   const pieceElements = 4 * 2 ** 20;
@@ -334,7 +334,7 @@ export function writeTensor(
     );
   }
   for (let at = 0; at < data.length; at += pieceElements) {
-    let piece = data.subarray(at, at + pieceElements) as Float32Array<ArrayBuffer> | Uint16Array<ArrayBuffer>;
+    let piece = data.subarray(at, at + pieceElements) as typeof data & ArrayBufferView<ArrayBuffer>;
     if (piece.byteLength % 4) piece = Uint16Array.from([...piece, 0]);
     gpu.device.queue.writeBuffer(tensor.slab.buffer!, tensor.offset + (firstElement + at) * unit, piece);
     if (data.length > SMALL_WRITE) gpu.device.queue.submit([]);

@@ -18,7 +18,6 @@ import type { Decoder } from "../graph/decoder.ts";
 import { formatBytes } from "../format_bytes.ts";
 import { heed } from "../heed.ts";
 import { localSources, resolveSources } from "../hub/hub.ts";
-import type { TensorReader } from "../safetensors/read.ts";
 import { randomInit } from "../weights/init.ts";
 import { Loop } from "./loop.ts";
 import { checkModelFiles, readModelFiles } from "../hub/model_files.ts";
@@ -38,6 +37,8 @@ import { VERSION } from "../version.ts";
 import { probeLoss } from "../gpu/loss_probe.ts";
 import { checkFunction, checkWgsl, isFlat } from "../losses/check.ts";
 import { describeLoss, followsFrom, lossOf } from "../losses/losses.ts";
+import type { Parameters } from "../parameters/parameters.ts";
+import type { TensorReader } from "../safetensors/read.ts";
 import type { Loss } from "../losses/loss.ts";
 import { configOf, takeData, type TrainOptions } from "./options.ts";
 import type { RunParts, TrainRun } from "./outcome.ts";
@@ -164,6 +165,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   const trained = trainedCount < count ? `, ${trainedCount} of them trained` : "";
   log("info", `memory plan of ${count} parameters${trained}: ${formatBytes(decoder.plan.bytes)}`);
   log("debug", `planned bytes:\n${planTable(planned)}`);
+  if (checkpoint && !before) reportRounded(config, decoder.parameters, checkpoint, log);
 
   const begin = async ({ parameters }: Decoder, weights: TensorReader | undefined) => {
     if (weights) await parameters.load(gpu, weights, "weights", onProgress);
@@ -176,7 +178,12 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
       decoder: reference,
       files: otherFiles ?? modelFiles,
       kernels: tuning,
-      load: () => begin(reference, other ?? checkpoint),
+      load: async () => {
+        await begin(reference, other ?? checkpoint);
+        // What follows from other bytes is not to be kept under the name of these.
+        if (otherFiles) checkHashes("ref_model", otherFiles, await hashModel(otherFolder!, other!.files));
+        else checkHashes("model_name_or_path", modelFiles, await hashes());
+      },
     });
   }
   pipelines.expect([...decoder.forward, ...decoder.backward, ...planned.runner.calls]);
@@ -196,7 +203,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   if (before) await restore(before.folder, tensors, { onProgress });
   log("debug", `allocated ${decoder.plan.allocatedBytes} bytes, planned ${decoder.plan.bytes}`);
   await checkModelFiles(sources.model, files);
-  checkHashes(modelFiles, await hashes());
+  checkHashes("model_name_or_path", modelFiles, await hashes());
 
   const model = { gpu, pipelines, adapter: device, decoder };
   const answers = before?.state.answers ??
@@ -296,6 +303,26 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   };
 }
 
+/** Weights that are rounded when they are read: those of float32 and float16 files that the optimizer keeps in bfloat16. */
+function reportRounded(
+  { optim }: TrainConfig,
+  parameters: Parameters,
+  { tensors }: TensorReader,
+  log: NonNullable<TrainOptions["onLog"]>,
+): void {
+  const rounded = parameters.names.filter((name) =>
+    parameters.isTrained(name) && parameters.dtype(name) === "BF16" && tensors.get(name)!.dtype !== "BF16"
+  );
+  if (rounded.length === 0) return;
+  const [first] = rounded;
+  log(
+    "info",
+    `${optim} keeps weights in bfloat16: ${rounded.length} tensors of the files, ${first} of ${
+      tensors.get(first)!.dtype
+    } first, are rounded to the nearest as they are read`,
+  );
+}
+
 /**
  * Compares the derivatives of a loss that is no built-in one with its values; those of TypeScript, where nothing was
  * touched, before.
@@ -315,11 +342,11 @@ async function checkLoss(
   log("info", `loss: ${loss.name}, whose derivatives are those of its values`);
 }
 
-function checkHashes(before: readonly HashedFile[], now: readonly HashedFile[]): void {
+function checkHashes(key: string, before: readonly HashedFile[], now: readonly HashedFile[]): void {
   const changed = before.find(({ sha256 }, i) => sha256 !== now[i].sha256);
   if (!changed) return;
   throw new UserError(
-    `model_name_or_path: ${changed.path} was changed while it was being read: start again when nothing writes there`,
+    `${key}: ${changed.path} was changed while it was being read: start again when nothing writes there`,
   );
 }
 

@@ -130,7 +130,7 @@ Deno.test("weights are quantized where some are frozen and there are any, in one
     /load_in_8bit: expected a model that has weights, found from_scratch: true$/,
   );
   assert.deepEqual(parsed("torch_dtype: bfloat16\nbnb_4bit_quant_type: fp4").ignored, [
-    "torch_dtype: ignored: every weight is trained, in float32, and saved in the source's dtype",
+    "torch_dtype: ignored: every weight is trained: optim says how it is kept, and it is saved in the source's dtype",
     "bnb_4bit_quant_type: ignored: load_in_4bit is off",
   ]);
 });
