@@ -20,7 +20,7 @@ import { openModel } from "../weights/weights.ts";
 import { hashModel } from "../checkpoint/fingerprint.ts";
 import { statOf } from "../stat_of.ts";
 import { checkFolder, readTextFile } from "../whole_file.ts";
-import type { MeasuredMember, MeasuredRun } from "./figures.ts";
+import type { Failure, MeasuredMember, MeasuredRun } from "./figures.ts";
 import { changedFiles, findRun, type Kept } from "./kept.ts";
 import { type Measurement, measureModel, type Measuring } from "./measure.ts";
 import { isFacts } from "../report/run_report.ts";
@@ -111,16 +111,19 @@ export async function compareRuns(
   if (finished.length > 0) log("info", `${finished.length} of ${total} runs are there and kept`);
   const start = performance.now();
   let [place, made] = [0, 0];
+  const measured = new Map(
+    members.map((member) => [member, { runs: [] as MeasuredRun[], failures: [] as Failure[] }]),
+  );
   const result: ComparisonResult = {
     ...{ device: "", version: "", split, prompts: shared.prompts, before, isStopped: false },
     ...(comparison.text !== undefined && { text: comparison.text }),
-    members: members.map(({ name, keys }) => ({ name, keys, runs: [], failures: [] })),
+    members: members.map((member) => ({ name: member.name, keys: member.keys, ...measured.get(member)! })),
   };
   const left = () => total - finished.length - made;
-  for (const [i, member] of members.entries()) {
-    const measured = { runs: [] as MeasuredRun[], failures: [] as { seed: number; why: string }[] };
-    Object.assign(result.members[i], measured);
-    for (const { config, facts } of found.get(member)!) {
+  // Seed by seed, so that one that is stopped has something of everything.
+  for (const i of comparison.seeds.keys()) {
+    for (const member of members) {
+      const { config, facts } = found.get(member)![i];
       place++;
       const seconds = (performance.now() - start) / 1000;
       const run: RunInHand = {
@@ -128,6 +131,7 @@ export async function compareRuns(
         ...(made > 0 && { secondsLeft: seconds / made * left() }),
       };
       options.onRun?.(run);
+      const { runs, failures } = measured.get(member)!;
       try {
         if (!facts && !await trainRun(run, options)) return { ...result, isStopped: true };
         options.onMeasure?.(run);
@@ -138,22 +142,18 @@ export async function compareRuns(
           ...events,
           log: (_, message) => log("debug", message),
         });
-        measured.runs.push({ ...await readRun(config, result), measurement });
-        if (!facts) made++;
+        runs.push({ ...await readRun(config, result), measurement });
       } catch (error) {
         if (signal?.aborted && error === signal.reason) return { ...result, isStopped: true };
         if (!(error instanceof UserError)) throw error;
+        const what = `${member.name}, seed ${config.seed}`;
         if (error.code !== "NOT_FINITE") {
-          throw new UserError(
-            `${member.name}, seed ${config.seed}: ${error.message}`,
-            error.status,
-            error.code,
-          );
+          throw new UserError(`${what}: ${error.message}`, error.status, error.code);
         }
-        log("warning", `${member.name}, seed ${config.seed}: ${error.message}`);
-        measured.failures.push({ seed: config.seed, why: error.message.split("\n", 1)[0] });
-        made++;
+        log("warning", `${what}: ${error.message}`);
+        failures.push({ seed: config.seed, why: error.message.split("\n", 1)[0] });
       }
+      if (!facts) made++;
     }
   }
   return result;

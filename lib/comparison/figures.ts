@@ -26,13 +26,18 @@ export interface MeasuredRun {
   measurement: Measurement;
 }
 
+/** A run that came to numbers that are not finite, and why. */
+export interface Failure {
+  seed: number;
+  why: string;
+}
+
 /** One of those that are compared. */
 export interface MeasuredMember {
   name: string;
   keys: readonly [key: string, value: string][];
   runs: readonly MeasuredRun[];
-  /** Runs that came to numbers that are not finite, and why. */
-  failures: readonly { seed: number; why: string }[];
+  failures: readonly Failure[];
 }
 
 /** A figure, and which way it is better, where that can be said. */

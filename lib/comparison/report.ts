@@ -137,9 +137,10 @@ export function findings(report: Report): string[] {
   const { found, seeds } = report;
   const { members, lengths } = found;
   const lines: string[] = [];
-  for (const { name, failures } of members) {
+  for (const { name, failures, seeds: others } of members) {
     for (const { seed, why } of failures) {
-      lines.push(`${name}, seed ${seed}: no result: ${why}. Its figures are of the other seeds.`);
+      const rest = others.length > 0 ? `Its figures are of ${others.join(", ")}.` : "It has no figures.";
+      lines.push(`${name}, seed ${seed}: no result: ${why}. ${rest}`);
     }
   }
   const first = members[0].name;

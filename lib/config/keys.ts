@@ -9,6 +9,7 @@ import {
   integer,
   lossType,
   mixer,
+  modulePatterns,
   number,
   numbers,
   oneOf,
@@ -20,7 +21,7 @@ import {
 } from "./values.ts";
 import { F_DIVERGENCES, LOSS_DEFAULTS } from "../losses/definition.ts";
 import type { Table } from "./key.ts";
-import { MOST_EPOCHS, MOST_STEPS, pairs, positive, tokens } from "./counts.ts";
+import { MOST_EPOCHS, MOST_STEPS, MOST_TOKENS, pairs, positive, tokens } from "./counts.ts";
 
 /** Every key that a run follows, in the order of the reference; `TrainConfig` and all that is known of a key come from here. */
 export const TABLE: Table = {
@@ -291,6 +292,55 @@ export const TABLE: Table = {
     default: 1e-8,
     doc: "AdamW's epsilon; with 0, weights whose gradients are 0 would become 0/0.",
   },
+  usePeft: {
+    type: boolean,
+    default: false,
+    doc:
+      "Train low-rank adapters (LoRA) of linear layers in place of the model's weights, and save them as PEFT does.",
+  },
+  loraR: { type: integer({ min: 1, max: MOST_TOKENS }), default: 16, doc: "Rank of the adapters." },
+  loraAlpha: {
+    type: float32({ orZero: false }),
+    default: 32,
+    doc: "What adapters add is multiplied by this over `lora_r`.",
+  },
+  loraDropout: {
+    type: number({ min: 0, below: 1 }),
+    default: 0.05,
+    doc: "Share of an adapter's input that is left out at random in training.",
+  },
+  loraTargetModules: {
+    type: modulePatterns,
+    doc:
+      "Linear layers to adapt: `all-linear` (all but the head), a list of the ends of their names, or a regular expression of whole names. " +
+      "By default those of PEFT for the architecture.",
+  },
+  loraModulesToSave: {
+    type: texts("[lm_head]"),
+    doc: "Ends of the names of modules that are trained whole, and saved with the adapters.",
+  },
+  useRslora: {
+    type: boolean,
+    default: false,
+    doc: "Divide `lora_alpha` by the square root of `lora_r` (rsLoRA), so that higher ranks learn as fast.",
+  },
+  useDora: {
+    type: boolean,
+    default: false,
+    doc: "Train the length of each row of an adapted matrix apart from its direction (DoRA).",
+  },
+  loraTaskType: {
+    type: oneOf(["CAUSAL_LM"]),
+    default: "CAUSAL_LM",
+    mayChange: true,
+    doc: "What adapter_config.json says that the adapters are for.",
+  },
+  adapterNameOrPath: {
+    type: text,
+    mayChange: true,
+    doc:
+      "Folder of adapters to go on with, as PEFT saves them (or this program): they have their rank and modules, whatever the keys above say.",
+  },
   numTrainEpochs: {
     type: number({ max: MOST_EPOCHS }),
     default: 1,
@@ -474,6 +524,7 @@ export const GROUPS: { readonly [F in keyof Table]?: string } = {
   modelNameOrPath: "Model",
   datasetMixer: "Data",
   unfrozenParameters: "Loss and optimizer",
+  usePeft: "Adapters",
   numTrainEpochs: "Length of the run, batches and memory",
   doEval: "Evaluation",
   outputDir: "Output, checkpoints and resuming",

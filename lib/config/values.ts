@@ -139,6 +139,17 @@ export function texts(example: string): ValueType<readonly string[]> {
   };
 }
 
+/** Modules of a model: one text, or a list of texts. */
+export const modulePatterns: ValueType<string | readonly string[]> = {
+  expected: "all-linear, a regular expression, or a list such as [q_proj, v_proj]",
+  typescript: "readonly string[] | string",
+  read: (value) => {
+    const isList = Array.isArray(value) && value.length > 0 &&
+      value.every((item) => text.read(item) !== undefined);
+    return isList ? value : text.read(value);
+  },
+};
+
 /** One of a few words; `aliases` are other words for some of them. */
 export function oneOf<const T extends string>(
   choices: readonly T[],

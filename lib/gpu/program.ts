@@ -10,6 +10,8 @@ export interface RowCount {
   /** Whether sums over these rows add to what is there. */
   accumulate?: boolean;
   scale?: number;
+  /** Of what is drawn by chance in them; 0: nothing is. */
+  key?: number;
 }
 
 export const SLOT_BYTES = 256;
@@ -26,11 +28,12 @@ export class RowCounts {
     this.#data = new ArrayBuffer(this.bytes);
   }
 
-  set(slot: number, { count, accumulate = false, scale = 1 }: RowCount): void {
+  set(slot: number, { count, accumulate = false, scale = 1, key = 0 }: RowCount): void {
     const view = new DataView(this.#data, slot * SLOT_BYTES);
     view.setUint32(0, count, true);
     view.setUint32(4, accumulate ? 1 : 0, true);
     view.setFloat32(8, scale, true);
+    view.setUint32(12, key, true);
     this.counts[slot] = count;
   }
 

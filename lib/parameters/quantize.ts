@@ -28,9 +28,8 @@ const ORDERS = { nf4: order("nf4"), fp4: order("fp4") };
 const LEAST = f32(1e-38);
 
 /**
- * Elements from `first` on, a multiple of 64, of a tensor of `into.codes.length` bytes: for tensors that are read piece by piece.
- *
- * @param isLast whether the tensor ends with `values`, of which there are otherwise a multiple of 64.
+ * Fills `into` with the elements from `first` on, a multiple of 64, of a tensor that is read piece by piece: of all pieces but the last a
+ * multiple of 64.
  */
 export function quantize4bit(
   values: Float32Array,
@@ -74,8 +73,9 @@ function largestOf(values: Float32Array, start: number, end: number): number {
   let largest = 0;
   for (let i = start; i < end; i++) {
     const magnitude = Math.abs(values[i]);
-    // A NaN stays.
-    if (!(magnitude <= largest)) largest = magnitude;
+    if (magnitude <= largest) continue;
+    if (Number.isNaN(magnitude)) return NaN;
+    largest = magnitude;
   }
   return largest;
 }

@@ -192,7 +192,14 @@ export function planRun(workload: Workload, config: TrainConfig, adapter: Adapte
   const optimizer = new AdamW(decoder.plan, decoder.parameters, figures);
   const { perBatch, batchesPerStep } = workload.sampler;
   const loss = functionOf(workload.loss);
-  const runner = new StepRunner(decoder, optimizer, STEPS_IN_FLIGHT, perBatch * batchesPerStep, loss);
+  const runner = new StepRunner(
+    decoder,
+    optimizer,
+    STEPS_IN_FLIGHT,
+    perBatch * batchesPerStep,
+    loss,
+    config.seed,
+  );
   return { decoder, reference: planReference(workload, config, adapter), optimizer, runner };
 }
 

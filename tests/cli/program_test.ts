@@ -26,6 +26,7 @@ const NAMES = [
   "serve",
   "fetch",
   "export",
+  "merge",
   "export-run",
   "check-run",
   "setup",

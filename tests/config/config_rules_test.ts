@@ -123,7 +123,7 @@ Deno.test("weights are quantized where some are frozen and there are any, in one
   );
   assert.match(
     mistakes(`${BASE}load_in_4bit: true`).join("\n"),
-    /^run\.yaml:3:15: load_in_4bit: expected unfrozen_parameters beside it, found none/,
+    /^run\.yaml:3:15: load_in_4bit: expected use_peft: true or unfrozen_parameters beside it/,
   );
   assert.match(
     mistakes(`${frozen}load_in_8bit: true\nfrom_scratch: true`).join("\n"),

@@ -23,6 +23,16 @@ Deno.test("a run file with the required keys alone gets every default", () => {
     maxPromptLength: 128,
     truncationMode: "keep_end",
     unfrozenParameters: undefined,
+    usePeft: false,
+    loraR: 16,
+    loraAlpha: 32,
+    loraDropout: 0.05,
+    loraTargetModules: undefined,
+    loraModulesToSave: undefined,
+    useRslora: false,
+    useDora: false,
+    loraTaskType: "CAUSAL_LM",
+    adapterNameOrPath: undefined,
     dtype: undefined,
     loadIn4bit: false,
     bnb4bitQuantType: "nf4",
@@ -347,7 +357,7 @@ Deno.test("reporting to nobody is not mentioned, other ignored keys are, with fa
   assert.deepEqual(parsed("report_to: [none]\n").ignored, []);
   assert.equal(parsed("dataloader_num_workers: 4\nddp_timeout: 3\n").ignored.length, 2);
   assert.equal(parsed("push_to_hub: False\nuse_peft: no\n").ignored.length, 0);
-  assert.equal(mistakes(BASE, "--use_peft").length, 1);
+  assert.equal(mistakes(BASE, "--auto_find_batch_size").length, 1);
 });
 
 Deno.test("every default is a value that its own key accepts", () => {

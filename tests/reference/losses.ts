@@ -26,7 +26,8 @@ export const REFERENCES: Readonly<Record<string, Value>> = {
   robust: ofRatios((x) => (-0.8 * logSigmoid(0.1 * x) + 0.2 * logSigmoid(-0.1 * x)) / 0.6),
   exo_pair: ofRatios((x) => {
     const q = sigmoid(0.1 * x);
-    return q * Math.log(q / 0.8) + (1 - q) * Math.log((1 - q) / 0.2);
+    const part = (p: number, of: number) => p === 0 ? 0 : p * Math.log(p / of);
+    return part(q, 0.8) + part(sigmoid(-0.1 * x), 0.2);
   }),
   discopop: ofRatios((x) => {
     const m = sigmoid(0.1 * x / 0.05);

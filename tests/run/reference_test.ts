@@ -211,6 +211,15 @@ Deno.test("a run with a reference begins at ln 2, and one that goes on has the b
     assertEqualBytes(await weightsOf(stopped), await weightsOf(whole));
   }));
 
+Deno.test("random weights are those of the reference too, whichever of them are trained", () =>
+  withTemporaryFolder(async (out) => {
+    const { history } = await run(out, [
+      ...["--loss_type=sigmoid", "--from_scratch", "--unfrozen_parameters=[model.layers.1.+]"],
+      ...["--max_steps=1", "--save_strategy=no"],
+    ]);
+    assert.equal(history[0]["rewards/margins"], 0);
+  }));
+
 Deno.test("judged responses train under KTO from 1/2 on, and pairs as two of them", () =>
   withTemporaryFolder(async (folder) => {
     const judged = ["One.", "Two, or more.", "Three!", "I do not know."].map((text, i) => ({
