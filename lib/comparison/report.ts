@@ -256,6 +256,7 @@ export function reportHtml(report: Report): string {
       ),
     )
   );
+  const over = (what: string) => report.seeds.length > 1 ? `${what} over seeds` : "";
   const settings = found.members.map(({ name, keys, seeds }) => [
     cell("name", name),
     cell("text", Object.entries(keys).map(([key, value]) => `${key}: ${value}`).join("\n")),
@@ -269,8 +270,8 @@ export function reportHtml(report: Report): string {
           "What it says",
           `<ul>${findings(report).map((line) => `<li>${escapeXml(line)}</li>`).join("\n")}</ul>`,
         ),
-        figures: section("Figures, with 95 % intervals over seeds", intervalCharts(found)),
-        curves: section("Curves, means over seeds", curves(report)),
+        figures: section(`Figures${over(", with 95 % intervals")}`, intervalCharts(found)),
+        curves: section(`Curves${over(", means")}`, curves(report)),
         tables: tables.join("\n"),
         answers: section("Answers", answers(report)),
         settings: section("What differs", table(["name", "keys", "seeds"], settings)),
@@ -306,6 +307,9 @@ function curves({ members }: Report): string {
     );
     const name = isEvaluated ? `eval_${key}` : key;
     const series = members.flatMap((member, i): Series[] => {
+      // Of single responses the others are of those that were judged bad, too.
+      const isJudged = member.runs.some(({ pairsPerRow }) => pairsPerRow < 1);
+      if (isJudged && !key.startsWith("logps/")) return [];
       const points = meanCurve(member.runs.map(({ log }) => log), name);
       return points.length > 0 ? [{ name: member.name, style: styleOf(i), points: thinned(points) }] : [];
     });

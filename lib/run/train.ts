@@ -200,6 +200,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
       ? overlaid(checkpoint, adapter)
       : withNewAdapters(checkpoint, prepared.net, config.seed);
     await begin(decoder, start);
+    if (!before && !adapter) await decoder.measureMagnitudes(gpu, pipelines);
   }
   if (before) await restore(before.folder, tensors, { onProgress });
   log("debug", `allocated ${decoder.plan.allocatedBytes} bytes, planned ${decoder.plan.bytes}`);
