@@ -4,12 +4,9 @@ import { uniform } from "../random.ts";
 import { overlaid, type TensorReader } from "../safetensors/read.ts";
 import { type ParameterSpec, shapeOfPart } from "../parameters/parameter.ts";
 
-/** Elements read at a time. */
-const PIECE = 2 ** 22;
-
 /**
  * A model's weights with new adapters, by the names of `namesOfAdapter`, as PEFT makes them: first factors uniform within
- * 1 / sqrt(columns) (Kaiming's with a = sqrt(5)), second ones 0, magnitudes the lengths of the weights' rows.
+ * 1 / sqrt(columns) (Kaiming's with a = sqrt(5)), second ones 0; magnitudes wait for `Decoder.measureMagnitudes`.
  */
 export function withNewAdapters(weights: TensorReader, net: Net, seed: number): TensorReader {
   const makers = new Map<string, { shape: number[]; make: () => Promise<Float32Array<ArrayBuffer>> }>();
@@ -18,12 +15,12 @@ export function withNewAdapters(weights: TensorReader, net: Net, seed: number): 
     const { a, b, magnitude } = weight.adapter;
     const add = (
       spec: ParameterSpec | undefined,
-      make: (elements: number, i: number, name: string) => Promise<Float32Array<ArrayBuffer>>,
+      make: (elements: number, i: number) => Promise<Float32Array<ArrayBuffer>>,
     ) =>
       spec?.parts.forEach((part, i) => {
         const shape = shapeOfPart(spec, part);
         const elements = shape.reduce((product, n) => product * n, 1);
-        makers.set(part.name, { shape, make: () => make(elements, i, part.name) });
+        makers.set(part.name, { shape, make: () => make(elements, i) });
       });
     add(a, (elements, i) => {
       const next = uniform(seed, index, i);
@@ -31,11 +28,7 @@ export function withNewAdapters(weights: TensorReader, net: Net, seed: number): 
       return Promise.resolve(Float32Array.from({ length: elements }, () => (2 * next() - 1) * bound));
     });
     add(b, (elements) => Promise.resolve(new Float32Array(elements)));
-    add(
-      magnitude,
-      (rows, _, name) =>
-        rowLengths(weights, name.replace(/lora_magnitude_vector$/, "weight"), rows, weight.columns),
-    );
+    add(magnitude, (rows) => Promise.resolve(new Float32Array(rows).fill(1)));
   });
   return overlaid(weights, {
     tensors: new Map([...makers].map(([name, { shape }]) => [name, infoOf(name, shape)])),
@@ -52,23 +45,3 @@ export const infoOf = (name: string, shape: number[]) => ({
   ...{ name, shape, dtype: "F32" as const, file: "", start: 0 },
   end: 4 * shape.reduce((product, n) => product * n, 1),
 });
-
-async function rowLengths(
-  weights: TensorReader,
-  name: string,
-  rows: number,
-  columns: number,
-): Promise<Float32Array<ArrayBuffer>> {
-  const lengths = new Float32Array(rows);
-  const step = Math.max(1, Math.floor(PIECE / columns));
-  for (let row = 0; row < rows; row += step) {
-    const count = Math.min(step, rows - row);
-    const values = await weights.readF32(name, row * columns, count * columns);
-    for (let i = 0; i < count; i++) {
-      let sum = 0;
-      for (let j = i * columns; j < (i + 1) * columns; j++) sum += values[j] * values[j];
-      lengths[row + i] = Math.sqrt(sum);
-    }
-  }
-  return lengths;
-}

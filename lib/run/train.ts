@@ -30,6 +30,7 @@ import type { OnProgress } from "../progress.ts";
 import { reportBalance, reportSplit, reportSteps } from "../report/data_report.ts";
 import { RunLog } from "../report/run_log.ts";
 import { runFacts } from "../report/run_report.ts";
+import { roundedWeights } from "../report/rounded_weights.ts";
 import type { HashedFile } from "../data/hash.ts";
 import { overlaid } from "../safetensors/read.ts";
 import { tune } from "../planning/tune.ts";
@@ -37,7 +38,6 @@ import { VERSION } from "../version.ts";
 import { probeLoss } from "../gpu/loss_probe.ts";
 import { checkFunction, checkWgsl, isFlat } from "../losses/check.ts";
 import { describeLoss, followsFrom, lossOf } from "../losses/losses.ts";
-import type { Parameters } from "../parameters/parameters.ts";
 import type { TensorReader } from "../safetensors/read.ts";
 import type { Loss } from "../losses/loss.ts";
 import { configOf, takeData, type TrainOptions } from "./options.ts";
@@ -165,7 +165,8 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   const trained = trainedCount < count ? `, ${trainedCount} of them trained` : "";
   log("info", `memory plan of ${count} parameters${trained}: ${formatBytes(decoder.plan.bytes)}`);
   log("debug", `planned bytes:\n${planTable(planned)}`);
-  if (checkpoint && !before) reportRounded(config, decoder.parameters, checkpoint, log);
+  const rounded = checkpoint && !before && roundedWeights(config, decoder.parameters, checkpoint);
+  if (rounded) log("info", rounded);
 
   const begin = async ({ parameters }: Decoder, weights: TensorReader | undefined) => {
     if (weights) await parameters.load(gpu, weights, "weights", onProgress);
@@ -199,6 +200,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
       ? overlaid(checkpoint, adapter)
       : withNewAdapters(checkpoint, prepared.net, config.seed);
     await begin(decoder, start);
+    if (!before && !adapter) await decoder.measureMagnitudes(gpu, pipelines);
   }
   if (before) await restore(before.folder, tensors, { onProgress });
   log("debug", `allocated ${decoder.plan.allocatedBytes} bytes, planned ${decoder.plan.bytes}`);
@@ -301,26 +303,6 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
       await owned.disposeAsync();
     },
   };
-}
-
-/** Weights that are rounded when they are read: those of float32 and float16 files that the optimizer keeps in bfloat16. */
-function reportRounded(
-  { optim }: TrainConfig,
-  parameters: Parameters,
-  { tensors }: TensorReader,
-  log: NonNullable<TrainOptions["onLog"]>,
-): void {
-  const rounded = parameters.names.filter((name) =>
-    parameters.isTrained(name) && parameters.dtype(name) === "BF16" && tensors.get(name)!.dtype !== "BF16"
-  );
-  if (rounded.length === 0) return;
-  const [first] = rounded;
-  log(
-    "info",
-    `${optim} keeps weights in bfloat16: ${rounded.length} tensors of the files, ${first} of ${
-      tensors.get(first)!.dtype
-    } first, are rounded to the nearest as they are read`,
-  );
 }
 
 /**

@@ -215,8 +215,24 @@ Deno.test("new adapters are PEFT's: uniform first factors, second ones of 0, and
   const other = await reader.readF32("model.layers.0.mlp.down_proj.lora_A.weight");
   assert.ok(relativeDifference(other, a) > 0.5);
   assert.ok((await reader.readF32(`${module}.lora_B.weight`)).every((value) => value === 0));
-  const row = await weights.readF32(`${module}.weight`, 62, 62);
-  const [length] = await reader.readF32(`${module}.lora_magnitude_vector`, 1, 1);
-  assert.ok(Math.abs(length - Math.hypot(...row)) < 1e-6);
   await weights.close();
+
+  const gpu = await openGpu();
+  const pipelines = new Pipelines(gpu);
+  const pairs = (await readGolden("untied")).pairs.slice(0, 1);
+  const decoder = await open(gpu, pipelines, pairs, { keys: { useDora: true } });
+  const { parameters } = decoder;
+  for (const { spec, weights, rows } of parameters.trainedList) {
+    if (spec.name.includes("lora_B")) writeTensor(gpu, weights, new Float32Array(rows * spec.columns));
+  }
+  await decoder.measureMagnitudes(gpu, pipelines);
+  for (const name of ["model.layers.1.self_attn.v_proj", module]) {
+    const matrix = await parameters.read(gpu, `${name}.weight`);
+    const lengths = await parameters.read(gpu, `${name}.lora_magnitude_vector`);
+    const columns = matrix.length / lengths.length;
+    const expected = lengths.map((_, i) => Math.hypot(...matrix.subarray(i * columns, (i + 1) * columns)));
+    assert.ok(relativeDifference(lengths, expected) < 1e-6, name);
+  }
+  decoder.destroy();
+  gpu.destroy();
 });

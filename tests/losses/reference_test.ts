@@ -48,7 +48,9 @@ Deno.test("values and derivatives are those of the papers' formulas", async () =
       expected.forEach((value, k) => {
         // At a kink differences lie between both slopes; a difference of sums of thousands has lost some digits.
         if (k > 0 && (name === "hinge" || name === "slic") && Math.abs(REFERENCES[name](c, r)) < 1e-2) return;
-        const tolerance = 1e-4 * Math.max(Math.abs(value), k === 0 ? 1e-2 : 1e-4);
+        // Near the bottom of a square its slope is a difference of two numbers of about 10.
+        const least = k === 0 ? 1e-2 : name === "sppo_hard" || name === "ipo" ? 1e-1 : 1e-4;
+        const tolerance = 1e-4 * Math.max(Math.abs(value), least);
         const off = Math.abs(found[4 * i + k] - value);
         assert.ok(
           off <= tolerance,

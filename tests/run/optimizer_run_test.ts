@@ -22,9 +22,13 @@ for (const [model, keys] of RUNS) {
       const args = [
         ...keys,
         `--model_name_or_path=${GOLDEN}/${model}`,
-        ...["--max_steps=4", "--save_steps=4", "--gradient_accumulation_steps=1", "--do_eval=false"],
+        ...["--max_steps=4", "--save_steps=4", "--gradient_accumulation_steps=1", "--prompts=[hello]"],
       ];
-      await run(unbroken, args);
+      const messages: string[] = [];
+      const { answers } = await run(unbroken, args, { onLog: (_, message) => messages.push(message) });
+      assert.equal(answers.length, 1);
+      const told = messages.filter((message) => message.includes("rounded to the nearest as they are read"));
+      assert.equal(told.length, model === "untied" ? 1 : 0, messages.join("\n"));
       await stopAt(2, out, args);
       await run(out, args);
       for (const file of FILES) {

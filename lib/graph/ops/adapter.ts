@@ -157,7 +157,8 @@ function blockOf(machine: Machine, weight: ParameterSpec, adapter: Adapter) {
   return { tensor: wide, calls: [adapterBlock(adapter, { b, wide, ...scaled })], isWhole: false };
 }
 
-function normCalls(machine: Machine, weight: ParameterSpec, adapter: Adapter): KernelCall[] {
+/** The calls that make the factors of a matrix with magnitudes. */
+export function normCalls(machine: Machine, weight: ParameterSpec, adapter: Adapter): KernelCall[] {
   const { parameters } = machine;
   const { a, b, magnitude, scale } = adapter;
   return doraNorm(adapter, parameters.pieces(weight), {
