@@ -5,6 +5,7 @@ import { UserError } from "../errors.ts";
 import { readGenerationConfig } from "../generation/generation_config.ts";
 import type { PartsOptions } from "../generation/load.ts";
 import { type GpuModel, loadOntoGpu } from "../generation/model.ts";
+import type { GpuChoice, WebgpuEngine } from "../gpu/device.ts";
 import type { Sampling } from "../generation/request.ts";
 import { type GenerationConfig, SAMPLING_KEYS, unusedKeys } from "../generation/sampling.ts";
 import { resolveModel } from "../hub/hub.ts";
@@ -15,6 +16,24 @@ import type { Option } from "./command.ts";
 import { progressLine } from "./progress.ts";
 import type { Stop } from "./stop.ts";
 import { readValues, type Words } from "./words.ts";
+
+/** Options of commands without a run file that compute. */
+export const GPU_OPTIONS: readonly Option[] = [
+  {
+    name: "webgpu_engine",
+    value: "ENGINE",
+    doc: "deno, or dawn (npm's webgpu), as the key of run files; by default what SIMPER_WEBGPU_ENGINE says.",
+  },
+  { name: "gpu_id", value: "ADAPTER", doc: "Number of the adapter, from 0, or a part of its name." },
+];
+
+/** @throws {UserError} (status 2) for an engine that there is not. */
+export function readGpuWords({ options }: Words): GpuChoice {
+  const { webgpu_engine: webgpuEngine, gpu_id: gpuId } = readValues<
+    { webgpu_engine: WebgpuEngine; gpu_id: string }
+  >(options, { webgpu_engine: KEYS.webgpuEngine.type, gpu_id: KEYS.gpuId.type });
+  return { webgpuEngine, gpuId };
+}
 
 /** Options of both. */
 export const ANSWER_OPTIONS: readonly Option[] = [
@@ -32,6 +51,7 @@ export const ANSWER_OPTIONS: readonly Option[] = [
     value: "N",
     doc: "Most tokens of a prompt and its answer, for which memory is set aside.",
   },
+  ...GPU_OPTIONS,
   {
     name: "log_level",
     value: "LEVEL",
@@ -47,6 +67,7 @@ export interface AnswerWords {
   maxNewTokens?: number;
   maxLength?: number;
   logLevel: LogLevel;
+  gpu: GpuChoice;
   /** The options that make the text of an answer what it is, as they were given. */
   given: Record<string, unknown>;
 }
@@ -54,7 +75,8 @@ export interface AnswerWords {
 const FIELDS = Object.entries(SAMPLING_KEYS) as [keyof Sampling, (typeof SAMPLING_KEYS)[keyof Sampling]][];
 
 /** @throws {UserError} (status 2) naming every value that is none. */
-export function readAnswerWords({ options, lists }: Words): AnswerWords {
+export function readAnswerWords(words: Words): AnswerWords {
+  const { options, lists } = words;
   const numbers = readValues<Record<string, number>>(options, {
     max_new_tokens: positive,
     ...Object.fromEntries(FIELDS.map(([, { key, type }]) => [key, type])),
@@ -74,6 +96,7 @@ export function readAnswerWords({ options, lists }: Words): AnswerWords {
     maxNewTokens: numbers.max_new_tokens,
     maxLength,
     logLevel,
+    gpu: readGpuWords(words),
     given: { ...numbers, ...stop.length > 0 && { stop }, ...system !== undefined && { system } },
   };
 }
@@ -138,7 +161,7 @@ export function warnOfUnused(
 /** Loads a model, and shows how far that is. */
 export async function loadShown(
   name: string,
-  options: Pick<PartsOptions, "maxLength" | "usualLength" | "answers">,
+  options: Pick<PartsOptions, "maxLength" | "usualLength" | "answers"> & GpuChoice,
   { progress, log }: Log,
   stop: Stop,
 ): Promise<GpuModel> {

@@ -135,7 +135,12 @@ async function show(models: readonly string[], task: Task): Promise<void> {
   const { jobs, how, log, stop } = task;
   const safe = safeText();
   for (const name of models) {
-    await using model = await loadShown(name, { maxLength: how.maxLength, answers: 1 }, log, stop);
+    await using model = await loadShown(
+      name,
+      { ...how.gpu, maxLength: how.maxLength, answers: 1 },
+      log,
+      stop,
+    );
     const count = new AnswerCount();
     for (const job of jobs) {
       if (models.length * jobs.length > 1) {
@@ -179,7 +184,7 @@ async function write(
     const left = jobs.slice(Math.max(0, done - i * jobs.length));
     if (left.length === 0) continue;
     const answers = Math.min(batchSize, left.length);
-    await using model = await loadShown(name, { maxLength: how.maxLength, answers }, log, stop);
+    await using model = await loadShown(name, { ...how.gpu, maxLength: how.maxLength, answers }, log, stop);
     const count = new AnswerCount();
     const progress = () =>
       log.progress.update({ what: "answering", done: count.answers, total: left.length, unit: "prompts" });

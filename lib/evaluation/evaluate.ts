@@ -61,6 +61,8 @@ export async function evaluateModels(
   let places: string[] | undefined;
   for (const name of names) {
     await using model = await loadOntoGpu(name, {
+      webgpuEngine: config.webgpuEngine,
+      gpuId: config.gpuId,
       maxLength,
       pairs: config.perDeviceEvalBatchSize,
       answers: 0,

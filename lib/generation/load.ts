@@ -2,7 +2,7 @@
 import { MOST_TOKENS } from "../config/counts.ts";
 import { type PoolOptions, TokenizerPool } from "../data/pool.ts";
 import { inArea, UserError } from "../errors.ts";
-import { type Gpu, openGpu } from "../gpu/device.ts";
+import { type Gpu, type GpuChoice, openGpu } from "../gpu/device.ts";
 import { MemoryPlan } from "../gpu/memory_plan.ts";
 import { Pipelines } from "../gpu/program.ts";
 import { deviceClass } from "../gpu/tuning.ts";
@@ -25,7 +25,7 @@ import type { GenerationConfig } from "./sampling.ts";
 import { Turns } from "./turns.ts";
 
 /** How a model is loaded; every field may be left out. */
-export interface LoadOptions {
+export interface LoadOptions extends GpuChoice {
   /**
    * Most tokens of a prompt and its answer, or of a prompt and a response: 1,024, and no more than the positions that the model was
    * made for.
@@ -33,8 +33,6 @@ export interface LoadOptions {
   maxLength?: number;
   /** Most answers that are made at a time, each with room for `maxLength`; others wait: 1. */
   answers?: number;
-  /** Any object with the WebGPU API; the runtime's own by default. */
-  gpu?: GPU;
   /** As `train`'s. */
   readsOnly?: boolean;
   /** Notes and warnings for people. */
@@ -112,7 +110,7 @@ export async function loadParts(name: string, options: PartsOptions): Promise<Pa
   );
   held.defer(() => pool.close());
   const { eosTokenId } = pool.vocabulary;
-  const gpu = held.adopt(await openGpu(options.gpu), (gpu) => gpu.destroy());
+  const gpu = held.adopt(await openGpu(options), (gpu) => gpu.destroy());
   const adapter = { ...adapterOf(gpu), tiles: await rememberedTiles(gpu) };
   const net = netOf(weights.model);
   const stored = storageOf(weights, net.parameters);
