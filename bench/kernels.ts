@@ -17,6 +17,7 @@ import { embed, embedBackward } from "../lib/gpu/embedding_operations.ts";
 import { norm, normBackward, normWeightBackward } from "../lib/gpu/norm_operations.ts";
 import { adamw, clipByNorm, parameterNorms, sumSquares } from "../lib/gpu/optimizer_operations.ts";
 import { type KernelCall, writeTensor } from "../lib/gpu/program.ts";
+import { wgslOf } from "../lib/losses/loss.ts";
 import { losses } from "../lib/losses/losses.ts";
 import { ropeTable } from "../lib/graph/rope_table.ts";
 import { Attention, headsOf } from "../lib/gpu/attention_operations.ts";
@@ -156,15 +157,17 @@ class Cases {
       gatherRowsBackward(rows, upload("labels of row", batch.labelsOfRow, tokens, 2), gathered, x),
     ]);
     this.#alone(`1 pair, ${labels} labels`, [
-      preferenceLoss(
+      ...preferenceLoss(
         bench.rows(1),
         {
           labelsOfPair: upload("labels of pair", batch.labelsOfPair, 1, 4),
+          references: bench.filled("references of pair", 1, 4),
           logps: bench.filled("log-probabilities", labels),
+          targets: upload("targets of labels", batch.targets, labels),
           weights: bench.tensor("label weights", labels),
           results: bench.tensor("results", 1, 4),
         },
-        losses.simper.wgsl,
+        wgslOf(losses.simper),
       ),
       responseFigures(bench.rows(1), {
         labelsOfPair: upload("labels of responses", batch.labelsOfPair, 1, 4),

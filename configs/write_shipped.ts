@@ -6,7 +6,8 @@ import { readdir, readFile, writeFile } from "node:fs/promises";
 export async function shippedFiles(): Promise<Record<string, string>> {
   const names = await readdir("configs", { recursive: true });
   const files = names.map((name) => `configs/${name.replaceAll("\\", "/")}`)
-    .filter((name) => /^configs\/[^/]+\.yaml$|^configs\/tiny\/.+\.(json|safetensors|gz)$/.test(name)).sort();
+    .filter((name) => /^configs\/[^/]+\.yaml$|^configs\/tiny\/.+\.(json|safetensors|gz|txt)$/.test(name))
+    .sort();
   return Object.fromEntries(
     await Promise.all(
       files.map(async (file) => [file, createHash("sha256").update(await readFile(file)).digest("hex")]),

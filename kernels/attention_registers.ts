@@ -101,11 +101,13 @@ export const forEachKey = ({ tokens }: ThreadRows, block: number, body: string):
 ${
   lines(tokens, (t) =>
     `  if (span${t}.x < span${t}.y) { prefix = min(prefix, span${t}.x); prefix_end = max(prefix_end, span${t}.y); }
-  own = min(own, span${t}.z);`)
+  if (span${t}.z <= own${t}) { own = min(own, span${t}.z); }`)
 }
+  // Over a cache of keys the second interval is empty, and may not move where the pairs of keys begin.
+  var end = select(0u, own${tokens - 1} + 1u, own != 0xffffffffu);
+  own = min(own, end);
   // A key in both intervals would count twice.
-  var end = own${tokens - 1} + 1u;
-  if (prefix_end > prefix && prefix_end >= own) { own = min(prefix, own); end = max(prefix_end, end); prefix_end = 0u; }
+  if (prefix_end > prefix && prefix_end >= own && end > own) { own = min(prefix, own); end = max(prefix_end, end); prefix_end = 0u; }
   let length = select(0u, prefix_end - prefix, prefix_end > prefix);
   let total_keys = length + end - own;
   let last_key = key_rows.count - 1u;

@@ -1,6 +1,6 @@
 /** What a matrix product depends on: layout, sizes, variant, tile. `gemm_source.ts` emits its WGSL. */
 import type { Epilogue } from "./gemm_epilogue.ts";
-import type { StorageType } from "./storage.ts";
+import type { WeightStorage } from "./storage.ts";
 
 /**
  * `nt`: C[M,N] = A[M,K] B[N,K]^T, a linear layer forward; M is counted at run time.
@@ -77,8 +77,8 @@ export interface GemmVariant {
   aligned: boolean;
   /** K is no multiple of 4 (`nt`, `nn`; `tn` steps by 1 and needs no tail). */
   tail: boolean;
-  /** How B is stored; in 2-byte elements its rows must be multiples of 4. */
-  weights: StorageType;
+  /** How B is stored; in less than 4 bytes its rows must be multiples of 4. */
+  weights: WeightStorage;
 }
 
 /** The variant for row strides of `lda`, `ldb`, `ldc` floats and an inner dimension of `k` (any, for `tn`). */
@@ -86,11 +86,13 @@ export function gemmVariant(
   layout: GemmLayout,
   epilogue: Epilogue,
   size: Pick<GemmSize, "k" | "lda" | "ldb" | "ldc">,
-  weights: StorageType = "f32",
+  weights: WeightStorage = "f32",
 ): GemmVariant {
   if (weights !== "f32" && size.ldb % 4 !== 0) {
     throw new RangeError(
-      `rows of ${size.ldb} elements cannot be read as ${weights}: expected a multiple of 4`,
+      `rows of ${size.ldb} elements cannot be read as ${
+        typeof weights === "string" ? weights : weights.type
+      }: expected a multiple of 4`,
     );
   }
   const aligned = [size.lda, size.ldb, size.ldc].every((stride) => stride % 4 === 0);

@@ -9,7 +9,7 @@ import { rowMain } from "./gemm_row.ts";
 import { storageMain } from "./gemm_storage.ts";
 import { subgroupMain } from "./gemm_subgroup.ts";
 import { workgroupMain } from "./gemm_workgroup.ts";
-import { packedType, unpackFunction } from "./storage.ts";
+import { matrixReader, readerElement } from "./storage.ts";
 
 /**
  * The WGSL of one product, entry point `main`. Bindings of group 0: 0 the row count (M of `nt` and `nn`, K of
@@ -29,7 +29,7 @@ export function gemmSource(variant: GemmVariant, tile: GemmTile): string {
   const element = aligned ? "vec4f" : "f32";
   return `${SIZE_HEADER}
 @group(0) @binding(2) var<storage, read> a: array<${element}>;
-@group(0) @binding(3) var<storage, read> b: array<${weights === "f32" ? element : packedType(weights)}>;
+@group(0) @binding(3) var<storage, read> b: array<${weights === "f32" ? element : readerElement(weights)}>;
 @group(0) @binding(4) var<storage, read_write> c: array<${element}>;
 ${
     aligned
@@ -40,8 +40,7 @@ fn a1(i: u32) -> f32 { return a[i]; }`
   }
 ${
     weights !== "f32"
-      ? `${unpackFunction("b", weights)}
-fn b4(i: u32) -> vec4f { return unpack_b(b[i >> 2u]); }
+      ? `${matrixReader("b", weights, `${variant.layout === "nt" ? "size.n" : "size.k"} * size.ldb`)}
 fn b1(i: u32) -> f32 { return b4(i)[i & 3u]; }`
       : aligned
       ? `fn b4(i: u32) -> vec4f { return b[i >> 2u]; }

@@ -1,12 +1,15 @@
-// Rows of a matrix, from row FIRST on, into a texture: TEXELS of 16 bytes a row, which `texel`, before this text, makes of the matrix.
-// Grid: flat over ROWS x TEXELS.
-@group(0) @binding(0) var<storage, read> matrix: array<vec4f>;
-@group(0) @binding(1) var held: texture_storage_2d<HeldFormat, write>;
+// A block of a matrix into a texture: of `rows` rows from row `first` on `texels` of 16 bytes each, which `texel`, before this text,
+// makes of PER_TEXEL elements, from column `column` on. Grid: flat over rows x texels.
+struct Block { first: u32, column: u32, rows: u32, texels: u32, length: u32, elements: u32 }
+@group(0) @binding(0) var<uniform> block: Block;
+@group(0) @binding(1) var<storage, read> matrix: array<MatrixElement>;
+@group(0) @binding(2) var held: texture_storage_2d<HeldFormat, write>;
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) local: u32) {
   let i = flat_index(group, groups, local);
-  if (i >= ROWS * TEXELS) { return; }
-  textureStore(held, vec2u(i % TEXELS, i / TEXELS), texel(FIRST * TEXELS + i));
+  if (i >= block.rows * block.texels) { return; }
+  let at = vec2u(i % block.texels, i / block.texels);
+  textureStore(held, at, texel((block.first + at.y) * block.length + block.column + at.x * PER_TEXEL));
 }

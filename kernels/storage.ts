@@ -3,8 +3,13 @@
  * first of two is in the lower half, as in a file.
  */
 
+import { type Quantization, quantizedReader } from "./quantized.ts";
+
 /** Types that kernels read, and write where it says so. */
 export type StorageType = "f32" | "bf16" | "f16";
+
+/** How the matrix of a product may be stored. */
+export type WeightStorage = StorageType | Quantization;
 
 export const bytesOf = (storage: StorageType): 2 | 4 => storage === "f32" ? 4 : 2;
 
@@ -24,6 +29,23 @@ export function unpackFunction(name: string, storage: StorageType): string {
   return bitcast<vec4f>(vec4u(packed.x << 16u, packed.x & 0xffff0000u, packed.y << 16u, packed.y & 0xffff0000u));
 }`;
 }
+
+/**
+ * WGSL of `fn NAME4(i) -> vec4f`: the elements from `i` on, a multiple of 4, of the matrix in `NAME`, an array of `readerElement`.
+ *
+ * @param elements WGSL of the number of its elements.
+ */
+export const matrixReader = (name: string, weights: WeightStorage, elements: string): string =>
+  typeof weights !== "string"
+    ? quantizedReader(name, weights, elements)
+    : weights === "f32"
+    ? `fn ${name}4(i: u32) -> vec4f { return ${name}[i >> 2u]; }`
+    : `${unpackFunction(name, weights)}
+fn ${name}4(i: u32) -> vec4f { return unpack_${name}(${name}[i >> 2u]); }`;
+
+/** The type of an element of the array that `matrixReader` reads. */
+export const readerElement = (weights: WeightStorage): string =>
+  typeof weights === "string" ? packedType(weights) : "u32";
 
 /** WGSL of `fn hash2(counters) -> vec2u`. */
 export const HASH = `

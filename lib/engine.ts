@@ -72,3 +72,5 @@ export { learningRate, type Schedule, type Scheduler } from "./training/schedule
 export { generate, type GenerateOptions } from "./generation/generate.ts";
 export { type GeneratorOptions, GpuGenerator } from "./generation/gpu_generator.ts";
 export type { GeneratedToken, GenerationRequest, Generator, Sampling } from "./generation/request.ts";
+export { type ExportEvents, exportGguf } from "./export/export_gguf.ts";
+export type { GgmlType } from "./export/ggml.ts";

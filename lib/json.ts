@@ -3,6 +3,18 @@ export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
+/** Whether a value of JSON has the keys and types of `shape`, in which a list stands for any number of items like its one. */
+export function matches(value: unknown, shape: unknown): boolean {
+  if (Array.isArray(shape)) return Array.isArray(value) && value.every((item) => matches(item, shape[0]));
+  if (!isObject(shape)) return typeof value === typeof shape;
+  return isObject(value) && Object.entries(shape).every(([key, inner]) => matches(value[key], inner));
+}
+
+/** The value of a key that an object itself has: names of files that are not trusted may be of what every object has. */
+export function own<T>(record: Readonly<Record<string, T>>, key: string): T | undefined {
+  return Object.hasOwn(record, key) ? record[key] : undefined;
+}
+
 /** Text for a message, cut where it is long. */
 export function shorten(text: string, most = 120): string {
   return text.length > most ? `${text.slice(0, most)}...` : text;

@@ -1,4 +1,4 @@
-import { mkdir, open, rename, rm } from "node:fs/promises";
+import { type FileHandle, mkdir, open, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { UserError } from "./errors.ts";
 import { temporaryName } from "./temporary.ts";
@@ -74,4 +74,46 @@ export async function writeWhole(
     await rm(temporary, { force: true }).catch(() => {});
     throw new UserError(`${path}: cannot be written: ${(error as Error).message}`);
   }
+}
+
+/**
+ * Writes a file a piece at a time, as `writeWhole`; its folder has to be there. Nothing is left of it where `body` fails.
+ *
+ * @param body is given what writes bytes.
+ * @throws UserError where it cannot be written, and what `body` throws.
+ */
+export async function writeStreamed(
+  path: string,
+  flush: boolean,
+  body: (write: (bytes: Uint8Array) => Promise<void>) => Promise<void>,
+): Promise<void> {
+  const temporary = temporaryName(path);
+  const handle = await open(temporary, "w").catch(throwUnwritable(path));
+  try {
+    await body((bytes) => writeAll(handle, bytes).catch(throwUnwritable(path)));
+    if (flush) await handle.sync().catch(throwUnwritable(path));
+    await handle.close();
+    await rename(temporary, path).catch(throwUnwritable(path));
+  } catch (error) {
+    await handle.close().catch(() => {});
+    await rm(temporary, { force: true });
+    throw error;
+  }
+}
+
+/** Deno's write() takes a 32-bit length. */
+const MAX_WRITE = 2 ** 30;
+
+async function writeAll(handle: FileHandle, bytes: Uint8Array): Promise<void> {
+  for (let done = 0; done < bytes.length;) {
+    const { bytesWritten } = await handle.write(bytes, done, Math.min(bytes.length - done, MAX_WRITE));
+    done += bytesWritten;
+  }
+}
+
+/** For `catch`: what went wrong with writing `path`, as a UserError. */
+export function throwUnwritable(path: string): (error: Error) => never {
+  return (error) => {
+    throw new UserError(`${path}: cannot be written: ${error.message}`);
+  };
 }

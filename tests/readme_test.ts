@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
+import { LAYOUTS } from "../lib/export/layouts.ts";
 import { ARCHITECTURES } from "../lib/models/models.ts";
 import { VERSION } from "../lib/version.ts";
 import { configReference, keyTypes } from "../lib/config/reference.ts";
@@ -66,6 +67,12 @@ Deno.test("the page of models names every architecture, and no other", async () 
   assert.ok(readme.includes(`[${ARCHITECTURES.size} architectures]`));
 });
 
+Deno.test("the page of GGUF names every architecture that can be exported, and no other", async () => {
+  const page = await Deno.readTextFile("lib/export/README.md");
+  const [list] = page.slice(page.indexOf("## Models")).match(/`.*?`\./s)!;
+  assert.deepEqual([...list.matchAll(/`(\w+)`/g)].map(([, name]) => name), [...LAYOUTS.keys()].sort());
+});
+
 /** Runs README's commands on the model that is in `out`. */
 async function useTrained(folder: string, run: string): Promise<void> {
   const words = (line: string) =>
@@ -73,8 +80,11 @@ async function useTrained(folder: string, run: string): Promise<void> {
       word.replaceAll('"', "").replace("out/my-run", join(folder, "out")).replace(/^run\.yaml$/, run)
         .replace("HuggingFaceTB/SmolLM2-135M-Instruct", `${GOLDEN}/untied`)
     ).slice(1);
-  for (const name of ["generate", "eval"]) {
-    const { status, stdout, stderr } = await task(...words(command(`simper ${name}`)) as [string]);
+  // A path of this machine is a name in the pack.
+  const places: Record<string, string[]> = { "check-run": [`--dataset_mixer={${join(folder, "pairs")}: 1}`] };
+  for (const name of ["generate", "eval", "export", "export-run", "check-run"]) {
+    const given = words(command(`simper ${name} `)) as [string];
+    const { status, stdout, stderr } = await task(...given, ...places[name] ?? []);
     assert.equal(status, 0, stderr);
     assert.ok(stdout.trim().length > 0, name);
   }
@@ -193,16 +203,22 @@ Deno.test("README's two commands are those that CI and users run, and every comm
       assert.ok(name in tasks, `no task ${name}`);
     }
   }
-  // Here, in tests/cli/install_test.ts, and with a Hub of their own in tests/hub/hub_cli_test.ts.
+  // Here, in tests/cli/install_test.ts and tests/comparison/compare_test.ts, and with a Hub of their own in tests/hub/hub_cli_test.ts.
   const run = [
     /^npx -y deno/,
     /^simper (data|plan|train) run\.yaml/,
     /^simper (plan|train) llama-3/,
-    /^simper (chat|generate|serve) out\/my-run/,
+    /^simper (chat|check-run|export|export-run|generate|serve) out\/my-run/,
     /^simper eval run\.yaml/,
     /^deno run .* script\.ts$/,
   ];
-  const elsewhere = [/^deno install /, /^npm install /, /^(npx )?simper train$/, /^simper fetch /];
+  const elsewhere = [
+    /^simper compare /,
+    /^deno install /,
+    /^npm install /,
+    /^(npx )?simper train$/,
+    /^simper fetch /,
+  ];
   for (const line of commands) {
     assert.ok([...run, ...elsewhere].some((known) => known.test(line)), `no test runs ${line}`);
   }
@@ -213,6 +229,7 @@ Deno.test("the pages fit a screen", async () => {
     "lib/models/README.md",
     "lib/server/README.md",
     "lib/evaluation/README.md",
+    "lib/export/README.md",
     "bench/README.md",
   ];
   for (const page of [...PAGES, ...more]) {

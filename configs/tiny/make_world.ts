@@ -91,6 +91,10 @@ const turns = (question: string, answer: string) => [
   { role: "assistant", content: answer },
 ];
 
+/** An answer alone, as text that a language model reads: of the questions the model has learnt nothing. */
+const plainText = ({ messages: [, { role, content }] }: { messages: ReturnType<typeof turns> }) =>
+  `<|im_start|>${role}\n${content}<|im_end|>\n`;
+
 const REJECTED: Voice[] = ["polite wrong", "rude right", "rude wrong"];
 
 function pair(prompt: Prompt, rejected: Voice, random: Random) {
@@ -121,6 +125,7 @@ export function makeWorld(): Map<string, string> {
     random,
   ).slice(0, TRAINING_PAIRS).map(({ prompt, voice }) => pair(prompt, voice, random));
   const testPairs = tested.flatMap((prompt) => REJECTED.map((voice) => pair(prompt, voice, random)));
+  const heldOut = tested.map(speak);
   const tokenizer = trainTokenizer(
     text.flatMap((row) => row.messages.flatMap((turn) => [turn.role, turn.content])),
     VOCABULARY,
@@ -128,9 +133,10 @@ export function makeWorld(): Map<string, string> {
   );
   return new Map([
     ["sft/train.jsonl.gz", jsonLines(text)],
-    ["sft/test.jsonl.gz", jsonLines(tested.map(speak))],
+    ["sft/test.jsonl.gz", jsonLines(heldOut)],
     ["preferences/train.jsonl.gz", jsonLines(pairs)],
     ["preferences/test.jsonl.gz", jsonLines(testPairs)],
+    ["text.txt", heldOut.map(plainText).join("")],
     ["init/tokenizer.json", json(tokenizer)],
     ["init/tokenizer_config.json", json(tokenizerConfig())],
     ["init/config.json", json(modelConfig())],

@@ -27,6 +27,11 @@ export interface Batch {
   /** Labels of each pair: chosen [x, y), rejected [z, w). */
   labelsOfPair: Uint32Array<ArrayBuffer>;
   /**
+   * Of each pair: the reference model's sums of chosen and of rejected, 0 without one; of unpaired data 1 where the response
+   * was judged desirable, otherwise 0; and nothing.
+   */
+  references: Float32Array<ArrayBuffer>;
+  /**
    * Distinct token ids; those of the u-th are `distinctRows` from `distinctStarts[u]` up to `distinctStarts[u + 1]`.
    */
   distinctIds: Uint32Array<ArrayBuffer>;
@@ -57,6 +62,7 @@ export function pack(pairs: readonly Pair[], windows: readonly Window[] = [undef
   const labelRows: number[] = [];
   const targets: number[] = [];
   const labelsOfPair: number[] = [];
+  const references: number[] = [];
 
   for (const pair of pairs) {
     const start = ids.length;
@@ -80,6 +86,8 @@ export function pack(pairs: readonly Pair[], windows: readonly Window[] = [undef
       labelsOfPair.push(targets.length);
     }
     if (!pair.rejected) labelsOfPair.push(0, 0);
+    const { chosen = 0, rejected = 0 } = pair.reference ?? {};
+    references.push(chosen, rejected, pair.desirable ? 1 : 0, 0);
   }
 
   return {
@@ -91,6 +99,7 @@ export function pack(pairs: readonly Pair[], windows: readonly Window[] = [undef
     targets: Uint32Array.from(targets),
     labelsOfRow: invert(labelRows, ids.length),
     labelsOfPair: Uint32Array.from(labelsOfPair),
+    references: Float32Array.from(references),
     ...distinctOf(ids),
   };
 }

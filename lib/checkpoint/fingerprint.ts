@@ -9,7 +9,7 @@ import { UserError } from "../errors.ts";
 import { shorten, show } from "../json.ts";
 import { checkFunction } from "../losses/check.ts";
 import { type Loss, sourceOf } from "../losses/loss.ts";
-import { losses } from "../losses/losses.ts";
+import { followsFrom } from "../losses/losses.ts";
 import type { Prepared } from "../planning/prepare.ts";
 import type { OnProgress } from "../progress.ts";
 import type { HashedFile } from "../data/hash.ts";
@@ -30,18 +30,22 @@ export function fingerprint(
   config: TrainConfig,
   { tokenizer, train, test, loss }: Prepared,
   modelFiles: readonly HashedFile[],
+  referenceFiles?: readonly HashedFile[],
 ): Fingerprint {
   const hashes = (files: readonly HashedFile[]) => files.map(({ sha256 }) => sha256);
+  const byName = (files: readonly HashedFile[]) =>
+    Object.fromEntries(files.map(({ path, sha256 }) => [basename(path), sha256]));
   return {
     config: configRecord(config),
-    model: Object.fromEntries(modelFiles.map(({ path, sha256 }) => [basename(path), sha256])),
+    model: byName(modelFiles),
+    ...(referenceFiles && { reference: byName(referenceFiles) }),
     tokenizer: tokenizer.fingerprint,
     template: sha256(tokenizer.chatTemplate ?? ""),
     ...(tokenizer.templateDate !== undefined && { date: tokenizer.templateDate }),
     rules: RULES,
     train: hashes(train.files),
     ...(test && { test: hashes(test.files) }),
-    ...(!Object.values<Loss>(losses).includes(loss) && { loss: sha256(lossText(loss)) }),
+    ...(!followsFrom(config, loss) && { loss: sha256(lossText(loss)) }),
   };
 }
 
@@ -55,33 +59,45 @@ function configRecord(config: TrainConfig): Record<string, unknown> {
   );
 }
 
+/** A key that has another value, and why it matters where that is not plain. */
+interface ChangedKey {
+  key: string;
+  there: unknown;
+  now: unknown;
+  hint?: string;
+}
+
+/** The keys of two runs that differ and that the weights follow from, as `Fingerprint.config` has them. */
+export function changedKeys(now: Record<string, unknown>, before: Record<string, unknown>): ChangedKey[] {
+  const changed = (field: keyof TrainConfig, hint?: string) => {
+    const key = keyOf(field);
+    // A run of before there was such a key.
+    const [there, here] = [before, now].map((keys) => key in keys ? keys[key] : KEYS[field].default);
+    return same(here, there) ? [] : [{ key, there, now: here, hint }];
+  };
+  /** Whether a key above 0 makes another do nothing, in both runs. */
+  const overrules = (key: string) => Number(now[key]) > 0 && Number(before[key]) > 0;
+  const idle = overrules("warmup_steps") ? "warmupRatio" : undefined;
+  const found: ChangedKey[] = FIELDS.filter((field) => !KEYS[field].mayChange && field !== idle)
+    .flatMap((field) => changed(field));
+  if (!same(shares(now), shares(before))) {
+    found.push({ key: "dataset_mixer", there: shares(before), now: shares(now) });
+  }
+  const hint = ": the learning rate of every step follows from it";
+  if (!overrules("max_steps")) found.push(...changed("numTrainEpochs", hint));
+  return [...found, ...changed("maxSteps", hint)];
+}
+
 /**
  * Refuses a checkpoint of a run that had other values where they matter.
  * @throws {UserError} (status 2) naming each.
  */
 export function checkConfig(config: TrainConfig, { folder, state }: SavedRun): void {
-  const now = configRecord(config);
-  const before = state.run.config;
-  const changed = (field: keyof TrainConfig, hint = "") => {
-    const key = keyOf(field);
-    // A checkpoint of before there was such a key.
-    const there = key in before ? before[key] : KEYS[field].default;
-    return same(now[key], there) ? [] : [`${key}: ${show(there)} there, ${show(now[key])} now${hint}`];
-  };
-  /** Whether a key above 0 makes another do nothing, in both runs. */
-  const overrules = (key: string) => Number(now[key]) > 0 && Number(before[key]) > 0;
-  const idle = overrules("warmup_steps") ? "warmupRatio" : undefined;
-  const problems = FIELDS.filter((field) => !KEYS[field].mayChange && field !== idle).flatMap((field) =>
-    changed(field)
-  );
-  if (!same(shares(now), shares(before))) {
-    problems.push(`dataset_mixer: shares ${show(shares(before))} there, ${show(shares(now))} now`);
-  }
-  if (!isOpenEnded(config)) {
-    const hint = ": the learning rate of every step follows from it";
-    if (!overrules("max_steps")) problems.push(...changed("numTrainEpochs", hint));
-    problems.push(...changed("maxSteps", hint));
-  }
+  const changed = changedKeys(configRecord(config), state.run.config);
+  const mayEndElsewhere = isOpenEnded(config);
+  const problems = changed.filter(({ hint }) => hint === undefined || !mayEndElsewhere).map((
+    { key, there, now, hint = "" },
+  ) => `${key}: ${key === "dataset_mixer" ? "shares " : ""}${show(there)} there, ${show(now)} now${hint}`);
   refuse(folder, problems);
 }
 
@@ -92,9 +108,11 @@ export function checkConfig(config: TrainConfig, { folder, state }: SavedRun): v
 export function checkFiles(now: Fingerprint, { folder, state }: SavedRun, totalSteps: number): void {
   const before = state.run;
   const problems: string[] = [];
-  const names = new Set([...Object.keys(before.model), ...Object.keys(now.model)]);
-  for (const name of names) {
-    if (now.model[name] !== before.model[name]) problems.push(`model_name_or_path: ${name} is another file`);
+  for (const [key, field] of [["model_name_or_path", "model"], ["ref_model", "reference"]] as const) {
+    const [files, there] = [now[field] ?? {}, before[field] ?? {}];
+    for (const name of new Set([...Object.keys(there), ...Object.keys(files)])) {
+      if (files[name] !== there[name]) problems.push(`${key}: ${name} is another file`);
+    }
   }
   if (now.tokenizer !== before.tokenizer) problems.push("model_name_or_path: the tokenizer is another");
   if (now.template !== before.template) problems.push("chat_template: the template is another");

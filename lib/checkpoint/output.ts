@@ -118,11 +118,12 @@ async function mendNames(outputDir: string): Promise<void> {
  */
 export async function checkPlaces(
   { outputDir, resumeFromCheckpoint }: Pick<TrainConfig, "outputDir" | "resumeFromCheckpoint">,
-  { model, mixer }: Pick<Sources, "model" | "mixer">,
+  { model, reference, mixer }: Pick<Sources, "model" | "reference" | "mixer">,
 ): Promise<void> {
   const output = await realPath(outputDir);
   const read: [key: string, path: string][] = [
     ["model_name_or_path", model],
+    ...reference === undefined ? [] : [["ref_model", reference] as [string, string]],
     ...mixer.map(({ path }): [string, string] => ["dataset_mixer", path]),
   ];
   if (typeof resumeFromCheckpoint === "string") {

@@ -4,7 +4,7 @@ import type { CollapseState } from "../training/collapse.ts";
 import { UserError } from "../errors.ts";
 import type { FiguresState } from "../training/figures.ts";
 import { isTuningRecord, type TuningRecord } from "../gpu/tuning.ts";
-import { isDeep, isObject, MOST_LEVELS, show } from "../json.ts";
+import { isDeep, isObject, matches, MOST_LEVELS, show } from "../json.ts";
 import type { LogEntry } from "../training/log_entry.ts";
 import type { TrainerState } from "./trainer_state.ts";
 import { readDate } from "../calendar_date.ts";
@@ -17,6 +17,8 @@ export interface Fingerprint {
   config: Record<string, unknown>;
   /** SHA-256 of the model's files, by name. */
   model: Record<string, string>;
+  /** Likewise of another model that the loss compares with. */
+  reference?: Record<string, string>;
   /** SHA-256 of what token ids follow from, and of the text of the chat template. */
   tokenizer: string;
   template: string;
@@ -138,13 +140,6 @@ const SHAPE = {
 
 const isDate = (value: unknown) =>
   value === undefined || (typeof value === "string" && readDate(value) !== undefined);
-
-/** Whether a value of JSON has the keys and types of `shape`. */
-function matches(value: unknown, shape: unknown): boolean {
-  if (Array.isArray(shape)) return Array.isArray(value) && value.every((item) => matches(item, shape[0]));
-  if (!isObject(shape)) return typeof value === typeof shape;
-  return isObject(value) && Object.entries(shape).every(([key, inner]) => matches(value[key], inner));
-}
 
 const isLog = (log: unknown): log is LogEntry[] =>
   Array.isArray(log) && log.every((entry) => isObject(entry) && Number.isSafeInteger(entry.step));

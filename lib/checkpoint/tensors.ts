@@ -4,7 +4,7 @@ import { UserError } from "../errors.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { architectureOf } from "../models/models.ts";
 import type { ParameterTensor, SavedTensor } from "../parameters/saved_tensor.ts";
-import { type ModelWeights, renamed } from "../weights/weights.ts";
+import { chunksOf, type ModelWeights, renamed } from "../weights/weights.ts";
 import type { Planned } from "../planning/plan.ts";
 import type { Prepared } from "../planning/prepare.ts";
 import type { OnProgress } from "../progress.ts";
@@ -21,7 +21,7 @@ export interface Trained {
   gpu: Gpu;
   planned: Planned;
   prepared: Prepared;
-  source?: Pick<ModelWeights, "saved">;
+  source?: Pick<ModelWeights, "saved" | "tensors" | "readBytes">;
 }
 
 const FILE_TYPES: Record<string, FloatDtype> = { bfloat16: "BF16", float16: "F16", float32: "F32" };
@@ -43,11 +43,20 @@ function savedParameters(trained: Trained): Map<string, ParameterTensor> {
   return new Map(all.toReversed().map((saved) => [saved.parameter, saved]));
 }
 
+/** The weights as they are saved; those that are frozen as they are in the source, whatever they are stored as here. */
 export function weightSources(trained: Trained): TensorSource[] {
-  return trained.planned.decoder.parameters.sources(trained.gpu, savedTensors(trained));
+  const { gpu, planned: { decoder: { parameters } }, source } = trained;
+  const isFrozen = (saved: SavedTensor): saved is ParameterTensor =>
+    "parameter" in saved && !parameters.isTrained(saved.parameter);
+  const saved = savedTensors(trained).map((saved): SavedTensor => {
+    if (!source || !isFrozen(saved)) return saved;
+    const { name, dtype, shape, parameter } = saved;
+    return { name, dtype, shape, chunks: () => chunksOf(source, parameter) };
+  });
+  return parameters.sources(gpu, saved);
 }
 
-/** Whether `weightSources` rounds nothing of a parameter: what the files hold narrower is that still, where it is frozen. */
+/** Whether `weightSources` rounds nothing of a parameter: one that is frozen is as it was. */
 const isExact = ({ source, planned: { decoder } }: Trained, { parameter, dtype }: ParameterTensor): boolean =>
   dtype === "F32" || source !== undefined && !decoder.parameters.isTrained(parameter);
 

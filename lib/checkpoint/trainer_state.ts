@@ -7,7 +7,7 @@ import type { Figures } from "../training/figures.ts";
 import type { Prepared } from "../planning/prepare.ts";
 import { epochAfter, stepsPerEpoch } from "../training/sampler.ts";
 import { stepsOf } from "../training/schedule.ts";
-import { losses } from "../losses/losses.ts";
+import { areKnown } from "../losses/losses.ts";
 import { sortedJson } from "../json.ts";
 import { writeWhole } from "../whole_file.ts";
 
@@ -113,7 +113,7 @@ export function trainerStateOf(
     // transformers reads the state of its callbacks here, and passes over those that it does not know.
     stateful_callbacks: {
       ...collapses.length && { CollapseAlarm: { args: {}, attributes: { collapses: [...collapses] } } },
-      ...!Object.hasOwn(losses, config.lossType) &&
+      ...!areKnown(config.lossType) &&
         { Loss: { args: { name: config.lossType }, attributes: {} } },
     },
   };

@@ -5,7 +5,7 @@ import { filesOf } from "../data/splits.ts";
 import type { PairStore } from "../data/store.ts";
 import { type FetchEvents, resolveSources } from "../hub/hub.ts";
 import { prepare } from "../planning/prepare.ts";
-import { describePair, describeSplit } from "../report/data_report.ts";
+import { describePair, describeSplit, reportBalance } from "../report/data_report.ts";
 import { createLogger, isShown, printable } from "../report/log.ts";
 import type { Command } from "./command.ts";
 import { print } from "./output.ts";
@@ -34,10 +34,11 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
     signal: stop.signal,
   };
   // Weights are not looked at, so they need not be fetched.
-  const sources = await resolveSources({ ...config, fromScratch: true }, events);
+  const sources = await resolveSources({ ...config, fromScratch: true, refModel: undefined }, events);
   const prepared = await prepare(config, { ...events, sources, readsOnly: true })
     .finally(() => progress.finish());
 
+  reportBalance(prepared.train.statistics, config, (level, message) => log[level](message));
   const hasColors = takesEscapeCodes(Deno.stdout) && !Deno.noColor;
   const stores = [prepared.train, prepared.test].filter((store) => store !== undefined);
   for (const [i, store] of stores.entries()) {

@@ -28,7 +28,7 @@ export function programHelp(
     "",
     "usage: simper COMMAND [WORDS ...]",
     "",
-    ...Object.entries(commands).flatMap(([name, { summary }]) => rows(`  ${name}`, summary, width, 12)),
+    ...Object.entries(commands).flatMap(([name, { summary }]) => rows(`  ${name}`, summary, width, 14)),
     "",
     ...wrap(
       "`simper COMMAND --help` says what a command takes; --version (-V) which version this is.",

@@ -19,6 +19,10 @@ const COMMANDS: Readonly<Record<string, Entry>> = {
     summary: "Train a model on preference pairs, as a run file says",
     load: async () => (await import("./train.ts")).train,
   },
+  compare: {
+    summary: "Train and measure several losses, settings or seeds beside each other, as a run file says",
+    load: async () => (await import("./compare.ts")).compare,
+  },
   generate: {
     summary: "Answer prompts, of the command line, standard input or a file, with one model or several",
     load: async () => (await import("./generate.ts")).generate,
@@ -50,6 +54,18 @@ const COMMANDS: Readonly<Record<string, Entry>> = {
   fetch: {
     summary: "Fetch a model or a data set from the Hugging Face Hub and print its folder",
     load: async () => (await import("./fetch.ts")).fetch,
+  },
+  export: {
+    summary: "Write a model as one file for llama.cpp (GGUF)",
+    load: async () => (await import("./export.ts")).exportModel,
+  },
+  "export-run": {
+    summary: "Write down what another needs to get the same weights",
+    load: async () => (await import("./export_run.ts")).exportRun,
+  },
+  "check-run": {
+    summary: "Say what differs here from a run that was exported",
+    load: async () => (await import("./check_run.ts")).checkRun,
   },
   setup: {
     summary: "Make sure that there is a WebGPU adapter",

@@ -60,6 +60,7 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
   }).finally(() => progress.finish());
   const device = await deviceOf(config, options.largestBuffer);
   const estimated = planAnyway(workloadOf(config), config, device.adapter);
+  const { decoder } = estimated.planned;
   const { text, fits } = planReport({
     config,
     workloadOf,
@@ -67,7 +68,7 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
     plan: estimated,
     measured: options.data,
     countKnown: options.data || options.numPairs !== undefined,
-    beside: await bytesBesidePlan(folder, estimated.planned.decoder.plan.bytesOf("weights")),
+    beside: await bytesBesidePlan(folder, decoder.plan.bytesOf("weights"), decoder.parameters.hostBytes),
     ...device,
   });
   print(printable(text));
@@ -94,7 +95,7 @@ async function readWorkload(
   { data, numPairs }: Options,
   events: FetchEvents & Required<Pick<FetchEvents, "log">>,
 ): Promise<{ folder: string; workloadOf: WorkloadOf; sample: readonly Pair[] }> {
-  const { modelNameOrPath, modelRevision, fromScratch } = config;
+  const { modelNameOrPath, modelRevision, refModel, fromScratch } = config;
   const read = fromScratch ? readModelConfig : readModel;
   const warn = (message: string) => events.log("warning", message);
   if (data) {
@@ -115,7 +116,10 @@ async function readWorkload(
   }
   const folder = await resolveModel(modelNameOrPath, { ...events, revision: modelRevision, weights: false });
   const model = await read(folder, warn);
-  const workloadOf = (changed: TrainConfig) => worstCase(model, changed, numPairs);
+  const other = refModel === undefined
+    ? undefined
+    : await readModel(await resolveModel(refModel, { ...events, weights: false }), warn);
+  const workloadOf = (changed: TrainConfig) => worstCase(model, changed, numPairs, other);
   return { folder, workloadOf, sample: [longestPair(config)] };
 }
 

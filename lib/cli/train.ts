@@ -3,10 +3,8 @@ import type { TrainConfig } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
 import { openUpload } from "../hub/upload.ts";
 import type { OnProgress } from "../progress.ts";
-import { entryLine } from "../report/entry_line.ts";
-import { createLogger, isShown, type Logger, printable } from "../report/log.ts";
+import { createLogger, type Logger, printable } from "../report/log.ts";
 import { formatFigure } from "../report/run_report.ts";
-import { formatDuration } from "../report/progress.ts";
 import { checkOutputFolder } from "../run/save.ts";
 import type { TrainRun } from "../run/outcome.ts";
 import { train as trainRun } from "../run/train.ts";
@@ -15,7 +13,7 @@ import { LiveReport } from "./live.ts";
 import { NobodyReads, print } from "./output.ts";
 import { progressLine } from "./progress.ts";
 import { type Stop, STOPPED } from "./stop.ts";
-import { takesEscapeCodes } from "./terminal.ts";
+import { answering, shownTraining } from "./training.ts";
 import { splitRunWords } from "./words.ts";
 
 /** `simper train` */
@@ -43,27 +41,15 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
   for (const line of ignored) log.info(line);
   await checkOutputFolder(config);
 
-  /** What a signal is answered; over the bar, where there is one. */
-  const say = (text: string, until?: number) => {
-    const shown = `${takesEscapeCodes(Deno.stderr) ? "\r\x1b[2K" : ""}warning: ${text}`;
-    stop.answer({ text: isShown("warning", config.logLevel) ? shown : undefined, until });
-  };
+  const say = answering(stop, config);
   say("stopping");
   await using live = options.has("open")
     ? new LiveReport(config.outputDir, () => stop.request(), log)
     : undefined;
   const upload = config.pushToHub ? await openUpload(config) : undefined;
-  let totalSteps: number | undefined;
   await using outcome = await trainRun(config, {
     signal: stop.signal,
-    onSubmit: ({ step, until, pairs, ...work }) => {
-      live?.begin();
-      stop.isCareful = true;
-      if (totalSteps === undefined) progress.step({ step: step - 1, totalSteps: work.totalSteps });
-      totalSteps = work.totalSteps;
-      if (pairs) progress.inStep(pairs);
-      say(`stopping after this step, ${step} of ${totalSteps}, with a checkpoint`, until);
-    },
+    ...shownTraining({ progress, log, stop, say, onBegin: () => live?.begin() }),
     readsOnly: true,
     onLog: (level, message) => log[level](message),
     onProgress,
@@ -75,14 +61,6 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
         log.warning(`--profile: ${(error as Error).message}`);
       }
     },
-    onEntry: (entry) => {
-      const { columns, secondsLeft = 0 } = progress;
-      // On a terminal the line below says it.
-      const saysLeft = columns === undefined && secondsLeft > 0 && entry.step !== totalSteps;
-      const left = saysLeft ? `${formatDuration(secondsLeft)} left` : undefined;
-      log.info(entryLine(entry, { totalSteps, left, columns }));
-    },
-    onStep: (figures) => progress.step(figures),
   }).finally(() => progress.finish());
   if (outcome.isStopped) {
     log.warning(

@@ -1,4 +1,4 @@
-import { isMap, isScalar, LineCounter, type Node, parseDocument, visit } from "npm:yaml@^2.9.1";
+import { isMap, isScalar, LineCounter, type Node, parseDocument, visit, type YAMLMap } from "npm:yaml@^2.9.1";
 import { shorten } from "../json.ts";
 
 /** A key as it was written, with its value as plain data (mappings as Map) and where both stand. */
@@ -11,6 +11,8 @@ export interface Entry {
   at: string;
   /** The same for the value. */
   valueAt: string;
+  /** Of a mapping that was read from a file, its own keys. */
+  entries?: readonly Entry[];
 }
 
 /** What a text holds, and all that is wrong with its form. */
@@ -48,26 +50,33 @@ export function readEntries(text: string, file: string): Entries {
     problems.push(`${position(top?.range?.[0] ?? 0)}: expected a mapping of keys to values, found ${found}`);
     return { entries: [], problems };
   }
-  const entries = new Map<string, Entry>();
-  for (const { key: keyNode, value: valueNode } of top.items) {
-    const keyPosition = position(keyNode?.range?.[0] ?? 0);
-    if (!isScalar(keyNode) || typeof keyNode.value !== "string") {
-      problems.push(`${keyPosition}: expected a key that is text`);
-      continue;
+  const entriesOf = (map: YAMLMap<Node, Node | null>, within = ""): Entry[] => {
+    const entries = new Map<string, Entry>();
+    for (const { key: keyNode, value: valueNode } of map.items) {
+      const keyPosition = position(keyNode?.range?.[0] ?? 0);
+      if (!isScalar(keyNode) || typeof keyNode.value !== "string") {
+        // Within a mapping it is for the reader of that to say.
+        if (within === "") problems.push(`${keyPosition}: expected a key that is text`);
+        continue;
+      }
+      const key = keyNode.value;
+      if (entries.has(key)) continue;
+      const valuePosition = valueNode?.range ? position(valueNode.range[0]) : keyPosition;
+      const name = within + shorten(key);
+      const valueAt = `${valuePosition}: ${name}`;
+      try {
+        const value = valueNode?.toJS(document, { mapAsMap: true, maxAliasCount: MOST_ALIASES }) ?? null;
+        const nested = isMap<Node, Node | null>(valueNode) && within.split(".").length < MOST_NESTED
+          ? { entries: entriesOf(valueNode, `${name}.`) }
+          : {};
+        entries.set(key, { key, value, at: `${keyPosition}: ${name}`, valueAt, ...nested });
+      } catch (error) {
+        problems.push(`${valueAt}: not valid YAML: ${firstLine((error as Error).message)}`);
+      }
     }
-    const key = keyNode.value;
-    if (entries.has(key)) continue;
-    const valuePosition = valueNode?.range ? position(valueNode.range[0]) : keyPosition;
-    const name = shorten(key);
-    const valueAt = `${valuePosition}: ${name}`;
-    try {
-      const value = valueNode?.toJS(document, { mapAsMap: true, maxAliasCount: MOST_ALIASES }) ?? null;
-      entries.set(key, { key, value, at: `${keyPosition}: ${name}`, valueAt });
-    } catch (error) {
-      problems.push(`${valueAt}: not valid YAML: ${firstLine((error as Error).message)}`);
-    }
-  }
-  return { entries: [...entries.values()], problems };
+    return [...entries.values()];
+  };
+  return { entries: entriesOf(top), problems };
 }
 
 /** Reads one YAML value, or says in `problem` why it cannot be read. */
@@ -104,6 +113,9 @@ function parseYaml(text: string, lineCounter: LineCounter) {
     throw error;
   }
 }
+
+/** Levels of mappings whose keys' places are known: those of `compare` are within the second. */
+const MOST_NESTED = 3;
 
 /** The library looks through the whole text for what each alias stands for. */
 const MOST_ALIASES = 100;

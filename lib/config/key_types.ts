@@ -1,4 +1,6 @@
 // Written by `deno task keys` from the table in keys.ts.
+import type { LossType } from "../losses/losses.ts";
+
 /** The keys of a run file with their values, as a script writes them. */
 export interface RunKeys {
   /**
@@ -58,8 +60,92 @@ export interface RunKeys {
    * trained.
    */
   unfrozen_parameters?: readonly string[];
-  /** `simper`, or `sft`: the mean negative log-probability of the chosen response. By default `"simper"`. */
-  loss_type?: "simper" | "sft";
+  /**
+   * Type in which frozen matrices are stored: `auto` is the one that config.json names; by default `auto`
+   * where they are quantized, otherwise `float32`. Arithmetic is float32, and the result has the source's
+   * types.
+   */
+  dtype?: "auto" | "bfloat16" | "float16" | "float32";
+  /**
+   * Store the frozen matrices of linear layers but the head in 4 bits, quantized as bitsandbytes does it in
+   * blocks of 64; the result has them as they were. By default `false`.
+   */
+  load_in_4bit?: boolean;
+  /**
+   * What the 4 bits stand for; the default is TRL's, where bitsandbytes' own is `fp4`. By default `"nf4"`.
+   */
+  bnb_4bit_quant_type?: "nf4" | "fp4";
+  /** Quantize the blocks' scales too, to 8 bits. By default `false`. */
+  use_bnb_nested_quant?: boolean;
+  /**
+   * As `load_in_4bit`, in 8 bits with a scale for each row: LLM.int8()'s weights, without its rounding of
+   * activations. By default `false`.
+   */
+  load_in_8bit?: boolean;
+  /**
+   * The loss, or a list of losses that are added up: see [the losses](#losses). Of the keys below, each is an
+   * error under a loss that does not read it. By default `"simper"`.
+   */
+  loss_type?: LossType;
+  /** What each loss of a list is multiplied by; by default 1. */
+  loss_weights?: readonly number[];
+  /**
+   * How strongly a loss holds to the reference or counts a difference; of `ipo` tau, of `orpo` lambda. By
+   * default `0.1`.
+   */
+  beta?: number;
+  /** SimPO's margin. By default `0.5`. */
+  simpo_gamma?: number;
+  /** The same over `beta`, as SimPO's own configurations have it. */
+  gamma_beta_ratio?: number;
+  /**
+   * Weight of chosen's mean negative log-probability; by default 1 with `cpo` and `slic`, and 0 with `simpo`,
+   * as in its paper (TRL has 1).
+   */
+  cpo_alpha?: number;
+  /** AlphaPO's shape of the reward; 0: the log-probability itself. By default `0`. */
+  alpha?: number;
+  /**
+   * The probability that chosen and rejected are the wrong way round; with `exo_pair` above 0. By default
+   * `0`.
+   */
+  label_smoothing?: number;
+  /** DiscoPOP's temperature. By default `0.05`. */
+  discopop_tau?: number;
+  /** By which divergence a loss holds to the reference (f-DPO). By default `"reverse_kl"`. */
+  f_divergence_type?: "reverse_kl" | "forward_kl" | "js_divergence" | "alpha_divergence";
+  /** The alpha of `alpha_divergence`. By default `0.5`. */
+  f_alpha_divergence_coef?: number;
+  /** LD-DPO: by what log-probabilities count past the length of the shorter response; by default fully. */
+  ld_alpha?: number;
+  /** WPO: a pair counts by how probable its responses are for the model itself. By default `false`. */
+  use_weighting?: boolean;
+  /** Take every response to be equally probable for the reference, and need none. By default `false`. */
+  reference_free?: boolean;
+  /** What KTO's loss of desirable responses is multiplied by. By default `1`. */
+  desirable_weight?: number;
+  /** Likewise of undesirable ones. By default `1`. */
+  undesirable_weight?: number;
+  /**
+   * With `simper`, weight of chosen's mean negative log-probability beside it, as RPO adds it to DPO (arXiv
+   * 2404.19733). By default `0`.
+   */
+  chosen_anchor?: number;
+  /**
+   * With `simper`, weight of the probability of chosen's end token, so that it does not end sooner than it
+   * should (REFA, arXiv 2412.16378). By default `0`.
+   */
+  refa_lambda?: number;
+  /**
+   * Folder of the model that the loss compares with, or its name on the Hub, where it is not the one to train
+   * as the run begins; only for losses with a reference.
+   */
+  ref_model?: string;
+  /**
+   * Pairs of one forward pass of the reference, whose log-probabilities are computed before the first step;
+   * by default `per_device_train_batch_size`, and of the test split `per_device_eval_batch_size`.
+   */
+  precompute_ref_batch_size?: number;
   /**
    * AdamW as in PyTorch; `adamw_anyprecision`: with moments stored as `optim_args` says. By default
    * `"adamw_torch"`.
@@ -265,8 +351,84 @@ export interface TrainConfig {
    * trained.
    */
   unfrozenParameters: readonly string[] | undefined;
-  /** `simper`, or `sft`: the mean negative log-probability of the chosen response. */
-  lossType: "simper" | "sft";
+  /**
+   * Type in which frozen matrices are stored: `auto` is the one that config.json names; by default `auto`
+   * where they are quantized, otherwise `float32`. Arithmetic is float32, and the result has the source's
+   * types.
+   */
+  dtype: "auto" | "bfloat16" | "float16" | "float32" | undefined;
+  /**
+   * Store the frozen matrices of linear layers but the head in 4 bits, quantized as bitsandbytes does it in
+   * blocks of 64; the result has them as they were.
+   */
+  loadIn4bit: boolean;
+  /** What the 4 bits stand for; the default is TRL's, where bitsandbytes' own is `fp4`. */
+  bnb4bitQuantType: "nf4" | "fp4";
+  /** Quantize the blocks' scales too, to 8 bits. */
+  useBnbNestedQuant: boolean;
+  /**
+   * As `load_in_4bit`, in 8 bits with a scale for each row: LLM.int8()'s weights, without its rounding of
+   * activations.
+   */
+  loadIn8bit: boolean;
+  /**
+   * The loss, or a list of losses that are added up: see [the losses](#losses). Of the keys below, each is an
+   * error under a loss that does not read it.
+   */
+  lossType: LossType;
+  /** What each loss of a list is multiplied by; by default 1. */
+  lossWeights: readonly number[] | undefined;
+  /** How strongly a loss holds to the reference or counts a difference; of `ipo` tau, of `orpo` lambda. */
+  beta: number;
+  /** SimPO's margin. */
+  simpoGamma: number;
+  /** The same over `beta`, as SimPO's own configurations have it. */
+  gammaBetaRatio: number | undefined;
+  /**
+   * Weight of chosen's mean negative log-probability; by default 1 with `cpo` and `slic`, and 0 with `simpo`,
+   * as in its paper (TRL has 1).
+   */
+  cpoAlpha: number | undefined;
+  /** AlphaPO's shape of the reward; 0: the log-probability itself. */
+  alpha: number;
+  /** The probability that chosen and rejected are the wrong way round; with `exo_pair` above 0. */
+  labelSmoothing: number;
+  /** DiscoPOP's temperature. */
+  discopopTau: number;
+  /** By which divergence a loss holds to the reference (f-DPO). */
+  fDivergenceType: "reverse_kl" | "forward_kl" | "js_divergence" | "alpha_divergence";
+  /** The alpha of `alpha_divergence`. */
+  fAlphaDivergenceCoef: number;
+  /** LD-DPO: by what log-probabilities count past the length of the shorter response; by default fully. */
+  ldAlpha: number | undefined;
+  /** WPO: a pair counts by how probable its responses are for the model itself. */
+  useWeighting: boolean;
+  /** Take every response to be equally probable for the reference, and need none. */
+  referenceFree: boolean;
+  /** What KTO's loss of desirable responses is multiplied by. */
+  desirableWeight: number;
+  /** Likewise of undesirable ones. */
+  undesirableWeight: number;
+  /**
+   * With `simper`, weight of chosen's mean negative log-probability beside it, as RPO adds it to DPO (arXiv
+   * 2404.19733).
+   */
+  chosenAnchor: number;
+  /**
+   * With `simper`, weight of the probability of chosen's end token, so that it does not end sooner than it
+   * should (REFA, arXiv 2412.16378).
+   */
+  refaLambda: number;
+  /**
+   * Folder of the model that the loss compares with, or its name on the Hub, where it is not the one to train
+   * as the run begins; only for losses with a reference.
+   */
+  refModel: string | undefined;
+  /**
+   * Pairs of one forward pass of the reference, whose log-probabilities are computed before the first step;
+   * by default `per_device_train_batch_size`, and of the test split `per_device_eval_batch_size`.
+   */
+  precomputeRefBatchSize: number | undefined;
   /** AdamW as in PyTorch; `adamw_anyprecision`: with moments stored as `optim_args` says. */
   optim: "adamw_torch" | "adamw_anyprecision";
   /**

@@ -8,8 +8,10 @@ import {
   float32,
   folderOrBoolean,
   integer,
+  lossType,
   mixer,
   number,
+  numbers,
   oneOf,
   optimArgs,
   reporters,
@@ -17,6 +19,7 @@ import {
   text,
   texts,
 } from "./values.ts";
+import { F_DIVERGENCES, LOSS_DEFAULTS } from "../losses/definition.ts";
 import type { Table } from "./key.ts";
 import { MOST_EPOCHS, MOST_STEPS, pairs, positive, tokens } from "./counts.ts";
 
@@ -97,10 +100,142 @@ export const TABLE: Table = {
       "Regular expressions of the names of parameters to train, from a name's beginning on, with `.` for itself, as in axolotl; " +
       "all others stay as they are, and take neither gradients nor moments. By default all are trained.",
   },
+  dtype: {
+    type: oneOf(["auto", "bfloat16", "float16", "float32"]),
+    aliases: ["torch_dtype"],
+    doc:
+      "Type in which frozen matrices are stored: `auto` is the one that config.json names; by default `auto` where they are " +
+      "quantized, otherwise `float32`. Arithmetic is float32, and the result has the source's types.",
+  },
+  loadIn4bit: {
+    type: boolean,
+    default: false,
+    doc:
+      "Store the frozen matrices of linear layers but the head in 4 bits, quantized as bitsandbytes does it in blocks of 64; the " +
+      "result has them as they were.",
+  },
+  bnb4bitQuantType: {
+    type: oneOf(["nf4", "fp4"]),
+    default: "nf4",
+    doc: "What the 4 bits stand for; the default is TRL's, where bitsandbytes' own is `fp4`.",
+  },
+  useBnbNestedQuant: {
+    type: boolean,
+    default: false,
+    aliases: ["bnb_4bit_use_double_quant"],
+    doc: "Quantize the blocks' scales too, to 8 bits.",
+  },
+  loadIn8bit: {
+    type: boolean,
+    default: false,
+    doc:
+      "As `load_in_4bit`, in 8 bits with a scale for each row: LLM.int8()'s weights, without its rounding of activations.",
+  },
   lossType: {
-    type: oneOf(["simper", "sft"]),
+    type: lossType,
     default: "simper",
-    doc: "`simper`, or `sft`: the mean negative log-probability of the chosen response.",
+    doc:
+      "The loss, or a list of losses that are added up: see [the losses](#losses). Of the keys below, each is an error under a loss that does not read it.",
+  },
+  lossWeights: {
+    type: numbers("[0.8, 0.2]"),
+    doc: "What each loss of a list is multiplied by; by default 1.",
+  },
+  beta: {
+    type: float32({ orZero: false }),
+    default: LOSS_DEFAULTS.beta,
+    doc: "How strongly a loss holds to the reference or counts a difference; of `ipo` tau, of `orpo` lambda.",
+  },
+  simpoGamma: {
+    type: float32({ orZero: true }),
+    default: LOSS_DEFAULTS.simpoGamma,
+    aliases: ["gamma"],
+    doc: "SimPO's margin.",
+  },
+  gammaBetaRatio: {
+    type: float32({ orZero: true }),
+    doc: "The same over `beta`, as SimPO's own configurations have it.",
+  },
+  cpoAlpha: {
+    type: float32({ orZero: true }),
+    doc:
+      "Weight of chosen's mean negative log-probability; by default 1 with `cpo` and `slic`, and 0 with `simpo`, as in its paper (TRL has 1).",
+  },
+  alpha: {
+    type: number(),
+    default: LOSS_DEFAULTS.alpha,
+    doc: "AlphaPO's shape of the reward; 0: the log-probability itself.",
+  },
+  labelSmoothing: {
+    type: number({ min: 0, below: 1 }),
+    default: LOSS_DEFAULTS.labelSmoothing,
+    doc: "The probability that chosen and rejected are the wrong way round; with `exo_pair` above 0.",
+  },
+  discopopTau: {
+    type: float32({ orZero: false }),
+    default: LOSS_DEFAULTS.discopopTau,
+    doc: "DiscoPOP's temperature.",
+  },
+  fDivergenceType: {
+    type: oneOf(F_DIVERGENCES),
+    default: LOSS_DEFAULTS.fDivergenceType,
+    doc: "By which divergence a loss holds to the reference (f-DPO).",
+  },
+  fAlphaDivergenceCoef: {
+    type: number(),
+    default: LOSS_DEFAULTS.fAlphaDivergenceCoef,
+    doc: "The alpha of `alpha_divergence`.",
+  },
+  ldAlpha: {
+    type: number({ min: 0, max: 1 }),
+    doc: "LD-DPO: by what log-probabilities count past the length of the shorter response; by default fully.",
+  },
+  useWeighting: {
+    type: boolean,
+    default: LOSS_DEFAULTS.useWeighting,
+    doc: "WPO: a pair counts by how probable its responses are for the model itself.",
+  },
+  referenceFree: {
+    type: boolean,
+    default: LOSS_DEFAULTS.referenceFree,
+    doc: "Take every response to be equally probable for the reference, and need none.",
+  },
+  desirableWeight: {
+    type: float32({ orZero: true }),
+    default: LOSS_DEFAULTS.desirableWeight,
+    doc: "What KTO's loss of desirable responses is multiplied by.",
+  },
+  undesirableWeight: {
+    type: float32({ orZero: true }),
+    default: LOSS_DEFAULTS.undesirableWeight,
+    doc: "Likewise of undesirable ones.",
+  },
+  chosenAnchor: {
+    type: float32({ orZero: true }),
+    default: LOSS_DEFAULTS.chosenAnchor,
+    aliases: ["sft_weight"],
+    doc:
+      "With `simper`, weight of chosen's mean negative log-probability beside it, as RPO adds it to DPO (arXiv 2404.19733).",
+  },
+  refaLambda: {
+    type: float32({ orZero: true }),
+    default: LOSS_DEFAULTS.refaLambda,
+    doc:
+      "With `simper`, weight of the probability of chosen's end token, so that it does not end sooner than it should (REFA, arXiv 2412.16378).",
+  },
+  refModel: {
+    type: text,
+    aliases: ["ref_model_name_or_path"],
+    mayChange: true,
+    doc:
+      "Folder of the model that the loss compares with, or its name on the Hub, where it is not the one to train as the run begins; " +
+      "only for losses with a reference.",
+  },
+  precomputeRefBatchSize: {
+    type: pairs,
+    doc:
+      "Pairs of one forward pass of the reference, whose log-probabilities are computed before the first step; by default " +
+      "`per_device_train_batch_size`, and of the test split `per_device_eval_batch_size`.",
   },
   optim: {
     type: oneOf(["adamw_torch", "adamw_anyprecision"], { adamw_torch_fused: "adamw_torch" }),

@@ -1,6 +1,7 @@
 import { nearest, UserError } from "../errors.ts";
 import { isObject } from "../json.ts";
 import { type Entries, type Entry, readEntries } from "./entries.ts";
+import { COMPARISON_KEYS } from "./comparison_keys.ts";
 import { expandMixture, MIXTURE } from "./mixture.ts";
 import { IGNORED, ignoredBecause, keyCalled, REFUSED } from "./other_keys.ts";
 import { applyOverrides } from "./overrides.ts";
@@ -84,14 +85,47 @@ function check(
   overrides: readonly string[],
   words: readonly string[] = [],
 ): ParsedConfig {
+  const { entries, problems, ignored } = merge(read, overrides);
+  const formIsWrong = read.entries.length === 0 && read.problems.length > 0;
+  const checked = checkEntries(entries, file, words, formIsWrong);
+  refuse([...problems, ...checked.problems]);
+  return { config: checked.config!, ignored: [...ignored, ...checked.ignored] };
+}
+
+/** The keys of a file with the command line's in their place. */
+export function merge(read: Entries, overrides: readonly string[]): Entries & { ignored: string[] } {
   const expanded = expandMixture(read.entries);
   const merged = applyOverrides(expanded.entries, overrides);
-  const problems = [...read.problems, ...twins(read.entries), ...expanded.problems, ...merged.problems];
-  const formIsWrong = read.entries.length === 0 && read.problems.length > 0;
+  return {
+    entries: merged.entries,
+    problems: [...read.problems, ...twins(read.entries), ...expanded.problems, ...merged.problems],
+    ignored: expanded.ignored,
+  };
+}
 
-  const ignored = [...expanded.ignored];
+/** @throws {UserError} (status 2) with the problems, where there are any. */
+export function refuse(problems: readonly string[]): void {
+  if (problems.length === 0) return;
+  const shown = problems.slice(0, MOST_PROBLEMS);
+  if (problems.length > MOST_PROBLEMS) shown.push(`and ${problems.length - MOST_PROBLEMS} more problems`);
+  throw new UserError(withoutTokens(shown.join("\n")), 2);
+}
+
+/**
+ * The configuration that keys make, or all that is wrong with them.
+ *
+ * @param formIsWrong whether the file has no keys at all, so that it lacks none.
+ */
+export function checkEntries(
+  entries: readonly Entry[],
+  file: string,
+  words: readonly string[],
+  formIsWrong = false,
+): { config?: TrainConfig; ignored: string[]; problems: string[] } {
+  const problems: string[] = [];
+  const ignored: string[] = [];
   const written = new Map<string, Entry>();
-  for (const entry of merged.entries) {
+  for (const entry of entries) {
     const field = fieldOf(entry.key);
     if (field) written.set(field, entry);
     else readOther(entry, ignored, problems, words);
@@ -105,12 +139,9 @@ function check(
     if (problem && !(formIsWrong && !written.has(field))) problems.push(problem);
   }
   problems.push(...conflicts(config, written));
-  if (problems.length > MOST_PROBLEMS) {
-    problems.splice(MOST_PROBLEMS, Infinity, `and ${problems.length - MOST_PROBLEMS} more problems`);
-  }
-  if (problems.length > 0) throw new UserError(withoutTokens(problems.join("\n")), 2);
+  if (problems.length > 0) return { ignored, problems };
   const completed = complete({ datasetMixer: [], ...config });
-  return { config: completed, ignored: [...ignored, ...overruled(completed, written)] };
+  return { config: completed, ignored: [...ignored, ...overruled(completed, written)], problems };
 }
 
 /**
@@ -168,6 +199,8 @@ function readOther(
     if (value === null || allowed.includes(value) || allowed.includes(boolean.read(value))) return;
     const fix = allowed.length > 0 ? `set it to ${describe(allowed[0])} or remove it` : "remove it";
     problems.push(`${valueAt}: ${why}: ${fix}; found ${describe(value)}`);
+  } else if (Object.hasOwn(COMPARISON_KEYS, key)) {
+    problems.push(`${at}: of a comparison: simper compare reads it, and no other command`);
   } else {
     const known = [...words, ...followedKeys(), MIXTURE, ...Object.keys(IGNORED), ...Object.keys(REFUSED)];
     const near = keyCalled(key) ?? nearest(key, known.filter((name) => !name.endsWith("*")));
@@ -177,8 +210,8 @@ function readOther(
   }
 }
 
-/** Keys of the file that name the same thing, such as eval_strategy and evaluation_strategy. */
-function twins(entries: readonly Entry[]): string[] {
+/** Keys of one mapping that name the same thing, such as eval_strategy and evaluation_strategy. */
+export function twins(entries: readonly Entry[]): string[] {
   const problems: string[] = [];
   const seen = new Map<string, string>();
   for (const { key, at } of entries) {

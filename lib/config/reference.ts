@@ -1,4 +1,6 @@
+import { COMPARISON_KEYS } from "./comparison_keys.ts";
 import { MIXTURE, MIXTURE_DOC } from "./mixture.ts";
+import { DEFINITIONS, LOSS_NAMES } from "../losses/losses.ts";
 import { IGNORED, REFUSED } from "./other_keys.ts";
 import { FIELDS, keyOf, KEYS } from "./schema.ts";
 import type { Key } from "./key.ts";
@@ -25,6 +27,27 @@ export function configReference(): string {
   const ignored = Map.groupBy(Object.keys(IGNORED), (key) => IGNORED[key]);
   return [
     ...followed.join("\n").trimStart().split("\n"),
+    "\n### The losses\n",
+    "```text",
+    ...LOSS_NAMES.map((name) => `${name.padEnd(18)} ${DEFINITIONS[name].formula}`),
+    "```\n",
+    ...LOSS_NAMES.map((name) => {
+      const { title, url, reads, usesReference, isJudged } = DEFINITIONS[name];
+      const facts = [
+        ...reads.map((field) => code(keyOf(field))),
+        ...usesReference ? ["a reference model"] : [],
+        ...isJudged ? ["the data's `label`"] : [],
+      ];
+      return item(
+        `${code(name)}, [${title}](${url})${facts.length > 0 ? `: reads ${facts.join(", ")}` : ""}`,
+      );
+    }),
+    "",
+    ...wrap(LOSSES_DOC, 116),
+    "\n### Of `simper compare` alone\n",
+    ...Object.entries(COMPARISON_KEYS).map(([key, { type, doc }]) =>
+      item(`${code(key)}: ${doc} (${type.expected})`)
+    ),
     "\n### Rewritten\n",
     item(`${code(MIXTURE)}: ${MIXTURE_DOC}`),
     "\n### Ignored, with a line that says why\n",
@@ -41,6 +64,13 @@ export function configReference(): string {
     "",
   ].join("\n");
 }
+
+const LOSSES_DOC =
+  "`c` and `r` are the log-probabilities of chosen's and rejected's tokens, summed, and `mean` divides them by their " +
+  "number. Names, defaults and rewards are TRL's. What is different: likelihoods (`sft`, `cpo_alpha`, ORPO's) are means " +
+  "over each response's tokens, where TRL takes the mean over all tokens of a micro-batch, so that a pair's loss does not " +
+  "depend on the pairs beside it; and ORPO's likelihood leaves the prompt out, as its paper does. In a list, rewards are " +
+  "those of the first loss that is not `sft`.";
 
 /** An item of a list, in lines that fit a screen. */
 const item = (text: string) => `- ${wrap(text, 114).join("\n  ")}`;
@@ -68,6 +98,8 @@ export function keyTypes(): string {
     );
   });
   return `// Written by \`deno task keys\` from the table in keys.ts.
+import type { LossType } from "../losses/losses.ts";
+
 /** The keys of a run file with their values, as a script writes them. */
 export interface RunKeys {
 ${keys.join("")}}

@@ -1,8 +1,14 @@
 import { type Entry } from "./entries.ts";
 import { MOST_PAIRS } from "./counts.ts";
+import { areKnown, DEFINITIONS, namesOf } from "../losses/losses.ts";
+import { idleLossKeys, lossProblems } from "./loss_rules.ts";
 import { patternProblem } from "./name_pattern.ts";
 import { keyOf, type TrainConfig } from "./schema.ts";
 import { describe, otherReporters } from "./values.ts";
+
+/** Whether some parameters are not trained. */
+export const freezes = ({ unfrozenParameters }: PartialConfig): boolean =>
+  unfrozenParameters !== undefined && unfrozenParameters.length > 0;
 
 /** Values read so far: complete but for the keys that were wrong, which are left out. */
 export type PartialConfig = Partial<TrainConfig>;
@@ -78,6 +84,23 @@ export function conflicts(config: PartialConfig, written: ReadonlyMap<string, En
         patternProblem(wrongPattern!)
       }`,
   );
+  report(
+    ["loadIn8bit", "loadIn4bit"],
+    () => config.loadIn8bit! && config.loadIn4bit!,
+    () => "expected load_in_4bit or load_in_8bit, found both",
+  );
+  for (const field of ["loadIn4bit", "loadIn8bit"] as const) {
+    report(
+      [field],
+      () => config[field]! && !freezes(config),
+      () => `expected unfrozen_parameters beside it, found none: what is trained is not quantized`,
+    );
+    report(
+      [field, "fromScratch"],
+      () => config[field]! && config.fromScratch!,
+      () => "expected a model that has weights, found from_scratch: true",
+    );
+  }
   const evaluating = (["doEval", "evalOnStart"] as const).find((field) => config[field] === true) ??
     (config.evalStrategy !== undefined && config.evalStrategy !== "no" ? "evalStrategy" : undefined);
   if (evaluating) {
@@ -118,7 +141,31 @@ export function conflicts(config: PartialConfig, written: ReadonlyMap<string, En
       "what is saved has to be evaluated: expected save_steps to be a multiple of eval_steps, " +
       `found ${saveSteps} and ${evalSteps}`,
   );
-  return problems;
+  const losses = config.lossType !== undefined && areKnown(config.lossType)
+    ? namesOf(config.lossType).map((name) => DEFINITIONS[name])
+    : undefined;
+  const lossNames = losses?.map(({ name }) => name).join(" and ");
+  const hasReference = !config.referenceFree && losses?.some(({ usesReference = false }) => usesReference);
+  for (const field of ["refModel", "precomputeRefBatchSize"] as const) {
+    report(
+      [field],
+      () => losses !== undefined && !hasReference,
+      () =>
+        `loss_type: ${lossNames}${
+          config.referenceFree ? ", reference_free" : ""
+        } has no reference: remove it`,
+    );
+  }
+  report(
+    ["perDeviceTrainBatchSize", "lossType"],
+    () =>
+      config.perDeviceTrainBatchSize === 1 &&
+      !!losses?.some(({ isJudged = false, usesRejected = true }) => isJudged && usesRejected),
+    () =>
+      `expected 2 or more with loss_type: ${lossNames}, found 1: its reference point comes from the other responses of a ` +
+      "micro-batch",
+  );
+  return [...problems, ...lossProblems(config, written)];
 }
 
 /**
@@ -143,7 +190,7 @@ const HUB_FIELDS = ["hubModelId", "hubPrivateRepo", "hubToken"] as const;
 
 /** The keys that were written and right, yet do nothing beside the others: a line each. */
 export function overruled(config: TrainConfig, written: ReadonlyMap<string, Entry>): string[] {
-  const lines: string[] = [];
+  const lines = idleLossKeys(config, written);
   const add = (field: keyof TrainConfig, why: string) => {
     const entry = written.get(field);
     if (entry && entry.value !== null) lines.push(`${entry.key}: ignored: ${why}`);
@@ -158,6 +205,12 @@ export function overruled(config: TrainConfig, written: ReadonlyMap<string, Entr
   if (config.evalStrategy !== "steps") add("evalSteps", `eval_strategy is ${config.evalStrategy}`);
   if (config.saveStrategy !== "steps") add("saveSteps", `save_strategy is ${config.saveStrategy}`);
   if (config.metricForBestModel === undefined) add("greaterIsBetter", "there is no metric_for_best_model");
+  if (!freezes(config)) {
+    add("dtype", "every weight is trained, in float32, and saved in the source's dtype");
+  }
+  if (!config.loadIn4bit) {
+    for (const field of ["bnb4bitQuantType", "useBnbNestedQuant"] as const) add(field, "load_in_4bit is off");
+  }
   if (config.optim !== "adamw_anyprecision") add("optimArgs", `optim is ${config.optim}`);
   const others = otherReporters(written.get("reportTo")?.value ?? null);
   if (others.length > 0) {

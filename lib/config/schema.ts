@@ -10,9 +10,9 @@ export const KEYS: { readonly [F in keyof TrainConfig]: Key<Exclude<TrainConfig[
 /** The fields of `TrainConfig`, in the order of the reference. */
 export const FIELDS = Object.keys(KEYS) as (keyof TrainConfig)[];
 
-/** The key of a field as run files write it: `maxLength` is `max_length`. */
+/** The key of a field as run files write it: `maxLength` is `max_length`, `loadIn4bit` is `load_in_4bit`. */
 export function keyOf(field: keyof TrainConfig): string {
-  return field.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+  return field.replace(/[A-Z]|\d+(?=bit)/g, (start) => `_${start.toLowerCase()}`);
 }
 
 const FIELD_BY_KEY = new Map(

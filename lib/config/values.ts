@@ -1,5 +1,6 @@
 import { show } from "../json.ts";
 import { readDate } from "../calendar_date.ts";
+import { LOSS_NAMES, type LossType } from "../losses/losses.ts";
 import type { TrainConfig } from "./key_types.ts";
 
 /** How the value of a key is read: the same for YAML files and for the command line. */
@@ -163,6 +164,34 @@ export function oneOf<const T extends string>(
     verbatim: true,
   };
 }
+
+/** A list of numbers. */
+export function numbers(example: string): ValueType<readonly number[]> {
+  return {
+    expected: `a list of numbers such as ${example}`,
+    typescript: "readonly number[]",
+    read: (value) => {
+      if (!Array.isArray(value)) return undefined;
+      const read = value.map((item) => readNumber(item, {})).filter((item) => item !== undefined);
+      return read.length === value.length ? read : undefined;
+    },
+  };
+}
+
+const lossName = oneOf(LOSS_NAMES, {}, "sigmoid is DPO");
+/** A loss, or several in a list; one of a list alone is that loss. */
+export const lossType: ValueType<LossType> = {
+  expected: `${lossName.expected}, or a list of them`,
+  typescript: "LossType",
+  read: (value) => {
+    const names = Array.isArray(value) ? value.map((name) => lossName.read(name)) : [lossName.read(value)];
+    const known = names.filter((name) => name !== undefined);
+    if (known.length === 0 || known.length < names.length || new Set(known).size < known.length) {
+      return undefined;
+    }
+    return known.length === 1 ? known[0] : known;
+  },
+};
 
 /** Whom transformers can report a run to. */
 const REPORTERS: readonly unknown[] = [

@@ -8,12 +8,19 @@ export interface Sequence {
   promptLength: number;
 }
 
-/** The two responses to one prompt; `rejected` is absent where the loss does not look at it. */
+/**
+ * The two responses to one prompt; `rejected` is absent where the loss does not look at it. Of unpaired data (KTO's)
+ * `chosen` is the one response that was judged, and `rejected` what `withKl` puts after its prompt.
+ */
 export interface Pair {
   /** The better answer after the prompt. */
   chosen: Sequence;
   /** The other one. */
   rejected?: Sequence;
+  /** Of unpaired data: whether the response was judged to be a good one. */
+  desirable?: boolean;
+  /** The log-probabilities of both responses under the reference model, each summed over its labels; without one, 0. */
+  reference?: { chosen: number; rejected: number };
   /** What was cut to fit `maxLength`: nothing, the prompt, or the responses too. */
   truncated: false | "prompt" | "response";
   /** Where the row stands, as path:line. */

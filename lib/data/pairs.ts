@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import type { OnProgress } from "../progress.ts";
 import type { HashedFile } from "./hash.ts";
-import type { Tokenizer } from "../tokenizer/tokenizer.ts";
+import type { Tokenizer, Vocabulary } from "../tokenizer/tokenizer.ts";
 import { VERSION } from "../version.ts";
 import { removeOrphans } from "../cache_folder.ts";
 import { changed, checkUnchanged, rememberedHashes, sha256 } from "./file_hash.ts";
@@ -16,6 +16,7 @@ import { filesOf } from "./splits.ts";
 import { openStore, type PairStore } from "./store.ts";
 import { STORE_FORMAT } from "./store_format.ts";
 import { type StoredRow, writeStore } from "./store_write.ts";
+import { judgedRows, withKl } from "./unpaired.ts";
 
 /** What to read and how; see `readMixer`, `render` and `tokenizePair`. */
 export interface PairOptions extends PairRules {
@@ -23,6 +24,11 @@ export interface PairOptions extends PairRules {
   mixer: readonly DataSet[];
   /** Name with "train" or "test" in it. */
   split: string;
+  /**
+   * Where the loss reads single judged responses: so many make a micro-batch, in which each gets another's, as KTO needs it;
+   * with 0 none gets any. Then `usesRejected` is false.
+   */
+  judgedPerBatch?: number;
   /** A pool works in several threads, and stops what does not come to an end; a tokenizer works in this one. */
   tokenizer: Tokenizer | TokenizerPool;
   /** Folder for tokenized pairs; see `cacheFolder`. */
@@ -49,10 +55,8 @@ const ROWS_PER_PROGRESS = 64;
  * @throws {UserError} with its place for the first row that cannot be used, and for a split without rows.
  */
 export async function openPairs(options: PairOptions): Promise<PairStore> {
-  const { mixer, split, cache, tokenizer, vocabSize, log, onProgress } = options;
-  const { fingerprint, chatTemplate, templateDate, eosTokenId } = tokenizer instanceof TokenizerPool
-    ? tokenizer.vocabulary
-    : tokenizer;
+  const { mixer, split, cache, vocabSize, log, onProgress } = options;
+  const { fingerprint, chatTemplate, templateDate, eosTokenId } = vocabularyOf(options);
   const sets = await Promise.all(mixer.map(async ({ path, share, config, columns, rows }) => {
     if (rows) return { share, files: [{ path: rows.path, sha256: rows.sha256 }], columns, isMemory: true };
     const paths = await filesOf(path, split, config);
@@ -74,6 +78,7 @@ export async function openPairs(options: PairOptions): Promise<PairStore> {
         files: files.map(({ path, sha256 }) => [isMemory ? "memory" : formatOf(path), sha256]),
       })),
       isTrain: split.includes("train"),
+      judgedPerBatch: options.judgedPerBatch ?? null,
       tokenizer: fingerprint,
       template: chatTemplate ?? null,
       date: templateDate ?? null,
@@ -89,7 +94,10 @@ export async function openPairs(options: PairOptions): Promise<PairStore> {
     return cached;
   }
   for (const folder of ["pairs", "hashes"]) await removeOrphans(join(cache, folder));
-  await writeStore(path, unchanged(options, files, onDisk), { vocabSize, eosTokenId });
+  const { judgedPerBatch, maxLength } = options;
+  const read = unchanged(options, files, onDisk);
+  const rows = judgedPerBatch ? withKl(read, judgedPerBatch, maxLength) : read;
+  await writeStore(path, rows, { vocabSize, eosTokenId });
   const store = await openStore(path, files);
   if (store === "damaged" || !store) throw new UserError(`${path}: was changed as soon as it was written`);
   return store;
@@ -116,11 +124,16 @@ async function* tokenized(options: PairOptions, files: readonly HashedFile[]): A
   const { mixer, split, onProgress, signal } = options;
   let rows = 0;
   const report = () => onProgress?.({ what: `tokenizing ${split}`, done: rows, unit: "rows" });
-  for await (const { pair, notices, row } of pairsOf(shaped(readMixer(mixer, split), options), options)) {
+  const read = readMixer(mixer, split);
+  const shapes = options.judgedPerBatch === undefined
+    ? shaped(read, options)
+    : judgedRows(read, vocabularyOf(options).chatTemplate !== undefined);
+  for await (const { pair, notices, row } of pairsOf(shapes, options)) {
     signal?.throwIfAborted();
     const file = files.findIndex(({ path }) => path === row.place.file);
     if (file < 0) throw changed(row.place.file);
-    yield { pair, notices, place: row.place, file };
+    const { place, desirable } = row;
+    yield { pair: desirable === undefined ? pair : { ...pair, desirable }, notices, place, file };
     rows++;
     if (rows % ROWS_PER_PROGRESS === 0) report();
   }
@@ -158,6 +171,9 @@ async function* pairsOf(rows: AsyncIterable<Row>, options: PairOptions) {
   if (tokenizer instanceof TokenizerPool) return yield* tokenizer.pairs(rows, rulesOf(options));
   for await (const row of rows) yield { ...pairOf(row.row, row.where, tokenizer, options), row };
 }
+
+const vocabularyOf = ({ tokenizer }: PairOptions): Vocabulary =>
+  tokenizer instanceof TokenizerPool ? tokenizer.vocabulary : tokenizer;
 
 /** Of the options those that a worker is sent. */
 function rulesOf(options: PairRules): PairRules {

@@ -19,6 +19,8 @@ export interface Row {
   place: Place;
   /** The place in words. */
   where: string;
+  /** Of unpaired data: whether the response was judged to be a good one. */
+  desirable?: boolean;
 }
 
 export function rowAt(row: Record<string, unknown>, place: Place): Row {

@@ -117,7 +117,7 @@ export function canonicalRow(
 const isOf = (role: string) => (message: unknown) => isObject(message) && message.role === role;
 
 /** Whether there is a value; null and an empty text are what tables have in place of none. */
-const isFilled = (value: unknown) => value !== undefined && value !== null && value !== "";
+export const isFilled = (value: unknown) => value !== undefined && value !== null && value !== "";
 
 function take(row: Record<string, unknown>, key: string): unknown {
   const value = row[key];
@@ -197,7 +197,8 @@ function checkResponses(row: Record<string, unknown>, options: ShapeOptions): vo
   const { usesRejected } = options;
   const isThere = (key: string) => row[key] !== undefined && row[key] !== null;
   if (!usesRejected && (isThere("chosen") || isThere("messages"))) return;
-  const missing = (usesRejected ? ["chosen", "rejected"] : ["chosen"]).find((key) => !isThere(key));
+  const single = options.isJudged ? "completion" : "chosen";
+  const missing = (usesRejected ? ["chosen", "rejected"] : [single]).find((key) => !isThere(key));
   if (missing === undefined) return;
   if (row[missing] === null && (missing === "rejected" ? isThere("chosen") : isThere("rejected"))) {
     throw new UserError(`${missing}: expected text or a list of messages, found null: remove the row`);

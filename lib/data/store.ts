@@ -1,4 +1,5 @@
 import { type FileHandle, open } from "node:fs/promises";
+import { basename } from "node:path";
 import { crc32 } from "node:zlib";
 import type { PackedSizes, Pair } from "./pair.ts";
 import { UserError } from "../errors.ts";
@@ -13,6 +14,7 @@ import {
   type Facts,
   type Footer,
   FOOTER_BYTES,
+  JUDGEMENTS,
   type PairColumns,
   storedTokens,
   TRUNCATIONS,
@@ -37,10 +39,14 @@ export interface PairStatistics {
   responses: number;
   /** and those of them with an end token: all but those that were cut before it. */
   endedResponses: number;
+  /** Of unpaired data: how many responses were judged to be good, and how many were not. */
+  judged?: { desirable: number; undesirable: number };
 }
 
 /** The tokenized pairs of a split, in a file: what is in memory of each is its row in `columns`. */
 export interface PairStore {
+  /** Names what the pairs are: a hash of all that they follow from. */
+  readonly id: string;
   /** Pairs. */
   readonly length: number;
   /** Counts over all of them. */
@@ -55,6 +61,12 @@ export interface PairStore {
   readonly sizes: PackedSizes;
   /** The data files, in order. */
   readonly files: readonly HashedFile[];
+  /**
+   * The reference's sums, chosen and rejected of each pair, where the loss needs them: pairs are then read with theirs.
+   *
+   * @internal
+   */
+  reference?: Float32Array;
   /** Reads pairs by index, in the order given. */
   read(indices: readonly number[]): Promise<Pair[]>;
   /** Where the row of pair `index` stands, for messages. */
@@ -103,6 +115,8 @@ export async function openStore(
 }
 
 class FileStore implements PairStore {
+  reference?: Float32Array;
+  readonly id: string;
   readonly length: number;
   readonly statistics: PairStatistics;
   readonly sizes: PackedSizes;
@@ -117,14 +131,18 @@ class FileStore implements PairStore {
     facts: Facts,
     readonly files: readonly HashedFile[],
   ) {
+    this.id = basename(path);
     this.length = footer.pairs;
     this.#starts = new Float64Array(this.length);
     for (let i = 1; i < this.length; i++) {
       this.#starts[i] = this.#starts[i - 1] + storedTokens(columns, i - 1);
     }
     this.sizes = { tokens: columns.tokens, labels: columns.labels, longest: facts.longest };
+    const judged = (as: boolean) => columns.desirable.filter((found) => JUDGEMENTS[found] === as).length;
+    const [desirable, undesirable] = [true, false].map(judged);
     this.statistics = {
       ...facts,
+      ...(desirable + undesirable > 0 && { judged: { desirable, undesirable } }),
       notices: facts.notices.map(({ first, ...notice }) => ({
         ...notice,
         first: first.map(({ index, ...rest }) => ({ where: this.where(index), ...rest })),
@@ -137,7 +155,8 @@ class FileStore implements PairStore {
   }
 
   async #readOne(index: number): Promise<Pair> {
-    const { prefix, chosenLength, chosenPrompt, rejectedLength, rejectedPrompt, truncated } = this.columns;
+    const { prefix, chosenLength, chosenPrompt, rejectedLength, rejectedPrompt } = this.columns;
+    const { truncated, desirable } = this.columns;
     const { idBytes } = this.footer;
     const count = storedTokens(this.columns, index);
     const bytes = await readBytes(this.file, this.#starts[index] * idBytes, count * idBytes);
@@ -151,6 +170,10 @@ class FileStore implements PairStore {
           promptLength: rejectedPrompt[index],
         },
       }),
+      ...(this.reference && {
+        reference: { chosen: this.reference[2 * index], rejected: this.reference[2 * index + 1] },
+      }),
+      ...(desirable[index] > 0 && { desirable: JUDGEMENTS[desirable[index]] }),
       truncated: TRUNCATIONS[truncated[index]],
       where: this.where(index),
     };

@@ -18,6 +18,8 @@ export const COLUMNS = [
   "labels",
   /** An index of `TRUNCATIONS`. */
   "truncated",
+  /** An index of `JUDGEMENTS`. */
+  "desirable",
   /** The row's place: an index of the data files, an index of `UNITS`, and its number. */
   "file",
   "unit",
@@ -29,10 +31,13 @@ export type PairColumns = Readonly<Record<typeof COLUMNS[number], Uint32Array<Ar
 
 export const TRUNCATIONS = [false, "prompt", "response"] as const;
 
+/** Of unpaired data: what was said of the response. */
+export const JUDGEMENTS = [undefined, false, true] as const;
+
 export const UNITS = ["line", "row"] as const;
 
 /** To be raised with every change of this form: it is in the name of the file. */
-export const STORE_FORMAT = 2;
+export const STORE_FORMAT = 3;
 
 /** What is known of the whole split. */
 export interface Facts {
@@ -109,13 +114,14 @@ export function areValid(
   { pairs, tokenBytes, idBytes }: Footer,
   files: number,
 ): boolean {
-  const { prefix, chosenPrompt, chosenLength, rejectedPrompt, rejectedLength, truncated, file, unit } =
-    columns;
+  const { prefix, chosenPrompt, chosenLength, rejectedPrompt, rejectedLength } = columns;
+  const { truncated, desirable, file, unit } = columns;
   let stored = 0;
   for (let i = 0; i < pairs; i++) {
     const valid = chosenPrompt[i] <= chosenLength[i] && rejectedPrompt[i] <= rejectedLength[i] &&
       prefix[i] <= chosenLength[i] && (rejectedLength[i] === 0 || prefix[i] <= rejectedLength[i]) &&
-      truncated[i] < TRUNCATIONS.length && file[i] < files && unit[i] < UNITS.length;
+      truncated[i] < TRUNCATIONS.length && desirable[i] < JUDGEMENTS.length && file[i] < files &&
+      unit[i] < UNITS.length;
     if (!valid) return false;
     stored += storedTokens(columns, i);
   }

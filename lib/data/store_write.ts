@@ -9,6 +9,7 @@ import {
   COLUMNS,
   encodeFooter,
   type Facts,
+  JUDGEMENTS,
   MOST_NOTICES,
   NOTICES_PLACED,
   TRUNCATIONS,
@@ -85,7 +86,7 @@ class Writer {
   }
 
   async add({ pair, place, file, notices }: StoredRow): Promise<void> {
-    const { chosen, rejected, truncated } = pair;
+    const { chosen, rejected, truncated, desirable } = pair;
     const row: Record<typeof COLUMNS[number], number> = {
       prefix: sharedPrefix(pair),
       chosenPrompt: chosen.promptLength,
@@ -94,6 +95,7 @@ class Writer {
       rejectedLength: rejected?.ids.length ?? 0,
       ...packedSize(pair),
       truncated: TRUNCATIONS.indexOf(truncated),
+      desirable: JUDGEMENTS.indexOf(desirable),
       file,
       unit: UNITS.indexOf(place.unit),
       number: place.number,
@@ -108,7 +110,8 @@ class Writer {
     facts.tokens += row.chosenLength + row.rejectedLength;
     facts.longest = Math.max(facts.longest, row.chosenLength, row.rejectedLength);
 
-    for (const { ids, promptLength } of responsesOf(pair)) {
+    // What is put after the prompt of unpaired data is a response of another row, and was counted there.
+    for (const { ids, promptLength } of desirable === undefined ? responsesOf(pair) : [chosen]) {
       facts.responses++;
       if (this.eosTokenId !== undefined && ids.includes(this.eosTokenId, Math.max(promptLength, 1))) {
         facts.endedResponses++;

@@ -29,6 +29,8 @@ const PROMPTS = ["question", "query", "instruction", "input", "user_input", "con
 export interface TaskOptions {
   /** Whether the loss looks at `rejected`. */
   usesRejected: boolean;
+  /** Whether the loss reads single responses that were judged, with `label`. */
+  isJudged?: boolean;
   /** Whether a loaded model measures them: then there is neither `loss_type` nor `column_mapping` to be set. */
   isMeasured?: boolean;
 }
@@ -73,7 +75,7 @@ export function taskOf(
   if (usesRejected && has("completion", "label")) {
     return say(
       "single judged responses, without pairs (KTO)",
-      `${pairs}; write one that is true and one that is false for it`,
+      `${pairs}; write one that is true and one that is false for it, or set loss_type: kto`,
     );
   }
   const several = ["responses", "completions", "answers", "candidates"].find((name) => has(name));

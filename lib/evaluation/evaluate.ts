@@ -14,6 +14,7 @@ import { openSplit } from "../planning/prepare.ts";
 import { frameOf } from "../tokenizer/post_processor.ts";
 import { readTextFile } from "../whole_file.ts";
 import { evaluate } from "../training/evaluate.ts";
+import type { PairResult } from "../training/metrics.ts";
 import { readModel } from "../weights/weights.ts";
 import { comparePreferences, type Measured, type Preferences } from "./preferences.ts";
 import { type TextFigures, textFigures, textWindows } from "./text.ts";
@@ -60,50 +61,16 @@ export async function evaluateModels(
   const texts: { name: string; figures: TextFigures }[] = [];
   let places: string[] | undefined;
   for (const name of names) {
-    await using model = await loadOntoGpu(name, {
-      webgpuEngine: config.webgpuEngine,
-      gpuId: config.gpuId,
-      maxLength,
-      pairs: config.perDeviceEvalBatchSize,
-      answers: 0,
-      revision: revisionOf(name),
-      tokenizer: {
-        chatTemplate: chatTemplateOf(config),
-        ...(config.chatTemplateDate !== undefined && { date: readDate(config.chatTemplateDate) }),
-      },
-      readsOnly: options.readsOnly,
-      onLog: options.log,
-      onProgress: options.onProgress,
-      signal: options.signal,
-    });
+    await using model = await loadToMeasure(name, config, { ...options, revision: revisionOf(name) });
     found.device = model.parts.gpu.name;
     if (mixer.length > 0) {
-      const store = await openSplit(config, split, {
-        ...{ mixer, pool: model.parts.pool, vocabSize: model.parts.vocabSize, usesRejected: true },
-        ...{ onProgress: options.onProgress, log: options.log, signal: options.signal },
-      });
-      try {
-        const own = Array.from({ length: store.length }, (_, i) => store.where(i));
-        places ??= own;
-        if (own.length !== places.length || own.some((place, i) => place !== places![i])) {
-          throw new UserError(`${name}: reads other rows than ${names[0]}: the data changed meanwhile`);
-        }
-        found.dataFiles = store.files;
-        const { truncated, truncatedResponses } = store.statistics;
-        if (truncated > 0) {
-          options.log?.(
-            "warning",
-            `${name}: ${truncated} of ${store.length} pairs were cut to fit max_length ${maxLength}, ` +
-              `${truncatedResponses} of them in a response`,
-          );
-        }
-        measured.push({
-          name,
-          results: await resultsOf(model, store, config.perDeviceEvalBatchSize, options),
-        });
-      } finally {
-        await store.close();
+      const of = await measurePairs(model, config, { name, split, mixer }, options);
+      places ??= of.places;
+      if (of.places.length !== places.length || of.places.some((place, i) => place !== places![i])) {
+        throw new UserError(`${name}: reads other rows than ${names[0]}: the data changed meanwhile`);
       }
+      found.dataFiles = of.files;
+      measured.push({ name, results: of.results });
     }
     if (text !== undefined) {
       const figures = await measureText(model, text, options.text!, { length: maxLength, stride }, options);
@@ -115,6 +82,63 @@ export async function evaluateModels(
     ...(measured.length > 0 && { split, preferences: comparePreferences(measured) }),
     ...(text !== undefined && { text: { file: options.text!, stride, models: texts } }),
   };
+}
+
+/** Loads a model with room for pairs of the configuration, and for `answers` at a time, by default none. */
+export function loadToMeasure(
+  name: string,
+  config: TrainConfig,
+  { answers = 0, revision, ...options }:
+    & FetchEvents
+    & Pick<EvaluationOptions, "readsOnly">
+    & { answers?: number; revision?: string },
+): Promise<GpuModel> {
+  return loadOntoGpu(name, {
+    webgpuEngine: config.webgpuEngine,
+    gpuId: config.gpuId,
+    maxLength: config.maxLength,
+    pairs: config.perDeviceEvalBatchSize,
+    answers,
+    revision,
+    tokenizer: {
+      chatTemplate: chatTemplateOf(config),
+      ...(config.chatTemplateDate !== undefined && { date: readDate(config.chatTemplateDate) }),
+    },
+    readsOnly: options.readsOnly,
+    onLog: options.log,
+    onProgress: options.onProgress,
+    signal: options.signal,
+  });
+}
+
+/** What a model makes of the pairs of a split, in their order, and where their rows stand. */
+export async function measurePairs(
+  model: GpuModel,
+  config: TrainConfig,
+  { name, split, mixer }: { name: string; split: string; mixer: readonly DatasetShare[] },
+  options: FetchEvents,
+): Promise<{ results: PairResult[]; places: string[]; files: readonly HashedFile[] }> {
+  const store = await openSplit(config, split, {
+    ...{ mixer, pool: model.parts.pool, vocabSize: model.parts.vocabSize, usesRejected: true },
+    ...{ onProgress: options.onProgress, log: options.log, signal: options.signal },
+  });
+  try {
+    const { truncated, truncatedResponses } = store.statistics;
+    if (truncated > 0) {
+      options.log?.(
+        "warning",
+        `${name}: ${truncated} of ${store.length} pairs were cut to fit max_length ${config.maxLength}, ` +
+          `${truncatedResponses} of them in a response`,
+      );
+    }
+    return {
+      results: await resultsOf(model, store, config.perDeviceEvalBatchSize, options),
+      places: Array.from({ length: store.length }, (_, i) => store.where(i)),
+      files: store.files,
+    };
+  } finally {
+    await store.close();
+  }
 }
 
 /** Looks for everything before anything is loaded. */
@@ -144,7 +168,8 @@ async function resultsOf(
   return results;
 }
 
-async function measureText(
+/** What a model makes of a text. */
+export async function measureText(
   model: GpuModel,
   text: string,
   file: string,
@@ -171,7 +196,8 @@ async function measureText(
   );
 }
 
-async function readText(path: string): Promise<string> {
+/** A text that is to be measured. */
+export async function readText(path: string): Promise<string> {
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(await readFile(path));
   } catch (error) {

@@ -27,7 +27,8 @@ export interface Preferences {
 
 type Response = "chosen" | "rejected";
 
-const reward = (result: PairResult, of: Response) => result[of] / result[`${of}Labels`];
+/** The mean log-probability of a response's tokens: SimPER's reward. */
+export const reward = (result: PairResult, of: Response) => result[of] / result[`${of}Labels`];
 const isRight = (result: PairResult) => Number(reward(result, "chosen") > reward(result, "rejected"));
 const margin = (result: PairResult) => reward(result, "chosen") - reward(result, "rejected");
 
@@ -61,6 +62,15 @@ const columnOf = (results: readonly PairResult[], [value, weight]: Figure): Colu
   values: Float64Array.from(results, value),
   ...(weight && { weights: Float64Array.from(results, weight) }),
 });
+
+/** The figures of one model by their names, without intervals; those that it has not are left out. */
+export function preferenceFigures(results: readonly PairResult[]): Record<string, number> {
+  const sum = (of: (result: PairResult) => number) => results.reduce((sum, result) => sum + of(result), 0);
+  const figures = FIGURES.map(([name, [value, weight = () => 1]]) =>
+    [name, sum(value) / sum(weight)] as const
+  );
+  return Object.fromEntries(figures.filter(([, value]) => !Number.isNaN(value)));
+}
 
 /** Puts models beside each other that were measured on the same pairs, in the same order. */
 export function comparePreferences(all: readonly Measured[]): Preferences {

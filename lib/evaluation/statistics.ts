@@ -98,3 +98,57 @@ export function mcnemar(onlyFirst: number, onlySecond: number): number {
   }
   return Math.min(1, 2 * tail);
 }
+
+/**
+ * How likely a value within `t` of 0 is under Student's distribution with `df` degrees of freedom (Abramowitz and Stegun, 1964,
+ * 26.7.3 and 26.7.4).
+ */
+function studentWithin(t: number, df: number): number {
+  const theta = Math.atan(t / Math.sqrt(df));
+  const [sine, cosine] = [Math.sin(theta), Math.cos(theta)];
+  const isOdd = df % 2 === 1;
+  let term = isOdd ? cosine : 1;
+  let sum = df === 1 ? 0 : term;
+  for (let k = isOdd ? 2 : 1; k <= df - 3; k += 2) {
+    term *= k / (k + 1) * cosine ** 2;
+    sum += term;
+  }
+  return isOdd ? 2 / Math.PI * (theta + sine * sum) : sine * sum;
+}
+
+/**
+ * The value within which 95 % of Student's distribution with `df` degrees of freedom lie, on both sides of 0.
+ *
+ * @example
+ * ```ts
+ * import { studentQuantile } from "./statistics.ts";
+ * import assert from "node:assert/strict";
+ * assert.equal(studentQuantile(2).toFixed(4), "4.3027");
+ * ```
+ */
+export function studentQuantile(df: number): number {
+  let [low, high] = [0, 20];
+  for (let i = 0; i < 60; i++) {
+    const middle = (low + high) / 2;
+    if (studentWithin(middle, df) < COVERED) low = middle;
+    else high = middle;
+  }
+  return low;
+}
+
+/** A mean of independent values with the bounds of its 95 % interval, which a single one has not. */
+export interface MeanEstimate {
+  value: number;
+  low?: number;
+  high?: number;
+}
+
+/** The mean of values, one a seed, with Student's interval. */
+export function meanEstimate(values: readonly number[]): MeanEstimate {
+  const n = values.length;
+  const value = values.reduce((sum, one) => sum + one, 0) / n;
+  if (n < 2) return { value };
+  const variance = values.reduce((sum, one) => sum + (one - value) ** 2, 0) / (n - 1);
+  const half = studentQuantile(n - 1) * Math.sqrt(variance / n);
+  return { value, low: value - half, high: value + half };
+}

@@ -49,7 +49,7 @@ export interface GeneratorOptions {
   inTurn?: (work: () => Promise<void>) => Promise<void>;
 }
 
-/** Tokens of one pass over prompts: longer ones take several. */
+/** Tokens of one pass over prompts: longer ones take several. The same for all, since tiles, and so bits, follow from it. */
 const PROMPT_TOKENS = 512;
 /** Logits divided by less may be no numbers any more; vLLM takes the likeliest token then, too. */
 const LEAST_TEMPERATURE = 1e-5;
@@ -122,8 +122,7 @@ export class GpuGenerator implements Generator {
     this.#answers = answers;
     this.#inTurn = options.inTurn ?? ((work) => work());
     this.#cache = new CacheRows(rowsFor(cacheTokens));
-    const promptTokens = Math.min(PROMPT_TOKENS, Math.ceil(answers * positions / LABEL_GROUP) * LABEL_GROUP);
-    const results = Math.max(MOST_AHEAD * answers, promptTokens);
+    const results = Math.max(MOST_AHEAD * answers, PROMPT_TOKENS);
     const sizes = { rows: this.#cache.length, answers, vocabulary: net.vocabSize, results };
     this.#memory = new AnswerMemory(plan, sizes, device === "gpu" ? 256 : 64);
     const passes: PassPlan = {
@@ -131,7 +130,7 @@ export class GpuGenerator implements Generator {
       cacheRows: this.#cache.length,
       generation: this.#memory.tensors,
     };
-    this.#prompt = new Pass(passes, promptTokens, promptTokens, { tiles, attention });
+    this.#prompt = new Pass(passes, PROMPT_TOKENS, PROMPT_TOKENS, { tiles, attention });
     this.#step = new Pass(passes, answers, Math.ceil(answers / LABEL_GROUP) * LABEL_GROUP, {
       tiles: rowTiles(device, answers, { fuses: tiles.fuses, storage: isBfloat16 ? "bf16" : "f32" }),
       attention: stepAttention(attention),

@@ -9,6 +9,7 @@ import { deviceClass } from "../gpu/tuning.ts";
 import { Decoder } from "../graph/decoder.ts";
 import { resolveModel } from "../hub/hub.ts";
 import { show } from "../json.ts";
+import { wgslOf } from "../losses/loss.ts";
 import { losses } from "../losses/losses.ts";
 import { netOf } from "../models/models.ts";
 import { parameterCount } from "../parameters/parameter.ts";
@@ -124,7 +125,7 @@ export async function loadParts(name: string, options: PartsOptions): Promise<Pa
     positions: maxLength,
     logitsBytes: logitsBudget(4 * parameterCount(net.parameters), adapter.largestBuffer),
     checkpointing: false,
-  }, { ...adapter, ...kept, loss: losses.simper.wgsl, eosTokenId });
+  }, { ...adapter, ...kept, loss: wgslOf(losses.simper), eosTokenId });
   const plan = held.adopt(decoder?.plan ?? new MemoryPlan(ADVICE), (plan) => plan.destroy());
   const parameters = decoder?.parameters ??
     new Parameters(plan, net.parameters, adapter.largestBuffer, kept);

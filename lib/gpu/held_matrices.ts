@@ -1,20 +1,19 @@
 /** Matrices in textures of their own, for passes that read each of them for a few rows, over and over. */
-import holdSource from "../../kernels/hold.wgsl" with { type: "text" };
-import { bytesOf, PACK_BF16 } from "../../kernels/storage.ts";
-import { withPrelude } from "../../kernels/prelude.ts";
+import { bytesOf } from "../../kernels/storage.ts";
 import type { Tensor, TextureSlab } from "./memory.ts";
 import type { MemoryPlan } from "./memory_plan.ts";
 import { rowLength } from "./operations.ts";
-import { type KernelCall, line } from "./program.ts";
-
-/** How matrices are held. */
-export type HeldStorage = "f32" | "bf16";
+import type { KernelCall } from "./program.ts";
+import { blockWords, fillTexture, heldFormat, type HeldStorage, type MatrixBlock } from "./texture_fill.ts";
 
 /** Some rows of a matrix. */
 export interface HeldRows {
   firstRow: number;
   rows: number;
   texture: TextureSlab;
+  /** That these rows are, for the kernel that fills the texture, and its uniform. */
+  block: MatrixBlock;
+  uniform: Tensor;
 }
 
 /** Texels that every WebGPU adapter allows a texture in each direction. */
@@ -29,9 +28,14 @@ export class HeldMatrices {
 
   /**
    * @param plan where the textures are planned.
+   * @param uniform a tensor that will hold these words when kernels run.
    * @param storage in bfloat16 only what is such numbers anyway: nothing is rounded.
    */
-  constructor(readonly plan: MemoryPlan, readonly storage: HeldStorage) {}
+  constructor(
+    readonly plan: MemoryPlan,
+    readonly uniform: (words: number[]) => Tensor,
+    readonly storage: HeldStorage,
+  ) {}
 
   /** Where a matrix is held from the next run of `calls` on; nowhere if its rows are no whole texels, or too many. */
   of(matrix: Tensor): readonly HeldRows[] {
@@ -39,53 +43,25 @@ export class HeldMatrices {
     if (known) return known;
     const rows = matrix.shape[0];
     const texels = rowLength(matrix) * bytesOf(this.storage) / 16;
-    const fits = (matrix.storage ?? "f32") === "f32" && Number.isInteger(texels) && texels <= MOST_TEXELS;
+    const fits = Number.isInteger(texels) && texels <= MOST_TEXELS;
     const held = Array.from({ length: fits ? Math.ceil(rows / MOST_TEXELS) : 0 }, (_, i): HeldRows => {
       const firstRow = i * MOST_TEXELS;
       const height = Math.min(MOST_TEXELS, rows - firstRow);
-      const texture = this.plan.texture(
-        `${matrix.name} held`,
-        "weights",
-        texels,
-        height,
-        TEXEL[this.storage].format,
-      );
-      return { firstRow, rows: height, texture };
+      const format = heldFormat(this.storage);
+      const texture = this.plan.texture(`${matrix.name} held`, "weights", texels, height, format);
+      const block = { firstRow, rows: height, firstColumn: 0, texels };
+      return { firstRow, rows: height, texture, block, uniform: this.uniform(blockWords(matrix, block)) };
     });
     this.#held.set(matrix, held);
     return held;
   }
 
-  /** Copies every matrix, as it is, to where it is held. */
+  /** Copies every matrix to where it is held. */
   get calls(): KernelCall[] {
-    return [...this.#held].flatMap(([matrix, held]) => held.map((rows) => hold(matrix, rows, this.storage)));
+    return [...this.#held].flatMap(([matrix, held]) =>
+      held.map(({ texture, block, uniform }) =>
+        fillTexture(matrix, texture, block, uniform, { storage: this.storage })
+      )
+    );
   }
-}
-
-/** WGSL of a texel, and the texture's format. */
-const TEXEL = {
-  f32: { format: "rgba32float", source: "fn texel(i: u32) -> vec4f { return matrix[i]; }" },
-  bf16: {
-    format: "rgba32uint",
-    source: `${PACK_BF16}
-fn texel(i: u32) -> vec4u { return vec4u(pack_bf16(matrix[2u * i]), pack_bf16(matrix[2u * i + 1u])); }`,
-  },
-} as const;
-
-function hold(
-  matrix: Tensor,
-  { firstRow, rows, texture }: HeldRows,
-  storage: HeldStorage,
-): KernelCall {
-  const { format, source } = TEXEL[storage];
-  return {
-    label: "hold",
-    source: withPrelude(`${source}\n${holdSource.replace("HeldFormat", format)}`, {
-      ROWS: rows,
-      TEXELS: texture.width,
-      FIRST: firstRow,
-    }),
-    bindings: [matrix, texture],
-    grid: () => line(Math.ceil(rows * texture.width / 64)),
-  };
 }

@@ -7,7 +7,7 @@ import { type Pipelines, Program, readTensor, RowCounts, slotOf, writeTensor } f
 /**
  * Runs a loss in WGSL on sums of its own.
  *
- * @param sums of chosen and rejected with their numbers of labels, four floats a pair.
+ * @param sums of chosen and rejected: each its sum, its number of labels, its reference's sum, and nothing.
  * @returns value and derivatives, four floats a pair.
  * @throws {UserError} with the compiler's message, where it does not compile.
  */
@@ -18,12 +18,13 @@ export async function probeLoss(
   sums: Float32Array,
 ): Promise<Float32Array> {
   const plan = new MemoryPlan();
-  const count = sums.length / 4;
+  const count = sums.length / 8;
   const rowCounts = new RowCounts(1);
   const rows = plan.tensor("row counts", "batch", [rowCounts.bytes / 4]);
   // UNIFORM, COPY_DST
   Object.assign(rows.slab, { usage: 0x40 | 0x08 });
-  const [given, found] = ["sums", "found"].map((name) => plan.tensor(name, "batch", [count, 4]));
+  const given = plan.tensor("sums", "batch", [count, 8]);
+  const found = plan.tensor("found", "batch", [count, 4]);
   const call = lossProbe({ slot: 0, tensor: slotOf(rows, 0) }, { sums: given, found }, wgsl);
   await plan.allocate(gpu);
   try {

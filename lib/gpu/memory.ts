@@ -1,4 +1,5 @@
-import { bytesOf as storageBytes, type StorageType } from "../../kernels/storage.ts";
+import type { Quantization } from "../../kernels/quantized.ts";
+import { bytesOf as storageBytes, type StorageType, type WeightStorage } from "../../kernels/storage.ts";
 
 /** What a buffer is for: the rows of the printed plan. */
 export type Purpose =
@@ -52,6 +53,8 @@ export interface Tensor {
   readonly shape: readonly number[];
   /** Without one, elements are of 4 bytes: float32 or integers. */
   readonly storage?: StorageType;
+  /** Of a matrix whose elements are no elements of memory: what lies there are the words of this. */
+  readonly quantized?: Quantization;
   readonly slab: Slab;
   /** In bytes; a multiple of 256, the strictest offset alignment that WebGPU allows an adapter to ask for. */
   readonly offset: number;
@@ -63,6 +66,9 @@ export interface Tensor {
 /** Offset alignment of bindings, in bytes. */
 export const ALIGNMENT = 256;
 export const align = (bytes: number) => Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
+
+/** How kernels read a matrix. */
+export const weightStorage = ({ quantized, storage = "f32" }: Tensor): WeightStorage => quantized ?? storage;
 
 /** Bytes of one element. */
 export const elementBytes = ({ storage = "f32" }: Pick<Tensor, "storage">) => storageBytes(storage);

@@ -11,8 +11,10 @@ import gluKernel from "../../kernels/glu.wgsl" with { type: "text" };
 import gluBackwardKernel from "../../kernels/glu_backward.wgsl" with { type: "text" };
 import logProbabilitiesSource from "../../kernels/log_probabilities.wgsl" with { type: "text" };
 import logitsBackwardSource from "../../kernels/logits_backward.wgsl" with { type: "text" };
+import batchSumsSource from "../../kernels/batch_sums.wgsl" with { type: "text" };
 import lossProbeSource from "../../kernels/loss_probe.wgsl" with { type: "text" };
 import preferenceLossSource from "../../kernels/preference_loss.wgsl" with { type: "text" };
+import squaredProbabilitiesSource from "../../kernels/squared_probabilities.wgsl" with { type: "text" };
 import responseFiguresSource from "../../kernels/response_figures.wgsl" with { type: "text" };
 import ropeSource from "../../kernels/rope.wgsl" with { type: "text" };
 import { type Activation, activationSource } from "../../kernels/activation.ts";
@@ -238,23 +240,84 @@ export const logitsBackward = (
   grid: flat(rows, rowLength(t.logits) / 4),
 });
 
-/** The structures that a loss's WGSL sees. */
-const LOSS_TYPES = `
-struct Response { sum: f32, labels: f32 }
-struct Loss { value: f32, d_chosen: f32, d_rejected: f32 }
-`;
+/** No token has the largest number. */
+const NO_TOKEN = 0xffffffff;
 
-/** Loss of each pair and dL/d(log-probability) of each label, by the WGSL of `loss`. */
-export const preferenceLoss = (
+/** squares[labels]: the logarithm of the sum of the squares of each label's probabilities. */
+export const squaredProbabilities = (
   rows: RowSlot,
-  t: { labelsOfPair: Tensor; logps: Tensor; weights: Tensor; results: Tensor },
-  loss: string,
+  t: { logits: Tensor; lse: Tensor; squares: Tensor },
+  vocabulary: number,
+  options: LogitOptions = {},
 ): KernelCall => ({
-  label: "preference_loss",
-  source: withPrelude(LOSS_TYPES + loss + preferenceLossSource, {}),
-  bindings: [rows.tensor, t.labelsOfPair, t.logps, t.weights, t.results],
+  label: "squared_probabilities",
+  source: withPrelude(`${scoreFunctions(options)}\n${squaredProbabilitiesSource}`, {
+    STRIDE: rowLength(t.logits) / 4,
+    VOCABULARY: vocabulary,
+  }),
+  bindings: [rows.tensor, t.logits, t.lse, t.squares],
   grid: oneEach(rows),
 });
+
+/** What a loss's WGSL sees: the structures, and of losses that are there which pair is looked at, and what KTO leaves for the log. */
+const LOSS_TYPES = `
+struct Response { sum: f32, labels: f32, reference: f32 }
+struct Loss { value: f32, d_chosen: f32, d_rejected: f32 }
+var<private> own_pair: u32;
+var<private> desirable: bool;
+var<private> kl: f32;
+`;
+
+/** What losses that look at all pairs of a batch see of one: the sums of chosen and rejected, and the reference's. */
+const BATCH_SUMS = `
+@group(0) @binding(8) var<storage, read> sums: array<vec2f>;
+fn batch_sums(pair: u32) -> vec4f { return vec4f(sums[pair], references[pair].xy); }
+`;
+
+/**
+ * Loss of each pair and dL/d(log-probability) of each label, by the WGSL of `loss`, which `wgslOf` gave.
+ *
+ * @param t `sums` [pairs, 2] is what a loss that looks at all pairs is given; `squares` what one with weights by the policy is.
+ */
+export function preferenceLoss(
+  rows: RowSlot,
+  t: {
+    labelsOfPair: Tensor;
+    references: Tensor;
+    logps: Tensor;
+    targets: Tensor;
+    squares?: Tensor;
+    weights: Tensor;
+    results: Tensor;
+    sums?: Tensor;
+  },
+  loss: string,
+  eosTokenId = NO_TOKEN,
+): KernelCall[] {
+  const { labelsOfPair, references, logps, targets, squares = logps, weights, results, sums } = t;
+  const call: KernelCall = {
+    label: "preference_loss",
+    source: withPrelude(LOSS_TYPES + (sums ? BATCH_SUMS : "") + loss + preferenceLossSource, {
+      END: eosTokenId,
+    }),
+    bindings: [
+      ...[rows.tensor, labelsOfPair, references, logps, targets, squares, weights, results],
+      ...sums ? [sums] : [],
+    ],
+    grid: oneEach(rows),
+  };
+  if (!sums) return [call];
+  const all: KernelCall = {
+    label: "batch_sums",
+    source: withPrelude(
+      loss.split("\n").find((line) => line.includes("LD_ALPHA"))! + "\n" + batchSumsSource,
+      {},
+    ),
+    bindings: [rows.tensor, labelsOfPair, logps, sums],
+    grid: oneEach(rows),
+  };
+  return [all, call];
+}
 
 /**
  * figures[labels, 4] of each pair's two responses, summed: responses[2 pairs, 4]; `eosTokenId` is the label that ends
@@ -266,13 +329,12 @@ export const responseFigures = (
   eosTokenId?: number,
 ): KernelCall => ({
   label: "response_figures",
-  // No token has the largest number.
-  source: withPrelude(responseFiguresSource, { END: eosTokenId ?? 0xffffffff }),
+  source: withPrelude(responseFiguresSource, { END: eosTokenId ?? NO_TOKEN }),
   bindings: [rows.tensor, t.labelsOfPair, t.targets, t.figures, t.responses],
   grid: (counts) => line(2 * counts[rows.slot]),
 });
 
-/** Value and derivatives of a loss at given sums, [n, 4] each, by the WGSL of `loss`. */
+/** Value and derivatives, [n, 4], of a loss at given sums, [n, 8], by the WGSL of `loss`. */
 export const lossProbe = (rows: RowSlot, t: { sums: Tensor; found: Tensor }, loss: string): KernelCall => ({
   label: "loss_probe",
   source: withPrelude(LOSS_TYPES + loss + lossProbeSource, {}),

@@ -22,17 +22,18 @@ import {
 import type { Gpu } from "./device.ts";
 import { HeldMatrices } from "./held_matrices.ts";
 import type { ProductEpilogue } from "./epilogues.ts";
-import { ALIGNMENT, type Tensor, type TextureSlab, view } from "./memory.ts";
+import { ALIGNMENT, type Tensor, type TextureSlab, view, weightStorage } from "./memory.ts";
 import type { MemoryPlan } from "./memory_plan.ts";
 import { type KernelCall, line, type RowSlot } from "./program.ts";
 import type { TextureCopy } from "./texture_copy.ts";
+import { blockWords, fillTexture } from "./texture_fill.ts";
 import { rowLength } from "./operations.ts";
 import { Sources } from "./sources.ts";
 import { type ProductTiles, shapeClass, type TextureProductTile } from "./tuning.ts";
 
 /**
  * The matrices of a product; see `GemmLayout`. A `bias` is added to every row of it, and a `residual` of C's shape to what is then
- * scaled. B may be stored in 2-byte elements, where its rows are multiples of 4.
+ * scaled. B of `nt` and `nn` may be stored in less than 4 bytes an element, where its rows are multiples of 4.
  */
 export interface Operands {
   a: Tensor;
@@ -89,7 +90,7 @@ export class Products {
     if (tile) this.#textures = { a: texture("left operand", tile), b: texture("right operand", tile) };
     if (tiles.matrix) this.#largest = plan.tensor("largest magnitudes", "scratch", [2, LARGEST_PARTS]);
     if (!held) return;
-    this.held = new HeldMatrices(plan, held.storage);
+    this.held = new HeldMatrices(plan, (words) => this.#uniform(words), held.storage);
     this.#left = texture("rows", held);
   }
 
@@ -111,16 +112,14 @@ export class Products {
       return this.#matrixCalls(layout, rows, operands, size, this.tiles.matrix, epilogue);
     }
     const shape = shapeClass(layout, size.m, size.n);
-    // A texture holds float32.
-    const isFloat32 = (operands.b.storage ?? "f32") === "f32";
-    const isTextured = textured.includes(shape) && isFloat32 && texture && isForTextures(size, texture);
+    const isTextured = textured.includes(shape) && texture && isForTextures(size, texture);
     const tile = buffer[shape];
     const isFused = !isTextured && epilogue && this.tiles.fuses &&
       canFuse(layout, epilogue, operands, size, tile);
-    const call = isTextured
-      ? this.#textureCall(layout, rows, operands, size, texture)
-      : this.#bufferCall(layout, rows, operands, size, tile, isFused ? epilogue : undefined);
-    return epilogue && !isFused ? [call, epilogue.alone] : [call];
+    const calls = isTextured
+      ? this.#textureCalls(layout, rows, operands, size, texture)
+      : [this.#bufferCall(layout, rows, operands, size, tile, isFused ? epilogue : undefined)];
+    return epilogue && !isFused ? [...calls, epilogue.alone] : calls;
   }
 
   /** Writes the sizes of the calls; after all calls were made and the plan is allocated. */
@@ -166,7 +165,7 @@ export class Products {
     fused?: ProductEpilogue,
   ): KernelCall {
     const epilogue = epilogueOf(t, fused);
-    const variant = gemmVariant(layout, epilogue, size, t.b.storage);
+    const variant = gemmVariant(layout, epilogue, size, weightStorage(t.b));
     const group = gemmGroupTile(tile);
     const columns = Math.ceil(size.n / group.columns);
     return {
@@ -231,14 +230,18 @@ export class Products {
     });
   }
 
-  /** A call for each block, of which the first stands for all; what a texture still holds is not copied again. */
-  #textureCall(
+  /**
+   * A call for each block, of which the first stands for all; what a texture still holds is not copied again. A matrix that is
+   * not float32 cannot be copied: a kernel unpacks its block.
+   */
+  #textureCalls(
     layout: GemmLayout,
     rows: RowSlot,
     { a, b, c, bias, residual }: Operands,
     size: GemmSize,
     tile: TextureProductTile,
-  ): KernelCall {
+  ): KernelCall[] {
+    const isPacked = weightStorage(b) !== "f32";
     const blocks = this.#blocksOf(layout, size, tile);
     const copy = (
       operand: "a" | "b",
@@ -270,7 +273,9 @@ export class Products {
         ),
         copies: [
           layout === "tn" ? copy("a", a, k, m, true) : copy("a", a, m, k, true),
-          layout === "nt" ? copy("b", b, n, k, false) : copy("b", b, k, n, layout === "tn"),
+          ...isPacked
+            ? []
+            : [layout === "nt" ? copy("b", b, n, k, false) : copy("b", b, k, n, layout === "tn")],
         ],
         bindings: [
           rows.tensor,
@@ -295,7 +300,22 @@ export class Products {
         },
       };
     };
-    return { ...call(blocks[0]), rest: () => blocks.slice(1).map(call) };
+    if (!isPacked) return [{ ...call(blocks[0]), rest: () => blocks.slice(1).map(call) }];
+    const blockOfB = ({ n, k }: Block) => {
+      const [[firstRow, rows], [firstColumn, columns]] = layout === "nt" ? [n, k] : [k, n];
+      return { firstRow, rows, firstColumn, texels: Math.ceil(columns / 4) };
+    };
+    // All of them now: the others are made when nothing can be planned any more.
+    const uniforms = new Map(blocks.map((block) => [block, this.#uniform(blockWords(b, blockOfB(block)))]));
+    const fill = (block: Block): KernelCall => {
+      const isNeeded = (counts: Uint32Array) => counts[rows.slot] > 0;
+      return fillTexture(b, this.#textures!.b, blockOfB(block), uniforms.get(block)!, { isNeeded });
+    };
+    const rest = () =>
+      blocks.slice(1).flatMap((block, i) =>
+        block.n === blocks[i].n && block.k === blocks[i].k ? [call(block)] : [fill(block), call(block)]
+      );
+    return [fill(blocks[0]), { ...call(blocks[0]), rest }];
   }
 
   /** The blocks of C and of the inner dimension that fill textures: the same in every layer, and so made once a size. */
@@ -328,7 +348,11 @@ export class Products {
 
   /** The uniform that holds `size`. */
   #size(size: GemmSize): Tensor {
-    const words = sizeWords(size);
+    return this.#uniform(sizeWords(size));
+  }
+
+  /** The uniform that holds these words. */
+  #uniform(words: number[]): Tensor {
     const key = words.join(" ");
     const known = this.#sizes.get(key);
     if (known) return known.tensor;
@@ -383,7 +407,7 @@ const canFuse = (
   tile: GemmTile,
 ): boolean =>
   !epilogue.isAlone && size.adds === "never" && !residual && epilogue.half % 4 === 0 &&
-  gemmVariant(layout, epilogue, size, b.storage).aligned &&
+  gemmVariant(layout, epilogue, size, weightStorage(b)).aligned &&
   (!isPaired(epilogue) || (layout === "nt" && takesPairs(tile)));
 
 /** `length` in pieces of at most `most`: where each begins, and its length. */

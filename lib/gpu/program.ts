@@ -95,7 +95,7 @@ interface Dispatch {
   bindGroup: GPUBindGroup;
   grid: Grid;
   copies: TextureCopy[];
-  /** Copies, of any dispatch, whose source this kernel may write to. */
+  /** Copies, of any dispatch, whose source or texture this kernel may write to. */
   outdates: TextureCopy[];
   /** What it reads and writes. */
   tensors: readonly Tensor[];
@@ -210,7 +210,9 @@ export class Program {
         })),
       });
       const written = writtenBindings(source).map((binding) => bindings[binding]);
-      const outdates = all.filter((copy) => written.some((bound) => overlaps(copy.source, bound)));
+      const outdates = all.filter((copy) =>
+        written.some((bound) => bound === copy.texture || overlaps(copy.source, bound))
+      );
       const tensors = [
         ...copiesOf[i].map((copy) => copy.source),
         ...bindings.filter((bound) => "slab" in bound),
@@ -270,9 +272,11 @@ export class Program {
 
 /** Numbers of the bindings that a kernel may write. */
 const writtenBindings = (source: string): number[] =>
-  [...source.matchAll(/@binding\((\d+)\)\s*var<storage,\s*read_write>/g)].map(([, binding]) =>
-    Number(binding)
-  );
+  [
+    ...source.matchAll(
+      /@binding\((\d+)\)\s*var(?:<storage,\s*read_write>|[^;]*texture_storage_2d<\w+,\s*write>)/g,
+    ),
+  ].map(([, binding]) => Number(binding));
 
 const overlaps = (tensor: Tensor, bound: Tensor | TextureSlab): boolean =>
   "slab" in bound && tensor.slab === bound.slab &&

@@ -3,7 +3,7 @@ import type { Gpu } from "./device.ts";
 import { elementBytes, type Tensor } from "./memory.ts";
 
 /** What a tensor's storage is called in a file. */
-export const dtypeOf = ({ storage = "f32" }: Tensor): FloatDtype =>
+export const dtypeOf = ({ storage = "f32" }: Pick<Tensor, "storage">): FloatDtype =>
   storage === "f32" ? "F32" : storage === "bf16" ? "BF16" : "F16";
 
 /** A run of a tensor's elements, which starts on a word of 4 bytes. */

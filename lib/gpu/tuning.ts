@@ -1,6 +1,6 @@
 /** How matrix products are computed on a device: the ways that there are, and which one is taken where. */
 import type { Gpu } from "./device.ts";
-import type { HeldStorage } from "./held_matrices.ts";
+import type { HeldStorage } from "./texture_fill.ts";
 import type { AttentionTiles } from "../../kernels/attention.ts";
 import type { GemmLayout, GemmTile, MatrixTile, SubgroupTile, WorkgroupTile } from "../../kernels/gemm.ts";
 import type { TextureTile } from "../../kernels/gemm_texture.ts";

@@ -7,7 +7,9 @@ import type { ChoiceTensors } from "../gpu/choice_operations.ts";
 import { Products } from "../gpu/products.ts";
 import { RowCounts, type RowSlot, slotOf } from "../gpu/program.ts";
 import { attentionTiles, type ProductTiles, usualTiles } from "../gpu/tuning.ts";
+import type { ParameterSpec } from "../parameters/parameter.ts";
 import type { Parameters } from "../parameters/parameters.ts";
+import { storageOfWeights } from "../parameters/layout.ts";
 
 /** The largest batch that a run will meet: what the plan is made for. */
 export interface Capacity {
@@ -39,6 +41,8 @@ export interface Widths {
   rotary: readonly number[];
   /** How many windows its layers' attention has. */
   windows: number;
+  /** The embedding's table, where it stays in the machine's memory. */
+  hostTable?: ParameterSpec;
 }
 
 /** How kernels are chosen. */
@@ -139,6 +143,7 @@ export interface BatchTensors {
     | "targets"
     | "labelsOfRow"
     | "labelsOfPair"
+    | "references"
     | "distinctIds"
     | "distinctStarts"
     | "distinctRows",
@@ -148,6 +153,8 @@ export interface BatchTensors {
   masks: Record<keyof Mask, Tensor>[];
   /** A table for each of the model's rotations. */
   cosSin: Tensor[]; // [positions, dimensions]
+  /** The rows of a table in the machine's memory that a batch looks up, each once; `ids` count them then. */
+  embedded?: { table: ParameterSpec; rows: Tensor };
   results: Tensor; // [P, 4]
   /** Of chosen and of rejected. */
   responseFigures: Tensor; // [2 P, 4]
@@ -208,6 +215,7 @@ function batchTensors(plan: MemoryPlan, capacity: Capacity, widths: Widths): Bat
       targets: batch("targets", pieceCount * pieceRows),
       labelsOfRow: batch("labels of row", tokens, 2),
       labelsOfPair: batch("labels of pair", pairs, 4),
+      references: batch("references of pair", pairs, 4),
       distinctIds: batch("distinct ids", tokens),
       distinctStarts: batch("distinct starts", tokens + 1),
       distinctRows: batch("distinct rows", tokens),
@@ -219,6 +227,7 @@ function batchTensors(plan: MemoryPlan, capacity: Capacity, widths: Widths): Bat
       keyTiles: batch("key tiles", tiles, 4),
     })),
     cosSin: widths.rotary.map((width) => plan.tensor("rotary table", "batch", [capacity.positions, width])),
+    ...(widths.hostTable && { embedded: embeddedRows(plan, widths.hostTable, tokens) }),
     results: plan.tensor("results", "batch", [pairs, 4]),
     responseFigures: plan.tensor("response figures", "batch", [2 * pairs, 4]),
     columnPartial: plan.shared("column sums", "scratch", [
@@ -235,6 +244,11 @@ function batchTensors(plan: MemoryPlan, capacity: Capacity, widths: Widths): Bat
     pieceRows,
   };
 }
+
+const embeddedRows = (plan: MemoryPlan, table: ParameterSpec, tokens: number) => ({
+  table,
+  rows: plan.tensor("batch.embedding rows", "batch", [tokens, table.columns], storageOfWeights(table)),
+});
 
 function headTensors(
   plan: MemoryPlan,

@@ -47,6 +47,7 @@ export const machineOf = (
       windows: net.windows.length,
       vector: net.longestVector,
       statistics: net.finalStatistics,
+      ...(net.inputEmbeddings.isOnHost && { hostTable: net.inputEmbeddings }),
     },
     options,
   );

@@ -49,6 +49,11 @@ export class Uploads {
     for (const name of Object.keys(a.uploaded) as (keyof typeof a.uploaded)[]) {
       if (batch[name].length > 0) writeTensor(gpu, a.uploaded[name], batch[name]);
     }
+    if (a.embedded) {
+      const { table, rows } = a.embedded;
+      writeTensor(gpu, rows, this.machine.parameters.hostRows(table, batch.distinctIds));
+      writeTensor(gpu, a.uploaded.ids, placesOf(batch));
+    }
     for (const [i, { spans, queryTiles, keyTiles }] of a.masks.entries()) {
       const mask = batch.masks[i];
       writeTensor(gpu, spans, mask.spans);
@@ -69,4 +74,13 @@ export class Uploads {
     });
     a.rowCounts.upload(gpu, a.rows);
   }
+}
+
+/** Of each token its place among the distinct ones. */
+function placesOf({ ids, distinctStarts, distinctRows }: Batch): Uint32Array {
+  const places = new Uint32Array(ids.length);
+  for (let u = 0; u + 1 < distinctStarts.length; u++) {
+    for (const row of distinctRows.subarray(distinctStarts[u], distinctStarts[u + 1])) places[row] = u;
+  }
+  return places;
 }

@@ -83,14 +83,17 @@ export interface Sources {
   model: string;
   /** Files and folders of data, with the share of each. */
   mixer: DatasetShare[];
+  /** The folder of another model that the loss's reference is. */
+  reference?: string;
 }
 
 /** A configuration's paths as they stand. */
 export function localSources(
-  { modelNameOrPath, datasetMixer, datasetConfigs, columnMapping }: TrainConfig,
+  { modelNameOrPath, refModel, datasetMixer, datasetConfigs, columnMapping }: TrainConfig,
 ): Sources {
   return {
     model: modelNameOrPath,
+    ...(refModel !== undefined && { reference: refModel }),
     mixer: datasetMixer.map((set, i) => ({
       ...set,
       config: datasetConfigs?.[i],
@@ -106,7 +109,7 @@ export function localSources(
  * @throws {UserError} as `resolveModel` and `resolveDataset`.
  */
 export async function resolveSources(config: TrainConfig, options: ResolveOptions = {}): Promise<Sources> {
-  const { doEval, datasetSplits, modelRevision } = config;
+  const { doEval, datasetSplits, modelRevision, refModel } = config;
   const splits = ["train", ...doEval ? ["test"] : []].map((kind) =>
     datasetSplits.find((name) => name.includes(kind)) ?? kind
   );
@@ -115,11 +118,12 @@ export async function resolveSources(config: TrainConfig, options: ResolveOption
     revision: modelRevision,
     weights: !config.fromScratch,
   });
+  const reference = refModel === undefined ? undefined : await resolveModel(refModel, options);
   const mixer: DatasetShare[] = [];
   for (const set of localSources(config).mixer) {
     mixer.push({ ...set, path: await resolveDataset(set.path, { ...options, splits, config: set.config }) });
   }
-  return { model, mixer };
+  return { model, mixer, ...(reference !== undefined && { reference }) };
 }
 
 /** The name of a model that is on the Hub, without its revision; undefined where it is a folder here. */

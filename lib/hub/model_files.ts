@@ -1,7 +1,7 @@
 import { mkdir, readFile, rm, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { UserError } from "../errors.ts";
-import { writeWhole } from "../whole_file.ts";
+import { throwUnwritable, writeWhole } from "../whole_file.ts";
 
 /** What transformers and tokenizers read of a model folder besides its weights. */
 export const MODEL_FILES: readonly string[] = [
@@ -83,20 +83,14 @@ export async function checkModelFiles(folder: string, files: ModelFiles): Promis
  * @throws {UserError} where a file cannot be written.
  */
 export async function writeModelFiles(files: ModelFiles, folder: string): Promise<void> {
-  await mkdir(folder, { recursive: true }).catch(throwUserError(folder));
+  await mkdir(folder, { recursive: true }).catch(throwUnwritable(folder));
   for (const [name, bytes] of files) {
     const path = join(folder, name);
     await writeWhole(dirname(path), basename(path), bytes, { flush: false });
   }
   for (const name of MODEL_FILES) {
     if (!files.has(name)) {
-      await rm(join(folder, name), { force: true }).catch(throwUserError(join(folder, name)));
+      await rm(join(folder, name), { force: true }).catch(throwUnwritable(join(folder, name)));
     }
   }
-}
-
-function throwUserError(path: string): (error: Error) => never {
-  return (error) => {
-    throw new UserError(`${path}: cannot be written: ${error.message}`);
-  };
 }

@@ -2,16 +2,23 @@
 import { UserError } from "../errors.ts";
 import { show } from "../json.ts";
 import { describeSums, valueOf } from "./on_host.ts";
-import { type FunctionLoss, type Loss, type LossValue, type ResponseSums, usesRejected } from "./loss.ts";
+import {
+  type FunctionLoss,
+  type Loss,
+  type LossValue,
+  type ResponseSums,
+  usesReference,
+  usesRejected,
+} from "./loss.ts";
 import { losses } from "./losses.ts";
 
-/** Sums and label counts of short and long responses, likely and unlikely, with either ahead. */
-const PROBES: readonly [number, number, number, number][] = [
-  [-12.53, 7, -21.31, 9],
-  [-40.72, 31, -35.27, 24],
-  [-2.34, 1, -4.19, 2],
-  [-310.9, 120, -262.3, 115],
-  [-9.17, 40, -31.41, 44],
+/** Sums, label counts and references of short and long responses, likely and unlikely, with either ahead. */
+const PROBES: readonly [chosen: ResponseSums, rejected: ResponseSums][] = [
+  [{ sum: -12.53, labels: 7, reference: -13.1 }, { sum: -21.31, labels: 9, reference: -19.87 }],
+  [{ sum: -40.72, labels: 31, reference: -38.35 }, { sum: -35.27, labels: 24, reference: -36.4 }],
+  [{ sum: -2.34, labels: 1, reference: -2.9 }, { sum: -4.19, labels: 2, reference: -4.48 }],
+  [{ sum: -310.9, labels: 120, reference: -318.2 }, { sum: -262.3, labels: 115, reference: -251.6 }],
+  [{ sum: -9.17, labels: 40, reference: -11.06 }, { sum: -31.41, labels: 44, reference: -29.22 }],
 ];
 
 /** What differs by how exactly a loss is computed. */
@@ -96,14 +103,9 @@ export async function checkWgsl(
 ): Promise<LossValue[]> {
   // What the kernel is given is rounded, and so is the distance between two of them.
   const places = placesOf(loss, SINGLE.step).map((sums) =>
-    sums.map(({ sum, labels }) => ({ sum: Math.fround(sum), labels })) as unknown as Sums
+    sums.map((response) => ({ ...response, sum: Math.fround(response.sum) })) as unknown as Sums
   );
-  const given = places.flatMap(([chosen, rejected]) => [
-    chosen.sum,
-    chosen.labels,
-    rejected.sum,
-    rejected.labels,
-  ]);
+  const given = places.flat().flatMap(({ sum, labels, reference }) => [sum, labels, reference, 0]);
   const all = await run(Float32Array.from(given));
   const found = places.map(([chosen, rejected], i) => {
     const [value, dChosen, dRejected] = all.subarray(4 * i);
@@ -115,15 +117,16 @@ export async function checkWgsl(
 
 /** Every probe with each of its sums changed by each of the offsets. */
 function placesOf(loss: Loss, step: number): Sums[] {
-  return PROBES.flatMap(([sum, labels, otherSum, otherLabels]) =>
+  return PROBES.flatMap(([chosen, rejected]) =>
     sides(loss).flatMap((side) =>
       OFFSETS.map((offset): Sums => {
-        const change = (of: "chosen" | "rejected", labels: number) =>
-          of === side ? offset * step * labels : 0;
-        const chosen = { sum: sum + change("chosen", labels), labels };
-        return usesRejected(loss)
-          ? [chosen, { sum: otherSum + change("rejected", otherLabels), labels: otherLabels }]
-          : [chosen, { sum: 0, labels: 0 }];
+        const at = (of: "chosen" | "rejected", { sum, labels, reference }: ResponseSums): ResponseSums => ({
+          sum: of === side ? sum + offset * step * labels : sum,
+          labels,
+          reference: usesReference(loss) ? reference : 0,
+        });
+        const none = { sum: 0, labels: 0, reference: 0 };
+        return [at("chosen", chosen), usesRejected(loss) ? at("rejected", rejected) : none];
       })
     )
   );

@@ -1,3 +1,4 @@
+import type { Batch } from "../batch/pack.ts";
 import { UserError } from "../errors.ts";
 import { show } from "../json.ts";
 import type { FunctionLoss, LossValue, ResponseSums } from "./loss.ts";
@@ -9,20 +10,25 @@ const NOT_A_NUMBER: LossValue = { value: NaN, dChosen: NaN, dRejected: NaN };
  * it.
  *
  * @param results those of the batch's forward pass, four floats a pair: the first, the loss, is written.
- * @param labelsOfPair the labels of chosen from, to, and of rejected from, to.
+ * @param batch the labels of each pair, of chosen from, to, and of rejected from, to; and its references.
  * @param whereOf the place of a pair's row.
  * @throws {UserError} for the first pair whose finite sums give what is no finite number.
  */
 export function lossOnHost(
   loss: FunctionLoss,
   results: Float32Array,
-  labelsOfPair: Uint32Array,
+  { labelsOfPair, references }: Pick<Batch, "labelsOfPair" | "references">,
   whereOf: (pair: number) => string,
 ): LossValue[] {
   return Array.from({ length: results.length / 4 }, (_, pair) => {
     const [from, to, rejectedFrom, rejectedTo] = labelsOfPair.subarray(4 * pair, 4 * pair + 4);
-    const chosen = { sum: results[4 * pair + 1], labels: to - from };
-    const rejected = { sum: results[4 * pair + 2], labels: rejectedTo - rejectedFrom };
+    const [reference, otherReference] = references.subarray(4 * pair);
+    const chosen = { sum: results[4 * pair + 1], labels: to - from, reference };
+    const rejected = {
+      sum: results[4 * pair + 2],
+      labels: rejectedTo - rejectedFrom,
+      reference: otherReference,
+    };
     const found = Number.isFinite(chosen.sum + rejected.sum)
       ? valueOf(loss, chosen, rejected, whereOf(pair))
       : NOT_A_NUMBER;

@@ -1,5 +1,14 @@
 import wgsl from "../../kernels/loss_sft.wgsl" with { type: "text" };
-import type { WgslLoss } from "./loss.ts";
+import { arxiv, type LossDefinition, mean } from "./definition.ts";
 
 /** Supervised fine-tuning on the chosen responses: their mean negative log-probability. */
-export const sft: WgslLoss = { name: "sft", wgsl, usesRejected: false };
+export const sft: LossDefinition = {
+  name: "sft",
+  title: "supervised fine-tuning",
+  url: arxiv("2203.02155"),
+  formula: "-mean(c)",
+  reads: [],
+  usesRejected: false,
+  wgsl: () => wgsl,
+  reward: () => mean,
+};

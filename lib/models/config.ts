@@ -6,10 +6,14 @@ import { ARCHITECTURES } from "./models.ts";
 import { isTied, MULTIMODAL, textFields } from "./multimodal.ts";
 import { whatIsMissing } from "./unsupported.ts";
 
+const QUANTIZED =
+  "the weights are quantized already: take the model as it was before; load_in_4bit and load_in_8bit quantize " +
+  "frozen weights of it here";
+
 /** Keys that change in transformers what is computed, or what is read: null leaves it as it is. */
 const NOT_SUPPORTED: Record<string, string> = {
-  quantization_config: "quantized weights are not supported yet",
-  compression_config: "quantized weights are not supported yet",
+  quantization_config: QUANTIZED,
+  compression_config: QUANTIZED,
   per_layer_config: "layers that differ from each other are not supported",
   transformers_weights: "weights under another name are not read: call the file model.safetensors",
   configuration_files: "only config.json is read: put what it should say there",

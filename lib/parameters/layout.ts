@@ -6,6 +6,7 @@ import { formatBytes } from "../format_bytes.ts";
 import type { MemoryPlan } from "../gpu/memory_plan.ts";
 import { NORM_BLOCK } from "../gpu/optimizer_operations.ts";
 import { isTrained, type ParameterSpec, shapeOf } from "./parameter.ts";
+import { quantizationOf, ROW_STEP, wordsOf } from "./quantized_matrix.ts";
 
 /** What AdamW keeps of each parameter, in slabs of the same layout. */
 export const KINDS = ["weights", "gradients", "first", "second"] as const;
@@ -46,8 +47,8 @@ export interface ParameterOptions {
    */
   gradients?: "kept" | "passing";
   /**
-   * How matrices are stored that are not trained, those with rows of a multiple of 4; others, norms and all that is trained are
-   * float32. As float32 unless it says otherwise.
+   * How matrices are stored that are not trained, those with rows of a multiple of 4, where they do not say so themselves; others,
+   * norms and all that is trained are float32. As float32 unless it says otherwise.
    */
   weights?: StorageType;
   /** How AdamW's moments are stored; as float32 unless it says otherwise. */
@@ -56,8 +57,6 @@ export interface ParameterOptions {
 
 /** Parameters start at multiples of this many elements, so that a block of the gradient norm is of one parameter. */
 const BLOCK_ELEMENTS = NORM_BLOCK * 4;
-/** Rows of a piece are a multiple of this, so that the columns of a product that they give start on an aligned byte. */
-const ROW_STEP = 64;
 
 const PURPOSES = { weights: "weights", gradients: "gradients", first: "moments", second: "moments" } as const;
 
@@ -88,19 +87,25 @@ export function placeParameters(
   { training, gradients = "kept", moments = {}, weights = "f32" }: ParameterOptions,
 ): Placed {
   const hasState = (spec: ParameterSpec) => training && isTrained(spec);
-  const storageOf = (spec: ParameterSpec): StorageType =>
-    !hasState(spec) && spec.kind === "matrix" && spec.columns % 4 === 0 ? weights : "f32";
+  const quantized = (spec: ParameterSpec) => hasState(spec) ? undefined : quantizationOf(spec);
+  const storageOf = (spec: ParameterSpec) => hasState(spec) ? "f32" : storageOfWeights(spec, weights);
   const rank = (spec: ParameterSpec) =>
-    (hasState(spec) ? 0 : 4) + (spec.kind !== "matrix" ? 2 : storageOf(spec) !== "f32" ? 0 : 1);
+    (hasState(spec) ? 0 : 4) +
+    (spec.kind !== "matrix" ? 3 : quantized(spec) ? 0 : storageOf(spec) !== "f32" ? 1 : 2);
+  /** What rows of a parameter take in its slab, in elements of that. */
+  const elementsIn = (spec: ParameterSpec, rows: number) => {
+    const how = quantized(spec);
+    return how ? wordsOf(how, rows * spec.columns) : rows * spec.columns;
+  };
   const groups: Place[][] = [];
   let used = Infinity;
-  for (const spec of specs.toSorted((a, b) => rank(a) - rank(b))) {
+  for (const spec of specs.filter(({ isOnHost }) => !isOnHost).toSorted((a, b) => rank(a) - rank(b))) {
     const bytes = storageBytes(storageOf(spec));
     const most = Math.floor(largestBuffer / bytes / BLOCK_ELEMENTS) * BLOCK_ELEMENTS;
     const isLike = (other: ParameterSpec) =>
       storageOf(other) === storageOf(spec) && hasState(other) === hasState(spec);
-    for (const piece of cut(spec, most, bytes)) {
-      const elements = paddedElements(piece.rows * spec.columns);
+    for (const piece of cut(spec, (rows) => elementsIn(spec, rows), most, bytes)) {
+      const elements = paddedElements(elementsIn(spec, piece.rows));
       const last = groups.at(-1);
       if (!last || used + elements > most || !isLike(last[0].spec)) {
         groups.push([]);
@@ -126,7 +131,7 @@ export function placeParameters(
     const weights = slab("weights", storageOf(group[0].spec));
     const parameterAt = (place: Place): Parameter => {
       const { spec, firstRow, rows } = place;
-      return { spec, firstRow, rows, weights: part(weights, place) };
+      return { spec, firstRow, rows, weights: { ...part(weights, place), quantized: quantized(spec) } };
     };
     if (!hasState(group[0].spec)) {
       placed.list.push(...group.map(parameterAt));
@@ -163,15 +168,27 @@ export function placeParameters(
   return placed;
 }
 
+/** How the elements of a frozen parameter are stored; the words of a quantized one count as float32, which is as long. */
+export const storageOfWeights = (spec: ParameterSpec, otherwise: StorageType = "f32"): StorageType =>
+  spec.kind !== "matrix" || spec.columns % 4 !== 0 || typeof spec.storage === "object"
+    ? "f32"
+    : spec.storage ?? otherwise;
+
 /** The rows of a parameter in pieces of at most `most` elements, all but the last of the same size. */
-function cut(spec: ParameterSpec, most: number, bytes: number): { firstRow: number; rows: number }[] {
-  const [rows, columns] = shapeOf(spec);
-  if (paddedElements(rows * columns) <= most) return [{ firstRow: 0, rows }];
-  const mostRows = Math.floor(most / columns / ROW_STEP) * ROW_STEP;
+function cut(
+  spec: ParameterSpec,
+  elementsIn: (rows: number) => number,
+  most: number,
+  bytes: number,
+): { firstRow: number; rows: number }[] {
+  const [rows] = shapeOf(spec);
+  if (paddedElements(elementsIn(rows)) <= most) return [{ firstRow: 0, rows }];
+  const step = elementsIn(ROW_STEP);
+  const mostRows = Math.floor(most / step) * ROW_STEP;
   if (mostRows === 0) {
     throw new UserError(
       `${ROW_STEP} rows of ${spec.name} take ${
-        formatBytes(bytes * ROW_STEP * columns)
+        formatBytes(bytes * step)
       }, more than a buffer of this adapter, ${formatBytes(bytes * most)}: this model cannot be trained here`,
     );
   }

@@ -1,4 +1,6 @@
 import type { AttentionShape } from "../../kernels/attention.ts";
+import type { QuantizationOptions } from "../../kernels/quantized.ts";
+import type { StorageType } from "../../kernels/storage.ts";
 
 /** A tensor of the checkpoint, by its Hugging Face name, as rows of a fused parameter. */
 export interface ParameterPart {
@@ -52,6 +54,10 @@ export interface ParameterSpec {
   kind: "matrix" | "norm" | "bias";
   /** Set before passes are made of the graph. */
   role: Role;
+  /** How a matrix is stored that is frozen and has rows of a multiple of 4; set as `role` is. */
+  storage?: StorageType | QuantizationOptions;
+  /** Of a frozen embedding that is no head: its rows stay in the machine's memory, and a batch brings those that it looks up. */
+  isOnHost?: true;
   /** Of an embedding: the row that begins at 0, and that looking it up does not train. */
   padTokenId?: number;
 }

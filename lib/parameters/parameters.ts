@@ -1,3 +1,4 @@
+import { bytesOf as storageBytes } from "../../kernels/storage.ts";
 import { UserError } from "../errors.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { elementBytes } from "../gpu/memory.ts";
@@ -8,13 +9,15 @@ import type { OnProgress } from "../progress.ts";
 import { type FloatDtype, fromF32, isFloatDtype } from "../safetensors/dtype.ts";
 import type { TensorReader } from "../safetensors/read.ts";
 import type { TensorSource } from "../safetensors/write.ts";
-import { type ParameterPart, type ParameterSpec, rowRuns, shapeOfPart } from "./parameter.ts";
+import { type ParameterPart, type ParameterSpec, rowRuns, shapeOf, shapeOfPart } from "./parameter.ts";
+import { quantizedWords } from "./quantized_matrix.ts";
 import {
   type Parameter,
   type ParameterChunk,
   type ParameterKind,
   type ParameterOptions,
   placeParameters,
+  storageOfWeights,
   type TrainedParameter,
 } from "./layout.ts";
 import type { SavedTensor } from "./saved_tensor.ts";
@@ -39,11 +42,18 @@ export class Parameters {
   readonly chunks: readonly ParameterChunk[];
   readonly blocks: number;
   readonly #byPart = new Map<string, { spec: ParameterSpec; firstRow: number; part: ParameterPart }>();
+  /** The elements of those whose rows stay here, once they are loaded. */
+  readonly #onHost = new Map<ParameterSpec, Float32Array | Uint16Array>();
   readonly #bySpec: ReadonlyMap<ParameterSpec, Parameter[]>;
   readonly #trainedBySpec: ReadonlyMap<ParameterSpec, TrainedParameter[]>;
 
   /** @throws {UserError} where a few rows of a matrix are larger than `largestBuffer` bytes. */
-  constructor(plan: MemoryPlan, specs: ParameterSpec[], largestBuffer: number, options: ParameterOptions) {
+  constructor(
+    plan: MemoryPlan,
+    readonly specs: readonly ParameterSpec[],
+    largestBuffer: number,
+    options: ParameterOptions,
+  ) {
     const { list, trained, chunks, blocks } = placeParameters(plan, specs, largestBuffer, options);
     this.list = list;
     this.trainedList = trained;
@@ -51,7 +61,9 @@ export class Parameters {
     this.blocks = blocks;
     this.#bySpec = Map.groupBy(list, ({ spec }) => spec);
     this.#trainedBySpec = Map.groupBy(trained, ({ spec }) => spec);
-    for (const spec of this.#bySpec.keys()) {
+    const onHost = specs.filter(({ isOnHost }) => isOnHost);
+    for (const spec of onHost) this.#onHost.set(spec, new Float32Array());
+    for (const spec of [...this.#bySpec.keys(), ...onHost]) {
       let firstRow = 0;
       for (const part of spec.parts) {
         this.#byPart.set(part.name, { spec, firstRow, part });
@@ -77,7 +89,27 @@ export class Parameters {
 
   /** The number of weights. */
   get count(): number {
-    return elementsOf(this.list);
+    const onHost = [...this.#onHost.keys()].map(shapeOf);
+    return elementsOf(this.list) + onHost.reduce((sum, [rows, columns]) => sum + rows * columns, 0);
+  }
+
+  /** Bytes of the machine's memory that rows take which stay there. */
+  get hostBytes(): number {
+    return [...this.#onHost.keys()].reduce((sum, spec) => {
+      const [rows, columns] = shapeOf(spec);
+      return sum + rows * columns * storageBytes(storageOfWeights(spec));
+    }, 0);
+  }
+
+  /** Rows of a parameter that stays here, one after the other, as they are stored. */
+  hostRows(spec: ParameterSpec, rows: Uint32Array): Float32Array | Uint16Array {
+    const all = this.#onHost.get(spec)!;
+    const { columns } = spec;
+    const found = all instanceof Uint16Array
+      ? new Uint16Array(rows.length * columns)
+      : new Float32Array(rows.length * columns);
+    rows.forEach((row, i) => found.set(all.subarray(row * columns, (row + 1) * columns), i * columns));
+    return found;
   }
 
   /** How many of them are trained. */
@@ -112,22 +144,29 @@ export class Parameters {
     }
   }
 
-  /** Uploads tensors that `check` has passed: the weights of a checkpoint, or another of `ParameterKind`. */
+  /**
+   * Uploads tensors that `check` has passed: the weights of a checkpoint, or another of `ParameterKind`. Matrices that are to be
+   * quantized are, on the way.
+   * @throws {UserError} where one of those holds what is not finite.
+   */
   async load(
     gpu: Gpu,
     checkpoint: TensorReader,
     kind: ParameterKind = "weights",
     onProgress?: OnProgress,
   ): Promise<void> {
-    const names = this.namesOf(kind);
+    const names = this.#readable(kind);
+    const quantized = kind === "weights" ? [...this.#bySpec].filter(([, pieces]) => isQuantized(pieces)) : [];
     const what = kind === "weights" ? "loading weights" : `loading the optimizer's ${kind} moments`;
     const bytesOf = ({ tensor, count }: Range) => count * elementBytes(tensor);
-    const total = names.flatMap((name) => this.ranges(name, kind)).reduce(
-      (sum, range) => sum + bytesOf(range),
-      0,
-    );
+    const ranges = names.flatMap((name) => this.ranges(name, kind));
+    const pieces = quantized.flatMap(([, pieces]) => pieces);
+    const total = ranges.reduce((sum, range) => sum + bytesOf(range), 0) +
+      pieces.reduce((sum, { weights }) => sum + weights.bytes, 0);
+    if (kind === "weights") await this.#loadHost(checkpoint);
     let done = 0;
-    onProgress?.({ what, done, total, unit: "bytes" });
+    const report = (bytes: number) => onProgress?.({ what, done: done += bytes, total, unit: "bytes" });
+    report(0);
     for (const name of names) {
       let at = 0;
       for (const range of this.ranges(name, kind)) {
@@ -135,8 +174,14 @@ export class Parameters {
         const values = await readStored(checkpoint, name, dtypeOf(tensor), at, count);
         writeTensor(gpu, tensor, values, firstElement);
         at += count;
-        done += bytesOf(range);
-        onProgress?.({ what, done, total, unit: "bytes" });
+        report(bytesOf(range));
+      }
+    }
+    for (const [spec, pieces] of quantized) {
+      const words = await quantizedWords(checkpoint, spec, pieces, pieces[0].weights.quantized!);
+      for (const [i, { weights }] of pieces.entries()) {
+        writeTensor(gpu, weights, words[i]);
+        report(weights.bytes);
       }
     }
   }
@@ -165,7 +210,8 @@ export class Parameters {
   initialize(gpu: Gpu, normal: () => number, deviation: number, onProgress?: OnProgress): void {
     let done = 0;
     const total = this.count;
-    for (const { spec, firstRow, rows, weights } of this.list) {
+    // In the graph's order, whatever is trained: so a reference model, which trains nothing, begins with the same weights.
+    for (const { spec, firstRow, rows, weights } of this.specs.flatMap((spec) => this.pieces(spec))) {
       const { columns } = spec;
       const values = new Float32Array(rows * columns);
       const filled = spec.kind === "matrix" ? values.map(() => normal() * deviation) : values;
@@ -184,7 +230,25 @@ export class Parameters {
     }
   }
 
-  /** The values of one checkpoint tensor, as they are on the GPU. */
+  async #loadHost(checkpoint: TensorReader): Promise<void> {
+    for (const spec of this.#onHost.keys()) {
+      const [rows, columns] = shapeOf(spec);
+      const storage = storageOfWeights(spec);
+      const all = storage === "f32" ? new Float32Array(rows * columns) : new Uint16Array(rows * columns);
+      let at = 0;
+      for (const part of spec.parts) {
+        const end = at + part.rows * columns;
+        for (let first = 0; at < end; first += PIECE) {
+          const count = Math.min(PIECE, end - at);
+          all.set(await readStored(checkpoint, part.name, dtypeOf({ storage }), first, count), at);
+          at += count;
+        }
+      }
+      this.#onHost.set(spec, all);
+    }
+  }
+
+  /** The values of one checkpoint tensor that is on the GPU and not quantized. */
   async read(gpu: Gpu, name: string, kind: ParameterKind = "weights"): Promise<Float32Array> {
     const ranges = this.ranges(name, kind).map((range) => ({ name, ...range }));
     const pieces = await Array.fromAsync(new BatchedReader(gpu, ranges).pieces(name));
@@ -230,7 +294,7 @@ export class Parameters {
   }
 
   /**
-   * What to save of all parameters that have it: weights, or another of `ParameterKind`, in `dtype` or as they are stored, with `prefix` before their names.
+   * What to save of all parameters that have it, and lie on the GPU as numbers: weights, or another of `ParameterKind`, in `dtype` or as they are stored, with `prefix` before their names.
    * Their `chunks` throw a UserError where a value is not finite.
    */
   newSources(
@@ -240,7 +304,7 @@ export class Parameters {
     prefix = "",
   ): TensorSource[] {
     const reader = this.#reader(gpu, kind);
-    return this.namesOf(kind).map((name) => {
+    return this.#readable(kind).map((name) => {
       const saved = dtype === "stored" ? this.dtype(name, kind) : dtype;
       return {
         name: prefix + name,
@@ -253,7 +317,15 @@ export class Parameters {
 
   #reader(gpu: Gpu, kind: ParameterKind): BatchedReader {
     const rangesOf = (name: string) => this.ranges(name, kind).map((range) => ({ name, ...range }));
-    return new BatchedReader(gpu, this.namesOf(kind).flatMap(rangesOf));
+    return new BatchedReader(gpu, this.#readable(kind).flatMap(rangesOf));
+  }
+
+  /** The names of those that lie on the GPU as numbers. */
+  #readable(kind: ParameterKind): string[] {
+    return this.namesOf(kind).filter((name) => {
+      const pieces = this.#bySpec.get(this.#byPart.get(name)!.spec);
+      return pieces !== undefined && !isQuantized(pieces);
+    });
   }
 
   /** What to save: tensors of the source under their names there, with the weights as they are on the GPU. */
@@ -266,6 +338,8 @@ export class Parameters {
     });
   }
 }
+
+const isQuantized = ([{ weights }]: readonly Parameter[]) => weights.quantized !== undefined;
 
 const elementsOf = (list: readonly Parameter[]) =>
   list.reduce((sum, { rows, spec }) => sum + rows * spec.columns, 0);

@@ -6,6 +6,7 @@ import { totalSteps } from "../training/sampler.ts";
 import {
   type Adapter,
   bytesOfParameters,
+  bytesOfRun,
   momentStorage,
   type Planned,
   planRun,
@@ -73,7 +74,7 @@ export function alternative(
   const changed = { ...config, ...change };
   const planned = planRun(workloadOf(changed), changed, adapter);
   const rounds = "optimArgs" in change || "activationDtype" in change;
-  const { bytes } = planned.decoder.plan;
+  const bytes = bytesOfRun(planned);
   return { change, keys: keysIn(change), bytes, parameterBytes: bytesOfParameters(planned), rounds };
 }
 
@@ -119,6 +120,12 @@ export function adviceFor(changes: readonly Alternative[], limit: number, parame
   return ["what would help, beside a smaller max_length:", ...lines].join("\n");
 }
 
+/** Bytes by purpose, for people: of the run, and of its reference model before that. */
+export const planTable = ({ decoder, reference }: Planned): string =>
+  reference
+    ? `${decoder.plan.table()}\nthe reference model, whose memory is given back before the first step\n${reference.plan.table()}`
+    : decoder.plan.table();
+
 /**
  * Refuses a plan that is larger than `limit` bytes.
  * @throws {UserError} with the plan and the changes that would make it fit.
@@ -130,12 +137,12 @@ export function checkFits(
   adapter: Adapter,
   limit: number,
 ): void {
-  const { plan } = planned.decoder;
-  if (plan.bytes <= limit) return;
+  const bytes = bytesOfRun(planned);
+  if (bytes <= limit) return;
   const workloadOf = withBatchesOf(workload);
   const changes = alternatives(config, adapter, limit, workloadOf);
   throw new UserError(
-    `this run needs ${formatBytes(plan.bytes)}, and ${formatBytes(limit)} are there:\n${plan.table()}\n` +
+    `this run needs ${formatBytes(bytes)}, and ${formatBytes(limit)} are there:\n${planTable(planned)}\n` +
       `${adviceFor(changes, limit, bytesOfParameters(planned))}\ndevice_memory sets the limit`,
     1,
     "OUT_OF_MEMORY",

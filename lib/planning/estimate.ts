@@ -1,11 +1,15 @@
 import { pack } from "../batch/pack.ts";
 import { packedSize, type PackedSizes, type Pair, type Sequence } from "../data/pair.ts";
 import type { TrainConfig } from "../config/schema.ts";
-import { usesRejected } from "../losses/loss.ts";
-import { losses } from "../losses/losses.ts";
+import { usesReference, usesRejected } from "../losses/loss.ts";
+import { lossOf } from "../losses/losses.ts";
+import type { Net } from "../graph/net.ts";
 import type { ModelConfig } from "../models/architecture.ts";
 import { sizeOf } from "../batch/size.ts";
-import { trainingFlops } from "../graph/flops.ts";
+import { forwardFlops, trainingFlops } from "../graph/flops.ts";
+import { netOf } from "../models/models.ts";
+import { storeAs, storeFrozen } from "./frozen_storage.ts";
+import { referenceBatches } from "./batches.ts";
 import { netToTrain } from "./roles.ts";
 import { type Adapter, type Planned, planRun, samplerOf, type Workload } from "./plan.ts";
 import { type Alternative, alternative, alternatives, type WorkloadOf } from "./advice.ts";
@@ -20,7 +24,7 @@ const TEMPLATE_TOKENS = 64;
  */
 export function longestPair(config: TrainConfig): Pair {
   const sequence: Sequence = { ids: new Array(config.maxLength).fill(0), promptLength: 0 };
-  const rejected = usesRejected(losses[config.lossType]) && { rejected: sequence };
+  const rejected = usesRejected(lossOf(config)) && { rejected: sequence };
   return { chosen: sequence, ...rejected, truncated: false, where: "the longest pair" };
 }
 
@@ -29,8 +33,14 @@ export function longestPair(config: TrainConfig): Pair {
  * a token a byte.
  *
  * @param pairs how many training pairs there are; without it, as many as one optimizer step takes.
+ * @param other the model that the loss compares with, where it is not the trained one as it begins.
  */
-export function worstCase(model: ModelConfig, config: TrainConfig, pairs?: number): Workload {
+export function worstCase(
+  model: ModelConfig,
+  config: TrainConfig,
+  pairs?: number,
+  other: ModelConfig = model,
+): Workload {
   const { tokens, labels } = packedSize(longestPair(config));
   const sizes = (count: number): PackedSizes => ({
     tokens: new Uint32Array(count).fill(tokens),
@@ -39,10 +49,12 @@ export function worstCase(model: ModelConfig, config: TrainConfig, pairs?: numbe
   });
   const perStep = config.perDeviceTrainBatchSize * config.gradientAccumulationSteps * config.numGpus;
   const sampler = samplerOf(config, pairs ?? perStep);
+  const net = storeFrozen(netToTrain(model, config.unfrozenParameters), model, config);
   return {
     model,
-    net: netToTrain(model, config.unfrozenParameters),
-    loss: losses[config.lossType],
+    net,
+    loss: lossOf(config),
+    ...(usesReference(lossOf(config)) && { reference: { net: storeAs(net, netOf(other)) } }),
     train: { sizes: sizes(sampler.pairs) },
     ...(config.doEval && { test: { sizes: sizes(config.perDeviceEvalBatchSize) } }),
     prompts: config.prompts.map((text) => ({
@@ -62,20 +74,24 @@ export interface StepCost {
   flops: number;
   /** Those of the whole run, whose last step of an epoch may have fewer pairs. */
   flopsInAll: number;
+  /** Pairs that the reference model looks at before the first step, and operations of each. */
+  reference?: { pairs: number; flops: number };
 }
 
 /** The cost of a step and of the run; `sample` stands for the pairs where operations are counted. */
-export function stepCost(
-  { net, train, sampler, totalSteps }: Workload,
-  sample: readonly Pair[],
-): StepCost {
+export function stepCost(workload: Workload, config: TrainConfig, sample: readonly Pair[]): StepCost {
+  const { net, reference, train, sampler, totalSteps } = workload;
   const pairs = Math.min(sampler.perBatch * sampler.batchesPerStep, sampler.pairs);
   const tokens = train.sizes.tokens.reduce((sum, count) => sum + count, 0) / sampler.pairs;
-  const flopsOf = (pair: Pair) => trainingFlops(net, sizeOf(pack([pair], net.windows)));
-  const flops = sample.reduce((sum, pair) => sum + flopsOf(pair), 0) / sample.length;
+  const meanOf = (flopsOf: typeof forwardFlops, net: Net) =>
+    sample.reduce((sum, pair) => sum + flopsOf(net, sizeOf(pack([pair], net.windows))), 0) / sample.length;
+  const flops = meanOf(trainingFlops, net);
   let pairsInAll = 0;
   for (let step = 0; step < totalSteps; step++) pairsInAll += sampleStep(step, sampler).pairs;
-  return { pairs, tokens: pairs * tokens, flops: pairs * flops, flopsInAll: pairsInAll * flops };
+  const cost = { pairs, tokens: pairs * tokens, flops: pairs * flops, flopsInAll: pairsInAll * flops };
+  if (!reference) return cost;
+  const compared = Object.values(referenceBatches(workload, config)).flat(2).length;
+  return { ...cost, reference: { pairs: compared, flops: meanOf(forwardFlops, reference.net) } };
 }
 
 /** A plan, and the buffers in it that are larger than those of the adapter may be. */
@@ -87,7 +103,8 @@ export interface EstimatedPlan {
 /** As `planRun`, with the buffers that a run would be refused for. */
 export function planAnyway(workload: Workload, config: TrainConfig, adapter: Adapter): EstimatedPlan {
   const planned = planRun(workload, config, adapter);
-  const tooLarge = planned.decoder.plan.slabs.filter(({ bytes }) => bytes > adapter.largestBuffer);
+  const slabs = [planned.decoder, planned.reference].flatMap((decoder) => decoder?.plan.slabs ?? []);
+  const tooLarge = slabs.filter(({ bytes }) => bytes > adapter.largestBuffer);
   return { planned, tooLarge: tooLarge.map(({ name, bytes }) => ({ name, bytes })) };
 }
 

@@ -12,10 +12,20 @@ import type { ModelConfig } from "../models/architecture.ts";
 import { Decoder } from "../graph/decoder.ts";
 import type { Net } from "../graph/net.ts";
 import { isTrained, parameterCount } from "../parameters/parameter.ts";
+import { weightBytes } from "../parameters/quantized_matrix.ts";
 import { AdamW } from "../training/optimizer.ts";
-import { type SamplerOptions, sampleStep } from "../training/sampler.ts";
+import type { SamplerOptions } from "../training/sampler.ts";
 import { StepRunner } from "../training/step.ts";
 import type { Vocabulary } from "../tokenizer/tokenizer.ts";
+import { consecutive, largestOf, referenceBatches, trainBatches } from "./batches.ts";
+
+/** The model that a loss compares the trained one with. */
+export interface ReferenceModel {
+  /** What it computes: as the trained one before its first step, without adapters; or another model. */
+  net: Net;
+  /** The folder of another model. */
+  folder?: string;
+}
 
 /** What a run computes, as far as its memory and its time depend on it. */
 export interface Workload {
@@ -23,6 +33,8 @@ export interface Workload {
   /** What it computes, with the roles of its parameters. */
   net: Net;
   loss: Loss;
+  /** Where the loss needs one. */
+  reference?: ReferenceModel;
   /** Of which `eosTokenId` ends responses. */
   tokenizer?: Pick<Vocabulary, "eosTokenId">;
   train: { readonly sizes: PackedSizes };
@@ -90,8 +102,13 @@ export function momentStorage(
 function parameterBytes({ parameters }: Net, config: TrainConfig): number {
   const { first, second } = momentStorage(config);
   const state = (updatesEarly(config) ? 0 : 4) + bytesOf(first) + bytesOf(second);
-  return 4 * parameterCount(parameters) + state * parameterCount(parameters.filter(isTrained));
+  const weights = parameters.reduce((sum, parameter) => sum + weightBytes(parameter), 0);
+  return weights + state * parameterCount(parameters.filter(isTrained));
 }
+
+/** Bytes of one piece of logits of a run. */
+const logitsBytesOf = (net: Net, config: TrainConfig, largestBuffer: number): number =>
+  logitsBudget(parameterBytes(net, config), largestBuffer);
 
 /** The largest batch of a run: every micro-batch that training and evaluation will pack is looked at. */
 export function capacityOf(
@@ -99,20 +116,12 @@ export function capacityOf(
   config: TrainConfig,
   largestBuffer: number,
 ): Capacity {
-  const largest = { tokens: 1, labels: 1, pairs: 1 };
-  const fit = ({ tokens, labels }: PackedSizes, batch: readonly number[]) => {
-    largest.tokens = Math.max(largest.tokens, batch.reduce((sum, index) => sum + tokens[index], 0));
-    largest.labels = Math.max(largest.labels, batch.reduce((sum, index) => sum + labels[index], 0));
-    largest.pairs = Math.max(largest.pairs, batch.length);
-  };
-  for (let step = 0; step < totalSteps; step++) {
-    for (const batch of sampleStep(step, sampler).batches) fit(train.sizes, batch);
-  }
-  const tests = test?.sizes.tokens.length ?? 0;
-  for (let at = 0; test && at < tests; at += config.perDeviceEvalBatchSize) {
-    const length = Math.min(config.perDeviceEvalBatchSize, tests - at);
-    fit(test.sizes, Array.from({ length }, (_, i) => at + i));
-  }
+  const largest = largestOf([
+    { sizes: train.sizes, batches: trainBatches(sampler, totalSteps) },
+    ...test
+      ? [{ sizes: test.sizes, batches: consecutive(test.sizes.tokens.length, config.perDeviceEvalBatchSize) }]
+      : [],
+  ]);
   let positions = Math.max(train.sizes.longest, test?.sizes.longest ?? 0);
   for (const { ids } of prompts) {
     largest.tokens = Math.max(largest.tokens, ids.length + ANSWER_TOKENS);
@@ -121,15 +130,17 @@ export function capacityOf(
   return {
     ...largest,
     positions,
-    logitsBytes: logitsBudget(parameterBytes(net, config), largestBuffer),
+    logitsBytes: logitsBytesOf(net, config, largestBuffer),
     checkpointing: config.gradientCheckpointing,
     keptStorage: config.activationDtype === "bfloat16" ? "bf16" : "f32",
   };
 }
 
-/** A run's parts over one memory plan; nothing is allocated yet. */
+/** A run's parts, each of its two decoders over a memory plan of its own; nothing is allocated yet. */
 export interface Planned {
   decoder: Decoder;
+  /** The reference model, where the loss needs one: it has gone before the decoder comes. */
+  reference?: Decoder;
   optimizer: AdamW;
   runner: StepRunner;
 }
@@ -159,8 +170,30 @@ export function planRun(workload: Workload, config: TrainConfig, adapter: Adapte
   const { perBatch, batchesPerStep } = workload.sampler;
   const loss = functionOf(workload.loss);
   const runner = new StepRunner(decoder, optimizer, STEPS_IN_FLIGHT, perBatch * batchesPerStep, loss);
-  return { decoder, optimizer, runner };
+  return { decoder, reference: planReference(workload, config, adapter), optimizer, runner };
 }
+
+/** The reference model of a run, forward alone; undefined where the loss needs none. */
+function planReference(workload: Workload, config: TrainConfig, adapter: Adapter): Decoder | undefined {
+  const { net, reference, loss, train, test } = workload;
+  if (!reference) return undefined;
+  const batches = referenceBatches(workload, config);
+  const largest = largestOf([
+    { sizes: train.sizes, batches: batches.train },
+    ...test ? [{ sizes: test.sizes, batches: batches.test }] : [],
+  ]);
+  return new Decoder(reference.net, {
+    ...largest,
+    positions: Math.max(train.sizes.longest, test?.sizes.longest ?? 0),
+    logitsBytes: logitsBytesOf(net, config, adapter.largestBuffer),
+    checkpointing: false,
+    // The kernels of training, so that sums have its bits.
+  }, { ...adapter, loss: wgslOf(loss), eosTokenId: workload.tokenizer?.eosTokenId, training: false });
+}
+
+/** Bytes of the device that a run takes: its two decoders are never there together. */
+export const bytesOfRun = ({ decoder, reference }: Planned): number =>
+  Math.max(decoder.plan.bytes, reference?.plan.bytes ?? 0);
 
 /** What a plan depends on of an adapter. */
 export interface Adapter {

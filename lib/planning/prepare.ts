@@ -6,15 +6,19 @@ import { openPairs, type PairOptions } from "../data/pairs.ts";
 import { TokenizerPool } from "../data/pool.ts";
 import type { PairStore } from "../data/store.ts";
 import type { MemoryRows } from "../data/memory.ts";
-import { losses } from "../losses/losses.ts";
+import { lossOf } from "../losses/losses.ts";
 import { inArea } from "../errors.ts";
 import type { Net } from "../graph/net.ts";
-import { type Loss, usesRejected } from "../losses/loss.ts";
+import { isJudged, type Loss, usesReference, usesRejected } from "../losses/loss.ts";
 import type { ModelConfig } from "../models/architecture.ts";
 import type { OnProgress } from "../progress.ts";
 import { readModelConfig } from "../weights/config_file.ts";
+import { storeAs, storeFrozen } from "./frozen_storage.ts";
 import { netToTrain } from "./roles.ts";
-import { samplerOf } from "./plan.ts";
+import { type ReferenceModel, samplerOf } from "./plan.ts";
+import { netOf } from "../models/models.ts";
+import { readModel } from "../weights/weights.ts";
+import { checkVocabulary } from "./same_vocabulary.ts";
 import { type SamplerOptions, totalSteps } from "../training/sampler.ts";
 import { readDate } from "../calendar_date.ts";
 import type { Vocabulary } from "../tokenizer/tokenizer.ts";
@@ -29,6 +33,8 @@ export interface Prepared {
   /** The tokenizer itself, for texts of token ids. */
   pool: TokenizerPool;
   loss: Loss;
+  /** The model that the loss compares with, where it needs one. */
+  reference?: ReferenceModel;
   /** The splits that were read: of training and, where the run evaluates, of test. */
   splits: string[];
   train: PairStore;
@@ -67,12 +73,12 @@ export async function prepare(
   config: TrainConfig,
   options: PrepareOptions = {},
 ): Promise<Prepared> {
-  const { sources = localSources(config), model: known, data, loss = losses[config.lossType] } = options;
+  const { sources = localSources(config), model: known, data, loss = lossOf(config) } = options;
   const { onProgress, readsOnly, log, date, signal } = options;
   const folder = sources.model;
   const model = known ??
     await inArea("MODEL_INVALID", () => readModelConfig(folder, (message) => log?.("warning", message)));
-  const net = netToTrain(model, config.unfrozenParameters);
+  const net = storeFrozen(netToTrain(model, config.unfrozenParameters), model, config);
   const splits: string[] = [];
   const begun = config.chatTemplateDate ?? date;
   onProgress?.({ what: "opening the tokenizer", done: 0 });
@@ -91,16 +97,23 @@ export async function prepare(
       mixer: rows ? [{ path: rows.path, share: 1, columns: config.columnMapping, rows }] : sources.mixer,
       pool,
       vocabSize: model.vocabSize,
-      usesRejected: usesRejected(loss),
+      ...isJudged(loss)
+        ? { usesRejected: false, judgedPerBatch: usesRejected(loss) ? config.perDeviceTrainBatchSize : 0 }
+        : { usesRejected: usesRejected(loss) },
       onProgress,
       log,
       signal,
     });
   };
+  let reference: ReferenceModel | undefined;
   let train: PairStore | undefined;
   let test: PairStore | undefined;
   const prompts: Prepared["prompts"] = [];
   try {
+    if (usesReference(loss)) {
+      reference = await referenceOf(sources, model, pool.vocabulary);
+      storeAs(net, reference.net);
+    }
     train = await load("train");
     test = config.doEval ? await load("test") : undefined;
     for (const text of config.prompts) prompts.push({ text, ids: await pool.promptIds(text) });
@@ -119,6 +132,7 @@ export async function prepare(
     tokenizer: pool.vocabulary,
     pool,
     loss,
+    reference,
     splits,
     train,
     test,
@@ -133,12 +147,26 @@ export async function prepare(
   };
 }
 
+async function referenceOf(
+  { model: folder, reference }: Sources,
+  model: ModelConfig,
+  vocabulary: Vocabulary,
+): Promise<ReferenceModel> {
+  if (reference === undefined || reference === folder) return { net: netOf(model) };
+  const other = await inArea("MODEL_INVALID", () => readModel(reference));
+  await inArea("MODEL_INVALID", () => checkVocabulary(reference, other, model, vocabulary));
+  return { net: netOf(other), folder: reference };
+}
+
 /** The pairs of a split of `mixer`, as the configuration has them cut. */
 export function openSplit(
   config: TrainConfig,
   split: string,
   { pool, ...options }:
-    & Pick<PairOptions, "mixer" | "vocabSize" | "usesRejected" | "onProgress" | "log" | "signal">
+    & Pick<
+      PairOptions,
+      "mixer" | "vocabSize" | "usesRejected" | "judgedPerBatch" | "onProgress" | "log" | "signal"
+    >
     & {
       pool: TokenizerPool;
     },

@@ -63,9 +63,14 @@ export async function tune(
   return tuned(record);
 }
 
-/** How products are computed on `gpu` in a run that does not measure. */
+/** How products are computed on `gpu` in a run that does not measure, by name. */
+export async function rememberedRecord(gpu: Gpu): Promise<TuningRecord> {
+  return await rememberedTuning(gpu, cacheFolder()) ?? usualTuning(deviceClass(gpu));
+}
+
+/** The same, as products take it. */
 export async function rememberedTiles(gpu: Gpu): Promise<ProductTiles> {
-  return tilesOf(await rememberedTuning(gpu, cacheFolder()) ?? usualTuning(deviceClass(gpu)), gpu);
+  return tilesOf(await rememberedRecord(gpu), gpu);
 }
 
 /** Six operations a weight and token, forward and backward. */

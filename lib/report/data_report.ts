@@ -26,7 +26,14 @@ export async function describePair(
     `shared prompt, ${prefix} tokens`,
     await marked({ ids: pair.chosen.ids, promptLength: prefix }, 0, prefix),
   ];
-  const responses = [["chosen", pair.chosen, "green"], ["rejected", pair.rejected, "red"]] as const;
+  const { desirable } = pair;
+  const names = desirable === undefined
+    ? ["chosen", "rejected"] as const
+    : [desirable ? "desirable" : "undesirable", "another's response, for the KL estimate alone"] as const;
+  const responses = [
+    [names[0], pair.chosen, desirable === false ? "red" : "green"],
+    [names[1], pair.rejected, "red"],
+  ] as const;
   for (const [name, sequence, color] of responses) {
     if (!sequence) continue;
     const { ids, promptLength } = sequence;
@@ -109,7 +116,7 @@ export function describeSplit(store: PairStore, config: TrainConfig): string {
   const answers = maxLength - maxPromptLength;
   const end = truncationMode === "keep_end" ? "last" : "first";
   const lines = [
-    `${count(rows)} pairs, ${count(tokens)} tokens; a packed row shares prompts: ${
+    `${countOf(store.statistics)}, ${count(tokens)} tokens; a packed row shares prompts: ${
       count(sum(store.sizes.tokens))
     }`,
     `dropped: none, since a row that cannot be used stops the run`,
@@ -141,7 +148,7 @@ export function reportSplit(
   const { rows, tokens, longest, truncated, notices } = statistics;
   log(
     "info",
-    `${split}: ${rows} pairs, ${tokens} tokens, the longest ${longest}; ${
+    `${split}: ${countOf(statistics)}, ${tokens} tokens, the longest ${longest}; ${
       endedShare(statistics)
     } of responses have an end token`,
   );
@@ -156,6 +163,46 @@ export function reportSplit(
       } (${split}: ${notice.count} of ${rows} rows)`,
     );
   }
+}
+
+/** What there is of a split. */
+const countOf = ({ rows, judged }: PairStatistics): string =>
+  judged
+    ? `${rows} responses, ${judged.desirable} of them desirable and ${judged.undesirable} undesirable`
+    : `${rows} pairs`;
+
+/**
+ * Warns where desirable and undesirable responses are of another number and the weights of their losses do not make up for it:
+ * the range is that of TRL and of the KTO paper (arXiv 2402.01306, equation 8).
+ */
+export function reportBalance(
+  { judged }: PairStatistics,
+  { desirableWeight, undesirableWeight }: Pick<TrainConfig, "desirableWeight" | "undesirableWeight">,
+  log: (level: "warning", message: string) => void,
+): void {
+  if (!judged) return;
+  const [good, bad] = [judged.desirable, judged.undesirable].map((found) => Math.max(found, 1));
+  if (good === bad) return;
+  const weights = { desirable: desirableWeight, undesirable: undesirableWeight };
+  const rounded = (value: number) => Number(value.toFixed(2));
+  const ratio = bad * weights.undesirable / good;
+  const inverse = good * weights.desirable / bad;
+  const ranges = {
+    desirable: [rounded(ratio), rounded(1.33 * ratio)],
+    undesirable: [rounded(inverse / 1.33), rounded(inverse)],
+  };
+  const fits = (["desirable", "undesirable"] as const).some((name) =>
+    ranges[name][0] <= weights[name] && weights[name] <= ranges[name][1]
+  );
+  if (fits) return;
+  log(
+    "warning",
+    `${judged.desirable} desirable and ${judged.undesirable} undesirable responses: desirable_weight from ${
+      ranges.desirable.join(" to ")
+    }, or else undesirable_weight from ${
+      ranges.undesirable.join(" to ")
+    }, would balance them; they are ${weights.desirable} and ${weights.undesirable}`,
+  );
 }
 
 /** Tells what a run goes through: steps, pairs of each, and what that is of the data. */

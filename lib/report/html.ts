@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { type Collapse, describeCollapse } from "../training/collapse.ts";
 import { writeWhole } from "../whole_file.ts";
 import { finalFigures, type RunFacts, runFacts, runName, type RunReport } from "./run_report.ts";
+import { lossName, rewardsAreMeans } from "../losses/losses.ts";
 import type { HashedFile } from "../data/hash.ts";
 import { escapeXml, lineChart, type Series, thinned } from "./svg.ts";
 import { collapsesOf } from "../checkpoint/trainer_state.ts";
@@ -31,15 +32,23 @@ const responses = (key: string): Chart["keys"] => [
 ];
 
 /** Those that the log has figures of are drawn. */
-const CHARTS: readonly Chart[] = [
+const chartsOf = (areMeans: boolean): readonly Chart[] => [
   { title: "Loss", unit: "loss", keys: pair("loss") },
-  { title: "Rewards (mean log-probabilities)", unit: "nats a token", keys: responses("rewards") },
+  {
+    title: areMeans ? "Rewards (mean log-probabilities)" : "Rewards",
+    unit: areMeans ? "nats a token" : "reward",
+    keys: responses("rewards"),
+  },
   {
     title: "Accuracy (chosen above rejected)",
     unit: "share of pairs",
     keys: pair("rewards/accuracies"),
   },
-  { title: "Margin (chosen less rejected)", unit: "nats a token", keys: pair("rewards/margins") },
+  {
+    title: "Margin (chosen less rejected)",
+    unit: areMeans ? "nats a token" : "reward",
+    keys: pair("rewards/margins"),
+  },
   { title: "End of text where a response ends", unit: "probability", keys: pair("eos/probability") },
   { title: "Most probable token is the label", unit: "share of tokens", keys: pair("mean_token_accuracy") },
   { title: "Entropy of the next token", unit: "nats", keys: pair("entropy") },
@@ -59,9 +68,12 @@ const CHARTS: readonly Chart[] = [
 
 const STYLE = `
 :root { color-scheme: light dark; --text: #1c2026; --soft: #5b6470; --rule: #dfe3e8; --page: #fff; --first: #1f5fd0;
-  --second: #c4560b; }
+  --second: #c4560b; --c1: #1f5fd0; --c2: #c4560b; --c3: #11805d; --c4: #a3339b; --c5: #8a6d00; --c6: #0e7a94;
+  --c7: #b3263b; --c8: #5b6470; }
 @media (prefers-color-scheme: dark) {
-  :root { --text: #e6e9ee; --soft: #9aa4b1; --rule: #343a44; --page: #15181d; --first: #7fb0ff; --second: #ffa45c; }
+  :root { --text: #e6e9ee; --soft: #9aa4b1; --rule: #343a44; --page: #15181d; --first: #7fb0ff; --second: #ffa45c;
+    --c1: #7fb0ff; --c2: #ffa45c; --c3: #5fd3a6; --c4: #e79be0; --c5: #e3c655; --c6: #67d3ea; --c7: #ff8e9b;
+    --c8: #aab3bf; }
 }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--text); background: var(--page); max-width: 64rem;
   margin: 2rem auto; padding: 0 1rem; }
@@ -73,11 +85,17 @@ figure { margin: 0; max-width: 34rem; } figcaption { font-weight: 600; } svg { w
 .grid { stroke: var(--rule); } .tick { fill: var(--soft); font-size: 12px; }
 .line { fill: none; stroke-width: 2; stroke-linejoin: round; } .first { stroke: var(--first); }
 .second { stroke: var(--second); } .dashed { stroke-dasharray: 5 4; } .mark { stroke-width: 0; }
+${
+  Array.from({ length: 8 }, (_, i) =>
+    `.c${i + 1} { stroke: var(--c${i + 1}); } .mark.c${i + 1} { fill: var(--c${i + 1}); }`)
+    .join("\n")
+}
+.interval { stroke-width: 4; stroke-linecap: round; } .faint { opacity: .45; }
 .mark.first { fill: var(--first); } .mark.second { fill: var(--second); }
 table { border-collapse: collapse; width: 100%; } .scroll { overflow-x: auto; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--rule); }
 td.text { white-space: pre-wrap; min-width: 12rem; overflow-wrap: anywhere; }
-td.number { font-variant-numeric: tabular-nums; }
+td.number { font-variant-numeric: tabular-nums; } td.name { white-space: nowrap; font-weight: 600; }
 @media (max-width: 36rem) { td.text { min-width: 6.5rem; } }
 @media (max-width: 28rem) { .tick { font-size: 15px; } }
 progress { width: 100%; accent-color: var(--first); }
@@ -118,7 +136,7 @@ export function reportSections({ facts, log, collapses, results }: ReportSource)
       collapses.map((one) => `<p>${escapeXml(describeCollapse(one))}</p>`).join("\n"),
     ),
     answers: answers(facts.answers),
-    curves: section("Curves", charts(log)),
+    curves: section("Curves", charts(log, facts.lossType)),
     figures: section(
       "Figures",
       table(evaluated ? ["figure", "before", "after"] : ["figure", "value"], figures),
@@ -172,7 +190,7 @@ export function reportHtml(report: RunReport): string {
     collapses: collapsesOf(state),
     results,
   });
-  const parts = [config.lossType, `${state.global_step} steps`, device, `simper ${version}`];
+  const parts = [lossName(config.lossType), `${state.global_step} steps`, device, `simper ${version}`];
   return savedPage(runName(config), `${heading(runName(config), parts)}\n${placed(sections)}`);
 }
 
@@ -181,17 +199,22 @@ export async function writeReportHtml(folder: string, report: RunReport): Promis
   await writeWhole(folder, "report.html", reportHtml(report));
 }
 
-function charts(log: readonly LogEntry[]): string {
-  const drawn = CHARTS.map(({ title, unit, keys }) => {
+function charts(log: readonly LogEntry[], loss: string): string {
+  const drawn = chartsOf(rewardsAreMeans(loss)).map(({ title, unit, keys }) => {
     const series: Series[] = keys
       .map(([key, name, style]) => ({ name, style, points: pointsOf(log, key) }))
       .filter(({ points }) => points.some(([, y]) => Number.isFinite(y)));
     return series.length > 0 ? chart(title, unit, series) : "";
   });
-  return drawn.some(Boolean) ? `<div class="charts">${drawn.join("\n")}</div>` : "";
+  return grid(drawn);
 }
 
-function chart(title: string, unit: string, series: readonly Series[]): string {
+/** Charts beside each other, as many as there is room for; nothing where all of them are empty. */
+export const grid = (drawn: readonly string[]) =>
+  drawn.some(Boolean) ? `<div class="charts">${drawn.join("\n")}</div>` : "";
+
+/** A chart of curves under its title, with a key to them. */
+export function chart(title: string, unit: string, series: readonly Series[]): string {
   const keys = series.map(({ name, style }) =>
     `<span class="key"><svg viewBox="0 0 32 16" aria-hidden="true"><line class="line ${style}" x1="0" x2="32" y1="9" ` +
     `y2="9"/></svg> ${escapeXml(name)}</span>`

@@ -10,7 +10,7 @@ import type { LogEntry } from "../training/log_entry.ts";
 import { heading, page, placed, reportSections, servedPolicy } from "./html.ts";
 import browserModule from "./live_page.js" with { type: "text" };
 import { formatDuration } from "./progress.ts";
-import type { RunFacts } from "./run_report.ts";
+import { isFacts, listOf, type RunFacts } from "./run_report.ts";
 import { escapeXml } from "./svg.ts";
 
 /** How far a run is; before it runs, its folder may hold what another one left. */
@@ -166,6 +166,7 @@ const NOBODY: RunFacts = {
   settings: [],
   answers: [],
   modelFiles: [],
+  memoryBytes: 0,
   dataFiles: [],
 };
 
@@ -372,16 +373,3 @@ function readState(value: Record<string, unknown>): Found["state"] {
     listOf(collapses, ({ step, chosen, rejected }) => [step, chosen, rejected].every(Number.isFinite));
   return isRight ? { total: Number(value.max_steps), collapses } : undefined;
 }
-
-function isFacts(value: unknown): value is RunFacts {
-  const { name, lossType, device, version, pairsPerStep, settings, answers, modelFiles, dataFiles } =
-    value as RunFacts;
-  return texts(name, lossType, device, version) && typeof pairsPerStep === "number" &&
-    listOf(settings, (pair) => texts(...pair)) &&
-    listOf(answers, ({ prompt, before, after }) => texts(prompt, before, after ?? "")) &&
-    [modelFiles, dataFiles].every((files) => listOf(files, ({ path, sha256 }) => texts(path, sha256)));
-}
-
-const texts = (...values: unknown[]) => values.every((value) => typeof value === "string");
-const listOf = <T>(value: readonly T[], isRight: (item: T) => boolean) =>
-  Array.isArray(value) && value.every(isRight);

@@ -1,6 +1,8 @@
 import { stringify } from "npm:yaml@^2.9.1";
 import { describeCollapse } from "../training/collapse.ts";
 import { configYaml } from "../config/write.ts";
+import type { TrainConfig } from "../config/schema.ts";
+import { areKnown, DEFINITIONS, type LossName, lossName, namesOf } from "../losses/losses.ts";
 import { writeWhole } from "../whole_file.ts";
 import { printable } from "./log.ts";
 import { finalFigures, runName, type RunReport } from "./run_report.ts";
@@ -28,14 +30,15 @@ const REWARDS_NOTE =
  */
 export function modelCard(report: RunReport, baseModel?: string): string {
   const { config, state, device, version } = report;
-  const simper = config.lossType === "simper";
+  const names = namesOf(config.lossType);
+  const simper = names.includes("simper");
   const name = runName(config);
   const frontMatter = stringify({
     ...(baseModel && { base_model: baseModel }),
     library_name: "transformers",
     model_name: name,
     pipeline_tag: "text-generation",
-    tags: ["generated_from_trainer", config.lossType, ...(simper ? ["preference-alignment"] : [])],
+    tags: ["generated_from_trainer", ...names, ...(isPreference(names) ? ["preference-alignment"] : [])],
   });
   const source = baseModel
     ? `[${baseModel}](https://huggingface.co/${baseModel})`
@@ -43,12 +46,6 @@ export function modelCard(report: RunReport, baseModel?: string): string {
   const origin = config.fromScratch
     ? `trained from random weights with the shape of`
     : `a fine-tuned version of`;
-  const method = simper
-    ? "[SimPER](https://arxiv.org/abs/2502.00883), which aligns with preferences by inverse perplexity, without " +
-      "hyperparameters and without a reference model"
-    : config.lossType === "sft"
-    ? "supervised fine-tuning: the mean negative log-probability of the chosen response"
-    : `a preference loss of its own script, ${inline(config.lossType)}`;
   const question = report.answers[0]?.prompt ?? "What is the capital of Italy?";
   const figures = finalFigures(state.log_history, report.results).map((
     { name, before, after },
@@ -59,7 +56,9 @@ export function modelCard(report: RunReport, baseModel?: string): string {
   const parts = [
     `---\n${frontMatter}---`,
     `# Model card for ${plain(name)}`,
-    `This model is ${origin} ${source}. It was trained with ${method}, for ${state.global_step} steps with simper ` +
+    `This model is ${origin} ${source}. It was trained with ${
+      methodOf(config)
+    }, for ${state.global_step} steps with simper ` +
     `${version} on ${plain(device)}.`,
     "## Quick start",
     fenced(
@@ -74,7 +73,7 @@ print(generator(messages, max_new_tokens=128, do_sample=False, return_full_text=
     ...collapsesOf(state).map((collapse) => `**Warning:** ${plain(describeCollapse(collapse))}`),
     "## Figures",
     table(["figure", "before", "after"], figures),
-    ...(simper ? [REWARDS_NOTE] : []),
+    ...(names.length === 1 && simper ? [REWARDS_NOTE] : []),
     ...answersSection(report),
     "## Configuration",
     fenced(configYaml(config), "yaml"),
@@ -85,6 +84,32 @@ print(generator(messages, max_new_tokens=128, do_sample=False, return_full_text=
   // Answers, names and templates are anybody's text, and README.md is shown as it is.
   return printable(`${parts.join("\n\n")}\n`);
 }
+
+/** Whether a loss compares responses; one that a script brings may do anything. */
+const isPreference = (names: readonly LossName[]) => areKnown(names) && names.some((name) => name !== "sft");
+
+/** The loss, for people: what it is, and where it was published. */
+function methodOf(config: TrainConfig): string {
+  const names = namesOf(config.lossType);
+  if (!areKnown(names)) return `a preference loss of its own script, ${inline(lossName(names))}`;
+  const { lossWeights, chosenAnchor } = config;
+  const terms = names.map((name, i) => {
+    const weight = lossWeights ? `${lossWeights[i]} times ` : "";
+    if (name === "simper") return weight + SIMPER;
+    if (name === "sft") return `${weight}${SFT}`;
+    const { title, url, formula } = DEFINITIONS[name];
+    return `${weight}[${title}](${url}), ${inline(formula)}`;
+  });
+  const anchor = chosenAnchor === 0
+    ? []
+    : [`${chosenAnchor} times the mean negative log-probability of the chosen one`];
+  return [...terms, ...anchor].join(", and ");
+}
+
+const SIMPER =
+  "[SimPER](https://arxiv.org/abs/2502.00883), which aligns with preferences by inverse perplexity, without " +
+  "hyperparameters and without a reference model";
+const SFT = "supervised fine-tuning: the mean negative log-probability of the chosen response";
 
 /** Writes README.md, as `modelCard`. */
 export async function writeModelCard(folder: string, report: RunReport, baseModel?: string): Promise<void> {

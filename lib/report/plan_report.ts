@@ -1,9 +1,9 @@
 import type { TrainConfig } from "../config/schema.ts";
 import type { Pair } from "../data/pair.ts";
-import { estimatedAlternatives, type EstimatedPlan, stepCost } from "../planning/estimate.ts";
+import { estimatedAlternatives, type EstimatedPlan, type StepCost, stepCost } from "../planning/estimate.ts";
 import { formatBytes } from "../format_bytes.ts";
-import { type Adapter, bytesOfParameters } from "../planning/plan.ts";
-import { adviceFor, type WorkloadOf } from "../planning/advice.ts";
+import { type Adapter, bytesOfParameters, bytesOfRun } from "../planning/plan.ts";
+import { adviceFor, planTable, type WorkloadOf } from "../planning/advice.ts";
 
 /** What a plan is made for. */
 export interface PlanReport {
@@ -32,8 +32,8 @@ export function planReport(report: PlanReport): { text: string; fits: boolean } 
   const { config, workloadOf, plan: { planned }, sample, measured, countKnown } = report;
   const workload = workloadOf(config);
   const { model, sampler } = workload;
-  const { parameters, plan, capacity } = planned.decoder;
-  const cost = stepCost(workload, sample);
+  const { parameters, capacity } = planned.decoder;
+  const cost = stepCost(workload, config, sample);
   const { perDeviceTrainBatchSize: perPass, gradientAccumulationSteps: passes, numGpus } = config;
   const most = measured ? "about " : "at most ";
   const stepsKnown = countKnown || config.maxSteps > 0;
@@ -61,16 +61,23 @@ export function planReport(report: PlanReport): { text: string; fits: boolean } 
     ["operations", `${most}${cost.flops.toExponential(3)} a step, floating-point, forward and backward`],
   ];
   if (stepsKnown) lines.push(["", `${most}${cost.flopsInAll.toExponential(3)} in all`]);
+  if (cost.reference) lines.push(["reference", referenceLine(cost.reference)]);
   const { fits, lines: verdictLines } = verdict(report);
   const text = [
     ...lines.map(([name, text]) => `${name.padEnd(15)} ${text}`),
     "",
     "bytes by purpose",
-    plan.table(),
+    planTable(planned),
     "",
     ...verdictLines,
   ].join("\n");
   return { text, fits };
+
+  function referenceLine({ pairs, flops }: NonNullable<StepCost["reference"]>): string {
+    const [of, times] = countKnown ? [`${count(pairs)} pairs`, pairs] : ["every pair", 1];
+    return `${of} once before the first step, ${most}${(times * flops).toExponential(3)} operations` +
+      (countKnown ? "" : " each");
+  }
 
   function dataLine(): string {
     if (measured) return `${count(sampler.pairs)} pairs, as read`;
@@ -95,7 +102,7 @@ function verdict(report: PlanReport): { fits: boolean; lines: string[] } {
       ...(tooLarge.length > SHOWN ? [`  and ${tooLarge.length - SHOWN} more`] : []),
     );
   }
-  const { bytes } = planned.decoder.plan;
+  const bytes = bytesOfRun(planned);
   const [needed, what] = isSoftware
     ? [bytes + beside, `the process takes ${formatBytes(bytes + beside)}`]
     : [bytes, formatBytes(bytes)];

@@ -65,6 +65,9 @@ export class ProgressLine {
   /** When a line was last written that stays. */
   #told: number;
 
+  /** What the work is a part of: it stands before everything. */
+  about?: string;
+
   constructor(readonly options: ProgressLineOptions) {
     this.#now = options.now ?? (() => performance.now());
     this.#told = this.#now();
@@ -163,7 +166,9 @@ export class ProgressLine {
     this.#drawn = now;
     const width = this.columns! >= WIDE ? 30 : 12;
     // A full last column would make some terminals begin a new line.
-    const line = fit(this.#parts(now, width), this.columns! - 1);
+    const parts = this.#parts(now, width);
+    const about: Part[] = parts.length > 0 ? [[0, this.about]] : [];
+    const line = fit([...about, ...parts], this.columns! - 1);
     if (line || this.#line) this.options.write(ERASE_LINE + line);
     this.#line = line;
   }
@@ -204,7 +209,7 @@ export class ProgressLine {
   }
 
   #tell(parts: Part[], before = ""): void {
-    this.write(`${before}${fit(parts, Infinity)}\n`);
+    this.write(`${this.about ? `${this.about}: ` : ""}${before}${fit(parts, Infinity)}\n`);
   }
 }
 

@@ -1,7 +1,9 @@
 import { basename } from "node:path";
 import type { TrainConfig } from "../config/schema.ts";
 import { configEntries } from "../config/write.ts";
+import type { Provenance } from "../checkpoint/provenance.ts";
 import type { HashedFile } from "../data/hash.ts";
+import { lossName } from "../losses/losses.ts";
 import type { TrainerState } from "../checkpoint/trainer_state.ts";
 import type { LogEntry } from "../training/log_entry.ts";
 
@@ -29,10 +31,14 @@ export interface RunReport {
   modelFiles: HashedFile[];
   /** The files of both splits. */
   dataFiles: HashedFile[];
+  /** What the run takes of the GPU's memory, as it was planned. */
+  memoryBytes: number;
   /** The GPU, in words. */
   device: string;
   /** This program's version. */
   version: string;
+  /** What the weights follow from. */
+  provenance?: Provenance;
 }
 
 /**
@@ -50,28 +56,50 @@ export interface RunFacts {
   answers: (Omit<Answer, "after"> & Partial<Answer>)[];
   modelFiles: HashedFile[];
   dataFiles: HashedFile[];
+  /** Of the GPU, planned and allocated. */
+  memoryBytes: number;
+  provenance?: Provenance;
 }
 
 /** What report.json says of a run; `answers` have no `after` before it has ended. */
 export function runFacts(
-  { config, answers, modelFiles, dataFiles, device, version }:
+  { config, answers, modelFiles, dataFiles, memoryBytes, device, version, provenance }:
     & Omit<RunReport, "state" | "results" | "answers">
     & Pick<RunFacts, "answers">,
 ): RunFacts {
   return {
     name: runName(config),
-    lossType: config.lossType,
+    lossType: lossName(config.lossType),
     device,
     version,
     pairsPerStep: config.perDeviceTrainBatchSize * config.gradientAccumulationSteps * config.numGpus,
-    settings: configEntries(config).map(([key, value]) => [key, plain(value)]),
+    settings: configEntries(config).map(([key, value]) => [key, settingText(value)]),
     answers,
     modelFiles,
     dataFiles,
+    memoryBytes,
+    ...(provenance && { provenance }),
   };
 }
 
-function plain(value: unknown): string {
+/** Whether what report.json holds is what runs write; one of an earlier version says nothing of its memory. */
+export function isFacts(value: unknown): value is RunFacts {
+  const { name, lossType, device, version, pairsPerStep, settings, answers, modelFiles, dataFiles } =
+    value as RunFacts;
+  return texts(name, lossType, device, version) && typeof pairsPerStep === "number" &&
+    listOf(settings, (pair) => texts(...pair)) &&
+    listOf(answers, ({ prompt, before, after }) => texts(prompt, before, after ?? "")) &&
+    [modelFiles, dataFiles].every((files) => listOf(files, ({ path, sha256 }) => texts(path, sha256)));
+}
+
+const texts = (...values: unknown[]) => values.every((value) => typeof value === "string");
+
+/** Whether a value is a list of what is right. */
+export const listOf = <T>(value: readonly T[], isRight: (item: T) => boolean): boolean =>
+  Array.isArray(value) && value.every(isRight);
+
+/** A value of a key as reports show it. */
+export function settingText(value: unknown): string {
   if (value instanceof Map) return [...value].map(([key, item]) => `${key}: ${item}`).join("\n");
   return typeof value === "string" ? value : JSON.stringify(value);
 }

@@ -10,7 +10,8 @@ export interface Series {
   points: readonly (readonly [x: number, y: number])[];
 }
 
-const WIDTH = 460;
+/** Of a chart. */
+export const WIDTH = 460;
 const HEIGHT = 256;
 const LEFT = 78;
 const RIGHT = 14;
@@ -111,11 +112,13 @@ export function ticks(min: number, max: number): number[] {
   return Array.from({ length: last - first + 1 }, (_, i) => Number(((first + i) * step).toPrecision(12)));
 }
 
-function label(x: number, y: number, anchor: string, text: string, more = ""): string {
+/** A text of a chart. */
+export function label(x: number, y: number, anchor: string, text: string, more = ""): string {
   return `<text class="tick" x="${x}" y="${y}" text-anchor="${anchor}"${more}>${text}</text>`;
 }
 
-function extent(values: readonly number[]): [number, number] {
+/** The least and the largest of values. */
+export function extent(values: readonly number[]): [number, number] {
   return values.reduce(([min, max], value) => [Math.min(min, value), Math.max(max, value)], [
     Infinity,
     -Infinity,
@@ -123,7 +126,7 @@ function extent(values: readonly number[]): [number, number] {
 }
 
 /** A range of some height, so that a constant lies in the middle, and five digits tell its ticks apart. */
-function padded([min, max]: [number, number]): [number, number] {
+export function padded([min, max]: [number, number]): [number, number] {
   const largest = Math.max(Math.abs(min), Math.abs(max));
   const more = max > min ? Math.max(0, largest / 1000 - (max - min)) / 2 : largest / 10 || 1;
   return [min - more, max + more];
@@ -138,6 +141,7 @@ function unbroken(points: Series["points"]): Series["points"][number][][] {
   return runs;
 }
 
-function round(value: number): number {
+/** A coordinate, with as many digits as can be seen. */
+export function round(value: number): number {
   return Math.round(value * 10) / 10;
 }

@@ -74,7 +74,9 @@ async function firstBadTensor(
   await decoder.walk(gpu, batch, async ({ label, tensors }) => {
     // A weight before what was made with it.
     const isWeight = ({ slab }: Tensor) => slab.purpose === "weights";
-    const floats = tensors.filter(({ slab }) => slab.purpose !== "batch" && isReadable(slab));
+    const isFloat = ({ slab, quantized }: Tensor) =>
+      slab.purpose !== "batch" && isReadable(slab) && !quantized;
+    const floats = tensors.filter(isFloat);
     lastWeights = floats.find(isWeight)?.name ?? lastWeights;
     for (const tensor of [...floats.filter(isWeight), ...floats.filter((other) => !isWeight(other))]) {
       const bad = await firstBadElement(gpu, tensor);

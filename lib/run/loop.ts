@@ -9,7 +9,8 @@ import type { Gpu } from "../gpu/device.ts";
 import { Profiler } from "../gpu/profiler.ts";
 import { checkFinite, explainFailure } from "./guard.ts";
 import type { TrainOptions } from "./options.ts";
-import { summarize } from "../training/metrics.ts";
+import { summarize, tokenLogps } from "../training/metrics.ts";
+import { isJudged } from "../losses/loss.ts";
 import type { Planned } from "../planning/plan.ts";
 import type { Prepared } from "../planning/prepare.ts";
 import { chromeTrace, profileTable } from "../report/profile.ts";
@@ -73,6 +74,7 @@ export class Loop {
           })),
           state: before.state.figures,
         },
+      this.run.prepared.loss,
     );
   }
 
@@ -266,10 +268,9 @@ export class Loop {
     for (const result of results) {
       await checkFinite(this.run, result);
       const metrics = this.figures.add(result);
-      const collapse = this.#alarm.add(result.step + 1, result.pairs.length, {
-        chosen: metrics["rewards/chosen"],
-        rejected: metrics["rewards/rejected"],
-      });
+      const collapse = isJudged(this.run.prepared.loss)
+        ? undefined
+        : this.#alarm.add(result.step + 1, result.pairs.length, tokenLogps(result.pairs));
       if (collapse) this.events.onLog?.("warning", describeCollapse(collapse));
       this.events.onStep?.({
         step: result.step + 1,
@@ -306,20 +307,20 @@ export class Loop {
 
   /** Evaluates, and logs it; false where a signal came in between and there is no entry. */
   async #evaluate(signal?: AbortSignal): Promise<boolean> {
-    const { gpu, config, prepared: { test }, planned: { decoder, runner: { loss } } } = this.run;
+    const { gpu, config, prepared: { test, loss }, planned: { decoder, runner } } = this.run;
     const start = performance.now();
     const { onProgress } = this.events;
     const results = await evaluate(gpu, decoder, test!, config.perDeviceEvalBatchSize, {
       signal,
       onProgress,
-      loss,
+      loss: runner.loss,
     });
     if (!results) {
       this.#stopped = true;
       return false;
     }
     const seconds = (performance.now() - start) / 1000;
-    const metrics = Object.entries({ ...summarize(results), ...this.figures.tokensSeen })
+    const metrics = Object.entries({ ...summarize(results, loss), ...this.figures.tokensSeen })
       .map(([name, value]) => [`eval_${name}`, value]);
     await this.#push({
       ...this.#position(),

@@ -6,6 +6,7 @@ import { nearest, UserError } from "../errors.ts";
 import { isObject, show } from "../json.ts";
 import { checkForm, checkFunction } from "../losses/check.ts";
 import type { Loss } from "../losses/loss.ts";
+import { lossName } from "../losses/losses.ts";
 import type { Progress } from "../progress.ts";
 import type { LogEntry } from "../training/log_entry.ts";
 import type { StepProgress } from "../training/step_progress.ts";
@@ -93,7 +94,9 @@ export function configOf(given: TrainConfig | RunKeys, options: TrainOptions): T
   if (loss !== undefined) {
     checkForm(loss);
     // The default cannot be told from what was written.
-    const written = isChecked ? config.lossType !== "simper" && config.lossType : given.loss_type;
+    const written = isChecked
+      ? config.lossType !== "simper" && lossName(config.lossType)
+      : given.loss_type && lossName(given.loss_type);
     if (written && written !== loss.name) {
       problems.push(`loss_type: ${written}, and the option loss is ${loss.name}: keep one`);
     }

@@ -1,4 +1,5 @@
 import type { ModelFiles } from "../hub/model_files.ts";
+import type { Provenance } from "../checkpoint/provenance.ts";
 import type { TrainerState } from "../checkpoint/trainer_state.ts";
 import type { TrainConfig } from "../config/schema.ts";
 import type { HashedFile } from "../data/hash.ts";
@@ -65,4 +66,6 @@ export interface RunParts {
   modelFiles: readonly HashedFile[];
   /** The model's files beside the weights, as they were when the run began. */
   files: ModelFiles;
+  /** What the weights follow from. */
+  provenance: Provenance;
 }

@@ -12,6 +12,7 @@ import { writeModelCard } from "../report/model_card.ts";
 import { writeFacts } from "../report/run_log.ts";
 import { runFacts, type RunReport } from "../report/run_report.ts";
 import { allResults, trainMetrics, writeAllResults, writeTrainerState } from "../checkpoint/trainer_state.ts";
+import { bytesOfRun } from "../planning/plan.ts";
 import type { OnProgress } from "../progress.ts";
 import { saveCheckpoint, type TensorSource, withProgress } from "../safetensors/write.ts";
 import type { RunParts } from "./outcome.ts";
@@ -40,7 +41,7 @@ export async function checkOutputFolder(config: TrainConfig): Promise<void> {
  * from its last checkpoint. Without one, the result is written whatever comes.
  */
 export async function saveRun(
-  { outcome, state, gpu, planned, prepared, checkpoint, modelFiles, files }: RunParts,
+  { outcome, state, gpu, planned, prepared, checkpoint, modelFiles, files, provenance }: RunParts,
   { signal, onProgress }: { signal?: AbortSignal; onProgress?: OnProgress } = {},
 ): Promise<Record<string, number>> {
   const { config } = outcome;
@@ -65,8 +66,10 @@ export async function saveRun(
     answers: [...outcome.answers],
     modelFiles: modelFiles.filter(({ path }) => !checkpoint || basename(path) !== "config.json"),
     dataFiles: [...prepared.train.files, ...prepared.test?.files ?? []],
+    memoryBytes: bytesOfRun(planned),
     device: gpu.name,
     version: VERSION,
+    provenance,
   };
   // Before the weights, which may take minutes: whoever watches the run sees the answers now.
   await writeFacts(outputDir, runFacts(report));

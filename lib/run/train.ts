@@ -1,6 +1,7 @@
 import { Checkpoints } from "../checkpoint/checkpoints.ts";
 import { checkFiles, fingerprint, hashModel, warnings } from "../checkpoint/fingerprint.ts";
 import { checkPlaces, openOutput } from "../checkpoint/output.ts";
+import { provenanceOf } from "../checkpoint/provenance.ts";
 import { findStart, prepareOutput } from "../checkpoint/start.ts";
 import { restore } from "../checkpoint/tensors.ts";
 import type { RunKeys, TrainConfig } from "../config/schema.ts";
@@ -15,16 +16,17 @@ import type { Decoder } from "../graph/decoder.ts";
 import { formatBytes } from "../format_bytes.ts";
 import { heed } from "../heed.ts";
 import { localSources, resolveSources } from "../hub/hub.ts";
+import type { TensorReader } from "../safetensors/read.ts";
 import { randomInit } from "../weights/init.ts";
 import { Loop } from "./loop.ts";
 import { checkModelFiles, readModelFiles } from "../hub/model_files.ts";
-import { type Adapter, ANSWER_TOKENS, memoryLimit, planRun } from "../planning/plan.ts";
+import { type Adapter, ANSWER_TOKENS, bytesOfRun, memoryLimit, planRun } from "../planning/plan.ts";
 import { bytesBesidePlan } from "../planning/process_memory.ts";
-import { checkFits } from "../planning/advice.ts";
+import { checkFits, planTable } from "../planning/advice.ts";
 import { openModel } from "../weights/weights.ts";
 import { prepare, type Prepared } from "../planning/prepare.ts";
 import type { OnProgress } from "../progress.ts";
-import { reportSplit, reportSteps } from "../report/data_report.ts";
+import { reportBalance, reportSplit, reportSteps } from "../report/data_report.ts";
 import { RunLog } from "../report/run_log.ts";
 import { runFacts } from "../report/run_report.ts";
 import type { HashedFile } from "../data/hash.ts";
@@ -32,10 +34,11 @@ import { tune } from "../planning/tune.ts";
 import { VERSION } from "../version.ts";
 import { probeLoss } from "../gpu/loss_probe.ts";
 import { checkFunction, checkWgsl, isFlat } from "../losses/check.ts";
-import { losses } from "../losses/losses.ts";
+import { describeLoss, followsFrom, lossOf } from "../losses/losses.ts";
 import type { Loss } from "../losses/loss.ts";
 import { configOf, takeData, type TrainOptions } from "./options.ts";
 import type { RunParts, TrainRun } from "./outcome.ts";
+import { addReference } from "./reference.ts";
 import { saveRun } from "./save.ts";
 
 /**
@@ -81,7 +84,7 @@ import { saveRun } from "./save.ts";
 export async function train(given: TrainConfig | RunKeys, options: TrainOptions = {}): Promise<TrainRun> {
   const config = configOf(given, options);
   const { onLog: log = () => {}, onProgress, onSave, signal } = options;
-  const { loss = losses[config.lossType] } = options;
+  const { loss = lossOf(config) } = options;
   const warn = (message: string) => log("warning", message);
   await using held = new AsyncDisposableStack();
   await checkPlaces(config, localSources(config));
@@ -114,17 +117,25 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   held.defer(() => prepared.close());
   reportSplit("train", prepared.train.statistics, log);
   if (prepared.test) reportSplit("test", prepared.test.statistics, log);
+  reportBalance(prepared.train.statistics, config, log);
   reportSteps(prepared, log);
+  const otherFolder = prepared.reference?.folder;
+  const other = otherFolder === undefined
+    ? undefined
+    : await inArea("MODEL_INVALID", () => openModel(otherFolder, warn));
+  held.defer(() => other?.close());
   const hashes = () => hashModel(sources.model, checkpoint?.files ?? [], onProgress);
   const modelFiles = await hashes();
-  const identity = fingerprint(config, prepared, modelFiles);
+  const otherFiles = other && await hashModel(otherFolder!, other.files, onProgress);
+  const identity = fingerprint(config, prepared, modelFiles, otherFiles);
   if (before) checkFiles(identity, before, prepared.totalSteps);
 
   const gpu = await openGpu({ ...config, gpu: options.gpu });
   held.defer(() => gpu.destroy());
   if (before) warnings(before, gpu.name).forEach(warn);
   const pipelines = new Pipelines(gpu, signal, onProgress);
-  await checkLoss(loss, gpu, pipelines, log);
+  if (followsFrom(config, loss)) log("info", describeLoss(lossOf(config)));
+  else await checkLoss(loss, gpu, pipelines, log);
   const { adapter, tuning } = await tune(gpu, pipelines, prepared, {
     onLog: log,
     onProgress,
@@ -132,22 +143,39 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   });
   const planned = planRun(prepared, config, adapter);
   const { decoder } = planned;
-  const beside = await bytesBesidePlan(sources.model, decoder.plan.bytesOf("weights"));
+  const beside = await bytesBesidePlan(
+    sources.model,
+    decoder.plan.bytesOf("weights"),
+    decoder.parameters.hostBytes,
+  );
   checkFits(planned, prepared, config, adapter, memoryLimit(config, gpu, beside));
   log("info", `adapter: ${describeAdapter(gpu)}`);
   const { count, trainedCount } = decoder.parameters;
   const trained = trainedCount < count ? `, ${trainedCount} of them trained` : "";
   log("info", `memory plan of ${count} parameters${trained}: ${formatBytes(decoder.plan.bytes)}`);
-  log("debug", `planned bytes:\n${decoder.plan.table()}`);
+  log("debug", `planned bytes:\n${planTable(planned)}`);
 
+  const begin = async ({ parameters }: Decoder, weights: TensorReader | undefined) => {
+    if (weights) await parameters.load(gpu, weights, "weights", onProgress);
+    else await randomInit(gpu, parameters, sources.model, config.seed, onProgress);
+  };
+  const { reference } = planned;
+  if (reference) {
+    await addReference({
+      ...{ config, prepared, gpu, pipelines, log, onProgress, signal },
+      decoder: reference,
+      files: otherFiles ?? modelFiles,
+      kernels: tuning,
+      load: () => begin(reference, other ?? checkpoint),
+    });
+  }
   pipelines.expect([...decoder.forward, ...decoder.backward, ...planned.runner.calls]);
   await decoder.allocate(gpu, pipelines);
   held.defer(() => decoder.destroy());
   await planned.runner.compile(gpu, pipelines);
   const tensors = { gpu, planned, prepared, source: checkpoint };
   if (before) await restore(before.folder, tensors, { onProgress });
-  else if (checkpoint) await decoder.load(gpu, checkpoint, onProgress);
-  else await randomInit(gpu, decoder.parameters, sources.model, config.seed, onProgress);
+  else await begin(decoder, checkpoint);
   log("debug", `allocated ${decoder.plan.allocatedBytes} bytes, planned ${decoder.plan.bytes}`);
   await checkModelFiles(sources.model, files);
   checkHashes(modelFiles, await hashes());
@@ -168,13 +196,22 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   await prepareOutput(config.outputDir, before !== undefined);
   const runLog = new RunLog(config, warn);
   const loop = new Loop({ gpu, config, prepared, planned, checkpoints, log: runLog }, options, before);
+  const provenance = await provenanceOf(
+    config,
+    prepared,
+    identity,
+    { device: gpu.name, kernels: tuning },
+    before,
+  );
   const facts = runFacts({
     config,
     answers: prepared.prompts.map(({ text }, i) => ({ prompt: text, before: answers[i] })),
     modelFiles,
     dataFiles: [...prepared.train.files, ...prepared.test?.files ?? []],
+    memoryBytes: bytesOfRun(planned),
     device: gpu.name,
     version: VERSION,
+    provenance,
   });
   await runLog.begin(await loop.trainerState(), facts);
   await loop.train(signal);
@@ -209,7 +246,17 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
     epoch: state.epoch,
     ...loop.figures.totals,
   };
-  const parts: RunParts = { outcome, state, gpu, planned, prepared, checkpoint, modelFiles, files };
+  const parts: RunParts = {
+    outcome,
+    state,
+    gpu,
+    planned,
+    prepared,
+    checkpoint,
+    modelFiles,
+    files,
+    provenance,
+  };
   const owned = held.move();
   let isDisposed = false;
   let saving: Promise<unknown> = Promise.resolve();
@@ -241,7 +288,6 @@ async function checkLoss(
   pipelines: Pipelines,
   log: NonNullable<TrainOptions["onLog"]>,
 ): Promise<void> {
-  if (Object.values<Loss>(losses).includes(loss)) return;
   const found = "wgsl" in loss
     ? await checkWgsl(loss, (sums) => probeLoss(gpu, pipelines, loss, sums))
     : checkFunction(loss);

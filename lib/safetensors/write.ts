@@ -1,8 +1,7 @@
-import { type FileHandle, mkdir, open, readdir, rename, rm } from "node:fs/promises";
+import { mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { UserError } from "../errors.ts";
 import type { OnProgress } from "../progress.ts";
-import { temporaryName } from "../temporary.ts";
+import { throwUnwritable, writeStreamed } from "../whole_file.ts";
 import { type Dtype, DTYPE_BITS, tensorBytes } from "./dtype.ts";
 
 /**
@@ -65,7 +64,7 @@ export async function writeSafetensors(
 ): Promise<void> {
   const ordered = [...tensors].sort((a, b) => DTYPE_BITS[b.dtype] - DTYPE_BITS[a.dtype]);
   const header = serializeHeader(ordered, metadata);
-  await writeAtomically(path, flush, async (write) => {
+  await writeStreamed(path, flush, async (write) => {
     await write(header);
     for (const tensor of ordered) {
       const expected = sizeOf(tensor);
@@ -111,14 +110,14 @@ export async function saveCheckpoint(
       ? "model.safetensors"
       : `model-${number(i + 1)}-of-${number(shards.length)}.safetensors`
   );
-  await mkdir(folder, { recursive: true }).catch(throwUserError(folder));
+  await mkdir(folder, { recursive: true }).catch(throwUnwritable(folder));
   for (const [i, file] of files.entries()) {
     await writeSafetensors(join(folder, file), shards[i], { flush });
   }
   if (shards.length > 1) {
     const index = serializeIndex(shards, files);
     files.push("model.safetensors.index.json");
-    await writeAtomically(
+    await writeStreamed(
       join(folder, files[shards.length]),
       flush,
       (write) => write(new TextEncoder().encode(index)),
@@ -199,39 +198,4 @@ function sizeOf({ name, dtype, shape }: TensorSource): number {
 
 function isWeightsFile(file: string): boolean {
   return /^model(-\d{5}-of-\d{5})?\.safetensors$/.test(file) || file === "model.safetensors.index.json";
-}
-
-async function writeAtomically(
-  path: string,
-  flush: boolean,
-  body: (write: (bytes: Uint8Array) => Promise<void>) => Promise<void>,
-): Promise<void> {
-  const temporary = temporaryName(path);
-  const handle = await open(temporary, "w").catch(throwUserError(path));
-  try {
-    await body((bytes) => writeAll(handle, bytes).catch(throwUserError(path)));
-    if (flush) await handle.sync().catch(throwUserError(path));
-    await handle.close();
-    await rename(temporary, path).catch(throwUserError(path));
-  } catch (error) {
-    await handle.close().catch(() => {});
-    await rm(temporary, { force: true });
-    throw error;
-  }
-}
-
-/** Deno's write() takes a 32-bit length. */
-const MAX_WRITE = 2 ** 30;
-
-async function writeAll(handle: FileHandle, bytes: Uint8Array): Promise<void> {
-  for (let done = 0; done < bytes.length;) {
-    const { bytesWritten } = await handle.write(bytes, done, Math.min(bytes.length - done, MAX_WRITE));
-    done += bytesWritten;
-  }
-}
-
-function throwUserError(path: string): (error: Error) => never {
-  return (error) => {
-    throw new UserError(`${path}: cannot be written: ${error.message}`);
-  };
 }

@@ -87,8 +87,9 @@ export class AddedTokens {
     return this.#normalized.get(id) ?? this.#tokens.get(id)?.content;
   }
 
-  get ids(): Iterable<number> {
-    return this.#tokens.keys();
+  /** By their ids. */
+  get tokens(): ReadonlyMap<number, AddedToken> {
+    return this.#tokens;
   }
 
   /** Builds what looks for tokens. @throws {UserError} for tokens that cannot be told apart. */

@@ -4,14 +4,14 @@ import { UserError } from "../errors.ts";
 import { shorten, show } from "../json.ts";
 import { templateDate } from "./template_date.ts";
 import { readTokenizerFiles, type TokenizerFiles } from "./files.ts";
-import { AddedTokens } from "./added_tokens.ts";
+import { type AddedToken, AddedTokens } from "./added_tokens.ts";
 import { cleanUp, readDecoder } from "./decoders.ts";
 import { Fields } from "./fields.ts";
 import { modelType, readModel } from "./models.ts";
 import { type Normalizer, readNormalizer } from "./normalizers.ts";
 import { readPreTokenizer } from "./pre_tokenizers.ts";
 import { PatternError } from "./oniguruma.ts";
-import { frameOf } from "./post_processor.ts";
+import { type Frame, frameOf } from "./post_processor.ts";
 import { addedToken, readSpecialTokens } from "./special_tokens.ts";
 import { readTokens, type Tokens } from "./vocab.ts";
 
@@ -118,6 +118,38 @@ export async function loadVocabulary(
   });
 }
 
+/** What a tokenizer is made of, for those who write it in another form. */
+export interface TokenTable {
+  /** Where tokenizer.json is, for messages. */
+  path: string;
+  /** Its components, as the class of the tokenizer has them. */
+  json: Record<string, unknown>;
+  /** Every token by its id: as the file has it, and what is said of one that was added. */
+  tokens: ReadonlyMap<number, { text: string; added?: AddedToken }>;
+  /** The id of a token with a name, such as `bos_token`. */
+  idOf(name: string): number | undefined;
+  /** What stands around a text. */
+  frame: Frame;
+  /** Jinja text, and that for conversations with tools. */
+  template?: string;
+  toolTemplate?: string;
+}
+
+/** Reads what the tokenizer of a model folder is made of. @throws {UserError} as `loadTokenizer`. */
+export async function readTokenTable(folder: string): Promise<TokenTable> {
+  const files = await readTokenizerFiles(folder);
+  const { path, template, toolTemplate } = files;
+  const { json, model: fields } = componentsOf(files);
+  const model = readTokens(fields);
+  // What a normalizer makes of a token is not asked for.
+  const { added, named } = vocabularyOf(files, model, "unknown");
+  const tokens = new Map<number, { text: string; added?: AddedToken }>();
+  for (const [text, id] of model.vocab) tokens.set(id, { text });
+  for (const [id, token] of added.tokens) tokens.set(id, { text: token.content, added: token });
+  const idOf = (name: string) => named.has(name) ? added.idOf(named.get(name)!) : undefined;
+  return { path, json, tokens, idOf, frame: frameOf(files), template, toolTemplate };
+}
+
 /** The date that the templates are told, where one of them asks. */
 const toldBy = ({ template, toolTemplate }: TokenizerFiles, date?: Date) =>
   templateDate([template, toolTemplate].filter((text) => text !== undefined).join("\n") || undefined, date);
@@ -182,7 +214,7 @@ function vocabularyOf(files: TokenizerFiles, model: Tokens, normalizer: Normaliz
       return cleans ? cleanUp(text) : text;
     });
   let vocabSize = model.end;
-  for (const id of added.ids) vocabSize = Math.max(vocabSize, id + 1);
+  for (const id of added.tokens.keys()) vocabSize = Math.max(vocabSize, id + 1);
   const idOf = (name: string) => {
     const token = named.get(name);
     return token === undefined ? undefined : added.idOf(token);

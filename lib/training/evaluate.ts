@@ -1,4 +1,5 @@
 import { type Batch, pack } from "../batch/pack.ts";
+import type { Pair } from "../data/pair.ts";
 import type { PairStore } from "../data/store.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { heed } from "../heed.ts";
@@ -33,16 +34,25 @@ export async function evaluate(
   for (let at = 0; at < pairs.length; at += perBatch) {
     if (signal && !await heed(signal).then(() => true, () => false)) return;
     const indices = Array.from({ length: Math.min(perBatch, pairs.length - at) }, (_, i) => at + i);
-    const read = await pairs.read(indices);
-    const batch = pack(read, decoder.net.windows);
-    decoder.upload(gpu, batch, { firstOfStep: true, pairsOfStep: batch.pairs });
-    const encoder = gpu.device.createCommandEncoder();
-    decoder.encodeForward(encoder);
-    gpu.device.queue.submit([encoder.finish()]);
-    all.push(...await readResults(gpu, decoder, batch, loss && { loss, where: (pair) => read[pair].where }));
+    all.push(...await measure(gpu, decoder, await pairs.read(indices), loss));
     report();
   }
   return all;
+}
+
+/** As `evaluate`, of pairs that fit one packed row. */
+export async function measure(
+  gpu: Gpu,
+  decoder: Decoder,
+  pairs: readonly Pair[],
+  loss?: FunctionLoss,
+): Promise<PairResult[]> {
+  const batch = pack(pairs, decoder.net.windows);
+  decoder.upload(gpu, batch, { firstOfStep: true, pairsOfStep: batch.pairs });
+  const encoder = gpu.device.createCommandEncoder();
+  decoder.encodeForward(encoder);
+  gpu.device.queue.submit([encoder.finish()]);
+  return await readResults(gpu, decoder, batch, loss && { loss, where: (pair) => pairs[pair].where });
 }
 
 /**
@@ -61,6 +71,6 @@ export async function readResults(
     readTensor(gpu, decoder.batch.results, 0, batch.pairs * RESULT_FLOATS),
     readTensor(gpu, decoder.batch.responseFigures, 0, batch.pairs * FIGURE_FLOATS),
   ])).map((bytes) => new Float32Array(bytes));
-  if (host) lossOnHost(host.loss, results, batch.labelsOfPair, host.where);
+  if (host) lossOnHost(host.loss, results, batch, host.where);
   return pairResults(results, figures, batch);
 }

@@ -1,3 +1,4 @@
+import type { Loss } from "../losses/loss.ts";
 import { type Metrics, summarize } from "./metrics.ts";
 import type { LogEntry } from "./log_entry.ts";
 import type { StepResult } from "./step.ts";
@@ -24,8 +25,14 @@ export class Figures {
   #start = performance.now();
   #windowStart = performance.now();
 
-  /** Those of a new run, or of one that goes on after `steps` optimizer steps. */
-  constructor(before?: { steps: number; history: readonly LogEntry[]; state: FiguresState }) {
+  /**
+   * Those of a new run, or of one that goes on after `steps` optimizer steps.
+   * @param loss whose rewards they are; by default SimPER's.
+   */
+  constructor(
+    before?: { steps: number; history: readonly LogEntry[]; state: FiguresState },
+    readonly loss?: Loss,
+  ) {
     this.#steps = before?.steps ?? 0;
     this.history = [...before?.history ?? []];
     this.#totals = structuredClone(
@@ -72,7 +79,7 @@ export class Figures {
 
   /** Takes the results of the next step; returns the means over its pairs. */
   add({ step, pairs, tokens, sequenceTokens, flops }: StepResult): Metrics {
-    const metrics = summarize(pairs);
+    const metrics = summarize(pairs, this.loss);
     const totals = this.#totals;
     this.#steps = step + 1;
     totals.pairs += pairs.length;

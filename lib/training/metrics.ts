@@ -1,4 +1,6 @@
 import type { Batch } from "../batch/pack.ts";
+import { figuresOf, isJudged, type Loss, type ResponseSums, rewardOf } from "../losses/loss.ts";
+import { losses } from "../losses/losses.ts";
 
 /** What the kernels give for one response, over its labels. */
 export interface ResponseFigures {
@@ -20,6 +22,14 @@ export interface PairResult {
   chosen: number;
   /** That of rejected; 0 where there is none. */
   rejected: number;
+  /** KTO's reference point, of its micro-batch; 0 of other losses. */
+  kl?: number;
+  /** The reference model's of chosen; 0 or left out without one. */
+  chosenReference?: number;
+  /** That of rejected. */
+  rejectedReference?: number;
+  /** Of unpaired data, whether the response was judged desirable. */
+  desirable?: boolean;
   /** Labels of chosen. */
   chosenLabels: number;
   /** Those of rejected. */
@@ -31,7 +41,9 @@ export interface PairResult {
 }
 
 /**
- * Figures over pairs, by TRL's names. Under these losses a reward is the mean log-probability, as SimPER publishes it.
+ * Figures over pairs, by TRL's names. Rewards are those that TRL logs for the loss; under SimPER the mean log-probability,
+ * as it publishes them. Of single responses that were judged, "chosen" are the desirable ones and "rejected" the others,
+ * and a step or an evaluation that has none of one has no figures of it.
  * TRL's DPOTrainer takes its means over labels in each micro-batch and then the mean of those; here they are over all
  * labels of a step or an evaluation, so that they do not depend on how those are cut into batches.
  */
@@ -39,7 +51,7 @@ export interface Metrics {
   /** Mean over pairs. */
   loss: number;
   /** Reward of the chosen response, mean over pairs. */
-  "rewards/chosen": number;
+  "rewards/chosen"?: number;
   /** That of the rejected one. */
   "rewards/rejected"?: number;
   /** The part of the pairs, from 0 to 1, whose chosen response has the higher reward. */
@@ -47,11 +59,11 @@ export interface Metrics {
   /** Reward of the chosen response less that of the rejected one, mean over pairs. */
   "rewards/margins"?: number;
   /** Log-probabilities summed over a response, mean over pairs: TRL's `logps/*`. */
-  "logps/chosen": number;
+  "logps/chosen"?: number;
   /** Likewise. */
   "logps/rejected"?: number;
   /** Mean over vocabulary and labels. */
-  "logits/chosen": number;
+  "logits/chosen"?: number;
   /** Likewise. */
   "logits/rejected"?: number;
   /** Mean over the labels of both responses, in nats. */
@@ -64,6 +76,14 @@ export interface Metrics {
    * stopping.
    */
   "eos/probability"?: number;
+  /** Chosen's mean negative log-probability, of losses that have it as a part. */
+  nll_loss?: number;
+  /** ORPO's: the logarithm of the sigmoid of `log_odds_chosen`. */
+  log_odds_ratio?: number;
+  /** ORPO's: by how much chosen's log-odds are higher. */
+  log_odds_chosen?: number;
+  /** KTO's reference point, the mean over micro-batches. */
+  kl?: number;
 }
 
 /** Floats that the kernels leave of a pair: the loss kernel's four, and four of each response. */
@@ -76,12 +96,16 @@ export const FIGURE_FLOATS = 8;
 export function pairResults(
   results: Float32Array,
   figures: Float32Array,
-  { labelsOfPair, pairs }: Batch,
+  { labelsOfPair, references, pairs }: Batch,
 ): PairResult[] {
   return Array.from({ length: pairs }, (_, p) => ({
     loss: results[4 * p],
     chosen: results[4 * p + 1],
     rejected: results[4 * p + 2],
+    kl: results[4 * p + 3],
+    chosenReference: references[4 * p],
+    rejectedReference: references[4 * p + 1],
+    desirable: references[4 * p + 2] > 0,
     chosenLabels: labelsOfPair[4 * p + 1] - labelsOfPair[4 * p],
     rejectedLabels: labelsOfPair[4 * p + 3] - labelsOfPair[4 * p + 2],
     chosenFigures: figuresAt(figures, 8 * p),
@@ -114,29 +138,88 @@ function figuresAt(figures: Float32Array, at: number): ResponseFigures {
  * assert.equal(metrics["eos/probability"], 0.5);
  * ```
  */
-export function summarize(results: readonly PairResult[]): Metrics {
-  const sum = (of: (result: PairResult) => number) => results.reduce((sum, result) => sum + of(result), 0);
-  const mean = (of: (result: PairResult) => number) => sum(of) / results.length;
-  const chosen = (r: PairResult) => r.chosen / r.chosenLabels;
-  const rejected = (r: PairResult) => r.rejected / r.rejectedLabels;
-  const [chosenLabels, rejectedLabels] = [sum((r) => r.chosenLabels), sum((r) => r.rejectedLabels)];
+export function summarize(results: readonly PairResult[], loss: Loss = losses.simper): Metrics {
+  return isJudged(loss) ? summarizeJudged(results, loss) : summarizePairs(results, loss);
+}
+
+const sumOf = <T>(all: readonly T[], of: (one: T) => number) => all.reduce((sum, one) => sum + of(one), 0);
+const meanOf = <T>(all: readonly T[], of: (one: T) => number) => sumOf(all, of) / all.length;
+
+/** What the loss sees of both responses. */
+const responsesOf = (r: PairResult): [chosen: ResponseSums, rejected: ResponseSums] => [
+  { sum: r.chosen, labels: r.chosenLabels, reference: r.chosenReference ?? 0 },
+  { sum: r.rejected, labels: r.rejectedLabels, reference: r.rejectedReference ?? 0 },
+];
+
+function summarizePairs(results: readonly PairResult[], loss: Loss): Metrics {
+  const reward = rewardOf(loss);
+  const rewards = results.map((result) => responsesOf(result).map(reward));
+  const [chosenLabels, rejectedLabels] = [
+    sumOf(results, (r) => r.chosenLabels),
+    sumOf(results, (r) => r.rejectedLabels),
+  ];
   const hasRejected = results.every((r) => r.rejectedLabels > 0);
-  const ends = results.map((r) => r.chosenFigures.endProbability).filter((end) => end !== undefined);
+  const entropy = sumOf(results, (r) => r.chosenFigures.entropy + r.rejectedFigures.entropy);
   return {
-    loss: mean((r) => r.loss),
-    "rewards/chosen": mean(chosen),
+    loss: meanOf(results, (r) => r.loss),
+    "rewards/chosen": meanOf(rewards, ([chosen]) => chosen),
     ...(hasRejected && {
-      "rewards/rejected": mean(rejected),
-      "rewards/accuracies": mean((r) => chosen(r) > rejected(r) ? 1 : 0),
-      "rewards/margins": mean((r) => chosen(r) - rejected(r)),
+      "rewards/rejected": meanOf(rewards, ([, rejected]) => rejected),
+      "rewards/accuracies": meanOf(rewards, ([chosen, rejected]) => chosen > rejected ? 1 : 0),
+      "rewards/margins": meanOf(rewards, ([chosen, rejected]) => chosen - rejected),
     }),
-    "logps/chosen": mean((r) => r.chosen),
-    ...(hasRejected && { "logps/rejected": mean((r) => r.rejected) }),
-    "logits/chosen": sum((r) => r.chosenFigures.logits) / chosenLabels,
-    ...(hasRejected && { "logits/rejected": sum((r) => r.rejectedFigures.logits) / rejectedLabels }),
-    entropy: sum((r) => r.chosenFigures.entropy + r.rejectedFigures.entropy) /
-      (chosenLabels + rejectedLabels),
-    mean_token_accuracy: sum((r) => r.chosenFigures.correct) / chosenLabels,
-    ...(ends.length > 0 && { "eos/probability": ends.reduce((sum, end) => sum + end, 0) / ends.length }),
+    "logps/chosen": meanOf(results, (r) => r.chosen),
+    ...(hasRejected && { "logps/rejected": meanOf(results, (r) => r.rejected) }),
+    "logits/chosen": sumOf(results, (r) => r.chosenFigures.logits) / chosenLabels,
+    ...(hasRejected &&
+      { "logits/rejected": sumOf(results, (r) => r.rejectedFigures.logits) / rejectedLabels }),
+    entropy: entropy / (chosenLabels + rejectedLabels),
+    mean_token_accuracy: sumOf(results, (r) => r.chosenFigures.correct) / chosenLabels,
+    ...endProbability(results),
+    ...meansOf(results.map((result) => figuresOf(loss)(...responsesOf(result)))),
+  };
+}
+
+/** As TRL's KTOTrainer. Rejected, in these pairs, is what the reference point is estimated from: it has no figures. */
+function summarizeJudged(results: readonly PairResult[], loss: Loss): Metrics {
+  const reward = (result: PairResult) => rewardOf(loss)(responsesOf(result)[0]);
+  const labels = sumOf(results, (r) => r.chosenLabels);
+  const sides = (["chosen", "rejected"] as const).map((name) => {
+    const own = results.filter(({ desirable }) => desirable === (name === "chosen"));
+    return own.length === 0 ? {} : {
+      [`rewards/${name}`]: meanOf(own, reward),
+      [`logps/${name}`]: meanOf(own, (r) => r.chosen),
+      [`logits/${name}`]: sumOf(own, (r) => r.chosenFigures.logits) / sumOf(own, (r) => r.chosenLabels),
+    };
+  });
+  const found: Partial<Metrics> = Object.assign({}, ...sides);
+  const [chosen, rejected] = [found["rewards/chosen"], found["rewards/rejected"]];
+  return {
+    loss: meanOf(results, (r) => r.loss),
+    ...found,
+    ...(chosen !== undefined && rejected !== undefined && { "rewards/margins": chosen - rejected }),
+    entropy: sumOf(results, (r) => r.chosenFigures.entropy) / labels,
+    mean_token_accuracy: sumOf(results, (r) => r.chosenFigures.correct) / labels,
+    ...endProbability(results),
+    kl: meanOf(results, (r) => r.kl ?? 0),
+  };
+}
+
+function endProbability(results: readonly PairResult[]): Pick<Metrics, "eos/probability"> {
+  const ends = results.map((r) => r.chosenFigures.endProbability).filter((end) => end !== undefined);
+  return ends.length > 0 ? { "eos/probability": meanOf(ends, (end) => end) } : {};
+}
+
+const meansOf = (figures: readonly Record<string, number>[]): Record<string, number> =>
+  Object.fromEntries(
+    Object.keys(figures[0] ?? {}).map((name) => [name, meanOf(figures, (of) => of[name])]),
+  );
+
+/** The mean log-probability of a token of chosen and of rejected responses, mean over pairs; rejected where each has one. */
+export function tokenLogps(results: readonly PairResult[]): { chosen: number; rejected?: number } {
+  const hasRejected = results.every((r) => r.rejectedLabels > 0);
+  return {
+    chosen: meanOf(results, (r) => r.chosen / r.chosenLabels),
+    ...(hasRejected && { rejected: meanOf(results, (r) => r.rejected / r.rejectedLabels) }),
   };
 }

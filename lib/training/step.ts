@@ -173,7 +173,7 @@ export class StepRunner {
     const { decoder } = this;
     const results = new Float32Array(await readTensor(gpu, decoder.batch.results, 0, 4 * batch.pairs));
     const { labelsOfPair } = batch;
-    const found = lossOnHost(loss, results, labelsOfPair, (pair) => pairs[pair].where);
+    const found = lossOnHost(loss, results, batch, (pair) => pairs[pair].where);
     const weights = new Float32Array(batch.targets.length);
     // Rounded as the kernel rounds them.
     const scale = Math.fround(1 / pairsOfStep);

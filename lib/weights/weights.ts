@@ -162,8 +162,8 @@ async function fit(
 }
 
 /** A tensor's bytes as they lie in the file. */
-async function* chunksOf(
-  { tensors, readBytes }: TensorReader,
+export async function* chunksOf(
+  { tensors, readBytes }: Pick<TensorReader, "tensors" | "readBytes">,
   name: string,
 ): AsyncGenerator<Uint8Array> {
   const { dtype, shape } = tensors.get(name)!;

@@ -14,12 +14,27 @@ async function simper(...words: string[]): Promise<Finished> {
   return { status: code, stdout: text.decode(stdout), stderr: text.decode(stderr) };
 }
 
-const NAMES = ["train", "generate", "chat", "eval", "watch", "plan", "data", "serve", "fetch", "setup"];
+const NAMES = [
+  "train",
+  "compare",
+  "generate",
+  "chat",
+  "eval",
+  "watch",
+  "plan",
+  "data",
+  "serve",
+  "fetch",
+  "export",
+  "export-run",
+  "check-run",
+  "setup",
+];
 
 Deno.test("each command has help and a version, which need no permission and win wherever they stand", async () => {
   const all = await simper("--help");
   assert.deepEqual([all.status, all.stderr], [0, ""]);
-  const listed = all.stdout.matchAll(/^ {2}(\w+) +\S/gm).map(([, name]) => name);
+  const listed = all.stdout.matchAll(/^ {2}([\w-]+) +\S/gm).map(([, name]) => name);
   assert.deepEqual([...listed], NAMES);
   assert.deepEqual(await simper("help"), all);
 

@@ -7,7 +7,7 @@ import { loadTokenizer } from "../../lib/tokenizer/tokenizer.ts";
 import type { Message } from "../../lib/tokenizer/chat_template.ts";
 
 const TINY = new URL("../../configs/tiny/", import.meta.url).pathname;
-const CONFIGS = ["tiny.yaml", "tiny-sft.yaml"];
+const CONFIGS = ["tiny.yaml", "tiny-sft.yaml", "compare-tiny.yaml"];
 
 async function textOf(path: string): Promise<string> {
   const bytes = await readFile(join(TINY, path));

@@ -113,3 +113,57 @@ Deno.test("what is no pattern of parameters' names is refused with the reason", 
   const { config } = parsed('unfrozen_parameters: ["^lm_head.weight$", "model.layers.[01].mlp"]\n');
   assert.deepEqual(config.unfrozenParameters, ["^lm_head.weight$", "model.layers.[01].mlp"]);
 });
+
+Deno.test("weights are quantized where some are frozen and there are any, in one way", () => {
+  const frozen = `${BASE}unfrozen_parameters: [model.norm]\n`;
+  parsed("unfrozen_parameters: [model.norm]\nload_in_4bit: true\nbnb_4bit_use_double_quant: true");
+  assert.match(
+    mistakes(`${frozen}load_in_4bit: true\nload_in_8bit: true`).join("\n"),
+    /^run\.yaml:5:15: load_in_8bit: expected load_in_4bit or load_in_8bit, found both$/,
+  );
+  assert.match(
+    mistakes(`${BASE}load_in_4bit: true`).join("\n"),
+    /^run\.yaml:3:15: load_in_4bit: expected unfrozen_parameters beside it, found none/,
+  );
+  assert.match(
+    mistakes(`${frozen}load_in_8bit: true\nfrom_scratch: true`).join("\n"),
+    /load_in_8bit: expected a model that has weights, found from_scratch: true$/,
+  );
+  assert.deepEqual(parsed("torch_dtype: bfloat16\nbnb_4bit_quant_type: fp4").ignored, [
+    "torch_dtype: ignored: every weight is trained, in float32, and saved in the source's dtype",
+    "bnb_4bit_quant_type: ignored: load_in_4bit is off",
+  ]);
+});
+
+Deno.test("a reference is only for losses that look at one, and KTO's micro-batch is of two responses or more", () => {
+  for (const key of ["ref_model: other", "precompute_ref_batch_size: 4"]) {
+    const name = key.split(":")[0];
+    const refused = (lines: string) => mistakes(`${BASE}${key}\n${lines}`).join("\n");
+    assert.match(
+      refused(""),
+      new RegExp(`^run\\.yaml:3:\\d+: ${name}: loss_type: simper has no reference: remove it$`),
+    );
+    assert.match(refused("loss_type: [simpo, sft]"), /loss_type: simpo and sft has no reference/);
+    assert.match(
+      refused("loss_type: sigmoid\nreference_free: true"),
+      /sigmoid, reference_free has no reference/,
+    );
+    parsed(`${key}\nloss_type: sigmoid`);
+    parsed(`${key}\nloss_type: [sigmoid, sft]`);
+  }
+  const one = "per_device_train_batch_size: 1\nloss_type:";
+  assert.match(
+    mistakes(`${BASE}${one} kto`)[0],
+    /^run\.yaml:3:30: .*expected 2 or more with loss_type: kto, found 1/,
+  );
+  parsed(`${one} apo_zero_unpaired`);
+  const { ignored } = parsed("precompute_ref_log_probs: true\nref_model_sync_steps: 64");
+  assert.equal(
+    ignored.filter((line) => /always computed before|there is no sync_ref_model/.test(line)).length,
+    2,
+  );
+  assert.match(
+    mistakes(`${BASE}sync_ref_model: true`)[0],
+    /sync_ref_model: .*computed once, before the first step/,
+  );
+});

@@ -1,5 +1,12 @@
 import assert from "node:assert/strict";
-import { bootstrapP, estimates, mcnemar, quantile } from "../../lib/evaluation/statistics.ts";
+import {
+  bootstrapP,
+  estimates,
+  mcnemar,
+  meanEstimate,
+  quantile,
+  studentQuantile,
+} from "../../lib/evaluation/statistics.ts";
 
 const golden: Record<"mean" | "ratio", number[]> & { quantiles: number[][]; mcnemar: number[][] } = JSON
   .parse(
@@ -38,4 +45,26 @@ Deno.test("a difference that no draw contradicts has the smallest p-value, and n
   assert.equal(bootstrapP(new Float64Array(999).fill(1)), 0.002);
   assert.equal(bootstrapP(new Float64Array(999)), 1);
   assert.equal(bootstrapP(Float64Array.from({ length: 999 }, (_, i) => i < 99 ? -1 : 1)), 0.2);
+});
+
+Deno.test("Student's quantiles are scipy's, and a single value has no interval", () => {
+  // scipy.stats.t.ppf(0.975, df)
+  const expected = {
+    1: 12.706204736174694,
+    2: 4.302652729749462,
+    3: 3.1824463052837078,
+    4: 2.7764451051977934,
+  };
+  const more = {
+    6: 2.4469118511449786,
+    7: 2.364624251592784,
+    30: 2.0422724563012378,
+    100: 1.9839715185235518,
+  };
+  for (const [df, t] of Object.entries({ ...expected, ...more })) near(studentQuantile(Number(df)), t, 1e-9);
+  const { value, low, high } = meanEstimate([1, 2, 3]);
+  assert.equal(value, 2);
+  near(high! - 2, 4.302652729749462 / Math.sqrt(3), 1e-9);
+  near(2 - low!, high! - 2, 1e-12);
+  assert.deepEqual(meanEstimate([5]), { value: 5 });
 });

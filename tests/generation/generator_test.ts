@@ -11,7 +11,8 @@ import {
 import { attentionTiles, BUFFER_TILES, onlyTile } from "../../lib/gpu/tuning.ts";
 import type { Pipelines } from "../../lib/gpu/program.ts";
 import { Decoder } from "../../lib/graph/decoder.ts";
-import { simper } from "../../lib/losses/simper.ts";
+import { wgslOf } from "../../lib/losses/loss.ts";
+import { losses } from "../../lib/losses/losses.ts";
 import { netOf } from "../../lib/models/models.ts";
 import { openModel } from "../../lib/weights/weights.ts";
 import { readGolden } from "../golden_run.ts";
@@ -46,7 +47,7 @@ async function withBoth(
     logitsBytes: 2 ** 20,
     checkpointing: false,
   };
-  const options = { largestBuffer, loss: simper.wgsl, training: false, tiles, attention };
+  const options = { largestBuffer, loss: wgslOf(losses.simper), training: false, tiles, attention };
   const decoder = new Decoder(netOf(weights.model), capacity, options);
   const { net, parameters } = decoder;
   const how: GeneratorOptions = { positions, largestBuffer, device: "software", tiles, attention, ...given };

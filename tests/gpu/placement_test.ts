@@ -7,7 +7,8 @@ import { type KernelCall, tensorsOf } from "../../lib/gpu/program.ts";
 import { usualTiles } from "../../lib/gpu/tuning.ts";
 import { uniform } from "../../lib/random.ts";
 import { smolLM2 } from "../../bench/models.ts";
-import { simper } from "../../lib/losses/simper.ts";
+import { wgslOf } from "../../lib/losses/loss.ts";
+import { losses } from "../../lib/losses/losses.ts";
 import type { LlamaConfig } from "../../lib/models/llama.ts";
 import { netOf } from "../../lib/models/models.ts";
 import { Decoder } from "../../lib/graph/decoder.ts";
@@ -120,7 +121,7 @@ Deno.test("SmolLM2-135M, 2,048 tokens, checkpointing: under 300 MB beyond 16 byt
     const { plan, parameters } = new Decoder(
       netOf(smolLM2(30)),
       { tokens: 2048, labels: 2048, pairs: 1, positions: 2048, logitsBytes: 67_256_832, checkpointing: true },
-      { largestBuffer: 2 ** 27, loss: simper.wgsl, training: true, tiles: usualTiles(device) },
+      { largestBuffer: 2 ** 27, loss: wgslOf(losses.simper), training: true, tiles: usualTiles(device) },
     );
     assert.equal(parameters.count, 134_515_008);
     const beyond = plan.bytes - 16 * parameters.count;
@@ -142,7 +143,7 @@ Deno.test("Llama 3.2 1B, whose embedding is 1 GB, is cut to fit buffers of 128 M
       numKeyValueHeads: 8,
     } as LlamaConfig),
     { tokens: 512, labels: 512, pairs: 1, positions: 512, logitsBytes: largestBuffer, checkpointing: true },
-    { largestBuffer, loss: simper.wgsl, training: true },
+    { largestBuffer, loss: wgslOf(losses.simper), training: true },
   );
   assert.equal(parameters.count, 1_235_814_400);
   assert.ok(plan.slabs.every(({ bytes }) => bytes <= largestBuffer));
@@ -156,7 +157,7 @@ Deno.test("without a backward pass nothing is kept for it", () => {
     new Decoder(
       netOf(smolLM2(layers)),
       { tokens: 512, labels: 64, pairs: 1, positions: 512, logitsBytes: 2 ** 24, checkpointing: false },
-      { largestBuffer: 2 ** 27, loss: simper.wgsl, training: false },
+      { largestBuffer: 2 ** 27, loss: wgslOf(losses.simper), training: false },
     ).plan;
   const [shallow, deep] = [bytes(3), bytes(12)];
   assert.equal(deep.bytes - shallow.bytes, deep.bytesOf("weights") - shallow.bytesOf("weights"));

@@ -12,7 +12,8 @@ import {
   type ProductTiles,
   usualTiles,
 } from "../../lib/gpu/tuning.ts";
-import { simper } from "../../lib/losses/simper.ts";
+import { wgslOf } from "../../lib/losses/loss.ts";
+import { losses } from "../../lib/losses/losses.ts";
 import type { Capacity } from "../../lib/graph/machine.ts";
 import type { LlamaConfig } from "../../lib/models/llama.ts";
 import { readModelConfig } from "../../lib/weights/config_file.ts";
@@ -68,7 +69,7 @@ async function loadDecoder(
   const config = await readModelConfig(`${GOLDEN}/${model}`);
   const decoder = new Decoder(netOf(config), capacity, {
     largestBuffer,
-    loss: simper.wgsl,
+    loss: wgslOf(losses.simper),
     training: true,
     // A GPU's way, with everything fused that can be.
     tiles: onlyTile(BUFFER_TILES["workgroup 8x8 of 8x8"], { fuses: true }),
@@ -184,7 +185,7 @@ Deno.test("a decoder equals PyTorch", async (t) => {
       };
       const decoder = new Decoder(netOf({ ...TEXTURED, vocabSize: 320 } as LlamaConfig), capacity, {
         largestBuffer: LARGEST,
-        loss: simper.wgsl,
+        loss: wgslOf(losses.simper),
         training: true,
         tiles,
         attention,

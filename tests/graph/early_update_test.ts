@@ -4,7 +4,8 @@ import { packedSize, type Pair } from "../../lib/data/pair.ts";
 import { parseConfig } from "../../lib/config/parse.ts";
 import { type Gpu, openGpu } from "../../lib/gpu/device.ts";
 import { Pipelines, readTensor, writeTensor } from "../../lib/gpu/program.ts";
-import { simper } from "../../lib/losses/simper.ts";
+import { wgslOf } from "../../lib/losses/loss.ts";
+import { losses } from "../../lib/losses/losses.ts";
 import type { Capacity } from "../../lib/graph/machine.ts";
 import { readModelConfig } from "../../lib/weights/config_file.ts";
 import { netOf } from "../../lib/models/models.ts";
@@ -41,7 +42,13 @@ async function trainer(
     logitsBytes: LARGEST,
     checkpointing: false,
     ...change,
-  }, { largestBuffer, loss: simper.wgsl, training: true, gradients: early ? "passing" : "kept", moments });
+  }, {
+    largestBuffer,
+    loss: wgslOf(losses.simper),
+    training: true,
+    gradients: early ? "passing" : "kept",
+    moments,
+  });
   const { plan, parameters } = decoder;
   const optimizer = new AdamW(plan, parameters, OPTIONS);
   const runner = new StepRunner(decoder, optimizer, 1, pairs.length);

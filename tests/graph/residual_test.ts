@@ -6,7 +6,8 @@ import { type Pipelines, writeTensor } from "../../lib/gpu/program.ts";
 import type { Value } from "../../lib/graph/graph.ts";
 import { shapeOfPart } from "../../lib/parameters/parameter.ts";
 import { Net } from "../../lib/graph/net.ts";
-import { simper } from "../../lib/losses/simper.ts";
+import { wgslOf } from "../../lib/losses/loss.ts";
+import { losses } from "../../lib/losses/losses.ts";
 import { type RopeSpec, ropeTable } from "../../lib/graph/rope_table.ts";
 import { Decoder } from "../../lib/graph/decoder.ts";
 import type { Capacity } from "../../lib/graph/machine.ts";
@@ -222,7 +223,7 @@ async function compare(pipelines: Pipelines, seed: number, name: string, body: B
         logitsBytes: everything ? 1 : 2 ** 20,
         ...keeping,
       },
-      { largestBuffer: 2 ** 27, loss: simper.wgsl, training: true },
+      { largestBuffer: 2 ** 27, loss: wgslOf(losses.simper), training: true },
     );
     const { parameters } = decoder;
     await decoder.allocate(gpu, pipelines);

@@ -9,7 +9,8 @@ import { sizeOf } from "../../lib/batch/size.ts";
 import { forwardFlops, trainingFlops } from "../../lib/graph/flops.ts";
 import type { Capacity } from "../../lib/graph/machine.ts";
 import type { ParameterSpec } from "../../lib/parameters/parameter.ts";
-import { simper } from "../../lib/losses/simper.ts";
+import { wgslOf } from "../../lib/losses/loss.ts";
+import { losses } from "../../lib/losses/losses.ts";
 import { readModelConfig } from "../../lib/weights/config_file.ts";
 import { netOf } from "../../lib/models/models.ts";
 import { openCheckpoint } from "../../lib/safetensors/read.ts";
@@ -42,7 +43,7 @@ async function decoderOf(
     checkpointing: false,
     ...change,
   };
-  const options = { largestBuffer: LARGEST, loss: simper.wgsl, training: true, gradients, weights };
+  const options = { largestBuffer: LARGEST, loss: wgslOf(losses.simper), training: true, gradients, weights };
   return new Decoder(net, capacity, options);
 }
 

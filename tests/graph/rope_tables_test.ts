@@ -5,7 +5,8 @@ import { openGpu } from "../../lib/gpu/device.ts";
 import { Pipelines, readTensor } from "../../lib/gpu/program.ts";
 import { Decoder } from "../../lib/graph/decoder.ts";
 import { Net } from "../../lib/graph/net.ts";
-import { simper } from "../../lib/losses/simper.ts";
+import { wgslOf } from "../../lib/losses/loss.ts";
+import { losses } from "../../lib/losses/losses.ts";
 import { type RopeSpec, ropeTable } from "../../lib/graph/rope_table.ts";
 import { uniform } from "../../lib/random.ts";
 import { assertEqualBytes } from "../equal_bytes.ts";
@@ -39,7 +40,7 @@ Deno.test("each rotation has one table, and it follows the longest sequence of t
   const decoder = new Decoder(
     net,
     { tokens: 32, labels: 32, pairs: 2, positions: POSITIONS, logitsBytes: 1, checkpointing: false },
-    { largestBuffer: 2 ** 27, loss: simper.wgsl, training: false },
+    { largestBuffer: 2 ** 27, loss: wgslOf(losses.simper), training: false },
   );
   await decoder.allocate(gpu, new Pipelines(gpu));
   const short = pairOf(uniform(1), { prefix: 2, chosen: 3, rejected: 4 });

@@ -1,13 +1,15 @@
 import assert from "node:assert/strict";
 import { pack } from "../../lib/batch/pack.ts";
 import { preferenceLoss } from "../../lib/gpu/operations.ts";
-import { sft } from "../../lib/losses/sft.ts";
-import { simper } from "../../lib/losses/simper.ts";
+import { wgslOf } from "../../lib/losses/loss.ts";
+import { losses } from "../../lib/losses/losses.ts";
 import { assertClose, kernelTest, useGpu } from "./harness.ts";
 import { pairOf, randomPair } from "../random_pairs.ts";
 import * as references from "../reference/preference_loss.ts";
 
 useGpu();
+
+const { simper, sft } = losses;
 
 interface Shape {
   pairs: number;
@@ -53,12 +55,14 @@ for (const loss of [simper, sft]) {
     const scale = 1 / (pairs + 3);
     const results = kernels.tensor([pairs + spare, 4]);
     const weights = kernels.tensor([labels + spare]);
-    await kernels.run([preferenceLoss(kernels.rows(pairs, { scale }), {
+    await kernels.run(preferenceLoss(kernels.rows(pairs, { scale }), {
       labelsOfPair: kernels.tensor([pairs + spare, 4], batch.labelsOfPair),
+      references: kernels.tensor([pairs + spare, 4], batch.references),
       logps: kernels.tensor([labels + spare], logps),
+      targets: kernels.tensor([labels + spare], batch.targets),
       weights,
       results,
-    }, loss.wgsl)]);
+    }, wgslOf(loss)));
 
     const expectedResults: number[] = [];
     const expectedWeights = new Float64Array(labels);
@@ -99,12 +103,14 @@ kernelTest(
     logps[label] = Number(value);
     const weights = kernels.tensor([8]);
     const results = kernels.tensor([2, 4]);
-    await kernels.run([preferenceLoss(kernels.rows(2, { scale: 0.5 }), {
+    await kernels.run(preferenceLoss(kernels.rows(2, { scale: 0.5 }), {
       labelsOfPair: kernels.tensor([2, 4], batch.labelsOfPair),
+      references: kernels.tensor([2, 4], batch.references),
       logps: kernels.tensor([8], logps),
+      targets: kernels.tensor([8], batch.targets),
       weights,
       results,
-    }, simper.wgsl)]);
+    }, wgslOf(simper)));
     const found = [...await kernels.read(weights, 8)];
     assert.ok(found.slice(0, 4).every(Number.isNaN), `${found}`);
     assert.ok(found.slice(4).every(Number.isFinite), `${found}`);

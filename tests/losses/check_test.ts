@@ -74,7 +74,7 @@ Deno.test("a loss that looks only at chosen is given nothing of rejected", () =>
     name: "chosen",
     usesRejected: false,
     of: (chosen, rejected) => {
-      assert.deepEqual(rejected, { sum: 0, labels: 0 });
+      assert.deepEqual(rejected, { sum: 0, labels: 0, reference: 0 });
       return { value: -mean(chosen), dChosen: -1 / chosen.labels, dRejected: 0 };
     },
   });

@@ -8,7 +8,8 @@ import type { Pipelines } from "../../lib/gpu/program.ts";
 import { BUFFER_TILES, onlyTile } from "../../lib/gpu/tuning.ts";
 import { Decoder } from "../../lib/graph/decoder.ts";
 import type { Capacity } from "../../lib/graph/machine.ts";
-import { simper } from "../../lib/losses/simper.ts";
+import { wgslOf } from "../../lib/losses/loss.ts";
+import { losses } from "../../lib/losses/losses.ts";
 import { netOf } from "../../lib/models/models.ts";
 import { openModel } from "../../lib/weights/weights.ts";
 import { readGolden, readTensors, relativeDifference } from "../golden_run.ts";
@@ -73,7 +74,7 @@ async function withDecoder<T>(
     { ...capacity, checkpointing: false, ...change },
     {
       largestBuffer: 2 ** 27,
-      loss: simper.wgsl,
+      loss: wgslOf(losses.simper),
       training: true,
       // A GPU's way, with everything fused that can be; the runs below take a software driver's.
       tiles: onlyTile(BUFFER_TILES["workgroup 8x8 of 8x8"], { fuses: true }),

@@ -208,7 +208,10 @@ Deno.test("parseModelConfig() refuses what is not supported yet and says what is
     "partial_rotary_factor: 0.25 is not supported with linear: heads are rotated whole",
   );
   for (const key of ["quantization_config", "compression_config"]) {
-    assertRefused({ [key]: { bits: 4 } }, `${key}: quantized weights are not supported yet`);
+    const why =
+      "the weights are quantized already: take the model as it was before; load_in_4bit and load_in_8bit quantize " +
+      "frozen weights of it here";
+    assertRefused({ [key]: { bits: 4 } }, `${key}: ${why}`);
   }
   assertRefused(
     { transformers_weights: "other.safetensors" },
@@ -492,7 +495,10 @@ Deno.test("the text part of a multimodal model has its own keys and defaults, an
     { text_config: { ...text, final_logit_softcapping: 30 } },
     /text_config.model_type: "llama" scales its logits/,
   );
-  refused({ quantization_config: { bits: 4 } }, /^config.json: quantization_config: quantized/);
+  refused(
+    { quantization_config: { bits: 4 } },
+    /^config.json: quantization_config: the weights are quantized already/,
+  );
 });
 
 Deno.test("no architecture is both there and told to be missing", () => {

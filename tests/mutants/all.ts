@@ -1,3 +1,4 @@
+import { COMPARISON } from "./comparison.ts";
 import { INPUT } from "./input.ts";
 import { KERNELS } from "./kernels.ts";
 import { MODEL } from "./model.ts";
@@ -7,4 +8,12 @@ import { SCRIPTS } from "./scripts.ts";
 import { SERVER } from "./server.ts";
 
 /** Every edit. */
-export const ALL: readonly Edits[] = [...KERNELS, ...MODEL, ...RUNS, ...INPUT, ...SCRIPTS, ...SERVER];
+export const ALL: readonly Edits[] = [
+  ...KERNELS,
+  ...MODEL,
+  ...RUNS,
+  ...INPUT,
+  ...SCRIPTS,
+  ...SERVER,
+  ...COMPARISON,
+];

@@ -8,6 +8,16 @@ const SAFETENSORS = ["tests/safetensors/safetensors_test.ts"];
 /** What is read: run files, weights, the Hub. */
 export const INPUT: readonly Edits[] = [
   {
+    file: "lib/data/unpaired.ts",
+    tests: ["tests/data/unpaired_test.ts"],
+    edits: [
+      ["a prompt keeps its own response", "batch.at(i - 1)!", "batch.at(i)!"],
+      ["what is put after another prompt may be longer", "mixed.slice(0, maxLength)", "mixed"],
+      ["a label may be anything", 'typeof label === "boolean"', "label !== undefined"],
+      ["pairs are parted one by one", "pairs.length < UNPAIRED_AT_A_TIME", "pairs.length < 1"],
+    ],
+  },
+  {
     file: "lib/config/rules.ts",
     tests: CONFIG,
     edits: [
@@ -178,12 +188,16 @@ export const INPUT: readonly Edits[] = [
       ],
       ["weights of an earlier save stay", "isWeightsFile(file) && !files.includes(file)", "false"],
       ["a tensor may give fewer bytes", "if (written !== expected) {", "if (written > expected) {"],
-      [
-        "what failed is left under its temporary name",
-        "    await rm(temporary, { force: true });\n    throw error;",
-        "    throw error;",
-      ],
     ],
+  },
+  {
+    file: "lib/whole_file.ts",
+    tests: SAFETENSORS,
+    edits: [[
+      "what failed is left under its temporary name",
+      "    await rm(temporary, { force: true });\n    throw error;",
+      "    throw error;",
+    ]],
   },
   {
     file: "lib/hub/http.ts",

@@ -33,8 +33,8 @@ export const KERNELS: readonly Edits[] = [
       ],
       [
         "labels past the first 64 of rejected are left out",
-        "l < labels.w; l += 64u) { sum.y",
-        "l < min(labels.w, labels.z + 64u); l += 64u) { sum.y",
+        "l < labels.w; l += 64u) {\n    sum.y",
+        "l < min(labels.w, labels.z + 64u); l += 64u) {\n    sum.y",
       ],
       ["the weights of rejected are those of chosen", "weights[l] = gradient.y", "weights[l] = gradient.x"],
     ],
@@ -232,6 +232,49 @@ export const KERNELS: readonly Edits[] = [
     file: "kernels/parameter_norms.wgsl",
     tests: ["tests/graph/early_update_test.ts"],
     edits: [["an early update does not look at its own norm", "GUARD == 1u && ", "GUARD == 2u && "]],
+  },
+  {
+    file: "kernels/quantized.ts",
+    tests: ["tests/kernels/quantized_test.ts"],
+    filter: "storage memory",
+    edits: [
+      ["the first of two codes is in the lower half", "vec4u(4u, 0u, 12u, 8u)", "vec4u(0u, 4u, 8u, 12u)"],
+      ["a scale's mean is left out", " + bitcast<f32>(${name}[factor + 1u])", ""],
+      [
+        "scales begin a word early",
+        "+ ${perWord - 1}u) / ${perWord}u; }${scale}",
+        "- 1u) / ${perWord}u; }${scale}",
+      ],
+    ],
+  },
+  {
+    file: "lib/parameters/quantized_matrix.ts",
+    tests: ["tests/kernels/quantized_test.ts"],
+    edits: [
+      ["a part has the scales of the first", "(source + at) / quantized.block", "at / quantized.block"],
+      [
+        "superblocks run on from part to part",
+        "Math.min(powerIn(step * columns / group), SCALE_BLOCK * BLOCK / group)",
+        "SCALE_BLOCK * BLOCK / group",
+      ],
+    ],
+  },
+  {
+    file: "lib/parameters/quantize.ts",
+    tests: ["tests/parameters/quantize_test.ts"],
+    edits: [
+      [
+        "a block is divided as its end is",
+        "isWhole ? f32(values[i] * inverse) : f32(values[i] / absmax)",
+        "f32(values[i] / absmax)",
+      ],
+      [
+        "the nearest value is taken, not the nearest of a table",
+        "const STEPS = 65535;",
+        "const STEPS = 1048575;",
+      ],
+      ["a row's factor is one division", "f32(f32(1 / largest) * 127)", "f32(127 / largest)"],
+    ],
   },
   {
     file: "kernels/storage.ts",

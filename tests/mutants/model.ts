@@ -5,6 +5,8 @@ const PLACEMENT = ["tests/gpu/placement_test.ts"];
 
 const PLAN = ["tests/planning/plan_test.ts"];
 
+const GGUF = ["tests/export/gguf_test.ts"];
+
 /** Batches, memory, model and optimizer. */
 export const MODEL: readonly Edits[] = [
   {
@@ -203,7 +205,11 @@ export const MODEL: readonly Edits[] = [
     tests: PLAN,
     filter: "/bounds every pair|does not fit|room for their|piece of logits/",
     edits: [
-      ["evaluation needs no room", "    fit(test.sizes, Array.from({ length }, (_, i) => at + i));\n", ""],
+      [
+        "evaluation needs no room",
+        "? [{ sizes: test.sizes, batches: consecutive(test.sizes.tokens.length, config.perDeviceEvalBatchSize) }]",
+        "? []",
+      ],
       [
         "an answer needs no room",
         "Math.max(positions, ids.length + ANSWER_TOKENS)",
@@ -238,8 +244,8 @@ export const MODEL: readonly Edits[] = [
     filter: "decoder",
     edits: [[
       "a tensor's second half is read where its first lies",
-      "        at += count;\n        done +=",
-      "        done +=",
+      "        at += count;\n        report(",
+      "        report(",
     ]],
   },
   {
@@ -297,6 +303,34 @@ export const MODEL: readonly Edits[] = [
     edits: [
       ["draws are all of the first place", "place: ids.length - request.ids.length + place", "place: 0"],
       ["parts of prompts begin anywhere", "while (ids.length % ATTENTION_TILE > 0)", "while (false)"],
+    ],
+  },
+  {
+    file: "lib/export/export_gguf.ts",
+    tests: GGUF,
+    edits: [
+      ["queries keep their rows in GGUF", "(row % 2 * headDim / 2 + (row >> 1)) * columns", "row * columns"],
+      ["queries, keys and values stay head by head", "(3 * i + part) * head", "(3 * part + i) * head"],
+      ["a norm stays beside 1", "values[i] = value + 1", "values[i] = value"],
+      ["a weight becomes infinite in f16", 'stored === "f16" &&', "false &&"],
+      ["rows without whole blocks are cut", 'hasBlocks ? type : "f16"', "type"],
+    ],
+  },
+  {
+    file: "lib/export/ggml.ts",
+    tests: GGUF,
+    edits: [["halves go up", "Math.sign(scaled) * Math.floor(Math.abs(scaled) + 0.5)", "Math.round(scaled)"]],
+  },
+  {
+    file: "lib/export/vocabulary.ts",
+    tests: GGUF,
+    edits: [
+      [
+        "the last merge is the best",
+        "place === undefined ? LAST : -place",
+        "place === undefined ? LAST : place",
+      ],
+      ["merges may be missing", "splits > (ways.get(text) ?? 0)", "false"],
     ],
   },
 ];

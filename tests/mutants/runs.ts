@@ -8,8 +8,23 @@ const CHECKPOINT = ["tests/checkpoint/checkpoint_test.ts"];
 const RESUME = ["tests/run/resume_test.ts"];
 const COLLAPSE = ["tests/training/collapse_test.ts"];
 
+const PACK = ["tests/reproduction/pack_test.ts"];
+
 /** What a run does between its steps: sampling, figures, checkpoints, reports. */
 export const RUNS: readonly Edits[] = [
+  {
+    file: "lib/run/reference.ts",
+    tests: ["tests/run/reference_test.ts"],
+    edits: [
+      ["the reference's memory stays", "  } finally {\n    decoder.destroy();\n  }", "  } finally {\n  }"],
+      [
+        "known sums are computed again",
+        "batch.some((pair) => Number.isNaN(sums[2 * pair]))",
+        "batch.length > 0",
+      ],
+      ["what was computed is lost with a stop", "if (split.missing.length > 0) await save();", ""],
+    ],
+  },
   {
     file: "lib/training/sampler.ts",
     tests: SAMPLER,
@@ -361,8 +376,8 @@ export const RUNS: readonly Edits[] = [
       ],
       [
         "the width is that of the start",
-        "fit(this.#parts(now, width), this.columns! - 1)",
-        "fit(this.#parts(now, width), 79)",
+        "fit([...about, ...parts], this.columns! - 1)",
+        "fit([...about, ...parts], 79)",
       ],
       ["work that was done before counts for the rate", "last.done - first.done", "last.done"],
       ["the time left is that of the whole", "(total - done) / rate", "total / rate"],
@@ -434,5 +449,40 @@ export const RUNS: readonly Edits[] = [
       'entry.step === 0 && "eval_loss" in entry',
       '"eval_loss" in entry && entry.step > 0',
     ]],
+  },
+  {
+    file: "lib/reproduction/check.ts",
+    tests: PACK,
+    edits: [
+      ["a missing entry of the log is none", "if (!other) first ??=", "if (false) first ??="],
+      [
+        "a small difference of the log is none",
+        "if (!other || other[figure] === value) continue;",
+        "if (!other || Math.abs(other[figure] - value) < 1e-3) continue;",
+      ],
+      [
+        "weights are looked at by their sample",
+        "pack[name].sha256 !== here[name].sha256",
+        "String(pack[name].sample) !== String(here[name].sample)",
+      ],
+      [
+        "tokens are counted alone",
+        "JSON.stringify(pack) === JSON.stringify(here)",
+        "text(pack) === text(here)",
+      ],
+    ],
+  },
+  {
+    file: "lib/reproduction/pack.ts",
+    tests: PACK,
+    edits: [
+      ["a home stays in the pack", "isPath ? value.split", "false ? value.split"],
+      [
+        "a branch stands for its commit",
+        "pinned.model_revision = revisions.model",
+        "pinned.model_revision = null",
+      ],
+      ["a day stands for another", "if (date !== undefined) pinned", "if (false) pinned"],
+    ],
   },
 ];

@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { pack } from "../../lib/batch/pack.ts";
 import { openGpu } from "../../lib/gpu/device.ts";
 import { Pipelines } from "../../lib/gpu/program.ts";
-import { simper } from "../../lib/losses/simper.ts";
+import { wgslOf } from "../../lib/losses/loss.ts";
+import { losses } from "../../lib/losses/losses.ts";
 import { readModelConfig } from "../../lib/weights/config_file.ts";
 import { netOf } from "../../lib/models/models.ts";
 import { Decoder, type DecoderOptions } from "../../lib/graph/decoder.ts";
@@ -37,7 +38,7 @@ Deno.test(
     const load = async (options: Pick<DecoderOptions, "weights">) => {
       const decoder = new Decoder(net, capacity, {
         largestBuffer: LARGEST,
-        loss: simper.wgsl,
+        loss: wgslOf(losses.simper),
         training: false,
         ...options,
       });

@@ -13,7 +13,8 @@ import {
 import { readModelConfig } from "../../lib/weights/config_file.ts";
 import { kernelsOf } from "../../lib/gpu/program.ts";
 import { usualTiles } from "../../lib/gpu/tuning.ts";
-import { capacityOf, planRun } from "../../lib/planning/plan.ts";
+import { bytesOfRun, capacityOf, planRun } from "../../lib/planning/plan.ts";
+import { planReport } from "../../lib/report/plan_report.ts";
 import { task } from "../command.ts";
 import { GOLDEN } from "../golden_run.ts";
 import { parsed } from "../run_file.ts";
@@ -82,7 +83,7 @@ Deno.test("the four setups have the published models' parameters, and every tens
     const { config, workloadOf, planned, tooLarge } = await setup(name, model);
     assert.equal(planned.decoder.parameters.count, parameters);
     assert.deepEqual(tooLarge, []);
-    assert.equal(stepCost(workloadOf(config), [longestPair(config)]).pairs, 128);
+    assert.equal(stepCost(workloadOf(config), config, [longestPair(config)]).pairs, 128);
   }
 });
 
@@ -98,7 +99,7 @@ Deno.test("Llama 3 8B, every parameter trained, pairs of 2 x 2048 one at a time,
   assert.ok(plan.bytes < 132e9, `${plan.bytes}`);
   // Forward and backward take six operations a weight and token (the embedding is no product), attention 12 a query-key pair
   // of each head's dimension.
-  const { tokens, flops, pairs } = stepCost(workloadOf(config), [longestPair(config)]);
+  const { tokens, flops, pairs } = stepCost(workloadOf(config), config, [longestPair(config)]);
   assert.equal(pairs, 64);
   const weights = 8_030_261_248 - 128256 * 4096 - 65 * 4096;
   const visible = pairs * 2 * 2047 * 2048 / 2;
@@ -146,8 +147,8 @@ Deno.test("what does not fit comes with the change that would make it fit, at th
   assert.equal(change.bytes, planRun(workloadOf(changed), changed, ADAPTER).decoder.plan.bytes);
   assert.ok(change.bytes < 141e9);
   assert.deepEqual(
-    stepCost(workloadOf(changed), [longestPair(changed)]),
-    stepCost(workloadOf(config), [longestPair(config)]),
+    stepCost(workloadOf(changed), changed, [longestPair(changed)]),
+    stepCost(workloadOf(config), config, [longestPair(config)]),
   );
 
   const [, rounded, ...more] = estimatedAlternatives(config, ADAPTER, 131e9, workloadOf, true);
@@ -249,6 +250,35 @@ Deno.test("the command prints the table and whether the run fits, from config.js
     /^fits: .*\nbeside the device's bytes the process takes about \d+\.\d MB of the machine's memory$/m,
   );
   assert.equal(roomy.status, 0);
+});
+
+Deno.test("a reference takes its memory before that of training, and a forward pass of each pair", () => {
+  const plan = (...overrides: string[]) => {
+    const { config } = parsed("", ...overrides);
+    const workloadOf = (changed: TrainConfig) => worstCase(smolLM2(2), changed, 100);
+    const sample = [longestPair(config)];
+    const found = planAnyway(workloadOf(config), config, ADAPTER);
+    const report = planReport({
+      ...{ config, workloadOf, sample, plan: found, measured: false, countKnown: true, adapter: ADAPTER },
+      ...{ beside: 0, device: "a GPU", memory: 1e12 },
+    });
+    return { ...found.planned, text: report.text, cost: stepCost(workloadOf(config), config, sample) };
+  };
+  const [simper, dpo] = ["simper", "sigmoid"].map((loss) => plan(`--loss_type=${loss}`));
+  assert.equal(simper.reference, undefined);
+  assert.ok(!simper.text.includes("reference"));
+  assert.equal(bytesOfRun(dpo), bytesOfRun(simper));
+  assert.match(
+    dpo.text,
+    /^reference +100 pairs once before the first step, at most [\d.]+e\+\d+ operations$/m,
+  );
+  const { pairs, flops } = dpo.cost.reference!;
+  assert.equal(pairs, 100);
+  // Forward is a third of forward and backward.
+  assert.ok(Math.abs(3 * flops / (dpo.cost.flops / dpo.cost.pairs) - 1) < 0.02);
+  const large = plan("--loss_type=sigmoid", "--precompute_ref_batch_size=64");
+  assert.equal(bytesOfRun(large), large.reference!.plan.bytes);
+  assert.ok(bytesOfRun(large) > bytesOfRun(dpo));
 });
 
 Deno.test("a plan's own options are checked as keys are", async () => {

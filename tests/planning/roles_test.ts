@@ -73,7 +73,7 @@ Deno.test("a pattern that backtracks without an end is stopped, and named", () =
   assert.ok(performance.now() - start < 20_000);
 });
 
-Deno.test("a run with frozen parameters saves them as they were, and resumes to the same bits", () =>
+Deno.test("a run with frozen parameters in 4 bits saves them as they were, and resumes to the same bits", () =>
   withTemporaryFolder(async (folder) => {
     const model = `${GOLDEN}/tied-llama3-bf16-sharded`;
     const words = [
@@ -81,6 +81,8 @@ Deno.test("a run with frozen parameters saves them as they were, and resumes to 
       "--max_steps=2",
       "--save_steps=1",
       '--unfrozen_parameters=["model.layers.1", "model.norm"]',
+      "--load_in_4bit=true",
+      "--use_bnb_nested_quant=true",
     ];
     const out = join(folder, "whole");
     const said: string[] = [];

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
-import { writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { stripVTControlCharacters } from "node:util";
-import { describePair, tokenTexts } from "../../lib/report/data_report.ts";
+import { describePair, reportBalance, reportSplit, tokenTexts } from "../../lib/report/data_report.ts";
 import { loadTokenizer } from "../../lib/tokenizer/tokenizer.ts";
 import { task } from "../command.ts";
 import { withTemporaryFolder } from "../temporary_folder.ts";
@@ -86,3 +86,36 @@ Deno.test("the data task shows splits, lengths, what was cut and why, and pairs"
       /^error: dataset_mixer: .*tokenizer: expected the split "train_prefs", found /,
     );
   }));
+
+Deno.test("judged responses are shown and counted as such, and a balance that their weights do not keep is told, in TRL's ranges", async () => {
+  const [prompt, own, other] = ["ab", "cd", "e"].map((text) => tokenizer.encode(text));
+  const pair = {
+    chosen: { ids: [...prompt, ...own], promptLength: prompt.length },
+    rejected: { ids: [...prompt, ...other], promptLength: prompt.length },
+    desirable: false,
+    truncated: false as const,
+    where: "a.jsonl:1",
+  };
+  assert.equal(
+    await describePair(pair, prompt.length, textsOf, false),
+    `shared prompt, ${prompt.length} tokens\nab\nundesirable, 2 labelled tokens\n[c][d]\n` +
+      "another's response, for the KL estimate alone, 1 labelled tokens\n[e]",
+  );
+  const statistics = { rows: 5, truncated: 0, truncatedResponses: 0, notices: [], tokens: 9, longest: 3 };
+  const of = ([desirable, undesirable]: number[]) => ({
+    ...{ ...statistics, responses: 5, endedResponses: 5 },
+    judged: { desirable, undesirable },
+  });
+  const lines: string[] = [];
+  reportSplit("train", of([3, 2]), (_, line) => lines.push(line));
+  assert.match(lines[0], /^train: 5 responses, 3 of them desirable and 2 undesirable, 9 tokens/);
+  const { balances } = JSON.parse(await readFile(join(GOLDEN, "../unpaired/judged.json"), "utf8"));
+  for (const { judged, weights: [desirableWeight, undesirableWeight], ranges } of balances) {
+    const told: string[] = [];
+    reportBalance(of(judged), { desirableWeight, undesirableWeight }, (_, line) => told.push(line));
+    const found = told.flatMap((line) =>
+      [...line.matchAll(/from ([\d.]+) to ([\d.]+),/g)].flatMap((m) => m.slice(1))
+    );
+    assert.deepEqual(found.map(Number), ranges, told[0]);
+  }
+});

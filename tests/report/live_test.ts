@@ -18,6 +18,7 @@ const FACTS: RunFacts = {
   settings: [["max_length", "512"]],
   answers: [{ prompt: "Hi", before: HOSTILE }],
   modelFiles: [],
+  memoryBytes: 0,
   dataFiles: [],
 };
 const PAGE = "http://127.0.0.1:8000";

@@ -46,6 +46,7 @@ function runReport(lines = ""): RunReport {
     state,
     results: allResults(state, metrics),
     answers: [{ prompt: HOSTILE, before: "no", after: "yes" }],
+    memoryBytes: 4096,
     modelFiles: [{ path: "models/a/model.safetensors", sha256: "ab".repeat(32) }],
     dataFiles: [{ path: "data/a.jsonl", sha256: "cd".repeat(32) }],
     device: "llvmpipe (LLVM 15)",

@@ -18,7 +18,7 @@ function runOf(outputDir: string, lines = "report_to: tensorboard\n") {
   const begin = async (history: LogEntry[]) => {
     const state = { ...newTrainerState(config, 9, 9), log_history: history };
     state.global_step = history.at(-1)?.step ?? 0;
-    const about = { modelFiles: [], dataFiles: [], device: "a GPU", version: "0.1.0" };
+    const about = { modelFiles: [], dataFiles: [], memoryBytes: 4096, device: "a GPU", version: "0.1.0" };
     await log.begin(state, runFacts({ config, answers: [{ prompt: "Hi", before: "no" }], ...about }));
   };
   return { log, warnings, begin };

@@ -25,6 +25,7 @@ const MATTER: { readonly [F in keyof TrainConfig]?: TrainConfig[F] } = {
   truncationMode: "keep_start",
   unfrozenParameters: ["model.norm"],
   lossType: "sft",
+  precomputeRefBatchSize: 3,
   optim: "adamw_anyprecision",
   optimArgs: "momentum_dtype=bfloat16",
   learningRate: 2e-6,
@@ -50,6 +51,7 @@ const MATTER: { readonly [F in keyof TrainConfig]?: TrainConfig[F] } = {
 const FREE: readonly (keyof TrainConfig)[] = [
   "modelNameOrPath",
   "modelRevision",
+  "refModel",
   "chatTemplate",
   "chatTemplateDate",
   "datasetSplits",

@@ -4,7 +4,8 @@ import { gunzipSync } from "node:zlib";
 import type { Pair } from "../../lib/data/pair.ts";
 import { loadModel } from "../../lib/generation/model.ts";
 import { Decoder } from "../../lib/graph/decoder.ts";
-import { simper } from "../../lib/losses/simper.ts";
+import { wgslOf } from "../../lib/losses/loss.ts";
+import { losses } from "../../lib/losses/losses.ts";
 import { netOf } from "../../lib/models/models.ts";
 import { evaluate } from "../../lib/training/evaluate.ts";
 import { type Metrics, summarize } from "../../lib/training/metrics.ts";
@@ -36,7 +37,7 @@ for (const [name, expected] of Object.entries(others)) {
     const decoder = new Decoder(netOf(weights.model), {
       // Several pieces of logits.
       ...{ tokens: 512, labels: 512, pairs: 4, positions: 128, logitsBytes: 2 ** 17, checkpointing: false },
-    }, { largestBuffer: 2 ** 27, loss: simper.wgsl, eosTokenId: 2, training: false });
+    }, { largestBuffer: 2 ** 27, loss: wgslOf(losses.simper), eosTokenId: 2, training: false });
     try {
       await decoder.allocate(gpu, pipelines);
       await decoder.parameters.load(gpu, weights);

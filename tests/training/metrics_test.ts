@@ -16,21 +16,22 @@ const batch = pack([
     where: "b",
   },
 ]);
-/** For each pair: loss, sum of chosen, sum of rejected, and a number without meaning. */
+/** For each pair: loss, sum of chosen, sum of rejected, and KTO's reference point. */
 const RESULTS = Float32Array.of(0.5, -2, -3, 0, -0.25, -1, -0.5, 0);
 /** For each response: sums of entropies and of mean logits, right labels, and the end token's probability. */
 const FIGURES = Float32Array.of(...[8, -4, 3, 0.75, 3, 6, 1, -1], ...[1, 1, 1, 0.25, 6, 4, 2, 0.5]);
+const NO_REFERENCE = { kl: 0, chosenReference: 0, rejectedReference: 0, desirable: false };
 const NO_FIGURES = { entropy: 0, logits: 0, correct: 0 };
 
 Deno.test("pairResults() joins the kernel's sums with the labels of the batch", () => {
   assert.deepEqual(pairResults(RESULTS, FIGURES, batch), [
     {
-      ...{ loss: 0.5, chosen: -2, rejected: -3, chosenLabels: 4, rejectedLabels: 2 },
+      ...{ loss: 0.5, chosen: -2, rejected: -3, chosenLabels: 4, rejectedLabels: 2, ...NO_REFERENCE },
       chosenFigures: { entropy: 8, logits: -4, correct: 3, endProbability: 0.75 },
       rejectedFigures: { entropy: 3, logits: 6, correct: 1 },
     },
     {
-      ...{ loss: -0.25, chosen: -1, rejected: -0.5, chosenLabels: 1, rejectedLabels: 2 },
+      ...{ loss: -0.25, chosen: -1, rejected: -0.5, chosenLabels: 1, rejectedLabels: 2, ...NO_REFERENCE },
       chosenFigures: { entropy: 1, logits: 1, correct: 1, endProbability: 0.25 },
       rejectedFigures: { entropy: 6, logits: 4, correct: 2, endProbability: 0.5 },
     },

@@ -9,9 +9,11 @@ export const embedding = (output: Value, table: ParameterSpec, scale?: number): 
   parameters: [table],
   inBackward: "kept",
   forward: ({ machine: { rows, batch, parameters }, into }) =>
-    parameters.pieces(table).map(({ weights, firstRow }) =>
-      kernels.embed(rows, batch.uploaded.ids, weights, into(output), { firstRow, scale })
-    ),
+    (batch.embedded?.table === table
+      ? [{ weights: batch.embedded.rows, firstRow: 0 }]
+      : parameters.pieces(table)).map(({ weights, firstRow }) =>
+        kernels.embed(rows, batch.uploaded.ids, weights, into(output), { firstRow, scale })
+      ),
   /** Rows of tokens that do not occur get no gradient, so the table's is cleared first; that of a head too was written whole. */
   backward(dOutput, pass) {
     const { rows, batch } = pass.machine;

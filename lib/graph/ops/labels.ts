@@ -5,6 +5,7 @@ import { type Norm, norm, normBackward, normWeightBackward } from "../../gpu/nor
 import { choose, draw } from "../../gpu/choice_operations.ts";
 import * as kernels from "../../gpu/operations.ts";
 import { type KernelCall, onlyWhere, type RowSlot } from "../../gpu/program.ts";
+import { usesBatch, usesWeighting } from "../../losses/loss.ts";
 import type { BackwardPass, OpParts, Value } from "../graph.ts";
 import type { TrainedParameter } from "../../parameters/layout.ts";
 import type { GenerationTensors, Machine } from "../machine.ts";
@@ -37,29 +38,56 @@ export const labels = (x: Value, head: Head): OpParts => ({
   ) =>
     machine.generation
       ? choiceCalls(machine, machine.generation, head, of(x))
-      : [...headForward(machine, head, of(x)), lossCall(machine), figuresCall(machine)],
+      : lossForward(machine, head, of(x)),
   backward: (_, pass) => headBackward(pass, x, head),
 });
 
-/** Log-probabilities of the labels, piece by piece. L labels. */
-function headForward(machine: Machine, head: Head, x: Tensor): KernelCall[] {
-  const { batch, head: t, widths } = machine;
+/** Log-probabilities of the labels, and from these loss and figures of each pair. L labels. */
+function lossForward(machine: Machine, head: Head, x: Tensor): KernelCall[] {
+  const { plan, batch, head: { logps }, capacity, options: { loss } } = machine;
+  const squares = usesWeighting(loss)
+    ? plan.shared("squared probabilities", "scratch", logps.shape)
+    : undefined;
+  const sums = usesBatch(loss) ? plan.shared("sums of pairs", "scratch", [capacity.pairs, 2]) : undefined;
   return [
     ...normedRows(machine, head, x),
-    ...batch.pieces.flatMap((rows, i) => {
-      const part = (tensor: Tensor) => rowsOf(tensor, i * batch.pieceRows, batch.pieceRows);
-      const found = {
-        logits: t.logits,
-        targets: part(batch.uploaded.targets),
-        lse: part(t.labelLse),
-        logps: part(t.logps),
-        figures: part(t.labelFigures),
-      };
-      return [
-        ...logitsOf(machine, head, rows, part(t.gatheredNormed)),
-        kernels.logProbabilities(rows, found, widths.vocabulary, head.logits),
-      ];
-    }),
+    ...batch.pieces.flatMap((rows, i) => logProbabilitiesOf(machine, head, rows, i, squares)),
+    ...lossCalls(machine, squares, sums),
+    figuresCall(machine),
+  ];
+}
+
+/** Those of one piece of logits. */
+function logProbabilitiesOf(
+  machine: Machine,
+  head: Head,
+  rows: RowSlot,
+  index: number,
+  squares?: Tensor,
+): KernelCall[] {
+  const { batch, head: t, widths } = machine;
+  const part = (tensor: Tensor) => rowsOf(tensor, index * batch.pieceRows, batch.pieceRows);
+  const { logits } = t;
+  const lse = part(t.labelLse);
+  const found = {
+    ...{ logits, lse },
+    targets: part(batch.uploaded.targets),
+    logps: part(t.logps),
+    figures: part(t.labelFigures),
+  };
+  return [
+    ...logitsOf(machine, head, rows, part(t.gatheredNormed)),
+    kernels.logProbabilities(rows, found, widths.vocabulary, head.logits),
+    ...squares
+      ? [
+        kernels.squaredProbabilities(
+          rows,
+          { logits, lse, squares: part(squares) },
+          widths.vocabulary,
+          head.logits,
+        ),
+      ]
+      : [],
   ];
 }
 
@@ -121,16 +149,21 @@ function biasBackward(
 }
 
 /** Loss and summed log-probabilities of each pair, and the weight of each label's gradient. */
-const lossCall = ({ batch, head, options }: Machine): KernelCall =>
+const lossCalls = ({ batch, head, options }: Machine, squares?: Tensor, sums?: Tensor): KernelCall[] =>
   kernels.preferenceLoss(
     batch.pairSlot,
     {
       labelsOfPair: batch.uploaded.labelsOfPair,
+      references: batch.uploaded.references,
       logps: head.logps,
+      targets: batch.uploaded.targets,
+      squares,
       weights: head.labelWeights,
       results: batch.results,
+      sums,
     },
     options.loss,
+    options.eosTokenId,
   );
 
 /** What else the log has of each response. */

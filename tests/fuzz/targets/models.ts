@@ -2,10 +2,11 @@
 import { Buffer } from "node:buffer";
 import { parseConfig } from "../../../lib/config/parse.ts";
 import { worstCase } from "../../../lib/planning/estimate.ts";
+import { vocabularyOf } from "../../../lib/export/vocabulary.ts";
 import { readModelConfig } from "../../../lib/weights/config_file.ts";
 import { openModel } from "../../../lib/weights/weights.ts";
 import { openCheckpoint } from "../../../lib/safetensors/read.ts";
-import { loadTokenizer } from "../../../lib/tokenizer/tokenizer.ts";
+import { loadTokenizer, readTokenTable } from "../../../lib/tokenizer/tokenizer.ts";
 import { entry, file } from "../../hostile_safetensors.ts";
 import { damageBytes, damageText } from "../bytes.ts";
 import { damageJson, HOSTILE_NAMES } from "../json.ts";
@@ -182,6 +183,7 @@ const tokenizer: Target = {
   names: /tokenizer|chat.template|special_tokens_map|^expected Unicode text/,
   make(random, world) {
     const part = random.below(3);
+    const isExported = random.chance(0.2);
     const files = {
       "tokenizer.json": part < 2 ? damageFile(random, TOKENIZER) : JSON.stringify(TOKENIZER),
       "tokenizer_config.json": part > 0
@@ -192,6 +194,7 @@ const tokenizer: Target = {
     return {
       bytes: place(world, files),
       run: async () => {
+        if (isExported) return vocabularyOf(await readTokenTable(world.folder), 303);
         const { encode, decode, applyChatTemplate } = await loadTokenizer(world.folder);
         for (const text of TEXTS) decode(encode(text));
         decode([0, 1, 2, 7, 300, 2 ** 31], { skipSpecialTokens: true });

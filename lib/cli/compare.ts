@@ -1,0 +1,93 @@
+import { type CompareOptions, compareRuns, type RunInHand } from "../comparison/compare.ts";
+import { findings, reportHtml, reportJson, reportOf, tablesOf } from "../comparison/report.ts";
+import { readComparison } from "../config/comparison.ts";
+import { COMPARISON_KEYS } from "../config/comparison_keys.ts";
+import { tablesText } from "../evaluation/report.ts";
+import { createLogger, printable } from "../report/log.ts";
+import { formatDuration } from "../report/progress.ts";
+import { writeWhole } from "../whole_file.ts";
+import { wrap } from "../wrap.ts";
+import type { Command } from "./command.ts";
+import { print } from "./output.ts";
+import { progressLine } from "./progress.ts";
+import { type Stop, STOPPED } from "./stop.ts";
+import { answering, shownTraining } from "./training.ts";
+import { splitRunWords } from "./words.ts";
+
+/** Of sentences: as wide as the tables are. */
+const COLUMNS = 110;
+
+/** `simper compare` */
+export const compare: Command = {
+  usage: "[CONFIG] [--json] [--sweep={KEY: [VALUE, ...]}] [--seeds=[N, ...]] [--key=value ...]",
+  about:
+    "CONFIG is by default compare-tiny.yaml; one of simper train will do, with --sweep or --seeds. Besides the keys of all " +
+    `runs it has: ${
+      Object.entries(COMPARISON_KEYS).map(([key, { doc }]) => `${key}: ${doc}`).join(" ")
+    } Each run is left in OUTPUT_DIR/NAME/seed-N as simper train would leave it, and the figures of all in compare.json and ` +
+    "report.html. The same command goes on where it was stopped, and keeps what is finished.",
+  options: [{ name: "json", doc: "Print all figures as JSON, as compare.json has them." }],
+  takesRunFile: true,
+  run,
+};
+
+async function run(words: readonly string[], stop: Stop): Promise<number> {
+  const { positionals, overrides, names, options } = splitRunWords(words, compare);
+  const own = [...names, ...Object.keys(COMPARISON_KEYS)];
+  const comparison = await readComparison(positionals[0] ?? "compare-tiny.yaml", overrides, own);
+  const { members: [{ runs: [shared] }], outputDir, seeds } = comparison;
+  const progress = progressLine({ logLevel: shared.logLevel });
+  const log = createLogger(shared.logLevel, (text) => progress.write(text));
+  for (const line of comparison.ignored) log.info(line);
+  const say = answering(stop, shared);
+  const goesOn = `the same command${
+    shared.overwriteOutputDir ? " with --overwrite_output_dir=false" : ""
+  } goes on`;
+  say("stopping");
+  const events: CompareOptions = {
+    log: (level, message) => log[level](message),
+    onProgress: (done) => progress.update(done),
+    signal: stop.signal,
+    readsOnly: true,
+    onRun: (run) => {
+      progress.finish();
+      say(`stopping: ${goesOn} from here`);
+      progress.about = aboutRun(run);
+      log.info(`run ${progress.about}`);
+    },
+    trainOptions: () => shownTraining({ progress, log, stop, say }),
+    onTrained: (_, isKept) => {
+      progress.finish();
+      say(isKept ? `stopping: ${goesOn} from the last checkpoint` : "stopping once the result is saved");
+    },
+    onMeasure: () => {
+      stop.isCareful = false;
+      say(`stopping: ${goesOn} from here`);
+    },
+  };
+  const result = await compareRuns(comparison, events).finally(() => {
+    progress.finish();
+    progress.about = undefined;
+  });
+  if (result.isStopped) {
+    log.warning(`stopped: ${goesOn} from there`);
+    return STOPPED;
+  }
+  const report = reportOf(result, outputDir, seeds);
+  await writeWhole(outputDir, "compare.json", reportJson(report));
+  await writeWhole(outputDir, "report.html", reportHtml(report));
+  const isJson = options.has("json");
+  if (isJson) print(reportJson(report).trimEnd());
+  else if (shared.logLevel !== "error") {
+    print(tablesText(tablesOf(report)));
+    const said = findings(report).flatMap((line) => wrap(line, COLUMNS));
+    print(printable(["", ...said, "", `saved in ${outputDir}`].join("\n")));
+  }
+  return result.members.some(({ failures }) => failures.length > 0) ? 1 : 0;
+}
+
+/** `3/21 simpo, seed 43, 12:30 left` */
+function aboutRun({ member, config, place, total, secondsLeft }: RunInHand): string {
+  const left = secondsLeft === undefined ? "" : `, ${formatDuration(secondsLeft)} left of all`;
+  return `${place}/${total} ${member}, seed ${config.seed}${left}`;
+}

@@ -1,0 +1,235 @@
+/** Trains and measures all that is compared, and keeps what is done. */
+import { join } from "node:path";
+import { TRAINER_STATE } from "../checkpoint/names.ts";
+import type { TrainerState } from "../checkpoint/trainer_state.ts";
+import type { Comparison, Member } from "../config/comparison.ts";
+import type { TrainConfig } from "../config/schema.ts";
+import { cacheFolder } from "../cache_folder.ts";
+import { rememberedHashes } from "../data/file_hash.ts";
+import type { HashedFile } from "../data/hash.ts";
+import { filesOf } from "../data/splits.ts";
+import { UserError } from "../errors.ts";
+import { readText } from "../evaluation/evaluate.ts";
+import type { FetchEvents, Sources } from "../hub/hub.ts";
+import { resolveSources } from "../hub/hub.ts";
+import type { TrainOptions } from "../run/options.ts";
+import { train } from "../run/train.ts";
+import { openModel } from "../weights/weights.ts";
+import { hashModel } from "../checkpoint/fingerprint.ts";
+import { statOf } from "../stat_of.ts";
+import { checkFolder, readTextFile } from "../whole_file.ts";
+import type { MeasuredMember, MeasuredRun } from "./figures.ts";
+import { changedFiles, findRun, type Kept } from "./kept.ts";
+import { type Measurement, measureModel, type Measuring } from "./measure.ts";
+import { isFacts } from "../report/run_report.ts";
+
+/** A run of a comparison that is made now. */
+export interface RunInHand {
+  member: string;
+  config: TrainConfig;
+  /** Its place among all, from 1. */
+  place: number;
+  total: number;
+  /** Until the last one is measured, if each takes as long as those before; not known of the first. */
+  secondsLeft?: number;
+}
+
+/** Who hears of a comparison, and what stops it. */
+export interface CompareOptions extends FetchEvents {
+  readsOnly?: boolean;
+  /** A run begins, or what was found of it is kept. */
+  onRun?: (run: RunInHand) => void;
+  /** What `train` is told for a run, besides `signal`, `log` and `onProgress`. */
+  trainOptions?: (run: RunInHand) => TrainOptions;
+  /** The last step of a run is done, and its result is saved; `isKept` where it can go on from a checkpoint. */
+  onTrained?: (run: RunInHand, isKept: boolean) => void;
+  /** A run is saved, and its model is measured. */
+  onMeasure?: (run: RunInHand) => void;
+}
+
+/** What a comparison has come to. */
+export interface ComparisonResult {
+  device: string;
+  version: string;
+  split: string;
+  text?: string;
+  prompts: readonly string[];
+  before: Measurement;
+  members: MeasuredMember[];
+  /** Whether a signal ended it. */
+  isStopped: boolean;
+}
+
+/**
+ * Makes every run of a comparison as `train` makes it, one after the other, in `output_dir/NAME/seed-N`, and measures each model that
+ * it leaves. A run that is there is kept where its keys and files are the same, one that was stopped goes on, and what was measured
+ * stands beside the folder in `seed-N.json`. A run whose numbers are not finite is told of, and the others go on.
+ *
+ * Pairs are tokenized once, and found in the cache by every run; weights are read from the disk by each, as `train` reads them.
+ *
+ * @throws {UserError} for what `train` refuses, of all runs at once before the first begins; for folders that hold other runs.
+ */
+export async function compareRuns(
+  comparison: Comparison,
+  options: CompareOptions,
+): Promise<ComparisonResult> {
+  const { members, outputDir } = comparison;
+  const { log = () => {}, onProgress, signal } = options;
+  const text = comparison.text === undefined ? undefined : await readText(comparison.text);
+  await checkFolder(outputDir);
+  const found = await findRuns(members);
+  const [{ runs: [shared] }] = members;
+  const sources = await resolveSources({ ...shared, doEval: true }, { log, onProgress, signal });
+  const split = shared.datasetSplits.find((name) => name.includes("test")) ?? "test";
+  const files = await filesNow(shared, sources, split, options);
+  const finished = [...found.values()].flat().filter(({ facts }) => facts);
+  const changed = finished.flatMap(({ config, facts }) =>
+    changedFiles(facts!, files).map((problem) => `${config.outputDir}: ${problem}`)
+  );
+  if (changed.length > 0) {
+    throw new UserError(
+      `what was finished was made of other files:\n  ${changed.join("\n  ")}\n` +
+        "name another output_dir, or begin anew with --overwrite_output_dir",
+      2,
+      "OUTPUT_REFUSED",
+    );
+  }
+  const measuring: Measuring = {
+    config: shared,
+    split,
+    mixer: sources.mixer,
+    files: files.test,
+    ...(text !== undefined && { text: { content: text, file: comparison.text! } }),
+    maxNewTokens: comparison.maxNewTokens,
+  };
+  const events = { log, onProgress, signal, readsOnly: options.readsOnly };
+  const before = await measureModel(sources.model, join(outputDir, "before.json"), measuring, events);
+
+  const total = members.reduce((sum, { runs }) => sum + runs.length, 0);
+  if (finished.length > 0) log("info", `${finished.length} of ${total} runs are there and kept`);
+  const start = performance.now();
+  let [place, made] = [0, 0];
+  const result: ComparisonResult = {
+    ...{ device: "", version: "", split, prompts: shared.prompts, before, isStopped: false },
+    ...(comparison.text !== undefined && { text: comparison.text }),
+    members: members.map(({ name, keys }) => ({ name, keys, runs: [], failures: [] })),
+  };
+  const left = () => total - finished.length - made;
+  for (const [i, member] of members.entries()) {
+    const measured = { runs: [] as MeasuredRun[], failures: [] as { seed: number; why: string }[] };
+    Object.assign(result.members[i], measured);
+    for (const { config, facts } of found.get(member)!) {
+      place++;
+      const seconds = (performance.now() - start) / 1000;
+      const run: RunInHand = {
+        ...{ member: member.name, config, place, total },
+        ...(made > 0 && { secondsLeft: seconds / made * left() }),
+      };
+      options.onRun?.(run);
+      try {
+        if (!facts && !await trainRun(run, options)) return { ...result, isStopped: true };
+        options.onMeasure?.(run);
+        signal?.throwIfAborted();
+        const path = `${config.outputDir}.json`;
+        const measurement = await measureModel(config.outputDir, path, measuring, events);
+        measured.runs.push({ ...await readRun(config, result), measurement });
+        if (!facts) made++;
+      } catch (error) {
+        if (signal?.aborted && error === signal.reason) return { ...result, isStopped: true };
+        if (!(error instanceof UserError)) throw error;
+        if (error.code !== "NOT_FINITE") {
+          throw new UserError(
+            `${member.name}, seed ${config.seed}: ${error.message}`,
+            error.status,
+            error.code,
+          );
+        }
+        log("warning", `${member.name}, seed ${config.seed}: ${error.message}`);
+        measured.failures.push({ seed: config.seed, why: error.message.split("\n", 1)[0] });
+        made++;
+      }
+    }
+  }
+  return result;
+}
+
+/** What every run's folder holds; all that is wrong is told at once. */
+async function findRuns(members: readonly Member[]): Promise<Map<Member, Kept[]>> {
+  const problems: UserError[] = [];
+  const found = new Map<Member, Kept[]>();
+  for (const member of members) {
+    const kept: Kept[] = [];
+    for (const config of member.runs) {
+      try {
+        kept.push(await findRun(config));
+      } catch (error) {
+        if (!(error instanceof UserError)) throw error;
+        problems.push(error);
+      }
+    }
+    found.set(member, kept);
+  }
+  if (problems.length === 0) return found;
+  const messages = [...new Set(problems.map(({ message }) => message))];
+  throw new UserError(messages.join("\n"), problems[0].status, problems[0].code);
+}
+
+/** The files that a run reads, as they are now. */
+async function filesNow(
+  config: TrainConfig,
+  { model, mixer }: Sources,
+  split: string,
+  { onProgress }: FetchEvents,
+): Promise<Record<"model" | "train" | "test", HashedFile[]>> {
+  const opened = config.fromScratch ? undefined : await openModel(model);
+  await opened?.close();
+  const trainSplit = config.datasetSplits.find((name) => name.includes("train")) ?? "train";
+  const hashes = async (split: string) => {
+    const paths = [];
+    for (const { path, config } of mixer) {
+      if (split !== trainSplit && (await statOf(path))?.isFile()) {
+        throw new UserError(
+          `dataset_mixer: ${path}: a comparison is measured on pairs that no run trains on: expected a folder with files ` +
+            `for the splits ${trainSplit} and ${split}, found a file`,
+        );
+      }
+      paths.push(...await filesOf(path, split, config));
+    }
+    return await rememberedHashes(paths, cacheFolder(), "hashing data", onProgress);
+  };
+  return {
+    model: await hashModel(model, opened?.files ?? [], onProgress),
+    train: await hashes(trainSplit),
+    test: await hashes(split),
+  };
+}
+
+/** @returns false where a signal stopped it. */
+async function trainRun(run: RunInHand, options: CompareOptions): Promise<boolean> {
+  const { log, onProgress, signal, readsOnly } = options;
+  await using outcome = await train(run.config, {
+    ...options.trainOptions?.(run),
+    ...{ onLog: log, onProgress, signal, readsOnly },
+  });
+  if (outcome.isStopped) return false;
+  options.onTrained?.(run, outcome.isKept);
+  await outcome.save({ signal });
+  return true;
+}
+
+/** What a finished run says of itself. */
+async function readRun(
+  { outputDir, seed, perDeviceTrainBatchSize }: TrainConfig,
+  result: Pick<ComparisonResult, "device" | "version">,
+): Promise<Omit<MeasuredRun, "measurement">> {
+  const read = async (name: string) => JSON.parse(await readTextFile(join(outputDir, name)));
+  const [state, facts]: [TrainerState, unknown] = [await read(TRAINER_STATE), await read("report.json")];
+  if (!isFacts(facts)) throw new UserError(`${join(outputDir, "report.json")}: is not what a run writes`);
+  Object.assign(result, { device: facts.device, version: facts.version });
+  return {
+    seed,
+    log: state.log_history,
+    ...(typeof facts.memoryBytes === "number" && { memoryBytes: facts.memoryBytes }),
+    pairsPerPass: perDeviceTrainBatchSize,
+  };
+}

@@ -1,0 +1,147 @@
+/** What is wrong between a loss and the keys that losses read. */
+import { LOSS_DEFAULTS, type LossKeys } from "../losses/definition.ts";
+import { areKnown, DEFINITIONS, LOSS_NAMES, type LossName, namesOf } from "../losses/losses.ts";
+import type { Entry } from "./entries.ts";
+import { keyOf, type TrainConfig } from "./schema.ts";
+
+/** Those that change every loss of a list but sft, which has nothing of what they change. */
+const OF_ALL = [
+  "fDivergenceType",
+  "fAlphaDivergenceCoef",
+  "ldAlpha",
+  "useWeighting",
+  "referenceFree",
+] as const;
+
+/** The keys of losses. */
+const LOSS_FIELDS = [
+  ...Object.keys(LOSS_DEFAULTS) as (keyof typeof LOSS_DEFAULTS)[],
+  ...["gammaBetaRatio", "cpoAlpha", "ldAlpha"] as const,
+];
+
+/** Values that ask for nothing, which no loss need read. */
+const IDLE: Partial<Record<keyof LossKeys, unknown>> = {
+  alpha: 0,
+  labelSmoothing: 0,
+  ldAlpha: 1,
+  cpoAlpha: 0,
+  fDivergenceType: "reverse_kl",
+  useWeighting: false,
+  referenceFree: false,
+  desirableWeight: 1,
+  undesirableWeight: 1,
+  chosenAnchor: 0,
+  refaLambda: 0,
+};
+
+/** Of the published configurations of SimPER, where they do nothing. */
+const PUBLISHED = ["beta", "gammaBetaRatio"] as const;
+
+const readersOf = (field: keyof LossKeys): LossName[] =>
+  LOSS_NAMES.filter((name) => DEFINITIONS[name].reads.includes(field));
+
+const isPublished = (field: keyof TrainConfig, { lossType }: Partial<TrainConfig>): boolean =>
+  lossType === "simper" && (PUBLISHED as readonly string[]).includes(field);
+
+/** Whether a field is a loss's that does nothing under the configuration's loss, or beside its other keys. */
+export function isUnread(
+  field: keyof TrainConfig,
+  { lossType, fDivergenceType, gammaBetaRatio }: Pick<
+    TrainConfig,
+    "lossType" | "fDivergenceType" | "gammaBetaRatio"
+  >,
+): boolean {
+  const own = LOSS_FIELDS.find((name) => name === field);
+  if (own === undefined || !areKnown(lossType)) return false;
+  if (own === "fAlphaDivergenceCoef" && fDivergenceType !== "alpha_divergence") return true;
+  if (own === "simpoGamma" && gammaBetaRatio !== undefined) return true;
+  return !namesOf(lossType).some((name) => DEFINITIONS[name].reads.includes(own));
+}
+
+/** A line for each key of SimPER's published configurations that was given and does nothing under it. */
+export const idleLossKeys = (config: TrainConfig, written: ReadonlyMap<string, Entry>): string[] =>
+  PUBLISHED.flatMap((field) => {
+    const entry = written.get(field);
+    const isIdle = entry && entry.value !== null && isPublished(field, config);
+    return isIdle ? [`${entry.key}: ignored: simper has no such parameter`] : [];
+  });
+
+/** What is wrong, one message each; keys whose own values are wrong are left out of `config`. */
+export function lossProblems(
+  config: Partial<TrainConfig>,
+  written: ReadonlyMap<string, Entry>,
+): string[] {
+  const { lossType, lossWeights, labelSmoothing } = config;
+  if (lossType === undefined || !areKnown(lossType)) return [];
+  const names = namesOf(lossType);
+  const problems: string[] = [];
+  const at = (field: keyof TrainConfig) => written.get(field)?.valueAt ?? keyOf(field);
+  for (const field of LOSS_FIELDS) {
+    const entry = written.get(field);
+    const value = config[field];
+    const isIdle = !entry || value === undefined || value === IDLE[field] || isPublished(field, config);
+    if (isIdle) continue;
+    const readers = readersOf(field);
+    const ofAll = (OF_ALL as readonly string[]).includes(field);
+    const wanting = names.filter((name) =>
+      !readers.includes(name) && !(ofAll && name === "sft" && field !== "ldAlpha")
+    );
+    const isRead = ofAll
+      ? wanting.length === 0 && names.some((name) => readers.includes(name))
+      : wanting.length < names.length;
+    if (isRead) continue;
+    const not = ofAll && wanting.length > 0 ? wanting : names;
+    problems.push(
+      `${entry.valueAt}: loss_type: ${not.join(" and ")} ${
+        not.length > 1 ? "do" : "does"
+      } not read it: remove it; ` +
+        `${readers.join(", ")} ${readers.length > 1 ? "do" : "does"}`,
+    );
+  }
+  if (lossWeights && lossWeights.length !== names.length) {
+    problems.push(
+      `${at("lossWeights")}: expected a weight for each of the ${names.length} losses of loss_type (${
+        names.join(", ")
+      }), found ${lossWeights.length}`,
+    );
+  }
+  const judged = names.filter((name) => DEFINITIONS[name].isJudged);
+  if (judged.length > 0 && judged.length < names.length) {
+    const others = names.filter((name) => !judged.includes(name));
+    problems.push(
+      `${at("lossType")}: ${judged.join(" and ")} reads single responses that were judged, and ${
+        others.join(" and ")
+      } pairs: they cannot be added up`,
+    );
+  }
+  if (names.includes("exo_pair") && labelSmoothing === 0) {
+    problems.push(
+      `${at("labelSmoothing")}: expected label_smoothing above 0 with exo_pair, found 0: its paper has 1e-3`,
+    );
+  }
+  if (names.includes("robust") && labelSmoothing !== undefined && labelSmoothing >= 0.5) {
+    problems.push(
+      `${
+        at("labelSmoothing")
+      }: expected label_smoothing below 0.5 with robust, found ${labelSmoothing}: labels would be wrong more often than not`,
+    );
+  }
+  if (
+    config.gammaBetaRatio !== undefined && written.has("simpoGamma") && !isPublished("gammaBetaRatio", config)
+  ) {
+    problems.push(
+      `${
+        at("gammaBetaRatio")
+      }: simpo_gamma is given too, and gamma_beta_ratio is simpo_gamma over beta: keep one`,
+    );
+  }
+  const isAlpha = config.fDivergenceType === "alpha_divergence";
+  if (written.has("fAlphaDivergenceCoef") && config.fDivergenceType !== undefined && !isAlpha) {
+    problems.push(
+      `${
+        at("fAlphaDivergenceCoef")
+      }: it is read where f_divergence_type is alpha_divergence, found ${config.fDivergenceType}`,
+    );
+  }
+  return problems;
+}
