@@ -11,7 +11,7 @@
 import { type GemmVariant, type MatrixTile, SIZE_HEADER } from "./gemm.ts";
 import { isPaired, stores } from "./gemm_epilogue.ts";
 import { lines, range } from "./emit.ts";
-import { packedType, unpackFunction } from "./storage.ts";
+import { matrixReader, readerElement } from "./storage.ts";
 
 /** Workgroups that look for an operand's largest magnitude, each in a part of it, and their threads. */
 export const LARGEST_PARTS = 128;
@@ -68,24 +68,21 @@ export function operandShape(
  */
 export function largestSource(variant: GemmVariant, operand: "a" | "b"): string {
   const { rows, columns, stride } = operandShape(variant.layout, operand);
-  const storage = operand === "b" ? variant.weights : "f32";
-  const isWhole = storage !== "f32" || variant.aligned;
+  const { weights, aligned, layout } = variant;
+  const isStored = operand === "b" && weights !== "f32";
   return `${SIZE_HEADER}
 @group(0) @binding(2) var<storage, read> x: array<${
-    storage === "f32" ? variant.aligned ? "vec4f" : "f32" : packedType(storage)
+    isStored ? readerElement(weights) : aligned ? "vec4f" : "f32"
   }>;
 @group(0) @binding(3) var<storage, read_write> found: array<f32>;
 var<workgroup> most: array<f32, ${LARGEST_THREADS}>;
-${storage === "f32" ? "" : unpackFunction("x", storage)}
-fn x4(i: u32) -> vec4f {
-  return ${
-    storage !== "f32"
-      ? "unpack_x(x[i >> 2u])"
-      : isWhole
-      ? "x[i >> 2u]"
-      : "vec4f(x[i], x[i + 1u], x[i + 2u], x[i + 3u])"
-  };
-}
+${
+    isStored
+      ? matrixReader("x", weights, `${layout === "nt" ? "size.n" : "size.k"} * size.ldb`)
+      : aligned
+      ? "fn x4(i: u32) -> vec4f { return x[i >> 2u]; }"
+      : "fn x4(i: u32) -> vec4f { return vec4f(x[i], x[i + 1u], x[i + 2u], x[i + 3u]); }"
+  }
 
 @compute @workgroup_size(${LARGEST_THREADS})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
@@ -296,14 +293,21 @@ function copy(
       v = select(v, vec4f(), vec4u(k, k + 1u, k + 2u, k + 3u) >= vec4u(K)) * ${name}_scale;`;
   const put = (part: string) =>
     range(4).map((l) => `      ${name}_${part}[to + ${l}u] = ${part}[${l}];`).join("\n");
+  // By bits: some compilers take a float32 that was turned into a float16 and back for what it was, and nothing would be left.
+  const split = parts.includes("low")
+    ? `      let near = bitcast<vec4f>((bitcast<vec4u>(v) + 0x1000u) & vec4u(0xffffe000u));
+      let high = vec4<f16>(near);
+${put("high")}
+      let low = vec4<f16>(v - near);
+${put("low")}`
+    : `      let high = vec4<f16>(v);
+${put("high")}`;
   return `    for (var l = 0u; l < ${side * depth / 4 / threads}u; l += 1u) {
       let at = l * ${threads}u + index;
       let line = at / ${width}u;
       let place = at % ${width}u * 4u;
 ${load}
       let to = line * ${pitch}u + place;
-      let high = vec4<f16>(v);
-${put("high")}
-${parts.includes("low") ? `      let low = vec4<f16>(v - vec4f(high));\n${put("low")}` : ""}
+${split}
     }`;
 }
