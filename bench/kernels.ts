@@ -1,6 +1,6 @@
 /** Every kernel but the matrix products, each alone, at SmolLM2-135M's widths. */
 import type { Gpu } from "../lib/gpu/device.ts";
-import type { Tensor } from "../lib/gpu/memory.ts";
+import { type Tensor, view } from "../lib/gpu/memory.ts";
 import {
   clear,
   gatherRows,
@@ -15,8 +15,16 @@ import {
 } from "../lib/gpu/operations.ts";
 import { embed, embedBackward } from "../lib/gpu/embedding_operations.ts";
 import { norm, normBackward, normWeightBackward } from "../lib/gpu/norm_operations.ts";
-import { adamw, clipByNorm, parameterNorms, sumSquares } from "../lib/gpu/optimizer_operations.ts";
+import {
+  adamw,
+  adamw8bit,
+  clipByNorm,
+  MOMENT_BLOCK,
+  parameterNorms,
+  sumSquares,
+} from "../lib/gpu/optimizer_operations.ts";
 import { type KernelCall, writeTensor } from "../lib/gpu/program.ts";
+import { dynamicTables } from "../kernels/dynamic_map.ts";
 import { wgslOf } from "../lib/losses/loss.ts";
 import { losses } from "../lib/losses/losses.ts";
 import { ropeTable } from "../lib/graph/rope_table.ts";
@@ -252,10 +260,10 @@ class Cases {
     // As `AdamW.upload` computes them for learning rate 1e-3 at a late step.
     const hyper = upload(
       "hyperparameters",
-      Float32Array.of(1e-3, 1 - 1e-5, 0.1, 0.999, 1e-3, 1e-8, 1, 0),
+      Float32Array.of(1e-3, 1 - 1e-5, 0.1, 0.999, 1e-3, 1e-8, 1, 0, 0),
       64,
     );
-    const place = upload("place", Uint32Array.of(0, 0), 64);
+    const place = upload("place", Uint32Array.of(0, 0, 0), 64);
     for (const { slab } of [hyper, place]) Object.assign(slab, { usage: 0x40 | 0x08 });
     const clip = upload("clip", Float32Array.of(1, 1, 0, 0), 4);
     const gradients = bench.filled("gradients", parameters);
@@ -264,12 +272,40 @@ class Cases {
       first: bench.filled("first moment", parameters),
       second: bench.tensor("second moment", parameters),
     };
+    // Bytes and bfloat16: the first words of larger tensors.
+    const part = (tensor: Tensor, bytes: 1 | 2): Tensor => ({
+      ...view(tensor, 0, bytes * parameters, [parameters]),
+      ...(bytes === 1 ? { isCodes: true } : { storage: "bf16" }),
+    });
+    const weights = part(state.weights, 2);
+    const inBytes = {
+      weights,
+      first: part(state.first, 1),
+      second: part(state.second, 1),
+      absmax: bench.tensor("absmax", parameters / MOMENT_BLOCK, 2),
+      map: upload("dynamic maps", dynamicTables, dynamicTables.length),
+    };
+    const all = { count: parameters, decayed: parameters };
     const partial = bench.tensor("partial sums", parameters / 4096);
     const squares = bench.tensor("squares", 1);
     const blocks = upload("blocks", Uint32Array.of(0, parameters / 4096), 1, 2);
     const norm = { blocks, partial, squares, clip: bench.tensor("clip of norm", 4) };
-    this.#alone(`${parameters / 2 ** 20} Mi`, [
-      adamw({ place, hyper, clip, gradients, ...state }, { count: parameters, decayed: parameters }),
+    const size = `${parameters / 2 ** 20} Mi`;
+    this.#alone(`${size}, weights and moments in bfloat16`, [
+      adamw({
+        ...{ place, hyper, clip, gradients, weights },
+        first: part(state.first, 2),
+        second: part(state.second, 2),
+      }, all),
+    ]);
+    this.#alone(`${size}, weights in float32`, [
+      adamw8bit({ place, hyper, clip, gradients, ...inBytes, weights: state.weights }, all),
+    ]);
+    this.#alone(`${size}, weights in bfloat16`, [
+      adamw8bit({ place, hyper, clip, gradients, ...inBytes }, all),
+    ]);
+    this.#alone(size, [
+      adamw({ place, hyper, clip, gradients, ...state }, all),
       sumSquares(place, gradients, partial, parameters),
       parameterNorms(place, norm, { count: 1, guard: false }),
       clipByNorm(norm, 1, 1),

@@ -131,8 +131,12 @@ const STORE_PAIR = {
 fn store_pair(M: u32, m: u32, p: u32, first: vec4f, second: vec4f) {
   if (m >= M || p >= size.n / 2u) { return; }
   let i = (m * size.ldc + p) >> 2u;
-  let gate = first * size.scale;
-  let up = second * size.scale;
+  var gate = first * size.scale;
+  var up = second * size.scale;
+  if (adds()) {
+    gate += c[i];
+    up += c[i + (size.half >> 2u)];
+  }
   c[i] = gate;
   c[i + (size.half >> 2u)] = up;
   activated_c[(m * size.half + p) >> 2u] = activate(gate) * up;
@@ -140,11 +144,15 @@ fn store_pair(M: u32, m: u32, p: u32, first: vec4f, second: vec4f) {
   rope: `
 fn store_pair(M: u32, m: u32, p: u32, first: vec4f, second: vec4f) {
   if (m >= M || p >= size.n / 2u) { return; }
-  let a = first * size.scale;
-  let b = second * size.scale;
+  var a = first * size.scale;
+  var b = second * size.scale;
   let half = size.half;
   let n = p + p / half * half;
   let i = (m * size.ldc + n) >> 2u;
+  if (adds()) {
+    a += c[i];
+    b += c[i + (half >> 2u)];
+  }
   if (n >= size.rotated || n % size.head >= 2u * half) {
     c[i] = a;
     c[i + (half >> 2u)] = b;

@@ -76,7 +76,7 @@ function textOf(source: string, constants: Record<string, number>, width: 1 | 4)
       : `const ${name} = f32(${value});`
   );
   const tanh = source.includes("tanh_accurate") ? ACCURATE_TANH : "";
-  return `struct Rows { count: u32, accumulate: u32, scale: f32 }\n${lines.join("\n")}\n${
+  return `struct Rows { count: u32, accumulate: u32, scale: f32, key: u32 }\n${lines.join("\n")}\n${
     elementSource(width)
   }${tanh}${FLAT}\n${source}`;
 }

@@ -58,7 +58,7 @@ export type { MemoryPlan } from "./gpu/memory_plan.ts";
 export { Pipelines } from "./gpu/program.ts";
 export type { StorageType } from "../kernels/storage.ts";
 export type { Capacity, MachineOptions } from "./graph/machine.ts";
-export type { ParameterOptions } from "./parameters/layout.ts";
+export type { MomentStorage, ParameterOptions } from "./parameters/layout.ts";
 export { Decoder, type DecoderOptions } from "./graph/decoder.ts";
 export type { StepPlace } from "./graph/uploads.ts";
 

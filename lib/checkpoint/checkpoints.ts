@@ -12,7 +12,7 @@ import { VERSION } from "../version.ts";
 import { type Fingerprint, FORMAT, type SavedRun } from "./state.ts";
 import { checkpointName, listCheckpoints } from "./names.ts";
 import type { ModelFiles } from "../hub/model_files.ts";
-import { optimizerSources, restore, type Trained, weightSources } from "./tensors.ts";
+import { optimizerSources, restore, savedAdapter, type Trained, weightSources } from "./tensors.ts";
 import { CheckpointWriter } from "./write.ts";
 
 /** A run as far as its checkpoints are about it. */
@@ -80,6 +80,7 @@ export class Checkpoints {
     await this.#writer.write({
       weights: tensors.slice(0, weights.length),
       optimizer: tensors.slice(weights.length),
+      adapter: savedAdapter(run.config, prepared),
       modelFiles: run.modelFiles,
       trainerState: await this.trainerState(figures, alarm, best, steps),
       runState: {

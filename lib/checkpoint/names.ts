@@ -1,7 +1,7 @@
 /** The files and folders of a run's output folder. */
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { MODEL_FILES } from "../hub/model_files.ts";
+import { ADAPTER_CONFIG, MODEL_FILES } from "../hub/model_files.ts";
 import { isTemporaryFile } from "../temporary.ts";
 
 /** What a resumed run needs beside what transformers reads; written last. */
@@ -31,6 +31,7 @@ const WRITTEN: ReadonlySet<string> = new Set([
   "README.md",
   "report.html",
   "model.safetensors.index.json",
+  ADAPTER_CONFIG,
   ...MODEL_FILES,
 ]);
 

@@ -52,8 +52,8 @@ export interface FirstPair {
 export interface Provenance extends Machine {
   /** The keys of the run file, and hashes of what it names. */
   run: Fingerprint;
-  /** The commits of what is from the Hub: of the model, of the reference, and of each set of `dataset_mixer`. */
-  revisions: { model: string | null; reference: string | null; data: (string | null)[] };
+  /** The commits of what is from the Hub; of data, of each set of `dataset_mixer`. */
+  revisions: Record<"model" | "adapter" | "reference", string | null> & { data: (string | null)[] };
   /** Steps of the whole run, and training pairs. */
   steps: number;
   trainPairs: number;
@@ -122,8 +122,8 @@ function firstTokens({ ids, promptLength }: Sequence): FirstTokens {
 }
 
 function revisionsOf(
-  { modelNameOrPath, refModel, datasetMixer }: TrainConfig,
-  { model, reference, mixer }: Sources,
+  { modelNameOrPath, adapterNameOrPath, refModel, datasetMixer }: TrainConfig,
+  { model, adapter, reference, mixer }: Sources,
 ): Provenance["revisions"] {
   // A snapshot's folder in the cache is named after its commit.
   const revision = (folder: string | undefined, name: string | undefined) =>
@@ -133,6 +133,7 @@ function revisionsOf(
       : null;
   return {
     model: revision(model, modelNameOrPath),
+    adapter: revision(adapter, adapterNameOrPath),
     reference: revision(reference, refModel),
     data: mixer.map(({ path }, i) => revision(path, datasetMixer[i]?.path)),
   };

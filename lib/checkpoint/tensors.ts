@@ -1,5 +1,9 @@
 /** Which tensors a run saves, and how they come back. */
 import { join } from "node:path";
+import { ADAPTER_WEIGHTS } from "../hub/model_files.ts";
+import { PREFIX } from "../adapters/open.ts";
+import type { SavedAdapter } from "../adapters/save.ts";
+import type { TrainConfig } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { architectureOf } from "../models/models.ts";
@@ -9,7 +13,7 @@ import type { Planned } from "../planning/plan.ts";
 import type { Prepared } from "../planning/prepare.ts";
 import type { OnProgress } from "../progress.ts";
 import type { FloatDtype } from "../safetensors/dtype.ts";
-import { openCheckpoint, openSafetensors, type TensorReader, withPrefix } from "../safetensors/read.ts";
+import { openCheckpoint, openSafetensors, overlaid, withPrefix } from "../safetensors/read.ts";
 import type { TensorSource } from "../safetensors/write.ts";
 import { OPTIMIZER } from "./names.ts";
 
@@ -26,8 +30,19 @@ export interface Trained {
 
 const FILE_TYPES: Record<string, FloatDtype> = { bfloat16: "BF16", float16: "F16", float32: "F32" };
 
-/** The weights as the model's files hold them: a model that began from random weights, in the dtype that config.json names. */
+/**
+ * The weights as the model's files hold them: a model that began from random weights, in the dtype that config.json names. Of a run
+ * with adapters those alone, as PEFT saves them.
+ */
 function savedTensors({ planned: { decoder: { parameters } }, prepared, source }: Trained): SavedTensor[] {
+  if (prepared.adapter) {
+    return parameters.names.filter((name) => parameters.isTrained(name)).map((parameter) => ({
+      name: PREFIX + parameter,
+      parameter,
+      dtype: "F32",
+      shape: parameters.shape(parameter),
+    }));
+  }
   if (source) return source.saved;
   const dtype = FILE_TYPES[prepared.model.dtype ?? "float32"];
   const { otherNames = {} } = architectureOf(prepared.model);
@@ -56,24 +71,39 @@ export function weightSources(trained: Trained): TensorSource[] {
   return parameters.sources(gpu, saved);
 }
 
-/** Whether `weightSources` rounds nothing of a parameter: one that is frozen is as it was. */
-const isExact = ({ source, planned: { decoder } }: Trained, { parameter, dtype }: ParameterTensor): boolean =>
-  dtype === "F32" || source !== undefined && !decoder.parameters.isTrained(parameter);
+/** What is saved beside the weights, where they are adapters. */
+export const savedAdapter = (
+  { modelNameOrPath, modelRevision }: TrainConfig,
+  { adapter }: Prepared,
+): SavedAdapter | undefined =>
+  adapter && { record: adapter.record, base: modelNameOrPath, revision: modelRevision };
+
+/**
+ * Whether `weightSources` rounds nothing of a parameter: one that is frozen is as it was, and others may be stored no wider than it
+ * saves them.
+ */
+const isExact = (
+  { source, planned: { decoder: { parameters } } }: Trained,
+  { parameter, dtype }: ParameterTensor,
+): boolean =>
+  dtype === "F32" || dtype === parameters.dtype(parameter) ||
+  source !== undefined && !parameters.isTrained(parameter);
 
 /** Moments, and the float32 weights that `weightSources` rounds. */
 export function optimizerSources(trained: Trained): TensorSource[] {
   const { gpu, planned: { decoder, optimizer } } = trained;
-  const exact = new Set(
+  const rounded = new Set(
     [...savedParameters(trained).values()].flatMap((saved) =>
-      isExact(trained, saved) ? [MASTER + saved.parameter] : []
+      isExact(trained, saved) ? [] : [MASTER + saved.parameter]
     ),
   );
   const masters = decoder.parameters.newSources(gpu, "F32", "weights", MASTER);
-  return [...masters.filter(({ name }) => !exact.has(name)), ...optimizer.state(gpu)];
+  return [...masters.filter(({ name }) => rounded.has(name)), ...optimizer.state(gpu)];
 }
 
 /**
- * Uploads weights and, unless `weightsOnly`, moments of a checkpoint, bit for bit as they were.
+ * Uploads weights and, unless `weightsOnly`, moments of a checkpoint, bit for bit as they were; frozen weights beside adapters are in
+ * none.
  * @throws {UserError} where its tensors are not those of this model.
  */
 export async function restore(
@@ -82,14 +112,16 @@ export async function restore(
   { weightsOnly = false, onProgress }: { weightsOnly?: boolean; onProgress?: OnProgress } = {},
 ): Promise<void> {
   const { gpu, planned: { decoder: { parameters }, optimizer } } = trained;
-  const model = await openCheckpoint(folder);
+  const { adapter } = trained.prepared;
+  const model = adapter ? await openSafetensors(join(folder, ADAPTER_WEIGHTS)) : await openCheckpoint(folder);
   const saved = await openSafetensors(join(folder, OPTIMIZER));
   try {
     const files = savedParameters(trained);
     const names = [...files].map(([parameter, { name }]) => [parameter, name] as const);
-    const weights = exactWeights(renamed(model, new Map(names)), withPrefix(saved, MASTER));
-    parameters.check(weights, `${folder} does not fit the model`);
-    for (const name of parameters.names) {
+    const weights = overlaid(renamed(model, new Map(names)), withPrefix(saved, MASTER));
+    const restored = adapter ? [...files.keys()] : parameters.names;
+    parameters.check(weights, `${folder} does not fit the model`, "weights", restored);
+    for (const name of restored) {
       const { dtype, file } = weights.tensors.get(name)!;
       if (dtype !== "F32" && !(dtype === files.get(name)!.dtype && isExact(trained, files.get(name)!))) {
         throw new UserError(
@@ -97,19 +129,10 @@ export async function restore(
         );
       }
     }
-    await parameters.load(gpu, weights, "weights", onProgress);
+    await parameters.load(gpu, weights, "weights", onProgress, restored);
     if (!weightsOnly) await optimizer.restore(gpu, saved, onProgress);
   } finally {
     await model.close();
     await saved.close();
   }
-}
-
-function exactWeights(model: TensorReader, masters: TensorReader): TensorReader {
-  const readerOf = (name: string) => masters.tensors.has(name) ? masters : model;
-  return {
-    tensors: new Map([...model.tensors, ...masters.tensors]),
-    readF32: (name, ...range) => readerOf(name).readF32(name, ...range),
-    readBytes: (name, ...range) => readerOf(name).readBytes(name, ...range),
-  };
 }

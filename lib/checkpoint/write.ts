@@ -1,11 +1,12 @@
 import { mkdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { type SavedAdapter, saveWeights } from "../adapters/save.ts";
 import { UserError } from "../errors.ts";
 import { type ModelFiles, writeModelFiles } from "../hub/model_files.ts";
 import { sortedJson } from "../json.ts";
 import { writeWhole } from "../whole_file.ts";
 import { type TrainerState, writeTrainerState } from "./trainer_state.ts";
-import { saveCheckpoint, type TensorSource, writeSafetensors } from "../safetensors/write.ts";
+import { type TensorSource, writeSafetensors } from "../safetensors/write.ts";
 import { beginFlush, flushFolder } from "./flush.ts";
 import {
   checkpointName,
@@ -22,6 +23,8 @@ import type { RunState } from "./state.ts";
 export interface CheckpointContent {
   /** The weights as the model's files hold them. */
   weights: TensorSource[];
+  /** Where they are adapters: what is saved beside them. */
+  adapter?: SavedAdapter;
   /** Moments and float32 weights. */
   optimizer: TensorSource[];
   /** Configuration and tokenizer. */
@@ -64,7 +67,7 @@ export class CheckpointWriter {
     try {
       await rm(folder, { recursive: true, force: true });
       await mkdir(folder, { recursive: true });
-      await saveCheckpoint(folder, content.weights, { flush: false });
+      await saveWeights(folder, content.weights, content.adapter, { flush: false });
       await writeModelFiles(content.modelFiles, folder);
       await writeSafetensors(join(folder, OPTIMIZER), content.optimizer, { flush: false });
       await writeTrainerState(folder, content.trainerState);

@@ -1,4 +1,5 @@
 /** What the commands that have models answer share. */
+import { findModel, openFound } from "../adapters/model.ts";
 import { positive, tokens } from "../config/counts.ts";
 import { KEYS } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
@@ -8,10 +9,8 @@ import { type GpuModel, loadOntoGpu } from "../generation/model.ts";
 import type { GpuChoice, WebgpuEngine } from "../gpu/device.ts";
 import type { Sampling } from "../generation/request.ts";
 import { type GenerationConfig, SAMPLING_KEYS, unusedKeys } from "../generation/sampling.ts";
-import { resolveModel } from "../hub/hub.ts";
 import { createLogger, type Logger, type LogLevel } from "../report/log.ts";
 import type { ProgressLine } from "../report/progress.ts";
-import { openModel } from "../weights/weights.ts";
 import type { Option } from "./command.ts";
 import { progressLine } from "./progress.ts";
 import type { Stop } from "./stop.ts";
@@ -35,8 +34,30 @@ export function readGpuWords({ options }: Words): GpuChoice {
   return { webgpuEngine, gpuId };
 }
 
+/** Of every command that has a model answer or measured. */
+export const ADAPTER_OPTION: Option = {
+  name: "adapter",
+  value: "DIR",
+  doc:
+    "Folder of adapters for MODEL, as PEFT or use_peft: true saves them; MODEL may be such a folder itself.",
+};
+
+/** @throws {UserError} (status 2) for adapters of several models. */
+export function adapterOf(
+  { options }: Pick<Words, "options">,
+  models: readonly string[],
+): string | undefined {
+  const adapter = options.get("adapter");
+  if (adapter === undefined || models.length === 1) return adapter;
+  throw new UserError(
+    `--adapter: expected one MODEL with it, found ${models.length}: a folder of adapters may be a MODEL itself`,
+    2,
+  );
+}
+
 /** Options of both. */
 export const ANSWER_OPTIONS: readonly Option[] = [
+  ADAPTER_OPTION,
   { name: "system", value: "TEXT", doc: "A system message to begin with." },
   { name: "max_new_tokens", value: "N", doc: "Most tokens of an answer." },
   ...Object.values(SAMPLING_KEYS).map(({ key, doc }) => ({ name: key, value: "N", doc })),
@@ -70,13 +91,15 @@ export interface AnswerWords {
   gpu: GpuChoice;
   /** The options that make the text of an answer what it is, as they were given. */
   given: Record<string, unknown>;
+  adapter?: string;
 }
 
 const FIELDS = Object.entries(SAMPLING_KEYS) as [keyof Sampling, (typeof SAMPLING_KEYS)[keyof Sampling]][];
 
 /** @throws {UserError} (status 2) naming every value that is none. */
 export function readAnswerWords(words: Words): AnswerWords {
-  const { options, lists } = words;
+  const { options, lists, positionals } = words;
+  const adapter = adapterOf({ options }, positionals);
   const numbers = readValues<Record<string, number>>(options, {
     max_new_tokens: positive,
     ...Object.fromEntries(FIELDS.map(([, { key, type }]) => [key, type])),
@@ -97,7 +120,13 @@ export function readAnswerWords(words: Words): AnswerWords {
     maxLength,
     logLevel,
     gpu: readGpuWords(words),
-    given: { ...numbers, ...stop.length > 0 && { stop }, ...system !== undefined && { system } },
+    given: {
+      ...numbers,
+      ...stop.length > 0 && { stop },
+      ...system !== undefined && { system },
+      ...adapter !== undefined && { adapter },
+    },
+    adapter,
   };
 }
 
@@ -122,16 +151,17 @@ export async function findModels(
   names: readonly string[],
   { progress, log }: Log,
   stop: Stop,
-  { count, ...given }: Partial<Sampling> & { count: number },
+  { count, adapter, ...given }: Partial<Sampling> & { count: number; adapter?: string },
 ): Promise<void> {
   for (const name of names) {
-    const folder = await resolveModel(name, {
+    const found = await findModel(name, {
+      adapter,
       log: (level, message) => log[level](message),
       onProgress: (done) => progress.update(done),
       signal: stop.signal,
     }).finally(() => progress.finish());
-    await (await openModel(folder)).close();
-    const { doSample } = await readGenerationConfig(folder);
+    await (await openFound(found)).close();
+    const { doSample } = await readGenerationConfig(found.folder);
     if (count > 1 && !doSample && given.temperature === undefined) {
       throw new UserError(
         `--num_return_sequences: ${name} takes the most likely token each time, so that ${count} answers would be the same one: ` +
@@ -161,7 +191,7 @@ export function warnOfUnused(
 /** Loads a model, and shows how far that is. */
 export async function loadShown(
   name: string,
-  options: Pick<PartsOptions, "maxLength" | "usualLength" | "answers"> & GpuChoice,
+  options: Pick<PartsOptions, "maxLength" | "usualLength" | "answers" | "adapter"> & GpuChoice,
   { progress, log }: Log,
   stop: Stop,
 ): Promise<GpuModel> {

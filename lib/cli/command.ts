@@ -24,6 +24,8 @@ export interface Command {
   readonly options?: readonly Option[];
   /** Whether it takes a run file and its keys; "named" where there is none by default. */
   readonly takesRunFile?: boolean | "named";
+  /** The one by default, where it is not tiny.yaml. */
+  readonly runFile?: string;
   /** @returns the exit status. */
   run(words: readonly string[], stop: Stop): Promise<number>;
 }

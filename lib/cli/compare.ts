@@ -21,20 +21,24 @@ const COLUMNS = 110;
 export const compare: Command = {
   usage: "[CONFIG] [--json] [--sweep={KEY: [VALUE, ...]}] [--seeds=[N, ...]] [--key=value ...]",
   about:
-    "CONFIG is by default compare-tiny.yaml; one of simper train will do, with --sweep or --seeds. Besides the keys of all " +
-    `runs it has: ${
-      Object.entries(COMPARISON_KEYS).map(([key, { doc }]) => `${key}: ${doc}`).join(" ")
-    } Each run is left in OUTPUT_DIR/NAME/seed-N as simper train would leave it, and the figures of all in compare.json and ` +
-    "report.html. The same command goes on where it was stopped, and keeps what is finished.",
-  options: [{ name: "json", doc: "Print all figures as JSON, as compare.json has them." }],
+    "A run file of simper train will do, with --sweep or --seeds. Each run is left in OUTPUT_DIR/NAME/seed-N as simper train " +
+    "would leave it, and the figures of all in compare.json and report.html. The same command goes on where it was " +
+    "stopped, and keeps what is finished.",
+  options: [
+    { name: "json", doc: "Print all figures as JSON, as compare.json has them." },
+    ...Object.entries(COMPARISON_KEYS).map(([name, { value, doc }]) => ({ name, value, doc })),
+  ],
   takesRunFile: true,
+  runFile: "compare-tiny.yaml",
   run,
 };
 
 async function run(words: readonly string[], stop: Stop): Promise<number> {
-  const { positionals, overrides, names, options } = splitRunWords(words, compare);
-  const own = [...names, ...Object.keys(COMPARISON_KEYS)];
-  const comparison = await readComparison(positionals[0] ?? "compare-tiny.yaml", overrides, own);
+  const { file, overrides, names, options } = splitRunWords(words, compare);
+  // What stands in a run file besides stands on the command line as an option.
+  const own = Object.keys(COMPARISON_KEYS).filter((key) => options.has(key));
+  const given = own.map((key) => `--${key}=${options.get(key)}`);
+  const comparison = await readComparison(file, [...overrides, ...given], names);
   const { members: [{ runs: [shared] }], outputDir, seeds } = comparison;
   const progress = progressLine({ logLevel: shared.logLevel });
   const log = createLogger(shared.logLevel, (text) => progress.write(text));

@@ -16,6 +16,7 @@ import type { Progress } from "../progress.ts";
 import { createLogger, isShown } from "../report/log.ts";
 import { checkFolder, writeWhole } from "../whole_file.ts";
 import { VERSION } from "../version.ts";
+import { ADAPTER_OPTION, adapterOf } from "./answering.ts";
 import type { Command } from "./command.ts";
 import { print } from "./output.ts";
 import { progressLine } from "./progress.ts";
@@ -35,6 +36,7 @@ export const evaluation: Command = {
     "dataset_mixer, of the run file or the command line, cut as max_length says; per_device_eval_batch_size of them " +
     "are run at once. Without MODEL it is the run file's.",
   options: [
+    ADAPTER_OPTION,
     {
       name: "split",
       value: "NAME",
@@ -211,7 +213,11 @@ async function measured(split: Words, stop: Stop): Promise<Found> {
 }
 
 /** The models, the configuration they are run with, by default the `usual` one, and what shows how far that is. */
-async function readRun({ positionals, overrides }: Words, stop: Stop, usual: readonly string[] = []) {
+async function readRun(
+  { positionals, overrides, options: own }: Words,
+  stop: Stop,
+  usual: readonly string[] = [],
+) {
   const isRunFile = (word: string) => /\.ya?ml$/.test(word);
   const files = positionals.filter(isRunFile);
   const named = positionals.filter((word) => !isRunFile(word));
@@ -225,6 +231,7 @@ async function readRun({ positionals, overrides }: Words, stop: Stop, usual: rea
   const { config, ignored } = files.length > 0
     ? await readConfig(files[0], overrides, names)
     : readOverrides([`--model_name_or_path=${named[0]}`, ...usual, ...overrides], names);
+  const models = named.length > 0 ? named : [config.modelNameOrPath];
   const progress = progressLine(config);
   const log = createLogger(config.logLevel, (line) => progress.write(line));
   for (const line of ignored) log.info(line);
@@ -235,10 +242,11 @@ async function readRun({ positionals, overrides }: Words, stop: Stop, usual: rea
     onProgress: (done: Progress) => progress.update(done),
     signal: stop.signal,
     readsOnly: true,
+    adapter: adapterOf({ options: own }, models),
   };
   return {
     config,
-    models: named.length > 0 ? named : [config.modelNameOrPath],
+    models,
     options,
     finish: () => progress.finish(),
   };

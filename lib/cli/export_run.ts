@@ -1,4 +1,4 @@
-import { join, normalize } from "node:path";
+import { join, normalize, resolve } from "node:path";
 import { UserError } from "../errors.ts";
 import { writePack } from "../reproduction/pack.ts";
 import type { Command } from "./command.ts";
@@ -20,7 +20,10 @@ export const exportRun: Command = {
 async function run(words: readonly string[], stop: Stop): Promise<number> {
   const { positionals, options } = splitOwnWords(words, exportRun);
   if (positionals.length !== 1) throw new UserError(`expected: simper export-run ${exportRun.usage}`, 2);
-  const folder = options.get("output") ?? `${normalize(join(positionals[0], "."))}-pack`;
+  const given = normalize(join(positionals[0], "."));
+  // Of "." and ".." the name is that of the folder.
+  const name = /(^|[\\/])\.\.?$/.test(given) ? resolve(given) : given;
+  const folder = options.get("output") ?? `${name}-pack`;
   const progress = progressLine({ logLevel: "info" });
   try {
     await writePack(positionals[0], folder, (done) => {

@@ -89,7 +89,7 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
     }))
   );
   const task = { jobs, how, seed: how.sampling.seed ?? randomSeed(), log: openLog(how.logLevel), stop };
-  await findModels(models, task.log, stop, { ...how.sampling, count });
+  await findModels(models, task.log, stop, { ...how.sampling, count, adapter: how.adapter });
   const output = options.get("output");
   if (output === undefined && !options.has("input")) await show(models, task);
   else await write(models, task, batchSize, output, options.has("overwrite"));
@@ -137,7 +137,7 @@ async function show(models: readonly string[], task: Task): Promise<void> {
   for (const name of models) {
     await using model = await loadShown(
       name,
-      { ...how.gpu, maxLength: how.maxLength, answers: 1 },
+      { ...how.gpu, maxLength: how.maxLength, adapter: how.adapter, answers: 1 },
       log,
       stop,
     );
@@ -184,7 +184,12 @@ async function write(
     const left = jobs.slice(Math.max(0, done - i * jobs.length));
     if (left.length === 0) continue;
     const answers = Math.min(batchSize, left.length);
-    await using model = await loadShown(name, { ...how.gpu, maxLength: how.maxLength, answers }, log, stop);
+    await using model = await loadShown(
+      name,
+      { ...how.gpu, maxLength: how.maxLength, adapter: how.adapter, answers },
+      log,
+      stop,
+    );
     const count = new AnswerCount();
     const progress = () =>
       log.progress.update({ what: "answering", done: count.answers, total: left.length, unit: "prompts" });

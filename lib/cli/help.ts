@@ -44,7 +44,7 @@ export function commandHelp(
   columns?: number,
 ): string {
   const width = widthOf(columns);
-  const { usage, about, options = [], takesRunFile } = command;
+  const { usage, about, options = [], takesRunFile, runFile = "tiny.yaml" } = command;
   const lines = [
     `usage: simper ${name}${usage ? ` ${usage}` : ""}`,
     "",
@@ -59,7 +59,7 @@ export function commandHelp(
     lines.push(
       "",
       ...wrap(
-        "CONFIG is a run file in YAML, or the name of one that ships with the program, such as tiny.yaml" +
+        `CONFIG is a run file in YAML, or the name of one that ships with the program, such as ${runFile}` +
           `${takesRunFile === "named" ? "" : " (the default)"}. ` +
           "Its keys, each of which --key=value overrides:",
         width,

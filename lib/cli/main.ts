@@ -59,6 +59,10 @@ const COMMANDS: Readonly<Record<string, Entry>> = {
     summary: "Write a model as one file for llama.cpp (GGUF)",
     load: async () => (await import("./export.ts")).exportModel,
   },
+  merge: {
+    summary: "Merge adapters into their model",
+    load: async () => (await import("./merge.ts")).merge,
+  },
   "export-run": {
     summary: "Write down what another needs to get the same weights",
     load: async () => (await import("./export_run.ts")).exportRun,

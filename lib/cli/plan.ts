@@ -1,3 +1,4 @@
+import { openAdapter } from "../adapters/open.ts";
 import { totalmem } from "node:os";
 import { readConfig } from "../config/parse.ts";
 import type { TrainConfig } from "../config/schema.ts";
@@ -8,7 +9,7 @@ import { UserError } from "../errors.ts";
 import { longestPair, planAnyway, worstCase } from "../planning/estimate.ts";
 import { openGpu } from "../gpu/device.ts";
 import { rememberedTiles } from "../planning/tune.ts";
-import { type FetchEvents, resolveModel, resolveSources } from "../hub/hub.ts";
+import { type FetchEvents, resolveAdapter, resolveModel, resolveSources } from "../hub/hub.ts";
 import { readModelConfig } from "../weights/config_file.ts";
 import { readModel } from "../weights/weights.ts";
 import { type Adapter, adapterOf } from "../planning/plan.ts";
@@ -100,9 +101,12 @@ async function readWorkload(
   const warn = (message: string) => events.log("warning", message);
   if (data) {
     const sources = await resolveSources(config, events);
+    const adapter = sources.adapter === undefined ? undefined : await openAdapter(sources.adapter);
+    await adapter?.close();
     const prepared = await prepare(config, {
       ...events,
       sources,
+      adapter,
       model: await read(sources.model, warn),
       readsOnly: true,
     });
@@ -116,10 +120,15 @@ async function readWorkload(
   }
   const folder = await resolveModel(modelNameOrPath, { ...events, revision: modelRevision, weights: false });
   const model = await read(folder, warn);
+  const { adapterNameOrPath } = config;
+  const adapter = adapterNameOrPath === undefined
+    ? undefined
+    : await openAdapter(await resolveAdapter(adapterNameOrPath, events));
+  await adapter?.close();
   const other = refModel === undefined
     ? undefined
     : await readModel(await resolveModel(refModel, { ...events, weights: false }), warn);
-  const workloadOf = (changed: TrainConfig) => worstCase(model, changed, numPairs, other);
+  const workloadOf = (changed: TrainConfig) => worstCase(model, changed, numPairs, other, adapter);
   return { folder, workloadOf, sample: [longestPair(config)] };
 }
 

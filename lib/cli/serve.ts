@@ -10,7 +10,7 @@ import { LIMITS, serverApp } from "../server/app.ts";
 import { LOOPBACK } from "../server/guard.ts";
 import { openServedModel, USUAL_LENGTH } from "../server/open_model.ts";
 import type { ServedModel } from "../server/served_model.ts";
-import { GPU_OPTIONS, openLog, readGpuWords } from "./answering.ts";
+import { ADAPTER_OPTION, adapterOf, GPU_OPTIONS, openLog, readGpuWords } from "./answering.ts";
 import type { Command } from "./command.ts";
 import { print } from "./output.ts";
 import { type Stop, STOPPED } from "./stop.ts";
@@ -29,6 +29,7 @@ export const serve: Command = {
     "/v1/chat/completions, /v1/models, /tokenize, /detokenize, /tokenizer_info, /health, /metrics; at / a page shows two answers side by " +
     "side. What a request does not say of sampling, the model's generation_config.json says, and else OpenAI's defaults (temperature 1).",
   options: [
+    ADAPTER_OPTION,
     {
       name: "host",
       value: "ADDRESS",
@@ -104,6 +105,7 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
   const preferences = options.get("preferences");
   if (preferences !== undefined) await checkWritable(preferences);
 
+  const adapter = adapterOf(split, names);
   const { progress, log } = openLog(values.log_level ?? "info");
   // A port that is taken is found before a model is loaded, which takes its time.
   let app = (_: Request) => Promise.resolve(new ApiError(503, "the models are being loaded").response);
@@ -113,6 +115,7 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
   for (const name of names) {
     const opened = openServedModel(name, {
       ...gpu,
+      adapter,
       maxLength: values.max_length,
       answers: values.max_num_seqs ?? ANSWERS,
       readsOnly: true,

@@ -71,7 +71,7 @@ export function splitRunWords(
     );
   }
   const names = (command.options ?? []).map(({ name }) => name);
-  return { ...split, file: positionals[0] ?? "tiny.yaml", names };
+  return { ...split, file: positionals[0] ?? command.runFile ?? "tiny.yaml", names };
 }
 
 /**

@@ -12,13 +12,15 @@ import { UserError } from "../errors.ts";
 import { readText } from "../evaluation/evaluate.ts";
 import type { FetchEvents, Sources } from "../hub/hub.ts";
 import { resolveSources } from "../hub/hub.ts";
+import { isJudged, usesReference } from "../losses/loss.ts";
+import { lossOf } from "../losses/losses.ts";
 import type { TrainOptions } from "../run/options.ts";
 import { train } from "../run/train.ts";
 import { openModel } from "../weights/weights.ts";
 import { hashModel } from "../checkpoint/fingerprint.ts";
 import { statOf } from "../stat_of.ts";
 import { checkFolder, readTextFile } from "../whole_file.ts";
-import type { MeasuredMember, MeasuredRun } from "./figures.ts";
+import type { Failure, MeasuredMember, MeasuredRun } from "./figures.ts";
 import { changedFiles, findRun, type Kept } from "./kept.ts";
 import { type Measurement, measureModel, type Measuring } from "./measure.ts";
 import { isFacts } from "../report/run_report.ts";
@@ -109,16 +111,19 @@ export async function compareRuns(
   if (finished.length > 0) log("info", `${finished.length} of ${total} runs are there and kept`);
   const start = performance.now();
   let [place, made] = [0, 0];
+  const measured = new Map(
+    members.map((member) => [member, { runs: [] as MeasuredRun[], failures: [] as Failure[] }]),
+  );
   const result: ComparisonResult = {
     ...{ device: "", version: "", split, prompts: shared.prompts, before, isStopped: false },
     ...(comparison.text !== undefined && { text: comparison.text }),
-    members: members.map(({ name, keys }) => ({ name, keys, runs: [], failures: [] })),
+    members: members.map((member) => ({ name: member.name, keys: member.keys, ...measured.get(member)! })),
   };
   const left = () => total - finished.length - made;
-  for (const [i, member] of members.entries()) {
-    const measured = { runs: [] as MeasuredRun[], failures: [] as { seed: number; why: string }[] };
-    Object.assign(result.members[i], measured);
-    for (const { config, facts } of found.get(member)!) {
+  // Seed by seed, so that one that is stopped has something of everything.
+  for (const i of comparison.seeds.keys()) {
+    for (const member of members) {
+      const { config, facts } = found.get(member)![i];
       place++;
       const seconds = (performance.now() - start) / 1000;
       const run: RunInHand = {
@@ -126,28 +131,29 @@ export async function compareRuns(
         ...(made > 0 && { secondsLeft: seconds / made * left() }),
       };
       options.onRun?.(run);
+      const { runs, failures } = measured.get(member)!;
       try {
         if (!facts && !await trainRun(run, options)) return { ...result, isStopped: true };
         options.onMeasure?.(run);
         signal?.throwIfAborted();
         const path = `${config.outputDir}.json`;
-        const measurement = await measureModel(config.outputDir, path, measuring, events);
-        measured.runs.push({ ...await readRun(config, result), measurement });
-        if (!facts) made++;
+        // What is to be said of the pairs was said when the first model was measured.
+        const measurement = await measureModel(config.outputDir, path, measuring, {
+          ...events,
+          log: (_, message) => log("debug", message),
+        });
+        runs.push({ ...await readRun(config, result), measurement });
       } catch (error) {
         if (signal?.aborted && error === signal.reason) return { ...result, isStopped: true };
         if (!(error instanceof UserError)) throw error;
+        const what = `${member.name}, seed ${config.seed}`;
         if (error.code !== "NOT_FINITE") {
-          throw new UserError(
-            `${member.name}, seed ${config.seed}: ${error.message}`,
-            error.status,
-            error.code,
-          );
+          throw new UserError(`${what}: ${error.message}`, error.status, error.code);
         }
-        log("warning", `${member.name}, seed ${config.seed}: ${error.message}`);
-        measured.failures.push({ seed: config.seed, why: error.message.split("\n", 1)[0] });
-        made++;
+        log("warning", `${what}: ${error.message}`);
+        failures.push({ seed: config.seed, why: error.message.split("\n", 1)[0] });
       }
+      if (!facts) made++;
     }
   }
   return result;
@@ -219,9 +225,12 @@ async function trainRun(run: RunInHand, options: CompareOptions): Promise<boolea
 
 /** What a finished run says of itself. */
 async function readRun(
-  { outputDir, seed, perDeviceTrainBatchSize }: TrainConfig,
+  config: TrainConfig,
   result: Pick<ComparisonResult, "device" | "version">,
 ): Promise<Omit<MeasuredRun, "measurement">> {
+  const { outputDir, seed, perDeviceTrainBatchSize } = config;
+  const loss = lossOf(config);
+  const pairsPerRow = isJudged(loss) ? 0.5 : 1;
   const read = async (name: string) => JSON.parse(await readTextFile(join(outputDir, name)));
   const [state, facts]: [TrainerState, unknown] = [await read(TRAINER_STATE), await read("report.json")];
   if (!isFacts(facts)) throw new UserError(`${join(outputDir, "report.json")}: is not what a run writes`);
@@ -230,6 +239,7 @@ async function readRun(
     seed,
     log: state.log_history,
     ...(typeof facts.memoryBytes === "number" && { memoryBytes: facts.memoryBytes }),
-    pairsPerPass: perDeviceTrainBatchSize,
+    pairsPerPass: perDeviceTrainBatchSize * pairsPerRow,
+    ...{ pairsPerRow, usesReference: usesReference(loss) },
   };
 }

@@ -17,9 +17,19 @@ export interface MeasuredRun {
   log: readonly LogEntry[];
   /** What it took of the GPU's memory, as planned; not known of one of an earlier version. */
   memoryBytes?: number;
-  /** Pairs of a pass. */
+  /** Pairs of a pass; of single responses two make one. */
   pairsPerPass: number;
+  /** Pairs that a row of the log's pace stands for: half of one where rows are single responses. */
+  pairsPerRow: number;
+  /** Whether its loss needed a reference model's log-probabilities. */
+  usesReference: boolean;
   measurement: Measurement;
+}
+
+/** A run that came to numbers that are not finite, and why. */
+export interface Failure {
+  seed: number;
+  why: string;
 }
 
 /** One of those that are compared. */
@@ -27,8 +37,7 @@ export interface MeasuredMember {
   name: string;
   keys: readonly [key: string, value: string][];
   runs: readonly MeasuredRun[];
-  /** Runs that came to numbers that are not finite, and why. */
-  failures: readonly { seed: number; why: string }[];
+  failures: readonly Failure[];
 }
 
 /** A figure, and which way it is better, where that can be said. */
@@ -160,15 +169,21 @@ function figuresOf({ results, text, lengths }: Measurement, before: Measurement)
 }
 
 /** What a run cost. */
-function costs({ log, memoryBytes, pairsPerPass }: MeasuredRun): Record<string, number> {
+function costs({ log, memoryBytes, pairsPerPass, pairsPerRow }: MeasuredRun): Record<string, number> {
   // The middle one: the first have compiled.
-  const paces = log.map((entry) => entry.pairs_per_second).filter((pace) => pace > 0).sort((a, b) => a - b);
-  const middle = (paces.length - 1) / 2;
+  const pace = middle(log.map((entry) => entry.pairs_per_second).filter((pace) => pace > 0));
   return {
-    ...paces.length > 0 &&
-      { seconds_per_pair: 2 / (paces[Math.floor(middle)] + paces[Math.ceil(middle)]) },
+    ...pace !== undefined && { seconds_per_pair: 1 / (pace * pairsPerRow) },
     ...memoryBytes !== undefined && { memory_bytes: memoryBytes, bytes_per_pair: memoryBytes / pairsPerPass },
   };
+}
+
+/** The median; undefined of nothing. */
+export function middle(values: readonly number[]): number | undefined {
+  if (values.length === 0) return undefined;
+  const sorted = values.toSorted((a, b) => a - b);
+  const at = (sorted.length - 1) / 2;
+  return (sorted[Math.floor(at)] + sorted[Math.ceil(at)]) / 2;
 }
 
 function overSeeds(runs: readonly Record<string, number>[]): Record<string, OverSeeds> {

@@ -1,4 +1,5 @@
 /** What is measured of the model that a run has left, and kept beside its folder. */
+import { findModel } from "../adapters/model.ts";
 import { basename, dirname } from "node:path";
 import type { TrainConfig } from "../config/schema.ts";
 import type { DatasetShare } from "../config/values.ts";
@@ -69,7 +70,7 @@ export async function measureModel(
   const key = sha256(JSON.stringify({
     version: VERSION,
     rules: RULES,
-    model: await modelHash(folder, chatTemplateOf(config), events.onProgress),
+    model: await modelHash(await findModel(folder), chatTemplateOf(config), events.onProgress),
     files: files.map(({ sha256 }) => sha256),
     text: text && sha256(text.content),
     config: Object.fromEntries(MEASURED_BY.map((field) => [field, config[field] ?? null])),

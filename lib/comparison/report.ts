@@ -9,7 +9,7 @@ import { formatFigure } from "../report/run_report.ts";
 import { escapeXml, type Series, thinned } from "../report/svg.ts";
 import type { LogEntry } from "../training/log_entry.ts";
 import type { ComparisonResult } from "./compare.ts";
-import { aloneAtTheTop, type Compared, compared, type Difference, FIGURES } from "./figures.ts";
+import { aloneAtTheTop, type Compared, compared, type Difference, FIGURES, middle } from "./figures.ts";
 
 /** A comparison with its statistics. */
 export interface Report extends ComparisonResult {
@@ -133,12 +133,14 @@ const seedsText = (seeds: readonly number[]) =>
     : "one seed, so without intervals over seeds";
 
 /** What can be said, and what cannot: a sentence each. */
-export function findings({ found, seeds }: Report): string[] {
+export function findings(report: Report): string[] {
+  const { found, seeds } = report;
   const { members, lengths } = found;
   const lines: string[] = [];
-  for (const { name, failures } of members) {
+  for (const { name, failures, seeds: others } of members) {
     for (const { seed, why } of failures) {
-      lines.push(`${name}, seed ${seed}: no result: ${why}. Its figures are of the other seeds.`);
+      const rest = others.length > 0 ? `Its figures are of ${others.join(", ")}.` : "It has no figures.";
+      lines.push(`${name}, seed ${seed}: no result: ${why}. ${rest}`);
     }
   }
   const first = members[0].name;
@@ -179,6 +181,21 @@ export function findings({ found, seeds }: Report): string[] {
         "both leave 0 out. Each is one of several looks at 95 %."
       : "With one seed nothing is known of how far another would be: no difference is called sure.",
   );
+  const holding = report.members.filter(({ runs }) => runs.some(({ usesReference }) => usesReference));
+  if (holding.length > 0) {
+    const paces = holding.flatMap(({ runs }) =>
+      runs.flatMap(({ log }) => log.map((entry) => entry.eval_samples_per_second).filter((pace) => pace > 0))
+    );
+    const pace = middle(paces);
+    lines.push(
+      `${
+        holding.map(({ name }) => name).join(", ")
+      }: a reference's log-probabilities are needed, and are computed once, before ` +
+        `the first step. The seconds a pair are without that${
+          pace === undefined ? "" : `: a pass as in an evaluation, of ${formatFigure(1 / pace)} s`
+        }.`,
+    );
+  }
   lines.push(
     "Losses differ in what they call a reward: SimPER and SimPO the mean log-probability, DPO and its kin the log-ratio to " +
       "the model that training began with. Each accuracy is given for all.",
@@ -239,6 +256,7 @@ export function reportHtml(report: Report): string {
       ),
     )
   );
+  const over = (what: string) => report.seeds.length > 1 ? `${what} over seeds` : "";
   const settings = found.members.map(({ name, keys, seeds }) => [
     cell("name", name),
     cell("text", Object.entries(keys).map(([key, value]) => `${key}: ${value}`).join("\n")),
@@ -252,8 +270,8 @@ export function reportHtml(report: Report): string {
           "What it says",
           `<ul>${findings(report).map((line) => `<li>${escapeXml(line)}</li>`).join("\n")}</ul>`,
         ),
-        figures: section("Figures, with 95 % intervals over seeds", intervalCharts(found)),
-        curves: section("Curves, means over seeds", curves(report)),
+        figures: section(`Figures${over(", with 95 % intervals")}`, intervalCharts(found)),
+        curves: section(`Curves${over(", means")}`, curves(report)),
         tables: tables.join("\n"),
         answers: section("Answers", answers(report)),
         settings: section("What differs", table(["name", "keys", "seeds"], settings)),
@@ -289,6 +307,9 @@ function curves({ members }: Report): string {
     );
     const name = isEvaluated ? `eval_${key}` : key;
     const series = members.flatMap((member, i): Series[] => {
+      // Of single responses the others are of those that were judged bad, too.
+      const isJudged = member.runs.some(({ pairsPerRow }) => pairsPerRow < 1);
+      if (isJudged && !key.startsWith("logps/")) return [];
       const points = meanCurve(member.runs.map(({ log }) => log), name);
       return points.length > 0 ? [{ name: member.name, style: styleOf(i), points: thinned(points) }] : [];
     });

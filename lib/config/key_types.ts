@@ -147,13 +147,15 @@ export interface RunKeys {
    */
   precompute_ref_batch_size?: number;
   /**
-   * AdamW as in PyTorch; `adamw_anyprecision`: with moments stored as `optim_args` says. By default
-   * `"adamw_torch"`.
+   * AdamW as in PyTorch; `adamw_anyprecision`: with moments stored as `optim_args` says; `adamw_8bit`: with
+   * moments of matrices in bytes, as bitsandbytes; `adamw_bf16`: with weights of matrices and moments in
+   * bfloat16, weights rounded by chance, as torchao. By default `"adamw_torch"`.
    */
-  optim?: "adamw_torch" | "adamw_anyprecision";
+  optim?: "adamw_torch" | "adamw_anyprecision" | "adamw_bf16" | "adamw_8bit";
   /**
    * With `adamw_anyprecision`, `momentum_dtype` and `variance_dtype`: `float32` (default) or `bfloat16`,
-   * which halves the bytes of that moment.
+   * which halves the bytes of that moment. With `adamw_8bit`, `bf16_stochastic_round=True`: weights of
+   * matrices in bfloat16 too, rounded by chance.
    */
   optim_args?: string;
   /** Highest learning rate. By default `0.000001`. */
@@ -176,6 +178,40 @@ export interface RunKeys {
   adam_beta2?: number;
   /** AdamW's epsilon; with 0, weights whose gradients are 0 would become 0/0. By default `1e-8`. */
   adam_epsilon?: number;
+  /**
+   * Train low-rank adapters (LoRA) of linear layers in place of the model's weights, and save them as PEFT
+   * does. By default `false`.
+   */
+  use_peft?: boolean;
+  /** Rank of the adapters. By default `16`. */
+  lora_r?: number;
+  /** What adapters add is multiplied by this over `lora_r`. By default `32`. */
+  lora_alpha?: number;
+  /** Share of an adapter's input that is left out at random in training. By default `0.05`. */
+  lora_dropout?: number;
+  /**
+   * Linear layers to adapt: `all-linear` (all but the head), a list of the ends of their names, or a regular
+   * expression of whole names. By default those of PEFT for the architecture.
+   */
+  lora_target_modules?: readonly string[] | string;
+  /** Ends of the names of modules that are trained whole, and saved with the adapters. */
+  lora_modules_to_save?: readonly string[];
+  /**
+   * Divide `lora_alpha` by the square root of `lora_r` (rsLoRA), so that higher ranks learn as fast. By
+   * default `false`.
+   */
+  use_rslora?: boolean;
+  /**
+   * Train the length of each row of an adapted matrix apart from its direction (DoRA). By default `false`.
+   */
+  use_dora?: boolean;
+  /** What adapter_config.json says that the adapters are for. By default `"CAUSAL_LM"`. */
+  lora_task_type?: "CAUSAL_LM";
+  /**
+   * Folder of adapters to go on with, as PEFT saves them (or this program): they have their rank and modules,
+   * whatever the keys above say.
+   */
+  adapter_name_or_path?: string;
   /** Passes over the training pairs. By default `1`. */
   num_train_epochs?: number;
   /** Optimizer steps; above 0 it wins over `num_train_epochs`. By default `-1`. */
@@ -429,11 +465,16 @@ export interface TrainConfig {
    * by default `per_device_train_batch_size`, and of the test split `per_device_eval_batch_size`.
    */
   precomputeRefBatchSize: number | undefined;
-  /** AdamW as in PyTorch; `adamw_anyprecision`: with moments stored as `optim_args` says. */
-  optim: "adamw_torch" | "adamw_anyprecision";
+  /**
+   * AdamW as in PyTorch; `adamw_anyprecision`: with moments stored as `optim_args` says; `adamw_8bit`: with
+   * moments of matrices in bytes, as bitsandbytes; `adamw_bf16`: with weights of matrices and moments in
+   * bfloat16, weights rounded by chance, as torchao.
+   */
+  optim: "adamw_torch" | "adamw_anyprecision" | "adamw_bf16" | "adamw_8bit";
   /**
    * With `adamw_anyprecision`, `momentum_dtype` and `variance_dtype`: `float32` (default) or `bfloat16`,
-   * which halves the bytes of that moment.
+   * which halves the bytes of that moment. With `adamw_8bit`, `bf16_stochastic_round=True`: weights of
+   * matrices in bfloat16 too, rounded by chance.
    */
   optimArgs: string | undefined;
   /** Highest learning rate. */
@@ -454,6 +495,35 @@ export interface TrainConfig {
   adamBeta2: number;
   /** AdamW's epsilon; with 0, weights whose gradients are 0 would become 0/0. */
   adamEpsilon: number;
+  /**
+   * Train low-rank adapters (LoRA) of linear layers in place of the model's weights, and save them as PEFT
+   * does.
+   */
+  usePeft: boolean;
+  /** Rank of the adapters. */
+  loraR: number;
+  /** What adapters add is multiplied by this over `lora_r`. */
+  loraAlpha: number;
+  /** Share of an adapter's input that is left out at random in training. */
+  loraDropout: number;
+  /**
+   * Linear layers to adapt: `all-linear` (all but the head), a list of the ends of their names, or a regular
+   * expression of whole names. By default those of PEFT for the architecture.
+   */
+  loraTargetModules: readonly string[] | string | undefined;
+  /** Ends of the names of modules that are trained whole, and saved with the adapters. */
+  loraModulesToSave: readonly string[] | undefined;
+  /** Divide `lora_alpha` by the square root of `lora_r` (rsLoRA), so that higher ranks learn as fast. */
+  useRslora: boolean;
+  /** Train the length of each row of an adapted matrix apart from its direction (DoRA). */
+  useDora: boolean;
+  /** What adapter_config.json says that the adapters are for. */
+  loraTaskType: "CAUSAL_LM";
+  /**
+   * Folder of adapters to go on with, as PEFT saves them (or this program): they have their rank and modules,
+   * whatever the keys above say.
+   */
+  adapterNameOrPath: string | undefined;
   /** Passes over the training pairs. */
   numTrainEpochs: number;
   /** Optimizer steps; above 0 it wins over `num_train_epochs`. */

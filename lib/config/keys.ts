@@ -10,6 +10,7 @@ import {
   integer,
   lossType,
   mixer,
+  modulePatterns,
   number,
   numbers,
   oneOf,
@@ -21,7 +22,7 @@ import {
 } from "./values.ts";
 import { F_DIVERGENCES, LOSS_DEFAULTS } from "../losses/definition.ts";
 import type { Table } from "./key.ts";
-import { MOST_EPOCHS, MOST_STEPS, pairs, positive, tokens } from "./counts.ts";
+import { MOST_EPOCHS, MOST_STEPS, MOST_TOKENS, pairs, positive, tokens } from "./counts.ts";
 
 /** Every key that a run follows, in the order of the reference; `TrainConfig` and all that is known of a key come from here. */
 export const TABLE: Table = {
@@ -238,14 +239,26 @@ export const TABLE: Table = {
       "`per_device_train_batch_size`, and of the test split `per_device_eval_batch_size`.",
   },
   optim: {
-    type: oneOf(["adamw_torch", "adamw_anyprecision"], { adamw_torch_fused: "adamw_torch" }),
+    type: oneOf(
+      ["adamw_torch", "adamw_anyprecision", "adamw_bf16", "adamw_8bit"],
+      {
+        adamw_torch_fused: "adamw_torch",
+        adamw_bnb_8bit: "adamw_8bit",
+        paged_adamw_8bit: "adamw_8bit",
+        adamw_torch_8bit: "adamw_8bit",
+      },
+      "transformers' other optimizers are not here",
+    ),
     default: "adamw_torch",
-    doc: "AdamW as in PyTorch; `adamw_anyprecision`: with moments stored as `optim_args` says.",
+    doc:
+      "AdamW as in PyTorch; `adamw_anyprecision`: with moments stored as `optim_args` says; `adamw_8bit`: with moments of matrices in " +
+      "bytes, as bitsandbytes; `adamw_bf16`: with weights of matrices and moments in bfloat16, weights rounded by chance, as torchao.",
   },
   optimArgs: {
     type: optimArgs,
     doc:
-      "With `adamw_anyprecision`, `momentum_dtype` and `variance_dtype`: `float32` (default) or `bfloat16`, which halves the bytes of that moment.",
+      "With `adamw_anyprecision`, `momentum_dtype` and `variance_dtype`: `float32` (default) or `bfloat16`, which halves the bytes of that moment. " +
+      "With `adamw_8bit`, `bf16_stochastic_round=True`: weights of matrices in bfloat16 too, rounded by chance.",
   },
   learningRate: { type: float32({ orZero: true }), default: 1e-6, doc: "Highest learning rate." },
   lrSchedulerType: {
@@ -279,6 +292,55 @@ export const TABLE: Table = {
     type: float32({ orZero: false }),
     default: 1e-8,
     doc: "AdamW's epsilon; with 0, weights whose gradients are 0 would become 0/0.",
+  },
+  usePeft: {
+    type: boolean,
+    default: false,
+    doc:
+      "Train low-rank adapters (LoRA) of linear layers in place of the model's weights, and save them as PEFT does.",
+  },
+  loraR: { type: integer({ min: 1, max: MOST_TOKENS }), default: 16, doc: "Rank of the adapters." },
+  loraAlpha: {
+    type: float32({ orZero: false }),
+    default: 32,
+    doc: "What adapters add is multiplied by this over `lora_r`.",
+  },
+  loraDropout: {
+    type: number({ min: 0, below: 1 }),
+    default: 0.05,
+    doc: "Share of an adapter's input that is left out at random in training.",
+  },
+  loraTargetModules: {
+    type: modulePatterns,
+    doc:
+      "Linear layers to adapt: `all-linear` (all but the head), a list of the ends of their names, or a regular expression of whole names. " +
+      "By default those of PEFT for the architecture.",
+  },
+  loraModulesToSave: {
+    type: texts("[lm_head]"),
+    doc: "Ends of the names of modules that are trained whole, and saved with the adapters.",
+  },
+  useRslora: {
+    type: boolean,
+    default: false,
+    doc: "Divide `lora_alpha` by the square root of `lora_r` (rsLoRA), so that higher ranks learn as fast.",
+  },
+  useDora: {
+    type: boolean,
+    default: false,
+    doc: "Train the length of each row of an adapted matrix apart from its direction (DoRA).",
+  },
+  loraTaskType: {
+    type: oneOf(["CAUSAL_LM"]),
+    default: "CAUSAL_LM",
+    mayChange: true,
+    doc: "What adapter_config.json says that the adapters are for.",
+  },
+  adapterNameOrPath: {
+    type: text,
+    mayChange: true,
+    doc:
+      "Folder of adapters to go on with, as PEFT saves them (or this program): they have their rank and modules, whatever the keys above say.",
   },
   numTrainEpochs: {
     type: number({ max: MOST_EPOCHS }),
@@ -476,6 +538,7 @@ export const GROUPS: { readonly [F in keyof Table]?: string } = {
   modelNameOrPath: "Model",
   datasetMixer: "Data",
   unfrozenParameters: "Loss and optimizer",
+  usePeft: "Adapters",
   numTrainEpochs: "Length of the run, batches and memory",
   doEval: "Evaluation",
   outputDir: "Output, checkpoints and resuming",

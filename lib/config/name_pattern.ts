@@ -23,6 +23,12 @@ const ROWS = /.\[\d*(:\d*)?\]$/;
 export const namePattern = (pattern: string): RegExp =>
   new RegExp(`^(?:${pattern.replace(/(?<!\\)\.(?!\+)/g, "\\.")})`, "u");
 
+/**
+ * A regular expression of whole names of modules, as PEFT takes one (`re.fullmatch`).
+ * @throws {SyntaxError} where it is none.
+ */
+export const modulePattern = (pattern: string): RegExp => new RegExp(`^(?:${pattern})$`, "u");
+
 /** Milliseconds for all patterns on all names, which usually take some: one with repetitions of repetitions may take years. */
 export const PATIENCE = 3000;
 

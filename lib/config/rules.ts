@@ -2,13 +2,13 @@ import { type Entry } from "./entries.ts";
 import { MOST_PAIRS } from "./counts.ts";
 import { areKnown, DEFINITIONS, namesOf } from "../losses/losses.ts";
 import { idleLossKeys, lossProblems } from "./loss_rules.ts";
-import { patternProblem } from "./name_pattern.ts";
+import { modulePattern, patternProblem } from "./name_pattern.ts";
 import { keyOf, type TrainConfig } from "./schema.ts";
-import { describe, otherReporters } from "./values.ts";
+import { areOptimArgs, describe, expectedOptimArgs, otherReporters } from "./values.ts";
 
 /** Whether some parameters are not trained. */
-export const freezes = ({ unfrozenParameters }: PartialConfig): boolean =>
-  unfrozenParameters !== undefined && unfrozenParameters.length > 0;
+export const freezes = ({ usePeft, unfrozenParameters }: PartialConfig): boolean =>
+  usePeft === true || unfrozenParameters !== undefined && unfrozenParameters.length > 0;
 
 /** Values read so far: complete but for the keys that were wrong, which are left out. */
 export type PartialConfig = Partial<TrainConfig>;
@@ -51,6 +51,14 @@ export function conflicts(config: PartialConfig, written: ReadonlyMap<string, En
       } = ${pairsPerStep()}`,
   );
   report(
+    ["optimArgs", "optim"],
+    () => expectedOptimArgs(config.optim!) !== undefined && !areOptimArgs(config.optim!, config.optimArgs!),
+    () =>
+      `expected ${expectedOptimArgs(config.optim!)} with ${config.optim}, found ${
+        describe(config.optimArgs)
+      }`,
+  );
+  report(
     ["datasetSplits"],
     () => config.datasetSplits!.some((name) => !/train|test/.test(name)),
     () =>
@@ -85,6 +93,33 @@ export function conflicts(config: PartialConfig, written: ReadonlyMap<string, En
       }`,
   );
   report(
+    ["usePeft", "fromScratch"],
+    () => config.usePeft! && config.fromScratch!,
+    () => "expected a model to adapt, found from_scratch: true: random weights are not saved with adapters",
+  );
+  report(
+    ["usePeft", "unfrozenParameters"],
+    () => config.usePeft!,
+    () =>
+      "adapters are trained in place of the model's weights, and unfrozen_parameters names weights: keep one of them " +
+      "(lora_modules_to_save trains modules beside adapters)",
+  );
+  report(
+    ["adapterNameOrPath", "usePeft"],
+    () => !config.usePeft!,
+    () => "expected use_peft: true beside it, found false",
+  );
+  const wrongModules = typeof config.loraTargetModules === "string" &&
+    problemOf(() => modulePattern(config.loraTargetModules as string));
+  report(
+    ["loraTargetModules"],
+    () => Boolean(wrongModules),
+    () =>
+      `expected a regular expression of modules' names, found ${
+        describe(config.loraTargetModules)
+      }: ${wrongModules}`,
+  );
+  report(
     ["loadIn8bit", "loadIn4bit"],
     () => config.loadIn8bit! && config.loadIn4bit!,
     () => "expected load_in_4bit or load_in_8bit, found both",
@@ -93,7 +128,8 @@ export function conflicts(config: PartialConfig, written: ReadonlyMap<string, En
     report(
       [field],
       () => config[field]! && !freezes(config),
-      () => `expected unfrozen_parameters beside it, found none: what is trained is not quantized`,
+      () =>
+        `expected use_peft: true or unfrozen_parameters beside it, found neither: what is trained is not quantized`,
     );
     report(
       [field, "fromScratch"],
@@ -149,11 +185,12 @@ export function conflicts(config: PartialConfig, written: ReadonlyMap<string, En
   for (const field of ["refModel", "precomputeRefBatchSize"] as const) {
     report(
       [field],
-      () => losses !== undefined && !hasReference,
+      // By default it may yet be a script's own: see `prepare`.
+      () => losses !== undefined && written.has("lossType") && !hasReference,
       () =>
-        `loss_type: ${lossNames}${
-          config.referenceFree ? ", reference_free" : ""
-        } has no reference: remove it`,
+        `there is no reference with loss_type: ${lossNames}${
+          config.referenceFree ? " and reference_free" : ""
+        }: remove it`,
     );
   }
   report(
@@ -166,6 +203,14 @@ export function conflicts(config: PartialConfig, written: ReadonlyMap<string, En
       "micro-batch",
   );
   return [...problems, ...lossProblems(config, written)];
+}
+
+function problemOf(work: () => void): string | undefined {
+  try {
+    work();
+  } catch (error) {
+    return (error as Error).message;
+  }
 }
 
 /**
@@ -185,6 +230,17 @@ export function complete(config: PartialConfig): TrainConfig {
     greaterIsBetter: config.greaterIsBetter ?? (metricForBestModel && metricForBestModel !== "loss"),
   } as TrainConfig;
 }
+
+/** What adapters of `adapter_name_or_path` have with them. */
+const ADAPTER_FIELDS = [
+  "loraR",
+  "loraAlpha",
+  "loraDropout",
+  "loraTargetModules",
+  "loraModulesToSave",
+  "useRslora",
+  "useDora",
+] as const;
 
 const HUB_FIELDS = ["hubModelId", "hubPrivateRepo", "hubToken"] as const;
 
@@ -206,12 +262,16 @@ export function overruled(config: TrainConfig, written: ReadonlyMap<string, Entr
   if (config.saveStrategy !== "steps") add("saveSteps", `save_strategy is ${config.saveStrategy}`);
   if (config.metricForBestModel === undefined) add("greaterIsBetter", "there is no metric_for_best_model");
   if (!freezes(config)) {
-    add("dtype", "every weight is trained, in float32, and saved in the source's dtype");
+    add("dtype", "every weight is trained: optim says how it is kept, and it is saved in the source's dtype");
   }
   if (!config.loadIn4bit) {
     for (const field of ["bnb4bitQuantType", "useBnbNestedQuant"] as const) add(field, "load_in_4bit is off");
   }
-  if (config.optim !== "adamw_anyprecision") add("optimArgs", `optim is ${config.optim}`);
+  if (expectedOptimArgs(config.optim) === undefined) add("optimArgs", `optim is ${config.optim}`);
+  if (!config.usePeft) { for (const field of ADAPTER_FIELDS) add(field, "use_peft is off"); }
+  else if (config.adapterNameOrPath !== undefined) {
+    for (const field of ADAPTER_FIELDS) add(field, "the adapters of adapter_name_or_path have their own");
+  }
   const others = otherReporters(written.get("reportTo")?.value ?? null);
   if (others.length > 0) {
     lines.push(

@@ -147,6 +147,17 @@ export function texts(example: string): ValueType<readonly string[]> {
   };
 }
 
+/** Modules of a model: one text, or a list of texts. */
+export const modulePatterns: ValueType<string | readonly string[]> = {
+  expected: "all-linear, a regular expression, or a list such as [q_proj, v_proj]",
+  typescript: "readonly string[] | string",
+  read: (value) => {
+    const isList = Array.isArray(value) && value.length > 0 &&
+      value.every((item) => text.read(item) !== undefined);
+    return isList ? value : text.read(value);
+  },
+};
+
 /** One of a few words; `aliases` are other words for some of them. */
 export function oneOf<const T extends string>(
   choices: readonly T[],
@@ -280,23 +291,41 @@ export function readOptimArgs(text: string): ReadonlyMap<string, string> | undef
   return parts.every((part) => part.length === 2) ? new Map(parts as [string, string][]) : undefined;
 }
 
-/** Arguments that adamw_anyprecision has here, and what each may be. */
-const OPTIM_ARGS: Readonly<Record<string, readonly string[]>> = {
-  momentum_dtype: ["float32", "bfloat16"],
-  variance_dtype: ["float32", "bfloat16"],
-  // Weights are float32 and lose nothing that a second sum would keep.
-  use_kahan_summation: ["False", "false"],
+/** Optimizers that have arguments here: what each of these may be, and how a message says so. */
+const OPTIM_ARGS: Readonly<
+  Record<string, { expected: string; values: Readonly<Record<string, readonly string[]>> }>
+> = {
+  adamw_anyprecision: {
+    expected: "momentum_dtype=TYPE,variance_dtype=TYPE with float32 or bfloat16",
+    values: {
+      momentum_dtype: ["float32", "bfloat16"],
+      variance_dtype: ["float32", "bfloat16"],
+      // Weights are float32 and lose nothing that a second sum would keep.
+      use_kahan_summation: ["False", "false"],
+    },
+  },
+  adamw_8bit: {
+    expected: "bf16_stochastic_round=True or False",
+    values: { bf16_stochastic_round: ["True", "true", "False", "false"] },
+  },
 };
 
-/** Text of `name=value`, separated by commas. */
+/** What an optimizer's arguments may be; undefined for one that has none. */
+export const expectedOptimArgs = (optim: string): string | undefined => OPTIM_ARGS[optim]?.expected;
+
+/** Whether text that `readOptimArgs` reads is of an optimizer's arguments alone. */
+export const areOptimArgs = (optim: string, text: string): boolean =>
+  [...readOptimArgs(text) ?? []].every(([name, value]) => OPTIM_ARGS[optim]?.values[name]?.includes(value));
+
+/** Text of `name=value`, separated by commas, of any optimizer. */
 export const optimArgs: ValueType<string> = {
-  expected: "momentum_dtype=TYPE,variance_dtype=TYPE with float32 or bfloat16",
+  expected: Object.entries(OPTIM_ARGS).map(([optim, { expected }]) => `${expected} (${optim})`).join(", or "),
   typescript: "string",
-  read: (value) => {
-    const args = typeof value === "string" ? readOptimArgs(value) : undefined;
-    const isKnown = args && [...args].every(([name, value]) => OPTIM_ARGS[name]?.includes(value));
-    return isKnown ? value as string : undefined;
-  },
+  read: (value) =>
+    typeof value === "string" && readOptimArgs(value) &&
+      Object.keys(OPTIM_ARGS).some((optim) => areOptimArgs(optim, value))
+      ? value
+      : undefined,
   verbatim: true,
 };
 

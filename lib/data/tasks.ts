@@ -75,7 +75,9 @@ export function taskOf(
   if (usesRejected && has("completion", "label")) {
     return say(
       "single judged responses, without pairs (KTO)",
-      `${pairs}; write one that is true and one that is false for it, or set loss_type: kto`,
+      `${pairs}; write one that is true and one that is false for it${
+        isMeasured ? "" : ", or set loss_type: kto"
+      }`,
     );
   }
   const several = ["responses", "completions", "answers", "candidates"].find((name) => has(name));

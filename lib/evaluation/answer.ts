@@ -1,4 +1,5 @@
 /** Has models answer benchmarks, into the files that judges read. */
+import { findModel } from "../adapters/model.ts";
 import { basename, dirname, join, resolve } from "node:path";
 import { readDate } from "../calendar_date.ts";
 import type { TrainConfig } from "../config/schema.ts";
@@ -7,7 +8,7 @@ import { UserError } from "../errors.ts";
 import type { AnswerOptions } from "../generation/answer.ts";
 import { AnswerCount } from "../generation/answer_count.ts";
 import { loadOntoGpu, type Model } from "../generation/model.ts";
-import { type FetchEvents, resolveModel } from "../hub/hub.ts";
+import type { FetchEvents } from "../hub/hub.ts";
 import type { OnProgress } from "../progress.ts";
 import type { Message } from "../tokenizer/chat_template.ts";
 import { contextOf } from "../weights/context.ts";
@@ -33,6 +34,8 @@ export interface AnswerModelsOptions extends FetchEvents {
   overwrite: boolean;
   /** Most tokens of an answer; by default the benchmark's. */
   maxNewTokens?: number;
+  /** Of the one model. */
+  adapter?: string;
   /** See `PoolOptions`. */
   readsOnly?: boolean;
 }
@@ -71,9 +74,12 @@ export async function answerBenchmarks(
   const loads: { name: string; maxLength: number; tasks: Task[] }[] = [];
   // All are looked for before the first is loaded.
   for (const [i, name] of names.entries()) {
-    const folder = await resolveModel(name, { log, onProgress, signal, revision: revisionOf(name) });
-    const maxLength = Math.min(config.maxLength, await contextOf(folder));
-    const hash = await modelHash(folder, chatTemplate, onProgress);
+    const found = await findModel(name, {
+      ...{ log, onProgress, signal, adapter: options.adapter },
+      revision: revisionOf(name),
+    });
+    const maxLength = Math.min(config.maxLength, await contextOf(found.folder));
+    const hash = await modelHash(found, chatTemplate, onProgress);
     const tasks: Task[] = [];
     for (const [j, benchmark] of benchmarks.entries()) {
       const { temperature, maxTokens, questions } = benchmark;
@@ -110,6 +116,7 @@ export async function answerBenchmarks(
       maxLength,
       answers,
       pairs: 0,
+      adapter: options.adapter,
       revision: revisionOf(name),
       tokenizer: {
         chatTemplate,

@@ -1,4 +1,5 @@
 /** Measures models on pairs and on a text, one after the other. */
+import { findModel, openFound } from "../adapters/model.ts";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { readDate } from "../calendar_date.ts";
@@ -9,13 +10,12 @@ import { chatTemplateOf } from "../data/mistral_template.ts";
 import type { Pair } from "../data/pair.ts";
 import { UserError } from "../errors.ts";
 import { type GpuModel, loadOntoGpu } from "../generation/model.ts";
-import { type FetchEvents, localSources, resolveDataset, resolveModel } from "../hub/hub.ts";
+import { type FetchEvents, localSources, resolveDataset } from "../hub/hub.ts";
 import { openSplit } from "../planning/prepare.ts";
 import { frameOf } from "../tokenizer/post_processor.ts";
 import { readTextFile } from "../whole_file.ts";
 import { evaluate } from "../training/evaluate.ts";
 import type { PairResult } from "../training/metrics.ts";
-import { readModel } from "../weights/weights.ts";
 import { comparePreferences, type Measured, type Preferences } from "./preferences.ts";
 import { type TextFigures, textFigures, textWindows } from "./text.ts";
 
@@ -27,6 +27,8 @@ export interface EvaluationOptions extends FetchEvents {
   text?: string;
   /** Tokens from one window of the text to the next; by default half of `max_length`. */
   stride?: number;
+  /** Of the one model. */
+  adapter?: string;
   /** See `PoolOptions`. */
   readsOnly?: boolean;
 }
@@ -90,7 +92,7 @@ export function loadToMeasure(
   config: TrainConfig,
   { answers = 0, revision, ...options }:
     & FetchEvents
-    & Pick<EvaluationOptions, "readsOnly">
+    & Pick<EvaluationOptions, "readsOnly" | "adapter">
     & { answers?: number; revision?: string },
 ): Promise<GpuModel> {
   return loadOntoGpu(name, {
@@ -99,6 +101,7 @@ export function loadToMeasure(
     maxLength: config.maxLength,
     pairs: config.perDeviceEvalBatchSize,
     answers,
+    adapter: options.adapter,
     revision,
     tokenizer: {
       chatTemplate: chatTemplateOf(config),
@@ -142,7 +145,12 @@ export async function measurePairs(
 }
 
 /** Looks for everything before anything is loaded. */
-async function find(names: readonly string[], config: TrainConfig, split: string, events: FetchEvents) {
+async function find(
+  names: readonly string[],
+  config: TrainConfig,
+  split: string,
+  events: FetchEvents & { adapter?: string },
+) {
   // What the run file says of its own model's revision is not the others'.
   const revisionOf = (name: string) => name === config.modelNameOrPath ? config.modelRevision : undefined;
   const mixer: DatasetShare[] = [];
@@ -151,8 +159,8 @@ async function find(names: readonly string[], config: TrainConfig, split: string
     mixer.push({ ...set, path });
   }
   for (const name of names) {
-    const folder = await resolveModel(name, { ...events, revision: revisionOf(name) });
-    await readModel(folder, () => {});
+    const found = await findModel(name, { ...events, revision: revisionOf(name) });
+    await (await openFound(found)).close();
   }
   return { mixer, revisionOf };
 }

@@ -1,8 +1,8 @@
+import { type ModelFolder, openFound } from "../adapters/model.ts";
 import { cacheFolder } from "../cache_folder.ts";
 import { rememberedHashes, sha256 } from "../data/file_hash.ts";
 import { readModelFiles } from "../hub/model_files.ts";
 import type { OnProgress } from "../progress.ts";
-import { openCheckpoint } from "../safetensors/read.ts";
 
 /** Digits of a hash that is shown. */
 const DIGITS = 16;
@@ -14,13 +14,13 @@ const DIGITS = 16;
  * @param chatTemplate in the place of the model's own.
  */
 export async function modelHash(
-  folder: string,
+  found: ModelFolder,
   chatTemplate: string | undefined,
   onProgress?: OnProgress,
 ): Promise<string> {
-  const checkpoint = await openCheckpoint(folder);
-  await checkpoint.close();
-  const weights = await rememberedHashes(checkpoint.files, cacheFolder(), "hashing the model", onProgress);
-  const files = [...await readModelFiles(folder)].map(([name, bytes]) => [name, sha256(bytes)]);
+  const model = await openFound(found);
+  await model.close();
+  const weights = await rememberedHashes(model.files, cacheFolder(), "hashing the model", onProgress);
+  const files = [...await readModelFiles(found.folder)].map(([name, bytes]) => [name, sha256(bytes)]);
   return sha256(JSON.stringify([weights.map(({ sha256 }) => sha256), files, chatTemplate])).slice(0, DIGITS);
 }

@@ -9,6 +9,7 @@ export type GgufValue =
   | { type: "bool"; value: boolean }
   | { type: "string"; value: string }
   | { type: "string[]"; value: readonly string[] }
+  | { type: "bool[]"; value: readonly boolean[] }
   | { type: "int32[]" | "float32[]"; value: readonly number[] };
 
 /** A tensor to write. */
@@ -126,7 +127,7 @@ class Bytes {
     if (isList) this.uint32(LIST);
     this.uint32(TYPES[item]);
     if (!isList) return this.#item(item, of.value as string | number | boolean);
-    const items = of.value as readonly (string | number)[];
+    const items = of.value as readonly (string | number | boolean)[];
     this.uint64(items.length);
     for (const value of items) this.#item(item, value);
   }

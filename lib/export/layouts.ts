@@ -3,6 +3,7 @@ import type { ModelConfig } from "../models/architecture.ts";
 import type { ArceeConfig } from "../models/arcee.ts";
 import type { CohereConfig } from "../models/cohere.ts";
 import type { Cohere2Config } from "../models/cohere2.ts";
+import type { Exaone4Config } from "../models/exaone4.ts";
 import type { GemmaConfig } from "../models/gemma.ts";
 import type { Gemma2Config } from "../models/gemma2.ts";
 import type { Gemma3TextConfig } from "../models/gemma3_text.ts";
@@ -10,6 +11,7 @@ import type { GptNeoxConfig } from "../models/gpt_neox.ts";
 import type { GraniteConfig } from "../models/granite.ts";
 import type { GatedConfig, Heads, PlainConfig } from "../models/keys.ts";
 import type { NemotronConfig } from "../models/nemotron.ts";
+import type { Olmo3Config } from "../models/olmo3.ts";
 import type { PhiConfig } from "../models/phi.ts";
 import type { Phi3Config } from "../models/phi3.ts";
 import type { Qwen2Config } from "../models/qwen2.ts";
@@ -295,6 +297,43 @@ const olmo2: Layout<GatedConfig> = {
   keys: rms,
 };
 
+const olmo3: Layout<Olmo3Config> = {
+  ...olmo2 as Pick<typeof olmo2, "name" | "layer" | "activation" | "needsHead">,
+  rotations: ["yarn"],
+  rope: ({ ropes }) => ropes.full_attention,
+  keys: (c) => ({
+    ...rms(c),
+    "attention.sliding_window": u32(c.slidingWindow!),
+    "attention.sliding_window_pattern": {
+      type: "bool[]",
+      value: c.layerTypes.map((type) => type === "sliding_attention"),
+    },
+  }),
+  problems: ({ ropes: { sliding_attention: window, full_attention: full } }) => [
+    (window.type !== "default" || window.theta !== full.theta) &&
+    "rope_parameters: a rotation of its own for layers with a window",
+  ],
+};
+
+const exaone4: Layout<Exaone4Config> = {
+  name: "exaone4",
+  layer: olmo2.layer,
+  activation: "silu",
+  rotations: ["llama3"],
+  rope,
+  keys: (c) => ({
+    ...rms(c),
+    ...c.slidingWindow !== undefined && { "attention.sliding_window": u32(c.slidingWindow) },
+  }),
+  problems: (c) => [
+    // Which of both models it is, is told by the count of layers.
+    (c.slidingWindow !== undefined) !== (c.numHiddenLayers === 64) &&
+    `sliding_window: ${c.slidingWindow ?? "none"} with ${c.numHiddenLayers} layers`,
+    c.slidingWindow !== undefined && !hasPattern(c, 4) &&
+    "layer_types: other than three windows to a full layer",
+  ],
+};
+
 const smollm3: Layout<SmolLm3Config> = {
   ...INTERLEAVED_LLAMA,
   name: "smollm3",
@@ -424,6 +463,8 @@ export const LAYOUTS: ReadonlyMap<string, Layout> = new Map<string, Layout>(
     starcoder2,
     stablelm,
     olmo2,
+    olmo3,
+    exaone4,
     smollm3,
     granite,
     cohere,

@@ -1,4 +1,5 @@
 /** A model's folder onto the GPU, without gradients. */
+import { findModel, openFound } from "../adapters/model.ts";
 import { MOST_TOKENS } from "../config/counts.ts";
 import { type PoolOptions, TokenizerPool } from "../data/pool.ts";
 import { inArea, UserError } from "../errors.ts";
@@ -7,7 +8,6 @@ import { MemoryPlan } from "../gpu/memory_plan.ts";
 import { Pipelines } from "../gpu/program.ts";
 import { deviceClass } from "../gpu/tuning.ts";
 import { Decoder } from "../graph/decoder.ts";
-import { resolveModel } from "../hub/hub.ts";
 import { show } from "../json.ts";
 import { wgslOf } from "../losses/loss.ts";
 import { losses } from "../losses/losses.ts";
@@ -19,7 +19,6 @@ import { rememberedTiles } from "../planning/tune.ts";
 import type { Progress } from "../progress.ts";
 import { contextOf } from "../weights/context.ts";
 import { storageOf } from "../weights/storage.ts";
-import { openModel } from "../weights/weights.ts";
 import { readGenerationConfig } from "./generation_config.ts";
 import { GpuGenerator } from "./gpu_generator.ts";
 import type { GenerationConfig } from "./sampling.ts";
@@ -27,6 +26,8 @@ import { Turns } from "./turns.ts";
 
 /** How a model is loaded; every field may be left out. */
 export interface LoadOptions extends GpuChoice {
+  /** Folder of adapters (PEFT) for the model, or their name on the Hub; where the model is named, theirs alone will do too. */
+  adapter?: string;
   /**
    * Most tokens of a prompt and its answer, or of a prompt and a response: 1,024, and no more than the positions that the model was
    * made for.
@@ -92,11 +93,15 @@ export async function loadParts(name: string, options: PartsOptions): Promise<Pa
   const { onLog: log = () => {}, onProgress, signal } = options;
   checkLength(options.maxLength ?? usualLength);
   await using held = new AsyncDisposableStack();
-  const folder = await inArea("NOT_FOUND", () => resolveModel(name, { log, onProgress, signal, revision }));
+  const found = await inArea(
+    "NOT_FOUND",
+    () => findModel(name, { log, onProgress, signal, revision, adapter: options.adapter }),
+  );
+  const { folder } = found;
   const warn = (message: string) => log("warning", message);
   await using opened = new AsyncDisposableStack();
   const weights = opened.adopt(
-    await inArea("MODEL_INVALID", () => openModel(folder, warn)),
+    await inArea("MODEL_INVALID", () => openFound(found, warn)),
     (weights) => weights.close(),
   );
   const context = await contextOf(folder);

@@ -3,6 +3,7 @@ import { bytesOf } from "../../kernels/storage.ts";
 import type { Tensor, TextureSlab } from "./memory.ts";
 import type { MemoryPlan } from "./memory_plan.ts";
 import { rowLength } from "./operations.ts";
+import { SharedTensor } from "./placement.ts";
 import type { KernelCall } from "./program.ts";
 import { blockWords, fillTexture, heldFormat, type HeldStorage, type MatrixBlock } from "./texture_fill.ts";
 
@@ -43,7 +44,9 @@ export class HeldMatrices {
     if (known) return known;
     const rows = matrix.shape[0];
     const texels = rowLength(matrix) * bytesOf(this.storage) / 16;
-    const fits = Number.isInteger(texels) && texels <= MOST_TEXELS;
+    // Another kernel of the same pass makes what is no parameter.
+    const isParameter = !(matrix instanceof SharedTensor);
+    const fits = isParameter && Number.isInteger(texels) && texels <= MOST_TEXELS;
     const held = Array.from({ length: fits ? Math.ceil(rows / MOST_TEXELS) : 0 }, (_, i): HeldRows => {
       const firstRow = i * MOST_TEXELS;
       const height = Math.min(MOST_TEXELS, rows - firstRow);

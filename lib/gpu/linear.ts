@@ -30,13 +30,13 @@ function ofPieces(
   ];
 }
 
-/** y = scale (x W^T + bias), plus a residual of y's shape, or with an epilogue. */
+/** y = scale (x W^T + bias), plus a residual of y's shape, or with an epilogue, or added to what is there. */
 export const linear = (
   products: Products,
   rows: RowSlot,
   pieces: readonly MatrixPiece[],
   { x, y, bias, residual }: { x: Tensor; y: Tensor; bias?: Tensor; residual?: Tensor },
-  { scale, epilogue }: { scale?: number; epilogue?: ProductEpilogue } = {},
+  { adds = false, scale, epilogue }: { adds?: boolean; scale?: number; epilogue?: ProductEpilogue } = {},
 ): KernelCall[] =>
   ofPieces(pieces, epilogue, ({ firstRow, weights }, _, fused) =>
     products.calls("nt", rows, {
@@ -45,7 +45,7 @@ export const linear = (
       c: columnsFrom(y, firstRow),
       bias: bias && columnsFrom(bias, firstRow),
       residual: residual && columnsFrom(residual, firstRow),
-    }, { scale, epilogue: fused }));
+    }, { adds: adds ? "always" : "never", scale, epilogue: fused }));
 
 /** dX = scale dY W, summed over the pieces of W, with an epilogue, or added to what is there. */
 export const linearInputGradient = (

@@ -53,6 +53,8 @@ export interface Tensor {
   readonly shape: readonly number[];
   /** Without one, elements are of 4 bytes: float32 or integers. */
   readonly storage?: StorageType;
+  /** Elements are bytes that stand for numbers by a map: moments, which only the optimizer's kernel reads. */
+  readonly isCodes?: true;
   /** Of a matrix whose elements are no elements of memory: what lies there are the words of this. */
   readonly quantized?: Quantization;
   readonly slab: Slab;
@@ -71,7 +73,8 @@ export const align = (bytes: number) => Math.ceil(bytes / ALIGNMENT) * ALIGNMENT
 export const weightStorage = ({ quantized, storage = "f32" }: Tensor): WeightStorage => quantized ?? storage;
 
 /** Bytes of one element. */
-export const elementBytes = ({ storage = "f32" }: Pick<Tensor, "storage">) => storageBytes(storage);
+export const elementBytes = ({ storage = "f32", isCodes }: Pick<Tensor, "storage" | "isCodes">) =>
+  isCodes ? 1 : storageBytes(storage);
 
 export const elements = (shape: readonly number[]) => shape.reduce((product, n) => product * n, 1);
 

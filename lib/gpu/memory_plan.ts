@@ -26,7 +26,10 @@ export class MemoryPlan {
   /** What the shared slabs hold when most is alive. */
   #peak = new Map<Purpose, number>();
 
-  /** @param advice what to do where the GPU has not enough memory. */
+  /**
+   * Of nothing yet.
+   * @param advice what to do where the GPU has not enough memory.
+   */
   constructor(
     readonly advice = "set gradient_checkpointing: true, or lower per_device_train_batch_size or max_length",
   ) {}

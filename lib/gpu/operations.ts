@@ -224,21 +224,32 @@ export const logProbabilities = (
   grid: oneEach(rows),
 });
 
-/** In place: logits become weights[labels] * (onehot - softmax), times the slope of what is done to them. */
+/**
+ * In place: logits become weights[labels] * (onehot - softmax), times the slope of what is done to them; of `columns` alone, which
+ * begin at a multiple of 4.
+ */
 export const logitsBackward = (
   rows: RowSlot,
   t: { logits: Tensor; targets: Tensor; lse: Tensor; weights: Tensor },
   vocabulary: number,
   options: LogitOptions = {},
-): KernelCall => ({
-  label: "logits_backward",
-  source: withPrelude(`${scoreFunctions(options)}\n${logitsBackwardSource}`, {
-    STRIDE: rowLength(t.logits) / 4,
-    VOCABULARY: vocabulary,
-  }),
-  bindings: [rows.tensor, t.logits, t.targets, t.lse, t.weights],
-  grid: flat(rows, rowLength(t.logits) / 4),
-});
+  columns: { first: number; count: number } = { first: 0, count: vocabulary },
+): KernelCall => {
+  // The last of them with what follows: padding.
+  const isLast = columns.first + columns.count === vocabulary;
+  const width = isLast ? rowLength(t.logits) - columns.first : columns.count;
+  return {
+    label: "logits_backward",
+    source: withPrelude(`${scoreFunctions(options)}\n${logitsBackwardSource}`, {
+      STRIDE: rowLength(t.logits) / 4,
+      FIRST: columns.first / 4,
+      COLUMNS: width / 4,
+      VOCABULARY: vocabulary,
+    }),
+    bindings: [rows.tensor, t.logits, t.targets, t.lse, t.weights],
+    grid: flat(rows, width / 4),
+  };
+};
 
 /** No token has the largest number. */
 const NO_TOKEN = 0xffffffff;

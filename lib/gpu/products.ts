@@ -406,7 +406,7 @@ const canFuse = (
   size: GemmSize,
   tile: GemmTile,
 ): boolean =>
-  !epilogue.isAlone && size.adds === "never" && !residual && epilogue.half % 4 === 0 &&
+  !epilogue.isAlone && size.adds !== "accumulating" && !residual && epilogue.half % 4 === 0 &&
   gemmVariant(layout, epilogue, size, weightStorage(b)).aligned &&
   (!isPaired(epilogue) || (layout === "nt" && takesPairs(tile)));
 

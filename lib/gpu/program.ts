@@ -10,6 +10,8 @@ export interface RowCount {
   /** Whether sums over these rows add to what is there. */
   accumulate?: boolean;
   scale?: number;
+  /** Of what is drawn by chance in them; 0: nothing is. */
+  key?: number;
 }
 
 export const SLOT_BYTES = 256;
@@ -26,11 +28,12 @@ export class RowCounts {
     this.#data = new ArrayBuffer(this.bytes);
   }
 
-  set(slot: number, { count, accumulate = false, scale = 1 }: RowCount): void {
+  set(slot: number, { count, accumulate = false, scale = 1, key = 0 }: RowCount): void {
     const view = new DataView(this.#data, slot * SLOT_BYTES);
     view.setUint32(0, count, true);
     view.setUint32(4, accumulate ? 1 : 0, true);
     view.setFloat32(8, scale, true);
+    view.setUint32(12, key, true);
     this.counts[slot] = count;
   }
 
@@ -322,7 +325,7 @@ const SMALL_WRITE = 2 ** 16;
 export function writeTensor(
   gpu: Gpu,
   tensor: Tensor,
-  data: Float32Array | Uint32Array | Uint16Array,
+  data: Float32Array | Uint32Array | Uint16Array | Uint8Array,
   firstElement = 0,
 ): void {
   const pieceElements = 4 * 2 ** 20;
@@ -334,7 +337,7 @@ export function writeTensor(
     );
   }
   for (let at = 0; at < data.length; at += pieceElements) {
-    let piece = data.subarray(at, at + pieceElements) as Float32Array<ArrayBuffer> | Uint16Array<ArrayBuffer>;
+    let piece = data.subarray(at, at + pieceElements) as typeof data & ArrayBufferView<ArrayBuffer>;
     if (piece.byteLength % 4) piece = Uint16Array.from([...piece, 0]);
     gpu.device.queue.writeBuffer(tensor.slab.buffer!, tensor.offset + (firstElement + at) * unit, piece);
     if (data.length > SMALL_WRITE) gpu.device.queue.submit([]);

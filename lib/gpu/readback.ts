@@ -3,8 +3,9 @@ import type { Gpu } from "./device.ts";
 import { elementBytes, type Tensor } from "./memory.ts";
 
 /** What a tensor's storage is called in a file. */
-export const dtypeOf = ({ storage = "f32" }: Pick<Tensor, "storage">): FloatDtype =>
-  storage === "f32" ? "F32" : storage === "bf16" ? "BF16" : "F16";
+export const dtypeOf = (
+  { storage = "f32", isCodes }: Pick<Tensor, "storage" | "isCodes">,
+): FloatDtype | "U8" => isCodes ? "U8" : storage === "f32" ? "F32" : storage === "bf16" ? "BF16" : "F16";
 
 /** A run of a tensor's elements, which starts on a word of 4 bytes. */
 export interface Range {
@@ -23,7 +24,7 @@ const BATCH_ELEMENTS = 4 * 2 ** 20;
 export class BatchedReader {
   readonly #batches: Range[][] = [[]];
   readonly #places = new Map<string, { batch: number; index: number }[]>();
-  #loaded: { batch: number; pieces: Float32Array[] } = { batch: -1, pieces: [] };
+  #loaded: { batch: number; pieces: Uint8Array[] } = { batch: -1, pieces: [] };
 
   constructor(readonly gpu: Gpu, ranges: Iterable<Range & { name: string }>) {
     let room = BATCH_ELEMENTS;
@@ -44,8 +45,15 @@ export class BatchedReader {
     }
   }
 
-  /** The elements of a tensor in order, as 32-bit floats. */
+  /** The elements of a tensor of floats in order, as 32-bit ones. */
   async *pieces(name: string): AsyncGenerator<Float32Array> {
+    const { batch, index } = this.#places.get(name)![0];
+    const dtype = dtypeOf(this.#batches[batch][index].tensor) as FloatDtype;
+    for await (const stored of this.stored(name)) yield toF32(stored, dtype);
+  }
+
+  /** The bytes of a tensor in order, as they are stored. */
+  async *stored(name: string): AsyncGenerator<Uint8Array> {
     for (const { batch, index } of this.#places.get(name)!) {
       if (this.#loaded.batch !== batch) {
         this.#loaded = { batch, pieces: await readRanges(this.gpu, this.#batches[batch]) };
@@ -64,7 +72,7 @@ export function firstNonFinite(values: Float32Array): number {
   return -1;
 }
 
-async function readRanges(gpu: Gpu, ranges: readonly Range[]): Promise<Float32Array[]> {
+async function readRanges(gpu: Gpu, ranges: readonly Range[]): Promise<Uint8Array[]> {
   const { device } = gpu;
   const bytesOf = ({ tensor, count }: Range) => Math.ceil(count * elementBytes(tensor) / 4) * 4;
   const size = ranges.reduce((sum, range) => sum + bytesOf(range), 0);
@@ -84,9 +92,9 @@ async function readRanges(gpu: Gpu, ranges: readonly Range[]): Promise<Float32Ar
     staging.unmap();
     at = 0;
     return ranges.map((range) => {
-      const stored = new Uint8Array(bytes, at, range.count * elementBytes(range.tensor));
+      const begin = at;
       at += bytesOf(range);
-      return toF32(stored, dtypeOf(range.tensor));
+      return new Uint8Array(bytes, begin, range.count * elementBytes(range.tensor));
     });
   } finally {
     staging.destroy();

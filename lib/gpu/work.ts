@@ -70,12 +70,15 @@ const ATTENTION_PRODUCTS: Record<string, number> = {
 
 const totalBytes = (tensors: Tensor[]) => tensors.reduce((sum, { bytes }) => sum + bytes, 0);
 
+/** The gradient is read; weights and both moments are read and written. */
+const updateBytes = (bindings: Tensor[]) => bindings.at(-4)!.bytes + 2 * totalBytes(bindings.slice(-3));
+
 /** Bytes of the kernels that work on whole parameters. */
 const BYTES: Record<string, (bindings: Tensor[]) => number> = {
   clear: (bindings) => bindings.at(-1)!.bytes,
   sum_squares: (bindings) => bindings.at(-2)!.bytes,
-  // The gradient is read; weights and both moments are read and written.
-  adamw: (bindings) => bindings.at(-4)!.bytes + 2 * totalBytes(bindings.slice(-3)),
+  adamw: updateBytes,
+  adamw_8bit: updateBytes,
 };
 
 /** The work of a dispatch; nothing for kernels that neither bounds, such as the loss of a few pairs. */

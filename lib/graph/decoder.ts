@@ -19,6 +19,7 @@ import {
 import type { WorkSize } from "../gpu/work.ts";
 import { visiblePairs } from "../batch/size.ts";
 import { type ParameterOptions, Parameters } from "../parameters/parameters.ts";
+import { normCalls } from "./ops/adapter.ts";
 import type { OnProgress } from "../progress.ts";
 import type { TensorReader } from "../safetensors/read.ts";
 
@@ -128,6 +129,28 @@ export class Decoder {
   /** Uploads the weights of a checkpoint, once there are buffers. */
   async load(gpu: Gpu, weights: TensorReader, onProgress?: OnProgress): Promise<void> {
     await this.parameters.load(gpu, weights, "weights", onProgress);
+  }
+
+  /**
+   * Sets the magnitudes of new adapters (DoRA) to the lengths of the rows that they are of, as kernels read them: quantizing has
+   * changed them. The second factors are 0 then.
+   *
+   * @internal
+   */
+  async measureMagnitudes(gpu: Gpu, pipelines: Pipelines): Promise<void> {
+    for (const weight of this.net.linearWeights) {
+      const { adapter } = weight;
+      if (!adapter?.magnitude) continue;
+      const program = await Program.compile(pipelines, normCalls(this.#machine, weight, adapter));
+      const encoder = gpu.device.createCommandEncoder();
+      program.encode(encoder, this.batch.rowCounts.counts);
+      gpu.device.queue.submit([encoder.finish()]);
+      const factors = new Float32Array(await readTensor(gpu, this.#machine.factors(weight)));
+      const lengths = adapter.modules.flatMap(({ firstRow, rows }) =>
+        Array.from({ length: rows }, (_, i) => 1 / factors[2 * (firstRow + i) + 1])
+      );
+      writeTensor(gpu, this.parameters.of(adapter.magnitude).weights, Float32Array.from(lengths));
+    }
   }
 
   /**

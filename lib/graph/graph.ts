@@ -40,7 +40,7 @@ export interface Op {
   readonly output: Value;
   /** What it makes besides for its backward pass, such as a norm's 1/rms. */
   readonly extras: readonly Value[];
-  readonly parameters: readonly ParameterSpec[];
+  readonly parameters: ParameterSpec[];
   readonly inBackward: InBackward;
 
   forward(at: Places): KernelCall[];

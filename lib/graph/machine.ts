@@ -7,7 +7,7 @@ import type { ChoiceTensors } from "../gpu/choice_operations.ts";
 import { Products } from "../gpu/products.ts";
 import { RowCounts, type RowSlot, slotOf } from "../gpu/program.ts";
 import { attentionTiles, type ProductTiles, usualTiles } from "../gpu/tuning.ts";
-import type { ParameterSpec } from "../parameters/parameter.ts";
+import { type ParameterSpec, shapeOf } from "../parameters/parameter.ts";
 import type { Parameters } from "../parameters/parameters.ts";
 import { storageOfWeights } from "../parameters/layout.ts";
 
@@ -87,6 +87,7 @@ export class Machine {
   readonly batch: BatchTensors;
   readonly head: HeadTensors;
   readonly #attention = new Map<string, Attention>();
+  readonly #factors = new Map<ParameterSpec, Tensor>();
 
   constructor(
     readonly plan: MemoryPlan,
@@ -120,6 +121,15 @@ export class Machine {
     const isApart = options.generation !== undefined;
     const made = new Attention(plan, shape, capacity.tokens, tiles, options.training, isApart);
     this.#attention.set(key, made);
+    return made;
+  }
+
+  /** The factors of a matrix that has magnitudes (see `doraNorm`): the forward pass makes them, and the backward pass reads them too. */
+  factors(weight: ParameterSpec): Tensor {
+    const known = this.#factors.get(weight);
+    if (known) return known;
+    const made = this.plan.shared(`${weight.name} factors`, "activations", [shapeOf(weight)[0], 2]);
+    this.#factors.set(weight, made);
     return made;
   }
 

@@ -14,11 +14,13 @@ import { linear } from "./ops/linear.ts";
 import { headNorm, norm } from "./ops/norm.ts";
 import { rope } from "./ops/rope.ts";
 import {
+  type Adapter,
   commonName,
   type HeadOrder,
   isTrained,
   type ParameterPart,
   type ParameterSpec,
+  partsOfAdapter,
   shapeOf,
 } from "../parameters/parameter.ts";
 import { type HeadNormOptions, headNormParts, rowNormParts } from "./norm_parts.ts";
@@ -61,6 +63,23 @@ export class Net {
     const isVector = (spec: ParameterSpec) => spec.kind !== "matrix" && spec !== this.headBias;
     const vectors = this.parameters.filter((spec) => isVector(spec) && isTrained(spec)).map(shapeOf);
     return Math.max(0, ...vectors.map(([rows, columns]) => rows * columns));
+  }
+
+  /** The matrices of linear layers, the head's not among them. */
+  get linearWeights(): ParameterSpec[] {
+    return this.segments.flatMap(({ ops }) => ops).flatMap(({ isProduct, parameters: [weight] }) =>
+      isProduct && weight.kind === "matrix" ? [weight] : []
+    );
+  }
+
+  /** Gives a linear layer's matrix an adapter, and the op that reads it its parameters. */
+  adapt(weight: ParameterSpec, adapter: Adapter): void {
+    const parts = partsOfAdapter(adapter);
+    weight.adapter = adapter;
+    this.parameters.push(...parts);
+    for (const op of this.segments.flatMap(({ ops }) => ops)) {
+      if (op.isProduct && op.parameters[0] === weight) op.parameters.push(...parts);
+    }
   }
 
   /** The values that have a gradient: those that a trained parameter leads to. */

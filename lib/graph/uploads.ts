@@ -10,6 +10,8 @@ export interface StepPlace {
   firstOfStep: boolean;
   /** What the loss is divided by. */
   pairsOfStep: number;
+  /** What dropout is drawn by, not 0; without it nothing is dropped. */
+  dropoutKey?: number;
 }
 
 /** Fills the tensors of a machine's batches. */
@@ -36,7 +38,7 @@ export class Uploads {
   }
 
   /** Uploads a batch and its row counts; must come before the submission that works on it. */
-  upload(gpu: Gpu, batch: Batch, { firstOfStep, pairsOfStep }: StepPlace): void {
+  upload(gpu: Gpu, batch: Batch, { firstOfStep, pairsOfStep, dropoutKey }: StepPlace): void {
     const { batch: a, capacity } = this.machine;
     const tokens = batch.ids.length;
     const labels = batch.targets.length;
@@ -62,7 +64,7 @@ export class Uploads {
     }
     this.writeTables(gpu, batch.longest);
     const accumulate = !firstOfStep;
-    a.rowCounts.set(a.tokenRows.slot, { count: tokens, accumulate });
+    a.rowCounts.set(a.tokenRows.slot, { count: tokens, accumulate, key: dropoutKey });
     a.rowCounts.set(a.labelSlot.slot, { count: labels, accumulate });
     a.rowCounts.set(a.pairSlot.slot, { count: batch.pairs, scale: 1 / pairsOfStep });
     a.rowCounts.set(a.distinctSlot.slot, { count: batch.distinctIds.length });

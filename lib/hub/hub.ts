@@ -9,13 +9,22 @@ import type { TrainConfig } from "../config/schema.ts";
 import type { DatasetShare } from "../config/values.ts";
 import { readCard } from "../data/dataset_card.ts";
 import { UserError } from "../errors.ts";
+import { ADAPTER_FILES } from "./model_files.ts";
 import { shippedPath } from "../shipped.ts";
 import { statOf } from "../stat_of.ts";
 import { RepoCache } from "./cache.ts";
 import { Refused, Unreachable } from "./http.ts";
 import { commitOf, filesAt } from "./listing.ts";
 import { COMMIT, parseRepo, type Repo, repoLabel } from "./repo.ts";
-import { cardFile, lacksOfDataset, lacksOfModel, modelFiles, splitFiles, weightFiles } from "./select.ts";
+import {
+  adapterFiles,
+  cardFile,
+  lacksOfDataset,
+  lacksOfModel,
+  modelFiles,
+  splitFiles,
+  weightFiles,
+} from "./select.ts";
 import { type HubSettings, hubSettings } from "./settings.ts";
 import { type FetchEvents, fetchFiles } from "./snapshot.ts";
 
@@ -77,10 +86,23 @@ export async function resolveDataset(
   });
 }
 
+/** As `resolveModel`, of adapters (PEFT) without their base model. */
+export async function resolveAdapter(nameOrPath: string, options: ResolveOptions = {}): Promise<string> {
+  return await resolve(nameOrPath, "model", options, {
+    lacks: (_, names) => Promise.resolve(ADAPTER_FILES.find((name) => !names.includes(name))),
+    fetch: async (repo, commit, settings) => {
+      const files = adapterFiles(await filesAt(repo, commit, settings, options.signal), repo);
+      return await fetchFiles(repo, commit, files, settings, options);
+    },
+  });
+}
+
 /** Where a run's model and data are on this machine. */
 export interface Sources {
   /** The model's folder. */
   model: string;
+  /** The folder of the adapters that it goes on with. */
+  adapter?: string;
   /** Files and folders of data, with the share of each. */
   mixer: DatasetShare[];
   /** The folder of another model that the loss's reference is. */
@@ -89,10 +111,11 @@ export interface Sources {
 
 /** A configuration's paths as they stand. */
 export function localSources(
-  { modelNameOrPath, refModel, datasetMixer, datasetConfigs, columnMapping }: TrainConfig,
+  { modelNameOrPath, adapterNameOrPath, refModel, datasetMixer, datasetConfigs, columnMapping }: TrainConfig,
 ): Sources {
   return {
     model: modelNameOrPath,
+    ...(adapterNameOrPath !== undefined && { adapter: adapterNameOrPath }),
     ...(refModel !== undefined && { reference: refModel }),
     mixer: datasetMixer.map((set, i) => ({
       ...set,
@@ -118,12 +141,20 @@ export async function resolveSources(config: TrainConfig, options: ResolveOption
     revision: modelRevision,
     weights: !config.fromScratch,
   });
+  const adapter = config.adapterNameOrPath === undefined
+    ? undefined
+    : await resolveAdapter(config.adapterNameOrPath, options);
   const reference = refModel === undefined ? undefined : await resolveModel(refModel, options);
   const mixer: DatasetShare[] = [];
   for (const set of localSources(config).mixer) {
     mixer.push({ ...set, path: await resolveDataset(set.path, { ...options, splits, config: set.config }) });
   }
-  return { model, mixer, ...(reference !== undefined && { reference }) };
+  return {
+    model,
+    mixer,
+    ...(adapter !== undefined && { adapter }),
+    ...(reference !== undefined && { reference }),
+  };
 }
 
 /** The name of a model that is on the Hub, without its revision; undefined where it is a folder here. */

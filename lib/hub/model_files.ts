@@ -22,6 +22,11 @@ export const MODEL_FILES: readonly string[] = [
   "modeling_exaone.py",
 ];
 
+/** What adapters are made of, as PEFT saves them. */
+export const ADAPTER_CONFIG = "adapter_config.json";
+export const ADAPTER_WEIGHTS = "adapter_model.safetensors";
+export const ADAPTER_FILES: readonly string[] = [ADAPTER_CONFIG, ADAPTER_WEIGHTS];
+
 /** The largest published one has some 35 MB. */
 const LARGEST_FILE = 2 ** 27;
 

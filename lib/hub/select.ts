@@ -5,13 +5,13 @@ import { nearest, UserError } from "../errors.ts";
 import { isObject, shorten } from "../json.ts";
 import { readTextFile } from "../whole_file.ts";
 import type { RemoteFile } from "./listing.ts";
+import { ADAPTER_CONFIG, ADAPTER_FILES } from "./model_files.ts";
 import { checkFileName, type Repo, repoLabel } from "./repo.ts";
 
 const WEIGHTS = "model.safetensors";
 const INDEX = "model.safetensors.index.json";
 /** Read without an index too. */
 const LONE_SHARD = "model-00001-of-00001.safetensors";
-const ADAPTER = "adapter_config.json";
 /** What is read of a model besides its weights. */
 const MODEL_FILE =
   /^((config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|chat_template)\.json|chat_template\.jinja|merges\.txt|tokenizer\.model|(configuration|modeling)_exaone\.py)$/;
@@ -24,9 +24,9 @@ const PICKLED = /\.(bin|pt|pth|ckpt)$/;
 export function modelFiles(files: readonly RemoteFile[], repo: Repo, weights: boolean): RemoteFile[] {
   const names = new Set(files.map(({ path }) => path));
   const label = repoLabel(repo);
-  if (names.has(ADAPTER) && (weights || !names.has("config.json"))) {
+  if (names.has(ADAPTER_CONFIG) && (weights || !names.has("config.json"))) {
     throw new UserError(
-      `${label}: found ${ADAPTER}: an adapter (PEFT) is not supported: merge it into its base model, and name that`,
+      `${label}: found ${ADAPTER_CONFIG}: these are adapters (PEFT): name their base model, and them as adapter_name_or_path or --adapter`,
     );
   }
   if (!names.has("config.json")) {
@@ -48,6 +48,19 @@ export function modelFiles(files: readonly RemoteFile[], repo: Repo, weights: bo
   }
   return files.filter(({ path }) =>
     MODEL_FILE.test(path) || (weights && path === INDEX && !names.has(WEIGHTS))
+  );
+}
+
+/**
+ * The files of adapters.
+ * @throws {UserError} where one is missing.
+ */
+export function adapterFiles(files: readonly RemoteFile[], repo: Repo): RemoteFile[] {
+  const names = files.map(({ path }) => path);
+  const missing = ADAPTER_FILES.find((name) => !names.includes(name));
+  if (missing === undefined) return files.filter(({ path }) => ADAPTER_FILES.includes(path));
+  throw new UserError(
+    `${repoLabel(repo)}: expected ${missing}, found ${list(names)}: these are no adapters (PEFT)`,
   );
 }
 

@@ -4,7 +4,7 @@ import { UserError } from "../errors.ts";
 import { elementBytes, type Tensor } from "../gpu/memory.ts";
 import { formatBytes } from "../format_bytes.ts";
 import type { MemoryPlan } from "../gpu/memory_plan.ts";
-import { NORM_BLOCK } from "../gpu/optimizer_operations.ts";
+import { MOMENT_BLOCK, NORM_BLOCK } from "../gpu/optimizer_operations.ts";
 import { isTrained, type ParameterSpec, shapeOf } from "./parameter.ts";
 import { quantizationOf, ROW_STEP, wordsOf } from "./quantized_matrix.ts";
 
@@ -21,15 +21,23 @@ export interface Parameter {
   weights: Tensor;
 }
 
+/** What AdamW keeps of what is trained. */
+interface State extends Record<ParameterKind, Tensor> {
+  /** Where moments are bytes: the largest magnitudes of each `MOMENT_BLOCK`, of the whole slab, [blocks, 2]. */
+  absmax?: Tensor;
+  /** The first of them. */
+  firstScale: number;
+}
+
 /** One that is trained. */
-export interface TrainedParameter extends Parameter, Record<ParameterKind, Tensor> {
+export interface TrainedParameter extends Parameter, State {
   /** In blocks of `NORM_BLOCK` vec4s, over all that are trained. */
   firstBlock: number;
   blocks: number;
 }
 
 /** Trained parameters that one dispatch can update: as much as can be bound. */
-export interface ParameterChunk extends Record<ParameterKind, Tensor> {
+export interface ParameterChunk extends State {
   /** Floats, the gaps between parameters included. */
   elements: number;
   /** The first floats of the chunk are matrices, which weight decay applies to; norms follow. */
@@ -47,15 +55,33 @@ export interface ParameterOptions {
    */
   gradients?: "kept" | "passing";
   /**
-   * How matrices are stored that are not trained, those with rows of a multiple of 4, where they do not say so themselves; others,
-   * norms and all that is trained are float32. As float32 unless it says otherwise.
+   * How matrices are stored that are not trained, those with rows of a multiple of 4, where they do not say so themselves; others
+   * and norms are float32. As float32 unless it says otherwise.
    */
   weights?: StorageType;
+  /** How matrices of the model are stored that are trained, by the same rule; adapters are float32. */
+  trained?: "f32" | "bf16";
   /** How AdamW's moments are stored; as float32 unless it says otherwise. */
-  moments?: Partial<Record<"first" | "second", StorageType>>;
+  moments?: MomentStorage;
 }
 
-/** Parameters start at multiples of this many elements, so that a block of the gradient norm is of one parameter. */
+/**
+ * `8bit`: matrices that have rows of a multiple of 4 and are of `LEAST_8BIT` elements or more, in each of their parts; all others in
+ * float32.
+ */
+export type MomentStorage = Partial<Record<"first" | "second", "f32" | "bf16">> | "8bit";
+
+/** bitsandbytes' min_8bit_size. */
+const LEAST_8BIT = 4096;
+
+/**
+ * Where gradients are passing, trained matrices of more elements than the first are cut into pieces of at most the second: embeddings
+ * and heads, whose gradient, of half a gigabyte and more, would be the largest tensor there is. Of others products may have epilogues,
+ * which pieces do without.
+ */
+const PASSING = { most: 2 ** 27, piece: 2 ** 25 };
+
+/** Parameters start at multiples of this many elements, so that a block of the gradient norm, or of moments, is of one parameter. */
 const BLOCK_ELEMENTS = NORM_BLOCK * 4;
 
 const PURPOSES = { weights: "weights", gradients: "gradients", first: "moments", second: "moments" } as const;
@@ -84,14 +110,26 @@ export function placeParameters(
   plan: MemoryPlan,
   specs: readonly ParameterSpec[],
   largestBuffer: number,
-  { training, gradients = "kept", moments = {}, weights = "f32" }: ParameterOptions,
+  { training, gradients = "kept", moments = {}, weights = "f32", trained = "f32" }: ParameterOptions,
 ): Placed {
   const hasState = (spec: ParameterSpec) => training && isTrained(spec);
+  const isPackable = ({ kind, columns }: ParameterSpec) => kind === "matrix" && columns % 4 === 0;
   const quantized = (spec: ParameterSpec) => hasState(spec) ? undefined : quantizationOf(spec);
-  const storageOf = (spec: ParameterSpec) => hasState(spec) ? "f32" : storageOfWeights(spec, weights);
+  const storageOf = (spec: ParameterSpec): StorageType =>
+    !hasState(spec)
+      ? storageOfWeights(spec, weights)
+      : isPackable(spec) && spec.role === "trained"
+      ? trained
+      : "f32";
+  const isIn8Bits = (spec: ParameterSpec) =>
+    moments === "8bit" && hasState(spec) && isPackable(spec) &&
+    spec.parts.every(({ rows }) => rows * spec.columns >= LEAST_8BIT);
+  const momentsOf = (spec: ParameterSpec) => moments !== "8bit" || isIn8Bits(spec) ? moments : {};
   const rank = (spec: ParameterSpec) =>
-    (hasState(spec) ? 0 : 4) +
-    (spec.kind !== "matrix" ? 3 : quantized(spec) ? 0 : storageOf(spec) !== "f32" ? 1 : 2);
+    (hasState(spec) ? 0 : 8) +
+    (spec.kind !== "matrix"
+      ? 4
+      : (isIn8Bits(spec) || quantized(spec) ? 0 : 2) + (storageOf(spec) !== "f32" ? 0 : 1));
   /** What rows of a parameter take in its slab, in elements of that. */
   const elementsIn = (spec: ParameterSpec, rows: number) => {
     const how = quantized(spec);
@@ -100,11 +138,16 @@ export function placeParameters(
   const groups: Place[][] = [];
   let used = Infinity;
   for (const spec of specs.filter(({ isOnHost }) => !isOnHost).toSorted((a, b) => rank(a) - rank(b))) {
-    const bytes = storageBytes(storageOf(spec));
+    // Gradients are float32.
+    const bytes = hasState(spec) ? 4 : storageBytes(storageOf(spec));
     const most = Math.floor(largestBuffer / bytes / BLOCK_ELEMENTS) * BLOCK_ELEMENTS;
     const isLike = (other: ParameterSpec) =>
-      storageOf(other) === storageOf(spec) && hasState(other) === hasState(spec);
-    for (const piece of cut(spec, (rows) => elementsIn(spec, rows), most, bytes)) {
+      storageOf(other) === storageOf(spec) && hasState(other) === hasState(spec) &&
+      isIn8Bits(other) === isIn8Bits(spec);
+    const [rows, columns] = shapeOf(spec);
+    const isCut = hasState(spec) && gradients === "passing" && rows * columns > PASSING.most;
+    const largest = isCut ? Math.min(most, PASSING.piece) : most;
+    for (const piece of cut(spec, (rows) => elementsIn(spec, rows), largest, bytes)) {
       const elements = paddedElements(elementsIn(spec, piece.rows));
       const last = groups.at(-1);
       if (!last || used + elements > most || !isLike(last[0].spec)) {
@@ -138,10 +181,10 @@ export function placeParameters(
       continue;
     }
     const kept = gradients === "kept" ? slab("gradients") : undefined;
-    const [first, second] = [slab("first", moments.first), slab("second", moments.second)];
+    const { first, second, absmax } = momentSlabs(plan, momentsOf(group[0].spec), index, sum(group));
     if (kept) {
       placed.chunks.push({
-        ...{ weights, gradients: kept, first, second },
+        ...{ weights, gradients: kept, first, second, absmax, firstScale: 0 },
         elements: sum(group),
         decayedElements: sum(group.filter(({ spec }) => spec.kind === "matrix")),
         firstBlock: placed.blocks,
@@ -157,6 +200,8 @@ export function placeParameters(
           : plan.shared(`gradient of ${spec.name}`, "gradients", [rows, spec.columns]),
         first: part(first, place),
         second: part(second, place),
+        absmax,
+        firstScale: place.firstElement / MOMENT_BLOCK,
         firstBlock: placed.blocks,
         blocks,
       };
@@ -166,6 +211,22 @@ export function placeParameters(
     }
   }
   return placed;
+}
+
+/** The slabs of both moments of so many elements. */
+function momentSlabs(plan: MemoryPlan, moments: MomentStorage, index: number, elements: number) {
+  if (moments === "8bit") {
+    const codes = (kind: "first" | "second"): Tensor => {
+      const words = plan.tensor(`${kind} ${index}`, PURPOSES[kind], [elements / 4]);
+      return { ...words, shape: [elements], isCodes: true };
+    };
+    const absmax = plan.tensor(`absmax ${index}`, "moments", [elements / MOMENT_BLOCK, 2]);
+    return { first: codes("first"), second: codes("second"), absmax };
+  }
+  const [first, second] = (["first", "second"] as const).map((kind) =>
+    plan.tensor(`${kind} ${index}`, PURPOSES[kind], [elements], moments[kind])
+  );
+  return { first, second };
 }
 
 /** How the elements of a frozen parameter are stored; the words of a quantized one count as float32, which is as long. */

@@ -60,7 +60,34 @@ export interface ParameterSpec {
   isOnHost?: true;
   /** Of an embedding: the row that begins at 0, and that looking it up does not train. */
   padTokenId?: number;
+  /** Of a linear layer's matrix: what is added to it. */
+  adapter?: Adapter;
 }
+
+/**
+ * Low-rank adapters (LoRA, arXiv 2106.09685) of the modules that a matrix is made of, or of some: of each, y += scale B A dropout(x).
+ * With a magnitude (DoRA, arXiv 2402.09353) each row of W + scale B A is then brought to that length.
+ */
+export interface Adapter {
+  /** The first factors, of `rank` rows each, under each other. */
+  a: ParameterSpec;
+  /** The second factors, under each other: the rows of the modules, `rank` columns. */
+  b: ParameterSpec;
+  /** A length for each row of the modules. */
+  magnitude?: ParameterSpec;
+  rank: number;
+  scale: number;
+  /** The share of x's elements that are left out in training, drawn for all modules at once. */
+  dropout: number;
+  /** Of each module: its first row in the matrix, and how many it has. */
+  modules: { firstRow: number; rows: number }[];
+  /** Which of the model's adapters it is. */
+  index: number;
+}
+
+/** The parameters of an adapter. */
+export const partsOfAdapter = ({ a, b, magnitude }: Adapter): ParameterSpec[] =>
+  magnitude ? [a, b, magnitude] : [a, b];
 
 export const isTrained = ({ role }: ParameterSpec): boolean => role !== "frozen";
 

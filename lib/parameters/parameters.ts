@@ -118,21 +118,24 @@ export class Parameters {
   }
 
   /**
-   * Checks that a checkpoint holds every tensor of a kind in its shape and in a float dtype, before anything is read.
+   * Checks that a checkpoint holds every tensor of a kind, or those of `names`, in its shape and a dtype that it can be read from,
+   * before anything is read.
    * @throws {UserError} naming all that are wrong.
    */
   check(
     checkpoint: TensorReader,
     otherwise = "the weights do not fit config.json",
     kind: ParameterKind = "weights",
+    names: readonly string[] = this.namesOf(kind),
   ): void {
     const problems: string[] = [];
-    for (const name of this.namesOf(kind)) {
+    for (const name of names) {
       const expected = this.shape(name);
       const info = checkpoint.tensors.get(name);
+      const isCodes = this.dtype(name, kind) === "U8";
       if (!info) problems.push(`${name}: missing, expected shape [${expected}]`);
-      else if (!isFloatDtype(info.dtype)) {
-        problems.push(`${name}: dtype ${info.dtype}, expected F32, F16 or BF16`);
+      else if (isCodes ? info.dtype !== "U8" : !isFloatDtype(info.dtype)) {
+        problems.push(`${name}: dtype ${info.dtype}, expected ${isCodes ? "U8" : "F32, F16 or BF16"}`);
       } else if (String(info.shape) !== String(expected)) {
         problems.push(`${name}: shape [${info.shape}], expected [${expected}]`);
       }
@@ -145,8 +148,8 @@ export class Parameters {
   }
 
   /**
-   * Uploads tensors that `check` has passed: the weights of a checkpoint, or another of `ParameterKind`. Matrices that are to be
-   * quantized are, on the way.
+   * Uploads tensors that `check` has passed: the weights of a checkpoint, all or those of `names`, or another of `ParameterKind`.
+   * Matrices that are to be quantized are, on the way.
    * @throws {UserError} where one of those holds what is not finite.
    */
   async load(
@@ -154,20 +157,24 @@ export class Parameters {
     checkpoint: TensorReader,
     kind: ParameterKind = "weights",
     onProgress?: OnProgress,
+    names: readonly string[] = this.namesOf(kind),
   ): Promise<void> {
-    const names = this.#readable(kind);
-    const quantized = kind === "weights" ? [...this.#bySpec].filter(([, pieces]) => isQuantized(pieces)) : [];
+    const asked = new Set(names);
+    const plain = this.#readable(kind).filter((name) => asked.has(name));
+    const quantized = kind === "weights"
+      ? [...this.#bySpec].filter(([{ parts: [part] }, pieces]) => isQuantized(pieces) && asked.has(part.name))
+      : [];
     const what = kind === "weights" ? "loading weights" : `loading the optimizer's ${kind} moments`;
     const bytesOf = ({ tensor, count }: Range) => count * elementBytes(tensor);
-    const ranges = names.flatMap((name) => this.ranges(name, kind));
+    const ranges = plain.flatMap((name) => this.ranges(name, kind));
     const pieces = quantized.flatMap(([, pieces]) => pieces);
     const total = ranges.reduce((sum, range) => sum + bytesOf(range), 0) +
       pieces.reduce((sum, { weights }) => sum + weights.bytes, 0);
-    if (kind === "weights") await this.#loadHost(checkpoint);
+    if (kind === "weights") await this.#loadHost(checkpoint, asked);
     let done = 0;
     const report = (bytes: number) => onProgress?.({ what, done: done += bytes, total, unit: "bytes" });
     report(0);
-    for (const name of names) {
+    for (const name of plain) {
       let at = 0;
       for (const range of this.ranges(name, kind)) {
         const { tensor, firstElement, count } = range;
@@ -223,15 +230,16 @@ export class Parameters {
       if (row >= 0 && row < rows) {
         filled.fill(0, row * columns, (row + 1) * columns);
       }
-      const dtype = dtypeOf(weights);
+      const dtype = dtypeOf(weights) as FloatDtype;
       writeTensor(gpu, weights, dtype === "F32" ? filled : new Uint16Array(fromF32(filled, dtype).buffer));
       done += values.length;
       onProgress?.({ what: "drawing random weights", done, total });
     }
   }
 
-  async #loadHost(checkpoint: TensorReader): Promise<void> {
+  async #loadHost(checkpoint: TensorReader, names: ReadonlySet<string>): Promise<void> {
     for (const spec of this.#onHost.keys()) {
+      if (!names.has(spec.parts[0].name)) continue;
       const [rows, columns] = shapeOf(spec);
       const storage = storageOfWeights(spec);
       const all = storage === "f32" ? new Float32Array(rows * columns) : new Uint16Array(rows * columns);
@@ -276,7 +284,7 @@ export class Parameters {
   }
 
   /** The type that a checkpoint tensor is stored in. */
-  dtype(name: string, kind: ParameterKind = "weights"): FloatDtype {
+  dtype(name: string, kind: ParameterKind = "weights"): FloatDtype | "U8" {
     return dtypeOf(this.#tensorsOf(this.#byPart.get(name)!.spec, kind)[0].tensor);
   }
 
@@ -348,9 +356,10 @@ const elementsOf = (list: readonly Parameter[]) =>
 function chunksOf(
   reader: BatchedReader,
   name: string,
-  dtype: FloatDtype,
+  dtype: FloatDtype | "U8",
   label: string,
 ): () => AsyncGenerator<Uint8Array> {
+  if (dtype === "U8") return () => reader.stored(name);
   return async function* () {
     for await (const piece of reader.pieces(name)) {
       const bad = firstNonFinite(piece);
@@ -371,11 +380,12 @@ function chunksOf(
 async function readStored(
   checkpoint: TensorReader,
   name: string,
-  dtype: FloatDtype,
+  dtype: FloatDtype | "U8",
   first: number,
   count: number,
-): Promise<Float32Array | Uint16Array> {
+): Promise<Float32Array | Uint16Array | Uint8Array> {
   if (dtype === "F32") return await checkpoint.readF32(name, first, count);
+  if (dtype === "U8") return await checkpoint.readBytes(name, first, count);
   const bytes = checkpoint.tensors.get(name)!.dtype === dtype
     ? await checkpoint.readBytes(name, 2 * first, 2 * count)
     : fromF32(await checkpoint.readF32(name, first, count), dtype);

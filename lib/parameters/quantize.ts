@@ -2,6 +2,7 @@
  * Weights to 4 or 8 bits, operation by operation as bitsandbytes 0.50 does it on the processor, each rounded to float32: the same
  * codes and the same scales, bit for bit. (Its CUDA kernels may take the neighbouring code where a value lies between two.)
  */
+import { dynamicMap } from "../../kernels/dynamic_map.ts";
 import { BLOCK, CODES, SCALE_BLOCK } from "../../kernels/quantized.ts";
 
 const f32 = Math.fround;
@@ -27,9 +28,8 @@ const ORDERS = { nf4: order("nf4"), fp4: order("fp4") };
 const LEAST = f32(1e-38);
 
 /**
- * Elements from `first` on, a multiple of 64, of a tensor of `into.codes.length` bytes: for tensors that are read piece by piece.
- *
- * @param isLast whether the tensor ends with `values`, of which there are otherwise a multiple of 64.
+ * Fills `into` with the elements from `first` on, a multiple of 64, of a tensor that is read piece by piece: of all pieces but the last a
+ * multiple of 64.
  */
 export function quantize4bit(
   values: Float32Array,
@@ -73,8 +73,9 @@ function largestOf(values: Float32Array, start: number, end: number): number {
   let largest = 0;
   for (let i = start; i < end; i++) {
     const magnitude = Math.abs(values[i]);
-    // A NaN stays.
-    if (!(magnitude <= largest)) largest = magnitude;
+    if (magnitude <= largest) continue;
+    if (Number.isNaN(magnitude)) return NaN;
+    largest = magnitude;
   }
   return largest;
 }
@@ -110,29 +111,8 @@ export const dequantizeScales = ({ codes, absmax, offset }: QuantizedScales): Fl
     (code, i) => f32(DYNAMIC_MAP[code] * absmax[Math.floor(i / SCALE_BLOCK)]) + offset,
   );
 
-/**
- * The 256 values of bitsandbytes' signed dynamic map, in ascending order: for each power of ten from 1e-6 to 1, twice as many
- * means of neighbours between a tenth of it and it as for the one below (Dettmers, arXiv 1511.04561).
- */
-export const DYNAMIC_MAP: Float32Array = dynamicMap();
-
-function dynamicMap(): Float32Array {
-  const values = [0, 1];
-  for (let exponent = 0; exponent < 7; exponent++) {
-    const items = 2 ** exponent;
-    const [start, end] = [f32(0.1), 1];
-    const step = f32(f32(end - start) / items);
-    // As PyTorch's linspace: from either end to the middle, each rounded once.
-    const boundary = (i: number) =>
-      i < (items + 1) >> 1 ? f32(start + step * i) : f32(end - step * (items - i));
-    for (let i = 0; i < items; i++) {
-      const mean = f32(f32(boundary(i) + boundary(i + 1)) / 2);
-      const value = f32(f32(10 ** (exponent - 6)) * mean);
-      values.push(value, -value);
-    }
-  }
-  return new Float32Array(values).sort();
-}
+/** What the bytes of scales stand for. */
+export const DYNAMIC_MAP: Float32Array<ArrayBuffer> = dynamicMap(true);
 
 /** A table of the code for each of 65,536 values from -1 to 1: bitsandbytes rounds to those before it looks for the nearest. */
 const STEPS = 65535;

@@ -7,7 +7,7 @@ import {
   type Adapter,
   bytesOfParameters,
   bytesOfRun,
-  momentStorage,
+  optimizerStorage,
   type Planned,
   planRun,
   samplerOf,
@@ -54,14 +54,32 @@ export function savings(config: TrainConfig): Partial<TrainConfig>[] {
   return [...changes.values()];
 }
 
-/** Moments and kept activations in bfloat16, as far as they are not. */
-function roundings(config: TrainConfig): Partial<TrainConfig> {
-  const { first, second } = momentStorage(config);
-  const optimArgs = "momentum_dtype=bfloat16,variance_dtype=bfloat16";
-  return {
-    ...((first === "f32" || second === "f32") && { optim: "adamw_anyprecision", optimArgs }),
-    ...(config.activationDtype === "float32" && { activationDtype: "bfloat16" }),
+/**
+ * What may be rounded that is not: moments and kept activations to bfloat16; then moments to bytes, and weights. Those that change
+ * anything, the last of them all.
+ */
+function roundings(config: TrainConfig): Partial<TrainConfig>[] {
+  const { trained, moments } = optimizerStorage(config);
+  const activations: Partial<TrainConfig> = config.activationDtype === "float32"
+    ? { activationDtype: "bfloat16" }
+    : {};
+  const isIn8Bits = moments === "8bit";
+  const isIn16Bits = isIn8Bits || (moments.first === "bf16" && moments.second === "bf16");
+  const some: Partial<TrainConfig> = {
+    ...(!isIn16Bits && {
+      optim: "adamw_anyprecision",
+      optimArgs: "momentum_dtype=bfloat16,variance_dtype=bfloat16",
+    }),
+    ...activations,
   };
+  const all: Partial<TrainConfig> = {
+    ...(!(isIn8Bits && trained === "bf16") &&
+      { optim: "adamw_8bit", optimArgs: "bf16_stochastic_round=True" }),
+    ...activations,
+  };
+  const changes = new Map([some, all].map((change) => [keysIn(change), change]));
+  changes.delete("");
+  return [...changes.values()];
 }
 
 /** What a run takes with `change`. */
@@ -79,8 +97,8 @@ export function alternative(
 }
 
 /**
- * All `savings` with what they take and, where none brings the run below `limit` bytes, `roundings` on top of them all; these alone
- * where even so the parameters do not fit, since none of the others is of use then.
+ * All `savings` with what they take and, where none brings the run below `limit` bytes, `roundings` on top of them all, until one
+ * does; the last alone where even so the parameters do not fit, since none of the others is of use then.
  */
 export function alternatives(
   config: TrainConfig,
@@ -90,13 +108,16 @@ export function alternatives(
 ): Alternative[] {
   const tried = (change: Partial<TrainConfig>) => alternative(change, config, adapter, workloadOf);
   const [changes, rounded] = [savings(config), roundings(config)];
-  const most = { ...changes.at(-1), ...rounded };
+  const most = { ...changes.at(-1), ...rounded.at(-1) };
   if (Object.keys(most).length === 0) return [];
   const least = tried(most);
   if (least.parameterBytes > limit) return [least];
   const found = changes.map(tried);
-  const isRounded = Object.keys(rounded).length > 0;
-  return isRounded && !found.some(({ bytes }) => bytes <= limit) ? [...found, least] : found;
+  for (const change of rounded) {
+    if (found.some(({ bytes }) => bytes <= limit)) break;
+    found.push(change === rounded.at(-1) ? least : tried({ ...changes.at(-1), ...change }));
+  }
+  return found;
 }
 
 const keysIn = (change: Partial<TrainConfig>) =>

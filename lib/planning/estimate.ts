@@ -1,3 +1,4 @@
+import type { OpenAdapter } from "../adapters/open.ts";
 import { pack } from "../batch/pack.ts";
 import { packedSize, type PackedSizes, type Pair, type Sequence } from "../data/pair.ts";
 import type { TrainConfig } from "../config/schema.ts";
@@ -10,7 +11,7 @@ import { forwardFlops, trainingFlops } from "../graph/flops.ts";
 import { netOf } from "../models/models.ts";
 import { storeAs, storeFrozen } from "./frozen_storage.ts";
 import { referenceBatches } from "./batches.ts";
-import { netToTrain } from "./roles.ts";
+import { trainedNet } from "./roles.ts";
 import { type Adapter, type Planned, planRun, samplerOf, type Workload } from "./plan.ts";
 import { type Alternative, alternative, alternatives, type WorkloadOf } from "./advice.ts";
 import { sampleStep, totalSteps } from "../training/sampler.ts";
@@ -34,12 +35,14 @@ export function longestPair(config: TrainConfig): Pair {
  *
  * @param pairs how many training pairs there are; without it, as many as one optimizer step takes.
  * @param other the model that the loss compares with, where it is not the trained one as it begins.
+ * @param adapter those of `adapter_name_or_path`.
  */
 export function worstCase(
   model: ModelConfig,
   config: TrainConfig,
   pairs?: number,
   other: ModelConfig = model,
+  adapter?: OpenAdapter,
 ): Workload {
   const { tokens, labels } = packedSize(longestPair(config));
   const sizes = (count: number): PackedSizes => ({
@@ -49,7 +52,7 @@ export function worstCase(
   });
   const perStep = config.perDeviceTrainBatchSize * config.gradientAccumulationSteps * config.numGpus;
   const sampler = samplerOf(config, pairs ?? perStep);
-  const net = storeFrozen(netToTrain(model, config.unfrozenParameters), model, config);
+  const net = storeFrozen(trainedNet(model, config, adapter).net, model, config);
   return {
     model,
     net,

@@ -1,5 +1,5 @@
 import { totalmem } from "node:os";
-import { bytesOf, type StorageType } from "../../kernels/storage.ts";
+import { bytesOf } from "../../kernels/storage.ts";
 import type { PackedSizes } from "../data/pair.ts";
 import type { TrainConfig } from "../config/schema.ts";
 import { readOptimArgs } from "../config/values.ts";
@@ -11,6 +11,7 @@ import type { Capacity } from "../graph/machine.ts";
 import type { ModelConfig } from "../models/architecture.ts";
 import { Decoder } from "../graph/decoder.ts";
 import type { Net } from "../graph/net.ts";
+import type { ParameterOptions } from "../parameters/layout.ts";
 import { isTrained, parameterCount } from "../parameters/parameter.ts";
 import { weightBytes } from "../parameters/quantized_matrix.ts";
 import { AdamW } from "../training/optimizer.ts";
@@ -89,21 +90,42 @@ export const updatesEarly = (
   >,
 ): boolean => maxGradNorm === 0 && gradientAccumulationSteps * numGpus === 1;
 
-/** How AdamW's moments are stored: `optim_args` of adamw_anyprecision, by its names in PyTorch. */
-export function momentStorage(
+/**
+ * How the optimizer has weights and moments stored: `optim_args` by their names in PyTorch's AnyPrecisionAdamW and torchao's
+ * AdamW8bit.
+ */
+export function optimizerStorage(
   { optim, optimArgs }: Pick<TrainConfig, "optim" | "optimArgs">,
-): Record<"first" | "second", StorageType> {
-  const args = optim === "adamw_anyprecision" ? readOptimArgs(optimArgs ?? "") : undefined;
+): Required<Pick<ParameterOptions, "trained" | "moments">> {
+  const args = readOptimArgs(optimArgs ?? "");
   const storage = (name: string) => args?.get(name) === "bfloat16" ? "bf16" : "f32";
-  return { first: storage("momentum_dtype"), second: storage("variance_dtype") };
+  switch (optim) {
+    case "adamw_torch":
+      return { trained: "f32", moments: {} };
+    case "adamw_anyprecision":
+      return {
+        trained: "f32",
+        moments: { first: storage("momentum_dtype"), second: storage("variance_dtype") },
+      };
+    case "adamw_bf16":
+      return { trained: "bf16", moments: { first: "bf16", second: "bf16" } };
+    case "adamw_8bit": {
+      const isRounded = /^true$/i.test(args?.get("bf16_stochastic_round") ?? "");
+      return { trained: isRounded ? "bf16" : "f32", moments: "8bit" };
+    }
+  }
 }
 
 /** Bytes of all weights, with AdamW's moments of those that are trained and, unless they are applied early, their gradients. */
 function parameterBytes({ parameters }: Net, config: TrainConfig): number {
-  const { first, second } = momentStorage(config);
-  const state = (updatesEarly(config) ? 0 : 4) + bytesOf(first) + bytesOf(second);
-  const weights = parameters.reduce((sum, parameter) => sum + weightBytes(parameter), 0);
-  return weights + state * parameterCount(parameters.filter(isTrained));
+  const { trained, moments } = optimizerStorage(config);
+  const momentBytes = moments === "8bit"
+    ? 2
+    : bytesOf(moments.first ?? "f32") + bytesOf(moments.second ?? "f32");
+  const state = (updatesEarly(config) ? 0 : 4) + bytesOf(trained) + momentBytes;
+  const frozen = parameters.filter((parameter) => !isTrained(parameter));
+  return frozen.reduce((sum, parameter) => sum + weightBytes(parameter), 0) +
+    state * parameterCount(parameters.filter(isTrained));
 }
 
 /** Bytes of one piece of logits of a run. */
@@ -157,7 +179,7 @@ export function planRun(workload: Workload, config: TrainConfig, adapter: Adapte
     eosTokenId: workload.tokenizer?.eosTokenId,
     training: true,
     gradients: updatesEarly(config) ? "passing" : "kept",
-    moments: momentStorage(config),
+    ...optimizerStorage(config),
   });
   const figures = {
     beta1: config.adamBeta1,
@@ -165,11 +187,19 @@ export function planRun(workload: Workload, config: TrainConfig, adapter: Adapte
     epsilon: config.adamEpsilon,
     weightDecay: config.weightDecay,
     maxGradNorm: config.maxGradNorm,
+    seed: config.seed,
   };
   const optimizer = new AdamW(decoder.plan, decoder.parameters, figures);
   const { perBatch, batchesPerStep } = workload.sampler;
   const loss = functionOf(workload.loss);
-  const runner = new StepRunner(decoder, optimizer, STEPS_IN_FLIGHT, perBatch * batchesPerStep, loss);
+  const runner = new StepRunner(
+    decoder,
+    optimizer,
+    STEPS_IN_FLIGHT,
+    perBatch * batchesPerStep,
+    loss,
+    config.seed,
+  );
   return { decoder, reference: planReference(workload, config, adapter), optimizer, runner };
 }
 

@@ -1,4 +1,6 @@
-import type { TrainConfig } from "../config/schema.ts";
+import type { OpenAdapter } from "../adapters/open.ts";
+import type { AdapterPlan } from "../adapters/settings.ts";
+import { keyOf, type TrainConfig } from "../config/schema.ts";
 import { localSources, type Sources } from "../hub/hub.ts";
 import { cacheFolder } from "../cache_folder.ts";
 import { chatTemplateOf } from "../data/mistral_template.ts";
@@ -7,14 +9,14 @@ import { TokenizerPool } from "../data/pool.ts";
 import type { PairStore } from "../data/store.ts";
 import type { MemoryRows } from "../data/memory.ts";
 import { lossOf } from "../losses/losses.ts";
-import { inArea } from "../errors.ts";
+import { inArea, UserError } from "../errors.ts";
 import type { Net } from "../graph/net.ts";
 import { isJudged, type Loss, usesReference, usesRejected } from "../losses/loss.ts";
 import type { ModelConfig } from "../models/architecture.ts";
 import type { OnProgress } from "../progress.ts";
 import { readModelConfig } from "../weights/config_file.ts";
 import { storeAs, storeFrozen } from "./frozen_storage.ts";
-import { netToTrain } from "./roles.ts";
+import { trainedNet } from "./roles.ts";
 import { type ReferenceModel, samplerOf } from "./plan.ts";
 import { netOf } from "../models/models.ts";
 import { readModel } from "../weights/weights.ts";
@@ -29,6 +31,8 @@ export interface Prepared {
   model: ModelConfig;
   /** What it computes, with the roles of its parameters. */
   net: Net;
+  /** The adapters that it trains, where it trains those. */
+  adapter?: AdapterPlan;
   tokenizer: Vocabulary;
   /** The tokenizer itself, for texts of token ids. */
   pool: TokenizerPool;
@@ -53,6 +57,8 @@ export interface PrepareOptions {
   sources?: Sources;
   /** The shape of the model, as `openModel` gives it with its weights; by default config.json's. */
   model?: ModelConfig;
+  /** The adapters of `adapter_name_or_path`. */
+  adapter?: OpenAdapter;
   /** Rows of a script, in place of those of `dataset_mixer`. */
   data?: { train: MemoryRows; test?: MemoryRows };
   /** By default that of `loss_type`. */
@@ -75,10 +81,15 @@ export async function prepare(
 ): Promise<Prepared> {
   const { sources = localSources(config), model: known, data, loss = lossOf(config) } = options;
   const { onProgress, readsOnly, log, date, signal } = options;
+  for (const field of ["refModel", "precomputeRefBatchSize"] as const) {
+    if (config[field] === undefined || usesReference(loss)) continue;
+    throw new UserError(`${keyOf(field)}: the loss ${loss.name} has no reference: remove it`, 2);
+  }
   const folder = sources.model;
   const model = known ??
     await inArea("MODEL_INVALID", () => readModelConfig(folder, (message) => log?.("warning", message)));
-  const net = storeFrozen(netToTrain(model, config.unfrozenParameters), model, config);
+  const { net, adapter } = trainedNet(model, config, options.adapter);
+  storeFrozen(net, model, config);
   const splits: string[] = [];
   const begun = config.chatTemplateDate ?? date;
   onProgress?.({ what: "opening the tokenizer", done: 0 });
@@ -129,6 +140,7 @@ export async function prepare(
     sources,
     model,
     net,
+    adapter,
     tokenizer: pool.vocabulary,
     pool,
     loss,

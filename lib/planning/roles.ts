@@ -1,4 +1,9 @@
 /** Which parameters of a model a run trains. */
+import { adapt } from "../adapters/adapt.ts";
+import { chooseModules } from "../adapters/modules.ts";
+import { checkTrainable, type OpenAdapter } from "../adapters/open.ts";
+import type { AdapterKeys, AdapterPlan } from "../adapters/settings.ts";
+import type { TrainConfig } from "../config/schema.ts";
 import { namePattern, namesFitting, PATIENCE } from "../config/name_pattern.ts";
 import { UserError } from "../errors.ts";
 import type { Net } from "../graph/net.ts";
@@ -15,6 +20,25 @@ export function netToTrain(model: ModelConfig, patterns: readonly string[] | und
   const net = netOf(model);
   if (patterns && patterns.length > 0) freezeAllBut(net.parameters, patterns);
   return net;
+}
+
+/**
+ * What a run trains of a model: weights, or, with `use_peft`, adapters of it.
+ *
+ * @param adapter those that it goes on with.
+ * @throws {UserError} (status 2) for keys that fit nothing, and for adapters of another model.
+ */
+export function trainedNet(
+  model: ModelConfig,
+  config: AdapterKeys & Pick<TrainConfig, "usePeft" | "unfrozenParameters">,
+  adapter?: OpenAdapter,
+): { net: Net; adapter?: AdapterPlan } {
+  if (!config.usePeft) return { net: netToTrain(model, config.unfrozenParameters) };
+  const net = netOf(model);
+  if (adapter) checkTrainable(adapter, net);
+  const plan = adapter ?? chooseModules(net, model, config);
+  adapt(net, plan);
+  return { net, adapter: plan };
 }
 
 function freezeAllBut(parameters: readonly ParameterSpec[], patterns: readonly string[]): void {

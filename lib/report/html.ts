@@ -95,7 +95,7 @@ ${
 table { border-collapse: collapse; width: 100%; } .scroll { overflow-x: auto; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--rule); }
 td.text { white-space: pre-wrap; min-width: 12rem; overflow-wrap: anywhere; }
-td.number { font-variant-numeric: tabular-nums; } td.name { white-space: nowrap; font-weight: 600; }
+td.number { font-variant-numeric: tabular-nums; white-space: nowrap; } td.name { white-space: nowrap; font-weight: 600; }
 @media (max-width: 36rem) { td.text { min-width: 6.5rem; } }
 @media (max-width: 28rem) { .tick { font-size: 15px; } }
 progress { width: 100%; accent-color: var(--first); }

@@ -35,17 +35,27 @@ export function modelCard(report: RunReport, baseModel?: string): string {
   const name = runName(config);
   const frontMatter = stringify({
     ...(baseModel && { base_model: baseModel }),
-    library_name: "transformers",
+    library_name: config.usePeft ? "peft" : "transformers",
     model_name: name,
     pipeline_tag: "text-generation",
-    tags: ["generated_from_trainer", ...names, ...(isPreference(names) ? ["preference-alignment"] : [])],
+    tags: [
+      "generated_from_trainer",
+      ...names,
+      ...(isPreference(names) ? ["preference-alignment"] : []),
+      // As PEFT's own cards.
+      ...(config.usePeft
+        ? [...(baseModel ? [`base_model:adapter:${baseModel}`] : []), "lora", "transformers"]
+        : []),
+    ],
   });
   const source = baseModel
     ? `[${baseModel}](https://huggingface.co/${baseModel})`
     : inline(config.modelNameOrPath);
-  const origin = config.fromScratch
-    ? `trained from random weights with the shape of`
-    : `a fine-tuned version of`;
+  const subject = config.usePeft
+    ? "These are low-rank adapters (LoRA, as PEFT has them) for"
+    : config.fromScratch
+    ? "This model is trained from random weights with the shape of"
+    : "This model is a fine-tuned version of";
   const question = report.answers[0]?.prompt ?? "What is the capital of Italy?";
   const figures = finalFigures(state.log_history, report.results).map((
     { name, before, after },
@@ -56,7 +66,7 @@ export function modelCard(report: RunReport, baseModel?: string): string {
   const parts = [
     `---\n${frontMatter}---`,
     `# Model card for ${plain(name)}`,
-    `This model is ${origin} ${source}. It was trained with ${
+    `${subject} ${source}. ${config.usePeft ? "They were" : "It was"} trained with ${
       methodOf(config)
     }, for ${state.global_step} steps with simper ` +
     `${version} on ${plain(device)}.`,

@@ -1,5 +1,6 @@
 /** What there is here of what a run begins with. */
 import { basename } from "node:path";
+import { openAdapter } from "../adapters/open.ts";
 import { cacheFolder } from "../cache_folder.ts";
 import { fingerprint, hashModel } from "../checkpoint/fingerprint.ts";
 import { firstPairs, thisProgram } from "../checkpoint/provenance.ts";
@@ -35,32 +36,30 @@ export async function lookHere(
   if (config.refModel !== undefined) {
     sources.reference = await resolveModel(config.refModel, { ...events, weights: false });
   }
-  const prepared = await prepare(config, { ...events, sources, readsOnly: true });
-  try {
-    const hashes = async (folder: string) =>
-      await hashModel(folder, await weightFiles(folder), events.onProgress);
-    const { folder: reference } = prepared.reference ?? {};
-    const run = fingerprint(
-      config,
-      prepared,
-      config.fromScratch
-        ? await hashModel(sources.model, [], events.onProgress)
-        : await hashes(sources.model),
-      reference === undefined ? undefined : await hashes(reference),
-    );
-    const { train, test } = prepared;
-    return {
-      ...thisProgram(),
-      ...await adapter(tiles, events.log),
-      run,
-      dataFiles: [...train.files, ...test?.files ?? []].map(({ path }) => basename(path)),
-      steps: prepared.totalSteps,
-      trainPairs: train.length,
-      pairs: await firstPairs(prepared),
-    };
-  } finally {
-    await prepared.close();
-  }
+  await using held = new AsyncDisposableStack();
+  const adapter = sources.adapter === undefined ? undefined : await openAdapter(sources.adapter);
+  held.defer(() => adapter?.close());
+  const prepared = await prepare(config, { ...events, sources, adapter, readsOnly: true });
+  held.defer(() => prepared.close());
+  const hashes = async (folder: string, isRandom = false, more: readonly string[] = []) =>
+    await hashModel(folder, [...isRandom ? [] : await weightFiles(folder), ...more], events.onProgress);
+  const { folder: reference } = prepared.reference ?? {};
+  const run = fingerprint(
+    config,
+    prepared,
+    await hashes(sources.model, config.fromScratch, adapter?.files),
+    reference === undefined ? undefined : await hashes(reference),
+  );
+  const { train, test } = prepared;
+  return {
+    ...thisProgram(),
+    ...await adapterOf(tiles, events.log),
+    run,
+    dataFiles: [...train.files, ...test?.files ?? []].map(({ path }) => basename(path)),
+    steps: prepared.totalSteps,
+    trainPairs: train.length,
+    pairs: await firstPairs(prepared),
+  };
 }
 
 async function weightFiles(folder: string): Promise<string[]> {
@@ -70,8 +69,8 @@ async function weightFiles(folder: string): Promise<string[]> {
   return files;
 }
 
-/** The adapter, and how products would be computed on it; without one there is nothing to say. */
-async function adapter(
+/** The GPU, and how products would be computed on it; without one there is nothing to say. */
+async function adapterOf(
   tiles: TuningRecord | undefined,
   log: FetchEvents["log"],
 ): Promise<Pick<Here, "device" | "kernels">> {

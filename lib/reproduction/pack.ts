@@ -185,7 +185,9 @@ function portable({ run: { config, date }, revisions }: Provenance): Record<stri
     pinned.model_name_or_path = String(config.model_name_or_path).replace(/@.*$/, "");
     pinned.model_revision = revisions.model;
   }
-  if (pinned.ref_model !== undefined) pinned.ref_model = at(pinned.ref_model, revisions.reference);
+  for (const [key, of] of [["adapter_name_or_path", "adapter"], ["ref_model", "reference"]] as const) {
+    if (pinned[key] !== undefined) pinned[key] = at(pinned[key], revisions[of]);
+  }
   if (Array.isArray(pinned.dataset_mixer)) {
     pinned.dataset_mixer = pinned.dataset_mixer.map(([name, share], i) => [
       at(name, revisions.data[i] ?? null),

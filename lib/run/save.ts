@@ -1,8 +1,9 @@
 import { basename } from "node:path";
+import { saveWeights } from "../adapters/save.ts";
 import { beginFlush } from "../checkpoint/flush.ts";
 import { checkPlaces, openOutput } from "../checkpoint/output.ts";
 import { findStart } from "../checkpoint/start.ts";
-import { weightSources } from "../checkpoint/tensors.ts";
+import { savedAdapter, weightSources } from "../checkpoint/tensors.ts";
 import type { TrainConfig } from "../config/schema.ts";
 import { heed } from "../heed.ts";
 import { hubName, localSources } from "../hub/hub.ts";
@@ -14,7 +15,7 @@ import { runFacts, type RunReport } from "../report/run_report.ts";
 import { allResults, trainMetrics, writeAllResults, writeTrainerState } from "../checkpoint/trainer_state.ts";
 import { bytesOfRun } from "../planning/plan.ts";
 import type { OnProgress } from "../progress.ts";
-import { saveCheckpoint, type TensorSource, withProgress } from "../safetensors/write.ts";
+import { type TensorSource, withProgress } from "../safetensors/write.ts";
 import type { RunParts } from "./outcome.ts";
 import { VERSION } from "../version.ts";
 
@@ -76,7 +77,8 @@ export async function saveRun(
   const until = outcome.isKept ? signal : undefined;
   const weights = weightSources({ gpu, planned, prepared, source: checkpoint });
   const heeded = weights.map((source) => heeding(source, until));
-  await saveCheckpoint(outputDir, withProgress(heeded, "saving the model", onProgress));
+  const shown = withProgress(heeded, "saving the model", onProgress);
+  await saveWeights(outputDir, shown, savedAdapter(config, prepared));
   await writeModelFiles(files, outputDir);
   await heed(until);
 

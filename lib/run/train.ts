@@ -1,3 +1,5 @@
+import { openAdapter } from "../adapters/open.ts";
+import { withNewAdapters } from "../adapters/start.ts";
 import { Checkpoints } from "../checkpoint/checkpoints.ts";
 import { checkFiles, fingerprint, hashModel, warnings } from "../checkpoint/fingerprint.ts";
 import { checkPlaces, openOutput } from "../checkpoint/output.ts";
@@ -16,7 +18,6 @@ import type { Decoder } from "../graph/decoder.ts";
 import { formatBytes } from "../format_bytes.ts";
 import { heed } from "../heed.ts";
 import { localSources, resolveSources } from "../hub/hub.ts";
-import type { TensorReader } from "../safetensors/read.ts";
 import { randomInit } from "../weights/init.ts";
 import { Loop } from "./loop.ts";
 import { checkModelFiles, readModelFiles } from "../hub/model_files.ts";
@@ -29,12 +30,15 @@ import type { OnProgress } from "../progress.ts";
 import { reportBalance, reportSplit, reportSteps } from "../report/data_report.ts";
 import { RunLog } from "../report/run_log.ts";
 import { runFacts } from "../report/run_report.ts";
+import { roundedWeights } from "../report/rounded_weights.ts";
 import type { HashedFile } from "../data/hash.ts";
+import { overlaid } from "../safetensors/read.ts";
 import { tune } from "../planning/tune.ts";
 import { VERSION } from "../version.ts";
 import { probeLoss } from "../gpu/loss_probe.ts";
 import { checkFunction, checkWgsl, isFlat } from "../losses/check.ts";
 import { describeLoss, followsFrom, lossOf } from "../losses/losses.ts";
+import type { TensorReader } from "../safetensors/read.ts";
 import type { Loss } from "../losses/loss.ts";
 import { configOf, takeData, type TrainOptions } from "./options.ts";
 import type { RunParts, TrainRun } from "./outcome.ts";
@@ -102,6 +106,11 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
     ? undefined
     : await inArea("MODEL_INVALID", () => openModel(sources.model, warn));
   held.defer(() => checkpoint?.close());
+  const { adapter: adapters } = sources;
+  const adapter = adapters === undefined
+    ? undefined
+    : await inArea("MODEL_INVALID", () => openAdapter(adapters));
+  held.defer(() => adapter?.close());
   if (forcesMistralTemplate(config)) log("info", FORCED);
   const prepared = await prepare(config, {
     log,
@@ -112,6 +121,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
     loss,
     sources,
     model: checkpoint?.model,
+    adapter,
     date: before?.state.run.date,
   });
   held.defer(() => prepared.close());
@@ -124,7 +134,8 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
     ? undefined
     : await inArea("MODEL_INVALID", () => openModel(otherFolder, warn));
   held.defer(() => other?.close());
-  const hashes = () => hashModel(sources.model, checkpoint?.files ?? [], onProgress);
+  const hashes = () =>
+    hashModel(sources.model, [...checkpoint?.files ?? [], ...adapter?.files ?? []], onProgress);
   const modelFiles = await hashes();
   const otherFiles = other && await hashModel(otherFolder!, other.files, onProgress);
   const identity = fingerprint(config, prepared, modelFiles, otherFiles);
@@ -136,24 +147,26 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   const pipelines = new Pipelines(gpu, signal, onProgress);
   if (followsFrom(config, loss)) log("info", describeLoss(lossOf(config)));
   else await checkLoss(loss, gpu, pipelines, log);
-  const { adapter, tuning } = await tune(gpu, pipelines, prepared, {
+  const { adapter: device, tuning } = await tune(gpu, pipelines, prepared, {
     onLog: log,
     onProgress,
     before: before?.state.kernels,
   });
-  const planned = planRun(prepared, config, adapter);
+  const planned = planRun(prepared, config, device);
   const { decoder } = planned;
   const beside = await bytesBesidePlan(
     sources.model,
     decoder.plan.bytesOf("weights"),
     decoder.parameters.hostBytes,
   );
-  checkFits(planned, prepared, config, adapter, memoryLimit(config, gpu, beside));
+  checkFits(planned, prepared, config, device, memoryLimit(config, gpu, beside));
   log("info", `adapter: ${describeAdapter(gpu)}`);
   const { count, trainedCount } = decoder.parameters;
   const trained = trainedCount < count ? `, ${trainedCount} of them trained` : "";
   log("info", `memory plan of ${count} parameters${trained}: ${formatBytes(decoder.plan.bytes)}`);
   log("debug", `planned bytes:\n${planTable(planned)}`);
+  const rounded = checkpoint && !before && roundedWeights(config, decoder.parameters, checkpoint);
+  if (rounded) log("info", rounded);
 
   const begin = async ({ parameters }: Decoder, weights: TensorReader | undefined) => {
     if (weights) await parameters.load(gpu, weights, "weights", onProgress);
@@ -166,7 +179,12 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
       decoder: reference,
       files: otherFiles ?? modelFiles,
       kernels: tuning,
-      load: () => begin(reference, other ?? checkpoint),
+      load: async () => {
+        await begin(reference, other ?? checkpoint);
+        // What follows from other bytes is not to be kept under the name of these.
+        if (otherFiles) checkHashes("ref_model", otherFiles, await hashModel(otherFolder!, other!.files));
+        else checkHashes("model_name_or_path", modelFiles, await hashes());
+      },
     });
   }
   pipelines.expect([...decoder.forward, ...decoder.backward, ...planned.runner.calls]);
@@ -174,13 +192,22 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   held.defer(() => decoder.destroy());
   await planned.runner.compile(gpu, pipelines);
   const tensors = { gpu, planned, prepared, source: checkpoint };
+  // Frozen weights beside adapters are in no checkpoint.
+  if (!before || prepared.adapter) {
+    const start = !checkpoint || !prepared.adapter
+      ? checkpoint
+      : adapter
+      ? overlaid(checkpoint, adapter)
+      : withNewAdapters(checkpoint, prepared.net, config.seed);
+    await begin(decoder, start);
+    if (!before && !adapter) await decoder.measureMagnitudes(gpu, pipelines);
+  }
   if (before) await restore(before.folder, tensors, { onProgress });
-  else await begin(decoder, checkpoint);
   log("debug", `allocated ${decoder.plan.allocatedBytes} bytes, planned ${decoder.plan.bytes}`);
   await checkModelFiles(sources.model, files);
-  checkHashes(modelFiles, await hashes());
+  checkHashes("model_name_or_path", modelFiles, await hashes());
 
-  const model = { gpu, pipelines, adapter, decoder };
+  const model = { gpu, pipelines, adapter: device, decoder };
   const answers = before?.state.answers ??
     await answer(model, prepared, { what: "answering before", warn, onProgress, signal });
   await heed(signal);
@@ -297,11 +324,11 @@ async function checkLoss(
   log("info", `loss: ${loss.name}, whose derivatives are those of its values`);
 }
 
-function checkHashes(before: readonly HashedFile[], now: readonly HashedFile[]): void {
+function checkHashes(key: string, before: readonly HashedFile[], now: readonly HashedFile[]): void {
   const changed = before.find(({ sha256 }, i) => sha256 !== now[i].sha256);
   if (!changed) return;
   throw new UserError(
-    `model_name_or_path: ${changed.path} was changed while it was being read: start again when nothing writes there`,
+    `${key}: ${changed.path} was changed while it was being read: start again when nothing writes there`,
   );
 }
 

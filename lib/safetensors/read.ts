@@ -105,6 +105,16 @@ export function withPrefix({ tensors, readF32, readBytes }: TensorReader, prefix
   };
 }
 
+/** The tensors of both; those of `above` where both have one of a name. */
+export function overlaid(below: TensorReader, above: TensorReader): TensorReader {
+  const readerOf = (name: string) => above.tensors.has(name) ? above : below;
+  return {
+    tensors: new Map([...below.tensors, ...above.tensors]),
+    readF32: (name, ...range) => readerOf(name).readF32(name, ...range),
+    readBytes: (name, ...range) => readerOf(name).readBytes(name, ...range),
+  };
+}
+
 async function openShards(folder: string): Promise<Checkpoint> {
   const indexPath = join(folder, INDEX_FILE);
   const weightMap = await readWeightMap(indexPath);

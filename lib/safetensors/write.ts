@@ -123,8 +123,13 @@ export async function saveCheckpoint(
       (write) => write(new TextEncoder().encode(index)),
     );
   }
+  await removeWeights(folder, files);
+}
+
+/** Removes the weights in a folder but for `kept` files. */
+export async function removeWeights(folder: string, kept: readonly string[] = []): Promise<void> {
   for (const file of await readdir(folder)) {
-    if (isWeightsFile(file) && !files.includes(file)) await rm(join(folder, file));
+    if (isWeightsFile(file) && !kept.includes(file)) await rm(join(folder, file));
   }
 }
 

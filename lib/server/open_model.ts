@@ -5,6 +5,8 @@ import type { ServedModel } from "./served_model.ts";
 
 /** How a model is opened to be served. */
 export interface OpenOptions extends FetchEvents, GpuChoice {
+  /** As `loadModel`'s. */
+  adapter?: string;
   /** Most tokens of a prompt and its answer; by default the model's own most, and `USUAL_LENGTH`. */
   maxLength?: number;
   /** Answers at a time. */

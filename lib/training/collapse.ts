@@ -27,9 +27,9 @@ export const COLLAPSE_PAIRS = 64;
 export const COLLAPSE_BOUND = Math.log(2);
 
 /**
- * Watches for a collapse: chosen responses become improbable together with the rejected ones. It is raised where the means
- * of rewards/chosen and of rewards/rejected over the last 64 pairs have both fallen below those of the first 64 by more than
- * ln 2 nats a token, and again only after chosen has come back by half of that.
+ * Watches for a collapse: chosen responses become improbable together with the rejected ones. It is raised where the mean
+ * log-probabilities of a token of both (SimPER's rewards) over the last 64 pairs have fallen below those of the first 64 by more
+ * than ln 2 nats, and again only after chosen has come back by half of that.
  *
  * Why this bound: SimPER's gradient on a response is proportional to its inverse perplexity exp(reward). Where chosen has
  * lost ln 2, half of the force that would bring it back is gone too. That rejected falls alone is what training is for.
@@ -50,9 +50,9 @@ export class CollapseAlarm {
     return structuredClone(this.#state);
   }
 
-  /** Takes the mean rewards of a step's pairs; returns the collapse that they make known. */
-  add(step: number, pairs: number, rewards: { chosen: number; rejected?: number }): Collapse | undefined {
-    const { chosen, rejected } = rewards;
+  /** Takes the mean log-probabilities of a token of a step's pairs; returns the collapse that they make known. */
+  add(step: number, pairs: number, logps: { chosen: number; rejected?: number }): Collapse | undefined {
+    const { chosen, rejected } = logps;
     if (rejected === undefined) return;
     const state = this.#state;
     const sums = { pairs, chosen: chosen * pairs, rejected: rejected * pairs };

@@ -1,16 +1,21 @@
 import type { Gpu } from "../gpu/device.ts";
 import { ALIGNMENT, type Tensor } from "../gpu/memory.ts";
 import type { MemoryPlan } from "../gpu/memory_plan.ts";
+import { dynamicTables } from "../../kernels/dynamic_map.ts";
 import {
   adamw,
+  adamw8bit,
+  type AdamWTensors,
   clipByNorm,
   type NormTensors,
   parameterNorms,
   sumSquares,
 } from "../gpu/optimizer_operations.ts";
 import { type KernelCall, readTensor, slotOf, writeTensor } from "../gpu/program.ts";
-import type { Parameters, TrainedParameter } from "../parameters/parameters.ts";
+import { absmaxSources, checkAbsmax, loadAbsmax } from "../parameters/absmax.ts";
+import type { ParameterChunk, Parameters, TrainedParameter } from "../parameters/parameters.ts";
 import type { OnProgress } from "../progress.ts";
+import { uniform } from "../random.ts";
 import { type Checkpoint, withPrefix } from "../safetensors/read.ts";
 import type { TensorSource } from "../safetensors/write.ts";
 
@@ -21,9 +26,12 @@ export interface AdamWOptions {
   weightDecay: number;
   /** Gradients are scaled down to this norm; 0 leaves them as they are. */
   maxGradNorm: number;
+  /** Of what is rounded by chance; by default 0. */
+  seed?: number;
 }
 
 const MOMENTS = [{ kind: "first", prefix: "exp_avg." }, { kind: "second", prefix: "exp_avg_sq." }] as const;
+const ABSMAX = "absmax.";
 
 /** UNIFORM, COPY_DST */
 const UNIFORM = 0x40 | 0x08;
@@ -50,6 +58,8 @@ export class AdamW {
   /** Where each parameter stands, then each chunk: a slot of `ALIGNMENT` bytes each. */
   readonly #places: Tensor;
   readonly #norm: NormTensors;
+  /** What bytes of moments stand for, where there are such. */
+  readonly #map?: Tensor;
 
   constructor(plan: MemoryPlan, readonly parameters: Parameters, readonly options: AdamWOptions) {
     const { trainedList: list, chunks, blocks } = parameters;
@@ -58,6 +68,9 @@ export class AdamW {
     const slots = list.length + chunks.length;
     this.#places = plan.tensor("places of parameters", "batch", [slots, ALIGNMENT / 4]);
     for (const { slab } of [this.#hyper, this.#places]) Object.assign(slab, { usage: UNIFORM });
+    if (list.some(({ absmax }) => absmax)) {
+      this.#map = plan.tensor("dynamic maps", "batch", [dynamicTables.length]);
+    }
     this.#norm = {
       blocks: plan.tensor("norm blocks", "scratch", [list.length, 2]),
       partial: plan.tensor("norm partial sums", "scratch", [blocks]),
@@ -76,9 +89,14 @@ export class AdamW {
       Uint32Array.from(list.flatMap(({ firstBlock, blocks }) => [firstBlock, firstBlock + blocks])),
     );
     const places = new Uint32Array((list.length + chunks.length) * ALIGNMENT / 4);
-    list.forEach(({ firstBlock }, i) => places.set([firstBlock, i], i * ALIGNMENT / 4));
-    chunks.forEach(({ firstBlock }, i) => places.set([firstBlock, 0], (list.length + i) * ALIGNMENT / 4));
+    list.forEach(({ firstBlock, firstScale }, i) =>
+      places.set([firstBlock, i, firstScale], i * ALIGNMENT / 4)
+    );
+    chunks.forEach(({ firstBlock, firstScale }, i) =>
+      places.set([firstBlock, 0, firstScale], (list.length + i) * ALIGNMENT / 4)
+    );
     writeTensor(gpu, this.#places, places);
+    if (this.#map) writeTensor(gpu, this.#map, dynamicTables);
     // Norm 0, coefficient 1, not broken.
     writeTensor(gpu, this.clip, Float32Array.of(0, 1, 0, 0));
   }
@@ -93,12 +111,7 @@ export class AdamW {
       ),
       parameterNorms(places[0], this.#norm, { count: list.length, guard: false }),
       ...this.norm(),
-      ...chunks.map((chunk, i) =>
-        adamw({ place: places[i], hyper: this.#hyper, clip: this.clip, ...chunk }, {
-          count: chunk.elements,
-          decayed: chunk.decayedElements,
-        })
-      ),
+      ...chunks.map((chunk, i) => this.#step(places[i], chunk, chunk.elements, chunk.decayedElements)),
     ];
   }
 
@@ -110,11 +123,17 @@ export class AdamW {
     return [
       sumSquares(place, gradients, this.#norm.partial, count),
       parameterNorms(place, this.#norm, { count: 1, guard: true }),
-      adamw({ place, hyper: this.#hyper, clip: this.clip, ...parameter }, {
-        count,
-        decayed: spec.kind === "matrix" ? count : 0,
-      }),
+      this.#step(place, parameter, count, spec.kind === "matrix" ? count : 0),
     ];
+  }
+
+  /** The update of `count` floats, of which the first `decayed` are decayed. */
+  #step(place: Tensor, of: TrainedParameter | ParameterChunk, count: number, decayed: number): KernelCall {
+    const { gradients, weights, first, second, absmax } = of;
+    const t: AdamWTensors = { place, hyper: this.#hyper, clip: this.clip, gradients, weights, first, second };
+    return absmax
+      ? adamw8bit({ ...t, absmax, map: this.#map! }, { count, decayed })
+      : adamw(t, { count, decayed });
   }
 
   /** Norm and clipping coefficient of all gradients, whose squares are known. */
@@ -124,7 +143,7 @@ export class AdamW {
 
   /** Sets the figures of update `step` (from 1); must come before its submission. */
   upload(gpu: Gpu, step: number, learningRate: number): void {
-    const { beta1, beta2, epsilon, weightDecay } = this.options;
+    const { beta1, beta2, epsilon, weightDecay, seed = 0 } = this.options;
     const figures = Float32Array.of(
       learningRate / (1 - beta1 ** step),
       1 - learningRate * weightDecay,
@@ -133,18 +152,23 @@ export class AdamW {
       1 - beta2,
       epsilon,
       Math.sqrt(1 - beta2 ** step),
-      0,
+      ...[0, 0],
     );
-    new Uint32Array(figures.buffer)[7] = step;
+    const random = uniform(seed, step);
+    new Uint32Array(figures.buffer).set([0, 0].map(() => random() * 2 ** 32), 7);
     writeTensor(gpu, this.#hyper, figures);
   }
 
   /**
    * The moments by name, `exp_avg.` and `exp_avg_sq.` before the parameter's as PyTorch calls them, in the dtype that they
-   * are kept in: what `restore` takes back.
+   * are kept in, and `absmax.` of those in bytes: what `restore` takes back.
    */
   state(gpu: Gpu): TensorSource[] {
-    return MOMENTS.flatMap(({ kind, prefix }) => this.parameters.newSources(gpu, "stored", kind, prefix));
+    const { parameters } = this;
+    return [
+      ...MOMENTS.flatMap(({ kind, prefix }) => parameters.newSources(gpu, "stored", kind, prefix)),
+      ...absmaxSources(gpu, parameters, ABSMAX),
+    ];
   }
 
   /**
@@ -156,7 +180,10 @@ export class AdamW {
     for (const { kind, part } of moments) {
       this.parameters.check(part, `${saved.files[0]} does not fit the model`, kind);
     }
+    const absmax = withPrefix(saved, ABSMAX);
+    checkAbsmax(this.parameters, absmax, saved.files[0]);
     for (const { kind, part } of moments) await this.parameters.load(gpu, part, kind, onProgress);
+    await loadAbsmax(gpu, this.parameters, absmax);
   }
 
   static readClip([norm, , broken]: ArrayLike<number> & Iterable<number>): ClipResult {

@@ -10,6 +10,7 @@ import { lossOnHost } from "../losses/on_host.ts";
 import { sizeOf } from "../batch/size.ts";
 import { trainingFlops } from "../graph/flops.ts";
 import type { TrainedParameter } from "../parameters/parameters.ts";
+import { uniform } from "../random.ts";
 import { AdamW, type ClipResult } from "./optimizer.ts";
 
 /** One optimizer step that has run: its pairs' results, its gradient norm, and the work that it took. */
@@ -50,6 +51,7 @@ export class StepRunner {
    * @param slots how many steps can be in flight.
    * @param pairsPerStep bounds what one slot holds.
    * @param loss in TypeScript, where it is not the decoder's kernel's.
+   * @param seed of what is drawn by chance in a step.
    * @throws {RangeError} where early updates would have to know the norm of gradients that do not exist yet.
    */
   constructor(
@@ -58,6 +60,7 @@ export class StepRunner {
     readonly slots: number,
     readonly pairsPerStep: number,
     readonly loss?: FunctionLoss,
+    readonly seed: number = 0,
   ) {
     this.#slotBytes = pairsPerStep * PAIR_FLOATS * 4 + CLIP_BYTES;
     // MAP_READ, COPY_DST
@@ -136,7 +139,8 @@ export class StepRunner {
     // So that it is seen to move; a GPU is given more at once.
     const split = gpu.isSoftware ? next : undefined;
     for (const [index, batch] of batches.entries()) {
-      const place = { firstOfStep: index === 0, pairsOfStep };
+      const dropoutKey = Math.ceil(uniform(this.seed, step, index)() * (2 ** 32 - 1)) || 1;
+      const place = { firstOfStep: index === 0, pairsOfStep, dropoutKey };
       decoder.upload(gpu, batch, place);
       encoder = begin();
       decoder.encodeForward(encoder, split);

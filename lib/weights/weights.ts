@@ -48,8 +48,8 @@ export async function openModel(
     throw new UserError(
       `${
         join(folder, "adapter_config.json")
-      }: the folder is of an adapter (PEFT), which is not supported: merge it ` +
-        "into its base model (merge_and_unload() and save_pretrained()), and name that folder",
+      }: the folder is of adapters (PEFT): to train them on, name their base model, and this folder as ` +
+        "adapter_name_or_path; otherwise `simper merge` makes a model of both",
     );
   }
   const checkpoint = await openCheckpoint(folder, warn);

@@ -26,6 +26,7 @@ const NAMES = [
   "serve",
   "fetch",
   "export",
+  "merge",
   "export-run",
   "check-run",
   "setup",
@@ -61,7 +62,7 @@ Deno.test("a word that is no command, option or key has status 2, and the neares
   assert.match(nothing.stderr, /^ {2}train +\S/m);
   const cases: [string[], RegExp][] = [
     [["trian"], /^error: trian: no such command: did you mean train\?$/m],
-    [["xyzxyz", "--help"], /^error: xyzxyz: no such command: expected one of train, generate/],
+    [["xyzxyz", "--help"], /^error: xyzxyz: no such command: expected one of train, compare, generate/],
     [["setup", "now"], /setup takes no words, found now/],
     [["fetch", "a/b", "--split=train"], /--split: unknown option: did you mean --splits\?/],
     [["train", "a.yaml", "b.yaml"], /expected one run file and --key=value, found a\.yaml and b\.yaml/],

@@ -39,7 +39,15 @@ const member = (name: string, ...runs: Measurement[]): MeasuredMember => ({
   keys: [["loss_type", name]],
   failures: [],
   runs: runs.map((measurement, i) => ({
-    ...{ seed: 42 + i, log: LOG, memoryBytes: 4000, pairsPerPass: 8, measurement },
+    ...{
+      seed: 42 + i,
+      log: LOG,
+      memoryBytes: 4000,
+      pairsPerPass: 8,
+      pairsPerRow: 1,
+      usesReference: name === "dpo",
+      measurement,
+    },
   })),
 });
 
@@ -69,6 +77,11 @@ Deno.test("figures are those of the definitions, over seeds and beside the start
   // The middle pace of the log.
   assert.equal(figures.seconds_per_pair.value, 0.25);
   assert.equal(figures.bytes_per_pair.value, 500);
+  // Two single responses make a pair.
+  const runs = first.runs.map((run) => ({ ...run, pairsPerPass: 4, pairsPerRow: 0.5 }));
+  const [judged] = compared(START, [{ ...first, runs }]).members;
+  assert.equal(judged.figures.seconds_per_pair.value, 0.5);
+  assert.equal(judged.figures.bytes_per_pair.value, 1000);
   assert.equal(figures["answers/tokens"].value, 5);
 });
 
@@ -134,7 +147,7 @@ Deno.test("the reports say what is known, run nothing and show text as text", ()
   const said = findings(report).join("\n");
   assert.match(
     said,
-    /^<i>, seed 43: no result: step 3: the loss is not finite\. Its figures are of the other seeds\.$/m,
+    /^<i>, seed 43: no result: step 3: the loss is not finite\. Its figures are of 42\.$/m,
   );
   assert.match(
     said,

@@ -23,6 +23,16 @@ Deno.test("a run file with the required keys alone gets every default", () => {
     maxPromptLength: 128,
     truncationMode: "keep_end",
     unfrozenParameters: undefined,
+    usePeft: false,
+    loraR: 16,
+    loraAlpha: 32,
+    loraDropout: 0.05,
+    loraTargetModules: undefined,
+    loraModulesToSave: undefined,
+    useRslora: false,
+    useDora: false,
+    loraTaskType: "CAUSAL_LM",
+    adapterNameOrPath: undefined,
     dtype: undefined,
     loadIn4bit: false,
     bnb4bitQuantType: "nf4",
@@ -277,11 +287,17 @@ Deno.test("keys that contradict each other are refused", () => {
   assert.match(one("group_by_length: true"), /not supported/);
   assert.match(
     one("optim: sgd"),
-    /expected adamw_torch or adamw_anyprecision or adamw_torch_fused, found "sgd"/,
+    /expected adamw_torch or adamw_anyprecision or adamw_bf16 or adamw_8bit or .* \(transformers' other optimizers are not here\), found "sgd"/,
   );
 });
 
-Deno.test("optim_args are transformers' for adamw_anyprecision, and nothing else", () => {
+Deno.test("the names of 8-bit AdamW elsewhere are one optimizer here", () => {
+  for (const name of ["adamw_8bit", "adamw_bnb_8bit", "paged_adamw_8bit", "adamw_torch_8bit"]) {
+    assert.equal(parsed(`optim: ${name}`).config.optim, "adamw_8bit");
+  }
+});
+
+Deno.test("optim_args are those of the optimizer, by its names in transformers, and nothing else", () => {
   const any = "optim: adamw_anyprecision\n";
   const args = "momentum_dtype=bfloat16, variance_dtype=float32";
   assert.equal(parsed(`${any}optim_args: ${args}`).config.optimArgs, args);
@@ -290,6 +306,20 @@ Deno.test("optim_args are transformers' for adamw_anyprecision, and nothing else
     const [message] = mistakes(`${BASE}${any}optim_args: ${wrong}`);
     assert.match(message, /expected momentum_dtype=TYPE,variance_dtype=TYPE with float32 or bfloat16/, wrong);
   }
+  const round = "optim_args: bf16_stochastic_round=True";
+  assert.equal(parsed(`optim: adamw_8bit\n${round}`).config.optimArgs, "bf16_stochastic_round=True");
+  assert.deepEqual(parsed(`optim: adamw_bf16\n${round}`).ignored, [
+    "optim_args: ignored: optim is adamw_bf16",
+  ]);
+  const [other] = mistakes(`${BASE}optim: adamw_8bit\noptim_args: ${args}`);
+  assert.match(
+    other,
+    /:\d+:\d+: optim_args: expected bf16_stochastic_round=True or False with adamw_8bit, found "momentum/,
+  );
+  assert.match(
+    mistakes(`${BASE}${any}${round}`)[0],
+    /expected momentum_dtype=TYPE.* with adamw_anyprecision, found/,
+  );
 });
 
 Deno.test("evaluation and warm-up follow transformers where keys overlap", () => {
@@ -329,7 +359,7 @@ Deno.test("reporting to nobody is not mentioned, other ignored keys are, with fa
   assert.deepEqual(parsed("report_to: [none]\n").ignored, []);
   assert.equal(parsed("dataloader_num_workers: 4\nddp_timeout: 3\n").ignored.length, 2);
   assert.equal(parsed("push_to_hub: False\nuse_peft: no\n").ignored.length, 0);
-  assert.equal(mistakes(BASE, "--use_peft").length, 1);
+  assert.equal(mistakes(BASE, "--auto_find_batch_size").length, 1);
 });
 
 Deno.test("every default is a value that its own key accepts", () => {

@@ -22,7 +22,7 @@ const LARGEST = 2 ** 27;
 const OPTIONS = { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.1, maxGradNorm: 0 };
 const KINDS = ["weights", "first", "second"] as const;
 
-type Change = Partial<Capacity> & Pick<ParameterOptions, "moments"> & { largestBuffer?: number };
+type Change = Partial<Capacity> & Pick<ParameterOptions, "moments" | "trained"> & { largestBuffer?: number };
 
 /** A trainer of a golden model that updates early, or not. */
 async function trainer(
@@ -31,7 +31,7 @@ async function trainer(
   model: string,
   pairs: Pair[],
   early: boolean,
-  { largestBuffer = LARGEST, moments, ...change }: Change = {},
+  { largestBuffer = LARGEST, moments, trained, ...change }: Change = {},
 ) {
   const sum = (of: "tokens" | "labels") => pairs.reduce((total, pair) => total + packedSize(pair)[of], 0);
   const decoder = new Decoder(netOf(await readModelConfig(`${GOLDEN}/${model}`)), {
@@ -43,11 +43,10 @@ async function trainer(
     checkpointing: false,
     ...change,
   }, {
-    largestBuffer,
+    ...{ largestBuffer, moments, trained },
     loss: wgslOf(losses.simper),
     training: true,
     gradients: early ? "passing" : "kept",
-    moments,
   });
   const { plan, parameters } = decoder;
   const optimizer = new AdamW(plan, parameters, OPTIONS);
@@ -74,11 +73,15 @@ async function trainer(
     /** Bits of weights and moments, parameter by parameter. */
     async state() {
       const state = new Map<string, Uint32Array>();
-      for (const { spec, firstRow, rows, ...tensors } of parameters.trainedList) {
+      for (const { spec, firstRow, rows, absmax, firstScale, ...tensors } of parameters.trainedList) {
         for (const kind of KINDS) {
           const bits = await readTensor(gpu, tensors[kind], 0, rows * spec.columns);
           state.set(`${spec.name} from row ${firstRow}: ${kind}`, new Uint32Array(bits));
         }
+        if (!absmax) continue;
+        const count = 2 * Math.ceil(rows * spec.columns / 256);
+        const bits = await readTensor(gpu, absmax, 2 * firstScale, count);
+        state.set(`${spec.name} from row ${firstRow}: absmax`, new Uint32Array(bits));
       }
       return state;
     },
@@ -107,6 +110,7 @@ Deno.test("early updates", async (t) => {
     }],
     ["moments in bfloat16", MODELS[0], { moments: { first: "bf16", second: "bf16" } }],
     ["weights in pieces", MODELS[0], { largestBuffer: 2 ** 14 }],
+    ["moments in bytes, weights in bfloat16", MODELS[0], { moments: "8bit", trained: "bf16" }],
   ];
   for (const [name, model, change] of variants) {
     await t.step(

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { logitsBackward, logProbabilities } from "../../lib/gpu/operations.ts";
+import { logitsBackward, logProbabilities, squaredProbabilities } from "../../lib/gpu/operations.ts";
 import { assertClose, type KernelCase, kernelTest, useGpu } from "./harness.ts";
 import {
   labelFigures,
@@ -89,6 +89,34 @@ kernelTest("log-probabilities of labels equal the float64 log-softmax", SHAPES, 
     scale: 1,
   }, "probabilities");
 });
+
+kernelTest(
+  "sums of squared probabilities equal the float64 ones",
+  SHAPES.slice(0, -1),
+  async (kernels, shape) => {
+    const { labels, spare = 0, offset = 0, vocabulary } = shape;
+    const { logits, targets, tensors } = random(kernels, shape);
+    const { lse } = reference(logits, targets);
+    const squares = kernels.tensor([labels + spare]);
+    await kernels.run([squaredProbabilities(
+      kernels.rows(labels),
+      {
+        logits: tensors.logits,
+        lse: kernels.tensor([labels + spare], Float32Array.from(lse)),
+        squares,
+      },
+      vocabulary,
+      shape,
+    )]);
+    const expected = Array.from(lse, (row, label) => {
+      const p = logits.subarray(label * vocabulary, (label + 1) * vocabulary).map((logit) =>
+        Math.exp(logit - row)
+      );
+      return Math.log(p.reduce((sum, p) => sum + p * p, 0));
+    });
+    await kernels.compare(squares, expected, { tolerance: 1e-6, scale: 10 + Math.abs(offset) });
+  },
+);
 
 /** Where a row's largest logit stands, several times; all others are smaller. */
 const TIES = [

@@ -80,7 +80,7 @@ async function optimizer(
 
   const read = async (parameter: TrainedParameter, kind: ParameterKind) => {
     const bytes = await readTensor(gpu, parameter[kind], 0, countOf(parameter));
-    return toF32(new Uint8Array(bytes), dtypeOf(parameter[kind]));
+    return toF32(new Uint8Array(bytes), dtypeOf(parameter[kind]) as FloatDtype);
   };
   const readAll = () =>
     Promise.all(parameters.trainedList.map(async (parameter) => ({

@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { pack } from "../../lib/batch/pack.ts";
 import { preferenceLoss } from "../../lib/gpu/operations.ts";
 import { wgslOf } from "../../lib/losses/loss.ts";
-import { losses } from "../../lib/losses/losses.ts";
+import { LOSS_DEFAULTS } from "../../lib/losses/definition.ts";
+import { losses, lossOf } from "../../lib/losses/losses.ts";
 import { assertClose, kernelTest, useGpu } from "./harness.ts";
 import { pairOf, randomPair } from "../random_pairs.ts";
 import * as references from "../reference/preference_loss.ts";
@@ -120,3 +121,55 @@ kernelTest(
     assert.ok(sums.slice(4).every(Number.isFinite), `${sums}`);
   },
 );
+
+/** Chosen whose end token is its last label, an earlier one, or none. */
+const ENDS = [{ targets: [5, 6, 9] }, { targets: [5, 9, 9] }, { targets: [5, 6, 7] }];
+
+kernelTest(
+  "REFA's term is the probability of chosen's first end token, and only that token's label has its gradient",
+  ENDS,
+  async (kernels, { targets }) => {
+    const loss = lossOf({ ...LOSS_DEFAULTS, lossType: "simper", refaLambda: 0.5 });
+    const logps = Float32Array.of(-1, -2, -0.5, -3, -4);
+    const found = (wgsl: string) => {
+      const t = { weights: kernels.tensor([5]), results: kernels.tensor([1, 4]) };
+      return {
+        ...t,
+        calls: preferenceLoss(
+          kernels.rows(1, { scale: 0.25 }),
+          {
+            labelsOfPair: kernels.tensor([1, 4], Uint32Array.of(0, 3, 3, 5)),
+            references: kernels.tensor([1, 4], new Float32Array(4)),
+            logps: kernels.tensor([5], logps),
+            // Of rejected the end token does not matter.
+            targets: kernels.tensor([5], Uint32Array.of(...targets, 1, 9)),
+            ...t,
+          },
+          wgsl,
+          9,
+        ),
+      };
+    };
+    const [without, beside] = [found(wgslOf(simper)), found(wgslOf(loss))];
+    await kernels.run([...without.calls, ...beside.calls]);
+    const [a, b] = [await kernels.read(without.weights, 5), await kernels.read(beside.weights, 5)];
+    const [value] = await kernels.read(without.results, 1);
+    const [valueBeside] = await kernels.read(beside.results, 1);
+    const end = targets.indexOf(9);
+    const term = end < 0 ? 0 : 0.5 * Math.exp(logps[end]);
+    assertClose([valueBeside - value], [term], { tolerance: 1e-6, scale: 1 }, "value");
+    const expected = [0, 1, 2, 3, 4].map((label) => label === end ? 0.25 * term : 0);
+    assertClose(
+      [...b].map((weight, i) => weight - a[i]),
+      expected,
+      { tolerance: 1e-6, scale: 1 },
+      "derivatives",
+    );
+  },
+);
+
+Deno.test("a loss of one's own with a built-in one's text is the same kernel", () => {
+  assert.equal(wgslOf({ name: "copy", wgsl: simper.wgsl }), wgslOf(simper));
+  // The constants of another loss, or another's beside it, are no part of it.
+  assert.equal(wgslOf(simper), wgslOf(lossOf({ ...LOSS_DEFAULTS, lossType: "simper", beta: 7 })));
+});

@@ -138,6 +138,22 @@ kernelTest(
   },
 );
 
+Deno.test("weights that are no numbers are not quantized, and named", async () => {
+  const values = new Float32Array(256).fill(1).fill(NaN, 70, 71);
+  const reader = {
+    tensors: new Map(),
+    readF32: (_: string, first: number, count: number) => Promise.resolve(values.slice(first, first + count)),
+  } as unknown as TensorReader;
+  for (const storage of [NF4, INT8]) {
+    const parts = [{ name: "w", rows: 2 }];
+    const spec: ParameterSpec = { name: "w", parts, columns: 128, kind: "matrix", role: "frozen", storage };
+    await assert.rejects(
+      quantizedWords(reader, spec, [{ firstRow: 0, rows: 2 }], quantizationOf(spec)!),
+      { name: "UserError", message: "w holds a weight that is not finite, and cannot be quantized" },
+    );
+  }
+});
+
 Deno.test("rows that are no multiple of 4 are not quantized", () => {
   assert.throws(
     () => gemmVariant("nt", { kind: "none" }, { k: 62, lda: 62, ldb: 62, ldc: 4 }, { type: "nf4", group: 2 }),

@@ -1,3 +1,4 @@
+import { ADAPTERS } from "./adapters.ts";
 import { COMPARISON } from "./comparison.ts";
 import { INPUT } from "./input.ts";
 import { KERNELS } from "./kernels.ts";
@@ -15,5 +16,6 @@ export const ALL: readonly Edits[] = [
   ...INPUT,
   ...SCRIPTS,
   ...SERVER,
+  ...ADAPTERS,
   ...COMPARISON,
 ];

@@ -35,7 +35,7 @@ export const COMPARISON: readonly Edits[] = [
       ],
       ["a difference is sure where one interval says so", "&& (!pairs || excludesZero(pairs))", "|| !!pairs"],
       ["one is the best though intervals overlap", "one!.low > other!.high", "one!.low > other!.low"],
-      ["the pace is the slowest", "paces[Math.floor(middle)] + paces[Math.ceil(middle)]", "2 * paces[0]"],
+      ["the pace is the slowest", "sorted[Math.floor(at)] + sorted[Math.ceil(at)]", "2 * sorted[0]"],
     ],
   },
   {

@@ -186,7 +186,7 @@ export const INPUT: readonly Edits[] = [
         "DTYPE_BITS[b.dtype] - DTYPE_BITS[a.dtype]",
         "DTYPE_BITS[a.dtype] - DTYPE_BITS[b.dtype]",
       ],
-      ["weights of an earlier save stay", "isWeightsFile(file) && !files.includes(file)", "false"],
+      ["weights of an earlier save stay", "isWeightsFile(file) && !kept.includes(file)", "false"],
       ["a tensor may give fewer bytes", "if (written !== expected) {", "if (written > expected) {"],
     ],
   },

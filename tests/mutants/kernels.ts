@@ -49,6 +49,83 @@ export const KERNELS: readonly Edits[] = [
     ],
   },
   {
+    file: "kernels/preference_loss.wgsl",
+    tests: LOSS,
+    filter: "REFA",
+    edits: [[
+      "the last end token is taken, not the first",
+      "l > labels.x; l -= 1u) { if (",
+      "l > labels.x; l -= 1u) { if (first == labels.y && ",
+    ]],
+  },
+  {
+    file: "kernels/loss_functions.wgsl",
+    tests: ["tests/losses/reference_test.ts"],
+    edits: [
+      ["smoothing has no slope", "smoothing * sigmoid(x) - ", "-"],
+      ["large exponents overflow", "exp_accurate(min(x, 88.0))", "exp_accurate(min(x, 1.0))"],
+    ],
+  },
+  {
+    file: "kernels/batch_sums.wgsl",
+    tests: ["tests/losses/trl_test.ts"],
+    filter: "TRL's trainer has",
+    edits: [["labels past the first are left out", "l < labels.w; l += 64u", "l < labels.z + 1u; l += 64u"]],
+  },
+  {
+    file: "lib/losses/kto.ts",
+    tests: ["tests/losses/trl_test.ts"],
+    filter: "TRL's trainer has",
+    edits: [
+      [
+        "the reference point may be negative",
+        "max(ratios / f32(rows.count), 0.0)",
+        "ratios / f32(rows.count)",
+      ],
+      [
+        "weights are the wrong way round",
+        "select(UNDESIRABLE_WEIGHT, DESIRABLE_WEIGHT",
+        "select(DESIRABLE_WEIGHT, UNDESIRABLE_WEIGHT",
+      ],
+    ],
+  },
+  {
+    file: "lib/losses/dpo.ts",
+    tests: ["tests/losses/trl_test.ts"],
+    filter: "TRL's trainer has",
+    edits: [
+      ["means are not means", "score(rejected) / rejected.labels", "score(rejected)"],
+      [
+        "rejected follows the score of chosen",
+        "-f.y * r.y);\n}\n`);\n\n/** A loss of the difference of the two scores, each",
+        "-f.y * c.y);\n}\n`);\n\n/** A loss of the difference of the two scores, each",
+      ],
+    ],
+  },
+  {
+    file: "lib/losses/losses.ts",
+    tests: ["tests/losses/reference_test.ts"],
+    filter: "adds up",
+    edits: [[
+      "the weight of rejected's derivative is left out",
+      "all.d_rejected + f32(${weight}) * l",
+      "all.d_rejected + l",
+    ]],
+  },
+  {
+    file: "lib/config/loss_rules.ts",
+    tests: ["tests/config/loss_rules_test.ts"],
+    edits: [
+      ["weights may be of any number", "lossWeights.length !== names.length", "false"],
+      ["a key that a loss does not read is passed over", "if (isRead) continue;", "continue;"],
+      [
+        "keys of other losses are written down",
+        "!namesOf(lossType).some((name) => DEFINITIONS[name].reads.includes(own))",
+        "false",
+      ],
+    ],
+  },
+  {
     file: "kernels/log_probabilities.wgsl",
     tests: LOGPS,
     edits: [
@@ -198,7 +275,7 @@ export const KERNELS: readonly Edits[] = [
     ]],
   },
   {
-    file: "kernels/adamw.wgsl",
+    file: "kernels/adamw_step.wgsl",
     tests: OPTIMIZER,
     filter: CLIPPED,
     edits: [
@@ -215,6 +292,29 @@ export const KERNELS: readonly Edits[] = [
     tests: OPTIMIZER,
     filter: "stops the update",
     edits: [["updates go on after a norm that is not finite", "if (clip.broken != 0.0) { return; }", ""]],
+  },
+  {
+    file: "kernels/adamw_8bit.wgsl",
+    tests: ["tests/kernels/optimizer_storage_test.ts"],
+    filter: "equal float64's of the same bytes: weights in f32",
+    edits: [
+      ["a block's largest is that of one thread", "local / 8u * 8u + n]", "local]"],
+      ["blocks of a chunk share the first's scale", "absmax[place.scale + block];", "absmax[place.scale];"],
+      ["the second moment is a share of the first's largest", "v[n] * unit.y", "v[n] * unit.x"],
+    ],
+  },
+  {
+    file: "kernels/dynamic_map.ts",
+    tests: ["tests/kernels/optimizer_storage_test.ts"],
+    filter: "bitsandbytes",
+    edits: [
+      [
+        "the border below is not looked at",
+        "u + place - 1u]) { return place - 1u; }",
+        "u + place - 1u]) { return place; }",
+      ],
+      ["negative numbers are positive", "select(127u + place,", "max(127u + place,"],
+    ],
   },
   {
     file: "kernels/clip.wgsl",
@@ -300,8 +400,8 @@ export const KERNELS: readonly Edits[] = [
     filter: "softmax",
     edits: [[
       "keys in both intervals count twice",
-      "prefix_end >= own) { own",
-      "prefix_end > own + 32u) { own",
+      "prefix_end >= own && end > own) { own",
+      "prefix_end > own + 32u && end > own) { own",
     ]],
   },
   {

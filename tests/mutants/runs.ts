@@ -170,7 +170,7 @@ export const RUNS: readonly Edits[] = [
     file: "lib/training/metrics.ts",
     tests: ["tests/training/metrics_test.ts"],
     edits: [
-      ["an equal reward is accurate", "chosen(r) > rejected(r) ? 1 : 0", "chosen(r) >= rejected(r) ? 1 : 0"],
+      ["an equal reward is accurate", "chosen > rejected ? 1 : 0", "chosen >= rejected ? 1 : 0"],
       ["rewards are sums", "r.rejected / r.rejectedLabels", "r.rejected"],
     ],
   },

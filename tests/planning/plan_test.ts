@@ -42,7 +42,10 @@ Deno.test("the plan of a run is what the run then allocates, to the byte", () =>
     const changes = [
       [],
       ["--gradient_checkpointing", "--num_gpus=2", "--max_length=64"],
-      ["--max_grad_norm=0", "--gradient_accumulation_steps=1"],
+      [
+        ...["--max_grad_norm=0", "--gradient_accumulation_steps=1"],
+        ...["--optim=adamw_8bit", "--optim_args=bf16_stochastic_round=True"],
+      ],
     ];
     for (const change of changes) {
       const planned = await task("plan", `${GOLDEN}/run.yaml`, "--data", ...change);
@@ -159,9 +162,17 @@ Deno.test("what does not fit comes with the change that would make it fit, at th
     /optim: adamw_anyprecision, optim_args: momentum_dtype=bfloat16,variance_dtype=bfloat16, activation_dtype: bfloat16$/,
   );
 
-  const shorter = estimatedAlternatives(config, ADAPTER, 97.6e9, workloadOf, true);
+  const [, , inBytes, ...rest] = estimatedAlternatives(config, ADAPTER, 90e9, workloadOf, true);
+  assert.deepEqual(rest, []);
+  assert.ok(inBytes.rounds && inBytes.bytes < 70e9, `${inBytes.bytes}`);
+  assert.match(
+    inBytes.keys,
+    /optim: adamw_8bit, optim_args: bf16_stochastic_round=True, activation_dtype: bfloat16$/,
+  );
+
+  const shorter = estimatedAlternatives(config, ADAPTER, 66e9, workloadOf, true);
   assert.match(shorter.at(-1)!.keys, /max_length: \d+, max_prompt_length: \d+$/);
-  assert.ok(shorter.at(-1)!.bytes <= 97.6e9 && shorter.at(-2)!.bytes > 97.6e9);
+  assert.ok(shorter.at(-1)!.bytes <= 66e9 && shorter.at(-2)!.bytes > 66e9);
 });
 
 Deno.test("a workload without data bounds every pair: nothing shared, and evaluation too", async () => {
@@ -190,6 +201,28 @@ Deno.test("prompts have room for their answers, in tokens and in positions", asy
   assert.deepEqual([10, 1000, 9000].map(room), [[8184, 1024], [8184, 1064], [9064, 9064]]);
 });
 
+Deno.test("8 billion parameters are trained with the weights in bfloat16 and moments in bytes in 32 GiB", async () => {
+  const { config, planned } = await setup(
+    ...["llama-3-8b-base", "Llama-3-Base-8B-SFT"] as const,
+    ...["--optim=adamw_8bit", "--optim_args=bf16_stochastic_round=True", "--max_grad_norm=0"],
+    ...[
+      "--per_device_train_batch_size=1",
+      "--per_device_eval_batch_size=1",
+      "--gradient_accumulation_steps=1",
+    ],
+    ...["--num_gpus=1", "--max_length=1024", "--max_prompt_length=900", "--activation_dtype=bfloat16"],
+  );
+  const { plan, parameters } = planned.decoder;
+  // Pairs of 2 x 1,024 tokens. A byte and 4/256 for each moment of a weight; norms and their moments are float32.
+  const perWeight = { weights: 2, moments: 2 + 8 / 256 };
+  for (const [purpose, bytes] of Object.entries(perWeight)) {
+    const found = plan.bytesOf(purpose as "weights" | "moments") / parameters.count;
+    assert.ok(Math.abs(found / bytes - 1) < 1e-3, `${purpose}: ${found} bytes each`);
+  }
+  assert.equal(config.gradientCheckpointing, true);
+  assert.ok(plan.bytes < 32 * 2 ** 30, `${plan.bytes}`);
+});
+
 Deno.test("a piece of logits is a fortieth of the parameters' bytes, 16 each, 12 without gradients or with moments in bfloat16", () => {
   const model = smolLM2(30);
   const logitsBytes = (...overrides: string[]) => {
@@ -205,6 +238,7 @@ Deno.test("a piece of logits is a fortieth of the parameters' bytes, 16 each, 12
     Math.round(count * 16 / 40),
   );
   assert.equal(logitsBytes(...bf16), Math.round(count * 12 / 40));
+  assert.equal(logitsBytes("--optim=adamw_8bit"), Math.round(count * 10 / 40));
   // Within 32 and 128 MiB.
   assert.equal(logitsBytes("--max_grad_norm=0", ...bf16), 32 * 2 ** 20);
 });
@@ -226,10 +260,10 @@ Deno.test("the command prints the table and whether the run fits, from config.js
   assert.match(stdout, /^does not fit: 141\.4 GB of 141\.0 GB/m);
   assert.match(stdout, /per_device_train_batch_size: 1, .*131\.\d GB, fits/);
 
-  const small = await plan("--device_memory=90GB");
+  const small = await plan("--device_memory=60GB");
   assert.match(
     small.stdout,
-    /weights, gradients and moments alone take 96\.4 GB or more: only a smaller model fits/,
+    /weights, gradients and moments alone take 64\.5 GB or more: only a smaller model fits/,
   );
   const tight = await plan("--device_memory=100GB");
   assert.match(tight.stdout, /activation_dtype: bfloat16: 9\d\.\d GB, fits, rounds what is stored/);

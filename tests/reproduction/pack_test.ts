@@ -131,7 +131,7 @@ const packOf = (): Pack => ({
     rules: 2,
     train: ["d"],
   },
-  revisions: { model: null, reference: null, data: [null] },
+  revisions: { model: null, adapter: null, reference: null, data: [null] },
   steps: 4,
   trainPairs: 8,
   pairs: [{
@@ -222,6 +222,9 @@ Deno.test("a pack names commits of the Hub, and no folder of anybody's", () =>
     const config = {
       model_name_or_path: "org/model@main",
       dataset_mixer: [["org/data", 0.5], ["/home/somebody/pairs.jsonl", 1], ["data/pairs", 1]],
+      loss_type: "sigmoid",
+      use_peft: true,
+      adapter_name_or_path: "org/adapter@main",
       ref_model: "org/reference",
       output_dir: "../somebody/out/",
       logging_dir: "C:\\Users\\somebody\\logs",
@@ -236,7 +239,7 @@ Deno.test("a pack names commits of the Hub, and no folder of anybody's", () =>
       provenance: {
         ...provenance,
         run: { ...provenance.run, config, date: "2024-07-26" },
-        revisions: { model: commit, reference: other, data: [other, null, null] },
+        revisions: { model: commit, adapter: other, reference: other, data: [other, null, null] },
       },
     };
     const state = { global_step: 4, log_history: [{ step: 4, epoch: 1, loss: 0.5, tokens_per_second: 7 }] };
@@ -255,6 +258,7 @@ Deno.test("a pack names commits of the Hub, and no folder of anybody's", () =>
     assert.ok(texts.every((text) => !text.includes("somebody")));
     const { config: keys } = parseConfig(await Deno.readTextFile(join(out, "config.yaml")), "config.yaml");
     assert.deepEqual([keys.modelNameOrPath, keys.modelRevision], ["org/model", commit]);
+    assert.equal(keys.adapterNameOrPath, `org/adapter@${other}`);
     assert.equal(keys.refModel, `org/reference@${other}`);
     const names = keys.datasetMixer.map(({ path }) => path);
     assert.deepEqual(names, [`org/data@${other}`, "pairs.jsonl", "data/pairs"]);

@@ -9,8 +9,6 @@ import { memoryRows } from "../../lib/data/memory.ts";
 import { openGpu } from "../../lib/gpu/device.ts";
 import { Pipelines } from "../../lib/gpu/program.ts";
 import { usualTuning } from "../../lib/gpu/tuning.ts";
-import type { WgslLoss } from "../../lib/losses/loss.ts";
-import { losses } from "../../lib/losses/losses.ts";
 import { adapterOf, bytesOfRun, planRun } from "../../lib/planning/plan.ts";
 import { prepare } from "../../lib/planning/prepare.ts";
 import type { Progress } from "../../lib/progress.ts";
@@ -23,8 +21,6 @@ import { assertEqualBytes } from "../equal_bytes.ts";
 import { refusal, run, weightsOf } from "../in_process.ts";
 import { withTemporaryFolder } from "../temporary_folder.ts";
 
-/** Any that looks at it: what it makes of the sums does not matter here. */
-const LOSS: WgslLoss = { name: "compared", wgsl: losses.simper.wgsl, usesReference: true };
 const gpu = await openGpu();
 globalThis.addEventListener("unload", () => gpu.destroy());
 const pipelines = new Pipelines(gpu);
@@ -53,8 +49,12 @@ async function sumsOf(
   const before = process.env.SIMPER_CACHE;
   process.env.SIMPER_CACHE = cache;
   try {
-    const { config } = await readConfig(`${GOLDEN}/run.yaml`, ["--do_eval", ...overrides]);
-    const prepared = await prepare(config, { loss: LOSS, data: { train: rows, test: rows } });
+    const { config } = await readConfig(`${GOLDEN}/run.yaml`, [
+      "--loss_type=sigmoid",
+      "--do_eval",
+      ...overrides,
+    ]);
+    const prepared = await prepare(config, { data: { train: rows, test: rows } });
     const planned = planRun(prepared, config, adapterOf(gpu));
     const folder = prepared.reference!.folder ?? config.modelNameOrPath;
     const weights = await openModel(folder);
@@ -175,6 +175,13 @@ Deno.test("another model is the reference where it reads the same tokens, and is
     const own = await sumsOf(cache, ["--max_steps=1"]);
     const other = await sumsOf(cache, ["--max_steps=1", `--ref_model=${GOLDEN}/sliding-window`]);
     assert.ok(computed(other) > 0 && other.test.every((sum, i) => sum !== own.test[i]));
+    const of = { output_dir: join(cache, "out") };
+    assert.equal(
+      await refusal(
+        train({ ...of, ref_model: "other", model_name_or_path: `${GOLDEN}/untied` }, { data: [] }),
+      ),
+      "ref_model: the loss simper has no reference: remove it",
+    );
     await assert.rejects(sumsOf(cache, ["--ref_model=configs/tiny/model"]), {
       name: "UserError",
       message:
@@ -202,6 +209,15 @@ Deno.test("a run with a reference begins at ln 2, and one that goes on has the b
     await run(stopped, dpo, { onProgress: ({ what }) => heard.push(what) });
     assert.ok(!heard.includes("reference log-probabilities"));
     assertEqualBytes(await weightsOf(stopped), await weightsOf(whole));
+  }));
+
+Deno.test("random weights are those of the reference too, whichever of them are trained", () =>
+  withTemporaryFolder(async (out) => {
+    const { history } = await run(out, [
+      ...["--loss_type=sigmoid", "--from_scratch", "--unfrozen_parameters=[model.layers.1.+]"],
+      ...["--max_steps=1", "--save_strategy=no"],
+    ]);
+    assert.equal(history[0]["rewards/margins"], 0);
   }));
 
 Deno.test("judged responses train under KTO from 1/2 on, and pairs as two of them", () =>

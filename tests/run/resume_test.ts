@@ -24,6 +24,19 @@ const MATTER: { readonly [F in keyof TrainConfig]?: TrainConfig[F] } = {
   maxPromptLength: 100,
   truncationMode: "keep_start",
   unfrozenParameters: ["model.norm"],
+  usePeft: true,
+  loraR: 8,
+  loraAlpha: 16,
+  loraDropout: 0,
+  loraTargetModules: "all-linear",
+  loraModulesToSave: ["lm_head"],
+  useRslora: true,
+  useDora: true,
+  dtype: "bfloat16",
+  loadIn4bit: true,
+  bnb4bitQuantType: "fp4",
+  useBnbNestedQuant: true,
+  loadIn8bit: true,
   lossType: "sft",
   precomputeRefBatchSize: 3,
   optim: "adamw_anyprecision",
@@ -47,10 +60,32 @@ const MATTER: { readonly [F in keyof TrainConfig]?: TrainConfig[F] } = {
   seed: 7,
   prompts: ["Hi?"],
 };
+/** Likewise those of losses, each with what makes its loss read it. */
+const OF_LOSSES: { readonly [F in keyof TrainConfig]?: [lines: string, value: TrainConfig[F]] } = {
+  lossWeights: ["loss_type: [simper, sft]", [1, 2]],
+  beta: ["loss_type: sigmoid", 0.2],
+  simpoGamma: ["loss_type: simpo", 0.7],
+  gammaBetaRatio: ["loss_type: simpo\ngamma_beta_ratio: 0.3", 0.4],
+  cpoAlpha: ["loss_type: cpo\ncpo_alpha: 0.5", 0.6],
+  alpha: ["loss_type: alphapo", 0.2],
+  labelSmoothing: ["loss_type: robust", 0.1],
+  discopopTau: ["loss_type: discopop", 0.1],
+  fDivergenceType: ["loss_type: sigmoid", "forward_kl"],
+  fAlphaDivergenceCoef: ["loss_type: sigmoid\nf_divergence_type: alpha_divergence", 0.7],
+  ldAlpha: ["loss_type: sigmoid\nld_alpha: 0.5", 0.6],
+  useWeighting: ["loss_type: sigmoid", true],
+  referenceFree: ["loss_type: sigmoid", true],
+  desirableWeight: ["loss_type: kto", 2],
+  undesirableWeight: ["loss_type: kto", 2],
+  chosenAnchor: ["loss_type: simper", 0.1],
+  refaLambda: ["loss_type: simper", 0.1],
+};
 /** The keys that leave the weights after a step as they are, or whose files are compared by their hashes. */
 const FREE: readonly (keyof TrainConfig)[] = [
   "modelNameOrPath",
   "modelRevision",
+  "loraTaskType",
+  "adapterNameOrPath",
   "refModel",
   "chatTemplate",
   "chatTemplateDate",
@@ -101,13 +136,21 @@ const saved = (of: TrainConfig) =>
   }) as unknown as Parameters<typeof checkConfig>[1];
 
 Deno.test("every key either matters to a resumed run and is refused by its name when it changed, or is free", () => {
-  const known = [...Object.keys(MATTER), ...FREE];
+  const known = [...Object.keys(MATTER), ...Object.keys(OF_LOSSES), ...FREE];
   assert.deepEqual(FIELDS.filter((field) => !known.includes(field)), [], "keys in neither list");
   checkConfig(config, saved(config));
   for (const [field, value] of Object.entries(MATTER)) {
     assert.throws(
       () => checkConfig({ ...config, [field]: value }, saved(config)),
       new RegExp(`^UserError: out/checkpoint-1 is of another run:\n  ${keyOf(field as keyof TrainConfig)}: `),
+      field,
+    );
+  }
+  for (const [field, [lines, value]] of Object.entries(OF_LOSSES)) {
+    const { config } = parsed(lines);
+    assert.throws(
+      () => checkConfig({ ...config, [field]: value }, saved(config)),
+      new RegExp(`\n  ${keyOf(field as keyof TrainConfig)}: `),
       field,
     );
   }

@@ -7,7 +7,7 @@ import * as kernels from "../../gpu/operations.ts";
 import { type KernelCall, onlyWhere, type RowSlot } from "../../gpu/program.ts";
 import { usesBatch, usesWeighting } from "../../losses/loss.ts";
 import type { BackwardPass, OpParts, Value } from "../graph.ts";
-import type { TrainedParameter } from "../../parameters/layout.ts";
+import type { Parameter, TrainedParameter } from "../../parameters/layout.ts";
 import type { GenerationTensors, Machine } from "../machine.ts";
 import { isTrained, type ParameterSpec, shapeOf } from "../../parameters/parameter.ts";
 
@@ -126,15 +126,16 @@ function choiceCalls(machine: Machine, generation: GenerationTensors, head: Head
   ];
 }
 
-/** The logits of a piece's rows. */
+/** The logits of a piece's rows: of all tokens, or of those that `matrices`, pieces of the head, are for. */
 function logitsOf(
   { products, parameters, head: t }: Machine,
   { head, bias }: Head,
   rows: RowSlot,
   x: Tensor,
+  matrices = parameters.pieces(head),
 ) {
   const added = bias && parameters.of(bias).weights;
-  return linear(products, rows, parameters.pieces(head), { x, y: t.logits, bias: added });
+  return linear(products, rows, matrices, { x, y: t.logits, bias: added });
 }
 
 /** The gradient of the head's bias, by way of sums as wide as a row of logits. */
@@ -180,15 +181,15 @@ const figuresCall = ({ batch, head, options }: Machine): KernelCall =>
   );
 
 /**
- * From the labels' weights to the gradient of x, and of head and final norm. Pieces go backwards: the last one's logits are still
+ * From the labels' weights to the gradient of x, and of head and final norm. Pieces of logits go backwards: the last one's are still
  * there, so a batch of one piece computes them once.
  */
 function headBackward(pass: BackwardPass, x: Value, head: Head): void {
   const { norm: how, weight, bias } = head;
   const { batch, parameters, products, head: t, widths, rows: tokens } = pass.machine;
-  const matrix = parameters.pieces(head.head);
   const hasInputGradient = isTrained(weight) || pass.hasGradient(x);
-  const pieces = batch.pieces.map((rows, i) => {
+  const trained = new Map(parameters.trained(head.head).map((piece) => [piece.firstRow, piece]));
+  const callsOf = (matrices: readonly Parameter[], rows: RowSlot, i: number) => {
     const part = (tensor: Tensor) => rowsOf(tensor, i * batch.pieceRows, batch.pieceRows);
     const next = batch.pieces[i + 1];
     const isMadeAgain = (counts: Uint32Array) => next !== undefined && counts[next.slot] > 0;
@@ -200,15 +201,26 @@ function headBackward(pass: BackwardPass, x: Value, head: Head): void {
       weights: part(t.labelWeights),
     };
     const dNormed = part(t.gradientGatheredNormed);
+    const [{ firstRow }] = matrices;
+    const columns = { first: firstRow, count: matrices.reduce((sum, { rows }) => sum + rows, 0) };
+    const adds = firstRow > 0;
+    const own = matrices.flatMap(({ firstRow }) => trained.get(firstRow) ?? []);
     return [
-      ...logitsOf(pass.machine, head, rows, normed).map((call) => onlyWhere(call, isMadeAgain)),
-      kernels.logitsBackward(rows, found, widths.vocabulary, head.logits),
-      ...hasInputGradient ? linearInputGradient(products, rows, matrix, { dY: t.logits, dX: dNormed }) : [],
-      ...linearWeightGradient(products, rows, parameters.trained(head.head), { dY: t.logits, x: normed }),
+      ...logitsOf(pass.machine, head, rows, normed, matrices).map((call) => onlyWhere(call, isMadeAgain)),
+      kernels.logitsBackward(rows, found, widths.vocabulary, head.logits, columns),
+      ...hasInputGradient
+        ? linearInputGradient(products, rows, matrices, { dY: t.logits, dX: dNormed }, { adds })
+        : [],
+      ...linearWeightGradient(products, rows, own, { dY: t.logits, x: normed }),
       ...(bias && isTrained(bias) ? biasBackward(pass.machine, parameters.trained(bias), rows) : []),
     ];
-  });
-  pass.emit(pieces.reverse().flat());
+  };
+  // A piece of the head at a time, so that its gradient is complete, and may be applied, before the next one's begins; a bias's is of
+  // whole rows.
+  const all = parameters.pieces(head.head);
+  const groups = bias && isTrained(bias) ? [all] : all.map((piece) => [piece]);
+  const backwards = batch.pieces.map((rows, i) => ({ rows, i })).reverse();
+  for (const group of groups) pass.emit(backwards.flatMap(({ rows, i }) => callsOf(group, rows, i)));
   const at = { x: t.gathered, statistics: t.gatheredStatistics, dY: t.gradientGatheredNormed };
   if (pass.hasGradient(x)) {
     const { weights } = parameters.of(weight);

@@ -2,9 +2,10 @@ import { linear as product, linearInputGradient, linearWeightGradient } from "..
 import type { Tensor } from "../../gpu/memory.ts";
 import { addBiasBackward } from "../../gpu/operations.ts";
 import type { OpParts, Value } from "../graph.ts";
+import { adapterBackward, adapterForward } from "./adapter.ts";
 import { isTrained, type ParameterSpec, shapeOf } from "../../parameters/parameter.ts";
 
-/** output = scale (x W^T + bias), of the rows of one or several matrices under each other. */
+/** output = scale (x W^T + bias), of the rows of one or several matrices under each other, and what the matrix's adapters add. */
 export const linear = (
   output: Value,
   x: Value,
@@ -20,20 +21,33 @@ export const linear = (
     const [rows, columns] = shapeOf(weight);
     return 2 * rows * columns * tokens;
   },
-  forward({ machine: { products, rows, parameters }, of, into, fusion }) {
+  forward({ machine, of, into, fusion }) {
+    const { products, rows, parameters } = machine;
     const { y, residual, epilogue } = fusion(output) ?? { y: into(output) };
     const added = bias && parameters.of(bias).weights;
     const tensors = { x: of(x), y, bias: added, residual };
-    return product(products, rows, parameters.pieces(weight), tensors, { scale, epilogue });
+    const { adapter } = weight;
+    // First, so that what the product does as it stores is done to the sum of both.
+    const before = adapter ? adapterForward(machine, { weight, adapter, scale }, tensors) : [];
+    const adds = adapter !== undefined;
+    return [
+      ...before,
+      ...product(products, rows, parameters.pieces(weight), tensors, { adds, scale, epilogue }),
+    ];
   },
   backward(dOutput, pass) {
     const { products, rows, parameters, batch } = pass.machine;
     const pieces = parameters.pieces(weight);
-    pass.productGradient(
-      x,
-      (dX, adds, epilogue) =>
-        linearInputGradient(products, rows, pieces, { dY: dOutput, dX }, { adds, scale, epilogue }),
-    );
+    const { adapter } = weight;
+    const adapted = adapter && adapterBackward(pass, { weight, adapter, scale }, dOutput);
+    pass.productGradient(x, (dX, adds, epilogue) => [
+      ...adapted?.input(dX, adds) ?? [],
+      ...linearInputGradient(products, rows, pieces, { dY: dOutput, dX }, {
+        adds: adds || adapted !== undefined,
+        scale,
+        epilogue,
+      }),
+    ]);
     if (bias) {
       pass.parameterGradient(
         bias,
@@ -48,5 +62,6 @@ export const linear = (
       );
     // What only a frozen matrix would read is not made again.
     if (isTrained(weight)) pass.whenThere(x, weightGradient);
+    if (adapted) pass.whenThere(x, (at) => adapted.parameters(at));
   },
 });

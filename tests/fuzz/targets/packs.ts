@@ -26,7 +26,7 @@ const PACK: Pack = {
     train: ["e"],
     test: ["f"],
   },
-  revisions: { model: null, reference: null, data: [null] },
+  revisions: { model: null, adapter: null, reference: null, data: [null] },
   steps: 4,
   trainPairs: 8,
   pairs: [{ index: 3, responses: [RESPONSE, RESPONSE] }],

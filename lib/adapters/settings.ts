@@ -1,0 +1,57 @@
+/** What adapters are: rank, scale, modules. */
+import type { TrainConfig } from "../config/schema.ts";
+
+/** The keys of a run file that are about adapters. */
+export type AdapterKeys = Pick<
+  TrainConfig,
+  | "loraR"
+  | "loraAlpha"
+  | "loraDropout"
+  | "loraTargetModules"
+  | "loraModulesToSave"
+  | "useRslora"
+  | "useDora"
+  | "loraTaskType"
+>;
+
+/** Adapters by PEFT's names for what they are. */
+export interface AdapterSettings {
+  /** `r`: rows of the first factor. */
+  rank: number;
+  /** `lora_alpha`, and `alpha_pattern`'s by the ends of modules' names. */
+  alpha: number;
+  alphaPattern: Readonly<Record<string, number>>;
+  dropout: number;
+  rslora: boolean;
+  dora: boolean;
+}
+
+/** Which modules of a model have adapters, and what else is trained; both by names in transformers' class. */
+export interface AdapterPlan {
+  settings: AdapterSettings;
+  /** Linear layers. */
+  modules: ReadonlySet<string>;
+  /** Parameters that are trained whole. */
+  saved: ReadonlySet<string>;
+  /** The content of adapter_config.json, but for the base model. */
+  record: Readonly<Record<string, unknown>>;
+}
+
+export const settingsOf = (keys: AdapterKeys): AdapterSettings => ({
+  rank: keys.loraR,
+  alpha: keys.loraAlpha,
+  alphaPattern: {},
+  dropout: keys.loraDropout,
+  rslora: keys.useRslora,
+  dora: keys.useDora,
+});
+
+/** What the factors' product is multiplied by: alpha / rank, or, as rsLoRA has it (arXiv 2312.03732), alpha / sqrt(rank). */
+export function scaleOf(
+  { alpha, alphaPattern, rslora }: AdapterSettings,
+  module: string,
+  rank: number,
+): number {
+  const own = Object.entries(alphaPattern).find(([end]) => module === end || module.endsWith(`.${end}`))?.[1];
+  return (own ?? alpha) / (rslora ? Math.sqrt(rank) : rank);
+}

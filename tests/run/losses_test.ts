@@ -1,0 +1,45 @@
+/** Runs under other losses than SimPER, beside PyTorch's: see tests/golden/losses/steps.py. */
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { GOLDEN, readTensors, relativeDifference } from "../golden_run.ts";
+import { run } from "../in_process.ts";
+import { withTemporaryFolder } from "../temporary_folder.ts";
+
+interface Steps {
+  keys: Record<string, number>;
+  log: Record<string, number>[];
+  /** Of each tensor, the norm of the difference of its last from its first values. */
+  changes: Record<string, number>;
+}
+
+const golden: Record<string, Steps> = JSON.parse(await Deno.readTextFile("tests/golden/losses/steps.json"));
+
+for (const [name, { keys, log, changes }] of Object.entries(golden)) {
+  Deno.test(`eight steps of ${name} have PyTorch's log and weights`, () =>
+    withTemporaryFolder(async (folder) => {
+      const out = join(folder, "out");
+      await run(out, [
+        `--loss_type=${name}`,
+        ...Object.entries(keys).map(([key, value]) => `--${key}=${value}`),
+        "--max_steps=8",
+        "--save_strategy=no",
+      ]);
+      const { log_history: found } = JSON.parse(await Deno.readTextFile(join(out, "trainer_state.json")));
+      assert.equal(found.length, log.length);
+      for (const key of new Set(log.flatMap((entry) => Object.keys(entry)))) {
+        // A step of judged responses may have none of a kind.
+        const series = (entries: Record<string, number>[]) => entries.map((entry) => entry[key] ?? 0);
+        const difference = relativeDifference(series(found), series(log));
+        assert.ok(difference < 1e-4, `${key}: ${difference}`);
+      }
+      const start = await readTensors(`${GOLDEN}/untied/model.safetensors`);
+      for (const [tensor, values] of await readTensors(join(out, "model.safetensors"))) {
+        const before = start.get(tensor)!;
+        const change = Math.sqrt(values.reduce((sum, value, i) => sum + (value - before[i]) ** 2, 0));
+        assert.ok(
+          Math.abs(change / changes[tensor] - 1) < 1e-3,
+          `${tensor}: ${change} and ${changes[tensor]}`,
+        );
+      }
+    }));
+}
