@@ -111,8 +111,7 @@ interface Cut {
  * Where a thread reads its operands: straight from `storage` into a large register tile, which suits some drivers on the
  * processor; from tiles that its workgroup copies to `workgroup` memory, which suits a GPU; from storage and, what the
  * threads of a `subgroup` have in common, from each other; or, where there are few rows, from storage by as many threads a `row`
- * of B as `lanes`, a power of two; or from tiles of float16 that subgroups of `lanes` multiply, as `matrices` x
- * `matrices` matrices of `size` x `size` at a time.
+ * of B as `lanes`, a power of two.
  */
 export type GemmTile =
   & Cut
@@ -121,14 +120,7 @@ export type GemmTile =
     | { memory: "workgroup"; depth: 8 | 32 }
     | { memory: "subgroup"; lanes: number }
     | { memory: "row"; lanes: number }
-    | { memory: "matrix"; size: 8 | 16; lanes: number; matrices: number; precision: MatrixPrecision }
   );
-
-/** How near to float32 a product of float16 matrices is, as `torch.set_float32_matmul_precision` names it. */
-export type MatrixPrecision = "high" | "medium";
-
-/** A tile for subgroup matrices; `gemm_matrix.ts` makes it. */
-export type MatrixTile = Extract<GemmTile, { memory: "matrix" }>;
 
 /** A tile of workgroup memory, `depth` of the inner dimension deep or as deep as its threads copy at once. */
 export type WorkgroupTile = Extract<GemmTile, { memory: "workgroup" }>;

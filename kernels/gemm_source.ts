@@ -3,8 +3,7 @@
  * checks cannot be turned off in Deno, and a loop over a private array would pay for them at every multiply-add.
  */
 import { type GemmTile, type GemmVariant, SIZE_HEADER, takesPairs } from "./gemm.ts";
-import { bindingCount, epilogueSource, FIRST_BINDING, isPaired } from "./gemm_epilogue.ts";
-import { matrixMain } from "./gemm_matrix.ts";
+import { epilogueSource, isPaired } from "./gemm_epilogue.ts";
 import { rowMain } from "./gemm_row.ts";
 import { storageMain } from "./gemm_storage.ts";
 import { subgroupMain } from "./gemm_subgroup.ts";
@@ -13,8 +12,7 @@ import { matrixReader, readerElement } from "./storage.ts";
 
 /**
  * The WGSL of one product, entry point `main`. Bindings of group 0: 0 the row count (M of `nt` and `nn`, K of
- * `tn`), 1 the size, 2 A, 3 B, 4 C, from 5 on the bias and those of the epilogue, and last, for subgroup matrices, the operands'
- * largest magnitudes.
+ * `tn`), 1 the size, 2 A, 3 B, 4 C, and from 5 on the bias and those of the epilogue.
  */
 export function gemmSource(variant: GemmVariant, tile: GemmTile): string {
   const { epilogue, aligned, weights } = variant;
@@ -54,9 +52,6 @@ ${mainFunction(variant, tile)}`;
 
 function mainFunction(variant: GemmVariant, tile: GemmTile): string {
   if (tile.memory === "row") return rowMain(variant, tile);
-  if (tile.memory === "matrix") {
-    return matrixMain(variant, tile, FIRST_BINDING + bindingCount(variant.epilogue));
-  }
   if (tile.memory === "subgroup") return subgroupMain(variant, tile);
   return tile.memory === "workgroup" ? workgroupMain(variant, tile) : storageMain(variant, tile);
 }

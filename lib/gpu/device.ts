@@ -28,8 +28,6 @@ export interface Gpu {
   readonly isSoftware: boolean;
   /** Where kernels may use subgroup operations: what they need to know. */
   readonly subgroups?: Subgroups;
-  /** Where kernels may multiply matrices of float16 with float32 sums by subgroups. */
-  readonly matrices?: Matrices;
   /** Throws the first validation or out-of-memory error that the device reported, or that it was lost. */
   check(): void;
   /** Gives the device back. */
@@ -49,14 +47,6 @@ export interface Subgroups {
   readonly minSize: number;
   /** Whether WGSL must ask for them: `enable subgroups;` is an error in Deno, and its lack one in a browser and in Dawn. */
   readonly areEnabledInSource: boolean;
-}
-
-/** Square matrices that the threads of a subgroup multiply together. */
-export interface Matrices {
-  /** Their rows and columns. */
-  readonly size: 8 | 16;
-  /** Threads of a subgroup. */
-  readonly lanes: number;
 }
 
 const NO_ADAPTER =
@@ -99,18 +89,6 @@ function pleaseMesa(): void {
   ) {
     deno.env.set(name, "/tmp");
   }
-}
-
-/** What subgroup matrices of float16 want; the last is Chrome's own name for what is in no standard yet. */
-const MATRIX_FEATURES = ["shader-f16", "chromium-experimental-subgroup-matrix"] as GPUFeatureName[];
-
-/** A way of multiplying matrices, as Dawn lists it. */
-interface MatrixConfig {
-  componentType: string;
-  resultComponentType: string;
-  M: number;
-  N: number;
-  K: number;
 }
 
 /** The entry points of devices that are open. */
@@ -163,13 +141,15 @@ export async function openGpu({ gpu: given, webgpuEngine, gpuId }: GpuChoice = {
     const value = adapter.limits[key as keyof GPUSupportedLimits];
     if (typeof value === "number") requiredLimits[key] = value;
   }
-  const requiredFeatures = [...adapter.features].filter((name) => name === "timestamp-query");
-  const matrixFeatures = MATRIX_FEATURES.every((name) => adapter.features.has(name)) ? MATRIX_FEATURES : [];
+  const requiredFeatures: GPUFeatureName[] = adapter.features.has("timestamp-query")
+    ? ["timestamp-query"]
+    : [];
   // Deno grants subgroups where the driver has them, but never lists them. A refused adapter may be asked again.
   const device = await adapter.requestDevice({
     requiredLimits,
-    requiredFeatures: [...requiredFeatures, ...matrixFeatures, "subgroups"],
+    requiredFeatures: [...requiredFeatures, "subgroups"],
   }).catch(() => adapter.requestDevice({ requiredLimits, requiredFeatures }));
+
   if (isDawn) entries.set(device, gpu!);
 
   let failure: UserError | undefined;
@@ -207,7 +187,6 @@ export async function openGpu({ gpu: given, webgpuEngine, gpuId }: GpuChoice = {
     toggles: isDawn ? DAWN_FEATURES : [],
     isSoftware: adapter.info.isFallbackAdapter || /llvmpipe|lavapipe|swiftshader/i.test(name),
     subgroups: subgroupsOf(adapter, device),
-    matrices: matricesOf(adapter, device),
     check() {
       if (failure) throw failure;
     },
@@ -226,18 +205,4 @@ function subgroupsOf(adapter: GPUAdapter, device: GPUDevice): Subgroups | undefi
   const isPowerOfTwo = minSize >= 4 && Number.isInteger(Math.log2(minSize));
   if (!device.features.has("subgroups") || !isPowerOfTwo) return;
   return { minSize, areEnabledInSource: adapter.features.has("subgroups") };
-}
-
-/** The largest square matrices; kernels must know how many threads a subgroup has, which some GPUs decide kernel by kernel. */
-function matricesOf(adapter: GPUAdapter, device: GPUDevice): Matrices | undefined {
-  const { subgroupMinSize, subgroupMaxSize } = adapter.info;
-  const { subgroupMatrixConfigs = [] } = adapter.info as { subgroupMatrixConfigs?: Iterable<MatrixConfig> };
-  if (!MATRIX_FEATURES.every((name) => device.features.has(name)) || subgroupMinSize !== subgroupMaxSize) {
-    return;
-  }
-  const sizes = [...subgroupMatrixConfigs].filter(({ componentType, resultComponentType, M, N, K }) =>
-    componentType === "f16" && resultComponentType === "f32" && M === N && N === K
-  ).map(({ M }) => M);
-  const size = ([16, 8] as const).find((size) => sizes.includes(size));
-  return size && { size, lanes: subgroupMinSize };
 }

@@ -6,11 +6,9 @@ import {
   type GemmSize,
   type GemmTile,
   gemmVariant,
-  type MatrixTile,
   sizeWords,
   takesPairs,
 } from "../../kernels/gemm.ts";
-import { LARGEST_PARTS, largestSource } from "../../kernels/gemm_matrix.ts";
 import { gemmSource } from "../../kernels/gemm_source.ts";
 import { type Epilogue, isPaired } from "../../kernels/gemm_epilogue.ts";
 import {
@@ -78,8 +76,6 @@ export class Products {
   readonly #sources = new Sources();
   /** The uniform of each size, by its words. */
   readonly #sizes = new Map<string, { tensor: Tensor; words: number[] }>();
-  /** The largest magnitudes of the parts of both operands of a product of float16 matrices. */
-  readonly #largest?: Tensor;
   readonly #blocks = new Map<string, readonly Block[]>();
 
   constructor(readonly plan: MemoryPlan, readonly tiles: ProductTiles) {
@@ -88,7 +84,6 @@ export class Products {
     const texture = (name: string, tile: TextureTile) =>
       plan.texture(name, "scratch", textureWidth(tile), tile.rows);
     if (tile) this.#textures = { a: texture("left operand", tile), b: texture("right operand", tile) };
-    if (tiles.matrix) this.#largest = plan.tensor("largest magnitudes", "scratch", [2, LARGEST_PARTS]);
     if (!held) return;
     this.held = new HeldMatrices(plan, (words) => this.#uniform(words), held.storage);
     this.#left = texture("rows", held);
@@ -108,9 +103,6 @@ export class Products {
     const { texture, textured, buffer } = this.tiles;
     const held = layout === "nt" ? this.#heldCalls(rows, operands, size) : [];
     if (held.length > 0) return epilogue ? [...held, epilogue.alone] : held;
-    if (this.tiles.matrix) {
-      return this.#matrixCalls(layout, rows, operands, size, this.tiles.matrix, epilogue);
-    }
     const shape = shapeClass(layout, size.m, size.n);
     const isTextured = textured.includes(shape) && texture && isForTextures(size, texture);
     const tile = buffer[shape];
@@ -127,33 +119,6 @@ export class Products {
     for (const { tensor, words } of this.#sizes.values()) {
       gpu.device.queue.writeBuffer(tensor.slab.buffer!, tensor.offset, Uint32Array.from(words));
     }
-  }
-
-  /** The product after what looks for the largest magnitudes of its operands. */
-  #matrixCalls(
-    layout: GemmLayout,
-    rows: RowSlot,
-    t: Operands,
-    size: GemmSize,
-    tile: MatrixTile,
-    epilogue?: ProductEpilogue,
-  ): KernelCall[] {
-    const isFused = epilogue && this.tiles.fuses && canFuse(layout, epilogue, t, size, tile);
-    const variant = gemmVariant(layout, { kind: "none" }, size, t.b.storage);
-    const largest = (operand: "a" | "b"): KernelCall => ({
-      label: "largest",
-      source: this.#sources.of(["largest", operand, variant], () => largestSource(variant, operand)),
-      bindings: [rows.tensor, this.#size(size), t[operand], this.#largestOf(operand)],
-      grid: (counts) => [counts[rows.slot] === 0 ? 0 : LARGEST_PARTS, 1],
-    });
-    const product = this.#bufferCall(layout, rows, t, size, tile, isFused ? epilogue : undefined);
-    const call = { ...product, bindings: [...product.bindings, this.#largest!] };
-    return [largest("a"), largest("b"), call, ...epilogue && !isFused ? [epilogue.alone] : []];
-  }
-
-  #largestOf(operand: "a" | "b"): Tensor {
-    const bytes = 4 * LARGEST_PARTS;
-    return view(this.#largest!, operand === "a" ? 0 : bytes, bytes, [LARGEST_PARTS]);
   }
 
   #bufferCall(

@@ -2,7 +2,7 @@
 import type { Gpu } from "./device.ts";
 import type { HeldStorage } from "./texture_fill.ts";
 import type { AttentionTiles } from "../../kernels/attention.ts";
-import type { GemmLayout, GemmTile, MatrixTile, SubgroupTile, WorkgroupTile } from "../../kernels/gemm.ts";
+import type { GemmLayout, GemmTile, SubgroupTile, WorkgroupTile } from "../../kernels/gemm.ts";
 import type { TextureTile } from "../../kernels/gemm_texture.ts";
 
 /** Whether a device is a driver on the processor, where loads are everything, or a GPU. */
@@ -49,8 +49,6 @@ export interface ProductTiles {
   /** Shape classes that take the textures where they can. */
   textured: readonly ShapeClass[];
   buffer: Record<ShapeClass, GemmTile>;
-  /** Of every product, in place of all others. */
-  matrix?: MatrixTile;
   /**
    * Whether activations, their gradients and the rotation are part of a product from buffers where they can be, instead of kernels of
    * their own; measured by a gated unit in a large product.
@@ -216,7 +214,6 @@ export function onlyTile(
     texture: tile.memory === "texture" ? tile : undefined,
     textured: tile.memory === "texture" ? SHAPE_CLASSES : [],
     buffer: tiles as Record<ShapeClass, GemmTile>,
-    matrix: tile.memory === "matrix" ? tile : undefined,
     fuses,
   };
 }
