@@ -307,6 +307,17 @@ export interface RunKeys {
    * errors. By default `"info"`.
    */
   log_level?: "debug" | "info" | "warning" | "error";
+  /**
+   * What computes: `deno`, the runtime's own WebGPU, or `dawn`, Chrome's, which is fetched from npm
+   * (`webgpu`) and wants `--allow-ffi`; by default what the environment's `SIMPER_WEBGPU_ENGINE` says, or
+   * `deno`.
+   */
+  webgpu_engine?: "deno" | "dawn";
+  /**
+   * Adapter to compute on: its number, from 0, or a part of its name; by default the one that the engine
+   * holds to be the fastest.
+   */
+  gpu_id?: string | number;
   /** Most GPU memory that the plan may take, such as `80GB` or `75GiB`; by default what the device gives. */
   device_memory?: number | string;
   /** Upload `output_dir` to the Hub when the run has ended. By default `false`. */
@@ -605,6 +616,17 @@ export interface TrainConfig {
    * errors.
    */
   logLevel: "debug" | "info" | "warning" | "error";
+  /**
+   * What computes: `deno`, the runtime's own WebGPU, or `dawn`, Chrome's, which is fetched from npm
+   * (`webgpu`) and wants `--allow-ffi`; by default what the environment's `SIMPER_WEBGPU_ENGINE` says, or
+   * `deno`.
+   */
+  webgpuEngine: "deno" | "dawn" | undefined;
+  /**
+   * Adapter to compute on: its number, from 0, or a part of its name; by default the one that the engine
+   * holds to be the fastest.
+   */
+  gpuId: string | undefined;
   /** Most GPU memory that the plan may take, such as `80GB` or `75GiB`; by default what the device gives. */
   deviceMemory: number | undefined;
   /** Upload `output_dir` to the Hub when the run has ended. */

@@ -141,7 +141,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   const identity = fingerprint(config, prepared, modelFiles, otherFiles);
   if (before) checkFiles(identity, before, prepared.totalSteps);
 
-  const gpu = await openGpu(options.gpu);
+  const gpu = await openGpu({ ...config, gpu: options.gpu });
   held.defer(() => gpu.destroy());
   if (before) warnings(before, gpu.name).forEach(warn);
   const pipelines = new Pipelines(gpu, signal, onProgress);
