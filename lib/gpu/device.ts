@@ -4,6 +4,7 @@ import { adapterIndex, DAWN_FEATURES, dawnGpu } from "./dawn.ts";
 
 /** Implementations of WebGPU: the runtime's own, and Dawn, which is Chrome's. */
 export const WEBGPU_ENGINES = ["deno", "dawn"] as const;
+/** One of them. */
 export type WebgpuEngine = typeof WEBGPU_ENGINES[number];
 
 /** Which of the GPUs that a machine has is opened, and by what. */
