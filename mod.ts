@@ -64,7 +64,6 @@ export type {
   ResponseSums,
   WgslLoss,
 } from "./lib/losses/loss.ts";
-export type { LossDefinition, LossKeys } from "./lib/losses/definition.ts";
 export { LOSS_NAMES, losses, type LossName, type LossType } from "./lib/losses/losses.ts";
 
 export type { Answer, AnswerOptions } from "./lib/generation/answer.ts";
