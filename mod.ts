@@ -56,8 +56,15 @@ export type { StepProgress } from "./lib/training/step_progress.ts";
 export type { TrainRun } from "./lib/run/outcome.ts";
 export type { LogEntry } from "./lib/training/log_entry.ts";
 export type { Progress } from "./lib/progress.ts";
-export type { FunctionLoss, Loss, WgslLoss } from "./lib/losses/loss.ts";
-export { losses } from "./lib/losses/losses.ts";
+export type {
+  BuiltInLoss,
+  FunctionLoss,
+  Loss,
+  LossValue,
+  ResponseSums,
+  WgslLoss,
+} from "./lib/losses/loss.ts";
+export { LOSS_NAMES, losses, type LossName, type LossType } from "./lib/losses/losses.ts";
 
 export type { Answer, AnswerOptions } from "./lib/generation/answer.ts";
 export { loadModel, type LoadOptions, type Model, type RowLogProbabilities } from "./lib/generation/model.ts";

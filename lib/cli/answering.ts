@@ -6,6 +6,7 @@ import { UserError } from "../errors.ts";
 import { readGenerationConfig } from "../generation/generation_config.ts";
 import type { PartsOptions } from "../generation/load.ts";
 import { type GpuModel, loadOntoGpu } from "../generation/model.ts";
+import type { GpuChoice, WebgpuEngine } from "../gpu/device.ts";
 import type { Sampling } from "../generation/request.ts";
 import { type GenerationConfig, SAMPLING_KEYS, unusedKeys } from "../generation/sampling.ts";
 import { createLogger, type Logger, type LogLevel } from "../report/log.ts";
@@ -14,6 +15,24 @@ import type { Option } from "./command.ts";
 import { progressLine } from "./progress.ts";
 import type { Stop } from "./stop.ts";
 import { readValues, type Words } from "./words.ts";
+
+/** Options of commands without a run file that compute. */
+export const GPU_OPTIONS: readonly Option[] = [
+  {
+    name: "webgpu_engine",
+    value: "ENGINE",
+    doc: "deno, or dawn (npm's webgpu), as the key of run files; by default what SIMPER_WEBGPU_ENGINE says.",
+  },
+  { name: "gpu_id", value: "ADAPTER", doc: "Number of the adapter, from 0, or a part of its name." },
+];
+
+/** @throws {UserError} (status 2) for an engine that there is not. */
+export function readGpuWords({ options }: Words): GpuChoice {
+  const { webgpu_engine: webgpuEngine, gpu_id: gpuId } = readValues<
+    { webgpu_engine: WebgpuEngine; gpu_id: string }
+  >(options, { webgpu_engine: KEYS.webgpuEngine.type, gpu_id: KEYS.gpuId.type });
+  return { webgpuEngine, gpuId };
+}
 
 /** Of every command that has a model answer or measured. */
 export const ADAPTER_OPTION: Option = {
@@ -53,6 +72,7 @@ export const ANSWER_OPTIONS: readonly Option[] = [
     value: "N",
     doc: "Most tokens of a prompt and its answer, for which memory is set aside.",
   },
+  ...GPU_OPTIONS,
   {
     name: "log_level",
     value: "LEVEL",
@@ -68,6 +88,7 @@ export interface AnswerWords {
   maxNewTokens?: number;
   maxLength?: number;
   logLevel: LogLevel;
+  gpu: GpuChoice;
   /** The options that make the text of an answer what it is, as they were given. */
   given: Record<string, unknown>;
   adapter?: string;
@@ -76,7 +97,8 @@ export interface AnswerWords {
 const FIELDS = Object.entries(SAMPLING_KEYS) as [keyof Sampling, (typeof SAMPLING_KEYS)[keyof Sampling]][];
 
 /** @throws {UserError} (status 2) naming every value that is none. */
-export function readAnswerWords({ options, lists, positionals }: Words): AnswerWords {
+export function readAnswerWords(words: Words): AnswerWords {
+  const { options, lists, positionals } = words;
   const adapter = adapterOf({ options }, positionals);
   const numbers = readValues<Record<string, number>>(options, {
     max_new_tokens: positive,
@@ -97,6 +119,7 @@ export function readAnswerWords({ options, lists, positionals }: Words): AnswerW
     maxNewTokens: numbers.max_new_tokens,
     maxLength,
     logLevel,
+    gpu: readGpuWords(words),
     given: {
       ...numbers,
       ...stop.length > 0 && { stop },
@@ -168,7 +191,7 @@ export function warnOfUnused(
 /** Loads a model, and shows how far that is. */
 export async function loadShown(
   name: string,
-  options: Pick<PartsOptions, "maxLength" | "usualLength" | "answers" | "adapter">,
+  options: Pick<PartsOptions, "maxLength" | "usualLength" | "answers" | "adapter"> & GpuChoice,
   { progress, log }: Log,
   stop: Stop,
 ): Promise<GpuModel> {

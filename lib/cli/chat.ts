@@ -64,7 +64,7 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
   const log = openLog(how.logLevel);
   await using model = await loadShown(
     name,
-    { maxLength: how.maxLength, adapter: how.adapter, usualLength: MAX_LENGTH, answers: 1 },
+    { ...how.gpu, maxLength: how.maxLength, adapter: how.adapter, usualLength: MAX_LENGTH, answers: 1 },
     log,
     stop,
   );

@@ -137,7 +137,7 @@ async function show(models: readonly string[], task: Task): Promise<void> {
   for (const name of models) {
     await using model = await loadShown(
       name,
-      { maxLength: how.maxLength, adapter: how.adapter, answers: 1 },
+      { ...how.gpu, maxLength: how.maxLength, adapter: how.adapter, answers: 1 },
       log,
       stop,
     );
@@ -186,7 +186,7 @@ async function write(
     const answers = Math.min(batchSize, left.length);
     await using model = await loadShown(
       name,
-      { maxLength: how.maxLength, adapter: how.adapter, answers },
+      { ...how.gpu, maxLength: how.maxLength, adapter: how.adapter, answers },
       log,
       stop,
     );

@@ -1,5 +1,6 @@
 /** The program: `simper COMMAND ...`. A command is loaded when it is asked for, so that help comes at once. */
 import { nearest, UserError } from "../errors.ts";
+import { usualEngine } from "../gpu/device.ts";
 import { shorten } from "../json.ts";
 import { VERSION } from "../version.ts";
 import { type Command, exitWith } from "./command.ts";
@@ -101,6 +102,7 @@ async function program(words: readonly string[]): Promise<number> {
     return 2;
   }
   const command = await entryOf(name).load();
+  usualEngine();
   const stop = new Stop();
   return await exitWith(() => command.run(rest, stop), stop);
 }

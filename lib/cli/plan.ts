@@ -142,8 +142,8 @@ async function deviceOf(
     const adapter = { largestBuffer: largestBuffer ?? USUAL_LARGEST_BUFFER };
     return { adapter, memory: config.deviceMemory, device };
   }
-  const gpu = await openGpu().catch((error) => {
-    if (error instanceof UserError) return undefined;
+  const gpu = await openGpu(config).catch((error) => {
+    if (error instanceof UserError && error.status === 1) return undefined;
     throw error;
   });
   if (!gpu) {

@@ -10,7 +10,7 @@ import { LIMITS, serverApp } from "../server/app.ts";
 import { LOOPBACK } from "../server/guard.ts";
 import { openServedModel, USUAL_LENGTH } from "../server/open_model.ts";
 import type { ServedModel } from "../server/served_model.ts";
-import { ADAPTER_OPTION, adapterOf, openLog } from "./answering.ts";
+import { ADAPTER_OPTION, adapterOf, GPU_OPTIONS, openLog, readGpuWords } from "./answering.ts";
 import type { Command } from "./command.ts";
 import { print } from "./output.ts";
 import { type Stop, STOPPED } from "./stop.ts";
@@ -69,6 +69,7 @@ export const serve: Command = {
       value: "SECONDS",
       doc: `For a request, its waiting included. [default ${LIMITS.seconds}]`,
     },
+    ...GPU_OPTIONS,
     { name: "log_level", value: "LEVEL", doc: "debug (each request), info (the default), warning or error." },
   ],
   run,
@@ -100,6 +101,7 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
   const apiKey = options.get("api_key") ?? (Deno.env.get("SIMPER_API_KEY") || undefined);
   const allowedOrigins = options.get("allowed_origins")?.split(",") ?? [];
   const values = readWords(split, { isOpen: !isLoopback && apiKey === undefined, allowedOrigins });
+  const gpu = readGpuWords(split);
   const preferences = options.get("preferences");
   if (preferences !== undefined) await checkWritable(preferences);
 
@@ -112,6 +114,7 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
   const models: ServedModel[] = [];
   for (const name of names) {
     const opened = openServedModel(name, {
+      ...gpu,
       adapter,
       maxLength: values.max_length,
       answers: values.max_num_seqs ?? ANSWERS,

@@ -62,8 +62,8 @@ export interface RunKeys {
   unfrozen_parameters?: readonly string[];
   /**
    * Type in which frozen matrices are stored: `auto` is the one that config.json names; by default `auto`
-   * where they are quantized, otherwise `float32`. Arithmetic is float32, and the result has the source's
-   * types.
+   * where they are quantized or have adapters, otherwise `float32`. Arithmetic is float32, and the result has
+   * the source's types.
    */
   dtype?: "auto" | "bfloat16" | "float16" | "float32";
   /**
@@ -307,6 +307,17 @@ export interface RunKeys {
    * errors. By default `"info"`.
    */
   log_level?: "debug" | "info" | "warning" | "error";
+  /**
+   * What computes: `deno`, the runtime's own WebGPU, or `dawn`, Chrome's, which is fetched from npm
+   * (`webgpu`) and wants `--allow-ffi`; by default what the environment's `SIMPER_WEBGPU_ENGINE` says, or
+   * `deno`.
+   */
+  webgpu_engine?: "deno" | "dawn";
+  /**
+   * Adapter to compute on: its number, from 0, or a part of its name; by default the one that the engine
+   * holds to be the fastest.
+   */
+  gpu_id?: string | number;
   /** Most GPU memory that the plan may take, such as `80GB` or `75GiB`; by default what the device gives. */
   device_memory?: number | string;
   /** Upload `output_dir` to the Hub when the run has ended. By default `false`. */
@@ -378,8 +389,8 @@ export interface TrainConfig {
   unfrozenParameters: readonly string[] | undefined;
   /**
    * Type in which frozen matrices are stored: `auto` is the one that config.json names; by default `auto`
-   * where they are quantized, otherwise `float32`. Arithmetic is float32, and the result has the source's
-   * types.
+   * where they are quantized or have adapters, otherwise `float32`. Arithmetic is float32, and the result has
+   * the source's types.
    */
   dtype: "auto" | "bfloat16" | "float16" | "float32" | undefined;
   /**
@@ -605,6 +616,17 @@ export interface TrainConfig {
    * errors.
    */
   logLevel: "debug" | "info" | "warning" | "error";
+  /**
+   * What computes: `deno`, the runtime's own WebGPU, or `dawn`, Chrome's, which is fetched from npm
+   * (`webgpu`) and wants `--allow-ffi`; by default what the environment's `SIMPER_WEBGPU_ENGINE` says, or
+   * `deno`.
+   */
+  webgpuEngine: "deno" | "dawn" | undefined;
+  /**
+   * Adapter to compute on: its number, from 0, or a part of its name; by default the one that the engine
+   * holds to be the fastest.
+   */
+  gpuId: string | undefined;
   /** Most GPU memory that the plan may take, such as `80GB` or `75GiB`; by default what the device gives. */
   deviceMemory: number | undefined;
   /** Upload `output_dir` to the Hub when the run has ended. */

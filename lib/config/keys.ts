@@ -1,4 +1,5 @@
 import {
+  adapterId,
   boolean,
   bytes,
   calendarDate,
@@ -105,7 +106,7 @@ export const TABLE: Table = {
     aliases: ["torch_dtype"],
     doc:
       "Type in which frozen matrices are stored: `auto` is the one that config.json names; by default `auto` where they are " +
-      "quantized, otherwise `float32`. Arithmetic is float32, and the result has the source's types.",
+      "quantized or have adapters, otherwise `float32`. Arithmetic is float32, and the result has the source's types.",
   },
   loadIn4bit: {
     type: boolean,
@@ -493,6 +494,19 @@ export const TABLE: Table = {
     doc:
       "Least level of messages; progress and log entries are shown at `info`, and `error` is silent but for errors.",
   },
+  webgpuEngine: {
+    type: oneOf(["deno", "dawn"]),
+    mayChange: true,
+    doc:
+      "What computes: `deno`, the runtime's own WebGPU, or `dawn`, Chrome's, which is fetched from npm (`webgpu`) and wants `--allow-ffi`; " +
+      "by default what the environment's `SIMPER_WEBGPU_ENGINE` says, or `deno`.",
+  },
+  gpuId: {
+    type: adapterId,
+    mayChange: true,
+    doc:
+      "Adapter to compute on: its number, from 0, or a part of its name; by default the one that the engine holds to be the fastest.",
+  },
   deviceMemory: {
     type: bytes,
     mayChange: true,
@@ -529,6 +543,6 @@ export const GROUPS: { readonly [F in keyof Table]?: string } = {
   doEval: "Evaluation",
   outputDir: "Output, checkpoints and resuming",
   loggingSteps: "Reports",
-  deviceMemory: "Device",
+  webgpuEngine: "Device",
   pushToHub: "Upload to the Hub",
 };

@@ -131,6 +131,7 @@ const CHECKED: Readonly<Record<string, string>> = {
   }[]`,
   "Record<string, string>": "ReadonlyMap<string, string> | undefined",
   "number | string": "number | undefined",
+  "string | number": "string | undefined",
   "string | readonly string[]": 'readonly "tensorboard"[]',
 };
 

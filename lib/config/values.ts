@@ -112,6 +112,14 @@ export const folderOrBoolean: ValueType<boolean | string> = {
   verbatim: true,
 };
 
+/** The number of a device, or text of its name. */
+export const adapterId: ValueType<string> = {
+  expected: "a number from 0, or text",
+  typescript: "string | number",
+  read: (value) => typeof value === "number" ? integer({ min: 0 }).read(value)?.toString() : text.read(value),
+  verbatim: true,
+};
+
 /** Text with at least one character. */
 export const text: ValueType<string> = {
   expected: "text",

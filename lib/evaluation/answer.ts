@@ -111,6 +111,8 @@ export async function answerBenchmarks(
       Math.max(...tasks.map(({ todo }) => todo.length)),
     );
     await using model = await loadOntoGpu(name, {
+      webgpuEngine: config.webgpuEngine,
+      gpuId: config.gpuId,
       maxLength,
       answers,
       pairs: 0,

@@ -96,6 +96,8 @@ export function loadToMeasure(
     & { answers?: number; revision?: string },
 ): Promise<GpuModel> {
   return loadOntoGpu(name, {
+    webgpuEngine: config.webgpuEngine,
+    gpuId: config.gpuId,
     maxLength: config.maxLength,
     pairs: config.perDeviceEvalBatchSize,
     answers,

@@ -3,7 +3,7 @@ import { findModel, openFound } from "../adapters/model.ts";
 import { MOST_TOKENS } from "../config/counts.ts";
 import { type PoolOptions, TokenizerPool } from "../data/pool.ts";
 import { inArea, UserError } from "../errors.ts";
-import { type Gpu, openGpu } from "../gpu/device.ts";
+import { type Gpu, type GpuChoice, openGpu } from "../gpu/device.ts";
 import { MemoryPlan } from "../gpu/memory_plan.ts";
 import { Pipelines } from "../gpu/program.ts";
 import { deviceClass } from "../gpu/tuning.ts";
@@ -25,7 +25,7 @@ import type { GenerationConfig } from "./sampling.ts";
 import { Turns } from "./turns.ts";
 
 /** How a model is loaded; every field may be left out. */
-export interface LoadOptions {
+export interface LoadOptions extends GpuChoice {
   /** Folder of adapters (PEFT) for the model, or their name on the Hub; where the model is named, theirs alone will do too. */
   adapter?: string;
   /**
@@ -35,8 +35,6 @@ export interface LoadOptions {
   maxLength?: number;
   /** Most answers that are made at a time, each with room for `maxLength`; others wait: 1. */
   answers?: number;
-  /** Any object with the WebGPU API; the runtime's own by default. */
-  gpu?: GPU;
   /** As `train`'s. */
   readsOnly?: boolean;
   /** Notes and warnings for people. */
@@ -118,7 +116,7 @@ export async function loadParts(name: string, options: PartsOptions): Promise<Pa
   );
   held.defer(() => pool.close());
   const { eosTokenId } = pool.vocabulary;
-  const gpu = held.adopt(await openGpu(options.gpu), (gpu) => gpu.destroy());
+  const gpu = held.adopt(await openGpu(options), (gpu) => gpu.destroy());
   const adapter = { ...adapterOf(gpu), tiles: await rememberedTiles(gpu) };
   const net = netOf(weights.model);
   const stored = storageOf(weights, net.parameters);

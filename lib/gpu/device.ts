@@ -1,11 +1,30 @@
 import { UserError } from "../errors.ts";
+import { show } from "../json.ts";
+import { adapterIndex, DAWN_FEATURES, dawnGpu } from "./dawn.ts";
+
+/** Implementations of WebGPU: the runtime's own, and Dawn, which is Chrome's. */
+export const WEBGPU_ENGINES = ["deno", "dawn"] as const;
+/** One of them. */
+export type WebgpuEngine = typeof WEBGPU_ENGINES[number];
+
+/** Which of the GPUs that a machine has is opened, and by what. */
+export interface GpuChoice {
+  /** Any object with the WebGPU API, such as a browser's, in place of an engine. */
+  gpu?: GPU;
+  /** By default what the environment's SIMPER_WEBGPU_ENGINE says, and else the runtime's own, `deno`. */
+  webgpuEngine?: WebgpuEngine;
+  /** The number, from 0, or a part of the name of an adapter; by default the one that the engine holds to be the fastest. */
+  gpuId?: string;
+}
 
 /** A WebGPU device with what the rest of the program needs to know about it. */
 export interface Gpu {
   /** With all limits and the optional features that help. */
   readonly device: GPUDevice;
-  /** Adapter as its driver names it, for reports. */
+  /** Adapter as its driver names it, and the engine where it is not the usual one, for reports. */
   readonly name: string;
+  /** What is changed of the engine, as it calls it. */
+  readonly toggles: readonly string[];
   /** True for a driver that runs on the processor (lavapipe, SwiftShader): it wants other kernels than a GPU. */
   readonly isSoftware: boolean;
   /** Where kernels may use subgroup operations: what they need to know. */
@@ -17,8 +36,11 @@ export interface Gpu {
 }
 
 /** An adapter for people, who may have expected another one. */
-export const describeAdapter = ({ name, isSoftware }: Pick<Gpu, "name" | "isSoftware">): string =>
-  isSoftware ? `${name}, a software driver: correct, but slow` : name;
+export const describeAdapter = (
+  { name, isSoftware, toggles }: Pick<Gpu, "name" | "isSoftware" | "toggles">,
+): string =>
+  name + (toggles.length > 0 ? ` with ${toggles.join(", ")}` : "") +
+  (isSoftware ? ", a software driver: correct, but slow" : "");
 
 /** What a device says of its subgroups. */
 export interface Subgroups {
@@ -33,28 +55,87 @@ const NO_ADAPTER =
   "On Debian or Ubuntu `sudo apt-get install -y mesa-vulkan-drivers libvulkan1` gives one without a GPU " +
   "(`simper setup` does this); on a machine with a GPU, install its vendor's Vulkan driver";
 
-/** The runtime's own WebGPU entry point. */
-function defaultGpu(): GPU | undefined {
+const NO_DAWN_ADAPTER =
+  "Dawn found no WebGPU adapter that it takes: expected a GPU with a Metal, DX12 or Vulkan 1.1 driver, or a new enough " +
+  "software driver (Mesa 25 or later, as Debian 13 has it, or Chromium's SwiftShader by VK_DRIVER_FILES; Debian 12's Mesa 22.3 " +
+  "is too old): install one, or leave webgpu_engine at deno";
+
+/** A variable of the environment, where there is one and it may be read. */
+function environment(name: string): string | undefined {
+  const { Deno: deno } = globalThis as { Deno?: typeof Deno };
+  const isAllowed = deno?.permissions.querySync({ name: "env", variable: name }).state === "granted";
+  return isAllowed ? deno!.env.get(name) : undefined;
+}
+
+/**
+ * The engine that is taken where nothing else says so.
+ * @throws {UserError} (status 2) where the environment names one that there is not.
+ */
+export function usualEngine(): WebgpuEngine {
+  const name = environment("SIMPER_WEBGPU_ENGINE") || "deno";
+  const found = WEBGPU_ENGINES.find((engine) => engine === name);
+  if (found) return found;
+  throw new UserError(
+    `SIMPER_WEBGPU_ENGINE: expected ${WEBGPU_ENGINES.join(" or ")}, found ${show(name)}`,
+    2,
+  );
+}
+
+/** Mesa's device-select layer prints an error where this is not set, as on a server; any absolute path will do. */
+function pleaseMesa(): void {
   const name = "XDG_RUNTIME_DIR";
   const { Deno: deno } = globalThis as { Deno?: typeof Deno };
-  // Mesa's device-select layer prints an error where this is not set, as on a server; any absolute path will do.
   if (
     deno?.permissions.querySync({ name: "env", variable: name }).state === "granted" && !deno.env.get(name)
   ) {
     deno.env.set(name, "/tmp");
   }
-  return (globalThis.navigator as Navigator | undefined)?.gpu;
 }
 
+/** The entry points of devices that are open. */
+const entries = new Map<GPUDevice, GPU>();
+
+/** WebGPU has no list of adapters: these are the ways to ask for one. */
+const WAYS: readonly GPURequestAdapterOptions[] = [
+  { powerPreference: "high-performance" },
+  { powerPreference: "low-power" },
+  { forceFallbackAdapter: true },
+];
+
+/** The adapter that `gpuId` means, of those that `gpu` gives. */
+async function adapterOf(gpu: GPU, gpuId: string): Promise<GPUAdapter | undefined> {
+  const found = new Map<string, GPUAdapter>();
+  for (const way of WAYS) {
+    const adapter = await gpu.requestAdapter(way);
+    if (adapter && !found.has(nameOf(adapter))) found.set(nameOf(adapter), adapter);
+  }
+  // Where there is none at all, that is what is wrong.
+  if (found.size === 0) return;
+  return [...found.values()][adapterIndex(gpuId, [...found.keys()])];
+}
+
+function nameOf({ info }: GPUAdapter): string {
+  const { vendor, architecture, device, description } = info;
+  return description || [vendor, architecture, device].filter(Boolean).join(" ") || "unknown adapter";
+}
+
+/** Dawn's description is the driver's alone. */
+const dawnNameOf = ({ info: { device, description } }: GPUAdapter): string =>
+  `${[device.replace(/-+$/, ""), description].filter(Boolean).join(", ")}, by Dawn`;
+
 /**
- * Opens a device with all limits and the optional features that help. Any object with the WebGPU API may be passed
- * (a browser's or Dawn's); the runtime's own is the default.
+ * Opens a device with all limits and the optional features that help.
  *
- * @throws {UserError} where there is no adapter, saying how to get one.
+ * @throws {UserError} where there is no adapter, or not the engine that is asked for, saying how to get one.
  */
-export async function openGpu(gpu: GPU | undefined = defaultGpu()): Promise<Gpu> {
-  const adapter = await gpu?.requestAdapter({ powerPreference: "high-performance" });
-  if (!adapter) throw new UserError(NO_ADAPTER, 1, "NO_GPU");
+export async function openGpu({ gpu: given, webgpuEngine, gpuId }: GpuChoice = {}): Promise<Gpu> {
+  const isDawn = !given && (webgpuEngine ?? usualEngine()) === "dawn";
+  if (!given) pleaseMesa();
+  const gpu = given ?? (isDawn ? await dawnGpu(gpuId) : (globalThis.navigator as Navigator | undefined)?.gpu);
+  const adapter = gpu && gpuId !== undefined && !isDawn
+    ? await adapterOf(gpu, gpuId)
+    : await gpu?.requestAdapter(WAYS[0]);
+  if (!adapter) throw new UserError(isDawn ? NO_DAWN_ADAPTER : NO_ADAPTER, 1, "NO_GPU");
   const requiredLimits: Record<string, number> = {};
   // Passing adapter.limits itself silently gives the defaults: its keys live on the prototype.
   for (const key in adapter.limits) {
@@ -70,19 +151,23 @@ export async function openGpu(gpu: GPU | undefined = defaultGpu()): Promise<Gpu>
     requiredFeatures: [...requiredFeatures, "subgroups"],
   }).catch(() => adapter.requestDevice({ requiredLimits, requiredFeatures }));
 
+  if (isDawn) entries.set(device, gpu!);
+
   let failure: UserError | undefined;
   let destroyed = false;
   // Without this listener WebGPU errors are silent and results are wrong.
   device.addEventListener("uncapturederror", (event) => {
     const { error } = event as GPUUncapturedErrorEvent;
-    const advice = error instanceof GPUOutOfMemoryError
+    // Every engine has a class of its own.
+    const isMemory = error.constructor.name === "GPUOutOfMemoryError";
+    const advice = isMemory
       ? "set gradient_checkpointing: true, which a run that goes on from a checkpoint may change, or lower " +
         "per_device_train_batch_size or max_length; close other programs that use the GPU"
       : "this is a defect of simper or of the driver: please report it with this text";
     failure ??= new UserError(
       `the GPU reported an error: ${error.message}\n${advice}`,
       1,
-      error instanceof GPUOutOfMemoryError ? "OUT_OF_MEMORY" : "GPU_FAILED",
+      isMemory ? "OUT_OF_MEMORY" : "GPU_FAILED",
     );
   });
   device.lost.then((info) => {
@@ -96,11 +181,11 @@ export async function openGpu(gpu: GPU | undefined = defaultGpu()): Promise<Gpu>
     );
   });
 
-  const { vendor, architecture, device: model, description } = adapter.info;
-  const name = description || [vendor, architecture, model].filter(Boolean).join(" ") || "unknown adapter";
+  const name = isDawn ? dawnNameOf(adapter) : nameOf(adapter);
   return {
     device,
     name,
+    toggles: isDawn ? DAWN_FEATURES : [],
     isSoftware: adapter.info.isFallbackAdapter || /llvmpipe|lavapipe|swiftshader/i.test(name),
     subgroups: subgroupsOf(adapter, device),
     check() {
@@ -109,6 +194,8 @@ export async function openGpu(gpu: GPU | undefined = defaultGpu()): Promise<Gpu>
     destroy() {
       destroyed = true;
       device.destroy();
+      // Dawn's entry point has to live as long as what came of it.
+      entries.delete(device);
     },
   };
 }

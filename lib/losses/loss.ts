@@ -85,7 +85,11 @@ export interface BuiltInLoss extends WgslLoss {
   isJudged: boolean;
   /** What the log has beside rewards, by TRL's names. */
   figures: (chosen: ResponseSums, rejected: ResponseSums) => Record<string, number>;
-  /** What it is made of. */
+  /**
+   * What it is made of.
+   *
+   * @internal
+   */
   definitions: readonly Pick<LossDefinition, "name" | "title" | "url" | "formula">[];
   /** What log-probabilities past the length of the shorter response are multiplied by (LD-DPO, arXiv 2409.06411). */
   ldAlpha?: number;

@@ -1,9 +1,10 @@
 import { loadParts } from "../generation/load.ts";
+import type { GpuChoice } from "../gpu/device.ts";
 import type { FetchEvents } from "../hub/hub.ts";
 import type { ServedModel } from "./served_model.ts";
 
 /** How a model is opened to be served. */
-export interface OpenOptions extends FetchEvents {
+export interface OpenOptions extends FetchEvents, GpuChoice {
   /** As `loadModel`'s. */
   adapter?: string;
   /** Most tokens of a prompt and its answer; by default the model's own most, and `USUAL_LENGTH`. */

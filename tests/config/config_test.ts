@@ -97,6 +97,8 @@ Deno.test("a run file with the required keys alone gets every default", () => {
     loggingSteps: 10,
     loggingFirstStep: false,
     logLevel: "info",
+    webgpuEngine: undefined,
+    gpuId: undefined,
     deviceMemory: undefined,
     modelRevision: undefined,
     refModel: undefined,

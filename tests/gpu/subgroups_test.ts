@@ -38,17 +38,17 @@ function fakeGpu({ lists, grants, minSize = 32 }: Fake) {
 
 Deno.test("subgroups are asked for though no adapter lists them, and a refusal costs nothing else", async () => {
   const granted = fakeGpu({ lists: false, grants: true });
-  assert.deepEqual((await openGpu(granted.gpu)).subgroups, { minSize: 32, areEnabledInSource: false });
+  assert.deepEqual((await openGpu(granted)).subgroups, { minSize: 32, areEnabledInSource: false });
   assert.deepEqual(granted.requests, [["timestamp-query", "subgroups"]]);
   const refused = fakeGpu({ lists: false, grants: false });
-  assert.equal((await openGpu(refused.gpu)).subgroups, undefined);
+  assert.equal((await openGpu(refused)).subgroups, undefined);
   assert.deepEqual(refused.requests, [["timestamp-query", "subgroups"], ["timestamp-query"]]);
 });
 
 Deno.test("subgroups whose least size is no power of two, or unknown, are left alone", async () => {
   for (const minSize of [0, 1, 12, NaN]) {
     const { gpu } = fakeGpu({ lists: true, grants: true, minSize });
-    assert.equal((await openGpu(gpu)).subgroups, undefined);
+    assert.equal((await openGpu({ gpu })).subgroups, undefined);
   }
 });
 
@@ -56,7 +56,7 @@ Deno.test("WGSL that uses subgroups enables them where the adapter lists them, a
   const source = "subgroupBroadcast(x, 0u)";
   for (const lists of [true, false]) {
     const { gpu, sources } = fakeGpu({ lists, grants: true });
-    const pipelines = new Pipelines(await openGpu(gpu));
+    const pipelines = new Pipelines(await openGpu({ gpu }));
     await pipelines.compile("a kernel", source);
     await pipelines.compile("another", "source");
     assert.deepEqual(sources, [lists ? `enable subgroups;\n${source}` : source, "source"]);

@@ -18,6 +18,9 @@ const { permissions } = JSON.parse(readFileSync(pathOf("deno.json"), "utf8"));
  */
 const allowed = Object.entries(Object.hasOwn(permissions, words[0] ?? "") ? permissions[words[0]] : {})
   .map(([name, values]) => `--allow-${name}${values === true ? "" : `=${values}`}`);
+const isDawn = process.env.SIMPER_WEBGPU_ENGINE === "dawn" || words.includes("--webgpu_engine=dawn");
+// Native code, which no other permission binds.
+if (isDawn) allowed.push("--allow-ffi");
 /** Only at a terminal does it tell what it fetches the first time. */
 const quiet = process.stderr.isTTY ? [] : ["--quiet"];
 
@@ -29,6 +32,8 @@ const child = spawn(
     "run",
     ...quiet,
     "--frozen",
+    // It has what deno.lock has, and Dawn, which nobody else is to fetch.
+    ...isDawn ? [`--lock=${pathOf("lib/gpu/dawn.lock")}`] : [],
     `--config=${pathOf("deno.json")}`,
     ...allowed,
     pathOf("lib/cli/main.ts"),

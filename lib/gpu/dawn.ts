@@ -1,0 +1,90 @@
+/**
+ * Dawn, the WebGPU of Chrome, as a native addon of npm: the optional second engine. It offers what the runtime's own does not,
+ * subgroup matrices above all, and is loaded only where it is asked for.
+ */
+import { UserError } from "../errors.ts";
+import { shorten } from "../json.ts";
+
+/**
+ * 51 MB. `dawn.lock`, beside this, is deno.lock with it: what stands in a lock is fetched by everybody who starts the program.
+ * Not a literal where it is imported, so that nobody has it fetched, and no browser looks for it, who does not ask for it.
+ */
+const PACKAGE = "npm:webgpu@0.6.2";
+
+/** What is changed of Dawn: subgroup matrices count as unsafe as long as no standard has them. */
+export const DAWN_FEATURES = ["allow_unsafe_apis"];
+
+/** What the package has of Dawn: WebGPU's entry point, by options of text. */
+interface Dawn {
+  create(options: string[]): GPU;
+}
+
+/**
+ * Dawn's entry point, which must be kept for as long as anything of it is used.
+ *
+ * @param gpuId the number, from 0, or a part of the name of one of its adapters.
+ * @throws {UserError} where the package cannot be had, or there is no such adapter.
+ */
+export async function dawnGpu(gpuId?: string, load: () => Promise<Dawn> = loadDawn): Promise<GPU> {
+  const { create } = await load();
+  const features = [`enable-dawn-features=${DAWN_FEATURES.join(",")}`];
+  const names = gpuId === undefined ? [] : await namesOf(create);
+  // Where there is none at all, that is what is wrong.
+  if (gpuId === undefined || names.length === 0) return create(features);
+  return create([...features, `adapter=${chosen(gpuId, names)}`]);
+}
+
+async function loadDawn(): Promise<Dawn> {
+  try {
+    return await import(PACKAGE);
+  } catch (error) {
+    // A permission that is missing is told by who knows how it is given.
+    if ((error as Error).name === "NotCapable") throw error;
+    throw new UserError(
+      `webgpu_engine: dawn is not installed, and cannot be fetched now (${
+        shorten((error as Error).message.split("\n")[0])
+      }): ` +
+        `\`deno cache ${PACKAGE}\` installs it where the npm registry is reached`,
+      1,
+      "NO_GPU",
+    );
+  }
+}
+
+/** Dawn lists its adapters only to who asks for one that is not there. */
+async function namesOf(create: Dawn["create"]): Promise<string[]> {
+  const gpu = create(["adapter=an adapter that there is none of"]);
+  const message = await gpu.requestAdapter().then(() => "", (error: Error) => error.message);
+  return [...message.matchAll(/^ \* backend: '.*?', name: '(.*)'$/gm)].map(([, name]) => name);
+}
+
+/** The name of the adapter that `gpuId` means, where Dawn can be asked for it. */
+function chosen(gpuId: string, names: readonly string[]): string {
+  const index = adapterIndex(gpuId, names);
+  const name = names[index];
+  // It takes the first that has this in its name.
+  const taken = names.findIndex((other) => other.includes(name));
+  if (taken === index) return name;
+  throw new UserError(
+    `gpu_id: ${gpuId} is called ${name}, as is ${taken}, and Dawn takes adapters by their names: let the process see that GPU alone`,
+    2,
+  );
+}
+
+/**
+ * Which of the adapters of these names `gpuId` means: a number, or a part of a name.
+ * @throws {UserError} (status 2) with every adapter that there is.
+ */
+export function adapterIndex(gpuId: string, names: readonly string[]): number {
+  const index = /^\d+$/.test(gpuId)
+    ? Number(gpuId)
+    : names.findIndex((name) => name.toLowerCase().includes(gpuId.toLowerCase()));
+  if (index >= 0 && index < names.length) return index;
+  const known = names.map((name, i) => `${i} (${name})`).join(", ");
+  throw new UserError(
+    `gpu_id: expected ${known || "an adapter, of which there is none"}, or a part of a name, found ${
+      shorten(gpuId)
+    }`,
+    2,
+  );
+}

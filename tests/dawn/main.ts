@@ -1,0 +1,29 @@
+/**
+ * `deno task test:dawn [FILE ...]`: tests of what computes, or those named, with Dawn as the engine. On a machine without Dawn or
+ * without a driver that it takes nothing is run, and the reason is told; `tests/newer_mesa.sh` makes one that has such a driver.
+ */
+import { testCommand } from "../run.ts";
+
+const PATHS = [
+  "tests/kernels",
+  "tests/gpu",
+  "tests/graph/decoder_test.ts",
+  "tests/run/train_test.ts",
+  "tests/dawn/engine.ts",
+];
+
+const env = { SIMPER_WEBGPU_ENGINE: "dawn" };
+const deno = (args: readonly string[], stderr: "inherit" | "piped" = "inherit") =>
+  new Deno.Command(Deno.execPath(), { args: [...args], env, stdin: "null", stderr, stdout: "inherit" });
+
+// In a process of its own, with a device that ends with it.
+const NATIVE = ["--frozen", "--lock=lib/gpu/dawn.lock", "--allow-ffi"];
+const probe = ["run", "--quiet", ...NATIVE, "--allow-env", "tests/dawn/probe.ts"];
+const { success, stderr } = await deno(probe, "piped").output();
+if (!success) {
+  console.log(`not run: ${new TextDecoder().decode(stderr).trim()}`);
+  Deno.exit(0);
+}
+const [test, ...rest] = testCommand(Deno.args.length > 0 ? Deno.args : PATHS);
+const { code } = await deno([test, ...NATIVE, ...rest]).output();
+Deno.exit(code);
