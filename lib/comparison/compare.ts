@@ -1,5 +1,6 @@
 /** Trains and measures all that is compared, and keeps what is done. */
 import { join } from "node:path";
+import { openFound } from "../adapters/model.ts";
 import { TRAINER_STATE } from "../checkpoint/names.ts";
 import type { TrainerState } from "../checkpoint/trainer_state.ts";
 import type { Comparison, Member } from "../config/comparison.ts";
@@ -16,7 +17,6 @@ import { isJudged, usesReference } from "../losses/loss.ts";
 import { lossOf } from "../losses/losses.ts";
 import type { TrainOptions } from "../run/options.ts";
 import { train } from "../run/train.ts";
-import { openModel } from "../weights/weights.ts";
 import { hashModel } from "../checkpoint/fingerprint.ts";
 import { statOf } from "../stat_of.ts";
 import { checkFolder, readTextFile } from "../whole_file.ts";
@@ -105,7 +105,10 @@ export async function compareRuns(
     maxNewTokens: comparison.maxNewTokens,
   };
   const events = { log, onProgress, signal, readsOnly: options.readsOnly };
-  const before = await measureModel(sources.model, join(outputDir, "before.json"), measuring, events);
+  const before = await measureModel(sources.model, join(outputDir, "before.json"), measuring, {
+    ...events,
+    adapter: sources.adapter,
+  });
 
   const total = members.reduce((sum, { runs }) => sum + runs.length, 0);
   if (finished.length > 0) log("info", `${finished.length} of ${total} runs are there and kept`);
@@ -183,12 +186,12 @@ async function findRuns(members: readonly Member[]): Promise<Map<Member, Kept[]>
 /** The files that a run reads, as they are now. */
 async function filesNow(
   config: TrainConfig,
-  { model, mixer }: Sources,
+  { model, adapter, mixer }: Sources,
   split: string,
   { onProgress }: FetchEvents,
 ): Promise<Record<"model" | "train" | "test", HashedFile[]>> {
-  const opened = config.fromScratch ? undefined : await openModel(model);
-  await opened?.close();
+  const opened = await openFound({ folder: model, adapter });
+  await opened.close();
   const trainSplit = config.datasetSplits.find((name) => name.includes("train")) ?? "train";
   const hashes = async (split: string) => {
     const paths = [];
@@ -204,7 +207,7 @@ async function filesNow(
     return await rememberedHashes(paths, cacheFolder(), "hashing data", onProgress);
   };
   return {
-    model: await hashModel(model, opened?.files ?? [], onProgress),
+    model: await hashModel(model, opened.files, onProgress),
     train: await hashes(trainSplit),
     test: await hashes(split),
   };

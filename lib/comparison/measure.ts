@@ -64,13 +64,17 @@ export async function measureModel(
   folder: string,
   path: string,
   measuring: Measuring,
-  events: FetchEvents & { revision?: string; readsOnly?: boolean },
+  events: FetchEvents & { adapter?: string; readsOnly?: boolean },
 ): Promise<Measurement> {
   const { config, split, mixer, files, text, maxNewTokens } = measuring;
   const key = sha256(JSON.stringify({
     version: VERSION,
     rules: RULES,
-    model: await modelHash(await findModel(folder), chatTemplateOf(config), events.onProgress),
+    model: await modelHash(
+      await findModel(folder, { adapter: events.adapter }),
+      chatTemplateOf(config),
+      events.onProgress,
+    ),
     files: files.map(({ sha256 }) => sha256),
     text: text && sha256(text.content),
     config: Object.fromEntries(MEASURED_BY.map((field) => [field, config[field] ?? null])),

@@ -122,10 +122,13 @@ export function tablesOf({ found, split, text, seeds }: Report): Shown[] {
   ];
 }
 
+/** A difference as text: what rounding leaves of none is none. */
+const shownDifference = (value: number) => formatFigure(Math.abs(value) < 1e-12 ? 0 : value);
+
 const withBounds = ({ value, low, high }: MeanEstimate) =>
   low === undefined || high === undefined
-    ? formatFigure(value)
-    : `${formatFigure(value)} [${formatFigure(low)}, ${formatFigure(high)}]`;
+    ? shownDifference(value)
+    : `${shownDifference(value)} [${shownDifference(low)}, ${shownDifference(high)}]`;
 
 const seedsText = (seeds: readonly number[]) =>
   seeds.length > 1

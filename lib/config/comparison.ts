@@ -36,7 +36,7 @@ const MOST_RUNS = 1000;
 
 /** What makes runs comparable, or belongs to all of them. */
 const SHARED: ReadonlySet<keyof TrainConfig> = new Set<keyof TrainConfig>([
-  ...["modelNameOrPath", "modelRevision", "chatTemplate", "chatTemplateDate"] as const,
+  ...["modelNameOrPath", "modelRevision", "adapterNameOrPath", "chatTemplate", "chatTemplateDate"] as const,
   ...["datasetMixer", "datasetSplits", "datasetConfigs", "columnMapping"] as const,
   ...["autoInsertEmptySystemMsg", "labelGenerationPrompt"] as const,
   ...["maxLength", "maxPromptLength", "truncationMode", "prompts", "perDeviceEvalBatchSize"] as const,

@@ -106,7 +106,7 @@ export const TABLE: Table = {
     aliases: ["torch_dtype"],
     doc:
       "Type in which frozen matrices are stored: `auto` is the one that config.json names; by default `auto` where they are " +
-      "quantized, otherwise `float32`. Arithmetic is float32, and the result has the source's types.",
+      "quantized or have adapters, otherwise `float32`. Arithmetic is float32, and the result has the source's types.",
   },
   loadIn4bit: {
     type: boolean,

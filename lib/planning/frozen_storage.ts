@@ -14,7 +14,7 @@ const STORAGE: Record<string, StorageType> = { bfloat16: "bf16", float16: "f16",
  */
 export function storeFrozen(net: Net, { dtype: own }: Pick<ModelConfig, "dtype">, config: TrainConfig): Net {
   const { loadIn4bit, loadIn8bit, bnb4bitQuantType, useBnbNestedQuant } = config;
-  const { dtype = loadIn4bit || loadIn8bit ? "auto" : "float32" } = config;
+  const { dtype = loadIn4bit || loadIn8bit || config.usePeft ? "auto" : "float32" } = config;
   const storage = STORAGE[dtype === "auto" ? own ?? "float32" : dtype];
   const from = storage === "f32" ? {} : { from: storage };
   const quantized: QuantizationOptions | undefined = loadIn4bit

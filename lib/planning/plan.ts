@@ -22,8 +22,10 @@ import { consecutive, largestOf, referenceBatches, trainBatches } from "./batche
 
 /** The model that a loss compares the trained one with. */
 export interface ReferenceModel {
-  /** What it computes: as the trained one before its first step, without adapters; or another model. */
+  /** What it computes: as the trained one before its first step, without adapters that are new; or another model. */
   net: Net;
+  /** Whether the adapters that the run goes on from are there too. */
+  isAdapted?: boolean;
   /** The folder of another model. */
   folder?: string;
 }

@@ -122,7 +122,11 @@ export async function prepare(
   const prompts: Prepared["prompts"] = [];
   try {
     if (usesReference(loss)) {
-      reference = await referenceOf(sources, model, pool.vocabulary);
+      // As TRL has it: the adapters that a run goes on from are there in its reference too; new ones change nothing yet.
+      const start = options.adapter
+        ? { net: trainedNet(model, config, options.adapter).net, isAdapted: true }
+        : { net: netOf(model) };
+      reference = await referenceOf(sources, model, pool.vocabulary, start);
       storeAs(net, reference.net);
     }
     train = await load("train");
@@ -163,8 +167,10 @@ async function referenceOf(
   { model: folder, reference }: Sources,
   model: ModelConfig,
   vocabulary: Vocabulary,
+  start: ReferenceModel,
 ): Promise<ReferenceModel> {
-  if (reference === undefined || reference === folder) return { net: netOf(model) };
+  if (reference === undefined) return start;
+  if (reference === folder) return { net: netOf(model) };
   const other = await inArea("MODEL_INVALID", () => readModel(reference));
   await inArea("MODEL_INVALID", () => checkVocabulary(reference, other, model, vocabulary));
   return { net: netOf(other), folder: reference };

@@ -232,14 +232,15 @@ export function endedShare({ responses, endedResponses }: PairStatistics): strin
 const placeOf = ({ where, detail }: CountedNotice["first"][number]) =>
   visible(detail === undefined ? where : `${where}: ${detail}`);
 
-function histogram({ columns }: PairStore): string {
+function histogram({ columns, statistics: { judged } }: PairStore): string {
   const { chosenPrompt, chosenLength, rejectedPrompt, rejectedLength } = columns;
   const both: [string, Uint32Array][] = [
     ["prompt", chosenPrompt],
-    ["chosen", chosenLength.map((length, i) => length - chosenPrompt[i])],
+    [judged ? "response" : "chosen", chosenLength.map((length, i) => length - chosenPrompt[i])],
     ["rejected", rejectedLength.map((length, i) => length - rejectedPrompt[i])],
   ];
-  const series = both.filter(([name]) => name !== "rejected" || rejectedLength.some((length) => length > 0))
+  const hasRejected = !judged && rejectedLength.some((length) => length > 0);
+  const series = both.filter(([name]) => name !== "rejected" || hasRejected)
     .map(([name, lengths]) => ({ name, lengths: lengths.slice().sort() }));
   const longest = Math.max(...series.map(({ lengths }) => lengths.at(-1)!));
   const width = Math.max(1, Math.ceil((longest + 1) / BINS));

@@ -140,7 +140,9 @@ async function compute(run: ReferenceRun, folder: string, splits: Split[], pairs
     const seconds = (performance.now() - start) / 1000;
     log(
       "info",
-      `reference: ${pairs} pairs in ${seconds.toFixed(1)} s, ${(pairs / seconds).toFixed(1)} a second`,
+      `reference: ${pairs} pairs in ${seconds.toFixed(1)} s, ${
+        Number((pairs / seconds).toPrecision(3))
+      } a second`,
     );
   } finally {
     decoder.destroy();

@@ -180,7 +180,8 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
       files: otherFiles ?? modelFiles,
       kernels: tuning,
       load: async () => {
-        await begin(reference, other ?? checkpoint);
+        const isAdapted = prepared.reference?.isAdapted && checkpoint && adapter;
+        await begin(reference, other ?? (isAdapted ? overlaid(checkpoint, adapter) : checkpoint));
         // What follows from other bytes is not to be kept under the name of these.
         if (otherFiles) checkHashes("ref_model", otherFiles, await hashModel(otherFolder!, other!.files));
         else checkHashes("model_name_or_path", modelFiles, await hashes());

@@ -25,21 +25,22 @@ def mean_log_probability(model, ids, labels):
     return found[wanted != -100].mean()
 
 
-pairs = json.load(open(f"{MODEL}-golden/golden.json"))["pairs"][:4]
-result = {}
-for name, way in WAYS.items():
-    model = AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32)
-    for key, parameter in model.named_parameters():
-        parameter.requires_grad_("norm" in key)
-        if key.endswith("_proj.weight") and parameter.shape[1] % 4 == 0:
-            parameter.data = stands_for(parameter.data, way).view(parameter.shape)
-    means = []
-    for pair in pairs:
-        chosen, rejected = (
-            mean_log_probability(model, pair[f"{side}_input_ids"], pair[f"{side}_labels"]) for side in ("chosen", "rejected")
-        )
-        ((rejected.exp() - chosen.exp()) / len(pairs)).backward()
-        means.append([chosen.item(), rejected.item()])
-    gradients = {key: p.grad.tolist() for key, p in model.named_parameters() if p.grad is not None}
-    result[name] = {"means": means, "gradients": gradients}
-print(json.dumps(result))
+if __name__ == "__main__":
+    pairs = json.load(open(f"{MODEL}-golden/golden.json"))["pairs"][:4]
+    result = {}
+    for name, way in WAYS.items():
+        model = AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32)
+        for key, parameter in model.named_parameters():
+            parameter.requires_grad_("norm" in key)
+            if key.endswith("_proj.weight") and parameter.shape[1] % 4 == 0:
+                parameter.data = stands_for(parameter.data, way).view(parameter.shape)
+        means = []
+        for pair in pairs:
+            chosen, rejected = (
+                mean_log_probability(model, pair[f"{side}_input_ids"], pair[f"{side}_labels"]) for side in ("chosen", "rejected")
+            )
+            ((rejected.exp() - chosen.exp()) / len(pairs)).backward()
+            means.append([chosen.item(), rejected.item()])
+        gradients = {key: p.grad.tolist() for key, p in model.named_parameters() if p.grad is not None}
+        result[name] = {"means": means, "gradients": gradients}
+    print(json.dumps(result))
