@@ -68,6 +68,7 @@ export { LOSS_NAMES, losses, type LossName, type LossType } from "./lib/losses/l
 
 export type { Answer, AnswerOptions } from "./lib/generation/answer.ts";
 export { loadModel, type LoadOptions, type Model, type RowLogProbabilities } from "./lib/generation/model.ts";
+export type { GpuChoice, WebgpuEngine } from "./lib/gpu/device.ts";
 export type { AnswerEnd } from "./lib/generation/pieces.ts";
 export type { Sampling } from "./lib/generation/request.ts";
 export type { Metrics } from "./lib/training/metrics.ts";

@@ -52,14 +52,7 @@ export { readModelConfig } from "./weights/config_file.ts";
 export type { ParameterTensor, SavedTensor } from "./parameters/saved_tensor.ts";
 export { type ModelWeights, openModel, readModel } from "./weights/weights.ts";
 
-export {
-  type Gpu,
-  type GpuChoice,
-  openGpu,
-  type Subgroups,
-  WEBGPU_ENGINES,
-  type WebgpuEngine,
-} from "./gpu/device.ts";
+export { type Gpu, type GpuChoice, openGpu, type Subgroups, type WebgpuEngine } from "./gpu/device.ts";
 export type { Purpose } from "./gpu/memory.ts";
 export type { MemoryPlan } from "./gpu/memory_plan.ts";
 export { Pipelines } from "./gpu/program.ts";

@@ -2,10 +2,9 @@ import { UserError } from "../errors.ts";
 import { show } from "../json.ts";
 import { adapterIndex, DAWN_FEATURES, dawnGpu } from "./dawn.ts";
 
-/** Implementations of WebGPU: the runtime's own, and Dawn, which is Chrome's. */
-export const WEBGPU_ENGINES = ["deno", "dawn"] as const;
-/** One of them. */
-export type WebgpuEngine = typeof WEBGPU_ENGINES[number];
+/** An implementation of WebGPU: the runtime's own, or Dawn, which is Chrome's. */
+export type WebgpuEngine = "deno" | "dawn";
+const WEBGPU_ENGINES: readonly WebgpuEngine[] = ["deno", "dawn"];
 
 /** Which of the GPUs that a machine has is opened, and by what. */
 export interface GpuChoice {
