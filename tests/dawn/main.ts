@@ -4,13 +4,7 @@
  */
 import { testCommand } from "../run.ts";
 
-const PATHS = [
-  "tests/kernels",
-  "tests/gpu",
-  "tests/graph/decoder_test.ts",
-  "tests/run/train_test.ts",
-  "tests/dawn/engine.ts",
-];
+const PATHS = ["tests/run/train_test.ts", "tests/dawn/engine.ts"];
 
 const env = { SIMPER_WEBGPU_ENGINE: "dawn" };
 const deno = (args: readonly string[], stderr: "inherit" | "piped" = "inherit") =>
