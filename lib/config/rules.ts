@@ -232,7 +232,7 @@ export function complete(config: PartialConfig): TrainConfig {
 }
 
 /** What adapters of `adapter_name_or_path` have with them. */
-const ADAPTER_FIELDS = [
+const ADAPTER_FIELDS: readonly (keyof TrainConfig)[] = [
   "loraR",
   "loraAlpha",
   "loraDropout",
@@ -240,7 +240,17 @@ const ADAPTER_FIELDS = [
   "loraModulesToSave",
   "useRslora",
   "useDora",
-] as const;
+];
+
+const FOUR_BIT_FIELDS: readonly (keyof TrainConfig)[] = ["bnb4bitQuantType", "useBnbNestedQuant"];
+
+/** Why a field does nothing since another is off, where that is so. */
+export function whyOff(field: keyof TrainConfig, config: TrainConfig): string | undefined {
+  if (FOUR_BIT_FIELDS.includes(field) && !config.loadIn4bit) return "load_in_4bit is off";
+  if (!ADAPTER_FIELDS.includes(field)) return;
+  if (!config.usePeft) return "use_peft is off";
+  if (config.adapterNameOrPath !== undefined) return "the adapters of adapter_name_or_path have their own";
+}
 
 const HUB_FIELDS = ["hubModelId", "hubPrivateRepo", "hubToken"] as const;
 
@@ -264,14 +274,11 @@ export function overruled(config: TrainConfig, written: ReadonlyMap<string, Entr
   if (!freezes(config)) {
     add("dtype", "every weight is trained: optim says how it is kept, and it is saved in the source's dtype");
   }
-  if (!config.loadIn4bit) {
-    for (const field of ["bnb4bitQuantType", "useBnbNestedQuant"] as const) add(field, "load_in_4bit is off");
+  for (const field of [...FOUR_BIT_FIELDS, ...ADAPTER_FIELDS]) {
+    const why = whyOff(field, config);
+    if (why !== undefined) add(field, why);
   }
   if (expectedOptimArgs(config.optim) === undefined) add("optimArgs", `optim is ${config.optim}`);
-  if (!config.usePeft) { for (const field of ADAPTER_FIELDS) add(field, "use_peft is off"); }
-  else if (config.adapterNameOrPath !== undefined) {
-    for (const field of ADAPTER_FIELDS) add(field, "the adapters of adapter_name_or_path have their own");
-  }
   const others = otherReporters(written.get("reportTo")?.value ?? null);
   if (others.length > 0) {
     lines.push(
