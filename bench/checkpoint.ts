@@ -3,8 +3,9 @@
  *
  *   deno run -A bench/checkpoint.ts MODEL [STEPS] [SENTENCES]
  *
- * All pairs are the same, so all steps take the same time. Every second step is followed by a checkpoint; what the interval
- * to the next step takes longer than the others is its cost, the flush to the disk beside that step included.
+ * All pairs are the same, so all steps take the same time. Every second step is followed by a checkpoint; what the
+ * interval to the next step takes longer than the others is its cost, the flush to the disk beside that step
+ * included.
  */
 import { join } from "node:path";
 import { readConfig } from "../lib/config/parse.ts";

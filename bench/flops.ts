@@ -14,9 +14,9 @@ export interface Operations {
 }
 
 /**
- * Operations of forward and backward. A product with weights counts three times: forward, input gradient, weight gradient.
- * Attention counts 2 products forward and 5 backward (the scores once again), the usual count: what kernels recompute
- * beyond it, norms, activations and the update are left out.
+ * Operations of forward and backward. A product with weights counts three times: forward, input gradient, weight
+ * gradient. Attention counts 2 products forward and 5 backward (the scores once again), the usual count: what kernels
+ * recompute beyond it, norms, activations and the update are left out.
  */
 export function operationsOf(net: Net, size: BatchSize): Operations {
   const ops = net.segments.flatMap(({ ops }) => ops);

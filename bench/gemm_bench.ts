@@ -1,4 +1,7 @@
-/** Matrix products in the three layouts: a linear layer forward (nt), its input gradient (nn) and weight gradient (tn). */
+/**
+ * Matrix products in the three layouts: a linear layer forward (nt), its input gradient (nn) and weight gradient
+ * (tn).
+ */
 import type { Tensor } from "../lib/gpu/memory.ts";
 import type { GemmLayout } from "../kernels/gemm.ts";
 import type { KernelCall } from "../lib/gpu/program.ts";

@@ -1,8 +1,9 @@
 /**
- * Prompts and answers a second, with 1, 4 and 16 requests at a time, beside transformers and transformers.js on the same tokens:
+ * Prompts and answers a second, with 1, 4 and 16 requests at a time, beside transformers and transformers.js on the
+ * same tokens:
  *     [PYTHON=/path/to/python] deno task bench:generation MODEL_FOLDER [--onnx=FOLDER] [--prompt=64] [--tokens=64]
- * PYTHON, with torch and transformers, adds transformers on the processor; --onnx, an export of the same model in float32, adds
- * transformers.js on the processor and over WebGPU.
+ * PYTHON, with torch and transformers, adds transformers on the processor; --onnx, an export of the same model in
+ * float32, adds transformers.js on the processor and over WebGPU.
  */
 import { parseArgs } from "node:util";
 import { exitWith } from "../lib/cli/command.ts";
@@ -30,7 +31,10 @@ export interface GenerationTask {
 /** What it took. */
 export interface GenerationResult {
   name: string;
-  /** For each number of requests, the seconds to the first token of all, those from there to the end, and the first answer. */
+  /**
+   * For each number of requests, the seconds to the first token of all, those from there to the end, and the first
+   * answer.
+   */
   rates: { prefill: number; decode: number; first: number[] }[];
   /** Bytes a second of a product of a matrix and a vector. */
   bandwidth?: number;

@@ -163,7 +163,10 @@ export async function measure(sample: Sample, samples = SAMPLES): Promise<number
   return seconds;
 }
 
-/** What the adapter reaches at most: the best of several samples, per second. A copied byte counts twice, read and written. */
+/**
+ * What the adapter reaches at most: the best of several samples, per second. A copied byte counts twice, read and
+ * written.
+ */
 export interface Ceilings {
   /** Multiplications and additions of a loop that does nothing else. */
   flops: number;
@@ -177,8 +180,8 @@ const COPY_BYTES = 64 * 2 ** 20;
 const MULTIPLY_ADD_STEPS = 1024;
 const MULTIPLY_ADD_THREADS = 2 ** 16;
 /**
- * Independent sums a thread, enough to hide the latency and few enough to stay in registers, and steps that are written out:
- * drivers differ. Mesa 22.3 does 183 GFLOP/s of the first and 148 of the second, Mesa 26.1 51 and 128.
+ * Independent sums a thread, enough to hide the latency and few enough to stay in registers, and steps that are
+ * written out: drivers differ. Mesa 22.3 does 183 GFLOP/s of the first and 148 of the second, Mesa 26.1 51 and 128.
  */
 const MULTIPLY_ADDS = [{ sums: 12, unrolled: 32 }, { sums: 16, unrolled: 4 }];
 

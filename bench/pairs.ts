@@ -1,7 +1,8 @@
 /**
  * SimPER on real pairs, ours and PyTorch's one after the other: the same model, pairs, order and optimizer, in float32.
  *     PYTHON=/path/to/python deno task bench:pairs PAIRS.jsonl[.gz] MODEL_FOLDER [--pairs=8] [--batch=2] [--max_length=512]
- * PyTorch pads as a common trainer does (`peers/torch_pairs.py`). Without PYTHON, with torch and transformers, only ours runs.
+ * PyTorch pads as a common trainer does (`peers/torch_pairs.py`). Without PYTHON, with torch and transformers, only
+ * ours runs.
  */
 import { parseArgs } from "node:util";
 import { exitWith } from "../lib/cli/command.ts";

@@ -2,7 +2,8 @@
  * What running a pair's common prefix once saves, against the same responses as two separate sequences: operations,
  * counted over the first pairs of a file, and time, measured on some of them:
  *     deno task bench:prefix PAIRS.jsonl[.gz] MODEL_FOLDER [--layers=4] [--seconds=60] [--pairs=200]
- * The folder gives tokenizer, chat template and sizes; the time is of a model with few of its layers and random weights.
+ * The folder gives tokenizer, chat template and sizes; the time is of a model with few of its layers and random
+ * weights.
  */
 import { parseArgs } from "node:util";
 import { pack } from "../lib/batch/pack.ts";

@@ -1,6 +1,6 @@
 /**
- * Many requests to a generator, most of which are left or stopped at a random moment, and some of which cannot be answered: whether
- * anything leaks or hangs, and how long answers take.
+ * Many requests to a generator, most of which are left or stopped at a random moment, and some of which cannot be
+ * answered: whether anything leaks or hangs, and how long answers take.
  *     deno run -A bench/requests.ts MODEL_FOLDER [REQUESTS] [MALFORMED]
  */
 import assert from "node:assert/strict";

@@ -1,7 +1,9 @@
 /**
- * How time and memory of a training step grow with the row's tokens, with layers and with pairs, on SmolLM2-135M's shape:
+ * How time and memory of a training step grow with the row's tokens, with layers and with pairs, on SmolLM2-135M's
+ * shape:
  *     deno task bench:scaling [--tokens=256,...,8192] [--layers=1,2,4,8] [--batch=1,2,4,8]
- * One layer and a thirtieth of the vocabulary stand for the whole model, whose parts then weigh as in the whole. Writes nothing.
+ * One layer and a thirtieth of the vocabulary stand for the whole model, whose parts then weigh as in the whole.
+ * Writes nothing.
  */
 import { parseArgs } from "node:util";
 import { exitWith } from "../lib/cli/command.ts";

@@ -93,8 +93,8 @@ export function flopsOf(config: LlamaConfig, batches: Pair[][]): number {
 }
 
 /**
- * Cuts `config` to what the adapter holds and `limits` allow: matrices that it cannot bind, then layers, then, where one
- * layer is still too much, the vocabulary.
+ * Cuts `config` to what the adapter holds and `limits` allow: matrices that it cannot bind, then layers, then, where
+ * one layer is still too much, the vocabulary.
  *
  * @throws {UserError} where that is not enough.
  */

@@ -1,4 +1,6 @@
-/** Registers measurements with `deno bench` and, when all are done, prints what its table cannot: rates and ceilings. */
+/**
+ * Registers measurements with `deno bench` and, when all are done, prints what its table cannot: rates and ceilings.
+ */
 import type { Gpu } from "../lib/gpu/device.ts";
 import { Pipelines } from "../lib/gpu/program.ts";
 import type { ProductTiles } from "../lib/gpu/tuning.ts";

@@ -1,6 +1,6 @@
 /**
- * Tokens a second: the texts of a file's pairs by the tokenizer alone, beside Python's `tokenizers` on the same texts; then from
- * the file to the cache of pairs, in this thread and in workers.
+ * Tokens a second: the texts of a file's pairs by the tokenizer alone, beside Python's `tokenizers` on the same
+ * texts; then from the file to the cache of pairs, in this thread and in workers.
  *
  *   deno run -A bench/tokenize.ts PAIRS.jsonl[.gz] MODEL_FOLDER
  *

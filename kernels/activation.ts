@@ -1,6 +1,7 @@
 /**
- * WGSL of the functions between the products of an MLP, by transformers' names (ACT2FN in its activations.py). Drivers' exp is off
- * by 1e-6 and their tanh is NaN for large arguments, so all but silu are made of `exp_accurate` of what is never above 0.
+ * WGSL of the functions between the products of an MLP, by transformers' names (ACT2FN in its activations.py).
+ * Drivers' exp is off by 1e-6 and their tanh is NaN for large arguments, so all but silu are made of `exp_accurate`
+ * of what is never above 0.
  */
 import { elementSource } from "./prelude.ts";
 
@@ -37,8 +38,8 @@ const SILU: Formula = {
 };
 
 /**
- * x P(X <= x) of a normal X. P is 1/2 + x p(x^2) about 0, and exp(-x^2/2) q(1 / (|x| + 2.5)) in its tails: polynomials of least
- * relative error against float64, 1e-9 and 3e-8.
+ * x P(X <= x) of a normal X. P is 1/2 + x p(x^2) about 0, and exp(-x^2/2) q(1 / (|x| + 2.5)) in its tails:
+ * polynomials of least relative error against float64, 1e-9 and 3e-8.
  */
 const GELU: Formula = {
   lines: `let near = clamp(x, E(-14.0), E(14.0));

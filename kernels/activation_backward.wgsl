@@ -1,5 +1,5 @@
-// Activation backward, in place: x becomes its own gradient, and d_y becomes y again, which the gradient of the product after it needs.
-// Grid: flat over rows x COLUMNS elements.
+// Activation backward, in place: x becomes its own gradient, and d_y becomes y again, which the gradient of the
+// product after it needs. Grid: flat over rows x COLUMNS elements.
 @group(0) @binding(0) var<uniform> rows: Rows;
 @group(0) @binding(1) var<storage, read_write> x: array<E>;
 @group(0) @binding(2) var<storage, read_write> d_y: array<E>;

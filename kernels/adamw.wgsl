@@ -1,7 +1,7 @@
-// AdamW on a clipped gradient. Does nothing where the gradient norm is not finite, so that the weights stay as they were. First and
-// Second are the moments' types in storage, and unpack_... and pack_... what they are read and written by (storage.ts).
-// A thread updates four vec4s of LENGTH (COUNT floats in all), so that it reads the step's numbers once; threads side by
-// side stay side by side. Grid: LENGTH / 256 workgroups (x, spilling into y).
+// AdamW on a clipped gradient. Does nothing where the gradient norm is not finite, so that the weights stay as they
+// were. First and Second are the moments' types in storage, and unpack_... and pack_... what they are read and
+// written by (storage.ts). A thread updates four vec4s of LENGTH (COUNT floats in all), so that it reads the step's
+// numbers once; threads side by side stay side by side. Grid: LENGTH / 256 workgroups (x, spilling into y).
 @group(0) @binding(3) var<storage, read> gradients: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> weights: array<Weight>;
 @group(0) @binding(5) var<storage, read_write> first: array<First>;

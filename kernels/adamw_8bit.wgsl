@@ -1,8 +1,8 @@
-// AdamW on a clipped gradient with moments in bytes, as bitsandbytes' block-wise optimizers: each 256 elements, 64 vec4s, have their
-// largest magnitude in `absmax` (first moment, second), and their bytes stand for shares of it (dynamic_map.ts). The update is made of
-// the new moments before they are rounded. Does nothing where the gradient norm is not finite.
-// Eight threads do a block, so that few wait for each other. LENGTH vec4s, of whole blocks but for the last.
-// Grid: LENGTH / 512 workgroups (x, spilling into y).
+// AdamW on a clipped gradient with moments in bytes, as bitsandbytes' block-wise optimizers: each 256 elements, 64
+// vec4s, have their largest magnitude in `absmax` (first moment, second), and their bytes stand for shares of it
+// (dynamic_map.ts). The update is made of the new moments before they are rounded. Does nothing where the gradient
+// norm is not finite. Eight threads do a block, so that few wait for each other. LENGTH vec4s, of whole blocks but
+// for the last. Grid: LENGTH / 512 workgroups (x, spilling into y).
 @group(0) @binding(3) var<storage, read> map: array<f32>;
 @group(0) @binding(4) var<storage, read_write> absmax: array<vec2f>;
 @group(0) @binding(5) var<storage, read> gradients: array<vec4f>;

@@ -1,6 +1,7 @@
-// The second factors of the adapters of one product, b[rows, RANK] under each other, as one matrix wide[ROWS, WIDTH] for the product with all
-// first factors' columns: each row has its module's RANK columns, and 0 elsewhere. factor(n) multiplies row n; place_of(n) says which
-// module, and which row of b, row n of the product belongs to (NONE: no adapter). Grid: flat over wide.
+// The second factors of the adapters of one product, b[rows, RANK] under each other, as one matrix wide[ROWS, WIDTH]
+// for the product with all first factors' columns: each row has its module's RANK columns, and 0 elsewhere. factor(n)
+// multiplies row n; place_of(n) says which module, and which row of b, row n of the product belongs to (NONE: no
+// adapter). Grid: flat over wide.
 @group(0) @binding(0) var<storage, read> b: array<f32>;
 @group(0) @binding(1) var<storage, read_write> wide: array<f32>;
 

@@ -1,5 +1,5 @@
-// d_b (+)= the gradient of the matrix that adapter_block.wgsl makes of b, whose row n was multiplied by factor(n); added to what is there where
-// rows.accumulate is not 0. Grid: flat over b, ROWS x RANK elements.
+// d_b (+)= the gradient of the matrix that adapter_block.wgsl makes of b, whose row n was multiplied by factor(n);
+// added to what is there where rows.accumulate is not 0. Grid: flat over b, ROWS x RANK elements.
 @group(0) @binding(0) var<uniform> rows: Rows;
 @group(0) @binding(1) var<storage, read> d_wide: array<f32>;
 @group(0) @binding(2) var<storage, read_write> d_b: array<f32>;

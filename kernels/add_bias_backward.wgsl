@@ -1,5 +1,5 @@
-// Gradient of a bias, first of two stages: partial[block, column] = SCALE_F times the sum over the block's 32 rows of d_y. `column_sums.wgsl`
-// is the second. Grid: columns / 64 x blocks.
+// Gradient of a bias, first of two stages: partial[block, column] = SCALE_F times the sum over the block's 32 rows of
+// d_y. `column_sums.wgsl` is the second. Grid: columns / 64 x blocks.
 @group(0) @binding(0) var<uniform> rows: Rows;
 @group(0) @binding(1) var<storage, read> d_y: array<E>;
 @group(0) @binding(2) var<storage, read_write> partial: array<E>;

@@ -2,11 +2,11 @@
  * Attention over a packed row of tokens: an online softmax forward (FlashAttention, arXiv 2205.14135), and a backward
  * that recomputes the scores from the stored log-sum-exp. No matrix of tokens by tokens exists.
  *
- * Queries, and keys with values, are rows of one tensor in training, or of two, as with a cache of keys. There may be more
- * keys than queries: the queries are the last of the keys' rows, so that query i of n, with m keys, stands at row i + m - n.
- * Spans number the keys' rows: the query sees key j where `span.x <= j < span.y` (its pair's shared prefix) or
- * `span.z <= j <= i + m - n` (its own part, which is empty where span.z is one more than its row).
- * There are two families of kernels: `attention_registers_*.ts` for a driver on the processor, `attention_workgroup_*.ts`
+ * Queries, and keys with values, are rows of one tensor in training, or of two, as with a cache of keys. There may be
+ * more keys than queries: the queries are the last of the keys' rows, so that query i of n, with m keys, stands at
+ * row i + m - n. Spans number the keys' rows: the query sees key j where `span.x <= j < span.y` (its pair's shared
+ * prefix) or `span.z <= j <= i + m - n` (its own part, which is empty where span.z is one more than its row). There
+ * are two families of kernels: `attention_registers_*.ts` for a driver on the processor, `attention_workgroup_*.ts`
  * for a GPU, with `attention_queries.ts` for steps of generation.
  */
 import { elementWidth, withPrelude } from "./prelude.ts";
@@ -24,7 +24,10 @@ export interface AttentionShape {
   softcap?: number;
 }
 
-/** Where a tensor's rows have some heads: floats from one row to the next, and the first one's column; whole heads both. */
+/**
+ * Where a tensor's rows have some heads: floats from one row to the next, and the first one's column; whole heads
+ * both.
+ */
 export interface HeadColumns {
   stride: number;
   first: number;
@@ -52,8 +55,8 @@ export interface RegisterTile {
 }
 
 /**
- * How an attention kernel is cut: see `RegisterTile`, or in the one way of `attention_workgroup.ts`; the forward one also as in
- * `attention_queries.ts`, for a query at a time.
+ * How an attention kernel is cut: see `RegisterTile`, or in the one way of `attention_workgroup.ts`; the forward one
+ * also as in `attention_queries.ts`, for a query at a time.
  */
 export type AttentionTile = RegisterTile | { memory: "workgroup"; queries?: 1 };
 
@@ -72,7 +75,10 @@ fn visible(own: u32, key: u32, span: vec4u) -> bool {
   return key - span.x < span.y - span.x || key - span.z < own + 1u - span.z;
 }`;
 
-/** Which of a prelude's constants multiplies a query's product with a key: with a cap, what is summed up is its tanh's argument. */
+/**
+ * Which of a prelude's constants multiplies a query's product with a key: with a cap, what is summed up is its tanh's
+ * argument.
+ */
 export const productScale = ({ softcap }: AttentionShape): string =>
   softcap === undefined ? "SCALE_F" : "INNER_SCALE_F";
 

@@ -1,6 +1,7 @@
 /**
- * Attention forward of queries that see keys of different sequences, as in a step of generation: a workgroup for each query and head,
- * whose threads share its keys, where tiles of queries would read the keys of all of them for each. For a GPU.
+ * Attention forward of queries that see keys of different sequences, as in a step of generation: a workgroup for each
+ * query and head, whose threads share its keys, where tiles of queries would read the keys of all of them for each.
+ * For a GPU.
  */
 import {
   type AttentionLayout,
@@ -16,8 +17,8 @@ import { elementWidth } from "./prelude.ts";
 const THREADS = 64;
 
 /**
- * Bindings: 0 rows, 1 key rows, 2 spans, 3 queries, 4 keys and values, 5 out [tokens, heads, headDim], 6 lse [tokens, heads].
- * Grid: tokens x heads.
+ * Bindings: 0 rows, 1 key rows, 2 spans, 3 queries, 4 keys and values, 5 out [tokens, heads, headDim], 6 lse [tokens,
+ * heads]. Grid: tokens x heads.
  */
 export function queryForwardSource(shape: AttentionShape, layout: AttentionLayout): string {
   const columns = shape.headDim / elementWidth(shape.headDim);

@@ -45,8 +45,9 @@ export const zeros = (name: string, rows: number, columns: number): string =>
   lines(rows, (r) => "  " + range(columns).map((d) => `var ${name}${r}_${d} = E();`).join(" "));
 
 /**
- * Reads whole rows into variables `NAMEr_d`: each step of the loop moves a row's variables down by one and puts the next
- * column in at the end. Straight-line reads would take minutes to compile, as the driver makes branches for each.
+ * Reads whole rows into variables `NAMEr_d`: each step of the loop moves a row's variables down by one and puts the
+ * next column in at the end. Straight-line reads would take minutes to compile, as the driver makes branches for
+ * each.
  */
 export function readRows(
   rows: number,
@@ -78,7 +79,10 @@ export function column(name: string, row: number, first: number, end: number): s
   return `select(${column(name, row, middle, end)}, ${column(name, row, first, middle)}, d < ${middle}u)`;
 }
 
-/** A thread's place among queries: `token0`..., their rows among the keys, spans, `kv_head` and `head`, that of its first member. */
+/**
+ * A thread's place among queries: `token0`..., their rows among the keys, spans, `kv_head` and `head`, that of its
+ * first member.
+ */
 export const queryPlace = ({ tokens, members }: ThreadRows): string => `
   let last = rows.count - 1u;
   let first_token = id.x * ${tokens}u;
@@ -91,8 +95,8 @@ ${
 }`;
 
 /**
- * Calls `body` for the keys that any of a thread's queries sees, `block` at a time: its two intervals, one after the other
- * (`key0`, ...; at the end some are beyond it, and then `inside0`, ... is false).
+ * Calls `body` for the keys that any of a thread's queries sees, `block` at a time: its two intervals, one after the
+ * other (`key0`, ...; at the end some are beyond it, and then `inside0`, ... is false).
  */
 export const forEachKey = ({ tokens }: ThreadRows, block: number, body: string): string => `
   var prefix = 0xffffffffu;

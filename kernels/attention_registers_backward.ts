@@ -22,8 +22,9 @@ import {
 import { lines, range } from "./emit.ts";
 
 /**
- * Statements that make `weight` (if it is wanted), the probability p = exp(s - lse) of a product of query and key, and
- * `gradient`, that of the score before its cap: p (dp - delta), and with a cap times 1 - tanh^2. Both are 0 where not `seen`.
+ * Statements that make `weight` (if it is wanted), the probability p = exp(s - lse) of a product of query and key,
+ * and `gradient`, that of the score before its cap: p (dp - delta), and with a cap times 1 - tanh^2. Both are 0 where
+ * not `seen`.
  */
 function gradients(
   { softcap }: AttentionShape,
@@ -49,9 +50,9 @@ function gradients(
 }
 
 /**
- * Gradient of the queries, and delta, the row sums of out * d_out: with p = exp(s - lse),
- * d_q = sum of p (d_out v - delta) k * scale. Bindings: 0 rows, 1 key rows, 2 spans, 3 queries, 4 keys and values, 5 out, 6 lse,
- * 7 d_out, 8 delta [tokens, heads], 9 d_queries. Grid: threads for all tokens x heads / members.
+ * Gradient of the queries, and delta, the row sums of out * d_out: with p = exp(s - lse), d_q = sum of p (d_out v -
+ * delta) k * scale. Bindings: 0 rows, 1 key rows, 2 spans, 3 queries, 4 keys and values, 5 out, 6 lse, 7 d_out, 8
+ * delta [tokens, heads], 9 d_queries. Grid: threads for all tokens x heads / members.
  */
 export function registersQueryGradientSource(
   shape: AttentionShape,
@@ -179,9 +180,9 @@ ${
 
 /**
  * Gradients of keys and values, summed over the query heads that share them, in a fixed order: d_v = sum of p d_out,
- * d_k = sum of p (d_out v - delta) q * scale. Bindings: 0 rows, 1 key rows, 2 spans, 3 queries, 4 keys and values, 5 key tiles,
- * of which z is one past the last query that sees any of their keys, 6 d_out, 7 lse, 8 delta, 9 d_keys, and values'.
- * Grid: threads for all keys x key-value heads.
+ * d_k = sum of p (d_out v - delta) q * scale. Bindings: 0 rows, 1 key rows, 2 spans, 3 queries, 4 keys and values, 5
+ * key tiles, of which z is one past the last query that sees any of their keys, 6 d_out, 7 lse, 8 delta, 9 d_keys,
+ * and values'. Grid: threads for all keys x key-value heads.
  */
 export function registersKeyGradientSource(
   shape: AttentionShape,

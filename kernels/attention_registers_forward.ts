@@ -21,8 +21,8 @@ import {
 import { lines, range } from "./emit.ts";
 
 /**
- * Bindings: 0 rows, 1 key rows, 2 spans, 3 queries, 4 keys and values, 5 out [tokens, heads, headDim], 6 lse [tokens, heads].
- * Grid: threads for all tokens x heads / members.
+ * Bindings: 0 rows, 1 key rows, 2 spans, 3 queries, 4 keys and values, 5 out [tokens, heads, headDim], 6 lse [tokens,
+ * heads]. Grid: threads for all tokens x heads / members.
  */
 export function registersForwardSource(
   shape: AttentionShape,

@@ -1,7 +1,7 @@
 /**
- * What the attention kernels share whose workgroups keep tiles in workgroup memory, which suits a GPU. A workgroup of 8 x 8
- * threads holds a tile of 32 queries by 32 keys, 4 x 4 a thread; the tiles that any of its rows can see come from the host
- * (`lib/batch/pack.ts`), the exact mask from the spans.
+ * What the attention kernels share whose workgroups keep tiles in workgroup memory, which suits a GPU. A workgroup of
+ * 8 x 8 threads holds a tile of 32 queries by 32 keys, 4 x 4 a thread; the tiles that any of its rows can see come
+ * from the host (`lib/batch/pack.ts`), the exact mask from the spans.
  */
 import type { AttentionShape } from "./attention.ts";
 import { lane, lines, range } from "./emit.ts";

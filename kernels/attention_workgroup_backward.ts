@@ -12,8 +12,8 @@ import { lane, lines, range } from "./emit.ts";
 
 /**
  * Probabilities and score gradients of 4 x 4, into `s` and `g`: p = exp(s - lse), ds = p (dp - delta) * scale, with a
- * cap times 1 - tanh^2, 0 where a key is not seen. Rows are queries in the query kernel and keys in the key kernel; `visibleAt` tells of row i and
- * column j, `statistics` names the log-sum-exp and delta of row i.
+ * cap times 1 - tanh^2, 0 where a key is not seen. Rows are queries in the query kernel and keys in the key kernel;
+ * `visibleAt` tells of row i and column j, `statistics` names the log-sum-exp and delta of row i.
  */
 const gradients = (
   { softcap }: AttentionShape,
@@ -41,8 +41,8 @@ const BACKWARD_HEADER = `${WORKGROUP_HEADER}
 `;
 
 /**
- * Gradient of the queries. Bindings: 0 rows, 1 key rows, 2 spans, 3 queries, 4 keys and values, 5 query tiles, 6 d_out, 7 lse,
- * 8 delta (row sums of out * d_out) [tokens, heads], 9 the gradient. Grid: query tiles x heads.
+ * Gradient of the queries. Bindings: 0 rows, 1 key rows, 2 spans, 3 queries, 4 keys and values, 5 query tiles, 6
+ * d_out, 7 lse, 8 delta (row sums of out * d_out) [tokens, heads], 9 the gradient. Grid: query tiles x heads.
  */
 export function workgroupQueryGradientSource(shape: AttentionShape, layout: AttentionLayout): string {
   const owned = columnsOf(shape);

@@ -1,6 +1,6 @@
-// The sums of each pair's log-probabilities, as preference_loss.wgsl has them, for losses that look at all pairs of a batch.
-// One workgroup a pair; sums in a fixed order. Writes sums[pair] = (sum of chosen, sum of rejected).
-// Grid: pairs (x, spilling into y).
+// The sums of each pair's log-probabilities, as preference_loss.wgsl has them, for losses that look at all pairs of a
+// batch. One workgroup a pair; sums in a fixed order. Writes sums[pair] = (sum of chosen, sum of rejected). Grid:
+// pairs (x, spilling into y).
 @group(0) @binding(0) var<uniform> rows: Rows;
 @group(0) @binding(1) var<storage, read> labels_of_pair: array<vec4u>;
 @group(0) @binding(2) var<storage, read> logps: array<f32>;

@@ -1,6 +1,7 @@
-// What follows each of a pass's label rows, and how likely the model holds it: the likeliest token, unless `draw.wgsl` has drawn one
-// or one is to be told; of all, log-probabilities by the logits as they are. Rows of logits are STRIDE vec4s long, of which
-// VOCABULARY floats count; `score`, which stands before this text, scales and caps them. Grid: label rows.
+// What follows each of a pass's label rows, and how likely the model holds it: the likeliest token, unless
+// `draw.wgsl` has drawn one or one is to be told; of all, log-probabilities by the logits as they are. Rows of logits
+// are STRIDE vec4s long, of which VOCABULARY floats count; `score`, which stands before this text, scales and caps
+// them. Grid: label rows.
 @group(0) @binding(0) var<uniform> rows: Rows;
 @group(0) @binding(1) var<storage, read> logits: array<vec4f>;
 @group(0) @binding(2) var<storage, read> choices: array<Choice>;

@@ -1,6 +1,6 @@
-// d_magnitude (+)= sum over tokens of d_y times the product before it was scaled, over the norm of its row, which counts as a
-// constant. That product is base, and the adapters' part, whose share is that of b with its own gradient (before factors). Each thread
-// has a row of b. Grid: ROWS / 64 workgroups.
+// d_magnitude (+)= sum over tokens of d_y times the product before it was scaled, over the norm of its row, which
+// counts as a constant. That product is base, and the adapters' part, whose share is that of b with its own gradient
+// (before factors). Each thread has a row of b. Grid: ROWS / 64 workgroups.
 @group(0) @binding(0) var<uniform> rows: Rows;
 @group(0) @binding(1) var<storage, read> factors: array<vec2f>;
 @group(0) @binding(2) var<storage, read> d_y: array<f32>;

@@ -1,6 +1,6 @@
-// DoRA (arXiv 2402.09353): of each row n of a product, factors[n] = (magnitude / norm, 1 / norm), where norm is that of the row of
-// weights + SCALE_F b a; (1, 0) of a row without an adapter. A workgroup a row: ROWS of them, from row FIRST of the product on.
-// weight(i) reads element i of those, COLUMNS a row. Grid: ROWS workgroups.
+// DoRA (arXiv 2402.09353): of each row n of a product, factors[n] = (magnitude / norm, 1 / norm), where norm is that
+// of the row of weights + SCALE_F b a; (1, 0) of a row without an adapter. A workgroup a row: ROWS of them, from row
+// FIRST of the product on. weight(i) reads element i of those, COLUMNS a row. Grid: ROWS workgroups.
 @group(0) @binding(0) var<storage, read> weights: array<Packed>;
 @group(0) @binding(1) var<storage, read> a: array<E>;
 @group(0) @binding(2) var<storage, read> b: array<f32>;

@@ -1,4 +1,5 @@
-// y (+)= (factor - 1) x, column by column: what DoRA's magnitudes change of a product. Grid: flat over rows x COLUMNS elements.
+// y (+)= (factor - 1) x, column by column: what DoRA's magnitudes change of a product. Grid: flat over rows x COLUMNS
+// elements.
 @group(0) @binding(0) var<uniform> rows: Rows;
 @group(0) @binding(1) var<storage, read> factors: array<vec2f>;
 @group(0) @binding(2) var<storage, read> x: array<f32>;

@@ -1,10 +1,11 @@
-// Draws the token that follows each label row which asks for it, as transformers does: penalties, temperature, top_k, top_p, min_p,
-// one after the other; then by the Gumbel trick with random bits that follow from seed, place in the answer and token alone.
+// Draws the token that follows each label row which asks for it, as transformers does: penalties, temperature, top_k,
+// top_p, min_p, one after the other; then by the Gumbel trick with random bits that follow from seed, place in the
+// answer and token alone.
 //
-// What top_k and top_p leave out is found without sorting: floats are in the order of 32 bits, and of the tokens that have the same
-// upper ones, 256 bins count how many, or how much, lie in each value of the next 8. Weights are whole numbers, so that the order in
-// which threads add does not matter. Rows of logits are STRIDE floats long, of which VOCABULARY count; `score`, which stands before
-// this text, scales and caps them. Grid: label rows.
+// What top_k and top_p leave out is found without sorting: floats are in the order of 32 bits, and of the tokens that
+// have the same upper ones, 256 bins count how many, or how much, lie in each value of the next 8. Weights are whole
+// numbers, so that the order in which threads add does not matter. Rows of logits are STRIDE floats long, of which
+// VOCABULARY count; `score`, which stands before this text, scales and caps them. Grid: label rows.
 @group(0) @binding(0) var<uniform> rows: Rows;
 @group(0) @binding(1) var<storage, read> logits: array<f32>;
 @group(0) @binding(2) var<storage, read> choices: array<Choice>;
@@ -99,7 +100,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     let best = pair;
     chosen = best.y;
     largest = select(largest, bitcast<f32>(best.x), turn == 0u);
-    // Four rounds each: tokens are kept from the largest on until there are top_k, and then until they have top_p of the weights.
+    // Four rounds each: tokens are kept from the largest on until there are top_k, and then until they have top_p of
+    // the weights.
     var upper = 0u;
     var left = 0.0;
     let first_round = select(4u, 0u, top_k > 0u && top_k < VOCABULARY);

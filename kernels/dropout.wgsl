@@ -1,6 +1,7 @@
-// Inverted dropout: an element stays with probability 1 - P and is divided by that, or becomes 0. What stays follows from rows.key (of the
-// seed, the step and its batch), PLACE and the element alone, so that the backward pass, and a resumed run, draw it again; where the
-// key is 0 all stays as it is. source(i) and put(i, value) read and write. Grid: flat over rows x COLUMNS elements.
+// Inverted dropout: an element stays with probability 1 - P and is divided by that, or becomes 0. What stays follows
+// from rows.key (of the seed, the step and its batch), PLACE and the element alone, so that the backward pass, and a
+// resumed run, draw it again; where the key is 0 all stays as it is. source(i) and put(i, value) read and write.
+// Grid: flat over rows x COLUMNS elements.
 fn keeps(i: u32) -> bool {
   let drawn = hash2(vec2u(i >> 1u, rows.key + PLACE * 0x9e3779b9u));
   return select(drawn.x, drawn.y, (i & 1u) == 1u) >= DROPPED;

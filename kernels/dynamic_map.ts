@@ -1,7 +1,8 @@
 /**
- * The dynamic map of bitsandbytes (Dettmers, "8-Bit Approximations for Parallelism in Deep Learning", arXiv 1511.04561; its
- * `create_dynamic_map`): what a byte stands for between -1 and 1, or 0 and 1. For each power of ten from 1e-6 to 1 there are twice as
- * many values between a tenth of it and it as for the one below: the middles of cells of one width. 0 and 1 are there too.
+ * The dynamic map of bitsandbytes (Dettmers, "8-Bit Approximations for Parallelism in Deep Learning", arXiv
+ * 1511.04561; its `create_dynamic_map`): what a byte stands for between -1 and 1, or 0 and 1. For each power of ten
+ * from 1e-6 to 1 there are twice as many values between a tenth of it and it as for the one below: the middles of
+ * cells of one width. 0 and 1 are there too.
  */
 
 const f32 = Math.fround;
@@ -59,7 +60,10 @@ function decadeSource(signed: boolean, decade: number): string {
   }.0, ${cells}.0)`;
 }
 
-/** The place of the value nearest to `a`, among those from 0 to 1: by the decade's cells, then by the borders beside it. */
+/**
+ * The place of the value nearest to `a`, among those from 0 to 1: by the decade's cells, then by the borders beside
+ * it.
+ */
 const nearestSource = (name: string, signed: boolean, bordersAt: number) => `
 fn nearest_${name}(a: f32) -> u32 {
   var decade = ${decadeSource(signed, 0)};
@@ -74,8 +78,9 @@ ${
 }`;
 
 /**
- * WGSL that reads and writes words of four bytes: `unpack_signed(word)`, `unpack_unsigned(word)`, and `pack_signed(values)`,
- * `pack_unsigned(values)` of numbers from -1 or 0 to 1, each to the nearest. It reads `map`, an array of `dynamicTables`.
+ * WGSL that reads and writes words of four bytes: `unpack_signed(word)`, `unpack_unsigned(word)`, and
+ * `pack_signed(values)`, `pack_unsigned(values)` of numbers from -1 or 0 to 1, each to the nearest. It reads `map`,
+ * an array of `dynamicTables`.
  */
 export const DYNAMIC_MAP = `
 fn bytes_of(word: u32) -> vec4u { return (vec4u(word) >> vec4u(0u, 8u, 16u, 24u)) & vec4u(255u); }

@@ -1,5 +1,6 @@
-// Embedding lookup: x[t] = SCALE_F * table[ids[t]], for the ids whose TABLE_ROWS rows from FIRST on are bound. TableElement is
-// an element of the table as it is stored, which unpack_table reads (storage.ts). Grid: flat over tokens x COLUMNS elements.
+// Embedding lookup: x[t] = SCALE_F * table[ids[t]], for the ids whose TABLE_ROWS rows from FIRST on are bound.
+// TableElement is an element of the table as it is stored, which unpack_table reads (storage.ts). Grid: flat over
+// tokens x COLUMNS elements.
 @group(0) @binding(0) var<uniform> rows: Rows;
 @group(0) @binding(1) var<storage, read> ids: array<u32>;
 @group(0) @binding(2) var<storage, read> table: array<TableElement>;

@@ -1,6 +1,7 @@
 // Embedding gradient without atomics: the host lists, for each distinct token, the rows where it stands, so that each
-// sum has one owner and a fixed order. d_table[id] += SCALE_F * sum of d_x[row], but for the id PADDING (none: 0xffffffff), which
-// PyTorch's nn.Embedding does not train either. Bound are the TABLE_ROWS rows from FIRST on. Grid: flat over distinct tokens x COLUMNS.
+// sum has one owner and a fixed order. d_table[id] += SCALE_F * sum of d_x[row], but for the id PADDING (none:
+// 0xffffffff), which PyTorch's nn.Embedding does not train either. Bound are the TABLE_ROWS rows from FIRST on. Grid:
+// flat over distinct tokens x COLUMNS.
 @group(0) @binding(0) var<uniform> rows: Rows;
 @group(0) @binding(1) var<storage, read> distinct_ids: array<u32>;
 @group(0) @binding(2) var<storage, read> distinct_starts: array<u32>;

@@ -9,7 +9,10 @@ import type { WeightStorage } from "./storage.ts";
  */
 export type GemmLayout = "nt" | "nn" | "tn";
 
-/** Whether a product is added to C: no, yes, or where the row count says so, which it does in every batch of a step but the first. */
+/**
+ * Whether a product is added to C: no, yes, or where the row count says so, which it does in every batch of a step
+ * but the first.
+ */
 export type Adds = "never" | "always" | "accumulating";
 
 /**
@@ -108,10 +111,10 @@ interface Cut {
 }
 
 /**
- * Where a thread reads its operands: straight from `storage` into a large register tile, which suits some drivers on the
- * processor; from tiles that its workgroup copies to `workgroup` memory, which suits a GPU; from storage and, what the
- * threads of a `subgroup` have in common, from each other; or, where there are few rows, from storage by as many threads a `row`
- * of B as `lanes`, a power of two.
+ * Where a thread reads its operands: straight from `storage` into a large register tile, which suits some drivers on
+ * the processor; from tiles that its workgroup copies to `workgroup` memory, which suits a GPU; from storage and,
+ * what the threads of a `subgroup` have in common, from each other; or, where there are few rows, from storage by as
+ * many threads a `row` of B as `lanes`, a power of two.
  */
 export type GemmTile =
   & Cut

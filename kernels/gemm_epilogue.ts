@@ -1,17 +1,18 @@
 /**
  * What a product does to its sums as it stores them, so that no later pass has to read them again.
  *
- * Some epilogues need two columns of a row at once: they are `half` apart, gate and up of a gated unit, or the two halves of what
- * turns of a head.
- * Such a product is cut along pairs of columns: pair `p` is column `p + (p / half) * half` and the one `half` further on,
- * and the first half of a thread's registers holds first columns, the second half their partners.
+ * Some epilogues need two columns of a row at once: they are `half` apart, gate and up of a gated unit, or the two
+ * halves of what turns of a head. Such a product is cut along pairs of columns: pair `p` is column `p + (p / half) *
+ * half` and the one `half` further on, and the first half of a thread's registers holds first columns, the second
+ * half their partners.
  */
 import { type Activation, activationSource4 } from "./activation.ts";
 import { lines, range } from "./emit.ts";
 
 /**
- * What comes last: `glu` leaves C = [gate, up] and makes act(gate) * up beside it, `activation` leaves C and makes act(C) beside
- * it; of `glu_backward` and `activation_backward` the sums are the gradient of those. `rope`: heads of C are turned.
+ * What comes last: `glu` leaves C = [gate, up] and makes act(gate) * up beside it, `activation` leaves C and makes
+ * act(C) beside it; of `glu_backward` and `activation_backward` the sums are the gradient of those. `rope`: heads of
+ * C are turned.
  */
 export type EpilogueKind =
   | "none"
@@ -22,7 +23,10 @@ export type EpilogueKind =
   | "activation_backward"
   | "rope";
 
-/** In this order: the bias is added to the sums, that is scaled, added to C where the product adds, and then comes `kind`. */
+/**
+ * In this order: the bias is added to the sums, that is scaled, added to C where the product adds, and then comes
+ * `kind`.
+ */
 export interface Epilogue {
   bias?: boolean;
   kind: EpilogueKind;
@@ -33,7 +37,10 @@ export interface Epilogue {
 /** Whether a thread computes pairs of columns. */
 export const isPaired = ({ kind }: Epilogue): boolean => kind === "glu" || kind === "rope";
 
-/** The variables from binding 5 on; the bias, if there is one, is the first. `element` is `vec4f` for all kinds but two. */
+/**
+ * The variables from binding 5 on; the bias, if there is one, is the first. `element` is `vec4f` for all kinds but
+ * two.
+ */
 const BINDINGS: Record<EpilogueKind, (element: string) => string[]> = {
   none: () => [],
   residual: (element) => [`<storage, read> residual: array<${element}>`],
@@ -84,7 +91,10 @@ ${BEFORE_STORING[kind] ?? ""}
   c[i] = v;
 }`;
 
-/** What stands beside C, of the same rows but for [gate, up]; backward as glu_backward.wgsl and activation_backward.wgsl. */
+/**
+ * What stands beside C, of the same rows but for [gate, up]; backward as glu_backward.wgsl and
+ * activation_backward.wgsl.
+ */
 const BEFORE_STORING: Partial<Record<EpilogueKind, string>> = {
   activation: "  activated_c[i] = activate(v);",
   activation_backward: `
@@ -162,7 +172,9 @@ fn store_pair(M: u32, m: u32, p: u32, first: vec4f, second: vec4f) {
 }`,
 };
 
-/** The lines that store a thread's registers, `c{row}_{group of four columns}`: `at(i, j)` is where that group begins. */
+/**
+ * The lines that store a thread's registers, `c{row}_{group of four columns}`: `at(i, j)` is where that group begins.
+ */
 export function stores(
   epilogue: Epilogue,
   rows: number,

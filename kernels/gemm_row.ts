@@ -1,6 +1,7 @@
 /**
- * A matrix product of few rows, such as one token's: every element of B is read once for all rows of a thread, and reading B is all
- * that takes time. `lanes` threads side by side read on in the same rows of B, and add up at the end what each has found.
+ * A matrix product of few rows, such as one token's: every element of B is read once for all rows of a thread, and
+ * reading B is all that takes time. `lanes` threads side by side read on in the same rows of B, and add up at the end
+ * what each has found.
  */
 import type { GemmVariant, RowTile } from "./gemm.ts";
 import { isPaired, stores } from "./gemm_epilogue.ts";

@@ -1,9 +1,11 @@
 /**
- * A matrix product whose threads read B straight from storage, and pass A round. A workgroup is one line of threads along
- * C's columns, so all of a subgroup want the same part of A, whatever its size and whichever of the threads it has: each
- * lane loads a share of it once, and the others get it by broadcast. There is no barrier and no workgroup memory.
+ * A matrix product whose threads read B straight from storage, and pass A round. A workgroup is one line of threads
+ * along C's columns, so all of a subgroup want the same part of A, whatever its size and whichever of the threads it
+ * has: each lane loads a share of it once, and the others get it by broadcast. There is no barrier and no workgroup
+ * memory.
  *
- * Subgroup operations may stand only where all threads come by: past the edge a thread reads what is there, and stores nothing.
+ * Subgroup operations may stand only where all threads come by: past the edge a thread reads what is there, and
+ * stores nothing.
  */
 import type { GemmVariant, SubgroupTile } from "./gemm.ts";
 import { isPaired, stores } from "./gemm_epilogue.ts";
@@ -18,8 +20,8 @@ export function subgroupMain({ layout, epilogue, tail }: GemmVariant, tile: Subg
   if (groupRows !== 1 || lanes & (lanes - 1) || tm & (tm - 1) || groupColumns % lanes) {
     throw new RangeError(`no tile for subgroups: ${JSON.stringify(tile)}`);
   }
-  // A step is what loads of a vec4f along A's rows cover: 4 of the inner dimension for each row (`nt`, `nn`), or 1 of it
-  // for every 4 rows of C (`tn`).
+  // A step is what loads of a vec4f along A's rows cover: 4 of the inner dimension for each row (`nt`, `nn`), or 1 of
+  // it for every 4 rows of C (`tn`).
   const [loads, size] = layout === "tn" ? [tm / 4, 1] : [tm, 4];
   // Where a step is one product for each sum, two are joined: each sum is read and written half as often.
   const joined = layout === "tn" ? 2 : 1;
@@ -103,12 +105,15 @@ ${stores(epilogue, tm, tn / 4, (i, j) => ({ m: `m + ${i}u`, n: `n + ${columnOf(4
 `;
 }
 
-/** Column `j` of a thread, from its first: groups of 4, so that neighbouring threads read and write neighbouring groups. */
+/**
+ * Column `j` of a thread, from its first: groups of 4, so that neighbouring threads read and write neighbouring
+ * groups.
+ */
 const columnOf = (j: number, { groupColumns }: SubgroupTile) => (j >> 2) * groupColumns * 4 + (j & 3);
 
 /**
- * The product over `depth` of the inner dimension from `kb` on. `shared(i)` is the value of load `i` of A: a vec4f, or a
- * single float where A's rows run along the inner dimension and `depth` is 1.
+ * The product over `depth` of the inner dimension from `kb` on. `shared(i)` is the value of load `i` of A: a vec4f,
+ * or a single float where A's rows run along the inner dimension and `depth` is 1.
  */
 type Product = (tm: number, tn: number, depth: number, shared: (i: number) => string) => string;
 

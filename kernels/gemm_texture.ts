@@ -1,10 +1,10 @@
 /**
  * A matrix product whose threads read A and B as textures, each into a large register tile. A driver on the processor
- * reads a texel of four floats for all lanes at once, where a read from a storage buffer is a loop over lanes with a check
- * of bounds each: 58 to 68 GFLOP/s instead of 26 to 30 on lavapipe 22.3.
+ * reads a texel of four floats for all lanes at once, where a read from a storage buffer is a loop over lanes with a
+ * check of bounds each: 58 to 68 GFLOP/s instead of 26 to 30 on lavapipe 22.3.
  *
- * An operand's rows are the texture's, four floats a texel. The textures hold a block of each operand, and C is bound from
- * the block's first element on.
+ * An operand's rows are the texture's, four floats a texel. The textures hold a block of each operand, and C is bound
+ * from the block's first element on.
  */
 import { lane, range } from "./emit.ts";
 import { type GemmLayout, SIZE_HEADER } from "./gemm.ts";
@@ -31,8 +31,9 @@ export const textureWidth = ({ columns }: TextureTile): number => columns / 4 + 
 export const TEXTURE_WORKGROUP = 16;
 
 /**
- * The WGSL of a product of texture blocks, entry point `main`; B of `nt` may be stored in elements of 2 bytes. Bindings: 0 row count, 1 size, 2 A, 3 B, 4 C, and from
- * 5 on the bias and the residual. Grid: a line of ceil(tiles of C / TEXTURE_WORKGROUP) workgroups.
+ * The WGSL of a product of texture blocks, entry point `main`; B of `nt` may be stored in elements of 2 bytes.
+ * Bindings: 0 row count, 1 size, 2 A, 3 B, 4 C, and from 5 on the bias and the residual. Grid: a line of ceil(tiles
+ * of C / TEXTURE_WORKGROUP) workgroups.
  */
 export function textureSource(
   layout: GemmLayout,

@@ -1,6 +1,7 @@
 /**
- * A matrix product whose workgroup copies tiles of A and B to workgroup memory, both with the inner dimension outermost, so
- * that a step of the product reads vec4s along rows and columns. A thread copies one block of 4 x 4 at most, of A or of B.
+ * A matrix product whose workgroup copies tiles of A and B to workgroup memory, both with the inner dimension
+ * outermost, so that a step of the product reads vec4s along rows and columns. A thread copies one block of 4 x 4 at
+ * most, of A or of B.
  */
 import type { GemmVariant, WorkgroupTile } from "./gemm.ts";
 import { isPaired, stores } from "./gemm_epilogue.ts";
@@ -8,7 +9,10 @@ import { lane, lines, range } from "./emit.ts";
 
 /** Steps of the inner dimension that are written out, at most. */
 const UNROLLED = 16;
-/** vec4s between the rows of a tile, beside what they hold: rows a multiple of 128 bytes apart share their banks of memory. */
+/**
+ * vec4s between the rows of a tile, beside what they hold: rows a multiple of 128 bytes apart share their banks of
+ * memory.
+ */
 const PADDING = 1;
 
 /** The entry point; `gemm.ts` declares what it reads and writes. */
@@ -75,8 +79,8 @@ ${
 }
 
 /**
- * How threads copy blocks of 4 x 4 of an operand, one each and others than the other operand's: a block is at `row` of the
- * inner dimension and at the tile's `column`, in groups of four.
+ * How threads copy blocks of 4 x 4 of an operand, one each and others than the other operand's: a block is at `row`
+ * of the inner dimension and at the tile's `column`, in groups of four.
  */
 interface Blocks {
   /** Whether the operand's rows run along the inner dimension, so that a block is turned on the way. */

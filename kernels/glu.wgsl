@@ -1,5 +1,5 @@
-// A gated linear unit (arXiv 2002.05202): y = act(gate) * up, with gate and up side by side in a row of gate_up; `activate` is one of
-// activation.ts. Grid: flat over rows x COLUMNS elements.
+// A gated linear unit (arXiv 2002.05202): y = act(gate) * up, with gate and up side by side in a row of gate_up;
+// `activate` is one of activation.ts. Grid: flat over rows x COLUMNS elements.
 @group(0) @binding(0) var<uniform> rows: Rows;
 @group(0) @binding(1) var<storage, read> gate_up: array<E>;
 @group(0) @binding(2) var<storage, read_write> y: array<E>;

@@ -1,5 +1,5 @@
-// Gated linear unit backward, in place: gate_up becomes its own gradient, and d_y becomes y again, which the gradient of the
-// down projection needs. Grid: flat over rows x COLUMNS elements.
+// Gated linear unit backward, in place: gate_up becomes its own gradient, and d_y becomes y again, which the gradient
+// of the down projection needs. Grid: flat over rows x COLUMNS elements.
 @group(0) @binding(0) var<uniform> rows: Rows;
 @group(0) @binding(1) var<storage, read_write> gate_up: array<E>;
 @group(0) @binding(2) var<storage, read_write> d_y: array<E>;

@@ -1,5 +1,5 @@
-// A block of a matrix into a texture: of `rows` rows from row `first` on `texels` of 16 bytes each, which `texel`, before this text,
-// makes of PER_TEXEL elements, from column `column` on. Grid: flat over rows x texels.
+// A block of a matrix into a texture: of `rows` rows from row `first` on `texels` of 16 bytes each, which `texel`,
+// before this text, makes of PER_TEXEL elements, from column `column` on. Grid: flat over rows x texels.
 struct Block { first: u32, column: u32, rows: u32, texels: u32, length: u32, elements: u32 }
 @group(0) @binding(0) var<uniform> block: Block;
 @group(0) @binding(1) var<storage, read> matrix: array<MatrixElement>;

@@ -1,5 +1,5 @@
-// Puts the keys and values of a pass's tokens into the cache, each at the last row that its token sees: COLUMNS elements from FIRST
-// on of rows of STRIDE. Grid: flat over tokens x COLUMNS elements.
+// Puts the keys and values of a pass's tokens into the cache, each at the last row that its token sees: COLUMNS
+// elements from FIRST on of rows of STRIDE. Grid: flat over tokens x COLUMNS elements.
 @group(0) @binding(0) var<uniform> rows: Rows;
 @group(0) @binding(1) var<storage, read> spans: array<vec4u>;
 @group(0) @binding(2) var<storage, read> qkv: array<E>;

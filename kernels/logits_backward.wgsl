@@ -1,6 +1,6 @@
-// In place: logits become their gradient, weight * (onehot(target) - softmax), where weight = dL/d(log-probability), times the
-// slope of the score that stands before this text.
-// Padding columns become 0. Of rows of STRIDE vec4s COLUMNS from FIRST on. Grid: flat over labels of the piece x COLUMNS.
+// In place: logits become their gradient, weight * (onehot(target) - softmax), where weight = dL/d(log-probability),
+// times the slope of the score that stands before this text. Padding columns become 0. Of rows of STRIDE vec4s
+// COLUMNS from FIRST on. Grid: flat over labels of the piece x COLUMNS.
 @group(0) @binding(0) var<uniform> rows: Rows;
 @group(0) @binding(1) var<storage, read_write> logits: array<vec4f>;
 @group(0) @binding(2) var<storage, read> targets: array<u32>;

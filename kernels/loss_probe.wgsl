@@ -1,8 +1,6 @@
 // A preference loss of given sums, to be compared with finite differences. The text of the loss itself is put before
-// this file.
-// sums[2 i] = (sum of chosen, its labels, its reference, 0), sums[2 i + 1] likewise of rejected; found[i] = (value, d_chosen,
-// d_rejected, 0).
-// Grid: sums / 64.
+// this file. sums[2 i] = (sum of chosen, its labels, its reference, 0), sums[2 i + 1] likewise of rejected; found[i]
+// = (value, d_chosen, d_rejected, 0). Grid: sums / 64.
 @group(0) @binding(0) var<uniform> rows: Rows;
 @group(0) @binding(1) var<storage, read> sums: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> found: array<vec4f>;

@@ -1,7 +1,7 @@
-// RMSNorm (arXiv 1910.07467), y = x * factor * weight with factor = 1 / sqrt(mean(x^2) + EPSILON); where LAYER is 1 LayerNorm (arXiv
-// 1607.06450), y = (x - mean) * factor * weight + bias with factor = 1 / sqrt(mean((x - mean)^2) + EPSILON). Of each part of a row
-// (norm_parts.wgsl); those that are not normed are copied. `stored` may add a residual. Eight threads a part.
-// Grid: rows x PARTS / 8, flat.
+// RMSNorm (arXiv 1910.07467), y = x * factor * weight with factor = 1 / sqrt(mean(x^2) + EPSILON); where LAYER is 1
+// LayerNorm (arXiv 1607.06450), y = (x - mean) * factor * weight + bias with factor = 1 / sqrt(mean((x - mean)^2) +
+// EPSILON). Of each part of a row (norm_parts.wgsl); those that are not normed are copied. `stored` may add a
+// residual. Eight threads a part. Grid: rows x PARTS / 8, flat.
 @group(0) @binding(0) var<uniform> rows: Rows;
 @group(0) @binding(1) var<storage, read> x: array<E>;
 @group(0) @binding(2) var<storage, read> weight: array<E>;

@@ -1,6 +1,6 @@
-// Gradient of norm.wgsl's input: with g = d_y * weight and n = (x - mean) * factor, d_x = factor * (g - mean(g) - n * mean(g * n)),
-// where RMSNorm has neither mean(x) nor mean(g). `put` writes it over d_y, to d_x, or adds it there; the gradient of what is
-// not normed is d_y. Eight threads a part. Grid: rows x PARTS / 8, flat.
+// Gradient of norm.wgsl's input: with g = d_y * weight and n = (x - mean) * factor, d_x = factor * (g - mean(g) - n *
+// mean(g * n)), where RMSNorm has neither mean(x) nor mean(g). `put` writes it over d_y, to d_x, or adds it there;
+// the gradient of what is not normed is d_y. Eight threads a part. Grid: rows x PARTS / 8, flat.
 @group(0) @binding(0) var<uniform> rows: Rows;
 @group(0) @binding(1) var<storage, read> x: array<E>;
 @group(0) @binding(2) var<storage, read> weight: array<E>;

@@ -1,6 +1,7 @@
-// What the norms' kernels share. A row is cut into HEADS parts of QUERY elements, KEYS of KEY elements, and as many again that are
-// not normed: the values of [queries, keys, values]. A whole row is one part. Weights lie as parts do where EACH is 1, or one for
-// the first kind of part before one for the second. Statistics of each part: 1/rms, or the mean and then 1/deviation where LAYER is 1.
+// What the norms' kernels share. A row is cut into HEADS parts of QUERY elements, KEYS of KEY elements, and as many
+// again that are not normed: the values of [queries, keys, values]. A whole row is one part. Weights lie as parts do
+// where EACH is 1, or one for the first kind of part before one for the second. Statistics of each part: 1/rms, or
+// the mean and then 1/deviation where LAYER is 1.
 const NORMED = HEADS + KEYS;
 const PARTS = NORMED + KEYS;
 const STRIDE = HEADS * QUERY + 2u * KEYS * KEY;

@@ -1,6 +1,6 @@
-// Gradient of norm.wgsl's weight and bias, first of two stages: partial[block, column] = sum over the block's 32 rows, and over the
-// parts that have this weight, of d_y * normalized x, and after those of all weights the sums of d_y for the bias.
-// `column_sums.wgsl` is the second. Grid: WEIGHTS / 64 x blocks.
+// Gradient of norm.wgsl's weight and bias, first of two stages: partial[block, column] = sum over the block's 32
+// rows, and over the parts that have this weight, of d_y * normalized x, and after those of all weights the sums of
+// d_y for the bias. `column_sums.wgsl` is the second. Grid: WEIGHTS / 64 x blocks.
 @group(0) @binding(0) var<uniform> rows: Rows;
 @group(0) @binding(1) var<storage, read> x: array<E>;
 @group(0) @binding(2) var<storage, read> statistics: array<f32>;

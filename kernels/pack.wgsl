@@ -1,4 +1,5 @@
-// Float32 to bfloat16, to the nearest, ties to even: pack_bf16 of storage.ts. A row has ROW floats. Grid: flat over vec4s.
+// Float32 to bfloat16, to the nearest, ties to even: pack_bf16 of storage.ts. A row has ROW floats. Grid: flat over
+// vec4s.
 @group(0) @binding(0) var<uniform> rows: Rows;
 @group(0) @binding(1) var<storage, read> values: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> packed: array<vec2u>;

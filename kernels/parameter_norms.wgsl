@@ -1,7 +1,7 @@
 // Second stage of the gradient norm: squares[parameter] = sum of the partial sums of its blocks. One workgroup each.
-// After a norm that was not finite nothing changes any more, so that the host can still see which parameter it was. GUARD is
-// 1 where the parameter is updated right after this: a norm that is not finite then forbids that update and all later ones.
-// Grid: parameters, from place.parameter on.
+// After a norm that was not finite nothing changes any more, so that the host can still see which parameter it was.
+// GUARD is 1 where the parameter is updated right after this: a norm that is not finite then forbids that update and
+// all later ones. Grid: parameters, from place.parameter on.
 @group(0) @binding(0) var<uniform> place: Place;
 @group(0) @binding(1) var<storage, read> blocks: array<vec2u>;
 @group(0) @binding(2) var<storage, read> partial: array<f32>;

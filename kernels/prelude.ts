@@ -1,6 +1,7 @@
 /**
- * What every kernel file is prefixed with: the row count that it works on, its constants, and the element type `E`, which
- * is `vec4f` where all row lengths are multiples of 4 and `f32` elsewhere, so that one kernel text serves any size.
+ * What every kernel file is prefixed with: the row count that it works on, its constants, and the element type `E`,
+ * which is `vec4f` where all row lengths are multiples of 4 and `f32` elsewhere, so that one kernel text serves any
+ * size.
  */
 
 /** Floats in one element: 4 where every one of `lengths` can be cut into vec4s, otherwise 1. */
@@ -19,8 +20,8 @@ fn product(a: E, b: E) -> f32 { return a * b; }
 fn exp_element(x: E) -> E { return exp_accurate(x); }`,
 };
 
-// exp as 2^n * exp(r), |r| <= ln(2)/2, by Cephes' polynomial (expf): drivers' exp is off by up to 1.1e-6, which would be the
-// largest error of a whole training step. 0 below -87, where the result would not be normal.
+// exp as 2^n * exp(r), |r| <= ln(2)/2, by Cephes' polynomial (expf): drivers' exp is off by up to 1.1e-6, which would
+// be the largest error of a whole training step. 0 below -87, where the result would not be normal.
 const ACCURATE_EXP = `
 fn exp_accurate4(x: vec4f) -> vec4f {
   let n = vec4i(round(max(x, vec4f(-87.0)) * 1.44269504));
@@ -36,8 +37,8 @@ fn exp_accurate4(x: vec4f) -> vec4f {
 }
 fn exp_accurate(x: f32) -> f32 { return exp_accurate4(vec4f(x)).x; }`;
 
-// tanh by Cephes' polynomial (tanhf) near 0, where 1 - e would cancel, and elsewhere by an exp that cannot overflow: drivers' tanh
-// is NaN beyond 45 on some, and off by 1.4e-7 of 1 near 0 on others.
+// tanh by Cephes' polynomial (tanhf) near 0, where 1 - e would cancel, and elsewhere by an exp that cannot overflow:
+// drivers' tanh is NaN beyond 45 on some, and off by 1.4e-7 of 1 near 0 on others.
 const ACCURATE_TANH = `
 fn tanh_accurate4(x: vec4f) -> vec4f {
   let z = x * x;

@@ -1,11 +1,11 @@
 /**
- * Weights in 4 or 8 bits as kernels read them: `nf4` and `fp4` as bitsandbytes has them, a code of 4 bits an element and a scale for
- * each block of 64, or `int8`, a byte an element and a scale for each row.
+ * Weights in 4 or 8 bits as kernels read them: `nf4` and `fp4` as bitsandbytes has them, a code of 4 bits an element
+ * and a scale for each block of 64, or `int8`, a byte an element and a scale for each row.
  *
- * A matrix is one run of words: the codes, eight or four to a word, in the order of its rows; then the scales. A block may run
- * on into the next row, and a row may have a scale for all its length: what has a scale here is a group, the largest power of
- * two of elements that both a row and a block are cut into, and the groups of a block repeat its scale. (Rows of real models are
- * multiples of 64, so that group and block are the same.)
+ * A matrix is one run of words: the codes, eight or four to a word, in the order of its rows; then the scales. A
+ * block may run on into the next row, and a row may have a scale for all its length: what has a scale here is a
+ * group, the largest power of two of elements that both a row and a block are cut into, and the groups of a block
+ * repeat its scale. (Rows of real models are multiples of 64, so that group and block are the same.)
  */
 import { lines } from "./emit.ts";
 
@@ -24,7 +24,10 @@ export interface Quantization {
   type: QuantizedType;
   /** Elements of a group, a power of two. */
   group: number;
-  /** Where scales are quantized too: groups, a power of two, that share what their scales are multiplied by and added to. */
+  /**
+   * Where scales are quantized too: groups, a power of two, that share what their scales are multiplied by and added
+   * to.
+   */
   superblock?: number;
 }
 
@@ -47,7 +50,10 @@ export const CODES: Readonly<Record<"nf4" | "fp4", readonly number[]>> = {
   ),
 };
 
-/** Where the parts of a quantized matrix of `elements` lie, in words from its beginning on, and how many it has in all. */
+/**
+ * Where the parts of a quantized matrix of `elements` lie, in words from its beginning on, and how many it has in
+ * all.
+ */
 export function quantizedLayout(
   { type, group, superblock }: Quantization,
   elements: number,
@@ -63,7 +69,8 @@ export function quantizedLayout(
 }
 
 /**
- * WGSL of `fn NAME4(i) -> vec4f`: the elements from `i` on, a multiple of 4, of the matrix in `NAME`, an array of words.
+ * WGSL of `fn NAME4(i) -> vec4f`: the elements from `i` on, a multiple of 4, of the matrix in `NAME`, an array of
+ * words.
  *
  * @param elements WGSL of the number of its elements.
  */
@@ -101,7 +108,9 @@ fn ${name}_groups() -> u32 { return (${elements}) / ${group}u; }
 fn ${name}_codes() -> u32 { return ((${elements}) + ${perWord - 1}u) / ${perWord}u; }${scale}${values}`;
 }
 
-/** Four codes at a time, bit by bit: an array that is indexed at run time would be copied or checked at every element. */
+/**
+ * Four codes at a time, bit by bit: an array that is indexed at run time would be copied or checked at every element.
+ */
 function codeFunction(name: string, codes: readonly number[]): string {
   const level = (bit: number): string =>
     lines(8 >> bit, (i) => {

@@ -1,8 +1,8 @@
-// Rotary position embedding (arXiv 2104.09864) on the query and key heads of qkv: (a, b) -> (a cos - b sin, b cos + a sin);
-// BACKWARD turns the other way. Of each head of HEAD elements the first 2 HALF turn: pair i is elements i and i + HALF, or 2i and
-// 2i + 1 (STEP and APART). The table comes from the host in float64, since drivers' sin and cos are off by up to 7e-4.
-// `source(i)`, which stands before this text, is element i of what is rotated: y itself, or another tensor, of which REST more
-// elements a token are copied. Grid: flat over tokens x (PAIRS + REST) elements.
+// Rotary position embedding (arXiv 2104.09864) on the query and key heads of qkv: (a, b) -> (a cos - b sin, b cos + a
+// sin); BACKWARD turns the other way. Of each head of HEAD elements the first 2 HALF turn: pair i is elements i and i
+// + HALF, or 2i and 2i + 1 (STEP and APART). The table comes from the host in float64, since drivers' sin and cos are
+// off by up to 7e-4. `source(i)`, which stands before this text, is element i of what is rotated: y itself, or
+// another tensor, of which REST more elements a token are copied. Grid: flat over tokens x (PAIRS + REST) elements.
 @group(0) @binding(0) var<uniform> rows: Rows;
 @group(0) @binding(1) var<storage, read> spans: array<vec4u>;
 @group(0) @binding(2) var<storage, read> cos_sin: array<E>;

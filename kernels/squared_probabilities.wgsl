@@ -1,6 +1,6 @@
-// The logarithm of the sum of the squares of each label's probabilities, from the logits of a piece and the logarithms of their
-// sums of exponentials; `score` stands before this text. One workgroup a label; sums in a fixed order.
-// Writes squares[label]. Grid: labels of the piece (x, spilling into y).
+// The logarithm of the sum of the squares of each label's probabilities, from the logits of a piece and the
+// logarithms of their sums of exponentials; `score` stands before this text. One workgroup a label; sums in a fixed
+// order. Writes squares[label]. Grid: labels of the piece (x, spilling into y).
 @group(0) @binding(0) var<uniform> rows: Rows;
 @group(0) @binding(1) var<storage, read> logits: array<vec4f>;
 @group(0) @binding(2) var<storage, read> lse: array<f32>;

@@ -1,6 +1,6 @@
 /**
- * How four numbers lie in memory: as float32, or two to a word as bfloat16 (the upper half of a float32) or float16. The
- * first of two is in the lower half, as in a file.
+ * How four numbers lie in memory: as float32, or two to a word as bfloat16 (the upper half of a float32) or float16.
+ * The first of two is in the lower half, as in a file.
  */
 
 import { type Quantization, quantizedReader } from "./quantized.ts";
@@ -31,7 +31,8 @@ export function unpackFunction(name: string, storage: StorageType): string {
 }
 
 /**
- * WGSL of `fn NAME4(i) -> vec4f`: the elements from `i` on, a multiple of 4, of the matrix in `NAME`, an array of `readerElement`.
+ * WGSL of `fn NAME4(i) -> vec4f`: the elements from `i` on, a multiple of 4, of the matrix in `NAME`, an array of
+ * `readerElement`.
  *
  * @param elements WGSL of the number of its elements.
  */
@@ -60,7 +61,10 @@ fn hash2(counters: vec2u) -> vec2u {
   return v ^ (v >> vec2u(16u));
 }`;
 
-/** WGSL that packs vec4s as bfloat16: to the nearest, ties to even; or up or down by chance, so that the mean is exact. */
+/**
+ * WGSL that packs vec4s as bfloat16: to the nearest, ties to even; or up or down by chance, so that the mean is
+ * exact.
+ */
 export const PACK_BF16 = `
 fn bf16_pairs(high: vec4u) -> vec2u {
   return vec2u((high.x >> 16u) | (high.y & 0xffff0000u), (high.z >> 16u) | (high.w & 0xffff0000u));

@@ -1,6 +1,6 @@
-// First of three stages of the gradient norm: partial[block] = sum of squares of BLOCK vec4s, COUNT floats in all. Parameters
-// start at block boundaries, and what is between them is 0. Few threads, since on
-// a driver on the processor each that waits at a barrier costs more than it reads. Grid: blocks (x, spilling into y).
+// First of three stages of the gradient norm: partial[block] = sum of squares of BLOCK vec4s, COUNT floats in all.
+// Parameters start at block boundaries, and what is between them is 0. Few threads, since on a driver on the
+// processor each that waits at a barrier costs more than it reads. Grid: blocks (x, spilling into y).
 @group(0) @binding(0) var<uniform> place: Place;
 @group(0) @binding(1) var<storage, read> gradients: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> partial: array<f32>;

@@ -18,8 +18,8 @@ export async function removeOrphans(folder: string): Promise<void> {
 }
 
 /**
- * The folder for what can be made again: SIMPER_CACHE, or `simper` in XDG_CACHE_HOME, or ~/.cache/simper. It may be deleted
- * at any time.
+ * The folder for what can be made again: SIMPER_CACHE, or `simper` in XDG_CACHE_HOME, or ~/.cache/simper. It may be
+ * deleted at any time.
  *
  * @throws {UserError} where the environment names no home either.
  */

@@ -1,4 +1,7 @@
-/** The moment, in this machine's time zone, of `2024-07-26` or `2024-07-26T15:24:13`; undefined for what is none of the calendar's. */
+/**
+ * The moment, in this machine's time zone, of `2024-07-26` or `2024-07-26T15:24:13`; undefined for what is none of
+ * the calendar's.
+ */
 export function readDate(text: string): Date | undefined {
   const match = /^([1-9]\d{3})-(\d\d)-(\d\d)(?:T(\d\d):(\d\d):(\d\d))?$/.exec(text);
   if (!match) return undefined;

@@ -1,5 +1,6 @@
 /**
- * The parts that runs are made of, for programs that put them together in another way; `mod.ts` has what most scripts want.
+ * The parts that runs are made of, for programs that put them together in another way; `mod.ts` has what most scripts
+ * want.
  *
  * @example Pairs as one packed row: what they have in common is run once
  * ```ts

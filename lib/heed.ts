@@ -1,6 +1,6 @@
 /**
- * Lets other work of this thread have its turn, the handler of a signal among it, and obeys the signal: what computes for long
- * without waiting for anything else calls this now and then.
+ * Lets other work of this thread have its turn, the handler of a signal among it, and obeys the signal: what computes
+ * for long without waiting for anything else calls this now and then.
  *
  * @throws the signal's reason, once it is aborted.
  */

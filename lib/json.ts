@@ -3,14 +3,19 @@ export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** Whether a value of JSON has the keys and types of `shape`, in which a list stands for any number of items like its one. */
+/**
+ * Whether a value of JSON has the keys and types of `shape`, in which a list stands for any number of items like its
+ * one.
+ */
 export function matches(value: unknown, shape: unknown): boolean {
   if (Array.isArray(shape)) return Array.isArray(value) && value.every((item) => matches(item, shape[0]));
   if (!isObject(shape)) return typeof value === typeof shape;
   return isObject(value) && Object.entries(shape).every(([key, inner]) => matches(value[key], inner));
 }
 
-/** The value of a key that an object itself has: names of files that are not trusted may be of what every object has. */
+/**
+ * The value of a key that an object itself has: names of files that are not trusted may be of what every object has.
+ */
 export function own<T>(record: Readonly<Record<string, T>>, key: string): T | undefined {
   return Object.hasOwn(record, key) ? record[key] : undefined;
 }
@@ -35,8 +40,8 @@ export function show(value: unknown): string {
 }
 
 /**
- * Levels of lists and objects within each other that a file of JSON may have: a deeper row is none of messages, each level takes
- * memory many times its byte, and recursive code ends in it.
+ * Levels of lists and objects within each other that a file of JSON may have: a deeper row is none of messages, each
+ * level takes memory many times its byte, and recursive code ends in it.
  */
 export const MOST_LEVELS = 256;
 

@@ -7,8 +7,8 @@ import { temporaryName } from "./temporary.ts";
 const LARGEST_FILE = 2 ** 27;
 
 /**
- * Text of a file of a model's folder, for `readFile(path, "utf8")`: a link of a hostile folder may lead to a device that has no
- * end, and bytes that are no text are not to be read as something else.
+ * Text of a file of a model's folder, for `readFile(path, "utf8")`: a link of a hostile folder may lead to a device
+ * that has no end, and bytes that are no text are not to be read as something else.
  *
  * @throws what `open` does; Error for what is no file, is larger than any such file, or is not UTF-8.
  */
@@ -47,8 +47,8 @@ export async function checkFolder(folder: string): Promise<void> {
 }
 
 /**
- * Writes a file under a temporary name, synchronises it to the disk unless `flush` is false, and renames it: it is never
- * half a file. The folder is made if it is missing.
+ * Writes a file under a temporary name, synchronises it to the disk unless `flush` is false, and renames it: it is
+ * never half a file. The folder is made if it is missing.
  *
  * @throws UserError where it cannot be written.
  */
@@ -77,7 +77,8 @@ export async function writeWhole(
 }
 
 /**
- * Writes a file a piece at a time, as `writeWhole`; its folder has to be there. Nothing is left of it where `body` fails.
+ * Writes a file a piece at a time, as `writeWhole`; its folder has to be there. Nothing is left of it where `body`
+ * fails.
  *
  * @param body is given what writes bytes.
  * @throws UserError where it cannot be written, and what `body` throws.

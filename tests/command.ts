@@ -43,7 +43,10 @@ export function taskWords(name: string): string[] {
   return tasks[name].command.split(" ").slice(1);
 }
 
-/** The training command as a process of its own, with the permissions that deno.json lists: what is killed is the run itself. */
+/**
+ * The training command as a process of its own, with the permissions that deno.json lists: what is killed is the run
+ * itself.
+ */
 export function trainProcess(args: readonly string[]): Deno.Command {
   return new Deno.Command(Deno.execPath(), {
     args: [...taskWords("train"), ...args],

@@ -40,7 +40,8 @@ export function assertEqualBytes(actual: Numbers, expected: Numbers, what = "arr
 }
 
 /**
- * `assert.deepEqual` for values that hold much: objects, lists and maps by their keys, typed arrays as `assertEqualBytes` does.
+ * `assert.deepEqual` for values that hold much: objects, lists and maps by their keys, typed arrays as
+ * `assertEqualBytes` does.
  *
  * @throws {assert.AssertionError} with the place of the first difference and what stands there.
  */

@@ -5,8 +5,8 @@ import type { Pair, Sequence } from "../lib/data/pair.ts";
 
 export const GOLDEN = "tests/golden/llama";
 /**
- * An untied float32 model; a tied bfloat16 one in three shards with llama3 rotary scaling; Mistral with a window of 20; one whose
- * padding token occurs.
+ * An untied float32 model; a tied bfloat16 one in three shards with llama3 rotary scaling; Mistral with a window of
+ * 20; one whose padding token occurs.
  */
 export const MODELS = [
   "untied",

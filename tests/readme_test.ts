@@ -203,7 +203,8 @@ Deno.test("README's two commands are those that CI and users run, and every comm
       assert.ok(name in tasks, `no task ${name}`);
     }
   }
-  // Here, in tests/cli/install_test.ts and tests/comparison/compare_test.ts, and with a Hub of their own in tests/hub/hub_cli_test.ts.
+  // Here, in tests/cli/install_test.ts and tests/comparison/compare_test.ts, and with a Hub of their own in
+  // tests/hub/hub_cli_test.ts.
   const run = [
     /^npx -y deno/,
     /^simper (data|plan|train) run\.yaml/,

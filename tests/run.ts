@@ -1,12 +1,12 @@
 /**
- * `deno task test [FILE ...] [--filter=...]`: the tests, in two processes side by side, and the documented examples, in another;
- * closes with one line of all that passed and failed.
+ * `deno task test [FILE ...] [--filter=...]`: the tests, in two processes side by side, and the documented examples,
+ * in another; closes with one line of all that passed and failed.
  *
- * A process of many test files may crash as it ends, once in some hundred runs: where
- * libEGL is installed WebGPU opens it, and on exit it frees its tables (`__glDispatchDestroyTable`) while the thread of a test
- * file, which ends just then, still uses them. glibc says "corrupted size vs. prev_size in fastbins" or "double free". That says
- * nothing about tests that had all passed. So a process that a signal ended counts by its summary, where that is of every test
- * that it began to tell of; without one, or with a status of its own, it has failed.
+ * A process of many test files may crash as it ends, once in some hundred runs: where libEGL is installed WebGPU
+ * opens it, and on exit it frees its tables (`__glDispatchDestroyTable`) while the thread of a test file, which ends
+ * just then, still uses them. glibc says "corrupted size vs. prev_size in fastbins" or "double free". That says
+ * nothing about tests that had all passed. So a process that a signal ended counts by its summary, where that is of
+ * every test that it began to tell of; without one, or with a status of its own, it has failed.
  */
 const PERMISSIONS = [
   "--allow-read",
@@ -90,7 +90,9 @@ const others = (): string[] =>
   [...Deno.readDirSync("tests")].filter(({ name, isDirectory }) => isDirectory || name.endsWith("_test.ts"))
     .map(({ name }) => `tests/${name}`).filter((path) => !HALF.includes(path)).sort();
 
-/** Runs tests, showing what they print: as it comes, or at the end where another process of tests is shown meanwhile. */
+/**
+ * Runs tests, showing what they print: as it comes, or at the end where another process of tests is shown meanwhile.
+ */
 async function run(args: readonly string[], shownAfter?: Promise<unknown>): Promise<Ended> {
   const child = new Deno.Command(Deno.execPath(), {
     args: [...args],

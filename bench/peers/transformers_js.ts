@@ -1,7 +1,8 @@
 /**
  * Greedy tokens by transformers.js, for bench/generation.ts:
  *     deno run -A transformers_js.ts FOLDER TASK.json cpu|webgpu
- * FOLDER holds onnx/model.onnx (float32), as `optimum-cli export onnx --task text-generation-with-past` makes it. Prints a line of JSON.
+ * FOLDER holds onnx/model.onnx (float32), as `optimum-cli export onnx --task text-generation-with-past` makes it.
+ * Prints a line of JSON.
  */
 import { basename, dirname, resolve } from "node:path";
 import { AutoModelForCausalLM, env, Tensor } from "npm:@huggingface/transformers@4.3.2";

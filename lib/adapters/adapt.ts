@@ -14,7 +14,8 @@ export const namesOfAdapter = (module: string) => ({
 
 /**
  * Freezes all of a model but what `plan` trains whole, and adds its adapters.
- * @throws {UserError} (status 2) for a rank beyond a matrix, or where modules that are kept as one are to be trained in part.
+ * @throws {UserError} (status 2) for a rank beyond a matrix, or where modules that are kept as one are to be trained
+ * in part.
  */
 export function adapt(net: Net, plan: AdapterPlan): void {
   const problems: string[] = [];

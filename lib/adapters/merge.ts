@@ -12,8 +12,8 @@ import { infoOf } from "./start.ts";
 const PIECE = 2 ** 22;
 
 /**
- * The weights of a model with adapters merged into them, in float32: W + scale B A, each row brought to its magnitude's length
- * where there is one; and the modules that were trained whole.
+ * The weights of a model with adapters merged into them, in float32: W + scale B A, each row brought to its
+ * magnitude's length where there is one; and the modules that were trained whole.
  */
 export function merged(weights: TensorReader, adapter: OpenAdapter): TensorReader {
   const modules = new Map([...adapter.modules].map((module) => [`${module}.weight`, module]));

@@ -14,8 +14,8 @@ export interface SavedAdapter extends Pick<AdapterPlan, "record"> {
 }
 
 /**
- * Writes weights into `folder`, as transformers' or, of adapters, PEFT's save_pretrained() does; weights of the other kind that an
- * earlier run left there go.
+ * Writes weights into `folder`, as transformers' or, of adapters, PEFT's save_pretrained() does; weights of the other
+ * kind that an earlier run left there go.
  * @throws {UserError} where a file cannot be written.
  */
 export async function saveWeights(

@@ -46,7 +46,10 @@ export const settingsOf = (keys: AdapterKeys): AdapterSettings => ({
   dora: keys.useDora,
 });
 
-/** What the factors' product is multiplied by: alpha / rank, or, as rsLoRA has it (arXiv 2312.03732), alpha / sqrt(rank). */
+/**
+ * What the factors' product is multiplied by: alpha / rank, or, as rsLoRA has it (arXiv 2312.03732), alpha /
+ * sqrt(rank).
+ */
 export function scaleOf(
   { alpha, alphaPattern, rslora }: AdapterSettings,
   module: string,

@@ -5,8 +5,9 @@ import { overlaid, type TensorReader } from "../safetensors/read.ts";
 import { type ParameterSpec, shapeOfPart } from "../parameters/parameter.ts";
 
 /**
- * A model's weights with new adapters, by the names of `namesOfAdapter`, as PEFT makes them: first factors uniform within
- * 1 / sqrt(columns) (Kaiming's with a = sqrt(5)), second ones 0; magnitudes wait for `Decoder.measureMagnitudes`.
+ * A model's weights with new adapters, by the names of `namesOfAdapter`, as PEFT makes them: first factors uniform
+ * within 1 / sqrt(columns) (Kaiming's with a = sqrt(5)), second ones 0; magnitudes wait for
+ * `Decoder.measureMagnitudes`.
  */
 export function withNewAdapters(weights: TensorReader, net: Net, seed: number): TensorReader {
   const makers = new Map<string, { shape: number[]; make: () => Promise<Float32Array<ArrayBuffer>> }>();

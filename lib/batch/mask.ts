@@ -4,13 +4,17 @@ import { ATTENTION_TILE } from "../../kernels/attention.ts";
 /** Which keys each token of a packed row sees, with one window. */
 export interface Mask {
   /**
-   * Four numbers a token, in rows of the keys: it sees those from the first up to the second, and from the third to its own row;
-   * its position. In a packed row a token's own row is its own; beside a cache of keys see `kernels/attention.ts`.
+   * Four numbers a token, in rows of the keys: it sees those from the first up to the second, and from the third to
+   * its own row; its position. In a packed row a token's own row is its own; beside a cache of keys see
+   * `kernels/attention.ts`.
    */
   spans: Uint32Array<ArrayBuffer>;
   /** For each tile of queries, the two intervals of key tiles that any of its queries sees: [x, y) and [z, w). */
   queryTiles: Uint32Array<ArrayBuffer>;
-  /** For each tile of keys, the query tiles that see any of its keys, [x, y), and the end of the queries that do, z; 0. */
+  /**
+   * For each tile of keys, the query tiles that see any of its keys, [x, y), and the end of the queries that do, z;
+   * 0.
+   */
   keyTiles: Uint32Array<ArrayBuffer>;
 }
 
@@ -37,8 +41,8 @@ export function maskOf(places: readonly Place[], window: Window = Infinity): Mas
 }
 
 /**
- * Bounds of what each tile of queries and of keys has to look at; the exact mask stays with the spans. The queries, one a span,
- * are the last of `keys` rows.
+ * Bounds of what each tile of queries and of keys has to look at; the exact mask stays with the spans. The queries,
+ * one a span, are the last of `keys` rows.
  */
 export function tileBounds(
   spans: readonly number[],

@@ -27,8 +27,8 @@ export interface Batch {
   /** Labels of each pair: chosen [x, y), rejected [z, w). */
   labelsOfPair: Uint32Array<ArrayBuffer>;
   /**
-   * Of each pair: the reference model's sums of chosen and of rejected, 0 without one; of unpaired data 1 where the response
-   * was judged desirable, otherwise 0; and nothing.
+   * Of each pair: the reference model's sums of chosen and of rejected, 0 without one; of unpaired data 1 where the
+   * response was judged desirable, otherwise 0; and nothing.
    */
   references: Float32Array<ArrayBuffer>;
   /**

@@ -6,8 +6,8 @@ import { isLock } from "./names.ts";
 /**
  * Asks for every file of a folder to be put on the disk.
  *
- * @returns as soon as that is under way, in threads of its own, which go on while this one is blocked by the GPU; `done` comes
- * when the files, and then the folder's list of them, are there.
+ * @returns as soon as that is under way, in threads of its own, which go on while this one is blocked by the GPU;
+ * `done` comes when the files, and then the folder's list of them, are there.
  */
 export async function beginFlush(folder: string): Promise<{ done: Promise<void> }> {
   const entries = await readdir(folder, { withFileTypes: true });
@@ -19,7 +19,9 @@ export async function beginFlush(folder: string): Promise<{ done: Promise<void> 
   return { done: Promise.all(handles.map(flush)).then(() => flushFolder(folder)) };
 }
 
-/** Waits until a folder's list of names is on the disk: only then does a renamed file keep its name after a power cut. */
+/**
+ * Waits until a folder's list of names is on the disk: only then does a renamed file keep its name after a power cut.
+ */
 export async function flushFolder(folder: string): Promise<void> {
   // Windows opens no folders, and keeps names in its journal.
   if (process.platform !== "win32") await flush(await open(folder, "r"));

@@ -17,10 +17,11 @@ export interface FolderLock {
 const INTRODUCTION = 200;
 
 /**
- * Keeps `folder` to this run. The lock is the operating system's, on a file in the folder, and ends with its process however
- * that ends: what a killed run or a power cut leaves behind holds nothing, and of two that come at once one gets it. Of Node's
- * modules `node:sqlite` is the one that reaches such a lock: the file is an empty database that nobody may read meanwhile.
- * No file of this name may be opened by the same process in another way, since closing it would give the lock back (POSIX).
+ * Keeps `folder` to this run. The lock is the operating system's, on a file in the folder, and ends with its process
+ * however that ends: what a killed run or a power cut leaves behind holds nothing, and of two that come at once one
+ * gets it. Of Node's modules `node:sqlite` is the one that reaches such a lock: the file is an empty database that
+ * nobody may read meanwhile. No file of this name may be opened by the same process in another way, since closing it
+ * would give the lock back (POSIX).
  *
  * @param warn told where the file system has no locks: then there is none, and the run goes on.
  * @throws {UserError} (status 2) naming the run that has the folder.
@@ -61,8 +62,8 @@ export async function lockFolder(folder: string, warn: (message: string) => void
 }
 
 /**
- * The locked file; undefined where it was not under its name all the time: the run before removes it at its end, and a lock on a
- * file without a name would keep nobody out.
+ * The locked file; undefined where it was not under its name all the time: the run before removes it at its end, and
+ * a lock on a file without a name would keep nobody out.
  *
  * @throws {Error} "database is locked" where another run, of this process too, has it.
  */

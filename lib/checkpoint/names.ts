@@ -14,7 +14,10 @@ export const TRAINER_STATE = "trainer_state.json";
 export const METRICS = "metrics.jsonl";
 /** What the run is and what its model answers: there from before the first step. */
 export const REPORT = "report.json";
-/** The figures of a finished run: written last of all, so that a folder that has it, and the state, holds a whole result. */
+/**
+ * The figures of a finished run: written last of all, so that a folder that has it, and the state, holds a whole
+ * result.
+ */
 export const RESULTS = "all_results.json";
 /** The folder of TensorBoard's files, as transformers names it. */
 export const RUNS = "runs";
@@ -46,7 +49,10 @@ const ID = crypto.randomUUID().slice(0, 8);
 /** A checkpoint on its way to its name, and one on its way out: neither is whole for certain. */
 export const unfinishedName = (step: number) => `tmp-checkpoint-${step}-${ID}`;
 export const removedName = (step: number) => `tmp-removed-checkpoint-${step}-${ID}`;
-/** A checkpoint that another one of the same step takes the name of: whole for as long as there is none under that name. */
+/**
+ * A checkpoint that another one of the same step takes the name of: whole for as long as there is none under that
+ * name.
+ */
 export const replacedName = (step: number) => `tmp-replaced-checkpoint-${step}-${ID}`;
 
 /** The name of the checkpoint that a replaced one was, or undefined. */

@@ -15,12 +15,13 @@ export interface OutputFolder {
 }
 
 /**
- * Makes `output_dir`, writes to it, and keeps it to this run; a checkpoint that another one was about to take the name of, when
- * its run was killed, has its name again. Closed before anything else was written, a folder that was made goes too.
+ * Makes `output_dir`, writes to it, and keeps it to this run; a checkpoint that another one was about to take the
+ * name of, when its run was killed, has its name again. Closed before anything else was written, a folder that was
+ * made goes too.
  *
  * @param warn told of a file system without locks.
- * @throws {UserError} (status 2) where the folder cannot be made or written to, holds something where the run writes, or is
- * another run's.
+ * @throws {UserError} (status 2) where the folder cannot be made or written to, holds something where the run writes,
+ * or is another run's.
  */
 export async function openOutput(outputDir: string, warn: (message: string) => void): Promise<OutputFolder> {
   const made = await makeFolder(outputDir);

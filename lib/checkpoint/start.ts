@@ -19,7 +19,10 @@ import {
 import { readSavedRun, type SavedRun } from "./state.ts";
 import { discard } from "./write.ts";
 
-/** Whether all that a folder has is what a run leaves that ended before its first checkpoint: nothing to go on from, or to keep. */
+/**
+ * Whether all that a folder has is what a run leaves that ended before its first checkpoint: nothing to go on from,
+ * or to keep.
+ */
 async function isLogOnly({ outputDir, loggingDir }: TrainConfig, names: readonly string[]): Promise<boolean> {
   const events = loggingDir === undefined ? RUNS : relative(outputDir, loggingDir).split(sep)[0];
   const logs = [TRAINER_STATE, METRICS, REPORT, events];
@@ -35,7 +38,8 @@ async function isLogOnly({ outputDir, loggingDir }: TrainConfig, names: readonly
 /**
  * Looks at `output_dir` and `resume_from_checkpoint` and says where the run begins; nothing is changed yet.
  *
- * @returns the checkpoint to go on from, whose run had the same configuration where it matters; undefined to begin anew.
+ * @returns the checkpoint to go on from, whose run had the same configuration where it matters; undefined to begin
+ * anew.
  * @throws {UserError} (status 2) for a folder that holds something else, a finished run or another run.
  */
 export async function findStart(config: TrainConfig): Promise<SavedRun | undefined> {
@@ -80,8 +84,8 @@ async function checkpointFolder(
 }
 
 /**
- * Makes `output_dir`, which no other run may have, ready for the steps of a run: from now on it is unfinished, what killed runs left
- * half-written goes, and before a new run all checkpoints.
+ * Makes `output_dir`, which no other run may have, ready for the steps of a run: from now on it is unfinished, what
+ * killed runs left half-written goes, and before a new run all checkpoints.
  */
 export async function prepareOutput(outputDir: string, isResumed: boolean): Promise<void> {
   for (const name of (await readdir(outputDir)).filter(isTemporary)) {

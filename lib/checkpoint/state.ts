@@ -42,8 +42,8 @@ export interface RunState {
   /** Optimizer steps done. */
   step: number;
   /**
-   * The next pair: passes over the data begun before it, and its place in the order of its own. Both follow from `step`, as
-   * the order does from the seed and the pass.
+   * The next pair: passes over the data begun before it, and its place in the order of its own. Both follow from
+   * `step`, as the order does from the seed and the pass.
    */
   position: { epoch: number; pair: number };
   /** The keys of the run file, and the hashes of what it names. */

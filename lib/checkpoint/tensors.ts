@@ -31,8 +31,8 @@ export interface Trained {
 const FILE_TYPES: Record<string, FloatDtype> = { bfloat16: "BF16", float16: "F16", float32: "F32" };
 
 /**
- * The weights as the model's files hold them: a model that began from random weights, in the dtype that config.json names. Of a run
- * with adapters those alone, as PEFT saves them.
+ * The weights as the model's files hold them: a model that began from random weights, in the dtype that config.json
+ * names. Of a run with adapters those alone, as PEFT saves them.
  */
 function savedTensors({ planned: { decoder: { parameters } }, prepared, source }: Trained): SavedTensor[] {
   if (prepared.adapter) {
@@ -79,8 +79,8 @@ export const savedAdapter = (
   adapter && { record: adapter.record, base: modelNameOrPath, revision: modelRevision };
 
 /**
- * Whether `weightSources` rounds nothing of a parameter: one that is frozen is as it was, and others may be stored no wider than it
- * saves them.
+ * Whether `weightSources` rounds nothing of a parameter: one that is frozen is as it was, and others may be stored no
+ * wider than it saves them.
  */
 const isExact = (
   { source, planned: { decoder: { parameters } } }: Trained,
@@ -102,8 +102,8 @@ export function optimizerSources(trained: Trained): TensorSource[] {
 }
 
 /**
- * Uploads weights and, unless `weightsOnly`, moments of a checkpoint, bit for bit as they were; frozen weights beside adapters are in
- * none.
+ * Uploads weights and, unless `weightsOnly`, moments of a checkpoint, bit for bit as they were; frozen weights beside
+ * adapters are in none.
  * @throws {UserError} where its tensors are not those of this model.
  */
 export async function restore(

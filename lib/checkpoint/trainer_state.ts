@@ -160,8 +160,8 @@ export function trainMetrics(
 }
 
 /**
- * The summary together with the figures of the evaluation of the weights that are saved, if there was one: the last, or that
- * of step `evaluatedAt`.
+ * The summary together with the figures of the evaluation of the weights that are saved, if there was one: the last,
+ * or that of step `evaluatedAt`.
  */
 export function allResults(
   state: TrainerState,

@@ -34,9 +34,10 @@ export interface CheckpointContent {
 }
 
 /**
- * Writes the checkpoints of a run. Each is written into a folder of another name, flushed to the disk and renamed: under its
- * name it is whole. `write` returns when the tensors have left the GPU and are with the operating system; the flush, which
- * waits for the disk, goes on beside the next step, and `finish` waits for it. Memory is bounded by one piece of 16 MiB.
+ * Writes the checkpoints of a run. Each is written into a folder of another name, flushed to the disk and renamed:
+ * under its name it is whole. `write` returns when the tensors have left the GPU and are with the operating system;
+ * the flush, which waits for the disk, goes on beside the next step, and `finish` waits for it. Memory is bounded by
+ * one piece of 16 MiB.
  */
 export class CheckpointWriter {
   #closing: Promise<void> = Promise.resolve();
@@ -125,9 +126,9 @@ export async function discard(outputDir: string, step: number): Promise<void> {
 }
 
 /**
- * Removes the oldest checkpoints beyond `limit`, by transformers' rules: the newest stays to go on from, and so does the best,
- * so that with a limit of 1 there may be two. Age is time, not steps: a run that went on from an earlier checkpoint finds later
- * ones there, which are older than its own.
+ * Removes the oldest checkpoints beyond `limit`, by transformers' rules: the newest stays to go on from, and so does
+ * the best, so that with a limit of 1 there may be two. Age is time, not steps: a run that went on from an earlier
+ * checkpoint finds later ones there, which are older than its own.
  *
  * @param own steps of the run's own checkpoints, the newest last; the clock orders those that were there before.
  */

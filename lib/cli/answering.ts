@@ -143,9 +143,11 @@ export function openLog(logLevel: LogLevel): Log {
 }
 
 /**
- * Sees to it that each model is here, fetched where it is on the Hub, and can be loaded, before the first of them is asked.
+ * Sees to it that each model is here, fetched where it is on the Hub, and can be loaded, before the first of them is
+ * asked.
  * @param asked what is given of the drawing of tokens, and how many answers each prompt is to have.
- * @throws {UserError} for one that cannot be had, or is no model; for one that would give the same answer several times.
+ * @throws {UserError} for one that cannot be had, or is no model; for one that would give the same answer several
+ * times.
  */
 export async function findModels(
   names: readonly string[],

@@ -111,7 +111,9 @@ class Talk {
     };
   }
 
-  /** @throws {UserError} for a model without chat template, and a system message that it refuses or that is too long. */
+  /**
+   * @throws {UserError} for a model without chat template, and a system message that it refuses or that is too long.
+   */
   async check(): Promise<void> {
     await this.#room([{ role: "user", content: "Hello" }]);
   }
@@ -196,7 +198,8 @@ class Talk {
   }
 
   /**
-   * Answers turns that end with the user's, and makes both the conversation; what a signal ended counts as far as it came.
+   * Answers turns that end with the user's, and makes both the conversation; what a signal ended counts as far as it
+   * came.
    * @throws {UserError} where there cannot be an answer: the conversation stays what it was.
    */
   async #answer(turns: readonly Message[]): Promise<void> {

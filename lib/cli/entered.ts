@@ -6,8 +6,8 @@ export type Entries = AsyncGenerator<string, void>;
 const QUOTES = '"""';
 
 /**
- * Entries of standard input: a line each, which a backslash at its end makes go on in the next one; or all between `"""` and
- * `"""`.
+ * Entries of standard input: a line each, which a backslash at its end makes go on in the next one; or all between
+ * `"""` and `"""`.
  *
  * @param show shows what stands before a line that is to be entered.
  */

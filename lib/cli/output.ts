@@ -1,4 +1,7 @@
-/** What the command line writes: that nobody takes it any more is no reason to lose a run, and no defect of this program. */
+/**
+ * What the command line writes: that nobody takes it any more is no reason to lose a run, and no defect of this
+ * program.
+ */
 import { UserError } from "../errors.ts";
 
 const encoder = new TextEncoder();

@@ -16,8 +16,8 @@ const PURPOSES: Readonly<Record<string, string>> = {
 const REQUIRES = /Requires (\w+) access(?: to "?(.*?)"?)?, run again with the --allow-[\w-]+ flag/;
 
 /**
- * A permission that Deno was not given, as a message to who started it; undefined for any other error. What else was made of
- * Deno's own words on the way, the Hub's answer for one, says less.
+ * A permission that Deno was not given, as a message to who started it; undefined for any other error. What else was
+ * made of Deno's own words on the way, the Hub's answer for one, says less.
  */
 export function missingPermission(error: unknown): UserError | undefined {
   const isOurs = error instanceof UserError;

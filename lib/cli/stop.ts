@@ -10,8 +10,9 @@ void (() => import("./stop_worker.ts"));
 const GRACE = 1000;
 
 /**
- * Hears SIGINT and SIGTERM, in a thread of its own. The first one is answered at once and sets `signal`, and a second later the
- * process ends with status 130, unless `isCareful`: then what is in hand is brought to its end. The second one ends it at once.
+ * Hears SIGINT and SIGTERM, in a thread of its own. The first one is answered at once and sets `signal`, and a second
+ * later the process ends with status 130, unless `isCareful`: then what is in hand is brought to its end. The second
+ * one ends it at once.
  */
 export class Stop {
   /** Whether there is something to save, which takes the time that it takes. */
@@ -52,7 +53,9 @@ export class Stop {
     this.#tell(answer);
   }
 
-  /** What a signal stopped is over, and not the command: the next signal is the first one again, and `signal` another. */
+  /**
+   * What a signal stopped is over, and not the command: the next signal is the first one again, and `signal` another.
+   */
   again(): void {
     if (!this.signal.aborted) return;
     this.#controller = new AbortController();

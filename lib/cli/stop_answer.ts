@@ -15,8 +15,8 @@ export interface Answer {
 }
 
 /**
- * What the thread is told: what to answer, where it is noted that a signal was answered, that it is to stop, and that what was
- * stopped is over.
+ * What the thread is told: what to answer, where it is noted that a signal was answered, that it is to stop, and that
+ * what was stopped is over.
  */
 export type ToThread = Int32Array | Answer | "stop" | "again";
 

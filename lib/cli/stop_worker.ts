@@ -1,7 +1,8 @@
 /**
- * Hears signals for a program whose own thread the GPU's driver may block for minutes: answers at once, and tells that thread.
- * It hears but one, until it is told that the next is the first again: a second one finds no listener and ends the process. What
- * comes in the same moment is the same signal: `deno task` hands on what its process group was sent too.
+ * Hears signals for a program whose own thread the GPU's driver may block for minutes: answers at once, and tells
+ * that thread. It hears but one, until it is told that the next is the first again: a second one finds no listener
+ * and ends the process. What comes in the same moment is the same signal: `deno task` hands on what its process group
+ * was sent too.
  */
 import { type Answer, SAME_SIGNAL, sayOnce, SIGNALS, type ToThread } from "./stop_answer.ts";
 

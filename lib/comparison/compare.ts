@@ -63,13 +63,16 @@ export interface ComparisonResult {
 }
 
 /**
- * Makes every run of a comparison as `train` makes it, one after the other, in `output_dir/NAME/seed-N`, and measures each model that
- * it leaves. A run that is there is kept where its keys and files are the same, one that was stopped goes on, and what was measured
- * stands beside the folder in `seed-N.json`. A run whose numbers are not finite is told of, and the others go on.
+ * Makes every run of a comparison as `train` makes it, one after the other, in `output_dir/NAME/seed-N`, and measures
+ * each model that it leaves. A run that is there is kept where its keys and files are the same, one that was stopped
+ * goes on, and what was measured stands beside the folder in `seed-N.json`. A run whose numbers are not finite is
+ * told of, and the others go on.
  *
- * Pairs are tokenized once, and found in the cache by every run; weights are read from the disk by each, as `train` reads them.
+ * Pairs are tokenized once, and found in the cache by every run; weights are read from the disk by each, as `train`
+ * reads them.
  *
- * @throws {UserError} for what `train` refuses, of all runs at once before the first begins; for folders that hold other runs.
+ * @throws {UserError} for what `train` refuses, of all runs at once before the first begins; for folders that hold
+ * other runs.
  */
 export async function compareRuns(
   comparison: Comparison,

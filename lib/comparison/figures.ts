@@ -1,4 +1,6 @@
-/** The figures of a comparison: of every run, over the seeds of each member, and how the others differ from the first. */
+/**
+ * The figures of a comparison: of every run, over the seeds of each member, and how the others differ from the first.
+ */
 import { preferenceFigures, reward } from "../evaluation/preferences.ts";
 import {
   bootstrapP,
@@ -240,8 +242,8 @@ const excludesZero = ({ low, high }: MeanEstimate) =>
 const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
 /**
- * The member whose interval of a figure is beyond those of all others, if there is one: else undefined. Without intervals there is
- * none.
+ * The member whose interval of a figure is beyond those of all others, if there is one: else undefined. Without
+ * intervals there is none.
  */
 export function aloneAtTheTop(
   members: readonly ComparedMember[],

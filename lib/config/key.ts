@@ -12,8 +12,8 @@ export interface Key<T> {
   /** Left out, it follows from other keys (`complete`): a checked configuration has it. */
   follows?: true;
   /**
-   * Whether a resumed run may have another value: what it names is compared by its hash, or it leaves the weights after a step
-   * as they are. Every other key matters, one that is new tomorrow too.
+   * Whether a resumed run may have another value: what it names is compared by its hash, or it leaves the weights
+   * after a step as they are. Every other key matters, one that is new tomorrow too.
    */
   mayChange?: true;
   /** Never written down: not in reports, not in the model card. */

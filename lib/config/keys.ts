@@ -24,7 +24,10 @@ import { F_DIVERGENCES, LOSS_DEFAULTS } from "../losses/definition.ts";
 import type { Table } from "./key.ts";
 import { MOST_EPOCHS, MOST_STEPS, MOST_TOKENS, pairs, positive, tokens } from "./counts.ts";
 
-/** Every key that a run follows, in the order of the reference; `TrainConfig` and all that is known of a key come from here. */
+/**
+ * Every key that a run follows, in the order of the reference; `TrainConfig` and all that is known of a key come from
+ * here.
+ */
 export const TABLE: Table = {
   modelNameOrPath: {
     type: text,

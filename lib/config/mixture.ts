@@ -15,8 +15,8 @@ const DATASET_KEYS = ["id", "config", "split", "columns", "weight"];
 const NEEDED_COLUMNS = ["chosen", "rejected"];
 
 /**
- * Writes `dataset_mixture` as `dataset_mixer` and `dataset_splits`; other entries stay as they are. `dataset_splits`, where
- * it is given too, keeps its names of test splits.
+ * Writes `dataset_mixture` as `dataset_mixer` and `dataset_splits`; other entries stay as they are. `dataset_splits`,
+ * where it is given too, keeps its names of test splits.
  *
  * @returns also a line for each part that does nothing here, in `ignored`.
  */

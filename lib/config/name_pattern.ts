@@ -16,8 +16,8 @@ export function patternProblem(pattern: string): string | undefined {
 const ROWS = /.\[\d*(:\d*)?\]$/;
 
 /**
- * A regular expression of parameters' names, as axolotl reads it: it has to fit from a name's beginning on, and a full stop is one,
- * unless a + comes after it.
+ * A regular expression of parameters' names, as axolotl reads it: it has to fit from a name's beginning on, and a
+ * full stop is one, unless a + comes after it.
  * @throws {SyntaxError} where it is none.
  */
 export const namePattern = (pattern: string): RegExp =>
@@ -29,7 +29,10 @@ export const namePattern = (pattern: string): RegExp =>
  */
 export const modulePattern = (pattern: string): RegExp => new RegExp(`^(?:${pattern})$`, "u");
 
-/** Milliseconds for all patterns on all names, which usually take some: one with repetitions of repetitions may take years. */
+/**
+ * Milliseconds for all patterns on all names, which usually take some: one with repetitions of repetitions may take
+ * years.
+ */
 export const PATIENCE = 3000;
 
 const SCRIPT = `for (const source of sources) {
@@ -38,8 +41,8 @@ const SCRIPT = `for (const source of sources) {
 }`;
 
 /**
- * The names that each of `expressions` fits, up to the first that does not come to an end. They run in a context of their own, the
- * one place where V8 stops a regular expression.
+ * The names that each of `expressions` fits, up to the first that does not come to an end. They run in a context of
+ * their own, the one place where V8 stops a regular expression.
  */
 export function namesFitting(expressions: readonly RegExp[], names: readonly string[]): Set<string>[] {
   const found: string[][] = [];

@@ -65,8 +65,8 @@ export const REFUSED: Readonly<Record<string, Refusal>> = {
 };
 
 /**
- * What the keys of a run are called elsewhere: by other trainers (axolotl, LLaMA-Factory, mlx-lm, torchtune, Unsloth), in
- * other classes of TRL and transformers, and by people.
+ * What the keys of a run are called elsewhere: by other trainers (axolotl, LLaMA-Factory, mlx-lm, torchtune,
+ * Unsloth), in other classes of TRL and transformers, and by people.
  */
 export const OTHER_NAMES: Readonly<Record<string, readonly string[]>> = {
   model_name_or_path: [

@@ -285,7 +285,10 @@ export const columns: ValueType<ReadonlyMap<string, string>> = {
   },
 };
 
-/** The arguments of an optimizer as transformers writes them, `name=value` by name; undefined for text of another form. */
+/**
+ * The arguments of an optimizer as transformers writes them, `name=value` by name; undefined for text of another
+ * form.
+ */
 export function readOptimArgs(text: string): ReadonlyMap<string, string> | undefined {
   const parts = text.replaceAll(" ", "").split(",").map((part) => part.split("="));
   return parts.every((part) => part.length === 2) ? new Map(parts as [string, string][]) : undefined;

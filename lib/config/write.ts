@@ -9,8 +9,8 @@ export function configYaml(config: TrainConfig): string {
 }
 
 /**
- * The keys of a configuration with their values as a run file has them; those without a value, those that are secret, and
- * those that do nothing beside the others, are left out.
+ * The keys of a configuration with their values as a run file has them; those without a value, those that are secret,
+ * and those that do nothing beside the others, are left out.
  */
 export function configEntries(config: TrainConfig): [key: string, value: unknown][] {
   const entries: [string, unknown][] = [];

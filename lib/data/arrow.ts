@@ -16,7 +16,8 @@ const MAGIC = "ARROW1";
 const LONGEST_METADATA = 2 ** 24;
 
 /**
- * Rows of one Arrow file, of the stream format that `datasets` writes or of the file format; in memory is one batch at a time.
+ * Rows of one Arrow file, of the stream format that `datasets` writes or of the file format; in memory is one batch
+ * at a time.
  * @param renames see `readRows`.
  */
 export async function* readArrow(path: string, renames?: Renames): AsyncGenerator<Row> {

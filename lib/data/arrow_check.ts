@@ -1,6 +1,6 @@
 /**
- * What must hold before a message of an Arrow file is given to its decoder, which trusts the counts in it: reads beyond a
- * flatbuffer's end are zeros to it, and a list may claim two thousand million entries.
+ * What must hold before a message of an Arrow file is given to its decoder, which trusts the counts in it: reads
+ * beyond a flatbuffer's end are zeros to it, and a list may claim two thousand million entries.
  *
  * @module
  */

@@ -1,7 +1,7 @@
 /**
- * Runs in a Web Worker: starts the worker that tokenizes within it. Two are needed, because permissions can be taken from a
- * Web Worker only, and only those of node:worker_threads have a limit of memory: without it V8 ends the whole process, and
- * even a worker that was terminated goes on until then if it does not come to an end.
+ * Runs in a Web Worker: starts the worker that tokenizes within it. Two are needed, because permissions can be taken
+ * from a Web Worker only, and only those of node:worker_threads have a limit of memory: without it V8 ends the whole
+ * process, and even a worker that was terminated goes on until then if it does not come to an end.
  *
  * @module
  */

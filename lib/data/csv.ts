@@ -44,11 +44,12 @@ interface Line {
 }
 
 /**
- * Rows of a CSV file with a line of column names, as `datasets.load_dataset("csv")` (pandas) has them: cells such as "" and NA
- * are null, and a column that holds nothing but numbers, or true and false, in its first 10,000 rows holds them as such.
+ * Rows of a CSV file with a line of column names, as `datasets.load_dataset("csv")` (pandas) has them: cells such as
+ * "" and NA are null, and a column that holds nothing but numbers, or true and false, in its first 10,000 rows holds
+ * them as such.
  *
- * @throws {UserError} with its line, also for what pandas reads in a way that nobody means: a row longer than the line of names,
- * text after a closing quote.
+ * @throws {UserError} with its line, also for what pandas reads in a way that nobody means: a row longer than the
+ * line of names, text after a closing quote.
  */
 export async function* readCsv(path: string, delimiter: "," | "\t"): AsyncGenerator<Row> {
   const lines = linesOf(path, delimiter);
@@ -196,8 +197,8 @@ async function* linesOf(path: string, delimiter: string): AsyncGenerator<Line> {
 }
 
 /**
- * The parser leaves a quoted cell that goes on after its closing quote as it is, and pandas joins the parts. Quoted cells are
- * written in one way alone, so a row that is written otherwise has such a cell.
+ * The parser leaves a quoted cell that goes on after its closing quote as it is, and pandas joins the parts. Quoted
+ * cells are written in one way alone, so a row that is written otherwise has such a cell.
  */
 function checkQuotes(cells: readonly string[], raw: string, delimiter: string, where: string): void {
   if (!cells.some((cell) => cell.startsWith('"'))) return;

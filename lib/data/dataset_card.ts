@@ -25,8 +25,8 @@ const EXPECTED = "a path, a list of paths, or a list such as [{split: train, pat
 
 /**
  * The files of one of the configurations in the YAML header of a data set's README.md (`configs`), by the rules of
- * `datasets.load_dataset`: the one of that name, or else the one marked `default: true`, the one named `default`, or the
- * only one.
+ * `datasets.load_dataset`: the one of that name, or else the one marked `default: true`, the one named `default`, or
+ * the only one.
  *
  * @param readme the text of README.md.
  * @param config the name of a configuration.

@@ -35,8 +35,8 @@ export async function rememberedHashes(
 }
 
 /**
- * SHA-256 of a file's bytes. It is remembered in `cacheFolder`, so a file whose size and times are as they were is not read
- * again.
+ * SHA-256 of a file's bytes. It is remembered in `cacheFolder`, so a file whose size and times are as they were is
+ * not read again.
  *
  * @throws {UserError} for a file that cannot be read.
  */

@@ -6,8 +6,8 @@ type Step =
 const PART = /\*\*\/|\*\*|\*|\?|\[[^\]/]+\]|[^]/gu;
 
 /**
- * Whether paths match a glob: `*` and `?` stand for characters within a name, `**` for any characters, `[abc]` and `[!a-z]` for one
- * of a set. It takes time in proportion to the path times the glob, whatever is in them.
+ * Whether paths match a glob: `*` and `?` stand for characters within a name, `**` for any characters, `[abc]` and
+ * `[!a-z]` for one of a set. It takes time in proportion to the path times the glob, whatever is in them.
  *
  * @example
  * ```ts

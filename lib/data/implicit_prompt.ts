@@ -8,10 +8,10 @@ const ANSWER = "\n\nAssistant:";
 /**
  * A row of texts that lacks `prompt`, with the prompt that its texts imply; any other row as it is.
  *
- * Transcripts (`"\n\nHuman: ...\n\nAssistant: ..."`, Anthropic's hh-rlhf) part at the last "\n\nAssistant:" of what chosen
- * and rejected both begin with, as TRL's scripts for that data do; with `asMessages` they become message lists. Of other
- * texts the common beginning is the prompt, less a space at its end, as TRL's `extract_prompt` has it; one text alone
- * implies none.
+ * Transcripts (`"\n\nHuman: ...\n\nAssistant: ..."`, Anthropic's hh-rlhf) part at the last "\n\nAssistant:" of what
+ * chosen and rejected both begin with, as TRL's scripts for that data do; with `asMessages` they become message
+ * lists. Of other texts the common beginning is the prompt, less a space at its end, as TRL's `extract_prompt` has
+ * it; one text alone implies none.
  *
  * @param usesRejected whether `rejected` is looked at.
  * @throws {UserError} for transcripts of two conversations.

@@ -106,8 +106,8 @@ async function headOf(path: string): Promise<string> {
 }
 
 /**
- * Whether a file holds JSON Lines, which have any name: its first line is a whole object, and no object with a list `data`; or it
- * does not begin as JSON does, and is not named so.
+ * Whether a file holds JSON Lines, which have any name: its first line is a whole object, and no object with a list
+ * `data`; or it does not begin as JSON does, and is not named so.
  */
 export async function isJsonLines(path: string): Promise<boolean> {
   const isNamedJson = /\.json(\.gz|\.zst)?$/.test(path);

@@ -4,8 +4,8 @@ import { isObject, show } from "../json.ts";
 import type { Message } from "../tokenizer/chat_template.ts";
 
 /**
- * Checks a message list and gives it as it is: what it holds beside role and content is the template's to read, and a key that
- * is null stays one, as Python's `apply_chat_template` has it.
+ * Checks a message list and gives it as it is: what it holds beside role and content is the template's to read, and a
+ * key that is null stays one, as Python's `apply_chat_template` has it.
  *
  * @param key names the list in messages.
  * @throws {UserError} for what is no message, and for content that no text can be made of.
@@ -29,7 +29,8 @@ export const isEmpty = (message: Message): boolean =>
   textsOf(message).every((text) => text.trim() === "") && !saysMore(message);
 
 /**
- * The column `tools` or `documents`: a list of objects, or JSON text of one, as data sets hold them whose rows differ in form.
+ * The column `tools` or `documents`: a list of objects, or JSON text of one, as data sets hold them whose rows differ
+ * in form.
  *
  * @returns undefined where the row has none.
  */

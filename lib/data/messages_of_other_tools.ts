@@ -3,8 +3,8 @@ import { UserError } from "../errors.ts";
 import { isObject, show } from "../json.ts";
 
 /**
- * What roles are called in ShareGPT's messages, to transformers' names: as LLaMA-Factory and axolotl read them (TRL renames
- * the keys alone, and no template knows the role `human`).
+ * What roles are called in ShareGPT's messages, to transformers' names: as LLaMA-Factory and axolotl read them (TRL
+ * renames the keys alone, and no template knows the role `human`).
  */
 const ROLES: Readonly<Record<string, string>> = {
   human: "user",

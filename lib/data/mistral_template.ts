@@ -3,9 +3,10 @@ import type { TrainConfig } from "../config/schema.ts";
 
 /**
  * Renders as the chat template that SimPO's and SimPER's programs put in the place of a Mistral model's own
- * (`MISTRAL_CHAT_TEMPLATE` in scripts/run_simper.py of tengxiao1/SimPER): a system message is folded into the first message
- * after it, a user's turn is `[INST] text [/INST]`, an assistant's ` text </s>`. There is no BOS; roles of another name
- * leave no trace. It mentions "system", so rows without a system message get an empty one, which leaves no trace either.
+ * (`MISTRAL_CHAT_TEMPLATE` in scripts/run_simper.py of tengxiao1/SimPER): a system message is folded into the first
+ * message after it, a user's turn is `[INST] text [/INST]`, an assistant's ` text </s>`. There is no BOS; roles of
+ * another name leave no trace. It mentions "system", so rows without a system message get an empty one, which leaves
+ * no trace either.
  */
 export const MISTRAL_CHAT_TEMPLATE = `
 {%- set turns = messages %}
@@ -32,8 +33,8 @@ export const FORCED =
 type Named = Pick<TrainConfig, "modelNameOrPath" | "chatTemplate">;
 
 /**
- * Whether the published program would replace the model's chat template. It looks for "mistral" in all of the path or Hub name;
- * here only the model's own name counts, since the folders above a model say nothing of it.
+ * Whether the published program would replace the model's chat template. It looks for "mistral" in all of the path or
+ * Hub name; here only the model's own name counts, since the folders above a model say nothing of it.
  */
 export function forcesMistralTemplate({ modelNameOrPath, chatTemplate }: Named): boolean {
   const [name] = basename(modelNameOrPath).split("@");

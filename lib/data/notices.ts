@@ -115,8 +115,8 @@ export function oneOfEach(notices: readonly Notice[]): Notice[] {
 }
 
 /**
- * The index of the first message with a text that the rendering has less often than the messages have it, or -1. White space at
- * the ends of a text may go.
+ * The index of the first message with a text that the rendering has less often than the messages have it, or -1.
+ * White space at the ends of a text may go.
  */
 function droppedMessage(messages: readonly Message[], whole: string): number {
   const said = messages.map((message) => [...textsOf(message), ...callsOf(message)].map(trimmed));
@@ -131,13 +131,19 @@ function callsOf({ tool_calls: calls }: Message): string[] {
   return Array.isArray(calls) ? calls.map(nameOf).filter((name) => name !== undefined) : [];
 }
 
-/** The name of a function in a tool or a call of it: `{"type": "function", "function": {"name": ...}}` or `{"name": ...}`. */
+/**
+ * The name of a function in a tool or a call of it: `{"type": "function", "function": {"name": ...}}` or `{"name":
+ * ...}`.
+ */
 function nameOf(tool: unknown): string | undefined {
   const described = isObject(tool) && isObject(tool.function) ? tool.function : tool;
   return isObject(described) && typeof described.name === "string" ? described.name : undefined;
 }
 
-/** Which of the columns that a template is given leave no trace in any text: no tool its name, and no document a text of its. */
+/**
+ * Which of the columns that a template is given leave no trace in any text: no tool its name, and no document a text
+ * of its.
+ */
 export function unusedColumns(
   { tools = [], documents = [] }: Record<"tools" | "documents", Record<string, unknown>[] | undefined>,
   wholes: readonly string[],

@@ -54,8 +54,8 @@ export function pairOf(
 }
 
 /**
- * A user's message, or a conversation, as the model sees it before it answers. Where its template has no system message, the
- * first user message begins with it.
+ * A user's message, or a conversation, as the model sees it before it answers. Where its template has no system
+ * message, the first user message begins with it.
  *
  * @throws {UserError} for what is no list of messages, and for one where the model has no chat template.
  */

@@ -25,8 +25,8 @@ export interface PairOptions extends PairRules {
   /** Name with "train" or "test" in it. */
   split: string;
   /**
-   * Where the loss reads single judged responses: so many make a micro-batch, in which each gets another's, as KTO needs it;
-   * with 0 none gets any. Then `usesRejected` is false.
+   * Where the loss reads single judged responses: so many make a micro-batch, in which each gets another's, as KTO
+   * needs it; with 0 none gets any. Then `usesRejected` is false.
    */
   judgedPerBatch?: number;
   /** A pool works in several threads, and stops what does not come to an end; a tokenizer works in this one. */
@@ -43,14 +43,16 @@ export interface PairOptions extends PairRules {
   signal?: AbortSignal;
 }
 
-/** To be raised with every change of what rows become: it is in the name of what the cache holds, and in checkpoints. */
+/**
+ * To be raised with every change of what rows become: it is in the name of what the cache holds, and in checkpoints.
+ */
 export const RULES = 2;
 const ROWS_PER_PROGRESS = 64;
 
 /**
- * The pairs of a split, in the order of the files: read, rendered and tokenized row by row into a file of the cache, or found
- * there. That file's name is a hash of all that the pairs follow from: the bytes of the data files, tokenizer, chat template
- * (and the date, where that asks for it), shares, lengths and rules.
+ * The pairs of a split, in the order of the files: read, rendered and tokenized row by row into a file of the cache,
+ * or found there. That file's name is a hash of all that the pairs follow from: the bytes of the data files,
+ * tokenizer, chat template (and the date, where that asks for it), shares, lengths and rules.
  *
  * @throws {UserError} with its place for the first row that cannot be used, and for a split without rows.
  */

@@ -72,7 +72,10 @@ export async function* readParquet(path: string, renames?: Renames): AsyncGenera
   }
 }
 
-/** The library has undefined for some nulls, such as that of a list, and a template would take that for a key which is absent. */
+/**
+ * The library has undefined for some nulls, such as that of a list, and a template would take that for a key which is
+ * absent.
+ */
 function withNulls(value: unknown): unknown {
   if (Array.isArray(value)) return value.map((item) => withNulls(item));
   if (!isObject(value) || Object.getPrototypeOf(value) !== Object.prototype) return value ?? null;

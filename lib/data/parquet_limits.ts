@@ -3,15 +3,20 @@ import type { ColumnMetaData } from "npm:hyparquet@^1.31.5";
 
 /** Rows that any file may have, however short, since rows that are alike take no room. */
 export const FREE_ROWS = 2 ** 20;
-/** Bytes that all pages of a column in a row group, or texts, may unfold to for each of theirs, besides what is free. */
+/**
+ * Bytes that all pages of a column in a row group, or texts, may unfold to for each of theirs, besides what is free.
+ */
 export const CHUNK_RATIO = 64;
 /**
- * Memory that the columns of a row group may take when they are decoded, all at once: so much, and this multiple of their
- * bytes in the file.
+ * Memory that the columns of a row group may take when they are decoded, all at once: so much, and this multiple of
+ * their bytes in the file.
  */
 const FREE_GROUP_BYTES = 2 ** 29;
 const GROUP_RATIO = 16;
-/** What the decoder was measured to take for a value besides its text, and for each level of lists and structures around it. */
+/**
+ * What the decoder was measured to take for a value besides its text, and for each level of lists and structures
+ * around it.
+ */
 const BYTES_PER_VALUE = 64;
 const BYTES_PER_LEVEL = 270;
 

@@ -1,6 +1,6 @@
 /**
- * What must hold of a column's pages before they are given to the decoder, which trusts the counts in them: a run of a few bytes
- * may claim two thousand million values.
+ * What must hold of a column's pages before they are given to the decoder, which trusts the counts in them: a run of
+ * a few bytes may claim two thousand million values.
  */
 import type { ColumnMetaData } from "npm:hyparquet@^1.31.5";
 import { parquetHeader } from "npm:hyparquet@^1.31.5/src/column.js";
@@ -10,7 +10,10 @@ import { Budget, CHUNK_RATIO, count, FREE_ROWS } from "./parquet_limits.ts";
 import type { Levels } from "./parquet_metadata.ts";
 import { checkRuns, checkValues, widthOf } from "./parquet_encodings.ts";
 
-/** What a page may unfold to besides a multiple of its bytes, as much as pages usually have, and deflate's largest ratio. */
+/**
+ * What a page may unfold to besides a multiple of its bytes, as much as pages usually have, and deflate's largest
+ * ratio.
+ */
 const FREE_PAGE_BYTES = 2 ** 20;
 const PAGE_RATIO = 1032;
 /** The same for all pages of a column in a row group. */

@@ -43,8 +43,9 @@ export class VarintReader {
 }
 
 /**
- * Walks over a structure in Thrift's compact protocol, so that a decoder that makes a list as long as its length says can be
- * given it: no list claims more items than there are bytes, all of them together included, and nothing is nested deeply.
+ * Walks over a structure in Thrift's compact protocol, so that a decoder that makes a list as long as its length says
+ * can be given it: no list claims more items than there are bytes, all of them together included, and nothing is
+ * nested deeply.
  *
  * @returns where the structure ends.
  * @throws {Error} where it is none.

@@ -20,8 +20,8 @@ export interface PoolOptions {
   /** Most megabytes of a worker's JavaScript values: 768. */
   megabytes?: number;
   /**
-   * Whether the workers may read and do nothing else. Deno wants `--unstable-worker-options` for it, and ends the process
-   * without; so it is false unless said.
+   * Whether the workers may read and do nothing else. Deno wants `--unstable-worker-options` for it, and ends the
+   * process without; so it is false unless said.
    */
   readsOnly?: boolean;
   /** Milliseconds of work after which the other workers are started: 1,000. */
@@ -42,9 +42,9 @@ const CHARACTERS_PER_REQUEST = 2 ** 20;
 const READ = new Set(["prompt", "chosen", "rejected", "messages", "tools", "documents"]);
 
 /**
- * A model's tokenizer in Web Workers. There a chat template or a regular expression that does not come to an end can be
- * stopped: see `TokenizerWorker`. One worker is started with the first request, and the others when it has had work for a
- * second, so a small set does not pay for them. Call `close` when done.
+ * A model's tokenizer in Web Workers. There a chat template or a regular expression that does not come to an end can
+ * be stopped: see `TokenizerWorker`. One worker is started with the first request, and the others when it has had
+ * work for a second, so a small set does not pay for them. Call `close` when done.
  *
  * @example
  * ```ts ignore

@@ -2,8 +2,8 @@
 const LOSES = /\d(?:\.0*(?!\d)|\.?\d*[eE])|\d{16}/;
 
 /**
- * What Python reads a JSON number as, where a template could print it: a float without a fraction, such as 1.0, as a `Number`
- * object, which unlike a class of ours also reaches a worker as it is; an int beyond 2^53 as a bigint.
+ * What Python reads a JSON number as, where a template could print it: a float without a fraction, such as 1.0, as a
+ * `Number` object, which unlike a class of ours also reaches a worker as it is; an int beyond 2^53 as a bigint.
  */
 // deno-lint-ignore ban-types
 export function pythonNumber(source: string): number | bigint | Number {

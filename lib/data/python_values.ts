@@ -1,6 +1,6 @@
 /**
- * Values of columnar files, as `datasets` hands them on: numbers as Python's, and what JSON has no word for (times, decimals) as the
- * text that Python prints of it.
+ * Values of columnar files, as `datasets` hands them on: numbers as Python's, and what JSON has no word for (times,
+ * decimals) as the text that Python prints of it.
  *
  * @module
  */

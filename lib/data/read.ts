@@ -14,12 +14,12 @@ export type DataSet = TrainConfig["datasetMixer"][number] & { rows?: MemoryRows 
 
 /**
  * Rows of the data sets of `dataset_mixer`, in order, one at a time. Of each set the first int(share x rows) rows are
- * taken (the rule of the Alignment Handbook); a set of which a part is taken is read twice, to count its rows first. Test
- * splits are taken whole.
+ * taken (the rule of the Alignment Handbook); a set of which a part is taken is read twice, to count its rows first.
+ * Test splits are taken whole.
  *
  * @param split name with "train" or "test" in it.
- * @throws {UserError} for what is missing, with its place for a row that is not an object, and for a column to be renamed that
- * no row has.
+ * @throws {UserError} for what is missing, with its place for a row that is not an object, and for a column to be
+ * renamed that no row has.
  */
 export async function* readMixer(mixer: readonly DataSet[], split: string): AsyncGenerator<Row> {
   const unseen = new Set(mixer.flatMap(({ columns }) => [...columns?.keys() ?? []]));
@@ -83,7 +83,8 @@ export function formatOf(path: string): "parquet" | "arrow" | "csv" | "tsv" | "j
 
 /**
  * Rows of one file.
- * @param columns those that are read under other names; in columnar files others than these and `LOOKED_AT` stay unread.
+ * @param columns those that are read under other names; in columnar files others than these and `LOOKED_AT` stay
+ * unread.
  */
 export async function* readRows(path: string, columns?: Renames): AsyncGenerator<Row> {
   const format = formatOf(path);

@@ -22,17 +22,20 @@ export interface RenderOptions {
   autoInsertEmptySystemMsg: boolean;
   /** Whether the loss looks at `rejected`; if not, it is not read, and `messages` may stand for `chosen`. */
   usesRejected: boolean;
-  /** Whether the header of the response, which a generation prompt writes, is a part of it; by default it is, as published. */
+  /**
+   * Whether the header of the response, which a generation prompt writes, is a part of it; by default it is, as
+   * published.
+   */
   labelGenerationPrompt?: boolean;
 }
 
 /**
  * Renders a row of preference data; its shape says how.
  *
- * - Message lists `chosen` and `rejected`: a message list `prompt` is their prompt; without one (a text `prompt` is not looked
- *   at) the prompt is all of chosen but its last message, as in the published SimPER trainer. The whole conversation is
- *   rendered, and the response is what that adds to the rendering of the prompt. `tools` and `documents` of the row are handed
- *   to the template.
+ * - Message lists `chosen` and `rejected`: a message list `prompt` is their prompt; without one (a text `prompt` is
+ *   not looked at) the prompt is all of chosen but its last message, as in the published SimPER trainer. The whole
+ *   conversation is rendered, and the response is what that adds to the rendering of the prompt. `tools` and
+ *   `documents` of the row are handed to the template.
  * - Texts `prompt`, `chosen`, `rejected`: taken as they are.
  * - Texts `chosen` and `rejected` alone: transcripts as in Anthropic's hh-rlhf become message lists, if there is a chat
  *   template; other texts have as prompt what both begin with, as in TRL. See `withoutPrompt`.
@@ -113,8 +116,8 @@ function succeeds(run: () => unknown): boolean {
 }
 
 /**
- * The conversation's text as prompt and responses: the prompt is rendered without a generation prompt if that belongs to the
- * label, or else with one, and the other way (`isOther`) where not every whole begins with that.
+ * The conversation's text as prompt and responses: the prompt is rendered without a generation prompt if that belongs
+ * to the label, or else with one, and the other way (`isOther`) where not every whole begins with that.
  */
 function part(
   prompt: readonly Message[],

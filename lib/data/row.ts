@@ -1,4 +1,7 @@
-/** Where a row stands: a line of its file, from 1, or in formats without lines a row from 0, as `dataset[0]` in Python. */
+/**
+ * Where a row stands: a line of its file, from 1, or in formats without lines a row from 0, as `dataset[0]` in
+ * Python.
+ */
 export interface Place {
   /** Path of the file, or what rows of a script are called. */
   file: string;

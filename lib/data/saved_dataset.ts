@@ -9,8 +9,8 @@ const DICT = "dataset_dict.json";
 const LARGEST = 2 ** 24;
 
 /**
- * The files of a split of a folder that `datasets`' `save_to_disk` wrote, in order; undefined for any other folder. One without
- * splits is its own train split, as a file is.
+ * The files of a split of a folder that `datasets`' `save_to_disk` wrote, in order; undefined for any other folder.
+ * One without splits is its own train split, as a file is.
  *
  * @throws {UserError} for a split that is not there, and for rows or columns that were chosen without being written.
  */

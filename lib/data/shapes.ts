@@ -21,10 +21,11 @@ const OTHER_SHAPES = ["conversations", "instruction", "input", "output", "histor
 const IMAGES = "images";
 
 /**
- * Columns that well-known sets use for what a response follows from or is judged by, and that no rule here reads unless it has
- * taken them: the prompt (`question`, `query`: Intel's orca_dpo_pairs, stack-exchange-paired; `instruction`, `input`: Alpaca,
- * Capybara; `context`, `history`: SHP, HelpSteer), what a template is told (`system`, `tools`, `documents`, `images`), and what
- * says which response is better (`label`, `labels`: KTO, SHP; `preference`, `winner`, `better_response_id`: PKU-SafeRLHF).
+ * Columns that well-known sets use for what a response follows from or is judged by, and that no rule here reads
+ * unless it has taken them: the prompt (`question`, `query`: Intel's orca_dpo_pairs, stack-exchange-paired;
+ * `instruction`, `input`: Alpaca, Capybara; `context`, `history`: SHP, HelpSteer), what a template is told (`system`,
+ * `tools`, `documents`, `images`), and what says which response is better (`label`, `labels`: KTO, SHP; `preference`,
+ * `winner`, `better_response_id`: PKU-SafeRLHF).
  */
 const MEANINGFUL: Readonly<Record<string, string>> = {
   question: "prompt",
@@ -78,13 +79,13 @@ export function columnsToRead(
 }
 
 /**
- * A row of any shape that is read, as the row that `render` reads. What was taken from another column is no longer under its
- * name, so that `rowNotices` finds those that were not.
+ * A row of any shape that is read, as the row that `render` reads. What was taken from another column is no longer
+ * under its name, so that `rowNotices` finds those that were not.
  *
  * - ShareGPT: messages `{from, value}` in any column, `conversations` as the prompt of `chosen` and `rejected`, or as
  *   `messages`; `chosen` and `rejected` may be one message each.
- * - Alpaca: `instruction`, and `input` after a new line, as the user's turn, as LLaMA-Factory has it; `output` as the response,
- *   or a list of the chosen and the rejected one.
+ * - Alpaca: `instruction`, and `input` after a new line, as the user's turn, as LLaMA-Factory has it; `output` as the
+ *   response, or a list of the chosen and the rejected one.
  * - Of both, `system` as the first message and `history` (pairs of texts) as turns before.
  * - `prompt` as text with message lists that hold no user's turn: as that turn.
  * - `prompt` and `completion`, where the loss has no rejected response.
@@ -222,8 +223,8 @@ function userTurn(row: Record<string, unknown>, usesRejected: boolean): void {
 }
 
 /**
- * What may not be meant in a row that `canonicalRow` made: a clause for each, which begins with what is noticed and says what to
- * do about it. Each is the same for every row that has it.
+ * What may not be meant in a row that `canonicalRow` made: a clause for each, which begins with what is noticed and
+ * says what to do about it. Each is the same for every row that has it.
  */
 export function rowNotices(row: Readonly<Record<string, unknown>>): string[] {
   const notices: string[] = [];

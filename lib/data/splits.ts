@@ -62,8 +62,8 @@ export function filesOfSet(
 }
 
 /**
- * Which of a data set's files hold one split, by the layouts of the Hub: `train.jsonl`, `train-00000-of-00002.parquet` (a
- * hash may follow), both also under `data/`, and `train/*.parquet`.
+ * Which of a data set's files hold one split, by the layouts of the Hub: `train.jsonl`,
+ * `train-00000-of-00002.parquet` (a hash may follow), both also under `data/`, and `train/*.parquet`.
  *
  * @param names paths within the data set, of any files.
  * @param where names the data set in messages.
@@ -118,8 +118,8 @@ function noSplit(files: DataFile[], names: readonly string[], split: string, whe
 }
 
 /**
- * Names in a folder and in the folders in it, or at any depth. Files of the Hub's cache are links, so the names tell what is a
- * folder.
+ * Names in a folder and in the folders in it, or at any depth. Files of the Hub's cache are links, so the names tell
+ * what is a folder.
  */
 async function namesIn(path: string, isDeep: boolean): Promise<string[]> {
   if (isDeep) return (await readdir(path, { recursive: true })).map((name) => name.replaceAll("\\", "/"));

@@ -1,9 +1,9 @@
 import { isObject } from "../json.ts";
 
 /**
- * The file of a cached split: [tokens][columns][facts as JSON][footer]. Tokens are u16 or u32, for each pair the chosen
- * sequence and the rejected one after the prefix that they share. Columns are u32, one number a pair. The footer holds the
- * sizes of the parts and, last, the CRC-32 of everything before. Numbers are little-endian.
+ * The file of a cached split: [tokens][columns][facts as JSON][footer]. Tokens are u16 or u32, for each pair the
+ * chosen sequence and the rejected one after the prefix that they share. Columns are u32, one number a pair. The
+ * footer holds the sizes of the parts and, last, the CRC-32 of everything before. Numbers are little-endian.
  */
 export const COLUMNS = [
   /** Tokens that both sequences begin with and that carry no label. */
@@ -74,8 +74,8 @@ export interface Footer {
 }
 
 /**
- * The facts in their text, or undefined where they are none of a file with so many pairs: a checksum says that a file is as
- * it was written, not who wrote it.
+ * The facts in their text, or undefined where they are none of a file with so many pairs: a checksum says that a file
+ * is as it was written, not who wrote it.
  */
 export function decodeFacts(text: string, pairs: number): Facts | undefined {
   let facts: unknown;

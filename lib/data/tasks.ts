@@ -36,8 +36,8 @@ export interface TaskOptions {
 }
 
 /**
- * Why a row without the response `missing` cannot be used: what its set is for, where its columns are those of a well-known
- * task, and what to do.
+ * Why a row without the response `missing` cannot be used: what its set is for, where its columns are those of a
+ * well-known task, and what to do.
  */
 export function taskOf(
   row: Readonly<Record<string, unknown>>,
@@ -108,7 +108,10 @@ export function taskOf(
   return `${expected}${nullText}${nearName}`;
 }
 
-/** The column of a set's one response to each prompt, and whether a run without rejected responses reads it under its own name. */
+/**
+ * The column of a set's one response to each prompt, and whether a run without rejected responses reads it under its
+ * own name.
+ */
 function singleOf(has: (...names: string[]) => boolean): [name: string, isRead: boolean] | undefined {
   if (has("messages") || has("conversations")) return [has("messages") ? "messages" : "conversations", true];
   if (has("completion")) return ["completion", true];

@@ -20,11 +20,12 @@ interface Parts {
 }
 
 /**
- * Tokenizes a prompt with each of its responses, by the rules of the published SimPER trainer. Prompt and response are
- * tokenized as one text; the response begins where the prompt's own tokens end, or one token earlier if its last token
- * merged with the response, unless labels are TRL's (`labelGenerationPrompt` is false): there such a token has none. BOS is put in front and EOS behind unless they are there. Where the prompt and the longer
- * response exceed `maxLength`, the prompt is cut to `maxPromptLength` tokens, and if that is not enough, each response to
- * `maxLength - maxPromptLength`.
+ * Tokenizes a prompt with each of its responses, by the rules of the published SimPER trainer. Prompt and response
+ * are tokenized as one text; the response begins where the prompt's own tokens end, or one token earlier if its last
+ * token merged with the response, unless labels are TRL's (`labelGenerationPrompt` is false): there such a token has
+ * none. BOS is put in front and EOS behind unless they are there. Where the prompt and the longer response exceed
+ * `maxLength`, the prompt is cut to `maxPromptLength` tokens, and if that is not enough, each response to `maxLength
+ * - maxPromptLength`.
  *
  * @throws {UserError} without an EOS token, for two BOS tokens in front, for prompts that tokenize differently before
  * the two responses, and where no token of a response is left to train on.

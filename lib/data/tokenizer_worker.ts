@@ -46,8 +46,8 @@ export function optionsOf({ readsOnly }: Pick<WorkerBounds, "readsOnly">): Worke
 }
 
 /**
- * A worker with a tokenizer, and a watch over it: a chat template, a regular expression or a decoder of tokenizer.json that
- * does not come to an end, or takes too much memory, is stopped with its worker.
+ * A worker with a tokenizer, and a watch over it: a chat template, a regular expression or a decoder of
+ * tokenizer.json that does not come to an end, or takes too much memory, is stopped with its worker.
  */
 export class TokenizerWorker {
   readonly #worker: Worker;
@@ -95,8 +95,8 @@ export class TokenizerWorker {
 
   /**
    * @param whereOf where an item of the request stands, for a message.
-   * @throws {UserError} where a row or its tokenizer takes too long or too much memory; every later request then fails the
-   * same.
+   * @throws {UserError} where a row or its tokenizer takes too long or too much memory; every later request then
+   * fails the same.
    */
   ask(request: WorkerRequest, whereOf: (item: number) => string): Promise<WorkerAnswer> {
     if (this.#failure) return Promise.reject(this.#failure);
@@ -122,8 +122,9 @@ export class TokenizerWorker {
   }
 
   /**
-   * The worker's own processor time counts, so a busy machine makes no row too long. One that came to the limit of its memory
-   * stands still and tells nobody: for that, looks are counted, since a process that was stopped has not been looking.
+   * The worker's own processor time counts, so a busy machine makes no row too long. One that came to the limit of
+   * its memory stands still and tells nobody: for that, looks are counted, since a process that was stopped has not
+   * been looking.
    */
   #watchOver(): ReturnType<typeof setInterval> {
     const { patience } = this.bounds;

@@ -10,9 +10,9 @@ import type { StoredRow } from "./store_write.ts";
 const UNPAIRED_AT_A_TIME = 1000;
 
 /**
- * Rows of single responses, in `chosen`, with what was said of each: from rows with `completion` and `label` as they come,
- * and from pairs as TRL parts them, of each 1,000 all chosen responses, desirable, then all rejected ones, undesirable. So
- * neighbours answer other prompts.
+ * Rows of single responses, in `chosen`, with what was said of each: from rows with `completion` and `label` as they
+ * come, and from pairs as TRL parts them, of each 1,000 all chosen responses, desirable, then all rejected ones,
+ * undesirable. So neighbours answer other prompts.
  *
  * @param hasTemplate whether transcripts become messages: see `withoutPrompt`.
  * @throws {UserError} with its place, for the first row that has neither a label nor a pair.

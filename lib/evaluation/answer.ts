@@ -53,9 +53,9 @@ interface Task {
 }
 
 /**
- * Has each model answer each benchmark, `per_device_eval_batch_size` answers at a time, each with its question within `max_length` or the
- * model's own context, if that is shorter. One model at a time is on the GPU; one that has answered all is not loaded. Files are written
- * as answers come, and answers that they have are kept.
+ * Has each model answer each benchmark, `per_device_eval_batch_size` answers at a time, each with its question within
+ * `max_length` or the model's own context, if that is shorter. One model at a time is on the GPU; one that has
+ * answered all is not loaded. Files are written as answers come, and answers that they have are kept.
  *
  * @returns the files' paths.
  * @throws {UserError} as `loadModel`; for a file of something else; for a question that leaves no room for an answer.
@@ -210,8 +210,8 @@ function pathsOf(models: readonly string[], benchmarks: readonly Benchmark[], ou
 }
 
 /**
- * Asks what is not answered yet, several questions at a time, and saves all answers whenever there are more. An answer's seed comes
- * from its question's place, so that it is the same one whatever was answered before.
+ * Asks what is not answered yet, several questions at a time, and saves all answers whenever there are more. An
+ * answer's seed comes from its question's place, so that it is the same one whatever was answered before.
  *
  * @throws the first error; the signal's reason.
  */

@@ -27,7 +27,10 @@ export interface Answered {
 
 export type Answers = ReadonlyMap<string, Answered>;
 
-/** By whom answers are, and how they were made: every row of a file says it, and answers of other settings are not mixed. */
+/**
+ * By whom answers are, and how they were made: every row of a file says it, and answers of other settings are not
+ * mixed.
+ */
 export interface Maker {
   model: string;
   settings: Readonly<Record<string, number | string>>;

@@ -43,8 +43,8 @@ export interface Evaluation {
 }
 
 /**
- * Measures each model on the pairs of `dataset_mixer`, where there are any, and on the text, where one is given. One model at a time
- * is on the GPU; all of them are looked for before the first is loaded.
+ * Measures each model on the pairs of `dataset_mixer`, where there are any, and on the text, where one is given. One
+ * model at a time is on the GPU; all of them are looked for before the first is loaded.
  *
  * @throws {UserError} as `loadModel` and `openPairs`, and where models cannot be compared since they read other rows.
  */

@@ -57,11 +57,12 @@ const SEEDS = [
 ];
 
 /**
- * The win rate and the length-controlled one (Dubois et al., arXiv 2404.04475): a logistic regression of the preference on the
- * difference in length, the instruction's difficulty and the model, asked what it says where lengths are the same.
+ * The win rate and the length-controlled one (Dubois et al., arXiv 2404.04475): a logistic regression of the
+ * preference on the difference in length, the instruction's difficulty and the model, asked what it says where
+ * lengths are the same.
  *
- * @param gamed rows of df_gamed.csv, for alpaca_eval's `length_controlled_v1`; without them it is `length_controlled_minimal`, which
- * does not know how difficult an instruction is.
+ * @param gamed rows of df_gamed.csv, for alpaca_eval's `length_controlled_v1`; without them it is
+ * `length_controlled_minimal`, which does not know how difficult an instruction is.
  */
 export function winRates(annotations: readonly Annotation[], gamed?: readonly Gamed[]): WinRates {
   const [{ generator_2: generator, generator_1: baseline }] = annotations;

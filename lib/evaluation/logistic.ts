@@ -1,6 +1,7 @@
 /**
- * Logistic regression on shares with an L1 penalty, for a few features: liblinear's `solve_l1r_lr` as scikit-learn 1.9 has it, step by
- * step. It stops far from the optimum, at a place that hangs on the order of its steps, and published win rates are from there.
+ * Logistic regression on shares with an L1 penalty, for a few features: liblinear's `solve_l1r_lr` as scikit-learn
+ * 1.9 has it, step by step. It stops far from the optimum, at a place that hangs on the order of its steps, and
+ * published win rates are from there.
  */
 
 /** An observation. */
@@ -34,8 +35,9 @@ const NU = 1e-12;
 const SIGMA = 0.01;
 
 /**
- * The weights that make the sum of their absolute values and `c` times the summed loss small, without an intercept: by Newton steps on
- * the loss, each minimised with the penalty by coordinate descent in a random order (Yuan, Ho and Lin, JMLR 13, 2012).
+ * The weights that make the sum of their absolute values and `c` times the summed loss small, without an intercept:
+ * by Newton steps on the loss, each minimised with the penalty by coordinate descent in a random order (Yuan, Ho and
+ * Lin, JMLR 13, 2012).
  *
  * @param seed as scikit-learn draws it from its `random_state`.
  *
@@ -146,7 +148,10 @@ export function fitL1Logistic(samples: readonly Sample[], c: number, seed: numbe
   return [...w];
 }
 
-/** Each sample as one of 0 and one of 1, weighted by the share of either, as alpaca_eval has it; those without weight are left out. */
+/**
+ * Each sample as one of 0 and one of 1, weighted by the share of either, as alpaca_eval has it; those without weight
+ * are left out.
+ */
 function binary(samples: readonly Sample[], c: number) {
   const of = (isOne: boolean) =>
     samples.map(({ features, target, weight }) => ({

@@ -8,8 +8,8 @@ import type { OnProgress } from "../progress.ts";
 const DIGITS = 16;
 
 /**
- * What a model's answers follow from, besides what it is asked: its weights, configuration, tokenizer and chat template, in
- * hexadecimal. What was hashed before is not read again.
+ * What a model's answers follow from, besides what it is asked: its weights, configuration, tokenizer and chat
+ * template, in hexadecimal. What was hashed before is not read again.
  *
  * @param chatTemplate in the place of the model's own.
  */

@@ -21,8 +21,9 @@ const SEED = 42;
 const COVERED = 0.95;
 
 /**
- * Each column's figure over `pairs` pairs, with its percentile bootstrap interval (Efron and Tibshirani, 1993, section 13.3): pairs are drawn
- * with replacement, the same ones for all columns. Where no draw has the figure, bounds are NaN.
+ * Each column's figure over `pairs` pairs, with its percentile bootstrap interval (Efron and Tibshirani, 1993,
+ * section 13.3): pairs are drawn with replacement, the same ones for all columns. Where no draw has the figure,
+ * bounds are NaN.
  */
 export function estimates(
   columns: readonly Column[],
@@ -65,8 +66,9 @@ export function quantile(sorted: Float64Array, share: number): number {
 }
 
 /**
- * How likely a mean difference is that is as far from 0 as the one found, were there none, from its bootstrap draws: twice the smaller share
- * on either side of 0, the found one counted with them (Davison and Hinkley, 1997, section 4.2), so never 0.
+ * How likely a mean difference is that is as far from 0 as the one found, were there none, from its bootstrap draws:
+ * twice the smaller share on either side of 0, the found one counted with them (Davison and Hinkley, 1997, section
+ * 4.2), so never 0.
  */
 export function bootstrapP(draws: Float64Array): number {
   const share = (isBeyond: (draw: number) => boolean) =>
@@ -75,8 +77,8 @@ export function bootstrapP(draws: Float64Array): number {
 }
 
 /**
- * McNemar's exact test, two-sided: how likely a split of the pairs that only one of two models has right is that is as uneven as the one
- * found, were either equally likely.
+ * McNemar's exact test, two-sided: how likely a split of the pairs that only one of two models has right is that is
+ * as uneven as the one found, were either equally likely.
  *
  * @param onlyFirst pairs that only the first model has right.
  *
@@ -100,8 +102,8 @@ export function mcnemar(onlyFirst: number, onlySecond: number): number {
 }
 
 /**
- * How likely a value within `t` of 0 is under Student's distribution with `df` degrees of freedom (Abramowitz and Stegun, 1964,
- * 26.7.3 and 26.7.4).
+ * How likely a value within `t` of 0 is under Student's distribution with `df` degrees of freedom (Abramowitz and
+ * Stegun, 1964, 26.7.3 and 26.7.4).
  */
 function studentWithin(t: number, df: number): number {
   const theta = Math.atan(t / Math.sqrt(df));

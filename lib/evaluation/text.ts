@@ -14,8 +14,8 @@ export interface TextFigures {
   /** exp of the mean negative log-probability of a token. */
   perplexity: number;
   /**
-   * The same sum over words, and over bytes. Not known where windows do not overlap: the first token of each is predicted by none,
-   * and its letters are among the text's.
+   * The same sum over words, and over bytes. Not known where windows do not overlap: the first token of each is
+   * predicted by none, and its letters are among the text's.
    */
   word_perplexity?: number;
   byte_perplexity?: number;
@@ -23,8 +23,8 @@ export interface TextFigures {
 }
 
 /**
- * The windows of a text: each begins `stride` tokens after the one before, and predicts what those before it have not. The first
- * predicts all but its first token. As transformers' "Perplexity of fixed-length models" has them.
+ * The windows of a text: each begins `stride` tokens after the one before, and predicts what those before it have
+ * not. The first predicts all but its first token. As transformers' "Perplexity of fixed-length models" has them.
  *
  * @example
  * ```ts
@@ -53,8 +53,8 @@ export function textWindows(ids: readonly number[], length: number, stride: numb
 }
 
 /**
- * Figures of a text from what its windows sum to. Words and bytes are counted as lm-evaluation-harness counts them: pieces between
- * white space, and UTF-8.
+ * Figures of a text from what its windows sum to. Words and bytes are counted as lm-evaluation-harness counts them:
+ * pieces between white space, and UTF-8.
  *
  * @param length tokens of the text.
  */

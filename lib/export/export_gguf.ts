@@ -26,11 +26,11 @@ const PIECE = 2 ** 20;
 const LARGEST_F16 = 65504;
 
 /**
- * Writes the model of `folder` into `file`, piece by piece: weights in `type`, but norms, biases and tables in float32, and rows
- * that are no whole number of blocks of `q8_0` in float16, as llama.cpp's converter has them.
+ * Writes the model of `folder` into `file`, piece by piece: weights in `type`, but norms, biases and tables in
+ * float32, and rows that are no whole number of blocks of `q8_0` in float16, as llama.cpp's converter has them.
  *
- * @throws {UserError} for an architecture or tokenizer that llama.cpp has no equal of, by name; for weights too large for
- * float16; where the file cannot be written.
+ * @throws {UserError} for an architecture or tokenizer that llama.cpp has no equal of, by name; for weights too large
+ * for float16; where the file cannot be written.
  */
 export async function exportGguf(
   folder: string,

@@ -21,8 +21,8 @@ export function ggmlBytes(type: GgmlType, elements: number): number {
 }
 
 /**
- * Numbers as ggml stores them. For `q8_0` as its reference, quantize_row_q8_0_ref: the scale is the largest magnitude of a block
- * / 127, and halves are rounded away from zero.
+ * Numbers as ggml stores them. For `q8_0` as its reference, quantize_row_q8_0_ref: the scale is the largest magnitude
+ * of a block / 127, and halves are rounded away from zero.
  *
  * @param values a whole number of blocks.
  */

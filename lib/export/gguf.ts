@@ -1,4 +1,6 @@
-/** Writes GGUF, version 3: metadata by key, then tensors (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md). */
+/**
+ * Writes GGUF, version 3: metadata by key, then tensors (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md).
+ */
 import type { OnProgress } from "../progress.ts";
 import { writeStreamed } from "../whole_file.ts";
 import { GGML_TYPES, ggmlBytes, type GgmlType } from "./ggml.ts";

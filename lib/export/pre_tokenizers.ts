@@ -8,11 +8,11 @@ const UPPER = String.raw`[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{L
 const SLASHED = String.raw`| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`;
 
 /**
- * By the components of a `pre_tokenizer`, and whether whole pieces that are tokens stay whole (`ignore_merges`): names of
- * llama.cpp's `src/llama-vocab.cpp`. Where it has more than one name for a way, the first that it had.
+ * By the components of a `pre_tokenizer`, and whether whole pieces that are tokens stay whole (`ignore_merges`):
+ * names of llama.cpp's `src/llama-vocab.cpp`. Where it has more than one name for a way, the first that it had.
  *
- * llama.cpp's own converter looks a name up by a hash of the ids of one text, which every change of the vocabulary changes; what
- * splits a text is the expression.
+ * llama.cpp's own converter looks a name up by a hash of the ids of one text, which every change of the vocabulary
+ * changes; what splits a text is the expression.
  */
 const WAYS: readonly { pre: string; parts: readonly string[]; ignoreMerges: boolean }[] = [
   { pre: "gpt-2", parts: ["gpt-2"], ignoreMerges: false },

@@ -146,7 +146,8 @@ function mergesOf({ merges }: Record<string, unknown>, path: string): [string, s
 }
 
 /**
- * Scores of a SentencePiece tokenizer from its merges, since llama.cpp merges whatever gives the token of the best score.
+ * Scores of a SentencePiece tokenizer from its merges, since llama.cpp merges whatever gives the token of the best
+ * score.
  * @throws {UserError} where merges have an order that no scores have, or lack some.
  */
 function scoresOf(

@@ -11,8 +11,8 @@ import { type GenerationConfig, samplingOf } from "./sampling.ts";
 import { untilStop } from "./stop.ts";
 
 /**
- * How an answer is made; every field may be left out. How tokens are drawn is then as the model's generation_config.json says:
- * without do_sample the most likely one is taken each time.
+ * How an answer is made; every field may be left out. How tokens are drawn is then as the model's
+ * generation_config.json says: without do_sample the most likely one is taken each time.
  */
 export interface AnswerOptions extends Partial<Sampling> {
   /** Most tokens of it: what generation_config.json says, or 256, and no more than `maxLength` leaves. */
@@ -23,7 +23,10 @@ export interface AnswerOptions extends Partial<Sampling> {
   signal?: AbortSignal;
 }
 
-/** An answer on its way: awaited it is the whole text; iterated, pieces that join to it, none of which splits a character. */
+/**
+ * An answer on its way: awaited it is the whole text; iterated, pieces that join to it, none of which splits a
+ * character.
+ */
 export interface Answer extends AsyncIterable<string>, Pick<Promise<string>, "then" | "catch" | "finally"> {
   /** How it ended; undefined before. */
   readonly end?: AnswerEnd;

@@ -6,14 +6,18 @@ export interface TextsOfTokens {
   texts(lists: number[][], where: string, options?: { skipSpecialTokens?: boolean }): Promise<string[]>;
 }
 
-/** Tokens of the prompt that its answer's text is read with: whether a word begins with a space may depend on what stands before it. */
+/**
+ * Tokens of the prompt that its answer's text is read with: whether a word begins with a space may depend on what
+ * stands before it.
+ */
 const CONTEXT = 5;
 /** Most tokens that a character is parted into: its bytes. */
 const LONGEST_CHARACTER = 4;
 
 /**
- * The text of tokens that come one after the other, in pieces that are never taken back and split no character. Each is read with the
- * tokens of the piece before it, not with all: a decoder reads what is next to a token, and no further.
+ * The text of tokens that come one after the other, in pieces that are never taken back and split no character. Each
+ * is read with the tokens of the piece before it, not with all: a decoder reads what is next to a token, and no
+ * further.
  */
 class Detokenizer {
   readonly #ids: number[];
@@ -50,7 +54,10 @@ class Detokenizer {
   }
 }
 
-/** Text up to the first of `stops`, in pieces that are never taken back: what may be the beginning of a stop is held back. */
+/**
+ * Text up to the first of `stops`, in pieces that are never taken back: what may be the beginning of a stop is held
+ * back.
+ */
 export class AnswerText {
   /** Whether a stop was found: the text ends before it. */
   isStopped = false;

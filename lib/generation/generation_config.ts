@@ -42,11 +42,12 @@ const NOT_FOLLOWED: Readonly<Record<string, unknown>> = {
 };
 
 /**
- * Reads generation_config.json of a model's folder; a key that is null or missing says nothing, and where the file names no end
- * token, config.json's counts.
+ * Reads generation_config.json of a model's folder; a key that is null or missing says nothing, and where the file
+ * names no end token, config.json's counts.
  *
  * @param warn hears of keys that transformers would follow and that are not followed here.
- * @throws {UserError} naming every value that cannot be one; where a file is there and cannot be read, or is no JSON object.
+ * @throws {UserError} naming every value that cannot be one; where a file is there and cannot be read, or is no JSON
+ * object.
  */
 export async function readGenerationConfig(
   folder: string,

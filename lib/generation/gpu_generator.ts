@@ -21,7 +21,10 @@ export interface GeneratorOptions {
   positions: number;
   /** Most answers at a time: 1. */
   answers?: number;
-  /** Tokens of all prompts and answers at a time, as rows of each cache; by default as many as `answers` of the longest have. */
+  /**
+   * Tokens of all prompts and answers at a time, as rows of each cache; by default as many as `answers` of the
+   * longest have.
+   */
   cacheTokens?: number;
   /** Bytes of the largest buffer that the adapter can bind. */
   largestBuffer: number;
@@ -49,11 +52,16 @@ export interface GeneratorOptions {
   inTurn?: (work: () => Promise<void>) => Promise<void>;
 }
 
-/** Tokens of one pass over prompts: longer ones take several. The same for all, since tiles, and so bits, follow from it. */
+/**
+ * Tokens of one pass over prompts: longer ones take several. The same for all, since tiles, and so bits, follow from
+ * it.
+ */
 const PROMPT_TOKENS = 512;
 /** Logits divided by less may be no numbers any more; vLLM takes the likeliest token then, too. */
 const LEAST_TEMPERATURE = 1e-5;
-/** Milliseconds of steps to one read, which costs 10, and on a processor as much again for the text of what it shows. */
+/**
+ * Milliseconds of steps to one read, which costs 10, and on a processor as much again for the text of what it shows.
+ */
 const BETWEEN_READS = 300;
 /** Steps to one read at most: those behind the end are made in vain. */
 const MOST_AHEAD = 32;
@@ -61,12 +69,12 @@ const MOST_AHEAD = 32;
 type Waiting = Pick<Answer, "request" | "out">;
 
 /**
- * Passes over prompts, as many at a time as fit, and steps of all answers in hand, a token of each: both read and leave keys and
- * values in caches. A step chooses on the GPU, where the next one begins with what it chose, so that many run before the host reads.
- * A prompt that begins as an earlier one did takes over what is still there of it.
+ * Passes over prompts, as many at a time as fit, and steps of all answers in hand, a token of each: both read and
+ * leave keys and values in caches. A step chooses on the GPU, where the next one begins with what it chose, so that
+ * many run before the host reads. A prompt that begins as an earlier one did takes over what is still there of it.
  *
- * Whatever is answered beside it, the same request gives the same bits: rows of a pass do not depend on each other, and each
- * request's begin where tiles begin.
+ * Whatever is answered beside it, the same request gives the same bits: rows of a pass do not depend on each other,
+ * and each request's begin where tiles begin.
  */
 export class GpuGenerator implements Generator {
   readonly positions: number;
@@ -250,7 +258,10 @@ export class GpuGenerator implements Generator {
     }
   }
 
-  /** Where a row has become so long that all of it is rotated otherwise, it is read again, as transformers does with Phi-3. */
+  /**
+   * Where a row has become so long that all of it is rotated otherwise, it is read again, as transformers does with
+   * Phi-3.
+   */
   #turn(answer: Answer): void {
     const { ids, rows } = answer;
     const tables = this.#tables(ids.length);

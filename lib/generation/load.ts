@@ -26,11 +26,14 @@ import { Turns } from "./turns.ts";
 
 /** How a model is loaded; every field may be left out. */
 export interface LoadOptions extends GpuChoice {
-  /** Folder of adapters (PEFT) for the model, or their name on the Hub; where the model is named, theirs alone will do too. */
+  /**
+   * Folder of adapters (PEFT) for the model, or their name on the Hub; where the model is named, theirs alone will do
+   * too.
+   */
   adapter?: string;
   /**
-   * Most tokens of a prompt and its answer, or of a prompt and a response: 1,024, and no more than the positions that the model was
-   * made for.
+   * Most tokens of a prompt and its answer, or of a prompt and a response: 1,024, and no more than the positions that
+   * the model was made for.
    */
   maxLength?: number;
   /** Most answers that are made at a time, each with room for `maxLength`; others wait: 1. */

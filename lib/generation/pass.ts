@@ -1,4 +1,7 @@
-/** A pass of generation: tokens of any requests, which read and leave keys and values in caches, and what follows some of them. */
+/**
+ * A pass of generation: tokens of any requests, which read and leave keys and values in caches, and what follows some
+ * of them.
+ */
 import { ATTENTION_TILE, type AttentionTiles } from "../../kernels/attention.ts";
 import type { Gpu } from "../gpu/device.ts";
 import type { Tensor } from "../gpu/memory.ts";

@@ -12,8 +12,8 @@ export interface PromptRow {
 }
 
 /**
- * Prompts of a file of rows, in any format that training reads: the column `prompt`, a text or messages, or without it `messages`,
- * of which an answer that ends them is left out.
+ * Prompts of a file of rows, in any format that training reads: the column `prompt`, a text or messages, or without
+ * it `messages`, of which an answer that ends them is left out.
  *
  * @throws {UserError} for the first row that has none.
  */

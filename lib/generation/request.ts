@@ -10,7 +10,10 @@ export interface Sampling {
   topK: number;
   /** Tokens that are at least so likely relative to the most likely one; 0 for all. */
   minP: number;
-  /** Logits of tokens of the prompt and the answer are divided by it where positive, and multiplied where negative; 1 for none. */
+  /**
+   * Logits of tokens of the prompt and the answer are divided by it where positive, and multiplied where negative; 1
+   * for none.
+   */
   repetitionPenalty: number;
   /** Taken from the logits of tokens that the answer has; 0 for none. */
   presencePenalty: number;
@@ -69,8 +72,8 @@ export interface Generator {
   /** What there is to do now, for reports. */
   readonly load: { running: number; waiting: number; keptTokens: number; mostTokens: number };
   /**
-   * The tokens of an answer as they are made, those of the prompt before them with `echo`. Where one of `eosTokenIds` ends it, it
-   * is the last. Leaving the loop, or `signal`, frees the request's place; the signal's reason is thrown.
+   * The tokens of an answer as they are made, those of the prompt before them with `echo`. Where one of `eosTokenIds`
+   * ends it, it is the last. Leaving the loop, or `signal`, frees the request's place; the signal's reason is thrown.
    *
    * @throws {RangeError} for a request that no generator of this size can answer.
    */

@@ -50,8 +50,8 @@ export interface PromptRound {
 }
 
 /**
- * As much as fits into `tokens`, a multiple of `ATTENTION_TILE`, of what is left of prompts that have the same rotary tables. Each
- * begins with a tile: what is computed of it does not depend on the others.
+ * As much as fits into `tokens`, a multiple of `ATTENTION_TILE`, of what is left of prompts that have the same rotary
+ * tables. Each begins with a tile: what is computed of it does not depend on the others.
  */
 export function promptRound(running: readonly Answer[], tokens: number): PromptRound {
   const round: PromptRound = { ids: [], places: [], labels: [], parts: [] };

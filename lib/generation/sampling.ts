@@ -1,4 +1,6 @@
-/** How tokens are drawn, as people say it: the names and bounds of `Sampling`, and what counts where nothing is said. */
+/**
+ * How tokens are drawn, as people say it: the names and bounds of `Sampling`, and what counts where nothing is said.
+ */
 import { integer, number, type ValueType } from "../config/values.ts";
 import { UserError } from "../errors.ts";
 import { show } from "../json.ts";
@@ -75,8 +77,9 @@ export interface GenerationConfig {
 const USUAL_TOP_K = 50;
 
 /**
- * How the next token is drawn: as the caller says, or else as the model's generation_config.json does. What transformers calls
- * do_sample follows: a temperature of 0 takes the most likely token, and that is what a model without do_sample is given.
+ * How the next token is drawn: as the caller says, or else as the model's generation_config.json does. What
+ * transformers calls do_sample follows: a temperature of 0 takes the most likely token, and that is what a model
+ * without do_sample is given.
  *
  * @throws {UserError} (status 2) naming every value that is none.
  */
@@ -98,7 +101,10 @@ export function samplingOf(
   return { ...sampling, seed: given.seed ?? randomSeed() };
 }
 
-/** Keys that were given and change nothing: of a model that takes the most likely token each time, those that say how one is drawn. */
+/**
+ * Keys that were given and change nothing: of a model that takes the most likely token each time, those that say how
+ * one is drawn.
+ */
 export function unusedKeys(
   given: Partial<Sampling>,
   { doSample }: Pick<GenerationConfig, "doSample">,

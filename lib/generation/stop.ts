@@ -1,7 +1,8 @@
 /**
- * What of a text that grows from behind may be shown, where strings end it: nothing from the first of them on, and nothing that may
- * be the beginning of one. Of strings within each other the one that is whole first counts, so that it does not matter in what
- * pieces the text comes; once the text is whole and no `stop` was found, all of it may be shown.
+ * What of a text that grows from behind may be shown, where strings end it: nothing from the first of them on, and
+ * nothing that may be the beginning of one. Of strings within each other the one that is whole first counts, so that
+ * it does not matter in what pieces the text comes; once the text is whole and no `stop` was found, all of it may be
+ * shown.
  *
  * @param text all that there is so far.
  * @param stops none of them empty.

@@ -12,7 +12,10 @@ import { type Tensor, weightStorage } from "./memory.ts";
 import { flat, rowLength } from "./operations.ts";
 import { type Grid, type KernelCall, line, type RowSlot } from "./program.ts";
 
-/** The adapters of one product: of each module its first row in the product and how many there are, and the rank of all. */
+/**
+ * The adapters of one product: of each module its first row in the product and how many there are, and the rank of
+ * all.
+ */
 export interface AdapterBlocks {
   readonly modules: readonly { firstRow: number; rows: number }[];
   readonly rank: number;

@@ -52,8 +52,8 @@ export interface AttentionTensors {
 }
 
 /**
- * The gradients besides, each laid out as what it is the gradient of; `delta` is scratch. Here no query may see keys behind its
- * own row among them.
+ * The gradients besides, each laid out as what it is the gradient of; `delta` is scratch. Here no query may see keys
+ * behind its own row among them.
  */
 export interface AttentionGradients extends AttentionTensors {
   dOut: Tensor;
@@ -71,7 +71,10 @@ export const headsOf = (
   keys: { tensor: qkv, first: heads * headDim },
 });
 
-/** Copies keys and values, which lie behind each other, to a cache[any, 2 kvHeads D]: each to the last row that its token sees. */
+/**
+ * Copies keys and values, which lie behind each other, to a cache[any, 2 kvHeads D]: each to the last row that its
+ * token sees.
+ */
 export function keepKeys(rows: RowSlot, spans: Tensor, { tensor, first }: Heads, cache: Tensor): KernelCall {
   const [stride, columns] = [rowLength(tensor), rowLength(cache)];
   const width = elementWidth(stride, columns, first);
@@ -105,8 +108,9 @@ export class Attention {
   readonly #dOut?: TextureSlab;
 
   /**
-   * Plans the textures for batches of up to `tokens` tokens; `training` for the backward pass too. A cache of keys, `apart`
-   * from the queries, is read where it is: copying it to a texture would cost more than a few queries' reading it.
+   * Plans the textures for batches of up to `tokens` tokens; `training` for the backward pass too. A cache of keys,
+   * `apart` from the queries, is read where it is: copying it to a texture would cost more than a few queries'
+   * reading it.
    */
   constructor(
     plan: MemoryPlan,

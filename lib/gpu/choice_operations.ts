@@ -46,7 +46,10 @@ fn is_drawn(row: u32) -> bool {
   return choices[row].token == 0u && (choices[row].temperature > 0.0 || choices[row].seen_row > 0u);
 }`;
 
-/** Draws the tokens that follow rows of logits[L, padded vocabulary], of those that do not take the likeliest: drawn[L]. */
+/**
+ * Draws the tokens that follow rows of logits[L, padded vocabulary], of those that do not take the likeliest:
+ * drawn[L].
+ */
 export const draw = (
   rows: RowSlot,
   t: ChoiceTensors & { logits: Tensor },

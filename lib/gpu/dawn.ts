@@ -1,13 +1,14 @@
 /**
- * Dawn, the WebGPU of Chrome, as a native addon of npm: the optional second engine. It offers what the runtime's own does not,
- * subgroup matrices above all, and is loaded only where it is asked for.
+ * Dawn, the WebGPU of Chrome, as a native addon of npm: the optional second engine. It offers what the runtime's own
+ * does not, subgroup matrices above all, and is loaded only where it is asked for.
  */
 import { UserError } from "../errors.ts";
 import { shorten } from "../json.ts";
 
 /**
- * 51 MB. `dawn.lock`, beside this, is deno.lock with it: what stands in a lock is fetched by everybody who starts the program.
- * Not a literal where it is imported, so that nobody has it fetched, and no browser looks for it, who does not ask for it.
+ * 51 MB. `dawn.lock`, beside this, is deno.lock with it: what stands in a lock is fetched by everybody who starts the
+ * program. Not a literal where it is imported, so that nobody has it fetched, and no browser looks for it, who does
+ * not ask for it.
  */
 const PACKAGE = "npm:webgpu@0.6.2";
 

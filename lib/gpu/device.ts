@@ -12,7 +12,10 @@ export interface GpuChoice {
   gpu?: GPU;
   /** By default what the environment's SIMPER_WEBGPU_ENGINE says, and else the runtime's own, `deno`. */
   webgpuEngine?: WebgpuEngine;
-  /** The number, from 0, or a part of the name of an adapter; by default the one that the engine holds to be the fastest. */
+  /**
+   * The number, from 0, or a part of the name of an adapter; by default the one that the engine holds to be the
+   * fastest.
+   */
   gpuId?: string;
 }
 
@@ -45,7 +48,10 @@ export const describeAdapter = (
 export interface Subgroups {
   /** Lanes that every subgroup has at least: a power of two. */
   readonly minSize: number;
-  /** Whether WGSL must ask for them: `enable subgroups;` is an error in Deno, and its lack one in a browser and in Dawn. */
+  /**
+   * Whether WGSL must ask for them: `enable subgroups;` is an error in Deno, and its lack one in a browser and in
+   * Dawn.
+   */
   readonly areEnabledInSource: boolean;
 }
 

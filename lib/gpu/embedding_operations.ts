@@ -6,8 +6,8 @@ import type { KernelCall, RowSlot } from "./program.ts";
 import { flat, rowKernel, rowLength } from "./operations.ts";
 
 /**
- * x[tokens, H] = scale * table[V, H] at ids[tokens], which begins with row `firstRow`; rows of other ids are left alone. The table
- * may be stored in 2-byte elements where H is a multiple of 4.
+ * x[tokens, H] = scale * table[V, H] at ids[tokens], which begins with row `firstRow`; rows of other ids are left
+ * alone. The table may be stored in 2-byte elements where H is a multiple of 4.
  */
 export function embed(
   rows: RowSlot,
@@ -31,7 +31,10 @@ export function embed(
   );
 }
 
-/** Token ids of a batch without repetition, and the rows where each stands: `rows[starts[u]] ... rows[starts[u + 1] - 1]`. */
+/**
+ * Token ids of a batch without repetition, and the rows where each stands: `rows[starts[u]] ... rows[starts[u + 1] -
+ * 1]`.
+ */
 export interface DistinctTokens {
   ids: Tensor;
   starts: Tensor;
@@ -39,8 +42,8 @@ export interface DistinctTokens {
 }
 
 /**
- * Adds scale * d_x[tokens, H] to the rows of dTable[V, H], which begins with row `firstRow`, but that of `padTokenId`; `slot` counts
- * the distinct tokens.
+ * Adds scale * d_x[tokens, H] to the rows of dTable[V, H], which begins with row `firstRow`, but that of
+ * `padTokenId`; `slot` counts the distinct tokens.
  */
 export const embedBackward = (
   slot: RowSlot,

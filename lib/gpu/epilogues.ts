@@ -68,8 +68,8 @@ export const activationBackwardEpilogue = (rows: RowSlot, act: Activation, x: Te
   );
 
 /**
- * The query and key heads of C = qkv are rotated. A product does it where pairs stand half of the rotated floats apart and a head
- * has a whole number of such floats, so that all of a row can be cut into pairs alike.
+ * The query and key heads of C = qkv are rotated. A product does it where pairs stand half of the rotated floats
+ * apart and a head has a whole number of such floats, so that all of a row can be cut into pairs alike.
  */
 export function ropeEpilogue(
   rows: RowSlot,

@@ -21,8 +21,8 @@ export interface HeldRows {
 const MOST_TEXELS = 8192;
 
 /**
- * A driver on the processor reads textures many times as fast as buffers, and copying a matrix before each product of few rows would
- * take longer than the product.
+ * A driver on the processor reads textures many times as fast as buffers, and copying a matrix before each product of
+ * few rows would take longer than the product.
  */
 export class HeldMatrices {
   readonly #held = new Map<Tensor, HeldRows[]>();

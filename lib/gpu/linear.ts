@@ -1,6 +1,6 @@
 /**
- * Linear layers, y = x W^T, whose matrix W is there in pieces of its rows where it is too large to be bound whole: a piece
- * gives some columns of y.
+ * Linear layers, y = x W^T, whose matrix W is there in pieces of its rows where it is too large to be bound whole: a
+ * piece gives some columns of y.
  */
 import type { ProductEpilogue } from "./epilogues.ts";
 import { type Tensor, view } from "./memory.ts";
@@ -17,7 +17,10 @@ export interface MatrixPiece {
 const columnsFrom = (tensor: Tensor, first: number): Tensor =>
   first === 0 ? tensor : view(tensor, first * 4, tensor.bytes - first * 4, tensor.shape);
 
-/** The calls of each piece of W, where `fused` is an epilogue that the product can take: only that of a whole W. Else it follows. */
+/**
+ * The calls of each piece of W, where `fused` is an epilogue that the product can take: only that of a whole W. Else
+ * it follows.
+ */
 function ofPieces(
   pieces: readonly MatrixPiece[],
   epilogue: ProductEpilogue | undefined,

@@ -80,8 +80,8 @@ export class MemoryPlan {
   }
 
   /**
-   * Places every shared tensor that `calls`, in this order, bind: in slabs of at most `largest` bytes. Doing it again, for
-   * other calls, begins anew.
+   * Places every shared tensor that `calls`, in this order, bind: in slabs of at most `largest` bytes. Doing it
+   * again, for other calls, begins anew.
    *
    * @internal
    */

@@ -1,4 +1,7 @@
-/** Norms of rows, or of the query and key columns of [queries, keys, values]: forward, gradients of input, weight and bias. */
+/**
+ * Norms of rows, or of the query and key columns of [queries, keys, values]: forward, gradients of input, weight and
+ * bias.
+ */
 import normSource from "../../kernels/norm.wgsl" with { type: "text" };
 import backwardSource from "../../kernels/norm_backward.wgsl" with { type: "text" };
 import partsSource from "../../kernels/norm_parts.wgsl" with { type: "text" };
@@ -22,8 +25,8 @@ export interface Norm {
 }
 
 /**
- * What is normed of queries and keys: each head, with one weight for those of queries and one for those of keys ("shared"), or a
- * weight a head ("each"); or all columns of queries and all of keys, as two norms ("whole").
+ * What is normed of queries and keys: each head, with one weight for those of queries and one for those of keys
+ * ("shared"), or a weight a head ("each"); or all columns of queries and all of keys, as two norms ("whole").
  */
 export interface HeadWeights extends AttentionShape {
   weights: "shared" | "each" | "whole";

@@ -102,8 +102,8 @@ export interface Rotation {
 }
 
 /**
- * y = qkv with the query and key heads rotated, by the rows of cosSin[positions, dimensions] that the spans name; `backward` turns
- * back. In place where y is qkv.
+ * y = qkv with the query and key heads rotated, by the rows of cosSin[positions, dimensions] that the spans name;
+ * `backward` turns back. In place where y is qkv.
  */
 export function rope(
   rows: RowSlot,
@@ -225,8 +225,8 @@ export const logProbabilities = (
 });
 
 /**
- * In place: logits become weights[labels] * (onehot - softmax), times the slope of what is done to them; of `columns` alone, which
- * begin at a multiple of 4.
+ * In place: logits become weights[labels] * (onehot - softmax), times the slope of what is done to them; of `columns`
+ * alone, which begin at a multiple of 4.
  */
 export const logitsBackward = (
   rows: RowSlot,
@@ -270,7 +270,10 @@ export const squaredProbabilities = (
   grid: oneEach(rows),
 });
 
-/** What a loss's WGSL sees: the structures, and of losses that are there which pair is looked at, and what KTO leaves for the log. */
+/**
+ * What a loss's WGSL sees: the structures, and of losses that are there which pair is looked at, and what KTO leaves
+ * for the log.
+ */
 const LOSS_TYPES = `
 struct Response { sum: f32, labels: f32, reference: f32 }
 struct Loss { value: f32, d_chosen: f32, d_rejected: f32 }
@@ -288,7 +291,8 @@ fn batch_sums(pair: u32) -> vec4f { return vec4f(sums[pair], references[pair].xy
 /**
  * Loss of each pair and dL/d(log-probability) of each label, by the WGSL of `loss`, which `wgslOf` gave.
  *
- * @param t `sums` [pairs, 2] is what a loss that looks at all pairs is given; `squares` what one with weights by the policy is.
+ * @param t `sums` [pairs, 2] is what a loss that looks at all pairs is given; `squares` what one with weights by the
+ * policy is.
  */
 export function preferenceLoss(
   rows: RowSlot,

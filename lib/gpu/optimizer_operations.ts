@@ -18,8 +18,8 @@ export const NORM_BLOCK = 1024;
 export const MOMENT_BLOCK = 256;
 
 /**
- * Where a range of parameters stands: its first block of the gradient norm, its first parameter, and its first block of moments in
- * `absmax`.
+ * Where a range of parameters stands: its first block of the gradient norm, its first parameter, and its first block
+ * of moments in `absmax`.
  */
 const PLACE = "struct Place { block: u32, parameter: u32, scale: u32 }\n";
 
@@ -43,7 +43,10 @@ export interface NormTensors {
   clip: Tensor;
 }
 
-/** squares[p] for `count` parameters from that of `place` on; `guard` forbids all updates from one that is not finite on. */
+/**
+ * squares[p] for `count` parameters from that of `place` on; `guard` forbids all updates from one that is not finite
+ * on.
+ */
 export const parameterNorms = (
   place: Tensor,
   t: NormTensors,
@@ -82,9 +85,9 @@ interface Extent {
 }
 
 /**
- * One AdamW update. What is stored as bfloat16 is rounded when it is written: the first moment to the nearest; weights and second
- * moment by chance, since a step changes most of them by less than half of their last place (at beta2 0.999 the second moment, which
- * to the nearest would never fall).
+ * One AdamW update. What is stored as bfloat16 is rounded when it is written: the first moment to the nearest;
+ * weights and second moment by chance, since a step changes most of them by less than half of their last place (at
+ * beta2 0.999 the second moment, which to the nearest would never fall).
  */
 export const adamw = (t: AdamWTensors, { count, decayed }: Extent): KernelCall => ({
   label: "adamw",
@@ -100,7 +103,8 @@ export const adamw = (t: AdamWTensors, { count, decayed }: Extent): KernelCall =
 /**
  * The same with moments in bytes, `count` a multiple of 4.
  *
- * @param t with `absmax`, two floats for each `MOMENT_BLOCK` of what is trained, and `map`, which holds `dynamicTables`.
+ * @param t with `absmax`, two floats for each `MOMENT_BLOCK` of what is trained, and `map`, which holds
+ * `dynamicTables`.
  */
 export const adamw8bit = (
   t: AdamWTensors & { absmax: Tensor; map: Tensor },

@@ -1,6 +1,6 @@
 /**
- * Places tensors that share bytes: a tensor needs its bytes from the first kernel call that binds it to the last. Both are
- * read off the calls' own bindings, so they cannot go stale.
+ * Places tensors that share bytes: a tensor needs its bytes from the first kernel call that binds it to the last.
+ * Both are read off the calls' own bindings, so they cannot go stale.
  */
 import type { StorageType } from "../../kernels/storage.ts";
 import type { Purpose, Slab, Tensor, TextureSlab } from "./memory.ts";
@@ -38,8 +38,8 @@ export interface Life {
   first: number;
   last: number;
   /**
-   * Tensors that a kernel reads where it writes this one, or the reverse: WebGPU allows a buffer one of both in a dispatch,
-   * whatever the ranges.
+   * Tensors that a kernel reads where it writes this one, or the reverse: WebGPU allows a buffer one of both in a
+   * dispatch, whatever the ranges.
    */
   conflicts: Set<SharedTensor>;
 }
@@ -89,7 +89,8 @@ interface Shelf {
 
 /**
  * Gives every tensor a range of as few and as small buffers as a greedy search finds: the largest first, each at the
- * lowest offset of the buffer that grows least by it. No buffer grows past `largest` bytes, unless one tensor is larger.
+ * lowest offset of the buffer that grows least by it. No buffer grows past `largest` bytes, unless one tensor is
+ * larger.
  */
 export function place(lives: readonly Life[], largest: number, newSlab: (name: string) => Slab): Slab[] {
   const shelves: Shelf[] = [];
@@ -132,7 +133,8 @@ function lowestOffset({ content }: Shelf, { tensor, first, last }: Life): number
 }
 
 /**
- * Checks that tensors which live at the same time lie apart: for calls other than those that the tensors were placed for.
+ * Checks that tensors which live at the same time lie apart: for calls other than those that the tensors were placed
+ * for.
  * @throws {Error} naming two that do not; a defect.
  */
 export function checkPlacement(lives: readonly Life[]): void {

@@ -30,8 +30,9 @@ import { Sources } from "./sources.ts";
 import { type ProductTiles, shapeClass, type TextureProductTile } from "./tuning.ts";
 
 /**
- * The matrices of a product; see `GemmLayout`. A `bias` is added to every row of it, and a `residual` of C's shape to what is then
- * scaled. B of `nt` and `nn` may be stored in less than 4 bytes an element, where its rows are multiples of 4.
+ * The matrices of a product; see `GemmLayout`. A `bias` is added to every row of it, and a `residual` of C's shape to
+ * what is then scaled. B of `nt` and `nn` may be stored in less than 4 bytes an element, where its rows are multiples
+ * of 4.
  */
 export interface Operands {
   a: Tensor;
@@ -53,7 +54,10 @@ export interface ProductOptions {
 
 type Range = readonly [first: number, length: number];
 
-/** What one dispatch computes of a product by way of textures: its rows and columns of C, its part of the inner dimension. */
+/**
+ * What one dispatch computes of a product by way of textures: its rows and columns of C, its part of the inner
+ * dimension.
+ */
 interface Block extends Record<"m" | "n" | "k", Range> {
   /** The first of the counted rows. */
   first: number;
@@ -154,7 +158,10 @@ export class Products {
     };
   }
 
-  /** A call for each texture that holds the matrix; none where nothing does, or the rows cannot be copied to a texture. */
+  /**
+   * A call for each texture that holds the matrix; none where nothing does, or the rows cannot be copied to a
+   * texture.
+   */
   #heldCalls(rows: RowSlot, { a, b, c, bias, residual }: Operands, size: GemmSize): KernelCall[] {
     const { held: tile } = this.tiles;
     if (!tile || size.k > tile.columns || size.lda * 4 % ALIGNMENT || size.ldc % 4) return [];
@@ -196,8 +203,8 @@ export class Products {
   }
 
   /**
-   * A call for each block, of which the first stands for all; what a texture still holds is not copied again. A matrix that is
-   * not float32 cannot be copied: a kernel unpacks its block.
+   * A call for each block, of which the first stands for all; what a texture still holds is not copied again. A
+   * matrix that is not float32 cannot be copied: a kernel unpacks its block.
    */
   #textureCalls(
     layout: GemmLayout,
@@ -283,7 +290,9 @@ export class Products {
     return [fill(blocks[0]), { ...call(blocks[0]), rest }];
   }
 
-  /** The blocks of C and of the inner dimension that fill textures: the same in every layer, and so made once a size. */
+  /**
+   * The blocks of C and of the inner dimension that fill textures: the same in every layer, and so made once a size.
+   */
   #blocksOf(layout: GemmLayout, size: GemmSize, tile: TextureProductTile): readonly Block[] {
     const { m, n, k, lda, ldb, ldc, adds, scale } = size;
     const key = `${layout} ${m} ${n} ${k} ${lda} ${ldb} ${ldc} ${adds} ${scale}`;
@@ -357,7 +366,10 @@ function sizeOf(layout: GemmLayout, { a, b, c }: Operands): Omit<GemmSize, "firs
   return { m: c.shape[0], n, k, lda, ldb, ldc };
 }
 
-/** Whether the operands can be copied to textures, row by row and in blocks that start on aligned bytes, and gain by it. */
+/**
+ * Whether the operands can be copied to textures, row by row and in blocks that start on aligned bytes, and gain by
+ * it.
+ */
 function isForTextures({ m, n, k, lda, ldb, ldc }: GemmSize, { worth }: TextureProductTile): boolean {
   const isAligned = [lda, ldb, ldc].every((floats) => floats * 4 % ALIGNMENT === 0);
   return isAligned && m * n * k >= worth;

@@ -46,8 +46,8 @@ interface Recording {
 
 export interface ProfilerOptions {
   /**
-   * A compute pass for each `dispatch`, which tells kernels apart and costs a barrier more each; or the `pass`es as they
-   * are, which costs nothing.
+   * A compute pass for each `dispatch`, which tells kernels apart and costs a barrier more each; or the `pass`es as
+   * they are, which costs nothing.
    */
   each: "dispatch" | "pass";
   /** What the work of the dispatches that are about to be encoded follows from. */

@@ -75,8 +75,9 @@ export interface KernelCall {
   /** Of attention: which of the batch's masks it looks at. */
   mask?: number;
   /**
-   * Of a kernel that computes a block of a larger product: those of the other blocks, which run after it. They bind nothing that it
-   * does not bind, at other offsets, so that plans need only look at the first: a large model's products have 200,000 blocks.
+   * Of a kernel that computes a block of a larger product: those of the other blocks, which run after it. They bind
+   * nothing that it does not bind, at other offsets, so that plans need only look at the first: a large model's
+   * products have 200,000 blocks.
    */
   rest?: () => KernelCall[];
 }
@@ -286,8 +287,8 @@ const overlaps = (tensor: Tensor, bound: Tensor | TextureSlab): boolean =>
 export type Look = (dispatch: { label: string; tensors: readonly Tensor[] }) => Promise<boolean>;
 
 /**
- * Copies `count` elements of a tensor, from `firstElement` on, back to the host, as they are stored; waits for the GPU. The
- * first element must start on a word of 4 bytes.
+ * Copies `count` elements of a tensor, from `firstElement` on, back to the host, as they are stored; waits for the
+ * GPU. The first element must start on a word of 4 bytes.
  */
 export async function readTensor(
   gpu: Gpu,
@@ -315,9 +316,9 @@ export async function readTensor(
 const SMALL_WRITE = 2 ** 16;
 
 /**
- * Writes elements as they are stored, in pieces with a submission each: one large write would be copied twice, and what is
- * written is there a second time until the next submission. They must start on a word of 4 bytes; where they end within one, its
- * other half is set to 0.
+ * Writes elements as they are stored, in pieces with a submission each: one large write would be copied twice, and
+ * what is written is there a second time until the next submission. They must start on a word of 4 bytes; where they
+ * end within one, its other half is set to 0.
  */
 export function writeTensor(
   gpu: Gpu,

@@ -1,6 +1,6 @@
 /**
- * WGSL by what it depends on. A plan may have 10,000 calls: a text for each would take 100 megabytes, and the unrolled ones are
- * slow to write.
+ * WGSL by what it depends on. A plan may have 10,000 calls: a text for each would take 100 megabytes, and the
+ * unrolled ones are slow to write.
  */
 export class Sources {
   readonly #known = new Map<string, string>();

@@ -7,7 +7,8 @@ import { elements, type Tensor } from "./memory.ts";
 import { type KernelCall, line, type RowSlot } from "./program.ts";
 
 /**
- * packed = values rounded to the nearest bfloat16. Where the last row ends within four floats, what follows it is packed too.
+ * packed = values rounded to the nearest bfloat16. Where the last row ends within four floats, what follows it is
+ * packed too.
  */
 export const packRows = (rows: RowSlot, values: Tensor, packed: Tensor): KernelCall =>
   conversion("pack", PACK_BF16 + packSource, rows, [values, packed]);

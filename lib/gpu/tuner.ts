@@ -22,8 +22,8 @@ import {
 } from "./tuning.ts";
 
 /**
- * What may be fastest. On a processor workgroup tiles are left out: they take seconds each to compile, and on Mesa 22.3, 25.0
- * and 26.1 storage tiles or textures were faster.
+ * What may be fastest. On a processor workgroup tiles are left out: they take seconds each to compile, and on Mesa
+ * 22.3, 25.0 and 26.1 storage tiles or textures were faster.
  */
 const CANDIDATES: Record<DeviceClass, BufferTileName[]> = {
   software: ["storage 16x16", "storage 16x8", "storage 8x8"],
@@ -40,7 +40,9 @@ const WITH_SUBGROUPS: Record<DeviceClass, BufferTileName[]> = {
   software: ["subgroup 32x8", "subgroup 16x16", "subgroup 16x8"],
   gpu: ["subgroup 8x8", "subgroup 16x8", "subgroup 32x4"],
 };
-/** The measured products: enough for a GPU to be busy but where it is not to be, and for a processor to be done soon. */
+/**
+ * The measured products: enough for a GPU to be busy but where it is not to be, and for a processor to be done soon.
+ */
 const SIZES = {
   software: { wide: [512, 512, 512], small: [512, 512, 512], narrow: [512, 64, 512] },
   gpu: { wide: [2048, 2048, 2048], small: [512, 1024, 2048], narrow: [2048, 64, 2048] },
@@ -55,8 +57,8 @@ const SECONDS = 0.05;
 const HOPELESS = 0.7;
 
 /**
- * Multiply-adds a second of every way of every shape class, and of `nt wide` with a gated unit in its stores and after it; and what
- * comes of them.
+ * Multiply-adds a second of every way of every shape class, and of `nt wide` with a gated unit in its stores and
+ * after it; and what comes of them.
  */
 export interface Measured {
   record: TuningRecord;
@@ -64,8 +66,8 @@ export interface Measured {
 }
 
 /**
- * Measures the ways of computing products on `gpu`, and takes for each shape class the fastest whose products are right.
- * Takes some seconds on a driver on the processor, and on an NVIDIA H200 took a minute.
+ * Measures the ways of computing products on `gpu`, and takes for each shape class the fastest whose products are
+ * right. Takes some seconds on a driver on the processor, and on an NVIDIA H200 took a minute.
  */
 export async function measureTuning(
   gpu: Gpu,
@@ -138,7 +140,10 @@ function operandValues(device: DeviceClass): Float32Array<ArrayBuffer> {
   return Float32Array.from({ length }, () => next() - 0.5);
 }
 
-/** Multiply-adds a second of one way, where `best` is what another reached, and the product, or what a gated unit makes of it. */
+/**
+ * Multiply-adds a second of one way, where `best` is what another reached, and the product, or what a gated unit
+ * makes of it.
+ */
 async function measure(
   gpu: Gpu,
   pipelines: Pipelines,
@@ -191,8 +196,8 @@ async function measure(
     const least = async (runs: number) => Math.min(await seconds(runs), await seconds(runs));
     const isHopeless = m * n * k * runs / sample < HOPELESS * best;
     const [twice, once] = isHopeless ? [2 * sample, sample] : [await least(2 * runs), await least(runs)];
-    // Twice as many runs end with the same wait, and the difference is without it; where other work of the machine came between, it
-    // says nothing.
+    // Twice as many runs end with the same wait, and the difference is without it; where other work of the machine
+    // came between, it says nothing.
     const time = twice > 1.3 * once ? (twice - once) / runs : twice / (2 * runs);
     gpu.check();
     const result = new Float32Array(await readTensor(gpu, activated ?? operands.c));
@@ -203,7 +208,8 @@ async function measure(
 }
 
 /**
- * Sums of products of numbers below a half come to some units, and their roundings to 1e-5; a gated unit multiplies two of them.
+ * Sums of products of numbers below a half come to some units, and their roundings to 1e-5; a gated unit multiplies
+ * two of them.
  */
 const isClose = (found: Float32Array, expected: Float32Array): boolean =>
   found.every((value, i) => Math.abs(value - expected[i]) <= 1e-4 * Math.max(1, Math.abs(expected[i])));

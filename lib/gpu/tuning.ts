@@ -50,8 +50,8 @@ export interface ProductTiles {
   textured: readonly ShapeClass[];
   buffer: Record<ShapeClass, GemmTile>;
   /**
-   * Whether activations, their gradients and the rotation are part of a product from buffers where they can be, instead of kernels of
-   * their own; measured by a gated unit in a large product.
+   * Whether activations, their gradients and the rotation are part of a product from buffers where they can be,
+   * instead of kernels of their own; measured by a gated unit in a large product.
    */
   fuses: boolean;
 }
@@ -72,7 +72,10 @@ const workgroup = (threadRows: number, threadColumns: number, side: number): Wor
   groupColumns: side,
 });
 
-/** Texture and storage tiles suit processors, where a load costs as much as 70 multiply-adds; workgroup tiles suit GPUs. */
+/**
+ * Texture and storage tiles suit processors, where a load costs as much as 70 multiply-adds; workgroup tiles suit
+ * GPUs.
+ */
 export const BUFFER_TILES = {
   "storage 16x16": storage(16, 16),
   "storage 16x8": storage(16, 8),
@@ -100,8 +103,8 @@ const isSubgroupTile = (name: BufferTileName): name is SubgroupTileName => name 
 export type TileDevice = Pick<Gpu, "isSoftware" | "subgroups">;
 
 /**
- * A tile for subgroups of `lanes` or more. On a processor a workgroup has no more: narrow products would leave others idle.
- * A GPU may say that a subgroup has 4 at least, and run 32.
+ * A tile for subgroups of `lanes` or more. On a processor a workgroup has no more: narrow products would leave others
+ * idle. A GPU may say that a subgroup has 4 at least, and run 32.
  */
 export const subgroupTile = (name: SubgroupTileName, lanes: number, device: DeviceClass): SubgroupTile => ({
   memory: "subgroup",
@@ -180,7 +183,10 @@ export function tilesOf({ buffer, textured, fuses }: TuningRecord, device: TileD
   };
 }
 
-/** What suits a class of devices, where nothing was measured and nothing is known of one: tiles that every driver compiles soon. */
+/**
+ * What suits a class of devices, where nothing was measured and nothing is known of one: tiles that every driver
+ * compiles soon.
+ */
 export const usualTiles = (device: DeviceClass): ProductTiles =>
   tilesOf(usualTuning(device), { isSoftware: true });
 
@@ -188,8 +194,9 @@ export const usualTiles = (device: DeviceClass): ProductTiles =>
 const STEP_ROWS = 4;
 
 /**
- * Products of so many rows, where reading the matrix is all that takes time. A driver on the processor reads textures that hold it;
- * on a GPU, `lanes` threads read a row of the matrix side by side, since it would be idle with few threads to a row.
+ * Products of so many rows, where reading the matrix is all that takes time. A driver on the processor reads textures
+ * that hold it; on a GPU, `lanes` threads read a row of the matrix side by side, since it would be idle with few
+ * threads to a row.
  */
 export function rowTiles(
   device: DeviceClass,
@@ -237,8 +244,8 @@ export function isTuningRecord(value: unknown): value is TuningRecord {
 }
 
 /**
- * How attention is computed: on a driver on the processor what was fastest on lavapipe 22.3 at a head_dim of 32, 64, 96 and
- * 128 (REJECTED.md), such as 8 queries or 6 keys a thread at 64, and 4 of both at 128.
+ * How attention is computed: on a driver on the processor what was fastest on lavapipe 22.3 at a head_dim of 32, 64,
+ * 96 and 128 (REJECTED.md), such as 8 queries or 6 keys a thread at 64, and 4 of both at 128.
  */
 export function attentionTiles(device: DeviceClass): AttentionTiles {
   if (device === "gpu") {

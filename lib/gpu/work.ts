@@ -2,7 +2,10 @@
 import type { Tensor } from "./memory.ts";
 import { type KernelCall, SLOT_BYTES } from "./program.ts";
 
-/** Of one dispatch: floating-point operations where arithmetic bounds it; bytes, read and written once each, where memory does. */
+/**
+ * Of one dispatch: floating-point operations where arithmetic bounds it; bytes, read and written once each, where
+ * memory does.
+ */
 export interface Work {
   flops?: number;
   bytes?: number;

@@ -10,7 +10,9 @@ import type { ParameterSpec } from "../parameters/parameter.ts";
 import type { TrainedParameter } from "../parameters/layout.ts";
 import type { Forward, SegmentCalls } from "./forward.ts";
 
-/** Derives the backward pass: the ops above a trained parameter in reverse, each asking for the values that it needs. */
+/**
+ * Derives the backward pass: the ops above a trained parameter in reverse, each asking for the values that it needs.
+ */
 export class Backward implements BackwardPass {
   #calls: KernelCall[] = [];
   readonly #gradients = new Map<Value, Tensor>();
@@ -180,8 +182,8 @@ export class Backward implements BackwardPass {
   }
 
   /**
-   * Whether something else still reads a tensor as its gradient: adding to `value`'s there would change that too. A residual that
-   * runs beside two branches hands one tensor to all of them.
+   * Whether something else still reads a tensor as its gradient: adding to `value`'s there would change that too. A
+   * residual that runs beside two branches hands one tensor to all of them.
    */
   #isRead(gradient: Tensor, value: Value): boolean {
     const deferred = new Set([...this.#deferred.values()].flat().map(({ op }) => op));

@@ -30,9 +30,9 @@ export interface DecoderOptions extends ParameterOptions, MachineOptions {
 }
 
 /**
- * A model over a static memory plan: the passes of its graph, and the batches that go through them. Building it allocates
- * nothing, so that the plan can be printed; `allocate` creates the buffers and compiles the kernels. What else a step computes is
- * put together from `forward` and `backward` outside.
+ * A model over a static memory plan: the passes of its graph, and the batches that go through them. Building it
+ * allocates nothing, so that the plan can be printed; `allocate` creates the buffers and compiles the kernels. What
+ * else a step computes is put together from `forward` and `backward` outside.
  */
 export class Decoder {
   /** What it allocates. */
@@ -132,8 +132,8 @@ export class Decoder {
   }
 
   /**
-   * Sets the magnitudes of new adapters (DoRA) to the lengths of the rows that they are of, as kernels read them: quantizing has
-   * changed them. The second factors are 0 then.
+   * Sets the magnitudes of new adapters (DoRA) to the lengths of the rows that they are of, as kernels read them:
+   * quantizing has changed them. The second factors are 0 then.
    *
    * @internal
    */
@@ -222,8 +222,8 @@ export class Decoder {
   }
 
   /**
-   * Runs forward and backward of a batch kernel by kernel, over memory that holds nothing of earlier batches, until `look` has
-   * seen enough: for finding where numbers went wrong. The gradients are lost.
+   * Runs forward and backward of a batch kernel by kernel, over memory that holds nothing of earlier batches, until
+   * `look` has seen enough: for finding where numbers went wrong. The gradients are lost.
    *
    * @internal
    */

@@ -10,7 +10,10 @@ import { isTrained, parameterCount } from "../parameters/parameter.ts";
 export const forwardFlops = (net: Net, size: BatchSize): number =>
   net.segments.flatMap(({ ops }) => ops).reduce((sum, op) => sum + (op.flops?.(size) ?? 0), 0);
 
-/** Forward and backward: a backward product for each operand of a forward one that has a gradient. Recomputation is not counted. */
+/**
+ * Forward and backward: a backward product for each operand of a forward one that has a gradient. Recomputation is
+ * not counted.
+ */
 export function trainingFlops(net: Net, size: BatchSize): number {
   const withGradient = net.valuesWithGradient();
   const operands = ({ inputs, parameters }: Op) => {

@@ -68,8 +68,8 @@ export class Forward {
 
   /**
    * The calls that make an op's output.
-   * @param at where its values are; `fuses` says whether it does an op after it: in the forward pass always, later where that op's
-   * output is what is to be made.
+   * @param at where its values are; `fuses` says whether it does an op after it: in the forward pass always, later
+   * where that op's output is what is to be made.
    */
   make(
     op: Op,

@@ -1,6 +1,6 @@
 /**
- * A model's forward pass as a graph of coarse ops, traced once from its file in `lib/models`. It knows no device and no memory:
- * `passes.ts` makes both passes' kernel calls of it, the backward one from what each op says of itself.
+ * A model's forward pass as a graph of coarse ops, traced once from its file in `lib/models`. It knows no device and
+ * no memory: `passes.ts` makes both passes' kernel calls of it, the backward one from what each op says of itself.
  */
 import type { ProductEpilogue } from "../gpu/epilogues.ts";
 import type { Tensor } from "../gpu/memory.ts";
@@ -21,7 +21,10 @@ export interface Value {
   readonly uses: Op[];
 }
 
-/** Ops that checkpointing runs again as a whole: a layer with its input, or what stands before, between and after layers. */
+/**
+ * Ops that checkpointing runs again as a whole: a layer with its input, or what stands before, between and after
+ * layers.
+ */
 export interface Segment {
   readonly name: string;
   readonly input?: Value;
@@ -29,8 +32,9 @@ export interface Segment {
 }
 
 /**
- * What the backward pass finds of an op's output: `kept` from the forward pass (or made again with its layer); made `again` for
- * each reader, where keeping costs more than making; or `left` by the op's own backward pass in the place of its gradient.
+ * What the backward pass finds of an op's output: `kept` from the forward pass (or made again with its layer); made
+ * `again` for each reader, where keeping costs more than making; or `left` by the op's own backward pass in the place
+ * of its gradient.
  */
 export type InBackward = "kept" | "again" | "left";
 
@@ -57,15 +61,15 @@ export interface Op {
   readonly isSum?: true;
 
   /**
-   * Whether the product that makes `input` can do this op as it stores its sums: then the product's own output is nowhere
-   * ("instead"), or stands beside this op's.
+   * Whether the product that makes `input` can do this op as it stores its sums: then the product's own output is
+   * nowhere ("instead"), or stands beside this op's.
    */
   fuses?(input: Value): "instead" | "beside" | undefined;
   /** What that product then does. */
   fusion?(at: Places): Fusion;
   /**
-   * What the product that makes `dOutput` does as it stores its sums, or a kernel after it: it turns the one input into its
-   * gradient, and leaves this op's output in `dOutput`.
+   * What the product that makes `dOutput` does as it stores its sums, or a kernel after it: it turns the one input
+   * into its gradient, and leaves this op's output in `dOutput`.
    */
   backwardEpilogue?(dOutput: Tensor, pass: BackwardPass): ProductEpilogue;
 }
@@ -119,8 +123,8 @@ export interface BackwardPass {
     calls: (dX: Tensor, adds: boolean, epilogue?: ProductEpilogue) => KernelCall[],
   ): void;
   /**
-   * Emits the calls that turn the gradient of the op's output into that of a value: in its place, or beside it where something else
-   * still reads it.
+   * Emits the calls that turn the gradient of the op's output into that of a value: in its place, or beside it where
+   * something else still reads it.
    */
   gradientInPlace(value: Value, dOutput: Tensor, calls: (dX: Tensor) => KernelCall[]): void;
   /** The gradient of a value is this tensor, as it is or as `calls` change it. */

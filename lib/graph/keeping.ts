@@ -45,7 +45,10 @@ export class Keeping {
     return this.isKept(value) && !this.packs(this.owner(value)) ? "activations" : "scratch";
   }
 
-  /** The values of a layer that wait packed: its input and, unless it is run again, what it has made, but for `fused` ops' outputs. */
+  /**
+   * The values of a layer that wait packed: its input and, unless it is run again, what it has made, but for `fused`
+   * ops' outputs.
+   */
   packed(segment: Segment, isFused: (op: Op) => boolean): Value[] {
     if (!this.packs(segment)) return [];
     const made = segment.ops.filter((op) => op.inBackward === "kept" && !isFused(op)).map(({ output }) =>

@@ -66,7 +66,8 @@ export interface MachineOptions {
    */
   attention?: AttentionTiles;
   /**
-   * Instead of labels' log-probabilities the forward pass has the tokens that come next, and keys and values go through caches.
+   * Instead of labels' log-probabilities the forward pass has the tokens that come next, and keys and values go
+   * through caches.
    *
    * @internal
    */
@@ -81,7 +82,9 @@ export interface GenerationTensors extends ChoiceTensors {
   keyRows: RowSlot;
 }
 
-/** What the ops of one plan make their calls with: parameters, ways of computing, and the tensors that a batch fills. */
+/**
+ * What the ops of one plan make their calls with: parameters, ways of computing, and the tensors that a batch fills.
+ */
 export class Machine {
   readonly products: Products;
   readonly batch: BatchTensors;
@@ -124,7 +127,10 @@ export class Machine {
     return made;
   }
 
-  /** The factors of a matrix that has magnitudes (see `doraNorm`): the forward pass makes them, and the backward pass reads them too. */
+  /**
+   * The factors of a matrix that has magnitudes (see `doraNorm`): the forward pass makes them, and the backward pass
+   * reads them too.
+   */
   factors(weight: ParameterSpec): Tensor {
     const known = this.#factors.get(weight);
     if (known) return known;
@@ -182,7 +188,10 @@ export interface BatchTensors {
   pieceRows: number;
 }
 
-/** What the head works with: the rows that predict a label, and logits in pieces. L labels, padded to whole pieces but for the statistics. */
+/**
+ * What the head works with: the rows that predict a label, and logits in pieces. L labels, padded to whole pieces but
+ * for the statistics.
+ */
 export interface HeadTensors {
   gathered: Tensor; // [L, hidden]
   gatheredStatistics: Tensor; // [L], or [L, 2] of LayerNorm

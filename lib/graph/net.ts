@@ -26,8 +26,8 @@ import {
 import { type HeadNormOptions, headNormParts, rowNormParts } from "./norm_parts.ts";
 
 /**
- * A model's graph as its file writes it: each method adds an op and gives its output. Names are those of the checkpoint, within a
- * layer without the layer's; the same name twice is the same parameter.
+ * A model's graph as its file writes it: each method adds an op and gives its output. Names are those of the
+ * checkpoint, within a layer without the layer's; the same name twice is the same parameter.
  */
 export class Net {
   readonly segments: Segment[] = [];
@@ -113,7 +113,9 @@ export class Net {
     return output;
   }
 
-  /** Rows of a table at the batch's token ids, times `scale`; the row of `padTokenId` is never trained, as in PyTorch. */
+  /**
+   * Rows of a table at the batch's token ids, times `scale`; the row of `padTokenId` is never trained, as in PyTorch.
+   */
   embedding(
     name: string,
     rows: number,
@@ -149,8 +151,8 @@ export class Net {
   /**
    * One product with the rows of several matrices under each other: a name and its rows each. All have a bias, or none.
    * @param scale multiplies product and bias.
-   * @param order of fused queries, keys and values, where their rows lie group by group in the checkpoint; the product has all
-   * queries, all keys, all values.
+   * @param order of fused queries, keys and values, where their rows lie group by group in the checkpoint; the
+   * product has all queries, all keys, all values.
    */
   linear(
     x: Value,
@@ -169,8 +171,9 @@ export class Net {
   /**
    * Norms of the queries and keys of [queries, keys, values], by default RMSNorm of each head.
    *
-   * @param names of their weights: one [headDim] for all heads ("shared"), one [heads, headDim] ("each"), one [headDim] a head under
-   *   the names `NAME.0`, `NAME.1` and so on ("list"), or one [heads * headDim] of a norm over all heads' columns ("whole").
+   * @param names of their weights: one [headDim] for all heads ("shared"), one [heads, headDim] ("each"), one
+   *   [headDim] a head under the names `NAME.0`, `NAME.1` and so on ("list"), or one [heads * headDim] of a norm over
+   *   all heads' columns ("whole").
    */
   headNorm(
     qkv: Value,

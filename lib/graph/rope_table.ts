@@ -1,8 +1,11 @@
-/** Frequencies and tables of rotary position embedding (arXiv 2104.09864), by the rules of transformers' modeling_rope_utils. */
+/**
+ * Frequencies and tables of rotary position embedding (arXiv 2104.09864), by the rules of transformers'
+ * modeling_rope_utils.
+ */
 
 /**
- * How queries and keys are rotated, told apart by how frequencies follow from theta. Lengths are in tokens; what a value is where
- * config.json does not say is decided in rope.ts.
+ * How queries and keys are rotated, told apart by how frequencies follow from theta. Lengths are in tokens; what a
+ * value is where config.json does not say is decided in rope.ts.
  */
 export type RopeSpec = {
   theta: number;
@@ -17,7 +20,10 @@ export type RopeScaling =
   | { type: "default" }
   /** Those divided by `factor`. */
   | { type: "linear"; factor: number }
-  /** theta grows with a sequence that is longer than `maxPositionEmbeddings`; `alpha` is Hunyuan's factor of it up to there. */
+  /**
+   * theta grows with a sequence that is longer than `maxPositionEmbeddings`; `alpha` is Hunyuan's factor of it up to
+   * there.
+   */
   | { type: "dynamic"; factor: number; maxPositionEmbeddings: number; alpha?: number }
   /** YaRN (arXiv 2309.00071): long waves are divided by `factor`, short ones stay. */
   | {
@@ -51,10 +57,11 @@ export type RopeScaling =
 const f32 = Math.fround;
 
 /**
- * The length that the table of a batch is made for, where `longest` is that of its longest sequence: batches of equal ones share a
- * table. As in transformers' `dynamic_rope_update` for one forward pass of the batch, all of its sequences are rotated alike,
- * those too that alone would be short. (There "dynamic" also remembers the longest sequence since the last one shorter than
- * `maxPositionEmbeddings`; here a table follows from its batch alone, so that a resumed run equals an unbroken one.)
+ * The length that the table of a batch is made for, where `longest` is that of its longest sequence: batches of equal
+ * ones share a table. As in transformers' `dynamic_rope_update` for one forward pass of the batch, all of its
+ * sequences are rotated alike, those too that alone would be short. (There "dynamic" also remembers the longest
+ * sequence since the last one shorter than `maxPositionEmbeddings`; here a table follows from its batch alone, so
+ * that a resumed run equals an unbroken one.)
  */
 export function tableLength(rope: RopeSpec, longest: number): number {
   if (rope.type === "dynamic") return Math.max(longest, rope.maxPositionEmbeddings);
@@ -63,9 +70,10 @@ export function tableLength(rope: RopeSpec, longest: number): number {
 }
 
 /**
- * The `dimensions / 2` inverse frequencies, in radians per position, for a batch whose longest sequence has `longest` tokens. Rounded
- * to float32 wherever transformers rounds: at position 4096 one unit in the last place of a frequency already turns the
- * angle by 2e-4. (The power itself is not rounded alike everywhere: a frequency may differ in its last bit.)
+ * The `dimensions / 2` inverse frequencies, in radians per position, for a batch whose longest sequence has `longest`
+ * tokens. Rounded to float32 wherever transformers rounds: at position 4096 one unit in the last place of a frequency
+ * already turns the angle by 2e-4. (The power itself is not rounded alike everywhere: a frequency may differ in its
+ * last bit.)
  */
 export function ropeInverseFrequencies(rope: RopeSpec, longest = 0): Float64Array {
   const { theta, dimensions } = rope;
@@ -95,7 +103,10 @@ export function ropeInverseFrequencies(rope: RopeSpec, longest = 0): Float64Arra
   }
 }
 
-/** In float64 for the length of the configuration, and in float32 for that of a batch, where transformers has it in a tensor. */
+/**
+ * In float64 for the length of the configuration, and in float32 for that of a batch, where transformers has it in a
+ * tensor.
+ */
 function dynamicTheta(rope: RopeSpec & { type: "dynamic" }, longest: number): number {
   const { theta, dimensions, factor, maxPositionEmbeddings: most, alpha } = rope;
   const exponent = dimensions / (dimensions - 2);
@@ -149,9 +160,10 @@ function llama3Frequencies(rope: RopeSpec & { type: "llama3" }, frequencies: Flo
 }
 
 /**
- * Cosines and sines for the positions 0 to `positions - 1` of a batch whose longest sequence has `longest` tokens: one row of
- * `dimensions` floats a position, the cosines of its `dimensions / 2` angles, then their sines, times the scaling's attention factor.
- * Angles are rounded to float32 as in transformers; the functions themselves are computed in float64.
+ * Cosines and sines for the positions 0 to `positions - 1` of a batch whose longest sequence has `longest` tokens:
+ * one row of `dimensions` floats a position, the cosines of its `dimensions / 2` angles, then their sines, times the
+ * scaling's attention factor. Angles are rounded to float32 as in transformers; the functions themselves are computed
+ * in float64.
  */
 export function ropeTable(rope: RopeSpec, positions: number, longest = 0): Float32Array<ArrayBuffer> {
   const { dimensions } = rope;

@@ -6,8 +6,8 @@ import type { RemoteFile } from "./listing.ts";
 import { COMMIT, type Repo } from "./repo.ts";
 
 /**
- * The part of the cache that belongs to one repository, laid out as Python's huggingface_hub does: refs/REVISION holds a
- * commit, snapshots/COMMIT/PATH is a link to blobs/HASH.
+ * The part of the cache that belongs to one repository, laid out as Python's huggingface_hub does: refs/REVISION
+ * holds a commit, snapshots/COMMIT/PATH is a link to blobs/HASH.
  */
 export class RepoCache {
   readonly folder: string;

@@ -3,9 +3,9 @@ import { open, stat } from "node:fs/promises";
 const PIECE = 2 ** 20;
 
 /**
- * A part of a file as a Blob whose bytes are read when they are asked for, so that a file of any size can be sent. The one
- * of @huggingface/hub goes through node's streams, which under Deno end the process where a server answers before all was
- * sent.
+ * A part of a file as a Blob whose bytes are read when they are asked for, so that a file of any size can be sent.
+ * The one of @huggingface/hub goes through node's streams, which under Deno end the process where a server answers
+ * before all was sent.
  */
 export class FileBlob extends Blob {
   private constructor(

@@ -82,8 +82,8 @@ export function checkStopped(signal?: AbortSignal): void {
 }
 
 /**
- * One request, following redirects by hand: the token goes to the endpoint's own origin and nowhere else, and https never
- * becomes http.
+ * One request, following redirects by hand: the token goes to the endpoint's own origin and nowhere else, and https
+ * never becomes http.
  *
  * @throws {TryAgain} where the network failed; {UserError} for a redirect that is not followed.
  */
@@ -117,8 +117,8 @@ export async function request(settings: HubSettings, url: string, init: RequestI
 }
 
 /**
- * A `fetch` for @huggingface/hub: with the token, retries, a time limit, and a refusal in words for every status that is
- * none of success.
+ * A `fetch` for @huggingface/hub: with the token, retries, a time limit, and a refusal in words for every status that
+ * is none of success.
  *
  * @param about the repository that a refusal is about.
  */

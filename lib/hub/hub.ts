@@ -1,6 +1,6 @@
 /**
- * Models and data sets of the Hugging Face Hub by name: found in the cache that Python's huggingface_hub uses, or fetched
- * into it.
+ * Models and data sets of the Hugging Face Hub by name: found in the cache that Python's huggingface_hub uses, or
+ * fetched into it.
  *
  * @module
  */
@@ -67,8 +67,8 @@ export async function resolveModel(
 /**
  * The folder of a data set, as `resolveModel`; a path may also be a file.
  *
- * @param options `splits` to fetch, such as `train_prefs`; by default every one that the repository has. `config` is one of the
- * configurations of its README.md; by default the default one.
+ * @param options `splits` to fetch, such as `train_prefs`; by default every one that the repository has. `config` is
+ * one of the configurations of its README.md; by default the default one.
  */
 export async function resolveDataset(
   nameOrPath: string,
@@ -126,8 +126,8 @@ export function localSources(
 }
 
 /**
- * A configuration's model and data on this machine, fetched where they are on the Hub. Where every name is a path already,
- * neither the network nor the environment is looked at.
+ * A configuration's model and data on this machine, fetched where they are on the Hub. Where every name is a path
+ * already, neither the network nor the environment is looked at.
  *
  * @throws {UserError} as `resolveModel` and `resolveDataset`.
  */

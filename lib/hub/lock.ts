@@ -8,12 +8,12 @@ const STALE = 10_000;
 const POLL = 200;
 
 /**
- * Runs `body` while no other process runs one under the same lock file. The holder touches the file every second, so that a
- * lock left behind is known by its silence. Should two processes ever run at once, nothing breaks: both write the same
- * bytes at the same places.
+ * Runs `body` while no other process runs one under the same lock file. The holder touches the file every second, so
+ * that a lock left behind is known by its silence. Should two processes ever run at once, nothing breaks: both write
+ * the same bytes at the same places.
  *
- * @param options `onWait` is called once where another process holds the lock; `stale` is the silence, in milliseconds, after
- * which it is taken to be gone.
+ * @param options `onWait` is called once where another process holds the lock; `stale` is the silence, in
+ * milliseconds, after which it is taken to be gone.
  */
 export async function withLock<T>(
   path: string,

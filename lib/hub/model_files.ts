@@ -34,9 +34,9 @@ const LARGEST_FILE = 2 ** 27;
 export type ModelFiles = ReadonlyMap<string, Uint8Array>;
 
 /**
- * Reads the configuration, tokenizer and chat template files of a model, byte for byte, so that what is trained is saved with
- * what it began with, whatever becomes of the folder. What is no file there is passed over; links are followed, as the cache of
- * the Hugging Face Hub has them.
+ * Reads the configuration, tokenizer and chat template files of a model, byte for byte, so that what is trained is
+ * saved with what it began with, whatever becomes of the folder. What is no file there is passed over; links are
+ * followed, as the cache of the Hugging Face Hub has them.
  *
  * @throws {UserError} where a file cannot be read or has more than 128 MiB.
  */
@@ -83,8 +83,8 @@ export async function checkModelFiles(folder: string, files: ModelFiles): Promis
 }
 
 /**
- * Writes what `readModelFiles` read into `folder` (made if it is missing). No file is ever half one, and none of another
- * model stays among them.
+ * Writes what `readModelFiles` read into `folder` (made if it is missing). No file is ever half one, and none of
+ * another model stays among them.
  * @throws {UserError} where a file cannot be written.
  */
 export async function writeModelFiles(files: ModelFiles, folder: string): Promise<void> {

@@ -67,8 +67,8 @@ export function checkFileName(path: unknown, repo: Repo): asserts path is string
 const DEVICE = /^(con|prn|aux|nul|com[0-9\u00b9\u00b2\u00b3]|lpt[0-9\u00b9\u00b2\u00b3])\s*(\.|$)/i;
 
 /**
- * Whether a name with slashes is that of a file on every system. Windows takes dots and spaces off a name's end, a colon for a
- * stream within the file, and some names for devices.
+ * Whether a name with slashes is that of a file on every system. Windows takes dots and spaces off a name's end, a
+ * colon for a stream within the file, and some names for devices.
  */
 export function isPortable(path: string): boolean {
   return path.split("/").every((part) => !DEVICE.test(part) && !/[. ]$|[<>:"|?*]/.test(part));

@@ -19,7 +19,8 @@ const PICKLED = /\.(bin|pt|pth|ckpt)$/;
 
 /**
  * The files of a model without its weights.
- * @throws {UserError} where there is no config.json, or `weights` are wanted and there are none as safetensors, or an adapter's.
+ * @throws {UserError} where there is no config.json, or `weights` are wanted and there are none as safetensors, or an
+ * adapter's.
  */
 export function modelFiles(files: readonly RemoteFile[], repo: Repo, weights: boolean): RemoteFile[] {
   const names = new Set(files.map(({ path }) => path));

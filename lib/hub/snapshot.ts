@@ -25,8 +25,8 @@ export interface FetchEvents {
 const PARALLEL = 8;
 
 /**
- * Sees to it that the snapshot of a commit holds `files`, and fetches those that it does not. Another process that fetches
- * from the same repository is waited for.
+ * Sees to it that the snapshot of a commit holds `files`, and fetches those that it does not. Another process that
+ * fetches from the same repository is waited for.
  *
  * @returns the snapshot's folder.
  */

@@ -23,8 +23,8 @@ export interface Upload {
 }
 
 /**
- * Makes the repository that `push_to_hub` uploads to, where it is not there yet: before a run begins, so that a token that
- * may not write is known before hours of training. A name without an owner is the token's own user's.
+ * Makes the repository that `push_to_hub` uploads to, where it is not there yet: before a run begins, so that a token
+ * that may not write is known before hours of training. A name without an owner is the token's own user's.
  *
  * @throws {UserError} without a token, and where the Hub refuses.
  */

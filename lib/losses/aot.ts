@@ -1,7 +1,10 @@
 import { arxiv, type LossDefinition } from "./definition.ts";
 import { ofSorted } from "./dpo.ts";
 
-/** AOT: alignment by optimal transport (arXiv 2406.05882): a batch's differences, sorted, beside the reference's, sorted. */
+/**
+ * AOT: alignment by optimal transport (arXiv 2406.05882): a batch's differences, sorted, beside the reference's,
+ * sorted.
+ */
 export const aot: LossDefinition = ofSorted(
   {
     name: "aot",

@@ -1,7 +1,9 @@
 import { arxiv, type LossDefinition } from "./definition.ts";
 import { ofRatios } from "./dpo.ts";
 
-/** APO-down: anchored preference optimization for chosen that is worse than the model's own (arXiv 2408.06266, eq. 8). */
+/**
+ * APO-down: anchored preference optimization for chosen that is worse than the model's own (arXiv 2408.06266, eq. 8).
+ */
 export const apoDown: LossDefinition = ofRatios(
   {
     name: "apo_down",

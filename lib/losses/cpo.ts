@@ -1,4 +1,7 @@
-/** The frame of CPO and of the losses that TRL's CPOTrainer has beside it: no reference, and a part that keeps chosen likely. */
+/**
+ * The frame of CPO and of the losses that TRL's CPOTrainer has beside it: no reference, and a part that keeps chosen
+ * likely.
+ */
 import functions from "../../kernels/loss_functions.wgsl" with { type: "text" };
 import {
   arxiv,

@@ -58,7 +58,9 @@ export interface LossDefinition {
   title: string;
   /** Where it was published. */
   url: string;
-  /** For one pair; `c` and `r` are log-probabilities of chosen and rejected, and `ref` what the reference has of them. */
+  /**
+   * For one pair; `c` and `r` are log-probabilities of chosen and rejected, and `ref` what the reference has of them.
+   */
   formula: string;
   /** The keys that change it. */
   reads: readonly (keyof LossKeys)[];

@@ -1,7 +1,9 @@
 import { arxiv, type LossDefinition } from "./definition.ts";
 import { ofDifference } from "./dpo.ts";
 
-/** DiscoPOP: a mixture of the logistic and the exponential loss, found by a language model (arXiv 2406.08414, eq. 5). */
+/**
+ * DiscoPOP: a mixture of the logistic and the exponential loss, found by a language model (arXiv 2406.08414, eq. 5).
+ */
 export const discopop: LossDefinition = ofDifference(
   {
     name: "discopop",

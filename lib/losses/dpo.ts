@@ -1,4 +1,7 @@
-/** The frame of DPO and of the losses that TRL's DPOTrainer has beside it: they look at how far a response's log-probability is from the reference's. */
+/**
+ * The frame of DPO and of the losses that TRL's DPOTrainer has beside it: they look at how far a response's
+ * log-probability is from the reference's.
+ */
 import functions from "../../kernels/loss_functions.wgsl" with { type: "text" };
 import { constants, type LossDefinition, type LossKeys } from "./definition.ts";
 
@@ -9,8 +12,8 @@ type Own = Pick<LossDefinition, "name" | "title" | "url" | "formula"> & {
 };
 
 /**
- * The score of a response, f'(ratio) of its probability to the reference's, and the slope of the score: f-DPO (arXiv 2309.16240),
- * of which the usual log-ratio is the one of the reverse KL divergence.
+ * The score of a response, f'(ratio) of its probability to the reference's, and the slope of the score: f-DPO (arXiv
+ * 2309.16240), of which the usual log-ratio is the one of the reverse KL divergence.
  */
 function scoreText({ fDivergenceType, fAlphaDivergenceCoef }: LossKeys): string {
   // alpha's limit at 1 is the reverse KL divergence.
@@ -82,7 +85,8 @@ fn preference_loss(chosen: Response, rejected: Response) -> Loss {
 
 /**
  * A loss of both log-ratios.
- * @param ratios WGSL that makes a Loss of `c` and `r`, beta times the log-ratios of chosen and rejected; derivatives are by these.
+ * @param ratios WGSL that makes a Loss of `c` and `r`, beta times the log-ratios of chosen and rejected; derivatives
+ * are by these.
  */
 export const ofRatios = (own: Own, ratios: string): LossDefinition =>
   frame(own, ["useWeighting"], () =>

@@ -2,8 +2,8 @@ import functions from "../../kernels/loss_functions.wgsl" with { type: "text" };
 import { arxiv, constants, type LossDefinition } from "./definition.ts";
 
 /**
- * KTO: Kahneman-Tversky optimization (arXiv 2402.01306, eq. 7), of single responses that were judged. The reference point is
- * the micro-batch's mean log-ratio of other responses after the same prompts, and has no gradient.
+ * KTO: Kahneman-Tversky optimization (arXiv 2402.01306, eq. 7), of single responses that were judged. The reference
+ * point is the micro-batch's mean log-ratio of other responses after the same prompts, and has no gradient.
  */
 export const kto: LossDefinition = {
   name: "kto",

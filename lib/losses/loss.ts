@@ -23,11 +23,11 @@ export interface WgslLoss {
   /** Letters, digits, `_`, `-` and `.`: what the model card and the log call it. */
   name: string;
   /**
-   * WGSL that defines `fn preference_loss(chosen: Response, rejected: Response) -> Loss`. A `Response` has the `sum` of
-   * the natural logarithms of its tokens' probabilities, the number of its tokens, `labels`, the end token with them, and
-   * `reference`, that sum under the reference model where `usesReference` is set. A `Loss` has its `value`, which a run
-   * makes small, and its derivatives by the two sums, `d_chosen` and `d_rejected`. All are `f32`. `exp_accurate` is more
-   * exact than most drivers' `exp`.
+   * WGSL that defines `fn preference_loss(chosen: Response, rejected: Response) -> Loss`. A `Response` has the `sum`
+   * of the natural logarithms of its tokens' probabilities, the number of its tokens, `labels`, the end token with
+   * them, and `reference`, that sum under the reference model where `usesReference` is set. A `Loss` has its `value`,
+   * which a run makes small, and its derivatives by the two sums, `d_chosen` and `d_rejected`. All are `f32`.
+   * `exp_accurate` is more exact than most drivers' `exp`.
    */
   wgsl: string;
   /**
@@ -63,9 +63,9 @@ export interface FunctionLoss {
   /** As `WgslLoss`'s. */
   name: string;
   /**
-   * The loss of one pair from its responses, each the sum of its tokens' log-probabilities, the number of its tokens, and
-   * that sum under the reference model where there is one, with its derivatives by the two sums. Its source text and what
-   * it gives at some places go into a run's checkpoints, so that another function does not go on with them.
+   * The loss of one pair from its responses, each the sum of its tokens' log-probabilities, the number of its tokens,
+   * and that sum under the reference model where there is one, with its derivatives by the two sums. Its source text
+   * and what it gives at some places go into a run's checkpoints, so that another function does not go on with them.
    */
   of: (chosen: ResponseSums, rejected: ResponseSums) => LossValue;
   /** As `WgslLoss`'s. */
@@ -77,8 +77,8 @@ export interface FunctionLoss {
 }
 
 /**
- * A loss that is there, by its `loss_type`. Beside what a script's own may have it can look at the whole micro-batch (`batch_sums`)
- * and at labels one by one.
+ * A loss that is there, by its `loss_type`. Beside what a script's own may have it can look at the whole micro-batch
+ * (`batch_sums`) and at labels one by one.
  */
 export interface BuiltInLoss extends WgslLoss {
   /** See `isJudged`. */

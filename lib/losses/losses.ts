@@ -104,7 +104,9 @@ interface Term {
   weight: number;
 }
 
-/** `text` with every function and constant that it declares under a name of its own, so that texts can stand together. */
+/**
+ * `text` with every function and constant that it declares under a name of its own, so that texts can stand together.
+ */
 function apart(text: string, suffix: string): string {
   const declared = new Set([...text.matchAll(/\b(?:fn|const)\s+(\w+)/g)].map(([, name]) => name));
   return text.replace(/\b[A-Za-z]\w*\b/g, (name) => declared.has(name) ? `${name}_${suffix}` : name);
@@ -192,7 +194,10 @@ export const describeLoss = ({ name, definitions }: BuiltInLoss): string =>
     definitions.map(({ title, url, formula }) => `${title} (${url}): ${formula}`).join("; ")
   }`;
 
-/** Whether the rewards that are logged under the loss of this name, as `lossName` gives it, are mean log-probabilities. */
+/**
+ * Whether the rewards that are logged under the loss of this name, as `lossName` gives it, are mean
+ * log-probabilities.
+ */
 export const rewardsAreMeans = (name: string): boolean =>
   name.split("+").every((part) =>
     part === "simper" || !(LOSS_NAMES as readonly string[]).includes(part) || part === "sft"

@@ -1,7 +1,10 @@
 import type { Net } from "../graph/net.ts";
 import type { Fields } from "./fields.ts";
 
-/** What every decoder has, from a model folder's config.json; counts unless said. Each architecture's own type adds to it. */
+/**
+ * What every decoder has, from a model folder's config.json; counts unless said. Each architecture's own type adds to
+ * it.
+ */
 export interface ModelConfig {
   /** The architecture, by transformers' `model_type`: the name of a file of this folder. */
   modelType: string;
@@ -16,8 +19,8 @@ export interface ModelConfig {
   /** Whether the LM head is the embedding matrix. */
   tieWordEmbeddings: boolean;
   /**
-   * The token whose embedding is not trained by looking it up: PyTorch's `padding_idx`, counted from the end where config.json
-   * has a negative number. A tied head still trains it.
+   * The token whose embedding is not trained by looking it up: PyTorch's `padding_idx`, counted from the end where
+   * config.json has a negative number. A tied head still trains it.
    */
   padTokenId?: number;
   /** The dtype that the weights were saved in, where the file says it. */
@@ -34,7 +37,10 @@ export interface Architecture<C extends ModelConfig = ModelConfig> {
   readonly className: string;
   /** What that class's names begin with where it is not the head: transformers' `base_model_prefix`. */
   readonly baseModelPrefix: string;
-  /** transformers has no class for it: it takes the code that the checkpoints bring (`auto_map`), which is followed here. */
+  /**
+   * transformers has no class for it: it takes the code that the checkpoints bring (`auto_map`), which is followed
+   * here.
+   */
   readonly isOwnCode?: boolean;
   /** What files call parameters besides the class's names: transformers renames them as it loads and saves. */
   readonly otherNames?: Readonly<Record<string, string>>;

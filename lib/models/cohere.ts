@@ -26,8 +26,8 @@ export interface CohereConfig extends CohereBase {
 }
 
 /**
- * transformers' `modeling_cohere.py` (Command R): attention and MLP of the same normed input, LayerNorm without bias, a rotation that
- * takes pairs of neighbours, and scaled logits.
+ * transformers' `modeling_cohere.py` (Command R): attention and MLP of the same normed input, LayerNorm without bias,
+ * a rotation that takes pairs of neighbours, and scaled logits.
  */
 export const cohere: Architecture<CohereConfig> = {
   modelType: "cohere",

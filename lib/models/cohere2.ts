@@ -6,7 +6,10 @@ import { layerTypes, windowPattern, type Windows, windowsOf } from "./keys.ts";
 
 export interface Cohere2Config extends CohereBase, Windows {}
 
-/** transformers' `modeling_cohere2.py` (Command R7B): Cohere with windows; layers without one have no positions (NoPE). */
+/**
+ * transformers' `modeling_cohere2.py` (Command R7B): Cohere with windows; layers without one have no positions
+ * (NoPE).
+ */
 export const cohere2: Architecture<Cohere2Config> = {
   modelType: "cohere2",
   className: "Cohere2ForCausalLM",

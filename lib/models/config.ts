@@ -21,9 +21,9 @@ const NOT_SUPPORTED: Record<string, string> = {
 };
 
 /**
- * The model that a config.json describes, as transformers 4 (`rope_theta`, `rope_scaling`, `torch_dtype`) or
- * 5 (`rope_parameters`, `dtype`) writes it. Absent keys take the defaults of transformers' class; what that does not look at
- * is not looked at here either, and what would change its numbers is followed or refused.
+ * The model that a config.json describes, as transformers 4 (`rope_theta`, `rope_scaling`, `torch_dtype`) or 5
+ * (`rope_parameters`, `dtype`) writes it. Absent keys take the defaults of transformers' class; what that does not
+ * look at is not looked at here either, and what would change its numbers is followed or refused.
  *
  * @param where the file's name, for messages.
  * @param warn told of what is read otherwise than it may be meant.

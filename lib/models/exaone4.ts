@@ -20,8 +20,8 @@ import {
 export interface Exaone4Config extends GatedConfig, Windows {}
 
 /**
- * transformers' `modeling_exaone4.py`: norms after attention and MLP instead of before, queries and keys normed head by head, and
- * windows in most layers; where there are windows, the others have no positions (NoPE).
+ * transformers' `modeling_exaone4.py`: norms after attention and MLP instead of before, queries and keys normed head
+ * by head, and windows in most layers; where there are windows, the others have no positions (NoPE).
  */
 export const exaone4: Architecture<Exaone4Config> = {
   modelType: "exaone4",

@@ -24,8 +24,8 @@ export interface FalconConfig extends ModelConfig {
 }
 
 /**
- * transformers' `modeling_falcon.py`: fused queries, keys and values group by group, and attention and MLP on the same residual, but
- * in the oldest models.
+ * transformers' `modeling_falcon.py`: fused queries, keys and values group by group, and attention and MLP on the
+ * same residual, but in the oldest models.
  */
 export const falcon: Architecture<FalconConfig> = {
   modelType: "falcon",

@@ -15,8 +15,8 @@ const DTYPES = {
 export type Dtype = (typeof DTYPES)[keyof typeof DTYPES];
 
 /**
- * Reads the keys of an object and gathers what is wrong with them. After a problem a reader returns a value
- * of the right type (NaN for a number), so that the other keys are still checked. null stands for an absent key only where
+ * Reads the keys of an object and gathers what is wrong with them. After a problem a reader returns a value of the
+ * right type (NaN for a number), so that the other keys are still checked. null stands for an absent key only where
  * transformers' class has a rule for it; elsewhere that refuses it too.
  */
 export class Fields {

@@ -28,8 +28,8 @@ export interface Gemma2Config extends GatedConfig, Windows {
 }
 
 /**
- * transformers' `modeling_gemma2.py`: Gemma with norms before attention and MLP and after them, caps on scores and logits, and a
- * window in every other layer.
+ * transformers' `modeling_gemma2.py`: Gemma with norms before attention and MLP and after them, caps on scores and
+ * logits, and a window in every other layer.
  */
 export const gemma2: Architecture<Gemma2Config> = {
   modelType: "gemma2",

@@ -11,8 +11,8 @@ export interface Gemma3TextConfig extends Omit<Gemma2Config, "rope"> {
 }
 
 /**
- * transformers' `modeling_gemma3.py`, the text model: Gemma 2 with queries and keys normed head by head, a rotation for each layer type,
- * five windows to a full layer, and no cap on scores.
+ * transformers' `modeling_gemma3.py`, the text model: Gemma 2 with queries and keys normed head by head, a rotation
+ * for each layer type, five windows to a full layer, and no cap on scores.
  */
 export const gemma3Text: Architecture<Gemma3TextConfig> = {
   modelType: "gemma3_text",

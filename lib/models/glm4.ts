@@ -9,8 +9,8 @@ export interface Glm4Config extends GatedConfig {
 }
 
 /**
- * transformers' `modeling_glm4.py`: norms before attention and MLP and after them, gate and up in one matrix, and a rotation of half
- * of each head that takes pairs of neighbours.
+ * transformers' `modeling_glm4.py`: norms before attention and MLP and after them, gate and up in one matrix, and a
+ * rotation of half of each head that takes pairs of neighbours.
  */
 export const glm4: Architecture<Glm4Config> = {
   modelType: "glm4",

@@ -20,8 +20,8 @@ export interface GptNeoxConfig extends PlainConfig {
 }
 
 /**
- * transformers' `modeling_gpt_neox.py` (Pythia, Dolly 2): queries, keys and values of each head lie together, part of each head is
- * rotated, and attention and MLP read the same residual, each through a norm of its own.
+ * transformers' `modeling_gpt_neox.py` (Pythia, Dolly 2): queries, keys and values of each head lie together, part of
+ * each head is rotated, and attention and MLP read the same residual, each through a norm of its own.
  */
 export const gptNeox: Architecture<GptNeoxConfig> = {
   modelType: "gpt_neox",

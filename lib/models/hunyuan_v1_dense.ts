@@ -7,7 +7,10 @@ export interface HunyuanV1DenseConfig extends GatedConfig {
   attentionBias: boolean;
 }
 
-/** transformers' `modeling_hunyuan_v1_dense.py`: Llama whose queries and keys are normed head by head once they are rotated. */
+/**
+ * transformers' `modeling_hunyuan_v1_dense.py`: Llama whose queries and keys are normed head by head once they are
+ * rotated.
+ */
 export const hunyuanV1Dense: Architecture<HunyuanV1DenseConfig> = {
   modelType: "hunyuan_v1_dense",
   className: "HunYuanDenseV1ForCausalLM",

@@ -1,6 +1,6 @@
 /**
- * Groups of keys of config.json that many architectures share. Each is called with the defaults of one class of transformers, by
- * the keys' own names, and reads what that class reads.
+ * Groups of keys of config.json that many architectures share. Each is called with the defaults of one class of
+ * transformers, by the keys' own names, and reads what that class reads.
  */
 import { type Activation, ACTIVATIONS } from "../../kernels/activation.ts";
 import type { RopeSpec } from "../graph/rope_table.ts";
@@ -12,8 +12,10 @@ import { parseRope, type RopeClass } from "./rope.ts";
 export type LayerType = "full_attention" | "sliding_attention";
 
 /**
- * What every decoder has. The bounds are far above every published model, and keep a hostile file from endless allocations.
- * @param names of keys that the class calls otherwise; `hasPadding` is false where its embedding knows no padding token.
+ * What every decoder has. The bounds are far above every published model, and keep a hostile file from endless
+ * allocations.
+ * @param names of keys that the class calls otherwise; `hasPadding` is false where its embedding knows no padding
+ * token.
  */
 export function decoderKeys(
   fields: Fields,
@@ -67,8 +69,8 @@ export interface GatedConfig extends ModelConfig, Heads {
 /**
  * Heads of attention and their size.
  *
- * @param usual the class's defaults: without them there are as many key heads as query heads, and `hidden_size` is divided
- * among these. A key is "required" where the class cannot do without.
+ * @param usual the class's defaults: without them there are as many key heads as query heads, and `hidden_size` is
+ * divided among these. A key is "required" where the class cannot do without.
  * @param nulls the keys for which the class has a rule for null: the same as without a default. It refuses others.
  */
 export function headKeys(
@@ -96,8 +98,8 @@ export function headKeys(
 }
 
 /**
- * Heads of classes that divide `hidden_size` among them whatever `head_dim` says, which their rotary embedding alone looks at: it is
- * refused where it says something else.
+ * Heads of classes that divide `hidden_size` among them whatever `head_dim` says, which their rotary embedding alone
+ * looks at: it is refused where it says something else.
  * @param keyValueHeads how many there are of keys; by default as many as of queries.
  */
 export function dividedHeads(
@@ -168,9 +170,11 @@ export const gatedKeys = (
 });
 
 /**
- * Keys of what transformers drops out while it trains: nothing is here, as in TRL, whose `disable_dropout` is true by default.
+ * Keys of what transformers drops out while it trains: nothing is here, as in TRL, whose `disable_dropout` is true by
+ * default.
  *
- * @param usual what an absent key says in a class that has a default of its own, and takes no null; of others both are 0.
+ * @param usual what an absent key says in a class that has a default of its own, and takes no null; of others both
+ * are 0.
  */
 export function noDropout(fields: Fields, keys: readonly string[], usual?: number): void {
   for (const key of keys) {

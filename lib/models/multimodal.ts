@@ -1,4 +1,7 @@
-/** Models of texts and pictures whose text part is a decoder of its own, which is trained alone: the rest is saved as it was. */
+/**
+ * Models of texts and pictures whose text part is a decoder of its own, which is trained alone: the rest is saved as
+ * it was.
+ */
 import { isObject } from "../json.ts";
 import { Fields } from "./fields.ts";
 
@@ -9,9 +12,15 @@ export interface Multimodal {
   readonly text: string;
   /** Whether the class takes no other, whatever `text_config` says. */
   readonly isTextFixed?: true;
-  /** The class's default of `tie_word_embeddings`, which counts in the text part's place; or either may say that they are tied. */
+  /**
+   * The class's default of `tie_word_embeddings`, which counts in the text part's place; or either may say that they
+   * are tied.
+   */
   readonly tied: boolean | "either";
-  /** What comes before the names of the text part's layers in files that transformers reads: as it writes them now and before. */
+  /**
+   * What comes before the names of the text part's layers in files that transformers reads: as it writes them now and
+   * before.
+   */
   readonly prefixes: readonly string[];
   /** And before the head's. */
   readonly headPrefixes: readonly string[];
@@ -30,7 +39,10 @@ const IDEFICS3 = {
   headPrefixes: [""],
 } as const;
 
-/** By `model_type`. Their classes' heads are the plain product: text parts that scale their logits would be computed otherwise. */
+/**
+ * By `model_type`. Their classes' heads are the plain product: text parts that scale their logits would be computed
+ * otherwise.
+ */
 export const MULTIMODAL: ReadonlyMap<string, Multimodal> = new Map<string, Multimodal>([
   ["gemma3", {
     ...LLAVA,

@@ -18,7 +18,10 @@ export interface NemotronConfig extends PlainConfig {
   mlpBias: boolean;
 }
 
-/** transformers' `modeling_nemotron.py`: LayerNorm with a factor of 1 + weight, squared ReLU, part of each head rotated. */
+/**
+ * transformers' `modeling_nemotron.py`: LayerNorm with a factor of 1 + weight, squared ReLU, part of each head
+ * rotated.
+ */
 export const nemotron: Architecture<NemotronConfig> = {
   modelType: "nemotron",
   className: "NemotronForCausalLM",

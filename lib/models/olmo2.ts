@@ -8,8 +8,8 @@ export interface Olmo2Config extends GatedConfig {
 }
 
 /**
- * transformers' `modeling_olmo2.py`: norms after attention and MLP instead of before, and all queries normed as one row, as are all
- * keys.
+ * transformers' `modeling_olmo2.py`: norms after attention and MLP instead of before, and all queries normed as one
+ * row, as are all keys.
  */
 export const olmo2: Architecture<Olmo2Config> = {
   modelType: "olmo2",

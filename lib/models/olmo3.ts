@@ -22,7 +22,10 @@ export interface Olmo3Config extends Omit<GatedConfig, "rope">, Windows {
   attentionBias: boolean;
 }
 
-/** transformers' `modeling_olmo3.py`: OLMo 2 with a window in three layers of four, and a rotation for each layer type. */
+/**
+ * transformers' `modeling_olmo3.py`: OLMo 2 with a window in three layers of four, and a rotation for each layer
+ * type.
+ */
 export const olmo3: Architecture<Olmo3Config> = {
   modelType: "olmo3",
   className: "Olmo3ForCausalLM",

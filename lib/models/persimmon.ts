@@ -18,8 +18,8 @@ export interface PersimmonConfig extends PlainConfig {
 }
 
 /**
- * transformers' `modeling_persimmon.py`: queries, keys and values of each head lie together and are normed head by head, part of each
- * head is rotated, and every product of a layer has a bias.
+ * transformers' `modeling_persimmon.py`: queries, keys and values of each head lie together and are normed head by
+ * head, part of each head is rotated, and every product of a layer has a bias.
  */
 export const persimmon: Architecture<PersimmonConfig> = {
   modelType: "persimmon",

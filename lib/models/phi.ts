@@ -19,8 +19,8 @@ export interface PhiConfig extends PlainConfig {
 }
 
 /**
- * transformers' `modeling_phi.py` (Phi-1, Phi-1.5, Phi-2): attention and MLP read the residual through the same norm, part of each head
- * is rotated, and every product has a bias, the head too.
+ * transformers' `modeling_phi.py` (Phi-1, Phi-1.5, Phi-2): attention and MLP read the residual through the same norm,
+ * part of each head is rotated, and every product has a bias, the head too.
  */
 export const phi: Architecture<PhiConfig> = {
   modelType: "phi",

@@ -17,7 +17,10 @@ export interface Phi3Config extends GatedConfig {
   slidingWindow?: number;
 }
 
-/** transformers' `modeling_phi3.py` (Phi-3, Phi-3.5, Phi-4): Llama with fused matrices, LongRoPE and a window in every layer. */
+/**
+ * transformers' `modeling_phi3.py` (Phi-3, Phi-3.5, Phi-4): Llama with fused matrices, LongRoPE and a window in every
+ * layer.
+ */
 export const phi3: Architecture<Phi3Config> = {
   modelType: "phi3",
   className: "Phi3ForCausalLM",

@@ -18,8 +18,8 @@ export interface RopeClass {
   /** Whether the class cannot do without that share: null is refused. */
   isPartialNeeded?: boolean;
   /**
-   * The class's own default of `original_max_position_embeddings`: it counts whatever the set of the rotation says. Absent: the key
-   * outside the set counts, then inside, then `maxPositionEmbeddings`.
+   * The class's own default of `original_max_position_embeddings`: it counts whatever the set of the rotation says.
+   * Absent: the key outside the set counts, then inside, then `maxPositionEmbeddings`.
    */
   originalMaxPositionEmbeddings?: number;
   interleaved?: boolean;
@@ -37,9 +37,10 @@ const ROPE_TYPES: RopeType[] = ["default", "linear", "dynamic", "yarn", "llama3"
 const MOST = 2 ** 31;
 
 /**
- * The rotary position embedding that a config.json describes by `rope_theta` and `rope_scaling` (transformers 4) or `rope_parameters`
- * (5). Follows RotaryEmbeddingConfigMixin: which counts where both are there, and which of transformers' keys may be left out; keys
- * that it does not know are passed over, as there. Problems go to `top`, by key.
+ * The rotary position embedding that a config.json describes by `rope_theta` and `rope_scaling` (transformers 4) or
+ * `rope_parameters` (5). Follows RotaryEmbeddingConfigMixin: which counts where both are there, and which of
+ * transformers' keys may be left out; keys that it does not know are passed over, as there. Problems go to `top`, by
+ * key.
  */
 export function parseRope(top: Fields, of: RopeClass): RopeSpec {
   const key = isFilled(top.value("rope_scaling")) ? "rope_scaling" : "rope_parameters";
@@ -55,8 +56,8 @@ export function parseRope(top: Fields, of: RopeClass): RopeSpec {
 }
 
 /**
- * The same for classes with a set for each layer type (Gemma 3, OLMo 3): `rope_parameters` has an object under each of their names, or
- * none, and `rope_scaling` changes that of "full_attention".
+ * The same for classes with a set for each layer type (Gemma 3, OLMo 3): `rope_parameters` has an object under each
+ * of their names, or none, and `rope_scaling` changes that of "full_attention".
  */
 export function parseRopes<LayerType extends string>(
   top: Fields,

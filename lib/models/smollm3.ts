@@ -16,7 +16,10 @@ import {
 } from "./keys.ts";
 
 export interface SmolLm3Config extends GatedConfig, Windows {
-  /** For each layer, despite the name: 0 is one without positions (NoPE), any other number one that rotates queries and keys. */
+  /**
+   * For each layer, despite the name: 0 is one without positions (NoPE), any other number one that rotates queries
+   * and keys.
+   */
   noRopeLayers: number[];
   attentionBias: boolean;
   mlpBias: boolean;

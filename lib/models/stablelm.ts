@@ -20,8 +20,8 @@ export interface StablelmConfig extends PlainConfig {
 }
 
 /**
- * transformers' `modeling_stablelm.py`: LayerNorm, a gated MLP, part of each head rotated; in some, a norm for each head, and attention
- * and MLP read the residual through the same norm.
+ * transformers' `modeling_stablelm.py`: LayerNorm, a gated MLP, part of each head rotated; in some, a norm for each
+ * head, and attention and MLP read the residual through the same norm.
  */
 export const stablelm: Architecture<StablelmConfig> = {
   modelType: "stablelm",

@@ -1,4 +1,7 @@
-/** The largest magnitudes that moments in bytes are shares of: saved and restored beside them, a tensor for each parameter. */
+/**
+ * The largest magnitudes that moments in bytes are shares of: saved and restored beside them, a tensor for each
+ * parameter.
+ */
 import { UserError } from "../errors.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { MOMENT_BLOCK } from "../gpu/optimizer_operations.ts";

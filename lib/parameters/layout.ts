@@ -50,13 +50,13 @@ export interface ParameterOptions {
   /** Gradients and moments too, of all that are not frozen. */
   training: boolean;
   /**
-   * By default `kept` from batch to batch; `passing` ones live only from their first kernel to the last that binds them, and share
-   * memory with activations.
+   * By default `kept` from batch to batch; `passing` ones live only from their first kernel to the last that binds
+   * them, and share memory with activations.
    */
   gradients?: "kept" | "passing";
   /**
-   * How matrices are stored that are not trained, those with rows of a multiple of 4, where they do not say so themselves; others
-   * and norms are float32. As float32 unless it says otherwise.
+   * How matrices are stored that are not trained, those with rows of a multiple of 4, where they do not say so
+   * themselves; others and norms are float32. As float32 unless it says otherwise.
    */
   weights?: StorageType;
   /** How matrices of the model are stored that are trained, by the same rule; adapters are float32. */
@@ -66,8 +66,8 @@ export interface ParameterOptions {
 }
 
 /**
- * `8bit`: matrices that have rows of a multiple of 4 and are of `LEAST_8BIT` elements or more, in each of their parts; all others in
- * float32.
+ * `8bit`: matrices that have rows of a multiple of 4 and are of `LEAST_8BIT` elements or more, in each of their
+ * parts; all others in float32.
  */
 export type MomentStorage = Partial<Record<"first" | "second", "f32" | "bf16">> | "8bit";
 
@@ -75,13 +75,16 @@ export type MomentStorage = Partial<Record<"first" | "second", "f32" | "bf16">> 
 const LEAST_8BIT = 4096;
 
 /**
- * Where gradients are passing, trained matrices of more elements than the first are cut into pieces of at most the second: embeddings
- * and heads, whose gradient, of half a gigabyte and more, would be the largest tensor there is. Of others products may have epilogues,
- * which pieces do without.
+ * Where gradients are passing, trained matrices of more elements than the first are cut into pieces of at most the
+ * second: embeddings and heads, whose gradient, of half a gigabyte and more, would be the largest tensor there is. Of
+ * others products may have epilogues, which pieces do without.
  */
 const PASSING = { most: 2 ** 27, piece: 2 ** 25 };
 
-/** Parameters start at multiples of this many elements, so that a block of the gradient norm, or of moments, is of one parameter. */
+/**
+ * Parameters start at multiples of this many elements, so that a block of the gradient norm, or of moments, is of one
+ * parameter.
+ */
 const BLOCK_ELEMENTS = NORM_BLOCK * 4;
 
 const PURPOSES = { weights: "weights", gradients: "gradients", first: "moments", second: "moments" } as const;
@@ -229,7 +232,9 @@ function momentSlabs(plan: MemoryPlan, moments: MomentStorage, index: number, el
   return { first, second };
 }
 
-/** How the elements of a frozen parameter are stored; the words of a quantized one count as float32, which is as long. */
+/**
+ * How the elements of a frozen parameter are stored; the words of a quantized one count as float32, which is as long.
+ */
 export const storageOfWeights = (spec: ParameterSpec, otherwise: StorageType = "f32"): StorageType =>
   spec.kind !== "matrix" || spec.columns % 4 !== 0 || typeof spec.storage === "object"
     ? "f32"

@@ -15,8 +15,8 @@ export interface ParameterPart {
 }
 
 /**
- * Fused queries, keys and values, group by group: the query heads that share a key head, that key head, its values; `headDim` rows
- * a head. Kernels see all queries, then all keys, then all values.
+ * Fused queries, keys and values, group by group: the query heads that share a key head, that key head, its values;
+ * `headDim` rows a head. Kernels see all queries, then all keys, then all values.
  */
 export type HeadOrder = AttentionShape;
 
@@ -33,8 +33,8 @@ export function rowRuns({ rows, order }: ParameterPart): { first: number; rows: 
 }
 
 /**
- * What training does with a parameter: `trained` and `adapter` ones have a gradient and moments, `frozen` ones are weights alone,
- * which stay as they are.
+ * What training does with a parameter: `trained` and `adapter` ones have a gradient and moments, `frozen` ones are
+ * weights alone, which stay as they are.
  */
 export type Role = "trained" | "frozen" | "adapter";
 
@@ -47,16 +47,19 @@ export interface ParameterSpec {
   parts: ParameterPart[];
   columns: number;
   /**
-   * A norm's weight or bias is one row, [columns] in the checkpoint; a product's bias one column, [rows] in each part, 0 in a new
-   * model. Weight decay passes over both: transformers' Trainer leaves out nn.LayerNorm and names with "bias", "layernorm",
-   * "rmsnorm", "norm" or "_norm", which are those of every norm of the architectures here.
+   * A norm's weight or bias is one row, [columns] in the checkpoint; a product's bias one column, [rows] in each
+   * part, 0 in a new model. Weight decay passes over both: transformers' Trainer leaves out nn.LayerNorm and names
+   * with "bias", "layernorm", "rmsnorm", "norm" or "_norm", which are those of every norm of the architectures here.
    */
   kind: "matrix" | "norm" | "bias";
   /** Set before passes are made of the graph. */
   role: Role;
   /** How a matrix is stored that is frozen and has rows of a multiple of 4; set as `role` is. */
   storage?: StorageType | QuantizationOptions;
-  /** Of a frozen embedding that is no head: its rows stay in the machine's memory, and a batch brings those that it looks up. */
+  /**
+   * Of a frozen embedding that is no head: its rows stay in the machine's memory, and a batch brings those that it
+   * looks up.
+   */
   isOnHost?: true;
   /** Of an embedding: the row that begins at 0, and that looking it up does not train. */
   padTokenId?: number;
@@ -65,8 +68,8 @@ export interface ParameterSpec {
 }
 
 /**
- * Low-rank adapters (LoRA, arXiv 2106.09685) of the modules that a matrix is made of, or of some: of each, y += scale B A dropout(x).
- * With a magnitude (DoRA, arXiv 2402.09353) each row of W + scale B A is then brought to that length.
+ * Low-rank adapters (LoRA, arXiv 2106.09685) of the modules that a matrix is made of, or of some: of each, y += scale
+ * B A dropout(x). With a magnitude (DoRA, arXiv 2402.09353) each row of W + scale B A is then brought to that length.
  */
 export interface Adapter {
   /** The first factors, of `rank` rows each, under each other. */

@@ -118,8 +118,8 @@ export class Parameters {
   }
 
   /**
-   * Checks that a checkpoint holds every tensor of a kind, or those of `names`, in its shape and a dtype that it can be read from,
-   * before anything is read.
+   * Checks that a checkpoint holds every tensor of a kind, or those of `names`, in its shape and a dtype that it can
+   * be read from, before anything is read.
    * @throws {UserError} naming all that are wrong.
    */
   check(
@@ -148,8 +148,8 @@ export class Parameters {
   }
 
   /**
-   * Uploads tensors that `check` has passed: the weights of a checkpoint, all or those of `names`, or another of `ParameterKind`.
-   * Matrices that are to be quantized are, on the way.
+   * Uploads tensors that `check` has passed: the weights of a checkpoint, all or those of `names`, or another of
+   * `ParameterKind`. Matrices that are to be quantized are, on the way.
    * @throws {UserError} where one of those holds what is not finite.
    */
   async load(
@@ -211,13 +211,14 @@ export class Parameters {
   }
 
   /**
-   * Sets matrices to values from `normal` times `deviation`, norms to their parts' initial values and biases to 0, as transformers
-   * initialises a model: the embedding of the padding token is 0.
+   * Sets matrices to values from `normal` times `deviation`, norms to their parts' initial values and biases to 0, as
+   * transformers initialises a model: the embedding of the padding token is 0.
    */
   initialize(gpu: Gpu, normal: () => number, deviation: number, onProgress?: OnProgress): void {
     let done = 0;
     const total = this.count;
-    // In the graph's order, whatever is trained: so a reference model, which trains nothing, begins with the same weights.
+    // In the graph's order, whatever is trained: so a reference model, which trains nothing, begins with the same
+    // weights.
     for (const { spec, firstRow, rows, weights } of this.specs.flatMap((spec) => this.pieces(spec))) {
       const { columns } = spec;
       const values = new Float32Array(rows * columns);
@@ -302,8 +303,9 @@ export class Parameters {
   }
 
   /**
-   * What to save of all parameters that have it, and lie on the GPU as numbers: weights, or another of `ParameterKind`, in `dtype` or as they are stored, with `prefix` before their names.
-   * Their `chunks` throw a UserError where a value is not finite.
+   * What to save of all parameters that have it, and lie on the GPU as numbers: weights, or another of
+   * `ParameterKind`, in `dtype` or as they are stored, with `prefix` before their names. Their `chunks` throw a
+   * UserError where a value is not finite.
    */
   newSources(
     gpu: Gpu,
@@ -376,7 +378,9 @@ function chunksOf(
   };
 }
 
-/** Elements of a checkpoint tensor as they are stored on the GPU; those of the same type are not converted on the way. */
+/**
+ * Elements of a checkpoint tensor as they are stored on the GPU; those of the same type are not converted on the way.
+ */
 async function readStored(
   checkpoint: TensorReader,
   name: string,

@@ -1,6 +1,7 @@
 /**
- * Weights to 4 or 8 bits, operation by operation as bitsandbytes 0.50 does it on the processor, each rounded to float32: the same
- * codes and the same scales, bit for bit. (Its CUDA kernels may take the neighbouring code where a value lies between two.)
+ * Weights to 4 or 8 bits, operation by operation as bitsandbytes 0.50 does it on the processor, each rounded to
+ * float32: the same codes and the same scales, bit for bit. (Its CUDA kernels may take the neighbouring code where a
+ * value lies between two.)
  */
 import { dynamicMap } from "../../kernels/dynamic_map.ts";
 import { BLOCK, CODES, SCALE_BLOCK } from "../../kernels/quantized.ts";
@@ -28,8 +29,8 @@ const ORDERS = { nf4: order("nf4"), fp4: order("fp4") };
 const LEAST = f32(1e-38);
 
 /**
- * Fills `into` with the elements from `first` on, a multiple of 64, of a tensor that is read piece by piece: of all pieces but the last a
- * multiple of 64.
+ * Fills `into` with the elements from `first` on, a multiple of 64, of a tensor that is read piece by piece: of all
+ * pieces but the last a multiple of 64.
  */
 export function quantize4bit(
   values: Float32Array,
@@ -96,8 +97,8 @@ export interface QuantizedScales {
 }
 
 /**
- * The scales of blocks in 8 bits, as `compress_statistics` has them. The mean is that of float64, rounded: PyTorch's own depends in
- * its last digit on how many numbers the processor adds at a time.
+ * The scales of blocks in 8 bits, as `compress_statistics` has them. The mean is that of float64, rounded: PyTorch's
+ * own depends in its last digit on how many numbers the processor adds at a time.
  */
 export function quantizeScales(scales: Float32Array): QuantizedScales {
   const offset = f32(scales.reduce((sum, scale) => sum + scale, 0) / scales.length);
@@ -114,7 +115,10 @@ export const dequantizeScales = ({ codes, absmax, offset }: QuantizedScales): Fl
 /** What the bytes of scales stand for. */
 export const DYNAMIC_MAP: Float32Array<ArrayBuffer> = dynamicMap(true);
 
-/** A table of the code for each of 65,536 values from -1 to 1: bitsandbytes rounds to those before it looks for the nearest. */
+/**
+ * A table of the code for each of 65,536 values from -1 to 1: bitsandbytes rounds to those before it looks for the
+ * nearest.
+ */
 const STEPS = 65535;
 let table: Uint8Array | undefined;
 
@@ -154,8 +158,9 @@ export function quantizeDynamic(
 }
 
 /**
- * Rows in bytes, `round(127 x / absmax)`, and the largest magnitude of each: the weights of LLM.int8() (Dettmers et al., 2022). Its
- * activations in 8 bits, and apart from them those that stand out, are not followed: activations stay float32 here.
+ * Rows in bytes, `round(127 x / absmax)`, and the largest magnitude of each: the weights of LLM.int8() (Dettmers et
+ * al., 2022). Its activations in 8 bits, and apart from them those that stand out, are not followed: activations stay
+ * float32 here.
  */
 export function quantizeRows(
   values: Float32Array,

@@ -1,4 +1,7 @@
-/** Quantized matrices as they lie on the GPU: the checkpoint's tensors, each quantized by itself, as rows of one matrix. */
+/**
+ * Quantized matrices as they lie on the GPU: the checkpoint's tensors, each quantized by itself, as rows of one
+ * matrix.
+ */
 import {
   BLOCK,
   type Quantization,

@@ -34,7 +34,9 @@ export const withBatchesOf = (workload: Workload): WorkloadOf => (config) => {
   return { ...workload, sampler, totalSteps: totalSteps(sampler) };
 };
 
-/** Changes that take less memory and leave the numbers as they are, since a step has the same pairs; the last is all. */
+/**
+ * Changes that take less memory and leave the numbers as they are, since a step has the same pairs; the last is all.
+ */
 export function savings(config: TrainConfig): Partial<TrainConfig>[] {
   const perPass = config.perDeviceTrainBatchSize;
   const checkpointing: Partial<TrainConfig> = config.gradientCheckpointing
@@ -55,8 +57,8 @@ export function savings(config: TrainConfig): Partial<TrainConfig>[] {
 }
 
 /**
- * What may be rounded that is not: moments and kept activations to bfloat16; then moments to bytes, and weights. Those that change
- * anything, the last of them all.
+ * What may be rounded that is not: moments and kept activations to bfloat16; then moments to bytes, and weights.
+ * Those that change anything, the last of them all.
  */
 function roundings(config: TrainConfig): Partial<TrainConfig>[] {
   const { trained, moments } = optimizerStorage(config);
@@ -97,8 +99,9 @@ export function alternative(
 }
 
 /**
- * All `savings` with what they take and, where none brings the run below `limit` bytes, `roundings` on top of them all, until one
- * does; the last alone where even so the parameters do not fit, since none of the others is of use then.
+ * All `savings` with what they take and, where none brings the run below `limit` bytes, `roundings` on top of them
+ * all, until one does; the last alone where even so the parameters do not fit, since none of the others is of use
+ * then.
  */
 export function alternatives(
   config: TrainConfig,

@@ -17,8 +17,9 @@ export function* consecutive(pairs: number, perBatch: number): Generator<number[
 }
 
 /**
- * The batches with every pair whose reference a run looks at: those of its steps, and all that it evaluates. They are cut
- * from the data's own order, so that a pair's sums do not depend, by rounding, on how long a run is or on what it draws.
+ * The batches with every pair whose reference a run looks at: those of its steps, and all that it evaluates. They are
+ * cut from the data's own order, so that a pair's sums do not depend, by rounding, on how long a run is or on what it
+ * draws.
  */
 export function referenceBatches(
   { train, test, sampler, totalSteps }: {

@@ -20,8 +20,8 @@ import { sampleStep, totalSteps } from "../training/sampler.ts";
 const TEMPLATE_TOKENS = 64;
 
 /**
- * The longest pair that a run file allows: both sequences are `max_length` long and share no prompt. (A long prompt takes
- * less, as it is run once.)
+ * The longest pair that a run file allows: both sequences are `max_length` long and share no prompt. (A long prompt
+ * takes less, as it is run once.)
  */
 export function longestPair(config: TrainConfig): Pair {
   const sequence: Sequence = { ids: new Array(config.maxLength).fill(0), promptLength: 0 };
@@ -30,8 +30,8 @@ export function longestPair(config: TrainConfig): Pair {
 }
 
 /**
- * The largest workload that a run file allows, for a plan without data: every pair is the longest. Prompts to answer count
- * a token a byte.
+ * The largest workload that a run file allows, for a plan without data: every pair is the longest. Prompts to answer
+ * count a token a byte.
  *
  * @param pairs how many training pairs there are; without it, as many as one optimizer step takes.
  * @param other the model that the loss compares with, where it is not the trained one as it begins.
@@ -112,8 +112,8 @@ export function planAnyway(workload: Workload, config: TrainConfig, adapter: Ada
 }
 
 /**
- * Everything that would make a run take less: changes that keep its numbers, then rounding what is stored, and, where these
- * are not enough and the workload follows `max_length`, shorter pairs until it fits.
+ * Everything that would make a run take less: changes that keep its numbers, then rounding what is stored, and, where
+ * these are not enough and the workload follows `max_length`, shorter pairs until it fits.
  */
 export function estimatedAlternatives(
   config: TrainConfig,

@@ -9,8 +9,8 @@ import { isTrained, type ParameterSpec } from "../parameters/parameter.ts";
 const STORAGE: Record<string, StorageType> = { bfloat16: "bf16", float16: "f16", float32: "f32" };
 
 /**
- * `net`, whose roles are set, with the storage of its frozen matrices. Quantized are, as by transformers, those of linear layers but
- * the head, which may be the embedding.
+ * `net`, whose roles are set, with the storage of its frozen matrices. Quantized are, as by transformers, those of
+ * linear layers but the head, which may be the embedding.
  */
 export function storeFrozen(net: Net, { dtype: own }: Pick<ModelConfig, "dtype">, config: TrainConfig): Net {
   const { loadIn4bit, loadIn8bit, bnb4bitQuantType, useBnbNestedQuant } = config;
@@ -34,7 +34,10 @@ export function storeFrozen(net: Net, { dtype: own }: Pick<ModelConfig, "dtype">
   return net;
 }
 
-/** The net of a run's reference model, with matrices stored as those of the same names in the run's: a run begins as its reference. */
+/**
+ * The net of a run's reference model, with matrices stored as those of the same names in the run's: a run begins as
+ * its reference.
+ */
 export function storeAs(net: Net, reference: Net): Net {
   const storage = new Map(net.parameters.map(({ name, storage }) => [name, storage]));
   for (const spec of reference.parameters) spec.storage = storage.get(spec.name);

@@ -82,8 +82,8 @@ export function logitsBudget(parameterBytes: number, largestBuffer: number): num
 }
 
 /**
- * Whether parameters can be updated in the backward pass: a step is one batch, and no norm has to be known first. Gradients
- * are then only there until they are applied.
+ * Whether parameters can be updated in the backward pass: a step is one batch, and no norm has to be known first.
+ * Gradients are then only there until they are applied.
  */
 export const updatesEarly = (
   { maxGradNorm, gradientAccumulationSteps, numGpus }: Pick<
@@ -93,8 +93,8 @@ export const updatesEarly = (
 ): boolean => maxGradNorm === 0 && gradientAccumulationSteps * numGpus === 1;
 
 /**
- * How the optimizer has weights and moments stored: `optim_args` by their names in PyTorch's AnyPrecisionAdamW and torchao's
- * AdamW8bit.
+ * How the optimizer has weights and moments stored: `optim_args` by their names in PyTorch's AnyPrecisionAdamW and
+ * torchao's AdamW8bit.
  */
 export function optimizerStorage(
   { optim, optimArgs }: Pick<TrainConfig, "optim" | "optimArgs">,
@@ -118,7 +118,10 @@ export function optimizerStorage(
   }
 }
 
-/** Bytes of all weights, with AdamW's moments of those that are trained and, unless they are applied early, their gradients. */
+/**
+ * Bytes of all weights, with AdamW's moments of those that are trained and, unless they are applied early, their
+ * gradients.
+ */
 function parameterBytes({ parameters }: Net, config: TrainConfig): number {
   const { trained, moments } = optimizerStorage(config);
   const momentBytes = moments === "8bit"

@@ -122,7 +122,8 @@ export async function prepare(
   const prompts: Prepared["prompts"] = [];
   try {
     if (usesReference(loss)) {
-      // As TRL has it: the adapters that a run goes on from are there in its reference too; new ones change nothing yet.
+      // As TRL has it: the adapters that a run goes on from are there in its reference too; new ones change nothing
+      // yet.
       const start = options.adapter
         ? { net: trainedNet(model, config, options.adapter).net, isAdapted: true }
         : { net: netOf(model) };

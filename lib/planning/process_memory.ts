@@ -19,8 +19,8 @@ const VOCABULARY = 40;
 const [PIECE, ARRAYS] = [2 ** 24, 8];
 
 /**
- * Bytes that the process takes beside the plan, whose own bytes a driver on the processor takes of the same memory. With a GPU it is
- * an estimate from those figures: it was measured with none.
+ * Bytes that the process takes beside the plan, whose own bytes a driver on the processor takes of the same memory.
+ * With a GPU it is an estimate from those figures: it was measured with none.
  *
  * @param folder the model's, whose tokenizer.json counts by its size.
  * @param weightBytes of all weights on the device.

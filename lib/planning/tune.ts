@@ -17,8 +17,8 @@ import type { OnProgress } from "../progress.ts";
 import { sampleStep } from "../training/sampler.ts";
 
 /**
- * Floating-point operations of a run from which on measuring is well spent: minutes of a run for some seconds on a processor, or
- * for up to a minute on a GPU.
+ * Floating-point operations of a run from which on measuring is well spent: minutes of a run for some seconds on a
+ * processor, or for up to a minute on a GPU.
  */
 const WORTH_MEASURING = { software: 2e13, gpu: 4e15 };
 
@@ -29,8 +29,8 @@ export interface TunedAdapter {
 }
 
 /**
- * How products are computed on `gpu`: as `before` says, where a run goes on and the device can, so that it computes the same
- * bits; as was measured on this adapter once; measured now, where the run is long; or as is usual.
+ * How products are computed on `gpu`: as `before` says, where a run goes on and the device can, so that it computes
+ * the same bits; as was measured on this adapter once; measured now, where the run is long; or as is usual.
  */
 export async function tune(
   gpu: Gpu,

@@ -67,9 +67,9 @@ export async function describePair(
 const MOST_PARTS = 4;
 
 /**
- * Texts of the tokens from `begin` on. Tokens that make a character only together come as one text; line ends are shown,
- * and other control characters, and those that turn the direction of writing, are written out, since a terminal would follow
- * them.
+ * Texts of the tokens from `begin` on. Tokens that make a character only together come as one text; line ends are
+ * shown, and other control characters, and those that turn the direction of writing, are written out, since a
+ * terminal would follow them.
  */
 export async function tokenTexts(ids: readonly number[], begin: number, textsOf: TextsOf): Promise<string[]> {
   // Some tokenizers drop the space of a text's first token: so each is read after the one before it.
@@ -172,8 +172,8 @@ const countOf = ({ rows, judged }: PairStatistics): string =>
     : `${rows} pairs`;
 
 /**
- * Warns where desirable and undesirable responses are of another number and the weights of their losses do not make up for it:
- * the range is that of TRL and of the KTO paper (arXiv 2402.01306, equation 8).
+ * Warns where desirable and undesirable responses are of another number and the weights of their losses do not make
+ * up for it: the range is that of TRL and of the KTO paper (arXiv 2402.01306, equation 8).
  */
 export function reportBalance(
   { judged }: PairStatistics,

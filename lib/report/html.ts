@@ -105,7 +105,10 @@ code { font-family: ui-monospace, monospace; font-size: .9em; overflow-wrap: any
 
 const sha256 = (text: string) => `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
 
-/** The page's own style and nothing else: should text of a model ever get past the escaping, it runs and loads nothing. */
+/**
+ * The page's own style and nothing else: should text of a model ever get past the escaping, it runs and loads
+ * nothing.
+ */
 const POLICY = `default-src 'none'; base-uri 'none'; form-action 'none'; style-src ${sha256(STYLE)}`;
 
 /** What a report is made of, of a run that goes on or has ended. */

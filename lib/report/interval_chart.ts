@@ -25,7 +25,8 @@ const BOTTOM = 34;
 const NAME = 16;
 
 /**
- * Values beside each other with their intervals as an SVG element, a row each, over one axis; what each is the mean of as small marks.
+ * Values beside each other with their intervals as an SVG element, a row each, over one axis; what each is the mean
+ * of as small marks.
  *
  * @param options `line`: a value to compare with, drawn through all rows; `shown`: a value as text.
  */

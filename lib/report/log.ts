@@ -17,8 +17,8 @@ export function isShown(level: LogLevel, least: LogLevel): boolean {
 export const HOSTILE = /[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu;
 
 /**
- * Text of which a terminal follows nothing: control characters of a file or of a server's answer are written out, line ends
- * stay.
+ * Text of which a terminal follows nothing: control characters of a file or of a server's answer are written out,
+ * line ends stay.
  */
 export function printable(text: string): string {
   return text.replace(

@@ -27,7 +27,10 @@ export interface PlanReport {
   device: string;
 }
 
-/** A plan as text for people: a line each for model, data, batch, steps and work, bytes by purpose, and whether it fits. */
+/**
+ * A plan as text for people: a line each for model, data, batch, steps and work, bytes by purpose, and whether it
+ * fits.
+ */
 export function planReport(report: PlanReport): { text: string; fits: boolean } {
   const { config, workloadOf, plan: { planned }, sample, measured, countKnown } = report;
   const workload = workloadOf(config);

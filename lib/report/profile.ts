@@ -46,7 +46,10 @@ export function busySeconds(kernels: readonly Timed[]): number {
   return [...spans.values()].reduce((sum, { start, end }) => sum + end - start, 0);
 }
 
-/** A row for each kernel: how often, how long, its share of the whole, its rate and, where `ceilings` are known, what part of them. */
+/**
+ * A row for each kernel: how often, how long, its share of the whole, its rate and, where `ceilings` are known, what
+ * part of them.
+ */
 export function profileTable(kernels: readonly Timed[], ceilings?: Rates): string {
   const whole = totalSeconds(kernels);
   const totals = byKernel(kernels);
@@ -77,8 +80,8 @@ export function profileTable(kernels: readonly Timed[], ceilings?: Rates): strin
 export const percent = (fraction: number): string => `${(100 * fraction).toFixed(1)} %`;
 
 /**
- * The profile in Chrome's trace event format, for chrome://tracing and ui.perfetto.dev: kernels on one track, the host's
- * work on another. The two clocks are laid together where the first submission begins.
+ * The profile in Chrome's trace event format, for chrome://tracing and ui.perfetto.dev: kernels on one track, the
+ * host's work on another. The two clocks are laid together where the first submission begins.
  * https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
  */
 export function chromeTrace({ kernels, host }: Profile, title: string): string {

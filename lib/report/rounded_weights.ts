@@ -2,7 +2,10 @@ import type { TrainConfig } from "../config/schema.ts";
 import type { Parameters } from "../parameters/parameters.ts";
 import type { TensorReader } from "../safetensors/read.ts";
 
-/** A line on weights that are rounded when they are read: those of float32 and float16 files that the optimizer keeps in bfloat16. */
+/**
+ * A line on weights that are rounded when they are read: those of float32 and float16 files that the optimizer keeps
+ * in bfloat16.
+ */
 export function roundedWeights(
   { optim }: Pick<TrainConfig, "optim">,
   parameters: Parameters,

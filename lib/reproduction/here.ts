@@ -22,8 +22,8 @@ export interface LookOptions extends FetchEvents {
 }
 
 /**
- * Looks at what a configuration names, and at this machine, without training. Weights of a model that are not here are not
- * fetched.
+ * Looks at what a configuration names, and at this machine, without training. Weights of a model that are not here
+ * are not fetched.
  *
  * @throws {UserError} as `prepare` does, for data or a tokenizer that cannot be read.
  */

@@ -40,12 +40,12 @@ export interface ReadPack {
 }
 
 /**
- * Writes the pack of a finished run into `folder`: pack.json, config.yaml, log.jsonl and README.md. Paths of this machine
- * become names.
+ * Writes the pack of a finished run into `folder`: pack.json, config.yaml, log.jsonl and README.md. Paths of this
+ * machine become names.
  *
  * @param runFolder the run's `output_dir`.
- * @throws {UserError} where it holds no finished run, or one of a version that did not write down where its weights come from,
- * or `folder` holds something else.
+ * @throws {UserError} where it holds no finished run, or one of a version that did not write down where its weights
+ * come from, or `folder` holds something else.
  */
 export async function writePack(runFolder: string, folder: string, onProgress?: OnProgress): Promise<void> {
   const facts = await readJson<RunFacts>(join(runFolder, REPORT), NO_RUN);
@@ -172,7 +172,10 @@ async function checkFolder(folder: string): Promise<void> {
 /** Keys whose values are texts of their own, in which a slash is nothing but a slash. */
 const TEXTS = ["prompts", "chat_template"];
 
-/** The keys of the run file as another machine can use them: names in place of paths, and commits of what is on the Hub. */
+/**
+ * The keys of the run file as another machine can use them: names in place of paths, and commits of what is on the
+ * Hub.
+ */
 function portable({ run: { config, date }, revisions }: Provenance): Record<string, unknown> {
   const pinned: Record<string, unknown> = Object.fromEntries(
     Object.entries(config).map(([key, value]) => [key, TEXTS.includes(key) ? value : withoutPaths(value)]),

@@ -21,8 +21,8 @@ interface GuardedRun {
 class BadNumbers extends UserError {}
 
 /**
- * Stops at the first step with a loss, log-probability or gradient that is not finite: its update, and any after it, was not
- * made.
+ * Stops at the first step with a loss, log-probability or gradient that is not finite: its update, and any after it,
+ * was not made.
  *
  * @throws {UserError} with the step, the pair and the tensor in which the first bad number came up.
  */
@@ -113,8 +113,8 @@ async function firstBadElement(
 }
 
 /**
- * An error of the loop as the user should read it: a failure of the GPU with the steps that it may have come in, and each with
- * the checkpoint that is left.
+ * An error of the loop as the user should read it: a failure of the GPU with the steps that it may have come in, and
+ * each with the checkpoint that is left.
  *
  * @param first the first step whose results are not known, counted from 1, and the last that the GPU was given.
  */

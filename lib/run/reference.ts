@@ -52,9 +52,9 @@ interface Split {
 }
 
 /**
- * Gives both splits of `prepared` their reference's sums. What the cache lacks is computed; then the decoder's memory is given back.
- * The cache's file is named by all that the sums follow from: pairs, weights, device and kernels among it, so that a resumed run
- * has the same bits.
+ * Gives both splits of `prepared` their reference's sums. What the cache lacks is computed; then the decoder's memory
+ * is given back. The cache's file is named by all that the sums follow from: pairs, weights, device and kernels among
+ * it, so that a resumed run has the same bits.
  *
  * @throws {UserError} for a pair whose sum is not finite; the reason of `signal`.
  */

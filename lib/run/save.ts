@@ -20,8 +20,8 @@ import type { RunParts } from "./outcome.ts";
 import { VERSION } from "../version.ts";
 
 /**
- * Refuses an output folder that cannot be written to, that another run has, or that holds anything but an unfinished run of
- * `config`, and one in which the run would write over what it reads: before a run begins.
+ * Refuses an output folder that cannot be written to, that another run has, or that holds anything but an unfinished
+ * run of `config`, and one in which the run would write over what it reads: before a run begins.
  * @throws {UserError} (status 2), for the last but one unless `overwrite_output_dir` is set.
  */
 export async function checkOutputFolder(config: TrainConfig): Promise<void> {
@@ -38,8 +38,8 @@ export async function checkOutputFolder(config: TrainConfig): Promise<void> {
  * Writes all that a run leaves in its output folder: the model in the source's form, figures, model card, report.
  *
  * @returns the content of all_results.json.
- * @throws {UserError} where a file cannot be written; the reason of `signal`, where it comes before the end and the run can go on
- * from its last checkpoint. Without one, the result is written whatever comes.
+ * @throws {UserError} where a file cannot be written; the reason of `signal`, where it comes before the end and the
+ * run can go on from its last checkpoint. Without one, the result is written whatever comes.
  */
 export async function saveRun(
   { outcome, state, gpu, planned, prepared, checkpoint, modelFiles, files, provenance }: RunParts,

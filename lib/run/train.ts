@@ -333,7 +333,10 @@ function checkHashes(key: string, before: readonly HashedFile[], now: readonly H
   );
 }
 
-/** Greedy answers to the config's prompts, as the model is now. The cache of keys is there as long as that takes, beside the plan. */
+/**
+ * Greedy answers to the config's prompts, as the model is now. The cache of keys is there as long as that takes,
+ * beside the plan.
+ */
 async function answer(
   { gpu, pipelines, adapter, decoder }: {
     gpu: Gpu;

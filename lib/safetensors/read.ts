@@ -42,8 +42,9 @@ export async function hasWeights(folder: string): Promise<boolean> {
 }
 
 /**
- * Opens the weights of a model folder: model.safetensors, or else the shards of model.safetensors.index.json, or else a lone
- * shard without an index. Only the headers are read, and every offset in them is checked against the file's size.
+ * Opens the weights of a model folder: model.safetensors, or else the shards of model.safetensors.index.json, or else
+ * a lone shard without an index. Only the headers are read, and every offset in them is checked against the file's
+ * size.
  *
  * @param warn told where transformers would not read the file that was taken.
  * @throws UserError for a folder or file that is missing, truncated or not what the format says.

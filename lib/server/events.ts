@@ -1,8 +1,8 @@
 import { ApiError } from "./api_error.ts";
 
 /**
- * A response of server-sent events. What `produce` makes is kept until it is read, so that who reads slowly keeps no answer from its
- * end; a text of so many tokens has its bound.
+ * A response of server-sent events. What `produce` makes is kept until it is read, so that who reads slowly keeps no
+ * answer from its end; a text of so many tokens has its bound.
  *
  * @param produce tells each event by `send`; what it throws is told as an error, which OpenAI's clients throw.
  * @param leave is called where who asked goes away.

@@ -19,9 +19,9 @@ export const LOOPBACK = ["127.0.0.1", "localhost", "[::1]"];
 const OPEN_TO_ALL = ["/health", ...PAGE_PATHS];
 
 /**
- * Checks where a request comes from. A page of elsewhere must not ask in the name of who reads it: it has another origin, or where a
- * name was made to lead here (DNS rebinding) another host. Behind another address than the loopback names are many, and a key is
- * demanded, which such a page has not.
+ * Checks where a request comes from. A page of elsewhere must not ask in the name of who reads it: it has another
+ * origin, or where a name was made to lead here (DNS rebinding) another host. Behind another address than the
+ * loopback names are many, and a key is demanded, which such a page has not.
  *
  * @throws {ApiError} 403 for another host or origin, 401 without the key.
  */

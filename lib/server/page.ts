@@ -5,7 +5,10 @@ import html from "./page.html" with { type: "text" };
 import script from "./page.js" with { type: "text" };
 import style from "./page.css" with { type: "text" };
 
-/** It runs and shows its own files, and asks its own server: should text of a model ever get past it, that runs nothing. */
+/**
+ * It runs and shows its own files, and asks its own server: should text of a model ever get past it, that runs
+ * nothing.
+ */
 const HEADERS = {
   "cache-control": "no-store",
   "content-security-policy":

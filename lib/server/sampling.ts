@@ -16,8 +16,8 @@ const FIELDS = {
 };
 
 /**
- * How a request's answers are drawn, one for each of its `n` choices. What it does not say, the model's generation_config.json says,
- * and where that does not, OpenAI's server.
+ * How a request's answers are drawn, one for each of its `n` choices. What it does not say, the model's
+ * generation_config.json says, and where that does not, OpenAI's server.
  *
  * @throws {ApiError} for a field that holds something else.
  */

@@ -39,7 +39,10 @@ export class AddedTokens {
     readonly options: { split: boolean; where: string },
   ) {}
 
-  /** Adds tokens, or changes the flags of those that are there. Their ids follow from their order, whatever a file says. */
+  /**
+   * Adds tokens, or changes the flags of those that are there. Their ids follow from their order, whatever a file
+   * says.
+   */
   add(tokens: Iterable<AddedToken>): void {
     const { size } = this.model;
     const last = this.#tokens.size > 0 ? [...this.#tokens.keys()].reduce((a, b) => Math.max(a, b)) : -1;

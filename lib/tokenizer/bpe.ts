@@ -110,14 +110,16 @@ function readMerges(fields: Fields): [string, string][] {
 }
 
 /**
- * Whether no merge joins something with a "▁" after it, and "▁" is a token, and nothing is left out: then the words of a text that SentencePiece leaves whole
- * can be tokenized one by one.
+ * Whether no merge joins something with a "▁" after it, and "▁" is a token, and nothing is left out: then the words
+ * of a text that SentencePiece leaves whole can be tokenized one by one.
  */
 function wordsApart(pairs: [string, string][], vocab: Map<string, number>, affixes: string): boolean {
   return affixes === "" && vocab.has("▁") && pairs.every(([left, right]) => !/[^▁]▁/.test(left + right));
 }
 
-/** Pairs of ids with their rank, in a table with open addressing: much smaller and faster than a Map of as many keys. */
+/**
+ * Pairs of ids with their rank, in a table with open addressing: much smaller and faster than a Map of as many keys.
+ */
 class Merges {
   readonly #left: Int32Array;
   readonly #right: Int32Array;

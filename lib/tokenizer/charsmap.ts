@@ -1,6 +1,6 @@
 /**
- * SentencePiece's `precompiled_charsmap`: a trie (a double array of 32-bit units, as Darts writes it) from the UTF-8 of characters to
- * places in a list of their replacements, each ended by NUL.
+ * SentencePiece's `precompiled_charsmap`: a trie (a double array of 32-bit units, as Darts writes it) from the UTF-8
+ * of characters to places in a list of their replacements, each ended by NUL.
  *
  * @returns what a text is replaced with, or undefined; or nothing at all where the map is none.
  */

@@ -7,7 +7,10 @@ import { lex } from "./jinja/lexer.ts";
 import { beginCount, currentLine, TemplateSyntaxError, Unsupported } from "./jinja/limits.ts";
 import type { Value } from "./jinja/values.ts";
 
-/** One turn of a conversation: its content is text, parts such as {type: "text", text: ...}, or none beside other keys. */
+/**
+ * One turn of a conversation: its content is text, parts such as {type: "text", text: ...}, or none beside other
+ * keys.
+ */
 export type Message = {
   role: string;
   content?: string | null | readonly Record<string, unknown>[];
@@ -15,11 +18,11 @@ export type Message = {
 };
 
 /**
- * Text of a conversation, as transformers' `apply_chat_template(messages, tokenize=False)`. Numbers of rows without a fraction
- * are ints to the template, as JavaScript does not tell 1 from 1.0.
+ * Text of a conversation, as transformers' `apply_chat_template(messages, tokenize=False)`. Numbers of rows without a
+ * fraction are ints to the template, as JavaScript does not tell 1 from 1.0.
  *
- * @throws {UserError} without a chat template, with the template's own words where it refuses the messages, and where it asks
- * for something of Python that is not known here.
+ * @throws {UserError} without a chat template, with the template's own words where it refuses the messages, and where
+ * it asks for something of Python that is not known here.
  */
 export type ApplyChatTemplate = (
   messages: readonly Message[],
@@ -32,8 +35,8 @@ export type ApplyChatTemplate = (
 ) => string;
 
 /**
- * Renders conversations by Jinja text, which may be anybody's: a rendering that takes too many steps or makes too much text is
- * stopped, however its loops are written.
+ * Renders conversations by Jinja text, which may be anybody's: a rendering that takes too many steps or makes too
+ * much text is stopped, however its loops are written.
  *
  * @param tokens the special tokens that the template knows by name.
  * @param folder names the model in a message.

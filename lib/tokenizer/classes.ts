@@ -2,8 +2,8 @@ import { UserError } from "../errors.ts";
 import { isObject, show } from "../json.ts";
 
 /**
- * What transformers 5.17 makes a tokenizer of, by its class. Some classes take tokenizer.json as it is; others take its vocabulary and
- * merges alone and bring their own normalizer, pre-tokenizer and decoder.
+ * What transformers 5.17 makes a tokenizer of, by its class. Some classes take tokenizer.json as it is; others take
+ * its vocabulary and merges alone and bring their own normalizer, pre-tokenizer and decoder.
  */
 export interface TokenizerClass {
   name: string;

@@ -18,9 +18,9 @@ const LONGEST_PIECE = 64;
 const MOST_SECTION_CHARACTERS = 2 ** 18;
 
 /**
- * The ids of a text. Added tokens cut it into sections, and the pre-tokenizer cuts these into pieces. Neither a section's tokens nor a
- * piece's depend on what stands around it, so each is computed once and kept, within bounds: the sections of a prompt come again
- * with each of its responses, and most pieces are words that come all the time.
+ * The ids of a text. Added tokens cut it into sections, and the pre-tokenizer cuts these into pieces. Neither a
+ * section's tokens nor a piece's depend on what stands around it, so each is computed once and kept, within bounds:
+ * the sections of a prompt come again with each of its responses, and most pieces are words that come all the time.
  */
 export function encoderOf(parts: Parts): (text: string) => number[] {
   const { added } = parts;

@@ -4,7 +4,10 @@ import { isObject, show } from "../json.ts";
 /** Levels of components within components: more are none that a model has, and recursive code ends in them. */
 const MOST_LEVELS = 32;
 
-/** A component of tokenizer.json, read key by key: whatever is not what `tokenizers` (Rust) takes is refused by file and key. */
+/**
+ * A component of tokenizer.json, read key by key: whatever is not what `tokenizers` (Rust) takes is refused by file
+ * and key.
+ */
 export class Fields {
   private constructor(
     readonly json: Record<string, unknown>,

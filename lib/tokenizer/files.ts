@@ -27,8 +27,8 @@ export interface TokenizerFiles {
 }
 
 /**
- * Reads tokenizer.json, tokenizer_config.json, special_tokens_map.json, added_tokens.json and chat_template.jinja of a model folder, and
- * of its config.json what the class of the tokenizer depends on.
+ * Reads tokenizer.json, tokenizer_config.json, special_tokens_map.json, added_tokens.json and chat_template.jinja of
+ * a model folder, and of its config.json what the class of the tokenizer depends on.
  *
  * @param chatTemplate Jinja text that wins over the folder's.
  * @throws {UserError} for a file that is missing or not what it should be.
@@ -88,7 +88,10 @@ function checkRegexPatch(
 /** Where transformers keeps the template for tools, if there is one besides the usual. */
 const TOOL_TEMPLATE = "additional_chat_templates/tool_use.jinja";
 
-/** `chat_template` is Jinja text, or a list of named templates: "tool_use" is meant where a row has tools, else "default". */
+/**
+ * `chat_template` is Jinja text, or a list of named templates: "tool_use" is meant where a row has tools, else
+ * "default".
+ */
 function templatesOf(value: unknown, path: string): Pick<TokenizerFiles, "template" | "toolTemplate"> {
   if (value === undefined || value === null) return {};
   if (typeof value === "string") return { template: value };

@@ -15,8 +15,8 @@ import {
 export interface Section {
   text: string;
   /**
-   * How many characters at its start come from the very start of the whole text, as `tokenizers` keeps count: Metaspace's
-   * `prepend_scheme: first` depends on it.
+   * How many characters at its start come from the very start of the whole text, as `tokenizers` keeps count:
+   * Metaspace's `prepend_scheme: first` depends on it.
    */
   first: number;
 }

@@ -12,8 +12,8 @@ export interface Frame {
 const NONE: Frame = { before: [], after: [] };
 
 /**
- * What transformers' `tok(text)` puts around the ids of a text: the template of tokenizer.json's `post_processor`. What the
- * configuration says by `add_bos_token` does not count where there is a tokenizer.json.
+ * What transformers' `tok(text)` puts around the ids of a text: the template of tokenizer.json's `post_processor`.
+ * What the configuration says by `add_bos_token` does not count where there is a tokenizer.json.
  *
  * @throws {UserError} for a post-processor that no decoder has.
  */

@@ -1,7 +1,10 @@
 /** Regular expressions as a tokenizer searches with them. */
 import { escaped, PatternError, translate } from "./oniguruma.ts";
 
-/** Where a pattern matches in a text, as pairs of start and end: those that Oniguruma's search finds one after the other. */
+/**
+ * Where a pattern matches in a text, as pairs of start and end: those that Oniguruma's search finds one after the
+ * other.
+ */
 export interface Pattern {
   matches(text: string): number[];
   /** What matches, where the matches are not empty and cover the text; else undefined. It is faster. */
@@ -11,8 +14,8 @@ export interface Pattern {
 }
 
 /**
- * A pattern of tokenizer.json, in the syntax of Oniguruma, as the expression of JavaScript that matches the same. Only what is the
- * same in both is translated.
+ * A pattern of tokenizer.json, in the syntax of Oniguruma, as the expression of JavaScript that matches the same.
+ * Only what is the same in both is translated.
  *
  * @throws {PatternError} for everything else.
  */

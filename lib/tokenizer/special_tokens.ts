@@ -32,8 +32,8 @@ export interface SpecialTokens {
 }
 
 /**
- * The special tokens of a folder, as transformers 5.17 reads its files: tokenizer_config.json wins over tokenizer.json, which wins over
- * the files of transformers 4, and whatever is no token yet becomes one.
+ * The special tokens of a folder, as transformers 5.17 reads its files: tokenizer_config.json wins over
+ * tokenizer.json, which wins over the files of transformers 4, and whatever is no token yet becomes one.
  *
  * @param known tokens that tokenizer.json adds.
  */

@@ -14,8 +14,8 @@ const CALL = /\bstrftime_now(?:\s*\(\s*(?:"([^"\\]*)"|'([^'\\]*)')\s*\)|\s+is\s+
 const OF_THE_DAY = /^(?:[^%]|%-?[aAbBdejmuwUVWyYGCgDFxhnt%])*$/;
 
 /**
- * The moment that a template is told, by the part of it that shows: the day, or the second where a format asks for more or is
- * not written out. undefined for a template that does not ask.
+ * The moment that a template is told, by the part of it that shows: the day, or the second where a format asks for
+ * more or is not written out. undefined for a template that does not ask.
  *
  * It is one moment for all rows of a run: texts with the same date are the same whenever they are made.
  */

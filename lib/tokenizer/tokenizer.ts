@@ -15,7 +15,10 @@ import { type Frame, frameOf } from "./post_processor.ts";
 import { addedToken, readSpecialTokens } from "./special_tokens.ts";
 import { readTokens, type Tokens } from "./vocab.ts";
 
-/** What is known of a model's tokenizer without tokenizing: nothing in it runs a regular expression of the model's files. */
+/**
+ * What is known of a model's tokenizer without tokenizing: nothing in it runs a regular expression of the model's
+ * files.
+ */
 export interface Vocabulary {
   /** The text of token ids. */
   decode(ids: Iterable<number>, options?: { skipSpecialTokens?: boolean }): string;
@@ -47,10 +50,11 @@ export interface Tokenizer extends Vocabulary {
 
 /**
  * Reads the tokenizer of a model folder: tokenizer.json, tokenizer_config.json (and transformers 4's
- * special_tokens_map.json and added_tokens.json) and chat_template.jinja, which wins over the configuration's `chat_template`.
+ * special_tokens_map.json and added_tokens.json) and chat_template.jinja, which wins over the configuration's
+ * `chat_template`.
  *
- * It gives what transformers 5.17 with tokenizers 0.23 gives for the folder: where a part of it cannot be had exactly, the file is
- * refused by the name of that part.
+ * It gives what transformers 5.17 with tokenizers 0.23 gives for the folder: where a part of it cannot be had
+ * exactly, the file is refused by the name of that part.
  *
  * Regular expressions and templates of files that are not trusted need not end: see `TokenizerPool`, which stops them.
  *

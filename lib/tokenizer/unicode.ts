@@ -1,7 +1,8 @@
 /**
- * Sets of characters as `tokenizers` (Rust) 0.23 knows them, of whatever version of Unicode each of its libraries is: what JavaScript
- * says about a character depends on the runtime. tests/golden/tokenizers/unicode.py and unicode_tables.ts found them; each range is the distance from the
- * end of the one before, and how much longer than one it is, in base 36.
+ * Sets of characters as `tokenizers` (Rust) 0.23 knows them, of whatever version of Unicode each of its libraries is:
+ * what JavaScript says about a character depends on the runtime. tests/golden/tokenizers/unicode.py and
+ * unicode_tables.ts found them; each range is the distance from the end of the one before, and how much longer than
+ * one it is, in base 36.
  */
 
 /** Punctuation beyond ASCII, of Punctuation and BertPreTokenizer, and that of ASCII with its symbols. */
@@ -50,7 +51,10 @@ export const CONTROL = ranges(
   v+2n 1egx+1ekd 3+1ekd`,
 );
 
-/** Characters that the tables behind NFC, NFD, NFKC and NFKD do not have yet: each stays as it is, and nothing passes it. */
+/**
+ * Characters that the tables behind NFC, NFD, NFKC and NFKD do not have yet: each stays as it is, and nothing passes
+ * it.
+ */
 export const LATER_THAN_NORMALIZATION = ranges(
   `1kt 4a+8 17+9 8b fy 73+1 am 1nf q2+f mg+4 45h n3n+2 1k n1 huo 9 8 a bh+4 2+15 2+8 12i+3 1u+4 8u+1
   29+2 1z+a 1e+3 6j jv 1z+3 6 3 2+1 1d 3 2+1 6+2 3y rf+1 6z 3 5+1 5 4d 2c j 2a ix 2+1 2a bu+1 d0c 3+8

@@ -8,8 +8,8 @@ export interface Best {
 }
 
 /**
- * The best evaluation of a log by `metric_for_best_model`, the first of equals; that before the first step does not count, as
- * in transformers. Undefined where nothing is compared or was evaluated.
+ * The best evaluation of a log by `metric_for_best_model`, the first of equals; that before the first step does not
+ * count, as in transformers. Undefined where nothing is compared or was evaluated.
  *
  * @example
  * ```ts

@@ -27,12 +27,13 @@ export const COLLAPSE_PAIRS = 64;
 export const COLLAPSE_BOUND = Math.log(2);
 
 /**
- * Watches for a collapse: chosen responses become improbable together with the rejected ones. It is raised where the mean
- * log-probabilities of a token of both (SimPER's rewards) over the last 64 pairs have fallen below those of the first 64 by more
- * than ln 2 nats, and again only after chosen has come back by half of that.
+ * Watches for a collapse: chosen responses become improbable together with the rejected ones. It is raised where the
+ * mean log-probabilities of a token of both (SimPER's rewards) over the last 64 pairs have fallen below those of the
+ * first 64 by more than ln 2 nats, and again only after chosen has come back by half of that.
  *
- * Why this bound: SimPER's gradient on a response is proportional to its inverse perplexity exp(reward). Where chosen has
- * lost ln 2, half of the force that would bring it back is gone too. That rejected falls alone is what training is for.
+ * Why this bound: SimPER's gradient on a response is proportional to its inverse perplexity exp(reward). Where chosen
+ * has lost ln 2, half of the force that would bring it back is gone too. That rejected falls alone is what training
+ * is for.
  */
 export class CollapseAlarm {
   readonly #state: CollapseState;

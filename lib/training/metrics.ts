@@ -41,11 +41,11 @@ export interface PairResult {
 }
 
 /**
- * Figures over pairs, by TRL's names. Rewards are those that TRL logs for the loss; under SimPER the mean log-probability,
- * as it publishes them. Of single responses that were judged, "chosen" are the desirable ones and "rejected" the others,
- * and a step or an evaluation that has none of one has no figures of it.
- * TRL's DPOTrainer takes its means over labels in each micro-batch and then the mean of those; here they are over all
- * labels of a step or an evaluation, so that they do not depend on how those are cut into batches.
+ * Figures over pairs, by TRL's names. Rewards are those that TRL logs for the loss; under SimPER the mean
+ * log-probability, as it publishes them. Of single responses that were judged, "chosen" are the desirable ones and
+ * "rejected" the others, and a step or an evaluation that has none of one has no figures of it. TRL's DPOTrainer
+ * takes its means over labels in each micro-batch and then the mean of those; here they are over all labels of a step
+ * or an evaluation, so that they do not depend on how those are cut into batches.
  */
 export interface Metrics {
   /** Mean over pairs. */
@@ -215,7 +215,10 @@ const meansOf = (figures: readonly Record<string, number>[]): Record<string, num
     Object.keys(figures[0] ?? {}).map((name) => [name, meanOf(figures, (of) => of[name])]),
   );
 
-/** The mean log-probability of a token of chosen and of rejected responses, mean over pairs; rejected where each has one. */
+/**
+ * The mean log-probability of a token of chosen and of rejected responses, mean over pairs; rejected where each has
+ * one.
+ */
 export function tokenLogps(results: readonly PairResult[]): { chosen: number; rejected?: number } {
   const hasRejected = results.every((r) => r.rejectedLabels > 0);
   return {

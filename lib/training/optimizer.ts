@@ -41,16 +41,17 @@ export interface ClipResult {
   /** Norm of all gradients before clipping. */
   norm: number;
   /**
-   * The norm was infinite or not a number: the update was not made, nor will any later one be. Early updates stop at the
-   * parameter whose gradient was.
+   * The norm was infinite or not a number: the update was not made, nor will any later one be. Early updates stop at
+   * the parameter whose gradient was.
    */
   broken: boolean;
 }
 
 /**
- * AdamW with clipping by the global norm, as torch.optim.AdamW and torch.nn.utils.clip_grad_norm_ compute them: kernel calls,
- * which a step puts after its backward pass. It updates all trained parameters by `update`, or each by its `updateOf` as soon as its
- * gradient is complete, where gradients are not clipped, and then has only the `norm` left to compute.
+ * AdamW with clipping by the global norm, as torch.optim.AdamW and torch.nn.utils.clip_grad_norm_ compute them:
+ * kernel calls, which a step puts after its backward pass. It updates all trained parameters by `update`, or each by
+ * its `updateOf` as soon as its gradient is complete, where gradients are not clipped, and then has only the `norm`
+ * left to compute.
  */
 export class AdamW {
   readonly clip: Tensor;
@@ -160,8 +161,8 @@ export class AdamW {
   }
 
   /**
-   * The moments by name, `exp_avg.` and `exp_avg_sq.` before the parameter's as PyTorch calls them, in the dtype that they
-   * are kept in, and `absmax.` of those in bytes: what `restore` takes back.
+   * The moments by name, `exp_avg.` and `exp_avg_sq.` before the parameter's as PyTorch calls them, in the dtype that
+   * they are kept in, and `absmax.` of those in bytes: what `restore` takes back.
    */
   state(gpu: Gpu): TensorSource[] {
     const { parameters } = this;

@@ -35,8 +35,8 @@ export function totalSteps(options: SamplerOptions): number {
 }
 
 /**
- * Epochs done after `steps` steps, as transformers' Trainer counts them: by batches, each device's for itself, whatever the
- * last one of an epoch holds.
+ * Epochs done after `steps` steps, as transformers' Trainer counts them: by batches, each device's for itself,
+ * whatever the last one of an epoch holds.
  */
 export function epochAfter(
   steps: number,

@@ -14,8 +14,9 @@ export interface Schedule {
 }
 
 /**
- * Learning rate of update `step`, counted from 0, as transformers' schedulers give it: a linear rise from 0, then half a
- * cosine to 0, a line to 0, or constant. Unlike transformers', `constant` warms up too, where a warm-up is asked for.
+ * Learning rate of update `step`, counted from 0, as transformers' schedulers give it: a linear rise from 0, then
+ * half a cosine to 0, a line to 0, or constant. Unlike transformers', `constant` warms up too, where a warm-up is
+ * asked for.
  *
  * @example
  * ```ts

@@ -32,11 +32,11 @@ const CLIP_BYTES = 16;
 const BLOCKED = 100;
 
 /**
- * Runs optimizer steps: for each batch the model's two passes, and after the last the update. Where gradients are passing, each
- * parameter is updated within the backward pass instead, as soon as its gradient is complete.
+ * Runs optimizer steps: for each batch the model's two passes, and after the last the update. Where gradients are
+ * passing, each parameter is updated within the backward pass instead, as soon as its gradient is complete.
  *
- * Steps are not waited for: each leaves its figures in a slot of one staging buffer, which `collect` reads in one go, since every
- * read-back blocks until the GPU is idle and then sleeps for 10 ms.
+ * Steps are not waited for: each leaves its figures in a slot of one staging buffer, which `collect` reads in one go,
+ * since every read-back blocks until the GPU is idle and then sleeps for 10 ms.
  */
 export class StepRunner {
   readonly #staging: Slab;

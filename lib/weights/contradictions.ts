@@ -16,7 +16,8 @@ export interface Contradictions {
 }
 
 /**
- * Looks for values with which the tensors would fit, one after the other: each time the one that leaves the fewest tensors wrong.
+ * Looks for values with which the tensors would fit, one after the other: each time the one that leaves the fewest
+ * tensors wrong.
  *
  * @param shapesOf the tensors of a configuration's model, by their names in transformers' class.
  * @param found name and shape of such a tensor in the files.
@@ -62,7 +63,10 @@ interface Candidate {
   value: number | boolean;
 }
 
-/** Counts that stand to their value as a dimension that is there to the one that is expected, and switches that are off. */
+/**
+ * Counts that stand to their value as a dimension that is there to the one that is expected, and switches that are
+ * off.
+ */
 function candidates(
   config: ModelConfig,
   wrong: Shapes,

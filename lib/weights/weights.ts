@@ -15,7 +15,9 @@ import { partsOf } from "../parameters/parameter.ts";
 import { architectureOf } from "../models/models.ts";
 import { MULTIMODAL } from "../models/multimodal.ts";
 
-/** The weights of a model, open for reading by the names of transformers' class; what that does not use is not there. */
+/**
+ * The weights of a model, open for reading by the names of transformers' class; what that does not use is not there.
+ */
 export interface ModelWeights extends Checkpoint {
   /** config.json, with `tieWordEmbeddings` as the files have it. */
   model: ModelConfig;
@@ -33,9 +35,10 @@ const SHOWN = 8;
 const NEVER_QUANTIZED = ["F64", "I64", "BOOL"];
 
 /**
- * Opens config.json and the weights of a model's folder, and fits one to the other as transformers 5 does: a head that is not
- * the embedding is not tied to it, whatever config.json says; weights are found with and without the architecture's prefix (`model.`) before their names,
- * and, unlike there, by the end of their names under any other prefix.
+ * Opens config.json and the weights of a model's folder, and fits one to the other as transformers 5 does: a head
+ * that is not the embedding is not tied to it, whatever config.json says; weights are found with and without the
+ * architecture's prefix (`model.`) before their names, and, unlike there, by the end of their names under any other
+ * prefix.
  *
  * @param warn hears what is said to people, once each.
  * @throws {UserError} naming every tensor that is missing, twice there, or of another shape or type.

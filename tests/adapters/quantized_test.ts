@@ -1,4 +1,7 @@
-/** Adapters over a base in 4 bits, beside PEFT's over bitsandbytes': tests/golden/quantized (its qlora.py says how they were made). */
+/**
+ * Adapters over a base in 4 bits, beside PEFT's over bitsandbytes': tests/golden/quantized (its qlora.py says how
+ * they were made).
+ */
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import golden from "../golden/quantized/qlora.json" with { type: "json" };

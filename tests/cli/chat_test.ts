@@ -9,7 +9,10 @@ import { withTemporaryFolder } from "../temporary_folder.ts";
 const MODEL = "configs/tiny/model";
 const QUESTION = "What is the capital of Italy?";
 
-/** The command with these words, and these lines entered; `onText` hears of answers and may do something to the process. */
+/**
+ * The command with these words, and these lines entered; `onText` hears of answers and may do something to the
+ * process.
+ */
 async function chat(
   words: string[],
   lines: string[],

@@ -1,4 +1,7 @@
-/** Runs that the world disturbs: places that cannot be had, other runs, folders that change, logs that nobody reads, signals. */
+/**
+ * Runs that the world disturbs: places that cannot be had, other runs, folders that change, logs that nobody reads,
+ * signals.
+ */
 import assert from "node:assert/strict";
 import { join, resolve } from "node:path";
 import { lockFolder } from "../../lib/checkpoint/lock.ts";

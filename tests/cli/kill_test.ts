@@ -1,6 +1,6 @@
 /**
- * Runs that are killed at random moments and started again by the same command end with the bytes of an unbroken run. Few of
- * them here; `deno task test:kills` makes 25 of each kind.
+ * Runs that are killed at random moments and started again by the same command end with the bytes of an unbroken run.
+ * Few of them here; `deno task test:kills` makes 25 of each kind.
  */
 import assert from "node:assert/strict";
 import { join } from "node:path";

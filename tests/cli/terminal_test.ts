@@ -24,7 +24,10 @@ async function wordsOf(folder: string): Promise<string[]> {
   return [...RUN, `--dataset_mixer={${data}: 1.0}`, `--output_dir=${join(folder, "out")}`];
 }
 
-/** Runs a task on a terminal of 80 columns, where Deno asks for permissions that are missing; util-linux's `script` makes one. */
+/**
+ * Runs a task on a terminal of 80 columns, where Deno asks for permissions that are missing; util-linux's `script`
+ * makes one.
+ */
 async function onTerminal(
   env: Record<string, string>,
   task: string,

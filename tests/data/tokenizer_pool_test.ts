@@ -61,8 +61,8 @@ async function changedTokenizer(folder: string, changes: Record<string, unknown>
 }
 
 /**
- * Takes time that doubles with each x of a text of them: with 31 a quarter of a minute. A thread cannot be stopped by force, and
- * should not take the time of all tests after these.
+ * Takes time that doubles with each x of a text of them: with 31 a quarter of a minute. A thread cannot be stopped by
+ * force, and should not take the time of all tests after these.
  */
 const ENDLESS = { Regex: "(x+x+)+y" };
 const NEVER = { type: "Split", pattern: ENDLESS, behavior: "Isolated", invert: false };

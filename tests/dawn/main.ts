@@ -1,6 +1,7 @@
 /**
- * `deno task test:dawn [FILE ...]`: tests of what computes, or those named, with Dawn as the engine. On a machine without Dawn or
- * without a driver that it takes nothing is run, and the reason is told; `tests/newer_mesa.sh` makes one that has such a driver.
+ * `deno task test:dawn [FILE ...]`: tests of what computes, or those named, with Dawn as the engine. On a machine
+ * without Dawn or without a driver that it takes nothing is run, and the reason is told; `tests/newer_mesa.sh` makes
+ * one that has such a driver.
  */
 import { testCommand } from "../run.ts";
 

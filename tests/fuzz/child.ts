@@ -1,7 +1,7 @@
 /**
- * Runs cases in a process of its own, which its parent can end: `child.ts ROOT SEED TARGET FROM TO`. A line goes to stdout
- * before each case ("case N"), for each failure ("fail N MESSAGE as JSON"), now and then ("time MILLISECONDS") and at the end
- * ("peak MEGABYTES", "done").
+ * Runs cases in a process of its own, which its parent can end: `child.ts ROOT SEED TARGET FROM TO`. A line goes to
+ * stdout before each case ("case N"), for each failure ("fail N MESSAGE as JSON"), now and then ("time MILLISECONDS")
+ * and at the end ("peak MEGABYTES", "done").
  */
 import { allocations, resetAllocations } from "./allocations.ts";
 import { Buffer } from "node:buffer";
@@ -22,7 +22,10 @@ const BYTES_PER_BYTE = 64;
 const [root, seed, name, from, to] = Deno.args;
 const world: World = { folder: join(root, "case"), outside: join(root, "outside") };
 const target = [...TARGETS, ...BROKEN].find((target) => target.name === name)!;
-/** Linux counts what the parent had when this process was made: only beyond that is it known what this one had at its most. */
+/**
+ * Linux counts what the parent had when this process was made: only beyond that is it known what this one had at its
+ * most.
+ */
 const inherited = process.resourceUsage().maxRSS;
 let most = 0;
 const say = (line: string) => void writeSync(1, Buffer.from(`${line}\n`));

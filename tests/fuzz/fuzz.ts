@@ -28,8 +28,8 @@ const POLL = 50;
 const CHILD = new URL("child.ts", import.meta.url).pathname;
 
 /**
- * Runs the cases `from` to below `to` of a format. A case that hangs, or ends its process, is a failure like any other, and
- * the cases after it still run.
+ * Runs the cases `from` to below `to` of a format. A case that hangs, or ends its process, is a failure like any
+ * other, and the cases after it still run.
  */
 export async function fuzz(target: string, seed: number, from: number, to: number): Promise<Summary> {
   const root = mkdtempSync(join(tmpdir(), "simper-fuzz-"));

@@ -1,6 +1,6 @@
 /**
- * `deno task fuzz [TARGET[=CASES] ...] [--seed=N] [--cases=N] [--case=N]`: damaged files of every format, or of those named,
- * through the program's readers. `--case` runs one case again.
+ * `deno task fuzz [TARGET[=CASES] ...] [--seed=N] [--cases=N] [--case=N]`: damaged files of every format, or of those
+ * named, through the program's readers. `--case` runs one case again.
  */
 import { parseArgs } from "node:util";
 import { type Failure, fuzz } from "./fuzz.ts";

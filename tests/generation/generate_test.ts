@@ -1,4 +1,7 @@
-/** Greedy answers as transformers', whose cache they were made with: tests/golden/models/greedy.py made what they are compared with. */
+/**
+ * Greedy answers as transformers', whose cache they were made with: tests/golden/models/greedy.py made what they are
+ * compared with.
+ */
 import assert from "node:assert/strict";
 import { generate, type GenerateOptions } from "../../lib/generation/generate.ts";
 import { type GeneratorOptions, GpuGenerator } from "../../lib/generation/gpu_generator.ts";

@@ -1,4 +1,7 @@
-/** What the reference of drawing keeps is what transformers keeps: tests/golden/sampling/make.py made what it is compared with. */
+/**
+ * What the reference of drawing keeps is what transformers keeps: tests/golden/sampling/make.py made what it is
+ * compared with.
+ */
 import assert from "node:assert/strict";
 import { GREEDY, type Sampling } from "../../lib/generation/request.ts";
 import { kept } from "../reference/sampling.ts";

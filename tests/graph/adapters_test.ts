@@ -1,4 +1,7 @@
-/** Adapters in the graph: gradients beside differences of the loss, however the pass is planned, and nothing below the lowest of them. */
+/**
+ * Adapters in the graph: gradients beside differences of the loss, however the pass is planned, and nothing below the
+ * lowest of them.
+ */
 import assert from "node:assert/strict";
 import { adapt } from "../../lib/adapters/adapt.ts";
 import { chooseModules } from "../../lib/adapters/modules.ts";
@@ -39,8 +42,8 @@ interface Change extends Partial<Capacity> {
 }
 
 /**
- * A decoder with random weights and adapters away from 0 on the GPU, with NaN wherever it has to write before it reads, and with everything
- * fused that can be, or nothing.
+ * A decoder with random weights and adapters away from 0 on the GPU, with NaN wherever it has to write before it
+ * reads, and with everything fused that can be, or nothing.
  */
 async function open(
   gpu: Gpu,

@@ -271,8 +271,8 @@ Deno.test("a decoder equals PyTorch", async (t) => {
       ];
       const results = async ({ batch: { results } }: Decoder) =>
         new Float32Array(await readTensor(gpu, results));
-      // Forward no sum is cut; backward a sum over the rows of a matrix is, and rounds in another order: that is less than
-      // what float32 is from PyTorch's float32 anyway.
+      // Forward no sum is cut; backward a sum over the rows of a matrix is, and rounds in another order: that is less
+      // than what float32 is from PyTorch's float32 anyway.
       assertEqualBytes(await results(cut), await results(whole));
       const golden = await readTensors(`${GOLDEN}/${model}-golden/grads.safetensors`);
       const worst = (one: Map<string, Float32Array>, other: Map<string, ArrayLike<number>>) =>

@@ -1,4 +1,7 @@
-/** Graphs whose residual stream is read by several branches: gradients that one op may not add to while another reads them. */
+/**
+ * Graphs whose residual stream is read by several branches: gradients that one op may not add to while another reads
+ * them.
+ */
 import assert from "node:assert/strict";
 import { pack } from "../../lib/batch/pack.ts";
 import { packedSize } from "../../lib/data/pair.ts";
@@ -169,7 +172,10 @@ const MODES: Record<string, Mode> = {
   "": { checkpointing: false, tolerance: 2e-5 },
   ", with checkpointing": { checkpointing: true, tolerance: 2e-5 },
 };
-/** Which values wait and which are made again is another question there. Eight bits are kept: a value is off by up to 2e-3. */
+/**
+ * Which values wait and which are made again is another question there. Eight bits are kept: a value is off by up to
+ * 2e-3.
+ */
 const ROUNDED: Record<string, Mode> = {
   ", kept as bfloat16": { checkpointing: false, keptStorage: "bf16", tolerance: 0.1 },
 };

@@ -1,7 +1,7 @@
 /**
- * A Hub on the loopback for tests: the HTTP API that @huggingface/hub and Python's huggingface_hub use, over repositories
- * in memory. Large files are served by a second origin, as the Hub's content delivery network does, to which requests are
- * redirected.
+ * A Hub on the loopback for tests: the HTTP API that @huggingface/hub and Python's huggingface_hub use, over
+ * repositories in memory. Large files are served by a second origin, as the Hub's content delivery network does, to
+ * which requests are redirected.
  */
 import { createHash } from "node:crypto";
 import { Commits } from "./commits.ts";

@@ -15,9 +15,9 @@ const registers = (memory: RegisterTile["memory"], rows: number, block: number):
 };
 const ADAPTERS = { software: attentionTiles("software"), gpu: attentionTiles("gpu") };
 
-// Few shapes, since each is three or four kernels that take up to a second to compile: every head_dim with heads of its
-// own, on a GPU's tiles, and with small tiles of registers that leave a part over, of tokens, members and blocks; each way with a
-// scale and a cap once, which both parts of tanh meet.
+// Few shapes, since each is three or four kernels that take up to a second to compile: every head_dim with heads of
+// its own, on a GPU's tiles, and with small tiles of registers that leave a part over, of tokens, members and blocks;
+// each way with a scale and a cap once, which both parts of tanh meet.
 const CAPPED = { scale: 0.2, softcap: 1.5 };
 const SHAPES: (AttentionShape & { tiles: AttentionTiles })[] = [
   { heads: 1, keyValueHeads: 1, headDim: 16, tiles: registers("storage", 3, 2) },
@@ -94,7 +94,8 @@ async function forwardEqualsReference(kernels: KernelCase, shape: Case): Promise
 
 kernelTest("attention over packed pairs equals the float64 softmax", CASES, forwardEqualsReference);
 
-// A workgroup a query has none but its own case: more columns than threads, as many, and a number that leaves threads over.
+// A workgroup a query has none but its own case: more columns than threads, as many, and a number that leaves threads
+// over.
 const QUERIES: Case[] = [[6, 3, 6], [4, 1, 80], [2, 2, 256], [1, 1, 70]].flatMap((
   [heads, keyValueHeads, headDim],
   i,
@@ -143,8 +144,8 @@ kernelTest(
   },
 );
 
-// Keys and values in a tensor of their own, as in a cache, whose last rows are the queries': of one packed row, and of sequences
-// that have 20 rows each, where a query's span is one interval and its other one empty.
+// Keys and values in a tensor of their own, as in a cache, whose last rows are the queries': of one packed row, and
+// of sequences that have 20 rows each, where a query's span is one interval and its other one empty.
 const LENGTHS_OF_SEQUENCES = [7, 20, 1];
 const CACHES = {
   packed: (uniform: () => number) => ({

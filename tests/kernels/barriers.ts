@@ -1,11 +1,11 @@
 /**
- * Looks for barriers that WGSL lacks. A driver that runs the threads of a workgroup in step gives right numbers without them, so
- * no result shows it; other devices give wrong ones.
+ * Looks for barriers that WGSL lacks. A driver that runs the threads of a workgroup in step gives right numbers
+ * without them, so no result shows it; other devices give wrong ones.
  *
- * Between a write of a workgroup variable and a read of it there must be a `workgroupBarrier`, and between a read and the next
- * write, on every path through `main`, around loops too. Two writes may follow each other: each thread has its own elements.
- * Which elements are meant is not looked at, so a thread that reads what it wrote itself needs a barrier here too. A barrier
- * may stand in no `if`: all threads must come by.
+ * Between a write of a workgroup variable and a read of it there must be a `workgroupBarrier`, and between a read and
+ * the next write, on every path through `main`, around loops too. Two writes may follow each other: each thread has
+ * its own elements. Which elements are meant is not looked at, so a thread that reads what it wrote itself needs a
+ * barrier here too. A barrier may stand in no `if`: all threads must come by.
  *
  * Atomic sums may follow each other, and need a barrier before and behind them as a write does.
  *
@@ -22,7 +22,10 @@ type Statement =
   | { kind: "if"; condition: string; then: Statement[]; otherwise: Statement[] }
   | { kind: "loop"; start: string; condition: string; step: string; body: Statement[] };
 
-/** A kernel whose `main` calls function `name` of its own: the statements of that stand before each line that calls it. */
+/**
+ * A kernel whose `main` calls function `name` of its own: the statements of that stand before each line that calls
+ * it.
+ */
 export function inlined(source: string, name: string): string {
   const [whole] = new RegExp(`fn ${name}\\(.*?\\n}\\n`, "s").exec(source)!;
   const body = whole.slice(whole.indexOf("{") + 1, whole.lastIndexOf("return"));

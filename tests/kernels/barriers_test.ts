@@ -106,8 +106,8 @@ Deno.test("no other file emits kernels with workgroup memory", async () => {
 });
 
 /**
- * Barriers that are there though the ones around them would do: forward, before the maxima and before the sums are written; before a
- * norm's first sum, and before the one sum of an RMSNorm, which has none.
+ * Barriers that are there though the ones around them would do: forward, before the maxima and before the sums are
+ * written; before a norm's first sum, and before the one sum of an RMSNorm, which has none.
  */
 const SPARE: Record<string, number[]> = {
   "attention forward": [0, 3],

@@ -55,7 +55,10 @@ interface Size {
   alone?: boolean;
 }
 
-/** Roundings of the products' sums and of the driver's exp, some of which add up; a wrong element is off by one and more. */
+/**
+ * Roundings of the products' sums and of the driver's exp, some of which add up; a wrong element is off by one and
+ * more.
+ */
 const TOLERANCE = 4e-6;
 
 const isFused = (calls: KernelCall[], kind: string) =>

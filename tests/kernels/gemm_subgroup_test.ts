@@ -1,6 +1,6 @@
 /**
- * Products for subgroups on adapters that have none, and for sizes of subgroups that no software driver has: the emitted text,
- * and the text run with its broadcasts through workgroup memory. `gemm_test.ts` runs it as it is.
+ * Products for subgroups on adapters that have none, and for sizes of subgroups that no software driver has: the
+ * emitted text, and the text run with its broadcasts through workgroup memory. `gemm_test.ts` runs it as it is.
  */
 import assert from "node:assert/strict";
 import type { GemmLayout, GemmVariant, SubgroupTile } from "../../kernels/gemm.ts";

@@ -81,7 +81,8 @@ kernelTest("log-probabilities of labels equal the float64 log-softmax", SHAPES, 
   await kernels.compare(figures, expectedFigures, comparison);
   const found = await kernels.read(figures, expectedFigures.length);
   const column = (of: ArrayLike<number>, which: number) => Array.from(of).filter((_, i) => i % 4 === which);
-  // However large the logits are: entropies up to log(4101), and the exponential of a log-probability as close as above.
+  // However large the logits are: entropies up to log(4101), and the exponential of a log-probability as close as
+  // above.
   assertClose(column(found, 0), column(expectedFigures, 0), { tolerance: 1e-6, scale: 10 }, "entropies");
   assert.deepEqual(column(found, 2), column(expectedFigures, 2), "the most probable token");
   assertClose(column(found, 3), column(expectedFigures, 3), {

@@ -122,7 +122,10 @@ function random(kernels: KernelCase, shape: Case, mean = 0) {
       const { mean, rstd } = reference(x.subarray(start, end), parameters);
       return kind === "layer" ? [mean[0], rstd[0]] : [rstd[0]];
     }),
-    /** How large x and a mean are beside what is left of them, which LayerNorm's roundings are measured by; 1 of RMSNorm. */
+    /**
+     * How large x and a mean are beside what is left of them, which LayerNorm's roundings are measured by; 1 of
+     * RMSNorm.
+     */
     condition: kind === "rms" ? 1 : Math.max(
       1,
       ...places.map(({ start, end, parameters }) =>

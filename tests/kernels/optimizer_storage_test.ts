@@ -1,4 +1,7 @@
-/** Moments in bytes and weights in bfloat16: bytes of bitsandbytes, updates of float64, and rounding with an exact mean. */
+/**
+ * Moments in bytes and weights in bfloat16: bytes of bitsandbytes, updates of float64, and rounding with an exact
+ * mean.
+ */
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { dynamicMap } from "../../kernels/dynamic_map.ts";
@@ -208,7 +211,9 @@ for (const trained of ["f32", "bf16"] as const) {
   );
 }
 
-/** The bfloat16 values next to a number, and how far it is from the lower in magnitude, as a share of their distance. */
+/**
+ * The bfloat16 values next to a number, and how far it is from the lower in magnitude, as a share of their distance.
+ */
 function neighbours(value: number) {
   const [bits] = new Uint32Array(Float32Array.of(value).buffer);
   const [lower, upper] = new Float32Array(
@@ -247,7 +252,8 @@ deviceTest(
         second: new Float64Array(before.length),
       };
       adamw(state, Float64Array.from(gradients[0]), 1, { ...OPTIONS, learningRate: LEARNING_RATE });
-      // By how near they are to the upper neighbour, in tenths: how many there are, how many were rounded up, how many should be.
+      // By how near they are to the upper neighbour, in tenths: how many there are, how many were rounded up, how
+      // many should be.
       const tenths = Array.from({ length: 10 }, () => ({ count: 0, up: 0, expected: 0, variance: 0 }));
       state.weights.forEach((exact, i) => {
         const { lower, upper, share } = neighbours(exact);

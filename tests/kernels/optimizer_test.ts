@@ -224,7 +224,9 @@ for (const [name, spoil] of breaks) {
   });
 }
 
-/** The bfloat16 values next to a number, and how far it is from the lower in magnitude, as a share of their distance. */
+/**
+ * The bfloat16 values next to a number, and how far it is from the lower in magnitude, as a share of their distance.
+ */
 function neighbours(value: number) {
   const [bits] = new Uint32Array(Float32Array.of(value).buffer);
   const [lower, upper] = new Float32Array(

@@ -45,7 +45,9 @@ export function withoutSubgroups(
   return result;
 }
 
-/** Products of `tile`, as they are or, where it is for subgroups and the device has none, by way of workgroup memory. */
+/**
+ * Products of `tile`, as they are or, where it is for subgroups and the device has none, by way of workgroup memory.
+ */
 export const runnable = (calls: KernelCall[], tile: GemmTile): KernelCall[] =>
   tile.memory !== "subgroup" || gpu.subgroups ? calls : calls.map((call) => ({
     ...call,

@@ -1,4 +1,7 @@
-/** Values, rewards, metrics and derivatives of every loss beside those of TRL's trainers; see tests/golden/losses/trl_losses.py. */
+/**
+ * Values, rewards, metrics and derivatives of every loss beside those of TRL's trainers; see
+ * tests/golden/losses/trl_losses.py.
+ */
 import assert from "node:assert/strict";
 import { defineConfig } from "../../lib/config/parse.ts";
 import type { RunKeys } from "../../lib/config/schema.ts";

@@ -1,4 +1,7 @@
-/** EXAONE 3.5, of which transformers has no class: it computes what Llama does, so a golden Llama under its names is its oracle. */
+/**
+ * EXAONE 3.5, of which transformers has no class: it computes what Llama does, so a golden Llama under its names is
+ * its oracle.
+ */
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { UserError } from "../../lib/errors.ts";

@@ -333,7 +333,10 @@ Deno.test("Mistral's window is 4096 where the key is absent and none where it is
 
 type Result = Record<string, unknown>;
 
-/** Keys that transformers follows and that are refused here, each by its name: for every architecture, or for that which is named. */
+/**
+ * Keys that transformers follows and that are refused here, each by its name: for every architecture, or for that
+ * which is named.
+ */
 const REFUSED = [
   { hidden_act: "laplace" },
   { is_causal: null },
@@ -352,7 +355,10 @@ const REFUSED = [
   { transformers_weights: "other.safetensors" },
 ].map((keys) => JSON.stringify(keys));
 
-/** And keys that transformers refuses here and that change nothing, or whole numbers where it insists on 7.0: that is the same here. */
+/**
+ * And keys that transformers refuses here and that change nothing, or whole numbers where it insists on 7.0: that is
+ * the same here.
+ */
 const NOT_READ = [
   { pretraining_tp: null },
   // Of the class only the cache looks at it.

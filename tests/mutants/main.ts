@@ -1,6 +1,6 @@
 /**
- * `deno task mutants [TEXT ...] [--list] [--check] [--limit=SECONDS]`: tries careless edits, all or those whose names hold one
- * of the texts, and names those that no test notices. `--check` only looks whether each can still be made.
+ * `deno task mutants [TEXT ...] [--list] [--check] [--limit=SECONDS]`: tries careless edits, all or those whose names
+ * hold one of the texts, and names those that no test notices. `--check` only looks whether each can still be made.
  */
 import { parseArgs } from "node:util";
 import { ALL } from "./all.ts";

@@ -59,8 +59,8 @@ export interface Outcome {
 }
 
 /**
- * Tries each edit in a copy of the tree that git knows of, changes that are not committed included: its tests must fail, or
- * take longer than `limit` seconds. They are run once without any edit before, and must pass.
+ * Tries each edit in a copy of the tree that git knows of, changes that are not committed included: its tests must
+ * fail, or take longer than `limit` seconds. They are run once without any edit before, and must pass.
  */
 export async function tryMutants(
   mutants: readonly Mutant[],

@@ -1,4 +1,7 @@
-/** Fused queries, keys and values whose rows lie a group of heads in the checkpoint: kernels see [queries, keys, values]. */
+/**
+ * Fused queries, keys and values whose rows lie a group of heads in the checkpoint: kernels see [queries, keys,
+ * values].
+ */
 import assert from "node:assert/strict";
 import { openGpu } from "../../lib/gpu/device.ts";
 import { MemoryPlan } from "../../lib/gpu/memory_plan.ts";

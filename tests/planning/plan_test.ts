@@ -100,8 +100,8 @@ Deno.test("Llama 3 8B, every parameter trained, pairs of 2 x 2048 one at a time,
     assert.ok(plan.bytesOf(purpose) >= bytes && plan.bytesOf(purpose) < 1.001 * bytes, purpose);
   }
   assert.ok(plan.bytes < 132e9, `${plan.bytes}`);
-  // Forward and backward take six operations a weight and token (the embedding is no product), attention 12 a query-key pair
-  // of each head's dimension.
+  // Forward and backward take six operations a weight and token (the embedding is no product), attention 12 a
+  // query-key pair of each head's dimension.
   const { tokens, flops, pairs } = stepCost(workloadOf(config), config, [longestPair(config)]);
   assert.equal(pairs, 64);
   const weights = 8_030_261_248 - 128256 * 4096 - 65 * 4096;

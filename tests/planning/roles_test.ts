@@ -1,4 +1,7 @@
-/** Which parameters a run trains, by the patterns of `unfrozen_parameters`; and such a run from its first step to its files. */
+/**
+ * Which parameters a run trains, by the patterns of `unfrozen_parameters`; and such a run from its first step to its
+ * files.
+ */
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { UserError } from "../../lib/errors.ts";

@@ -3,7 +3,10 @@ import type { Activation } from "../../kernels/activation.ts";
 
 const sigmoid = (z: number) => 1 / (1 + Math.exp(-z));
 
-/** P(X <= x) of a normal X: about 0 by the series of erf whose terms have one sign, in the tails by Laplace's continued fraction. */
+/**
+ * P(X <= x) of a normal X: about 0 by the series of erf whose terms have one sign, in the tails by Laplace's
+ * continued fraction.
+ */
 function normalBelow(x: number): number {
   const density = Math.exp(-x * x / 2) / Math.sqrt(2 * Math.PI);
   const a = Math.abs(x);

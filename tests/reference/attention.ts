@@ -1,7 +1,9 @@
 /** Attention over a packed row of tokens in float64, with whole matrices of tokens by tokens. */
 import type { AttentionShape } from "../../kernels/attention.ts";
 
-/** A query sees the keys from the span's first number up to its second, and from its third to its own row among them. */
+/**
+ * A query sees the keys from the span's first number up to its second, and from its third to its own row among them.
+ */
 export const sees = (spans: ArrayLike<number>, query: number, key: number, own = query): boolean =>
   (spans[4 * query] <= key && key < spans[4 * query + 1]) || (spans[4 * query + 2] <= key && key <= own);
 
@@ -57,8 +59,8 @@ const rowsOf = (data: ArrayLike<number>, stride: number, column: number, headDim
   );
 
 /**
- * out [queries, heads * headDim] = softmax(Q K^T scale) V and lse [queries, heads] of qkv: for as many of its last rows as there
- * are spans.
+ * out [queries, heads * headDim] = softmax(Q K^T scale) V and lse [queries, heads] of qkv: for as many of its last
+ * rows as there are spans.
  */
 export function attention(qkv: ArrayLike<number>, spans: ArrayLike<number>, shape: AttentionShape) {
   const { heads, headDim } = shape;
@@ -86,9 +88,9 @@ export function attention(qkv: ArrayLike<number>, spans: ArrayLike<number>, shap
 }
 
 /**
- * The gradient of qkv. For each head: dV = P^T dOut, dP = dOut V^T, through the softmax dS = P (dP - sum
- * over the row of P dP), and through a cap times 1 - tanh^2; then dQ = dS K scale and dK = dS^T Q scale. Query heads that
- * share a key and value add up. The queries are as many of the last rows as there are spans.
+ * The gradient of qkv. For each head: dV = P^T dOut, dP = dOut V^T, through the softmax dS = P (dP - sum over the row
+ * of P dP), and through a cap times 1 - tanh^2; then dQ = dS K scale and dK = dS^T Q scale. Query heads that share a
+ * key and value add up. The queries are as many of the last rows as there are spans.
  */
 export function attentionBackward(
   qkv: ArrayLike<number>,

@@ -12,8 +12,8 @@ export function logProbabilities(logits: ArrayLike<number>, targets: ArrayLike<n
 }
 
 /**
- * Figures of each label's distribution, four a label: entropy, mean logit, 1 where the target is the first of the largest logits,
- * and the target's probability.
+ * Figures of each label's distribution, four a label: entropy, mean logit, 1 where the target is the first of the
+ * largest logits, and the target's probability.
  */
 export function labelFigures(logits: ArrayLike<number>, targets: ArrayLike<number>): Float64Array {
   const vocabulary = logits.length / targets.length;

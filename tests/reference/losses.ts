@@ -1,6 +1,6 @@
 /**
- * Values of losses of one pair in float64, from the formulas of their papers: each of the sums of chosen and rejected, the
- * numbers of their labels, and the reference's sums. Derivatives are differences of these.
+ * Values of losses of one pair in float64, from the formulas of their papers: each of the sums of chosen and
+ * rejected, the numbers of their labels, and the reference's sums. Derivatives are differences of these.
  */
 import type { ResponseSums } from "../../lib/losses/definition.ts";
 

@@ -29,8 +29,8 @@ export const largest = (values: Float64Array): number[] =>
   );
 
 /**
- * Whether `codes` are those of the values of `map` nearest to the shares of `values`, or of one as near but for `tolerance` of the
- * share itself; the first that is not.
+ * Whether `codes` are those of the values of `map` nearest to the shares of `values`, or of one as near but for
+ * `tolerance` of the share itself; the first that is not.
  */
 export function firstNotNearest(
   values: Float64Array,

@@ -1,6 +1,6 @@
 /**
- * RMSNorm (arXiv 1910.07467) and LayerNorm (arXiv 1607.06450) in float64, row by row: y = f c r + b, where c is x, of LayerNorm x
- * less its mean, r = (mean of c^2 + epsilon)^(-1/2), and f the weight or 1 + weight.
+ * RMSNorm (arXiv 1910.07467) and LayerNorm (arXiv 1607.06450) in float64, row by row: y = f c r + b, where c is x, of
+ * LayerNorm x less its mean, r = (mean of c^2 + epsilon)^(-1/2), and f the weight or 1 + weight.
  */
 
 export interface NormParameters {
@@ -42,8 +42,8 @@ export function norm(x: ArrayLike<number>, how: NormParameters) {
 }
 
 /**
- * Since dr/dc_j = -r^3 c_j / width, the chain rule gives d_c_j = r f_j d_y_j - r^3 c_j / width * sum_i(d_y_i f_i c_i); d_x is d_c,
- * of LayerNorm less its mean; d_w_j is the sum over rows of d_y_j c_j r, and d_b_j that of d_y_j.
+ * Since dr/dc_j = -r^3 c_j / width, the chain rule gives d_c_j = r f_j d_y_j - r^3 c_j / width * sum_i(d_y_i f_i
+ * c_i); d_x is d_c, of LayerNorm less its mean; d_w_j is the sum over rows of d_y_j c_j r, and d_b_j that of d_y_j.
  */
 export function normBackward(x: ArrayLike<number>, dY: ArrayLike<number>, how: NormParameters) {
   const factors = factorsOf(how);

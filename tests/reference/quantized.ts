@@ -1,4 +1,7 @@
-/** What quantized weights stand for, in float64 by the definition: the nearest code times the largest magnitude of its block. */
+/**
+ * What quantized weights stand for, in float64 by the definition: the nearest code times the largest magnitude of its
+ * block.
+ */
 import { CODES, type QuantizationOptions } from "../../kernels/quantized.ts";
 import { type ParameterPart, rowRuns } from "../../lib/parameters/parameter.ts";
 import { dequantizeScales, quantizeScales } from "../../lib/parameters/quantize.ts";

@@ -13,9 +13,9 @@ export interface RopeShape {
 }
 
 /**
- * Column i of the first half of what turns of a head and column i of its second (or columns 2i and 2i + 1) are a complex number, which
- * is multiplied by the table's cos + i sin of the row's position; the gradient passes through the conjugate. `table` has
- * `dimensions` numbers a position: the cosines, then the sines.
+ * Column i of the first half of what turns of a head and column i of its second (or columns 2i and 2i + 1) are a
+ * complex number, which is multiplied by the table's cos + i sin of the row's position; the gradient passes through
+ * the conjugate. `table` has `dimensions` numbers a position: the cosines, then the sines.
  */
 export function rope(
   qkv: ArrayLike<number>,

@@ -26,7 +26,10 @@ function runOf(outputDir: string, lines = "report_to: tensorboard\n") {
 
 const entry = (step: number, loss: number): LogEntry => ({ step, epoch: step, loss });
 
-/** What a reader of event files has of a tag after all files of a folder, in the order of their names: as TensorBoard does. */
+/**
+ * What a reader of event files has of a tag after all files of a folder, in the order of their names: as TensorBoard
+ * does.
+ */
 async function scalars(folder: string, tag: string): Promise<[step: number, value: number][]> {
   let found: [number, number][] = [];
   for (const name of (await readdir(folder)).sort()) {

@@ -49,7 +49,8 @@ Deno.test("a loss weighted by the policy has PyTorch's value at the first step",
     const out = join(folder, "out");
     const keys = ["--loss_type=sigmoid", "--use_weighting", "--max_steps=1", "--save_strategy=no"];
     const { history } = await run(out, keys);
-    // ln 2 times the mean over the first four pairs of the product, over both responses, of exp(mean(logp - log(sum of p^2)));
-    // as steps.py reads model and tokens, with logp = logits.log_softmax(-1) and torch.logsumexp(2 * logp, -1).
+    // ln 2 times the mean over the first four pairs of the product, over both responses, of exp(mean(logp - log(sum
+    // of p^2))); as steps.py reads model and tokens, with logp = logits.log_softmax(-1) and torch.logsumexp(2 * logp,
+    // -1).
     assert.ok(Math.abs(history[0].loss / 0.2732715998 - 1) < 1e-5, `${history[0].loss}`);
   }));

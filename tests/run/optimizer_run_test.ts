@@ -1,4 +1,7 @@
-/** Runs whose optimizer keeps weights in bfloat16 and moments in bytes go on bit for bit, in files that say what they hold. */
+/**
+ * Runs whose optimizer keeps weights in bfloat16 and moments in bytes go on bit for bit, in files that say what they
+ * hold.
+ */
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { openCheckpoint, openSafetensors } from "../../lib/safetensors/read.ts";
@@ -41,7 +44,8 @@ for (const [model, keys] of RUNS) {
       const optimizer = await openSafetensors(join(out, CHECKPOINT, "optimizer.safetensors"));
       const [weights, source] = [await openCheckpoint(out), await openCheckpoint(`${GOLDEN}/${model}`)];
       const { tensors } = optimizer;
-      // What is stored as the files have it, or narrower, is there once: of bfloat16 files all but norms and rows of 62.
+      // What is stored as the files have it, or narrower, is there once: of bfloat16 files all but norms and rows of
+      // 62.
       const masters = [...tensors.keys()].filter((name) => name.startsWith("master."));
       assert.deepEqual(masters.filter((name) => !/norm|down_proj/.test(name)), []);
       assert.equal(masters.length > 0, model !== "untied");

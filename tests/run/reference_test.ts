@@ -1,4 +1,6 @@
-/** A loss's reference: its sums are computed once, before the first step, kept in the cache, and read with the pairs. */
+/**
+ * A loss's reference: its sums are computed once, before the first step, kept in the cache, and read with the pairs.
+ */
 import assert from "node:assert/strict";
 import { copyFile, readdir, readFile, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";

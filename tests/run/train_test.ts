@@ -67,9 +67,9 @@ for (const model of MODELS) {
 }
 
 /**
- * Runs of one model that store something in less, and how far they may be from the float32 run: losses; changes of the weights, in
- * the mean over tensors, of each one's largest. Seen: 1e-5 and 3e-3, 1.3e-4 and 2e-2, 1.8e-4 and 1.4e-2, 4e-3 and 0.8 (of weights that
- * have changed by some units of bfloat16's last place).
+ * Runs of one model that store something in less, and how far they may be from the float32 run: losses; changes of
+ * the weights, in the mean over tensors, of each one's largest. Seen: 1e-5 and 3e-3, 1.3e-4 and 2e-2, 1.8e-4 and
+ * 1.4e-2, 4e-3 and 0.8 (of weights that have changed by some units of bfloat16's last place).
  */
 const MOMENTS = "--optim_args=momentum_dtype=bfloat16,variance_dtype=bfloat16";
 const ROUNDED: [string, string[], { loss: number; weights: number }][] = [

@@ -1,4 +1,7 @@
-/** A model without a GPU, over the tokens of configs/tiny/model: it holds some likely by chance, or those that it is told to say. */
+/**
+ * A model without a GPU, over the tokens of configs/tiny/model: it holds some likely by chance, or those that it is
+ * told to say.
+ */
 import type { GeneratedToken, GenerationRequest, Generator } from "../../lib/generation/request.ts";
 
 /** How it answers. */

@@ -1,4 +1,7 @@
-/** Special tokens around a text: ids that transformers 5.17 gives (`tok("Hi")`) for tests/golden/data/tokenizer with these changes. */
+/**
+ * Special tokens around a text: ids that transformers 5.17 gives (`tok("Hi")`) for tests/golden/data/tokenizer with
+ * these changes.
+ */
 import assert from "node:assert/strict";
 import { cp, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";

@@ -1,4 +1,7 @@
-/** Small tokenizers for each component, and for each way in which transformers reads a folder; tests/golden/tokenizers/make.py wrote them. */
+/**
+ * Small tokenizers for each component, and for each way in which transformers reads a folder;
+ * tests/golden/tokenizers/make.py wrote them.
+ */
 import assert from "node:assert/strict";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";

@@ -1,4 +1,7 @@
-/** A model of texts and pictures: its text part trains as the same model alone, and the rest of its files comes back as it was. */
+/**
+ * A model of texts and pictures: its text part trains as the same model alone, and the rest of its files comes back
+ * as it was.
+ */
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import type { ParameterTensor } from "../../lib/parameters/saved_tensor.ts";

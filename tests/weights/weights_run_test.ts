@@ -1,4 +1,7 @@
-/** Runs of one model in folders that differ in names, ties and padding: the same figures, and the source's tensors back. */
+/**
+ * Runs of one model in folders that differ in names, ties and padding: the same figures, and the source's tensors
+ * back.
+ */
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { openCheckpoint } from "../../lib/safetensors/read.ts";

@@ -9,8 +9,8 @@ import * as kernels from "../../gpu/operations.ts";
 import type { OpParts, Value } from "../graph.ts";
 
 /**
- * output = act(gate) * up of [gate, up]. Its backward pass needs both and gives their gradient in their place; on the way it
- * makes the output again, which the product after it needs for its weights.
+ * output = act(gate) * up of [gate, up]. Its backward pass needs both and gives their gradient in their place; on the
+ * way it makes the output again, which the product after it needs for its weights.
  */
 export const glu = (output: Value, gateUp: Value, act: Activation): OpParts => ({
   inputs: [gateUp],

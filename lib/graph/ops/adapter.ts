@@ -22,8 +22,8 @@ interface Adapted {
 }
 
 /**
- * Leaves in y what is to be added to scale x W^T: scale s B A dropout(x). With magnitudes, rows of W + s B A are longer or shorter by
- * g: then it is scale (g s B A + (g - 1) W) dropout(x).
+ * Leaves in y what is to be added to scale x W^T: scale s B A dropout(x). With magnitudes, rows of W + s B A are
+ * longer or shorter by g: then it is scale (g s B A + (g - 1) W) dropout(x).
  */
 export function adapterForward(
   machine: Machine,
@@ -142,8 +142,8 @@ function hiddenOf(machine: Machine, adapter: Adapter, x: Tensor) {
 }
 
 /**
- * The second factors as one matrix for the columns of all first ones: B itself where one module has all rows of the product. It is small
- * beside W, and one product with it serves them all, whatever the columns that they write to.
+ * The second factors as one matrix for the columns of all first ones: B itself where one module has all rows of the
+ * product. It is small beside W, and one product with it serves them all, whatever the columns that they write to.
  */
 function blockOf(machine: Machine, weight: ParameterSpec, adapter: Adapter) {
   const { plan, parameters } = machine;

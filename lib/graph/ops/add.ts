@@ -1,7 +1,10 @@
 import * as kernels from "../../gpu/operations.ts";
 import type { OpParts, Value } from "../graph.ts";
 
-/** output = x + y, as a rule a residual stream and what a layer adds to it; the product or norm that makes y adds x as it stores. */
+/**
+ * output = x + y, as a rule a residual stream and what a layer adds to it; the product or norm that makes y adds x as
+ * it stores.
+ */
 export const add = (output: Value, x: Value, y: Value): OpParts => ({
   inputs: [x, y],
   parameters: [],

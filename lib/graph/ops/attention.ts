@@ -3,8 +3,8 @@ import { headsOf, keepKeys } from "../../gpu/attention_operations.ts";
 import type { OpParts, Value } from "../graph.ts";
 
 /**
- * output = softmax(Q K^T scale) V, head by head, over the keys that each token's spans let it see, where the scores may have a
- * soft cap (see `AttentionShape`); `lse` is the logarithm of the softmax's sums.
+ * output = softmax(Q K^T scale) V, head by head, over the keys that each token's spans let it see, where the scores
+ * may have a soft cap (see `AttentionShape`); `lse` is the logarithm of the softmax's sums.
  *
  * @param mask the index of its window among the model's.
  */

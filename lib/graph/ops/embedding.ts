@@ -14,7 +14,10 @@ export const embedding = (output: Value, table: ParameterSpec, scale?: number): 
       : parameters.pieces(table)).map(({ weights, firstRow }) =>
         kernels.embed(rows, batch.uploaded.ids, weights, into(output), { firstRow, scale })
       ),
-  /** Rows of tokens that do not occur get no gradient, so the table's is cleared first; that of a head too was written whole. */
+  /**
+   * Rows of tokens that do not occur get no gradient, so the table's is cleared first; that of a head too was written
+   * whole.
+   */
   backward(dOutput, pass) {
     const { rows, batch } = pass.machine;
     const { distinctIds: ids, distinctStarts: starts, distinctRows } = batch.uploaded;

@@ -22,8 +22,9 @@ interface Head {
 }
 
 /**
- * It works on the rows that predict a label, and on logits in pieces of bounded size, so it is one op with calls of its own: their
- * grids follow from a batch's labels, and the backward pass makes the logits of all pieces but the last again.
+ * It works on the rows that predict a label, and on logits in pieces of bounded size, so it is one op with calls of
+ * its own: their grids follow from a batch's labels, and the backward pass makes the logits of all pieces but the
+ * last again.
  */
 export const labels = (x: Value, head: Head): OpParts => ({
   inputs: [x],
@@ -181,8 +182,8 @@ const figuresCall = ({ batch, head, options }: Machine): KernelCall =>
   );
 
 /**
- * From the labels' weights to the gradient of x, and of head and final norm. Pieces of logits go backwards: the last one's are still
- * there, so a batch of one piece computes them once.
+ * From the labels' weights to the gradient of x, and of head and final norm. Pieces of logits go backwards: the last
+ * one's are still there, so a batch of one piece computes them once.
  */
 function headBackward(pass: BackwardPass, x: Value, head: Head): void {
   const { norm: how, weight, bias } = head;
@@ -215,8 +216,8 @@ function headBackward(pass: BackwardPass, x: Value, head: Head): void {
       ...(bias && isTrained(bias) ? biasBackward(pass.machine, parameters.trained(bias), rows) : []),
     ];
   };
-  // A piece of the head at a time, so that its gradient is complete, and may be applied, before the next one's begins; a bias's is of
-  // whole rows.
+  // A piece of the head at a time, so that its gradient is complete, and may be applied, before the next one's
+  // begins; a bias's is of whole rows.
   const all = parameters.pieces(head.head);
   const groups = bias && isTrained(bias) ? [all] : all.map((piece) => [piece]);
   const backwards = batch.pieces.map((rows, i) => ({ rows, i })).reverse();

@@ -5,7 +5,10 @@ import type { OpParts, Value } from "../graph.ts";
 import { adapterBackward, adapterForward } from "./adapter.ts";
 import { isTrained, type ParameterSpec, shapeOf } from "../../parameters/parameter.ts";
 
-/** output = scale (x W^T + bias), of the rows of one or several matrices under each other, and what the matrix's adapters add. */
+/**
+ * output = scale (x W^T + bias), of the rows of one or several matrices under each other, and what the matrix's
+ * adapters add.
+ */
 export const linear = (
   output: Value,
   x: Value,

@@ -6,8 +6,8 @@ import type { OpParts, Value } from "../graph.ts";
 import type { Machine } from "../machine.ts";
 
 /**
- * The query and key heads of [queries, keys, values], rotated by each token's position. A product or head norm before it does that in
- * the place of its own output.
+ * The query and key heads of [queries, keys, values], rotated by each token's position. A product or head norm before
+ * it does that in the place of its own output.
  *
  * @param table the index of its table among the model's.
  */

@@ -1,6 +1,9 @@
 import { Symbols } from "./scopes.ts";
 
-/** Variables of one function of the code that Jinja makes: the template, a block, a macro, a recursive loop, a loop's filter. */
+/**
+ * Variables of one function of the code that Jinja makes: the template, a block, a macro, a recursive loop, a loop's
+ * filter.
+ */
 export class Unit {
   readonly slots = new Map<string, number>();
   constructor(readonly level: number, readonly outer?: Unit) {}

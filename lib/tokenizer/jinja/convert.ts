@@ -6,8 +6,8 @@ import { integer } from "./numbers.ts";
 import { Dict, Float, PythonObject, type Value } from "./values.ts";
 
 /**
- * What Python would have read: a number without a fraction is an int, as JavaScript does not tell 1 from 1.0, but for a `Number`
- * object, which says that it is a float. `where` names the value in a message.
+ * What Python would have read: a number without a fraction is an int, as JavaScript does not tell 1 from 1.0, but for
+ * a `Number` object, which says that it is a float. `where` names the value in a message.
  *
  * @throws {UserError} for what is no value of JSON, and for a number beyond 2^53, whose digits are lost.
  */

@@ -23,12 +23,16 @@ export class TemplateSyntaxError extends Error {
 
 /** Steps of one rendering; a conversation of 200 messages with 1,000 words each takes far less than a tenth of them. */
 const MOST_STEPS = 10_000_000;
-/** Characters, and list elements counted as 16 of them, that one rendering may make altogether: all of it may stay in memory. */
+/**
+ * Characters, and list elements counted as 16 of them, that one rendering may make altogether: all of it may stay in
+ * memory.
+ */
 const MOST_MEMORY = 2 ** 26;
 /** Numbers of one range(), as in Jinja's sandbox. */
 export const LONGEST_RANGE = 100_000;
 
-// A rendering is synchronous and holds no other, so that one count is enough, and what makes texts need not be handed it.
+// A rendering is synchronous and holds no other, so that one count is enough, and what makes texts need not be handed
+// it.
 let steps = 0;
 let memory = 0;
 

@@ -1,4 +1,6 @@
-/** What a template is made of, with Jinja's own names and order of parts: which names are whose depends on the order. */
+/**
+ * What a template is made of, with Jinja's own names and order of parts: which names are whose depends on the order.
+ */
 import type { Value } from "./values.ts";
 
 /** What names stand for that are no variables. */

@@ -1,6 +1,7 @@
 /**
- * Which variable a name means: Jinja's idtracking. Every frame (template, loop body, macro, block of set, ...) gives the names
- * that it stores or looks up variables of its own, `level name`, and says how they begin when the frame is entered.
+ * Which variable a name means: Jinja's idtracking. Every frame (template, loop body, macro, block of set, ...) gives
+ * the names that it stores or looks up variables of its own, `level name`, and says how they begin when the frame is
+ * entered.
  */
 import { TemplateSyntaxError } from "./limits.ts";
 import { allWithin, childrenOf, type IfNode, type Node, type Statement } from "./nodes.ts";
@@ -73,7 +74,9 @@ export class Symbols {
     return copy;
   }
 
-  /** After the branches of an if: what one of them stores begins as it is outside, for where that branch is not taken. */
+  /**
+   * After the branches of an if: what one of them stores begins as it is outside, for where that branch is not taken.
+   */
   join(branches: readonly Symbols[]): void {
     const stores = new Set(branches.flatMap((branch) => [...branch.#stores]));
     for (const name of this.#stores) stores.delete(name);

@@ -6,7 +6,8 @@ import { isTrue, type Keywords, typeError, type Value } from "./values.ts";
 export type Builtin = (self: Value, args: readonly Value[], keywords: Keywords) => Value;
 
 /**
- * @param parameters names apart by spaces, `?` behind one that may be left out, `/` at the end where none is given by name.
+ * @param parameters names apart by spaces, `?` behind one that may be left out, `/` at the end where none is given by
+ * name.
  * @param run is given undefined for what is left out.
  */
 export function define<Self = Value>(

@@ -1,4 +1,7 @@
-/** What Python's str does by Unicode and JavaScript's does otherwise: code points, white space, case and kinds of characters. */
+/**
+ * What Python's str does by Unicode and JavaScript's does otherwise: code points, white space, case and kinds of
+ * characters.
+ */
 import { countList, countSteps, TemplateError } from "./limits.ts";
 
 /** Characters that Python takes for white space, as a class of a regular expression; JavaScript's \s is another set. */
@@ -42,7 +45,9 @@ export function compareText(a: string, b: string): number {
   return a.length - b.length;
 }
 
-/** text.strip(characters); by hand, as a pattern that looks for an end takes time with the square of a run of spaces. */
+/**
+ * text.strip(characters); by hand, as a pattern that looks for an end takes time with the square of a run of spaces.
+ */
 export function strip(
   text: string,
   characters: string | undefined,
@@ -143,7 +148,10 @@ export function split(
   return parts;
 }
 
-/** The title case of a character, which JavaScript does not know: mostly its upper case, and lower case from the second letter. */
+/**
+ * The title case of a character, which JavaScript does not know: mostly its upper case, and lower case from the
+ * second letter.
+ */
 function titleOf(character: string): string {
   const code = character.codePointAt(0)!;
   if (code >= 0x1c4 && code <= 0x1cc) return String.fromCodePoint(0x1c5 + 3 * Math.floor((code - 0x1c4) / 3));

@@ -27,7 +27,10 @@ import {
 } from "./values.ts";
 import { wrap } from "./text_wrap.ts";
 
-/** A filter's value as text: markupsafe's soft_str(). What is marked as HTML keeps its mark in Python, which is not done here. */
+/**
+ * A filter's value as text: markupsafe's soft_str(). What is marked as HTML keeps its mark in Python, which is not
+ * done here.
+ */
 function softText(value: Value): string {
   if (value instanceof Markup) throw new Unsupported("this filter of text that is marked as HTML");
   return toText(value);

@@ -3,8 +3,8 @@ import { countList, countText, TemplateError, Unsupported } from "./limits.ts";
 import { pointCount, points } from "./text.ts";
 
 /**
- * A value: none is null, int a safe integer or a bigint beyond, str a string (without lone surrogates), list an array that is
- * never written to. All else is of a class below.
+ * A value: none is null, int a safe integer or a bigint beyond, str a string (without lone surrogates), list an array
+ * that is never written to. All else is of a class below.
  */
 export type Value = null | boolean | number | bigint | string | readonly Value[] | PythonObject;
 
