@@ -6,6 +6,7 @@ import { Loop } from "../../lib/run/loop.ts";
 import type { PairResult } from "../../lib/training/metrics.ts";
 import type { LogEntry } from "../../lib/training/log_entry.ts";
 import type { StepResult } from "../../lib/training/step.ts";
+import { losses } from "../../lib/losses/losses.ts";
 import { parsed } from "../run_file.ts";
 
 const PAIRS = 16;
@@ -64,6 +65,7 @@ async function loop(
     config,
     prepared: {
       totalSteps,
+      loss: losses.simper,
       sampler: {
         ...{ pairs: 2 * PAIRS, perBatch: PAIRS, batchesPerStep: 1, gpus: 1, epochs: 1, maxSteps: totalSteps },
         ...{ strategy: "sequential", seed: 1 },
