@@ -166,7 +166,7 @@ export const TABLE: Table = {
       "Weight of chosen's mean negative log-probability; by default 1 with `cpo` and `slic`, and 0 with `simpo`, as in its paper (TRL has 1).",
   },
   alpha: {
-    type: number(),
+    type: float32({ orZero: true, signed: true }),
     default: LOSS_DEFAULTS.alpha,
     doc: "AlphaPO's shape of the reward; 0: the log-probability itself.",
   },
@@ -186,7 +186,7 @@ export const TABLE: Table = {
     doc: "By which divergence a loss holds to the reference (f-DPO).",
   },
   fAlphaDivergenceCoef: {
-    type: number(),
+    type: float32({ orZero: true, signed: true }),
     default: LOSS_DEFAULTS.fAlphaDivergenceCoef,
     doc: "The alpha of `alpha_divergence`.",
   },

@@ -59,12 +59,17 @@ export function isUnread(
 }
 
 /** A line for each key of SimPER's published configurations that was given and does nothing under it. */
-export const idleLossKeys = (config: TrainConfig, written: ReadonlyMap<string, Entry>): string[] =>
-  PUBLISHED.flatMap((field) => {
+export function idleLossKeys(config: TrainConfig, written: ReadonlyMap<string, Entry>): string[] {
+  const idle = PUBLISHED.flatMap((field) => {
     const entry = written.get(field);
-    const isIdle = entry && entry.value !== null && isPublished(field, config);
-    return isIdle ? [`${entry.key}: ignored: simper has no such parameter`] : [];
+    return entry && entry.value !== null && isPublished(field, config) ? [entry.key] : [];
   });
+  // Configurations of DPO and SimPO name no loss either, since their trainers have but one.
+  const hint = written.has("lossType")
+    ? ""
+    : ", which is trained without a loss_type: DPO is sigmoid, SimPO simpo";
+  return idle.map((key, i) => `${key}: ignored: simper has no such parameter${i === 0 ? hint : ""}`);
+}
 
 /** What is wrong, one message each; keys whose own values are wrong are left out of `config`. */
 export function lossProblems(
@@ -136,7 +141,10 @@ export function lossProblems(
     );
   }
   const isAlpha = config.fDivergenceType === "alpha_divergence";
-  if (written.has("fAlphaDivergenceCoef") && config.fDivergenceType !== undefined && !isAlpha) {
+  // TRL's default, as a configuration that was written out has it, asks for nothing.
+  const asksForAlpha = written.has("fAlphaDivergenceCoef") &&
+    config.fAlphaDivergenceCoef !== LOSS_DEFAULTS.fAlphaDivergenceCoef;
+  if (asksForAlpha && config.fDivergenceType !== undefined && !isAlpha) {
     problems.push(
       `${
         at("fAlphaDivergenceCoef")

@@ -59,13 +59,18 @@ export function number(bounds: Bounds = {}): ValueType<number> {
 const FLOAT32 = { min: 2 ** -126, max: (2 - 2 ** -23) * 2 ** 127 };
 
 /** A number that the GPU gets as float32: neither infinite there nor, unless it is 0 and may be, 0. */
-export function float32({ orZero }: { orZero: boolean }): ValueType<number> {
+export function float32(
+  { orZero, signed = false }: { orZero: boolean; signed?: boolean },
+): ValueType<number> {
   return {
-    expected: `a number${orZero ? ", 0 or" : ""} from 1.2e-38 to 3.4e38 (arithmetic is float32)`,
+    expected: `a number${orZero ? ", 0 or" : ""} from ${
+      signed ? "-3.4e38" : "1.2e-38"
+    } to 3.4e38 (arithmetic is float32)`,
     typescript: "number",
     read: (value) => {
       const read = readNumber(value, {});
-      return orZero && read === 0 ? 0 : readNumber(value, FLOAT32);
+      if (read === undefined || (orZero && read === 0)) return read;
+      return readNumber(signed ? Math.abs(read) : read, FLOAT32) === undefined ? undefined : read;
     },
   };
 }
@@ -179,11 +184,12 @@ export function oneOf<const T extends string>(
 /** A list of numbers. */
 export function numbers(example: string): ValueType<readonly number[]> {
   return {
-    expected: `a list of numbers such as ${example}`,
+    expected: `a list of numbers such as ${example}, each up to 3.4e38 (arithmetic is float32)`,
     typescript: "readonly number[]",
     read: (value) => {
       if (!Array.isArray(value)) return undefined;
-      const read = value.map((item) => readNumber(item, {})).filter((item) => item !== undefined);
+      const item = float32({ orZero: true, signed: true });
+      const read = value.map((each) => item.read(each)).filter((each) => each !== undefined);
       return read.length === value.length ? read : undefined;
     },
   };

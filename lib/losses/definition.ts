@@ -80,10 +80,16 @@ export interface LossDefinition {
 
 export const arxiv = (id: string): string => `https://arxiv.org/abs/${id}`;
 
+/** A number as WGSL has it: without point or exponent it would be a whole one, of 64 bits at most. */
+export const literal = (value: number): string => {
+  const text = String(value);
+  return /[.e]/.test(text) ? text : `${text}.0`;
+};
+
 /** Keys as constants of WGSL: `simpoGamma` is SIMPO_GAMMA. */
 export const constants = (values: Record<string, number>): string =>
   Object.entries(values).map(([key, value]) =>
-    `const ${key.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}: f32 = ${value};\n`
+    `const ${key.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}: f32 = ${literal(value)};\n`
   ).join("");
 
 /** The mean log-probability of a response's tokens. */

@@ -3,7 +3,7 @@
  * log-probability is from the reference's.
  */
 import functions from "../../kernels/loss_functions.wgsl" with { type: "text" };
-import { constants, type LossDefinition, type LossKeys } from "./definition.ts";
+import { constants, literal, type LossDefinition, type LossKeys } from "./definition.ts";
 
 /** What one of them says of itself. */
 type Own = Pick<LossDefinition, "name" | "title" | "url" | "formula"> & {
@@ -24,9 +24,9 @@ function scoreText({ fDivergenceType, fAlphaDivergenceCoef }: LossKeys): string 
     forward_kl: "let e = exp_bounded(-t); return vec2f(1.0 - e, e);",
     js_divergence: "return vec2f(log(2.0) + log_sigmoid(t), sigmoid(-t));",
     // Bounded as TRL bounds it, and flat beyond.
-    alpha_divergence: `let u = f32(${fAlphaDivergenceCoef - 1}) * t;
+    alpha_divergence: `let u = f32(${literal(fAlphaDivergenceCoef - 1)}) * t;
   let e = exp_accurate(min(u, 80.0));
-  return vec2f((e - 1.0) / f32(${fAlphaDivergenceCoef - 1}), select(e, 0.0, u > 80.0));`,
+  return vec2f((e - 1.0) / f32(${literal(fAlphaDivergenceCoef - 1)}), select(e, 0.0, u > 80.0));`,
   }[type];
   return `fn score(response: Response) -> vec2f {\n  let t = response.sum - response.reference;\n  ${text}\n}\n`;
 }

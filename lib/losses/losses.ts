@@ -6,7 +6,7 @@ import { apoZero } from "./apo_zero.ts";
 import { apoZeroUnpaired } from "./apo_zero_unpaired.ts";
 import { bcoPair } from "./bco_pair.ts";
 import { cpo } from "./cpo.ts";
-import { LOSS_DEFAULTS, type LossDefinition, type LossKeys } from "./definition.ts";
+import { literal, LOSS_DEFAULTS, type LossDefinition, type LossKeys } from "./definition.ts";
 import { discopop } from "./discopop.ts";
 import { exoPair } from "./exo_pair.ts";
 import { hinge } from "./hinge.ts";
@@ -119,9 +119,9 @@ function wgslOfSum(terms: readonly Term[], keys: LossKeys): string {
   const added = terms.map(({ of, weight }) =>
     `  l = preference_loss_${of.name}(chosen, rejected);
   all = Loss(
-    all.value + f32(${weight}) * l.value,
-    all.d_chosen + f32(${weight}) * l.d_chosen,
-    all.d_rejected + f32(${weight}) * l.d_rejected,
+    all.value + f32(${literal(weight)}) * l.value,
+    all.d_chosen + f32(${literal(weight)}) * l.d_chosen,
+    all.d_rejected + f32(${literal(weight)}) * l.d_rejected,
   );
 `
   );

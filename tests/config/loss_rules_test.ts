@@ -76,9 +76,16 @@ Deno.test("what asks for nothing may stand under any loss, and the published key
   );
   const { ignored } = parsed("beta: 2\ngamma_beta_ratio: 0.5\n");
   assert.deepEqual(ignored, [
-    "beta: ignored: simper has no such parameter",
+    "beta: ignored: simper has no such parameter, which is trained without a loss_type: DPO is sigmoid, SimPO simpo",
     "gamma_beta_ratio: ignored: simper has no such parameter",
   ]);
+  assert.deepEqual(parsed("beta: 2\nloss_type: simper\n").ignored, [
+    "beta: ignored: simper has no such parameter",
+  ]);
+  // As TRL writes its defaults out.
+  parsed("loss_type: sigmoid\nf_alpha_divergence_coef: 0.5\n");
+  refused("loss_type: alphapo\nalpha: 1e39\n", /alpha: expected a number, 0 or from -3.4e38 to 3.4e38/);
+  refused("loss_type: [simper, sft]\nloss_weights: [1, 1e39]\n", /loss_weights: expected a list of numbers/);
 });
 
 Deno.test("values that a loss cannot take are refused", () => {

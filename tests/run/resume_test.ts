@@ -25,17 +25,8 @@ const MATTER: { readonly [F in keyof TrainConfig]?: TrainConfig[F] } = {
   truncationMode: "keep_start",
   unfrozenParameters: ["model.norm"],
   usePeft: true,
-  loraR: 8,
-  loraAlpha: 16,
-  loraDropout: 0,
-  loraTargetModules: "all-linear",
-  loraModulesToSave: ["lm_head"],
-  useRslora: true,
-  useDora: true,
   dtype: "bfloat16",
   loadIn4bit: true,
-  bnb4bitQuantType: "fp4",
-  useBnbNestedQuant: true,
   loadIn8bit: true,
   lossType: "sft",
   precomputeRefBatchSize: 3,
@@ -60,8 +51,8 @@ const MATTER: { readonly [F in keyof TrainConfig]?: TrainConfig[F] } = {
   seed: 7,
   prompts: ["Hi?"],
 };
-/** Likewise those of losses, each with what makes its loss read it. */
-const OF_LOSSES: { readonly [F in keyof TrainConfig]?: [lines: string, value: TrainConfig[F]] } = {
+/** Likewise those that do nothing without others, each with these. */
+const BESIDE: { readonly [F in keyof TrainConfig]?: [lines: string, value: TrainConfig[F]] } = {
   lossWeights: ["loss_type: [simper, sft]", [1, 2]],
   beta: ["loss_type: sigmoid", 0.2],
   simpoGamma: ["loss_type: simpo", 0.7],
@@ -79,6 +70,15 @@ const OF_LOSSES: { readonly [F in keyof TrainConfig]?: [lines: string, value: Tr
   undesirableWeight: ["loss_type: kto", 2],
   chosenAnchor: ["loss_type: simper", 0.1],
   refaLambda: ["loss_type: simper", 0.1],
+  loraR: ["use_peft: true", 8],
+  loraAlpha: ["use_peft: true", 16],
+  loraDropout: ["use_peft: true", 0],
+  loraTargetModules: ["use_peft: true", "all-linear"],
+  loraModulesToSave: ["use_peft: true", ["lm_head"]],
+  useRslora: ["use_peft: true", true],
+  useDora: ["use_peft: true", true],
+  bnb4bitQuantType: ["unfrozen_parameters: [model.norm]\nload_in_4bit: true", "fp4"],
+  useBnbNestedQuant: ["unfrozen_parameters: [model.norm]\nload_in_4bit: true", true],
 };
 /** The keys that leave the weights after a step as they are, or whose files are compared by their hashes. */
 const FREE: readonly (keyof TrainConfig)[] = [
@@ -118,6 +118,8 @@ const FREE: readonly (keyof TrainConfig)[] = [
   "hubModelId",
   "hubPrivateRepo",
   "hubToken",
+  "webgpuEngine",
+  "gpuId",
 ];
 
 const { config } = parsed("");
@@ -136,7 +138,7 @@ const saved = (of: TrainConfig) =>
   }) as unknown as Parameters<typeof checkConfig>[1];
 
 Deno.test("every key either matters to a resumed run and is refused by its name when it changed, or is free", () => {
-  const known = [...Object.keys(MATTER), ...Object.keys(OF_LOSSES), ...FREE];
+  const known = [...Object.keys(MATTER), ...Object.keys(BESIDE), ...FREE];
   assert.deepEqual(FIELDS.filter((field) => !known.includes(field)), [], "keys in neither list");
   checkConfig(config, saved(config));
   for (const [field, value] of Object.entries(MATTER)) {
@@ -146,7 +148,7 @@ Deno.test("every key either matters to a resumed run and is refused by its name 
       field,
     );
   }
-  for (const [field, [lines, value]] of Object.entries(OF_LOSSES)) {
+  for (const [field, [lines, value]] of Object.entries(BESIDE)) {
     const { config } = parsed(lines);
     assert.throws(
       () => checkConfig({ ...config, [field]: value }, saved(config)),

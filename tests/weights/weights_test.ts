@@ -330,7 +330,7 @@ Deno.test("an adapter beside the weights is refused by its file", () =>
     await writeFile(join(folder, "adapter_config.json"), "{}");
     await assert.rejects(openModel(folder), {
       name: "UserError",
-      message: /adapter_config.json: the folder is of an adapter/,
+      message: /adapter_config.json: the folder is of adapters/,
     });
   }));
 

@@ -39,6 +39,7 @@ export async function pack(folder: string, deno: string): Promise<void> {
   const configuration = JSON.parse(await readFile(join(ROOT, "deno.json"), "utf8"));
   const write = (name: string, value: unknown) =>
     writeFile(join(folder, name), `${JSON.stringify(value, undefined, 2)}\n`);
+  configuration.permissions = permissionsOf(configuration);
   await write("deno.json", Object.fromEntries(CONFIGURATION.map((key) => [key, configuration[key]])));
   await write("package.json", {
     name: "simper",
@@ -50,6 +51,20 @@ export async function pack(folder: string, deno: string): Promise<void> {
     engines: { node: ">=20" },
     dependencies: { deno },
   });
+}
+
+/** The permissions of each command, as the task of its name has them; a set may serve several. */
+function permissionsOf(
+  { tasks, permissions }: {
+    tasks: Record<string, { command: string }>;
+    permissions: Record<string, unknown>;
+  },
+): Record<string, unknown> {
+  const commands = Object.values(tasks).flatMap(({ command }) => {
+    const [, set, name] = /-P=(\S+) lib\/cli\/main\.ts (\S+)$/.exec(command) ?? [];
+    return name === undefined ? [] : [[name, permissions[set]] as const];
+  });
+  return { ...permissions, ...Object.fromEntries(commands) };
 }
 
 if (import.meta.main) await pack("out/npm", Deno.version.deno);

@@ -14,9 +14,10 @@ const words = process.argv.slice(2);
 const { permissions } = JSON.parse(readFileSync(pathOf("deno.json"), "utf8"));
 /**
  * Those of the command, as flags: of the sets in deno.json Deno says with each start that they are an experimental
- * feature.
+ * feature. What is no command shows the help, which reads the program's own files.
  */
-const allowed = Object.entries(Object.hasOwn(permissions, words[0] ?? "") ? permissions[words[0]] : {})
+const own = Object.hasOwn(permissions, words[0] ?? "") ? permissions[words[0]] : { read: true };
+const allowed = Object.entries(own)
   .map(([name, values]) => `--allow-${name}${values === true ? "" : `=${values}`}`);
 const isDawn = process.env.SIMPER_WEBGPU_ENGINE === "dawn" || words.includes("--webgpu_engine=dawn");
 // Native code, which no other permission binds.
