@@ -42,7 +42,7 @@ refuses(
   () => ({
     repos: [{ ...shardedModel(), files: [...shardedModel().files, file("adapter_config.json", "{}")] }],
   }),
-  [/model org\/tiny: found adapter_config.json: an adapter \(PEFT\) is not supported: merge it/],
+  [/model org\/tiny: found adapter_config.json: these are adapters \(PEFT\): name their base model/],
   {
     then: ({ hub }) => Promise.resolve(assert.ok(!hub.seen.some(({ path }) => /safetensors/.test(path)))),
   },

@@ -2,7 +2,7 @@ import { type FunctionLoss, loadModel, train } from "../../mod.ts";
 
 // A hinge on how much likelier the chosen answer is, token by token.
 const loss: FunctionLoss = {
-  name: "hinge",
+  name: "my-hinge",
   of: (chosen, rejected) => {
     const margin = chosen.sum / chosen.labels - rejected.sum / rejected.labels;
     const slope = margin < 1 ? 1 : 0;

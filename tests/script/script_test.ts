@@ -39,5 +39,5 @@ Deno.test("a script of 40 lines imports the module from a URL, and does all with
     for (const name of ["model.safetensors", "README.md", "report.html", "all_results.json"]) {
       assert.ok((await Deno.stat(join(folder, "scripted", name))).isFile);
     }
-    assert.match(await Deno.readTextFile(join(folder, "scripted", "README.md")), /`hinge`/);
+    assert.match(await Deno.readTextFile(join(folder, "scripted", "README.md")), /`my-hinge`/);
   }));
