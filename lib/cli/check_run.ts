@@ -3,9 +3,15 @@ import { readConfig } from "../config/parse.ts";
 import { UserError } from "../errors.ts";
 import { tablesText } from "../evaluation/report.ts";
 import { createLogger, isShown } from "../report/log.ts";
-import { compareLogs, compareStart, compareWeights, type Finding } from "../reproduction/check.ts";
+import {
+  compareKeys,
+  compareLogs,
+  compareStart,
+  compareWeights,
+  type Finding,
+} from "../reproduction/check.ts";
 import { lookHere, type LookOptions } from "../reproduction/here.ts";
-import { CONFIG, readPack, readRunLog } from "../reproduction/pack.ts";
+import { CONFIG, readPack, readRunKeys, readRunLog } from "../reproduction/pack.ts";
 import { packedTensors } from "../reproduction/weights.ts";
 import type { Command } from "./command.ts";
 import { print } from "./output.ts";
@@ -53,7 +59,9 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
     const runLog = runFolder === undefined ? undefined : await readRunLog(runFolder);
     findings.push(...compareStart(pack, await lookHere(config, events)));
     if (runFolder !== undefined) {
+      const keys = await readRunKeys(runFolder);
       findings.push(
+        ...keys ? compareKeys(pack, keys) : [],
         ...compareLogs(packLog, runLog!),
         ...compareWeights(pack.tensors, await packedTensors(runFolder, events.onProgress)),
       );

@@ -91,6 +91,12 @@ export function compareStart(pack: Pack, here: Here): Finding[] {
   ];
 }
 
+/** The keys in which a run here is another than the pack's. */
+export const compareKeys = (pack: Pack, run: Record<string, unknown>): Finding[] =>
+  changedKeys(run, pack.run.config).map(({ key, there, now }) =>
+    finding(`the run's ${key}`, show(there), show(now))
+  );
+
 /** How products are computed: what is alike in one word, what differs by its shapes. */
 function tiles(pack: Machine["kernels"], here: Machine["kernels"] | undefined): Finding[] {
   if (!here) return [finding("tiles", "of its adapter", undefined)];

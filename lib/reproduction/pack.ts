@@ -138,6 +138,15 @@ export async function readLog(path: string): Promise<LogEntry[]> {
 /** The log of a run that goes on or has ended. */
 export const readRunLog = (runFolder: string): Promise<LogEntry[]> => readLog(join(runFolder, METRICS));
 
+/** The keys of a run, as `Fingerprint.config` has them; nothing where its folder does not say them. */
+export async function readRunKeys(runFolder: string): Promise<Record<string, unknown> | undefined> {
+  const path = join(runFolder, REPORT);
+  if (!await statOf(path)) return;
+  const { provenance } = await readJson<Partial<RunFacts>>(path, NO_RUN);
+  const keys: unknown = provenance?.run?.config;
+  return isObject(keys) ? keys : undefined;
+}
+
 const NO_RUN = "expected the output_dir of a finished run";
 
 /** Figures that follow from the machine's speed. */

@@ -90,6 +90,9 @@ Deno.test("a run's pack has no path of its machine, the same run is equal, and o
       join(other, "metrics.jsonl"),
       [lines[0], lines[1].replace(/"loss":-?0\./, '"loss":0.9')].join("\n"),
     );
+    const facts = JSON.parse(await Deno.readTextFile(join(run, "report.json")));
+    facts.provenance.run.config.learning_rate *= 2;
+    await Deno.writeTextFile(join(other, "report.json"), JSON.stringify(facts));
     const data = join(folder, "pairs.jsonl");
     await Deno.writeTextFile(data, (await Deno.readTextFile(DATA)).replace(/"(chosen|rejected)"/, '"$1" '));
     const differs = await task(
@@ -106,6 +109,7 @@ Deno.test("a run's pack has no path of its machine, the same run is equal, and o
       const line of [
         /^DIFFERS {2}seed +42 +7$/m,
         /^DIFFERS {2}data: pairs.jsonl +[0-9a-f]{12} +[0-9a-f]{12}$/m,
+        /^DIFFERS {2}the run's learning_rate +\S+ +\S+$/m,
         /^DIFFERS {2}tiles: nt wide +storage /m,
         /^equal +tokens and labels 1 /m,
         /^DIFFERS {2}log: first difference, step 2 +loss -?0\.\d+ +loss 0\.9/m,
