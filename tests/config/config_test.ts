@@ -283,6 +283,8 @@ Deno.test("keys that contradict each other are refused", () => {
     one("eval_strategy: no\nevaluation_strategy: steps"),
     /the same as eval_strategy, given above/,
   );
+  assert.match(one("loss_type: kto\ntrain_sampling_strategy: random"), /expected sequential with loss_type: kto/);
+  assert.equal(parsed("loss_type: kto\n").config.trainSamplingStrategy, "sequential");
   assert.match(one("train_sampling_strategy: group_by_length"), /group_by_length is not supported/);
   assert.match(one("group_by_length: true"), /not supported/);
   assert.match(
