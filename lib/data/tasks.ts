@@ -42,8 +42,9 @@ export interface TaskOptions {
 export function taskOf(
   row: Readonly<Record<string, unknown>>,
   missing: string,
-  { usesRejected, isMeasured = false }: TaskOptions,
+  { usesRejected, isJudged = false, isMeasured = false }: TaskOptions,
 ): string {
+  if (isJudged && row[missing] === "") return `${missing}: expected text or a list of messages, found an empty text`;
   const renaming = (mapping: string) =>
     isMeasured ? `rename the keys: {${mapping}}` : `set column_mapping: {${mapping}}`;
   const names = Object.keys(row).filter((name) => row[name] !== undefined && row[name] !== null);

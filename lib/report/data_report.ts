@@ -181,7 +181,11 @@ export function reportBalance(
   log: (level: "warning", message: string) => void,
 ): void {
   if (!judged) return;
-  const [good, bad] = [judged.desirable, judged.undesirable].map((found) => Math.max(found, 1));
+  const { desirable: good, undesirable: bad } = judged;
+  if (good === 0 || bad === 0) {
+    log("warning", `no response is ${good === 0 ? "desirable" : "undesirable"}: KTO needs both`);
+    return;
+  }
   if (good === bad) return;
   const weights = { desirable: desirableWeight, undesirable: undesirableWeight };
   const rounded = (value: number) => Number(value.toFixed(2));
