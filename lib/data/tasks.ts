@@ -42,9 +42,8 @@ export interface TaskOptions {
 export function taskOf(
   row: Readonly<Record<string, unknown>>,
   missing: string,
-  { usesRejected, isJudged = false, isMeasured = false }: TaskOptions,
+  { usesRejected, isMeasured = false }: TaskOptions,
 ): string {
-  if (isJudged && row[missing] === "") return `${missing}: expected text or a list of messages, found an empty text`;
   const renaming = (mapping: string) =>
     isMeasured ? `rename the keys: {${mapping}}` : `set column_mapping: {${mapping}}`;
   const names = Object.keys(row).filter((name) => row[name] !== undefined && row[name] !== null);
@@ -77,7 +76,7 @@ export function taskOf(
     return say(
       "single judged responses, without pairs (KTO)",
       `${pairs}; write one that is true and one that is false for it${
-        isMeasured ? "" : ", or set loss_type: kto"
+        isMeasured ? "" : ", or train with loss_type: kto (simper eval reads pairs only)"
       }`,
     );
   }

@@ -71,9 +71,9 @@ export function modelCard(report: RunReport, baseModel?: string): string {
   const parts = [
     `---\n${frontMatter}---`,
     `# Model card for ${plain(name)}`,
-    `${subject} ${source}. ${config.usePeft ? "They were" : "It was"} trained with ${
-      methodOf(config)
-    }${config.refModel === undefined ? "" : `, against ${inline(config.refModel)}`}, for ${state.global_step} steps with simper ` +
+    `${subject} ${source}. ${config.usePeft ? "They were" : "It was"} trained with ${methodOf(config)}${
+      config.refModel === undefined ? "" : `, against ${inline(config.refModel)}`
+    }, for ${state.global_step} steps with simper ` +
     `${version} on ${plain(device)}.`,
     "## Quick start",
     fenced(

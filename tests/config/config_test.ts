@@ -283,8 +283,15 @@ Deno.test("keys that contradict each other are refused", () => {
     one("eval_strategy: no\nevaluation_strategy: steps"),
     /the same as eval_strategy, given above/,
   );
-  assert.match(one("loss_type: kto\ntrain_sampling_strategy: random"), /expected sequential with loss_type: kto/);
+  assert.match(
+    one("loss_type: kto\ntrain_sampling_strategy: random"),
+    /expected sequential with loss_type: kto/,
+  );
   assert.equal(parsed("loss_type: kto\n").config.trainSamplingStrategy, "sequential");
+  assert.match(one("loss_type: SimPO"), /did you mean simpo\?/);
+  assert.match(one("loss_type: kto_pair"), /did you mean kto\?/);
+  assert.match(one("loss_type: [sft, sft]"), /"sft" is there twice/);
+  assert.match(one("rpo_alpha: 1"), /loss_type: \[sigmoid, sft\]/);
   assert.match(one("train_sampling_strategy: group_by_length"), /group_by_length is not supported/);
   assert.match(one("group_by_length: true"), /not supported/);
   assert.match(
