@@ -194,7 +194,7 @@ loss_type: dpo
     "run.yaml: dataset_mixer: missing: expected a mapping of data paths to shares from 0 to 1, " +
     "such as {data/pairs.jsonl: 1.0}",
     'run.yaml:5:17: dataset_splits: expected a list of texts such as [train, test], found "train"',
-    `run.yaml:6:12: loss_type: expected ${KEYS.lossType.type.expected}, found "dpo"`,
+    `run.yaml:6:12: loss_type: expected ${KEYS.lossType.type.expected}, found "dpo": did you mean sigmoid?`,
     "run.yaml:4:15: warmup_ratio: expected a number from 0 to 1, found 2",
     "--seed: expected an integer from 0 to 4294967295, found 1.5",
     '--do_eval: expected true or false, found "maybe"',
