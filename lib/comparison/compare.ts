@@ -12,7 +12,7 @@ import { filesOf } from "../data/splits.ts";
 import { UserError } from "../errors.ts";
 import { readText } from "../evaluation/evaluate.ts";
 import type { FetchEvents, Sources } from "../hub/hub.ts";
-import { resolveSources } from "../hub/hub.ts";
+import { resolveModel, resolveSources } from "../hub/hub.ts";
 import { isJudged, usesReference } from "../losses/loss.ts";
 import { lossOf } from "../losses/losses.ts";
 import type { TrainOptions } from "../run/options.ts";
@@ -88,9 +88,12 @@ export async function compareRuns(
   const split = shared.datasetSplits.find((name) => name.includes("test")) ?? "test";
   const files = await filesNow(shared, sources, split, options);
   const finished = [...found.values()].flat().filter(({ facts }) => facts);
-  const changed = finished.flatMap(({ config, facts }) =>
-    changedFiles(facts!, files).map((problem) => `${config.outputDir}: ${problem}`)
-  );
+  const changed: string[] = [];
+  for (const { config, facts } of finished) {
+    const reference = await referenceNow(config, sources.model, { log, onProgress, signal });
+    const problems = changedFiles(facts!, { ...files, reference });
+    changed.push(...problems.map((problem) => `${config.outputDir}: ${problem}`));
+  }
   if (changed.length > 0) {
     throw new UserError(
       `what was finished was made of other files:\n  ${changed.join("\n  ")}\n` +
@@ -214,6 +217,19 @@ async function filesNow(
     train: await hashes(trainSplit),
     test: await hashes(split),
   };
+}
+
+/** The files of another model that a run has as its reference, as they are now. */
+async function referenceNow(
+  { refModel }: TrainConfig,
+  model: string,
+  events: FetchEvents,
+): Promise<HashedFile[] | undefined> {
+  const folder = refModel === undefined ? model : await resolveModel(refModel, events);
+  if (folder === model) return;
+  const opened = await openFound({ folder });
+  await opened.close();
+  return await hashModel(folder, opened.files, events.onProgress);
 }
 
 /** @returns false where a signal stopped it. */

@@ -61,8 +61,14 @@ export async function findRun(config: TrainConfig): Promise<Kept> {
 
 /** Where the files that a run has read are others now. */
 export function changedFiles(
-  { modelFiles, dataFiles }: RunFacts,
-  now: { model: readonly HashedFile[]; train: readonly HashedFile[]; test: readonly HashedFile[] },
+  { modelFiles, dataFiles, provenance }: RunFacts,
+  now: {
+    model: readonly HashedFile[];
+    /** Of `ref_model`, where the run has one. */
+    reference?: readonly HashedFile[];
+    train: readonly HashedFile[];
+    test: readonly HashedFile[];
+  },
 ): string[] {
   const model = new Map(now.model.map(({ path, sha256 }) => [basename(path), sha256]));
   const changed = modelFiles.filter(({ path, sha256 }) => model.get(basename(path)) !== sha256);
@@ -70,7 +76,10 @@ export function changedFiles(
   const isSame = [now.train, [...now.train, ...now.test]].some((files) =>
     hashes(files) === hashes(dataFiles)
   );
+  const before = provenance?.run.reference ?? {};
+  const reference = now.reference?.filter(({ path, sha256 }) => before[basename(path)] !== sha256) ?? [];
   return [
+    ...reference.map(({ path }) => `ref_model: ${basename(path)} is another file`),
     ...changed.map(({ path }) => `model_name_or_path: ${basename(path)} is another file`),
     ...isSame ? [] : ["dataset_mixer: the data are others (by SHA-256)"],
   ];

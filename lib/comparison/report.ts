@@ -115,7 +115,7 @@ export function tablesOf({ found, split, text, seeds }: Report): Shown[] {
           withBounds(seeds),
           pairs ? withBounds(pairs) : "",
           pairs ? formatFigure(pairs.p) : "",
-          isSure ? "yes" : "no",
+          isSure ? pairs ? "yes" : "yes, over seeds" : "no",
         ]),
       }]
       : [],
@@ -181,7 +181,7 @@ export function findings(report: Report): string[] {
   lines.push(
     seeds.length > 1
       ? "Intervals over seeds take the pairs as given, those over pairs the seeds; a difference is told apart where " +
-        "both leave 0 out. Each is one of several looks at 95 %."
+        "both leave 0 out, or the one over seeds where there is none over pairs. Each is one of several looks at 95 %."
       : "With one seed nothing is known of how far another would be: no difference is called sure.",
   );
   const holding = report.members.filter(({ runs }) => runs.some(({ usesReference }) => usesReference));

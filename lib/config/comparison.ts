@@ -103,6 +103,9 @@ export function parseComparison(
       );
     }
   }
+  for (const { key, at } of compared) {
+    if (OWN_FILES.test(key)) problems.push(`${at}: a file of the comparison has this name: give it another`);
+  }
   const clash = compared.find(({ key }, i) =>
     compared.findIndex((other) => other.key.toLowerCase() === key.toLowerCase()) < i
   );
@@ -207,6 +210,9 @@ const isPlain = (value: unknown) => value !== null && typeof value !== "object" 
 
 /** What may be a folder's name anywhere. */
 const isFolderName = (name: string) => /^[\w+=-][\w.+=-]{0,99}$/.test(name);
+
+/** The files beside the folders of what is compared. */
+const OWN_FILES = /^(compare\.json|report\.html|before\.json|readme\.md|seed-\d+\.json)$/i;
 
 /** A value as it stands in names and tables. */
 function shown(value: unknown): string {

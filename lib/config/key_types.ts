@@ -234,7 +234,10 @@ export interface RunKeys {
    * kernels compute in float32. By default `"float32"`.
    */
   activation_dtype?: "float32" | "bfloat16";
-  /** Order of the pairs: shuffled by `seed`, or as in the files. By default `"random"`. */
+  /**
+   * Order of the pairs: shuffled by `seed`, or as in the files; by default `random`, and `sequential` with
+   * `kto`, which takes nothing else.
+   */
   train_sampling_strategy?: "random" | "sequential";
   /** Seed of every random choice. By default `42`. */
   seed?: number;
@@ -545,7 +548,10 @@ export interface TrainConfig {
    * kernels compute in float32.
    */
   activationDtype: "float32" | "bfloat16";
-  /** Order of the pairs: shuffled by `seed`, or as in the files. */
+  /**
+   * Order of the pairs: shuffled by `seed`, or as in the files; by default `random`, and `sequential` with
+   * `kto`, which takes nothing else.
+   */
   trainSamplingStrategy: "random" | "sequential";
   /** Seed of every random choice. */
   seed: number;

@@ -386,8 +386,9 @@ export const TABLE: Table = {
   },
   trainSamplingStrategy: {
     type: oneOf(["random", "sequential"], {}, "group_by_length is not supported"),
-    default: "random",
-    doc: "Order of the pairs: shuffled by `seed`, or as in the files.",
+    follows: true,
+    doc:
+      "Order of the pairs: shuffled by `seed`, or as in the files; by default `random`, and `sequential` with `kto`, which takes nothing else.",
   },
   seed: { type: integer({ min: 0, max: 2 ** 32 - 1 }), default: 42, doc: "Seed of every random choice." },
   doEval: {

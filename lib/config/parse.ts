@@ -179,7 +179,8 @@ function readField<F extends keyof TrainConfig>(
   const value = key.type.read(entry.value);
   if (value === undefined) {
     const found = key.secret ? "another value, which is not shown" : describe(entry.value);
-    return `${entry.valueAt}: expected ${key.type.expected}, found ${found}`;
+    const hint = key.type.hint?.(entry.value);
+    return `${entry.valueAt}: expected ${key.type.expected}, found ${found}${hint ? `: ${hint}` : ""}`;
   }
   config[field] = value;
 }

@@ -59,6 +59,13 @@ export function conflicts(config: PartialConfig, written: ReadonlyMap<string, En
       }`,
   );
   report(
+    ["trainSamplingStrategy", "lossType"],
+    () => config.trainSamplingStrategy === "random" && isKto(config),
+    () =>
+      "expected sequential with loss_type: kto, found random: kto estimates its reference point from a micro-batch whose " +
+      "responses are paired in the order of the files",
+  );
+  report(
     ["datasetSplits"],
     () => config.datasetSplits!.some((name) => !/train|test/.test(name)),
     () =>
@@ -205,6 +212,8 @@ export function conflicts(config: PartialConfig, written: ReadonlyMap<string, En
   return [...problems, ...lossProblems(config, written)];
 }
 
+const isKto = ({ lossType }: PartialConfig) => lossType !== undefined && namesOf(lossType).includes("kto");
+
 function problemOf(work: () => void): string | undefined {
   try {
     work();
@@ -223,6 +232,8 @@ export function complete(config: PartialConfig): TrainConfig {
   const metricForBestModel = config.metricForBestModel ?? (config.loadBestModelAtEnd ? "loss" : undefined);
   return {
     ...config,
+    // As TRL's KTOTrainer, which refuses another.
+    trainSamplingStrategy: config.trainSamplingStrategy ?? (isKto(config) ? "sequential" : "random"),
     evalStrategy,
     doEval: config.doEval || evalStrategy !== "no" || config.evalOnStart,
     evalSteps: config.evalSteps ?? config.loggingSteps,

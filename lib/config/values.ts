@@ -1,6 +1,7 @@
+import { nearest } from "../errors.ts";
 import { show } from "../json.ts";
 import { readDate } from "../calendar_date.ts";
-import { LOSS_NAMES, type LossType } from "../losses/losses.ts";
+import { LOSS_NAMES, type LossName, type LossType } from "../losses/losses.ts";
 import type { TrainConfig } from "./key_types.ts";
 
 /** How the value of a key is read: the same for YAML files and for the command line. */
@@ -14,6 +15,8 @@ export interface ValueType<T> {
    * order.
    */
   readonly read: (value: unknown) => T | undefined;
+  /** What may have been meant by a value that is none of this type, as a clause. */
+  readonly hint?: (value: unknown) => string | undefined;
   /** The command line's text is taken as it stands, not as YAML. */
   readonly verbatim?: true;
 }
@@ -195,11 +198,28 @@ export function numbers(example: string): ValueType<readonly number[]> {
   };
 }
 
+/** What losses were called, by TRL too. */
+const OLD_LOSSES: Readonly<Record<string, LossName>> = { kto_pair: "kto", bco: "bco_pair", dpo: "sigmoid" };
+
+function lossHint(value: unknown): string | undefined {
+  const names = [value].flat().filter((name) => typeof name === "string");
+  const twice = names.find((name, i) => names.indexOf(name) < i);
+  if (twice !== undefined) return `${show(twice)} is there twice: loss_weights says how much it counts`;
+  const wrong = names.find((name) => lossName.read(name) === undefined);
+  if (wrong === undefined) return;
+  const name = wrong.toLowerCase().replaceAll("-", "_");
+  const meant = Object.hasOwn(OLD_LOSSES, name)
+    ? OLD_LOSSES[name]
+    : lossName.read(name) ?? nearest(name, LOSS_NAMES);
+  return meant && `did you mean ${meant}?`;
+}
+
 const lossName = oneOf(LOSS_NAMES, {}, "sigmoid is DPO");
 /** A loss, or several in a list; one of a list alone is that loss. */
 export const lossType: ValueType<LossType> = {
   expected: `${lossName.expected}, or a list of them`,
   typescript: "LossType",
+  hint: lossHint,
   read: (value) => {
     const names = Array.isArray(value) ? value.map((name) => lossName.read(name)) : [lossName.read(value)];
     const known = names.filter((name) => name !== undefined);

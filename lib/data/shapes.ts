@@ -110,6 +110,13 @@ export function canonicalRow(
     shaped.chosen = shaped.completion;
     delete shaped.completion;
   }
+  if (
+    options.isJudged && !isFilled(shaped.chosen) && !isFilled(shaped.messages) && shaped.completion === ""
+  ) {
+    throw new UserError(
+      "completion: expected text or a list of messages, found an empty text: remove the row",
+    );
+  }
   checkResponses(shaped, options);
   userTurn(shaped, usesRejected);
   return shaped;

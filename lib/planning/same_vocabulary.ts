@@ -27,7 +27,7 @@ export async function checkVocabulary(
   }
   if (found.fingerprint === vocabulary.fingerprint) return;
   for (let id = 0; id < vocabulary.vocabSize; id++) {
-    const [expected, there] = [vocabulary, found].map((each) => show(each.decode([id])));
+    const [expected, there] = [vocabulary, found].map((each) => show(each.tokenOf(id)));
     if (expected !== there) refuse(`whose token ${id} is ${expected}`, there);
   }
 }

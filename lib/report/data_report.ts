@@ -145,7 +145,8 @@ export function reportSplit(
   statistics: PairStatistics,
   log: (level: "info" | "warning", message: string) => void,
 ): void {
-  const { rows, tokens, longest, truncated, notices } = statistics;
+  const { rows, tokens, longest, truncated, notices, judged } = statistics;
+  const noun = judged ? "responses" : "pairs";
   log(
     "info",
     `${split}: ${countOf(statistics)}, ${tokens} tokens, the longest ${longest}; ${
@@ -153,7 +154,7 @@ export function reportSplit(
     } of responses have an end token`,
   );
   if (truncated) {
-    log("warning", `${split}: ${truncated} of ${rows} pairs were longer than max_length and truncated`);
+    log("warning", `${split}: ${truncated} of ${rows} ${noun} were longer than max_length and truncated`);
   }
   for (const notice of notices) {
     log(
@@ -181,7 +182,11 @@ export function reportBalance(
   log: (level: "warning", message: string) => void,
 ): void {
   if (!judged) return;
-  const [good, bad] = [judged.desirable, judged.undesirable].map((found) => Math.max(found, 1));
+  const { desirable: good, undesirable: bad } = judged;
+  if (good === 0 || bad === 0) {
+    log("warning", `no response is ${good === 0 ? "desirable" : "undesirable"}: KTO needs both`);
+    return;
+  }
   if (good === bad) return;
   const weights = { desirable: desirableWeight, undesirable: undesirableWeight };
   const rounded = (value: number) => Number(value.toFixed(2));
@@ -218,7 +223,9 @@ export function reportSteps(
   const counted = (value: number, noun: string) => `${count(value)} ${noun}${value === 1 ? "" : "s"}`;
   log(
     "info",
-    `${counted(totalSteps, "step")} of ${counted(pairs, "pair")}${batches}, ` +
+    `${counted(totalSteps, "step")} of ${
+      counted(pairs, train.statistics.judged ? "response" : "pair")
+    }${batches}, ` +
       `${counted(Number(epochs.toPrecision(3)), "epoch")}: about ${counted(tokens, "token")} of packed rows`,
   );
 }

@@ -41,6 +41,7 @@ export function modelCard(report: RunReport, baseModel?: string): string {
     tags: [
       "generated_from_trainer",
       ...names,
+      ...(names.includes("sigmoid") ? ["dpo"] : []),
       ...(isPreference(names) ? ["preference-alignment"] : []),
       // As PEFT's own cards.
       ...(config.usePeft
@@ -63,11 +64,15 @@ export function modelCard(report: RunReport, baseModel?: string): string {
   const files = [...report.modelFiles, ...report.dataFiles].map((
     { path, sha256 },
   ) => [inline(path), inline(sha256)]);
+  const reference = Object.entries(report.provenance?.run.reference ?? {}).map(([name, sha256]) => [
+    `${inline(name)} of the reference ${inline(config.refModel ?? "")}`,
+    inline(sha256),
+  ]);
   const parts = [
     `---\n${frontMatter}---`,
     `# Model card for ${plain(name)}`,
-    `${subject} ${source}. ${config.usePeft ? "They were" : "It was"} trained with ${
-      methodOf(config)
+    `${subject} ${source}. ${config.usePeft ? "They were" : "It was"} trained with ${methodOf(config)}${
+      config.refModel === undefined ? "" : `, against ${inline(config.refModel)}`
     }, for ${state.global_step} steps with simper ` +
     `${version} on ${plain(device)}.`,
     "## Quick start",
@@ -88,7 +93,7 @@ print(generator(messages, max_new_tokens=128, do_sample=False, return_full_text=
     "## Configuration",
     fenced(configYaml(config), "yaml"),
     "## Model and data",
-    table(["file", "SHA-256"], files),
+    table(["file", "SHA-256"], [...files, ...reference]),
     ...(simper ? ["## Citation", fenced(`${CITATION}\n`, "bibtex")] : []),
   ];
   // Answers, names and templates are anybody's text, and README.md is shown as it is.

@@ -103,7 +103,8 @@ async function openSplit(
 
 async function compute(run: ReferenceRun, folder: string, splits: Split[], pairs: number): Promise<void> {
   const { gpu, pipelines, decoder, log, onProgress, signal } = run;
-  const progress = { what: "reference log-probabilities", total: pairs, unit: "pairs" };
+  const rows = run.prepared.train.statistics.judged ? "responses" : "pairs";
+  const progress = { what: "reference log-probabilities", total: pairs, unit: rows };
   pipelines.expect(decoder.forward);
   await decoder.allocate(gpu, pipelines);
   try {
@@ -140,7 +141,7 @@ async function compute(run: ReferenceRun, folder: string, splits: Split[], pairs
     const seconds = (performance.now() - start) / 1000;
     log(
       "info",
-      `reference: ${pairs} pairs in ${seconds.toFixed(1)} s, ${
+      `reference: ${pairs} ${rows} in ${seconds.toFixed(1)} s, ${
         Number((pairs / seconds).toPrecision(3))
       } a second`,
     );

@@ -22,6 +22,8 @@ import { readTokens, type Tokens } from "./vocab.ts";
 export interface Vocabulary {
   /** The text of token ids. */
   decode(ids: Iterable<number>, options?: { skipSpecialTokens?: boolean }): string;
+  /** The token of an id, as the vocabulary writes it. */
+  tokenOf(id: number): string | undefined;
   /** The largest token id + 1. */
   vocabSize: number;
   /** Jinja text, or undefined where the model has none. */
@@ -206,11 +208,12 @@ function vocabularyOf(files: TokenizerFiles, model: Tokens, normalizer: Normaliz
   const cleans = config.clean_up_tokenization_spaces === true &&
     (modelType(modelFields) !== "BPE" ||
       config.clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output === true);
+  const tokenOf = (id: number) => added.textOf(id) ?? model.tokenOf(id);
   const decode: Vocabulary["decode"] = (ids, { skipSpecialTokens = false } = {}) =>
     usable(path, () => {
       const texts: string[] = [];
       for (const id of ids) {
-        const text = added.textOf(id) ?? model.tokenOf(id);
+        const text = tokenOf(id);
         if (text !== undefined && !(skipSpecialTokens && added.isSpecial(text))) texts.push(text);
       }
       if (texts.length === 0) return "";
@@ -225,6 +228,7 @@ function vocabularyOf(files: TokenizerFiles, model: Tokens, normalizer: Normaliz
   };
   const known: Vocabulary = {
     decode,
+    tokenOf,
     vocabSize,
     chatTemplate: template,
     bosToken: named.get("bos_token"),

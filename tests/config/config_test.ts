@@ -194,7 +194,7 @@ loss_type: dpo
     "run.yaml: dataset_mixer: missing: expected a mapping of data paths to shares from 0 to 1, " +
     "such as {data/pairs.jsonl: 1.0}",
     'run.yaml:5:17: dataset_splits: expected a list of texts such as [train, test], found "train"',
-    `run.yaml:6:12: loss_type: expected ${KEYS.lossType.type.expected}, found "dpo"`,
+    `run.yaml:6:12: loss_type: expected ${KEYS.lossType.type.expected}, found "dpo": did you mean sigmoid?`,
     "run.yaml:4:15: warmup_ratio: expected a number from 0 to 1, found 2",
     "--seed: expected an integer from 0 to 4294967295, found 1.5",
     '--do_eval: expected true or false, found "maybe"',
@@ -283,6 +283,15 @@ Deno.test("keys that contradict each other are refused", () => {
     one("eval_strategy: no\nevaluation_strategy: steps"),
     /the same as eval_strategy, given above/,
   );
+  assert.match(
+    one("loss_type: kto\ntrain_sampling_strategy: random"),
+    /expected sequential with loss_type: kto/,
+  );
+  assert.equal(parsed("loss_type: kto\n").config.trainSamplingStrategy, "sequential");
+  assert.match(one("loss_type: SimPO"), /did you mean simpo\?/);
+  assert.match(one("loss_type: kto_pair"), /did you mean kto\?/);
+  assert.match(one("loss_type: [sft, sft]"), /"sft" is there twice/);
+  assert.match(one("rpo_alpha: 1"), /loss_type: \[sigmoid, sft\]/);
   assert.match(one("train_sampling_strategy: group_by_length"), /group_by_length is not supported/);
   assert.match(one("group_by_length: true"), /not supported/);
   assert.match(

@@ -34,6 +34,7 @@ for (const setting of golden.settings) {
 
 /** A tokenizer of characters: a text's ids are its code points, with "^" for BOS and "$" for EOS. */
 const characters: Tokenizer = {
+  tokenOf: (id) => String.fromCodePoint(id),
   encode: (text) => Array.from(text, (character) => character.codePointAt(0)!),
   decode: (ids) => String.fromCodePoint(...ids),
   vocabSize: 0x110000,

@@ -141,7 +141,7 @@ Deno.test("a loss that reads pairs says that judged responses are kto's", async 
   const row = { prompt: "Hot?", completion: " Yes.", label: true };
   await assert.rejects(examplesOf([row], 2, { usesRejected: true, judgedPerBatch: undefined }), {
     name: "UserError",
-    message: /single judged responses, without pairs \(KTO\).*or set loss_type: kto/,
+    message: /single judged responses, without pairs \(KTO\).*or train with loss_type: kto/,
   });
 });
 
