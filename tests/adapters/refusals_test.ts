@@ -178,13 +178,13 @@ Deno.test("adapter files of another model, or of another kind of PEFT's, are ref
   assert.throws(() => parseAdapterConfig("[", "c.json"), /^UserError: c\.json: not JSON/);
 
   await withTemporaryFolder(async (folder) => {
-    const write = async (change: object, names: Record<string, number[]>) => {
+    const write = async (change: object, names: Record<string, number[]>, byte = 0) => {
       await Deno.writeTextFile(join(folder, "adapter_config.json"), JSON.stringify({ ...record, ...change }));
       await writeSafetensors(
         join(folder, "adapter_model.safetensors"),
         Object.entries(names).map(([name, shape]) => ({
           ...{ name, shape, dtype: "F32" as const },
-          chunks: () => [new Uint8Array(4 * shape.reduce((product, n) => product * n, 1))],
+          chunks: () => [new Uint8Array(4 * shape.reduce((product, n) => product * n, 1)).fill(byte)],
         })),
       );
     };
@@ -197,6 +197,8 @@ Deno.test("adapter files of another model, or of another kind of PEFT's, are ref
     assert.match(await refusal(openAdapter(folder), 1), /lora_magnitude_vector: missing/);
     await write({}, { [a]: [8, 48], [b]: [48, 8], "base_model.model.lm_head.weight": [303, 48] });
     assert.match(await refusal(openAdapter(folder), 1), /lm_head\.weight" is no tensor of LoRA/);
+    await write({}, { [a]: [8, 48], [b]: [48, 8] }, 0xff);
+    assert.match(await refusal(openAdapter(folder), 1), /q_proj\.lora_[AB]\.weight: holds NaN/);
     await write({}, {});
     assert.match(await refusal(openAdapter(folder), 1), /holds no adapter/);
     await write({}, { [a]: [4, 48], [b]: [48, 4] });
