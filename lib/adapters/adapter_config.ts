@@ -1,4 +1,5 @@
 /** adapter_config.json, as PEFT writes it. */
+import { modulePattern } from "../config/name_pattern.ts";
 import { UserError } from "../errors.ts";
 import { isObject, show } from "../json.ts";
 import type { AdapterSettings } from "./settings.ts";
@@ -6,11 +7,19 @@ import type { AdapterSettings } from "./settings.ts";
 /** What is read of it. */
 export interface AdapterConfig {
   settings: AdapterSettings;
+  /** `rank_pattern`: ranks of modules by the ends of their names. */
+  ranks: Readonly<Record<string, number>>;
   /** Whether modules have other ranks or alphas than the rest. */
   hasPatterns: boolean;
   /** The model that it was trained on, as it was named there. */
   base?: string;
   modulesToSave: readonly string[];
+  /** A text is a regular expression of whole names, a list one of ends; undefined where it is not said. */
+  targets?: string | readonly string[];
+  /** `exclude_modules`, likewise. */
+  excluded?: string | readonly string[];
+  /** `layers_to_transform`. */
+  layers?: readonly number[];
   /** All that it says. */
   record: Record<string, unknown>;
 }
@@ -80,7 +89,36 @@ export function parseAdapterConfig(text: string, path: string): AdapterConfig {
       Object.entries(value).map(([name, each]) => [name, positive(`${key}.${name}`, each)]),
     );
   };
-  const { lora_dropout: dropout = 0, modules_to_save: modulesToSave, base_model_name_or_path: base } = record;
+  const flag = (key: string): boolean => {
+    const value = record[key] ?? false;
+    if (typeof value !== "boolean") problems.push(`${key}: expected true or false, found ${show(value)}`);
+    return value === true;
+  };
+  const names = (key: string): string | readonly string[] | undefined => {
+    const value = record[key] ?? undefined;
+    if (value === undefined || typeof value === "string") return value;
+    if (Array.isArray(value) && value.every((each) => typeof each === "string")) return value;
+    problems.push(`${key}: expected a list of texts, a text or null, found ${show(value)}`);
+  };
+  const expression = (key: string): string | readonly string[] | undefined => {
+    const value = names(key);
+    if (typeof value !== "string") return value;
+    try {
+      modulePattern(value);
+    } catch (error) {
+      problems.push(
+        `${key}: expected a regular expression, found ${show(value)}: ${(error as Error).message}`,
+      );
+    }
+    return value;
+  };
+  const layers = record.layers_to_transform ?? undefined;
+  if (layers !== undefined && ![layers].flat().every(Number.isInteger)) {
+    problems.push(`layers_to_transform: expected whole numbers, found ${show(layers)}`);
+  }
+  const [targets, excluded] = [expression("target_modules"), expression("exclude_modules")];
+  const modulesToSave = [names("modules_to_save") ?? []].flat();
+  const { lora_dropout: dropout = 0, base_model_name_or_path: base } = record;
   if (typeof dropout !== "number" || !(dropout >= 0 && dropout < 1)) {
     problems.push(`lora_dropout: expected a number from 0 to below 1, found ${show(dropout)}`);
   }
@@ -92,15 +130,19 @@ export function parseAdapterConfig(text: string, path: string): AdapterConfig {
     alpha: positive("lora_alpha", record.lora_alpha ?? 8),
     alphaPattern,
     dropout: Number(dropout),
-    rslora: record.use_rslora === true,
-    dora: record.use_dora === true,
+    rslora: flag("use_rslora"),
+    dora: flag("use_dora"),
   };
   if (problems.length > 0) throw new UserError(problems.map((problem) => `${path}: ${problem}`).join("\n"));
   return {
     settings,
     hasPatterns: Object.keys(ranks).length + Object.keys(alphaPattern).length > 0,
     ...(typeof base === "string" && base !== "" && { base }),
-    modulesToSave: Array.isArray(modulesToSave) ? modulesToSave.map(String) : [],
+    ranks,
+    modulesToSave,
+    ...(targets !== undefined && { targets }),
+    ...(excluded !== undefined && { excluded }),
+    ...(layers !== undefined && { layers: [layers].flat() as number[] }),
     record,
   };
 }

@@ -30,6 +30,9 @@ export async function findModel(
   { adapter, ...options }: FindOptions = {},
 ): Promise<ModelFolder> {
   if (adapter !== undefined) {
+    if (await isAdapter(name)) {
+      throw new UserError(`${name}: MODEL is itself a folder of adapters: name their base model`, 2);
+    }
     return {
       folder: await resolveModel(name, options),
       adapter: await resolveAdapter(adapter, { ...options, revision: undefined }),
@@ -43,6 +46,12 @@ export async function findModel(
         join(name, ADAPTER_CONFIG)
       }: base_model_name_or_path: expected the model that the adapters are for, found nothing: ` +
         `name the model, and --adapter=${name}`,
+    );
+  }
+  if (await isAdapter(base)) {
+    throw new UserError(
+      `${join(name, ADAPTER_CONFIG)}: base_model_name_or_path: ${base} is itself a folder of adapters: ` +
+        `name their base model, and --adapter=${name}`,
     );
   }
   const revision = typeof record.revision === "string" ? record.revision : undefined;

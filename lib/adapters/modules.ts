@@ -4,7 +4,7 @@ import { nearest, UserError } from "../errors.ts";
 import type { Net } from "../graph/net.ts";
 import { show } from "../json.ts";
 import type { ModelConfig } from "../models/architecture.ts";
-import { type AdapterKeys, type AdapterPlan, settingsOf } from "./settings.ts";
+import { type AdapterKeys, type AdapterPlan, endsWith, settingsOf } from "./settings.ts";
 
 /** What PEFT 0.21 adapts where no modules are named (`TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING`). */
 const USUAL: Readonly<Record<string, readonly string[]>> = {
@@ -21,7 +21,7 @@ const USUAL: Readonly<Record<string, readonly string[]>> = {
   stablelm: ["q_proj", "v_proj"],
 };
 
-const ALL_LINEAR = /^all-linear$/i;
+export const ALL_LINEAR = /^all-linear$/i;
 
 /** The module of a parameter. */
 export const moduleOf = (parameter: string): string => parameter.replace(/\.(weight|bias)$/, "");
@@ -42,7 +42,7 @@ export function chooseModules(
   const problems: string[] = [];
   const saved = savedParameters(net, keys.loraModulesToSave ?? [], problems);
   const whole = new Set([...saved].map(moduleOf));
-  const linear = linearModules(net).filter((name) => !whole.has(name));
+  const linear = linearModules(net);
   const targets = keys.loraTargetModules ?? USUAL[modelType];
   let found: { modules: string[]; written: string | readonly string[] } = { modules: [], written: [] };
   if (targets === undefined) {
@@ -51,10 +51,17 @@ export function chooseModules(
         `${namesOf(linear)}, or all-linear`,
     );
   } else found = targetModules(net, linear, targets, problems);
+  // As PEFT, which looks for modules_to_save first.
+  const modules = found.modules.filter((name) => !whole.has(name));
+  if (problems.length === 0 && modules.length === 0) {
+    problems.push(
+      "lora_target_modules: lora_modules_to_save has all of them, and nothing is left to adapt: name others",
+    );
+  }
   if (problems.length > 0) throw new UserError(problems.join("\n"), 2);
   return {
     settings: settingsOf(keys),
-    modules: new Set(found.modules),
+    modules: new Set(modules),
     saved,
     record: {
       alpha_pattern: {},
@@ -78,8 +85,6 @@ export function chooseModules(
     },
   };
 }
-
-const endsWith = (name: string, end: string) => name === end || name.endsWith(`.${end}`);
 
 /** The last words of modules' names. */
 const lastNames = (modules: readonly string[]) => [

@@ -1,5 +1,6 @@
 /** A folder of adapters, as PEFT saves them. */
 import { dirname, join } from "node:path";
+import { modulePattern, namesFitting } from "../config/name_pattern.ts";
 import { nearest, UserError } from "../errors.ts";
 import type { Net } from "../graph/net.ts";
 import { show } from "../json.ts";
@@ -11,8 +12,8 @@ import { readTextFile } from "../whole_file.ts";
 import { namesOfAdapter } from "./adapt.ts";
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS } from "../hub/model_files.ts";
 import { type AdapterConfig, parseAdapterConfig } from "./adapter_config.ts";
-import { linearModules, moduleOf } from "./modules.ts";
-import type { AdapterPlan } from "./settings.ts";
+import { ALL_LINEAR, linearModules, moduleOf } from "./modules.ts";
+import { type AdapterPlan, endsWith, ownOf } from "./settings.ts";
 
 /** What PEFT's files have before the names of transformers' class. */
 export const PREFIX = "base_model.model.";
@@ -55,10 +56,29 @@ export async function openAdapter(folder: string): Promise<OpenAdapter> {
   }
   const file = await openSafetensors(path);
   try {
-    return { ...contentOf(file, path, config), folder, config };
+    const adapter = { ...contentOf(file, path, config), folder, config };
+    await checkFinite(adapter, path);
+    return adapter;
   } catch (error) {
     await file.close();
     throw error;
+  }
+}
+
+/** Elements that are read at a time. */
+const PIECE = 2 ** 22;
+
+/** One number that is none spoils a whole matrix. */
+async function checkFinite({ tensors, readF32 }: Checkpoint, path: string): Promise<void> {
+  for (const [name, { shape, dtype }] of tensors) {
+    if (!isFloatDtype(dtype)) continue;
+    const elements = shape.reduce((product, n) => product * n, 1);
+    for (let first = 0; first < elements; first += PIECE) {
+      const values = await readF32(name, first, Math.min(PIECE, elements - first));
+      const at = values.findIndex((value) => !Number.isFinite(value));
+      if (at < 0) continue;
+      throw new UserError(`${path}: ${PREFIX}${name}: holds ${values[at]}, expected finite numbers`);
+    }
   }
 }
 
@@ -86,6 +106,22 @@ function contentOf(file: Checkpoint, path: string, config: AdapterConfig): Adapt
     return config.settings.dora ? [a, b, magnitude] : [a, b];
   }).find((name) => !reader.tensors.has(name));
   if (missing !== undefined) throw new UserError(`${path}: ${PREFIX}${missing}: missing`);
+  if (modules.size === 0) throw new UserError(`${path}: holds no adapter`);
+  const magnitude = names.find((name) => name.endsWith(".lora_magnitude_vector"));
+  if (!config.settings.dora && magnitude !== undefined) {
+    throw new UserError(`${path}: ${show(magnitude)} is of DoRA, and use_dora of ${ADAPTER_CONFIG} is false`);
+  }
+  for (const module of modules) {
+    const { a, b } = namesOfAdapter(module);
+    const [ofA, ofB] = [reader.tensors.get(a)!.shape[0], reader.tensors.get(b)!.shape[1]];
+    const own = ownOf(config.ranks, module);
+    const rank = own ?? config.settings.rank;
+    if (ofA === rank && ofB === rank) continue;
+    throw new UserError(
+      `${path}: ${module}: rank ${ofA} in lora_A, ${ofB} in lora_B, and ${rank} in ${ADAPTER_CONFIG} ` +
+        `(${own === undefined ? "r" : "rank_pattern"})`,
+    );
+  }
   const { close } = file;
   const { settings, record } = config;
   const files = [path, join(dirname(path), ADAPTER_CONFIG)];
@@ -116,6 +152,10 @@ export function checkAdapter({ folder, config, modules, saved, tensors }: OpenAd
   for (const module of modules) {
     const shape = shapes.get(`${module}.weight`);
     if (!shape || !linear.has(module)) {
+      if (isHead(module, net)) {
+        problems.push(`${module}: adapters of the head are not available`);
+        continue;
+      }
       const near = nearest(module, linear);
       problems.push(`${module}: no linear layer of the model${near ? ` (is it ${near}?)` : ""}`);
       continue;
@@ -124,21 +164,55 @@ export function checkAdapter({ folder, config, modules, saved, tensors }: OpenAd
     expect(a, ["r", shape[1]]);
     expect(b, [shape[0], "r"]);
     if (config.settings.dora) expect(magnitude, [shape[0]]);
-    const [rank, other] = [tensors.get(a)!.shape[0], tensors.get(b)!.shape[1]];
-    if (rank !== other) problems.push(`${module}: rank ${rank} in lora_A, ${other} in lora_B`);
   }
   for (const name of saved) {
     const shape = shapes.get(name);
     if (shape) expect(name, shape);
     else problems.push(`${name}: no parameter of the model`);
   }
-  if (problems.length === 0) return;
-  const more = problems.length > SHOWN ? `\n  and ${problems.length - SHOWN} more` : "";
-  throw new UserError(
-    `${folder}: the adapters are not of this model:\n  ${problems.slice(0, SHOWN).join("\n  ")}${more}` +
-      (config.base === undefined ? "" : `\nthey were trained on ${show(config.base)}`),
-    1,
-    "MODEL_INVALID",
+  const base = config.base === undefined ? "" : `\nthey were trained on ${show(config.base)}`;
+  const refuse = (what: string, problems: readonly string[]) => {
+    if (problems.length === 0) return;
+    const more = problems.length > SHOWN ? `\n  and ${problems.length - SHOWN} more` : "";
+    throw new UserError(
+      `${folder}: ${what}:\n  ${problems.slice(0, SHOWN).join("\n  ")}${more}${base}`,
+      1,
+      "MODEL_INVALID",
+    );
+  };
+  refuse("the adapters are not of this model", problems);
+  refuse(`${ADAPTER_WEIGHTS} has not the modules that ${ADAPTER_CONFIG} names`, [
+    ...targetProblems(config, modules, [...linear]),
+    ...config.modulesToSave.flatMap((end) => {
+      const fitting = [...shapes.keys()].filter((name) => moduleOf(name).endsWith(end));
+      const lacking = fitting.filter((name) => !saved.has(name));
+      return (fitting.length > 0 ? lacking : [end]).map((name) => `${name}: missing, of modules_to_save`);
+    }),
+  ]);
+}
+
+const isHead = (module: string, { outputEmbeddings }: Net): boolean =>
+  module === "lm_head" || outputEmbeddings.parts.some(({ name }) => moduleOf(name) === module);
+
+/** PEFT would begin modules anew that are named and not there, and leave out those that are not named. */
+function targetProblems(
+  { targets, excluded = [], layers, modulesToSave }: AdapterConfig,
+  modules: ReadonlySet<string>,
+  linear: readonly string[],
+): string[] {
+  if (targets === undefined) return [];
+  const fitting = (names: string | readonly string[]) =>
+    typeof names !== "string"
+      ? new Set(linear.filter((module) => names.some((end) => endsWith(module, end))))
+      : ALL_LINEAR.test(names)
+      ? new Set(linear)
+      : namesFitting([modulePattern(names)], linear)[0] ?? new Set<string>();
+  const [named, without] = [fitting(targets), fitting(excluded)];
+  const isNamed = (module: string) =>
+    named.has(module) && !without.has(module) && !modulesToSave.some((end) => module.endsWith(end)) &&
+    (!layers?.length || layers.includes(Number(/\.(\d+)\./.exec(module)?.[1])));
+  return linear.filter((module) => isNamed(module) !== modules.has(module)).map((module) =>
+    modules.has(module) ? `${module}: not in target_modules` : `${module}: missing, of target_modules`
   );
 }
 
@@ -148,17 +222,12 @@ export function checkAdapter({ folder, config, modules, saved, tensors }: OpenAd
  */
 export function checkTrainable(adapter: OpenAdapter, net: Net): void {
   checkAdapter(adapter, net);
-  const { folder, config, modules, tensors } = adapter;
-  const { rank } = config.settings;
-  const ranks = [...modules].map((module) => tensors.get(namesOfAdapter(module).a)!.shape[0]);
-  const other = ranks.find((found) => found !== rank);
-  if (config.hasPatterns || other !== undefined) {
+  const { folder, config } = adapter;
+  if (config.hasPatterns) {
     throw new UserError(
-      `${join(folder, ADAPTER_CONFIG)}: ${
-        config.hasPatterns
-          ? "rank_pattern or alpha_pattern"
-          : `r is ${rank}, and an adapter has rank ${other}`
-      }: adapters of different ranks or alphas are not trained here; \`simper merge\` merges them`,
+      `${
+        join(folder, ADAPTER_CONFIG)
+      }: rank_pattern or alpha_pattern: adapters of different ranks or alphas are not trained here; \`simper merge\` merges them`,
     );
   }
 }

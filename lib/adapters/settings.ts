@@ -46,6 +46,13 @@ export const settingsOf = (keys: AdapterKeys): AdapterSettings => ({
   dora: keys.useDora,
 });
 
+/** Whether a module's name ends so, in whole words. */
+export const endsWith = (name: string, end: string): boolean => name === end || name.endsWith(`.${end}`);
+
+/** A module's own value in `rank_pattern` or `alpha_pattern`. */
+export const ownOf = (pattern: Readonly<Record<string, number>>, module: string): number | undefined =>
+  Object.entries(pattern).find(([end]) => endsWith(module, end))?.[1];
+
 /**
  * What the factors' product is multiplied by: alpha / rank, or, as rsLoRA has it (arXiv 2312.03732), alpha /
  * sqrt(rank).
@@ -55,6 +62,5 @@ export function scaleOf(
   module: string,
   rank: number,
 ): number {
-  const own = Object.entries(alphaPattern).find(([end]) => module === end || module.endsWith(`.${end}`))?.[1];
-  return (own ?? alpha) / (rslora ? Math.sqrt(rank) : rank);
+  return (ownOf(alphaPattern, module) ?? alpha) / (rslora ? Math.sqrt(rank) : rank);
 }

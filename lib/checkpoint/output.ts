@@ -119,11 +119,12 @@ async function mendNames(outputDir: string): Promise<void> {
  */
 export async function checkPlaces(
   { outputDir, resumeFromCheckpoint }: Pick<TrainConfig, "outputDir" | "resumeFromCheckpoint">,
-  { model, reference, mixer }: Pick<Sources, "model" | "reference" | "mixer">,
+  { model, adapter, reference, mixer }: Pick<Sources, "model" | "adapter" | "reference" | "mixer">,
 ): Promise<void> {
   const output = await realPath(outputDir);
   const read: [key: string, path: string][] = [
     ["model_name_or_path", model],
+    ...adapter === undefined ? [] : [["adapter_name_or_path", adapter] as [string, string]],
     ...reference === undefined ? [] : [["ref_model", reference] as [string, string]],
     ...mixer.map(({ path }): [string, string] => ["dataset_mixer", path]),
   ];
@@ -166,7 +167,7 @@ function partsFrom(folder: string, path: string): string[] | undefined {
 }
 
 /** A path without links, of something that need not be there yet. */
-async function realPath(path: string): Promise<string> {
+export async function realPath(path: string): Promise<string> {
   const whole = resolve(path);
   const found = await realpath(whole).catch(() => undefined);
   if (found !== undefined || dirname(whole) === whole) return found ?? whole;

@@ -44,30 +44,50 @@ async function isLogOnly({ outputDir, loggingDir }: TrainConfig, names: readonly
  */
 export async function findStart(config: TrainConfig): Promise<SavedRun | undefined> {
   const { outputDir, overwriteOutputDir, resumeFromCheckpoint } = config;
-  const found = await statOf(outputDir);
-  if (found && !found.isDirectory()) {
-    throw new UserError(`output_dir: ${outputDir} is a file, expected a folder`, 2, "OUTPUT_REFUSED");
-  }
-  const names = found ? (await readdir(outputDir)).filter((name) => !isTemporary(name) && !isLock(name)) : [];
-  // Either alone is of an unfinished run, or of something else.
-  const isFinished = [TRAINER_STATE, RESULTS].every((name) => names.includes(name));
+  const names = await namesIn(outputDir);
+  const isFinished = isOfFinished(names);
   const folder = await checkpointFolder(config, isFinished);
   if (folder !== undefined) {
     const saved = await readSavedRun(folder);
     checkConfig(config, saved);
     return saved;
   }
-  const first = isFinished ? RESULTS : names[0];
-  if (first !== undefined && !overwriteOutputDir && !await isLogOnly(config, names)) {
-    const why = resumeFromCheckpoint === false ? ", and resume_from_checkpoint is false" : "";
-    const what = isFinished ? "a finished run" : first;
-    throw new UserError(
-      `output_dir: ${outputDir} is not empty (it holds ${what}${why}): name another folder, or give ` +
-        "--overwrite_output_dir to replace what a run left there",
-      2,
-      "OUTPUT_REFUSED",
+  if (!overwriteOutputDir && !await isLogOnly(config, names)) {
+    refuseContent(
+      outputDir,
+      names,
+      resumeFromCheckpoint === false ? ", and resume_from_checkpoint is false" : "",
     );
   }
+}
+
+/** What a folder holds but for what a process that was killed, or works, has there. */
+async function namesIn(folder: string): Promise<string[]> {
+  const found = await statOf(folder);
+  if (found && !found.isDirectory()) {
+    throw new UserError(`output_dir: ${folder} is a file, expected a folder`, 2, "OUTPUT_REFUSED");
+  }
+  return found ? (await readdir(folder)).filter((name) => !isTemporary(name) && !isLock(name)) : [];
+}
+
+/** Either alone is of an unfinished run, or of something else. */
+const isOfFinished = (names: readonly string[]) =>
+  [TRAINER_STATE, RESULTS].every((name) => names.includes(name));
+
+function refuseContent(outputDir: string, names: readonly string[], why = ""): void {
+  if (names.length === 0) return;
+  const what = isOfFinished(names) ? "a finished run" : names[0];
+  throw new UserError(
+    `output_dir: ${outputDir} is not empty (it holds ${what}${why}): name another folder, or give ` +
+      "--overwrite_output_dir to replace what a run left there",
+    2,
+    "OUTPUT_REFUSED",
+  );
+}
+
+/** @throws {UserError} (status 2) for an output folder that holds anything. */
+export async function checkEmpty(outputDir: string): Promise<void> {
+  refuseContent(outputDir, await namesIn(outputDir));
 }
 
 async function checkpointFolder(

@@ -1,8 +1,9 @@
-import { resolve } from "node:path";
 import { mergedSources } from "../adapters/merge.ts";
 import { findModel } from "../adapters/model.ts";
 import { checkAdapter, openAdapter } from "../adapters/open.ts";
 import { saveWeights } from "../adapters/save.ts";
+import { realPath } from "../checkpoint/output.ts";
+import { checkEmpty } from "../checkpoint/start.ts";
 import { KEYS } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
 import { heed } from "../heed.ts";
@@ -27,6 +28,7 @@ export const merge: Command = {
   options: [
     ADAPTER_OPTION,
     { name: "output_dir", value: "DIR", doc: "Folder to write the model to." },
+    { name: "overwrite_output_dir", doc: "Write to it though it is not empty." },
     {
       name: "log_level",
       value: "LEVEL",
@@ -45,9 +47,19 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
   if (positionals.length !== 1 || output === undefined) {
     throw new UserError(`expected: simper merge ${merge.usage}`, 2);
   }
+  const refuseRead = async (folders: readonly string[]) => {
+    const place = await realPath(output);
+    for (const folder of folders) {
+      if (await realPath(folder) !== place) continue;
+      throw new UserError(`--output_dir: ${output} is what is read: name another folder`, 2);
+    }
+  };
+  const ofAdapter = options.get("adapter");
+  await refuseRead([positionals[0], ...ofAdapter === undefined ? [] : [ofAdapter]]);
+  if (!options.has("overwrite_output_dir")) await checkEmpty(output);
   const { progress, log } = openLog(logLevel);
   const found = await findModel(positionals[0], {
-    adapter: options.get("adapter"),
+    adapter: ofAdapter,
     log: (level, message) => log[level](message),
     onProgress: (done) => progress.update(done),
     signal: stop.signal,
@@ -55,9 +67,7 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
   if (found.adapter === undefined) {
     throw new UserError(`${positionals[0]}: has no adapters: name them as --adapter=DIR`, 2);
   }
-  if ([found.folder, found.adapter].some((folder) => resolve(folder) === resolve(output))) {
-    throw new UserError(`--output_dir: ${output} is what is read: name another folder`, 2);
-  }
+  await refuseRead([found.folder, found.adapter]);
   await using held = new AsyncDisposableStack();
   const model = held.adopt(
     await openModel(found.folder, (message) => log.warning(message)),

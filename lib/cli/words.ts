@@ -43,6 +43,7 @@ export function splitWords(words: readonly string[], { options = [] }: Command):
         2,
       );
     }
+    if (found.has(name)) throw new UserError(`--${name}: given twice: keep one`, 2);
     if (option.repeats) lists.set(name, [...lists.get(name) ?? [], value]);
     else found.set(name, value);
   }

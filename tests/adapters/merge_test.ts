@@ -38,7 +38,22 @@ Deno.test("what cannot be merged, or have adapters, is told", async () => {
   const cases: [string[], RegExp][] = [
     [["merge", MODEL], /expected: simper merge MODEL/],
     [["merge", MODEL, "--output_dir=out/merged"], /untied: has no adapters: name them as --adapter=DIR/],
-    [["merge", ADAPTER, `--output_dir=${MODEL}`], /--output_dir: .* is what is read: name another folder/],
+    [
+      ["merge", ADAPTER, `--output_dir=${MODEL}`, "--overwrite_output_dir"],
+      /--output_dir: .* is what is read: name another folder/,
+    ],
+    [
+      ["merge", MODEL, `--adapter=${ADAPTER}`, "--output_dir=lib"],
+      /lib is not empty .*--overwrite_output_dir/,
+    ],
+    [
+      ["merge", ADAPTER, `--adapter=${ADAPTER}`, "--output_dir=out/merged"],
+      /MODEL is itself a folder of adapters: name their base model/,
+    ],
+    [
+      ["merge", MODEL, "--adapter=a", "--adapter=b", "--output_dir=out/merged"],
+      /--adapter: given twice/,
+    ],
     [
       ["eval", MODEL, MODEL, "--adapter=a", "--text=README.md"],
       /--adapter: expected one MODEL with it, found 2/,

@@ -98,6 +98,7 @@ Deno.test("keys of adapters that fit nothing are refused, all at once, with what
     'lora_target_modules: "q_prj" is the end of no linear layer\'s name: did you mean q_proj? There are q_proj, k_proj, ' +
     "v_proj, o_proj, gate_proj, up_proj, down_proj",
   ]);
+  assert.match(says({ loraModulesToSave: ["q_proj", "v_proj"] }), /nothing is left to adapt/);
   assert.match(says({ loraTargetModules: ["lm_head", "q_proj"] }), /lora_modules_to_save trains them whole/);
   const tied = await readModelConfig("tests/golden/llama/padding");
   assert.match(
@@ -158,7 +159,7 @@ Deno.test("adapter files of another model, or of another kind of PEFT's, are ref
   );
   await adapter.close();
 
-  const record = { peft_type: "LORA", r: 8, lora_alpha: 16, target_modules: ["q_proj"] };
+  const record = { peft_type: "LORA", r: 8, lora_alpha: 16, target_modules: ["0.self_attn.q_proj"] };
   const parse = (change: object) => () =>
     parseAdapterConfig(JSON.stringify({ ...record, ...change }), "c.json");
   assert.throws(
@@ -169,19 +170,21 @@ Deno.test("adapter files of another model, or of another kind of PEFT's, are ref
   assert.throws(parse({ bias: "all" }), /bias: expected "none", found "all": it is not supported/);
   assert.throws(parse({ trainable_token_indices: [1] }), /trainable_token_indices: expected nothing/);
   assert.throws(parse({ init_lora_weights: "pissa" }), /init_lora_weights: expected true or false/);
+  assert.throws(parse({ use_dora: 1 }), /use_dora: expected true or false, found 1/);
+  assert.throws(parse({ modules_to_save: [1] }), /modules_to_save: expected a list of texts, a text or null/);
   assert.throws(parse({ r: 0 }), /r: expected a number above 0, found 0/);
   assert.throws(parse({ rank_pattern: { "^a.*b": 4 } }), /rank_pattern: expected the ends of modules' names/);
   assert.throws(parse({ lora_dropout: 1 }), /lora_dropout: expected a number from 0 to below 1/);
   assert.throws(() => parseAdapterConfig("[", "c.json"), /^UserError: c\.json: not JSON/);
 
   await withTemporaryFolder(async (folder) => {
-    const write = async (change: object, names: Record<string, number[]>) => {
+    const write = async (change: object, names: Record<string, number[]>, byte = 0) => {
       await Deno.writeTextFile(join(folder, "adapter_config.json"), JSON.stringify({ ...record, ...change }));
       await writeSafetensors(
         join(folder, "adapter_model.safetensors"),
         Object.entries(names).map(([name, shape]) => ({
           ...{ name, shape, dtype: "F32" as const },
-          chunks: () => [new Uint8Array(4 * shape.reduce((product, n) => product * n, 1))],
+          chunks: () => [new Uint8Array(4 * shape.reduce((product, n) => product * n, 1)).fill(byte)],
         })),
       );
     };
@@ -194,6 +197,27 @@ Deno.test("adapter files of another model, or of another kind of PEFT's, are ref
     assert.match(await refusal(openAdapter(folder), 1), /lora_magnitude_vector: missing/);
     await write({}, { [a]: [8, 48], [b]: [48, 8], "base_model.model.lm_head.weight": [303, 48] });
     assert.match(await refusal(openAdapter(folder), 1), /lm_head\.weight" is no tensor of LoRA/);
+    await write({}, { [a]: [8, 48], [b]: [48, 8] }, 0xff);
+    assert.match(await refusal(openAdapter(folder), 1), /q_proj\.lora_[AB]\.weight: holds NaN/);
+    await write({}, {});
+    assert.match(await refusal(openAdapter(folder), 1), /holds no adapter/);
+    await write({}, { [a]: [4, 48], [b]: [48, 4] });
+    assert.match(
+      await refusal(openAdapter(folder), 1),
+      /rank 4 in lora_A.* and 8 in adapter_config\.json \(r\)/,
+    );
+    await write({}, { [a]: [8, 48], [b]: [48, 8], [`${module}.lora_magnitude_vector`]: [48] });
+    assert.match(await refusal(openAdapter(folder), 1), /is of DoRA, and use_dora/);
+    for (
+      const [change, says] of [
+        [{ target_modules: ["q_proj"] }, /layers\.1\.self_attn\.q_proj: missing, of target_modules/],
+        [{ target_modules: [".*"] }, /layers\.0\.self_attn\.q_proj: not in target_modules/],
+        [{ modules_to_save: ["lm_head"] }, /lm_head\.weight: missing, of modules_to_save/],
+      ] as const
+    ) {
+      await write(change, { [a]: [8, 48], [b]: [48, 8] });
+      assert.match(await refusal(openFound({ folder: LLAMA, adapter: folder }), 1), says);
+    }
     await write({}, { "base_model.model.model.embed_tokens.lora_embedding_A": [8, 303] });
     assert.match(await refusal(openAdapter(folder), 1), /adapters of an embedding are not supported/);
     await write({}, { [a]: [4, 48], [b]: [48, 8] });

@@ -53,9 +53,13 @@ export const ADAPTERS: readonly Edits[] = [
     file: "lib/adapters/modules.ts",
     tests: REFUSALS,
     edits: [
-      ["the end of a name may be a part of a word", "name.endsWith(`.${end}`)", "name.endsWith(end)"],
       ["what is trained whole is adapted too", "filter((name) => !whole.has(name))", "filter(() => true)"],
     ],
+  },
+  {
+    file: "lib/adapters/settings.ts",
+    tests: REFUSALS,
+    edits: [["the end of a name may be a part of a word", "name.endsWith(`.${end}`)", "name.endsWith(end)"]],
   },
   {
     file: "lib/checkpoint/tensors.ts",
