@@ -106,7 +106,7 @@ Deno.test("values that a loss cannot take are refused", () => {
 Deno.test("SimPO's margin is the ratio times beta where that is given", () => {
   const { wgsl } = lossOf(parsed("loss_type: simpo\nbeta: 2\ngamma_beta_ratio: 0.25\n").config);
   assert.match(wgsl, /SIMPO_GAMMA: f32 = 0.5;/);
-  assert.match(wgsl, /CPO_ALPHA: f32 = 0;/);
+  assert.match(wgsl, /CPO_ALPHA: f32 = 0.0;/);
   assert.match(lossOf(parsed("loss_type: cpo\n").config).wgsl, /CPO_ALPHA: f32 = 1;/);
 });
 

@@ -108,7 +108,7 @@ export const KERNELS: readonly Edits[] = [
     filter: "adds up",
     edits: [[
       "the weight of rejected's derivative is left out",
-      "all.d_rejected + f32(${weight}) * l",
+      "all.d_rejected + f32(${literal(weight)}) * l",
       "all.d_rejected + l",
     ]],
   },
