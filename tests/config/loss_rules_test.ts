@@ -107,7 +107,7 @@ Deno.test("SimPO's margin is the ratio times beta where that is given", () => {
   const { wgsl } = lossOf(parsed("loss_type: simpo\nbeta: 2\ngamma_beta_ratio: 0.25\n").config);
   assert.match(wgsl, /SIMPO_GAMMA: f32 = 0.5;/);
   assert.match(wgsl, /CPO_ALPHA: f32 = 0.0;/);
-  assert.match(lossOf(parsed("loss_type: cpo\n").config).wgsl, /CPO_ALPHA: f32 = 1;/);
+  assert.match(lossOf(parsed("loss_type: cpo\n").config).wgsl, /CPO_ALPHA: f32 = 1.0;/);
 });
 
 Deno.test("a configuration of any loss, written down, is read as the same", () => {
