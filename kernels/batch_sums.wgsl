@@ -7,9 +7,6 @@
 @group(0) @binding(3) var<storage, read_write> sums: array<vec2f>;
 var<workgroup> partial: array<vec2f, 64>;
 
-// As in preference_loss.wgsl.
-fn share(label: u32, begin: u32, shorter: u32) -> f32 { return select(1.0, LD_ALPHA, label - begin >= shorter); }
-
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) local: u32) {

@@ -23,10 +23,6 @@ var<workgroup> end_gradient: f32;
 // By the exponent's bits, since drivers may assume that no NaN exists.
 fn is_finite(x: f32) -> bool { return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u; }
 
-// By what a label's log-probability counts (LD-DPO): `begin` is its response's first label, `shorter` the labels of
-// the shorter one.
-fn share(label: u32, begin: u32, shorter: u32) -> f32 { return select(1.0, LD_ALPHA, label - begin >= shorter); }
-
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) local: u32) {

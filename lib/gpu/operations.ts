@@ -325,7 +325,7 @@ export function preferenceLoss(
   const all: KernelCall = {
     label: "batch_sums",
     source: withPrelude(
-      loss.split("\n").find((line) => line.includes("LD_ALPHA"))! + "\n" + batchSumsSource,
+      [...loss.split("\n").filter((line) => line.includes("LD_ALPHA")), batchSumsSource].join("\n"),
       {},
     ),
     bindings: [rows.tensor, labelsOfPair, logps, sums],

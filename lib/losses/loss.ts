@@ -1,4 +1,4 @@
-import type { LossDefinition, ResponseSums } from "./definition.ts";
+import { literal, type LossDefinition, type ResponseSums } from "./definition.ts";
 
 export type { ResponseSums } from "./definition.ts";
 
@@ -142,9 +142,12 @@ export function wgslOf(loss: Loss): string {
   const text = "wgsl" in loss
     ? loss.wgsl
     : "fn preference_loss(chosen: Response, rejected: Response) -> Loss { return Loss(0.0, 0.0, 0.0); }\n";
-  return `const LD_ALPHA: f32 = ${ldAlpha};
+  return `const LD_ALPHA: f32 = ${literal(ldAlpha)};
 const USES_WEIGHTING: bool = ${useWeighting};
-const REFA_LAMBDA: f32 = ${refaLambda};
+const REFA_LAMBDA: f32 = ${literal(refaLambda)};
+// By what a label's log-probability counts (LD-DPO): begin is its response's first label, shorter the labels of the
+// shorter one.
+fn share(label: u32, begin: u32, shorter: u32) -> f32 { return select(1.0, LD_ALPHA, label - begin >= shorter); }
 ${text}`;
 }
 

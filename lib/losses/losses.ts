@@ -140,9 +140,8 @@ ${added.join("")}  return all;
  * ```ts
  * import { LOSS_DEFAULTS } from "./definition.ts";
  * import { lossOf } from "./losses.ts";
- * import assert from "node:assert/strict";
  * const loss = lossOf({ ...LOSS_DEFAULTS, lossType: ["simper", "sft"], lossWeights: [1, 0.1] });
- * assert.equal(loss.name, "simper+sft");
+ * if (loss.name !== "simper+sft") throw new Error(loss.name);
  * ```
  */
 export function lossOf(config: LossConfig): BuiltInLoss {

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { parseConfig } from "../../lib/config/parse.ts";
 import { configYaml } from "../../lib/config/write.ts";
+import { wgslOf } from "../../lib/losses/loss.ts";
 import { LOSS_NAMES, lossOf } from "../../lib/losses/losses.ts";
 
 const BASE = "model_name_or_path: model\ndataset_mixer: {data/a.jsonl: 1}\n";
@@ -84,6 +85,8 @@ Deno.test("what asks for nothing may stand under any loss, and the published key
   ]);
   // As TRL writes its defaults out.
   parsed("loss_type: sigmoid\nf_alpha_divergence_coef: 0.5\n");
+  // A whole number of WGSL has 64 bits at most.
+  assert.match(wgslOf(lossOf(parsed("refa_lambda: 1e20\n").config)), /REFA_LAMBDA: f32 = 1\d{20}\.0;/);
   refused("loss_type: alphapo\nalpha: 1e39\n", /alpha: expected a number, 0 or from -3.4e38 to 3.4e38/);
   refused("loss_type: [simper, sft]\nloss_weights: [1, 1e39]\n", /loss_weights: expected a list of numbers/);
 });
