@@ -31,6 +31,10 @@ export interface Gpu {
   readonly isSoftware: boolean;
   /** Where kernels may use subgroup operations: what they need to know. */
   readonly subgroups?: Subgroups;
+  /** Where subgroups multiply matrices of float16 with float32 sums: those that kernels take. */
+  readonly matrices?: Matrices;
+  /** Every kind of subgroup matrices that the adapter lists, for people. */
+  readonly matrixKinds: readonly string[];
   /** Throws the first validation or out-of-memory error that the device reported, or that it was lost. */
   check(): void;
   /** Gives the device back. */
@@ -53,6 +57,15 @@ export interface Subgroups {
    * Dawn.
    */
   readonly areEnabledInSource: boolean;
+}
+
+/** Matrices that the threads of a subgroup multiply together: `m` x `k` times `k` x `n`. */
+export interface Matrices {
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  /** Threads of a subgroup. */
+  readonly lanes: number;
 }
 
 const NO_ADAPTER =
@@ -95,6 +108,18 @@ function pleaseMesa(): void {
   ) {
     deno.env.set(name, "/tmp");
   }
+}
+
+/** What subgroup matrices of float16 need; the second is Chrome's own name, since no standard has them yet. */
+const MATRIX_FEATURES = ["shader-f16", "chromium-experimental-subgroup-matrix"] as GPUFeatureName[];
+
+/** A kind of subgroup matrices, as Dawn lists it. */
+interface MatrixConfig {
+  componentType: string;
+  resultComponentType: string;
+  M: number;
+  N: number;
+  K: number;
 }
 
 /** The entry points of devices that are open. */
@@ -150,10 +175,11 @@ export async function openGpu({ gpu: given, webgpuEngine, gpuId }: GpuChoice = {
   const requiredFeatures: GPUFeatureName[] = adapter.features.has("timestamp-query")
     ? ["timestamp-query"]
     : [];
+  const matrixFeatures = MATRIX_FEATURES.every((name) => adapter.features.has(name)) ? MATRIX_FEATURES : [];
   // Deno grants subgroups where the driver has them, but never lists them. A refused adapter may be asked again.
   const device = await adapter.requestDevice({
     requiredLimits,
-    requiredFeatures: [...requiredFeatures, "subgroups"],
+    requiredFeatures: [...requiredFeatures, "subgroups", ...matrixFeatures],
   }).catch(() => adapter.requestDevice({ requiredLimits, requiredFeatures }));
 
   if (isDawn) entries.set(device, gpu!);
@@ -193,6 +219,10 @@ export async function openGpu({ gpu: given, webgpuEngine, gpuId }: GpuChoice = {
     toggles: isDawn ? DAWN_FEATURES : [],
     isSoftware: adapter.info.isFallbackAdapter || /llvmpipe|lavapipe|swiftshader/i.test(name),
     subgroups: subgroupsOf(adapter, device),
+    matrices: matricesOf(adapter, device),
+    matrixKinds: matrixConfigs(adapter).map(({ componentType, resultComponentType, M, N, K }) =>
+      `${componentType} x ${componentType} -> ${resultComponentType} ${M}x${N}x${K}`
+    ),
     check() {
       if (failure) throw failure;
     },
@@ -211,4 +241,22 @@ function subgroupsOf(adapter: GPUAdapter, device: GPUDevice): Subgroups | undefi
   const isPowerOfTwo = minSize >= 4 && Number.isInteger(Math.log2(minSize));
   if (!device.features.has("subgroups") || !isPowerOfTwo) return;
   return { minSize, areEnabledInSource: adapter.features.has("subgroups") };
+}
+
+const matrixConfigs = ({ info }: GPUAdapter): MatrixConfig[] => [
+  ...(info as { subgroupMatrixConfigs?: Iterable<MatrixConfig> }).subgroupMatrixConfigs ?? [],
+];
+
+/** The largest matrices of float16. Kernels count on the size of a subgroup, which some GPUs choose for each kernel. */
+function matricesOf(adapter: GPUAdapter, device: GPUDevice): Matrices | undefined {
+  const { subgroupMinSize: lanes, subgroupMaxSize } = adapter.info;
+  if (lanes !== subgroupMaxSize || !MATRIX_FEATURES.every((name) => device.features.has(name))) return;
+  const [largest] = matrixConfigs(adapter)
+    .filter(({ componentType, resultComponentType, M, N, K }) =>
+      componentType === "f16" && resultComponentType === "f32" &&
+      // Each thread reads whole vec4s of a matrix of sums, and tiles are 16 or 32 deep.
+      M * N % (4 * lanes) === 0 && N % 4 === 0 && 16 % K === 0
+    )
+    .sort((one, other) => other.M * other.N * other.K - one.M * one.N * one.K);
+  return largest && { m: largest.M, n: largest.N, k: largest.K, lanes };
 }

@@ -6,9 +6,11 @@ import {
   type GemmSize,
   type GemmTile,
   gemmVariant,
+  type MatrixTile,
   sizeWords,
   takesPairs,
 } from "../../kernels/gemm.ts";
+import { largestGroups, largestParts, largestSource } from "../../kernels/gemm_largest.ts";
 import { gemmSource } from "../../kernels/gemm_source.ts";
 import { type Epilogue, isPaired } from "../../kernels/gemm_epilogue.ts";
 import {
@@ -20,7 +22,7 @@ import {
 import type { Gpu } from "./device.ts";
 import { HeldMatrices } from "./held_matrices.ts";
 import type { ProductEpilogue } from "./epilogues.ts";
-import { ALIGNMENT, type Tensor, type TextureSlab, view, weightStorage } from "./memory.ts";
+import { align, ALIGNMENT, type Tensor, type TextureSlab, view, weightStorage } from "./memory.ts";
 import type { MemoryPlan } from "./memory_plan.ts";
 import { type KernelCall, line, type RowSlot } from "./program.ts";
 import type { TextureCopy } from "./texture_copy.ts";
@@ -74,6 +76,8 @@ export class Products {
   readonly held?: HeldMatrices;
   /** Where textures hold an operand's block. */
   readonly #textures?: { a: TextureSlab; b: TextureSlab };
+  /** What is found of the largest magnitudes of each operand of a product of float16 matrices. */
+  readonly #found: Partial<Record<"a" | "b", Tensor>> = {};
   /** The other operand of products whose matrix is held. */
   readonly #left?: TextureSlab;
   readonly #slabs: Tensor[] = [];
@@ -114,6 +118,8 @@ export class Products {
       canFuse(layout, epilogue, operands, size, tile);
     const calls = isTextured
       ? this.#textureCalls(layout, rows, operands, size, texture)
+      : tile.memory === "matrix"
+      ? this.#matrixCalls(layout, rows, operands, size, tile, isFused ? epilogue : undefined)
       : [this.#bufferCall(layout, rows, operands, size, tile, isFused ? epilogue : undefined)];
     return epilogue && !isFused ? [...calls, epilogue.alone] : calls;
   }
@@ -123,6 +129,41 @@ export class Products {
     for (const { tensor, words } of this.#sizes.values()) {
       gpu.device.queue.writeBuffer(tensor.slab.buffer!, tensor.offset, Uint32Array.from(words));
     }
+  }
+
+  /** The product, after the largest magnitudes of its operands. */
+  #matrixCalls(
+    layout: GemmLayout,
+    rows: RowSlot,
+    operands: Operands,
+    size: GemmSize,
+    tile: MatrixTile,
+    fused?: ProductEpilogue,
+  ): KernelCall[] {
+    const variant = gemmVariant(layout, { kind: "none" }, size, weightStorage(operands.b));
+    const words = this.#size(size);
+    const [a, b] = (["a", "b"] as const).map((operand) => {
+      const lines = operand === "a" ? size.m : size.n;
+      const found = this.#foundOf(operand, lines * largestParts(layout, operand));
+      const groups = line(largestGroups(layout, operand, lines));
+      const call: KernelCall = {
+        label: "largest",
+        source: this.#sources.of(["largest", operand, variant], () => largestSource(variant, operand)),
+        bindings: [rows.tensor, words, operands[operand], found],
+        grid: (counts) => counts[rows.slot] === 0 ? [0, 0] : groups,
+      };
+      return { call, found };
+    });
+    const product = this.#bufferCall(layout, rows, operands, size, tile, fused);
+    return [a.call, b.call, { ...product, bindings: [...product.bindings, a.found, b.found] }];
+  }
+
+  /** So many words of the one slab that the products have for it, which grows with the largest of them. */
+  #foundOf(operand: "a" | "b", words: number): Tensor {
+    const bytes = align(4 * words);
+    const all = this.#found[operand] ??= this.plan.tensor(`largest of ${operand}`, "scratch", [words]);
+    Object.assign(all.slab, { bytes: Math.max(all.slab.bytes, bytes) });
+    return { ...all, shape: [words], bytes };
   }
 
   #bufferCall(

@@ -164,7 +164,10 @@ export class Pipelines {
     const { device, subgroups } = this.gpu;
     device.pushErrorScope("validation");
     const asks = subgroups?.areEnabledInSource && source.includes("subgroup");
-    const code = asks ? `enable subgroups;\n${source}` : source;
+    const extensions = source.includes("subgroup_matrix")
+      ? "f16, subgroups, chromium_experimental_subgroup_matrix"
+      : "subgroups";
+    const code = asks ? `enable ${extensions};\n${source}` : source;
     const module = device.createShaderModule({ label, code });
     const pipeline = device.createComputePipeline({
       label,
