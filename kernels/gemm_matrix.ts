@@ -37,23 +37,24 @@ const CUTS: readonly Pick<MatrixTile, "subgroups" | "matrices">[] = [
   { subgroups: [2, 2], matrices: [4, 2] },
   { subgroups: [2, 1], matrices: [2, 2] },
 ];
-/** A driver on the processor, whose subgroups are small, takes minutes to compile 4 x 4 matrices a subgroup. */
-const SMALL: typeof CUTS = [{ subgroups: [2, 2], matrices: [2, 2] }];
+/** A driver on the processor, whose subgroups are small, takes 5 s to compile this, and minutes for 4 x 4. */
+const SMALL: typeof CUTS = [{ subgroups: [2, 2], matrices: [1, 2] }];
 const SMALL_LANES = 16;
 
 /** Bytes of workgroup memory; more, even where a GPU has them, and fewer workgroups run at a time. */
 const MOST_BYTES = 32 * 1024;
 
-/** The tile for a device whose workgroups have so many `bytes`; none where they are too few for any. */
+/** The tile for a device's matrices and the workgroup memory that it has; none where that is too little for any. */
 export function matrixTile(
-  { m, n, k, lanes }: Pick<MatrixTile, "m" | "n" | "k" | "lanes">,
+  { m, n, k, lanes, workgroupBytes }: Pick<MatrixTile, "m" | "n" | "k" | "lanes"> & {
+    workgroupBytes: number;
+  },
   precision: MatrixPrecision,
-  bytes: number,
 ): MatrixTile | undefined {
   const depth = precision === "high" ? 16 : 32;
   return (lanes < SMALL_LANES ? SMALL : CUTS)
     .map((cut): MatrixTile => ({ memory: "matrix", precision, m, n, k, lanes, ...cut, depth }))
-    .find((tile) => matrixBytes(tile) <= Math.min(bytes, MOST_BYTES));
+    .find((tile) => matrixBytes(tile) <= Math.min(workgroupBytes, MOST_BYTES));
 }
 
 /** How an operand lies in workgroup memory, in each of its parts. */
@@ -110,12 +111,12 @@ fn scale_of(largest: u32) -> f32 {
   return bitcast<f32>(select(exponent << 23u, largest | 0x7fc00000u, largest >= 0x7f800000u));
 }
 // Half of it, and then the rest: it may be more than a float32's range.
-fn unscaled(sums: vec4f, a_scale: f32, b_scale: vec4f) -> vec4f {
+fn unscaled(scaled: vec4f, a_scale: f32, b_scale: vec4f) -> vec4f {
   let a_exponent = vec4i(i32((bitcast<u32>(a_scale) >> 23u) & 255u));
   let b_exponent = vec4i((bitcast<vec4u>(b_scale) >> vec4u(23u)) & vec4u(255u));
   let exponent = 254 - a_exponent - b_exponent;
   let half = exponent >> vec4u(1u);
-  let value = sums * power_of_two(half) * power_of_two(exponent - half);
+  let value = scaled * power_of_two(half) * power_of_two(exponent - half);
   let is_number = max(a_exponent, b_exponent) < vec4i(255);
   return select(vec4f(a_scale) + b_scale, value, is_number);
 }

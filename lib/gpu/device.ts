@@ -66,6 +66,8 @@ export interface Matrices {
   readonly k: number;
   /** Threads of a subgroup. */
   readonly lanes: number;
+  /** Memory that a workgroup may have. */
+  readonly workgroupBytes: number;
 }
 
 const NO_ADAPTER =
@@ -254,9 +256,10 @@ function matricesOf(adapter: GPUAdapter, device: GPUDevice): Matrices | undefine
   const [largest] = matrixConfigs(adapter)
     .filter(({ componentType, resultComponentType, M, N, K }) =>
       componentType === "f16" && resultComponentType === "f32" &&
-      // Each thread reads whole vec4s of a matrix of sums, and tiles are 16 or 32 deep.
-      M * N % (4 * lanes) === 0 && N % 4 === 0 && 16 % K === 0
+      // Each thread reads whole vec4s of a matrix of sums, tiles are 16 or 32 deep, and fit in 16 KiB.
+      M * N % (4 * lanes) === 0 && N % 4 === 0 && 16 % K === 0 && M * N <= 256
     )
     .sort((one, other) => other.M * other.N * other.K - one.M * one.N * one.K);
-  return largest && { m: largest.M, n: largest.N, k: largest.K, lanes };
+  const workgroupBytes = device.limits.maxComputeWorkgroupStorageSize;
+  return largest && { m: largest.M, n: largest.N, k: largest.K, lanes, workgroupBytes };
 }

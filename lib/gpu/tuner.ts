@@ -1,4 +1,5 @@
 /** Which way of computing products is fastest on a device: measured. */
+import type { MatrixPrecision } from "../../kernels/gemm.ts";
 import type { OnProgress } from "../progress.ts";
 import { uniform } from "../random.ts";
 import type { Gpu } from "./device.ts";
@@ -11,6 +12,7 @@ import {
   type BufferTileName,
   type DeviceClass,
   deviceClass,
+  MATRIX,
   onlyTile,
   type ProductTiles,
   SHAPE_CLASSES,
@@ -49,6 +51,8 @@ const SIZES = {
 };
 /** A processor is as busy with few tiles as with many. */
 const isMeasured = (shape: ShapeClass, device: DeviceClass) => device === "gpu" || !shape.endsWith("small");
+/** What products of float16 matrices are off by, at most: 2^-21 and 2^-10 of the sum of their terms' magnitudes. */
+const MATRIX_TOLERANCE = { high: 1e-4, medium: 2e-2 };
 /** Another than the usual tile must be this much faster: times vary. */
 const CLEARLY = 1.05;
 /** Of a sample, at least: its end is waited for, some 11 ms where Deno does it. */
@@ -68,15 +72,22 @@ export interface Measured {
 /**
  * Measures the ways of computing products on `gpu`, and takes for each shape class the fastest whose products are
  * right. Takes some seconds on a driver on the processor, and on an NVIDIA H200 took a minute.
+ *
+ * @param precision of float16 matrices, which are no way without one.
  */
 export async function measureTuning(
   gpu: Gpu,
   pipelines: Pipelines,
   onProgress?: OnProgress,
+  precision?: MatrixPrecision,
 ): Promise<Measured> {
   const device = deviceClass(gpu);
-  const candidates = [...CANDIDATES[device], ...gpu.subgroups ? WITH_SUBGROUPS[device] : []];
-  const record = usualTuning(device);
+  const candidates = [
+    ...precision ? [MATRIX] : [],
+    ...CANDIDATES[device],
+    ...gpu.subgroups ? WITH_SUBGROUPS[device] : [],
+  ] as BufferTileName[];
+  const record: TuningRecord = { ...usualTuning(device), ...(precision && { precision }) };
   const rates: Measured["rates"] = [];
   const values = operandValues(device);
   record.textured = [];
@@ -95,7 +106,7 @@ export async function measureTuning(
     let expected: Float32Array | undefined;
     for (const way of ways) {
       onProgress?.({ what: "measuring matrix products", done: done++, total });
-      const tile = way === "texture" ? { ...TEXTURE_TILE, worth: 0 } : bufferTile(way, gpu);
+      const tile = way === "texture" ? { ...TEXTURE_TILE, worth: 0 } : bufferTile(way, gpu, precision);
       const measured = await measure(gpu, pipelines, shape, onlyTile(tile), { values, best: best.rate })
         .catch((error) => {
           // Without the usual way nothing works; of the others, some drivers may not compile one.
@@ -105,7 +116,8 @@ export async function measureTuning(
       const { rate, result } = measured;
       expected ??= result;
       rates.push({ shape, way, rate });
-      if (isClose(result, expected) && rate > best.rate * CLEARLY) best = { way, rate };
+      const tolerance = precision && way === MATRIX ? MATRIX_TOLERANCE[precision] : undefined;
+      if (isClose(result, expected, tolerance) && rate > best.rate * CLEARLY) best = { way, rate };
     }
     if (best.way === "texture") record.textured.push(shape);
     else record.buffer[shape] = best.way;
@@ -211,5 +223,5 @@ async function measure(
  * Sums of products of numbers below a half come to some units, and their roundings to 1e-5; a gated unit multiplies
  * two of them.
  */
-const isClose = (found: Float32Array, expected: Float32Array): boolean =>
-  found.every((value, i) => Math.abs(value - expected[i]) <= 1e-4 * Math.max(1, Math.abs(expected[i])));
+const isClose = (found: Float32Array, expected: Float32Array, tolerance = 1e-4): boolean =>
+  found.every((value, i) => Math.abs(value - expected[i]) <= tolerance * Math.max(1, Math.abs(expected[i])));

@@ -1,6 +1,7 @@
 /** How products are computed on the adapters that were measured: a file of the cache. */
 import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import type { MatrixPrecision } from "../../kernels/gemm.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { isTuningRecord, suits, type TuningRecord } from "../gpu/tuning.ts";
 import { temporaryName } from "../temporary.ts";
@@ -12,18 +13,23 @@ const FILE = "tuning.json";
 type Remembered = Record<string, unknown>;
 
 /** Where a newer driver grants subgroups under the same name, products are measured again. */
-const keyOf = ({ name, subgroups }: Gpu) =>
-  `${name}, simper ${VERSION}${subgroups ? `, subgroups of ${subgroups.minSize}` : ""}`;
+const keyOf = ({ name, subgroups }: Gpu, precision?: MatrixPrecision) =>
+  `${name}, simper ${VERSION}${subgroups ? `, subgroups of ${subgroups.minSize}` : ""}` +
+  (precision ? `, float32_matmul_precision ${precision}` : "");
 
-/** What was measured on this adapter before, if it was. */
-export async function rememberedTuning(gpu: Gpu, folder: string): Promise<TuningRecord | undefined> {
-  const found = (await readAll(folder))[keyOf(gpu)];
-  return isTuningRecord(found) && suits(found, gpu) ? found : undefined;
+/** What was measured on this adapter before, for products of that precision, if it was. */
+export async function rememberedTuning(
+  gpu: Gpu,
+  folder: string,
+  precision?: MatrixPrecision,
+): Promise<TuningRecord | undefined> {
+  const found = (await readAll(folder))[keyOf(gpu, precision)];
+  return isTuningRecord(found) && found.precision === precision && suits(found, gpu) ? found : undefined;
 }
 
 /** Remembers `record` for this adapter. */
 export async function rememberTuning(gpu: Gpu, folder: string, record: TuningRecord): Promise<void> {
-  const all = { ...await readAll(folder), [keyOf(gpu)]: record };
+  const all = { ...await readAll(folder), [keyOf(gpu, record.precision)]: record };
   await mkdir(folder, { recursive: true });
   const path = join(folder, FILE);
   const beside = temporaryName(path);

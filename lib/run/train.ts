@@ -33,6 +33,7 @@ import { runFacts } from "../report/run_report.ts";
 import { roundedWeights } from "../report/rounded_weights.ts";
 import type { HashedFile } from "../data/hash.ts";
 import { overlaid } from "../safetensors/read.ts";
+import { precisionOn } from "../planning/precision.ts";
 import { tune } from "../planning/tune.ts";
 import { VERSION } from "../version.ts";
 import { probeLoss } from "../gpu/loss_probe.ts";
@@ -143,6 +144,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
 
   const gpu = await openGpu({ ...config, gpu: options.gpu });
   held.defer(() => gpu.destroy());
+  const precision = precisionOn(gpu, config);
   if (before) warnings(before, gpu.name).forEach(warn);
   const pipelines = new Pipelines(gpu, signal, onProgress);
   if (followsFrom(config, loss)) log("info", describeLoss(lossOf(config)));
@@ -151,6 +153,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
     onLog: log,
     onProgress,
     before: before?.state.kernels,
+    precision,
   });
   const planned = planRun(prepared, config, device);
   const { decoder } = planned;

@@ -98,6 +98,7 @@ Deno.test("a run file with the required keys alone gets every default", () => {
     loggingFirstStep: false,
     logLevel: "info",
     webgpuEngine: undefined,
+    float32MatmulPrecision: "highest",
     gpuId: undefined,
     deviceMemory: undefined,
     modelRevision: undefined,

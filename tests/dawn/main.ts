@@ -5,7 +5,12 @@
  */
 import { testCommand } from "../run.ts";
 
-const PATHS = ["tests/run/train_test.ts", "tests/dawn/engine.ts"];
+const PATHS = [
+  "tests/run/train_test.ts",
+  "tests/kernels/gemm_matrix_test.ts",
+  "tests/dawn/engine.ts",
+  "tests/dawn/precision.ts",
+];
 
 const env = { SIMPER_WEBGPU_ENGINE: "dawn" };
 const deno = (args: readonly string[], stderr: "inherit" | "piped" = "inherit") =>

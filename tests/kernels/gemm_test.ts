@@ -2,95 +2,19 @@ import {
   BUFFER_TILES,
   bufferTile,
   onlyTile,
-  type ProductTile,
   SUBGROUP_TILES,
   type SubgroupTileName,
   type TextureProductTile,
 } from "../../lib/gpu/tuning.ts";
-import type { GemmLayout, GemmTile } from "../../kernels/gemm.ts";
+import type { GemmTile } from "../../kernels/gemm.ts";
 import type { Tensor } from "../../lib/gpu/memory.ts";
 import { fromF32, toF32 } from "../../lib/safetensors/dtype.ts";
-import { type KernelCase, kernelTest, largest, useGpu } from "./harness.ts";
+import { kernelTest, largest, useGpu } from "./harness.ts";
+import { checkProduct, type Product, random } from "./product_case.ts";
 import { missingFor, subgroupTileHere } from "./subgroups.ts";
 import { magnitudes, type Matrix, matrix, multiply, transposed } from "../reference/matrix.ts";
 
 useGpu();
-
-/**
- * C is m x n with an inner dimension of k; the pads are columns between one row and the next that do not
- * count.
- */
-interface Product {
-  layout: GemmLayout;
-  m: number;
-  n: number;
-  k: number;
-  padA?: number;
-  padC?: number;
-  /** `accumulate`: C is added to where `accumulate` says so. */
-  epilogue?: "none" | "accumulate" | "always" | "residual";
-  accumulate?: boolean;
-  bias?: boolean;
-  scale?: number;
-  /** Rows that the tensors have beyond those counted. */
-  spare?: number;
-}
-
-const random = (kernels: KernelCase, rows: number, columns: number, stride: number) => {
-  const data = kernels.values(rows * stride);
-  return { data, view: matrix(data, rows, columns, stride) };
-};
-
-async function checkProduct(kernels: KernelCase, product: Product, tile: ProductTile): Promise<void> {
-  const { layout, m, n, k, padA = 0, padC = 0, epilogue = "none", spare = 0 } = product;
-  const { accumulate = epilogue === "always", bias = false, scale = 1 } = product;
-  const counted = layout === "tn" ? k : m;
-  const capacity = counted + spare;
-  const [aRows, aColumns] = layout === "tn" ? [k, m] : [m, k];
-  const [bRows, bColumns] = layout === "nt" ? [n, k] : [k, n];
-  const a = random(kernels, aRows, aColumns, aColumns + padA);
-  const b = random(kernels, bRows, bColumns, bColumns);
-  const before = random(kernels, m, n, n + padC);
-  const added = kernels.values(n);
-  const shapeOfC = [layout === "tn" ? m : capacity, n + padC];
-  const tensors = {
-    a: kernels.tensor([capacity, aColumns + padA], a.data),
-    b: kernels.tensor([layout === "tn" ? capacity : bRows, bColumns], b.data),
-    c: accumulate ? kernels.tensorInPlace(shapeOfC, before.data) : kernels.tensor(shapeOfC),
-    ...(bias && { bias: kernels.tensor([n, 1], added) }),
-    ...(epilogue === "residual" && { residual: kernels.tensor([capacity, n + padC], before.data) }),
-  };
-  const products = kernels.products(onlyTile(tile));
-  await kernels.run(
-    products.calls(
-      layout,
-      kernels.rows(counted, { accumulate: epilogue === "accumulate" && accumulate }),
-      tensors,
-      {
-        adds: epilogue === "accumulate" ? "accumulating" : epilogue === "always" ? "always" : "never",
-        scale,
-      },
-    ),
-  );
-
-  const left = layout === "tn" ? transposed(a.view) : a.view;
-  const right = layout === "nt" ? transposed(b.view) : b.view;
-  const onto = accumulate || epilogue === "residual" ? before.view : undefined;
-  const sum = (product: Float64Array, { at }: Matrix) =>
-    product.map((value, i) => value + at(Math.floor(i / n), i % n));
-  const scaled = (product: Float64Array, bias: ArrayLike<number>, scale: number) =>
-    product.map((value, i) => (value + (tensors.bias ? bias[i % n] : 0)) * scale);
-  const expected = scaled(multiply(left, right), added, scale);
-  const terms = scaled(multiply(magnitudes(left), magnitudes(right)), added.map(Math.abs), Math.abs(scale));
-  await kernels.compare(tensors.c, onto ? sum(expected, onto) : expected, {
-    // Two roundings of at most 6e-8, and K more of the running sum, which add up like a random walk. The
-    // measure is the sum of the terms' magnitudes, since a sum may cancel.
-    tolerance: 1.2e-7 * (1 + Math.sqrt(k) / 2),
-    scale: largest(onto ? sum(terms, magnitudes(onto)) : terms),
-    columns: n,
-    stride: n + padC,
-  });
-}
 
 const tiles: Record<string, GemmTile> = {
   "tiles in storage memory": BUFFER_TILES["storage 16x16"],
