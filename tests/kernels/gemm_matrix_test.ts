@@ -87,9 +87,9 @@ function assertBound(c: Float32Array, a: Matrix, b: Matrix, precision: MatrixPre
     largest(Float64Array.from({ length: k }, (_, inner) => at(inner)));
   c.forEach((value, i) => {
     const [row, column] = [Math.floor(i / n), i % n];
-    // What float16 cannot hold beside the largest of its line; a float32's smallest.
-    const floor = k * 2 ** -38 * most((inner) => a.at(row, inner)) * most((inner) => b.at(inner, column)) +
-      2 ** -126;
+    const [ofA, ofB] = [most((inner) => a.at(row, inner)), most((inner) => b.at(inner, column))];
+    // What float16 cannot hold beside the largest of its line, and what is no normal float32, which devices may take for 0.
+    const floor = k * (2 ** -38 * ofA * ofB + 2 ** -126 * (ofA + ofB + 1));
     const bound = (OPERAND_ERROR[precision] + 1e-6) * terms[i] + floor;
     const error = Math.abs(value - exact[i]);
     assert.ok(
