@@ -11,8 +11,8 @@ import { Decoder } from "../lib/graph/decoder.ts";
 import { parameterCount } from "../lib/parameters/parameter.ts";
 import type { LlamaConfig } from "../lib/models/llama.ts";
 import { netOf } from "../lib/models/models.ts";
-import { adapterOf, logitsBudget } from "../lib/planning/plan.ts";
-import { AdamW, type AdamWOptions } from "../lib/training/optimizer.ts";
+import { adapterOf, logitsBudget, optimizerOf } from "../lib/planning/plan.ts";
+import { Optimizer, type OptimizerOptions } from "../lib/training/optimizer.ts";
 import { normal, uniform } from "../lib/random.ts";
 import { StepRunner } from "../lib/training/step.ts";
 
@@ -94,7 +94,7 @@ export const SHAPES: Record<string, LlamaConfig> = {
 };
 
 export const INITIALIZER_RANGE = 0.02;
-export const ADAMW: AdamWOptions = {
+export const ADAMW: OptimizerOptions = {
   beta1: 0.9,
   beta2: 0.999,
   epsilon: 1e-8,
@@ -132,7 +132,7 @@ export function randomPair(
 /** Everything of a training run, on buffers of its own. */
 export interface Trainer {
   decoder: Decoder;
-  optimizer: AdamW;
+  optimizer: Optimizer;
   runner: StepRunner;
 }
 
@@ -140,7 +140,7 @@ export interface TrainerOptions {
   /** Steps in flight. */
   slots: number;
   checkpointing?: boolean;
-  adamw?: AdamWOptions;
+  adamw?: OptimizerOptions;
   /** How products are computed; by default as is usual on such an adapter. */
   tiles?: ProductTiles;
   /** Of the random matrices. */
@@ -164,6 +164,7 @@ export function planTrainer(
     batch.reduce((total, pair) => total + packedSize(pair)[of], 0);
   const pairs = largest((batch) => batch.length);
   const net = netOf(config);
+  const { rule, trained, moments } = optimizerOf({ optim: "adamw_torch" });
   const decoder = new Decoder(net, {
     tokens: largest(sum("tokens")),
     labels: largest(sum("labels")),
@@ -174,8 +175,8 @@ export function planTrainer(
     // Weights, gradients and two moments in float32.
     logitsBytes: logitsBudget(16 * parameterCount(net.parameters), adapter.largestBuffer),
     checkpointing,
-  }, { ...adapter, loss: wgslOf(loss), training: true });
-  const optimizer = new AdamW(decoder.plan, decoder.parameters, adamw);
+  }, { ...adapter, loss: wgslOf(loss), training: true, trained, moments });
+  const optimizer = new Optimizer(decoder.plan, decoder.parameters, rule, adamw);
   return { decoder, optimizer, runner: new StepRunner(decoder, optimizer, slots, batches.flat().length) };
 }
 

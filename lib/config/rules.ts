@@ -289,6 +289,7 @@ export function overruled(config: TrainConfig, written: ReadonlyMap<string, Entr
     const why = whyOff(field, config);
     if (why !== undefined) add(field, why);
   }
+  if (config.optim.startsWith("lion")) add("adamEpsilon", `${config.optim} has none`);
   if (expectedOptimArgs(config.optim) === undefined) add("optimArgs", `optim is ${config.optim}`);
   const others = otherReporters(written.get("reportTo")?.value ?? null);
   if (others.length > 0) {

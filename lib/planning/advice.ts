@@ -2,12 +2,14 @@
 import { keyOf, type TrainConfig } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
 import { formatBytes } from "../format_bytes.ts";
+import { lion } from "../optimizers/lion.ts";
+import { areInBytes } from "../parameters/layout.ts";
 import { totalSteps } from "../training/sampler.ts";
 import {
   type Adapter,
   bytesOfParameters,
   bytesOfRun,
-  optimizerStorage,
+  optimizerOf,
   type Planned,
   planRun,
   samplerOf,
@@ -57,18 +59,19 @@ export function savings(config: TrainConfig): Partial<TrainConfig>[] {
 }
 
 /**
- * What may be rounded that is not: moments and kept activations to bfloat16; then moments to bytes, and weights.
- * Those that change anything, the last of them all.
+ * What may be rounded that is not: moments and kept activations to bfloat16 (Lion's moment is float32 or bytes); then
+ * moments to bytes, and weights. Those that change anything, the last of them all.
  */
 function roundings(config: TrainConfig): Partial<TrainConfig>[] {
-  const { trained, moments } = optimizerStorage(config);
+  const { rule, trained, moments } = optimizerOf(config);
   const activations: Partial<TrainConfig> = config.activationDtype === "float32"
     ? { activationDtype: "bfloat16" }
     : {};
-  const isIn8Bits = moments === "8bit";
-  const isIn16Bits = isIn8Bits || (moments.first === "bf16" && moments.second === "bf16");
+  const isIn8Bits = areInBytes(moments);
+  const isLion = rule === lion;
+  const isIn16Bits = Object.values(moments).every((storage) => storage !== "f32");
   const some: Partial<TrainConfig> = {
-    ...(!isIn16Bits && {
+    ...(!isLion && !isIn16Bits && {
       optim: "adamw_anyprecision",
       optimArgs: "momentum_dtype=bfloat16,variance_dtype=bfloat16",
     }),
@@ -76,7 +79,7 @@ function roundings(config: TrainConfig): Partial<TrainConfig>[] {
   };
   const all: Partial<TrainConfig> = {
     ...(!(isIn8Bits && trained === "bf16") &&
-      { optim: "adamw_8bit", optimArgs: "bf16_stochastic_round=True" }),
+      { optim: isLion ? "lion_8bit" : "adamw_8bit", optimArgs: "bf16_stochastic_round=True" }),
     ...activations,
   };
   const changes = new Map([some, all].map((change) => [keysIn(change), change]));

@@ -11,7 +11,7 @@ import { sizeOf } from "../batch/size.ts";
 import { trainingFlops } from "../graph/flops.ts";
 import type { TrainedParameter } from "../parameters/parameters.ts";
 import { uniform } from "../random.ts";
-import { AdamW, type ClipResult } from "./optimizer.ts";
+import { type ClipResult, Optimizer } from "./optimizer.ts";
 
 /** One optimizer step that has run: its pairs' results, its gradient norm, and the work that it took. */
 export interface StepResult {
@@ -56,7 +56,7 @@ export class StepRunner {
    */
   constructor(
     readonly decoder: Decoder,
-    readonly optimizer: AdamW,
+    readonly optimizer: Optimizer,
     readonly slots: number,
     readonly pairsPerStep: number,
     readonly loss?: FunctionLoss,
@@ -213,7 +213,7 @@ export class StepRunner {
         at += batch.pairs * PAIR_FLOATS;
         return found;
       });
-      const clip = AdamW.readClip(all.subarray(at, at + 4));
+      const clip = Optimizer.readClip(all.subarray(at, at + 4));
       const tokens = batches.reduce((sum, { ids }) => sum + ids.length, 0);
       return { step, pairs, clip, flops, tokens, sequenceTokens };
     });

@@ -14,12 +14,14 @@ import { losses } from "../../lib/losses/losses.ts";
 import { readModelConfig } from "../../lib/weights/config_file.ts";
 import { netOf } from "../../lib/models/models.ts";
 import { openCheckpoint } from "../../lib/safetensors/read.ts";
-import { AdamW } from "../../lib/training/optimizer.ts";
+import { optimizerOf } from "../../lib/planning/plan.ts";
+import { Optimizer } from "../../lib/training/optimizer.ts";
 import { StepRunner } from "../../lib/training/step.ts";
 import { assertEqualBytes, assertSame } from "../equal_bytes.ts";
 import { GOLDEN, readGolden, relativeDifference } from "../golden_run.ts";
 
 const LARGEST = 2 ** 27;
+const { rule, moments } = optimizerOf({ optim: "adamw_torch" });
 const ADAMW = { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.1, maxGradNorm: 0 };
 
 type IsTrained = (parameter: ParameterSpec) => boolean;
@@ -43,7 +45,14 @@ async function decoderOf(
     checkpointing: false,
     ...change,
   };
-  const options = { largestBuffer: LARGEST, loss: wgslOf(losses.simper), training: true, gradients, weights };
+  const options = {
+    largestBuffer: LARGEST,
+    loss: wgslOf(losses.simper),
+    training: true,
+    gradients,
+    weights,
+    moments,
+  };
   return new Decoder(net, capacity, options);
 }
 
@@ -212,7 +221,7 @@ Deno.test("steps leave frozen weights as they are, and the others have the bits 
     gradients: "kept" | "passing" = "kept",
   ) => {
     const decoder = await decoderOf(model, batch, isTrained, { gradients });
-    const optimizer = new AdamW(decoder.plan, decoder.parameters, ADAMW);
+    const optimizer = new Optimizer(decoder.plan, decoder.parameters, rule, ADAMW);
     const runner = new StepRunner(decoder, optimizer, 1, batch.length);
     await load(gpu, pipelines, model, decoder);
     await runner.compile(gpu, pipelines);
