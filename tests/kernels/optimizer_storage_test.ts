@@ -13,7 +13,7 @@ import { normal } from "../../lib/random.ts";
 import { fromF32 } from "../../lib/safetensors/dtype.ts";
 import type { OptimizerOptions } from "../../lib/training/optimizer.ts";
 import { assertEqualBytes } from "../equal_bytes.ts";
-import { adamw } from "../reference/adamw.ts";
+import { adamw, type AdamWState } from "../reference/adamw.ts";
 import { lion } from "../reference/lion.ts";
 import { dequantized, firstNotNearest, largest } from "../reference/moments_8bit.ts";
 import { assertClose, deviceTest, freshSeed, useGpu } from "./harness.ts";
@@ -116,10 +116,10 @@ for (const choice of CHOICES) {
       for (const { weights, spec, rows } of list) {
         write(weights, Float32Array.from({ length: rows * spec.columns }, random));
       }
-      const stateOf = async (parameter: TrainedParameter) => {
+      const stateOf = async (parameter: TrainedParameter): Promise<AdamWState> => {
         const count = countOf(parameter);
         const scales = isIn8Bits(parameter) ? await absmax(parameter) : undefined;
-        const state = {
+        const state: AdamWState = {
           weights: Float64Array.from(await read(parameter.weights, count)),
           first: new Float64Array(),
           second: new Float64Array(),
