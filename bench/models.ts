@@ -8,10 +8,11 @@ import { type Loss, wgslOf } from "../lib/losses/loss.ts";
 import type { ModelConfig } from "../lib/models/architecture.ts";
 import type { RopeSpec } from "../lib/graph/rope_table.ts";
 import { Decoder } from "../lib/graph/decoder.ts";
+import { adamw as adamwRule } from "../lib/optimizers/adamw.ts";
 import { parameterCount } from "../lib/parameters/parameter.ts";
 import type { LlamaConfig } from "../lib/models/llama.ts";
 import { netOf } from "../lib/models/models.ts";
-import { adapterOf, logitsBudget, optimizerOf } from "../lib/planning/plan.ts";
+import { adapterOf, logitsBudget } from "../lib/planning/plan.ts";
 import { Optimizer, type OptimizerOptions } from "../lib/training/optimizer.ts";
 import { normal, uniform } from "../lib/random.ts";
 import { StepRunner } from "../lib/training/step.ts";
@@ -164,7 +165,6 @@ export function planTrainer(
     batch.reduce((total, pair) => total + packedSize(pair)[of], 0);
   const pairs = largest((batch) => batch.length);
   const net = netOf(config);
-  const { rule, trained, moments } = optimizerOf({ optim: "adamw_torch" });
   const decoder = new Decoder(net, {
     tokens: largest(sum("tokens")),
     labels: largest(sum("labels")),
@@ -175,8 +175,8 @@ export function planTrainer(
     // Weights, gradients and two moments in float32.
     logitsBytes: logitsBudget(16 * parameterCount(net.parameters), adapter.largestBuffer),
     checkpointing,
-  }, { ...adapter, loss: wgslOf(loss), training: true, trained, moments });
-  const optimizer = new Optimizer(decoder.plan, decoder.parameters, rule, adamw);
+  }, { ...adapter, loss: wgslOf(loss), training: true });
+  const optimizer = new Optimizer(decoder.plan, decoder.parameters, adamwRule, adamw);
   return { decoder, optimizer, runner: new StepRunner(decoder, optimizer, slots, batches.flat().length) };
 }
 

@@ -61,7 +61,7 @@ export interface ParameterOptions {
   weights?: StorageType;
   /** How matrices of the model are stored that are trained, by the same rule; adapters are float32. */
   trained?: "f32" | "bf16";
-  /** Which moments the optimizer keeps; none unless it says so. */
+  /** Which moments the optimizer keeps; by default AdamW's two in float32. */
   moments?: MomentStorage;
 }
 
@@ -74,6 +74,8 @@ export type MomentStorage = Partial<Record<MomentKind, "f32" | "bf16">> | Partia
  */
 export const areInBytes = (moments: MomentStorage): moments is Partial<Record<MomentKind, "8bit">> =>
   Object.values(moments).includes("8bit");
+
+const FLOAT32: MomentStorage = { first: "f32", second: "f32" };
 
 /** bitsandbytes' min_8bit_size. */
 const LEAST_8BIT = 4096;
@@ -115,7 +117,7 @@ export function placeParameters(
   plan: MemoryPlan,
   specs: readonly ParameterSpec[],
   largestBuffer: number,
-  { training, gradients = "kept", moments = {}, weights = "f32", trained = "f32" }: ParameterOptions,
+  { training, gradients = "kept", moments = FLOAT32, weights = "f32", trained = "f32" }: ParameterOptions,
 ): Placed {
   const hasState = (spec: ParameterSpec) => training && isTrained(spec);
   const isPackable = ({ kind, columns }: ParameterSpec) => kind === "matrix" && columns % 4 === 0;

@@ -70,7 +70,7 @@ async function optimizer(
   options: OptimizerOptions,
   layout: Layout,
   seed: number,
-  moments: ParameterOptions["moments"] = { first: "f32", second: "f32" },
+  moments?: ParameterOptions["moments"],
 ) {
   const { gpu } = pipelines;
   const plan = new MemoryPlan();

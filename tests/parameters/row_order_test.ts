@@ -42,10 +42,7 @@ for (const [name, shape] of Object.entries(SHAPES)) {
       const gpu = await openGpu();
       const plan = new MemoryPlan();
       // Buffers of 64 rows: matrices with more are cut, at rows that no group begins with.
-      const parameters = new Parameters(plan, net.parameters, 64 * COLUMNS * 4, {
-        training: true,
-        moments: { first: "f32" },
-      });
+      const parameters = new Parameters(plan, net.parameters, 64 * COLUMNS * 4, { training: true });
       await plan.allocate(gpu);
       parameters.check(checkpoint);
       for (const kind of ["weights", "gradients", "first"] as const) {
