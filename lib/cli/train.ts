@@ -2,6 +2,8 @@ import { readConfig } from "../config/parse.ts";
 import type { TrainConfig } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
 import { openUpload } from "../hub/upload.ts";
+import { unitOf } from "../losses/loss.ts";
+import { lossOf } from "../losses/losses.ts";
 import type { OnProgress } from "../progress.ts";
 import { createLogger, type Logger, printable } from "../report/log.ts";
 import { formatFigure } from "../report/run_report.ts";
@@ -36,6 +38,7 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
   const profile = options.get("profile");
   const { config, ignored } = await readConfig(file, overrides, names);
   const progress = progressLine(config);
+  progress.unit = unitOf(lossOf(config));
   const onProgress: OnProgress = (done) => progress.update(done);
   const log = createLogger(config.logLevel, (text) => progress.write(text));
   for (const line of ignored) log.info(line);

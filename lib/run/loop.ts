@@ -10,7 +10,7 @@ import { Profiler } from "../gpu/profiler.ts";
 import { checkFinite, explainFailure } from "./guard.ts";
 import type { TrainOptions } from "./options.ts";
 import { summarize, tokenLogps } from "../training/metrics.ts";
-import { isJudged } from "../losses/loss.ts";
+import { isJudged, unitOf } from "../losses/loss.ts";
 import type { Planned } from "../planning/plan.ts";
 import type { Prepared } from "../planning/prepare.ts";
 import { chromeTrace, profileTable } from "../report/profile.ts";
@@ -314,6 +314,7 @@ export class Loop {
       signal,
       onProgress,
       loss: runner.loss,
+      unit: unitOf(loss),
     });
     if (!results) {
       this.#stopped = true;

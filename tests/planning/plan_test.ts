@@ -318,11 +318,12 @@ Deno.test("a reference takes its memory before that of training, and a forward p
   };
   const [simper, dpo] = ["simper", "sigmoid"].map((loss) => plan(`--loss_type=${loss}`));
   assert.equal(simper.reference, undefined);
-  assert.ok(!simper.text.includes("reference"));
+  assert.match(simper.text, /^loss +simper: SimPER, without a reference$/m);
+  assert.match(dpo.text, /^loss +sigmoid: DPO, against the model that the run begins with$/m);
   assert.equal(bytesOfRun(dpo), bytesOfRun(simper));
   assert.match(
     dpo.text,
-    /^reference +100 pairs once before the first step, at most [\d.]+e\+\d+ operations$/m,
+    /^reference +100 pairs once before the first step, at most [\d.]+e\+\d+ operations, 33 % of the steps'; [\d.]+ .B, given back before it$/m,
   );
   const { pairs, flops } = dpo.cost.reference!;
   assert.equal(pairs, 100);
