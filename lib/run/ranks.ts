@@ -35,7 +35,11 @@ export function passesOfRank({ gradientAccumulationSteps, numGpus }: Passes, { s
  * @param step of the checkpoint that it goes on from; undefined where it begins anew.
  * @throws {UserError} (status 2) on each of them, naming what differs from the first rank.
  */
-export async function checkSameRun(communicator: Communicator, run: Fingerprint, step?: number): Promise<void> {
+export async function checkSameRun(
+  communicator: Communicator,
+  run: Fingerprint,
+  step?: number,
+): Promise<void> {
   const all = await gather(communicator, { version: VERSION, host: hostname(), run, step });
   const [first, ...others] = all;
   const problems = others.flatMap(({ version, host, run, step }, i) => {
@@ -49,7 +53,9 @@ export async function checkSameRun(communicator: Communicator, run: Fingerprint,
     found.push(...changedFiles(run, first.run));
     if (step !== first.step) {
       const start = (step?: number) => step === undefined ? "begins anew" : `goes on after step ${step}`;
-      found.push(`output_dir: it ${start(step)}, and rank 0 ${start(first.step)}: both have to see the same folder`);
+      found.push(
+        `output_dir: it ${start(step)}, and rank 0 ${start(first.step)}: both have to see the same folder`,
+      );
     }
     return found.map((problem) => `rank ${i + 1} on ${host}: ${problem}`);
   });
@@ -78,7 +84,9 @@ export async function checkAdapters(
   if (other >= 0) {
     const [a, b] = [communicator.rank, other].sort((a, b) => a - b);
     throw new UserError(
-      `ranks ${a} and ${b} have other adapters, ${all[a].name} and ${all[b].name}, which may round differently: ` +
+      `ranks ${a} and ${b} have other adapters, ${all[a].name} and ${
+        all[b].name
+      }, which may round differently: ` +
         "start ranks on GPUs of one kind; gpu_id chooses among those of a machine",
     );
   }
@@ -86,7 +94,9 @@ export async function checkAdapters(
   const shared = [...groups.values()].find(({ length }) => length > 1);
   if (shared && !shareGpu) {
     throw new UserError(
-      `ranks ${shared.join(" and ")} have one adapter, ${name} on ${all[shared[0]].host}: start as many as there are ` +
+      `ranks ${shared.join(" and ")} have one adapter, ${name} on ${
+        all[shared[0]].host
+      }: start as many as there are ` +
         "GPUs, each where it sees its own (MESA_VK_DEVICE_SELECT, a container), or let them share it: share_gpu: true",
       2,
     );

@@ -237,7 +237,15 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   await heed(signal);
   await rankLog.tell();
   const checkpoints = new Checkpoints(
-    { ...tensors, config, fingerprint: identity, modelFiles: files, kernels: tuning, ranks: communicator.size, answers },
+    {
+      ...tensors,
+      config,
+      fingerprint: identity,
+      modelFiles: files,
+      kernels: tuning,
+      ranks: communicator.size,
+      answers,
+    },
     before,
     (folder) => {
       log("info", `saved ${folder}`);

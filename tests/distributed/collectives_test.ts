@@ -25,7 +25,12 @@ Deno.test("a sum of ranks is that of float64 in their order, rounded once, and t
 });
 
 Deno.test("ranks tell each other values as they are", async () => {
-  const value = (rank: number) => ({ rank, figures: [NaN, -Infinity, 0.1], text: "é".repeat(rank), none: undefined });
+  const value = (rank: number) => ({
+    rank,
+    figures: [NaN, -Infinity, 0.1],
+    text: "é".repeat(rank),
+    none: undefined,
+  });
   for (const all of await asRanks(3, (own) => gather(own, value(own.rank)))) {
     assert.deepEqual(all, [0, 1, 2].map(value));
   }

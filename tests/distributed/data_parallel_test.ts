@@ -16,10 +16,12 @@ async function trainAs(
   overrides: string[],
   options: (own: Communicator) => TrainOptions & { overrides?: string[] } = () => ({}),
 ) {
-  return await Promise.all(ranks(size).map((communicator) => {
-    const { overrides: own = [], ...others } = options(communicator);
-    return run(out, ["--share_gpu", ...overrides, ...own], { communicator, ...others });
-  }));
+  return await Promise.all(
+    ranks(size).map((communicator) => {
+      const { overrides: own = [], ...others } = options(communicator);
+      return run(out, ["--share_gpu", ...overrides, ...own], { communicator, ...others });
+    }),
+  );
 }
 
 const WHOLE = ["--max_steps=-1", "--save_strategy=no"];
