@@ -164,7 +164,7 @@ function openLibrary(): { library: Library; abi: MpiAbi; path: string } {
     } catch (error) {
       // A permission that is missing is told by who knows how it is given.
       if (error instanceof Deno.errors.NotCapable) throw error;
-      failure ||= (error as Error).message;
+      failure ||= (error as Error).message.replace(/^(Could not open library: )+/, "");
     }
   }
   throw new UserError(

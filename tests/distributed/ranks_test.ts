@@ -100,7 +100,7 @@ Deno.test("warnings of other ranks are named, unless the first rank has the same
 });
 
 Deno.test("what launchers put into the environment is known, and nothing else taken for it", () => {
-  const of = (environment: Record<string, string>) => launchOf((name) => environment[name]);
+  const of = (environment: Record<string, string | undefined>) => launchOf((name) => environment[name]);
   assert.deepEqual(of({ OMPI_COMM_WORLD_RANK: "3", OMPI_COMM_WORLD_SIZE: "4", PMIX_RANK: "3" }), {
     rank: 3,
     size: 4,
