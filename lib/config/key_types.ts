@@ -231,8 +231,8 @@ export interface RunKeys {
   /** Passes that make one optimizer step. By default `1`. */
   gradient_accumulation_steps?: number;
   /**
-   * GPUs of the run to repeat; the one here makes all their passes, so a step has that many times as many. By
-   * default `1`.
+   * GPUs of the run to repeat, whose passes the ranks that there are divide among them; one alone makes them
+   * all. By default `1`.
    */
   num_gpus?: number;
   /** Compute activations again in the backward pass instead of storing them. By default `false`. */
@@ -329,6 +329,10 @@ export interface RunKeys {
    * holds to be the fastest.
    */
   gpu_id?: string | number;
+  /**
+   * Let several ranks of a machine compute on one adapter, which is refused otherwise. By default `false`.
+   */
+  share_gpu?: boolean;
   /** Most GPU memory that the plan may take, such as `80GB` or `75GiB`; by default what the device gives. */
   device_memory?: number | string;
   /** Upload `output_dir` to the Hub when the run has ended. By default `false`. */
@@ -548,7 +552,8 @@ export interface TrainConfig {
   /** Passes that make one optimizer step. */
   gradientAccumulationSteps: number;
   /**
-   * GPUs of the run to repeat; the one here makes all their passes, so a step has that many times as many.
+   * GPUs of the run to repeat, whose passes the ranks that there are divide among them; one alone makes them
+   * all.
    */
   numGpus: number;
   /** Compute activations again in the backward pass instead of storing them. */
@@ -643,6 +648,8 @@ export interface TrainConfig {
    * holds to be the fastest.
    */
   gpuId: string | undefined;
+  /** Let several ranks of a machine compute on one adapter, which is refused otherwise. */
+  shareGpu: boolean;
   /** Most GPU memory that the plan may take, such as `80GB` or `75GiB`; by default what the device gives. */
   deviceMemory: number | undefined;
   /** Upload `output_dir` to the Hub when the run has ended. */

@@ -378,7 +378,7 @@ export const TABLE: Table = {
     default: 1,
     aliases: ["world_size"],
     doc:
-      "GPUs of the run to repeat; the one here makes all their passes, so a step has that many times as many.",
+      "GPUs of the run to repeat, whose passes the ranks that there are divide among them; one alone makes them all.",
   },
   gradientCheckpointing: {
     type: boolean,
@@ -518,6 +518,12 @@ export const TABLE: Table = {
     mayChange: true,
     doc:
       "Adapter to compute on: its number, from 0, or a part of its name; by default the one that the engine holds to be the fastest.",
+  },
+  shareGpu: {
+    type: boolean,
+    default: false,
+    mayChange: true,
+    doc: "Let several ranks of a machine compute on one adapter, which is refused otherwise.",
   },
   deviceMemory: {
     type: bytes,

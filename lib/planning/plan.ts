@@ -267,9 +267,11 @@ export function adapterOf(gpu: Gpu): Adapter {
 /**
  * Bytes that the plan of a run may take: what the user says, or, for a driver on the processor, the machine's memory
  * but for what the process takes beside the plan.
+ *
+ * @param processes that share the adapter: each has its part of the machine's memory.
  */
-export function memoryLimit(config: TrainConfig, gpu: Gpu, besidePlan: number): number {
-  return config.deviceMemory ?? (gpu.isSoftware ? totalmem() - besidePlan : Infinity);
+export function memoryLimit(config: TrainConfig, gpu: Gpu, besidePlan: number, processes = 1): number {
+  return config.deviceMemory ?? (gpu.isSoftware ? totalmem() / processes - besidePlan : Infinity);
 }
 
 /** Bytes of weights, gradients and moments. */

@@ -1,5 +1,8 @@
 import { type Batch, pack } from "../batch/pack.ts";
 import { type Pair, responsesOf } from "../data/pair.ts";
+import { gather } from "../distributed/collectives.ts";
+import { alone, type Communicator } from "../distributed/communicator.ts";
+import { sumGradients } from "../distributed/gradients.ts";
 import type { Gpu } from "../gpu/device.ts";
 import type { Slab, Tensor } from "../gpu/memory.ts";
 import { type KernelCall, type Pipelines, Program, readTensor, tensorsOf } from "../gpu/program.ts";
@@ -24,6 +27,15 @@ export interface StepResult {
   sequenceTokens: number;
   /** Floating-point operations of forward and backward. */
   flops: number;
+}
+
+/** What this rank makes of a step. */
+export interface StepPart {
+  communicator: Communicator;
+  /** Where the first of its micro-batches stands among those of the step. */
+  firstBatch: number;
+  /** Pairs of the whole step. */
+  pairsOfStep: number;
 }
 
 const PAIR_FLOATS = RESULT_FLOATS + FIGURE_FLOATS;
@@ -103,20 +115,23 @@ export class StepRunner {
 
   /**
    * Submits one optimizer step (from 0): a submission for each micro-batch, the last with the update. With a loss in
-   * TypeScript each has two, and the first is waited for. For a software driver they are in pieces.
+   * TypeScript each has two, and the first is waited for. For a software driver they are in pieces. Of several ranks
+   * each makes its micro-batches, is sent the others' gradients, and then makes the same update.
    *
-   * @param onDone hears how many of the step's pairs are done, whenever a submission has blocked this thread.
+   * @param options `part`: where `micro` are not all micro-batches of the step; `onDone` hears how many of the pairs
+   * are done, whenever a submission has blocked this thread.
    */
   async run(
     gpu: Gpu,
     step: number,
     micro: Pair[][],
     learningRate: number,
-    onDone?: (pairs: number) => void,
+    { part, onDone }: { part?: StepPart; onDone?: (pairs: number) => void } = {},
   ): Promise<void> {
     const { decoder, optimizer } = this;
     const { backward, update } = this.#programs!;
-    const pairsOfStep = micro.reduce((sum, pairs) => sum + pairs.length, 0);
+    const { communicator, firstBatch, pairsOfStep } = part ??
+      { communicator: alone, firstBatch: 0, pairsOfStep: micro.reduce((sum, { length }) => sum + length, 0) };
     if (pairsOfStep > this.pairsPerStep) {
       throw new RangeError(`a step of ${pairsOfStep} pairs exceeds the plan's ${this.pairsPerStep}`);
     }
@@ -124,7 +139,7 @@ export class StepRunner {
     optimizer.upload(gpu, step + 1, learningRate);
     let at = this.#pending.length * this.#slotBytes;
     let done = 0;
-    let encoder: GPUCommandEncoder;
+    let encoder = gpu.device.createCommandEncoder();
     const begin = () => encoder = gpu.device.createCommandEncoder();
     const submit = () => {
       const start = performance.now();
@@ -139,10 +154,9 @@ export class StepRunner {
     // So that it is seen to move; a GPU is given more at once.
     const split = gpu.isSoftware ? next : undefined;
     for (const [index, batch] of batches.entries()) {
-      const dropoutKey = Math.ceil(uniform(this.seed, step, index)() * (2 ** 32 - 1)) || 1;
+      const dropoutKey = Math.ceil(uniform(this.seed, step, firstBatch + index)() * (2 ** 32 - 1)) || 1;
       const place = { firstOfStep: index === 0, pairsOfStep, dropoutKey };
       decoder.upload(gpu, batch, place);
-      encoder = begin();
       decoder.encodeForward(encoder, split);
       if (this.loss) {
         submit();
@@ -153,14 +167,17 @@ export class StepRunner {
       else decoder.encodeBackward(encoder, split);
       this.#copyResults(encoder, batch, at);
       at += batch.pairs * PAIR_FLOATS * 4;
-      if (index === batches.length - 1) {
-        update.encode(encoder, new Uint32Array());
-        const clip = optimizer.clip.slab.buffer!;
-        encoder.copyBufferToBuffer(clip, 0, this.#staging.buffer!, at, CLIP_BYTES);
-      }
       done += batch.pairs;
-      submit();
+      if (index < batches.length - 1) next();
     }
+    if (communicator.size > 1) {
+      submit();
+      await sumGradients(gpu, communicator, decoder.parameters.chunks, batches.length > 0);
+      begin();
+    }
+    update.encode(encoder, new Uint32Array());
+    encoder.copyBufferToBuffer(optimizer.clip.slab.buffer!, 0, this.#staging.buffer!, at, CLIP_BYTES);
+    submit();
     const flops = batches.reduce((sum, batch) => sum + trainingFlops(decoder.net, sizeOf(batch)), 0);
     const sequences = micro.flat().flatMap(responsesOf);
     const sequenceTokens = sequences.reduce((sum, { ids }) => sum + ids.length, 0);
@@ -203,8 +220,8 @@ export class StepRunner {
     );
   }
 
-  /** Waits for the steps in flight and returns what they left, in order. */
-  async collect(gpu: Gpu): Promise<StepResult[]> {
+  /** Waits for the steps in flight and returns what they left, in order; of several ranks, what all of them left. */
+  async collect(gpu: Gpu, communicator: Communicator = alone): Promise<StepResult[]> {
     const all = await this.#read(gpu, this.#pending.length * this.#slotBytes);
     const results = this.#pending.map(({ step, batches, flops, sequenceTokens }, slot) => {
       let at = slot * this.#slotBytes / 4;
@@ -218,7 +235,8 @@ export class StepRunner {
       return { step, pairs, clip, flops, tokens, sequenceTokens };
     });
     this.#pending.length = 0;
-    return results;
+    const [first, ...others] = await gather(communicator, results);
+    return first.map((result, i) => others.map((of) => of[i]).reduce(together, result));
   }
 
   async #read(gpu: Gpu, bytes: number): Promise<Float32Array> {
@@ -231,6 +249,15 @@ export class StepRunner {
     return copy;
   }
 }
+
+/** The results of two parts of a step; the update is the same on all ranks. */
+const together = (one: StepResult, next: StepResult): StepResult => ({
+  ...one,
+  pairs: [...one.pairs, ...next.pairs],
+  tokens: one.tokens + next.tokens,
+  sequenceTokens: one.sequenceTokens + next.sequenceTokens,
+  flops: one.flops + next.flops,
+});
 
 /** `calls`, with the updates of each parameter after the last of them that reads or writes its weights or gradient. */
 function withUpdates(

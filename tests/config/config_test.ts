@@ -99,6 +99,7 @@ Deno.test("a run file with the required keys alone gets every default", () => {
     logLevel: "info",
     webgpuEngine: undefined,
     gpuId: undefined,
+    shareGpu: false,
     deviceMemory: undefined,
     modelRevision: undefined,
     refModel: undefined,

@@ -246,8 +246,8 @@ export const RUNS: readonly Edits[] = [
     filter: "evaluation",
     edits: [[
       "the last short batch is left out",
-      "at < pairs.length; at += perBatch",
-      "at + perBatch <= pairs.length; at += perBatch",
+      "at < to; at += perBatch",
+      "at + perBatch <= to; at += perBatch",
     ]],
   },
   {
