@@ -151,7 +151,8 @@ export interface RunKeys {
    * AdamW as in PyTorch; `adamw_anyprecision`: with moments stored as `optim_args` says; `adamw_8bit`: with
    * moments of matrices in bytes, as bitsandbytes; `adamw_bf16`: with weights of matrices and moments in
    * bfloat16, weights rounded by chance, as torchao. `lion_32bit`, `lion_8bit`: Lion, which has one moment,
-   * as bitsandbytes; it wants a third to a tenth of AdamW's learning rate. By default `"adamw_torch"`.
+   * as bitsandbytes; its authors advise a third to a tenth of AdamW's learning rate. By default
+   * `"adamw_torch"`.
    */
   optim?: "adamw_torch" | "adamw_anyprecision" | "adamw_bf16" | "adamw_8bit" | "lion_32bit" | "lion_8bit";
   /**
@@ -485,7 +486,7 @@ export interface TrainConfig {
    * AdamW as in PyTorch; `adamw_anyprecision`: with moments stored as `optim_args` says; `adamw_8bit`: with
    * moments of matrices in bytes, as bitsandbytes; `adamw_bf16`: with weights of matrices and moments in
    * bfloat16, weights rounded by chance, as torchao. `lion_32bit`, `lion_8bit`: Lion, which has one moment,
-   * as bitsandbytes; it wants a third to a tenth of AdamW's learning rate.
+   * as bitsandbytes; its authors advise a third to a tenth of AdamW's learning rate.
    */
   optim: "adamw_torch" | "adamw_anyprecision" | "adamw_bf16" | "adamw_8bit" | "lion_32bit" | "lion_8bit";
   /**

@@ -259,7 +259,7 @@ export const TABLE: Table = {
     doc:
       "AdamW as in PyTorch; `adamw_anyprecision`: with moments stored as `optim_args` says; `adamw_8bit`: with moments of matrices in " +
       "bytes, as bitsandbytes; `adamw_bf16`: with weights of matrices and moments in bfloat16, weights rounded by chance, as torchao. " +
-      "`lion_32bit`, `lion_8bit`: Lion, which has one moment, as bitsandbytes; it wants a third to a tenth of AdamW's learning rate.",
+      "`lion_32bit`, `lion_8bit`: Lion, which has one moment, as bitsandbytes; its authors advise a third to a tenth of AdamW's learning rate.",
   },
   optimArgs: {
     type: optimArgs,

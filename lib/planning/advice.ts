@@ -13,6 +13,7 @@ import {
   type Planned,
   planRun,
   samplerOf,
+  updatesEarly,
   type Workload,
 } from "./plan.ts";
 
@@ -133,18 +134,33 @@ const keysIn = (change: Partial<TrainConfig>) =>
  * What would make a plan of too many bytes fit into `limit`: a line each, with what it takes.
  * @param parameterBytes of weights, gradients and moments as the run is.
  */
-export function adviceFor(changes: readonly Alternative[], limit: number, parameterBytes: number): string {
+export function adviceFor(
+  changes: readonly Alternative[],
+  config: TrainConfig,
+  limit: number,
+  parameterBytes: number,
+): string {
   const least = Math.min(parameterBytes, ...changes.map(({ parameterBytes }) => parameterBytes));
   if (least > limit) {
     return `weights, gradients and moments alone take ${
       formatBytes(least)
-    } or more: only a smaller model fits`;
+    } or more: only a smaller model fits${otherTraining(config)}`;
   }
   const lines = changes.map(({ keys, bytes, rounds }) => {
     const fits = bytes <= limit ? "fits" : "does not fit";
     return `  ${keys}: ${formatBytes(bytes)}, ${fits}${rounds ? ", rounds what is stored" : ""}`;
   });
   return ["what would help, beside a smaller max_length:", ...lines].join("\n");
+}
+
+/** What keeps less of each weight and is another run: for the end of a sentence. */
+function otherTraining(config: TrainConfig): string {
+  const ways = [
+    ...(config.usePeft ? [] : ["use_peft: true"]),
+    ...(optimizerOf(config).rule === lion ? [] : ["optim: lion_8bit"]),
+    ...(updatesEarly(config) ? [] : ["max_grad_norm: 0 with one pass a step"]),
+  ];
+  return ways.length > 0 ? `, or other training, with ${ways.join(", or ")}` : "";
 }
 
 /** Bytes by purpose, for people: of the run, and of its reference model before that. */
@@ -170,7 +186,7 @@ export function checkFits(
   const changes = alternatives(config, adapter, limit, workloadOf);
   throw new UserError(
     `this run needs ${formatBytes(bytes)}, and ${formatBytes(limit)} are there:\n${planTable(planned)}\n` +
-      `${adviceFor(changes, limit, bytesOfParameters(planned))}\ndevice_memory sets the limit`,
+      `${adviceFor(changes, config, limit, bytesOfParameters(planned))}\ndevice_memory sets the limit`,
     1,
     "OUT_OF_MEMORY",
   );

@@ -139,7 +139,7 @@ function verdict(report: PlanReport): { fits: boolean; lines: string[] } {
     const changes = estimatedAlternatives(config, adapter, room, workloadOf, !measured);
     lines.push(
       `does not fit: ${what} of ${formatBytes(memory)} (${device})`,
-      adviceFor(changes, room, bytesOfParameters(planned)),
+      adviceFor(changes, config, room, bytesOfParameters(planned)),
     );
   }
   lines.push(
