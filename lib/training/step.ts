@@ -26,6 +26,12 @@ export interface StepResult {
   flops: number;
 }
 
+/** A step that was submitted, and what is known of it without its figures. */
+type Pending = Pick<StepResult, "step" | "flops" | "sequenceTokens"> & { batches: Batch[] };
+
+/** Reads the figures of steps, once the device has done them. */
+export type ReadFigures = (gpu: Gpu) => Promise<StepResult[]>;
+
 const PAIR_FLOATS = RESULT_FLOATS + FIGURE_FLOATS;
 const CLIP_BYTES = 16;
 /** Milliseconds that no submission takes which a GPU works on by itself. */
@@ -35,20 +41,24 @@ const BLOCKED = 100;
  * Runs optimizer steps: for each batch the model's two passes, and after the last the update. Where gradients are
  * passing, each parameter is updated within the backward pass instead, as soon as its gradient is complete.
  *
- * Steps are not waited for: each leaves its figures in a slot of one staging buffer, which `collect` reads in one go,
- * since every read-back blocks until the GPU is idle and then sleeps for 10 ms.
+ * Steps are not waited for: each leaves its figures in a slot of a staging buffer, which is read in one go, since
+ * every read-back blocks until the GPU is idle and then sleeps for 10 ms. While one such buffer is read, the next steps
+ * write to the other.
  */
 export class StepRunner {
-  readonly #staging: Slab;
+  readonly #stagings: readonly Slab[];
+  /** The number of the one that steps write to. */
+  #staging = 0;
   readonly #slotBytes: number;
-  readonly #pending: { step: number; batches: Batch[]; flops: number; sequenceTokens: number }[] = [];
+  /** The steps whose figures are in it. */
+  #pending: Pending[] = [];
   /** The backward pass with the updates in it, where they are early. */
   readonly #early?: KernelCall[];
   #programs?: { backward?: Program; update: Program };
 
   /**
    * Plans what steps need; where updates are early, all shared memory anew.
-   * @param slots how many steps can be in flight.
+   * @param slots how many steps one staging buffer holds.
    * @param pairsPerStep bounds what one slot holds.
    * @param loss in TypeScript, where it is not the decoder's kernel's.
    * @param seed of what is drawn by chance in a step.
@@ -64,7 +74,9 @@ export class StepRunner {
   ) {
     this.#slotBytes = pairsPerStep * PAIR_FLOATS * 4 + CLIP_BYTES;
     // MAP_READ, COPY_DST
-    this.#staging = decoder.plan.slab("read-back", "batch", slots * this.#slotBytes, 0x01 | 0x08);
+    this.#stagings = ["read-back", "read-back (other)"].map((name) =>
+      decoder.plan.slab(name, "batch", slots * this.#slotBytes, 0x01 | 0x08)
+    );
     if (decoder.options.gradients !== "passing") return;
     if (optimizer.options.maxGradNorm > 0) throw new RangeError("clipped gradients cannot be applied early");
     this.#early = withUpdates(
@@ -105,6 +117,8 @@ export class StepRunner {
    * Submits one optimizer step (from 0): a submission for each micro-batch, the last with the update. With a loss in
    * TypeScript each has two, and the first is waited for. For a software driver they are in pieces.
    *
+   * @param onEncoded is called when the first batch is encoded and nothing of the step is submitted yet: whoever asks
+   * for the figures of earlier steps then waits for those alone, and the GPU does not wait for this step's encoding.
    * @param onDone hears how many of the step's pairs are done, whenever a submission has blocked this thread.
    */
   async run(
@@ -112,7 +126,7 @@ export class StepRunner {
     step: number,
     micro: Pair[][],
     learningRate: number,
-    onDone?: (pairs: number) => void,
+    { onEncoded, onDone }: { onEncoded?: () => void; onDone?: (pairs: number) => void } = {},
   ): Promise<void> {
     const { decoder, optimizer } = this;
     const { backward, update } = this.#programs!;
@@ -122,13 +136,17 @@ export class StepRunner {
     }
     const batches = micro.map((pairs) => pack(pairs, decoder.net.windows));
     optimizer.upload(gpu, step + 1, learningRate);
+    const staging = this.#stagings[this.#staging].buffer!;
     let at = this.#pending.length * this.#slotBytes;
     let done = 0;
     let encoder: GPUCommandEncoder;
     const begin = () => encoder = gpu.device.createCommandEncoder();
     const submit = () => {
+      const commands = encoder.finish();
+      onEncoded?.();
+      onEncoded = undefined;
       const start = performance.now();
-      gpu.device.queue.submit([encoder.finish()]);
+      gpu.device.queue.submit([commands]);
       // A driver that works in this thread has done then what it was given; of others nothing is known yet.
       if (performance.now() - start > BLOCKED) onDone?.(done);
     };
@@ -151,12 +169,12 @@ export class StepRunner {
       }
       if (backward) backward.encode(encoder, decoder.batch.rowCounts.counts, split);
       else decoder.encodeBackward(encoder, split);
-      this.#copyResults(encoder, batch, at);
+      this.#copyResults(encoder, batch, staging, at);
       at += batch.pairs * PAIR_FLOATS * 4;
       if (index === batches.length - 1) {
         update.encode(encoder, new Uint32Array());
         const clip = optimizer.clip.slab.buffer!;
-        encoder.copyBufferToBuffer(clip, 0, this.#staging.buffer!, at, CLIP_BYTES);
+        encoder.copyBufferToBuffer(clip, 0, staging, at, CLIP_BYTES);
       }
       done += batch.pairs;
       submit();
@@ -189,10 +207,9 @@ export class StepRunner {
     decoder.writeLoss(gpu, results, weights);
   }
 
-  #copyResults(encoder: GPUCommandEncoder, batch: Batch, at: number): void {
+  #copyResults(encoder: GPUCommandEncoder, batch: Batch, staging: GPUBuffer, at: number): void {
     const { results, responseFigures } = this.decoder.batch;
     const bytes = batch.pairs * RESULT_FLOATS * 4;
-    const staging = this.#staging.buffer!;
     encoder.copyBufferToBuffer(results.slab.buffer!, 0, staging, at, bytes);
     encoder.copyBufferToBuffer(
       responseFigures.slab.buffer!,
@@ -205,31 +222,41 @@ export class StepRunner {
 
   /** Waits for the steps in flight and returns what they left, in order. */
   async collect(gpu: Gpu): Promise<StepResult[]> {
-    const all = await this.#read(gpu, this.#pending.length * this.#slotBytes);
-    const results = this.#pending.map(({ step, batches, flops, sequenceTokens }, slot) => {
-      let at = slot * this.#slotBytes / 4;
-      const pairs = batches.flatMap((batch) => {
-        const found = pairResults(all.subarray(at), all.subarray(at + batch.pairs * RESULT_FLOATS), batch);
-        at += batch.pairs * PAIR_FLOATS;
-        return found;
-      });
-      const clip = AdamW.readClip(all.subarray(at, at + 4));
-      const tokens = batches.reduce((sum, { ids }) => sum + ids.length, 0);
-      return { step, pairs, clip, flops, tokens, sequenceTokens };
-    });
-    this.#pending.length = 0;
-    return results;
+    return await this.turn()?.(gpu) ?? [];
   }
 
-  async #read(gpu: Gpu, bytes: number): Promise<Float32Array> {
-    if (bytes === 0) return new Float32Array();
-    const buffer = this.#staging.buffer!;
-    await buffer.mapAsync(GPUMapMode.READ, 0, bytes);
-    const copy = new Float32Array(buffer.getMappedRange(0, bytes).slice(0));
-    buffer.unmap();
-    gpu.check();
-    return copy;
+  /**
+   * Has the next steps write to the other staging buffer, whose figures must have been read, and returns what reads
+   * those of the steps in flight, in order: the wait for them begins where that is called. Undefined where there are
+   * none.
+   */
+  turn(): ReadFigures | undefined {
+    const steps = this.#pending;
+    if (steps.length === 0) return undefined;
+    const buffer = this.#stagings[this.#staging].buffer!;
+    this.#pending = [];
+    this.#staging = 1 - this.#staging;
+    return async (gpu) => {
+      const bytes = steps.length * this.#slotBytes;
+      await buffer.mapAsync(GPUMapMode.READ, 0, bytes);
+      const all = new Float32Array(buffer.getMappedRange(0, bytes).slice(0));
+      buffer.unmap();
+      gpu.check();
+      return steps.map((step, slot) => resultOf(step, all.subarray(slot * this.#slotBytes / 4)));
+    };
   }
+}
+
+/** The step's results, of what it left in its slot. */
+function resultOf({ batches, ...step }: Pending, slot: Float32Array): StepResult {
+  let at = 0;
+  const pairs = batches.flatMap((batch) => {
+    const found = pairResults(slot.subarray(at), slot.subarray(at + batch.pairs * RESULT_FLOATS), batch);
+    at += batch.pairs * PAIR_FLOATS;
+    return found;
+  });
+  const tokens = batches.reduce((sum, { ids }) => sum + ids.length, 0);
+  return { ...step, pairs, clip: AdamW.readClip(slot.subarray(at, at + 4)), tokens };
 }
 
 /** `calls`, with the updates of each parameter after the last of them that reads or writes its weights or gradient. */
