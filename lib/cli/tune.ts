@@ -1,3 +1,4 @@
+import { dirname } from "node:path";
 import { cacheFolder } from "../cache_folder.ts";
 import { UserError } from "../errors.ts";
 import { type Shown, tablesText } from "../evaluation/report.ts";
@@ -15,6 +16,7 @@ import {
 } from "../planning/remembered_tuning.ts";
 import { createLogger } from "../report/log.ts";
 import { VERSION } from "../version.ts";
+import { checkFolder } from "../whole_file.ts";
 import { GPU_OPTIONS, readGpuWords } from "./answering.ts";
 import type { Command } from "./command.ts";
 import { print } from "./output.ts";
@@ -48,6 +50,10 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
   }
   const given = file === undefined ? undefined : await readTuning(file);
   const folder = cacheFolder();
+  const output = options.get("output");
+  // Before anything is measured.
+  if (!options.has("show")) await checkFolder(folder);
+  if (output !== undefined) await checkFolder(dirname(output));
   const gpu = await openGpu(choice);
   try {
     if (given) checkIsFor(gpu, file, given);
@@ -59,7 +65,6 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
     if (!tuning) {
       throw new UserError(`nothing is remembered of ${gpu.name}: \`simper tune\` measures it`);
     }
-    const output = options.get("output");
     if (output !== undefined) await writeTuning(output, tuning);
     print(tablesText([tableOf(gpu, tuning)]));
     print(`\n${summaryOf(tuning.tiles)}`);
