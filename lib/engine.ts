@@ -57,6 +57,7 @@ export { type Gpu, type GpuChoice, openGpu, type Subgroups, type WebgpuEngine } 
 export type { Purpose } from "./gpu/memory.ts";
 export type { MemoryPlan } from "./gpu/memory_plan.ts";
 export { Pipelines } from "./gpu/program.ts";
+export { alone, type Communicator } from "./distributed/communicator.ts";
 export type { StorageType } from "../kernels/storage.ts";
 export type { Capacity, MachineOptions } from "./graph/machine.ts";
 export type { MomentStorage, ParameterOptions } from "./parameters/layout.ts";

@@ -3,6 +3,8 @@ import { findings, reportHtml, reportJson, reportOf, tablesOf } from "../compari
 import { readComparison } from "../config/comparison.ts";
 import { COMPARISON_KEYS } from "../config/comparison_keys.ts";
 import { tablesText } from "../evaluation/report.ts";
+import { unitOf } from "../losses/loss.ts";
+import { lossOf } from "../losses/losses.ts";
 import { createLogger, printable } from "../report/log.ts";
 import { formatDuration } from "../report/progress.ts";
 import { writeWhole } from "../whole_file.ts";
@@ -57,6 +59,7 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
       progress.finish();
       say(`stopping: ${goesOn} from here`);
       progress.about = aboutRun(run);
+      progress.unit = unitOf(lossOf(run.config));
       log.info(`run ${progress.about}`);
     },
     trainOptions: () => shownTraining({ progress, log, stop, say }),

@@ -238,30 +238,34 @@ export const TABLE: Table = {
   precomputeRefBatchSize: {
     type: pairs,
     doc:
-      "Pairs of one forward pass of the reference, whose log-probabilities are computed before the first step; by default " +
-      "`per_device_train_batch_size`, and of the test split `per_device_eval_batch_size`.",
+      "Pairs of one forward pass of the reference, whose log-probabilities are computed before the first step, neighbours " +
+      "in the data; by default `per_device_train_batch_size`, in a run that ends within an epoch only pairs that it " +
+      "draws, and of the test split `per_device_eval_batch_size`.",
   },
   optim: {
     type: oneOf(
-      ["adamw_torch", "adamw_anyprecision", "adamw_bf16", "adamw_8bit"],
+      ["adamw_torch", "adamw_anyprecision", "adamw_bf16", "adamw_8bit", "lion_32bit", "lion_8bit"],
       {
         adamw_torch_fused: "adamw_torch",
         adamw_bnb_8bit: "adamw_8bit",
         paged_adamw_8bit: "adamw_8bit",
         adamw_torch_8bit: "adamw_8bit",
+        paged_lion_32bit: "lion_32bit",
+        paged_lion_8bit: "lion_8bit",
       },
       "transformers' other optimizers are not here",
     ),
     default: "adamw_torch",
     doc:
       "AdamW as in PyTorch; `adamw_anyprecision`: with moments stored as `optim_args` says; `adamw_8bit`: with moments of matrices in " +
-      "bytes, as bitsandbytes; `adamw_bf16`: with weights of matrices and moments in bfloat16, weights rounded by chance, as torchao.",
+      "bytes, as bitsandbytes; `adamw_bf16`: with weights of matrices and moments in bfloat16, weights rounded by chance, as torchao. " +
+      "`lion_32bit`, `lion_8bit`: Lion, which has one moment, as bitsandbytes; its authors advise a third to a tenth of AdamW's learning rate.",
   },
   optimArgs: {
     type: optimArgs,
     doc:
       "With `adamw_anyprecision`, `momentum_dtype` and `variance_dtype`: `float32` (default) or `bfloat16`, which halves the bytes of that moment. " +
-      "With `adamw_8bit`, `bf16_stochastic_round=True`: weights of matrices in bfloat16 too, rounded by chance.",
+      "With `adamw_8bit`, `lion_8bit` and `lion_32bit`, `bf16_stochastic_round=True`: weights of matrices in bfloat16 too, rounded by chance.",
   },
   learningRate: { type: float32({ orZero: true }), default: 1e-6, doc: "Highest learning rate." },
   lrSchedulerType: {
@@ -282,19 +286,23 @@ export const TABLE: Table = {
   weightDecay: {
     type: float32({ orZero: true }),
     default: 0,
-    doc: "AdamW's decay of matrices (not norms, biases).",
+    doc: "Decay of matrices (not norms, biases), taken from the weights and not from their gradients.",
   },
   maxGradNorm: {
     type: float32({ orZero: true }),
     default: 1,
     doc: "Global norm to which gradients are clipped; 0: never.",
   },
-  adamBeta1: { type: number({ min: 0, below: 1 }), default: 0.9, doc: "AdamW's beta1." },
-  adamBeta2: { type: number({ min: 0, below: 1 }), default: 0.999, doc: "AdamW's beta2." },
+  adamBeta1: { type: number({ min: 0, below: 1 }), default: 0.9, doc: "AdamW's or Lion's beta1." },
+  adamBeta2: {
+    type: number({ min: 0, below: 1 }),
+    default: 0.999,
+    doc: "AdamW's or Lion's beta2 (Lion's authors have 0.99).",
+  },
   adamEpsilon: {
     type: float32({ orZero: false }),
     default: 1e-8,
-    doc: "AdamW's epsilon; with 0, weights whose gradients are 0 would become 0/0.",
+    doc: "AdamW's epsilon (Lion has none); with 0, weights whose gradients are 0 would become 0/0.",
   },
   usePeft: {
     type: boolean,
@@ -370,7 +378,7 @@ export const TABLE: Table = {
     default: 1,
     aliases: ["world_size"],
     doc:
-      "GPUs of the run to repeat; the one here makes all their passes, so a step has that many times as many.",
+      "GPUs of the run to repeat, whose passes the ranks that there are divide among them; one alone makes them all.",
   },
   gradientCheckpointing: {
     type: boolean,
@@ -520,6 +528,12 @@ export const TABLE: Table = {
     mayChange: true,
     doc:
       "Adapter to compute on: its number, from 0, or a part of its name; by default the one that the engine holds to be the fastest.",
+  },
+  shareGpu: {
+    type: boolean,
+    default: false,
+    mayChange: true,
+    doc: "Let several ranks of a machine compute on one adapter, which is refused otherwise.",
   },
   deviceMemory: {
     type: bytes,

@@ -1,7 +1,7 @@
 import { type Entry } from "./entries.ts";
 import { MOST_PAIRS } from "./counts.ts";
 import { areKnown, DEFINITIONS, namesOf } from "../losses/losses.ts";
-import { idleLossKeys, lossProblems } from "./loss_rules.ts";
+import { idleLossKeys, lossProblems, oddLossValues } from "./loss_rules.ts";
 import { modulePattern, patternProblem } from "./name_pattern.ts";
 import { keyOf, type TrainConfig } from "./schema.ts";
 import { areOptimArgs, describe, expectedOptimArgs, otherReporters } from "./values.ts";
@@ -265,9 +265,9 @@ export function whyOff(field: keyof TrainConfig, config: TrainConfig): string | 
 
 const HUB_FIELDS = ["hubModelId", "hubPrivateRepo", "hubToken"] as const;
 
-/** The keys that were written and right, yet do nothing beside the others: a line each. */
+/** The keys that were written and right, yet do nothing beside the others, or what is hardly meant: a line each. */
 export function overruled(config: TrainConfig, written: ReadonlyMap<string, Entry>): string[] {
-  const lines = idleLossKeys(config, written);
+  const lines = [...idleLossKeys(config, written), ...oddLossValues(config, written)];
   const add = (field: keyof TrainConfig, why: string) => {
     const entry = written.get(field);
     if (entry && entry.value !== null) lines.push(`${entry.key}: ignored: ${why}`);
@@ -289,6 +289,7 @@ export function overruled(config: TrainConfig, written: ReadonlyMap<string, Entr
     const why = whyOff(field, config);
     if (why !== undefined) add(field, why);
   }
+  if (config.optim.startsWith("lion")) add("adamEpsilon", `${config.optim} has none`);
   if (expectedOptimArgs(config.optim) === undefined) add("optimArgs", `optim is ${config.optim}`);
   const others = otherReporters(written.get("reportTo")?.value ?? null);
   if (others.length > 0) {

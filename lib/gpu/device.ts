@@ -27,6 +27,8 @@ export interface Gpu {
   readonly name: string;
   /** What is changed of the engine, as it calls it. */
   readonly toggles: readonly string[];
+  /** By what the environment has Vulkan take this one of several adapters of a name. */
+  readonly selection?: string;
   /** True for a driver that runs on the processor (lavapipe, SwiftShader): it wants other kernels than a GPU. */
   readonly isSoftware: boolean;
   /** Where kernels may use subgroup operations: what they need to know. */
@@ -219,6 +221,7 @@ export async function openGpu({ gpu: given, webgpuEngine, gpuId }: GpuChoice = {
     device,
     name,
     toggles: isDawn ? DAWN_FEATURES : [],
+    selection: environment("MESA_VK_DEVICE_SELECT"),
     isSoftware: adapter.info.isFallbackAdapter || /llvmpipe|lavapipe|swiftshader/i.test(name),
     subgroups: subgroupsOf(adapter, device),
     matrices: matricesOf(adapter, device),

@@ -2,15 +2,18 @@
 import { keyOf, type TrainConfig } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
 import { formatBytes } from "../format_bytes.ts";
+import { lion } from "../optimizers/lion.ts";
+import { areInBytes } from "../parameters/layout.ts";
 import { totalSteps } from "../training/sampler.ts";
 import {
   type Adapter,
   bytesOfParameters,
   bytesOfRun,
-  optimizerStorage,
+  optimizerOf,
   type Planned,
   planRun,
   samplerOf,
+  updatesEarly,
   type Workload,
 } from "./plan.ts";
 
@@ -57,18 +60,19 @@ export function savings(config: TrainConfig): Partial<TrainConfig>[] {
 }
 
 /**
- * What may be rounded that is not: moments and kept activations to bfloat16; then moments to bytes, and weights.
- * Those that change anything, the last of them all.
+ * What may be rounded that is not: moments and kept activations to bfloat16 (Lion's moment is float32 or bytes); then
+ * moments to bytes, and weights. Those that change anything, the last of them all.
  */
 function roundings(config: TrainConfig): Partial<TrainConfig>[] {
-  const { trained, moments } = optimizerStorage(config);
+  const { rule, trained, moments } = optimizerOf(config);
   const activations: Partial<TrainConfig> = config.activationDtype === "float32"
     ? { activationDtype: "bfloat16" }
     : {};
-  const isIn8Bits = moments === "8bit";
-  const isIn16Bits = isIn8Bits || (moments.first === "bf16" && moments.second === "bf16");
+  const isIn8Bits = areInBytes(moments);
+  const isLion = rule === lion;
+  const isIn16Bits = Object.values(moments).every((storage) => storage !== "f32");
   const some: Partial<TrainConfig> = {
-    ...(!isIn16Bits && {
+    ...(!isLion && !isIn16Bits && {
       optim: "adamw_anyprecision",
       optimArgs: "momentum_dtype=bfloat16,variance_dtype=bfloat16",
     }),
@@ -76,7 +80,7 @@ function roundings(config: TrainConfig): Partial<TrainConfig>[] {
   };
   const all: Partial<TrainConfig> = {
     ...(!(isIn8Bits && trained === "bf16") &&
-      { optim: "adamw_8bit", optimArgs: "bf16_stochastic_round=True" }),
+      { optim: isLion ? "lion_8bit" : "adamw_8bit", optimArgs: "bf16_stochastic_round=True" }),
     ...activations,
   };
   const changes = new Map([some, all].map((change) => [keysIn(change), change]));
@@ -130,18 +134,33 @@ const keysIn = (change: Partial<TrainConfig>) =>
  * What would make a plan of too many bytes fit into `limit`: a line each, with what it takes.
  * @param parameterBytes of weights, gradients and moments as the run is.
  */
-export function adviceFor(changes: readonly Alternative[], limit: number, parameterBytes: number): string {
+export function adviceFor(
+  changes: readonly Alternative[],
+  config: TrainConfig,
+  limit: number,
+  parameterBytes: number,
+): string {
   const least = Math.min(parameterBytes, ...changes.map(({ parameterBytes }) => parameterBytes));
   if (least > limit) {
     return `weights, gradients and moments alone take ${
       formatBytes(least)
-    } or more: only a smaller model fits`;
+    } or more: only a smaller model fits${otherTraining(config)}`;
   }
   const lines = changes.map(({ keys, bytes, rounds }) => {
     const fits = bytes <= limit ? "fits" : "does not fit";
     return `  ${keys}: ${formatBytes(bytes)}, ${fits}${rounds ? ", rounds what is stored" : ""}`;
   });
   return ["what would help, beside a smaller max_length:", ...lines].join("\n");
+}
+
+/** What keeps less of each weight and is another run: for the end of a sentence. */
+function otherTraining(config: TrainConfig): string {
+  const ways = [
+    ...(config.usePeft ? [] : ["use_peft: true"]),
+    ...(optimizerOf(config).rule === lion ? [] : ["optim: lion_8bit"]),
+    ...(updatesEarly(config) ? [] : ["max_grad_norm: 0 with one pass a step"]),
+  ];
+  return ways.length > 0 ? `, or other training, with ${ways.join(", or ")}` : "";
 }
 
 /** Bytes by purpose, for people: of the run, and of its reference model before that. */
@@ -167,7 +186,7 @@ export function checkFits(
   const changes = alternatives(config, adapter, limit, workloadOf);
   throw new UserError(
     `this run needs ${formatBytes(bytes)}, and ${formatBytes(limit)} are there:\n${planTable(planned)}\n` +
-      `${adviceFor(changes, limit, bytesOfParameters(planned))}\ndevice_memory sets the limit`,
+      `${adviceFor(changes, config, limit, bytesOfParameters(planned))}\ndevice_memory sets the limit`,
     1,
     "OUT_OF_MEMORY",
   );

@@ -3,7 +3,7 @@ import type { MatrixPrecision } from "../../kernels/gemm.ts";
 import type { Gpu } from "../gpu/device.ts";
 import type { Pipelines } from "../gpu/program.ts";
 import { parameterCount } from "../parameters/parameter.ts";
-import { measureTuning } from "../gpu/tuner.ts";
+import { measureTuning, MOST_SECONDS } from "../gpu/tuner.ts";
 import { rememberedTuning, rememberTuning } from "./remembered_tuning.ts";
 import {
   deviceClass,
@@ -19,7 +19,7 @@ import { sampleStep } from "../training/sampler.ts";
 
 /**
  * Floating-point operations of a run from which on measuring is well spent: minutes of a run for some seconds on a
- * processor, or for up to a minute on a GPU.
+ * processor, or for up to `MOST_SECONDS` on a GPU.
  */
 const WORTH_MEASURING = { software: 2e13, gpu: 4e15 };
 
@@ -62,19 +62,44 @@ export async function tune(
     );
   }
   const folder = cacheFolder();
+<<<<<<< HEAD
   const remembered = await rememberedTuning(gpu, folder, precision);
   if (remembered) return tuned(remembered);
+=======
+  const remembered = await rememberedTuning(gpu, folder);
+  if (remembered) return tuned(remembered.tiles);
+>>>>>>> lead2
   const device = deviceClass(gpu);
   if (operationsOf(workload) < WORTH_MEASURING[device]) return tuned(usualTuning(device, precision));
   log("info", `measuring matrix products on ${gpu.name}, once`);
+<<<<<<< HEAD
   const { record } = await measureTuning(gpu, pipelines, onProgress, precision);
   await rememberTuning(gpu, folder, record);
+=======
+  const { record, rates, skipped } = await measureTuning(gpu, pipelines, {
+    onProgress,
+    seconds: MOST_SECONDS,
+  });
+  if (skipped > 0) {
+    log(
+      "info",
+      `after ${MOST_SECONDS} seconds ${skipped} ways are left that were not measured: the fastest so far are taken; ` +
+        "`simper tune` measures all of them",
+    );
+  }
+  await rememberTuning(gpu, folder, record, rates);
+>>>>>>> lead2
   return tuned(record);
 }
 
 /** How products are computed on `gpu` in a run that does not measure, by name. */
+<<<<<<< HEAD
 export async function rememberedRecord(gpu: Gpu, precision?: MatrixPrecision): Promise<TuningRecord> {
   return await rememberedTuning(gpu, cacheFolder(), precision) ?? usualTuning(deviceClass(gpu), precision);
+=======
+export async function rememberedRecord(gpu: Gpu): Promise<TuningRecord> {
+  return (await rememberedTuning(gpu, cacheFolder()))?.tiles ?? usualTuning(deviceClass(gpu));
+>>>>>>> lead2
 }
 
 /** The same, as products take it. */

@@ -12,14 +12,15 @@ import type { Pipelines } from "../gpu/program.ts";
 import type { TuningRecord } from "../gpu/tuning.ts";
 import type { Decoder } from "../graph/decoder.ts";
 import { heed } from "../heed.ts";
-import { referenceBatches } from "../planning/batches.ts";
+import { unitOf } from "../losses/loss.ts";
+import { type ReferenceBatches, referenceBatches } from "../planning/batches.ts";
 import type { Prepared } from "../planning/prepare.ts";
 import type { OnProgress } from "../progress.ts";
 import { measure } from "../training/evaluate.ts";
 import { VERSION } from "../version.ts";
 
 /** To be raised with every change of what the sums follow from. */
-const FORMAT = 1;
+const FORMAT = 2;
 /** Milliseconds after which what was computed goes to the disk, so that a killed run need not begin again. */
 const SAVED_EVERY = 60_000;
 
@@ -75,13 +76,13 @@ async function openSplit(
   { config, prepared, gpu, files, kernels, log }: ReferenceRun,
   folder: string,
   store: PairStore,
-  batches: readonly number[][],
+  { batches, cut }: ReferenceBatches,
 ): Promise<Split> {
   const name = sha256(JSON.stringify({
     format: FORMAT,
     version: VERSION,
     pairs: store.id,
-    perBatch: batches[0]?.length,
+    cut,
     ldAlpha: config.ldAlpha ?? 1,
     files: files.map(({ sha256 }) => sha256),
     storage: prepared.reference?.net.parameters.map(({ storage = "f32" }) => storage),
@@ -103,8 +104,8 @@ async function openSplit(
 
 async function compute(run: ReferenceRun, folder: string, splits: Split[], pairs: number): Promise<void> {
   const { gpu, pipelines, decoder, log, onProgress, signal } = run;
-  const rows = run.prepared.train.statistics.judged ? "responses" : "pairs";
-  const progress = { what: "reference log-probabilities", total: pairs, unit: rows };
+  const unit = unitOf(run.prepared.loss);
+  const progress = { what: "reference log-probabilities", total: pairs, unit };
   pipelines.expect(decoder.forward);
   await decoder.allocate(gpu, pipelines);
   try {
@@ -141,7 +142,7 @@ async function compute(run: ReferenceRun, folder: string, splits: Split[], pairs
     const seconds = (performance.now() - start) / 1000;
     log(
       "info",
-      `reference: ${pairs} ${rows} in ${seconds.toFixed(1)} s, ${
+      `reference: ${pairs} ${unit} in ${seconds.toFixed(1)} s, ${
         Number((pairs / seconds).toPrecision(3))
       } a second`,
     );
