@@ -292,7 +292,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
     ...outcome,
     save: async ({ signal } = {}) => {
       if (isDisposed) throw new UserError("the run was disposed of: save it before", 1, "DISPOSED");
-      const saved = inArea("OUTPUT_REFUSED", () => saveRun(parts, { signal, onProgress }));
+      const saved = inArea("OUTPUT_REFUSED", () => saveRun(parts, { signal, onProgress, onLog: log }));
       saving = Promise.allSettled([saving, saved]);
       const results = await saved;
       onSave?.(config.outputDir);
