@@ -161,7 +161,23 @@ async function fit(
     return [{ name, dtype, shape, chunks: () => chunksOf(checkpoint, name) }];
   });
   const { files, close } = checkpoint;
-  return { files, close, ...renamed(checkpoint, names), saved, model: { ...config, tieWordEmbeddings } };
+  const dtype = config.dtype ?? dtypeOf(checkpoint);
+  return {
+    files,
+    close,
+    ...renamed(checkpoint, names),
+    saved,
+    model: { ...config, dtype, tieWordEmbeddings },
+  };
+}
+
+const DTYPES = { BF16: "bfloat16", F16: "float16", F32: "float32" } as const;
+
+/** As transformers' `dtype="auto"` where config.json names none: that of the first file's first tensor of numbers. */
+function dtypeOf({ tensors, files: [file] }: Checkpoint): ModelConfig["dtype"] {
+  const first = [...tensors.values()].filter((info) => info.file === file && isFloatDtype(info.dtype))
+    .sort((a, b) => a.name < b.name ? -1 : 1).at(0);
+  return first && DTYPES[first.dtype as FloatDtype];
 }
 
 /** A tensor's bytes as they lie in the file. */
