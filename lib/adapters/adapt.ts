@@ -39,7 +39,8 @@ export function adapt(net: Net, plan: AdapterPlan): void {
     const [{ rank, scale, module }] = places;
     if (rank > limit) {
       problems.push(
-        `lora_r: expected at most ${limit}, the lesser side of ${weight.name}, found ${rank}: beyond it an adapter learns no more`,
+        `lora_r: expected at most ${limit}, the lesser side of ${weight.name}, found ${rank}: beyond it an ` +
+          "adapter learns no more",
       );
     }
     const other = places.find((place) => place.rank !== rank || place.scale !== scale);

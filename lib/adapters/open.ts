@@ -50,8 +50,8 @@ export async function openAdapter(folder: string): Promise<OpenAdapter> {
   const path = join(folder, ADAPTER_WEIGHTS);
   if (!await statOf(path) && await statOf(join(folder, "adapter_model.bin"))) {
     throw new UserError(
-      `${folder}: found only adapter_model.bin: pickled files are not read, because loading one can run any code. Load the ` +
-        "adapter with PEFT and save_pretrained() it",
+      `${folder}: found only adapter_model.bin: pickled files are not read, because loading one can run any ` +
+        "code. Load the adapter with PEFT and save_pretrained() it",
     );
   }
   const file = await openSafetensors(path);

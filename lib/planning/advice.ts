@@ -35,7 +35,7 @@ export interface Alternative {
 /** How the run would be with another configuration. */
 export type WorkloadOf = (config: TrainConfig) => Workload;
 
-/** The workload of data that have been read, whatever the configuration says of batches, or, beside `before`, of bits. */
+/** The workload of data that have been read, with other batches, and other bits than those of `before`. */
 export const withBatchesOf =
   (workload: Workload & Pick<Prepared, "adapter">, before: TrainConfig): WorkloadOf => (config) => {
     const sampler = samplerOf(config, workload.sampler.pairs);
@@ -211,7 +211,8 @@ export function adviceFor(changes: readonly Alternative[], limit: number, parame
 /** Bytes by purpose, for people: of the run, and of its reference model before that. */
 export const planTable = ({ decoder, reference }: Planned): string =>
   reference
-    ? `${decoder.plan.table()}\nthe reference model, whose memory is given back before the first step\n${reference.plan.table()}`
+    ? `${decoder.plan.table()}\nthe reference model, whose memory is given back before the first ` +
+      `step\n${reference.plan.table()}`
     : decoder.plan.table();
 
 /**

@@ -122,9 +122,10 @@ async function fit(
     tieWordEmbeddings = await isEqual(checkpoint, found.embedding, found.head, shapes.get(head)!);
     if (!tieWordEmbeddings) {
       warn(
-        `${folder}: tie_word_embeddings is true in config.json, but ${found.head} differs from ${found.embedding}: they ` +
-          "are not tied, as in transformers 5, and both are trained and saved. transformers 4 loses the head of such a " +
-          "model: tie_word_embeddings: false in config.json says what the files hold",
+        `${folder}: tie_word_embeddings is true in config.json, but ${found.head} differs from ` +
+          `${found.embedding}: they are not tied, as in transformers 5, and both are trained and saved. ` +
+          "transformers 4 loses the head of such a model: tie_word_embeddings: false in config.json says " +
+          "what the files hold",
       );
     }
   }
@@ -145,8 +146,8 @@ async function fit(
   );
   if (unused.length > 0 && config.partOf !== undefined) {
     warn(
-      `${folder}: the text part of ${config.partOf} is trained; ${unused.length} other tensors of the files are saved again ` +
-        `as they are: ${list(collapsed(unused))}`,
+      `${folder}: the text part of ${config.partOf} is trained; ${unused.length} other tensors of the files ` +
+        `are saved again as they are: ${list(collapsed(unused))}`,
     );
   } else if (unused.length > 0) {
     warn(
