@@ -32,7 +32,8 @@ export function adapt(net: Net, plan: AdapterPlan): void {
         "so name all of them or none",
     );
   }
-  for (const [index, weight] of net.linearWeights.entries()) {
+  let firstPlace = 0;
+  for (const weight of net.linearWeights) {
     const places = rowsOfModules(weight, plan);
     if (places.length === 0) continue;
     const limit = Math.min(weight.columns, ...places.map(({ rows }) => rows));
@@ -51,7 +52,8 @@ export function adapt(net: Net, plan: AdapterPlan): void {
           "same; `simper merge` merges them",
       );
     }
-    adaptOne(net, weight, plan.settings, places, index);
+    adaptOne(net, weight, plan.settings, places, firstPlace);
+    firstPlace += places.length;
   }
   if (problems.length > 0) throw new UserError([...new Set(problems)].slice(0, SHOWN).join("\n"), 2);
 }
@@ -86,7 +88,7 @@ function adaptOne(
   weight: ParameterSpec,
   { dora, dropout }: AdapterSettings,
   places: readonly Place[],
-  index: number,
+  firstPlace: number,
 ): void {
   const [{ rank, scale }] = places;
   const specOf = (parts: ParameterPart[], columns: number): ParameterSpec => ({
@@ -113,6 +115,6 @@ function adaptOne(
     scale,
     dropout,
     modules: places.map(({ firstRow, rows }) => ({ firstRow, rows })),
-    index,
+    firstPlace,
   });
 }
