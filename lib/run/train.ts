@@ -330,7 +330,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
     save: async ({ signal } = {}) => {
       if (isDisposed) throw new UserError("the run was disposed of: save it before", 1, "DISPOSED");
       if (!isFirst) return {};
-      const saved = inArea("OUTPUT_REFUSED", () => saveRun(parts, { signal, onProgress }));
+      const saved = inArea("OUTPUT_REFUSED", () => saveRun(parts, { signal, onProgress, onLog: log }));
       saving = Promise.allSettled([saving, saved]);
       const results = await saved;
       onSave?.(config.outputDir);
