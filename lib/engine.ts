@@ -52,6 +52,7 @@ export { netOf } from "./models/models.ts";
 export { readModelConfig } from "./weights/config_file.ts";
 export type { ParameterTensor, SavedTensor } from "./parameters/saved_tensor.ts";
 export { type ModelWeights, openModel, readModel } from "./weights/weights.ts";
+export { findModel, type FindOptions, type ModelFolder, openFound } from "./adapters/model.ts";
 
 export { type Gpu, type GpuChoice, openGpu, type Subgroups, type WebgpuEngine } from "./gpu/device.ts";
 export type { Purpose } from "./gpu/memory.ts";

@@ -91,7 +91,7 @@ export async function checkEmpty(outputDir: string): Promise<void> {
   refuseContent(outputDir, await namesIn(outputDir));
 }
 
-/** @throws {UserError} (status 2) for a folder with a run, whose figures would stand beside a model that is not its own. */
+/** @throws {UserError} (status 2) for a folder with a run, whose figures would stand beside another model. */
 export async function checkNoRun(outputDir: string): Promise<void> {
   const ofRun = (await namesIn(outputDir)).find((name) =>
     [TRAINER_STATE, METRICS, REPORT, RESULTS].includes(name) || isCheckpointName(name)

@@ -23,9 +23,9 @@ const COLUMNS = 110;
 export const compare: Command = {
   usage: "[CONFIG] [--json] [--sweep={KEY: [VALUE, ...]}] [--seeds=[N, ...]] [--key=value ...]",
   about:
-    "A run file of simper train will do, with --sweep or --seeds. Each run is left in OUTPUT_DIR/NAME/seed-N as simper train " +
-    "would leave it, and the figures of all in compare.json and report.html. The same command goes on where it was " +
-    "stopped, and keeps what is finished.",
+    "A run file of simper train will do, with --sweep or --seeds. Each run is left in OUTPUT_DIR/NAME/seed-N " +
+    "as simper train would leave it, and the figures of all in compare.json and report.html. The same " +
+    "command goes on where it was stopped, and keeps what is finished.",
   options: [
     { name: "json", doc: "Print all figures as JSON, as compare.json has them." },
     ...Object.entries(COMPARISON_KEYS).map(([name, { value, doc }]) => ({ name, value, doc })),

@@ -23,8 +23,8 @@ import { readValues, splitOwnWords } from "./words.ts";
 export const merge: Command = {
   usage: "MODEL [--adapter=DIR] --output_dir=DIR",
   about:
-    "MODEL is a folder of adapters, or the model that --adapter is for. The result is the model in the types of its own files, as PEFT's " +
-    "merge_and_unload() makes it; its folder is printed.",
+    "MODEL is a folder of adapters, or the model that --adapter is for. The result is the model in the types " +
+    "of its own files, as PEFT's merge_and_unload() makes it; its folder is printed.",
   options: [
     ADAPTER_OPTION,
     { name: "output_dir", value: "DIR", doc: "Folder to write the model to." },

@@ -158,9 +158,8 @@ export function lossProblems(
   // 1 - 2 label_smoothing, which the loss is divided by, is a float32.
   if (names.includes("robust") && labelSmoothing !== undefined && Math.fround(labelSmoothing) >= 0.5) {
     problems.push(
-      `${
-        at("labelSmoothing")
-      }: expected label_smoothing below 0.5 (as a float32) with robust, found ${labelSmoothing}: labels would be wrong more often than not`,
+      `${at("labelSmoothing")}: expected label_smoothing below 0.5 (as a float32) with robust, found ` +
+        `${labelSmoothing}: labels would be wrong more often than not`,
     );
   }
   if (

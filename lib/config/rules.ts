@@ -62,8 +62,8 @@ export function conflicts(config: PartialConfig, written: ReadonlyMap<string, En
     ["trainSamplingStrategy", "lossType"],
     () => config.trainSamplingStrategy === "random" && isKto(config),
     () =>
-      "expected sequential with loss_type: kto, found random: kto estimates its reference point from a micro-batch whose " +
-      "responses are paired in the order of the files",
+      "expected sequential with loss_type: kto, found random: kto estimates its reference point from a " +
+      "micro-batch whose responses are paired in the order of the files",
   );
   report(
     ["datasetSplits"],
@@ -206,8 +206,8 @@ export function conflicts(config: PartialConfig, written: ReadonlyMap<string, En
       config.perDeviceTrainBatchSize === 1 &&
       !!losses?.some(({ isJudged = false, usesRejected = true }) => isJudged && usesRejected),
     () =>
-      `expected 2 or more with loss_type: ${lossNames}, found 1: its reference point comes from the other responses of a ` +
-      "micro-batch",
+      `expected 2 or more with loss_type: ${lossNames}, found 1: its reference point comes from the other ` +
+      "responses of a micro-batch",
   );
   return [...problems, ...lossProblems(config, written)];
 }

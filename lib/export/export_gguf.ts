@@ -27,11 +27,12 @@ const PIECE = 2 ** 20;
 const LARGEST_F16 = 65504;
 
 /**
- * Writes a model, with its adapters merged in where it has any, into `file`, piece by piece: weights in `type`, but norms, biases and tables in
- * float32, and rows that are no whole number of blocks of `q8_0` in float16, as llama.cpp's converter has them.
+ * Writes a model, with its adapters merged in where it has any, into `file`, piece by piece: weights in `type`, but
+ * norms, biases and tables in float32, and rows that are no whole number of blocks of `q8_0` in float16, as
+ * llama.cpp's converter has them.
  *
- * @throws {UserError} as `openFound`; for an architecture or tokenizer that llama.cpp has no equal of, by name; for weights too large
- * for float16; where the file cannot be written.
+ * @throws {UserError} as `openFound`; for an architecture or tokenizer that llama.cpp has no equal of, by name; for
+ * weights too large for float16; where the file cannot be written.
  */
 export async function exportGguf(
   found: ModelFolder,
@@ -48,7 +49,8 @@ export async function exportGguf(
     const window = layout.lostWindow?.(config);
     if (window !== undefined && window < config.maxPositionEmbeddings) {
       warn(
-        `${folder}: llama.cpp's ${layout.name} has no sliding window: beyond ${window} tokens it reads a text otherwise`,
+        `${folder}: llama.cpp's ${layout.name} has no sliding window: beyond ${window} tokens it reads a ` +
+          "text otherwise",
       );
     }
     const rotation = rotationOf(layout, config, folder, warn);
@@ -140,7 +142,8 @@ function rotationOf(
   // Up to the length that the model was made for it is the usual one.
   if (rope.type === "dynamic" && rope.alpha === undefined) {
     warn(
-      `${folder}: rope_type dynamic: llama.cpp does not stretch the rotation beyond ${rope.maxPositionEmbeddings} tokens`,
+      `${folder}: rope_type dynamic: llama.cpp does not stretch the rotation beyond ` +
+        `${rope.maxPositionEmbeddings} tokens`,
     );
     return { keys, tensors: [] };
   }

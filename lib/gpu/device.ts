@@ -78,9 +78,9 @@ const NO_ADAPTER =
   "(`simper setup` does this); on a machine with a GPU, install its vendor's Vulkan driver";
 
 const NO_DAWN_ADAPTER =
-  "Dawn found no WebGPU adapter that it takes: expected a GPU with a Metal, DX12 or Vulkan 1.1 driver, or a new enough " +
-  "software driver (Mesa 25 or later, as Debian 13 has it, or Chromium's SwiftShader by VK_DRIVER_FILES; Debian 12's Mesa 22.3 " +
-  "is too old): install one, or leave webgpu_engine at deno";
+  "Dawn found no WebGPU adapter that it takes: expected a GPU with a Metal, DX12 or Vulkan 1.1 driver, or a " +
+  "new enough software driver (Mesa 25 or later, as Debian 13 has it, or Chromium's SwiftShader by " +
+  "VK_DRIVER_FILES; Debian 12's Mesa 22.3 is too old): install one, or leave webgpu_engine at deno";
 
 /** A variable of the environment, where there is one and it may be read. */
 function environment(name: string): string | undefined {
@@ -209,8 +209,8 @@ export async function openGpu({ gpu: given, webgpuEngine, gpuId }: GpuChoice = {
     if (destroyed) return;
     failure ??= new UserError(
       `the GPU device was lost (${info.reason}): ${info.message}\n` +
-        "the driver was reset, or the GPU taken away: start again; if it is lost at the same step, a kernel may take longer " +
-        "than the driver allows: lower per_device_train_batch_size or max_length",
+        "the driver was reset, or the GPU taken away: start again; if it is lost at the same step, a kernel " +
+        "may take longer than the driver allows: lower per_device_train_batch_size or max_length",
       1,
       "GPU_FAILED",
     );

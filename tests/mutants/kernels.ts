@@ -418,8 +418,8 @@ export const KERNELS: readonly Edits[] = [
     filter: "softmax",
     edits: [[
       "keys in both intervals count twice",
-      "prefix_end >= own && end > own) { own",
-      "prefix_end > own + 32u && end > own) { own",
+      "prefix_end >= own && end > own) {",
+      "prefix_end > own + 32u && end > own) {",
     ]],
   },
   {

@@ -13,7 +13,8 @@ import {
 import { readModelConfig } from "../../lib/weights/config_file.ts";
 import { kernelsOf } from "../../lib/gpu/program.ts";
 import { usualTiles } from "../../lib/gpu/tuning.ts";
-import { bytesOfRun, capacityOf, planRun } from "../../lib/planning/plan.ts";
+import { adviceFor, lastAlternative, withBatchesOf } from "../../lib/planning/advice.ts";
+import { bytesOfParameters, bytesOfRun, capacityOf, planRun } from "../../lib/planning/plan.ts";
 import { planReport } from "../../lib/report/plan_report.ts";
 import { task } from "../command.ts";
 import { GOLDEN } from "../golden_run.ts";
@@ -184,8 +185,39 @@ Deno.test("what does not fit comes with the change that would make it fit, at th
   );
 
   const shorter = estimatedAlternatives(config, ADAPTER, 66e9, workloadOf, true);
-  assert.match(shorter.at(-1)!.keys, /max_length: \d+, max_prompt_length: \d+$/);
-  assert.ok(shorter.at(-1)!.bytes <= 66e9 && shorter.at(-2)!.bytes > 66e9);
+  assert.match(shorter.at(-2)!.keys, /max_length: \d+, max_prompt_length: \d+$/);
+  assert.ok(shorter.at(-2)!.bytes <= 66e9 && shorter.at(-3)!.bytes > 66e9);
+
+  // Where no way of training the weights fits, adapters over four bits do.
+  const small = estimatedAlternatives(config, ADAPTER, 24e9, workloadOf, true);
+  assert.deepEqual(small.map(({ bytes }) => bytes <= 24e9), [false, true]);
+  assert.match(small[1].keys, /use_peft: true, lora_target_modules: all-linear, load_in_4bit: true$/);
+  assert.match(
+    adviceFor(small, config, 24e9, bytesOfParameters(planned)),
+    new RegExp(
+      "load_in_4bit: true: .* GB, fits, rounds what is stored, trains adapters in place of the weights\\n" +
+        "  or other training of all weights, which takes less: optim: lion_8bit, or max_grad_norm: 0 with .*$",
+    ),
+  );
+  assert.match(adviceFor(small, config, 4e9, bytesOfParameters(planned)), /only a smaller model fits/);
+});
+
+Deno.test("adapters over 16 bits that do not fit come with four bits, of data that were read too", async () => {
+  const { config: simper, workloadOf } = await setup(
+    "llama-3-8b-base",
+    "Llama-3-Base-8B-SFT",
+    ...["--use_peft", "--per_device_train_batch_size=1", "--gradient_checkpointing"],
+    ...["--gradient_accumulation_steps=32", "--per_device_eval_batch_size=1", "--activation_dtype=bfloat16"],
+  );
+  const config = { ...simper, lossType: "sigmoid" as const };
+  const planned = planRun(workloadOf(config), config, ADAPTER);
+  const read = withBatchesOf(workloadOf(config), config);
+  const [found] = lastAlternative(config, ADAPTER, read);
+  assert.deepEqual([found.keys, found.adapts], ["load_in_4bit: true", false]);
+  assert.ok(found.bytes < bytesOfRun(planned) - 8e9, `${found.bytes} of ${bytesOfRun(planned)}`);
+  const changed = { ...config, loadIn4bit: true };
+  assert.equal(found.bytes, bytesOfRun(planRun(workloadOf(changed), changed, ADAPTER)));
+  assert.deepEqual(lastAlternative(changed, ADAPTER, read), []);
 });
 
 Deno.test("a workload without data bounds every pair: nothing shared, and evaluation too", async () => {
@@ -278,10 +310,10 @@ Deno.test("the command prints the table and whether the run fits, from config.js
   assert.match(stdout, /^does not fit: 141\.4 GB of 141\.0 GB/m);
   assert.match(stdout, /per_device_train_batch_size: 1, .*131\.\d GB, fits/);
 
-  const small = await plan("--device_memory=60GB");
+  const small = await plan("--device_memory=5GB");
   assert.match(
     small.stdout,
-    /weights, gradients and moments alone take 64\.5 GB or more: only a smaller model fits, or other training, with use_peft: true, or optim: lion_8bit, or max_grad_norm: 0 with one pass a step$/m,
+    /weights, gradients and moments alone take 5\.6 GB or more: only a smaller model fits/,
   );
   const tight = await plan("--device_memory=100GB");
   assert.match(tight.stdout, /activation_dtype: bfloat16: 9\d\.\d GB, fits, rounds what is stored/);
