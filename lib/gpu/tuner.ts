@@ -1,4 +1,5 @@
 /** Which way of computing products is fastest on a device: measured. */
+import type { MatrixPrecision } from "../../kernels/gemm.ts";
 import type { OnProgress } from "../progress.ts";
 import { uniform } from "../random.ts";
 import type { Gpu } from "./device.ts";
@@ -12,6 +13,7 @@ import {
   type DeviceClass,
   deviceClass,
   LAYOUTS,
+  MATRIX,
   onlyTile,
   type ProductTiles,
   type ShapeClass,
@@ -54,6 +56,8 @@ const MEASURED: Record<DeviceClass, ("wide" | "small" | "narrow")[]> = {
 };
 /** Beside the usual way, those of one layout that are measured for the others too: their order is much the same. */
 const FINALISTS = 2;
+/** What products of float16 matrices may be off by: 2^-21 and 2^-10 of the sum of their terms' magnitudes. */
+const MATRIX_TOLERANCE = { high: 1e-4, medium: 2e-2 };
 /** Another than the usual tile must be this much faster: times vary. */
 const CLEARLY = 1.05;
 /** Of a sample, at least: its end is waited for, some 11 ms where Deno does it. */
@@ -82,6 +86,8 @@ export interface MeasureOptions {
   onProgress?: OnProgress;
   /** After which no other way is begun. */
   seconds?: number;
+  /** Of float16 matrices, which are no way without one. */
+  precision?: MatrixPrecision;
 }
 
 /**
@@ -94,7 +100,9 @@ export async function measureTuning(
   options: MeasureOptions = {},
 ): Promise<Measured> {
   const device = deviceClass(gpu);
+  const { precision } = options;
   const candidates: Way[] = [
+    ...precision ? [MATRIX] as const : [],
     ...CANDIDATES[device],
     ...gpu.subgroups ? WITH_SUBGROUPS[device] : [],
     ...device === "software" ? ["texture" as const] : [],
@@ -104,7 +112,7 @@ export async function measureTuning(
   const usual = usualTuning(device);
   const expected = new Map<ShapeClass, Float32Array>();
   const measureWay: MeasureWay = async (shape, way, best) => {
-    const tile = way === "texture" ? { ...TEXTURE_TILE, worth: 0 } : bufferTile(way, gpu);
+    const tile = way === "texture" ? { ...TEXTURE_TILE, worth: 0 } : bufferTile(way, gpu, precision);
     const measured = await measure(gpu, pipelines, shape, onlyTile(tile), { values, best, idle })
       .catch((error) => {
         // Without the usual way nothing works; of the others, some drivers may not compile one.
@@ -113,7 +121,8 @@ export async function measureTuning(
     if (!measured) return undefined;
     const { rate, result } = measured;
     if (result && !expected.has(shape)) expected.set(shape, result);
-    return { rate, isRight: result !== undefined && isClose(result, expected.get(shape)!) };
+    const tolerance = precision && way === MATRIX ? MATRIX_TOLERANCE[precision] : undefined;
+    return { rate, isRight: result !== undefined && isClose(result, expected.get(shape)!, tolerance) };
   };
   const measureFused = async (record: TuningRecord) => {
     const [fused, separate] = [true, false].map((fuses) => ({ ...tilesOf(record, gpu), fuses }));
@@ -149,10 +158,11 @@ export async function chooseTiles(
     measureWay: MeasureWay;
     measureFused?: (record: TuningRecord) => Promise<{ fused: number; separate: number; isRight: boolean }>;
   },
-  { onProgress, seconds = Infinity, now = () => performance.now() }: MeasureOptions & { now?: () => number } =
-    {},
+  { onProgress, seconds = Infinity, precision, now = () => performance.now() }:
+    & MeasureOptions
+    & { now?: () => number } = {},
 ): Promise<Measured> {
-  const record = { ...usualTuning(device), textured: [] as ShapeClass[] };
+  const record: TuningRecord = { ...usualTuning(device), textured: [], ...(precision && { precision }) };
   const rates: Measured["rates"] = [];
   const take = (shape: ShapeClass, way: Way) => {
     if (way === "texture") record.textured.push(shape);
@@ -305,10 +315,10 @@ async function measure(
  * Sums of products of numbers below a half come to some units, and their roundings to 1e-5; a gated unit multiplies
  * two of them.
  */
-function isClose(found: Float32Array, expected: Float32Array): boolean {
+function isClose(found: Float32Array, expected: Float32Array, tolerance = 1e-4): boolean {
   // A function for each of millions of elements would take as long as the measurement.
   for (let i = 0; i < found.length; i++) {
-    if (!(Math.abs(found[i] - expected[i]) <= 1e-4 * Math.max(1, Math.abs(expected[i])))) return false;
+    if (!(Math.abs(found[i] - expected[i]) <= tolerance * Math.max(1, Math.abs(expected[i])))) return false;
   }
   return true;
 }

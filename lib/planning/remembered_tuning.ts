@@ -1,6 +1,7 @@
 /** How products are computed on the adapters that were measured: a file of the cache, and files that are shipped. */
 import { basename, dirname, join } from "node:path";
 import { UserError } from "../errors.ts";
+import type { MatrixPrecision } from "../../kernels/gemm.ts";
 import type { Gpu } from "../gpu/device.ts";
 import type { Measured } from "../gpu/tuner.ts";
 import { isTuningRecord, suits, type TuningRecord } from "../gpu/tuning.ts";
@@ -26,10 +27,14 @@ export interface AdapterTuning {
 /** The file's content: a tuning for each adapter and version of this program. */
 type Remembered = Record<string, unknown>;
 
-type Known = Pick<Gpu, "name" | "subgroups">;
+type Known = Pick<Gpu, "name" | "subgroups" | "matrices">;
 
-const keyOf = ({ adapter, version, subgroups }: Pick<AdapterTuning, "adapter" | "version" | "subgroups">) =>
-  `${adapter}, simper ${version}${subgroups ? `, subgroups of ${subgroups}` : ""}`;
+const keyOf = (
+  { adapter, version, subgroups }: Pick<AdapterTuning, "adapter" | "version" | "subgroups">,
+  precision?: MatrixPrecision,
+) =>
+  `${adapter}, simper ${version}${subgroups ? `, subgroups of ${subgroups}` : ""}` +
+  (precision ? `, float32_matmul_precision ${precision}` : "");
 
 const identityOf = ({ name, subgroups }: Known) => ({
   adapter: name,
@@ -37,10 +42,15 @@ const identityOf = ({ name, subgroups }: Known) => ({
   ...(subgroups && { subgroups: subgroups.minSize }),
 });
 
-/** What was measured on this adapter before, if it was. */
-export async function rememberedTuning(gpu: Known, folder: string): Promise<AdapterTuning | undefined> {
-  const found = (await readAll(folder))[keyOf(identityOf(gpu))];
-  return isAdapterTuning(found) && suits(found.tiles, gpu) ? found : undefined;
+/** What was measured on this adapter before, for products of that precision, if it was. */
+export async function rememberedTuning(
+  gpu: Known,
+  folder: string,
+  precision?: MatrixPrecision,
+): Promise<AdapterTuning | undefined> {
+  const found = (await readAll(folder))[keyOf(identityOf(gpu), precision)];
+  const isThat = isAdapterTuning(found) && found.tiles.precision === precision && suits(found.tiles, gpu);
+  return isThat ? found : undefined;
 }
 
 /** Remembers for this adapter what was measured on it, or what another run took; returns it as it is remembered. */
@@ -51,7 +61,7 @@ export async function rememberTuning(
   rates: Measured["rates"] = [],
 ): Promise<AdapterTuning> {
   const tuning = { ...identityOf(gpu), tiles, rates };
-  await writeJson(join(folder, FILE), { ...await readAll(folder), [keyOf(tuning)]: tuning });
+  await writeJson(join(folder, FILE), { ...await readAll(folder), [keyOf(tuning, tiles.precision)]: tuning });
   return tuning;
 }
 
@@ -91,7 +101,7 @@ export function checkIsFor(gpu: Known, path: string, tuning: AdapterTuning): voi
   );
   // A file may name tiles that its own adapter never took.
   if (problems.length === 0 && !suits(tuning.tiles, gpu)) {
-    problems.push(`${path}: its tiles need subgroups, which ${gpu.name} does not have`);
+    problems.push(`${path}: its tiles need subgroups or their matrices, which ${gpu.name} does not have`);
   }
   if (problems.length === 0) return;
   throw new UserError(`${problems.join("\n")}\n\`simper tune\` measures this adapter`, 2);

@@ -1,4 +1,5 @@
 import { cacheFolder } from "../cache_folder.ts";
+import type { MatrixPrecision } from "../../kernels/gemm.ts";
 import type { Gpu } from "../gpu/device.ts";
 import type { Pipelines } from "../gpu/program.ts";
 import { parameterCount } from "../parameters/parameter.ts";
@@ -36,16 +37,24 @@ export async function tune(
   gpu: Gpu,
   pipelines: Pipelines,
   workload: Workload,
-  { onLog: log = () => {}, onProgress, before }: {
+  { onLog: log = () => {}, onProgress, before, precision }: {
     onLog?: (level: "info" | "warning", message: string) => void;
     onProgress?: OnProgress;
     before?: TuningRecord;
+    precision?: MatrixPrecision;
   } = {},
 ): Promise<TunedAdapter> {
   const usual = adapterOf(gpu);
   const tuned = (tuning: TuningRecord) => ({ adapter: { ...usual, tiles: tilesOf(tuning, gpu) }, tuning });
-  if (before && suits(before, gpu)) return tuned(before);
-  if (before) {
+  if (before && before.precision === precision && suits(before, gpu)) return tuned(before);
+  if (before && before.precision !== precision) {
+    const [there, here] = [before, { precision }].map(({ precision = "highest" }) => precision);
+    log(
+      "warning",
+      `the checkpoint's products were computed in ${there} precision (float32_matmul_precision), and here they are in ` +
+        `${here}: the numbers may differ from an unbroken run's`,
+    );
+  } else if (before) {
     log(
       "warning",
       `the checkpoint's products were computed with subgroups, which ${gpu.name} does not have: other ` +
@@ -53,14 +62,15 @@ export async function tune(
     );
   }
   const folder = cacheFolder();
-  const remembered = await rememberedTuning(gpu, folder);
+  const remembered = await rememberedTuning(gpu, folder, precision);
   if (remembered) return tuned(remembered.tiles);
   const device = deviceClass(gpu);
-  if (operationsOf(workload) < WORTH_MEASURING[device]) return tuned(usualTuning(device));
+  if (operationsOf(workload) < WORTH_MEASURING[device]) return tuned(usualTuning(device, precision));
   log("info", `measuring matrix products on ${gpu.name}, once`);
   const { record, rates, skipped } = await measureTuning(gpu, pipelines, {
     onProgress,
     seconds: MOST_SECONDS,
+    precision,
   });
   if (skipped > 0) {
     log(
@@ -74,13 +84,14 @@ export async function tune(
 }
 
 /** How products are computed on `gpu` in a run that does not measure, by name. */
-export async function rememberedRecord(gpu: Gpu): Promise<TuningRecord> {
-  return (await rememberedTuning(gpu, cacheFolder()))?.tiles ?? usualTuning(deviceClass(gpu));
+export async function rememberedRecord(gpu: Gpu, precision?: MatrixPrecision): Promise<TuningRecord> {
+  const remembered = await rememberedTuning(gpu, cacheFolder(), precision);
+  return remembered?.tiles ?? usualTuning(deviceClass(gpu), precision);
 }
 
 /** The same, as products take it. */
-export async function rememberedTiles(gpu: Gpu): Promise<ProductTiles> {
-  return tilesOf(await rememberedRecord(gpu), gpu);
+export async function rememberedTiles(gpu: Gpu, precision?: MatrixPrecision): Promise<ProductTiles> {
+  return tilesOf(await rememberedRecord(gpu, precision), gpu);
 }
 
 /** Six operations a weight and token, forward and backward. */

@@ -36,6 +36,7 @@ import { runFacts } from "../report/run_report.ts";
 import { roundedWeights } from "../report/rounded_weights.ts";
 import type { HashedFile } from "../data/hash.ts";
 import { overlaid } from "../safetensors/read.ts";
+import { precisionOn } from "../planning/precision.ts";
 import { tune } from "../planning/tune.ts";
 import { VERSION } from "../version.ts";
 import { probeLoss } from "../gpu/loss_probe.ts";
@@ -159,13 +160,14 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
 
   const gpu = await openGpu({ ...config, gpu: options.gpu });
   held.defer(() => gpu.destroy());
+  const precision = precisionOn(gpu, config);
   const sharers = await checkAdapters(communicator, gpu, config);
   if (before) warnings(before, gpu.name, communicator.size).forEach(warn);
   const pipelines = new Pipelines(gpu, signal, onProgress);
   if (followsFrom(config, loss)) log("info", describeLoss(lossOf(config)));
   else await checkLoss(loss, gpu, pipelines, log);
   const tunedAs = (record?: TuningRecord) =>
-    tune(gpu, pipelines, prepared, { onLog: log, onProgress, before: record });
+    tune(gpu, pipelines, prepared, { onLog: log, onProgress, before: record, precision });
   const first = isFirst ? await tunedAs(before?.state.kernels) : undefined;
   // As the first one: what each measured for itself might round differently.
   const [record] = await gather(communicator, first?.tuning);

@@ -18,7 +18,10 @@ for (const file of Deno.args) {
   const register = Object.assign(
     (test: Test | string, fn?: Test["fn"]) =>
       void tests.push(typeof test === "string" ? { name: test, fn: fn! } : test),
-    { beforeAll: (fn: Test["fn"]) => void before.push(fn), afterAll: (fn: Test["fn"]) => void after.push(fn) },
+    {
+      beforeAll: (fn: Test["fn"]) => void before.push(fn),
+      afterAll: (fn: Test["fn"]) => void after.push(fn),
+    },
   );
   Object.defineProperty(Deno, "test", { value: register, configurable: true });
   await import(pathToFileURL(resolve(file)).href);
