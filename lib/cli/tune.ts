@@ -1,5 +1,7 @@
 import { dirname } from "node:path";
+import type { MatrixPrecision } from "../../kernels/gemm.ts";
 import { cacheFolder } from "../cache_folder.ts";
+import { KEYS, type TrainConfig } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
 import { type Shown, tablesText } from "../evaluation/report.ts";
 import { describeAdapter, type Gpu, openGpu } from "../gpu/device.ts";
@@ -14,6 +16,7 @@ import {
   rememberTuning,
   writeTuning,
 } from "../planning/remembered_tuning.ts";
+import { precisionOn } from "../planning/precision.ts";
 import { createLogger } from "../report/log.ts";
 import { VERSION } from "../version.ts";
 import { checkFolder } from "../whole_file.ts";
@@ -22,7 +25,7 @@ import type { Command } from "./command.ts";
 import { print } from "./output.ts";
 import { progressLine } from "./progress.ts";
 import type { Stop } from "./stop.ts";
-import { splitOwnWords } from "./words.ts";
+import { readValues, splitOwnWords } from "./words.ts";
 
 /** `simper tune` */
 export const tune: Command = {
@@ -35,6 +38,11 @@ export const tune: Command = {
   options: [
     { name: "show", doc: "Measure nothing, and print what is remembered." },
     { name: "output", value: "FILE", doc: "Also write it there, for other machines with such an adapter." },
+    {
+      name: "float32_matmul_precision",
+      value: "PRECISION",
+      doc: "Of runs with this key, which may compute with float16 matrices: high, medium or auto.",
+    },
     ...GPU_OPTIONS,
   ],
   run,
@@ -44,6 +52,9 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
   const split = splitOwnWords(words, tune);
   const { positionals, options } = split;
   const choice = readGpuWords(split);
+  const { float32_matmul_precision: asked = "highest" } = readValues<
+    { float32_matmul_precision: TrainConfig["float32MatmulPrecision"] }
+  >(options, { float32_matmul_precision: KEYS.float32MatmulPrecision.type });
   const [file, ...more] = positionals;
   if (more.length > 0 || (file !== undefined && options.has("show"))) {
     throw new UserError(`expected: simper tune ${tune.usage}`, 2);
@@ -56,12 +67,13 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
   if (output !== undefined) await checkFolder(dirname(output));
   const gpu = await openGpu(choice);
   try {
+    const precision = precisionOn(gpu, { float32MatmulPrecision: asked });
     if (given) checkIsFor(gpu, file, given);
     const tuning = given
       ? await rememberTuning(gpu, folder, given.tiles, given.rates)
       : options.has("show")
-      ? await rememberedTuning(gpu, folder)
-      : await measure(gpu, folder, stop);
+      ? await rememberedTuning(gpu, folder, precision)
+      : await measure(gpu, folder, stop, precision);
     if (!tuning) {
       throw new UserError(`nothing is remembered of ${gpu.name}: \`simper tune\` measures it`);
     }
@@ -74,13 +86,19 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
   return 0;
 }
 
-async function measure(gpu: Gpu, folder: string, stop: Stop): Promise<AdapterTuning> {
+async function measure(
+  gpu: Gpu,
+  folder: string,
+  stop: Stop,
+  precision?: MatrixPrecision,
+): Promise<AdapterTuning> {
   const progress = progressLine({ logLevel: "info" });
   const log = createLogger("info", (text) => progress.write(text));
   log.info(`measuring matrix products on ${describeAdapter(gpu)}`);
   try {
     const { record, rates } = await measureTuning(gpu, new Pipelines(gpu, stop.signal), {
       onProgress: (done) => progress.update(done),
+      precision,
     });
     return await rememberTuning(gpu, folder, record, rates);
   } finally {

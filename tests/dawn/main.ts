@@ -24,6 +24,17 @@ if (!success) {
   console.log(`not run: ${new TextDecoder().decode(stderr).trim()}`);
   Deno.exit(0);
 }
-const [test, ...rest] = testCommand(Deno.args.length > 0 ? Deno.args : PATHS);
-const { code } = await deno([test, ...NATIVE, ...rest]).output();
-Deno.exit(code);
+const paths = Deno.args.length > 0 ? Deno.args : PATHS;
+const kernels = paths.filter((path) => /\bkernels\b/.test(path));
+const others = paths.filter((path) => !kernels.includes(path));
+const commands = [
+  ...others.length > 0 ? [testCommand(others)] : [],
+  // With the permissions of tests.
+  ...kernels.length > 0 ? [["run", ...testCommand(["tests/dawn/kernels.ts", ...kernels]).slice(1)]] : [],
+];
+let status = 0;
+for (const [command, ...words] of commands) {
+  const { code } = await deno([command, ...NATIVE, ...words]).output();
+  status ||= code;
+}
+Deno.exit(status);
