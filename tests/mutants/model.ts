@@ -77,7 +77,11 @@ export const MODEL: readonly Edits[] = [
     tests: ["tests/gpu/tuning_test.ts", "tests/gpu/subgroups_test.ts"],
     filter: "name",
     edits: [
-      ["a record with subgroups suits every device", "subgroups !== undefined || !SHAPE", "true || !SHAPE"],
+      [
+        "a record with subgroups suits every device",
+        ": subgroups !== undefined || !isSub",
+        ": true || !isSub",
+      ],
       [
         "a record of unknown tiles is taken",
         "shapes.every((shape) => isOneOf(names, buffer[shape]))",
