@@ -326,11 +326,11 @@ export interface RunKeys {
    */
   webgpu_engine?: "deno" | "dawn";
   /**
-   * Of matrix products, as PyTorch's `torch.set_float32_matmul_precision` names it: `highest`, float32;
-   * `high`, three products of float16 parts that have 22 bits of a number together; `medium`, one of float16,
-   * 11 bits. Sums stay float32, and every row and column has a scale of its own, so that magnitudes do not
-   * matter. They want a device with subgroup matrices, as `webgpu_engine: dawn` offers those of many GPUs;
-   * `auto` is `high` where there are some, and `highest` elsewhere. By default `"highest"`.
+   * Of training's matrix products, as PyTorch's `torch.set_float32_matmul_precision` names it: `highest`,
+   * float32; `high`, three products of float16 parts that have 22 bits of a number together; `medium`, one of
+   * float16, 11 bits. Sums stay float32, and every row and column has a scale of its own, so that magnitudes
+   * do not matter. They want a device with subgroup matrices, as `webgpu_engine: dawn` offers those of many
+   * GPUs; `auto` is `high` where there are some, and `highest` elsewhere. By default `"highest"`.
    */
   float32_matmul_precision?: "highest" | "high" | "medium" | "auto";
   /**
@@ -653,11 +653,11 @@ export interface TrainConfig {
    */
   webgpuEngine: "deno" | "dawn" | undefined;
   /**
-   * Of matrix products, as PyTorch's `torch.set_float32_matmul_precision` names it: `highest`, float32;
-   * `high`, three products of float16 parts that have 22 bits of a number together; `medium`, one of float16,
-   * 11 bits. Sums stay float32, and every row and column has a scale of its own, so that magnitudes do not
-   * matter. They want a device with subgroup matrices, as `webgpu_engine: dawn` offers those of many GPUs;
-   * `auto` is `high` where there are some, and `highest` elsewhere.
+   * Of training's matrix products, as PyTorch's `torch.set_float32_matmul_precision` names it: `highest`,
+   * float32; `high`, three products of float16 parts that have 22 bits of a number together; `medium`, one of
+   * float16, 11 bits. Sums stay float32, and every row and column has a scale of its own, so that magnitudes
+   * do not matter. They want a device with subgroup matrices, as `webgpu_engine: dawn` offers those of many
+   * GPUs; `auto` is `high` where there are some, and `highest` elsewhere.
    */
   float32MatmulPrecision: "highest" | "high" | "medium" | "auto";
   /**

@@ -528,7 +528,7 @@ export const TABLE: Table = {
     type: oneOf(["highest", "high", "medium", "auto"]),
     default: "highest",
     doc:
-      "Of matrix products, as PyTorch's `torch.set_float32_matmul_precision` names it: `highest`, float32; " +
+      "Of training's matrix products, as PyTorch's `torch.set_float32_matmul_precision` names it: `highest`, float32; " +
       "`high`, three products of float16 parts that have 22 bits of a number together; `medium`, one of float16, 11 bits. " +
       "Sums stay float32, and every row and column has a scale of its own, so that magnitudes do not matter. " +
       "They want a device with subgroup matrices, as `webgpu_engine: dawn` offers those of many GPUs; " +

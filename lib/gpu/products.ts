@@ -147,7 +147,7 @@ export class Products {
       const found = this.#foundOf(operand, lines * largestParts(layout, operand));
       const groups = line(largestGroups(layout, operand, lines));
       const call: KernelCall = {
-        label: "largest",
+        label: "gemm_largest",
         source: this.#sources.of(["largest", operand, variant], () => largestSource(variant, operand)),
         bindings: [rows.tensor, words, operands[operand], found],
         grid: (counts) => counts[rows.slot] === 0 ? [0, 0] : groups,

@@ -79,6 +79,8 @@ const updateBytes = ([, , , gradients, ...state]: Tensor[]) => gradients.bytes +
 /** Bytes of the kernels that work on whole parameters. */
 const BYTES: Record<string, (bindings: Tensor[]) => number> = {
   clear: (bindings) => bindings.at(-1)!.bytes,
+  // Of an operand whose rows are counted, all that there may be.
+  gemm_largest: (bindings) => bindings[2].bytes,
   sum_squares: (bindings) => bindings.at(-2)!.bytes,
   adamw: updateBytes,
   adamw_8bit: updateBytes,

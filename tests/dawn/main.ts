@@ -8,6 +8,8 @@ import { testCommand } from "../run.ts";
 const PATHS = [
   "tests/run/train_test.ts",
   "tests/kernels/gemm_matrix_test.ts",
+  "tests/kernels/gemm_epilogue_test.ts",
+  "tests/kernels/quantized_test.ts",
   "tests/dawn/engine.ts",
   "tests/dawn/precision.ts",
 ];
