@@ -63,8 +63,11 @@ export interface Subgroups {
 
 /** Matrices that the threads of a subgroup multiply together: `m` x `k` times `k` x `n`. */
 export interface Matrices {
+  /** Rows of the left one and of the sums. */
   readonly m: number;
+  /** Columns of the right one and of the sums. */
   readonly n: number;
+  /** Columns of the left one, rows of the right one. */
   readonly k: number;
   /** Threads of a subgroup. */
   readonly lanes: number;
