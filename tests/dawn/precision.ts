@@ -37,8 +37,11 @@ async function differences(out: string): Promise<Record<string, number>> {
   );
 }
 
-/** Of every figure; of float32 itself 1e-4 is asked. And the name for the second run. */
-const LIMITS = { high: [1e-4, "auto"], medium: [1e-2, "medium"] } as const;
+/**
+ * Of every figure, of which float32 itself is asked 1e-4; seen were 6e-6 and 7e-4, and 6e-3 of PyTorch's bfloat16
+ * autocast. And the name for the second run.
+ */
+const LIMITS = { high: [1e-4, "auto"], medium: [2e-3, "medium"] } as const;
 
 for (const [precision, [limit, again]] of Object.entries(LIMITS)) {
   Deno.test(`a run in ${precision} precision has PyTorch's log to ${limit}, and the same bytes twice`, () =>
