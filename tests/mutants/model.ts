@@ -73,6 +73,25 @@ export const MODEL: readonly Edits[] = [
     ],
   },
   {
+    file: "lib/planning/precision.ts",
+    tests: ["tests/planning/precision_test.ts"],
+    filter: "a precision is",
+    edits: [
+      [
+        "auto is float32 everywhere",
+        'if (asked === "auto") return matrices && "high";',
+        'if (asked === "auto") return;',
+      ],
+      ["medium is high", "if (matrices) return asked;", 'if (matrices) return "high";'],
+    ],
+  },
+  {
+    file: "lib/planning/remembered_tuning.ts",
+    tests: ["tests/planning/precision_test.ts"],
+    filter: "tiles of matrices",
+    edits: [["one tuning is remembered for all precisions", "(precision ? `", "(false ? `"]],
+  },
+  {
     file: "lib/gpu/tuning.ts",
     tests: ["tests/gpu/tuning_test.ts", "tests/gpu/subgroups_test.ts"],
     filter: "name",
