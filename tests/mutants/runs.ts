@@ -91,6 +91,11 @@ export const RUNS: readonly Edits[] = [
     tests: LOOP,
     edits: [
       [
+        "a GPU is waited for before it has the next step",
+        "(gpu.isSoftware && this.#showsAfter(step))",
+        "this.#showsAfter(step)",
+      ],
+      [
         "warmup_ratio wins over warmup_steps",
         "warmupSteps > 0 ? warmupSteps : warmupRatio",
         "warmupRatio > 0 ? warmupRatio : warmupSteps",
@@ -236,7 +241,42 @@ export const RUNS: readonly Edits[] = [
     filter: "a run of untied",
     edits: [[
       "figures of a second batch are those of the first",
-      "        at += batch.pairs * PAIR_FLOATS;\n",
+      "    at += batch.pairs * PAIR_FLOATS;\n    return",
+      "    return",
+    ]],
+  },
+  {
+    file: "lib/training/step.ts",
+    tests: ["tests/training/step_test.ts"],
+    edits: [
+      [
+        "steps write to the buffer that is being read",
+        "    this.#staging = 1 - this.#staging;\n",
+        "",
+      ],
+      [
+        "every step of a buffer has the figures of the first",
+        "slot * this.#slotBytes / 4",
+        "0",
+      ],
+    ],
+  },
+  {
+    file: "lib/gpu/tuner.ts",
+    tests: ["tests/gpu/tuning_test.ts"],
+    filter: "way",
+    edits: [
+      ["measuring has no end", "if (now() >= end) {", "if (false) {"],
+      ["a wrong product is taken", "if (!found.isRight) continue;", ""],
+    ],
+  },
+  {
+    file: "lib/planning/remembered_tuning.ts",
+    tests: ["tests/gpu/tuning_test.ts"],
+    filter: "refused",
+    edits: [[
+      "another version's tiles are taken",
+      '    ["version of simper", here.version, tuning.version],\n',
       "",
     ]],
   },
