@@ -200,8 +200,8 @@ export function findings(report: Report): string[] {
     );
   }
   lines.push(
-    "Losses differ in what they call a reward: SimPER and SimPO the mean log-probability, DPO and its kin the log-ratio to " +
-      "the model that training began with. Each accuracy is given for all.",
+    "Losses differ in what they call a reward: SimPER and SimPO the mean log-probability, DPO and its kin " +
+      "the log-ratio to the model that training began with. Each accuracy is given for all.",
   );
   return lines;
 }

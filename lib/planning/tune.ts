@@ -48,8 +48,8 @@ export async function tune(
   if (before) {
     log(
       "warning",
-      `the checkpoint's products were computed with subgroups, which ${gpu.name} does not have: other kernels are taken, and ` +
-        "the numbers may differ from an unbroken run's in their last digits",
+      `the checkpoint's products were computed with subgroups, which ${gpu.name} does not have: other ` +
+        "kernels are taken, and the numbers may differ from an unbroken run's in their last digits",
     );
   }
   const folder = cacheFolder();

@@ -1,5 +1,7 @@
 import { type Batch, pack } from "../batch/pack.ts";
 import { type Pair, responsesOf } from "../data/pair.ts";
+import { alone, type Communicator } from "../distributed/communicator.ts";
+import { sumGradients } from "../distributed/gradients.ts";
 import type { Gpu } from "../gpu/device.ts";
 import type { Slab, Tensor } from "../gpu/memory.ts";
 import { type KernelCall, type Pipelines, Program, readTensor, tensorsOf } from "../gpu/program.ts";
@@ -11,7 +13,7 @@ import { sizeOf } from "../batch/size.ts";
 import { trainingFlops } from "../graph/flops.ts";
 import type { TrainedParameter } from "../parameters/parameters.ts";
 import { uniform } from "../random.ts";
-import { AdamW, type ClipResult } from "./optimizer.ts";
+import { type ClipResult, Optimizer } from "./optimizer.ts";
 
 /** One optimizer step that has run: its pairs' results, its gradient norm, and the work that it took. */
 export interface StepResult {
@@ -24,6 +26,15 @@ export interface StepResult {
   sequenceTokens: number;
   /** Floating-point operations of forward and backward. */
   flops: number;
+}
+
+/** What this rank makes of a step. */
+export interface StepPart {
+  communicator: Communicator;
+  /** Where the first of its micro-batches stands among those of the step. */
+  firstBatch: number;
+  /** Pairs of the whole step. */
+  pairsOfStep: number;
 }
 
 /** A step that was submitted, and what is known of it without its figures. */
@@ -66,7 +77,7 @@ export class StepRunner {
    */
   constructor(
     readonly decoder: Decoder,
-    readonly optimizer: AdamW,
+    readonly optimizer: Optimizer,
     readonly slots: number,
     readonly pairsPerStep: number,
     readonly loss?: FunctionLoss,
@@ -115,22 +126,29 @@ export class StepRunner {
 
   /**
    * Submits one optimizer step (from 0): a submission for each micro-batch, the last with the update. With a loss in
-   * TypeScript each has two, and the first is waited for. For a software driver they are in pieces.
+   * TypeScript each has two, and the first is waited for. For a software driver they are in pieces. Of several ranks
+   * each makes its micro-batches, is sent the others' gradients, and then makes the same update.
    *
-   * @param onEncoded is called when the first batch is encoded and nothing of the step is submitted yet: whoever asks
-   * for the figures of earlier steps then waits for those alone, and the GPU does not wait for this step's encoding.
-   * @param onDone hears how many of the step's pairs are done, whenever a submission has blocked this thread.
+   * @param options `part`: where `micro` are not all micro-batches of the step; `onEncoded` is called when the first
+   * batch is encoded and nothing of the step is submitted yet: whoever asks for the figures of earlier steps then waits
+   * for those alone, and the GPU does not wait for this step's encoding; `onDone` hears how many of the pairs are done,
+   * whenever a submission has blocked this thread.
    */
   async run(
     gpu: Gpu,
     step: number,
     micro: Pair[][],
     learningRate: number,
-    { onEncoded, onDone }: { onEncoded?: () => void; onDone?: (pairs: number) => void } = {},
+    { part, onEncoded, onDone }: {
+      part?: StepPart;
+      onEncoded?: () => void;
+      onDone?: (pairs: number) => void;
+    } = {},
   ): Promise<void> {
     const { decoder, optimizer } = this;
     const { backward, update } = this.#programs!;
-    const pairsOfStep = micro.reduce((sum, pairs) => sum + pairs.length, 0);
+    const { communicator, firstBatch, pairsOfStep } = part ??
+      { communicator: alone, firstBatch: 0, pairsOfStep: micro.reduce((sum, { length }) => sum + length, 0) };
     if (pairsOfStep > this.pairsPerStep) {
       throw new RangeError(`a step of ${pairsOfStep} pairs exceeds the plan's ${this.pairsPerStep}`);
     }
@@ -139,7 +157,7 @@ export class StepRunner {
     const staging = this.#stagings[this.#staging].buffer!;
     let at = this.#pending.length * this.#slotBytes;
     let done = 0;
-    let encoder: GPUCommandEncoder;
+    let encoder = gpu.device.createCommandEncoder();
     const begin = () => encoder = gpu.device.createCommandEncoder();
     const submit = () => {
       const commands = encoder.finish();
@@ -157,10 +175,9 @@ export class StepRunner {
     // So that it is seen to move; a GPU is given more at once.
     const split = gpu.isSoftware ? next : undefined;
     for (const [index, batch] of batches.entries()) {
-      const dropoutKey = Math.ceil(uniform(this.seed, step, index)() * (2 ** 32 - 1)) || 1;
+      const dropoutKey = Math.ceil(uniform(this.seed, step, firstBatch + index)() * (2 ** 32 - 1)) || 1;
       const place = { firstOfStep: index === 0, pairsOfStep, dropoutKey };
       decoder.upload(gpu, batch, place);
-      encoder = begin();
       decoder.encodeForward(encoder, split);
       if (this.loss) {
         submit();
@@ -171,14 +188,17 @@ export class StepRunner {
       else decoder.encodeBackward(encoder, split);
       this.#copyResults(encoder, batch, staging, at);
       at += batch.pairs * PAIR_FLOATS * 4;
-      if (index === batches.length - 1) {
-        update.encode(encoder, new Uint32Array());
-        const clip = optimizer.clip.slab.buffer!;
-        encoder.copyBufferToBuffer(clip, 0, staging, at, CLIP_BYTES);
-      }
       done += batch.pairs;
-      submit();
+      if (index < batches.length - 1) next();
     }
+    if (communicator.size > 1) {
+      submit();
+      await sumGradients(gpu, communicator, decoder.parameters.chunks, batches.length > 0);
+      begin();
+    }
+    update.encode(encoder, new Uint32Array());
+    encoder.copyBufferToBuffer(optimizer.clip.slab.buffer!, 0, staging, at, CLIP_BYTES);
+    submit();
     const flops = batches.reduce((sum, batch) => sum + trainingFlops(decoder.net, sizeOf(batch)), 0);
     const sequences = micro.flat().flatMap(responsesOf);
     const sequenceTokens = sequences.reduce((sum, { ids }) => sum + ids.length, 0);
@@ -247,6 +267,18 @@ export class StepRunner {
   }
 }
 
+/** The results of steps of which each rank has made a part; the update is the same on all of them. */
+export const together = ([first, ...others]: readonly (readonly StepResult[])[]): StepResult[] =>
+  first.map((result, i) =>
+    others.map((of) => of[i]).reduce((one, next) => ({
+      ...one,
+      pairs: [...one.pairs, ...next.pairs],
+      tokens: one.tokens + next.tokens,
+      sequenceTokens: one.sequenceTokens + next.sequenceTokens,
+      flops: one.flops + next.flops,
+    }), result)
+  );
+
 /** The step's results, of what it left in its slot. */
 function resultOf({ batches, ...step }: Pending, slot: Float32Array): StepResult {
   let at = 0;
@@ -256,7 +288,7 @@ function resultOf({ batches, ...step }: Pending, slot: Float32Array): StepResult
     return found;
   });
   const tokens = batches.reduce((sum, { ids }) => sum + ids.length, 0);
-  return { ...step, pairs, clip: AdamW.readClip(slot.subarray(at, at + 4)), tokens };
+  return { ...step, pairs, clip: Optimizer.readClip(slot.subarray(at, at + 4)), tokens };
 }
 
 /** `calls`, with the updates of each parameter after the last of them that reads or writes its weights or gradient. */

@@ -286,8 +286,8 @@ export const RUNS: readonly Edits[] = [
     filter: "evaluation",
     edits: [[
       "the last short batch is left out",
-      "at < pairs.length; at += perBatch",
-      "at + perBatch <= pairs.length; at += perBatch",
+      "at < to; at += perBatch",
+      "at + perBatch <= to; at += perBatch",
     ]],
   },
   {
@@ -437,7 +437,7 @@ export const RUNS: readonly Edits[] = [
     file: "lib/report/entry_line.ts",
     tests: ["tests/report/progress_test.ts"],
     edits: [
-      ["figures come as the entry has them", "rank(a) - rank(b)", "0"],
+      ["rewards do not stand for the accuracy of tokens", 'named(["rewards/margins"]).length > 0', "false"],
       ["the rest takes a third line", "lines.length === MOST_LINES", "lines.length > MOST_LINES"],
     ],
   },

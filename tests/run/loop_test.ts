@@ -1,5 +1,6 @@
 /** The training loop without a GPU: what it gives the runner, and what it makes of the results. */
 import assert from "node:assert/strict";
+import { alone } from "../../lib/distributed/communicator.ts";
 import { CollapseAlarm } from "../../lib/training/collapse.ts";
 import { Figures } from "../../lib/training/figures.ts";
 import { Loop } from "../../lib/run/loop.ts";
@@ -102,6 +103,7 @@ async function loop(
       trainerState: () => Promise.resolve({}),
     },
     log: { append: nothing, writeState: nothing },
+    communicator: alone,
   } as unknown as ConstructorParameters<typeof Loop>[0];
   const saved = before && {
     state: { step: before.step, collapse: before.alarm.toJSON(), figures: new Figures().toJSON() },
