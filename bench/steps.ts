@@ -42,8 +42,10 @@ export async function timeSteps(
   const device = profiler?.gpu ?? gpu;
   if (overlaps) {
     const seconds = await intervals(gpu, device, trainer, batches, steps);
-    const { busy, host } = timesOf(await profiler?.collect(), steps + 2);
-    return seconds.map((seconds) => ({ seconds, busy, host }));
+    const profile = await profiler?.collect();
+    const { host } = timesOf(profile, steps + 2);
+    const share = profile && busyShare(profile);
+    return seconds.map((seconds) => ({ seconds, busy: share && share * seconds, host }));
   }
   const times: StepTime[] = [];
   for (let step = 0; step < steps; step++) {
@@ -75,6 +77,13 @@ async function intervals(
   }
   checkFinite(await runner.collect(gpu));
   return arrivals.slice(1).map((arrival, i) => arrival - arrivals[i]);
+}
+
+/** The part of the time from the first kernel to the last in which the device is busy. */
+function busyShare({ kernels }: Profile): number {
+  const start = Math.min(...kernels.map(({ start }) => start));
+  const end = Math.max(...kernels.map(({ start, seconds }) => start + seconds));
+  return busySeconds(kernels) / (end - start);
 }
 
 /** Seconds of a step's work on the device and on the host, of the profile of so many like it. */
