@@ -23,7 +23,7 @@ import type { ProductEpilogue } from "./epilogues.ts";
 import { ALIGNMENT, type Tensor, type TextureSlab, view, weightStorage } from "./memory.ts";
 import type { MemoryPlan } from "./memory_plan.ts";
 import { type KernelCall, line, type RowSlot } from "./program.ts";
-import type { TextureCopy } from "./texture_copy.ts";
+import { isCopied, type TextureCopy } from "./texture_copy.ts";
 import { blockWords, fillTexture } from "./texture_fill.ts";
 import { rowLength } from "./operations.ts";
 import { Sources } from "./sources.ts";
@@ -203,8 +203,7 @@ export class Products {
   }
 
   /**
-   * A call for each block, of which the first stands for all; what a texture still holds is not copied again. A
-   * matrix that is not float32 cannot be copied: a kernel unpacks its block.
+   * A call for each block, of which the first stands for all; what a texture still holds is not copied again.
    */
   #textureCalls(
     layout: GemmLayout,
@@ -213,24 +212,17 @@ export class Products {
     size: GemmSize,
     tile: TextureProductTile,
   ): KernelCall[] {
-    const isPacked = weightStorage(b) !== "f32";
     const blocks = this.#blocksOf(layout, size, tile);
-    const copy = (
-      operand: "a" | "b",
-      source: Tensor,
-      [firstRow, rowCount]: Range,
-      [firstColumn, columns]: Range,
-      isCounted: boolean,
-    ): TextureCopy => ({
-      source,
-      texture: this.#textures![operand],
-      firstRow,
-      rows: rowCount,
-      firstColumn,
-      columns,
-      slot: isCounted ? rows.slot : undefined,
-    });
-    const call = ({ m, n, k, first, size: words }: Block): KernelCall => {
+    const copiesOf = ({ m, n, k }: Block): TextureCopy[] => [
+      layout === "tn" ? this.#copy("a", a, k, m, rows) : this.#copy("a", a, m, k, rows),
+      layout === "nt"
+        ? this.#copy("b", b, n, k)
+        : this.#copy("b", b, k, n, layout === "tn" ? rows : undefined),
+    ];
+    // The uniforms of kernels that copy: other blocks' calls are made when nothing can be planned any more.
+    if (![a, b].every(isCopied)) blocks.forEach(copiesOf);
+    const call = (block: Block): KernelCall => {
+      const { m, n, k, first, size: words } = block;
       const [[row, height], [column, columns], [depth, inner]] = [m, n, k];
       const place = row * size.ldc + column;
       const added = depth === 0
@@ -243,12 +235,7 @@ export class Products {
           `texture ${layout} ${epilogue.bias} ${epilogue.kind}`,
           () => textureSource(layout, epilogue, tile),
         ),
-        copies: [
-          layout === "tn" ? copy("a", a, k, m, true) : copy("a", a, m, k, true),
-          ...isPacked
-            ? []
-            : [layout === "nt" ? copy("b", b, n, k, false) : copy("b", b, k, n, layout === "tn")],
-        ],
+        copies: copiesOf(block),
         bindings: [
           rows.tensor,
           words,
@@ -272,22 +259,23 @@ export class Products {
         },
       };
     };
-    if (!isPacked) return [{ ...call(blocks[0]), rest: () => blocks.slice(1).map(call) }];
-    const blockOfB = ({ n, k }: Block) => {
-      const [[firstRow, rows], [firstColumn, columns]] = layout === "nt" ? [n, k] : [k, n];
-      return { firstRow, rows, firstColumn, texels: Math.ceil(columns / 4) };
-    };
-    // All of them now: the others are made when nothing can be planned any more.
-    const uniforms = new Map(blocks.map((block) => [block, this.#uniform(blockWords(b, blockOfB(block)))]));
-    const fill = (block: Block): KernelCall => {
-      const isNeeded = (counts: Uint32Array) => counts[rows.slot] > 0;
-      return fillTexture(b, this.#textures!.b, blockOfB(block), uniforms.get(block)!, { isNeeded });
-    };
-    const rest = () =>
-      blocks.slice(1).flatMap((block, i) =>
-        block.n === blocks[i].n && block.k === blocks[i].k ? [call(block)] : [fill(block), call(block)]
-      );
-    return [fill(blocks[0]), { ...call(blocks[0]), rest }];
+    return [{ ...call(blocks[0]), rest: () => blocks.slice(1).map(call) }];
+  }
+
+  /** A block of an operand into its texture; only the rows that are counted, where `counted` says how. */
+  #copy(
+    operand: "a" | "b",
+    source: Tensor,
+    [firstRow, rows]: Range,
+    [firstColumn, columns]: Range,
+    counted?: RowSlot,
+  ): TextureCopy {
+    const texture = this.#textures![operand];
+    const copy = { source, texture, firstRow, rows, firstColumn, columns, slot: counted?.slot };
+    if (isCopied(source)) return copy;
+    const block = { firstRow, rows, firstColumn, texels: Math.ceil(columns / 4) };
+    const uniform = this.#uniform(blockWords(source, block));
+    return { ...copy, by: fillTexture(source, texture, block, uniform, { slot: counted?.slot }) };
   }
 
   /**
@@ -366,13 +354,9 @@ function sizeOf(layout: GemmLayout, { a, b, c }: Operands): Omit<GemmSize, "firs
   return { m: c.shape[0], n, k, lda, ldb, ldc };
 }
 
-/**
- * Whether the operands can be copied to textures, row by row and in blocks that start on aligned bytes, and gain by
- * it.
- */
+/** Whether rows of the operands and of C are whole texels, and textures gain by it. */
 function isForTextures({ m, n, k, lda, ldb, ldc }: GemmSize, { worth }: TextureProductTile): boolean {
-  const isAligned = [lda, ldb, ldc].every((floats) => floats * 4 % ALIGNMENT === 0);
-  return isAligned && m * n * k >= worth;
+  return [lda, ldb, ldc].every((floats) => floats % 4 === 0) && m * n * k >= worth;
 }
 
 /** Whether a product can do `epilogue`. */

@@ -1,5 +1,6 @@
 /** Copies of blocks of tensors to textures, which some kernels read faster. */
-import { elements, type Slab, type Tensor, type TextureSlab } from "./memory.ts";
+import { ALIGNMENT, elements, type Slab, type Tensor, type TextureSlab, weightStorage } from "./memory.ts";
+import type { KernelCall } from "./program.ts";
 
 /** A block of a tensor that is copied to the beginning of a texture before a kernel reads it there. */
 export interface TextureCopy {
@@ -12,7 +13,13 @@ export interface TextureCopy {
   columns: number;
   /** Where given, only the rows that this slot counts are copied. */
   slot?: number;
+  /** The kernel that does it, where WebGPU cannot. */
+  by?: KernelCall;
 }
+
+/** Whether WebGPU copies rows of `tensor` as they are: float32 rows that begin on aligned bytes. */
+export const isCopied = (tensor: Tensor): boolean =>
+  weightStorage(tensor) === "f32" && elements(tensor.shape.slice(1)) * 4 % ALIGNMENT === 0;
 
 /** The calls' copies, with one object for all that are the same: what a texture holds need not be copied again. */
 export function distinctCopies(calls: readonly { copies?: TextureCopy[] }[]): TextureCopy[][] {
@@ -21,7 +28,7 @@ export function distinctCopies(calls: readonly { copies?: TextureCopy[] }[]): Te
   const idOf = (slab: Slab | TextureSlab) => ids.get(slab) ?? ids.set(slab, ids.size).get(slab);
   return calls.map(({ copies = [] }) =>
     copies.map((copy) => {
-      const { source, texture, firstRow, rows, firstColumn, columns, slot } = copy;
+      const { source, texture, firstRow, rows, firstColumn, columns, slot, by } = copy;
       const block = [
         source.offset,
         elements(source.shape.slice(1)),
@@ -30,6 +37,7 @@ export function distinctCopies(calls: readonly { copies?: TextureCopy[] }[]): Te
         firstColumn,
         columns,
         slot,
+        by?.source,
       ];
       const key = [idOf(source.slab), idOf(texture), ...block].join(" ");
       return known.get(key) ?? known.set(key, copy).get(key)!;
@@ -37,7 +45,7 @@ export function distinctCopies(calls: readonly { copies?: TextureCopy[] }[]): Te
   );
 }
 
-/** Copies the rows of a block that there are. */
+/** Copies the rows of a block that there are, where no kernel does it. */
 export function encodeCopy(encoder: GPUCommandEncoder, copy: TextureCopy, counts: Uint32Array): void {
   const { source, texture, firstRow, firstColumn, columns, slot } = copy;
   const rows = slot === undefined ? copy.rows : Math.min(copy.rows, counts[slot] - firstRow);

@@ -45,19 +45,16 @@ export const blockWords = (
 ];
 
 /**
- * A block of `matrix` to the beginning of `texture`, where `isNeeded`.
+ * A block of `matrix` to the beginning of `texture`; where there is a `slot`, the rows of it that this counts.
  *
  * @param uniform of `blockWords`.
  */
 export function fillTexture(
   matrix: Tensor,
   texture: TextureSlab,
-  { rows, texels }: MatrixBlock,
+  { firstRow, rows, texels }: MatrixBlock,
   uniform: Tensor,
-  { storage = "f32", isNeeded = () => true }: {
-    storage?: HeldStorage;
-    isNeeded?: (counts: Uint32Array) => boolean;
-  } = {},
+  { storage = "f32", slot }: { storage?: HeldStorage; slot?: number } = {},
 ): KernelCall {
   const { format, source, perTexel } = TEXEL[storage];
   const stored = weightStorage(matrix);
@@ -67,6 +64,9 @@ export function fillTexture(
     label: "hold",
     source: withPrelude(`${reader}\n${source}\n${kernel}`, { PER_TEXEL: perTexel }),
     bindings: [uniform, matrix, texture],
-    grid: (counts) => isNeeded(counts) ? line(Math.ceil(rows * texels / 64)) : [0, 0],
+    grid: (counts) => {
+      const there = slot === undefined ? rows : Math.min(rows, counts[slot] - firstRow);
+      return line(Math.ceil(there * texels / 64));
+    },
   };
 }

@@ -132,7 +132,7 @@ export const TEXTURE_TILE: TextureProductTile = {
   threadColumns: 16,
   rows: 1024,
   columns: 2048,
-  worth: 2 ** 24,
+  worth: 2 ** 16,
 };
 
 /** A choice as it is written down: as `ProductTiles`, with the names of tiles. */
