@@ -12,6 +12,7 @@ import type { Tensor } from "../../lib/gpu/memory.ts";
 import { fromF32, toF32 } from "../../lib/safetensors/dtype.ts";
 import { type KernelCase, kernelTest, largest, useGpu } from "./harness.ts";
 import { missingFor, subgroupTileHere } from "./subgroups.ts";
+import { assertEqualBytes } from "../equal_bytes.ts";
 import { magnitudes, type Matrix, matrix, multiply, transposed } from "../reference/matrix.ts";
 
 useGpu();
@@ -305,11 +306,68 @@ kernelTest(
   (kernels, product) => checkProduct(kernels, product, smallTextures),
 );
 
-kernelTest("operands whose rows are no multiple of 256 bytes are read from buffers", [
-  { layout: "nt", m: 65, n: 64, k: 68 },
-  { layout: "nn", m: 33, n: 20, k: 64 },
-  { layout: "tn", m: 20, n: 64, k: 33 },
+/** Rows of so many floats, 4 times 1, 3, 4 and 12: the ranks of adapters, alone and three beside each other. */
+const RANKS = [4, 12, 16, 48];
+
+kernelTest(
+  "a kernel copies operands whose rows are no multiple of 256 bytes, as those of adapters are",
+  RANKS.flatMap((rank): Product[] => [
+    // In the order of an adapter's products: what is added to its layer's, and its gradients, of 1 to 131 tokens.
+    { layout: "nt", m: 37, n: rank, k: 64, spare: 60 },
+    { layout: "nt", m: 131, n: 192, k: rank, scale: 2, spare: 1 },
+    { layout: "nn", m: 1, n: rank, k: 128, scale: 2, spare: 3 },
+    { layout: "nn", m: 67, n: 64, k: rank, epilogue: "always", spare: 2 },
+    ...[false, true].map((accumulate): Product => (
+      { layout: "tn", m: rank, n: 64, k: 3, epilogue: "accumulate", accumulate, spare: 66 }
+    )),
+    { layout: "tn", m: 192, n: rank, k: 131, epilogue: "accumulate", accumulate: true, scale: 2, spare: 1 },
+  ]).concat([
+    { layout: "nt", m: 65, n: 64, k: 68, epilogue: "residual", bias: true },
+    { layout: "nt", m: 66, n: 70, k: 132, padC: 2 },
+    { layout: "nn", m: 70, n: 20, k: 131, padA: 5 },
+    { layout: "tn", m: 131, n: 20, k: 70, padA: 5, padC: 4, spare: 64 },
+  ]),
+  (kernels, product) => checkProduct(kernels, product, smallTextures),
+);
+
+kernelTest("operands whose rows are no whole texels are read from buffers", [
+  { layout: "nt", m: 37, n: 3, k: 64 },
+  { layout: "nt", m: 3, n: 64, k: 1, scale: 2 },
+  { layout: "nn", m: 37, n: 1, k: 64 },
+  { layout: "tn", m: 3, n: 64, k: 37 },
 ] as Product[], (kernels, product) => checkProduct(kernels, product, smallTextures));
+
+kernelTest(
+  "what a kernel has copied is copied again after another wrote to its source, and the same bytes come out each time",
+  [{ rank: 16 }, { rank: 48 }],
+  async (kernels, { rank }) => {
+    // h = x a^T, y = h b^T, twice, where x and then y are what h is made of: h's copy is out of date.
+    const [x, a, b] = [70, rank, 64].map((rows, i) =>
+      random(kernels, rows, i < 2 ? 64 : rank, i < 2 ? 64 : rank)
+    );
+    const tensors = [x, a, b].map(({ data }, i) =>
+      kernels.tensor([[70, rank, 64][i], i < 2 ? 64 : rank], data)
+    );
+    const [h, y, z, again] = [rank, 64, 64, 64].map((columns) => kernels.tensor([70, columns]));
+    const products = kernels.products(onlyTile({ ...smallTextures, rows: 128 }));
+    const rows = kernels.rows(70);
+    const call = (a: Tensor, b: Tensor, c: Tensor) => products.calls("nt", rows, { a, b, c });
+    await kernels.run([
+      ...call(tensors[0], tensors[1], h),
+      ...call(h, tensors[2], y),
+      ...call(y, tensors[1], h),
+      ...call(h, tensors[2], z),
+      ...call(h, tensors[2], again),
+    ]);
+    const times = (left: Matrix, right: Matrix, n: number) =>
+      matrix(multiply(left, transposed(right)), 70, n, n);
+    const through = (left: Matrix) => times(times(left, a.view, rank), b.view, 64);
+    const expected = through(through(x.view));
+    const values = Float64Array.from({ length: 70 * 64 }, (_, i) => expected.at(Math.floor(i / 64), i % 64));
+    await kernels.compare(z, values, { tolerance: 4e-6 });
+    assertEqualBytes(await kernels.read(again, 70 * 64), await kernels.read(z, 70 * 64), "again");
+  },
+);
 
 kernelTest(
   "a texture is filled again after a kernel wrote to its source",
