@@ -23,7 +23,7 @@ import type { ProductEpilogue } from "./epilogues.ts";
 import { ALIGNMENT, type Tensor, type TextureSlab, view, weightStorage } from "./memory.ts";
 import type { MemoryPlan } from "./memory_plan.ts";
 import { type KernelCall, line, type RowSlot } from "./program.ts";
-import { isCopied, type TextureCopy } from "./texture_copy.ts";
+import { isCopied, type Texel, type TextureCopy } from "./texture_copy.ts";
 import { blockWords, fillTexture } from "./texture_fill.ts";
 import { rowLength } from "./operations.ts";
 import { Sources } from "./sources.ts";
@@ -40,6 +40,8 @@ export interface Operands {
   c: Tensor;
   bias?: Tensor;
   residual?: Tensor;
+  /** Of another product of C's shape (`nt`, `nn`), which is added to that of A and B: what a layer's adapters give. */
+  more?: { a: Tensor; b: Tensor };
 }
 
 /** What else is done with a product. */
@@ -59,6 +61,8 @@ type Range = readonly [first: number, length: number];
  * dimension.
  */
 interface Block extends Record<"m" | "n" | "k", Range> {
+  /** Whether the inner dimension goes on with that of what is added. */
+  hasMore: boolean;
   /** The first of the counted rows. */
   first: number;
   /** The uniform of its size. */
@@ -105,10 +109,17 @@ export class Products {
   ): KernelCall[] {
     const size: GemmSize = { ...sizeOf(layout, operands), first: 0, adds, scale };
     const { texture, textured, buffer } = this.tiles;
-    const held = layout === "nt" ? this.#heldCalls(rows, operands, size) : [];
-    if (held.length > 0) return epilogue ? [...held, epilogue.alone] : held;
     const shape = shapeClass(layout, size.m, size.n);
     const isTextured = textured.includes(shape) && texture && isForTextures(size, texture);
+    const { more, ...own } = operands;
+    if (more && !(isTextured && canJoin(layout, size, more, texture))) {
+      return [
+        ...this.calls(layout, rows, { ...more, c: own.c }, { adds, scale }),
+        ...this.calls(layout, rows, own, { adds: "always", scale, epilogue }),
+      ];
+    }
+    const held = layout === "nt" ? this.#heldCalls(rows, operands, size) : [];
+    if (held.length > 0) return epilogue ? [...held, epilogue.alone] : held;
     const tile = buffer[shape];
     const isFused = !isTextured && epilogue && this.tiles.fuses &&
       canFuse(layout, epilogue, operands, size, tile);
@@ -208,29 +219,40 @@ export class Products {
   #textureCalls(
     layout: GemmLayout,
     rows: RowSlot,
-    { a, b, c, bias, residual }: Operands,
+    { a, b, c, bias, residual, more }: Operands,
     size: GemmSize,
     tile: TextureProductTile,
   ): KernelCall[] {
-    const blocks = this.#blocksOf(layout, size, tile);
-    const copiesOf = ({ m, n, k }: Block): TextureCopy[] => [
+    const depth = more ? rowLength(more.a) : 0;
+    const blocks = this.#blocksOf(layout, size, tile, depth);
+    const copiesOf = ({ m, n, k, hasMore }: Block): TextureCopy[] => [
       layout === "tn" ? this.#copy("a", a, k, m, rows) : this.#copy("a", a, m, k, rows),
       layout === "nt"
         ? this.#copy("b", b, n, k)
         : this.#copy("b", b, k, n, layout === "tn" ? rows : undefined),
+      // Behind them: columns of A, and rows or columns of B.
+      ...(more && hasMore
+        ? [
+          this.#copy("a", more.a, m, [0, depth], rows, [k[1] / 4, 0]),
+          layout === "nt"
+            ? this.#copy("b", more.b, n, [0, depth], undefined, [k[1] / 4, 0])
+            : this.#copy("b", more.b, [0, depth], n, undefined, [0, k[1]]),
+        ]
+        : []),
     ];
     // The uniforms of kernels that copy: other blocks' calls are made when nothing can be planned any more.
-    if (![a, b].every(isCopied)) blocks.forEach(copiesOf);
+    if (![a, b, ...Object.values(more ?? {})].every(isCopied)) blocks.forEach(copiesOf);
     const call = (block: Block): KernelCall => {
-      const { m, n, k, first, size: words } = block;
-      const [[row, height], [column, columns], [depth, inner]] = [m, n, k];
+      const { m, n, k, first, hasMore, size: words } = block;
+      const [[row, height], [column, columns], [deep, own]] = [m, n, k];
+      const inner = own + (hasMore ? depth : 0);
       const place = row * size.ldc + column;
-      const added = depth === 0
+      const added = deep === 0
         ? { bias: bias && from(bias, column), residual: residual && from(residual, place) }
         : {};
       const epilogue = epilogueOf(added);
       return {
-        label: labelOf(layout, size, epilogue),
+        label: labelOf(layout, size, epilogue, depth),
         source: this.#sources.of(
           `texture ${layout} ${epilogue.bias} ${epilogue.kind}`,
           () => textureSource(layout, epilogue, tile),
@@ -269,11 +291,12 @@ export class Products {
     [firstRow, rows]: Range,
     [firstColumn, columns]: Range,
     counted?: RowSlot,
+    at?: Texel,
   ): TextureCopy {
     const texture = this.#textures![operand];
-    const copy = { source, texture, firstRow, rows, firstColumn, columns, slot: counted?.slot };
+    const copy = { source, texture, at, firstRow, rows, firstColumn, columns, slot: counted?.slot };
     if (isCopied(source)) return copy;
-    const block = { firstRow, rows, firstColumn, texels: Math.ceil(columns / 4) };
+    const block = { firstRow, rows, firstColumn, texels: Math.ceil(columns / 4), at };
     const uniform = this.#uniform(blockWords(source, block));
     return { ...copy, by: fillTexture(source, texture, block, uniform, { slot: counted?.slot }) };
   }
@@ -281,9 +304,9 @@ export class Products {
   /**
    * The blocks of C and of the inner dimension that fill textures: the same in every layer, and so made once a size.
    */
-  #blocksOf(layout: GemmLayout, size: GemmSize, tile: TextureProductTile): readonly Block[] {
+  #blocksOf(layout: GemmLayout, size: GemmSize, tile: TextureProductTile, more: number): readonly Block[] {
     const { m, n, k, lda, ldb, ldc, adds, scale } = size;
-    const key = `${layout} ${m} ${n} ${k} ${lda} ${ldb} ${ldc} ${adds} ${scale}`;
+    const key = `${layout} ${m} ${n} ${k} ${lda} ${ldb} ${ldc} ${adds} ${scale} ${more}`;
     const known = this.#blocks.get(key);
     if (known) return known;
     const counted = layout === "tn" ? "k" : "m";
@@ -291,7 +314,8 @@ export class Products {
     const most = {
       m: layout === "tn" ? tile.columns : tile.rows,
       n: layout === "nt" ? tile.rows : tile.columns,
-      k: layout === "nt" ? tile.columns : tile.rows,
+      // The first block has room for what is added, and so binds all that the others do.
+      k: (layout === "nt" ? tile.columns : tile.rows) - more,
     };
     const blocks: Block[] = [];
     for (const n of pieces(size.n, most.n)) {
@@ -299,8 +323,10 @@ export class Products {
         for (const m of pieces(size.m, most.m)) {
           const [first] = { m, k }[counted];
           const adds = k[0] > 0 ? "always" : size.adds;
-          const words = this.#size({ ...size, m: m[1], n: n[1], k: k[1], first, adds });
-          blocks.push({ m, n, k, first, size: words });
+          const hasMore = more > 0 && k[0] === 0;
+          const inner = k[1] + (hasMore ? more : 0);
+          const words = this.#size({ ...size, m: m[1], n: n[1], k: inner, first, adds });
+          blocks.push({ m, n, k, hasMore, first, size: words });
         }
       }
     }
@@ -342,8 +368,9 @@ const epilogueOf = (
   activation: fused?.activation,
 });
 
-const labelOf = (layout: GemmLayout, { m, n, k }: GemmSize, { bias, kind }: Epilogue) =>
+const labelOf = (layout: GemmLayout, { m, n, k }: GemmSize, { bias, kind }: Epilogue, more = 0) =>
   `gemm_${layout} ${layout === "tn" ? m : "rows"}x${n}x${layout === "tn" ? "rows" : k}` +
+  (more > 0 ? `+${more}` : "") +
   (bias ? " + bias" : "") + (kind === "none" || kind === "residual" ? "" : ` + ${kind}`);
 
 /** Sizes of a product from its operands' shapes; rows of A and C may be longer than the product needs. */
@@ -357,6 +384,21 @@ function sizeOf(layout: GemmLayout, { a, b, c }: Operands): Omit<GemmSize, "firs
 /** Whether rows of the operands and of C are whole texels, and textures gain by it. */
 function isForTextures({ m, n, k, lda, ldb, ldc }: GemmSize, { worth }: TextureProductTile): boolean {
   return [lda, ldb, ldc].every((floats) => floats % 4 === 0) && m * n * k >= worth;
+}
+
+/**
+ * Whether textures hold what is added to a product behind its own operands: in whole texels, and in less than half of
+ * a block.
+ */
+function canJoin(
+  layout: GemmLayout,
+  { k }: GemmSize,
+  { a, b }: { a: Tensor; b: Tensor },
+  { rows, columns }: TextureProductTile,
+): boolean {
+  const depth = rowLength(a);
+  const areTexels = [k, depth, rowLength(b)].every((floats) => floats % 4 === 0);
+  return areTexels && depth <= (layout === "nt" ? columns : rows) / 2;
 }
 
 /** Whether a product can do `epilogue`. */

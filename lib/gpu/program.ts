@@ -2,7 +2,7 @@ import { heed } from "../heed.ts";
 import type { OnProgress } from "../progress.ts";
 import type { Gpu } from "./device.ts";
 import { elementBytes, type Tensor, type TextureSlab } from "./memory.ts";
-import { distinctCopies, encodeCopy, type TextureCopy } from "./texture_copy.ts";
+import { distinctCopies, encodeCopy, meets, type TextureCopy } from "./texture_copy.ts";
 
 /** Numbers of rows that change from batch to batch: each is a slot of one uniform buffer that kernels read. */
 export interface RowCount {
@@ -247,7 +247,7 @@ export class Program {
    */
   encode(encoder: GPUCommandEncoder, counts: Uint32Array, next?: () => GPUCommandEncoder): void {
     let encoded = 0;
-    const held = new Map<TextureSlab, TextureCopy>();
+    const held = new Set<TextureCopy>();
     let pass: GPUComputePassEncoder | undefined;
     const dispatch = ({ pipeline, bindGroup, grid }: Kernel) => {
       const [x, y] = grid(counts);
@@ -267,17 +267,18 @@ export class Program {
         encoded = 1;
       }
       for (const { copy, by } of copies) {
-        if (held.get(copy.texture) === copy) continue;
+        if (held.has(copy)) continue;
         if (by) dispatch(by);
         else {
           pass?.end();
           pass = undefined;
           encodeCopy(encoder, copy, counts);
         }
-        held.set(copy.texture, copy);
+        for (const other of held) if (meets(other, copy)) held.delete(other);
+        held.add(copy);
       }
       dispatch(kernel);
-      for (const copy of outdates) if (held.get(copy.texture) === copy) held.delete(copy.texture);
+      for (const copy of outdates) held.delete(copy);
     }
     pass?.end();
   }

@@ -330,6 +330,65 @@ kernelTest(
   (kernels, product) => checkProduct(kernels, product, smallTextures),
 );
 
+/** Ways of computing: by textures both products are one, and from buffers one is added to the other. */
+const joining = { "by way of textures": smallTextures, "from buffers": BUFFER_TILES["storage 8x8"] };
+for (const [way, tile] of Object.entries(joining)) {
+  kernelTest(
+    `a product and another that is added to it are scaled before a residual or what is there (${way})`,
+    (["nt", "nn"] as const).flatMap((layout) => [
+      { layout, m: 37, n: 64, k: 64, more: 16, spare: 30 },
+      { layout, m: 70, n: 192, k: 132, more: 12, scale: 0.22, adds: true },
+      // Blocks in every direction, of which only the first along the inner dimension have room for more.
+      {
+        layout,
+        m: 131,
+        n: 128,
+        k: 192,
+        more: 4,
+        residual: true,
+        bias: layout === "nt",
+        scale: -1.5,
+        spare: 1,
+      },
+      { layout, m: 3, n: 64, k: 128, more: 48, spare: 64 },
+      { layout, m: 5, n: 12, k: 6, more: 3 },
+    ]),
+    async (kernels, { layout, m, n, k, more, spare = 0, scale = 1, adds = false, residual, bias }) => {
+      const [a, h] = [k, more].map((columns) => random(kernels, m, columns, columns));
+      const [b, g] = [k, more].map((depth) =>
+        layout === "nt" ? random(kernels, n, depth, depth) : random(kernels, depth, n, n)
+      );
+      const [before, added] = [random(kernels, m, n, n), kernels.values(n)];
+      const tensor = ({ data, view: { columns } }: typeof a, rows = m + spare) =>
+        kernels.tensor([rows, columns], data);
+      const c = adds ? kernels.tensorInPlace([m + spare, n], before.data) : kernels.tensor([m + spare, n]);
+      const operands = {
+        a: tensor(a),
+        b: tensor(b, b.view.rows),
+        c,
+        ...(bias && { bias: kernels.tensor([n, 1], added) }),
+        ...(residual && { residual: tensor(before) }),
+        more: { a: tensor(h), b: tensor(g, g.view.rows) },
+      };
+      const products = kernels.products(onlyTile(tile));
+      await kernels.run(
+        products.calls(layout, kernels.rows(m), operands, { adds: adds ? "always" : "never", scale }),
+      );
+      const right = ({ view }: typeof b) => layout === "nt" ? transposed(view) : view;
+      const sums = (of: (view: Matrix) => Matrix) => {
+        const [own, other] = [[a, b], [h, g]].map(([left, r]) => multiply(of(left.view), of(right(r))));
+        return own.map((sum, i) => sum + other[i]);
+      };
+      const isOnto = adds || residual;
+      const expected = sums((view) => view).map((sum, i) =>
+        scale * (sum + (bias ? added[i % n] : 0)) + (isOnto ? before.data[i] : 0)
+      );
+      const tolerance = 1.2e-7 * (2 + Math.sqrt(k + more) / 2);
+      await kernels.compare(c, expected, { tolerance, scale: Math.abs(scale) * largest(sums(magnitudes)) });
+    },
+  );
+}
+
 kernelTest("operands whose rows are no whole texels are read from buffers", [
   { layout: "nt", m: 37, n: 3, k: 64 },
   { layout: "nt", m: 3, n: 64, k: 1, scale: 2 },

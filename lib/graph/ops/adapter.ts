@@ -22,37 +22,41 @@ interface Adapted {
 }
 
 /**
- * Leaves in y what is to be added to scale x W^T: scale s B A dropout(x). With magnitudes, rows of W + s B A are
- * longer or shorter by g: then it is scale (g s B A + (g - 1) W) dropout(x).
+ * What is to be added to x W^T, within scale: the product of s A dropout(x) with B. With magnitudes, rows of W + s B A
+ * are longer or shorter by g: then what is added, scale (g s B A + (g - 1) W) dropout(x), is left in y.
  */
 export function adapterForward(
   machine: Machine,
   { weight, adapter, scale }: Adapted,
   { x, y }: { x: Tensor; y: Tensor },
-): KernelCall[] {
+): { calls: KernelCall[]; more?: { x: Tensor; weights: Tensor } } {
   const { products, rows, parameters } = machine;
   const { hidden, calls, dropped } = hiddenOf(machine, adapter, x);
   const norm = adapter.magnitude ? normCalls(machine, weight, adapter) : [];
   const block = blockOf(machine, weight, adapter);
-  const ofAdapters = products.calls("nt", rows, { a: hidden, b: block.tensor, c: y }, {
-    scale: scale * adapter.scale,
-  });
-  if (!adapter.magnitude) return [...calls, ...block.calls, ...ofAdapters];
+  if (!adapter.magnitude) {
+    return { calls: [...calls, ...block.calls], more: { x: hidden, weights: block.tensor } };
+  }
   const base = machine.shared(`${weight.name} product of the base`, "scratch", shapeOf(weight)[0]);
-  return [
-    ...calls,
-    ...norm,
-    ...block.calls,
-    ...ofAdapters,
-    ...linear(products, rows, parameters.pieces(weight), { x: dropped, y: base }, { scale }),
-    doraScale(rows, { factors: machine.factors(weight), x: base, y }, true),
-  ];
+  return {
+    calls: [
+      ...calls,
+      ...norm,
+      ...block.calls,
+      ...products.calls("nt", rows, { a: hidden, b: block.tensor, c: y }, { scale }),
+      ...linear(products, rows, parameters.pieces(weight), { x: dropped, y: base }, { scale }),
+      doraScale(rows, { factors: machine.factors(weight), x: base, y }, true),
+    ],
+  };
 }
 
 /** The gradients of a layer's adapters. */
 export interface AdapterBackward {
-  /** The calls that leave in dX, or add to it, what the adapters' part of the product adds to the gradient of x. */
-  input(dX: Tensor, adds: boolean): KernelCall[];
+  /**
+   * What the adapters' part of the product adds to the gradient of x: the product of `more`, within scale, or what the
+   * calls leave in dX, or add to it.
+   */
+  input(dX: Tensor, adds: boolean): { calls: KernelCall[]; more?: { dY: Tensor; weights: Tensor } };
   /** Emits those of the gradients of the adapters' parameters, once x is there. */
   parameters(x: Tensor): void;
 }
@@ -71,14 +75,16 @@ export function adapterBackward(
   const dHidden = pass.scratch(`gradient of ${a.name} product`, shapeOf(a)[0]);
   pass.emit([
     ...block.calls,
-    ...products.calls("nn", rows, { a: dY, b: block.tensor, c: dHidden }, { scale: scale * adapter.scale }),
+    ...products.calls("nn", rows, { a: dY, b: block.tensor, c: dHidden }, { scale: adapter.scale }),
   ]);
   return {
     input(dX, adds) {
       const drops = adapter.dropout > 0;
+      if (!drops && !factors) return { calls: [], more: { dY: dHidden, weights: parameters.of(a).weights } };
       const into = drops ? pass.scratch(`gradient of ${a.name} input`, columns) : dX;
       const calls = linearInputGradient(products, rows, parameters.pieces(a), { dY: dHidden, dX: into }, {
         adds: adds && !drops,
+        scale,
       });
       if (factors) {
         const change = pass.scratch(`gradient of ${weight.name} scaled`, width);
@@ -90,24 +96,25 @@ export function adapterBackward(
           }),
         );
       }
-      return drops ? [...calls, dropout(rows, dropoutOf(adapter), { x: into, y: dX }, adds)] : calls;
+      if (drops) calls.push(dropout(rows, dropoutOf(adapter), { x: into, y: dX }, adds));
+      return { calls };
     },
     parameters(x) {
       const { hidden, calls, dropped } = hiddenOf(machine, adapter, x);
       pass.emit(calls);
       pass.parameterGradient(
         a,
-        (pieces) => linearWeightGradient(products, rows, pieces, { dY: dHidden, x: dropped }),
+        (pieces) => linearWeightGradient(products, rows, pieces, { dY: dHidden, x: dropped }, scale),
       );
       if (block.isWhole) {
         pass.parameterGradient(
           b,
-          (pieces) => linearWeightGradient(products, rows, pieces, { dY, x: hidden }, scale * adapter.scale),
+          (pieces) => linearWeightGradient(products, rows, pieces, { dY, x: hidden }, scale),
         );
         return;
       }
       const dWide = machine.plan.shared(`gradient of ${b.name} block`, "scratch", [width, shapeOf(a)[0]]);
-      pass.emit(products.calls("tn", rows, { a: dY, b: hidden, c: dWide }, { scale: scale * adapter.scale }));
+      pass.emit(products.calls("tn", rows, { a: dY, b: hidden, c: dWide }, { scale }));
       pass.parameterGradient(
         b,
         ([{ gradients }]) => [adapterBlockBackward(rows, adapter, { dWide, dB: gradients, factors })],
@@ -127,7 +134,7 @@ export function adapterBackward(
 
 const dropoutOf = ({ dropout: probability, index: place }: Adapter) => ({ probability, place });
 
-/** A dropout(x), and dropout(x). */
+/** s A dropout(x), and dropout(x). */
 function hiddenOf(machine: Machine, adapter: Adapter, x: Tensor) {
   const { products, rows, parameters, options } = machine;
   const { a } = adapter;
@@ -136,7 +143,7 @@ function hiddenOf(machine: Machine, adapter: Adapter, x: Tensor) {
   const hidden = machine.shared(`${a.name} product`, "scratch", shapeOf(a)[0]);
   const calls = [
     ...drops ? [dropout(rows, dropoutOf(adapter), { x, y: dropped })] : [],
-    ...linear(products, rows, parameters.pieces(a), { x: dropped, y: hidden }),
+    ...linear(products, rows, parameters.pieces(a), { x: dropped, y: hidden }, { scale: adapter.scale }),
   ];
   return { hidden, dropped, calls };
 }
