@@ -1,6 +1,5 @@
 /** Copies of blocks of tensors to textures, which some kernels read faster. */
 import { ALIGNMENT, elements, type Slab, type Tensor, type TextureSlab, weightStorage } from "./memory.ts";
-import type { KernelCall } from "./program.ts";
 
 /** A block of a tensor that is copied to a texture before a kernel reads it there. */
 export interface TextureCopy {
@@ -16,7 +15,15 @@ export interface TextureCopy {
   /** Where given, only the rows that this slot counts are copied. */
   slot?: number;
   /** The kernel that does it, where WebGPU cannot. */
-  by?: KernelCall;
+  by?: CopyKernel;
+}
+
+/** A `KernelCall` that does no more than a copy. */
+export interface CopyKernel {
+  label: string;
+  source: string;
+  bindings: (Tensor | TextureSlab)[];
+  grid: (counts: Uint32Array) => [x: number, y: number];
 }
 
 /** A place in a texture. */

@@ -26,12 +26,6 @@ export const ADAPTERS: readonly Edits[] = [
     ],
   },
   {
-    file: "lib/gpu/texture_copy.ts",
-    tests: ["tests/kernels/gemm_test.ts"],
-    filter: "copied again",
-    edits: [["two tensors' copies are one", "        source.offset,\n", ""]],
-  },
-  {
     file: "lib/gpu/program.ts",
     tests: ["tests/kernels/gemm_test.ts"],
     filter: "copied again",
