@@ -53,6 +53,7 @@ export type { RunKeys, TrainConfig } from "./lib/config/schema.ts";
 export { train } from "./lib/run/train.ts";
 export type { TrainOptions } from "./lib/run/options.ts";
 export type { StepProgress } from "./lib/training/step_progress.ts";
+export type { Communicator } from "./lib/distributed/communicator.ts";
 export type { TrainRun } from "./lib/run/outcome.ts";
 export type { LogEntry } from "./lib/training/log_entry.ts";
 export type { Progress } from "./lib/progress.ts";

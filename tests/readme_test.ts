@@ -203,8 +203,8 @@ Deno.test("README's two commands are those that CI and users run, and every comm
       assert.ok(name in tasks, `no task ${name}`);
     }
   }
-  // Here, in tests/cli/install_test.ts and tests/comparison/compare_test.ts, and with a Hub of their own in
-  // tests/hub/hub_cli_test.ts.
+  // Here, in tests/cli/install_test.ts, tests/comparison/compare_test.ts and tests/distributed/mpi_test.ts, and with a
+  // Hub of their own in tests/hub/hub_cli_test.ts.
   const run = [
     /^npx -y deno/,
     /^simper (data|plan|train) run\.yaml/,
@@ -219,6 +219,7 @@ Deno.test("README's two commands are those that CI and users run, and every comm
     /^npm install /,
     /^(npx )?simper train$/,
     /^simper fetch /,
+    /^mpirun -n 2 simper train run\.yaml$/,
   ];
   for (const line of commands) {
     assert.ok([...run, ...elsewhere].some((known) => known.test(line)), `no test runs ${line}`);

@@ -23,6 +23,8 @@ export interface CheckpointedRun extends Trained {
   modelFiles: ModelFiles;
   /** How products are computed. */
   kernels: TuningRecord;
+  /** How many ranks there are. */
+  ranks: number;
   /** Answers to `prompts` before the first step. */
   answers: string[];
 }
@@ -91,6 +93,7 @@ export class Checkpoints {
         run: run.fingerprint,
         device: gpu.name,
         kernels: run.kernels,
+        ...(run.ranks > 1 && { ranks: run.ranks }),
         figures: figures.toJSON(),
         collapse: alarm.toJSON(),
         answers: run.answers,

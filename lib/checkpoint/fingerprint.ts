@@ -101,12 +101,8 @@ export function checkConfig(config: TrainConfig, { folder, state }: SavedRun): v
   refuse(folder, problems);
 }
 
-/**
- * Refuses a checkpoint of a run that read other files.
- * @throws {UserError} (status 2) naming each.
- */
-export function checkFiles(now: Fingerprint, { folder, state }: SavedRun, totalSteps: number): void {
-  const before = state.run;
+/** The files that two runs read, and what is made of them, where they differ. */
+export function changedFiles(now: Fingerprint, before: Fingerprint): string[] {
   const problems: string[] = [];
   for (const [key, field] of [["model_name_or_path", "model"], ["ref_model", "reference"]] as const) {
     const [files, there] = [now[field] ?? {}, before[field] ?? {}];
@@ -136,6 +132,15 @@ export function checkFiles(now: Fingerprint, { folder, state }: SavedRun, totalS
   }
   // Another name is another loss_type, which is told before.
   if (now.loss !== before.loss) problems.push("loss: the loss is another, by its source or by what it gives");
+  return problems;
+}
+
+/**
+ * Refuses a checkpoint of a run that read other files.
+ * @throws {UserError} (status 2) naming each.
+ */
+export function checkFiles(now: Fingerprint, { folder, state }: SavedRun, totalSteps: number): void {
+  const problems = changedFiles(now, state.run);
   if (state.step > totalSteps) {
     problems.push(`max_steps: ${totalSteps} steps now, and ${state.step} are done`);
   }
@@ -146,7 +151,7 @@ export function checkFiles(now: Fingerprint, { folder, state }: SavedRun, totalS
 const MOST_PROBLEMS = 40;
 
 /** What may give other numbers than an unbroken run, and is no reason to refuse. */
-export function warnings({ folder, state }: SavedRun, device: string): string[] {
+export function warnings({ folder, state }: SavedRun, device: string, ranks: number): string[] {
   const differ = "the numbers may differ from an unbroken run's in their last digits";
   return [
     ...state.version === VERSION
@@ -155,6 +160,9 @@ export function warnings({ folder, state }: SavedRun, device: string): string[] 
     ...state.device === device
       ? []
       : [`${folder} was made on ${state.device}, and this is ${device}: ${differ}`],
+    ...(state.ranks ?? 1) === ranks
+      ? []
+      : [`${folder} was made by ${state.ranks ?? 1} ranks, and these are ${ranks}: ${differ}`],
   ];
 }
 

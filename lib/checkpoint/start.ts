@@ -7,6 +7,7 @@ import { statOf } from "../stat_of.ts";
 import { readTextFile } from "../whole_file.ts";
 import { checkConfig } from "./fingerprint.ts";
 import {
+  isCheckpointName,
   isLock,
   isTemporary,
   listCheckpoints,
@@ -88,6 +89,20 @@ function refuseContent(outputDir: string, names: readonly string[], why = ""): v
 /** @throws {UserError} (status 2) for an output folder that holds anything. */
 export async function checkEmpty(outputDir: string): Promise<void> {
   refuseContent(outputDir, await namesIn(outputDir));
+}
+
+/** @throws {UserError} (status 2) for a folder with a run, whose figures would stand beside another model. */
+export async function checkNoRun(outputDir: string): Promise<void> {
+  const ofRun = (await namesIn(outputDir)).find((name) =>
+    [TRAINER_STATE, METRICS, REPORT, RESULTS].includes(name) || isCheckpointName(name)
+  );
+  if (ofRun === undefined) return;
+  throw new UserError(
+    `output_dir: ${outputDir} holds a run (${ofRun}), whose card and figures are not those of the model that would ` +
+      "stand beside them: name another folder, or remove this one",
+    2,
+    "OUTPUT_REFUSED",
+  );
 }
 
 async function checkpointFolder(

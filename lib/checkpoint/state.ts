@@ -51,6 +51,8 @@ export interface RunState {
   /** The adapter, and how products are computed on it: other kernels may round differently. */
   device: string;
   kernels: TuningRecord;
+  /** How many ranks made it, where it was not one alone: sums of other parts round differently. */
+  ranks?: number;
   figures: FiguresState;
   collapse: CollapseState;
   /** Answers to `prompts` before the first step. */
@@ -90,7 +92,8 @@ export async function readSavedRun(folder: string): Promise<SavedRun> {
   }
   const isWhole = Number.isSafeInteger(state.step) && isTuningRecord(state.kernels) &&
     matches(state, SHAPE) &&
-    ["number", "undefined"].includes(typeof (state as unknown as RunState).figures.sequenceTokens) &&
+    [state.ranks, (state as unknown as RunState).figures.sequenceTokens]
+      .every((value) => ["number", "undefined"].includes(typeof value)) &&
     isDate((state as unknown as RunState).run.date);
   if (!isWhole) {
     throw new UserError(`${join(folder, RUN_STATE)}: not as this program writes it: was it changed?`);

@@ -8,7 +8,8 @@ const PURPOSES: Readonly<Record<string, string>> = {
   env: "the environment says where the cache is and how the Hub is reached",
   sys: "the machine says how much memory and disk it has",
   run: "setup looks for the driver, and installs it",
-  ffi: "Dawn, which webgpu_engine asks for, is native code that permissions do not bind",
+  ffi:
+    "Dawn, which webgpu_engine asks for, and MPI between ranks are native code that permissions do not bind",
   import: "the program's own files are loaded",
 };
 

@@ -116,7 +116,7 @@ async function readWorkload(
     const length = Math.ceil(prepared.train.length / every);
     const sample = await prepared.train.read(Array.from({ length }, (_, i) => i * every));
     await prepared.close();
-    return { folder: sources.model, workloadOf: withBatchesOf(prepared), sample };
+    return { folder: sources.model, workloadOf: withBatchesOf(prepared, config), sample };
   }
   const folder = await resolveModel(modelNameOrPath, { ...events, revision: modelRevision, weights: false });
   const model = await read(folder, warn);

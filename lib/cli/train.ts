@@ -1,7 +1,10 @@
 import { readConfig } from "../config/parse.ts";
 import type { TrainConfig } from "../config/schema.ts";
+import type { Communicator } from "../distributed/communicator.ts";
 import { UserError } from "../errors.ts";
 import { openUpload } from "../hub/upload.ts";
+import { unitOf } from "../losses/loss.ts";
+import { lossOf } from "../losses/losses.ts";
 import type { OnProgress } from "../progress.ts";
 import { createLogger, type Logger, printable } from "../report/log.ts";
 import { formatFigure } from "../report/run_report.ts";
@@ -10,6 +13,7 @@ import type { TrainRun } from "../run/outcome.ts";
 import { train as trainRun } from "../run/train.ts";
 import type { Command } from "./command.ts";
 import { LiveReport } from "./live.ts";
+import { asRank } from "./mpi.ts";
 import { NobodyReads, print } from "./output.ts";
 import { progressLine } from "./progress.ts";
 import { type Stop, STOPPED } from "./stop.ts";
@@ -28,30 +32,38 @@ export const train: Command = {
       doc: "Time the kernels of the second step: a table, and a file for the trace, for chrome://tracing.",
     },
   ],
-  run,
+  run: (words, stop) => asRank((communicator) => runAs(communicator, words, stop)),
 };
 
-async function run(words: readonly string[], stop: Stop): Promise<number> {
+async function runAs(communicator: Communicator, words: readonly string[], stop: Stop): Promise<number> {
+  const isFirst = communicator.rank === 0;
   const { file, overrides, names, options } = splitRunWords(words, train);
   const profile = options.get("profile");
   const { config, ignored } = await readConfig(file, overrides, names);
-  const progress = progressLine(config);
+  // What all ranks would say the first one says.
+  const shown: TrainConfig = isFirst ? config : { ...config, logLevel: "error" };
+  const progress = progressLine(shown);
+  progress.unit = unitOf(lossOf(config));
   const onProgress: OnProgress = (done) => progress.update(done);
-  const log = createLogger(config.logLevel, (text) => progress.write(text));
+  const logFrom = (level: TrainConfig["logLevel"]) => createLogger(level, (text) => progress.write(text));
+  const log = logFrom(shown.logLevel);
   for (const line of ignored) log.info(line);
-  await checkOutputFolder(config);
+  if (isFirst) await checkOutputFolder(config);
 
-  const say = answering(stop, config);
+  const say = answering(stop, shown);
   say("stopping");
-  await using live = options.has("open")
+  // What comes from the run of another rank than the first is what that one does not say.
+  const ofRun = logFrom(config.logLevel);
+  await using live = isFirst && options.has("open")
     ? new LiveReport(config.outputDir, () => stop.request(), log)
     : undefined;
-  const upload = config.pushToHub ? await openUpload(config) : undefined;
+  const upload = isFirst && config.pushToHub ? await openUpload(config) : undefined;
   await using outcome = await trainRun(config, {
     signal: stop.signal,
+    communicator,
     ...shownTraining({ progress, log, stop, say, onBegin: () => live?.begin() }),
     readsOnly: true,
-    onLog: (level, message) => log[level](message),
+    onLog: (level, message) => ofRun[level](message),
     onProgress,
     onProfile: profile === undefined ? undefined : ({ table, trace }, step) => {
       log.info(`step ${step}, kernel by kernel:\n${table}`);
@@ -76,7 +88,7 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
       : "stopping once the result is saved",
   );
   const results = await outcome.save({ signal: stop.signal }).finally(() => progress.finish());
-  printResults(outcome, results, log);
+  if (isFirst) printResults(outcome, results, log);
   if (upload) {
     stop.isCareful = false;
     say(`stopping: the result is in ${config.outputDir}, and not on the Hub`);

@@ -114,7 +114,10 @@ export interface Difference {
 export interface ComparedMember {
   name: string;
   keys: Record<string, string>;
+  /** Those that were run; where `isSeedless`, the first stands for all. */
   seeds: number[];
+  /** Whether no seed changed anything: one run, made several times. */
+  isSeedless: boolean;
   failures: MeasuredMember["failures"];
   figures: Record<string, OverSeeds>;
   /** From the first member. */
@@ -136,15 +139,20 @@ export function compared(before: Measurement, members: readonly MeasuredMember[]
   // Nothing differs from itself: half of the pairs are no figure.
   delete start["log_ratios/accuracies"];
   const { "lengths/chosen": chosen, "lengths/rejected": rejected } = preferenceFigures(before.results);
-  const [first] = members;
+  // Runs that are the same say nothing of how far another would be.
+  const distinct = members.map((member) =>
+    isSeedless(member) ? { ...member, runs: [member.runs[0]] } : member
+  );
+  const [first] = distinct;
   return {
     pairs: before.results.length,
     lengths: { chosen, rejected },
     before: start,
-    members: members.map((member) => ({
+    members: distinct.map((member, i) => ({
       name: member.name,
       keys: Object.fromEntries(member.keys),
-      seeds: member.runs.map(({ seed }) => seed),
+      seeds: members[i].runs.map(({ seed }) => seed),
+      isSeedless: isSeedless(members[i]),
       failures: member.failures,
       figures: overSeeds(
         member.runs.map((run) => ({ ...figuresOf(run.measurement, before), ...costs(run) })),
@@ -152,6 +160,12 @@ export function compared(before: Measurement, members: readonly MeasuredMember[]
       differences: member === first ? [] : differences(first, member, before),
     })),
   };
+}
+
+/** Whether several seeds came to the same numbers for every pair. */
+function isSeedless({ runs: [first, ...others] }: MeasuredMember): boolean {
+  const numbers = ({ measurement }: MeasuredRun) => JSON.stringify(measurement.results);
+  return others.length > 0 && others.every((run) => numbers(run) === numbers(first));
 }
 
 /** What was measured of a model. */

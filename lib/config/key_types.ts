@@ -61,9 +61,9 @@ export interface RunKeys {
    */
   unfrozen_parameters?: readonly string[];
   /**
-   * Type in which frozen matrices are stored: `auto` is the one that config.json names; by default `auto`
-   * where they are quantized or have adapters, otherwise `float32`. Arithmetic is float32, and the result has
-   * the source's types.
+   * Type in which frozen matrices are stored: `auto` is the one that config.json names, or else that of the
+   * files' first tensor; by default `auto` where they are quantized or have adapters, otherwise `float32`.
+   * Arithmetic is float32, and the result has the source's types.
    */
   dtype?: "auto" | "bfloat16" | "float16" | "float32";
   /**
@@ -150,13 +150,15 @@ export interface RunKeys {
   /**
    * AdamW as in PyTorch; `adamw_anyprecision`: with moments stored as `optim_args` says; `adamw_8bit`: with
    * moments of matrices in bytes, as bitsandbytes; `adamw_bf16`: with weights of matrices and moments in
-   * bfloat16, weights rounded by chance, as torchao. By default `"adamw_torch"`.
+   * bfloat16, weights rounded by chance, as torchao. `lion_32bit`, `lion_8bit`: Lion, which has one moment,
+   * as bitsandbytes; its authors advise a third to a tenth of AdamW's learning rate. By default
+   * `"adamw_torch"`.
    */
-  optim?: "adamw_torch" | "adamw_anyprecision" | "adamw_bf16" | "adamw_8bit";
+  optim?: "adamw_torch" | "adamw_anyprecision" | "adamw_bf16" | "adamw_8bit" | "lion_32bit" | "lion_8bit";
   /**
    * With `adamw_anyprecision`, `momentum_dtype` and `variance_dtype`: `float32` (default) or `bfloat16`,
-   * which halves the bytes of that moment. With `adamw_8bit`, `bf16_stochastic_round=True`: weights of
-   * matrices in bfloat16 too, rounded by chance.
+   * which halves the bytes of that moment. With `adamw_8bit`, `lion_8bit` and `lion_32bit`,
+   * `bf16_stochastic_round=True`: weights of matrices in bfloat16 too, rounded by chance.
    */
   optim_args?: string;
   /** Highest learning rate. By default `0.000001`. */
@@ -169,15 +171,21 @@ export interface RunKeys {
    * Steps to warm up for (below 1: share of all steps); above 0 it wins over `warmup_ratio`. By default `0`.
    */
   warmup_steps?: number;
-  /** AdamW's decay of matrices (not norms, biases). By default `0`. */
+  /**
+   * Decay of matrices (not norms, biases), taken from the weights and not from their gradients. By default
+   * `0`.
+   */
   weight_decay?: number;
   /** Global norm to which gradients are clipped; 0: never. By default `1`. */
   max_grad_norm?: number;
-  /** AdamW's beta1. By default `0.9`. */
+  /** AdamW's or Lion's beta1. By default `0.9`. */
   adam_beta1?: number;
-  /** AdamW's beta2. By default `0.999`. */
+  /** AdamW's or Lion's beta2 (Lion's authors have 0.99). By default `0.999`. */
   adam_beta2?: number;
-  /** AdamW's epsilon; with 0, weights whose gradients are 0 would become 0/0. By default `1e-8`. */
+  /**
+   * AdamW's epsilon (Lion has none); with 0, weights whose gradients are 0 would become 0/0. By default
+   * `1e-8`.
+   */
   adam_epsilon?: number;
   /**
    * Train low-rank adapters (LoRA) of linear layers in place of the model's weights, and save them as PEFT
@@ -224,8 +232,8 @@ export interface RunKeys {
   /** Passes that make one optimizer step. By default `1`. */
   gradient_accumulation_steps?: number;
   /**
-   * GPUs of the run to repeat; the one here makes all their passes, so a step has that many times as many. By
-   * default `1`.
+   * GPUs of the run to repeat, whose passes the ranks that there are divide among them; one alone makes them
+   * all. By default `1`.
    */
   num_gpus?: number;
   /** Compute activations again in the backward pass instead of storing them. By default `false`. */
@@ -322,6 +330,10 @@ export interface RunKeys {
    * holds to be the fastest.
    */
   gpu_id?: string | number;
+  /**
+   * Let several ranks of a machine compute on one adapter, which is refused otherwise. By default `false`.
+   */
+  share_gpu?: boolean;
   /** Most GPU memory that the plan may take, such as `80GB` or `75GiB`; by default what the device gives. */
   device_memory?: number | string;
   /** Upload `output_dir` to the Hub when the run has ended. By default `false`. */
@@ -392,9 +404,9 @@ export interface TrainConfig {
    */
   unfrozenParameters: readonly string[] | undefined;
   /**
-   * Type in which frozen matrices are stored: `auto` is the one that config.json names; by default `auto`
-   * where they are quantized or have adapters, otherwise `float32`. Arithmetic is float32, and the result has
-   * the source's types.
+   * Type in which frozen matrices are stored: `auto` is the one that config.json names, or else that of the
+   * files' first tensor; by default `auto` where they are quantized or have adapters, otherwise `float32`.
+   * Arithmetic is float32, and the result has the source's types.
    */
   dtype: "auto" | "bfloat16" | "float16" | "float32" | undefined;
   /**
@@ -473,13 +485,14 @@ export interface TrainConfig {
   /**
    * AdamW as in PyTorch; `adamw_anyprecision`: with moments stored as `optim_args` says; `adamw_8bit`: with
    * moments of matrices in bytes, as bitsandbytes; `adamw_bf16`: with weights of matrices and moments in
-   * bfloat16, weights rounded by chance, as torchao.
+   * bfloat16, weights rounded by chance, as torchao. `lion_32bit`, `lion_8bit`: Lion, which has one moment,
+   * as bitsandbytes; its authors advise a third to a tenth of AdamW's learning rate.
    */
-  optim: "adamw_torch" | "adamw_anyprecision" | "adamw_bf16" | "adamw_8bit";
+  optim: "adamw_torch" | "adamw_anyprecision" | "adamw_bf16" | "adamw_8bit" | "lion_32bit" | "lion_8bit";
   /**
    * With `adamw_anyprecision`, `momentum_dtype` and `variance_dtype`: `float32` (default) or `bfloat16`,
-   * which halves the bytes of that moment. With `adamw_8bit`, `bf16_stochastic_round=True`: weights of
-   * matrices in bfloat16 too, rounded by chance.
+   * which halves the bytes of that moment. With `adamw_8bit`, `lion_8bit` and `lion_32bit`,
+   * `bf16_stochastic_round=True`: weights of matrices in bfloat16 too, rounded by chance.
    */
   optimArgs: string | undefined;
   /** Highest learning rate. */
@@ -490,15 +503,15 @@ export interface TrainConfig {
   warmupRatio: number;
   /** Steps to warm up for (below 1: share of all steps); above 0 it wins over `warmup_ratio`. */
   warmupSteps: number;
-  /** AdamW's decay of matrices (not norms, biases). */
+  /** Decay of matrices (not norms, biases), taken from the weights and not from their gradients. */
   weightDecay: number;
   /** Global norm to which gradients are clipped; 0: never. */
   maxGradNorm: number;
-  /** AdamW's beta1. */
+  /** AdamW's or Lion's beta1. */
   adamBeta1: number;
-  /** AdamW's beta2. */
+  /** AdamW's or Lion's beta2 (Lion's authors have 0.99). */
   adamBeta2: number;
-  /** AdamW's epsilon; with 0, weights whose gradients are 0 would become 0/0. */
+  /** AdamW's epsilon (Lion has none); with 0, weights whose gradients are 0 would become 0/0. */
   adamEpsilon: number;
   /**
    * Train low-rank adapters (LoRA) of linear layers in place of the model's weights, and save them as PEFT
@@ -540,7 +553,8 @@ export interface TrainConfig {
   /** Passes that make one optimizer step. */
   gradientAccumulationSteps: number;
   /**
-   * GPUs of the run to repeat; the one here makes all their passes, so a step has that many times as many.
+   * GPUs of the run to repeat, whose passes the ranks that there are divide among them; one alone makes them
+   * all.
    */
   numGpus: number;
   /** Compute activations again in the backward pass instead of storing them. */
@@ -635,6 +649,8 @@ export interface TrainConfig {
    * holds to be the fastest.
    */
   gpuId: string | undefined;
+  /** Let several ranks of a machine compute on one adapter, which is refused otherwise. */
+  shareGpu: boolean;
   /** Most GPU memory that the plan may take, such as `80GB` or `75GiB`; by default what the device gives. */
   deviceMemory: number | undefined;
   /** Upload `output_dir` to the Hub when the run has ended. */

@@ -4,6 +4,7 @@ import blockBackwardSource from "../../kernels/adapter_block_backward.wgsl" with
 import magnitudeBackwardSource from "../../kernels/dora_magnitude_backward.wgsl" with { type: "text" };
 import doraNormSource from "../../kernels/dora_norm.wgsl" with { type: "text" };
 import doraScaleSource from "../../kernels/dora_scale.wgsl" with { type: "text" };
+import columnsSource from "../../kernels/columns.wgsl" with { type: "text" };
 import dropoutSource from "../../kernels/dropout.wgsl" with { type: "text" };
 import { elementWidth, withPrelude } from "../../kernels/prelude.ts";
 import { HASH, matrixReader, readerElement } from "../../kernels/storage.ts";
@@ -139,6 +140,25 @@ ${KEPT[width]}
     grid: flat(rows, columns),
   };
 }
+
+/** y = x in the columns of one of the `blocks`, those of module `block`; elsewhere 0, or what is there where it `keeps`. */
+export const columns = (
+  rows: RowSlot,
+  { rank }: AdapterBlocks,
+  block: number,
+  { x, y }: { x: Tensor; y: Tensor },
+  keeps = false,
+): KernelCall => ({
+  label: "columns",
+  source: withPrelude(columnsSource, {
+    COLUMNS: rowLength(y),
+    FIRST: block * rank,
+    END: (block + 1) * rank,
+    KEEPS: keeps ? 1 : 0,
+  }),
+  bindings: [rows.tensor, x, y],
+  grid: flat(rows, rowLength(y)),
+});
 
 /** factors[rows of the product, 2] of DoRA: magnitude / norm and 1 / norm of each row of W + scale B A. */
 export const doraNorm = (

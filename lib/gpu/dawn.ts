@@ -67,7 +67,8 @@ function chosen(gpuId: string, names: readonly string[]): string {
   const taken = names.findIndex((other) => other.includes(name));
   if (taken === index) return name;
   throw new UserError(
-    `gpu_id: ${gpuId} is called ${name}, as is ${taken}, and Dawn takes adapters by their names: let the process see that GPU alone`,
+    `gpu_id: ${gpuId} is called ${name}, as is ${taken}, and Dawn takes adapters by their names: let the ` +
+      "process see that GPU alone",
     2,
   );
 }

@@ -27,6 +27,8 @@ export interface Gpu {
   readonly name: string;
   /** What is changed of the engine, as it calls it. */
   readonly toggles: readonly string[];
+  /** By what the environment has Vulkan take this one of several adapters of a name. */
+  readonly selection?: string;
   /** True for a driver that runs on the processor (lavapipe, SwiftShader): it wants other kernels than a GPU. */
   readonly isSoftware: boolean;
   /** Where kernels may use subgroup operations: what they need to know. */
@@ -61,9 +63,9 @@ const NO_ADAPTER =
   "(`simper setup` does this); on a machine with a GPU, install its vendor's Vulkan driver";
 
 const NO_DAWN_ADAPTER =
-  "Dawn found no WebGPU adapter that it takes: expected a GPU with a Metal, DX12 or Vulkan 1.1 driver, or a new enough " +
-  "software driver (Mesa 25 or later, as Debian 13 has it, or Chromium's SwiftShader by VK_DRIVER_FILES; Debian 12's Mesa 22.3 " +
-  "is too old): install one, or leave webgpu_engine at deno";
+  "Dawn found no WebGPU adapter that it takes: expected a GPU with a Metal, DX12 or Vulkan 1.1 driver, or a " +
+  "new enough software driver (Mesa 25 or later, as Debian 13 has it, or Chromium's SwiftShader by " +
+  "VK_DRIVER_FILES; Debian 12's Mesa 22.3 is too old): install one, or leave webgpu_engine at deno";
 
 /** A variable of the environment, where there is one and it may be read. */
 function environment(name: string): string | undefined {
@@ -179,8 +181,8 @@ export async function openGpu({ gpu: given, webgpuEngine, gpuId }: GpuChoice = {
     if (destroyed) return;
     failure ??= new UserError(
       `the GPU device was lost (${info.reason}): ${info.message}\n` +
-        "the driver was reset, or the GPU taken away: start again; if it is lost at the same step, a kernel may take longer " +
-        "than the driver allows: lower per_device_train_batch_size or max_length",
+        "the driver was reset, or the GPU taken away: start again; if it is lost at the same step, a kernel " +
+        "may take longer than the driver allows: lower per_device_train_batch_size or max_length",
       1,
       "GPU_FAILED",
     );
@@ -191,6 +193,7 @@ export async function openGpu({ gpu: given, webgpuEngine, gpuId }: GpuChoice = {
     device,
     name,
     toggles: isDawn ? DAWN_FEATURES : [],
+    selection: environment("MESA_VK_DEVICE_SELECT"),
     isSoftware: adapter.info.isFallbackAdapter || /llvmpipe|lavapipe|swiftshader/i.test(name),
     subgroups: subgroupsOf(adapter, device),
     check() {

@@ -90,17 +90,17 @@ export const linearInputGradient = (
       }),
   );
 
-/** dW (+)= scale dY^T x. */
+/** dW (+)= scale dY^T x; where it `adds` to what is there, whatever pass of a step it is. */
 export const linearWeightGradient = (
   products: Products,
   rows: RowSlot,
   pieces: readonly { firstRow: number; gradients: Tensor }[],
   { dY, x }: { dY: Tensor; x: Tensor },
-  scale?: number,
+  { adds = false, scale }: { adds?: boolean; scale?: number } = {},
 ): KernelCall[] =>
   pieces.flatMap(({ firstRow, gradients }) =>
     products.calls("tn", rows, { a: columnsFrom(dY, firstRow), b: x, c: gradients }, {
-      adds: "accumulating",
+      adds: adds ? "always" : "accumulating",
       scale,
     })
   );

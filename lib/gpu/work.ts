@@ -73,8 +73,8 @@ const ATTENTION_PRODUCTS: Record<string, number> = {
 
 const totalBytes = (tensors: Tensor[]) => tensors.reduce((sum, { bytes }) => sum + bytes, 0);
 
-/** The gradient is read; weights and both moments are read and written. */
-const updateBytes = (bindings: Tensor[]) => bindings.at(-4)!.bytes + 2 * totalBytes(bindings.slice(-3));
+/** Behind what is small, the gradient is read; weights and moments are read and written. */
+const updateBytes = ([, , , gradients, ...state]: Tensor[]) => gradients.bytes + 2 * totalBytes(state);
 
 /** Bytes of the kernels that work on whole parameters. */
 const BYTES: Record<string, (bindings: Tensor[]) => number> = {
@@ -82,6 +82,8 @@ const BYTES: Record<string, (bindings: Tensor[]) => number> = {
   sum_squares: (bindings) => bindings.at(-2)!.bytes,
   adamw: updateBytes,
   adamw_8bit: updateBytes,
+  lion: updateBytes,
+  lion_8bit: updateBytes,
 };
 
 /** The work of a dispatch; nothing for kernels that neither bounds, such as the loss of a few pairs. */

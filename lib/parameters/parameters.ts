@@ -293,7 +293,7 @@ export class Parameters {
   #tensorsOf(spec: ParameterSpec, kind: ParameterKind) {
     return kind === "weights"
       ? this.pieces(spec).map(({ firstRow, rows, weights }) => ({ firstRow, rows, tensor: weights }))
-      : this.trained(spec).map(({ firstRow, rows, [kind]: tensor }) => ({ firstRow, rows, tensor }));
+      : this.trained(spec).map(({ firstRow, rows, [kind]: tensor }) => ({ firstRow, rows, tensor: tensor! }));
   }
 
   /** Shape of a checkpoint tensor. */

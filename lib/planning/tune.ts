@@ -2,7 +2,7 @@ import { cacheFolder } from "../cache_folder.ts";
 import type { Gpu } from "../gpu/device.ts";
 import type { Pipelines } from "../gpu/program.ts";
 import { parameterCount } from "../parameters/parameter.ts";
-import { measureTuning } from "../gpu/tuner.ts";
+import { measureTuning, MOST_SECONDS } from "../gpu/tuner.ts";
 import { rememberedTuning, rememberTuning } from "./remembered_tuning.ts";
 import {
   deviceClass,
@@ -18,7 +18,7 @@ import { sampleStep } from "../training/sampler.ts";
 
 /**
  * Floating-point operations of a run from which on measuring is well spent: minutes of a run for some seconds on a
- * processor, or for up to a minute on a GPU.
+ * processor, or for up to `MOST_SECONDS` on a GPU.
  */
 const WORTH_MEASURING = { software: 2e13, gpu: 4e15 };
 
@@ -48,24 +48,34 @@ export async function tune(
   if (before) {
     log(
       "warning",
-      `the checkpoint's products were computed with subgroups, which ${gpu.name} does not have: other kernels are taken, and ` +
-        "the numbers may differ from an unbroken run's in their last digits",
+      `the checkpoint's products were computed with subgroups, which ${gpu.name} does not have: other ` +
+        "kernels are taken, and the numbers may differ from an unbroken run's in their last digits",
     );
   }
   const folder = cacheFolder();
   const remembered = await rememberedTuning(gpu, folder);
-  if (remembered) return tuned(remembered);
+  if (remembered) return tuned(remembered.tiles);
   const device = deviceClass(gpu);
   if (operationsOf(workload) < WORTH_MEASURING[device]) return tuned(usualTuning(device));
   log("info", `measuring matrix products on ${gpu.name}, once`);
-  const { record } = await measureTuning(gpu, pipelines, onProgress);
-  await rememberTuning(gpu, folder, record);
+  const { record, rates, skipped } = await measureTuning(gpu, pipelines, {
+    onProgress,
+    seconds: MOST_SECONDS,
+  });
+  if (skipped > 0) {
+    log(
+      "info",
+      `after ${MOST_SECONDS} seconds ${skipped} ways are left that were not measured: the fastest so far are taken; ` +
+        "`simper tune` measures all of them",
+    );
+  }
+  await rememberTuning(gpu, folder, record, rates);
   return tuned(record);
 }
 
 /** How products are computed on `gpu` in a run that does not measure, by name. */
 export async function rememberedRecord(gpu: Gpu): Promise<TuningRecord> {
-  return await rememberedTuning(gpu, cacheFolder()) ?? usualTuning(deviceClass(gpu));
+  return (await rememberedTuning(gpu, cacheFolder()))?.tiles ?? usualTuning(deviceClass(gpu));
 }
 
 /** The same, as products take it. */

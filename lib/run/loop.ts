@@ -3,6 +3,8 @@ import type { Checkpoints } from "../checkpoint/checkpoints.ts";
 import type { SavedRun } from "../checkpoint/state.ts";
 import { CollapseAlarm, describeCollapse } from "../training/collapse.ts";
 import type { TrainConfig } from "../config/schema.ts";
+import { any, gather } from "../distributed/collectives.ts";
+import { type Communicator, shareOf } from "../distributed/communicator.ts";
 import { evaluate } from "../training/evaluate.ts";
 import { Figures } from "../training/figures.ts";
 import type { Gpu } from "../gpu/device.ts";
@@ -10,7 +12,7 @@ import { Profiler } from "../gpu/profiler.ts";
 import { checkFinite, explainFailure } from "./guard.ts";
 import type { TrainOptions } from "./options.ts";
 import { summarize, tokenLogps } from "../training/metrics.ts";
-import { isJudged } from "../losses/loss.ts";
+import { isJudged, unitOf } from "../losses/loss.ts";
 import type { Planned } from "../planning/plan.ts";
 import type { Prepared } from "../planning/prepare.ts";
 import { chromeTrace, profileTable } from "../report/profile.ts";
@@ -19,7 +21,7 @@ import type { LogEntry } from "../training/log_entry.ts";
 import type { TrainerState } from "../checkpoint/trainer_state.ts";
 import { epochAfter, sampleStep } from "../training/sampler.ts";
 import { learningRate, type Schedule, stepsOf } from "../training/schedule.ts";
-import type { StepResult } from "../training/step.ts";
+import { type StepResult, together } from "../training/step.ts";
 import { TimeLeft } from "../training/time_left.ts";
 
 /** What the loop works with. */
@@ -29,8 +31,9 @@ export interface LoopRun {
   prepared: Prepared;
   planned: Planned;
   checkpoints: Checkpoints;
-  /** What the output folder holds of the run while it goes on. */
-  log: RunLog;
+  /** What the output folder holds of the run while it goes on; only the first rank writes there. */
+  log?: RunLog;
+  communicator: Communicator;
 }
 
 /** Of so many steps one may pass without training, and nobody need be told. */
@@ -97,7 +100,7 @@ export class Loop {
 
   async #train(signal?: AbortSignal): Promise<void> {
     const { gpu, config, prepared: { totalSteps, sampler, train }, planned: { runner } } = this.run;
-    const { checkpoints } = this.run;
+    const { checkpoints, communicator } = this.run;
     this.#warnOfIdleSteps();
     if (config.evalOnStart && this.figures.steps === 0 && !this.figures.isEvaluated) {
       await this.#evaluate(signal);
@@ -105,21 +108,35 @@ export class Loop {
     // A run that a signal stopped has its evaluation still to do.
     await this.#doWhatIsDue(signal);
     this.#lastCollect = performance.now();
-    for (let step = this.#startStep; step < totalSteps && !signal?.aborted; step++) {
-      const micro = await Promise.all(sampleStep(step, sampler).batches.map((batch) => train.read(batch)));
+    for (let step = this.#startStep; step < totalSteps && !await this.#isStopping(signal); step++) {
+      const { batches, pairs: pairsOfStep } = sampleStep(step, sampler);
+      const [firstBatch, end] = shareOf(batches.length, communicator);
+      const micro = await Promise.all(batches.slice(firstBatch, end).map((batch) => train.read(batch)));
       const profiler = this.#profilerOf(step);
       const rate = learningRate(step, this.#schedule);
+      // The GPU has the next step by the time that somebody waits for the figures of the last.
+      const readFigures = this.#showsAfter(step - 1) ? runner.turn() : undefined;
+      let figures: Promise<StepResult[]> | undefined;
       this.#announce(step + 1);
       const pairs = micro.flat().length;
-      await runner.run(profiler?.gpu ?? gpu, step, micro, rate, (done) => {
-        this.#announce(step + 1, { done, total: pairs });
+      await runner.run(profiler?.gpu ?? gpu, step, micro, rate, {
+        part: { communicator, firstBatch, pairsOfStep },
+        onEncoded: () => {
+          figures = readFigures?.(gpu);
+          // Should the submission fail, that is told and not this.
+          figures?.catch(() => {});
+        },
+        onDone: (done) => this.#announce(step + 1, { done, total: pairs }),
       });
-      if (profiler) await this.#tellProfile(profiler, step + 1);
       this.#submitted = step + 1;
+      if (figures) await this.#take(await figures);
+      if (profiler) await this.#tellProfile(profiler, step + 1);
       // While the GPU works on this step, or after a submission that blocks: by then the disk is done.
       await checkpoints.finish();
       const isDue = step + 1 === totalSteps || this.#evaluatesAfter(step) || this.#savesAfter(step);
-      if (isDue || this.#logsAfter(step) || runner.isFull || this.#isQuiet()) await this.#collect();
+      // A driver on the processor has done the step when it is submitted, and whoever waits for its figures sees them
+      // before the next, which may take minutes.
+      if (isDue || (gpu.isSoftware && this.#showsAfter(step))) await this.#collect();
       if (isDue) await this.#doWhatIsDue(signal);
     }
     await this.#collect();
@@ -144,6 +161,11 @@ export class Loop {
       `${idle} of ${totalSteps} steps changes nothing: the warm-up begins at a learning rate of 0; ` +
         `${config.warmupSteps > 0 ? "warmup_steps" : "warmup_ratio"}: 0 trains in it`,
     );
+  }
+
+  /** Whether a signal came, to this rank or to another. */
+  async #isStopping(signal?: AbortSignal): Promise<boolean> {
+    return await any(this.run.communicator, signal?.aborted ?? false);
   }
 
   /** Says which step is submitted now, and when it will be done if it takes as long as those before. */
@@ -178,7 +200,7 @@ export class Loop {
 
   /** Writes trainer_state.json, a log entry's only where that takes next to no time. */
   async #record(isDue = true): Promise<void> {
-    await this.run.log.writeState(await this.trainerState(), isDue);
+    await this.run.log?.writeState(await this.trainerState(), isDue);
   }
 
   get #best() {
@@ -189,7 +211,7 @@ export class Loop {
   async #doWhatIsDue(signal?: AbortSignal): Promise<void> {
     const { saveStrategy } = this.run.config;
     const { steps, isEvaluated } = this.figures;
-    if (signal?.aborted) this.#stopped = true;
+    if (await this.#isStopping(signal)) this.#stopped = true;
     if (this.#stopped || steps === 0) return;
     const evaluates = this.#isEvaluationDue(steps - 1);
     if (evaluates && !isEvaluated && !await this.#evaluate(signal)) return;
@@ -221,15 +243,15 @@ export class Loop {
   async #save(): Promise<void> {
     const start = performance.now();
     await this.#record();
-    await this.run.checkpoints.save(this.figures, this.#alarm, this.#best);
+    if (this.run.log) await this.run.checkpoints.save(this.figures, this.#alarm, this.#best);
     this.#timeLeft.addPause("checkpoint", (performance.now() - start) / 1000, true);
     this.figures.exclude(performance.now() - start);
     this.#lastCollect = performance.now();
   }
 
-  /** Nobody has heard of progress for a while. */
+  /** Nobody has heard of progress for a while; several ranks, which have no common clock, have waited anyway. */
   #isQuiet(): boolean {
-    return performance.now() - this.#lastCollect > 250;
+    return this.run.communicator.size > 1 || performance.now() - this.#lastCollect > 250;
   }
 
   #logsAfter(step: number): boolean {
@@ -253,9 +275,20 @@ export class Loop {
     return Number.isInteger(epochAfter(step + 1, this.run.prepared.sampler));
   }
 
+  /** Whether the figures up to this step's are to be seen now, if the device has done it. */
+  #showsAfter(step: number): boolean {
+    return this.#logsAfter(step) || this.run.planned.runner.isFull || this.#isQuiet();
+  }
+
+  /** Waits for the steps in flight. */
   async #collect(): Promise<void> {
-    const { gpu, prepared: { totalSteps }, planned: { runner } } = this.run;
-    const results = await runner.collect(gpu);
+    await this.#take(await this.run.planned.runner.collect(this.run.gpu));
+  }
+
+  /** Takes what steps left, in order; of several ranks, what all of them left. */
+  async #take(own: readonly StepResult[]): Promise<void> {
+    const { communicator, prepared: { totalSteps } } = this.run;
+    const results = together(await gather(communicator, own));
     const seconds = (performance.now() - this.#lastCollect) / 1000;
     this.#lastCollect = performance.now();
     if (results.length > 0) {
@@ -307,13 +340,15 @@ export class Loop {
 
   /** Evaluates, and logs it; false where a signal came in between and there is no entry. */
   async #evaluate(signal?: AbortSignal): Promise<boolean> {
-    const { gpu, config, prepared: { test, loss }, planned: { decoder, runner } } = this.run;
+    const { gpu, config, prepared: { test, loss }, planned: { decoder, runner }, communicator } = this.run;
     const start = performance.now();
     const { onProgress } = this.events;
     const results = await evaluate(gpu, decoder, test!, config.perDeviceEvalBatchSize, {
       signal,
       onProgress,
       loss: runner.loss,
+      unit: unitOf(loss),
+      communicator,
     });
     if (!results) {
       this.#stopped = true;
@@ -341,7 +376,7 @@ export class Loop {
 
   async #push(entry: LogEntry): Promise<void> {
     this.figures.history.push(entry);
-    await this.run.log.append(this.figures.history);
+    await this.run.log?.append(this.figures.history);
     this.events.onEntry?.(entry);
     if ("eval_loss" in entry) this.events.onEvaluate?.(entry);
   }

@@ -1,6 +1,7 @@
 /** What a script gives to `train`, made one and checked before anything is touched. */
 import { defineConfig } from "../config/parse.ts";
 import { fieldOf, FIELDS, KEYS, type RunKeys, type TrainConfig } from "../config/schema.ts";
+import type { Communicator } from "../distributed/communicator.ts";
 import { areRows, type MemoryRows, memoryRows, type Rows } from "../data/memory.ts";
 import { nearest, UserError } from "../errors.ts";
 import { isObject, show } from "../json.ts";
@@ -24,6 +25,11 @@ export interface TrainOptions {
   signal?: AbortSignal;
   /** Any object with the WebGPU API; the runtime's own by default. */
   gpu?: GPU;
+  /**
+   * The line to the other ranks of the run, each of which calls `train` with the same configuration; by default it is
+   * alone. Only the first rank writes files and answers prompts.
+   */
+  communicator?: Communicator;
   /**
    * Whether the threads that render and tokenize may read files and do nothing else. Deno wants
    * `--unstable-worker-options` for it, and ends the process without; so it is false unless said.
@@ -120,7 +126,8 @@ function formProblems(given: TrainConfig): string[] {
   const missing = FIELDS.find((field) => KEYS[field].default !== undefined && given[field] === undefined);
   if (missing) {
     problems.push(
-      `${missing}: missing: a script gives the keys of a run file, as in model_name_or_path, or what defineConfig or readConfig made`,
+      `${missing}: missing: a script gives the keys of a run file, as in model_name_or_path, or what ` +
+        "defineConfig or readConfig made",
     );
   }
   return problems;
@@ -132,6 +139,7 @@ const OPTIONS: Readonly<Record<keyof TrainOptions, true>> = {
   loss: true,
   signal: true,
   gpu: true,
+  communicator: true,
   readsOnly: true,
   onLog: true,
   onProgress: true,
@@ -145,12 +153,15 @@ const OPTIONS: Readonly<Record<keyof TrainOptions, true>> = {
 
 function optionProblems({ data, ...others }: TrainOptions): string[] {
   const problems: string[] = [];
-  const { signal, gpu } = others;
+  const { signal, gpu, communicator } = others;
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
     problems.push(`signal: expected an AbortSignal, found ${show(signal)}`);
   }
   if (gpu !== undefined && typeof gpu?.requestAdapter !== "function") {
     problems.push(`gpu: expected an object with the WebGPU API, found ${show(gpu)}`);
+  }
+  if (communicator !== undefined && typeof communicator?.allGather !== "function") {
+    problems.push(`communicator: expected a line to other ranks, found ${show(communicator)}`);
   }
   for (const [name, value] of Object.entries(others)) {
     const isListener = /^on[A-Z]/.test(name) && Object.hasOwn(OPTIONS, name);

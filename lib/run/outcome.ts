@@ -45,7 +45,8 @@ export interface TrainRun extends AsyncDisposable {
    *
    * @param options `signal` ends it where the run can go on from its last checkpoint; without one, the result is
    * written whatever comes.
-   * @returns the figures of the whole run, as all_results.json has them.
+   * @returns the figures of the whole run, as all_results.json has them; of another rank than the first, which writes
+   * nothing, none.
    * @throws {UserError} where a file cannot be written; the signal's reason.
    */
   save(options?: { signal?: AbortSignal }): Promise<Record<string, number>>;

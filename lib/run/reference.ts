@@ -12,6 +12,7 @@ import type { Pipelines } from "../gpu/program.ts";
 import type { TuningRecord } from "../gpu/tuning.ts";
 import type { Decoder } from "../graph/decoder.ts";
 import { heed } from "../heed.ts";
+import { unitOf } from "../losses/loss.ts";
 import { type ReferenceBatches, referenceBatches } from "../planning/batches.ts";
 import type { Prepared } from "../planning/prepare.ts";
 import type { OnProgress } from "../progress.ts";
@@ -103,8 +104,8 @@ async function openSplit(
 
 async function compute(run: ReferenceRun, folder: string, splits: Split[], pairs: number): Promise<void> {
   const { gpu, pipelines, decoder, log, onProgress, signal } = run;
-  const rows = run.prepared.train.statistics.judged ? "responses" : "pairs";
-  const progress = { what: "reference log-probabilities", total: pairs, unit: rows };
+  const unit = unitOf(run.prepared.loss);
+  const progress = { what: "reference log-probabilities", total: pairs, unit };
   pipelines.expect(decoder.forward);
   await decoder.allocate(gpu, pipelines);
   try {
@@ -141,7 +142,7 @@ async function compute(run: ReferenceRun, folder: string, splits: Split[], pairs
     const seconds = (performance.now() - start) / 1000;
     log(
       "info",
-      `reference: ${pairs} ${rows} in ${seconds.toFixed(1)} s, ${
+      `reference: ${pairs} ${unit} in ${seconds.toFixed(1)} s, ${
         Number((pairs / seconds).toPrecision(3))
       } a second`,
     );

@@ -14,6 +14,9 @@ import { GpuGenerator } from "../generation/gpu_generator.ts";
 import { describeAdapter, type Gpu, openGpu } from "../gpu/device.ts";
 import { Pipelines } from "../gpu/program.ts";
 import { deviceClass } from "../gpu/tuning.ts";
+import type { TuningRecord } from "../gpu/tuning.ts";
+import { firstOfAll, gather } from "../distributed/collectives.ts";
+import { alone } from "../distributed/communicator.ts";
 import type { Decoder } from "../graph/decoder.ts";
 import { formatBytes } from "../format_bytes.ts";
 import { heed } from "../heed.ts";
@@ -42,6 +45,7 @@ import type { TensorReader } from "../safetensors/read.ts";
 import type { Loss } from "../losses/loss.ts";
 import { configOf, takeData, type TrainOptions } from "./options.ts";
 import type { RunParts, TrainRun } from "./outcome.ts";
+import { checkAdapters, checkSameRun, passesOfRank, RankLog } from "./ranks.ts";
 import { addReference } from "./reference.ts";
 import { saveRun } from "./save.ts";
 
@@ -87,17 +91,27 @@ import { saveRun } from "./save.ts";
  */
 export async function train(given: TrainConfig | RunKeys, options: TrainOptions = {}): Promise<TrainRun> {
   const config = configOf(given, options);
-  const { onLog: log = () => {}, onProgress, onSave, signal } = options;
+  const { communicator = alone, onSave, signal } = options;
   const { loss = lossOf(config) } = options;
+  const isFirst = communicator.rank === 0;
+  const passes = passesOfRank(config, communicator);
+  const rankLog = new RankLog(communicator, options.onLog ?? (() => {}));
+  const { log } = rankLog;
+  const onProgress = isFirst ? options.onProgress : undefined;
   const warn = (message: string) => log("warning", message);
   await using held = new AsyncDisposableStack();
   await checkPlaces(config, localSources(config));
-  const output = await openOutput(config.outputDir, warn);
-  held.defer(() => output.close());
+  const output = isFirst ? await openOutput(config.outputDir, warn) : undefined;
+  held.defer(() => output?.close());
+  // The others see what is there once it is in order.
+  await gather(communicator, null);
   const before = await findStart(config);
   if (before) log("info", `going on from ${before.folder}, after ${before.state.step} steps`);
   const data = options.data && await takeData(options.data, config.doEval, signal);
-  const sources = await inArea("NOT_FOUND", () => resolveSources(config, { log, onProgress, signal }));
+  const sources = await inArea(
+    "NOT_FOUND",
+    () => firstOfAll(communicator, () => resolveSources(config, { log, onProgress, signal })),
+  );
   await checkPlaces(config, sources);
   // What the result needs of the model's folder, which may be gone by then.
   const files = await inArea("MODEL_INVALID", () => readModelFiles(sources.model));
@@ -112,18 +126,19 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
     : await inArea("MODEL_INVALID", () => openAdapter(adapters));
   held.defer(() => adapter?.close());
   if (forcesMistralTemplate(config)) log("info", FORCED);
-  const prepared = await prepare(config, {
-    log,
-    onProgress,
-    signal,
-    readsOnly: options.readsOnly,
-    data,
-    loss,
-    sources,
-    model: checkpoint?.model,
-    adapter,
-    date: before?.state.run.date,
-  });
+  const prepared = await firstOfAll(communicator, () =>
+    prepare(config, {
+      log,
+      onProgress,
+      signal,
+      readsOnly: options.readsOnly,
+      data,
+      loss,
+      sources,
+      model: checkpoint?.model,
+      adapter,
+      date: before?.state.run.date,
+    }));
   held.defer(() => prepared.close());
   reportSplit("train", prepared.train.statistics, log);
   if (prepared.test) reportSplit("test", prepared.test.statistics, log);
@@ -140,18 +155,21 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   const otherFiles = other && await hashModel(otherFolder!, other.files, onProgress);
   const identity = fingerprint(config, prepared, modelFiles, otherFiles);
   if (before) checkFiles(identity, before, prepared.totalSteps);
+  await checkSameRun(communicator, identity, before?.state.step);
 
   const gpu = await openGpu({ ...config, gpu: options.gpu });
   held.defer(() => gpu.destroy());
-  if (before) warnings(before, gpu.name).forEach(warn);
+  const sharers = await checkAdapters(communicator, gpu, config);
+  if (before) warnings(before, gpu.name, communicator.size).forEach(warn);
   const pipelines = new Pipelines(gpu, signal, onProgress);
   if (followsFrom(config, loss)) log("info", describeLoss(lossOf(config)));
   else await checkLoss(loss, gpu, pipelines, log);
-  const { adapter: device, tuning } = await tune(gpu, pipelines, prepared, {
-    onLog: log,
-    onProgress,
-    before: before?.state.kernels,
-  });
+  const tunedAs = (record?: TuningRecord) =>
+    tune(gpu, pipelines, prepared, { onLog: log, onProgress, before: record });
+  const first = isFirst ? await tunedAs(before?.state.kernels) : undefined;
+  // As the first one: what each measured for itself might round differently.
+  const [record] = await gather(communicator, first?.tuning);
+  const { adapter: device, tuning } = first ?? await tunedAs(record);
   const planned = planRun(prepared, config, device);
   const { decoder } = planned;
   const beside = await bytesBesidePlan(
@@ -159,7 +177,10 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
     decoder.plan.bytesOf("weights"),
     decoder.parameters.hostBytes,
   );
-  checkFits(planned, prepared, config, device, memoryLimit(config, gpu, beside));
+  checkFits(planned, prepared, config, device, memoryLimit(config, gpu, beside, sharers));
+  if (communicator.size > 1) {
+    log("info", `${communicator.size} ranks: of the passes of a step each makes ${passes}`);
+  }
   log("info", `adapter: ${describeAdapter(gpu)}`);
   const { count, trainedCount } = decoder.parameters;
   const trained = trainedCount < count ? `, ${trainedCount} of them trained` : "";
@@ -174,19 +195,20 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   };
   const { reference } = planned;
   if (reference) {
-    await addReference({
-      ...{ config, prepared, gpu, pipelines, log, onProgress, signal },
-      decoder: reference,
-      files: otherFiles ?? modelFiles,
-      kernels: tuning,
-      load: async () => {
-        const isAdapted = prepared.reference?.isAdapted && checkpoint && adapter;
-        await begin(reference, other ?? (isAdapted ? overlaid(checkpoint, adapter) : checkpoint));
-        // What follows from other bytes is not to be kept under the name of these.
-        if (otherFiles) checkHashes("ref_model", otherFiles, await hashModel(otherFolder!, other!.files));
-        else checkHashes("model_name_or_path", modelFiles, await hashes());
-      },
-    });
+    await firstOfAll(communicator, () =>
+      addReference({
+        ...{ config, prepared, gpu, pipelines, log, onProgress, signal },
+        decoder: reference,
+        files: otherFiles ?? modelFiles,
+        kernels: tuning,
+        load: async () => {
+          const isAdapted = prepared.reference?.isAdapted && checkpoint && adapter;
+          await begin(reference, other ?? (isAdapted ? overlaid(checkpoint, adapter) : checkpoint));
+          // What follows from other bytes is not to be kept under the name of these.
+          if (otherFiles) checkHashes("ref_model", otherFiles, await hashModel(otherFolder!, other!.files));
+          else checkHashes("model_name_or_path", modelFiles, await hashes());
+        },
+      }));
   }
   pipelines.expect([...decoder.forward, ...decoder.backward, ...planned.runner.calls]);
   await decoder.allocate(gpu, pipelines);
@@ -209,11 +231,21 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   checkHashes("model_name_or_path", modelFiles, await hashes());
 
   const model = { gpu, pipelines, adapter: device, decoder };
+  const prompts = isFirst ? prepared.prompts : [];
   const answers = before?.state.answers ??
-    await answer(model, prepared, { what: "answering before", warn, onProgress, signal });
+    await answer(model, prepared, prompts, { what: "answering before", warn, onProgress, signal });
   await heed(signal);
+  await rankLog.tell();
   const checkpoints = new Checkpoints(
-    { ...tensors, config, fingerprint: identity, modelFiles: files, kernels: tuning, answers },
+    {
+      ...tensors,
+      config,
+      fingerprint: identity,
+      modelFiles: files,
+      kernels: tuning,
+      ranks: communicator.size,
+      answers,
+    },
     before,
     (folder) => {
       log("info", `saved ${folder}`);
@@ -221,9 +253,14 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
     },
     onProgress,
   );
-  await prepareOutput(config.outputDir, before !== undefined);
-  const runLog = new RunLog(config, warn);
-  const loop = new Loop({ gpu, config, prepared, planned, checkpoints, log: runLog }, options, before);
+  if (isFirst) await prepareOutput(config.outputDir, before !== undefined);
+  const runLog = isFirst ? new RunLog(config, warn) : undefined;
+  const loop = new Loop(
+    { gpu, config, prepared, planned, checkpoints, log: runLog, communicator },
+    // Of the steps all ranks know the same.
+    { ...options, onProgress, ...!isFirst && { onLog: undefined, onProfile: undefined } },
+    before,
+  );
   const provenance = await provenanceOf(
     config,
     prepared,
@@ -233,7 +270,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   );
   const facts = runFacts({
     config,
-    answers: prepared.prompts.map(({ text }, i) => ({ prompt: text, before: answers[i] })),
+    answers: prompts.map(({ text }, i) => ({ prompt: text, before: answers[i] })),
     modelFiles,
     dataFiles: [...prepared.train.files, ...prepared.test?.files ?? []],
     memoryBytes: bytesOfRun(planned),
@@ -241,11 +278,11 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
     version: VERSION,
     provenance,
   });
-  await runLog.begin(await loop.trainerState(), facts);
+  await runLog?.begin(await loop.trainerState(), facts);
   await loop.train(signal);
   const state = await loop.trainerState();
   const best = !loop.isStopped && config.loadBestModelAtEnd ? state.best_model_checkpoint : null;
-  if (best && state.best_global_step !== state.global_step) {
+  if (best && isFirst && state.best_global_step !== state.global_step) {
     log("info", `the best model is that of ${best}`);
     await checkpoints.loadWeights(best);
   }
@@ -253,7 +290,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   // Where there is nothing to go on from, what is left is done whatever comes.
   const until = isKept ? signal : undefined;
   const again = { what: "answering after", warn, onProgress, signal: until };
-  const after = loop.isStopped ? answers : await answer(model, prepared, again).catch((error) => {
+  const after = loop.isStopped ? answers : await answer(model, prepared, prompts, again).catch((error) => {
     if (until?.aborted) return;
     // A trained model is worth more than what it says.
     if (!(error instanceof UserError)) throw error;
@@ -266,7 +303,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
     isKept,
     weightsStep: best ? state.best_global_step! : state.global_step,
     history: loop.figures.history,
-    answers: prepared.prompts.map(({ text }, i) => ({
+    answers: prompts.map(({ text }, i) => ({
       prompt: text,
       before: answers[i],
       after: (after ?? answers)[i],
@@ -292,7 +329,8 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
     ...outcome,
     save: async ({ signal } = {}) => {
       if (isDisposed) throw new UserError("the run was disposed of: save it before", 1, "DISPOSED");
-      const saved = inArea("OUTPUT_REFUSED", () => saveRun(parts, { signal, onProgress }));
+      if (!isFirst) return {};
+      const saved = inArea("OUTPUT_REFUSED", () => saveRun(parts, { signal, onProgress, onLog: log }));
       saving = Promise.allSettled([saving, saved]);
       const results = await saved;
       onSave?.(config.outputDir);
@@ -344,7 +382,8 @@ async function answer(
     adapter: Adapter;
     decoder: Decoder;
   },
-  { prompts, tokenizer, pool }: Prepared,
+  { tokenizer, pool }: Prepared,
+  prompts: Prepared["prompts"],
   { what, warn, onProgress, signal }: {
     what: string;
     warn: (message: string) => void;

@@ -1,6 +1,8 @@
 import { type Batch, pack } from "../batch/pack.ts";
 import type { Pair } from "../data/pair.ts";
 import type { PairStore } from "../data/store.ts";
+import { gather } from "../distributed/collectives.ts";
+import { alone, type Communicator, shareOf } from "../distributed/communicator.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { heed } from "../heed.ts";
 import type { OnProgress } from "../progress.ts";
@@ -12,7 +14,7 @@ import { lossOnHost } from "../losses/on_host.ts";
 
 /**
  * Loss, log-probabilities and figures of every pair, `perBatch` pairs to a packed row, without gradients; undefined
- * where `signal` came before the last of them.
+ * where `signal` came before the last of them. Of several ranks each looks at a part, and all are told what all found.
  *
  * @param options `loss`: in TypeScript, where it is not the decoder's kernel's; `unit`: what progress calls a pair.
  */
@@ -21,23 +23,30 @@ export async function evaluate(
   decoder: Decoder,
   pairs: Pick<PairStore, "length" | "read">,
   perBatch: number,
-  { signal, onProgress, loss, unit = "pairs" }: {
+  { signal, onProgress, loss, unit = "pairs", communicator = alone }: {
     signal?: AbortSignal;
     onProgress?: OnProgress;
     loss?: FunctionLoss;
     unit?: string;
+    communicator?: Communicator;
   } = {},
 ): Promise<PairResult[] | undefined> {
-  const all: PairResult[] = [];
-  const report = () => onProgress?.({ what: "evaluating", done: all.length, total: pairs.length, unit });
-  report();
-  for (let at = 0; at < pairs.length; at += perBatch) {
-    if (signal && !await heed(signal).then(() => true, () => false)) return;
-    const indices = Array.from({ length: Math.min(perBatch, pairs.length - at) }, (_, i) => at + i);
-    all.push(...await measure(gpu, decoder, await pairs.read(indices), loss));
-    report();
+  const [from, to] = shareOf(Math.ceil(pairs.length / perBatch), communicator)
+    .map((batch) => Math.min(batch * perBatch, pairs.length));
+  let own: PairResult[] | undefined = [];
+  const report = (done: number) => onProgress?.({ what: "evaluating", done, total: to - from, unit });
+  report(0);
+  for (let at = from; at < to; at += perBatch) {
+    if (signal && !await heed(signal).then(() => true, () => false)) {
+      own = undefined;
+      break;
+    }
+    const indices = Array.from({ length: Math.min(perBatch, to - at) }, (_, i) => at + i);
+    own.push(...await measure(gpu, decoder, await pairs.read(indices), loss));
+    report(own.length);
   }
-  return all;
+  const all = await gather(communicator, own);
+  return all.every((results) => results !== undefined) ? all.flat() : undefined;
 }
 
 /** As `evaluate`, of pairs that fit one packed row. */

@@ -1,6 +1,6 @@
 /** `simper merge`, and the words of commands that take adapters. */
 import assert from "node:assert/strict";
-import { readdir } from "node:fs/promises";
+import { readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { task } from "../command.ts";
 import { readTensors, relativeDifference } from "../golden_run.ts";
@@ -26,6 +26,13 @@ Deno.test("a model with merged adapters has its files, and PEFT's matrices", asy
       ).map((path) => readTensors(`${path}.safetensors`)),
     );
     assert.deepEqual(again, found);
+    await writeFile(join(out, "metrics.jsonl"), "");
+    const refused = await task("merge", ADAPTER, `--output_dir=${out}`, "--overwrite_output_dir");
+    assert.deepEqual([refused.status, refused.stdout], [2, ""]);
+    assert.match(
+      refused.stderr,
+      /merged holds a run \(metrics\.jsonl\), whose card and figures are not those/,
+    );
     for (const [name, values] of expected) {
       assert.ok(relativeDifference(found.get(name)!, values) < 1e-6, name);
     }

@@ -84,7 +84,7 @@ const SOURCES: [name: string, source: string][] = [
   ...Object.values(BUFFER_TILES).flatMap((tile) => [...products(tile)]),
   ...[1, 16].flatMap((rows) => [...products(rowTiles("gpu", rows).buffer["nt wide"])]),
   ...await Promise.all(
-    files.filter((name) => /^(?!loss_|norm_parts|adamw_step).*\.wgsl$/.test(name))
+    files.filter((name) => /^(?!loss_|norm_parts|optimizer_step|adamw|lion).*\.wgsl$/.test(name))
       .map(async (name): Promise<[string, string]> => [name, normKernel(await wgsl(name))]),
   ),
 ];

@@ -14,10 +14,11 @@ export const ADAPTERS: readonly Edits[] = [
     edits: [
       [
         "what dropout leaves out has a gradient",
-        "calls.push(dropout(rows, dropoutOf(adapter), { x: into, y: dX }, adds))",
-        "calls.push(dropout(rows, { ...dropoutOf(adapter), place: 99 }, { x: into, y: dX }, adds))",
+        "dropout(rows, mask, { x: into, y: dX }",
+        "dropout(rows, { ...mask, place: 99 }, { x: into, y: dX }",
       ],
-      ["first factors learn from all of x", "{ dY: dHidden, x: dropped }", "{ dY: dHidden, x }"],
+      ["first factors learn from all of x", "{ dY: own.tensor, x: dropped }", "{ dY: own.tensor, x }"],
+      ["modules of a matrix drop the same", "place: firstPlace + i", "place: firstPlace"],
       [
         "factors' gradients lack the scale",
         "{ scale: adapter.scale }),\n  ]);",

@@ -5,6 +5,7 @@ import { KERNELS } from "./kernels.ts";
 import { MODEL } from "./model.ts";
 import type { Edits } from "./mutants.ts";
 import { RUNS } from "./runs.ts";
+import { RANKS } from "./ranks.ts";
 import { SCRIPTS } from "./scripts.ts";
 import { SERVER } from "./server.ts";
 
@@ -14,6 +15,7 @@ export const ALL: readonly Edits[] = [
   ...MODEL,
   ...RUNS,
   ...INPUT,
+  ...RANKS,
   ...SCRIPTS,
   ...SERVER,
   ...ADAPTERS,

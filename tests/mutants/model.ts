@@ -92,14 +92,19 @@ export const MODEL: readonly Edits[] = [
     edits: [["infinities count as finite", "values[i] - values[i] !== 0", "values[i] !== values[i]"]],
   },
   {
-    file: "lib/training/optimizer.ts",
+    file: "lib/optimizers/adamw.ts",
     tests: ["tests/kernels/optimizer_test.ts"],
     filter: "three updates of three slabs equal AdamW in float64: max_grad_norm 2",
     edits: [
       ["the first moment is not corrected", "learningRate / (1 - beta1 ** step)", "learningRate"],
       ["the second moment is not corrected", "Math.sqrt(1 - beta2 ** step)", "1"],
-      ["weights decay by the moment", "1 - learningRate * weightDecay", "1 - weightDecay"],
     ],
+  },
+  {
+    file: "lib/gpu/optimizer_operations.ts",
+    tests: ["tests/kernels/optimizer_test.ts"],
+    filter: "three updates of three slabs equal AdamW in float64: max_grad_norm 2",
+    edits: [["weights decay by the moment", "1 - learningRate * hyper", "1 - hyper"]],
   },
   {
     file: "lib/training/optimizer.ts",

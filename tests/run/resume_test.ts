@@ -120,6 +120,7 @@ const FREE: readonly (keyof TrainConfig)[] = [
   "hubToken",
   "webgpuEngine",
   "gpuId",
+  "shareGpu",
 ];
 
 const { config } = parsed("");

@@ -20,8 +20,11 @@ const own = Object.hasOwn(permissions, words[0] ?? "") ? permissions[words[0]] :
 const allowed = Object.entries(own)
   .map(([name, values]) => `--allow-${name}${values === true ? "" : `=${values}`}`);
 const isDawn = process.env.SIMPER_WEBGPU_ENGINE === "dawn" || words.includes("--webgpu_engine=dawn");
+// The program loads the library of MPI where mpirun started it.
+const isRank = words[0] === "train" &&
+  ["OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK"].some((name) => process.env[name] !== undefined);
 // Native code, which no other permission binds.
-if (isDawn) allowed.push("--allow-ffi");
+if (isDawn || isRank) allowed.push("--allow-ffi");
 /** Only at a terminal does it tell what it fetches the first time. */
 const quiet = process.stderr.isTTY ? [] : ["--quiet"];
 

@@ -2,9 +2,11 @@
 import {
   adapterBlock,
   adapterBlockBackward,
+  columns,
   doraMagnitudeBackward,
   doraNorm,
   doraScale,
+  type Dropout,
   dropout,
 } from "../../gpu/adapter_operations.ts";
 import { linear, linearInputGradient, linearWeightGradient } from "../../gpu/linear.ts";
@@ -22,8 +24,9 @@ interface Adapted {
 }
 
 /**
- * What is to be added to x W^T, within scale: the product of s A dropout(x) with B. With magnitudes, rows of W + s B A
- * are longer or shorter by g: then what is added, scale (g s B A + (g - 1) W) dropout(x), is left in y.
+ * What is to be added to x W^T, within scale: the product of s A dropout(x), where each module drops for itself, with
+ * B. With magnitudes, rows of W + s B A are longer or shorter by g: then what is added, scale (g s B A + (g - 1) W)
+ * dropout(x), is left in y, with one dropout for all modules, since each of its own would take a product with W.
  */
 export function adapterForward(
   machine: Machine,
@@ -69,7 +72,9 @@ export function adapterBackward(
   const { machine } = pass;
   const { products, rows, parameters } = machine;
   const { a, b, magnitude } = adapter;
-  const [width, columns] = shapeOf(weight);
+  const [width, inputs] = shapeOf(weight);
+  const masks = masksOf(adapter);
+  const drops = masks.length > 0;
   const factors = magnitude && machine.factors(weight);
   const block = blockOf(machine, weight, adapter);
   const dHidden = pass.scratch(`gradient of ${a.name} product`, shapeOf(a)[0]);
@@ -79,13 +84,25 @@ export function adapterBackward(
   ]);
   return {
     input(dX, adds) {
-      const drops = adapter.dropout > 0;
       if (!drops && !factors) return { calls: [], more: { dY: dHidden, weights: parameters.of(a).weights } };
-      const into = drops ? pass.scratch(`gradient of ${a.name} input`, columns) : dX;
-      const calls = linearInputGradient(products, rows, parameters.pieces(a), { dY: dHidden, dX: into }, {
-        adds: adds && !drops,
-        scale,
-      });
+      const into = drops ? pass.scratch(`gradient of ${a.name} input`, inputs) : dX;
+      const ofHidden = (dY: Tensor) =>
+        linearInputGradient(products, rows, parameters.pieces(a), { dY, dX: into }, {
+          adds: adds && !drops,
+          scale,
+        });
+      if (masks.length > 1) {
+        const calls = masks.flatMap((mask, i) => {
+          const own = ownColumns(machine, adapter, i, dHidden);
+          return [
+            ...own.calls,
+            ...ofHidden(own.tensor),
+            dropout(rows, mask, { x: into, y: dX }, adds || i > 0),
+          ];
+        });
+        return { calls };
+      }
+      const calls = ofHidden(dHidden);
       if (factors) {
         const change = pass.scratch(`gradient of ${weight.name} scaled`, width);
         calls.push(
@@ -96,20 +113,23 @@ export function adapterBackward(
           }),
         );
       }
-      if (drops) calls.push(dropout(rows, dropoutOf(adapter), { x: into, y: dX }, adds));
+      if (drops) calls.push(dropout(rows, masks[0], { x: into, y: dX }, adds));
       return { calls };
     },
     parameters(x) {
-      const { hidden, calls, dropped } = hiddenOf(machine, adapter, x);
+      const pieces = parameters.trained(a);
+      const { hidden, calls, dropped } = hiddenOf(machine, adapter, x, (dropped, i) => {
+        const own = masks.length > 1
+          ? ownColumns(machine, adapter, i, dHidden)
+          : { calls: [], tensor: dHidden };
+        const t = { dY: own.tensor, x: dropped };
+        return [...own.calls, ...linearWeightGradient(products, rows, pieces, t, { adds: i > 0, scale })];
+      });
       pass.emit(calls);
-      pass.parameterGradient(
-        a,
-        (pieces) => linearWeightGradient(products, rows, pieces, { dY: dHidden, x: dropped }, scale),
-      );
       if (block.isWhole) {
         pass.parameterGradient(
           b,
-          (pieces) => linearWeightGradient(products, rows, pieces, { dY, x: hidden }, scale),
+          (pieces) => linearWeightGradient(products, rows, pieces, { dY, x: hidden }, { scale }),
         );
         return;
       }
@@ -132,19 +152,44 @@ export function adapterBackward(
   };
 }
 
-const dropoutOf = ({ dropout: probability, index: place }: Adapter) => ({ probability, place });
+/** What each module drops, if anything; of DoRA all together. */
+const masksOf = ({ dropout: probability, firstPlace, modules, magnitude }: Adapter): Dropout[] =>
+  probability === 0
+    ? []
+    : (magnitude ? modules.slice(0, 1) : modules).map((_, i) => ({ probability, place: firstPlace + i }));
 
-/** s A dropout(x), and dropout(x). */
-function hiddenOf(machine: Machine, adapter: Adapter, x: Tensor) {
+/** The columns of one module's factors in a tensor of all, which elsewhere is 0. */
+function ownColumns(machine: Machine, adapter: Adapter, module: number, x: Tensor) {
+  const tensor = machine.shared(`${adapter.a.name} product of one`, "scratch", shapeOf(adapter.a)[0]);
+  return { tensor, calls: [columns(machine.rows, adapter, module, { x, y: tensor })] };
+}
+
+/**
+ * s A dropout(x), and dropout(x), where modules drop for themselves the last one's.
+ * @param then what else is made of dropout(x), of each module's, by its place.
+ */
+function hiddenOf(
+  machine: Machine,
+  adapter: Adapter,
+  x: Tensor,
+  then: (dropped: Tensor, module: number) => KernelCall[] = () => [],
+) {
   const { products, rows, parameters, options } = machine;
   const { a } = adapter;
-  const drops = options.training && adapter.dropout > 0;
-  const dropped = drops ? machine.shared(`${a.name} input`, "scratch", a.columns) : x;
-  const hidden = machine.shared(`${a.name} product`, "scratch", shapeOf(a)[0]);
-  const calls = [
-    ...drops ? [dropout(rows, dropoutOf(adapter), { x, y: dropped })] : [],
-    ...linear(products, rows, parameters.pieces(a), { x: dropped, y: hidden }, { scale: adapter.scale }),
-  ];
+  const width = shapeOf(a)[0];
+  const hidden = machine.shared(`${a.name} product`, "scratch", width);
+  const product = (x: Tensor, y: Tensor) =>
+    linear(products, rows, parameters.pieces(a), { x, y }, { scale: adapter.scale });
+  const masks = options.training ? masksOf(adapter) : [];
+  if (masks.length === 0) return { hidden, dropped: x, calls: [...product(x, hidden), ...then(x, 0)] };
+  const dropped = machine.shared(`${a.name} input`, "scratch", a.columns);
+  const calls = masks.flatMap((mask, i) => {
+    const drop = dropout(rows, mask, { x, y: dropped });
+    if (i === 0) return [drop, ...product(dropped, hidden), ...then(dropped, i)];
+    const all = machine.shared(`${a.name} product of one`, "scratch", width);
+    const own = columns(rows, adapter, i, { x: all, y: hidden }, true);
+    return [drop, ...product(dropped, all), own, ...then(dropped, i)];
+  });
   return { hidden, dropped, calls };
 }
 

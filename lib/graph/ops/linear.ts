@@ -66,7 +66,7 @@ export const linear = (
     const weightGradient = (at: Tensor) =>
       pass.parameterGradient(
         weight,
-        (pieces) => linearWeightGradient(products, rows, pieces, { dY: dOutput, x: at }, scale),
+        (pieces) => linearWeightGradient(products, rows, pieces, { dY: dOutput, x: at }, { scale }),
       );
     // What only a frozen matrix would read is not made again.
     if (isTrained(weight)) pass.whenThere(x, weightGradient);

@@ -82,7 +82,7 @@ export const checkpoint: Target = {
         const saved = await readSavedRun(world.folder);
         checkConfig(CONFIG, saved);
         checkFiles(RUN, saved, 100);
-        warnings(saved, "llvmpipe");
+        warnings(saved, "llvmpipe", 1);
         const { state, trainerState } = saved;
         const alarm = new CollapseAlarm(state.collapse);
         alarm.add(3, 2, { chosen: -1, rejected: -2 });

@@ -1,0 +1,135 @@
+/** What the ranks of a run have to have in common, and who says what. */
+import { hostname } from "node:os";
+import { changedFiles } from "../checkpoint/fingerprint.ts";
+import type { Fingerprint } from "../checkpoint/state.ts";
+import { keyOf, type TrainConfig } from "../config/schema.ts";
+import { gather } from "../distributed/collectives.ts";
+import type { Communicator } from "../distributed/communicator.ts";
+import { UserError } from "../errors.ts";
+import type { Gpu } from "../gpu/device.ts";
+import { show } from "../json.ts";
+import { VERSION } from "../version.ts";
+import type { TrainOptions } from "./options.ts";
+
+type Passes = Pick<TrainConfig, "gradientAccumulationSteps" | "numGpus">;
+
+/**
+ * The passes that each rank makes of a step; the step's pairs are the same however many ranks there are.
+ * @throws {UserError} (status 2) where they cannot be divided.
+ */
+export function passesOfRank({ gradientAccumulationSteps, numGpus }: Passes, { size }: Communicator): number {
+  const passes = gradientAccumulationSteps * numGpus;
+  if (passes % size === 0) return passes / size;
+  const fitting = Array.from({ length: passes }, (_, i) => i + 1).filter((ranks) => passes % ranks === 0);
+  throw new UserError(
+    `gradient_accumulation_steps x num_gpus: ${gradientAccumulationSteps} x ${numGpus} = ${passes} passes a step do not ` +
+      `divide over ${size} ranks: start ${fitting.join(" or ")}, or change what a step is`,
+    2,
+  );
+}
+
+/**
+ * Refuses ranks that would not compute parts of the same run.
+ *
+ * @param run this rank's configuration and files.
+ * @param step of the checkpoint that it goes on from; undefined where it begins anew.
+ * @throws {UserError} (status 2) on each of them, naming what differs from the first rank.
+ */
+export async function checkSameRun(
+  communicator: Communicator,
+  run: Fingerprint,
+  step?: number,
+): Promise<void> {
+  const all = await gather(communicator, { version: VERSION, host: hostname(), run, step });
+  const [first, ...others] = all;
+  const problems = others.flatMap(({ version, host, run, step }, i) => {
+    const found = version === first.version ? [] : [`simper ${version}, and not ${first.version}`];
+    for (const key of new Set([...Object.keys(first.run.config), ...Object.keys(run.config)])) {
+      const [there, here] = [first.run.config[key], run.config[key]];
+      // Which GPU of its machine a rank takes is its own affair.
+      if (key === keyOf("gpuId") || JSON.stringify(there) === JSON.stringify(here)) continue;
+      found.push(`${key}: ${show(here)}, and not ${show(there)}`);
+    }
+    found.push(...changedFiles(run, first.run));
+    if (step !== first.step) {
+      const start = (step?: number) => step === undefined ? "begins anew" : `goes on after step ${step}`;
+      found.push(
+        `output_dir: it ${start(step)}, and rank 0 ${start(first.step)}: both have to see the same folder`,
+      );
+    }
+    return found.map((problem) => `rank ${i + 1} on ${host}: ${problem}`);
+  });
+  if (problems.length === 0) return;
+  throw new UserError(
+    `the ranks would not train the same; beside rank 0 on ${first.host}:\n  ${problems.join("\n  ")}`,
+    2,
+  );
+}
+
+/**
+ * Refuses ranks on adapters that may round differently, since each makes the update for itself, and two ranks on one
+ * adapter unless `share_gpu` is set.
+ *
+ * @returns how many ranks have this one's adapter, itself among them.
+ * @throws {UserError} on each of them.
+ */
+export async function checkAdapters(
+  communicator: Communicator,
+  { name, selection }: Pick<Gpu, "name" | "selection">,
+  { shareGpu }: Pick<TrainConfig, "shareGpu">,
+): Promise<number> {
+  const own = { host: hostname(), name, selection };
+  const all = await gather(communicator, own);
+  const other = all.findIndex((of) => of.name !== name);
+  if (other >= 0) {
+    const [a, b] = [communicator.rank, other].sort((a, b) => a - b);
+    throw new UserError(
+      `ranks ${a} and ${b} have other adapters, ${all[a].name} and ${
+        all[b].name
+      }, which may round differently: ` +
+        "start ranks on GPUs of one kind; gpu_id chooses among those of a machine",
+    );
+  }
+  const groups = Map.groupBy(all.keys(), (rank) => JSON.stringify(all[rank]));
+  const shared = [...groups.values()].find(({ length }) => length > 1);
+  if (shared && !shareGpu) {
+    throw new UserError(
+      `ranks ${shared.join(" and ")} have one adapter, ${name} on ${
+        all[shared[0]].host
+      }: start as many as there are ` +
+        "GPUs, each where it sees its own (MESA_VK_DEVICE_SELECT, a container), or let them share it: share_gpu: true",
+      2,
+    );
+  }
+  return groups.get(JSON.stringify(own))!.length;
+}
+
+type OnLog = NonNullable<TrainOptions["onLog"]>;
+
+/** What a rank says: the first one all it has to, each other only warnings that the first one has not. */
+export class RankLog {
+  /** Until the ranks have told each other. */
+  #warnings?: string[] = [];
+
+  constructor(readonly communicator: Communicator, readonly onLog: OnLog) {}
+
+  readonly log: OnLog = (level, message) => {
+    const { rank } = this.communicator;
+    if (rank === 0) this.onLog(level, message);
+    if (level !== "warning") return;
+    if (this.#warnings) this.#warnings.push(message);
+    else if (rank > 0) this.onLog(level, `rank ${rank}: ${message}`);
+  };
+
+  /** The first rank says what the others were warned of, and it was not. */
+  async tell(): Promise<void> {
+    const [own, ...others] = await gather(this.communicator, this.#warnings ?? []);
+    this.#warnings = undefined;
+    if (this.communicator.rank > 0) return;
+    for (const [i, warnings] of others.entries()) {
+      for (const message of warnings) {
+        if (!own.includes(message)) this.onLog("warning", `rank ${i + 1}: ${message}`);
+      }
+    }
+  }
+}

@@ -1,0 +1,115 @@
+/** Runs of several ranks, all in the process of the test. */
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import type { Communicator } from "../../lib/distributed/communicator.ts";
+import type { TrainOptions } from "../../lib/run/options.ts";
+import type { TrainRun } from "../../lib/run/outcome.ts";
+import { assertEqualBytes } from "../equal_bytes.ts";
+import { GOLDEN, readGolden, readTensors, relativeDifference } from "../golden_run.ts";
+import { ls, run } from "../in_process.ts";
+import { asRanks } from "../ranks.ts";
+import { withTemporaryFolder } from "../temporary_folder.ts";
+
+/** The golden run by as many ranks, which share the adapter. */
+const trainAs = (
+  size: number,
+  out: string,
+  overrides: readonly string[],
+  options: (own: Communicator) => TrainOptions = () => ({}),
+): Promise<TrainRun[]> =>
+  asRanks(size, (own) => run(out, ["--share_gpu", ...overrides], { ...options(own), communicator: own }));
+
+/** The largest difference between two runs' figures of a name, relative. */
+const differenceIn = (
+  key: string,
+  a: readonly Record<string, unknown>[],
+  b: readonly Record<string, unknown>[],
+) => {
+  const series = (log: typeof a) => log.map((entry) => entry[key] as number);
+  return relativeDifference(series(a), series(b));
+};
+
+const WHOLE = ["--max_steps=-1", "--save_strategy=no"];
+const SIZES: [size: number, overrides: string[]][] = [
+  [2, []],
+  // The second step of an epoch has three pairs: one rank has nothing to do.
+  [4, ["--per_device_train_batch_size=1", "--gradient_accumulation_steps=2", "--num_gpus=2"]],
+];
+for (const [size, keys] of SIZES) {
+  Deno.test(`a run of ${size} ranks has PyTorch's log and weights, and the log is the same on each`, () =>
+    withTemporaryFolder(async (folder) => {
+      const said: string[] = [];
+      const [first, ...others] = await trainAs(size, folder, [...WHOLE, ...keys], () => ({
+        onLog: (level, message) => level !== "debug" && said.push(message),
+      }));
+      assert.equal(said.filter((message) => message.startsWith(`${size} ranks: `)).length, 1);
+      assert.equal(new Set(said).size, said.length, `said twice: ${said.join("\n")}`);
+      const { log } = await readGolden("untied");
+      assert.equal(first.history.length, log.length);
+      for (const key of Object.keys(log[0])) {
+        const difference = differenceIn(key, first.history, log);
+        assert.ok(difference < 1e-4, `${key}: ${difference}`);
+        for (const { history } of others) assert.equal(differenceIn(key, history, first.history), 0);
+      }
+      const [start, end] = [`${GOLDEN}/untied`, `${GOLDEN}/untied-golden/model`].map((model) =>
+        readTensors(join(model, "model.safetensors"))
+      );
+      const found = await readTensors(join(folder, "model.safetensors"));
+      for (const [name, values] of await end) {
+        const before = (await start).get(name)!;
+        const change = (to: Float32Array) => to.map((value, i) => value - before[i]);
+        const difference = relativeDifference(change(found.get(name)!), change(values));
+        assert.ok(difference < 2e-3, `${name}: ${difference}`);
+      }
+    }));
+}
+
+/** DPO on adapters with dropout, whose reference the first rank computes; all of it evaluated by halves. */
+const ADAPTED = [
+  "--loss_type=sigmoid",
+  "--use_peft",
+  "--lora_dropout=0.1",
+  "--do_eval",
+  "--eval_strategy=steps",
+  "--eval_steps=2",
+  "--per_device_eval_batch_size=2",
+  "--max_steps=4",
+  "--save_steps=2",
+  "--save_total_limit=1",
+];
+
+Deno.test("a signal to one of two ranks stops both, and the run that goes on has the bytes of the unbroken one", () =>
+  withTemporaryFolder(async (folder) => {
+    // Evaluated on what is trained on.
+    for (const split of ["train", "test"]) {
+      await Deno.mkdir(join(folder, "pairs"), { recursive: true });
+      await Deno.copyFile(`${GOLDEN}/pairs.jsonl`, join(folder, "pairs", `${split}.jsonl`));
+    }
+    const keys = [...ADAPTED, `--dataset_mixer={${JSON.stringify(join(folder, "pairs"))}: 1}`];
+    const adapters = (out: string) => Deno.readFile(join(folder, out, "adapter_model.safetensors"));
+    const train = (size: number, out: string, options?: (own: Communicator) => TrainOptions) =>
+      trainAs(size, join(folder, out), keys, options);
+    const [whole] = await train(2, "whole");
+    const stop = new AbortController();
+    const stopped = await train(2, "broken", ({ rank }) => ({
+      ...rank === 1 && {
+        signal: stop.signal,
+        onStep: ({ step }: { step: number }) => step === 3 && stop.abort(),
+      },
+    }));
+    assert.deepEqual(stopped.map(({ isStopped, steps }) => [isStopped, steps]), [[true, 3], [true, 3]]);
+    assert.ok(ls(join(folder, "broken")).includes("checkpoint-3"));
+    const [resumed] = await train(2, "broken");
+    assertEqualBytes(await adapters("broken"), await adapters("whole"));
+    const lossOf = (entries: readonly Record<string, unknown>[]) =>
+      entries.map(({ step, loss, eval_loss }) => ({ step, loss, eval_loss }));
+    assert.deepEqual(lossOf(resumed.history), lossOf(whole.history));
+
+    const [alone] = await train(1, "alone");
+    for (const key of ["eval_loss", "eval_rewards/margins", "eval_entropy"]) {
+      const entries = ({ history }: TrainRun) => history.filter((entry) => key in entry);
+      assert.equal(entries(alone).length, 2);
+      const difference = differenceIn(key, entries(whole), entries(alone));
+      assert.ok(difference < 1e-4, `${key}: ${difference}`);
+    }
+  }));

@@ -1,0 +1,42 @@
+/** The command line under mpiexec, where there is one. */
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { taskWords } from "../command.ts";
+import { assertEqualBytes } from "../equal_bytes.ts";
+import { GOLDEN } from "../golden_run.ts";
+import { run, weightsOf } from "../in_process.ts";
+import { MPI_ENVIRONMENT, MPIEXEC, mpiTest } from "../mpi.ts";
+import { asRanks } from "../ranks.ts";
+import { withTemporaryFolder } from "../temporary_folder.ts";
+
+const KEYS = ["--max_steps=3", "--save_strategy=no", "--share_gpu"];
+
+/** `mpiexec -n 2 deno task ranks train`, of the golden run. */
+async function trainRanks(...words: string[]): Promise<{ status: number; stderr: string }> {
+  const { code, stderr } = await new Deno.Command(MPIEXEC!, {
+    args: ["-n", "2", Deno.execPath(), ...taskWords("ranks"), "train", `${GOLDEN}/run.yaml`, ...words],
+    env: MPI_ENVIRONMENT,
+    stdin: "null",
+  }).output();
+  return { status: code, stderr: new TextDecoder().decode(stderr) };
+}
+
+mpiTest(
+  "two processes of mpiexec leave the bytes of two ranks in one process, and say everything once",
+  () =>
+    withTemporaryFolder(async (folder) => {
+      const [mpi, here] = ["mpi", "here"].map((out) => join(folder, out));
+      const { status, stderr } = await trainRanks(`--output_dir=${mpi}`, ...KEYS);
+      assert.equal(status, 0, stderr);
+      assert.equal(stderr.match(/^2 ranks: of the passes of a step each makes 1$/gm)?.length, 1, stderr);
+      assert.equal(stderr.match(/^warning: train: 2 of 7 pairs /gm)?.length, 1, stderr);
+      await asRanks(2, (communicator) => run(here, KEYS, { communicator }));
+      assertEqualBytes(await weightsOf(mpi), await weightsOf(here));
+    }),
+);
+
+mpiTest("a mistake that all ranks would find is told once, and ends all with its status", async () => {
+  const { status, stderr } = await trainRanks("--max_length=x");
+  assert.equal(status, 2, stderr);
+  assert.equal(stderr.match(/expected an integer from 2 to 1048576, found "x"/g)?.length, 1, stderr);
+});

@@ -1,0 +1,119 @@
+/** What ranks have to have in common, and who says what. */
+import assert from "node:assert/strict";
+import type { Fingerprint } from "../../lib/checkpoint/state.ts";
+import { launchOf } from "../../lib/distributed/mpi_abi.ts";
+import { UserError } from "../../lib/errors.ts";
+import { checkAdapters, checkSameRun, passesOfRank, RankLog } from "../../lib/run/ranks.ts";
+import { alone } from "../../lib/distributed/communicator.ts";
+import { refusal } from "../in_process.ts";
+import { asRanks } from "../ranks.ts";
+
+Deno.test("passes that do not divide are refused with the numbers that would", () => {
+  const passes = (size: number) =>
+    passesOfRank({ gradientAccumulationSteps: 3, numGpus: 2 }, { ...alone, size });
+  assert.deepEqual([1, 2, 3, 6].map(passes), [6, 3, 2, 1]);
+  for (const size of [4, 5, 12]) {
+    assert.throws(() => passes(size), (error: UserError) => {
+      assert.equal(error.status, 2);
+      assert.match(
+        error.message,
+        new RegExp(`3 x 2 = 6 passes .* over ${size} ranks: start 1 or 2 or 3 or 6`),
+      );
+      return true;
+    });
+  }
+});
+
+Deno.test("ranks of other keys, files or checkpoints are refused on every rank, each named", async () => {
+  const same: Fingerprint = {
+    config: { learning_rate: 1, gpu_id: "0" },
+    model: { "model.safetensors": "a" },
+    ...{ tokenizer: "t", template: "t", rules: 1, train: ["d"] },
+  };
+  const run = (...of: Partial<Fingerprint>[]) =>
+    asRanks(
+      of.length,
+      (own) => checkSameRun(own, { ...same, ...of[own.rank] }, of[own.rank].rules === 1 ? 4 : undefined),
+    );
+  await run({}, { config: { learning_rate: 1, gpu_id: "1" } });
+  const refusals = await asRanks(3, (own) =>
+    refusal(checkSameRun(
+      own,
+      {
+        ...same,
+        ...[{}, { config: { learning_rate: 2 } }, {
+          model: { "model.safetensors": "b" },
+          train: [],
+        }][own.rank],
+      },
+      own.rank === 2 ? undefined : 4,
+    )));
+  const [message] = refusals;
+  assert.deepEqual(refusals, [message, message, message]);
+  for (
+    const line of [
+      /^ {2}rank 1 on \S+: learning_rate: 2, and not 1$/m,
+      /^ {2}rank 2 on \S+: model_name_or_path: model.safetensors is another file$/m,
+      /^ {2}rank 2 on \S+: dataset_mixer: the data of the train split are others \(by SHA-256\)$/m,
+      /^ {2}rank 2 on \S+: output_dir: it begins anew, and rank 0 goes on after step 4: /m,
+    ]
+  ) assert.match(message, line);
+  assert.equal(message.split("\n").length, 5, message);
+});
+
+Deno.test("two ranks have two GPUs of one kind, or share one where they may", async () => {
+  const [a, b, other] = [{ name: "A", selection: "1" }, { name: "A", selection: "2" }, { name: "B" }];
+  const check = (shareGpu: boolean, ...gpus: { name: string; selection?: string }[]) =>
+    asRanks(gpus.length, (own) => checkAdapters(own, gpus[own.rank], { shareGpu }));
+  assert.deepEqual(await check(false, a, b), [1, 1]);
+  assert.deepEqual(await check(true, a, b, a), [2, 1, 2]);
+  const refusals = (...gpus: { name: string }[]) =>
+    asRanks(
+      gpus.length,
+      (own) =>
+        checkAdapters(own, gpus[own.rank], { shareGpu: false }).then(() => "", ({ message }) => message),
+    );
+  for (const message of await refusals(a, b, a)) {
+    assert.match(message, /^ranks 0 and 2 have one adapter, A on \S+: .*share_gpu: true/);
+  }
+  for (const message of await refusals(a, other)) {
+    assert.match(message, /^ranks 0 and 1 have other adapters, A and B, /);
+  }
+});
+
+Deno.test("warnings of other ranks are named, unless the first rank has the same", async () => {
+  const said: string[] = [];
+  await asRanks(3, async (own) => {
+    const rankLog = new RankLog(own, (level, message) => said.push(`${level}: ${message}`));
+    rankLog.log("info", "begins");
+    rankLog.log("warning", "of all");
+    if (own.rank === 2) rankLog.log("warning", "of one");
+    await rankLog.tell();
+    if (own.rank === 1) rankLog.log("warning", "later");
+  });
+  assert.deepEqual(said.toSorted(), [
+    "info: begins",
+    "warning: of all",
+    "warning: rank 1: later",
+    "warning: rank 2: of one",
+  ]);
+});
+
+Deno.test("what launchers put into the environment is known, and nothing else taken for it", () => {
+  const of = (environment: Record<string, string | undefined>) => launchOf((name) => environment[name]);
+  assert.deepEqual(of({ OMPI_COMM_WORLD_RANK: "3", OMPI_COMM_WORLD_SIZE: "4", PMIX_RANK: "3" }), {
+    rank: 3,
+    size: 4,
+  });
+  assert.deepEqual(of({ PMI_RANK: "0", PMI_SIZE: "2" }), { rank: 0, size: 2 });
+  assert.deepEqual(of({ PMIX_RANK: "1", SLURM_NTASKS: "2" }), { rank: 1, size: 2 });
+  assert.deepEqual(of({ PMIX_RANK: "1" }), { rank: 1, size: undefined });
+  // A batch script of SLURM's, and torchrun, which starts no ranks of MPI.
+  for (
+    const alone of [{ SLURM_PROCID: "0", SLURM_NTASKS: "4" }, { RANK: "0", WORLD_SIZE: "2" }, {
+      PMI_RANK: "x",
+    }]
+  ) {
+    assert.equal(of(alone), undefined);
+  }
+});
