@@ -101,6 +101,17 @@ export interface Dropout {
   place: number;
 }
 
+/** WGSL of what stays of an element E, by its width in floats. */
+const KEPT = {
+  4: `fn kept(i: u32, value: vec4f) -> vec4f {
+  return select(vec4f(), value, vec4u(drawn(2u * i), drawn(2u * i + 1u)) >= vec4u(DROPPED));
+}`,
+  1: `fn kept(i: u32, value: f32) -> f32 {
+  let pair = drawn(i >> 1u);
+  return select(0.0, value, select(pair.x, pair.y, (i & 1u) == 1u) >= DROPPED);
+}`,
+};
+
 /** y = dropout(x), or added to y where it `adds`; in place where y is x. */
 export function dropout(
   rows: RowSlot,
@@ -109,22 +120,24 @@ export function dropout(
   adds = false,
 ): KernelCall {
   const isInPlace = x === y;
+  const width = elementWidth(rowLength(x));
   const access = `@group(0) @binding(0) var<uniform> rows: Rows;
-@group(0) @binding(1) var<storage, read_write> y: array<f32>;
-${isInPlace ? "" : "@group(0) @binding(2) var<storage, read> x: array<f32>;"}
-fn source(i: u32) -> f32 { return ${isInPlace ? "y" : "x"}[i]; }
-fn put(i: u32, value: f32) { y[i] ${adds ? "+=" : "="} value; }
+@group(0) @binding(1) var<storage, read_write> y: array<E>;
+${isInPlace ? "" : "@group(0) @binding(2) var<storage, read> x: array<E>;"}
+fn source(i: u32) -> E { return ${isInPlace ? "y" : "x"}[i]; }
+fn put(i: u32, value: E) { y[i] ${adds ? "+=" : "="} value; }
+${KEPT[width]}
 `;
+  const columns = rowLength(x) / width;
   return {
     label: "dropout",
-    source: withPrelude(HASH + access + dropoutSource, {
-      COLUMNS: rowLength(x),
-      PLACE: place,
-      DROPPED: Math.floor(probability * 2 ** 32),
-      P_F: probability,
-    }),
+    source: withPrelude(
+      HASH + access + dropoutSource,
+      { COLUMNS: columns, PLACE: place, DROPPED: Math.floor(probability * 2 ** 32), P_F: probability },
+      width,
+    ),
     bindings: [rows.tensor, y, ...(isInPlace ? [] : [x])],
-    grid: flat(rows, rowLength(x)),
+    grid: flat(rows, columns),
   };
 }
 

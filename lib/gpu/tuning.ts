@@ -29,7 +29,7 @@ export interface TextureProductTile extends TextureTile {
 export type ProductTile = GemmTile | TextureProductTile;
 
 /**
- * Products that are computed alike: by their layout, and whether C has so few columns that a wide tile would leave
+ * Products that are computed alike: by their layout, and whether C is so narrow that a wide tile would leave
  * threads idle, or so few elements that large tiles would leave parts of a large GPU idle.
  */
 export type ShapeClass = `${GemmLayout} ${"wide" | "small" | "narrow"}`;
@@ -44,9 +44,14 @@ export const SHAPE_CLASSES: readonly ShapeClass[] = LAYOUTS.flatMap((layout): Sh
 /** Elements of C from which on tiles of 128 x 128 keep 256 workgroups busy: a large GPU runs as many at a time. */
 const WIDE = 2 ** 22;
 
-/** The shape class of a product with C of `rows` x `columns`, at most. */
-export const shapeClass = (layout: GemmLayout, rows: number, columns: number): ShapeClass =>
-  `${layout} ${columns < 128 ? "narrow" : rows * columns < WIDE ? "small" : "wide"}`;
+/**
+ * The shape class of a product with C of `rows` x `columns`, at most. What has few rows of `tn` is narrow too: a
+ * weight gradient, of an adapter's first factors, and not a small batch.
+ */
+export function shapeClass(layout: GemmLayout, rows: number, columns: number): ShapeClass {
+  const isNarrow = columns < 128 || layout === "tn" && rows < 128;
+  return `${layout} ${isNarrow ? "narrow" : rows * columns < WIDE ? "small" : "wide"}`;
+}
 
 /** The way of each shape class, by textures where it may be, and from buffers. */
 export interface ProductTiles {
@@ -150,7 +155,8 @@ export const TEXTURE_TILE: TextureProductTile = {
   threadColumns: 16,
   rows: 1024,
   columns: 2048,
-  worth: 2 ** 24,
+  // At 32 x 32 x 32 both ways take as long, at 64 x 64 x 64 textures a third (REJECTED.md).
+  worth: 2 ** 16,
 };
 
 /** A choice as it is written down: as `ProductTiles`, with the names of tiles. */

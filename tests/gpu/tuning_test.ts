@@ -60,6 +60,8 @@ Deno.test("a product of few tiles is not computed as a large one is", () => {
   assert.equal(shapeClass("nt", 512, 2048), "nt small");
   assert.equal(shapeClass("tn", 576, 576), "tn small");
   assert.equal(shapeClass("nn", 1e6, 127), "nn narrow");
+  assert.equal(shapeClass("tn", 16, 576), "tn narrow");
+  assert.equal(shapeClass("nt", 16, 576), "nt small");
   const { buffer } = usualTuning("gpu");
   assert.notEqual(buffer["nt small"], buffer["nt wide"]);
 });

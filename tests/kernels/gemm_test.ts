@@ -8,10 +8,12 @@ import {
 } from "../../lib/gpu/tuning.ts";
 import type { GemmTile } from "../../kernels/gemm.ts";
 import type { Tensor } from "../../lib/gpu/memory.ts";
+import { add } from "../../lib/gpu/operations.ts";
 import { fromF32, toF32 } from "../../lib/safetensors/dtype.ts";
 import { kernelTest, largest, useGpu } from "./harness.ts";
 import { checkProduct, type Product, random } from "./product_case.ts";
 import { missingFor, subgroupTileHere } from "./subgroups.ts";
+import { assertEqualBytes } from "../equal_bytes.ts";
 import { magnitudes, type Matrix, matrix, multiply, transposed } from "../reference/matrix.ts";
 
 useGpu();
@@ -229,11 +231,126 @@ kernelTest(
   (kernels, product) => checkProduct(kernels, product, smallTextures),
 );
 
-kernelTest("operands whose rows are no multiple of 256 bytes are read from buffers", [
-  { layout: "nt", m: 65, n: 64, k: 68 },
-  { layout: "nn", m: 33, n: 20, k: 64 },
-  { layout: "tn", m: 20, n: 64, k: 33 },
+/** Rows of so many floats, 4 times 1, 3, 4 and 12: the ranks of adapters, alone and three beside each other. */
+const RANKS = [4, 12, 16, 48];
+
+kernelTest(
+  "a kernel copies operands whose rows are no multiple of 256 bytes, as those of adapters are",
+  RANKS.flatMap((rank): Product[] => [
+    // In the order of an adapter's products: what is added to its layer's, and its gradients, of 1 to 131 tokens.
+    { layout: "nt", m: 37, n: rank, k: 64, spare: 60 },
+    { layout: "nt", m: 131, n: 192, k: rank, scale: 2, spare: 1 },
+    { layout: "nn", m: 1, n: rank, k: 128, scale: 2, spare: 3 },
+    { layout: "nn", m: 67, n: 64, k: rank, epilogue: "always", spare: 2 },
+    ...[false, true].map((accumulate): Product => (
+      { layout: "tn", m: rank, n: 64, k: 3, epilogue: "accumulate", accumulate, spare: 66 }
+    )),
+    { layout: "tn", m: 192, n: rank, k: 131, epilogue: "accumulate", accumulate: true, scale: 2, spare: 1 },
+  ]).concat([
+    { layout: "nt", m: 65, n: 64, k: 68, epilogue: "residual", bias: true },
+    { layout: "nt", m: 66, n: 70, k: 132, padC: 2 },
+    { layout: "nn", m: 70, n: 20, k: 131, padA: 5 },
+    { layout: "tn", m: 131, n: 20, k: 70, padA: 5, padC: 4, spare: 64 },
+  ]),
+  (kernels, product) => checkProduct(kernels, product, smallTextures),
+);
+
+/** Ways of computing: by textures both products are one, and from buffers one is added to the other. */
+const joining = { "by way of textures": smallTextures, "from buffers": BUFFER_TILES["storage 8x8"] };
+for (const [way, tile] of Object.entries(joining)) {
+  kernelTest(
+    `a product and another that is added to it are scaled before a residual or what is there (${way})`,
+    (["nt", "nn"] as const).flatMap((layout) => [
+      { layout, m: 37, n: 64, k: 64, more: 16, spare: 30 },
+      { layout, m: 70, n: 192, k: 132, more: 12, scale: 0.22, adds: true },
+      // Blocks in every direction, of which only the first along the inner dimension have room for more.
+      {
+        layout,
+        m: 131,
+        n: 128,
+        k: 192,
+        more: 4,
+        residual: true,
+        bias: layout === "nt",
+        scale: -1.5,
+        spare: 1,
+      },
+      { layout, m: 3, n: 64, k: 128, more: 48, spare: 64 },
+      { layout, m: 5, n: 12, k: 6, more: 3 },
+    ]),
+    async (kernels, { layout, m, n, k, more, spare = 0, scale = 1, adds = false, residual, bias }) => {
+      const [a, h] = [k, more].map((columns) => random(kernels, m, columns, columns));
+      const [b, g] = [k, more].map((depth) =>
+        layout === "nt" ? random(kernels, n, depth, depth) : random(kernels, depth, n, n)
+      );
+      const [before, added] = [random(kernels, m, n, n), kernels.values(n)];
+      const tensor = ({ data, view: { columns } }: typeof a, rows = m + spare) =>
+        kernels.tensor([rows, columns], data);
+      const c = adds ? kernels.tensorInPlace([m + spare, n], before.data) : kernels.tensor([m + spare, n]);
+      const operands = {
+        a: tensor(a),
+        b: tensor(b, b.view.rows),
+        c,
+        ...(bias && { bias: kernels.tensor([n, 1], added) }),
+        ...(residual && { residual: tensor(before) }),
+        more: { a: tensor(h), b: tensor(g, g.view.rows) },
+      };
+      const products = kernels.products(onlyTile(tile));
+      await kernels.run(
+        products.calls(layout, kernels.rows(m), operands, { adds: adds ? "always" : "never", scale }),
+      );
+      const right = ({ view }: typeof b) => layout === "nt" ? transposed(view) : view;
+      const sums = (of: (view: Matrix) => Matrix) => {
+        const [own, other] = [[a, b], [h, g]].map(([left, r]) => multiply(of(left.view), of(right(r))));
+        return own.map((sum, i) => sum + other[i]);
+      };
+      const isOnto = adds || residual;
+      const expected = sums((view) => view).map((sum, i) =>
+        scale * (sum + (bias ? added[i % n] : 0)) + (isOnto ? before.data[i] : 0)
+      );
+      const tolerance = 1.2e-7 * (2 + Math.sqrt(k + more) / 2);
+      await kernels.compare(c, expected, { tolerance, scale: Math.abs(scale) * largest(sums(magnitudes)) });
+    },
+  );
+}
+
+kernelTest("operands whose rows are no whole texels are read from buffers", [
+  { layout: "nt", m: 37, n: 3, k: 64 },
+  { layout: "nt", m: 3, n: 64, k: 1, scale: 2 },
+  { layout: "nn", m: 37, n: 1, k: 64 },
+  { layout: "tn", m: 3, n: 64, k: 37 },
 ] as Product[], (kernels, product) => checkProduct(kernels, product, smallTextures));
+
+kernelTest(
+  "what was copied is copied again after a kernel wrote to its source, and gives the same bytes each time",
+  // By a kernel, and as it is.
+  [{ width: 16 }, { width: 64 }],
+  async (kernels, { width }) => {
+    const [h, u, v] = [70, 70, 70].map((rows) => random(kernels, rows, width, width));
+    const b = random(kernels, 64, width, width);
+    const tensors = {
+      h: kernels.tensorInPlace([70, width], h.data),
+      u: kernels.tensor([70, width], u.data),
+      v: kernels.tensor([70, width], v.data),
+      b: kernels.tensor([64, width], b.data),
+    };
+    const [before, after, again] = [1, 2, 3].map(() => kernels.tensor([70, 64]));
+    const products = kernels.products(onlyTile({ ...smallTextures, rows: 128 }));
+    const rows = kernels.rows(70);
+    const call = (c: Tensor) => products.calls("nt", rows, { a: tensors.h, b: tensors.b, c });
+    await kernels.run([
+      ...call(before),
+      add(rows, tensors.u, tensors.v, tensors.h),
+      ...call(after),
+      ...call(again),
+    ]);
+    const sum = matrix(u.data.map((value, i) => value + v.data[i]), 70, width);
+    const times = (left: Matrix) => multiply(left, transposed(b.view));
+    await kernels.compare(before, times(h.view), { tolerance: 1e-6 });
+    await kernels.compare(after, times(sum), { tolerance: 1e-6 });
+    assertEqualBytes(await kernels.read(again, 70 * 64), await kernels.read(after, 70 * 64), "again");
+  },
+);
 
 kernelTest(
   "a texture is filled again after a kernel wrote to its source",

@@ -21,10 +21,16 @@ export const ADAPTERS: readonly Edits[] = [
       ["modules of a matrix drop the same", "place: firstPlace + i", "place: firstPlace"],
       [
         "factors' gradients lack the scale",
-        "{ scale: scale * adapter.scale }),\n  ]);",
-        "{ scale }),\n  ]);",
+        "{ scale: adapter.scale }),\n  ]);",
+        "{}),\n  ]);",
       ],
     ],
+  },
+  {
+    file: "lib/gpu/program.ts",
+    tests: ["tests/kernels/gemm_test.ts"],
+    filter: "copied again",
+    edits: [["a texture keeps what has changed", "for (const copy of outdates) held.delete(copy);", ""]],
   },
   {
     file: "kernels/dora_magnitude_backward.wgsl",
