@@ -105,6 +105,8 @@ Deno.test("runs that no seed changed are one: no interval, and nothing told apar
   const { runs, low } = kto.figures["rewards/accuracies"];
   assert.deepEqual([runs.length, low], [1, undefined]);
   assert.ok(kto.differences.length > 0 && kto.differences.every(({ isSure }) => !isSure));
+  const ofText = kto.differences.find(({ figure }) => figure === "rewards/margins");
+  assert.equal(ofText!.seeds.runs.length, 2, "it is the twin of every seed");
   assert.match(findings(report).join("\n"), /^kto: the seeds change nothing in it, .* count as one/m);
   assert.doesNotMatch(findings(report).join("\n"), /^simper: the seeds/m);
 });
