@@ -99,6 +99,10 @@ export function oddLossValues(
   return lines;
 }
 
+/** Whether a probability is neither 0 nor 1 as a normal float32; drivers may take smaller ones for 0. */
+const isInside = (probability: number): boolean =>
+  Math.fround(probability) >= 2 ** -126 && Math.fround(probability) < 1;
+
 /** What is wrong, one message each; keys whose own values are wrong are left out of `config`. */
 export function lossProblems(
   config: Partial<TrainConfig>,
@@ -147,9 +151,13 @@ export function lossProblems(
       } pairs: they cannot be added up`,
     );
   }
-  if (names.includes("exo_pair") && labelSmoothing === 0) {
+  // Of both it and 1 - label_smoothing, which are float32s, it takes the logarithm.
+  if (names.includes("exo_pair") && labelSmoothing !== undefined && !isInside(labelSmoothing)) {
     problems.push(
-      `${at("labelSmoothing")}: expected label_smoothing above 0 with exo_pair, found 0: its paper has 1e-3`,
+      `${
+        at("labelSmoothing")
+      }: expected label_smoothing above 0 with exo_pair, and below 1 (both as a float32), ` +
+        `found ${labelSmoothing}: its paper has 1e-3`,
     );
   }
   if (lossWeights?.length === names.length && lossWeights.every((weight) => weight === 0)) {
@@ -169,6 +177,19 @@ export function lossProblems(
       `${
         at("gammaBetaRatio")
       }: simpo_gamma is given too, and gamma_beta_ratio is simpo_gamma over beta: keep one`,
+    );
+  }
+  const { beta, gammaBetaRatio } = config;
+  const isMarginRead = names.some((name) => DEFINITIONS[name].reads.includes("gammaBetaRatio"));
+  if (
+    isMarginRead && beta !== undefined && gammaBetaRatio !== undefined &&
+    !Number.isFinite(Math.fround(beta * gammaBetaRatio))
+  ) {
+    problems.push(
+      `${
+        at("gammaBetaRatio")
+      }: expected gamma_beta_ratio times beta up to 3.4e38 (arithmetic is float32), found ` +
+        `${gammaBetaRatio} times ${beta}`,
     );
   }
   const isAlpha = config.fDivergenceType === "alpha_divergence";

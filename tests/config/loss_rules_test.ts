@@ -92,7 +92,21 @@ Deno.test("what asks for nothing may stand under any loss, and the published key
 });
 
 Deno.test("values that a loss cannot take are refused", () => {
-  refused("loss_type: exo_pair\n", /label_smoothing above 0 with exo_pair, found 0/);
+  for (const value of ["0", "1e-46", "1e-40", "0.99999999"]) {
+    refused(
+      `loss_type: exo_pair\nlabel_smoothing: ${value}\n`,
+      new RegExp(
+        `label_smoothing above 0 with exo_pair, and below 1 .*float32\\), found ${value}: its paper`,
+      ),
+    );
+  }
+  parsed("loss_type: exo_pair\nlabel_smoothing: 0.999999\n");
+  refused("loss_type: exo_pair\n", /label_smoothing above 0 with exo_pair.*, found 0:/);
+  refused(
+    "loss_type: simpo\nbeta: 10\ngamma_beta_ratio: 1e38\n",
+    /gamma_beta_ratio times beta up to 3\.4e38 .*found 1e\+38 times 10$/,
+  );
+  parsed("beta: 10\ngamma_beta_ratio: 1e38\n");
   refused("loss_type: robust\nlabel_smoothing: 0.5\n", /below 0.5 \(as a float32\) with robust, found 0.5/);
   refused(
     "loss_type: simpo\nsimpo_gamma: 0.3\ngamma_beta_ratio: 0.2\n",

@@ -118,6 +118,12 @@ export const KERNELS: readonly Edits[] = [
     tests: ["tests/config/loss_rules_test.ts"],
     edits: [
       ["weights may be of any number", "lossWeights.length !== names.length", "false"],
+      ["smoothing that is 1 as a float32 is taken", "Math.fround(probability) < 1;", "probability < 1;"],
+      [
+        "smoothing that is 0 as a float32 is taken",
+        "Math.fround(probability) >= 2 ** -126",
+        "probability > 0",
+      ],
       ["a key that a loss does not read is passed over", "if (isRead) continue;", "continue;"],
       [
         "keys of other losses are written down",
