@@ -3,7 +3,7 @@ import { findModel } from "../adapters/model.ts";
 import { checkAdapter, openAdapter } from "../adapters/open.ts";
 import { saveWeights } from "../adapters/save.ts";
 import { realPath } from "../checkpoint/output.ts";
-import { checkEmpty, checkNoRun } from "../checkpoint/start.ts";
+import { checkEmpty, checkNoAdapters, checkNoRun } from "../checkpoint/start.ts";
 import { KEYS } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
 import { heed } from "../heed.ts";
@@ -30,7 +30,7 @@ export const merge: Command = {
     { name: "output_dir", value: "DIR", doc: "Folder to write the model to." },
     {
       name: "overwrite_output_dir",
-      doc: "Write to it though it is not empty; a folder with a run is refused.",
+      doc: "Write to it though it is not empty; a folder with a run or adapters is refused.",
     },
     {
       name: "log_level",
@@ -59,7 +59,12 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
   };
   const ofAdapter = options.get("adapter");
   await refuseRead([positionals[0], ...ofAdapter === undefined ? [] : [ofAdapter]]);
-  await (options.has("overwrite_output_dir") ? checkNoRun(output) : checkEmpty(output));
+  if (options.has("overwrite_output_dir")) {
+    await checkNoRun(output);
+    await checkNoAdapters(output);
+  } else {
+    await checkEmpty(output);
+  }
   const { progress, log } = openLog(logLevel);
   const found = await findModel(positionals[0], {
     adapter: ofAdapter,
