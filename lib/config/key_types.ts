@@ -61,9 +61,10 @@ export interface RunKeys {
    */
   unfrozen_parameters?: readonly string[];
   /**
-   * Type in which frozen matrices are stored: `auto` is the one that config.json names, or else that of the
-   * files' first tensor; by default `auto` where they are quantized or have adapters, otherwise `float32`.
-   * Arithmetic is float32, and the result has the source's types.
+   * Type in which frozen matrices are stored: `auto` is the one that config.json names, or else the metadata
+   * of the safetensors index, or else that of the files' first tensor; by default `auto` where they are
+   * quantized or have adapters, otherwise `float32`. Arithmetic is float32, and the result has the source's
+   * types.
    */
   dtype?: "auto" | "bfloat16" | "float16" | "float32";
   /**
@@ -412,9 +413,10 @@ export interface TrainConfig {
    */
   unfrozenParameters: readonly string[] | undefined;
   /**
-   * Type in which frozen matrices are stored: `auto` is the one that config.json names, or else that of the
-   * files' first tensor; by default `auto` where they are quantized or have adapters, otherwise `float32`.
-   * Arithmetic is float32, and the result has the source's types.
+   * Type in which frozen matrices are stored: `auto` is the one that config.json names, or else the metadata
+   * of the safetensors index, or else that of the files' first tensor; by default `auto` where they are
+   * quantized or have adapters, otherwise `float32`. Arithmetic is float32, and the result has the source's
+   * types.
    */
   dtype: "auto" | "bfloat16" | "float16" | "float32" | undefined;
   /**

@@ -111,8 +111,8 @@ export const TABLE: Table = {
     type: oneOf(["auto", "bfloat16", "float16", "float32"]),
     aliases: ["torch_dtype"],
     doc:
-      "Type in which frozen matrices are stored: `auto` is the one that config.json names, or else that of " +
-      "the files' first tensor; by default `auto` where they are quantized or have adapters, otherwise " +
+      "Type in which frozen matrices are stored: `auto` is the one that config.json names, or else the metadata " +
+      "of the safetensors index, or else that of the files' first tensor; by default `auto` where they are quantized or have adapters, otherwise " +
       "`float32`. Arithmetic is float32, and the result has the source's types.",
   },
   loadIn4bit: {

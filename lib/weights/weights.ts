@@ -174,8 +174,14 @@ async function fit(
 
 const DTYPES = { BF16: "bfloat16", F16: "float16", F32: "float32" } as const;
 
-/** As transformers' `dtype="auto"` where config.json names none: that of the first file's first tensor of numbers. */
-function dtypeOf({ tensors, files: [file] }: Checkpoint): ModelConfig["dtype"] {
+/**
+ * As transformers' `dtype="auto"` where config.json names none: the one in the metadata of the shards' index, or else
+ * that of the first file's first tensor of numbers. Of another name in the index transformers makes an error, or a type
+ * that there is none of here.
+ */
+function dtypeOf({ tensors, files: [file], metadata }: Checkpoint): ModelConfig["dtype"] {
+  const named = Object.values(DTYPES).find((name) => name === metadata?.dtype);
+  if (named !== undefined) return named;
   const first = [...tensors.values()].filter((info) => info.file === file && isFloatDtype(info.dtype))
     .sort((a, b) => a.name < b.name ? -1 : 1).at(0);
   return first && DTYPES[first.dtype as FloatDtype];

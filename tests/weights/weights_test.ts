@@ -434,7 +434,7 @@ Deno.test("a value of config.json that the tensors contradict is told, with thei
   );
 });
 
-Deno.test("a dtype that config.json does not name is that of the files' first tensor", () =>
+Deno.test("a dtype that config.json does not name is the index's, or that of the files' first tensor", () =>
   withTemporaryFolder(async (folder) => {
     for (const [name, dtype] of [["tied-llama3-bf16-sharded", "bfloat16"], ["untied", "float32"]]) {
       const model = join(folder, name);
@@ -444,6 +444,15 @@ Deno.test("a dtype that config.json does not name is that of the files' first te
       );
       await writeFile(join(model, "config.json"), JSON.stringify(config));
       assert.equal((await readModel(model)).dtype, dtype);
+      if (dtype === "bfloat16") {
+        const path = join(model, "model.safetensors.index.json");
+        const index = JSON.parse(await readFile(path, "utf8"));
+        for (const [named, found] of [["float32", "float32"], ["float99", "bfloat16"], [null, "bfloat16"]]) {
+          await writeFile(path, JSON.stringify({ ...index, metadata: { ...index.metadata, dtype: named } }));
+          assert.equal((await readModel(model)).dtype, found);
+        }
+        await writeFile(path, JSON.stringify({ ...index, metadata: { dtype: "float32" } }));
+      }
       // What config.json names counts, whatever is there.
       await writeFile(join(model, "config.json"), JSON.stringify({ ...config, dtype: "float16" }));
       assert.equal((await readModel(model)).dtype, "float16");
