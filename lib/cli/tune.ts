@@ -1,6 +1,7 @@
 import { dirname } from "node:path";
 import type { MatrixPrecision } from "../../kernels/gemm.ts";
 import { cacheFolder } from "../cache_folder.ts";
+import { realPath } from "../checkpoint/output.ts";
 import { KEYS, type TrainConfig } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
 import { type Shown, tablesText } from "../evaluation/report.ts";
@@ -12,12 +13,14 @@ import {
   type AdapterTuning,
   checkIsFor,
   readTuning,
+  rememberedFile,
   rememberedTuning,
   rememberTuning,
   writeTuning,
 } from "../planning/remembered_tuning.ts";
 import { precisionOn } from "../planning/precision.ts";
 import { createLogger } from "../report/log.ts";
+import { statOf } from "../stat_of.ts";
 import { VERSION } from "../version.ts";
 import { checkFolder } from "../whole_file.ts";
 import { GPU_OPTIONS, readGpuWords } from "./answering.ts";
@@ -63,6 +66,7 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
   const folder = cacheFolder();
   const output = options.get("output");
   // Before anything is measured.
+  if (output !== undefined) await checkOutput(output, folder);
   if (!options.has("show")) await checkFolder(folder);
   if (output !== undefined) await checkFolder(dirname(output));
   const gpu = await openGpu(choice);
@@ -84,6 +88,19 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
     gpu.destroy();
   }
   return 0;
+}
+
+/** @throws {UserError} (status 2) where a tuning is not to be written. */
+async function checkOutput(output: string, cache: string): Promise<void> {
+  if (await realPath(output) === await realPath(rememberedFile(cache))) {
+    throw new UserError(
+      `--output: ${output} is what the cache remembers of all adapters: name another file`,
+      2,
+    );
+  }
+  if ((await statOf(output))?.isDirectory()) {
+    throw new UserError(`--output: ${output} is a folder, expected a file`, 2);
+  }
 }
 
 async function measure(

@@ -264,6 +264,14 @@ export function onlyTile(
   };
 }
 
+/** Whether a rate, as read from a file, is of a way and a shape class that exist. */
+export const isRate = ({ shape, way, rate }: { shape: string; way: string; rate: number }): boolean =>
+  (SHAPE_CLASSES as readonly string[]).includes(shape) && rate > 0 &&
+  [...TILE_NAMES, MATRIX, "texture", "fused", "separate"].includes(way);
+
+/** Of all but matrices. */
+const TILE_NAMES = Object.keys({ ...BUFFER_TILES, ...SUBGROUP_TILES });
+
 /** Whether `value`, as read from a file, is a record of tiles that exist, on this device (see `suits`) or another. */
 export function isTuningRecord(value: unknown): value is TuningRecord {
   const { buffer, textured, fuses, precision } = (value ?? {}) as {
@@ -274,7 +282,7 @@ export function isTuningRecord(value: unknown): value is TuningRecord {
   };
   const [shapes, names]: readonly string[][] = [
     [...SHAPE_CLASSES],
-    [...Object.keys({ ...BUFFER_TILES, ...SUBGROUP_TILES }), ...precision === undefined ? [] : [MATRIX]],
+    [...TILE_NAMES, ...precision === undefined ? [] : [MATRIX]],
   ];
   // Only words are compared: as a key, a list within lists would be turned into text, level by level.
   const isOneOf = (words: string[], word: unknown) => typeof word === "string" && words.includes(word);

@@ -4,12 +4,13 @@ import { UserError } from "../errors.ts";
 import type { MatrixPrecision } from "../../kernels/gemm.ts";
 import type { Gpu } from "../gpu/device.ts";
 import type { Measured } from "../gpu/tuner.ts";
-import { isTuningRecord, suits, type TuningRecord } from "../gpu/tuning.ts";
+import { isRate, isTuningRecord, suits, type TuningRecord } from "../gpu/tuning.ts";
 import { isObject, matches, show } from "../json.ts";
 import { VERSION } from "../version.ts";
 import { readTextFile, writeWhole } from "../whole_file.ts";
 
-const FILE = "tuning.json";
+/** Where it is, in the cache's folder. */
+export const rememberedFile = (folder: string): string => join(folder, "tuning.json");
 
 /** What is remembered of an adapter. */
 export interface AdapterTuning {
@@ -61,7 +62,10 @@ export async function rememberTuning(
   rates: Measured["rates"] = [],
 ): Promise<AdapterTuning> {
   const tuning = { ...identityOf(gpu), tiles, rates };
-  await writeJson(join(folder, FILE), { ...await readAll(folder), [keyOf(tuning, tiles.precision)]: tuning });
+  await writeJson(rememberedFile(folder), {
+    ...await readAll(folder),
+    [keyOf(tuning, tiles.precision)]: tuning,
+  });
   return tuning;
 }
 
@@ -110,8 +114,8 @@ export function checkIsFor(gpu: Known, path: string, tuning: AdapterTuning): voi
 function isAdapterTuning(value: unknown): value is AdapterTuning {
   const shape = { adapter: "", version: "", tiles: {}, rates: [{ shape: "", way: "", rate: 0 }] };
   if (!matches(value, shape)) return false;
-  const { tiles, subgroups = 0 } = value as AdapterTuning;
-  return isTuningRecord(tiles) && typeof subgroups === "number";
+  const { tiles, rates, subgroups = 0 } = value as AdapterTuning;
+  return isTuningRecord(tiles) && rates.every(isRate) && typeof subgroups === "number";
 }
 
 async function writeJson(path: string, value: unknown): Promise<void> {
@@ -120,7 +124,7 @@ async function writeJson(path: string, value: unknown): Promise<void> {
 
 /** A file that is missing or damaged remembers nothing: it can be made again. */
 async function readAll(folder: string): Promise<Remembered> {
-  const found = parse(await readTextFile(join(folder, FILE)).catch(() => ""));
+  const found = parse(await readTextFile(rememberedFile(folder)).catch(() => ""));
   return isObject(found) ? found : {};
 }
 

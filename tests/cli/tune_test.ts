@@ -35,6 +35,20 @@ Deno.test("tune shows what is remembered, and what it writes is taken over by a 
     );
     assert.match(shown.stdout, /^activations and rotations: after the products$/m);
 
+    const cached = join(here, "tuning.json");
+    const before = await Deno.readTextFile(cached);
+    for (
+      const [output, says] of [
+        [join(here, ".", "tuning.json"), /--output: \S+tuning\.json is what the cache remembers/],
+        [folder, /--output: \S+ is a folder, expected a file$/m],
+      ] as const
+    ) {
+      const unwritten = await tune(here, "--show", `--output=${output}`);
+      assert.deepEqual([unwritten.status, unwritten.stdout], [2, ""]);
+      assert.match(unwritten.stderr, says);
+    }
+    assert.equal(await Deno.readTextFile(cached), before);
+
     const taken = await tune(there, file);
     assert.deepEqual([taken.status, taken.stdout], [0, shown.stdout], taken.stderr);
     assert.deepEqual(await rememberedTuning(gpu, there), remembered);

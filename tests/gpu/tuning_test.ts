@@ -224,7 +224,9 @@ Deno.test("a file with an adapter's tuning is refused on another, and by another
       /shipped\.json: adapter: expected "a, by Dawn", found "a"\n`simper tune` measures this adapter$/,
     );
     assert.match(await refused(gpu, { ...tuning, version: "0.0.1" }), /version of simper: .*found "0\.0\.1"/);
-    for (const text of ["", "{", "[]", "null", JSON.stringify({ ...tuning, tiles: {} })]) {
+    const changed = [{ way: "storage 9x9" }, { shape: "nt tall" }, { rate: 0 }, { rate: -1 }]
+      .map((rate) => JSON.stringify({ ...tuning, rates: [{ ...rates[0], ...rate }] }));
+    for (const text of ["", "{", "[]", "null", JSON.stringify({ ...tuning, tiles: {} }), ...changed]) {
       await writeFile(path, text);
       assert.match(
         await refusal(readTuning(path)),

@@ -278,7 +278,7 @@ export const RUNS: readonly Edits[] = [
       "another version's tiles are taken",
       '    ["version of simper", here.version, tuning.version],\n',
       "",
-    ]],
+    ], ["rates of ways that do not exist are taken", "rates.every(isRate)", "rates.every(() => true)"]],
   },
   {
     file: "lib/training/evaluate.ts",
