@@ -94,6 +94,7 @@ export class Checkpoints {
         device: gpu.name,
         kernels: run.kernels,
         ...(run.ranks > 1 && { ranks: run.ranks }),
+        begunSteps: prepared.begunSteps ?? prepared.totalSteps,
         figures: figures.toJSON(),
         collapse: alarm.toJSON(),
         answers: run.answers,

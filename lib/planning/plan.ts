@@ -49,6 +49,8 @@ export interface Workload {
   prompts: readonly { ids: ArrayLike<number> }[];
   sampler: SamplerOptions;
   totalSteps: number;
+  /** How many it was to have when it began, where it goes on. */
+  begunSteps?: number;
 }
 
 /** Most tokens of an answer to one of `prompts`. */

@@ -13,7 +13,7 @@ import type { TuningRecord } from "../gpu/tuning.ts";
 import type { Decoder } from "../graph/decoder.ts";
 import { heed } from "../heed.ts";
 import { unitOf } from "../losses/loss.ts";
-import { type ReferenceBatches, referenceBatches } from "../planning/batches.ts";
+import { type ReferenceBatches, referenceBatches, referenceIsOfItsOwn } from "../planning/batches.ts";
 import type { Prepared } from "../planning/prepare.ts";
 import type { OnProgress } from "../progress.ts";
 import { measure } from "../training/evaluate.ts";
@@ -70,6 +70,19 @@ export async function addReference(run: ReferenceRun): Promise<void> {
   if (pairs === 0) log("debug", `the reference's log-probabilities were found in ${folder}`);
   else await compute(run, folder, splits, pairs);
   for (const { store, sums } of splits) store.reference = sums;
+}
+
+/** What is to be said of a run that goes on with sums of other batches than it would begin with now. */
+export function keptReference(
+  { reference, sampler, begunSteps, totalSteps }: Prepared,
+  config: TrainConfig,
+): string | undefined {
+  if (!reference || begunSteps === undefined) return undefined;
+  const [before, now] = [begunSteps, totalSteps].map((steps) => referenceIsOfItsOwn(sampler, steps, config));
+  if (before === now) return undefined;
+  return `max_steps: the run was to end after ${begunSteps} steps, and its reference's log-probabilities stay those of the ` +
+    "batches that it began with: the numbers may differ in their last digits from those of a run that was to have " +
+    `${totalSteps} steps from the beginning`;
 }
 
 async function openSplit(

@@ -47,7 +47,7 @@ import type { Loss } from "../losses/loss.ts";
 import { configOf, takeData, type TrainOptions } from "./options.ts";
 import type { RunParts, TrainRun } from "./outcome.ts";
 import { checkAdapters, checkSameRun, passesOfRank, RankLog } from "./ranks.ts";
-import { addReference } from "./reference.ts";
+import { addReference, keptReference } from "./reference.ts";
 import { saveRun } from "./save.ts";
 
 /**
@@ -139,12 +139,15 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
       model: checkpoint?.model,
       adapter,
       date: before?.state.run.date,
+      begunSteps: before?.state.begunSteps,
     }));
   held.defer(() => prepared.close());
   reportSplit("train", prepared.train.statistics, log);
   if (prepared.test) reportSplit("test", prepared.test.statistics, log);
   reportBalance(prepared.train.statistics, config, log);
   reportSteps(prepared, log);
+  const kept = keptReference(prepared, config);
+  if (kept) warn(kept);
   const otherFolder = prepared.reference?.folder;
   const other = otherFolder === undefined
     ? undefined
