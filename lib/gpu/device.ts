@@ -129,9 +129,6 @@ interface MatrixConfig {
   K: number;
 }
 
-/** The entry points of devices that are open. */
-const entries = new Map<GPUDevice, GPU>();
-
 /** WebGPU has no list of adapters: these are the ways to ask for one. */
 const WAYS: readonly GPURequestAdapterOptions[] = [
   { powerPreference: "high-performance" },
@@ -189,8 +186,6 @@ export async function openGpu({ gpu: given, webgpuEngine, gpuId }: GpuChoice = {
     requiredFeatures: [...requiredFeatures, "subgroups", ...matrixFeatures],
   }).catch(() => adapter.requestDevice({ requiredLimits, requiredFeatures }));
 
-  if (isDawn) entries.set(device, gpu!);
-
   let failure: UserError | undefined;
   let destroyed = false;
   // Without this listener WebGPU errors are silent and results are wrong.
@@ -237,8 +232,6 @@ export async function openGpu({ gpu: given, webgpuEngine, gpuId }: GpuChoice = {
     destroy() {
       destroyed = true;
       device.destroy();
-      // Dawn's entry point has to live as long as what came of it.
-      entries.delete(device);
     },
   };
 }

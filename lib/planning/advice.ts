@@ -4,6 +4,7 @@ import { chooseModules } from "../adapters/modules.ts";
 import { keyOf, type TrainConfig } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
 import { formatBytes } from "../format_bytes.ts";
+import { type Loss, usesBatch, wgslOf } from "../losses/loss.ts";
 import { netOf } from "../models/models.ts";
 import { lion } from "../optimizers/lion.ts";
 import { areInBytes } from "../parameters/layout.ts";
@@ -70,14 +71,15 @@ function withAdapters(
 }
 
 /**
- * Changes that take less memory and leave the numbers as they are, since a step has the same pairs; the last is all.
+ * Changes that take less memory and leave the numbers as they are, since a step has the same pairs; the last is all. A
+ * loss that looks at the whole micro-batch is another one in smaller ones.
  */
-export function savings(config: TrainConfig): Partial<TrainConfig>[] {
+function savings(config: TrainConfig, loss: Loss): Partial<TrainConfig>[] {
   const perPass = config.perDeviceTrainBatchSize;
   const checkpointing: Partial<TrainConfig> = config.gradientCheckpointing
     ? {}
     : { gradientCheckpointing: true };
-  const single: Partial<TrainConfig> = {
+  const single: Partial<TrainConfig> = usesBatch(wgslOf(loss)) ? {} : {
     ...(perPass > 1 && {
       perDeviceTrainBatchSize: 1,
       gradientAccumulationSteps: config.gradientAccumulationSteps * perPass,
@@ -121,12 +123,12 @@ function roundings(config: TrainConfig): Partial<TrainConfig>[] {
 }
 
 /** Frozen matrices in four bits beside adapters (QLoRA), on top of what keeps the numbers; none where it is so. */
-function withQuantized(config: TrainConfig): Partial<TrainConfig> | undefined {
+function withQuantized(config: TrainConfig, loss: Loss): Partial<TrainConfig> | undefined {
   const isFrozenAlready = config.loadIn4bit || config.fromScratch ||
     (config.unfrozenParameters ?? []).length > 0;
   if (isFrozenAlready) return undefined;
   return {
-    ...savings(config).at(-1),
+    ...savings(config, loss).at(-1),
     ...(!config.usePeft && { usePeft: true, loraTargetModules: "all-linear" }),
     ...(config.loadIn8bit && { loadIn8bit: false }),
     loadIn4bit: true,
@@ -164,7 +166,7 @@ export function alternatives(
   workloadOf: WorkloadOf,
 ): Alternative[] {
   const tried = (change: Partial<TrainConfig>) => alternative(change, config, adapter, workloadOf);
-  const [changes, rounded] = [savings(config), roundings(config)];
+  const [changes, rounded] = [savings(config, workloadOf(config).loss), roundings(config)];
   const most = { ...changes.at(-1), ...rounded.at(-1) };
   if (Object.keys(most).length === 0) return [];
   const least = tried(most);
@@ -183,7 +185,7 @@ export function lastAlternative(
   adapter: Adapter,
   workloadOf: WorkloadOf,
 ): Alternative[] {
-  const change = withQuantized(config);
+  const change = withQuantized(config, workloadOf(config).loss);
   return change ? [alternative(change, config, adapter, workloadOf)] : [];
 }
 

@@ -134,7 +134,10 @@ export function estimatedAlternatives(
       maxLength = Math.floor(maxLength / 2);
       maxPromptLength = Math.floor(maxPromptLength / 2);
       const change = { ...least, maxLength, maxPromptLength };
-      found.push(alternative(change, config, adapter, workloadOf));
+      const shorter = alternative(change, config, adapter, workloadOf);
+      // What is left then is not of texts.
+      if (shorter.bytes === found.at(-1)?.bytes) break;
+      found.push(shorter);
     }
   };
   if (fits()) return found;

@@ -1,6 +1,6 @@
 /**
- * Runs the tests of files of kernels, FILE ..., with `deno run`: with Dawn, `deno test` hardly comes on any more once it
- * has waited for the GPU for long, as it does where the software driver compiles a kernel for seconds.
+ * Runs the tests of files of kernels, [--filter=TEXT] FILE ..., with `deno run`: with Dawn, `deno test` hardly comes on
+ * any more once it has waited for the GPU for long, as it does where the software driver compiles a kernel for seconds.
  */
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -11,8 +11,10 @@ interface Test {
   fn: () => void | Promise<void>;
 }
 
+const isFilter = (word: string) => word.startsWith("--filter=");
+const filter = Deno.args.find(isFilter)?.slice("--filter=".length) ?? "";
 let failed = 0;
-for (const file of Deno.args) {
+for (const file of Deno.args.filter((word) => !isFilter(word))) {
   const tests: Test[] = [];
   const [before, after]: (() => void | Promise<void>)[][] = [[], []];
   const register = Object.assign(
@@ -27,7 +29,7 @@ for (const file of Deno.args) {
   await import(pathToFileURL(resolve(file)).href);
   console.log(`${tests.length} tests of ${file}`);
   for (const hook of before) await hook();
-  for (const { name, ignore, fn } of tests) {
+  for (const { name, ignore, fn } of tests.filter(({ name }) => name.includes(filter))) {
     const start = performance.now();
     const error = ignore ? undefined : await Promise.try(fn).then(() => undefined, (error) => error as Error);
     if (error) failed++;

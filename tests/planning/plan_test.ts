@@ -188,6 +188,11 @@ Deno.test("what does not fit comes with the change that would make it fit, at th
   assert.match(shorter.at(-2)!.keys, /max_length: \d+, max_prompt_length: \d+$/);
   assert.ok(shorter.at(-2)!.bytes <= 66e9 && shorter.at(-3)!.bytes > 66e9);
 
+  // A loss of the whole micro-batch is another one in smaller ones.
+  const ofBatch = { ...config, lossType: "aot" as const };
+  const kept = estimatedAlternatives(ofBatch, ADAPTER, 24e9, workloadOf, true);
+  assert.ok(kept.length > 0 && kept.every(({ change }) => !("perDeviceTrainBatchSize" in change)));
+
   // Where no way of training the weights fits, adapters over four bits do.
   const small = estimatedAlternatives(config, ADAPTER, 24e9, workloadOf, true);
   assert.deepEqual(small.map(({ bytes }) => bytes <= 24e9), [false, true]);
