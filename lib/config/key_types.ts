@@ -134,7 +134,8 @@ export interface RunKeys {
   chosen_anchor?: number;
   /**
    * With `simper`, weight of the probability of chosen's end token, so that it does not end sooner than it
-   * should (REFA, arXiv 2412.16378). By default `0`.
+   * should, after the abstract of REFA (arXiv 2412.16378): not compared with code of its authors. By default
+   * `0`.
    */
   refa_lambda?: number;
   /**
@@ -478,7 +479,7 @@ export interface TrainConfig {
   chosenAnchor: number;
   /**
    * With `simper`, weight of the probability of chosen's end token, so that it does not end sooner than it
-   * should (REFA, arXiv 2412.16378).
+   * should, after the abstract of REFA (arXiv 2412.16378): not compared with code of its authors.
    */
   refaLambda: number;
   /**

@@ -232,7 +232,7 @@ export const TABLE: Table = {
     default: LOSS_DEFAULTS.refaLambda,
     doc:
       "With `simper`, weight of the probability of chosen's end token, so that it does not end sooner than " +
-      "it should (REFA, arXiv 2412.16378).",
+      "it should, after the abstract of REFA (arXiv 2412.16378): not compared with code of its authors.",
   },
   refModel: {
     type: text,
