@@ -233,7 +233,7 @@ deviceTest(
       state.weights.forEach((exact, i) => {
         const { lower, upper, share } = neighbours(exact);
         // Where float32 itself decides between two pairs of neighbours: of a weight that nearly cancels, anywhere.
-        const error = 2 ** -21 * (Math.abs(before[i]) + LEARNING_RATE) / (upper - lower);
+        const error = 2 ** -21 * (Math.abs(before[i]) + LEARNING_RATE) / Math.abs(upper - lower);
         const near = Math.max(2e-4, error);
         if (share < near || share > 1 - near) return;
         assert.ok(after[i] === lower || after[i] === upper, `${exact} became ${after[i]}`);
