@@ -27,10 +27,11 @@ import type { WeightStorage } from "./storage.ts";
 const PADDING = 8;
 
 /**
- * What a workgroup may have, the best first. By 4 x 4 matrices of 16 x 16, two a direction: 128 x 128 sums of which a step
- * of 32 reads 32 KiB for 2^19 multiply-adds, 16 a byte; and a subgroup reads 8 matrices from workgroup memory for 16
- * products, 16 multiply-adds a byte of it too, which at its 128 bytes a cycle keeps up with an H200's 2048 a cycle. `high`
- * has two parts of each operand, and three products of them: 4 x 2 matrices do as well (16 and 18 a byte), and fit.
+ * What a workgroup may have, the best first. By 4 x 4 matrices of 16 x 16, two a direction: 128 x 128 sums of which a
+ * step of 32 reads 32 KiB for 2^19 multiply-adds, 16 a byte; and a subgroup reads 8 matrices from workgroup memory for
+ * 16 products, 16 multiply-adds a byte of it too, which by reckoning, not measured, keeps up with an H200's 2048 a
+ * cycle at its 128 bytes a cycle. `high` has two parts of each operand, and three products of them: 4 x 2 matrices do as
+ * well (16 and 18 a byte), and fit.
  */
 const CUTS: readonly Pick<MatrixTile, "subgroups" | "matrices">[] = [
   { subgroups: [2, 2], matrices: [4, 4] },
@@ -105,7 +106,8 @@ export function matrixBytes(tile: MatrixTile): number {
 }
 
 const SCALES = `
-// The power of two that brings a line's largest magnitude, of these bits, to 2^14 .. 2^15; a NaN where that is no number.
+// The power of two that brings a line's largest magnitude, of these bits, to 2^14 .. 2^15; a NaN where that is no
+// number.
 fn scale_of(largest: u32) -> f32 {
   let exponent = clamp(268u - (largest >> 23u), 2u, 252u);
   return bitcast<f32>(select(exponent << 23u, largest | 0x7fc00000u, largest >= 0x7f800000u));
@@ -266,7 +268,10 @@ ${
 const grid = ({ matrices: [down, right] }: MatrixTile, line: (i: number, j: number) => string) =>
   range(down).flatMap((i) => range(right).map((j) => line(i, j))).join("\n");
 
-/** Copies a tile of an operand. Past its edge what is there is repeated, and never stored; past the inner dimension it is 0. */
+/**
+ * Copies a tile of an operand. Past its edge what is there is repeated, and never stored; past the inner dimension it
+ * is 0.
+ */
 function copy(
   name: "a" | "b",
   { parts, lines, areRows, pitch }: OperandTile,

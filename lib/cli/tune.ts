@@ -34,10 +34,10 @@ import { readValues, splitOwnWords } from "./words.ts";
 export const tune: Command = {
   usage: "[FILE | --show] [--output=FILE]",
   about:
-    "Measures the ways of computing matrix products, prints what each reaches, and remembers the fastest (*) for all runs " +
-    "on this adapter; a run of some minutes does the same before its first step, within 20 seconds. FILE, as --output " +
-    "writes it, is remembered in place of measuring, on an adapter, driver, engine and version of this program like those " +
-    "that it was made with.",
+    "Measures the ways of computing matrix products, prints what each reaches, and remembers the fastest (*) " +
+    "for all runs on this adapter; a run of some minutes does the same before its first step, and begins with " +
+    "no other way after 20 seconds. FILE, as --output writes it, is remembered in place of measuring, on an " +
+    "adapter, driver, engine and version of this program like those that it was made with.",
   options: [
     { name: "show", doc: "Measure nothing, and print what is remembered." },
     { name: "output", value: "FILE", doc: "Also write it there, for other machines with such an adapter." },

@@ -112,7 +112,8 @@ export const TABLE: Table = {
     aliases: ["torch_dtype"],
     doc:
       "Type in which frozen matrices are stored: `auto` is the one that config.json names, or else the metadata " +
-      "of the safetensors index, or else that of the files' first tensor; by default `auto` where they are quantized or have adapters, otherwise " +
+      "of the safetensors index, or else that of the files' first tensor; by default `auto` where they are " +
+      "quantized or have adapters, otherwise " +
       "`float32`. Arithmetic is float32, and the result has the source's types.",
   },
   loadIn4bit: {

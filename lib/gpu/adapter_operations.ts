@@ -141,7 +141,9 @@ ${KEPT[width]}
   };
 }
 
-/** y = x in the columns of one of the `blocks`, those of module `block`; elsewhere 0, or what is there where it `keeps`. */
+/**
+ * y = x in the columns of one of the `blocks`, those of module `block`; elsewhere 0, or what is there where it `keeps`.
+ */
 export const columns = (
   rows: RowSlot,
   { rank }: AdapterBlocks,

@@ -80,9 +80,9 @@ export function keptReference(
   if (!reference || begunSteps === undefined) return undefined;
   const [before, now] = [begunSteps, totalSteps].map((steps) => referenceIsOfItsOwn(sampler, steps, config));
   if (before === now) return undefined;
-  return `max_steps: the run was to end after ${begunSteps} steps, and its reference's log-probabilities stay those of the ` +
-    "batches that it began with: the numbers may differ in their last digits from those of a run that was to have " +
-    `${totalSteps} steps from the beginning`;
+  return `max_steps: the run was to end after ${begunSteps} steps, and its reference's log-probabilities ` +
+    "stay those of the batches that it began with: the numbers may differ in their last digits from those of " +
+    `a run that was to have ${totalSteps} steps from the beginning`;
 }
 
 async function openSplit(

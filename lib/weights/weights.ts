@@ -162,7 +162,7 @@ async function fit(
     return [{ name, dtype, shape, chunks: () => chunksOf(checkpoint, name) }];
   });
   const { files, close } = checkpoint;
-  const dtype = config.dtype ?? dtypeOf(checkpoint);
+  const dtype = config.dtype ?? dtypeOf(folder, checkpoint);
   return {
     files,
     close,
@@ -176,12 +176,19 @@ const DTYPES = { BF16: "bfloat16", F16: "float16", F32: "float32" } as const;
 
 /**
  * As transformers' `dtype="auto"` where config.json names none: the one in the metadata of the shards' index, or else
- * that of the first file's first tensor of numbers. Of another name in the index transformers makes an error, or a type
- * that there is none of here.
+ * that of the first file's first tensor of numbers.
+ * @throws {UserError} where the index names one that there is not.
  */
-function dtypeOf({ tensors, files: [file], metadata }: Checkpoint): ModelConfig["dtype"] {
-  const named = Object.values(DTYPES).find((name) => name === metadata?.dtype);
-  if (named !== undefined) return named;
+function dtypeOf(folder: string, { tensors, files: [file], metadata }: Checkpoint): ModelConfig["dtype"] {
+  if (metadata && "dtype" in metadata) {
+    const supported = Object.values(DTYPES);
+    const named = supported.find((name) => name === metadata.dtype);
+    if (named !== undefined) return named;
+    throw new UserError(
+      `${folder}: metadata.dtype of the index of safetensors: expected ${supported.join(" or ")}, found ` +
+        `${show(metadata.dtype)}: name the right one there, or as dtype in config.json, which comes first`,
+    );
+  }
   const first = [...tensors.values()].filter((info) => info.file === file && isFloatDtype(info.dtype))
     .sort((a, b) => a.name < b.name ? -1 : 1).at(0);
   return first && DTYPES[first.dtype as FloatDtype];

@@ -3,11 +3,16 @@ import assert from "node:assert/strict";
 import { gemmGroupTile, type GemmLayout, type MatrixPrecision } from "../../kernels/gemm.ts";
 import { matrixBytes, matrixTile } from "../../kernels/gemm_matrix.ts";
 import { gemmSource } from "../../kernels/gemm_source.ts";
-import type { Tensor } from "../../lib/gpu/memory.ts";
 import { onlyTile } from "../../lib/gpu/tuning.ts";
-import { fromF32, toF32 } from "../../lib/safetensors/dtype.ts";
 import { deviceTest, type KernelCase, kernelTest, largest, useGpu } from "./harness.ts";
-import { checkProduct, MATRICES, OPERAND_ERROR, type Product } from "./product_case.ts";
+import {
+  checkProduct,
+  checkStored,
+  MATRICES,
+  OPERAND_ERROR,
+  type Product,
+  storedProducts,
+} from "./product_case.ts";
 import { matrixTileHere, missingFor } from "./subgroups.ts";
 import { magnitudes, type Matrix, matrix, multiply, transposed } from "../reference/matrix.ts";
 
@@ -171,28 +176,10 @@ kernelTest(
 
 kernelTest(
   "a matrix stored in two bytes is read as the float32 that it stands for, and needs no low part",
-  (["bf16", "f16"] as const).flatMap((storage) => [
-    { storage, layout: "nt" as const, m: 33, n: 61, k: 36 },
-    { storage, layout: "nn" as const, m: 33, n: 132, k: 37 },
-  ]),
-  async (kernels, { storage, layout, m, n, k }) => {
-    const [rows, columns] = layout === "nt" ? [n, k] : [k, n];
-    const dtype = storage === "bf16" ? "BF16" : "F16";
-    const halves = fromF32(kernels.values(rows * columns), dtype);
-    const a = kernels.values(m * k);
-    const c = kernels.tensor([m + 3, n]);
-    const words = new Uint32Array(halves.buffer);
-    const b: Tensor = { ...kernels.tensor([words.length], words), shape: [rows, columns], storage };
-    const products = kernels.products(onlyTile(matrixTileHere("high")));
-    const calls = products.calls(layout, kernels.rows(m), { a: kernels.tensor([m + 3, k], a), b, c });
+  storedProducts([{ layout: "nt", m: 33, n: 61, k: 36 }, { layout: "nn", m: 33, n: 132, k: 37 }]),
+  async (kernels, product) => {
+    const calls = await checkStored(kernels, product, matrixTileHere("high"));
     assert.doesNotMatch(calls.at(-1)!.source, /b_low/);
-    await kernels.run(calls);
-    const right = matrix(toF32(halves, dtype), rows, columns);
-    const both = [matrix(a, m, k), layout === "nt" ? transposed(right) : right] as const;
-    await kernels.compare(c, multiply(...both), {
-      tolerance: 1e-6 + OPERAND_ERROR.high,
-      scale: largest(multiply(magnitudes(both[0]), magnitudes(both[1]))),
-    });
   },
   missing,
 );

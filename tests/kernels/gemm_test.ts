@@ -9,9 +9,8 @@ import {
 import type { GemmTile } from "../../kernels/gemm.ts";
 import type { Tensor } from "../../lib/gpu/memory.ts";
 import { add } from "../../lib/gpu/operations.ts";
-import { fromF32, toF32 } from "../../lib/safetensors/dtype.ts";
 import { kernelTest, largest, useGpu } from "./harness.ts";
-import { checkProduct, type Product, random } from "./product_case.ts";
+import { checkProduct, checkStored, type Product, random, storedProducts } from "./product_case.ts";
 import { missingFor, subgroupTileHere } from "./subgroups.ts";
 import { assertEqualBytes } from "../equal_bytes.ts";
 import { magnitudes, type Matrix, matrix, multiply, transposed } from "../reference/matrix.ts";
@@ -387,31 +386,13 @@ kernelTest(
 for (const [kind, tile] of Object.entries(tiles)) {
   kernelTest(
     `a matrix stored in two bytes is read as the float32 that it stands for (${kind})`,
-    (["bf16", "f16"] as const).flatMap((storage) => [
-      { storage, layout: "nt" as const, m: 1, n: 1, k: 4 },
-      { storage, layout: "nt" as const, m: 33, n: 61, k: 36 },
-      { storage, layout: "nn" as const, m: 3, n: 4, k: 1 },
-      { storage, layout: "nn" as const, m: 33, n: 132, k: 37 },
+    storedProducts([
+      { layout: "nt", m: 1, n: 1, k: 4 },
+      { layout: "nt", m: 33, n: 61, k: 36 },
+      { layout: "nn", m: 3, n: 4, k: 1 },
+      { layout: "nn", m: 33, n: 132, k: 37 },
     ]),
-    async (kernels, { storage, layout, m, n, k }) => {
-      const [rows, columns] = layout === "nt" ? [n, k] : [k, n];
-      const dtype = storage === "bf16" ? "BF16" : "F16";
-      const halves = fromF32(kernels.values(rows * columns), dtype);
-      const a = kernels.values(m * k);
-      const c = kernels.tensor([m + 3, n]);
-      const words = new Uint32Array(halves.buffer);
-      const b: Tensor = { ...kernels.tensor([words.length], words), shape: [rows, columns], storage };
-      const products = kernels.products(onlyTile(tile));
-      const operands = { a: kernels.tensor([m + 3, k], a), b, c };
-      await kernels.run(products.calls(layout, kernels.rows(m), operands));
-      const right = matrix(toF32(halves, dtype), rows, columns);
-      const left = matrix(a, m, k);
-      const product = [left, layout === "nt" ? transposed(right) : right] as const;
-      await kernels.compare(c, multiply(...product), {
-        tolerance: 1e-6,
-        scale: largest(multiply(magnitudes(product[0]), magnitudes(product[1]))),
-      });
-    },
+    async (kernels, product) => void await checkStored(kernels, product, tile),
     missingFor(tile),
   );
 }

@@ -1,6 +1,9 @@
 /** Products of random matrices beside those in float64. */
 import type { GemmLayout } from "../../kernels/gemm.ts";
+import type { Tensor } from "../../lib/gpu/memory.ts";
+import type { KernelCall } from "../../lib/gpu/program.ts";
 import { onlyTile, type ProductTile } from "../../lib/gpu/tuning.ts";
+import { fromF32, toF32 } from "../../lib/safetensors/dtype.ts";
 import { type KernelCase, largest } from "./harness.ts";
 import { magnitudes, type Matrix, matrix, multiply, transposed } from "../reference/matrix.ts";
 
@@ -92,4 +95,38 @@ export async function checkProduct(kernels: KernelCase, product: Product, tile: 
     columns: n,
     stride: n + padC,
   });
+}
+
+/** A product whose B is stored in two bytes an element. */
+export interface StoredProduct extends Pick<Product, "layout" | "m" | "n" | "k"> {
+  storage: "bf16" | "f16";
+}
+
+/** Such products of `sizes`, in both types. */
+export const storedProducts = (sizes: readonly Omit<StoredProduct, "storage">[]): StoredProduct[] =>
+  (["bf16", "f16"] as const).flatMap((storage) => sizes.map((size) => ({ storage, ...size })));
+
+/** Checks that B is read as the float32 numbers that it stands for; returns the calls of the product. */
+export async function checkStored(
+  kernels: KernelCase,
+  { storage, layout, m, n, k }: StoredProduct,
+  tile: ProductTile,
+): Promise<KernelCall[]> {
+  const [rows, columns] = layout === "nt" ? [n, k] : [k, n];
+  const dtype = storage === "bf16" ? "BF16" : "F16";
+  const halves = fromF32(kernels.values(rows * columns), dtype);
+  const a = kernels.values(m * k);
+  const c = kernels.tensor([m + 3, n]);
+  const words = new Uint32Array(halves.buffer);
+  const b: Tensor = { ...kernels.tensor([words.length], words), shape: [rows, columns], storage };
+  const operands = { a: kernels.tensor([m + 3, k], a), b, c };
+  const calls = kernels.products(onlyTile(tile)).calls(layout, kernels.rows(m), operands);
+  await kernels.run(calls);
+  const right = matrix(toF32(halves, dtype), rows, columns);
+  const [left, turned] = [matrix(a, m, k), layout === "nt" ? transposed(right) : right];
+  await kernels.compare(c, multiply(left, turned), {
+    tolerance: 1e-6 + (tile.memory === "matrix" ? OPERAND_ERROR[tile.precision] : 0),
+    scale: largest(multiply(magnitudes(left), magnitudes(turned))),
+  });
+  return calls;
 }

@@ -447,9 +447,16 @@ Deno.test("a dtype that config.json does not name is the index's, or that of the
       if (dtype === "bfloat16") {
         const path = join(model, "model.safetensors.index.json");
         const index = JSON.parse(await readFile(path, "utf8"));
-        for (const [named, found] of [["float32", "float32"], ["float99", "bfloat16"], [null, "bfloat16"]]) {
-          await writeFile(path, JSON.stringify({ ...index, metadata: { ...index.metadata, dtype: named } }));
-          assert.equal((await readModel(model)).dtype, found);
+        const name = (dtype: unknown) =>
+          writeFile(path, JSON.stringify({ ...index, metadata: { ...index.metadata, dtype } }));
+        await name("float32");
+        assert.equal((await readModel(model)).dtype, "float32");
+        for (const other of ["float99", null]) {
+          await name(other);
+          await assert.rejects(
+            readModel(model),
+            /metadata\.dtype .*: expected bfloat16 or .*, found ("float99"|null): /,
+          );
         }
         await writeFile(path, JSON.stringify({ ...index, metadata: { dtype: "float32" } }));
       }
