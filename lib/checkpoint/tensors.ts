@@ -89,16 +89,16 @@ const isExact = (
   dtype === "F32" || dtype === parameters.dtype(parameter) ||
   source !== undefined && !parameters.isTrained(parameter);
 
-/** Moments, and the float32 weights that `weightSources` rounds. */
-export function optimizerSources(trained: Trained): TensorSource[] {
-  const { gpu, planned: { decoder, optimizer } } = trained;
+/** The float32 weights that `weightSources` rounds: with the moments, what is kept beside the model's files. */
+export function masterSources(trained: Trained): TensorSource[] {
+  const { gpu, planned: { decoder } } = trained;
   const rounded = new Set(
     [...savedParameters(trained).values()].flatMap((saved) =>
       isExact(trained, saved) ? [] : [MASTER + saved.parameter]
     ),
   );
   const masters = decoder.parameters.newSources(gpu, "F32", "weights", MASTER);
-  return [...masters.filter(({ name }) => rounded.has(name)), ...optimizer.state(gpu)];
+  return masters.filter(({ name }) => rounded.has(name));
 }
 
 /**

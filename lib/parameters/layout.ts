@@ -22,7 +22,12 @@ export interface Parameter {
 }
 
 /** What AdamW keeps of what is trained. */
-interface State extends Record<ParameterKind, Tensor> {
+interface State extends Record<"weights" | "gradients", Tensor> {
+  /** The rank that has its moments, and updates it. */
+  owner: number;
+  /** Moments, where this rank has them. */
+  first?: Tensor;
+  second?: Tensor;
   /** Where moments are bytes: the largest magnitudes of each `MOMENT_BLOCK`, of the whole slab, [blocks, 2]. */
   absmax?: Tensor;
   /** The first of them. */
@@ -63,6 +68,14 @@ export interface ParameterOptions {
   trained?: "f32" | "bf16";
   /** How AdamW's moments are stored; as float32 unless it says otherwise. */
   moments?: MomentStorage;
+  /** Which of how many parts of the moments are here; by default all. */
+  share?: Share;
+}
+
+/** A part of so many of about the same size, from 0. */
+export interface Share {
+  rank: number;
+  size: number;
 }
 
 /**
@@ -86,6 +99,8 @@ const PASSING = { most: 2 ** 27, piece: 2 ** 25 };
  * parameter.
  */
 const BLOCK_ELEMENTS = NORM_BLOCK * 4;
+
+const ALL: Share = { rank: 0, size: 1 };
 
 const PURPOSES = { weights: "weights", gradients: "gradients", first: "moments", second: "moments" } as const;
 
@@ -113,7 +128,8 @@ export function placeParameters(
   plan: MemoryPlan,
   specs: readonly ParameterSpec[],
   largestBuffer: number,
-  { training, gradients = "kept", moments = {}, weights = "f32", trained = "f32" }: ParameterOptions,
+  { training, gradients = "kept", moments = {}, weights = "f32", trained = "f32", share = ALL }:
+    ParameterOptions,
 ): Placed {
   const hasState = (spec: ParameterSpec) => training && isTrained(spec);
   const isPackable = ({ kind, columns }: ParameterSpec) => kind === "matrix" && columns % 4 === 0;
@@ -138,15 +154,17 @@ export function placeParameters(
     const how = quantized(spec);
     return how ? wordsOf(how, rows * spec.columns) : rows * spec.columns;
   };
+  const sorted = specs.filter(({ isOnHost }) => !isOnHost).toSorted((a, b) => rank(a) - rank(b));
+  const owners = ownersOf(sorted.filter(hasState), share.size);
   const groups: Place[][] = [];
   let used = Infinity;
-  for (const spec of specs.filter(({ isOnHost }) => !isOnHost).toSorted((a, b) => rank(a) - rank(b))) {
+  for (const spec of sorted) {
     // Gradients are float32.
     const bytes = hasState(spec) ? 4 : storageBytes(storageOf(spec));
     const most = Math.floor(largestBuffer / bytes / BLOCK_ELEMENTS) * BLOCK_ELEMENTS;
     const isLike = (other: ParameterSpec) =>
       storageOf(other) === storageOf(spec) && hasState(other) === hasState(spec) &&
-      isIn8Bits(other) === isIn8Bits(spec);
+      isIn8Bits(other) === isIn8Bits(spec) && owners.get(other) === owners.get(spec);
     const [rows, columns] = shapeOf(spec);
     const isCut = hasState(spec) && gradients === "passing" && rows * columns > PASSING.most;
     const largest = isCut ? Math.min(most, PASSING.piece) : most;
@@ -184,10 +202,13 @@ export function placeParameters(
       continue;
     }
     const kept = gradients === "kept" ? slab("gradients") : undefined;
-    const { first, second, absmax } = momentSlabs(plan, momentsOf(group[0].spec), index, sum(group));
+    const owner = owners.get(group[0].spec)!;
+    const { first, second, absmax }: Pick<State, "first" | "second" | "absmax"> = owner === share.rank
+      ? momentSlabs(plan, momentsOf(group[0].spec), index, sum(group))
+      : {};
     if (kept) {
       placed.chunks.push({
-        ...{ weights, gradients: kept, first, second, absmax, firstScale: 0 },
+        ...{ weights, gradients: kept, owner, first, second, absmax, firstScale: 0 },
         elements: sum(group),
         decayedElements: sum(group.filter(({ spec }) => spec.kind === "matrix")),
         firstBlock: placed.blocks,
@@ -201,8 +222,9 @@ export function placeParameters(
         gradients: kept
           ? part(kept, place)
           : plan.shared(`gradient of ${spec.name}`, "gradients", [rows, spec.columns]),
-        first: part(first, place),
-        second: part(second, place),
+        owner,
+        first: first && part(first, place),
+        second: second && part(second, place),
         absmax,
         firstScale: place.firstElement / MOMENT_BLOCK,
         firstBlock: placed.blocks,
@@ -214,6 +236,21 @@ export function placeParameters(
     }
   }
   return placed;
+}
+
+/** Who has the moments of each parameter: neighbours, whole, so that every one of `size` has about as many. */
+function ownersOf(specs: readonly ParameterSpec[], size: number): Map<ParameterSpec, number> {
+  const elementsOf = (spec: ParameterSpec) => {
+    const [rows, columns] = shapeOf(spec);
+    return rows * columns;
+  };
+  const total = specs.reduce((sum, spec) => sum + elementsOf(spec), 0);
+  let before = 0;
+  return new Map(specs.map((spec) => {
+    const middle = before + elementsOf(spec) / 2;
+    before += elementsOf(spec);
+    return [spec, Math.floor(size * middle / total)];
+  }));
 }
 
 /** The slabs of both moments of so many elements. */

@@ -11,7 +11,7 @@ import type { Capacity } from "../graph/machine.ts";
 import type { ModelConfig } from "../models/architecture.ts";
 import { Decoder } from "../graph/decoder.ts";
 import type { Net } from "../graph/net.ts";
-import type { ParameterOptions } from "../parameters/layout.ts";
+import type { ParameterOptions, Share } from "../parameters/layout.ts";
 import { isTrained, parameterCount } from "../parameters/parameter.ts";
 import { weightBytes } from "../parameters/quantized_matrix.ts";
 import { AdamW } from "../training/optimizer.ts";
@@ -174,9 +174,16 @@ export interface Planned {
 
 /**
  * Plans the memory of a run on `adapter`.
+ *
+ * @param ranks which of how many of the run it is planned for.
  * @throws {UserError} where a few rows of a matrix of the model are larger than a buffer of it.
  */
-export function planRun(workload: Workload, config: TrainConfig, adapter: Adapter): Planned {
+export function planRun(
+  workload: Workload,
+  config: TrainConfig,
+  adapter: Adapter,
+  ranks: Share = { rank: 0, size: 1 },
+): Planned {
   const capacity = capacityOf(workload, config, adapter.largestBuffer);
   const decoder = new Decoder(workload.net, capacity, {
     ...adapter,
@@ -185,6 +192,7 @@ export function planRun(workload: Workload, config: TrainConfig, adapter: Adapte
     training: true,
     gradients: updatesEarly(config) ? "passing" : "kept",
     ...optimizerStorage(config),
+    ...(config.zeroStage > 0 && { share: ranks }),
   });
   const figures = {
     beta1: config.adamBeta1,

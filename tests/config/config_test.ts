@@ -100,6 +100,7 @@ Deno.test("a run file with the required keys alone gets every default", () => {
     webgpuEngine: undefined,
     gpuId: undefined,
     shareGpu: false,
+    zeroStage: 0,
     deviceMemory: undefined,
     modelRevision: undefined,
     refModel: undefined,

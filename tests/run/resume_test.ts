@@ -121,6 +121,7 @@ const FREE: readonly (keyof TrainConfig)[] = [
   "webgpuEngine",
   "gpuId",
   "shareGpu",
+  "zeroStage",
 ];
 
 const { config } = parsed("");
