@@ -11,7 +11,9 @@ import type { TrainRun } from "../lib/run/outcome.ts";
 import { train } from "../lib/run/train.ts";
 // Sets the cache.
 import "./command.ts";
+import { usualEngine } from "../lib/gpu/device.ts";
 import { GOLDEN } from "./golden_run.ts";
+import { sharedGpu } from "./shared_gpu.ts";
 
 /** Trains and saves the golden run, for 12 steps with a checkpoint every 4. */
 export async function run(
@@ -25,7 +27,8 @@ export async function run(
     "--save_steps=4",
     ...overrides,
   ]);
-  await using outcome = await train(config, options);
+  const isOwn = (config.webgpuEngine ?? usualEngine()) === "deno";
+  await using outcome = await train(config, { ...isOwn && { gpu: sharedGpu }, ...options });
   if (!outcome.isStopped) await outcome.save();
   return outcome;
 }

@@ -1,6 +1,6 @@
 /**
- * `deno task test [FILE ...] [--filter=...]`: the tests, in two processes side by side, and the documented examples,
- * in another; closes with one line of all that passed and failed.
+ * `deno task test [FILE ...] [--filter=...]`: the tests and the documented examples, in processes of which two are
+ * there at a time; closes with one line of all that passed and failed.
  *
  * A process of many test files may crash as it ends, once in some hundred runs: where libEGL is installed WebGPU
  * opens it, and on exit it frees its tables (`__glDispatchDestroyTable`) while the thread of a test file, which ends
@@ -39,6 +39,8 @@ export interface Ended {
   passed: number;
   failed: number;
   ignored: number;
+  /** The tests that failed, each with where it stands. */
+  failures: string[];
 }
 
 /** Judges a process of `deno test` by its status and by what it printed. */
@@ -55,9 +57,10 @@ export function judge(
   const summary = [...text.matchAll(
     /^(ok|FAILED) \| (\d+) passed(?: \([^)]*\))? \| (\d+) failed(?: \([^)]*\))?(?: \| (\d+) ignored)?(.*)$/gm,
   )].at(-1);
-  if (!summary) return { isGreen: false, passed: 0, failed: 1, ignored: 0 };
+  const failures = text.match(/^ FAILURES $([^]*?)^FAILED \| /m)?.[1].trim().split("\n") ?? [];
+  if (!summary) return { isGreen: false, passed: 0, failed: 1, ignored: 0, failures };
   const [passed, failed, ignored] = summary.slice(2, 5).map((count) => Number(count ?? 0));
-  const counts = { passed, failed, ignored };
+  const counts = { passed, failed, ignored, failures };
   if (code === 0) return { isGreen: true, ...counts };
   const isWhole = summary[1] === "ok" && failed === 0 && passed + ignored === begun;
   if (signal && isWhole) {
@@ -70,43 +73,43 @@ export function judge(
   return { isGreen: false, ...counts, failed: Math.max(1, failed) };
 }
 
-/** Folders whose tests take about as long as all others. */
-const HALF = [
-  "evaluation",
-  "gpu",
-  "graph",
-  "kernels",
-  "models",
-  "parameters",
-  "planning",
-  "run",
-  "server",
-  "weights",
-]
-  .map((name) => `tests/${name}`);
+/** Folders whose tests take longest, which begin first: what is left at the end is short then. */
+const LONGEST = ["models", "cli", "graph", "run", "kernels", "adapters"].map((name) => `tests/${name}`);
 
-/** All other folders and files of tests. */
-const others = (): string[] =>
-  [...Deno.readDirSync("tests")].filter(({ name, isDirectory }) => isDirectory || name.endsWith("_test.ts"))
-    .map(({ name }) => `tests/${name}`).filter((path) => !HALF.includes(path)).sort();
+/** The tests of each folder, and of the files that are in none. */
+function groups(): string[][] {
+  const entries = [...Deno.readDirSync("tests")].sort((a, b) => a.name < b.name ? -1 : 1);
+  const paths = (isWanted: (entry: Deno.DirEntry) => boolean) =>
+    entries.filter(isWanted).map(({ name }) => `tests/${name}`);
+  const hasTests = (folder: string): boolean =>
+    [...Deno.readDirSync(folder)].some(({ name, isDirectory }) =>
+      name.endsWith("_test.ts") || isDirectory && hasTests(`${folder}/${name}`)
+    );
+  const folders = paths(({ name, isDirectory }) => isDirectory && hasTests(`tests/${name}`));
+  const rest = folders.filter((path) => !LONGEST.includes(path));
+  return [...[...LONGEST, ...rest].map((path) => [path]), paths(({ name }) => name.endsWith("_test.ts"))];
+}
+
+const start = (args: readonly string[]) =>
+  new Deno.Command(Deno.execPath(), { args: [...args], stdin: "null", stdout: "piped" }).spawn();
 
 /**
- * Runs tests, showing what they print: as it comes, or at the end where another process of tests is shown meanwhile.
+ * Shows what tests print, as it comes or, where another's is shown before, once that is over; and judges them.
  */
-async function run(args: readonly string[], shownAfter?: Promise<unknown>): Promise<Ended> {
-  const child = new Deno.Command(Deno.execPath(), {
-    args: [...args],
-    stdin: "null",
-    stdout: "piped",
-  }).spawn();
+async function follow(child: ReturnType<typeof start>, before?: Promise<unknown>): Promise<Ended> {
   const decoder = new TextDecoder();
   let printed = "";
+  let held: Uint8Array[] | undefined = before && [];
+  const release = before?.then(async () => {
+    for (let bytes = held!.shift(); bytes; bytes = held!.shift()) await show(bytes);
+    held = undefined;
+  });
   for await (const bytes of child.stdout) {
     printed += decoder.decode(bytes, { stream: true });
-    if (!shownAfter) await show(bytes);
+    if (held) held.push(bytes);
+    else await show(bytes);
   }
-  await shownAfter;
-  if (shownAfter) await show(new TextEncoder().encode(printed));
+  await release;
   return judge(await child.status, printed);
 }
 
@@ -114,18 +117,28 @@ async function show(bytes: Uint8Array): Promise<void> {
   for (let at = 0; at < bytes.length;) at += await Deno.stdout.write(bytes.subarray(at));
 }
 
-/** Every test there is: two processes side by side, since each keeps one core busy, then the documented examples. */
+/** Every test there is, a process a folder and two at a time, since each keeps one core busy; then the examples. */
 async function runAll(): Promise<Ended[]> {
-  const half = run(testCommand(HALF));
-  const rest = run(testCommand(others()), half);
-  return [await half, await rest, await run(EXAMPLES)];
+  const left = [...groups().map((paths) => testCommand(paths)), EXAMPLES];
+  const ended: Promise<Ended>[] = [];
+  const work = async () => {
+    for (let next = left.shift(); next; next = left.shift()) {
+      const child = start(next);
+      ended.push(follow(child, ended.at(-1)));
+      await child.status;
+    }
+  };
+  await Promise.all([work(), work()]);
+  return await Promise.all(ended);
 }
 
 if (import.meta.main) {
   const isAll = Deno.args.every((word) => word.startsWith("-"));
   const all = Deno.args.length === 0
     ? await runAll()
-    : [await run(testCommand([...Deno.args, ...isAll ? ["tests"] : []]))];
+    : [await follow(start(testCommand([...Deno.args, ...isAll ? ["tests"] : []])))];
+  // Once more: what failed is far above by now.
+  for (const failure of all.flatMap(({ failures }) => failures)) console.log(`failed: ${failure}`);
   for (const { warning } of all) if (warning) console.log(`warning: ${warning}`);
   const sum = (of: "passed" | "failed" | "ignored") => all.reduce((total, ended) => total + ended[of], 0);
   const skipped = sum("ignored") > 0 ? `, ${sum("ignored")} skipped` : "";

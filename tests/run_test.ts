@@ -7,15 +7,22 @@ const text = (summary: string, ...counts: number[]) =>
     .join("") +
   `\n\x1b[32m${summary}\x1b[0m\n\n`;
 const GREEN = text("ok\x1b[0m | 5 passed (2 steps) | 0 failed | 1 ignored \x1b[90m(3s)", 1, 5);
-const RED = text("FAILED\x1b[0m | 4 passed | 2 failed (1 step) (3s)", 1, 5);
+const FAILURE = "a sum is right => ./tests/1_test.ts:3:6";
+const RED = text(` FAILURES \n\n${FAILURE}\n\nFAILED\x1b[0m | 4 passed | 2 failed (1 step) (3s)`, 1, 5);
 
 Deno.test("a run whose tests pass is green, with its counts", () => {
-  assert.deepEqual(judge(ended(0), GREEN), { isGreen: true, passed: 5, failed: 0, ignored: 1 });
+  assert.deepEqual(judge(ended(0), GREEN), { isGreen: true, passed: 5, failed: 0, ignored: 1, failures: [] });
 });
 
 Deno.test("a run of tests that fail is red, whatever ended its process", () => {
   for (const status of [ended(1), ended(134, "SIGABRT"), ended(139, "SIGSEGV")]) {
-    assert.deepEqual(judge(status, RED), { isGreen: false, passed: 4, failed: 2, ignored: 0 });
+    assert.deepEqual(judge(status, RED), {
+      isGreen: false,
+      passed: 4,
+      failed: 2,
+      ignored: 0,
+      failures: [FAILURE],
+    });
   }
 });
 

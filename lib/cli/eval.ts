@@ -32,9 +32,9 @@ export const evaluation: Command = {
     "[CONFIG] MODEL [MODEL ...] [--text=FILE | --alpaca_eval=FILE | --mt_bench=FILE | --annotations=FILE] " +
     "[--key=value ...]",
   about:
-    "CONFIG is a word that ends in .yaml. Each MODEL is a folder or a name on the Hub; the others are compared with the first. Pairs are those of " +
-    "dataset_mixer, of the run file or the command line, cut as max_length says; per_device_eval_batch_size of them " +
-    "are run at once. Without MODEL it is the run file's.",
+    "CONFIG is a word that ends in .yaml. Each MODEL is a folder or a name on the Hub; the others are compared with the first. Pairs, or responses with " +
+    "a label, are those of dataset_mixer, of the run file or the command line, cut as max_length says; " +
+    "per_device_eval_batch_size of them are run at once. Without MODEL it is the run file's.",
   options: [
     ADAPTER_OPTION,
     {

@@ -142,8 +142,9 @@ export interface RunKeys {
    */
   ref_model?: string;
   /**
-   * Pairs of one forward pass of the reference, whose log-probabilities are computed before the first step;
-   * by default `per_device_train_batch_size`, and of the test split `per_device_eval_batch_size`.
+   * Pairs of one forward pass of the reference, whose log-probabilities are computed before the first step,
+   * neighbours in the data; by default `per_device_train_batch_size`, in a run that ends within an epoch only
+   * pairs that it draws, and of the test split `per_device_eval_batch_size`.
    */
   precompute_ref_batch_size?: number;
   /**
@@ -473,8 +474,9 @@ export interface TrainConfig {
    */
   refModel: string | undefined;
   /**
-   * Pairs of one forward pass of the reference, whose log-probabilities are computed before the first step;
-   * by default `per_device_train_batch_size`, and of the test split `per_device_eval_batch_size`.
+   * Pairs of one forward pass of the reference, whose log-probabilities are computed before the first step,
+   * neighbours in the data; by default `per_device_train_batch_size`, in a run that ends within an epoch only
+   * pairs that it draws, and of the test split `per_device_eval_batch_size`.
    */
   precomputeRefBatchSize: number | undefined;
   /**

@@ -238,8 +238,9 @@ export const TABLE: Table = {
   precomputeRefBatchSize: {
     type: pairs,
     doc:
-      "Pairs of one forward pass of the reference, whose log-probabilities are computed before the first step; by default " +
-      "`per_device_train_batch_size`, and of the test split `per_device_eval_batch_size`.",
+      "Pairs of one forward pass of the reference, whose log-probabilities are computed before the first step, neighbours " +
+      "in the data; by default `per_device_train_batch_size`, in a run that ends within an epoch only pairs that it " +
+      "draws, and of the test split `per_device_eval_batch_size`.",
   },
   optim: {
     type: oneOf(

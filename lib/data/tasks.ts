@@ -76,7 +76,7 @@ export function taskOf(
     return say(
       "single judged responses, without pairs (KTO)",
       `${pairs}; write one that is true and one that is false for it${
-        isMeasured ? "" : ", or train with loss_type: kto (simper eval reads pairs only)"
+        isMeasured ? "" : ", or train with loss_type: kto"
       }`,
     );
   }

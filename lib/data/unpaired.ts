@@ -2,12 +2,24 @@
 import { UserError } from "../errors.ts";
 import { show } from "../json.ts";
 import { withoutPrompt } from "./implicit_prompt.ts";
+import { type DataSet, readMixer } from "./read.ts";
 import type { Row } from "./row.ts";
 import { canonicalRow, isFilled } from "./shapes.ts";
 import type { StoredRow } from "./store_write.ts";
 
 /** Rows of which TRL's `unpair_preference_dataset` writes all chosen responses before all rejected ones. */
 const UNPAIRED_AT_A_TIME = 1000;
+
+/**
+ * Whether the rows of a split are single responses that were judged, by its first: one with a label, that is no pair.
+ */
+export async function hasJudgedRows(mixer: readonly DataSet[], split: string): Promise<boolean> {
+  for await (const { row } of readMixer(mixer, split)) {
+    if (isPair(row)) return false;
+    return typeof row.label === "boolean" || (isFilled(row.label) && isFilled(row.completion));
+  }
+  return false;
+}
 
 /**
  * Rows of single responses, in `chosen`, with what was said of each: from rows with `completion` and `label` as they
@@ -47,10 +59,12 @@ function judgedRow({ row, ...at }: Row): Row {
   );
 }
 
+const isPair = (row: Row["row"]) =>
+  isFilled(row.rejected) || (Array.isArray(row.output) && !isFilled(row.chosen));
+
 /** Both responses of a pair as rows of their own after the prompt that they share; undefined for a row of one. */
 function pairOfRow({ row, ...at }: Row, hasTemplate: boolean): [Row, Row] | undefined {
-  const isPair = isFilled(row.rejected) || (Array.isArray(row.output) && !isFilled(row.chosen));
-  if (!isPair) return undefined;
+  if (!isPair(row)) return undefined;
   const whole = withoutPrompt(canonicalRow(row, { usesRejected: true }), hasTemplate, true);
   const { chosen, rejected, ...others } = whole;
   if (Array.isArray(chosen) !== Array.isArray(rejected)) {

@@ -11,6 +11,7 @@ import type { Pair } from "../data/pair.ts";
 import { UserError } from "../errors.ts";
 import { type GpuModel, loadOntoGpu } from "../generation/model.ts";
 import { type FetchEvents, localSources, resolveDataset } from "../hub/hub.ts";
+import { hasJudgedRows } from "../data/unpaired.ts";
 import { openSplit } from "../planning/prepare.ts";
 import { frameOf } from "../tokenizer/post_processor.ts";
 import { readTextFile } from "../whole_file.ts";
@@ -60,18 +61,21 @@ export async function evaluateModels(
   const { mixer, revisionOf } = await find(names, config, split, options);
   const found: Evaluation = { device: "", dataFiles: [] };
   const measured: Measured[] = [];
+  const isJudged = mixer.length > 0 && await hasJudgedRows(mixer, split);
+  let judged: Preferences["judged"];
   const texts: { name: string; figures: TextFigures }[] = [];
   let places: string[] | undefined;
   for (const name of names) {
     await using model = await loadToMeasure(name, config, { ...options, revision: revisionOf(name) });
     found.device = model.parts.gpu.name;
     if (mixer.length > 0) {
-      const of = await measurePairs(model, config, { name, split, mixer }, options);
+      const of = await measurePairs(model, config, { name, split, mixer, isJudged }, options);
       places ??= of.places;
       if (of.places.length !== places.length || of.places.some((place, i) => place !== places![i])) {
         throw new UserError(`${name}: reads other rows than ${names[0]}: the data changed meanwhile`);
       }
       found.dataFiles = of.files;
+      judged = of.judged;
       measured.push({ name, results: of.results });
     }
     if (text !== undefined) {
@@ -81,7 +85,7 @@ export async function evaluateModels(
   }
   return {
     ...found,
-    ...(measured.length > 0 && { split, preferences: comparePreferences(measured) }),
+    ...(measured.length > 0 && { split, preferences: comparePreferences(measured, judged) }),
     ...(text !== undefined && { text: { file: options.text!, stride, models: texts } }),
   };
 }
@@ -114,30 +118,43 @@ export function loadToMeasure(
   });
 }
 
-/** What a model makes of the pairs of a split, in their order, and where their rows stand. */
+/**
+ * What a model makes of the pairs of a split, in their order, and where their rows stand; with `isJudged` of single
+ * responses that were judged, and how many have which label.
+ */
 export async function measurePairs(
   model: GpuModel,
   config: TrainConfig,
-  { name, split, mixer }: { name: string; split: string; mixer: readonly DatasetShare[] },
+  { name, split, mixer, isJudged = false }: {
+    name: string;
+    split: string;
+    mixer: readonly DatasetShare[];
+    isJudged?: boolean;
+  },
   options: FetchEvents,
-): Promise<{ results: PairResult[]; places: string[]; files: readonly HashedFile[] }> {
+): Promise<
+  { results: PairResult[]; places: string[]; files: readonly HashedFile[]; judged?: Preferences["judged"] }
+> {
   const store = await openSplit(config, split, {
-    ...{ mixer, pool: model.parts.pool, vocabSize: model.parts.vocabSize, usesRejected: true },
+    ...{ mixer, pool: model.parts.pool, vocabSize: model.parts.vocabSize },
+    ...isJudged ? { usesRejected: false, judgedPerBatch: 0 } : { usesRejected: true },
     ...{ onProgress: options.onProgress, log: options.log, signal: options.signal },
   });
   try {
-    const { truncated, truncatedResponses } = store.statistics;
+    const { truncated, truncatedResponses, judged } = store.statistics;
+    const unit = judged ? "responses" : "pairs";
     if (truncated > 0) {
       options.log?.(
         "warning",
-        `${name}: ${truncated} of ${store.length} pairs were cut to fit max_length ${config.maxLength}, ` +
+        `${name}: ${truncated} of ${store.length} ${unit} were cut to fit max_length ${config.maxLength}, ` +
           `${truncatedResponses} of them in a response`,
       );
     }
     return {
-      results: await resultsOf(model, store, config.perDeviceEvalBatchSize, options),
+      results: await resultsOf(model, store, config.perDeviceEvalBatchSize, { ...options, unit }),
       places: Array.from({ length: store.length }, (_, i) => store.where(i)),
       files: store.files,
+      judged,
     };
   } finally {
     await store.close();

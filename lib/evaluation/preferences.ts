@@ -1,6 +1,14 @@
-/** The preference figures of models on the same pairs, beside each other. */
+/** The preference figures of models on the same pairs or judged responses, beside each other. */
 import type { PairResult } from "../training/metrics.ts";
-import { bootstrapP, type Column, type Estimate, estimates, mcnemar } from "./statistics.ts";
+import {
+  bootstrapP,
+  type Column,
+  difference,
+  type Drawn,
+  type Estimate,
+  estimates,
+  mcnemar,
+} from "./statistics.ts";
 
 /** What a model was found to say of pairs. */
 export interface Measured {
@@ -12,15 +20,18 @@ export interface Measured {
 export interface Difference {
   /** Of the two models: the second less the first. */
   names: [first: string, second: string];
-  /** Pairs that only one of them has right, and McNemar's exact test of that. */
-  accuracy: Estimate & { onlyFirst: number; onlySecond: number; p: number };
-  /** The difference of margins, paired, with the p-value of the bootstrap. */
-  margins: Estimate & { p: number };
+  /** Pairs that only one of them has right, and McNemar's exact test of that; of judged responses none. */
+  accuracy?: Estimate & { onlyFirst: number; onlySecond: number; p: number };
+  /** The difference of margins, paired, with the p-value of the bootstrap; none without responses of both labels. */
+  margins?: Estimate & { p: number };
 }
 
 /** Figures of each model by TRL's names, and how the others differ from the first. */
 export interface Preferences {
+  /** Or judged responses, of which each is a row. */
   pairs: number;
+  /** How many of those have which label. */
+  judged?: { desirable: number; undesirable: number };
   models: { name: string; figures: Record<string, Estimate> }[];
   differences: Difference[];
 }
@@ -35,18 +46,28 @@ const margin = (result: PairResult) => reward(result, "chosen") - reward(result,
 /** A figure of a pair, and what it is a share of where that is not the pair. */
 type Figure = readonly [value: (result: PairResult) => number, weight?: (result: PairResult) => number];
 
-const ofBoth = (name: string, value: (result: PairResult, of: Response) => number): [string, Figure][] =>
+type NamedFigures = readonly [string, Figure][];
+type OfResponse = (result: PairResult, of: Response) => number;
+
+/** A figure of the chosen response of each pair, and of the rejected one. */
+const ofBoth = (name: string, value: OfResponse): NamedFigures =>
   (["chosen", "rejected"] as const).map((of) => [`${name}/${of}`, [(result) => value(result, of)]]);
 
-/** In the order in which they are shown; the names that training logs mean the same. */
-const FIGURES: readonly [string, Figure][] = [
-  ["rewards/accuracies", [isRight]],
-  ["rewards/margins", [margin]],
+const isLabelled = (of: Response) => ({ desirable }: PairResult) => Number(desirable === (of === "chosen"));
+
+/** Of single responses "chosen" are the desirable ones and "rejected" the others, as TRL's KTOTrainer has it. */
+const ofLabels = (name: string, value: OfResponse): NamedFigures =>
+  (["chosen", "rejected"] as const).map((of) => [
+    `${name}/${of}`,
+    [(result) => isLabelled(of)(result) * value(result, "chosen"), isLabelled(of)],
+  ]);
+
+const ofResponses = (sides: typeof ofBoth): NamedFigures => [
   // The mean log-probability of a token, and the inverse perplexity, whose difference SimPER's loss is.
-  ...ofBoth("rewards", reward),
-  ...ofBoth("inverse_perplexities", (result, of) => Math.exp(reward(result, of))),
-  ...ofBoth("logps", (result, of) => result[of]),
-  ...ofBoth("lengths", (result, of) => result[`${of}Labels`]),
+  ...sides("rewards", reward),
+  ...sides("inverse_perplexities", (result, of) => Math.exp(reward(result, of))),
+  ...sides("logps", (result, of) => result[of]),
+  ...sides("lengths", (result, of) => result[`${of}Labels`]),
   ["entropy", [
     ({ chosenFigures, rejectedFigures }) => chosenFigures.entropy + rejectedFigures.entropy,
     ({ chosenLabels, rejectedLabels }) => chosenLabels + rejectedLabels,
@@ -57,6 +78,14 @@ const FIGURES: readonly [string, Figure][] = [
     ({ chosenFigures }) => Number(chosenFigures.endProbability !== undefined),
   ]],
 ];
+
+/** In the order in which they are shown; the names that training logs mean the same. */
+const FIGURES: NamedFigures = [
+  ["rewards/accuracies", [isRight]],
+  ["rewards/margins", [margin]],
+  ...ofResponses(ofBoth),
+];
+const JUDGED_FIGURES = ofResponses(ofLabels);
 
 const columnOf = (results: readonly PairResult[], [value, weight]: Figure): Column => ({
   values: Float64Array.from(results, value),
@@ -72,17 +101,30 @@ export function preferenceFigures(results: readonly PairResult[]): Record<string
   return Object.fromEntries(figures.filter(([, value]) => !Number.isNaN(value)));
 }
 
-/** Puts models beside each other that were measured on the same pairs, in the same order. */
-export function comparePreferences(all: readonly Measured[]): Preferences {
+/**
+ * Puts models beside each other that were measured on the same pairs, in the same order.
+ *
+ * @param judged how many have which label, of single responses that were judged.
+ */
+export function comparePreferences(all: readonly Measured[], judged?: Preferences["judged"]): Preferences {
   const pairs = all[0].results.length;
+  const kinds = judged ? JUDGED_FIGURES : FIGURES;
   const models = all.map(({ name, results }) => {
-    const found = estimates(FIGURES.map(([, figure]) => columnOf(results, figure)), pairs);
-    const figures = FIGURES.map(([name], i) => [name, bounds(found[i])] as const);
-    // Where all responses were cut there is no end token.
+    const drawn = estimates(kinds.map(([, figure]) => columnOf(results, figure)), pairs);
+    const found = kinds.map(([name], i) => [name, drawn[i]] as [string, Drawn]);
+    if (judged) found.unshift(["rewards/margins", difference(drawn[0], drawn[1])]);
+    const figures = found.map(([name, drawn]) => [name, bounds(drawn)] as const);
+    // Where all responses were cut there is no end token; and of one label alone no margin.
     return { name, figures: Object.fromEntries(figures.filter(([, { value }]) => !Number.isNaN(value))) };
   });
   const [first, ...others] = all;
-  return { pairs, models, differences: others.map((other) => differenceOf(first, other)) };
+  const between = judged ? judgedDifference : differenceOf;
+  return {
+    pairs,
+    ...(judged && { judged }),
+    models,
+    differences: others.map((other) => between(first, other)),
+  };
 }
 
 function differenceOf(first: Measured, second: Measured): Difference {
@@ -97,6 +139,19 @@ function differenceOf(first: Measured, second: Measured): Difference {
     names: [first.name, second.name],
     accuracy: { ...bounds(accuracy), onlyFirst, onlySecond, p: mcnemar(onlyFirst, onlySecond) },
     margins: { ...bounds(margins), p: bootstrapP(margins.draws) },
+  };
+}
+
+function judgedDifference(first: Measured, second: Measured): Difference {
+  const rewards = ofLabels("", (result, of) => reward(result, of));
+  const columns = [first, second].flatMap(({ results }) =>
+    rewards.map(([, figure]) => columnOf(results, figure))
+  );
+  const [chosen, rejected, ...others] = estimates(columns, first.results.length);
+  const margins = difference(difference(others[0], others[1]), difference(chosen, rejected));
+  return {
+    names: [first.name, second.name],
+    ...(!Number.isNaN(margins.value) && { margins: { ...bounds(margins), p: bootstrapP(margins.draws) } }),
   };
 }
 

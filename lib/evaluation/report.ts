@@ -34,11 +34,15 @@ export function tablesOf({ split, preferences, text }: Evaluation): Shown[] {
   ];
 }
 
-function preferenceTables({ pairs, models, differences }: Preferences, split: string): Shown[] {
+function preferenceTables({ pairs, judged, models, differences }: Preferences, split: string): Shown[] {
   const names = [...new Set(models.flatMap(({ figures }) => Object.keys(figures)))];
+  const rows = pairs.toLocaleString("en-US");
+  const what = judged
+    ? `${rows} responses of ${split}, ${judged.desirable.toLocaleString("en-US")} of them desirable (chosen)`
+    : `${rows} pairs of ${split}`;
   return [
     {
-      title: `${pairs.toLocaleString("en-US")} pairs of ${split}, with 95 % intervals`,
+      title: `${what}, with 95 % intervals`,
       head: ["figure", ...models.map(({ name }) => name)],
       rows: names.map((
         name,
@@ -49,14 +53,18 @@ function preferenceTables({ pairs, models, differences }: Preferences, split: st
         title: `Differences from ${models[0].name}`,
         head: ["model", "figure", "difference", "p", "test"],
         rows: differences.flatMap(({ names: [, name], accuracy, margins }) => [
-          [
-            name,
-            "rewards/accuracies",
-            withBounds(accuracy),
-            formatFigure(accuracy.p),
-            `McNemar, exact: ${accuracy.onlySecond} pairs gained, ${accuracy.onlyFirst} lost`,
-          ],
-          [name, "rewards/margins", withBounds(margins), formatFigure(margins.p), "paired bootstrap"],
+          ...accuracy
+            ? [[
+              name,
+              "rewards/accuracies",
+              withBounds(accuracy),
+              formatFigure(accuracy.p),
+              `McNemar, exact: ${accuracy.onlySecond} pairs gained, ${accuracy.onlyFirst} lost`,
+            ]]
+            : [],
+          ...margins
+            ? [[name, "rewards/margins", withBounds(margins), formatFigure(margins.p), "paired bootstrap"]]
+            : [],
         ]),
       }]
       : []),

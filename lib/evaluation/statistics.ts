@@ -15,6 +15,9 @@ export interface Estimate {
   high: number;
 }
 
+/** A figure of all pairs, and the same of each draw of pairs. */
+export type Drawn = Estimate & { draws: Float64Array };
+
 /** How often pairs are drawn anew: the bounds then move by about a fortieth of the interval with another seed. */
 export const RESAMPLES = 2000;
 const SEED = 42;
@@ -28,7 +31,7 @@ const COVERED = 0.95;
 export function estimates(
   columns: readonly Column[],
   pairs: number,
-): (Estimate & { draws: Float64Array })[] {
+): Drawn[] {
   const next = uniform(SEED);
   const drawn = new Uint32Array(pairs);
   const found = columns.map(() => new Float64Array(RESAMPLES));
@@ -37,15 +40,17 @@ export function estimates(
     columns.forEach((column, c) => found[c][r] = ratio(column, drawn));
   }
   const all = Uint32Array.from({ length: pairs }, (_, i) => i);
-  return columns.map((column, c) => {
-    const sorted = found[c].filter((value) => !Number.isNaN(value)).sort();
-    return {
-      value: ratio(column, all),
-      low: quantile(sorted, (1 - COVERED) / 2),
-      high: quantile(sorted, (1 + COVERED) / 2),
-      draws: found[c],
-    };
-  });
+  return columns.map((column, c) => withInterval(ratio(column, all), found[c]));
+}
+
+/** By how much `one` is more than `other`, a figure of the same draws. */
+export const difference = (one: Drawn, other: Drawn): Drawn =>
+  withInterval(one.value - other.value, one.draws.map((value, i) => value - other.draws[i]));
+
+function withInterval(value: number, draws: Float64Array): Drawn {
+  const sorted = draws.filter((drawn) => !Number.isNaN(drawn)).sort();
+  const [low, high] = [1 - COVERED, 1 + COVERED].map((share) => quantile(sorted, share / 2));
+  return { value, low, high, draws };
 }
 
 function ratio({ values, weights }: Column, indices: Uint32Array): number {

@@ -16,10 +16,17 @@ export function* consecutive(pairs: number, perBatch: number): Generator<number[
   }
 }
 
+/** Batches of a split, and what says which pairs are in one: by rounding a pair's sums depend on it. */
+export interface ReferenceBatches {
+  batches: number[][];
+  cut: { perBatch: number; drawn?: Pick<SamplerOptions, "seed"> };
+}
+
 /**
- * The batches with every pair whose reference a run looks at: those of its steps, and all that it evaluates. They are
- * cut from the data's own order, so that a pair's sums do not depend, by rounding, on how long a run is or on what it
- * draws.
+ * The batches with every pair whose reference a run looks at: those of its steps, and all that it evaluates. A run that
+ * comes to every pair has them cut from the data's own order, so that they are the same whatever the seed; one that
+ * ends before has its own micro-batches, so that no pair is computed that it does not draw, unless
+ * `precompute_ref_batch_size` asks for neighbours. Either way they do not depend on how much of an epoch is trained.
  */
 export function referenceBatches(
   { train, test, sampler, totalSteps }: {
@@ -29,17 +36,25 @@ export function referenceBatches(
     totalSteps: number;
   },
   config: TrainConfig,
-): { train: number[][]; test: number[][] } {
+): { train: ReferenceBatches; test: ReferenceBatches } {
   const { precomputeRefBatchSize, perDeviceTrainBatchSize, perDeviceEvalBatchSize } = config;
-  const drawn = new Uint8Array(sampler.pairs);
-  if (totalSteps >= stepsPerEpoch(sampler)) drawn.fill(1);
-  else for (const batch of trainBatches(sampler, totalSteps)) for (const pair of batch) drawn[pair] = 1;
   const [pairs, tests] = [train, test].map((split) => split?.sizes.tokens.length ?? 0);
-  return {
-    train: [...consecutive(pairs, precomputeRefBatchSize ?? perDeviceTrainBatchSize)]
-      .filter((batch) => batch.some((pair) => drawn[pair])),
-    test: [...consecutive(tests, precomputeRefBatchSize ?? perDeviceEvalBatchSize)],
-  };
+  const neighbours = (pairs: number, perBatch: number): ReferenceBatches => ({
+    batches: [...consecutive(pairs, perBatch)],
+    cut: { perBatch },
+  });
+  const ofTest = neighbours(tests, precomputeRefBatchSize ?? perDeviceEvalBatchSize);
+  const ofTrain = neighbours(pairs, precomputeRefBatchSize ?? perDeviceTrainBatchSize);
+  if (totalSteps >= stepsPerEpoch(sampler)) return { train: ofTrain, test: ofTest };
+  const drawn = [...trainBatches(sampler, totalSteps)];
+  if (precomputeRefBatchSize === undefined && sampler.strategy === "random") {
+    const { perBatch, seed } = sampler;
+    return { train: { batches: drawn, cut: { perBatch, drawn: { seed } } }, test: ofTest };
+  }
+  const isDrawn = new Uint8Array(pairs);
+  for (const pair of drawn.flat()) isDrawn[pair] = 1;
+  const batches = ofTrain.batches.filter((batch) => batch.some((pair) => isDrawn[pair]));
+  return { train: { ...ofTrain, batches }, test: ofTest };
 }
 
 /** The most tokens, labels and pairs of any batch of any split. */

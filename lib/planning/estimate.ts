@@ -93,7 +93,8 @@ export function stepCost(workload: Workload, config: TrainConfig, sample: readon
   for (let step = 0; step < totalSteps; step++) pairsInAll += sampleStep(step, sampler).pairs;
   const cost = { pairs, tokens: pairs * tokens, flops: pairs * flops, flopsInAll: pairsInAll * flops };
   if (!reference) return cost;
-  const compared = Object.values(referenceBatches(workload, config)).flat(2).length;
+  const compared =
+    Object.values(referenceBatches(workload, config)).flatMap(({ batches }) => batches.flat()).length;
   return { ...cost, reference: { pairs: compared, flops: meanOf(forwardFlops, reference.net) } };
 }
 

@@ -222,8 +222,8 @@ function planReference(workload: Workload, config: TrainConfig, adapter: Adapter
   if (!reference) return undefined;
   const batches = referenceBatches(workload, config);
   const largest = largestOf([
-    { sizes: train.sizes, batches: batches.train },
-    ...test ? [{ sizes: test.sizes, batches: batches.test }] : [],
+    { sizes: train.sizes, batches: batches.train.batches },
+    ...test ? [{ sizes: test.sizes, batches: batches.test.batches }] : [],
   ]);
   return new Decoder(reference.net, {
     ...largest,

@@ -12,14 +12,14 @@ import type { Pipelines } from "../gpu/program.ts";
 import type { TuningRecord } from "../gpu/tuning.ts";
 import type { Decoder } from "../graph/decoder.ts";
 import { heed } from "../heed.ts";
-import { referenceBatches } from "../planning/batches.ts";
+import { type ReferenceBatches, referenceBatches } from "../planning/batches.ts";
 import type { Prepared } from "../planning/prepare.ts";
 import type { OnProgress } from "../progress.ts";
 import { measure } from "../training/evaluate.ts";
 import { VERSION } from "../version.ts";
 
 /** To be raised with every change of what the sums follow from. */
-const FORMAT = 1;
+const FORMAT = 2;
 /** Milliseconds after which what was computed goes to the disk, so that a killed run need not begin again. */
 const SAVED_EVERY = 60_000;
 
@@ -75,13 +75,13 @@ async function openSplit(
   { config, prepared, gpu, files, kernels, log }: ReferenceRun,
   folder: string,
   store: PairStore,
-  batches: readonly number[][],
+  { batches, cut }: ReferenceBatches,
 ): Promise<Split> {
   const name = sha256(JSON.stringify({
     format: FORMAT,
     version: VERSION,
     pairs: store.id,
-    perBatch: batches[0]?.length,
+    cut,
     ldAlpha: config.ldAlpha ?? 1,
     files: files.map(({ sha256 }) => sha256),
     storage: prepared.reference?.net.parameters.map(({ storage = "f32" }) => storage),

@@ -16,6 +16,7 @@ import { openSafetensors } from "../../lib/safetensors/read.ts";
 import { openModel } from "../../lib/weights/weights.ts";
 import { readGolden, readTensors, relativeDifference } from "../golden_run.ts";
 import { run } from "../in_process.ts";
+import { sharedGpu } from "../shared_gpu.ts";
 import { withTemporaryFolder } from "../temporary_folder.ts";
 
 const GOLDEN = "tests/golden/adapters";
@@ -76,7 +77,7 @@ for (const name of ["lora", "dora", "gpt_neox", "phi3"] as const) {
 
 for (const name of Object.keys(ADAPTERS) as Name[]) {
   Deno.test(`${name}: a model with adapters has PEFT's logits`, async () => {
-    const gpu = await openGpu();
+    const gpu = await openGpu({ gpu: sharedGpu });
     const [{ chosen }] = (await readGolden("untied")).pairs;
     const model = await openFound({ folder: ADAPTERS[name], adapter: join(GOLDEN, name) });
     const capacity = {

@@ -58,9 +58,51 @@ Deno.test("figures over pairs are those of PyTorch's log-probabilities, and a mo
       assert.ok(figures.entropy.low > 0 && figures["eos/probability"].high < 1);
     }
     const [{ accuracy, margins }] = preferences.differences;
-    assert.deepEqual([accuracy.value, accuracy.p, margins.value, margins.p], [0, 1, 0, 1]);
+    assert.deepEqual([accuracy?.value, accuracy?.p, margins?.value, margins?.p], [0, 1, 0, 1]);
     const html = await Deno.readTextFile(join(folder, "out", "figures.html"));
     assert.ok(html.includes("inverse_perplexities/chosen") && !html.includes("<b>copy"));
+  }));
+
+Deno.test("judged responses are measured by their labels, and margins are those of the two means", () =>
+  withTemporaryFolder(async (folder) => {
+    const golden: Record<"chosen" | "rejected", { logProbabilities: number[] }>[] = await readJson(
+      `${GOLDEN}/logprobs.json`,
+    );
+    const pairs = (await Deno.readTextFile(`${GOLDEN}/pairs.jsonl`)).split("\n").slice(0, golden.length);
+    // One undesirable response less: the two means are of other numbers.
+    const rows = pairs.map((line) => JSON.parse(line)).flatMap(({ chosen, rejected }, i) => [
+      { prompt: chosen.slice(0, -1), completion: chosen.slice(-1), label: true },
+      ...i > 0 ? [{ prompt: rejected.slice(0, -1), completion: rejected.slice(-1), label: false }] : [],
+    ]);
+    const data = join(folder, "data");
+    await Deno.mkdir(data);
+    await Deno.writeTextFile(join(data, "test.jsonl"), rows.map((row) => JSON.stringify(row)).join("\n"));
+    const output = join(folder, "figures.json");
+    const { status, stdout, stderr } = await task(
+      "eval",
+      ...[MODEL, MODEL, `--dataset_mixer={${JSON.stringify(data)}: 1.0}`, `--output=${output}`],
+      ...["--max_length=96", "--max_prompt_length=48", "--per_device_eval_batch_size=2"],
+    );
+    assert.equal(status, 0, stderr);
+    assert.match(stdout, /^5 responses of test, 3 of them desirable \(chosen\), with 95 % intervals$/m);
+    assert.doesNotMatch(stdout, /accuracies/);
+    const { preferences }: { preferences: Preferences } = await readJson(output);
+    assert.deepEqual(preferences.judged, { desirable: 3, undesirable: 2 });
+    const { models: [{ figures }], differences: [{ accuracy, margins }] } = preferences;
+    const sums = (of: "chosen" | "rejected") => golden.map((pair) => pair[of].logProbabilities);
+    const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
+    const chosen = sums("chosen").map(mean);
+    const rejected = sums("rejected").slice(1).map(mean);
+    near(figures["rewards/chosen"].value, mean(chosen), "rewards/chosen");
+    near(figures["rewards/rejected"].value, mean(rejected), "rewards/rejected");
+    near(figures["rewards/margins"].value, mean(chosen) - mean(rejected), "rewards/margins");
+    near(
+      figures["lengths/rejected"].value,
+      mean(sums("rejected").slice(1).map((own) => own.length)),
+      "lengths",
+    );
+    assert.ok(figures["rewards/margins"].low < figures["rewards/margins"].high);
+    assert.deepEqual([accuracy, margins?.value, margins?.p], [undefined, 0, 1]);
   }));
 
 Deno.test("perplexity of a text is that of transformers' loop, over tokens, words and bytes", () =>

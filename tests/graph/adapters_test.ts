@@ -23,6 +23,7 @@ import { BUFFER_TILES, onlyTile } from "../../lib/gpu/tuning.ts";
 import type { ModelConfig } from "../../lib/models/architecture.ts";
 import { readModelConfig } from "../../lib/weights/config_file.ts";
 import { GOLDEN, readGolden, relativeDifference } from "../golden_run.ts";
+import { sharedGpu } from "../shared_gpu.ts";
 
 const MODEL = `${GOLDEN}/untied`;
 const KEYS: AdapterKeys = {
@@ -133,7 +134,7 @@ async function slopes(gpu: Gpu, decoder: Decoder, pairs: Pair[], of: RegExp, dro
 }
 
 Deno.test("gradients of adapters are how the loss changes, and the same bits however the pass is planned", async (t) => {
-  const gpu = await openGpu();
+  const gpu = await openGpu({ gpu: sharedGpu });
   const pipelines = new Pipelines(gpu);
   const pairs = (await readGolden("untied")).pairs.slice(0, 2);
   const variants: Record<string, Partial<AdapterKeys>> = {
@@ -174,7 +175,7 @@ Deno.test("gradients of adapters are how the loss changes, and the same bits how
 });
 
 Deno.test("nothing is computed below the lowest adapter, and no gradient or moment kept of a frozen weight", async () => {
-  const gpu = await openGpu();
+  const gpu = await openGpu({ gpu: sharedGpu });
   const pipelines = new Pipelines(gpu);
   const pairs = (await readGolden("untied")).pairs.slice(0, 1);
   const decoder = await open(gpu, pipelines, pairs, {
@@ -220,7 +221,7 @@ Deno.test("new adapters are PEFT's: uniform first factors, second ones of 0, and
   assert.ok((await reader.readF32(`${module}.lora_B.weight`)).every((value) => value === 0));
   await weights.close();
 
-  const gpu = await openGpu();
+  const gpu = await openGpu({ gpu: sharedGpu });
   const pipelines = new Pipelines(gpu);
   const pairs = (await readGolden("untied")).pairs.slice(0, 1);
   const decoder = await open(gpu, pipelines, pairs, { keys: { useDora: true } });

@@ -24,6 +24,7 @@ import { openModel } from "../../lib/weights/weights.ts";
 import { openCheckpoint } from "../../lib/safetensors/read.ts";
 import { assertEqualBytes, assertSame } from "../equal_bytes.ts";
 import { GOLDEN, MODELS, readGolden, readTensors, relativeDifference } from "../golden_run.ts";
+import { sharedGpu } from "../shared_gpu.ts";
 
 const LARGEST = 2 ** 27;
 /** 4,096 floats: 64 rows of the models' matrices fit. */
@@ -113,7 +114,7 @@ function poison(gpu: Gpu, decoder: Decoder): void {
 }
 
 Deno.test("a decoder equals PyTorch", async (t) => {
-  const gpu = await openGpu();
+  const gpu = await openGpu({ gpu: sharedGpu });
   const pipelines = new Pipelines(gpu);
   for (const model of MODELS) {
     const { pairs } = await readGolden(model);

@@ -17,6 +17,7 @@ import { openCheckpoint } from "../../lib/safetensors/read.ts";
 import { StepRunner } from "../../lib/training/step.ts";
 import { assertSame } from "../equal_bytes.ts";
 import { GOLDEN, MODELS, readGolden } from "../golden_run.ts";
+import { sharedGpu } from "../shared_gpu.ts";
 
 const LARGEST = 2 ** 27;
 const OPTIONS = { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.1, maxGradNorm: 0 };
@@ -100,7 +101,7 @@ Deno.test("parameters are updated early where a step is one batch and nothing is
 });
 
 Deno.test("early updates", async (t) => {
-  const gpu = await openGpu();
+  const gpu = await openGpu({ gpu: sharedGpu });
   const pipelines = new Pipelines(gpu);
   const variants: [string, string, Change][] = [
     ["an untied head", MODELS[0], {}],

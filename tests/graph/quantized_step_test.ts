@@ -15,6 +15,7 @@ import { openCheckpoint } from "../../lib/safetensors/read.ts";
 import { readModelConfig } from "../../lib/weights/config_file.ts";
 import golden from "../golden/quantized/step.json" with { type: "json" };
 import { GOLDEN, readGolden, relativeDifference } from "../golden_run.ts";
+import { sharedGpu } from "../shared_gpu.ts";
 
 const LARGEST = 2 ** 27;
 const KEYS = {
@@ -24,7 +25,7 @@ const KEYS = {
 };
 
 Deno.test("a step over frozen weights in 4 and 8 bits is PyTorch's over what bitsandbytes makes of them", async () => {
-  const gpu = await openGpu();
+  const gpu = await openGpu({ gpu: sharedGpu });
   const pipelines = new Pipelines(gpu);
   const model = await readModelConfig(`${GOLDEN}/untied`);
   const pairs = (await readGolden("untied")).pairs.slice(0, 4);

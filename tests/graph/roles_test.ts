@@ -18,6 +18,7 @@ import { AdamW } from "../../lib/training/optimizer.ts";
 import { StepRunner } from "../../lib/training/step.ts";
 import { assertEqualBytes, assertSame } from "../equal_bytes.ts";
 import { GOLDEN, readGolden, relativeDifference } from "../golden_run.ts";
+import { sharedGpu } from "../shared_gpu.ts";
 
 const LARGEST = 2 ** 27;
 const ADAMW = { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.1, maxGradNorm: 0 };
@@ -102,7 +103,7 @@ const SOME: Record<string, IsTrained> = {
 const DOWN = "model.layers.0.mlp.down_proj.weight";
 
 Deno.test("where parameters are frozen, the others' gradients have the bits that they have where none is", async (t) => {
-  const gpu = await openGpu();
+  const gpu = await openGpu({ gpu: sharedGpu });
   const pipelines = new Pipelines(gpu);
   const compare = async (
     name: string,
@@ -201,7 +202,7 @@ Deno.test("nothing is computed or planned for what is frozen", async () => {
 });
 
 Deno.test("steps leave frozen weights as they are, and the others have the bits that they have where none is", async () => {
-  const gpu = await openGpu();
+  const gpu = await openGpu({ gpu: sharedGpu });
   const pipelines = new Pipelines(gpu);
   const model = "untied";
   const { pairs } = await readGolden(model);

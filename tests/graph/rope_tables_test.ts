@@ -11,6 +11,7 @@ import { type RopeSpec, ropeTable } from "../../lib/graph/rope_table.ts";
 import { uniform } from "../../lib/random.ts";
 import { assertEqualBytes } from "../equal_bytes.ts";
 import { pairOf } from "../random_pairs.ts";
+import { sharedGpu } from "../shared_gpu.ts";
 
 const POSITIONS = 16;
 const common = { theta: 100, dimensions: 4, interleaved: false };
@@ -28,7 +29,7 @@ const ROPES: RopeSpec[] = [
 ];
 
 Deno.test("each rotation has one table, and it follows the longest sequence of the batch", async () => {
-  const gpu = await openGpu();
+  const gpu = await openGpu({ gpu: sharedGpu });
   const net = new Net();
   const shape = { heads: 1, keyValueHeads: 1, headDim: 4 };
   let x = net.embedding("embed", 50, 12);

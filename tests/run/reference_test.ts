@@ -137,6 +137,31 @@ Deno.test("of the training pairs only those that the steps draw are looked at, a
     });
   }));
 
+Deno.test("where the order is drawn, the pairs that are looked at are those of the steps, and of neighbours only where they are asked for", () =>
+  withTemporaryFolder(async (cache) => {
+    const drawn = ["--train_sampling_strategy=random", "--gradient_accumulation_steps=1"];
+    const known = ({ train }: Found) =>
+      [...train.keys()].filter((i) => i % 2 === 0 && Number.isFinite(train[i]));
+    const [one, two] = [
+      await sumsOf(cache, [...drawn, "--max_steps=1"]),
+      await sumsOf(cache, [...drawn, "--max_steps=2"]),
+    ];
+    assert.deepEqual([known(one).length, known(two).length, computed(two)], [2, 4, 2]);
+    for (const i of known(one)) assert.equal(two.train[i], one.train[i]);
+    const other = await sumsOf(cache, [...drawn, "--max_steps=1", "--seed=7"]);
+    assert.equal(computed(other), 2, "another order's sums are other ones");
+    // The last digits of a sum are those of its batch.
+    const whole = await sumsOf(cache, drawn);
+    assert.equal(computed(whole), whole.train.length / 2);
+    for (const i of known(two)) assert.ok(Math.abs(whole.train[i] - two.train[i]) < 1e-4);
+    const neighbours = await sumsOf(cache, [...drawn, "--max_steps=1", "--precompute_ref_batch_size=2"]);
+    assert.equal(
+      computed(neighbours),
+      neighbours.test.length / 2,
+      "of the training pairs the whole run's are there",
+    );
+  }));
+
 Deno.test("what a stopped computation had done is gone on with; a damaged file is told of and made again", () =>
   withTemporaryFolder(async (cache) => {
     const stop = new AbortController();
