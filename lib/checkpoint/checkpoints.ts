@@ -9,7 +9,7 @@ import type { TuningRecord } from "../gpu/tuning.ts";
 import { samplePosition } from "../training/sampler.ts";
 import { type TrainerState, trainerStateOf } from "./trainer_state.ts";
 import type { OnProgress } from "../progress.ts";
-import { withProgress } from "../safetensors/write.ts";
+import { inFileOrder, withProgress } from "../safetensors/write.ts";
 import { VERSION } from "../version.ts";
 import { type Fingerprint, FORMAT, type SavedRun } from "./state.ts";
 import { checkpointName, listCheckpoints } from "./names.ts";
@@ -76,8 +76,8 @@ export class Checkpoints {
     const { prepared, gpu, communicator, planned: { decoder: { parameters }, optimizer: own } } = run;
     const moments = await sharedSources(parameters.isShared ? communicator : alone, own.state(gpu));
     if (communicator.rank > 0) {
-      // What the first one writes.
-      for (const { chunks } of parameters.isShared ? moments : []) await Array.fromAsync(chunks());
+      // As the first one writes it.
+      for (const { chunks } of parameters.isShared ? inFileOrder(moments) : []) await Array.fromAsync(chunks());
       this.#lastStep = steps;
       return;
     }
