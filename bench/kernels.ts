@@ -16,14 +16,17 @@ import {
 import { embed, embedBackward } from "../lib/gpu/embedding_operations.ts";
 import { norm, normBackward, normWeightBackward } from "../lib/gpu/norm_operations.ts";
 import {
-  adamw,
-  adamw8bit,
   clipByNorm,
+  hyperWords,
   MOMENT_BLOCK,
+  optimizerUpdate,
   parameterNorms,
   sumSquares,
 } from "../lib/gpu/optimizer_operations.ts";
 import { type KernelCall, writeTensor } from "../lib/gpu/program.ts";
+import { adamw } from "../lib/optimizers/adamw.ts";
+import { lion } from "../lib/optimizers/lion.ts";
+import type { UpdateRule } from "../lib/optimizers/rule.ts";
 import { dynamicTables } from "../kernels/dynamic_map.ts";
 import { wgslOf } from "../lib/losses/loss.ts";
 import { losses } from "../lib/losses/losses.ts";
@@ -32,7 +35,7 @@ import { Attention, headsOf } from "../lib/gpu/attention_operations.ts";
 import { sizeOf } from "../lib/batch/size.ts";
 import { attentionOperations } from "./flops.ts";
 import type { Workbench } from "./harness.ts";
-import { randomBatch, smolLM2 } from "./models.ts";
+import { ADAMW, randomBatch, smolLM2 } from "./models.ts";
 import type { Work } from "./suite.ts";
 
 /** Kernels that are measured together. */
@@ -257,14 +260,11 @@ class Cases {
 
   optimizer(parameters: number): void {
     const { bench, upload } = this;
-    // As `AdamW.upload` computes them for learning rate 1e-3 at a late step.
-    const hyper = upload(
-      "hyperparameters",
-      Float32Array.of(1e-3, 1 - 1e-5, 0.1, 0.999, 1e-3, 1e-8, 1, 0, 0),
-      64,
-    );
+    const hyperOf = (rule: UpdateRule) =>
+      upload(`hyperparameters of ${rule.name}`, hyperWords(rule, ADAMW, 1e6, 1e-3), 64);
+    const [hyper, hyperLion] = [adamw, lion].map(hyperOf);
     const place = upload("place", Uint32Array.of(0, 0, 0), 64);
-    for (const { slab } of [hyper, place]) Object.assign(slab, { usage: 0x40 | 0x08 });
+    for (const { slab } of [hyper, hyperLion, place]) Object.assign(slab, { usage: 0x40 | 0x08 });
     const clip = upload("clip", Float32Array.of(1, 1, 0, 0), 4);
     const gradients = bench.filled("gradients", parameters);
     const state = {
@@ -282,8 +282,10 @@ class Cases {
       weights,
       first: part(state.first, 1),
       second: part(state.second, 1),
-      absmax: bench.tensor("absmax", parameters / MOMENT_BLOCK, 2),
-      map: upload("dynamic maps", dynamicTables, dynamicTables.length),
+      inBytes: {
+        absmax: bench.tensor("absmax", parameters / MOMENT_BLOCK, 2),
+        map: upload("dynamic maps", dynamicTables, dynamicTables.length),
+      },
     };
     const all = { count: parameters, decayed: parameters };
     const partial = bench.tensor("partial sums", parameters / 4096);
@@ -292,20 +294,22 @@ class Cases {
     const norm = { blocks, partial, squares, clip: bench.tensor("clip of norm", 4) };
     const size = `${parameters / 2 ** 20} Mi`;
     this.#alone(`${size}, weights and moments in bfloat16`, [
-      adamw({
+      optimizerUpdate(adamw, {
         ...{ place, hyper, clip, gradients, weights },
         first: part(state.first, 2),
         second: part(state.second, 2),
       }, all),
     ]);
     this.#alone(`${size}, weights in float32`, [
-      adamw8bit({ place, hyper, clip, gradients, ...inBytes, weights: state.weights }, all),
+      optimizerUpdate(adamw, { place, hyper, clip, gradients, ...inBytes, weights: state.weights }, all),
     ]);
     this.#alone(`${size}, weights in bfloat16`, [
-      adamw8bit({ place, hyper, clip, gradients, ...inBytes }, all),
+      optimizerUpdate(adamw, { place, hyper, clip, gradients, ...inBytes }, all),
+      optimizerUpdate(lion, { place, hyper: hyperLion, clip, gradients, ...inBytes }, all),
     ]);
     this.#alone(size, [
-      adamw({ place, hyper, clip, gradients, ...state }, all),
+      optimizerUpdate(adamw, { place, hyper, clip, gradients, ...state }, all),
+      optimizerUpdate(lion, { place, hyper: hyperLion, clip, gradients, ...state }, all),
       sumSquares(place, gradients, partial, parameters),
       parameterNorms(place, norm, { count: 1, guard: false }),
       clipByNorm(norm, 1, 1),

@@ -8,11 +8,12 @@ import { type Loss, wgslOf } from "../lib/losses/loss.ts";
 import type { ModelConfig } from "../lib/models/architecture.ts";
 import type { RopeSpec } from "../lib/graph/rope_table.ts";
 import { Decoder } from "../lib/graph/decoder.ts";
+import { adamw as adamwRule } from "../lib/optimizers/adamw.ts";
 import { parameterCount } from "../lib/parameters/parameter.ts";
 import type { LlamaConfig } from "../lib/models/llama.ts";
 import { netOf } from "../lib/models/models.ts";
 import { adapterOf, logitsBudget } from "../lib/planning/plan.ts";
-import { AdamW, type AdamWOptions } from "../lib/training/optimizer.ts";
+import { Optimizer, type OptimizerOptions } from "../lib/training/optimizer.ts";
 import { normal, uniform } from "../lib/random.ts";
 import { StepRunner } from "../lib/training/step.ts";
 
@@ -94,7 +95,7 @@ export const SHAPES: Record<string, LlamaConfig> = {
 };
 
 export const INITIALIZER_RANGE = 0.02;
-export const ADAMW: AdamWOptions = {
+export const ADAMW: OptimizerOptions = {
   beta1: 0.9,
   beta2: 0.999,
   epsilon: 1e-8,
@@ -132,7 +133,7 @@ export function randomPair(
 /** Everything of a training run, on buffers of its own. */
 export interface Trainer {
   decoder: Decoder;
-  optimizer: AdamW;
+  optimizer: Optimizer;
   runner: StepRunner;
 }
 
@@ -140,7 +141,7 @@ export interface TrainerOptions {
   /** Steps in flight. */
   slots: number;
   checkpointing?: boolean;
-  adamw?: AdamWOptions;
+  adamw?: OptimizerOptions;
   /** How products are computed; by default as is usual on such an adapter. */
   tiles?: ProductTiles;
   /** Of the random matrices. */
@@ -175,7 +176,7 @@ export function planTrainer(
     logitsBytes: logitsBudget(16 * parameterCount(net.parameters), adapter.largestBuffer),
     checkpointing,
   }, { ...adapter, loss: wgslOf(loss), training: true });
-  const optimizer = new AdamW(decoder.plan, decoder.parameters, adamw);
+  const optimizer = new Optimizer(decoder.plan, decoder.parameters, adamwRule, adamw);
   return { decoder, optimizer, runner: new StepRunner(decoder, optimizer, slots, batches.flat().length) };
 }
 

@@ -25,6 +25,7 @@ const USAGE = `usage: deno task bench:step [options]
   --accumulation=1  rows of one optimizer step
   --checkpointing   compute each layer again in the backward pass
   --steps=3         steps that are timed, after a small one that compiles; the one of median length counts
+  --overlap         each step is submitted before the figures of the last are waited for, as on a GPU, on any driver
   --seconds=25      about how long the steps of a shape may take: less of the model is measured where all would take longer
   --memory=BYTES    what a plan may take, such as 12GB (default: what is free; on a GPU, no limit)
   --profile[=FILE]  one more step, with each kernel timed: a table, and FILE for chrome://tracing or ui.perfetto.dev`;
@@ -40,6 +41,7 @@ interface Options {
   accumulation: number;
   checkpointing: boolean;
   steps: number;
+  overlap: boolean;
   seconds: number;
   memory?: number;
   profile: boolean;
@@ -61,6 +63,7 @@ function readOptions(args: string[]): Options {
         accumulation: { ...text, default: "1" },
         checkpointing: { type: "boolean", default: false },
         steps: { ...text, default: "3" },
+        overlap: { type: "boolean", default: false },
         seconds: { ...text, default: "25" },
         memory: text,
         profile: text,
@@ -93,6 +96,7 @@ function readOptions(args: string[]): Options {
     accumulation: whole("accumulation", values.accumulation),
     checkpointing: values.checkpointing,
     steps: whole("steps", values.steps),
+    overlap: values.overlap,
     seconds: whole("seconds", values.seconds),
     memory,
     profile: values.profile !== undefined,
@@ -140,7 +144,9 @@ async function measureShape(
     const { forward, backward } = decoder.kernelsPerLayer;
     line("kernels", `${forward} a layer forward, ${backward} backward`);
     await warmUp(gpu, trainer);
-    const time = medianStep(await timeSteps(gpu, trainer, batches, steps));
+    const time = medianStep(
+      await timeSteps(gpu, trainer, batches, steps, options.overlap || !gpu.isSoftware),
+    );
     const flops = flopsOf(config, batches);
     const rate = (amount: number) => (amount / time.seconds).toPrecision(4);
     line(

@@ -11,6 +11,7 @@ import type { LlamaConfig } from "../lib/models/llama.ts";
 import { netOf } from "../lib/models/models.ts";
 import { adapterOf } from "../lib/planning/plan.ts";
 import { busySeconds } from "../lib/report/profile.ts";
+import type { StepResult } from "../lib/training/step.ts";
 import { operationsOf } from "./flops.ts";
 import { median } from "./harness.ts";
 import { planTrainer, randomPairs, type Trainer, type TrainerOptions } from "./models.ts";
@@ -25,25 +26,71 @@ export interface StepTime {
   host: Record<string, number>;
 }
 
-/** Runs `steps` steps, each waited for as the training loop does with steps longer than a quarter of a second. */
+/**
+ * Runs steps as the training loop does that shows the figures of each, and times `steps` of them: on a driver on the
+ * processor from a step's beginning to its figures; on a GPU, which has the next step by the time that they are waited
+ * for, from one step's figures to the next's.
+ */
 export async function timeSteps(
   gpu: Gpu,
   trainer: Trainer,
   batches: Pair[][],
   steps: number,
+  overlaps = !gpu.isSoftware,
 ): Promise<StepTime[]> {
   const profiler = Profiler.isSupported(gpu) ? new Profiler(gpu, { each: "pass" }) : undefined;
+  const device = profiler?.gpu ?? gpu;
+  if (overlaps) {
+    const seconds = await intervals(gpu, device, trainer, batches, steps);
+    const profile = await profiler?.collect();
+    const { host } = timesOf(profile, steps + 2);
+    const share = profile && busyShare(profile);
+    return seconds.map((seconds) => ({ seconds, busy: share && share * seconds, host }));
+  }
   const times: StepTime[] = [];
   for (let step = 0; step < steps; step++) {
     const start = performance.now();
-    await runStep(profiler?.gpu ?? gpu, trainer, batches);
+    await runStep(device, trainer, batches);
     const seconds = (performance.now() - start) / 1000;
-    const profile = await profiler?.collect();
-    const host: StepTime["host"] = {};
-    for (const { name, seconds } of profile?.host ?? []) host[name] = (host[name] ?? 0) + seconds;
-    times.push({ seconds, busy: profile && busySeconds(profile.kernels), host });
+    times.push({ seconds, ...timesOf(await profiler?.collect(), 1) });
   }
   return times;
+}
+
+/** Seconds between the figures of `steps` steps and those of the one before each. */
+async function intervals(
+  gpu: Gpu,
+  device: Gpu,
+  { runner }: Trainer,
+  batches: Pair[][],
+  steps: number,
+): Promise<number[]> {
+  const arrivals: number[] = [];
+  // One whose figures begin the first interval, and one that the GPU has when the last ends.
+  for (let step = 0; step < steps + 2; step++) {
+    const read = runner.turn();
+    let figures: Promise<StepResult[]> | undefined;
+    await runner.run(device, updates++, batches, LEARNING_RATE, { onEncoded: () => figures = read?.(gpu) });
+    if (!figures) continue;
+    checkFinite(await figures);
+    arrivals.push(performance.now() / 1000);
+  }
+  checkFinite(await runner.collect(gpu));
+  return arrivals.slice(1).map((arrival, i) => arrival - arrivals[i]);
+}
+
+/** The part of the time from the first kernel to the last in which the device is busy. */
+function busyShare({ kernels }: Profile): number {
+  const start = Math.min(...kernels.map(({ start }) => start));
+  const end = Math.max(...kernels.map(({ start, seconds }) => start + seconds));
+  return busySeconds(kernels) / (end - start);
+}
+
+/** Seconds of a step's work on the device and on the host, of the profile of so many like it. */
+function timesOf(profile: Profile | undefined, steps: number): Omit<StepTime, "seconds"> {
+  const host: StepTime["host"] = {};
+  for (const { name, seconds } of profile?.host ?? []) host[name] = (host[name] ?? 0) + seconds / steps;
+  return { busy: profile && busySeconds(profile.kernels) / steps, host };
 }
 
 /** One step with a pass for each kernel. */
@@ -62,8 +109,11 @@ let updates = 0;
 
 async function runStep(gpu: Gpu, { runner }: Trainer, batches: Pair[][]): Promise<void> {
   await runner.run(gpu, updates++, batches, LEARNING_RATE);
-  const [{ clip }] = await runner.collect(gpu);
-  if (clip.broken) throw new Error("the gradient is not finite");
+  checkFinite(await runner.collect(gpu));
+}
+
+function checkFinite(results: readonly StepResult[]): void {
+  if (results.some(({ clip }) => clip.broken)) throw new Error("the gradient is not finite");
 }
 
 /** The step of median length. */

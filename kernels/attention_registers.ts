@@ -91,7 +91,8 @@ export const queryPlace = ({ tokens, members }: ThreadRows): string => `
   let head = id.y * ${members}u;
 ${
   lines(tokens, (t) =>
-    `  let token${t} = min(first_token + ${t}u, last); let own${t} = own_row(token${t}); let span${t} = spans[token${t}];`)
+    `  let token${t} = min(first_token + ${t}u, last); let own${t} = own_row(token${t});
+  let span${t} = spans[token${t}];`)
 }`;
 
 /**
@@ -111,7 +112,11 @@ ${
   var end = select(0u, own${tokens - 1} + 1u, own != 0xffffffffu);
   own = min(own, end);
   // A key in both intervals would count twice.
-  if (prefix_end > prefix && prefix_end >= own && end > own) { own = min(prefix, own); end = max(prefix_end, end); prefix_end = 0u; }
+  if (prefix_end > prefix && prefix_end >= own && end > own) {
+    own = min(prefix, own);
+    end = max(prefix_end, end);
+    prefix_end = 0u;
+  }
   let length = select(0u, prefix_end - prefix, prefix_end > prefix);
   let total_keys = length + end - own;
   let last_key = key_rows.count - 1u;

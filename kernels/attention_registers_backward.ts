@@ -112,7 +112,8 @@ ${
                   lines(
                     block,
                     (c) =>
-                      `    s${r}_${c} += product(q${r}_${d}, k${c}_${d}); dp${r}_${c} += product(g${r}_${d}, v${c}_${d});`,
+                      `    s${r}_${c} += product(q${r}_${d}, k${c}_${d});
+    dp${r}_${c} += product(g${r}_${d}, v${c}_${d});`,
                   ),
               )
             }`)

@@ -134,7 +134,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
       if (local == 0u) {
         if (round == 4u) {
           var all = 0.0;
-          for (var bin = 256u; bin > 0u; bin -= 1u) { all += size_of(atomicLoad(&low[bin - 1u]), atomicLoad(&high[bin - 1u]), true); }
+          for (var bin = 256u; bin > 0u; bin -= 1u) {
+            all += size_of(atomicLoad(&low[bin - 1u]), atomicLoad(&high[bin - 1u]), true);
+          }
           left *= all;
         }
         var at = 0u;

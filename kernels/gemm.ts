@@ -114,31 +114,52 @@ interface Cut {
  * Where a thread reads its operands: straight from `storage` into a large register tile, which suits some drivers on
  * the processor; from tiles that its workgroup copies to `workgroup` memory, which suits a GPU; from storage and,
  * what the threads of a `subgroup` have in common, from each other; or, where there are few rows, from storage by as
- * many threads a `row` of B as `lanes`, a power of two.
+ * many threads a `row` of B as `lanes`, a power of two. Or subgroups multiply whole matrices of float16.
  */
-export type GemmTile =
-  & Cut
-  & (
-    | { memory: "storage" }
-    | { memory: "workgroup"; depth: 8 | 32 }
-    | { memory: "subgroup"; lanes: number }
-    | { memory: "row"; lanes: number }
-  );
+export type GemmTile = StorageTile | WorkgroupTile | SubgroupTile | RowTile | MatrixTile;
+
+export type StorageTile = Cut & { memory: "storage" };
+
+/** How near to float32 a product of float16 matrices is, as `torch.set_float32_matmul_precision` names it. */
+export type MatrixPrecision = "high" | "medium";
+
+/**
+ * A tile for subgroup matrices, in workgroup memory; `matrixTile` (`gemm_matrix.ts`) makes it. A subgroup of `lanes`
+ * threads multiplies matrices of `m` x `k` and `k` x `n`.
+ */
+export interface MatrixTile {
+  memory: "matrix";
+  precision: MatrixPrecision;
+  m: number;
+  n: number;
+  k: number;
+  lanes: number;
+  /** Subgroups of a workgroup, along C's rows and columns. */
+  subgroups: readonly [number, number];
+  /** Matrices of sums of a subgroup, along C's rows and columns. */
+  matrices: readonly [number, number];
+  /** How much of the inner dimension is copied at a time. */
+  depth: number;
+}
 
 /** A tile of workgroup memory, `depth` of the inner dimension deep or as deep as its threads copy at once. */
-export type WorkgroupTile = Extract<GemmTile, { memory: "workgroup" }>;
+export type WorkgroupTile = Cut & { memory: "workgroup"; depth: 8 | 32 };
 
 /** A tile for subgroups of `lanes` lanes or more, a power of two: one line of threads, a multiple of `lanes`. */
-export type SubgroupTile = Extract<GemmTile, { memory: "subgroup" }>;
+export type SubgroupTile = Cut & { memory: "subgroup"; lanes: number };
 
 /** A tile of few rows of C. */
-export type RowTile = Extract<GemmTile, { memory: "row" }>;
+export type RowTile = Cut & { memory: "row"; lanes: number };
 
 /** Rows and columns of C that one workgroup covers. */
 export function gemmGroupTile(tile: GemmTile): { rows: number; columns: number } {
+  if (tile.memory === "matrix") {
+    const { m, n, subgroups, matrices } = tile;
+    return { rows: subgroups[0] * matrices[0] * m, columns: subgroups[1] * matrices[1] * n };
+  }
   return { rows: tile.threadRows * tile.groupRows, columns: tile.threadColumns * tile.groupColumns };
 }
 
 /** Whether a thread of `tile` holds as many first columns as partners, in groups of four. */
-export const takesPairs = ({ threadColumns }: Pick<GemmTile, "threadColumns">): boolean =>
-  threadColumns % 8 === 0;
+export const takesPairs = (tile: GemmTile): boolean =>
+  tile.memory === "matrix" || tile.threadColumns % 8 === 0;

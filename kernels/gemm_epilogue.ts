@@ -51,6 +51,11 @@ const BINDINGS: Record<EpilogueKind, (element: string) => string[]> = {
   rope: () => ["<storage, read> spans: array<vec4u>", "<storage, read> cos_sin: array<vec4f>"],
 };
 
+const FIRST_BINDING = 5;
+/** The first binding that an epilogue leaves free. */
+export const bindingAfter = ({ bias, kind }: Epilogue): number =>
+  FIRST_BINDING + (bias ? 1 : 0) + BINDINGS[kind]("").length;
+
 /** WGSL of an epilogue's bindings and functions, and of `store` or, for pairs, `store_pair` and `first_of_pair`. */
 export function epilogueSource(epilogue: Epilogue, aligned: boolean): string {
   const { bias, kind, activation } = epilogue;
@@ -59,7 +64,7 @@ export function epilogueSource(epilogue: Epilogue, aligned: boolean): string {
     ...BINDINGS[kind](aligned ? "vec4f" : "f32"),
   ];
   return [
-    lines(variables.length, (i) => `@group(0) @binding(${5 + i}) var${variables[i]};`),
+    lines(variables.length, (i) => `@group(0) @binding(${FIRST_BINDING + i}) var${variables[i]};`),
     bias ? BIAS : "",
     activation ? activationSource4(activation) : "",
     isPaired(epilogue)

@@ -3,7 +3,8 @@
  * checks cannot be turned off in Deno, and a loop over a private array would pay for them at every multiply-add.
  */
 import { type GemmTile, type GemmVariant, SIZE_HEADER, takesPairs } from "./gemm.ts";
-import { epilogueSource, isPaired } from "./gemm_epilogue.ts";
+import { bindingAfter, epilogueSource, isPaired } from "./gemm_epilogue.ts";
+import { matrixMain } from "./gemm_matrix.ts";
 import { rowMain } from "./gemm_row.ts";
 import { storageMain } from "./gemm_storage.ts";
 import { subgroupMain } from "./gemm_subgroup.ts";
@@ -12,13 +13,16 @@ import { matrixReader, readerElement } from "./storage.ts";
 
 /**
  * The WGSL of one product, entry point `main`. Bindings of group 0: 0 the row count (M of `nt` and `nn`, K of
- * `tn`), 1 the size, 2 A, 3 B, 4 C, and from 5 on the bias and those of the epilogue.
+ * `tn`), 1 the size, 2 A, 3 B, 4 C, and from 5 on the bias and those of the epilogue; for a product of float16
+ * matrices then what `largestSource` finds of A and of B.
  */
 export function gemmSource(variant: GemmVariant, tile: GemmTile): string {
   const { epilogue, aligned, weights } = variant;
-  const { threadRows: tm, threadColumns: tn } = tile;
-  if (tile.memory !== "row" && tm % 4 || tn % 4) {
-    throw new RangeError(`a thread's tile must be a multiple of 4, not ${tm}x${tn}`);
+  if (tile.memory !== "matrix") {
+    const { threadRows: tm, threadColumns: tn } = tile;
+    if (tile.memory !== "row" && tm % 4 || tn % 4) {
+      throw new RangeError(`a thread's tile must be a multiple of 4, not ${tm}x${tn}`);
+    }
   }
   const isFused = epilogue.kind !== "none" && epilogue.kind !== "residual";
   if (isFused && !aligned || isPaired(epilogue) && (variant.layout !== "nt" || !takesPairs(tile))) {
@@ -51,6 +55,7 @@ ${mainFunction(variant, tile)}`;
 }
 
 function mainFunction(variant: GemmVariant, tile: GemmTile): string {
+  if (tile.memory === "matrix") return matrixMain(variant, tile, bindingAfter(variant.epilogue));
   if (tile.memory === "row") return rowMain(variant, tile);
   if (tile.memory === "subgroup") return subgroupMain(variant, tile);
   return tile.memory === "workgroup" ? workgroupMain(variant, tile) : storageMain(variant, tile);

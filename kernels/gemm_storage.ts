@@ -1,10 +1,10 @@
 /** A matrix product whose threads read A and B straight from storage, each into a large register tile. */
-import type { GemmTile, GemmVariant } from "./gemm.ts";
+import type { GemmVariant, StorageTile } from "./gemm.ts";
 import { isPaired, stores } from "./gemm_epilogue.ts";
 import { lane, range } from "./emit.ts";
 
 /** The entry point; `gemm.ts` declares what it reads and writes. */
-export function storageMain(variant: GemmVariant, tile: GemmTile): string {
+export function storageMain(variant: GemmVariant, tile: StorageTile): string {
   const { layout, epilogue } = variant;
   const { threadRows: tm, threadColumns: tn } = tile;
   const body = layout === "nt"

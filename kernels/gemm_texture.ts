@@ -4,7 +4,8 @@
  * check of bounds each: 58 to 68 GFLOP/s instead of 26 to 30 on lavapipe 22.3.
  *
  * An operand's rows are the texture's, four floats a texel. The textures hold a block of each operand, and C is bound
- * from the block's first element on.
+ * from the block's first element on. Behind the operands of a layer's product there may be those of its adapters: the
+ * inner dimension then goes on with theirs.
  */
 import { lane, range } from "./emit.ts";
 import { type GemmLayout, SIZE_HEADER } from "./gemm.ts";

@@ -52,8 +52,16 @@ export { netOf } from "./models/models.ts";
 export { readModelConfig } from "./weights/config_file.ts";
 export type { ParameterTensor, SavedTensor } from "./parameters/saved_tensor.ts";
 export { type ModelWeights, openModel, readModel } from "./weights/weights.ts";
+export { findModel, type FindOptions, type ModelFolder, openFound } from "./adapters/model.ts";
 
-export { type Gpu, type GpuChoice, openGpu, type Subgroups, type WebgpuEngine } from "./gpu/device.ts";
+export {
+  type Gpu,
+  type GpuChoice,
+  type Matrices,
+  openGpu,
+  type Subgroups,
+  type WebgpuEngine,
+} from "./gpu/device.ts";
 export type { Purpose } from "./gpu/memory.ts";
 export type { MemoryPlan } from "./gpu/memory_plan.ts";
 export { Pipelines } from "./gpu/program.ts";
@@ -61,6 +69,7 @@ export { alone, type Communicator } from "./distributed/communicator.ts";
 export type { StorageType } from "../kernels/storage.ts";
 export type { Capacity, MachineOptions } from "./graph/machine.ts";
 export type { MomentStorage, ParameterOptions } from "./parameters/layout.ts";
+export type { MomentKind } from "./optimizers/rule.ts";
 export { Decoder, type DecoderOptions } from "./graph/decoder.ts";
 export type { StepPlace } from "./graph/uploads.ts";
 

@@ -36,9 +36,10 @@ export async function run(
 /** Trains until `step` steps are done, and is stopped there as by a signal. */
 export async function stopAt(step: number, out: string, overrides: string[] = []): Promise<void> {
   const stop = new AbortController();
-  const onStep = (progress: { step: number }) => progress.step >= step && stop.abort();
+  // By the time that a step's figures are told, a GPU has the next.
+  const onSubmit = (submitted: { step: number }) => submitted.step >= step && stop.abort();
   assert.ok(
-    (await run(out, ["--logging_steps=1", ...overrides], { onStep, signal: stop.signal })).isStopped,
+    (await run(out, ["--logging_steps=1", ...overrides], { onSubmit, signal: stop.signal })).isStopped,
   );
 }
 

@@ -87,7 +87,8 @@ function groups(): string[][] {
     );
   const folders = paths(({ name, isDirectory }) => isDirectory && hasTests(`tests/${name}`));
   const rest = folders.filter((path) => !LONGEST.includes(path));
-  return [...[...LONGEST, ...rest].map((path) => [path]), paths(({ name }) => name.endsWith("_test.ts"))];
+  const alone = (folders: readonly string[]) => folders.map((path) => [path]);
+  return [...alone(LONGEST), paths(({ name }) => name.endsWith("_test.ts")), ...alone(rest)];
 }
 
 const start = (args: readonly string[]) =>

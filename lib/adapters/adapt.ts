@@ -3,7 +3,7 @@ import { UserError } from "../errors.ts";
 import type { Net } from "../graph/net.ts";
 import { commonName, type ParameterPart, type ParameterSpec } from "../parameters/parameter.ts";
 import { moduleOf } from "./modules.ts";
-import { type AdapterPlan, scaleOf } from "./settings.ts";
+import { type AdapterPlan, type AdapterSettings, rankOf, scaleOf } from "./settings.ts";
 
 /** The parameters of a module's adapter, by the names that PEFT gives them within the model. */
 export const namesOfAdapter = (module: string) => ({
@@ -32,15 +32,28 @@ export function adapt(net: Net, plan: AdapterPlan): void {
         "so name all of them or none",
     );
   }
-  const { rank } = plan.settings;
-  for (const [index, weight] of net.linearWeights.entries()) {
-    const limit = Math.min(weight.columns, ...rowsOfModules(weight, plan).map(({ rows }) => rows));
+  let firstPlace = 0;
+  for (const weight of net.linearWeights) {
+    const places = rowsOfModules(weight, plan);
+    if (places.length === 0) continue;
+    const limit = Math.min(weight.columns, ...places.map(({ rows }) => rows));
+    const [{ rank, scale, module }] = places;
     if (rank > limit) {
       problems.push(
-        `lora_r: expected at most ${limit}, the lesser side of ${weight.name}, found ${rank}: beyond it an adapter learns no more`,
+        `lora_r: expected at most ${limit}, the lesser side of ${weight.name}, found ${rank}: beyond it an ` +
+          "adapter learns no more",
       );
     }
-    adaptOne(net, weight, plan, index);
+    const other = places.find((place) => place.rank !== rank || place.scale !== scale);
+    if (other) {
+      problems.push(
+        `adapter_name_or_path: ${module} has rank ${rank} and scale ${scale}, and ${other.module} ${other.rank} and ` +
+          `${other.scale} (rank_pattern, alpha_pattern): they are kept and trained as one here, and have to have the ` +
+          "same; `simper merge` merges them",
+      );
+    }
+    adaptOne(net, weight, plan.settings, places, firstPlace);
+    firstPlace += places.length;
   }
   if (problems.length > 0) throw new UserError([...new Set(problems)].slice(0, SHOWN).join("\n"), 2);
 }
@@ -48,21 +61,36 @@ export function adapt(net: Net, plan: AdapterPlan): void {
 /** Mistakes that are told: one comes up in every layer. */
 const SHOWN = 3;
 
-/** The adapted modules of a matrix, and their rows in it. */
-function rowsOfModules({ parts }: ParameterSpec, { modules }: AdapterPlan) {
+/** An adapted module of a matrix. */
+interface Place {
+  part: ParameterPart;
+  module: string;
+  /** Its rows in the matrix. */
+  firstRow: number;
+  rows: number;
+  rank: number;
+  scale: number;
+}
+
+function rowsOfModules({ parts }: ParameterSpec, { modules, settings }: AdapterPlan): Place[] {
   let firstRow = 0;
   return parts.flatMap((part) => {
-    const place = { part, module: moduleOf(part.name), firstRow, rows: part.rows };
+    const module = moduleOf(part.name);
+    const rank = rankOf(settings, module);
+    const place = { part, module, firstRow, rows: part.rows, rank, scale: scaleOf(settings, module, rank) };
     firstRow += part.rows;
-    return modules.has(place.module) ? [place] : [];
+    return modules.has(module) ? [place] : [];
   });
 }
 
-function adaptOne(net: Net, weight: ParameterSpec, plan: AdapterPlan, index: number): void {
-  const places = rowsOfModules(weight, plan);
-  if (places.length === 0) return;
-  const { settings } = plan;
-  const { rank, dropout } = settings;
+function adaptOne(
+  net: Net,
+  weight: ParameterSpec,
+  { dora, dropout }: AdapterSettings,
+  places: readonly Place[],
+  firstPlace: number,
+): void {
+  const [{ rank, scale }] = places;
   const specOf = (parts: ParameterPart[], columns: number): ParameterSpec => ({
     name: commonName(parts.map(({ name }) => name)),
     parts,
@@ -82,11 +110,11 @@ function adaptOne(net: Net, weight: ParameterSpec, plan: AdapterPlan, index: num
   net.adapt(weight, {
     a: specOf(places.map(({ module }) => ({ name: namesOfAdapter(module).a, rows: rank })), weight.columns),
     b: specOf(places.map(({ part, module }) => ofRows(namesOfAdapter(module).b, part)), rank),
-    ...(settings.dora && { magnitude: specOf(magnitudes, 1) }),
+    ...(dora && { magnitude: specOf(magnitudes, 1) }),
     rank,
-    scale: scaleOf(settings, places[0].module, rank),
+    scale,
     dropout,
     modules: places.map(({ firstRow, rows }) => ({ firstRow, rows })),
-    index,
+    firstPlace,
   });
 }

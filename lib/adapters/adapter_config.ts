@@ -7,10 +7,6 @@ import type { AdapterSettings } from "./settings.ts";
 /** What is read of it. */
 export interface AdapterConfig {
   settings: AdapterSettings;
-  /** `rank_pattern`: ranks of modules by the ends of their names. */
-  ranks: Readonly<Record<string, number>>;
-  /** Whether modules have other ranks or alphas than the rest. */
-  hasPatterns: boolean;
   /** The model that it was trained on, as it was named there. */
   base?: string;
   modulesToSave: readonly string[];
@@ -122,13 +118,13 @@ export function parseAdapterConfig(text: string, path: string): AdapterConfig {
   if (typeof dropout !== "number" || !(dropout >= 0 && dropout < 1)) {
     problems.push(`lora_dropout: expected a number from 0 to below 1, found ${show(dropout)}`);
   }
-  const [ranks, alphaPattern] = [pattern("rank_pattern"), pattern("alpha_pattern")];
   const rank = positive("r", record.r ?? 8);
   if (!Number.isInteger(rank)) problems.push(`r: expected a whole number, found ${show(rank)}`);
   const settings: AdapterSettings = {
     rank,
+    rankPattern: pattern("rank_pattern"),
     alpha: positive("lora_alpha", record.lora_alpha ?? 8),
-    alphaPattern,
+    alphaPattern: pattern("alpha_pattern"),
     dropout: Number(dropout),
     rslora: flag("use_rslora"),
     dora: flag("use_dora"),
@@ -136,9 +132,7 @@ export function parseAdapterConfig(text: string, path: string): AdapterConfig {
   if (problems.length > 0) throw new UserError(problems.map((problem) => `${path}: ${problem}`).join("\n"));
   return {
     settings,
-    hasPatterns: Object.keys(ranks).length + Object.keys(alphaPattern).length > 0,
     ...(typeof base === "string" && base !== "" && { base }),
-    ranks,
     modulesToSave,
     ...(targets !== undefined && { targets }),
     ...(excluded !== undefined && { excluded }),

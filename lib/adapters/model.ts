@@ -10,6 +10,7 @@ import { checkAdapter, isAdapter, openAdapter, readAdapterConfig } from "./open.
 
 /** Where a model is on this machine. */
 export interface ModelFolder {
+  /** Of its weights, configuration and tokenizer. */
   folder: string;
   /** The folder of its adapters. */
   adapter?: string;

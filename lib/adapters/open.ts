@@ -13,7 +13,7 @@ import { namesOfAdapter } from "./adapt.ts";
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS } from "../hub/model_files.ts";
 import { type AdapterConfig, parseAdapterConfig } from "./adapter_config.ts";
 import { ALL_LINEAR, linearModules, moduleOf } from "./modules.ts";
-import { type AdapterPlan, endsWith, ownOf } from "./settings.ts";
+import { type AdapterPlan, endsWith, rankOf } from "./settings.ts";
 
 /** What PEFT's files have before the names of transformers' class. */
 export const PREFIX = "base_model.model.";
@@ -50,8 +50,8 @@ export async function openAdapter(folder: string): Promise<OpenAdapter> {
   const path = join(folder, ADAPTER_WEIGHTS);
   if (!await statOf(path) && await statOf(join(folder, "adapter_model.bin"))) {
     throw new UserError(
-      `${folder}: found only adapter_model.bin: pickled files are not read, because loading one can run any code. Load the ` +
-        "adapter with PEFT and save_pretrained() it",
+      `${folder}: found only adapter_model.bin: pickled files are not read, because loading one can run any ` +
+        "code. Load the adapter with PEFT and save_pretrained() it",
     );
   }
   const file = await openSafetensors(path);
@@ -114,12 +114,11 @@ function contentOf(file: Checkpoint, path: string, config: AdapterConfig): Adapt
   for (const module of modules) {
     const { a, b } = namesOfAdapter(module);
     const [ofA, ofB] = [reader.tensors.get(a)!.shape[0], reader.tensors.get(b)!.shape[1]];
-    const own = ownOf(config.ranks, module);
-    const rank = own ?? config.settings.rank;
+    const rank = rankOf(config.settings, module);
     if (ofA === rank && ofB === rank) continue;
     throw new UserError(
       `${path}: ${module}: rank ${ofA} in lora_A, ${ofB} in lora_B, and ${rank} in ${ADAPTER_CONFIG} ` +
-        `(${own === undefined ? "r" : "rank_pattern"})`,
+        `(${rank === config.settings.rank ? "r" : "rank_pattern"})`,
     );
   }
   const { close } = file;
@@ -214,20 +213,4 @@ function targetProblems(
   return linear.filter((module) => isNamed(module) !== modules.has(module)).map((module) =>
     modules.has(module) ? `${module}: not in target_modules` : `${module}: missing, of target_modules`
   );
-}
-
-/**
- * Adapters to go on with, as far as training follows them.
- * @throws {UserError} for what only merging follows, and as `checkAdapter`.
- */
-export function checkTrainable(adapter: OpenAdapter, net: Net): void {
-  checkAdapter(adapter, net);
-  const { folder, config } = adapter;
-  if (config.hasPatterns) {
-    throw new UserError(
-      `${
-        join(folder, ADAPTER_CONFIG)
-      }: rank_pattern or alpha_pattern: adapters of different ranks or alphas are not trained here; \`simper merge\` merges them`,
-    );
-  }
 }

@@ -16,8 +16,9 @@ export type AdapterKeys = Pick<
 
 /** Adapters by PEFT's names for what they are. */
 export interface AdapterSettings {
-  /** `r`: rows of the first factor. */
+  /** `r`: rows of the first factor; and `rank_pattern`'s by the ends of modules' names. */
   rank: number;
+  rankPattern: Readonly<Record<string, number>>;
   /** `lora_alpha`, and `alpha_pattern`'s by the ends of modules' names. */
   alpha: number;
   alphaPattern: Readonly<Record<string, number>>;
@@ -39,6 +40,7 @@ export interface AdapterPlan {
 
 export const settingsOf = (keys: AdapterKeys): AdapterSettings => ({
   rank: keys.loraR,
+  rankPattern: {},
   alpha: keys.loraAlpha,
   alphaPattern: {},
   dropout: keys.loraDropout,
@@ -50,8 +52,12 @@ export const settingsOf = (keys: AdapterKeys): AdapterSettings => ({
 export const endsWith = (name: string, end: string): boolean => name === end || name.endsWith(`.${end}`);
 
 /** A module's own value in `rank_pattern` or `alpha_pattern`. */
-export const ownOf = (pattern: Readonly<Record<string, number>>, module: string): number | undefined =>
+const ownOf = (pattern: Readonly<Record<string, number>>, module: string): number | undefined =>
   Object.entries(pattern).find(([end]) => endsWith(module, end))?.[1];
+
+/** The rank of a module's factors. */
+export const rankOf = ({ rank, rankPattern }: AdapterSettings, module: string): number =>
+  ownOf(rankPattern, module) ?? rank;
 
 /**
  * What the factors' product is multiplied by: alpha / rank, or, as rsLoRA has it (arXiv 2312.03732), alpha /

@@ -65,7 +65,8 @@ export class Checkpoints {
   }
 
   /**
-   * Writes a checkpoint of the run, on the first rank, after the steps that `figures` knows, unless there is one, or no step was made.
+   * Writes a checkpoint of the run, on the first rank, after the steps that `figures` knows, unless there is one or no
+   * step was made.
    * @throws {UserError} where it cannot be written or a tensor is not finite; the checkpoints before it stay.
    */
   async save(figures: Figures, alarm: CollapseAlarm, best: Best | undefined): Promise<void> {
@@ -77,7 +78,9 @@ export class Checkpoints {
     const moments = await sharedSources(parameters.isShared ? communicator : alone, own.state(gpu));
     if (communicator.rank > 0) {
       // As the first one writes it.
-      for (const { chunks } of parameters.isShared ? inFileOrder(moments) : []) await Array.fromAsync(chunks());
+      for (const { chunks } of parameters.isShared ? inFileOrder(moments) : []) {
+        await Array.fromAsync(chunks());
+      }
       this.#lastStep = steps;
       return;
     }
@@ -102,6 +105,7 @@ export class Checkpoints {
         device: gpu.name,
         kernels: run.kernels,
         ...(communicator.size > 1 && { ranks: communicator.size }),
+        begunSteps: prepared.begunSteps ?? prepared.totalSteps,
         figures: figures.toJSON(),
         collapse: alarm.toJSON(),
         answers: run.answers,

@@ -3,10 +3,12 @@ import { readdir, rm } from "node:fs/promises";
 import { join, relative, sep } from "node:path";
 import type { TrainConfig } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
+import { ADAPTER_CONFIG, ADAPTER_WEIGHTS } from "../hub/model_files.ts";
 import { statOf } from "../stat_of.ts";
 import { readTextFile } from "../whole_file.ts";
 import { checkConfig } from "./fingerprint.ts";
 import {
+  isCheckpointName,
   isLock,
   isTemporary,
   listCheckpoints,
@@ -88,6 +90,32 @@ function refuseContent(outputDir: string, names: readonly string[], why = ""): v
 /** @throws {UserError} (status 2) for an output folder that holds anything. */
 export async function checkEmpty(outputDir: string): Promise<void> {
   refuseContent(outputDir, await namesIn(outputDir));
+}
+
+/** @throws {UserError} (status 2) for a folder with adapters, which a model's weights there would be the end of. */
+export async function checkNoAdapters(outputDir: string): Promise<void> {
+  const names = await namesIn(outputDir);
+  const found = [ADAPTER_CONFIG, ADAPTER_WEIGHTS].find((name) => names.includes(name));
+  if (found === undefined) return;
+  throw new UserError(
+    `output_dir: ${outputDir} holds adapters (${found}), which would go: name another folder, or remove this one`,
+    2,
+    "OUTPUT_REFUSED",
+  );
+}
+
+/** @throws {UserError} (status 2) for a folder with a run, whose figures would stand beside another model. */
+export async function checkNoRun(outputDir: string): Promise<void> {
+  const ofRun = (await namesIn(outputDir)).find((name) =>
+    [TRAINER_STATE, METRICS, REPORT, RESULTS].includes(name) || isCheckpointName(name)
+  );
+  if (ofRun === undefined) return;
+  throw new UserError(
+    `output_dir: ${outputDir} holds a run (${ofRun}), whose card and figures are not those of the model that would ` +
+      "stand beside them: name another folder, or remove this one",
+    2,
+    "OUTPUT_REFUSED",
+  );
 }
 
 async function checkpointFolder(

@@ -53,6 +53,8 @@ export interface RunState {
   kernels: TuningRecord;
   /** How many ranks made it, where it was not one alone: sums of other parts round differently. */
   ranks?: number;
+  /** The steps that the run was to have when it began: its reference's sums are of the batches that those made. */
+  begunSteps?: number;
   figures: FiguresState;
   collapse: CollapseState;
   /** Answers to `prompts` before the first step. */
@@ -92,7 +94,7 @@ export async function readSavedRun(folder: string): Promise<SavedRun> {
   }
   const isWhole = Number.isSafeInteger(state.step) && isTuningRecord(state.kernels) &&
     matches(state, SHAPE) &&
-    [state.ranks, (state as unknown as RunState).figures.sequenceTokens]
+    [state.ranks, state.begunSteps, (state as unknown as RunState).figures.sequenceTokens]
       .every((value) => ["number", "undefined"].includes(typeof value)) &&
     isDate((state as unknown as RunState).run.date);
   if (!isWhole) {

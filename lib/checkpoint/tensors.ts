@@ -89,14 +89,14 @@ const isExact = (
   dtype === "F32" || dtype === parameters.dtype(parameter) ||
   source !== undefined && !parameters.isTrained(parameter);
 
+/** The tensors that `weightSources` rounds. */
+export const roundedTensors = (trained: Trained): ParameterTensor[] =>
+  [...savedParameters(trained).values()].filter((saved) => !isExact(trained, saved));
+
 /** The float32 weights that `weightSources` rounds: with the moments, what is kept beside the model's files. */
 export function masterSources(trained: Trained): TensorSource[] {
   const { gpu, planned: { decoder } } = trained;
-  const rounded = new Set(
-    [...savedParameters(trained).values()].flatMap((saved) =>
-      isExact(trained, saved) ? [] : [MASTER + saved.parameter]
-    ),
-  );
+  const rounded = new Set(roundedTensors(trained).map(({ parameter }) => MASTER + parameter));
   const masters = decoder.parameters.newSources(gpu, "F32", "weights", MASTER);
   return masters.filter(({ name }) => rounded.has(name));
 }

@@ -166,8 +166,8 @@ export async function findModels(
     const { doSample } = await readGenerationConfig(found.folder);
     if (count > 1 && !doSample && given.temperature === undefined) {
       throw new UserError(
-        `--num_return_sequences: ${name} takes the most likely token each time, so that ${count} answers would be the same one: ` +
-          "give a --temperature with it",
+        `--num_return_sequences: ${name} takes the most likely token each time, so that ${count} answers ` +
+          "would be the same one: give a --temperature with it",
         2,
       );
     }

@@ -23,9 +23,10 @@ import { splitWords } from "./words.ts";
 export const checkRun: Command = {
   usage: "PACK [--output_dir=RUN] [--take_tiles] [--json] [--key=value ...]",
   about:
-    "Says what differs here from the run of a pack: versions, adapter, files, template, first tokens and labels; and, of a " +
-    "run that was made from it, the log and the weights. Keys are those of the pack's config.yaml, for a model or data that " +
-    "lie elsewhere. The exit status is 1 where anything differs that the weights follow from.",
+    "Says what differs here from the run of a pack: versions, adapter, files, template, first tokens and " +
+    "labels; and, of a run that was made from it, the log and the weights. Keys are those of the pack's " +
+    "config.yaml, for a model or data that lie elsewhere. The exit status is 1 where anything differs that " +
+    "the weights follow from.",
   options: [
     { name: "output_dir", value: "RUN", doc: "The output_dir of a run to compare with the pack's." },
     {

@@ -3,6 +3,8 @@ import { findings, reportHtml, reportJson, reportOf, tablesOf } from "../compari
 import { readComparison } from "../config/comparison.ts";
 import { COMPARISON_KEYS } from "../config/comparison_keys.ts";
 import { tablesText } from "../evaluation/report.ts";
+import { unitOf } from "../losses/loss.ts";
+import { lossOf } from "../losses/losses.ts";
 import { createLogger, printable } from "../report/log.ts";
 import { formatDuration } from "../report/progress.ts";
 import { writeWhole } from "../whole_file.ts";
@@ -21,9 +23,9 @@ const COLUMNS = 110;
 export const compare: Command = {
   usage: "[CONFIG] [--json] [--sweep={KEY: [VALUE, ...]}] [--seeds=[N, ...]] [--key=value ...]",
   about:
-    "A run file of simper train will do, with --sweep or --seeds. Each run is left in OUTPUT_DIR/NAME/seed-N as simper train " +
-    "would leave it, and the figures of all in compare.json and report.html. The same command goes on where it was " +
-    "stopped, and keeps what is finished.",
+    "A run file of simper train will do, with --sweep or --seeds. Each run is left in OUTPUT_DIR/NAME/seed-N " +
+    "as simper train would leave it, and the figures of all in compare.json and report.html. The same " +
+    "command goes on where it was stopped, and keeps what is finished.",
   options: [
     { name: "json", doc: "Print all figures as JSON, as compare.json has them." },
     ...Object.entries(COMPARISON_KEYS).map(([name, { value, doc }]) => ({ name, value, doc })),
@@ -57,6 +59,7 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
       progress.finish();
       say(`stopping: ${goesOn} from here`);
       progress.about = aboutRun(run);
+      progress.unit = unitOf(lossOf(run.config));
       log.info(`run ${progress.about}`);
     },
     trainOptions: () => shownTraining({ progress, log, stop, say }),

@@ -52,10 +52,11 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
     print(printable(describeSplit(store, config)));
     for (const index of examplesOf(store)) {
       const [pair] = await store.read([index]);
+      const [what, all] = pair.desirable === undefined ? ["pair", "responses"] : ["response", "response"];
       const cut = pair.truncated
-        ? `, ${pair.truncated === "prompt" ? "prompt" : "prompt and responses"} cut`
+        ? `, ${pair.truncated === "prompt" ? "prompt" : `prompt and ${all}`} cut`
         : "";
-      print(printable(`\n-- pair ${index + 1} of ${store.length}, ${pair.where}${cut} --`));
+      print(printable(`\n-- ${what} ${index + 1} of ${store.length}, ${pair.where}${cut} --`));
       const textsOf = (lists: number[][]) => prepared.pool.texts(lists, pair.where);
       print(await describePair(pair, store.columns.prefix[index], textsOf, hasColors));
     }

@@ -31,10 +31,10 @@ export const evaluation: Command = {
   usage:
     "[CONFIG] MODEL [MODEL ...] [--text=FILE | --alpaca_eval=FILE | --mt_bench=FILE | --annotations=FILE] " +
     "[--key=value ...]",
-  about:
-    "CONFIG is a word that ends in .yaml. Each MODEL is a folder or a name on the Hub; the others are compared with the first. Pairs, or responses with " +
-    "a label, are those of dataset_mixer, of the run file or the command line, cut as max_length says; " +
-    "per_device_eval_batch_size of them are run at once. Without MODEL it is the run file's.",
+  about: "CONFIG is a word that ends in .yaml. Each MODEL is a folder or a name on the Hub; the others are " +
+    "compared with the first. Pairs, or responses with a label, are those of dataset_mixer, of the run file " +
+    "or the command line, cut as max_length says; per_device_eval_batch_size of them are run at once. " +
+    "Without MODEL it is the run file's.",
   options: [
     ADAPTER_OPTION,
     {
@@ -55,8 +55,8 @@ export const evaluation: Command = {
       name: "alpaca_eval",
       value: "FILE.json",
       doc:
-        "Have each model answer AlpacaEval's instructions, into OUTPUT/MODEL/model_outputs.json; answers that are there " +
-        "are kept.",
+        "Have each model answer AlpacaEval's instructions, into OUTPUT/MODEL/model_outputs.json; answers " +
+        "that are there are kept.",
     },
     {
       name: "mt_bench",

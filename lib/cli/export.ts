@@ -1,11 +1,12 @@
+import { findModel } from "../adapters/model.ts";
 import { basename, join, resolve } from "node:path";
 import { KEYS } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
 import { exportGguf } from "../export/export_gguf.ts";
 import { GGML_TYPES, type GgmlType } from "../export/ggml.ts";
-import { resolveModel } from "../hub/hub.ts";
 import { shorten } from "../json.ts";
 import { createLogger, type LogLevel } from "../report/log.ts";
+import { ADAPTER_OPTION } from "./answering.ts";
 import type { Command } from "./command.ts";
 import { print } from "./output.ts";
 import { progressLine } from "./progress.ts";
@@ -16,9 +17,10 @@ const TYPES = Object.keys(GGML_TYPES) as GgmlType[];
 
 /** `simper export` */
 export const exportModel: Command = {
-  usage: "MODEL [--format=gguf] [--type=TYPE] [--output=FILE.gguf]",
+  usage: "MODEL [--adapter=DIR] [--format=gguf] [--type=TYPE] [--output=FILE.gguf]",
   about: "The file is for llama.cpp and what is built on it; its name is printed.",
   options: [
+    ADAPTER_OPTION,
     { name: "format", value: "FORMAT", doc: "gguf." },
     {
       name: "type",
@@ -60,14 +62,20 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
   const progress = progressLine({ logLevel });
   const log = createLogger(logLevel, (text) => progress.write(text));
   try {
-    const folder = await resolveModel(name, {
+    const adapter = options.get("adapter");
+    const found = await findModel(name, {
+      adapter,
       log: (level, message) => log[level](message),
       onProgress: (done) => progress.update(done),
       signal: stop.signal,
     });
-    const stem = `${basename(resolve(name.replace(/@.*$/, "")))}${type === undefined ? "" : `-${type}`}.gguf`;
-    const file = output ?? (folder === name ? join(folder, stem) : stem);
-    await exportGguf(folder, file, type as GgmlType | undefined, {
+    // Its own folder is that of the adapters, where there are any.
+    const [subject, folder] = [adapter ?? name, found.adapter ?? found.folder];
+    const stem = `${basename(resolve(subject.replace(/@.*$/, "")))}${
+      type === undefined ? "" : `-${type}`
+    }.gguf`;
+    const file = output ?? (folder === subject ? join(folder, stem) : stem);
+    await exportGguf(found, file, type as GgmlType | undefined, {
       warn: log.warning,
       onProgress: (done) => {
         stop.signal.throwIfAborted();

@@ -12,7 +12,8 @@ export const exportRun: Command = {
   usage: "OUTPUT_DIR [--output=FOLDER]",
   about:
     "The pack has every key of the run file, hashes of all that was read, versions, adapter, the first tokens and " +
-    "labels, the log, and hashes of the weights: no data, no weights, and no paths of this machine. Its folder is printed.",
+    "labels, the log, and hashes of the weights: no data, no weights, and no paths of this machine. Its " +
+    "folder is printed.",
   options: [{ name: "output", value: "FOLDER", doc: "By default OUTPUT_DIR with -pack behind it." }],
   run,
 };

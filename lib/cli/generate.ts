@@ -28,8 +28,8 @@ export const generate: Command = {
   about:
     "Without --prompt and --input the prompt is what comes on standard input, all of it. How tokens are drawn is as " +
     "the model's generation_config.json says, but for what is given here. Answers to one prompt are text; those to a " +
-    "file of prompts, and those in a file, are JSON Lines. --max_length is 1,024 by default, and --max_new_tokens 256 or " +
-    "what generation_config.json says.",
+    "file of prompts, and those in a file, are JSON Lines. --max_length is 1,024 by default, and " +
+    "--max_new_tokens 256 or what generation_config.json says.",
   options: [
     {
       name: "prompt",

@@ -71,6 +71,10 @@ const COMMANDS: Readonly<Record<string, Entry>> = {
     summary: "Say what differs here from a run that was exported",
     load: async () => (await import("./check_run.ts")).checkRun,
   },
+  tune: {
+    summary: "Measure how matrix products are computed fastest on this adapter, and remember it",
+    load: async () => (await import("./tune.ts")).tune,
+  },
   setup: {
     summary: "Make sure that there is a WebGPU adapter",
     load: async () => (await import("./setup.ts")).setup,

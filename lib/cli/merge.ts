@@ -3,7 +3,7 @@ import { findModel } from "../adapters/model.ts";
 import { checkAdapter, openAdapter } from "../adapters/open.ts";
 import { saveWeights } from "../adapters/save.ts";
 import { realPath } from "../checkpoint/output.ts";
-import { checkEmpty } from "../checkpoint/start.ts";
+import { checkEmpty, checkNoAdapters, checkNoRun } from "../checkpoint/start.ts";
 import { KEYS } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
 import { heed } from "../heed.ts";
@@ -23,12 +23,15 @@ import { readValues, splitOwnWords } from "./words.ts";
 export const merge: Command = {
   usage: "MODEL [--adapter=DIR] --output_dir=DIR",
   about:
-    "MODEL is a folder of adapters, or the model that --adapter is for. The result is the model in the types of its own files, as PEFT's " +
-    "merge_and_unload() makes it; its folder is printed.",
+    "MODEL is a folder of adapters, or the model that --adapter is for. The result is the model in the types " +
+    "of its own files, as PEFT's merge_and_unload() makes it; its folder is printed.",
   options: [
     ADAPTER_OPTION,
     { name: "output_dir", value: "DIR", doc: "Folder to write the model to." },
-    { name: "overwrite_output_dir", doc: "Write to it though it is not empty." },
+    {
+      name: "overwrite_output_dir",
+      doc: "Write to it though it is not empty; a folder with a run or adapters is refused.",
+    },
     {
       name: "log_level",
       value: "LEVEL",
@@ -56,7 +59,12 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
   };
   const ofAdapter = options.get("adapter");
   await refuseRead([positionals[0], ...ofAdapter === undefined ? [] : [ofAdapter]]);
-  if (!options.has("overwrite_output_dir")) await checkEmpty(output);
+  if (options.has("overwrite_output_dir")) {
+    await checkNoRun(output);
+    await checkNoAdapters(output);
+  } else {
+    await checkEmpty(output);
+  }
   const { progress, log } = openLog(logLevel);
   const found = await findModel(positionals[0], {
     adapter: ofAdapter,

@@ -8,6 +8,7 @@ import type { Pair } from "../data/pair.ts";
 import { UserError } from "../errors.ts";
 import { longestPair, planAnyway, worstCase } from "../planning/estimate.ts";
 import { openGpu } from "../gpu/device.ts";
+import { precisionOn } from "../planning/precision.ts";
 import { rememberedTiles } from "../planning/tune.ts";
 import { type FetchEvents, resolveAdapter, resolveModel, resolveSources } from "../hub/hub.ts";
 import { readModelConfig } from "../weights/config_file.ts";
@@ -116,7 +117,7 @@ async function readWorkload(
     const length = Math.ceil(prepared.train.length / every);
     const sample = await prepared.train.read(Array.from({ length }, (_, i) => i * every));
     await prepared.close();
-    return { folder: sources.model, workloadOf: withBatchesOf(prepared), sample };
+    return { folder: sources.model, workloadOf: withBatchesOf(prepared, config), sample };
   }
   const folder = await resolveModel(modelNameOrPath, { ...events, revision: modelRevision, weights: false });
   const model = await read(folder, warn);
@@ -151,7 +152,7 @@ async function deviceOf(
   }
   try {
     return {
-      adapter: { ...adapterOf(gpu), tiles: await rememberedTiles(gpu) },
+      adapter: { ...adapterOf(gpu), tiles: await rememberedTiles(gpu, precisionOn(gpu, config)) },
       memory: gpu.isSoftware ? totalmem() : undefined,
       device: gpu.name,
       isSoftware: gpu.isSoftware,

@@ -26,8 +26,9 @@ export const serve: Command = {
   usage: "MODEL [MODEL ...] [--host=ADDRESS] [--port=N] [--api_key=KEY] [...]",
   about:
     "MODEL is a folder, or OWNER/NAME of the Hub; requests name it by the same word. Endpoints: /v1/completions, " +
-    "/v1/chat/completions, /v1/models, /tokenize, /detokenize, /tokenizer_info, /health, /metrics; at / a page shows two answers side by " +
-    "side. What a request does not say of sampling, the model's generation_config.json says, and else OpenAI's defaults (temperature 1).",
+    "/v1/chat/completions, /v1/models, /tokenize, /detokenize, /tokenizer_info, /health, /metrics; at / a " +
+    "page shows two answers side by side. What a request does not say of sampling, the model's " +
+    "generation_config.json says, and else OpenAI's defaults (temperature 1).",
   options: [
     ADAPTER_OPTION,
     {

@@ -1,8 +1,10 @@
 import { readConfig } from "../config/parse.ts";
 import type { TrainConfig } from "../config/schema.ts";
+import type { Communicator } from "../distributed/communicator.ts";
 import { UserError } from "../errors.ts";
 import { openUpload } from "../hub/upload.ts";
-import type { Communicator } from "../distributed/communicator.ts";
+import { unitOf } from "../losses/loss.ts";
+import { lossOf } from "../losses/losses.ts";
 import type { OnProgress } from "../progress.ts";
 import { createLogger, type Logger, printable } from "../report/log.ts";
 import { formatFigure } from "../report/run_report.ts";
@@ -41,6 +43,7 @@ async function runAs(communicator: Communicator, words: readonly string[], stop:
   // What all ranks would say the first one says.
   const shown: TrainConfig = isFirst ? config : { ...config, logLevel: "error" };
   const progress = progressLine(shown);
+  progress.unit = unitOf(lossOf(config));
   const onProgress: OnProgress = (done) => progress.update(done);
   const logFrom = (level: TrainConfig["logLevel"]) => createLogger(level, (text) => progress.write(text));
   const log = logFrom(shown.logLevel);

@@ -204,8 +204,8 @@ async function filesNow(
     for (const { path, config } of mixer) {
       if (split !== trainSplit && (await statOf(path))?.isFile()) {
         throw new UserError(
-          `dataset_mixer: ${path}: a comparison is measured on pairs that no run trains on: expected a folder with files ` +
-            `for the splits ${trainSplit} and ${split}, found a file`,
+          `dataset_mixer: ${path}: a comparison is measured on pairs that no run trains on: expected a ` +
+            `folder with files for the splits ${trainSplit} and ${split}, found a file`,
         );
       }
       paths.push(...await filesOf(path, split, config));

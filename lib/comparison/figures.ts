@@ -114,7 +114,10 @@ export interface Difference {
 export interface ComparedMember {
   name: string;
   keys: Record<string, string>;
+  /** Those that were run; where `isSeedless`, the first stands for all. */
   seeds: number[];
+  /** Whether no seed changed anything: one run, made several times. */
+  isSeedless: boolean;
   failures: MeasuredMember["failures"];
   figures: Record<string, OverSeeds>;
   /** From the first member. */
@@ -145,13 +148,24 @@ export function compared(before: Measurement, members: readonly MeasuredMember[]
       name: member.name,
       keys: Object.fromEntries(member.keys),
       seeds: member.runs.map(({ seed }) => seed),
+      isSeedless: isSeedless(member),
       failures: member.failures,
       figures: overSeeds(
-        member.runs.map((run) => ({ ...figuresOf(run.measurement, before), ...costs(run) })),
+        // Runs that are the same say nothing of how far another would be.
+        (isSeedless(member) ? member.runs.slice(0, 1) : member.runs).map((run) => ({
+          ...figuresOf(run.measurement, before),
+          ...costs(run),
+        })),
       ),
       differences: member === first ? [] : differences(first, member, before),
     })),
   };
+}
+
+/** Whether several seeds came to the same numbers for every pair. */
+function isSeedless({ runs: [first, ...others] }: MeasuredMember): boolean {
+  const numbers = ({ measurement }: MeasuredRun) => JSON.stringify(measurement.results);
+  return others.length > 0 && others.every((run) => numbers(run) === numbers(first));
 }
 
 /** What was measured of a model. */
@@ -217,7 +231,9 @@ function differences(first: MeasuredMember, second: MeasuredMember, before: Meas
     const seeds = { ...meanEstimate(less), runs: less };
     const { ofPair } = FIGURES.find((figure) => figure.name === name)!;
     const pairs = ofPair && overPairs(twins, ofPair, before);
-    const isSure = excludesZero(seeds) && (!pairs || excludesZero(pairs));
+    // How far another run of it would be is not known of one that no seed changes.
+    const isSure = !isSeedless(first) && !isSeedless(second) && excludesZero(seeds) &&
+      (!pairs || excludesZero(pairs));
     return [{ figure: name, seeds, ...pairs && { pairs }, isSure }];
   });
 }
@@ -242,8 +258,8 @@ const excludesZero = ({ low, high }: MeanEstimate) =>
 const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
 /**
- * The member whose interval of a figure is beyond those of all others, if there is one: else undefined. Without
- * intervals there is none.
+ * The member whose interval of a figure is beyond those of all others, if there is one: else undefined. Where another
+ * has no interval, its figure stands for it, and it is never the one.
  */
 export function aloneAtTheTop(
   members: readonly ComparedMember[],
@@ -251,11 +267,13 @@ export function aloneAtTheTop(
 ): string | undefined {
   const sign = better === "lower" ? -1 : 1;
   const bounds = members.map(({ name: member, figures }) => {
-    const { low, high } = figures[name] ?? {};
-    return low === undefined || high === undefined
-      ? undefined
-      : { member, low: Math.min(sign * low, sign * high), high: Math.max(sign * low, sign * high) };
+    const { value = NaN, low = NaN, high = NaN } = figures[name] ?? {};
+    const isKnown = !Number.isNaN(low) && !Number.isNaN(high);
+    const ends = isKnown ? [sign * low, sign * high] : [sign * value, sign * value];
+    return { member, isKnown, low: Math.min(...ends), high: Math.max(...ends) };
   });
-  if (bounds.length < 2 || bounds.some((bound) => bound === undefined)) return;
-  return bounds.find((one) => bounds.every((other) => other === one || one!.low > other!.high))?.member;
+  if (bounds.length < 2) return;
+  const isTop = (one: typeof bounds[number]) =>
+    one.isKnown && bounds.every((other) => other === one || one.low > other.high);
+  return bounds.find(isTop)?.member;
 }

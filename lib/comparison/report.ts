@@ -140,10 +140,16 @@ export function findings(report: Report): string[] {
   const { found, seeds } = report;
   const { members, lengths } = found;
   const lines: string[] = [];
-  for (const { name, failures, seeds: others } of members) {
+  for (const { name, failures, isSeedless, seeds: others } of members) {
     for (const { seed, why } of failures) {
       const rest = others.length > 0 ? `Its figures are of ${others.join(", ")}.` : "It has no figures.";
       lines.push(`${name}, seed ${seed}: no result: ${why}. ${rest}`);
+    }
+    if (isSeedless) {
+      lines.push(
+        `${name}: the seeds change nothing in it, as where pairs come in the data's order: its runs count as one, ` +
+          "without an interval, and it is not told apart from others.",
+      );
     }
   }
   const first = members[0].name;
@@ -200,8 +206,8 @@ export function findings(report: Report): string[] {
     );
   }
   lines.push(
-    "Losses differ in what they call a reward: SimPER and SimPO the mean log-probability, DPO and its kin the log-ratio to " +
-      "the model that training began with. Each accuracy is given for all.",
+    "Losses differ in what they call a reward: SimPER and SimPO the mean log-probability, DPO and its kin " +
+      "the log-ratio to the model that training began with. Each accuracy is given for all.",
   );
   return lines;
 }

@@ -181,9 +181,8 @@ function keysOf(entry: Entry, problems: string[]): Entry[] {
     return entriesWithin(entry, value);
   }
   problems.push(
-    `${entry.valueAt}: expected the keys in which it differs, such as {loss_type: simpo, learning_rate: 1.0e-6}, found ${
-      describe(entry.value)
-    }`,
+    `${entry.valueAt}: expected the keys in which it differs, such as {loss_type: simpo, ` +
+      `learning_rate: 1.0e-6}, found ${describe(entry.value)}`,
   );
   return [];
 }

@@ -42,8 +42,8 @@ export const COMPARISON_KEYS: {
     ),
     value: "{NAME: {KEY: VALUE}}",
     doc:
-      "What is compared: a name, which is that of a folder in `output_dir` too, and the keys in which its runs differ " +
-      "from the others; the first is the one that the others are compared with.",
+      "What is compared: a name, which is that of a folder in `output_dir` too, and the keys in which its " +
+      "runs differ from the others; the first is the one that the others are compared with.",
   },
   sweep: {
     type: mapping("a mapping of keys to lists of values, such as {learning_rate: [3.0e-5, 6.0e-5]}"),

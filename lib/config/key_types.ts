@@ -61,9 +61,10 @@ export interface RunKeys {
    */
   unfrozen_parameters?: readonly string[];
   /**
-   * Type in which frozen matrices are stored: `auto` is the one that config.json names; by default `auto`
-   * where they are quantized or have adapters, otherwise `float32`. Arithmetic is float32, and the result has
-   * the source's types.
+   * Type in which frozen matrices are stored: `auto` is the one that config.json names, or else the metadata
+   * of the safetensors index, or else that of the files' first tensor; by default `auto` where they are
+   * quantized or have adapters, otherwise `float32`. Arithmetic is float32, and the result has the source's
+   * types.
    */
   dtype?: "auto" | "bfloat16" | "float16" | "float32";
   /**
@@ -133,7 +134,8 @@ export interface RunKeys {
   chosen_anchor?: number;
   /**
    * With `simper`, weight of the probability of chosen's end token, so that it does not end sooner than it
-   * should (REFA, arXiv 2412.16378). By default `0`.
+   * should, after the abstract of REFA (arXiv 2412.16378): not compared with code of its authors. By default
+   * `0`.
    */
   refa_lambda?: number;
   /**
@@ -150,13 +152,15 @@ export interface RunKeys {
   /**
    * AdamW as in PyTorch; `adamw_anyprecision`: with moments stored as `optim_args` says; `adamw_8bit`: with
    * moments of matrices in bytes, as bitsandbytes; `adamw_bf16`: with weights of matrices and moments in
-   * bfloat16, weights rounded by chance, as torchao. By default `"adamw_torch"`.
+   * bfloat16, weights rounded by chance, as torchao. `lion_32bit`, `lion_8bit`: Lion, which has one moment,
+   * as bitsandbytes; its authors advise a third to a tenth of AdamW's learning rate. By default
+   * `"adamw_torch"`.
    */
-  optim?: "adamw_torch" | "adamw_anyprecision" | "adamw_bf16" | "adamw_8bit";
+  optim?: "adamw_torch" | "adamw_anyprecision" | "adamw_bf16" | "adamw_8bit" | "lion_32bit" | "lion_8bit";
   /**
    * With `adamw_anyprecision`, `momentum_dtype` and `variance_dtype`: `float32` (default) or `bfloat16`,
-   * which halves the bytes of that moment. With `adamw_8bit`, `bf16_stochastic_round=True`: weights of
-   * matrices in bfloat16 too, rounded by chance.
+   * which halves the bytes of that moment. With `adamw_8bit`, `lion_8bit` and `lion_32bit`,
+   * `bf16_stochastic_round=True`: weights of matrices in bfloat16 too, rounded by chance.
    */
   optim_args?: string;
   /** Highest learning rate. By default `0.000001`. */
@@ -169,15 +173,21 @@ export interface RunKeys {
    * Steps to warm up for (below 1: share of all steps); above 0 it wins over `warmup_ratio`. By default `0`.
    */
   warmup_steps?: number;
-  /** AdamW's decay of matrices (not norms, biases). By default `0`. */
+  /**
+   * Decay of matrices (not norms, biases), taken from the weights and not from their gradients. By default
+   * `0`.
+   */
   weight_decay?: number;
   /** Global norm to which gradients are clipped; 0: never. By default `1`. */
   max_grad_norm?: number;
-  /** AdamW's beta1. By default `0.9`. */
+  /** AdamW's or Lion's beta1. By default `0.9`. */
   adam_beta1?: number;
-  /** AdamW's beta2. By default `0.999`. */
+  /** AdamW's or Lion's beta2 (Lion's authors have 0.99). By default `0.999`. */
   adam_beta2?: number;
-  /** AdamW's epsilon; with 0, weights whose gradients are 0 would become 0/0. By default `1e-8`. */
+  /**
+   * AdamW's epsilon (Lion has none); with 0, weights whose gradients are 0 would become 0/0. By default
+   * `1e-8`.
+   */
   adam_epsilon?: number;
   /**
    * Train low-rank adapters (LoRA) of linear layers in place of the model's weights, and save them as PEFT
@@ -318,6 +328,14 @@ export interface RunKeys {
    */
   webgpu_engine?: "deno" | "dawn";
   /**
+   * Of training's matrix products, as PyTorch's `torch.set_float32_matmul_precision` names it: `highest`,
+   * float32; `high`, three products of float16 parts that have 22 bits of a number together; `medium`, one of
+   * float16, 11 bits. Sums stay float32, and every row and column has a scale of its own, so that magnitudes
+   * do not matter. They want a device with subgroup matrices, as `webgpu_engine: dawn` offers those of many
+   * GPUs; `auto` is `high` where there are some, and `highest` elsewhere. By default `"highest"`.
+   */
+  float32_matmul_precision?: "highest" | "high" | "medium" | "auto";
+  /**
    * Adapter to compute on: its number, from 0, or a part of its name; by default the one that the engine
    * holds to be the fastest.
    */
@@ -401,9 +419,10 @@ export interface TrainConfig {
    */
   unfrozenParameters: readonly string[] | undefined;
   /**
-   * Type in which frozen matrices are stored: `auto` is the one that config.json names; by default `auto`
-   * where they are quantized or have adapters, otherwise `float32`. Arithmetic is float32, and the result has
-   * the source's types.
+   * Type in which frozen matrices are stored: `auto` is the one that config.json names, or else the metadata
+   * of the safetensors index, or else that of the files' first tensor; by default `auto` where they are
+   * quantized or have adapters, otherwise `float32`. Arithmetic is float32, and the result has the source's
+   * types.
    */
   dtype: "auto" | "bfloat16" | "float16" | "float32" | undefined;
   /**
@@ -465,7 +484,7 @@ export interface TrainConfig {
   chosenAnchor: number;
   /**
    * With `simper`, weight of the probability of chosen's end token, so that it does not end sooner than it
-   * should (REFA, arXiv 2412.16378).
+   * should, after the abstract of REFA (arXiv 2412.16378): not compared with code of its authors.
    */
   refaLambda: number;
   /**
@@ -482,13 +501,14 @@ export interface TrainConfig {
   /**
    * AdamW as in PyTorch; `adamw_anyprecision`: with moments stored as `optim_args` says; `adamw_8bit`: with
    * moments of matrices in bytes, as bitsandbytes; `adamw_bf16`: with weights of matrices and moments in
-   * bfloat16, weights rounded by chance, as torchao.
+   * bfloat16, weights rounded by chance, as torchao. `lion_32bit`, `lion_8bit`: Lion, which has one moment,
+   * as bitsandbytes; its authors advise a third to a tenth of AdamW's learning rate.
    */
-  optim: "adamw_torch" | "adamw_anyprecision" | "adamw_bf16" | "adamw_8bit";
+  optim: "adamw_torch" | "adamw_anyprecision" | "adamw_bf16" | "adamw_8bit" | "lion_32bit" | "lion_8bit";
   /**
    * With `adamw_anyprecision`, `momentum_dtype` and `variance_dtype`: `float32` (default) or `bfloat16`,
-   * which halves the bytes of that moment. With `adamw_8bit`, `bf16_stochastic_round=True`: weights of
-   * matrices in bfloat16 too, rounded by chance.
+   * which halves the bytes of that moment. With `adamw_8bit`, `lion_8bit` and `lion_32bit`,
+   * `bf16_stochastic_round=True`: weights of matrices in bfloat16 too, rounded by chance.
    */
   optimArgs: string | undefined;
   /** Highest learning rate. */
@@ -499,15 +519,15 @@ export interface TrainConfig {
   warmupRatio: number;
   /** Steps to warm up for (below 1: share of all steps); above 0 it wins over `warmup_ratio`. */
   warmupSteps: number;
-  /** AdamW's decay of matrices (not norms, biases). */
+  /** Decay of matrices (not norms, biases), taken from the weights and not from their gradients. */
   weightDecay: number;
   /** Global norm to which gradients are clipped; 0: never. */
   maxGradNorm: number;
-  /** AdamW's beta1. */
+  /** AdamW's or Lion's beta1. */
   adamBeta1: number;
-  /** AdamW's beta2. */
+  /** AdamW's or Lion's beta2 (Lion's authors have 0.99). */
   adamBeta2: number;
-  /** AdamW's epsilon; with 0, weights whose gradients are 0 would become 0/0. */
+  /** AdamW's epsilon (Lion has none); with 0, weights whose gradients are 0 would become 0/0. */
   adamEpsilon: number;
   /**
    * Train low-rank adapters (LoRA) of linear layers in place of the model's weights, and save them as PEFT
@@ -640,6 +660,14 @@ export interface TrainConfig {
    * `deno`.
    */
   webgpuEngine: "deno" | "dawn" | undefined;
+  /**
+   * Of training's matrix products, as PyTorch's `torch.set_float32_matmul_precision` names it: `highest`,
+   * float32; `high`, three products of float16 parts that have 22 bits of a number together; `medium`, one of
+   * float16, 11 bits. Sums stay float32, and every row and column has a scale of its own, so that magnitudes
+   * do not matter. They want a device with subgroup matrices, as `webgpu_engine: dawn` offers those of many
+   * GPUs; `auto` is `high` where there are some, and `highest` elsewhere.
+   */
+  float32MatmulPrecision: "highest" | "high" | "medium" | "auto";
   /**
    * Adapter to compute on: its number, from 0, or a part of its name; by default the one that the engine
    * holds to be the fastest.

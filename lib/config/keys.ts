@@ -49,8 +49,8 @@ export const TABLE: Table = {
   chatTemplateDate: {
     type: calendarDate,
     mayChange: true,
-    doc:
-      "The date that a chat template is told which asks for it (`strftime_now`); by default that of the run's first start.",
+    doc: "The date that a chat template is told which asks for it (`strftime_now`); by default that of the " +
+      "run's first start.",
   },
   datasetMixer: {
     type: mixer,
@@ -74,7 +74,8 @@ export const TABLE: Table = {
   columnMapping: {
     type: columns,
     doc:
-      "Columns of the data under other names, in every set that has them, as `datasets`' `rename_columns`: each has to be in some row.",
+      "Columns of the data under other names, in every set that has them, as `datasets`' `rename_columns`: " +
+      "each has to be in some row.",
   },
   autoInsertEmptySystemMsg: {
     type: boolean,
@@ -85,7 +86,8 @@ export const TABLE: Table = {
     type: boolean,
     default: true,
     doc:
-      "Train on the header that a template writes before a response (its generation prompt) too; `false`, as in TRL: not.",
+      "Train on the header that a template writes before a response (its generation prompt) too; `false`, as " +
+      "in TRL: not.",
   },
   maxLength: { type: tokens(2), default: 512, doc: "Most tokens of prompt and response together." },
   maxPromptLength: {
@@ -101,22 +103,25 @@ export const TABLE: Table = {
   unfrozenParameters: {
     type: texts('["^lm_head.weight$", "model.layers.3[01]"]'),
     doc:
-      "Regular expressions of the names of parameters to train, from a name's beginning on, with `.` for itself, as in axolotl; " +
-      "all others stay as they are, and take neither gradients nor moments. By default all are trained.",
+      "Regular expressions of the names of parameters to train, from a name's beginning on, with `.` for " +
+      "itself, as in axolotl; all others stay as they are, and take neither gradients nor moments. By " +
+      "default all are trained.",
   },
   dtype: {
     type: oneOf(["auto", "bfloat16", "float16", "float32"]),
     aliases: ["torch_dtype"],
     doc:
-      "Type in which frozen matrices are stored: `auto` is the one that config.json names; by default `auto` where they are " +
-      "quantized or have adapters, otherwise `float32`. Arithmetic is float32, and the result has the source's types.",
+      "Type in which frozen matrices are stored: `auto` is the one that config.json names, or else the metadata " +
+      "of the safetensors index, or else that of the files' first tensor; by default `auto` where they are " +
+      "quantized or have adapters, otherwise " +
+      "`float32`. Arithmetic is float32, and the result has the source's types.",
   },
   loadIn4bit: {
     type: boolean,
     default: false,
     doc:
-      "Store the frozen matrices of linear layers but the head in 4 bits, quantized as bitsandbytes does it in blocks of 64; the " +
-      "result has them as they were.",
+      "Store the frozen matrices of linear layers but the head in 4 bits, quantized as bitsandbytes does it " +
+      "in blocks of 64; the result has them as they were.",
   },
   bnb4bitQuantType: {
     type: oneOf(["nf4", "fp4"]),
@@ -133,13 +138,15 @@ export const TABLE: Table = {
     type: boolean,
     default: false,
     doc:
-      "As `load_in_4bit`, in 8 bits with a scale for each row: LLM.int8()'s weights, without its rounding of activations.",
+      "As `load_in_4bit`, in 8 bits with a scale for each row: LLM.int8()'s weights, without its rounding of " +
+      "activations.",
   },
   lossType: {
     type: lossType,
     default: "simper",
     doc:
-      "The loss, or a list of losses that are added up: see [the losses](#losses). Of the keys below, each is an error under a loss that does not read it.",
+      "The loss, or a list of losses that are added up: see [the losses](#losses). Of the keys below, each " +
+      "is an error under a loss that does not read it.",
   },
   lossWeights: {
     type: numbers("[0.8, 0.2]"),
@@ -162,8 +169,8 @@ export const TABLE: Table = {
   },
   cpoAlpha: {
     type: float32({ orZero: true }),
-    doc:
-      "Weight of chosen's mean negative log-probability; by default 1 with `cpo` and `slic`, and 0 with `simpo`, as in its paper (TRL has 1).",
+    doc: "Weight of chosen's mean negative log-probability; by default 1 with `cpo` and `slic`, and 0 with " +
+      "`simpo`, as in its paper (TRL has 1).",
   },
   alpha: {
     type: float32({ orZero: true, signed: true }),
@@ -218,51 +225,57 @@ export const TABLE: Table = {
     type: float32({ orZero: true }),
     default: LOSS_DEFAULTS.chosenAnchor,
     aliases: ["sft_weight"],
-    doc:
-      "With `simper`, weight of chosen's mean negative log-probability beside it, as RPO adds it to DPO (arXiv 2404.19733).",
+    doc: "With `simper`, weight of chosen's mean negative log-probability beside it, as RPO adds it to DPO " +
+      "(arXiv 2404.19733).",
   },
   refaLambda: {
     type: float32({ orZero: true }),
     default: LOSS_DEFAULTS.refaLambda,
     doc:
-      "With `simper`, weight of the probability of chosen's end token, so that it does not end sooner than it should (REFA, arXiv 2412.16378).",
+      "With `simper`, weight of the probability of chosen's end token, so that it does not end sooner than " +
+      "it should, after the abstract of REFA (arXiv 2412.16378): not compared with code of its authors.",
   },
   refModel: {
     type: text,
     aliases: ["ref_model_name_or_path"],
     mayChange: true,
     doc:
-      "Folder of the model that the loss compares with, or its name on the Hub, where it is not the one to train as the run begins; " +
-      "only for losses with a reference.",
+      "Folder of the model that the loss compares with, or its name on the Hub, where it is not the one to " +
+      "train as the run begins; only for losses with a reference.",
   },
   precomputeRefBatchSize: {
     type: pairs,
     doc:
-      "Pairs of one forward pass of the reference, whose log-probabilities are computed before the first step, neighbours " +
-      "in the data; by default `per_device_train_batch_size`, in a run that ends within an epoch only pairs that it " +
-      "draws, and of the test split `per_device_eval_batch_size`.",
+      "Pairs of one forward pass of the reference, whose log-probabilities are computed before the first " +
+      "step, neighbours in the data; by default `per_device_train_batch_size`, in a run that ends within an " +
+      "epoch only pairs that it draws, and of the test split `per_device_eval_batch_size`.",
   },
   optim: {
     type: oneOf(
-      ["adamw_torch", "adamw_anyprecision", "adamw_bf16", "adamw_8bit"],
+      ["adamw_torch", "adamw_anyprecision", "adamw_bf16", "adamw_8bit", "lion_32bit", "lion_8bit"],
       {
         adamw_torch_fused: "adamw_torch",
         adamw_bnb_8bit: "adamw_8bit",
         paged_adamw_8bit: "adamw_8bit",
         adamw_torch_8bit: "adamw_8bit",
+        paged_lion_32bit: "lion_32bit",
+        paged_lion_8bit: "lion_8bit",
       },
       "transformers' other optimizers are not here",
     ),
     default: "adamw_torch",
     doc:
-      "AdamW as in PyTorch; `adamw_anyprecision`: with moments stored as `optim_args` says; `adamw_8bit`: with moments of matrices in " +
-      "bytes, as bitsandbytes; `adamw_bf16`: with weights of matrices and moments in bfloat16, weights rounded by chance, as torchao.",
+      "AdamW as in PyTorch; `adamw_anyprecision`: with moments stored as `optim_args` says; `adamw_8bit`: " +
+      "with moments of matrices in bytes, as bitsandbytes; `adamw_bf16`: with weights of matrices and " +
+      "moments in bfloat16, weights rounded by chance, as torchao. `lion_32bit`, `lion_8bit`: Lion, which has one " +
+      "moment, as bitsandbytes; its authors advise a third to a tenth of AdamW's learning rate.",
   },
   optimArgs: {
     type: optimArgs,
     doc:
-      "With `adamw_anyprecision`, `momentum_dtype` and `variance_dtype`: `float32` (default) or `bfloat16`, which halves the bytes of that moment. " +
-      "With `adamw_8bit`, `bf16_stochastic_round=True`: weights of matrices in bfloat16 too, rounded by chance.",
+      "With `adamw_anyprecision`, `momentum_dtype` and `variance_dtype`: `float32` (default) or `bfloat16`, " +
+      "which halves the bytes of that moment. With `adamw_8bit`, `lion_8bit` and `lion_32bit`, " +
+      "`bf16_stochastic_round=True`: weights of matrices in bfloat16 too, rounded by chance.",
   },
   learningRate: { type: float32({ orZero: true }), default: 1e-6, doc: "Highest learning rate." },
   lrSchedulerType: {
@@ -283,19 +296,23 @@ export const TABLE: Table = {
   weightDecay: {
     type: float32({ orZero: true }),
     default: 0,
-    doc: "AdamW's decay of matrices (not norms, biases).",
+    doc: "Decay of matrices (not norms, biases), taken from the weights and not from their gradients.",
   },
   maxGradNorm: {
     type: float32({ orZero: true }),
     default: 1,
     doc: "Global norm to which gradients are clipped; 0: never.",
   },
-  adamBeta1: { type: number({ min: 0, below: 1 }), default: 0.9, doc: "AdamW's beta1." },
-  adamBeta2: { type: number({ min: 0, below: 1 }), default: 0.999, doc: "AdamW's beta2." },
+  adamBeta1: { type: number({ min: 0, below: 1 }), default: 0.9, doc: "AdamW's or Lion's beta1." },
+  adamBeta2: {
+    type: number({ min: 0, below: 1 }),
+    default: 0.999,
+    doc: "AdamW's or Lion's beta2 (Lion's authors have 0.99).",
+  },
   adamEpsilon: {
     type: float32({ orZero: false }),
     default: 1e-8,
-    doc: "AdamW's epsilon; with 0, weights whose gradients are 0 would become 0/0.",
+    doc: "AdamW's epsilon (Lion has none); with 0, weights whose gradients are 0 would become 0/0.",
   },
   usePeft: {
     type: boolean,
@@ -316,9 +333,8 @@ export const TABLE: Table = {
   },
   loraTargetModules: {
     type: modulePatterns,
-    doc:
-      "Linear layers to adapt: `all-linear` (all but the head), a list of the ends of their names, or a regular expression of whole names. " +
-      "By default those of PEFT for the architecture.",
+    doc: "Linear layers to adapt: `all-linear` (all but the head), a list of the ends of their names, or a " +
+      "regular expression of whole names. By default those of PEFT for the architecture.",
   },
   loraModulesToSave: {
     type: texts("[lm_head]"),
@@ -343,8 +359,8 @@ export const TABLE: Table = {
   adapterNameOrPath: {
     type: text,
     mayChange: true,
-    doc:
-      "Folder of adapters to go on with, as PEFT saves them (or this program): they have their rank and modules, whatever the keys above say.",
+    doc: "Folder of adapters to go on with, as PEFT saves them (or this program): they have their rank and " +
+      "modules, whatever the keys above say.",
   },
   numTrainEpochs: {
     type: number({ max: MOST_EPOCHS }),
@@ -383,13 +399,15 @@ export const TABLE: Table = {
     type: oneOf(["float32", "bfloat16"]),
     default: "float32",
     doc:
-      "Type in which activations (with `gradient_checkpointing`, each layer's input) wait for the backward pass; kernels compute in float32.",
+      "Type in which activations (with `gradient_checkpointing`, each layer's input) wait for the backward " +
+      "pass; kernels compute in float32.",
   },
   trainSamplingStrategy: {
     type: oneOf(["random", "sequential"], {}, "group_by_length is not supported"),
     follows: true,
     doc:
-      "Order of the pairs: shuffled by `seed`, or as in the files; by default `random`, and `sequential` with `kto`, which takes nothing else.",
+      "Order of the pairs: shuffled by `seed`, or as in the files; by default `random`, and `sequential` " +
+      "with `kto`, which takes nothing else.",
   },
   seed: { type: integer({ min: 0, max: 2 ** 32 - 1 }), default: 42, doc: "Seed of every random choice." },
   doEval: {
@@ -433,15 +451,15 @@ export const TABLE: Table = {
   resumeFromCheckpoint: {
     type: folderOrBoolean,
     mayChange: true,
-    doc:
-      "Folder of a checkpoint to go on from, or `true`: the last one in `output_dir`. By default an unfinished run that `output_dir` holds is gone on with; `false` refuses it.",
+    doc: "Folder of a checkpoint to go on from, or `true`: the last one in `output_dir`. By default an " +
+      "unfinished run that `output_dir` holds is gone on with; `false` refuses it.",
   },
   saveStrategy: {
     type: oneOf(["no", "steps", "epoch", "best"]),
     default: "steps",
     mayChange: true,
-    doc:
-      "When to write a checkpoint: every `save_steps` and at the end, after every epoch, after every evaluation that is better than all before, or only when a signal stops the run (`no`).",
+    doc: "When to write a checkpoint: every `save_steps` and at the end, after every epoch, after every " +
+      "evaluation that is better than all before, or only when a signal stops the run (`no`).",
   },
   saveSteps: {
     type: stepsOrFraction,
@@ -485,7 +503,8 @@ export const TABLE: Table = {
     default: [],
     mayChange: true,
     doc:
-      "`tensorboard` writes event files for it too; without it (`none`), files in `output_dir` tell all, and `simper watch` shows them.",
+      "`tensorboard` writes event files for it too; without it (`none`), files in `output_dir` tell all, and " +
+      "`simper watch` shows them.",
   },
   loggingDir: {
     type: text,
@@ -502,15 +521,26 @@ export const TABLE: Table = {
   webgpuEngine: {
     type: oneOf(["deno", "dawn"]),
     mayChange: true,
+    doc: "What computes: `deno`, the runtime's own WebGPU, or `dawn`, Chrome's, which is fetched from npm " +
+      "(`webgpu`) and wants `--allow-ffi`; by default what the environment's `SIMPER_WEBGPU_ENGINE` says, or " +
+      "`deno`.",
+  },
+  float32MatmulPrecision: {
+    type: oneOf(["highest", "high", "medium", "auto"]),
+    default: "highest",
     doc:
-      "What computes: `deno`, the runtime's own WebGPU, or `dawn`, Chrome's, which is fetched from npm (`webgpu`) and wants `--allow-ffi`; " +
-      "by default what the environment's `SIMPER_WEBGPU_ENGINE` says, or `deno`.",
+      "Of training's matrix products, as PyTorch's `torch.set_float32_matmul_precision` names it: `highest`, float32; " +
+      "`high`, three products of float16 parts that have 22 bits of a number together; `medium`, one of float16, 11 bits. " +
+      "Sums stay float32, and every row and column has a scale of its own, so that magnitudes do not matter. " +
+      "They want a device with subgroup matrices, as `webgpu_engine: dawn` offers those of many GPUs; " +
+      "`auto` is `high` where there are some, and `highest` elsewhere.",
   },
   gpuId: {
     type: adapterId,
     mayChange: true,
     doc:
-      "Adapter to compute on: its number, from 0, or a part of its name; by default the one that the engine holds to be the fastest.",
+      "Adapter to compute on: its number, from 0, or a part of its name; by default the one that the engine " +
+      "holds to be the fastest.",
   },
   shareGpu: {
     type: boolean,

@@ -71,6 +71,38 @@ export function idleLossKeys(config: TrainConfig, written: ReadonlyMap<string, E
   return idle.map((key, i) => `${key}: ignored: simper has no such parameter${i === 0 ? hint : ""}`);
 }
 
+/** Robust DPO multiplies its gradients by 1 / (1 - 2 label_smoothing): from here on it is told. */
+const LARGE_FACTOR = 100;
+
+/** A line for each value that a loss takes, as TRL does, and that is hardly meant. */
+export function oddLossValues(
+  { lossType, lossWeights, labelSmoothing }: TrainConfig,
+  written: ReadonlyMap<string, Entry>,
+): string[] {
+  if (!areKnown(lossType)) return [];
+  const names = namesOf(lossType);
+  const key = (field: keyof TrainConfig) => written.get(field)?.key ?? keyOf(field);
+  const lines = names.flatMap((name, i) => {
+    const weight = lossWeights?.[i] ?? 1;
+    if (weight > 0) return [];
+    const what = weight === 0 ? "that it trains nothing" : "that it is made large, not small";
+    return [`${key("lossWeights")}: ${name} has ${weight}, so ${what}`];
+  });
+  const factor = 1 / (1 - 2 * Math.fround(labelSmoothing));
+  if (names.includes("robust") && factor > LARGE_FACTOR) {
+    lines.push(
+      `${key("labelSmoothing")}: ${labelSmoothing} makes gradients of robust ${
+        factor.toPrecision(3)
+      } times as large: it divides by 1 - 2 label_smoothing`,
+    );
+  }
+  return lines;
+}
+
+/** Whether a probability is neither 0 nor 1 as a normal float32; drivers may take smaller ones for 0. */
+const isInside = (probability: number): boolean =>
+  Math.fround(probability) >= 2 ** -126 && Math.fround(probability) < 1;
+
 /** What is wrong, one message each; keys whose own values are wrong are left out of `config`. */
 export function lossProblems(
   config: Partial<TrainConfig>,
@@ -119,16 +151,23 @@ export function lossProblems(
       } pairs: they cannot be added up`,
     );
   }
-  if (names.includes("exo_pair") && labelSmoothing === 0) {
-    problems.push(
-      `${at("labelSmoothing")}: expected label_smoothing above 0 with exo_pair, found 0: its paper has 1e-3`,
-    );
-  }
-  if (names.includes("robust") && labelSmoothing !== undefined && labelSmoothing >= 0.5) {
+  // Of both it and 1 - label_smoothing, which are float32s, it takes the logarithm.
+  if (names.includes("exo_pair") && labelSmoothing !== undefined && !isInside(labelSmoothing)) {
     problems.push(
       `${
         at("labelSmoothing")
-      }: expected label_smoothing below 0.5 with robust, found ${labelSmoothing}: labels would be wrong more often than not`,
+      }: expected label_smoothing above 0 with exo_pair, and below 1 (both as a float32), ` +
+        `found ${labelSmoothing}: its paper has 1e-3`,
+    );
+  }
+  if (lossWeights?.length === names.length && lossWeights.every((weight) => weight === 0)) {
+    problems.push(`${at("lossWeights")}: expected a weight that is not 0: nothing would be trained`);
+  }
+  // 1 - 2 label_smoothing, which the loss is divided by, is a float32.
+  if (names.includes("robust") && labelSmoothing !== undefined && Math.fround(labelSmoothing) >= 0.5) {
+    problems.push(
+      `${at("labelSmoothing")}: expected label_smoothing below 0.5 (as a float32) with robust, found ` +
+        `${labelSmoothing}: labels would be wrong more often than not`,
     );
   }
   if (
@@ -138,6 +177,19 @@ export function lossProblems(
       `${
         at("gammaBetaRatio")
       }: simpo_gamma is given too, and gamma_beta_ratio is simpo_gamma over beta: keep one`,
+    );
+  }
+  const { beta, gammaBetaRatio } = config;
+  const isMarginRead = names.some((name) => DEFINITIONS[name].reads.includes("gammaBetaRatio"));
+  if (
+    isMarginRead && beta !== undefined && gammaBetaRatio !== undefined &&
+    !Number.isFinite(Math.fround(beta * gammaBetaRatio))
+  ) {
+    problems.push(
+      `${
+        at("gammaBetaRatio")
+      }: expected gamma_beta_ratio times beta up to 3.4e38 (arithmetic is float32), found ` +
+        `${gammaBetaRatio} times ${beta}`,
     );
   }
   const isAlpha = config.fDivergenceType === "alpha_divergence";

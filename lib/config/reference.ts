@@ -67,10 +67,10 @@ export function configReference(): string {
 
 const LOSSES_DOC =
   "`c` and `r` are the log-probabilities of chosen's and rejected's tokens, summed, and `mean` divides them by their " +
-  "number. Names, defaults and rewards are TRL's. What is different: likelihoods (`sft`, `cpo_alpha`, ORPO's) are means " +
-  "over each response's tokens, where TRL takes the mean over all tokens of a micro-batch, so that a pair's loss does not " +
-  "depend on the pairs beside it; and ORPO's likelihood leaves the prompt out, as its paper does. In a list, rewards are " +
-  "those of the first loss that is not `sft`.";
+  "number. Names, defaults and rewards are TRL's. What is different: likelihoods (`sft`, `cpo_alpha`, " +
+  "ORPO's) are means over each response's tokens, where TRL takes the mean over all tokens of a micro-batch, " +
+  "so that a pair's loss does not depend on the pairs beside it; and ORPO's likelihood leaves the prompt " +
+  "out, as its paper does. In a list, rewards are those of the first loss that is not `sft`.";
 
 /** An item of a list, in lines that fit a screen. */
 const item = (text: string) => `- ${wrap(text, 114).join("\n  ")}`;

@@ -1,7 +1,7 @@
 import { type Entry } from "./entries.ts";
 import { MOST_PAIRS } from "./counts.ts";
 import { areKnown, DEFINITIONS, namesOf } from "../losses/losses.ts";
-import { idleLossKeys, lossProblems } from "./loss_rules.ts";
+import { idleLossKeys, lossProblems, oddLossValues } from "./loss_rules.ts";
 import { modulePattern, patternProblem } from "./name_pattern.ts";
 import { keyOf, type TrainConfig } from "./schema.ts";
 import { areOptimArgs, describe, expectedOptimArgs, otherReporters } from "./values.ts";
@@ -62,8 +62,8 @@ export function conflicts(config: PartialConfig, written: ReadonlyMap<string, En
     ["trainSamplingStrategy", "lossType"],
     () => config.trainSamplingStrategy === "random" && isKto(config),
     () =>
-      "expected sequential with loss_type: kto, found random: kto estimates its reference point from a micro-batch whose " +
-      "responses are paired in the order of the files",
+      "expected sequential with loss_type: kto, found random: kto estimates its reference point from a " +
+      "micro-batch whose responses are paired in the order of the files",
   );
   report(
     ["datasetSplits"],
@@ -206,8 +206,8 @@ export function conflicts(config: PartialConfig, written: ReadonlyMap<string, En
       config.perDeviceTrainBatchSize === 1 &&
       !!losses?.some(({ isJudged = false, usesRejected = true }) => isJudged && usesRejected),
     () =>
-      `expected 2 or more with loss_type: ${lossNames}, found 1: its reference point comes from the other responses of a ` +
-      "micro-batch",
+      `expected 2 or more with loss_type: ${lossNames}, found 1: its reference point comes from the other ` +
+      "responses of a micro-batch",
   );
   return [...problems, ...lossProblems(config, written)];
 }
@@ -265,9 +265,9 @@ export function whyOff(field: keyof TrainConfig, config: TrainConfig): string | 
 
 const HUB_FIELDS = ["hubModelId", "hubPrivateRepo", "hubToken"] as const;
 
-/** The keys that were written and right, yet do nothing beside the others: a line each. */
+/** The keys that were written and right, yet do nothing beside the others, or what is hardly meant: a line each. */
 export function overruled(config: TrainConfig, written: ReadonlyMap<string, Entry>): string[] {
-  const lines = idleLossKeys(config, written);
+  const lines = [...idleLossKeys(config, written), ...oddLossValues(config, written)];
   const add = (field: keyof TrainConfig, why: string) => {
     const entry = written.get(field);
     if (entry && entry.value !== null) lines.push(`${entry.key}: ignored: ${why}`);
@@ -289,6 +289,7 @@ export function overruled(config: TrainConfig, written: ReadonlyMap<string, Entr
     const why = whyOff(field, config);
     if (why !== undefined) add(field, why);
   }
+  if (config.optim.startsWith("lion")) add("adamEpsilon", `${config.optim} has none`);
   if (expectedOptimArgs(config.optim) === undefined) add("optimArgs", `optim is ${config.optim}`);
   const others = otherReporters(written.get("reportTo")?.value ?? null);
   if (others.length > 0) {

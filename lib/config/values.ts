@@ -320,6 +320,11 @@ export function readOptimArgs(text: string): ReadonlyMap<string, string> | undef
   return parts.every((part) => part.length === 2) ? new Map(parts as [string, string][]) : undefined;
 }
 
+const ROUNDED_WEIGHTS = {
+  expected: "bf16_stochastic_round=True or False",
+  values: { bf16_stochastic_round: ["True", "true", "False", "false"] },
+};
+
 /** Optimizers that have arguments here: what each of these may be, and how a message says so. */
 const OPTIM_ARGS: Readonly<
   Record<string, { expected: string; values: Readonly<Record<string, readonly string[]>> }>
@@ -333,10 +338,9 @@ const OPTIM_ARGS: Readonly<
       use_kahan_summation: ["False", "false"],
     },
   },
-  adamw_8bit: {
-    expected: "bf16_stochastic_round=True or False",
-    values: { bf16_stochastic_round: ["True", "true", "False", "false"] },
-  },
+  adamw_8bit: ROUNDED_WEIGHTS,
+  lion_32bit: ROUNDED_WEIGHTS,
+  lion_8bit: ROUNDED_WEIGHTS,
 };
 
 /** What an optimizer's arguments may be; undefined for one that has none. */
@@ -348,7 +352,8 @@ export const areOptimArgs = (optim: string, text: string): boolean =>
 
 /** Text of `name=value`, separated by commas, of any optimizer. */
 export const optimArgs: ValueType<string> = {
-  expected: Object.entries(OPTIM_ARGS).map(([optim, { expected }]) => `${expected} (${optim})`).join(", or "),
+  expected: [...Map.groupBy(Object.entries(OPTIM_ARGS), ([, { expected }]) => expected)]
+    .map(([expected, optims]) => `${expected} (${optims.map(([optim]) => optim).join(", ")})`).join(", or "),
   typescript: "string",
   read: (value) =>
     typeof value === "string" && readOptimArgs(value) &&

@@ -94,8 +94,8 @@ function columnNames({ cells, number }: Line, path: string): string[] {
 function checked(line: Line, names: readonly string[], path: string): Line {
   if (line.cells.length > names.length) {
     throw new UserError(
-      `${path}:${line.number}: expected ${names.length} cells as in the line of column names, found ${line.cells.length}: ` +
-        "put a text that holds the delimiter in double quotes",
+      `${path}:${line.number}: expected ${names.length} cells as in the line of column names, found ` +
+        `${line.cells.length}: put a text that holds the delimiter in double quotes`,
     );
   }
   return { ...line, cells: line.cells.map((cell) => cell === null || MISSING.has(cell) ? null : cell) };
@@ -170,8 +170,8 @@ async function* linesOf(path: string, delimiter: string): AsyncGenerator<Line> {
         // pandas takes such a line end and the delimiter together.
         if (afterBlank && record[0] === "" && raw.startsWith(delimiter)) {
           throw new UserError(
-            `${path}:${number}: expected no blank line before a row that begins with an empty cell, where lines end with a ` +
-              "carriage return, found one: remove it",
+            `${path}:${number}: expected no blank line before a row that begins with an empty cell, where ` +
+              "lines end with a carriage return, found one: remove it",
           );
         }
         checkQuotes(record, raw, delimiter, `${path}:${number}`);
@@ -188,7 +188,8 @@ async function* linesOf(path: string, delimiter: string): AsyncGenerator<Line> {
     if (!code.startsWith("CSV_")) throw unreadable(error, `${path}:${number}`);
     throw new UserError(
       code === "CSV_MAX_RECORD_SIZE"
-        ? `${path}:${number}: expected a row, found no end of one in ${LONGEST_ROW} bytes: a double quote that is not closed?`
+        ? `${path}:${number}: expected a row, found no end of one in ${LONGEST_ROW} bytes: a double quote ` +
+          "that is not closed?"
         : `${path}:${number}: not CSV: ${shorten(message, 200)}`,
     );
   } finally {

@@ -55,8 +55,8 @@ export function dataFilesOf(
   const few = names.slice(0, 12).join(", ") + (names.length > 12 ? ", ..." : "");
   if (chosen === undefined) {
     throw new UserError(
-      `${at}: expected the name of a configuration, as there are several and none is the default: set dataset_configs ` +
-        `to one of ${few}`,
+      `${at}: expected the name of a configuration, as there are several and none is the default: set ` +
+        `dataset_configs to one of ${few}`,
     );
   }
   const found = configs[names.indexOf(chosen)];

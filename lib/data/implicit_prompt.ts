@@ -42,8 +42,8 @@ function splitTranscripts(chosen: string, rejected: string, asMessages: boolean)
   const start = chosen.lastIndexOf(ANSWER, commonLength(chosen, rejected) - ANSWER.length);
   if (start < 0) {
     throw new UserError(
-      'chosen and rejected: expected transcripts of one conversation, the same up to an "Assistant:", found that they ' +
-        "differ before",
+      'chosen and rejected: expected transcripts of one conversation, the same up to an "Assistant:", found ' +
+        `that they differ before`,
     );
   }
   const length = start + ANSWER.length;

@@ -27,8 +27,8 @@ export const MISTRAL_CHAT_TEMPLATE = `
 
 /** What a log says where the template is put in place of the model's own. */
 export const FORCED =
-  'the model\'s name has "mistral" in it: its chat template is replaced, as in the published program; chat_template wins ' +
-  "over both";
+  'the model\'s name has "mistral" in it: its chat template is replaced, as in the published program; ' +
+  `chat_template wins over both`;
 
 type Named = Pick<TrainConfig, "modelNameOrPath" | "chatTemplate">;
 

@@ -28,8 +28,10 @@ const KINDS: Readonly<Record<string, string>> = {
   emptyResponse:
     "an empty response: trained on as what the template puts around it; remove the row if that is not meant",
   withoutTemplate:
-    "the model has a chat template, and rows of plain text are trained on without it (as in TRL); to have it used, write " +
-    '{"prompt": [{"role": "user", "content": "..."}], "chosen": [{"role": "assistant", "content": "..."}], "rejected": ' +
+    "the model has a chat template, and rows of plain text are trained on without it (as in TRL); to have it " +
+    "used, write " +
+    '{"prompt": [{"role": "user", "content": "..."}], "chosen": [{"role": "assistant", "content": "..."}], ' +
+    '"rejected": ' +
     '[{"role": "assistant", "content": "..."}]}',
   systemInResponse: "a system turn stands inside the response, and is trained on as a part of it",
   droppedTurn: "the chat template leaves out a message or what it calls, or changes its text",
@@ -37,13 +39,13 @@ const KINDS: Readonly<Record<string, string>> = {
   printedParts:
     "the chat template prints the list of a message's parts instead of their text; write its content as text",
   otherEnd:
-    "the response ends with another special token than the tokenizer's eos_token, which is put behind it; the model may " +
-    "learn to go on after the turn",
+    "the response ends with another special token than the tokenizer's eos_token, which is put behind it; " +
+    "the model may learn to go on after the turn",
   otherPrompt:
     "rejected has other messages before its last one than chosen: those of chosen are taken for both",
   otherHeader:
-    "the whole conversation does not begin with the prompt as label_generation_prompt asks for it: the other of its two " +
-    "renderings, with and without a generation prompt, is taken",
+    "the whole conversation does not begin with the prompt as label_generation_prompt asks for it: the other " +
+    "of its two renderings, with and without a generation prompt, is taken",
 };
 
 /** A notice in words; a kind of its own is what is said. */

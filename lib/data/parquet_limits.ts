@@ -44,8 +44,8 @@ export class Budget {
     this.#left -= bytes;
     if (this.#left >= 0) return;
     throw new TooLarge(
-      `a row group of ${this.rows} rows, ${this.values} values, takes more memory than its bytes in the file allow: write the file again in ` +
-        "smaller ones, as pyarrow's write_table(..., row_group_size=1000) does",
+      `a row group of ${this.rows} rows, ${this.values} values, takes more memory than its bytes in the file ` +
+        "allow: write the file again in smaller ones, as pyarrow's write_table(..., row_group_size=1000) does",
     );
   }
 }

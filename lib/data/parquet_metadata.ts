@@ -28,8 +28,8 @@ export function checkMetadata(metadata: FileMetaData, size: number): Columns {
   }
   if (rows > FREE_ROWS + size) {
     throw new TooLarge(
-      `cannot be read as Parquet: ${rows} rows in ${size} bytes, which is more than one a byte: a file like that may unfold without end; write it with less ` +
-        "compression, or as JSON Lines",
+      `cannot be read as Parquet: ${rows} rows in ${size} bytes, which is more than one a byte: a file like ` +
+        "that may unfold without end; write it with less compression, or as JSON Lines",
     );
   }
   let bytes = 0;

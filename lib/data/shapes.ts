@@ -250,8 +250,8 @@ export function rowNotices(row: Readonly<Record<string, unknown>>): string[] {
   }
   if (repeatsPrompt(row)) {
     notices.push(
-      "chosen and rejected begin with the messages of prompt, which then stand twice and are trained on as responses: leave " +
-        "prompt out, or leave its messages out of chosen and rejected",
+      "chosen and rejected begin with the messages of prompt, which then stand twice and are trained on as " +
+        "responses: leave prompt out, or leave its messages out of chosen and rejected",
     );
   }
   return notices;

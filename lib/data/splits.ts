@@ -31,9 +31,9 @@ export async function filesOf(path: string, split: string, config?: string): Pro
   if (!stats.isDirectory()) {
     if (split.includes("train")) return [path];
     throw new UserError(
-      `dataset_mixer: ${path}: expected a folder with files for the splits to evaluate on ${
-        show(split)
-      }, found a file: put it into a folder as train.jsonl beside test.jsonl, or evaluate nothing (do_eval and eval_on_start false, eval_strategy no)`,
+      `dataset_mixer: ${path}: expected a folder with files for the splits to evaluate on ${show(split)}, ` +
+        "found a file: put it into a folder as train.jsonl beside test.jsonl, or evaluate nothing (do_eval and " +
+        "eval_on_start false, eval_strategy no)",
     );
   }
   const saved = await filesOfSaved(path, split);

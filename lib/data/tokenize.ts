@@ -97,8 +97,8 @@ function sequenceOf({ prompt, answer }: Parts): Sequence {
   // The first token of a sequence has nothing before it that could predict it.
   if (ids.length - Math.max(prompt.length, 1) < 1) {
     throw new UserError(
-      `no token of the response is left to train on (${prompt.length} tokens of prompt, ${answer.length} of response): ` +
-        "the prompt must not be empty, and max_length must exceed max_prompt_length",
+      `no token of the response is left to train on (${prompt.length} tokens of prompt, ${answer.length} of ` +
+        "response): the prompt must not be empty, and max_length must exceed max_prompt_length",
     );
   }
   return { ids, promptLength: prompt.length };

@@ -150,9 +150,19 @@ export async function measurePairs(
           `${truncatedResponses} of them in a response`,
       );
     }
+    const places = Array.from({ length: store.length }, (_, i) => store.where(i));
+    // Both responses of a pair stand in its row.
+    const parted = places.length - new Set(places).size;
+    if (judged && parted > 0) {
+      options.log?.(
+        "warning",
+        `${name}: rows that are pairs, and not responses with a label: ${parted}; each counts as two responses, ` +
+          "chosen as desirable and rejected as not",
+      );
+    }
     return {
       results: await resultsOf(model, store, config.perDeviceEvalBatchSize, { ...options, unit }),
-      places: Array.from({ length: store.length }, (_, i) => store.where(i)),
+      places,
       files: store.files,
       judged,
     };

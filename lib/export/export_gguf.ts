@@ -1,12 +1,13 @@
 /** A model's folder as one GGUF file, for llama.cpp and what is built on it. */
 import { basename, resolve } from "node:path";
+import { type ModelFolder, openFound } from "../adapters/model.ts";
 import { UserError } from "../errors.ts";
 import { ropeInverseFrequencies, type RopeSpec } from "../graph/rope_table.ts";
 import { architectureOf } from "../models/models.ts";
 import type { OnProgress } from "../progress.ts";
 import type { TensorReader } from "../safetensors/read.ts";
 import { readTokenTable } from "../tokenizer/tokenizer.ts";
-import { type ModelWeights, openModel } from "../weights/weights.ts";
+import type { ModelWeights } from "../weights/weights.ts";
 import { GGML_TYPES, type GgmlType, toGgml } from "./ggml.ts";
 import { type GgufTensor, type GgufValue, writeGguf } from "./gguf.ts";
 import { type ExportedConfig, type Layout, LAYOUTS, type RowOrder } from "./layouts.ts";
@@ -26,19 +27,21 @@ const PIECE = 2 ** 20;
 const LARGEST_F16 = 65504;
 
 /**
- * Writes the model of `folder` into `file`, piece by piece: weights in `type`, but norms, biases and tables in
- * float32, and rows that are no whole number of blocks of `q8_0` in float16, as llama.cpp's converter has them.
+ * Writes a model, with its adapters merged in where it has any, into `file`, piece by piece: weights in `type`, but
+ * norms, biases and tables in float32, and rows that are no whole number of blocks of `q8_0` in float16, as
+ * llama.cpp's converter has them.
  *
- * @throws {UserError} for an architecture or tokenizer that llama.cpp has no equal of, by name; for weights too large
- * for float16; where the file cannot be written.
+ * @throws {UserError} as `openFound`; for an architecture or tokenizer that llama.cpp has no equal of, by name; for
+ * weights too large for float16; where the file cannot be written.
  */
 export async function exportGguf(
-  folder: string,
+  found: ModelFolder,
   file: string,
   given: GgmlType | undefined,
   { warn = () => {}, onProgress }: ExportEvents = {},
 ): Promise<void> {
-  const weights = await openModel(folder, warn);
+  const { folder, adapter = folder } = found;
+  const weights = await openFound(found, warn);
   try {
     const config = weights.model as ExportedConfig;
     const type = given ?? (config.dtype === "float16" ? "f16" : config.dtype === "bfloat16" ? "bf16" : "f32");
@@ -46,14 +49,15 @@ export async function exportGguf(
     const window = layout.lostWindow?.(config);
     if (window !== undefined && window < config.maxPositionEmbeddings) {
       warn(
-        `${folder}: llama.cpp's ${layout.name} has no sliding window: beyond ${window} tokens it reads a text otherwise`,
+        `${folder}: llama.cpp's ${layout.name} has no sliding window: beyond ${window} tokens it reads a ` +
+          "text otherwise",
       );
     }
     const rotation = rotationOf(layout, config, folder, warn);
     const metadata = new Map<string, GgufValue>([
       ["general.architecture", { type: "string", value: layout.name }],
       ["general.type", { type: "string", value: "model" }],
-      ["general.name", { type: "string", value: basename(resolve(folder)) }],
+      ["general.name", { type: "string", value: basename(resolve(adapter)) }],
       ["general.file_type", { type: "uint32", value: GGML_TYPES[type].fileType }],
       ["general.quantization_version", { type: "uint32", value: 2 }],
       ...Object.entries({ ...shapeKeys(config), ...rotation.keys, ...layout.keys(config) }).flatMap((
@@ -138,7 +142,8 @@ function rotationOf(
   // Up to the length that the model was made for it is the usual one.
   if (rope.type === "dynamic" && rope.alpha === undefined) {
     warn(
-      `${folder}: rope_type dynamic: llama.cpp does not stretch the rotation beyond ${rope.maxPositionEmbeddings} tokens`,
+      `${folder}: rope_type dynamic: llama.cpp does not stretch the rotation beyond ` +
+        `${rope.maxPositionEmbeddings} tokens`,
     );
     return { keys, tensors: [] };
   }

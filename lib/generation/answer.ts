@@ -69,7 +69,8 @@ export async function* answerTo(
     if (ids.length === 0) throw new UserError("the prompt has no tokens");
     if (ids.length < positions) return ids;
     throw new UserError(
-      `the prompt has ${ids.length} tokens, and maxLength is ${positions}: load the model with a larger one (--max_length)`,
+      `the prompt has ${ids.length} tokens, and maxLength is ${positions}: load the model with a larger one ` +
+        "(--max_length)",
     );
   });
   const answer: number[] = [];

@@ -4,6 +4,7 @@ import blockBackwardSource from "../../kernels/adapter_block_backward.wgsl" with
 import magnitudeBackwardSource from "../../kernels/dora_magnitude_backward.wgsl" with { type: "text" };
 import doraNormSource from "../../kernels/dora_norm.wgsl" with { type: "text" };
 import doraScaleSource from "../../kernels/dora_scale.wgsl" with { type: "text" };
+import columnsSource from "../../kernels/columns.wgsl" with { type: "text" };
 import dropoutSource from "../../kernels/dropout.wgsl" with { type: "text" };
 import { elementWidth, withPrelude } from "../../kernels/prelude.ts";
 import { HASH, matrixReader, readerElement } from "../../kernels/storage.ts";
@@ -100,6 +101,17 @@ export interface Dropout {
   place: number;
 }
 
+/** WGSL of what stays of an element E, by its width in floats. */
+const KEPT = {
+  4: `fn kept(i: u32, value: vec4f) -> vec4f {
+  return select(vec4f(), value, vec4u(drawn(2u * i), drawn(2u * i + 1u)) >= vec4u(DROPPED));
+}`,
+  1: `fn kept(i: u32, value: f32) -> f32 {
+  let pair = drawn(i >> 1u);
+  return select(0.0, value, select(pair.x, pair.y, (i & 1u) == 1u) >= DROPPED);
+}`,
+};
+
 /** y = dropout(x), or added to y where it `adds`; in place where y is x. */
 export function dropout(
   rows: RowSlot,
@@ -108,24 +120,47 @@ export function dropout(
   adds = false,
 ): KernelCall {
   const isInPlace = x === y;
+  const width = elementWidth(rowLength(x));
   const access = `@group(0) @binding(0) var<uniform> rows: Rows;
-@group(0) @binding(1) var<storage, read_write> y: array<f32>;
-${isInPlace ? "" : "@group(0) @binding(2) var<storage, read> x: array<f32>;"}
-fn source(i: u32) -> f32 { return ${isInPlace ? "y" : "x"}[i]; }
-fn put(i: u32, value: f32) { y[i] ${adds ? "+=" : "="} value; }
+@group(0) @binding(1) var<storage, read_write> y: array<E>;
+${isInPlace ? "" : "@group(0) @binding(2) var<storage, read> x: array<E>;"}
+fn source(i: u32) -> E { return ${isInPlace ? "y" : "x"}[i]; }
+fn put(i: u32, value: E) { y[i] ${adds ? "+=" : "="} value; }
+${KEPT[width]}
 `;
+  const columns = rowLength(x) / width;
   return {
     label: "dropout",
-    source: withPrelude(HASH + access + dropoutSource, {
-      COLUMNS: rowLength(x),
-      PLACE: place,
-      DROPPED: Math.floor(probability * 2 ** 32),
-      P_F: probability,
-    }),
+    source: withPrelude(
+      HASH + access + dropoutSource,
+      { COLUMNS: columns, PLACE: place, DROPPED: Math.floor(probability * 2 ** 32), P_F: probability },
+      width,
+    ),
     bindings: [rows.tensor, y, ...(isInPlace ? [] : [x])],
-    grid: flat(rows, rowLength(x)),
+    grid: flat(rows, columns),
   };
 }
+
+/**
+ * y = x in the columns of one of the `blocks`, those of module `block`; elsewhere 0, or what is there where it `keeps`.
+ */
+export const columns = (
+  rows: RowSlot,
+  { rank }: AdapterBlocks,
+  block: number,
+  { x, y }: { x: Tensor; y: Tensor },
+  keeps = false,
+): KernelCall => ({
+  label: "columns",
+  source: withPrelude(columnsSource, {
+    COLUMNS: rowLength(y),
+    FIRST: block * rank,
+    END: (block + 1) * rank,
+    KEEPS: keeps ? 1 : 0,
+  }),
+  bindings: [rows.tensor, x, y],
+  grid: flat(rows, rowLength(y)),
+});
 
 /** factors[rows of the product, 2] of DoRA: magnitude / norm and 1 / norm of each row of W + scale B A. */
 export const doraNorm = (

@@ -21,7 +21,13 @@ interface Dawn {
 }
 
 /**
- * Dawn's entry point, which must be kept for as long as anything of it is used.
+ * Every entry point of this process. What came of one uses it until it is collected itself, which may be long after
+ * its device was destroyed: with the entry point collected before, the process crashes.
+ */
+const kept: GPU[] = [];
+
+/**
+ * Dawn's entry point.
  *
  * @param gpuId the number, from 0, or a part of the name of one of its adapters.
  * @throws {UserError} where the package cannot be had, or there is no such adapter.
@@ -31,8 +37,10 @@ export async function dawnGpu(gpuId?: string, load: () => Promise<Dawn> = loadDa
   const features = [`enable-dawn-features=${DAWN_FEATURES.join(",")}`];
   const names = gpuId === undefined ? [] : await namesOf(create);
   // Where there is none at all, that is what is wrong.
-  if (gpuId === undefined || names.length === 0) return create(features);
-  return create([...features, `adapter=${chosen(gpuId, names)}`]);
+  const isAny = gpuId === undefined || names.length === 0;
+  const gpu = create(isAny ? features : [...features, `adapter=${chosen(gpuId, names)}`]);
+  kept.push(gpu);
+  return gpu;
 }
 
 async function loadDawn(): Promise<Dawn> {
@@ -67,7 +75,8 @@ function chosen(gpuId: string, names: readonly string[]): string {
   const taken = names.findIndex((other) => other.includes(name));
   if (taken === index) return name;
   throw new UserError(
-    `gpu_id: ${gpuId} is called ${name}, as is ${taken}, and Dawn takes adapters by their names: let the process see that GPU alone`,
+    `gpu_id: ${gpuId} is called ${name}, as is ${taken}, and Dawn takes adapters by their names: let the ` +
+      "process see that GPU alone",
     2,
   );
 }

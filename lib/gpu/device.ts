@@ -33,6 +33,10 @@ export interface Gpu {
   readonly isSoftware: boolean;
   /** Where kernels may use subgroup operations: what they need to know. */
   readonly subgroups?: Subgroups;
+  /** Where subgroups multiply matrices of float16 with float32 sums: those that kernels take. */
+  readonly matrices?: Matrices;
+  /** Every kind of subgroup matrices that the adapter lists, for people. */
+  readonly matrixKinds: readonly string[];
   /** Throws the first validation or out-of-memory error that the device reported, or that it was lost. */
   check(): void;
   /** Gives the device back. */
@@ -57,15 +61,29 @@ export interface Subgroups {
   readonly areEnabledInSource: boolean;
 }
 
+/** Matrices that the threads of a subgroup multiply together: `m` x `k` times `k` x `n`. */
+export interface Matrices {
+  /** Rows of the left one and of the sums. */
+  readonly m: number;
+  /** Columns of the right one and of the sums. */
+  readonly n: number;
+  /** Columns of the left one, rows of the right one. */
+  readonly k: number;
+  /** Threads of a subgroup. */
+  readonly lanes: number;
+  /** Memory that a workgroup may have. */
+  readonly workgroupBytes: number;
+}
+
 const NO_ADAPTER =
   "no WebGPU adapter was found: expected a GPU with a Vulkan, Metal or DX12 driver, or a software driver. " +
   "On Debian or Ubuntu `sudo apt-get install -y mesa-vulkan-drivers libvulkan1` gives one without a GPU " +
   "(`simper setup` does this); on a machine with a GPU, install its vendor's Vulkan driver";
 
 const NO_DAWN_ADAPTER =
-  "Dawn found no WebGPU adapter that it takes: expected a GPU with a Metal, DX12 or Vulkan 1.1 driver, or a new enough " +
-  "software driver (Mesa 25 or later, as Debian 13 has it, or Chromium's SwiftShader by VK_DRIVER_FILES; Debian 12's Mesa 22.3 " +
-  "is too old): install one, or leave webgpu_engine at deno";
+  "Dawn found no WebGPU adapter that it takes: expected a GPU with a Metal, DX12 or Vulkan 1.1 driver, or a " +
+  "new enough software driver (Mesa 25 or later, as Debian 13 has it, or Chromium's SwiftShader by " +
+  "VK_DRIVER_FILES; Debian 12's Mesa 22.3 is too old): install one, or leave webgpu_engine at deno";
 
 /** A variable of the environment, where there is one and it may be read. */
 function environment(name: string): string | undefined {
@@ -99,8 +117,17 @@ function pleaseMesa(): void {
   }
 }
 
-/** The entry points of devices that are open. */
-const entries = new Map<GPUDevice, GPU>();
+/** What subgroup matrices of float16 need; the second is Chrome's own name, since no standard has them yet. */
+const MATRIX_FEATURES = ["shader-f16", "chromium-experimental-subgroup-matrix"] as GPUFeatureName[];
+
+/** A kind of subgroup matrices, as Dawn lists it. */
+interface MatrixConfig {
+  componentType: string;
+  resultComponentType: string;
+  M: number;
+  N: number;
+  K: number;
+}
 
 /** WebGPU has no list of adapters: these are the ways to ask for one. */
 const WAYS: readonly GPURequestAdapterOptions[] = [
@@ -152,13 +179,12 @@ export async function openGpu({ gpu: given, webgpuEngine, gpuId }: GpuChoice = {
   const requiredFeatures: GPUFeatureName[] = adapter.features.has("timestamp-query")
     ? ["timestamp-query"]
     : [];
+  const matrixFeatures = MATRIX_FEATURES.every((name) => adapter.features.has(name)) ? MATRIX_FEATURES : [];
   // Deno grants subgroups where the driver has them, but never lists them. A refused adapter may be asked again.
   const device = await adapter.requestDevice({
     requiredLimits,
-    requiredFeatures: [...requiredFeatures, "subgroups"],
+    requiredFeatures: [...requiredFeatures, "subgroups", ...matrixFeatures],
   }).catch(() => adapter.requestDevice({ requiredLimits, requiredFeatures }));
-
-  if (isDawn) entries.set(device, gpu!);
 
   let failure: UserError | undefined;
   let destroyed = false;
@@ -181,8 +207,8 @@ export async function openGpu({ gpu: given, webgpuEngine, gpuId }: GpuChoice = {
     if (destroyed) return;
     failure ??= new UserError(
       `the GPU device was lost (${info.reason}): ${info.message}\n` +
-        "the driver was reset, or the GPU taken away: start again; if it is lost at the same step, a kernel may take longer " +
-        "than the driver allows: lower per_device_train_batch_size or max_length",
+        "the driver was reset, or the GPU taken away: start again; if it is lost at the same step, a kernel " +
+        "may take longer than the driver allows: lower per_device_train_batch_size or max_length",
       1,
       "GPU_FAILED",
     );
@@ -196,14 +222,16 @@ export async function openGpu({ gpu: given, webgpuEngine, gpuId }: GpuChoice = {
     selection: environment("MESA_VK_DEVICE_SELECT"),
     isSoftware: adapter.info.isFallbackAdapter || /llvmpipe|lavapipe|swiftshader/i.test(name),
     subgroups: subgroupsOf(adapter, device),
+    matrices: matricesOf(adapter, device),
+    matrixKinds: matrixConfigs(adapter).map(({ componentType, resultComponentType, M, N, K }) =>
+      `${componentType} x ${componentType} -> ${resultComponentType} ${M}x${N}x${K}`
+    ),
     check() {
       if (failure) throw failure;
     },
     destroy() {
       destroyed = true;
       device.destroy();
-      // Dawn's entry point has to live as long as what came of it.
-      entries.delete(device);
     },
   };
 }
@@ -214,4 +242,23 @@ function subgroupsOf(adapter: GPUAdapter, device: GPUDevice): Subgroups | undefi
   const isPowerOfTwo = minSize >= 4 && Number.isInteger(Math.log2(minSize));
   if (!device.features.has("subgroups") || !isPowerOfTwo) return;
   return { minSize, areEnabledInSource: adapter.features.has("subgroups") };
+}
+
+const matrixConfigs = ({ info }: GPUAdapter): MatrixConfig[] => [
+  ...(info as { subgroupMatrixConfigs?: Iterable<MatrixConfig> }).subgroupMatrixConfigs ?? [],
+];
+
+/** The largest matrices of float16. Kernels count on the size of a subgroup, which some GPUs choose for each kernel. */
+function matricesOf(adapter: GPUAdapter, device: GPUDevice): Matrices | undefined {
+  const { subgroupMinSize: lanes, subgroupMaxSize } = adapter.info;
+  if (lanes !== subgroupMaxSize || !MATRIX_FEATURES.every((name) => device.features.has(name))) return;
+  const [largest] = matrixConfigs(adapter)
+    .filter(({ componentType, resultComponentType, M, N, K }) =>
+      componentType === "f16" && resultComponentType === "f32" &&
+      // Each thread reads whole vec4s of a matrix of sums, tiles are 16 or 32 deep, and fit in 16 KiB.
+      M * N % (4 * lanes) === 0 && N % 4 === 0 && 16 % K === 0 && M * N <= 256
+    )
+    .sort((one, other) => other.M * other.N * other.K - one.M * one.N * one.K);
+  const workgroupBytes = device.limits.maxComputeWorkgroupStorageSize;
+  return largest && { m: largest.M, n: largest.N, k: largest.K, lanes, workgroupBytes };
 }

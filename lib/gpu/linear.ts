@@ -3,7 +3,7 @@
  * piece gives some columns of y.
  */
 import type { ProductEpilogue } from "./epilogues.ts";
-import { type Tensor, view } from "./memory.ts";
+import { rowsOf, type Tensor, view } from "./memory.ts";
 import type { Products } from "./products.ts";
 import type { KernelCall, RowSlot } from "./program.ts";
 
@@ -33,12 +33,21 @@ function ofPieces(
   ];
 }
 
-/** y = scale (x W^T + bias), plus a residual of y's shape, or with an epilogue, or added to what is there. */
+/**
+ * y = scale (x W^T + bias), plus a residual of y's shape, or with an epilogue, or added to what is there. Within scale
+ * there may be `more`, a product with another matrix of W's rows.
+ */
 export const linear = (
   products: Products,
   rows: RowSlot,
   pieces: readonly MatrixPiece[],
-  { x, y, bias, residual }: { x: Tensor; y: Tensor; bias?: Tensor; residual?: Tensor },
+  { x, y, bias, residual, more }: {
+    x: Tensor;
+    y: Tensor;
+    bias?: Tensor;
+    residual?: Tensor;
+    more?: { x: Tensor; weights: Tensor };
+  },
   { adds = false, scale, epilogue }: { adds?: boolean; scale?: number; epilogue?: ProductEpilogue } = {},
 ): KernelCall[] =>
   ofPieces(pieces, epilogue, ({ firstRow, weights }, _, fused) =>
@@ -48,38 +57,50 @@ export const linear = (
       c: columnsFrom(y, firstRow),
       bias: bias && columnsFrom(bias, firstRow),
       residual: residual && columnsFrom(residual, firstRow),
+      more: more && {
+        a: more.x,
+        b: pieces.length === 1 ? more.weights : rowsOf(more.weights, firstRow, weights.shape[0]),
+      },
     }, { adds: adds ? "always" : "never", scale, epilogue: fused }));
 
-/** dX = scale dY W, summed over the pieces of W, with an epilogue, or added to what is there. */
+/**
+ * dX = scale dY W, summed over the pieces of W, with an epilogue, or added to what is there. Within scale there may be
+ * `more`, a product with another matrix of W's columns.
+ */
 export const linearInputGradient = (
   products: Products,
   rows: RowSlot,
   pieces: readonly MatrixPiece[],
-  { dY, dX }: { dY: Tensor; dX: Tensor },
+  { dY, dX, more }: { dY: Tensor; dX: Tensor; more?: { dY: Tensor; weights: Tensor } },
   { adds = false, scale, epilogue }: { adds?: boolean; scale?: number; epilogue?: ProductEpilogue } = {},
 ): KernelCall[] =>
   ofPieces(
     pieces,
     epilogue,
     ({ firstRow, weights }, i, fused) =>
-      products.calls("nn", rows, { a: columnsFrom(dY, firstRow), b: weights, c: dX }, {
+      products.calls("nn", rows, {
+        a: columnsFrom(dY, firstRow),
+        b: weights,
+        c: dX,
+        more: more && i === 0 ? { a: more.dY, b: more.weights } : undefined,
+      }, {
         adds: adds || i > 0 ? "always" : "never",
         scale,
         epilogue: fused,
       }),
   );
 
-/** dW (+)= scale dY^T x. */
+/** dW (+)= scale dY^T x; where it `adds` to what is there, whatever pass of a step it is. */
 export const linearWeightGradient = (
   products: Products,
   rows: RowSlot,
   pieces: readonly { firstRow: number; gradients: Tensor }[],
   { dY, x }: { dY: Tensor; x: Tensor },
-  scale?: number,
+  { adds = false, scale }: { adds?: boolean; scale?: number } = {},
 ): KernelCall[] =>
   pieces.flatMap(({ firstRow, gradients }) =>
     products.calls("tn", rows, { a: columnsFrom(dY, firstRow), b: x, c: gradients }, {
-      adds: "accumulating",
+      adds: adds ? "always" : "accumulating",
       scale,
     })
   );

@@ -1,13 +1,17 @@
-/** The kernels between the gradients and the weights: norm, clipping and AdamW. See `operations.ts` for the rest. */
-import adamwSource from "../../kernels/adamw.wgsl" with { type: "text" };
-import adamw8bitSource from "../../kernels/adamw_8bit.wgsl" with { type: "text" };
-import adamwStepSource from "../../kernels/adamw_step.wgsl" with { type: "text" };
+/**
+ * The kernels between the gradients and the weights: norm, clipping and the optimizer's update. See `operations.ts` for
+ * the rest.
+ */
 import clipSource from "../../kernels/clip.wgsl" with { type: "text" };
+import optimizerSource from "../../kernels/optimizer.wgsl" with { type: "text" };
+import optimizer8bitSource from "../../kernels/optimizer_8bit.wgsl" with { type: "text" };
+import optimizerStepSource from "../../kernels/optimizer_step.wgsl" with { type: "text" };
 import parameterNormsSource from "../../kernels/parameter_norms.wgsl" with { type: "text" };
 import sumSquaresSource from "../../kernels/sum_squares.wgsl" with { type: "text" };
 import { DYNAMIC_MAP } from "../../kernels/dynamic_map.ts";
 import { withPrelude } from "../../kernels/prelude.ts";
 import { PACK_BF16, packedType, unpackFunction } from "../../kernels/storage.ts";
+import type { Hyperparameters, Moment, MomentKind, UpdateRule } from "../optimizers/rule.ts";
 import type { Tensor } from "./memory.ts";
 import { type KernelCall, line } from "./program.ts";
 
@@ -66,15 +70,18 @@ export const clipByNorm = (t: NormTensors, parameters: number, maxNorm: number):
   grid: () => [1, 1],
 });
 
-/** What an update reads and writes. */
-export interface AdamWTensors {
+/** What an update reads and writes; of the moments those that the optimizer has. */
+export interface UpdateTensors extends Partial<Record<MomentKind, Tensor>> {
   place: Tensor;
   hyper: Tensor;
   clip: Tensor;
   gradients: Tensor;
   weights: Tensor;
-  first: Tensor;
-  second: Tensor;
+  /**
+   * Where moments are bytes: a float of each moment for each `MOMENT_BLOCK` of what is trained, and what holds
+   * `dynamicTables`.
+   */
+  inBytes?: { absmax: Tensor; map: Tensor };
 }
 
 /** Of how many floats an update is, and of which. */
@@ -84,59 +91,117 @@ interface Extent {
   decayed: number;
 }
 
-/**
- * One AdamW update. What is stored as bfloat16 is rounded when it is written: the first moment to the nearest;
- * weights and second moment by chance, since a step changes most of them by less than half of their last place (at
- * beta2 0.999 the second moment, which to the nearest would never fall).
- */
-export const adamw = (t: AdamWTensors, { count, decayed }: Extent): KernelCall => ({
-  label: "adamw",
-  source: stepSource(t.weights, { COUNT: count, DECAY_END: Math.ceil(decayed / 4) }, count, [
-    elementSource("First", t.first, "nearest"),
-    elementSource("Second", t.second, "chance"),
-    adamwSource,
-  ]),
-  bindings: [t.place, t.hyper, t.clip, t.gradients, t.weights, t.first, t.second],
-  grid: () => line(Math.ceil(count / 1024)),
-});
-
-/**
- * The same with moments in bytes, `count` a multiple of 4.
- *
- * @param t with `absmax`, two floats for each `MOMENT_BLOCK` of what is trained, and `map`, which holds
- * `dynamicTables`.
- */
-export const adamw8bit = (
-  t: AdamWTensors & { absmax: Tensor; map: Tensor },
-  { count, decayed }: Extent,
-): KernelCall => ({
-  label: "adamw_8bit",
-  source: stepSource(t.weights, { DECAY_END: decayed / 4 }, count, [DYNAMIC_MAP, adamw8bitSource]),
-  bindings: [t.place, t.hyper, t.clip, t.map, t.absmax, t.gradients, t.weights, t.first, t.second],
-  grid: () => line(Math.ceil(count / (8 * MOMENT_BLOCK))),
-});
-
-const stepSource = (
-  weights: Tensor,
-  constants: Record<string, number>,
-  count: number,
-  rest: readonly string[],
-) =>
-  withPrelude(
-    [PLACE, PACK_BF16, elementSource("Weight", weights, "chance"), adamwStepSource, ...rest].join("\n"),
-    { ...constants, LENGTH: Math.ceil(count / 4), NORM_BLOCK },
+/** Words of what `hyper` holds: kept, the keys of weights and of moments, an empty one, and the rule's figures. */
+export function hyperWords(
+  rule: UpdateRule,
+  hyperparameters: Hyperparameters,
+  step: number,
+  learningRate: number,
+  keys: readonly [weights: number, moments: number] = [0, 0],
+): Float32Array<ArrayBuffer> {
+  const words = Float32Array.of(
+    1 - learningRate * hyperparameters.weightDecay,
+    ...[0, 0, 0],
+    ...rule.figures(hyperparameters, step, learningRate),
   );
+  new Uint32Array(words.buffer).set(keys, 1);
+  return words;
+}
 
-/** Of a WGSL type what its unpack_... and pack_... are named by. */
-const NAMES = { First: "first", Second: "second", Weight: "weights" } as const;
+/**
+ * One update of an optimizer. What is stored as bfloat16 is rounded when it is written: weights by chance, since a step
+ * changes most of them by less than half of their last place, moments as the rule says. With moments in bytes `count`
+ * is a multiple of 4.
+ */
+export function optimizerUpdate(rule: UpdateRule, t: UpdateTensors, { count, decayed }: Extent): KernelCall {
+  const { place, hyper, clip, gradients, weights, inBytes } = t;
+  const moments = rule.moments.map(({ kind }) => t[kind]!);
+  const source = (own: string, constants: Record<string, number>, ...rest: string[]) =>
+    withPrelude(
+      [
+        PLACE,
+        PACK_BF16,
+        storageSource("Weight", "weights", weights, "chance"),
+        momentsSource(rule.moments),
+        ...rest,
+        rule.source,
+        optimizerStepSource,
+        own,
+      ].join("\n"),
+      { ...constants, LENGTH: Math.ceil(count / 4), DECAY_END: Math.ceil(decayed / 4), NORM_BLOCK },
+    );
+  const common = [place, hyper, clip, gradients, weights];
+  return inBytes
+    ? {
+      label: `${rule.name}_8bit`,
+      source: source(optimizer8bitSource, {}, DYNAMIC_MAP, byteMoments(rule.moments)),
+      bindings: [...common, inBytes.absmax, inBytes.map, ...moments],
+      grid: () => line(Math.ceil(count / (8 * MOMENT_BLOCK))),
+    }
+    : {
+      label: rule.name,
+      source: source(optimizerSource, { COUNT: count }, floatMoments(rule.moments, moments)),
+      bindings: [...common, ...moments],
+      grid: () => line(Math.ceil(count / 1024)),
+    };
+}
+
+const momentsSource = (moments: readonly Moment[]) =>
+  `struct Moments { ${moments.map(({ kind }) => `${kind}: vec4f`).join(", ")} }`;
+
+/** The bindings of moments that are numbers, behind those that every update has, and what reads and writes them. */
+const floatMoments = (moments: readonly Moment[], tensors: readonly Tensor[]) =>
+  `${
+    moments.map(({ kind, rounding }, i) =>
+      `${storageSource(`Type${i}`, kind, tensors[i], rounding)}
+@group(0) @binding(${5 + i}) var<storage, read_write> ${kind}: array<Type${i}>;`
+    ).join("\n")
+  }
+fn moments_at(i: u32) -> Moments {
+  return Moments(${moments.map(({ kind }) => `unpack_${kind}(${kind}[i])`).join(", ")});
+}
+fn keep_moments(i: u32, m: Moments) {
+${
+    moments.map(({ kind }) => `  ${kind}[i] = pack_${kind}(m.${kind}, counters(i, hyper.moments_key));`).join(
+      "\n",
+    )
+  }
+}`;
+
+/** The same of moments that are bytes, each a share of its part of a Scale. */
+function byteMoments(moments: readonly Moment[]): string {
+  const parts = moments.map((moment, i) => ({
+    ...moment,
+    name: moment.isSigned ? "signed" : "unsigned",
+    part: moments.length === 1 ? "" : `.${"xy"[i]}`,
+  }));
+  const magnitude = ({ kind, isSigned }: Moment) => isSigned ? `abs(m.${kind})` : `m.${kind}`;
+  return `alias Scale = ${moments.length === 1 ? "f32" : "vec2f"};
+${
+    parts.map(({ kind }, i) => `@group(0) @binding(${7 + i}) var<storage, read_write> ${kind}: array<u32>;`)
+      .join("\n")
+  }
+fn moments_at(i: u32, scale: Scale) -> Moments {
+  return Moments(${
+    parts.map(({ kind, name, part }) => `unpack_${name}(${kind}[i]) * scale${part}`).join(", ")
+  });
+}
+fn keep_moments(i: u32, m: Moments, unit: Scale) {
+${parts.map(({ kind, name, part }) => `  ${kind}[i] = pack_${name}(m.${kind} * unit${part});`).join("\n")}
+}
+fn most(v: vec4f) -> f32 { return max(max(v.x, v.y), max(v.z, v.w)); }
+fn largest_of(m: Moments) -> Scale { return Scale(${
+    parts.map((m) => `most(${magnitude(m)})`).join(", ")
+  }); }`;
+}
 
 /** The WGSL type of four elements, and the functions that read and write it, rounded to the nearest or by chance. */
-function elementSource(
-  type: keyof typeof NAMES,
+function storageSource(
+  type: string,
+  name: string,
   { storage = "f32" }: Tensor,
   rounding: "nearest" | "chance",
 ): string {
-  const name = NAMES[type];
   const packed = storage === "f32"
     ? "values"
     : rounding === "chance"

@@ -6,9 +6,11 @@ import {
   type GemmSize,
   type GemmTile,
   gemmVariant,
+  type MatrixTile,
   sizeWords,
   takesPairs,
 } from "../../kernels/gemm.ts";
+import { largestGroups, largestParts, largestSource } from "../../kernels/gemm_largest.ts";
 import { gemmSource } from "../../kernels/gemm_source.ts";
 import { type Epilogue, isPaired } from "../../kernels/gemm_epilogue.ts";
 import {
@@ -20,10 +22,10 @@ import {
 import type { Gpu } from "./device.ts";
 import { HeldMatrices } from "./held_matrices.ts";
 import type { ProductEpilogue } from "./epilogues.ts";
-import { ALIGNMENT, type Tensor, type TextureSlab, view, weightStorage } from "./memory.ts";
+import { align, ALIGNMENT, type Tensor, type TextureSlab, view, weightStorage } from "./memory.ts";
 import type { MemoryPlan } from "./memory_plan.ts";
 import { type KernelCall, line, type RowSlot } from "./program.ts";
-import type { TextureCopy } from "./texture_copy.ts";
+import { isCopied, type Texel, type TextureCopy } from "./texture_copy.ts";
 import { blockWords, fillTexture } from "./texture_fill.ts";
 import { rowLength } from "./operations.ts";
 import { Sources } from "./sources.ts";
@@ -40,6 +42,8 @@ export interface Operands {
   c: Tensor;
   bias?: Tensor;
   residual?: Tensor;
+  /** Of another product of C's shape (`nt`, `nn`), which is added to that of A and B: what a layer's adapters give. */
+  more?: { a: Tensor; b: Tensor };
 }
 
 /** What else is done with a product. */
@@ -59,6 +63,8 @@ type Range = readonly [first: number, length: number];
  * dimension.
  */
 interface Block extends Record<"m" | "n" | "k", Range> {
+  /** Whether the inner dimension goes on with that of what is added. */
+  hasMore: boolean;
   /** The first of the counted rows. */
   first: number;
   /** The uniform of its size. */
@@ -74,6 +80,8 @@ export class Products {
   readonly held?: HeldMatrices;
   /** Where textures hold an operand's block. */
   readonly #textures?: { a: TextureSlab; b: TextureSlab };
+  /** What is found of the largest magnitudes of each operand of a product of float16 matrices. */
+  readonly #found: Partial<Record<"a" | "b", Tensor>> = {};
   /** The other operand of products whose matrix is held. */
   readonly #left?: TextureSlab;
   readonly #slabs: Tensor[] = [];
@@ -105,15 +113,24 @@ export class Products {
   ): KernelCall[] {
     const size: GemmSize = { ...sizeOf(layout, operands), first: 0, adds, scale };
     const { texture, textured, buffer } = this.tiles;
-    const held = layout === "nt" ? this.#heldCalls(rows, operands, size) : [];
-    if (held.length > 0) return epilogue ? [...held, epilogue.alone] : held;
     const shape = shapeClass(layout, size.m, size.n);
     const isTextured = textured.includes(shape) && texture && isForTextures(size, texture);
+    const { more, ...own } = operands;
+    if (more && !(isTextured && canJoin(layout, size, more, texture))) {
+      return [
+        ...this.calls(layout, rows, { ...more, c: own.c }, { adds, scale }),
+        ...this.calls(layout, rows, own, { adds: "always", scale, epilogue }),
+      ];
+    }
+    const held = layout === "nt" ? this.#heldCalls(rows, operands, size) : [];
+    if (held.length > 0) return epilogue ? [...held, epilogue.alone] : held;
     const tile = buffer[shape];
     const isFused = !isTextured && epilogue && this.tiles.fuses &&
       canFuse(layout, epilogue, operands, size, tile);
     const calls = isTextured
       ? this.#textureCalls(layout, rows, operands, size, texture)
+      : tile.memory === "matrix"
+      ? this.#matrixCalls(layout, rows, operands, size, tile, isFused ? epilogue : undefined)
       : [this.#bufferCall(layout, rows, operands, size, tile, isFused ? epilogue : undefined)];
     return epilogue && !isFused ? [...calls, epilogue.alone] : calls;
   }
@@ -123,6 +140,41 @@ export class Products {
     for (const { tensor, words } of this.#sizes.values()) {
       gpu.device.queue.writeBuffer(tensor.slab.buffer!, tensor.offset, Uint32Array.from(words));
     }
+  }
+
+  /** The product, after the largest magnitudes of its operands. */
+  #matrixCalls(
+    layout: GemmLayout,
+    rows: RowSlot,
+    operands: Operands,
+    size: GemmSize,
+    tile: MatrixTile,
+    fused?: ProductEpilogue,
+  ): KernelCall[] {
+    const variant = gemmVariant(layout, { kind: "none" }, size, weightStorage(operands.b));
+    const words = this.#size(size);
+    const [a, b] = (["a", "b"] as const).map((operand) => {
+      const lines = operand === "a" ? size.m : size.n;
+      const found = this.#foundOf(operand, lines * largestParts(layout, operand));
+      const groups = line(largestGroups(layout, operand, lines));
+      const call: KernelCall = {
+        label: "gemm_largest",
+        source: this.#sources.of(["largest", operand, variant], () => largestSource(variant, operand)),
+        bindings: [rows.tensor, words, operands[operand], found],
+        grid: (counts) => counts[rows.slot] === 0 ? [0, 0] : groups,
+      };
+      return { call, found };
+    });
+    const product = this.#bufferCall(layout, rows, operands, size, tile, fused);
+    return [a.call, b.call, { ...product, bindings: [...product.bindings, a.found, b.found] }];
+  }
+
+  /** So many words of the one slab that the products have for it, which grows with the largest of them. */
+  #foundOf(operand: "a" | "b", words: number): Tensor {
+    const bytes = align(4 * words);
+    const all = this.#found[operand] ??= this.plan.tensor(`largest of ${operand}`, "scratch", [words]);
+    Object.assign(all.slab, { bytes: Math.max(all.slab.bytes, bytes) });
+    return { ...all, shape: [words], bytes };
   }
 
   #bufferCall(
@@ -203,52 +255,50 @@ export class Products {
   }
 
   /**
-   * A call for each block, of which the first stands for all; what a texture still holds is not copied again. A
-   * matrix that is not float32 cannot be copied: a kernel unpacks its block.
+   * A call for each block, of which the first stands for all; what a texture still holds is not copied again.
    */
   #textureCalls(
     layout: GemmLayout,
     rows: RowSlot,
-    { a, b, c, bias, residual }: Operands,
+    { a, b, c, bias, residual, more }: Operands,
     size: GemmSize,
     tile: TextureProductTile,
   ): KernelCall[] {
-    const isPacked = weightStorage(b) !== "f32";
-    const blocks = this.#blocksOf(layout, size, tile);
-    const copy = (
-      operand: "a" | "b",
-      source: Tensor,
-      [firstRow, rowCount]: Range,
-      [firstColumn, columns]: Range,
-      isCounted: boolean,
-    ): TextureCopy => ({
-      source,
-      texture: this.#textures![operand],
-      firstRow,
-      rows: rowCount,
-      firstColumn,
-      columns,
-      slot: isCounted ? rows.slot : undefined,
-    });
-    const call = ({ m, n, k, first, size: words }: Block): KernelCall => {
-      const [[row, height], [column, columns], [depth, inner]] = [m, n, k];
+    const depth = more ? rowLength(more.a) : 0;
+    const blocks = this.#blocksOf(layout, size, tile, depth);
+    const copiesOf = ({ m, n, k, hasMore }: Block): TextureCopy[] => [
+      layout === "tn" ? this.#copy("a", a, k, m, rows) : this.#copy("a", a, m, k, rows),
+      layout === "nt"
+        ? this.#copy("b", b, n, k)
+        : this.#copy("b", b, k, n, layout === "tn" ? rows : undefined),
+      // Behind them: columns of A, and rows or columns of B.
+      ...(more && hasMore
+        ? [
+          this.#copy("a", more.a, m, [0, depth], rows, [k[1] / 4, 0]),
+          layout === "nt"
+            ? this.#copy("b", more.b, n, [0, depth], undefined, [k[1] / 4, 0])
+            : this.#copy("b", more.b, [0, depth], n, undefined, [0, k[1]]),
+        ]
+        : []),
+    ];
+    // The uniforms of kernels that copy: other blocks' calls are made when nothing can be planned any more.
+    if (![a, b, ...Object.values(more ?? {})].every(isCopied)) blocks.forEach(copiesOf);
+    const call = (block: Block): KernelCall => {
+      const { m, n, k, first, hasMore, size: words } = block;
+      const [[row, height], [column, columns], [deep, own]] = [m, n, k];
+      const inner = own + (hasMore ? depth : 0);
       const place = row * size.ldc + column;
-      const added = depth === 0
+      const added = deep === 0
         ? { bias: bias && from(bias, column), residual: residual && from(residual, place) }
         : {};
       const epilogue = epilogueOf(added);
       return {
-        label: labelOf(layout, size, epilogue),
+        label: labelOf(layout, size, epilogue, depth),
         source: this.#sources.of(
           `texture ${layout} ${epilogue.bias} ${epilogue.kind}`,
           () => textureSource(layout, epilogue, tile),
         ),
-        copies: [
-          layout === "tn" ? copy("a", a, k, m, true) : copy("a", a, m, k, true),
-          ...isPacked
-            ? []
-            : [layout === "nt" ? copy("b", b, n, k, false) : copy("b", b, k, n, layout === "tn")],
-        ],
+        copies: copiesOf(block),
         bindings: [
           rows.tensor,
           words,
@@ -272,30 +322,32 @@ export class Products {
         },
       };
     };
-    if (!isPacked) return [{ ...call(blocks[0]), rest: () => blocks.slice(1).map(call) }];
-    const blockOfB = ({ n, k }: Block) => {
-      const [[firstRow, rows], [firstColumn, columns]] = layout === "nt" ? [n, k] : [k, n];
-      return { firstRow, rows, firstColumn, texels: Math.ceil(columns / 4) };
-    };
-    // All of them now: the others are made when nothing can be planned any more.
-    const uniforms = new Map(blocks.map((block) => [block, this.#uniform(blockWords(b, blockOfB(block)))]));
-    const fill = (block: Block): KernelCall => {
-      const isNeeded = (counts: Uint32Array) => counts[rows.slot] > 0;
-      return fillTexture(b, this.#textures!.b, blockOfB(block), uniforms.get(block)!, { isNeeded });
-    };
-    const rest = () =>
-      blocks.slice(1).flatMap((block, i) =>
-        block.n === blocks[i].n && block.k === blocks[i].k ? [call(block)] : [fill(block), call(block)]
-      );
-    return [fill(blocks[0]), { ...call(blocks[0]), rest }];
+    return [{ ...call(blocks[0]), rest: () => blocks.slice(1).map(call) }];
+  }
+
+  /** A block of an operand into its texture; only the rows that are counted, where `counted` says how. */
+  #copy(
+    operand: "a" | "b",
+    source: Tensor,
+    [firstRow, rows]: Range,
+    [firstColumn, columns]: Range,
+    counted?: RowSlot,
+    at?: Texel,
+  ): TextureCopy {
+    const texture = this.#textures![operand];
+    const copy = { source, texture, at, firstRow, rows, firstColumn, columns, slot: counted?.slot };
+    if (isCopied(source)) return copy;
+    const block = { firstRow, rows, firstColumn, texels: Math.ceil(columns / 4), at };
+    const uniform = this.#uniform(blockWords(source, block));
+    return { ...copy, by: fillTexture(source, texture, block, uniform, { slot: counted?.slot }) };
   }
 
   /**
    * The blocks of C and of the inner dimension that fill textures: the same in every layer, and so made once a size.
    */
-  #blocksOf(layout: GemmLayout, size: GemmSize, tile: TextureProductTile): readonly Block[] {
+  #blocksOf(layout: GemmLayout, size: GemmSize, tile: TextureProductTile, more: number): readonly Block[] {
     const { m, n, k, lda, ldb, ldc, adds, scale } = size;
-    const key = `${layout} ${m} ${n} ${k} ${lda} ${ldb} ${ldc} ${adds} ${scale}`;
+    const key = `${layout} ${m} ${n} ${k} ${lda} ${ldb} ${ldc} ${adds} ${scale} ${more}`;
     const known = this.#blocks.get(key);
     if (known) return known;
     const counted = layout === "tn" ? "k" : "m";
@@ -303,7 +355,8 @@ export class Products {
     const most = {
       m: layout === "tn" ? tile.columns : tile.rows,
       n: layout === "nt" ? tile.rows : tile.columns,
-      k: layout === "nt" ? tile.columns : tile.rows,
+      // The first block has room for what is added, and so binds all that the others do.
+      k: (layout === "nt" ? tile.columns : tile.rows) - more,
     };
     const blocks: Block[] = [];
     for (const n of pieces(size.n, most.n)) {
@@ -311,8 +364,10 @@ export class Products {
         for (const m of pieces(size.m, most.m)) {
           const [first] = { m, k }[counted];
           const adds = k[0] > 0 ? "always" : size.adds;
-          const words = this.#size({ ...size, m: m[1], n: n[1], k: k[1], first, adds });
-          blocks.push({ m, n, k, first, size: words });
+          const hasMore = more > 0 && k[0] === 0;
+          const inner = k[1] + (hasMore ? more : 0);
+          const words = this.#size({ ...size, m: m[1], n: n[1], k: inner, first, adds });
+          blocks.push({ m, n, k, hasMore, first, size: words });
         }
       }
     }
@@ -354,8 +409,9 @@ const epilogueOf = (
   activation: fused?.activation,
 });
 
-const labelOf = (layout: GemmLayout, { m, n, k }: GemmSize, { bias, kind }: Epilogue) =>
+const labelOf = (layout: GemmLayout, { m, n, k }: GemmSize, { bias, kind }: Epilogue, more = 0) =>
   `gemm_${layout} ${layout === "tn" ? m : "rows"}x${n}x${layout === "tn" ? "rows" : k}` +
+  (more > 0 ? `+${more}` : "") +
   (bias ? " + bias" : "") + (kind === "none" || kind === "residual" ? "" : ` + ${kind}`);
 
 /** Sizes of a product from its operands' shapes; rows of A and C may be longer than the product needs. */
@@ -366,13 +422,24 @@ function sizeOf(layout: GemmLayout, { a, b, c }: Operands): Omit<GemmSize, "firs
   return { m: c.shape[0], n, k, lda, ldb, ldc };
 }
 
-/**
- * Whether the operands can be copied to textures, row by row and in blocks that start on aligned bytes, and gain by
- * it.
- */
+/** Whether rows of the operands and of C are whole texels, and textures gain by it. */
 function isForTextures({ m, n, k, lda, ldb, ldc }: GemmSize, { worth }: TextureProductTile): boolean {
-  const isAligned = [lda, ldb, ldc].every((floats) => floats * 4 % ALIGNMENT === 0);
-  return isAligned && m * n * k >= worth;
+  return [lda, ldb, ldc].every((floats) => floats % 4 === 0) && m * n * k >= worth;
+}
+
+/**
+ * Whether textures hold what is added to a product behind its own operands: in whole texels, and in less than half of
+ * a block.
+ */
+function canJoin(
+  layout: GemmLayout,
+  { k }: GemmSize,
+  { a, b }: { a: Tensor; b: Tensor },
+  { rows, columns }: TextureProductTile,
+): boolean {
+  const depth = rowLength(a);
+  const areTexels = [k, depth, rowLength(b)].every((floats) => floats % 4 === 0);
+  return areTexels && depth <= (layout === "nt" ? columns : rows) / 2;
 }
 
 /** Whether a product can do `epilogue`. */

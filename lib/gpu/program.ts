@@ -2,7 +2,7 @@ import { heed } from "../heed.ts";
 import type { OnProgress } from "../progress.ts";
 import type { Gpu } from "./device.ts";
 import { elementBytes, type Tensor, type TextureSlab } from "./memory.ts";
-import { distinctCopies, encodeCopy, type TextureCopy } from "./texture_copy.ts";
+import { distinctCopies, encodeCopy, meets, type TextureCopy } from "./texture_copy.ts";
 
 /** Numbers of rows that change from batch to batch: each is a slot of one uniform buffer that kernels read. */
 export interface RowCount {
@@ -93,12 +93,15 @@ export const onlyWhere = (call: KernelCall, isRun: (counts: Uint32Array) => bool
   rest: call.rest && (() => call.rest!().map((other) => onlyWhere(other, isRun))),
 });
 
-interface Dispatch {
-  label: string;
+interface Kernel {
   pipeline: GPUComputePipeline;
   bindGroup: GPUBindGroup;
   grid: Grid;
-  copies: TextureCopy[];
+}
+
+interface Dispatch extends Kernel {
+  label: string;
+  copies: { copy: TextureCopy; by?: Kernel }[];
   /** Copies, of any dispatch, whose source or texture this kernel may write to. */
   outdates: TextureCopy[];
   /** What it reads and writes. */
@@ -143,7 +146,10 @@ export class Pipelines {
    * @internal
    */
   expect(calls: readonly KernelCall[]): void {
-    for (const { source } of kernelsOf(calls)) this.#expected.add(source);
+    for (const { source, copies = [] } of kernelsOf(calls)) {
+      this.#expected.add(source);
+      for (const { by } of copies) if (by) this.#expected.add(by.source);
+    }
     this.#report();
   }
 
@@ -164,7 +170,10 @@ export class Pipelines {
     const { device, subgroups } = this.gpu;
     device.pushErrorScope("validation");
     const asks = subgroups?.areEnabledInSource && source.includes("subgroup");
-    const code = asks ? `enable subgroups;\n${source}` : source;
+    const extensions = source.includes("subgroup_matrix")
+      ? "f16, subgroups, chromium_experimental_subgroup_matrix"
+      : "subgroups";
+    const code = asks ? `enable ${extensions};\n${source}` : source;
     const module = device.createShaderModule({ label, code });
     const pipeline = device.createComputePipeline({
       label,
@@ -182,6 +191,24 @@ export class Pipelines {
   }
 }
 
+/** Compiles a call's kernel, and binds what it works on. */
+async function bound(pipelines: Pipelines, call: KernelCall): Promise<Kernel> {
+  const { label, source, bindings, grid, flops, mask } = call;
+  const pipeline = await pipelines.compile(label, source);
+  const bindGroup = pipelines.gpu.device.createBindGroup({
+    label,
+    layout: pipeline.getBindGroupLayout(0),
+    entries: bindings.map((bound, binding) => ({
+      binding,
+      resource: "slab" in bound
+        ? { buffer: bound.slab.buffer!, offset: bound.offset, size: bound.bytes }
+        : bound.texture!.createView(),
+    })),
+  });
+  kernelOf.set(bindGroup, { label, bindings, flops, mask });
+  return { pipeline, bindGroup, grid };
+}
+
 /** Dispatches of a piece: a software driver takes about a second for those of a model of 135 million parameters. */
 const PIECE = 32;
 
@@ -197,29 +224,21 @@ export class Program {
     const kernels = kernelsOf(calls);
     const copiesOf = distinctCopies(kernels);
     const all = [...new Set(copiesOf.flat())];
+    const fills = new Map<TextureCopy, Kernel>();
+    for (const copy of all) if (copy.by) fills.set(copy, await bound(pipelines, copy.by));
     const dispatches: Dispatch[] = [];
-    for (const [i, { label, source, bindings, grid, flops, mask }] of kernels.entries()) {
-      const pipeline = await pipelines.compile(label, source);
-      const bindGroup = pipelines.gpu.device.createBindGroup({
-        label,
-        layout: pipeline.getBindGroupLayout(0),
-        entries: bindings.map((bound, binding) => ({
-          binding,
-          resource: "slab" in bound
-            ? { buffer: bound.slab.buffer!, offset: bound.offset, size: bound.bytes }
-            : bound.texture!.createView(),
-        })),
-      });
+    for (const [i, call] of kernels.entries()) {
+      const { label, source, bindings } = call;
       const written = writtenBindings(source).map((binding) => bindings[binding]);
       const outdates = all.filter((copy) =>
         written.some((bound) => bound === copy.texture || overlaps(copy.source, bound))
       );
       const tensors = [
-        ...copiesOf[i].map((copy) => copy.source),
+        ...copiesOf[i].map(({ source }) => source),
         ...bindings.filter((bound) => "slab" in bound),
       ];
-      dispatches.push({ label, pipeline, bindGroup, grid, copies: copiesOf[i], outdates, tensors });
-      kernelOf.set(bindGroup, { label, bindings, flops, mask });
+      const copies = copiesOf[i].map((copy) => ({ copy, by: fills.get(copy) }));
+      dispatches.push({ ...await bound(pipelines, call), label, copies, outdates, tensors });
     }
     return new Program(dispatches);
   }
@@ -231,9 +250,17 @@ export class Program {
    */
   encode(encoder: GPUCommandEncoder, counts: Uint32Array, next?: () => GPUCommandEncoder): void {
     let encoded = 0;
-    const held = new Map<TextureSlab, TextureCopy>();
+    const held = new Set<TextureCopy>();
     let pass: GPUComputePassEncoder | undefined;
-    for (const { pipeline, bindGroup, grid, copies, outdates } of this.#dispatches) {
+    const dispatch = ({ pipeline, bindGroup, grid }: Kernel) => {
+      const [x, y] = grid(counts);
+      pass ??= encoder.beginComputePass();
+      pass.setPipeline(pipeline);
+      pass.setBindGroup(0, bindGroup);
+      pass.dispatchWorkgroups(x, y);
+    };
+    for (const kernel of this.#dispatches) {
+      const { grid, copies, outdates } = kernel;
       const [x, y] = grid(counts);
       if (x * y === 0) continue;
       if (next && encoded++ === PIECE) {
@@ -242,18 +269,19 @@ export class Program {
         encoder = next();
         encoded = 1;
       }
-      for (const copy of copies) {
-        if (held.get(copy.texture) === copy) continue;
-        pass?.end();
-        pass = undefined;
-        encodeCopy(encoder, copy, counts);
-        held.set(copy.texture, copy);
+      for (const { copy, by } of copies) {
+        if (held.has(copy)) continue;
+        if (by) dispatch(by);
+        else {
+          pass?.end();
+          pass = undefined;
+          encodeCopy(encoder, copy, counts);
+        }
+        for (const other of held) if (meets(other, copy)) held.delete(other);
+        held.add(copy);
       }
-      pass ??= encoder.beginComputePass();
-      pass.setPipeline(pipeline);
-      pass.setBindGroup(0, bindGroup);
-      pass.dispatchWorkgroups(x, y);
-      for (const copy of outdates) if (held.get(copy.texture) === copy) held.delete(copy.texture);
+      dispatch(kernel);
+      for (const copy of outdates) held.delete(copy);
     }
     pass?.end();
   }

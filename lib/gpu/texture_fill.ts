@@ -5,6 +5,7 @@ import { matrixReader, PACK_BF16, readerElement } from "../../kernels/storage.ts
 import { elements, type Tensor, type TextureSlab, weightStorage } from "./memory.ts";
 import { rowLength } from "./operations.ts";
 import { type KernelCall, line } from "./program.ts";
+import type { Texel } from "./texture_copy.ts";
 
 /** How a matrix lies in a texture. */
 export type HeldStorage = "f32" | "bf16";
@@ -15,6 +16,8 @@ export interface MatrixBlock {
   rows: number;
   firstColumn: number;
   texels: number;
+  /** Where it goes, by default to the texture's first texel. */
+  at?: Texel;
 }
 
 /** Elements of a texel, its WGSL, and the texture's format. */
@@ -38,26 +41,24 @@ export const heldFormat = (storage: HeldStorage): TextureSlab["format"] => TEXEL
 /** The words of a block's uniform. */
 export const blockWords = (
   matrix: Tensor,
-  { firstRow, rows, firstColumn, texels }: MatrixBlock,
+  { firstRow, rows, firstColumn, texels, at = [0, 0] }: MatrixBlock,
 ): number[] => [
   ...[firstRow, firstColumn, rows, texels],
   ...[rowLength(matrix), elements(matrix.shape)],
+  ...at,
 ];
 
 /**
- * A block of `matrix` to the beginning of `texture`, where `isNeeded`.
+ * A block of `matrix` to `texture`; where there is a `slot`, the rows of it that this counts.
  *
  * @param uniform of `blockWords`.
  */
 export function fillTexture(
   matrix: Tensor,
   texture: TextureSlab,
-  { rows, texels }: MatrixBlock,
+  { firstRow, rows, texels }: MatrixBlock,
   uniform: Tensor,
-  { storage = "f32", isNeeded = () => true }: {
-    storage?: HeldStorage;
-    isNeeded?: (counts: Uint32Array) => boolean;
-  } = {},
+  { storage = "f32", slot }: { storage?: HeldStorage; slot?: number } = {},
 ): KernelCall {
   const { format, source, perTexel } = TEXEL[storage];
   const stored = weightStorage(matrix);
@@ -67,6 +68,9 @@ export function fillTexture(
     label: "hold",
     source: withPrelude(`${reader}\n${source}\n${kernel}`, { PER_TEXEL: perTexel }),
     bindings: [uniform, matrix, texture],
-    grid: (counts) => isNeeded(counts) ? line(Math.ceil(rows * texels / 64)) : [0, 0],
+    grid: (counts) => {
+      const there = slot === undefined ? rows : Math.min(rows, counts[slot] - firstRow);
+      return line(Math.ceil(there * texels / 64));
+    },
   };
 }

@@ -1,4 +1,5 @@
 /** Which way of computing products is fastest on a device: measured. */
+import type { MatrixPrecision } from "../../kernels/gemm.ts";
 import type { OnProgress } from "../progress.ts";
 import { uniform } from "../random.ts";
 import type { Gpu } from "./device.ts";
@@ -11,9 +12,10 @@ import {
   type BufferTileName,
   type DeviceClass,
   deviceClass,
+  LAYOUTS,
+  MATRIX,
   onlyTile,
   type ProductTiles,
-  SHAPE_CLASSES,
   type ShapeClass,
   TEXTURE_TILE,
   tilesOf,
@@ -47,90 +49,171 @@ const SIZES = {
   software: { wide: [512, 512, 512], small: [512, 512, 512], narrow: [512, 64, 512] },
   gpu: { wide: [2048, 2048, 2048], small: [512, 1024, 2048], narrow: [2048, 64, 2048] },
 };
-/** A processor is as busy with few tiles as with many. */
-const isMeasured = (shape: ShapeClass, device: DeviceClass) => device === "gpu" || !shape.endsWith("small");
+/** What a large model spends most in comes first. A processor is as busy with few tiles as with many. */
+const MEASURED: Record<DeviceClass, ("wide" | "small" | "narrow")[]> = {
+  software: ["wide", "narrow"],
+  gpu: ["wide", "small", "narrow"],
+};
+/** Beside the usual way, those of one layout that are measured for the others too: their order is much the same. */
+const FINALISTS = 2;
+/** What products of float16 matrices may be off by: 2^-21 and 2^-10 of the sum of their terms' magnitudes. */
+const MATRIX_TOLERANCE = { high: 1e-4, medium: 2e-2 };
 /** Another than the usual tile must be this much faster: times vary. */
 const CLEARLY = 1.05;
 /** Of a sample, at least: its end is waited for, some 11 ms where Deno does it. */
 const SECONDS = 0.05;
-/** A way that a first sample shows to be slower than this part of the best is not measured further. */
+/** Of a first look at a way, were it as fast as the best. */
+const GLANCE = 0.01;
+/** A way that a first look shows to be slower than this part of the best is not measured further. */
 const HOPELESS = 0.7;
+/** Seconds after which a run takes what was the fastest so far. */
+export const MOST_SECONDS = 20;
+
+export type Way = BufferTileName | "texture";
 
 /**
- * Multiply-adds a second of every way of every shape class, and of `nt wide` with a gated unit in its stores and
+ * Multiply-adds a second of the ways of every shape class, and of `nt wide` with a gated unit in its stores and
  * after it; and what comes of them.
  */
 export interface Measured {
   record: TuningRecord;
-  rates: { shape: ShapeClass; way: BufferTileName | "texture" | "fused" | "separate"; rate: number }[];
+  rates: { shape: ShapeClass; way: Way | "fused" | "separate"; rate: number }[];
+  /** Ways that there was no time for. */
+  skipped: number;
+}
+
+export interface MeasureOptions {
+  onProgress?: OnProgress;
+  /** After which no other way is begun. */
+  seconds?: number;
+  /** Of float16 matrices, which are no way without one. */
+  precision?: MatrixPrecision;
 }
 
 /**
  * Measures the ways of computing products on `gpu`, and takes for each shape class the fastest whose products are
- * right. Takes some seconds on a driver on the processor, and on an NVIDIA H200 took a minute.
+ * right. Most of the time goes into compiling them.
  */
 export async function measureTuning(
   gpu: Gpu,
   pipelines: Pipelines,
-  onProgress?: OnProgress,
+  options: MeasureOptions = {},
 ): Promise<Measured> {
   const device = deviceClass(gpu);
-  const candidates = [...CANDIDATES[device], ...gpu.subgroups ? WITH_SUBGROUPS[device] : []];
-  const record = usualTuning(device);
-  const rates: Measured["rates"] = [];
-  const values = operandValues(device);
-  record.textured = [];
-  const shapes = SHAPE_CLASSES.filter((shape) => isMeasured(shape, device));
-  const waysOf = (usual: BufferTileName): (BufferTileName | "texture")[] => [
-    usual,
-    ...candidates.filter((name) => name !== usual),
+  const { precision } = options;
+  const candidates: Way[] = [
+    ...precision ? [MATRIX] as const : [],
+    ...CANDIDATES[device],
+    ...gpu.subgroups ? WITH_SUBGROUPS[device] : [],
     ...device === "software" ? ["texture" as const] : [],
   ];
-  const total = shapes.reduce((sum, shape) => sum + waysOf(record.buffer[shape]).length, 0);
+  const values = operandValues(device);
+  const idle = await idleSeconds(gpu);
+  const usual = usualTuning(device);
+  const expected = new Map<ShapeClass, Float32Array>();
+  const measureWay: MeasureWay = async (shape, way, best) => {
+    const tile = way === "texture" ? { ...TEXTURE_TILE, worth: 0 } : bufferTile(way, gpu, precision);
+    const measured = await measure(gpu, pipelines, shape, onlyTile(tile), { values, best, idle })
+      .catch((error) => {
+        // Without the usual way nothing works; of the others, some drivers may not compile one.
+        if (way === usual.buffer[shape]) throw error;
+      });
+    if (!measured) return undefined;
+    const { rate, result } = measured;
+    if (result && !expected.has(shape)) expected.set(shape, result);
+    const tolerance = precision && way === MATRIX ? MATRIX_TOLERANCE[precision] : undefined;
+    return { rate, isRight: result !== undefined && isClose(result, expected.get(shape)!, tolerance) };
+  };
+  const measureFused = async (record: TuningRecord) => {
+    const [fused, separate] = [true, false].map((fuses) => ({ ...tilesOf(record, gpu), fuses }));
+    const how = { values, idle, epilogue: "glu" } as const;
+    const one = await measure(gpu, pipelines, "nt wide", fused, how);
+    const other = await measure(gpu, pipelines, "nt wide", separate, how);
+    return { fused: one.rate, separate: other.rate, isRight: isClose(one.result!, other.result!) };
+  };
+  return await chooseTiles(device, candidates, {
+    measureWay,
+    measureFused: device === "gpu" ? measureFused : undefined,
+  }, options);
+}
+
+/**
+ * Measures one way of a shape class, where `best` is what another reached: its rate and whether its products are the
+ * usual way's, which is measured first. Undefined where the driver does not take it.
+ */
+export type MeasureWay = (
+  shape: ShapeClass,
+  way: Way,
+  best: number,
+) => Promise<{ rate: number; isRight: boolean } | undefined>;
+
+/**
+ * Takes the fastest of `candidates` for each shape class, by what `measureWay` finds of the usual one and of others.
+ * Shape classes that there is no time for are computed as those of the same size in another layout.
+ */
+export async function chooseTiles(
+  device: DeviceClass,
+  candidates: readonly Way[],
+  { measureWay, measureFused }: {
+    measureWay: MeasureWay;
+    measureFused?: (record: TuningRecord) => Promise<{ fused: number; separate: number; isRight: boolean }>;
+  },
+  { onProgress, seconds = Infinity, precision, now = () => performance.now() }:
+    & MeasureOptions
+    & { now?: () => number } = {},
+): Promise<Measured> {
+  const record: TuningRecord = { ...usualTuning(device), textured: [], ...(precision && { precision }) };
+  const rates: Measured["rates"] = [];
+  const take = (shape: ShapeClass, way: Way) => {
+    if (way === "texture") record.textured.push(shape);
+    else record.buffer[shape] = way;
+  };
+  const end = now() + 1000 * seconds;
+  let skipped = 0;
   let done = 0;
-  for (const shape of shapes) {
-    const usual = record.buffer[shape];
-    const ways = waysOf(usual);
-    let best: { way: BufferTileName | "texture"; rate: number } = { way: usual, rate: 0 };
-    let expected: Float32Array | undefined;
-    for (const way of ways) {
-      onProgress?.({ what: "measuring matrix products", done: done++, total });
-      const tile = way === "texture" ? { ...TEXTURE_TILE, worth: 0 } : bufferTile(way, gpu);
-      const measured = await measure(gpu, pipelines, shape, onlyTile(tile), { values, best: best.rate })
-        .catch((error) => {
-          // Without the usual way nothing works; of the others, some drivers may not compile one.
-          if (way === usual) throw error;
-        });
-      if (!measured) continue;
-      const { rate, result } = measured;
-      expected ??= result;
-      rates.push({ shape, way, rate });
-      if (isClose(result, expected) && rate > best.rate * CLEARLY) best = { way, rate };
+  const ofOthers = Math.min(candidates.length, 1 + FINALISTS);
+  const total = MEASURED[device].length * (candidates.length + (LAYOUTS.length - 1) * ofOthers);
+  for (const size of MEASURED[device]) {
+    let ways: Way[] | undefined;
+    let taken: Way | undefined;
+    for (const layout of LAYOUTS) {
+      const shape: ShapeClass = `${layout} ${size}`;
+      const usual = record.buffer[shape];
+      ways ??= [usual, ...candidates.filter((way) => way !== usual)];
+      const right: { way: Way; rate: number }[] = [];
+      let best: { way: Way; rate: number } | undefined;
+      for (const way of ways) {
+        onProgress?.({ what: "measuring matrix products", done: done++, total });
+        if (now() >= end) {
+          skipped++;
+          continue;
+        }
+        const found = await measureWay(shape, way, best?.rate ?? 0);
+        if (!found) continue;
+        rates.push({ shape, way, rate: found.rate });
+        if (!found.isRight) continue;
+        right.push({ way, rate: found.rate });
+        if (!best || found.rate > best.rate * CLEARLY) best = { way, rate: found.rate };
+      }
+      taken = best?.way ?? taken ?? usual;
+      take(shape, taken);
+      if (device === "software" && size === "wide") take(`${layout} small`, taken);
+      if (layout !== LAYOUTS[0]) continue;
+      const others = right.filter(({ way }) => way !== usual).sort((one, other) => other.rate - one.rate);
+      ways = [usual, ...others.slice(0, FINALISTS).map(({ way }) => way)];
     }
-    if (best.way === "texture") record.textured.push(shape);
-    else record.buffer[shape] = best.way;
   }
-  for (const shape of SHAPE_CLASSES.filter((shape) => !isMeasured(shape, device))) {
-    const wide = shape.replace("small", "wide") as ShapeClass;
-    record.buffer[shape] = record.buffer[wide];
-    if (record.textured.includes(wide)) record.textured.push(shape);
-  }
-  if (device === "gpu") {
-    const shape = "nt wide";
-    const tiles = tilesOf(record, gpu);
-    const fused = await measure(gpu, pipelines, shape, { ...tiles, fuses: true }, {
-      values,
-      epilogue: "glu",
+  if (measureFused && now() < end) {
+    const { fused, separate, isRight } = await measureFused(record);
+    rates.push({ shape: "nt wide", way: "fused", rate: fused }, {
+      shape: "nt wide",
+      way: "separate",
+      rate: separate,
     });
-    const separate = await measure(gpu, pipelines, shape, { ...tiles, fuses: false }, {
-      values,
-      epilogue: "glu",
-    });
-    rates.push({ shape, way: "fused", rate: fused.rate }, { shape, way: "separate", rate: separate.rate });
-    record.fuses = isClose(fused.result, separate.result) && fused.rate * CLEARLY >= separate.rate;
+    record.fuses = isRight && fused * CLEARLY >= separate;
   }
   onProgress?.({ what: "measuring matrix products", done: total, total });
-  return { record, rates };
+  return { record, rates, skipped };
 }
 
 /** Numbers between -0.5 and 0.5 for both operands of the largest product. */
@@ -140,17 +223,34 @@ function operandValues(device: DeviceClass): Float32Array<ArrayBuffer> {
   return Float32Array.from({ length }, () => next() - 0.5);
 }
 
+/** Seconds that waiting for a device takes which has nothing to do. */
+async function idleSeconds({ device }: Gpu): Promise<number> {
+  device.queue.submit([]);
+  await device.queue.onSubmittedWorkDone();
+  const start = performance.now();
+  device.queue.submit([]);
+  await device.queue.onSubmittedWorkDone();
+  return (performance.now() - start) / 1000;
+}
+
 /**
  * Multiply-adds a second of one way, where `best` is what another reached, and the product, or what a gated unit
- * makes of it.
+ * makes of it; without them where the way is hopeless.
+ *
+ * @param idle as of `idleSeconds`.
  */
 async function measure(
   gpu: Gpu,
   pipelines: Pipelines,
   shape: ShapeClass,
   tiles: ProductTiles,
-  { values, best = 0, epilogue }: { values: Float32Array<ArrayBuffer>; best?: number; epilogue?: "glu" },
-) {
+  { values, idle, best = 0, epilogue }: {
+    values: Float32Array<ArrayBuffer>;
+    idle: number;
+    best?: number;
+    epilogue?: "glu";
+  },
+): Promise<{ rate: number; result?: Float32Array }> {
   const [layout, size] = shape.split(" ") as ["nt" | "nn" | "tn", "wide" | "small" | "narrow"];
   const [m, n, k] = SIZES[deviceClass(gpu)][size];
   const plan = new MemoryPlan();
@@ -187,15 +287,19 @@ async function measure(
       return (performance.now() - start) / 1000;
     };
     await seconds(1);
-    let runs = 4;
+    let runs = Math.max(1, Math.ceil(GLANCE * best / (m * n * k)));
+    const glimpsed = (sample: number) => m * n * k * runs / Math.max(sample - idle, sample / 100);
     let sample = await seconds(runs);
+    // Other work of the machine may have come between.
+    if (glimpsed(sample) < HOPELESS * best) sample = Math.min(sample, await seconds(runs));
+    gpu.check();
+    if (glimpsed(sample) < HOPELESS * best) return { rate: glimpsed(sample) };
     while (sample < SECONDS) {
       runs = Math.ceil(runs * Math.min(16, 1.3 * SECONDS / sample));
       sample = await seconds(runs);
     }
     const least = async (runs: number) => Math.min(await seconds(runs), await seconds(runs));
-    const isHopeless = m * n * k * runs / sample < HOPELESS * best;
-    const [twice, once] = isHopeless ? [2 * sample, sample] : [await least(2 * runs), await least(runs)];
+    const [twice, once] = [await least(2 * runs), await least(runs)];
     // Twice as many runs end with the same wait, and the difference is without it; where other work of the machine
     // came between, it says nothing.
     const time = twice > 1.3 * once ? (twice - once) / runs : twice / (2 * runs);
@@ -211,5 +315,10 @@ async function measure(
  * Sums of products of numbers below a half come to some units, and their roundings to 1e-5; a gated unit multiplies
  * two of them.
  */
-const isClose = (found: Float32Array, expected: Float32Array): boolean =>
-  found.every((value, i) => Math.abs(value - expected[i]) <= 1e-4 * Math.max(1, Math.abs(expected[i])));
+function isClose(found: Float32Array, expected: Float32Array, tolerance = 1e-4): boolean {
+  // A function for each of millions of elements would take as long as the measurement.
+  for (let i = 0; i < found.length; i++) {
+    if (!(Math.abs(found[i] - expected[i]) <= tolerance * Math.max(1, Math.abs(expected[i])))) return false;
+  }
+  return true;
+}

@@ -2,7 +2,14 @@
 import type { Gpu } from "./device.ts";
 import type { HeldStorage } from "./texture_fill.ts";
 import type { AttentionTiles } from "../../kernels/attention.ts";
-import type { GemmLayout, GemmTile, SubgroupTile, WorkgroupTile } from "../../kernels/gemm.ts";
+import type {
+  GemmLayout,
+  GemmTile,
+  MatrixPrecision,
+  SubgroupTile,
+  WorkgroupTile,
+} from "../../kernels/gemm.ts";
+import { matrixTile } from "../../kernels/gemm_matrix.ts";
 import type { TextureTile } from "../../kernels/gemm_texture.ts";
 
 /** Whether a device is a driver on the processor, where loads are everything, or a GPU. */
@@ -22,7 +29,7 @@ export interface TextureProductTile extends TextureTile {
 export type ProductTile = GemmTile | TextureProductTile;
 
 /**
- * Products that are computed alike: by their layout, and whether C has so few columns that a wide tile would leave
+ * Products that are computed alike: by their layout, and whether C is so narrow that a wide tile would leave
  * threads idle, or so few elements that large tiles would leave parts of a large GPU idle.
  */
 export type ShapeClass = `${GemmLayout} ${"wide" | "small" | "narrow"}`;
@@ -37,9 +44,14 @@ export const SHAPE_CLASSES: readonly ShapeClass[] = LAYOUTS.flatMap((layout): Sh
 /** Elements of C from which on tiles of 128 x 128 keep 256 workgroups busy: a large GPU runs as many at a time. */
 const WIDE = 2 ** 22;
 
-/** The shape class of a product with C of `rows` x `columns`, at most. */
-export const shapeClass = (layout: GemmLayout, rows: number, columns: number): ShapeClass =>
-  `${layout} ${columns < 128 ? "narrow" : rows * columns < WIDE ? "small" : "wide"}`;
+/**
+ * The shape class of a product with C of `rows` x `columns`, at most. What has few rows of `tn` is narrow too: a
+ * weight gradient, of an adapter's first factors, and not a small batch.
+ */
+export function shapeClass(layout: GemmLayout, rows: number, columns: number): ShapeClass {
+  const isNarrow = columns < 128 || layout === "tn" && rows < 128;
+  return `${layout} ${isNarrow ? "narrow" : rows * columns < WIDE ? "small" : "wide"}`;
+}
 
 /** The way of each shape class, by textures where it may be, and from buffers. */
 export interface ProductTiles {
@@ -95,12 +107,14 @@ export const SUBGROUP_TILES = {
   "subgroup 8x8": [8, 8],
 } satisfies Record<string, [number, number]>;
 export type SubgroupTileName = keyof typeof SUBGROUP_TILES;
-export type BufferTileName = keyof typeof BUFFER_TILES | SubgroupTileName;
+/** Products of float16 matrices, of the precision that is asked for. */
+export const MATRIX = "matrix";
+export type BufferTileName = keyof typeof BUFFER_TILES | SubgroupTileName | typeof MATRIX;
 
 const isSubgroupTile = (name: BufferTileName): name is SubgroupTileName => name in SUBGROUP_TILES;
 
 /** What tiles depend on of a device. */
-export type TileDevice = Pick<Gpu, "isSoftware" | "subgroups">;
+export type TileDevice = Pick<Gpu, "isSoftware" | "subgroups" | "matrices">;
 
 /**
  * A tile for subgroups of `lanes` or more. On a processor a workgroup has no more: narrow products would leave others
@@ -115,8 +129,17 @@ export const subgroupTile = (name: SubgroupTileName, lanes: number, device: Devi
   lanes,
 });
 
-/** The tile of that name. */
-export function bufferTile(name: BufferTileName, device: TileDevice): GemmTile {
+/** The tile of that name, and, of matrices, that precision. */
+export function bufferTile(
+  name: BufferTileName,
+  device: TileDevice,
+  precision: MatrixPrecision = "high",
+): GemmTile {
+  if (name === MATRIX) {
+    const tile = device.matrices && matrixTile(device.matrices, precision);
+    if (!tile) throw new RangeError(`the tile ${name} is for devices that have subgroup matrices`);
+    return tile;
+  }
   if (!isSubgroupTile(name)) {
     const tile: GemmTile = BUFFER_TILES[name];
     // Deeper is faster on a GPU; a driver on the processor takes 20 s and more to compile it.
@@ -132,7 +155,8 @@ export const TEXTURE_TILE: TextureProductTile = {
   threadColumns: 16,
   rows: 1024,
   columns: 2048,
-  worth: 2 ** 24,
+  // At 32 x 32 x 32 both ways take as long, at 64 x 64 x 64 textures a third (REJECTED.md).
+  worth: 2 ** 16,
 };
 
 /** A choice as it is written down: as `ProductTiles`, with the names of tiles. */
@@ -140,17 +164,22 @@ export interface TuningRecord {
   buffer: Record<ShapeClass, BufferTileName>;
   textured: ShapeClass[];
   fuses: boolean;
+  /** Where products may be of float16 matrices: what was asked for. */
+  precision?: MatrixPrecision;
 }
 
-/** What suits a class of devices, where nothing was measured. */
-export function usualTuning(device: DeviceClass): TuningRecord {
+/** What suits a class of devices, where nothing was measured: float16 matrices where a precision is asked for. */
+export function usualTuning(device: DeviceClass, precision?: MatrixPrecision): TuningRecord {
   const names = {
     software: { wide: "storage 16x16", small: "storage 16x16", narrow: "storage 16x8" },
     // The fastest on an NVIDIA H200.
     gpu: { wide: "workgroup 8x8 of 16x16", small: "workgroup 4x4 of 16x16", narrow: "workgroup 4x4 of 8x8" },
   } as const;
-  const { wide, small, narrow } = names[device];
+  const { wide, small, narrow } = precision
+    ? { wide: MATRIX, small: MATRIX, narrow: MATRIX } as const
+    : names[device];
   return {
+    ...(precision && { precision }),
     buffer: {
       "nt wide": wide,
       "nn wide": wide,
@@ -162,19 +191,29 @@ export function usualTuning(device: DeviceClass): TuningRecord {
       "nn narrow": narrow,
       "tn narrow": narrow,
     },
-    textured: device === "software" ? [...SHAPE_CLASSES] : [],
+    textured: device === "software" && !precision ? [...SHAPE_CLASSES] : [],
     // On a processor a fused kernel is no faster, and takes seconds more to compile (REJECTED.md).
     fuses: device === "gpu",
   };
 }
 
 /** Whether `device` can compute products as `record` says. */
-export const suits = ({ buffer }: TuningRecord, { subgroups }: Pick<Gpu, "subgroups">): boolean =>
-  subgroups !== undefined || !SHAPE_CLASSES.some((shape) => isSubgroupTile(buffer[shape]));
+export const suits = (
+  { buffer }: TuningRecord,
+  { subgroups, matrices }: Pick<Gpu, "subgroups" | "matrices">,
+): boolean =>
+  SHAPE_CLASSES.map((shape) => buffer[shape]).every((name) =>
+    name === MATRIX ? matrices !== undefined : subgroups !== undefined || !isSubgroupTile(name)
+  );
 
 /** The tiles that a record names, on a device that it suits. */
-export function tilesOf({ buffer, textured, fuses }: TuningRecord, device: TileDevice): ProductTiles {
-  const tiles = Object.fromEntries(SHAPE_CLASSES.map((shape) => [shape, bufferTile(buffer[shape], device)]));
+export function tilesOf(
+  { buffer, textured, fuses, precision }: TuningRecord,
+  device: TileDevice,
+): ProductTiles {
+  const tiles = Object.fromEntries(
+    SHAPE_CLASSES.map((shape) => [shape, bufferTile(buffer[shape], device, precision)]),
+  );
   return {
     texture: textured.length > 0 ? TEXTURE_TILE : undefined,
     textured,
@@ -225,21 +264,31 @@ export function onlyTile(
   };
 }
 
+/** Whether a rate, as read from a file, is of a way and a shape class that exist. */
+export const isRate = ({ shape, way, rate }: { shape: string; way: string; rate: number }): boolean =>
+  (SHAPE_CLASSES as readonly string[]).includes(shape) && rate > 0 &&
+  [...TILE_NAMES, MATRIX, "texture", "fused", "separate"].includes(way);
+
+/** Of all but matrices. */
+const TILE_NAMES = Object.keys({ ...BUFFER_TILES, ...SUBGROUP_TILES });
+
 /** Whether `value`, as read from a file, is a record of tiles that exist, on this device (see `suits`) or another. */
 export function isTuningRecord(value: unknown): value is TuningRecord {
-  const { buffer, textured, fuses } = (value ?? {}) as {
+  const { buffer, textured, fuses, precision } = (value ?? {}) as {
     buffer?: Record<string, unknown>;
     textured?: unknown;
     fuses?: unknown;
+    precision?: unknown;
   };
   const [shapes, names]: readonly string[][] = [
     [...SHAPE_CLASSES],
-    Object.keys({ ...BUFFER_TILES, ...SUBGROUP_TILES }),
+    [...TILE_NAMES, ...precision === undefined ? [] : [MATRIX]],
   ];
   // Only words are compared: as a key, a list within lists would be turned into text, level by level.
   const isOneOf = (words: string[], word: unknown) => typeof word === "string" && words.includes(word);
   return typeof buffer === "object" && buffer !== null && Array.isArray(textured) &&
-    typeof fuses === "boolean" && textured.every((shape) => isOneOf(shapes, shape)) &&
+    typeof fuses === "boolean" && [undefined, "high", "medium"].includes(precision as string) &&
+    textured.every((shape) => isOneOf(shapes, shape)) &&
     shapes.every((shape) => isOneOf(names, buffer[shape]));
 }
 

@@ -73,15 +73,19 @@ const ATTENTION_PRODUCTS: Record<string, number> = {
 
 const totalBytes = (tensors: Tensor[]) => tensors.reduce((sum, { bytes }) => sum + bytes, 0);
 
-/** The gradient is read; weights and both moments are read and written. */
-const updateBytes = (bindings: Tensor[]) => bindings.at(-4)!.bytes + 2 * totalBytes(bindings.slice(-3));
+/** Behind what is small, the gradient is read; weights and moments are read and written. */
+const updateBytes = ([, , , gradients, ...state]: Tensor[]) => gradients.bytes + 2 * totalBytes(state);
 
 /** Bytes of the kernels that work on whole parameters. */
 const BYTES: Record<string, (bindings: Tensor[]) => number> = {
   clear: (bindings) => bindings.at(-1)!.bytes,
+  // Of an operand whose rows are counted, all that there may be.
+  gemm_largest: (bindings) => bindings[2].bytes,
   sum_squares: (bindings) => bindings.at(-2)!.bytes,
   adamw: updateBytes,
   adamw_8bit: updateBytes,
+  lion: updateBytes,
+  lion_8bit: updateBytes,
 };
 
 /** The work of a dispatch; nothing for kernels that neither bounds, such as the loss of a few pairs. */

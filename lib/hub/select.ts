@@ -27,7 +27,8 @@ export function modelFiles(files: readonly RemoteFile[], repo: Repo, weights: bo
   const label = repoLabel(repo);
   if (names.has(ADAPTER_CONFIG) && (weights || !names.has("config.json"))) {
     throw new UserError(
-      `${label}: found ${ADAPTER_CONFIG}: these are adapters (PEFT): name their base model, and them as adapter_name_or_path or --adapter`,
+      `${label}: found ${ADAPTER_CONFIG}: these are adapters (PEFT): name their base model, and them as ` +
+        "adapter_name_or_path or --adapter",
     );
   }
   if (!names.has("config.json")) {

@@ -55,8 +55,8 @@ export async function download(
       furthest = growing.furthest;
       if (vain > VAIN_TRIES) {
         throw new Unreachable(
-          `${what}: ${VAIN_TRIES} tries did not come beyond ${furthest} of ${file.size} bytes. The same command tries ` +
-            "further",
+          `${what}: ${VAIN_TRIES} tries did not come beyond ${furthest} of ${file.size} bytes. The same ` +
+            "command tries further",
         );
       }
       if (!growing.isWhole) await receive(growing, repo, url, settings, onProgress, signal);
@@ -240,8 +240,8 @@ const DISK_FULL = /ENOSPC|EDQUOT|EFBIG|\(os error (27|28|122)\)/;
 export function diskError(error: NodeJS.ErrnoException, what: string): Error {
   if (DISK_FULL.test(`${error.code} ${error.message}`)) {
     return new UserError(
-      `${what}: the disk is full. What was fetched is kept: make room, or point HF_HOME to another disk, and give the ` +
-        "same command again",
+      `${what}: the disk is full. What was fetched is kept: make room, or point HF_HOME to another disk, and ` +
+        "give the same command again",
     );
   }
   if (error.code === undefined) return error;

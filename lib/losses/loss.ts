@@ -127,6 +127,10 @@ export const usesReference = ({ usesReference = false }: Loss): boolean => usesR
  */
 export const isJudged = ({ isJudged = false }: { name: string; isJudged?: boolean }): boolean => isJudged;
 
+/** What one row of a run's data is to its loss. */
+export const unitOf = (loss: { name: string; isJudged?: boolean }): "responses" | "pairs" =>
+  isJudged(loss) ? "responses" : "pairs";
+
 /** The rewards that are logged. */
 export const rewardOf = (
   { reward = ({ sum, labels }) => sum / labels }: Loss,

@@ -53,7 +53,8 @@ export function valueOf(
       .join(", ")
     : show(found);
   throw new UserError(
-    `loss ${loss.name}: ${where}: expected finite numbers of float32 {value, dChosen, dRejected}, found ${shown}, where ` +
+    `loss ${loss.name}: ${where}: expected finite numbers of float32 {value, dChosen, dRejected}, found ` +
+      `${shown}, where ` +
       describeSums(chosen, rejected),
     1,
     "LOSS_INVALID",

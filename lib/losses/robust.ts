@@ -13,6 +13,7 @@ export const robust: LossDefinition = ofDifference(
   `let x = BETA * delta;
   let right = logistic(x, 0.0);
   let wrong = logistic(-x, 0.0);
-  let f = ((1.0 - LABEL_SMOOTHING) * right - LABEL_SMOOTHING * vec2f(wrong.x, -wrong.y)) / (1.0 - 2.0 * LABEL_SMOOTHING);
+  let both = (1.0 - LABEL_SMOOTHING) * right - LABEL_SMOOTHING * vec2f(wrong.x, -wrong.y);
+  let f = both / (1.0 - 2.0 * LABEL_SMOOTHING);
   return f * vec2f(1.0, BETA);`,
 );

@@ -62,7 +62,8 @@ export const falcon: Architecture<FalconConfig> = {
         const multiQuery = `multi_query: ${show(fields.value("multi_query"))}`;
         fields.problem(
           fields.value("num_attention_heads") === undefined
-            ? `num_attention_heads: expected as many as num_kv_heads ${groups} with ${multiQuery}, found none, which is ${heads}`
+            ? `num_attention_heads: expected as many as num_kv_heads ${groups} with ${multiQuery}, found ` +
+              `none, which is ${heads}`
             : `num_kv_heads: ${groups} is not supported with ${multiQuery}; supported: ${heads}`,
         );
       }

@@ -78,7 +78,8 @@ export function textFields(whole: Fields, { className, text, isTextFixed }: Mult
   const fields = whole.of("text_config", { ...config, model_type: modelType });
   if (SCALED.includes(String(modelType)) || (config.final_logit_softcapping ?? null) !== null) {
     fields.problem(
-      `model_type: "${modelType}" scales its logits where it stands alone, and ${className} does not: this is not supported`,
+      `model_type: "${modelType}" scales its logits where it stands alone, and ${className} does not: this ` +
+        "is not supported",
     );
   }
   return fields;

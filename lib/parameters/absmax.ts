@@ -4,6 +4,7 @@
  */
 import { UserError } from "../errors.ts";
 import type { Gpu } from "../gpu/device.ts";
+import type { Tensor } from "../gpu/memory.ts";
 import { MOMENT_BLOCK } from "../gpu/optimizer_operations.ts";
 import { writeTensor } from "../gpu/program.ts";
 import { BatchedReader, type Range } from "../gpu/readback.ts";
@@ -12,22 +13,27 @@ import type { TensorReader } from "../safetensors/read.ts";
 import type { TensorSource } from "../safetensors/write.ts";
 import type { Parameters, TrainedParameter } from "./parameters.ts";
 
+const momentsOf = ({ shape: [, moments] }: Tensor) => moments;
+
 /** Where those of each parameter lie, by its name: of its pieces one after the other, since each is of whole blocks. */
 function ranges({ trainedList }: Parameters): Map<string, Range[]> {
   const inBytes = trainedList.filter(({ absmax }) => absmax);
   const rangeOf = ({ absmax, firstScale, rows, spec }: TrainedParameter): Range => ({
     tensor: absmax!,
-    firstElement: 2 * firstScale,
-    count: 2 * Math.ceil(rows * spec.columns / MOMENT_BLOCK),
+    firstElement: momentsOf(absmax!) * firstScale,
+    count: momentsOf(absmax!) * Math.ceil(rows * spec.columns / MOMENT_BLOCK),
   });
   return new Map(
     [...Map.groupBy(inBytes, ({ spec }) => spec.name)].map(([name, pieces]) => [name, pieces.map(rangeOf)]),
   );
 }
 
-const shapeOf = (ranges: readonly Range[]) => [ranges.reduce((sum, { count }) => sum + count, 0) / 2, 2];
+function shapeOf(ranges: readonly Range[]): number[] {
+  const moments = momentsOf(ranges[0].tensor);
+  return [ranges.reduce((sum, { count }) => sum + count, 0) / moments, moments];
+}
 
-/** What to save, [blocks, 2] of first and second moment, with `prefix` before the parameters' names. */
+/** What to save, [blocks, moments], with `prefix` before the parameters' names. */
 export function absmaxSources(gpu: Gpu, parameters: Parameters, prefix: string): TensorSource[] {
   const all = ranges(parameters);
   const reader = new BatchedReader(

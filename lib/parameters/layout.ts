@@ -5,12 +5,12 @@ import { elementBytes, type Tensor } from "../gpu/memory.ts";
 import { formatBytes } from "../format_bytes.ts";
 import type { MemoryPlan } from "../gpu/memory_plan.ts";
 import { MOMENT_BLOCK, NORM_BLOCK } from "../gpu/optimizer_operations.ts";
+import type { MomentKind } from "../optimizers/rule.ts";
 import { isTrained, type ParameterSpec, shapeOf } from "./parameter.ts";
 import { quantizationOf, ROW_STEP, wordsOf } from "./quantized_matrix.ts";
 
-/** What AdamW keeps of each parameter, in slabs of the same layout. */
-export const KINDS = ["weights", "gradients", "first", "second"] as const;
-export type ParameterKind = (typeof KINDS)[number];
+/** What is kept of each parameter, in slabs of the same layout. */
+export type ParameterKind = "weights" | "gradients" | MomentKind;
 
 /** A parameter on the GPU or, where that is larger than a binding may be, some of its rows. */
 export interface Parameter {
@@ -21,14 +21,11 @@ export interface Parameter {
   weights: Tensor;
 }
 
-/** What AdamW keeps of what is trained. */
-interface State extends Record<"weights" | "gradients", Tensor> {
+/** What is kept of what is trained: moments where this rank has them. */
+interface State extends Record<"weights" | "gradients", Tensor>, Partial<Record<MomentKind, Tensor>> {
   /** The rank that has its moments, and updates it. */
   owner: number;
-  /** Moments, where this rank has them. */
-  first?: Tensor;
-  second?: Tensor;
-  /** Where moments are bytes: the largest magnitudes of each `MOMENT_BLOCK`, of the whole slab, [blocks, 2]. */
+  /** Where moments are bytes: the largest magnitudes of each `MOMENT_BLOCK`, of the whole slab, [blocks, moments]. */
   absmax?: Tensor;
   /** The first of them. */
   firstScale: number;
@@ -66,7 +63,7 @@ export interface ParameterOptions {
   weights?: StorageType;
   /** How matrices of the model are stored that are trained, by the same rule; adapters are float32. */
   trained?: "f32" | "bf16";
-  /** How AdamW's moments are stored; as float32 unless it says otherwise. */
+  /** Which moments the optimizer keeps; by default AdamW's two in float32. */
   moments?: MomentStorage;
   /** Which of how many parts of the moments are here; by default all. */
   share?: Share;
@@ -78,11 +75,17 @@ export interface Share {
   size: number;
 }
 
+/** How each moment is stored that an optimizer keeps: all of them in bytes, or none. */
+export type MomentStorage = Partial<Record<MomentKind, "f32" | "bf16">> | Partial<Record<MomentKind, "8bit">>;
+
 /**
- * `8bit`: matrices that have rows of a multiple of 4 and are of `LEAST_8BIT` elements or more, in each of their
- * parts; all others in float32.
+ * Whether it says bytes: then those of matrices are that have rows of a multiple of 4 and are of `LEAST_8BIT` elements
+ * or more, in each of their parts; all others are float32.
  */
-export type MomentStorage = Partial<Record<"first" | "second", "f32" | "bf16">> | "8bit";
+export const areInBytes = (moments: MomentStorage): moments is Partial<Record<MomentKind, "8bit">> =>
+  Object.values(moments).includes("8bit");
+
+const FLOAT32: MomentStorage = { first: "f32", second: "f32" };
 
 /** bitsandbytes' min_8bit_size. */
 const LEAST_8BIT = 4096;
@@ -101,8 +104,6 @@ const PASSING = { most: 2 ** 27, piece: 2 ** 25 };
 const BLOCK_ELEMENTS = NORM_BLOCK * 4;
 
 const ALL: Share = { rank: 0, size: 1 };
-
-const PURPOSES = { weights: "weights", gradients: "gradients", first: "moments", second: "moments" } as const;
 
 /** A range of a chunk. */
 interface Place extends Pick<Parameter, "spec" | "firstRow" | "rows"> {
@@ -128,7 +129,7 @@ export function placeParameters(
   plan: MemoryPlan,
   specs: readonly ParameterSpec[],
   largestBuffer: number,
-  { training, gradients = "kept", moments = {}, weights = "f32", trained = "f32", share = ALL }:
+  { training, gradients = "kept", moments = FLOAT32, weights = "f32", trained = "f32", share = ALL }:
     ParameterOptions,
 ): Placed {
   const hasState = (spec: ParameterSpec) => training && isTrained(spec);
@@ -141,9 +142,8 @@ export function placeParameters(
       ? trained
       : "f32";
   const isIn8Bits = (spec: ParameterSpec) =>
-    moments === "8bit" && hasState(spec) && isPackable(spec) &&
+    areInBytes(moments) && hasState(spec) && isPackable(spec) &&
     spec.parts.every(({ rows }) => rows * spec.columns >= LEAST_8BIT);
-  const momentsOf = (spec: ParameterSpec) => moments !== "8bit" || isIn8Bits(spec) ? moments : {};
   const rank = (spec: ParameterSpec) =>
     (hasState(spec) ? 0 : 8) +
     (spec.kind !== "matrix"
@@ -183,8 +183,8 @@ export function placeParameters(
   const placed: Placed = { list: [], trained: [], chunks: [], blocks: 0 };
   for (const [index, group] of groups.entries()) {
     const sum = (places: Place[]) => places.reduce((total, { elements }) => total + elements, 0);
-    const slab = (kind: ParameterKind, storage: StorageType = "f32") =>
-      plan.tensor(`${kind} ${index}`, PURPOSES[kind], [sum(group)], storage);
+    const slab = (kind: "weights" | "gradients", storage: StorageType = "f32") =>
+      plan.tensor(`${kind} ${index}`, kind, [sum(group)], storage);
     const part = (whole: Tensor, { spec, rows, firstElement, elements }: Place): Tensor => ({
       ...whole,
       name: spec.name,
@@ -203,12 +203,12 @@ export function placeParameters(
     }
     const kept = gradients === "kept" ? slab("gradients") : undefined;
     const owner = owners.get(group[0].spec)!;
-    const { first, second, absmax }: Pick<State, "first" | "second" | "absmax"> = owner === share.rank
-      ? momentSlabs(plan, momentsOf(group[0].spec), index, sum(group))
+    const { absmax, ...own } = owner === share.rank
+      ? momentSlabs(plan, moments, isIn8Bits(group[0].spec), index, sum(group))
       : {};
     if (kept) {
       placed.chunks.push({
-        ...{ weights, gradients: kept, owner, first, second, absmax, firstScale: 0 },
+        ...{ weights, gradients: kept, owner, ...own, absmax, firstScale: 0 },
         elements: sum(group),
         decayedElements: sum(group.filter(({ spec }) => spec.kind === "matrix")),
         firstBlock: placed.blocks,
@@ -223,8 +223,7 @@ export function placeParameters(
           ? part(kept, place)
           : plan.shared(`gradient of ${spec.name}`, "gradients", [rows, spec.columns]),
         owner,
-        first: first && part(first, place),
-        second: second && part(second, place),
+        ...Object.fromEntries(Object.entries(own).map(([kind, slab]) => [kind, part(slab, place)])),
         absmax,
         firstScale: place.firstElement / MOMENT_BLOCK,
         firstBlock: placed.blocks,
@@ -253,20 +252,26 @@ function ownersOf(specs: readonly ParameterSpec[], size: number): Map<ParameterS
   }));
 }
 
-/** The slabs of both moments of so many elements. */
-function momentSlabs(plan: MemoryPlan, moments: MomentStorage, index: number, elements: number) {
-  if (moments === "8bit") {
-    const codes = (kind: "first" | "second"): Tensor => {
-      const words = plan.tensor(`${kind} ${index}`, PURPOSES[kind], [elements / 4]);
-      return { ...words, shape: [elements], isCodes: true };
-    };
-    const absmax = plan.tensor(`absmax ${index}`, "moments", [elements / MOMENT_BLOCK, 2]);
-    return { first: codes("first"), second: codes("second"), absmax };
-  }
-  const [first, second] = (["first", "second"] as const).map((kind) =>
-    plan.tensor(`${kind} ${index}`, PURPOSES[kind], [elements], moments[kind])
-  );
-  return { first, second };
+/** The slabs of the moments of so many elements. */
+function momentSlabs(
+  plan: MemoryPlan,
+  moments: MomentStorage,
+  isIn8Bits: boolean,
+  index: number,
+  elements: number,
+): Pick<State, MomentKind | "absmax"> {
+  const slab = (kind: string, storage: "f32" | "bf16" | "8bit"): Tensor => {
+    const name = `${kind} ${index}`;
+    if (!isIn8Bits) return plan.tensor(name, "moments", [elements], storage === "8bit" ? "f32" : storage);
+    return { ...plan.tensor(name, "moments", [elements / 4]), shape: [elements], isCodes: true };
+  };
+  const kinds = Object.entries(moments);
+  return {
+    ...Object.fromEntries(kinds.map(([kind, storage]) => [kind, slab(kind, storage)])),
+    ...(isIn8Bits && {
+      absmax: plan.tensor(`absmax ${index}`, "moments", [elements / MOMENT_BLOCK, kinds.length]),
+    }),
+  };
 }
 
 /**

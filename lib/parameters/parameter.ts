@@ -80,12 +80,12 @@ export interface Adapter {
   magnitude?: ParameterSpec;
   rank: number;
   scale: number;
-  /** The share of x's elements that are left out in training, drawn for all modules at once. */
+  /** The share of x's elements that are left out in training. */
   dropout: number;
   /** Of each module: its first row in the matrix, and how many it has. */
   modules: { firstRow: number; rows: number }[];
-  /** Which of the model's adapters it is. */
-  index: number;
+  /** How many modules of the model have adapters before these: what is left out of each follows from its place. */
+  firstPlace: number;
 }
 
 /** The parameters of an adapter. */

@@ -22,18 +22,25 @@ export interface ReferenceBatches {
   cut: { perBatch: number; drawn?: Pick<SamplerOptions, "seed"> };
 }
 
+/** Whether a run of so many steps has the sums of its reference by its own micro-batches: see `referenceBatches`. */
+export const referenceIsOfItsOwn = (sampler: SamplerOptions, steps: number, config: TrainConfig): boolean =>
+  config.precomputeRefBatchSize === undefined && sampler.strategy === "random" &&
+  steps < stepsPerEpoch(sampler);
+
 /**
  * The batches with every pair whose reference a run looks at: those of its steps, and all that it evaluates. A run that
  * comes to every pair has them cut from the data's own order, so that they are the same whatever the seed; one that
  * ends before has its own micro-batches, so that no pair is computed that it does not draw, unless
- * `precompute_ref_batch_size` asks for neighbours. Either way they do not depend on how much of an epoch is trained.
+ * `precompute_ref_batch_size` asks for neighbours. A run that goes on keeps to what it began with, so that a pair has
+ * the same sums however many steps there are now.
  */
 export function referenceBatches(
-  { train, test, sampler, totalSteps }: {
+  { train, test, sampler, totalSteps, begunSteps = totalSteps }: {
     train: { sizes: PackedSizes };
     test?: { sizes: PackedSizes };
     sampler: SamplerOptions;
     totalSteps: number;
+    begunSteps?: number;
   },
   config: TrainConfig,
 ): { train: ReferenceBatches; test: ReferenceBatches } {
@@ -45,9 +52,8 @@ export function referenceBatches(
   });
   const ofTest = neighbours(tests, precomputeRefBatchSize ?? perDeviceEvalBatchSize);
   const ofTrain = neighbours(pairs, precomputeRefBatchSize ?? perDeviceTrainBatchSize);
-  if (totalSteps >= stepsPerEpoch(sampler)) return { train: ofTrain, test: ofTest };
-  const drawn = [...trainBatches(sampler, totalSteps)];
-  if (precomputeRefBatchSize === undefined && sampler.strategy === "random") {
+  const drawn = [...trainBatches(sampler, Math.min(totalSteps, stepsPerEpoch(sampler)))];
+  if (referenceIsOfItsOwn(sampler, begunSteps, config)) {
     const { perBatch, seed } = sampler;
     return { train: { batches: drawn, cut: { perBatch, drawn: { seed } } }, test: ofTest };
   }

@@ -13,7 +13,7 @@ import { storeAs, storeFrozen } from "./frozen_storage.ts";
 import { referenceBatches } from "./batches.ts";
 import { trainedNet } from "./roles.ts";
 import { type Adapter, type Planned, planRun, samplerOf, type Workload } from "./plan.ts";
-import { type Alternative, alternative, alternatives, type WorkloadOf } from "./advice.ts";
+import { type Alternative, alternative, alternatives, lastAlternative, type WorkloadOf } from "./advice.ts";
 import { sampleStep, totalSteps } from "../training/sampler.ts";
 
 /** Tokens that a chat template may put around a prompt. */
@@ -114,7 +114,7 @@ export function planAnyway(workload: Workload, config: TrainConfig, adapter: Ada
 
 /**
  * Everything that would make a run take less: changes that keep its numbers, then rounding what is stored, and, where
- * these are not enough and the workload follows `max_length`, shorter pairs until it fits.
+ * these are not enough, shorter pairs until it fits, if the workload follows `max_length`, and adapters over four bits.
  */
 export function estimatedAlternatives(
   config: TrainConfig,
@@ -124,15 +124,26 @@ export function estimatedAlternatives(
   followsLength: boolean,
 ): Alternative[] {
   const found = alternatives(config, adapter, limit, workloadOf);
-  const least = found.at(-1)?.change;
-  let { maxLength, maxPromptLength } = config;
-  const isHopeless = found.length > 0 && found.every(({ parameterBytes }) => parameterBytes > limit);
-  const helps = followsLength && !isHopeless;
-  while (helps && !found.some(({ bytes }) => bytes <= limit) && maxPromptLength >= 2) {
-    maxLength = Math.floor(maxLength / 2);
-    maxPromptLength = Math.floor(maxPromptLength / 2);
-    const change = { ...least, maxLength, maxPromptLength };
-    found.push(alternative(change, config, adapter, workloadOf));
-  }
+  const fits = () => found.some(({ bytes }) => bytes <= limit);
+  const shorten = (all: readonly Alternative[]) => {
+    let { maxLength, maxPromptLength } = config;
+    const isHopeless = all.length > 0 && all.every(({ parameterBytes }) => parameterBytes > limit);
+    const helps = followsLength && !isHopeless;
+    const least = all.at(-1)?.change;
+    while (helps && !fits() && maxPromptLength >= 2) {
+      maxLength = Math.floor(maxLength / 2);
+      maxPromptLength = Math.floor(maxPromptLength / 2);
+      const change = { ...least, maxLength, maxPromptLength };
+      const shorter = alternative(change, config, adapter, workloadOf);
+      // What is left then is not of texts.
+      if (shorter.bytes === found.at(-1)?.bytes) break;
+      found.push(shorter);
+    }
+  };
+  if (fits()) return found;
+  const last = lastAlternative(config, adapter, workloadOf);
+  shorten(found);
+  found.push(...last);
+  if (last.length > 0) shorten(last);
   return found;
 }

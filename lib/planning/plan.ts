@@ -11,10 +11,13 @@ import type { Capacity } from "../graph/machine.ts";
 import type { ModelConfig } from "../models/architecture.ts";
 import { Decoder } from "../graph/decoder.ts";
 import type { Net } from "../graph/net.ts";
+import { adamw } from "../optimizers/adamw.ts";
+import { lion } from "../optimizers/lion.ts";
+import type { UpdateRule } from "../optimizers/rule.ts";
 import type { ParameterOptions, Share } from "../parameters/layout.ts";
 import { isTrained, parameterCount } from "../parameters/parameter.ts";
 import { weightBytes } from "../parameters/quantized_matrix.ts";
-import { AdamW } from "../training/optimizer.ts";
+import { Optimizer } from "../training/optimizer.ts";
 import type { SamplerOptions } from "../training/sampler.ts";
 import { StepRunner } from "../training/step.ts";
 import type { Vocabulary } from "../tokenizer/tokenizer.ts";
@@ -46,6 +49,8 @@ export interface Workload {
   prompts: readonly { ids: ArrayLike<number> }[];
   sampler: SamplerOptions;
   totalSteps: number;
+  /** How many it was to have when it began, where it goes on. */
+  begunSteps?: number;
 }
 
 /** Most tokens of an answer to one of `prompts`. */
@@ -92,41 +97,50 @@ export const updatesEarly = (
   >,
 ): boolean => maxGradNorm === 0 && gradientAccumulationSteps * numGpus === 1;
 
+/** An optimizer, and how it has weights and moments stored. */
+export interface OptimizerChoice extends Required<Pick<ParameterOptions, "trained" | "moments">> {
+  rule: UpdateRule;
+}
+
 /**
- * How the optimizer has weights and moments stored: `optim_args` by their names in PyTorch's AnyPrecisionAdamW and
- * torchao's AdamW8bit.
+ * What `optim` names: `optim_args` by their names in PyTorch's AnyPrecisionAdamW and torchao's AdamW8bit.
  */
-export function optimizerStorage(
-  { optim, optimArgs }: Pick<TrainConfig, "optim" | "optimArgs">,
-): Required<Pick<ParameterOptions, "trained" | "moments">> {
+export function optimizerOf(
+  { optim, optimArgs }: Pick<TrainConfig, "optim"> & Partial<Pick<TrainConfig, "optimArgs">>,
+): OptimizerChoice {
   const args = readOptimArgs(optimArgs ?? "");
   const storage = (name: string) => args?.get(name) === "bfloat16" ? "bf16" : "f32";
+  const rounded = /^true$/i.test(args?.get("bf16_stochastic_round") ?? "") ? "bf16" : "f32";
   switch (optim) {
     case "adamw_torch":
-      return { trained: "f32", moments: {} };
+      return { rule: adamw, trained: "f32", moments: { first: "f32", second: "f32" } };
     case "adamw_anyprecision":
       return {
+        rule: adamw,
         trained: "f32",
         moments: { first: storage("momentum_dtype"), second: storage("variance_dtype") },
       };
     case "adamw_bf16":
-      return { trained: "bf16", moments: { first: "bf16", second: "bf16" } };
-    case "adamw_8bit": {
-      const isRounded = /^true$/i.test(args?.get("bf16_stochastic_round") ?? "");
-      return { trained: isRounded ? "bf16" : "f32", moments: "8bit" };
-    }
+      return { rule: adamw, trained: "bf16", moments: { first: "bf16", second: "bf16" } };
+    case "adamw_8bit":
+      return { rule: adamw, trained: rounded, moments: { first: "8bit", second: "8bit" } };
+    case "lion_32bit":
+      return { rule: lion, trained: rounded, moments: { first: "f32" } };
+    case "lion_8bit":
+      return { rule: lion, trained: rounded, moments: { first: "8bit" } };
   }
 }
 
 /**
- * Bytes of all weights, with AdamW's moments of those that are trained and, unless they are applied early, their
+ * Bytes of all weights, with the moments of those that are trained and, unless they are applied early, their
  * gradients.
  */
 function parameterBytes({ parameters }: Net, config: TrainConfig): number {
-  const { trained, moments } = optimizerStorage(config);
-  const momentBytes = moments === "8bit"
-    ? 2
-    : bytesOf(moments.first ?? "f32") + bytesOf(moments.second ?? "f32");
+  const { trained, moments } = optimizerOf(config);
+  const momentBytes = Object.values(moments).reduce(
+    (sum, storage) => sum + (storage === "8bit" ? 1 : bytesOf(storage)),
+    0,
+  );
   const state = (updatesEarly(config) ? 0 : 4) + bytesOf(trained) + momentBytes;
   const frozen = parameters.filter((parameter) => !isTrained(parameter));
   return frozen.reduce((sum, parameter) => sum + weightBytes(parameter), 0) +
@@ -168,7 +182,7 @@ export interface Planned {
   decoder: Decoder;
   /** The reference model, where the loss needs one: it has gone before the decoder comes. */
   reference?: Decoder;
-  optimizer: AdamW;
+  optimizer: Optimizer;
   runner: StepRunner;
 }
 
@@ -185,13 +199,15 @@ export function planRun(
   ranks: Share = { rank: 0, size: 1 },
 ): Planned {
   const capacity = capacityOf(workload, config, adapter.largestBuffer);
+  const { rule, trained, moments } = optimizerOf(config);
   const decoder = new Decoder(workload.net, capacity, {
     ...adapter,
     loss: wgslOf(workload.loss),
     eosTokenId: workload.tokenizer?.eosTokenId,
     training: true,
     gradients: updatesEarly(config) ? "passing" : "kept",
-    ...optimizerStorage(config),
+    trained,
+    moments,
     ...(config.zeroStage > 0 && { share: ranks }),
   });
   const figures = {
@@ -202,7 +218,7 @@ export function planRun(
     maxGradNorm: config.maxGradNorm,
     seed: config.seed,
   };
-  const optimizer = new AdamW(decoder.plan, decoder.parameters, figures);
+  const optimizer = new Optimizer(decoder.plan, decoder.parameters, rule, figures);
   const { perBatch, batchesPerStep } = workload.sampler;
   const loss = functionOf(workload.loss);
   const runner = new StepRunner(

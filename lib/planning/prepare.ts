@@ -47,6 +47,7 @@ export interface Prepared {
   prompts: { text: string; ids: number[] }[];
   sampler: SamplerOptions;
   totalSteps: number;
+  begunSteps?: number;
   /** Gives the files of tokenized pairs back, and ends the tokenizer. */
   close(): Promise<void>;
 }
@@ -71,6 +72,8 @@ export interface PrepareOptions {
   log?: (level: "debug" | "info" | "warning", message: string) => void;
   /** The date of the run that this one goes on with, as `Vocabulary.templateDate`. */
   date?: string;
+  /** See `Workload`. */
+  begunSteps?: number;
   signal?: AbortSignal;
 }
 
@@ -156,6 +159,7 @@ export async function prepare(
     prompts,
     sampler,
     totalSteps: totalSteps(sampler),
+    begunSteps: options.begunSteps,
     close: async () => {
       pool.close();
       await train.close();

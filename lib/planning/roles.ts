@@ -1,7 +1,7 @@
 /** Which parameters of a model a run trains. */
 import { adapt } from "../adapters/adapt.ts";
 import { chooseModules } from "../adapters/modules.ts";
-import { checkTrainable, type OpenAdapter } from "../adapters/open.ts";
+import { checkAdapter, type OpenAdapter } from "../adapters/open.ts";
 import type { AdapterKeys, AdapterPlan } from "../adapters/settings.ts";
 import type { TrainConfig } from "../config/schema.ts";
 import { namePattern, namesFitting, PATIENCE } from "../config/name_pattern.ts";
@@ -35,7 +35,7 @@ export function trainedNet(
 ): { net: Net; adapter?: AdapterPlan } {
   if (!config.usePeft) return { net: netToTrain(model, config.unfrozenParameters) };
   const net = netOf(model);
-  if (adapter) checkTrainable(adapter, net);
+  if (adapter) checkAdapter(adapter, net);
   const plan = adapter ?? chooseModules(net, model, config);
   adapt(net, plan);
   return { net, adapter: plan };

@@ -15,8 +15,8 @@ export async function checkVocabulary(
 ): Promise<void> {
   const refuse = (expected: string, found: string) => {
     throw new UserError(
-      `ref_model: expected the vocabulary of model_name_or_path, ${expected}, found ${found} in ${folder}: both have to read ` +
-        "the same tokens",
+      `ref_model: expected the vocabulary of model_name_or_path, ${expected}, found ${found} in ${folder}: ` +
+        "both have to read the same tokens",
     );
   };
   const [own, other] = [model, reference].map(({ vocabSize }) => vocabSize);

@@ -1,23 +1,17 @@
 import type { LogEntry } from "../training/log_entry.ts";
 import { formatFigure } from "./run_report.ts";
 
-/** The order in which people look at figures, and transformers prints them; the others follow as the entry has them. */
-const FIRST = [
-  "loss",
-  "grad_norm",
-  "learning_rate",
-  "rewards/margins",
-  "rewards/accuracies",
-  "rewards/chosen",
-  "rewards/rejected",
-];
-/** What a line on a terminal is continued on, at most: metrics.jsonl has the rest. */
+/** What people look at while a run goes on, in the order in which transformers prints it; files have all. */
+const SHOWN = ["loss", "grad_norm", "learning_rate", "rewards/accuracies", "rewards/margins"];
+/** In place of rewards, where the loss compares nothing. */
+const OF_ONE = "mean_token_accuracy";
+/** Of a terminal, at most. */
 const MOST_LINES = 2;
 const INDENT = "  ";
 
 /**
- * A log entry or an evaluation as people read it, by the names that TRL prints: one line with all figures, or, on a
- * terminal of `columns`, as many of them as fit into two.
+ * A log entry or an evaluation as people read it, by the names that TRL prints: one line with the figures that tell how
+ * it goes, or, on a terminal of `columns`, as many of them as fit into two.
  *
  * @param left what is said of the time left.
  */
@@ -26,11 +20,9 @@ export function entryLine(
   { totalSteps, left, columns = Infinity }: { totalSteps?: number; left?: string; columns?: number },
 ): string {
   const { step, epoch, ...figures } = entry;
-  const rank = (name: string) => {
-    const found = FIRST.indexOf(name.replace(/^eval_/, ""));
-    return found < 0 ? FIRST.length : found;
-  };
-  const names = Object.keys(figures).sort((a, b) => rank(a) - rank(b));
+  const named = (shown: readonly string[]) =>
+    shown.flatMap((name) => [name, `eval_${name}`]).filter((name) => Object.hasOwn(figures, name));
+  const names = named(named(["rewards/margins"]).length > 0 ? SHOWN : [...SHOWN, OF_ONE]);
   const parts = [
     totalSteps === undefined ? `step ${step}` : `step ${step}/${totalSteps}`,
     `epoch ${figure(Number(epoch.toFixed(2)))}`,

@@ -79,7 +79,8 @@ body { font: 15px/1.5 system-ui, sans-serif; color: var(--text); background: var
   margin: 2rem auto; padding: 0 1rem; }
 h1 { margin-bottom: 0; } h2 { margin-top: 2.5rem; } p.sub { color: var(--soft); margin-top: .2rem; }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(24rem, 100%), 1fr)); gap: 1.5rem; }
-figure { margin: 0; max-width: 34rem; } figcaption { font-weight: 600; } svg { width: 100%; height: auto; display: block; }
+figure { margin: 0; max-width: 34rem; } figcaption { font-weight: 600; }
+svg { width: 100%; height: auto; display: block; }
 .key { font-weight: 400; color: var(--soft); margin-left: .8em; white-space: nowrap; }
 .key svg { display: inline; width: 1.6em; height: .8em; vertical-align: baseline; }
 .grid { stroke: var(--rule); } .tick { fill: var(--soft); font-size: 12px; }
@@ -95,7 +96,8 @@ ${
 table { border-collapse: collapse; width: 100%; } .scroll { overflow-x: auto; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--rule); }
 td.text { white-space: pre-wrap; min-width: 12rem; overflow-wrap: anywhere; }
-td.number { font-variant-numeric: tabular-nums; white-space: nowrap; } td.name { white-space: nowrap; font-weight: 600; }
+td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
+td.name { white-space: nowrap; font-weight: 600; }
 @media (max-width: 36rem) { td.text { min-width: 6.5rem; } }
 @media (max-width: 28rem) { .tick { font-size: 15px; } }
 progress { width: 100%; accent-color: var(--first); }

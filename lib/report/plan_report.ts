@@ -2,6 +2,8 @@ import type { TrainConfig } from "../config/schema.ts";
 import type { Pair } from "../data/pair.ts";
 import { estimatedAlternatives, type EstimatedPlan, type StepCost, stepCost } from "../planning/estimate.ts";
 import { formatBytes } from "../format_bytes.ts";
+import { unitOf, usesReference } from "../losses/loss.ts";
+import { DEFINITIONS, lossName, namesOf } from "../losses/losses.ts";
 import { type Adapter, bytesOfParameters, bytesOfRun } from "../planning/plan.ts";
 import { adviceFor, planTable, type WorkloadOf } from "../planning/advice.ts";
 
@@ -40,6 +42,7 @@ export function planReport(report: PlanReport): { text: string; fits: boolean } 
   const { perDeviceTrainBatchSize: perPass, gradientAccumulationSteps: passes, numGpus } = config;
   const most = measured ? "about " : "at most ";
   const stepsKnown = countKnown || config.maxSteps > 0;
+  const unit = unitOf(workload.loss);
   const lines = [
     [
       "model",
@@ -49,9 +52,10 @@ export function planReport(report: PlanReport): { text: string; fits: boolean } 
         : ""),
     ],
     ["data", dataLine()],
+    ["loss", lossLine()],
     [
       "effective batch",
-      `${perPass * passes * numGpus} pairs = ${perPass} (per_device_train_batch_size) x ` +
+      `${perPass * passes * numGpus} ${unit} = ${perPass} (per_device_train_batch_size) x ` +
       `${passes} (gradient_accumulation_steps) x ${numGpus} (num_gpus)`,
     ],
     [
@@ -76,16 +80,29 @@ export function planReport(report: PlanReport): { text: string; fits: boolean } 
   ].join("\n");
   return { text, fits };
 
+  function lossLine(): string {
+    const name = lossName(config.lossType);
+    const titles = namesOf(config.lossType).map((name) => DEFINITIONS[name].title).join(" and ");
+    const against = !usesReference(workload.loss)
+      ? "without a reference"
+      : `against ${config.refModel ?? "the model that the run begins with"}`;
+    return `${name}: ${titles}, ${against}`;
+  }
+
   function referenceLine({ pairs, flops }: NonNullable<StepCost["reference"]>): string {
-    const [of, times] = countKnown ? [`${count(pairs)} pairs`, pairs] : ["every pair", 1];
-    return `${of} once before the first step, ${most}${(times * flops).toExponential(3)} operations` +
-      (countKnown ? "" : " each");
+    const [of, operations, share] = countKnown
+      ? [`${count(pairs)} ${unit}`, pairs * flops, `of the steps'`]
+      : [`every ${unit.slice(0, -1)}`, flops, "of what it takes in a step"];
+    const whole = countKnown ? cost.flopsInAll : cost.flops / cost.pairs;
+    return `${of} once before the first step, ${most}${operations.toExponential(3)} operations` +
+      `${countKnown ? "" : " each"}, ${Number((100 * operations / whole).toPrecision(2))} % ${share}; ` +
+      `${formatBytes(planned.reference!.plan.bytes)}, given back before it`;
   }
 
   function dataLine(): string {
-    if (measured) return `${count(sampler.pairs)} pairs, as read`;
-    const known = countKnown ? `${count(sampler.pairs)} pairs` : "not read";
-    return `${known}: every pair is taken for the longest that max_length allows, ` +
+    if (measured) return `${count(sampler.pairs)} ${unit}, as read`;
+    const known = countKnown ? `${count(sampler.pairs)} ${unit}` : "not read";
+    return `${known}: every ${unit.slice(0, -1)} is taken for the longest that max_length allows, ` +
       `${count(cost.tokens / cost.pairs)} tokens, nothing shared`;
   }
 }
@@ -122,7 +139,7 @@ function verdict(report: PlanReport): { fits: boolean; lines: string[] } {
     const changes = estimatedAlternatives(config, adapter, room, workloadOf, !measured);
     lines.push(
       `does not fit: ${what} of ${formatBytes(memory)} (${device})`,
-      adviceFor(changes, room, bytesOfParameters(planned)),
+      adviceFor(changes, config, room, bytesOfParameters(planned)),
     );
   }
   lines.push(

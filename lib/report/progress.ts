@@ -67,6 +67,8 @@ export class ProgressLine {
 
   /** What the work is a part of: it stands before everything. */
   about?: string;
+  /** What is trained on. */
+  unit = "pairs";
 
   constructor(readonly options: ProgressLineOptions) {
     this.#now = options.now ?? (() => performance.now());
@@ -113,7 +115,7 @@ export class ProgressLine {
     }
     if (start === now) this.#told = now;
     if (now - this.#told < PLAIN_LINE || step % (this.options.loggingSteps ?? Infinity) === 0) return;
-    this.#tell(stepParts(figures, (now - start) / 1000), "step ");
+    this.#tell(stepParts(figures, (now - start) / 1000, this.unit), "step ");
   }
 
   /** Shows how far the step in hand is. */
@@ -128,7 +130,7 @@ export class ProgressLine {
     }
     if (now - this.#told < (this.#told > start ? PLAIN_LINE : FIRST_PLAIN_LINE)) return;
     this.#tell(
-      stepParts({ ...figures, secondsLeft: this.secondsLeft }, (now - start) / 1000, pairs),
+      stepParts({ ...figures, secondsLeft: this.secondsLeft }, (now - start) / 1000, this.unit, pairs),
       "step ",
     );
   }
@@ -191,7 +193,7 @@ export class ProgressLine {
       const seconds = ((step < totalSteps ? now : at) - start) / 1000;
       return [
         barOf(step, totalSteps),
-        ...stepParts({ ...figures, secondsLeft: this.secondsLeft }, seconds, pairs),
+        ...stepParts({ ...figures, secondsLeft: this.secondsLeft }, seconds, this.unit, pairs),
       ];
     }
     if (step === totalSteps) {
@@ -246,21 +248,21 @@ function amount({ done, total, unit }: Omit<Progress, "what">): string {
     (unit === undefined ? "" : ` ${unit}`);
 }
 
-function stepParts(figures: StepFigures, seconds: number, pairs?: PairsOfStep): Part[] {
+function stepParts(figures: StepFigures, seconds: number, unit: string, pairs?: PairsOfStep): Part[] {
   const { step, totalSteps, loss, accuracy, margin, learningRate, gradNorm } = figures;
   const { tokensPerSecond, pairsPerSecond, secondsLeft } = figures;
   const known = (value: number | undefined, text: (value: number) => string) =>
     value === undefined ? undefined : text(value);
   return [
     [0, `${step}/${totalSteps}`],
-    [6, pairs && amount({ ...pairs, unit: "pairs" })],
+    [6, pairs && amount({ ...pairs, unit })],
     [2, known(loss, (value) => `loss ${fixed(value, 4)}`)],
     [5, known(accuracy, (value) => `accuracy ${fixed(value, 3)}`)],
     [8, known(margin, (value) => `margin ${fixed(value, 4)}`)],
     [10, known(gradNorm, (value) => `grad_norm ${figure(value)}`)],
     [11, known(learningRate, (value) => `learning_rate ${figure(value)}`)],
     [6, known(tokensPerSecond, (value) => `${count(value)} tokens/s`)],
-    [9, known(pairsPerSecond, (value) => `${count(value)} pairs/s`)],
+    [9, known(pairsPerSecond, (value) => `${count(value)} ${unit}/s`)],
     [7, formatDuration(seconds)],
     [1, step < totalSteps ? leftOf(secondsLeft) : undefined],
   ];

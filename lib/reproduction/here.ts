@@ -9,6 +9,7 @@ import { UserError } from "../errors.ts";
 import { openGpu } from "../gpu/device.ts";
 import { suits, type TuningRecord } from "../gpu/tuning.ts";
 import { type FetchEvents, resolveModel, resolveSources } from "../hub/hub.ts";
+import { precisionOn } from "../planning/precision.ts";
 import { prepare } from "../planning/prepare.ts";
 import { rememberTuning } from "../planning/remembered_tuning.ts";
 import { rememberedRecord } from "../planning/tune.ts";
@@ -53,7 +54,7 @@ export async function lookHere(
   const { train, test } = prepared;
   return {
     ...thisProgram(),
-    ...await adapterOf(tiles, events.log),
+    ...await adapterOf(config, tiles, events.log),
     run,
     dataFiles: [...train.files, ...test?.files ?? []].map(({ path }) => basename(path)),
     steps: prepared.totalSteps,
@@ -71,6 +72,7 @@ async function weightFiles(folder: string): Promise<string[]> {
 
 /** The GPU, and how products would be computed on it; without one there is nothing to say. */
 async function adapterOf(
+  config: TrainConfig,
   tiles: TuningRecord | undefined,
   log: FetchEvents["log"],
 ): Promise<Pick<Here, "device" | "kernels">> {
@@ -84,7 +86,9 @@ async function adapterOf(
     else if (tiles) {
       log?.("warning", `--take_tiles: ${gpu.name} cannot compute products as the pack's run did`);
     }
-    return { device: gpu.name, kernels: await rememberedRecord(gpu) };
+    // Where there are no matrices for it, that is a difference to tell of.
+    const precision = gpu.matrices && precisionOn(gpu, config);
+    return { device: gpu.name, kernels: await rememberedRecord(gpu, precision) };
   } finally {
     gpu.destroy();
   }

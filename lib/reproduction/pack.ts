@@ -251,8 +251,8 @@ Made by simper ${pack.version} on ${cell(pack.engine)}, ${cell(pack.platform)}, 
   }
 
 - \`config.yaml\`: the run file, every key with its value, defaults too; paths of the machine it ran on are names.
-- \`pack.json\`: hashes of model, tokenizer, chat template and data, commits of what is on the Hub, versions, adapter, how
-  products were computed there, the first tokens and labels of the first pairs, and hashes of the resulting weights.
+- \`pack.json\`: hashes of model, tokenizer, chat template and data, commits of what is on the Hub, versions, adapter,
+  how products were computed there, the first tokens and labels of the first pairs, and hashes of the resulting weights.
 - \`log.jsonl\`: the run's log without times.
 
 What differs on another machine, before a run and after it:

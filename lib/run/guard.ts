@@ -83,8 +83,8 @@ async function firstBadTensor(
       if (!bad) continue;
       const text = isWeight(tensor)
         ? `The first bad tensor is the weight ${tensor.name} (element ${bad.index} is ${bad.value})`
-        : `The first bad tensor is "${tensor.name}" (element ${bad.index} is ${bad.value}), which the kernel ${label} ` +
-          `leaves at ${lastWeights}`;
+        : `The first bad tensor is "${tensor.name}" (element ${bad.index} is ${bad.value}), which the kernel ` +
+          `${label} leaves at ${lastWeights}`;
       found = { text, isWeight: isWeight(tensor) };
       return true;
     }

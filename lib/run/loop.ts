@@ -3,7 +3,7 @@ import type { Checkpoints } from "../checkpoint/checkpoints.ts";
 import type { SavedRun } from "../checkpoint/state.ts";
 import { CollapseAlarm, describeCollapse } from "../training/collapse.ts";
 import type { TrainConfig } from "../config/schema.ts";
-import { any } from "../distributed/collectives.ts";
+import { any, gather } from "../distributed/collectives.ts";
 import { type Communicator, shareOf } from "../distributed/communicator.ts";
 import { evaluate } from "../training/evaluate.ts";
 import { Figures } from "../training/figures.ts";
@@ -12,7 +12,7 @@ import { Profiler } from "../gpu/profiler.ts";
 import { checkFinite, explainFailure } from "./guard.ts";
 import type { TrainOptions } from "./options.ts";
 import { summarize, tokenLogps } from "../training/metrics.ts";
-import { isJudged } from "../losses/loss.ts";
+import { isJudged, unitOf } from "../losses/loss.ts";
 import type { Planned } from "../planning/plan.ts";
 import type { Prepared } from "../planning/prepare.ts";
 import { chromeTrace, profileTable } from "../report/profile.ts";
@@ -21,7 +21,7 @@ import type { LogEntry } from "../training/log_entry.ts";
 import type { TrainerState } from "../checkpoint/trainer_state.ts";
 import { epochAfter, sampleStep } from "../training/sampler.ts";
 import { learningRate, type Schedule, stepsOf } from "../training/schedule.ts";
-import type { StepResult } from "../training/step.ts";
+import { type StepResult, together } from "../training/step.ts";
 import { TimeLeft } from "../training/time_left.ts";
 
 /** What the loop works with. */
@@ -114,18 +114,29 @@ export class Loop {
       const micro = await Promise.all(batches.slice(firstBatch, end).map((batch) => train.read(batch)));
       const profiler = this.#profilerOf(step);
       const rate = learningRate(step, this.#schedule);
+      // The GPU has the next step by the time that somebody waits for the figures of the last.
+      const readFigures = this.#showsAfter(step - 1) ? runner.turn() : undefined;
+      let figures: Promise<StepResult[]> | undefined;
       this.#announce(step + 1);
       const pairs = micro.flat().length;
       await runner.run(profiler?.gpu ?? gpu, step, micro, rate, {
         part: { communicator, firstBatch, pairsOfStep },
+        onEncoded: () => {
+          figures = readFigures?.(gpu);
+          // Should the submission fail, that is told and not this.
+          figures?.catch(() => {});
+        },
         onDone: (done) => this.#announce(step + 1, { done, total: pairs }),
       });
-      if (profiler) await this.#tellProfile(profiler, step + 1);
       this.#submitted = step + 1;
+      if (figures) await this.#take(await figures);
+      if (profiler) await this.#tellProfile(profiler, step + 1);
       // While the GPU works on this step, or after a submission that blocks: by then the disk is done.
       await checkpoints.finish();
       const isDue = step + 1 === totalSteps || this.#evaluatesAfter(step) || this.#savesAfter(step);
-      if (isDue || this.#logsAfter(step) || runner.isFull || this.#isQuiet()) await this.#collect();
+      // A driver on the processor has done the step when it is submitted, and whoever waits for its figures sees them
+      // before the next, which may take minutes.
+      if (isDue || (gpu.isSoftware && this.#showsAfter(step))) await this.#collect();
       if (isDue) await this.#doWhatIsDue(signal);
     }
     await this.#collect();
@@ -264,9 +275,20 @@ export class Loop {
     return Number.isInteger(epochAfter(step + 1, this.run.prepared.sampler));
   }
 
+  /** Whether the figures up to this step's are to be seen now, if the device has done it. */
+  #showsAfter(step: number): boolean {
+    return this.#logsAfter(step) || this.run.planned.runner.isFull || this.#isQuiet();
+  }
+
+  /** Waits for the steps in flight. */
   async #collect(): Promise<void> {
-    const { gpu, prepared: { totalSteps }, planned: { runner }, communicator } = this.run;
-    const results = await runner.collect(gpu, communicator);
+    await this.#take(await this.run.planned.runner.collect(this.run.gpu));
+  }
+
+  /** Takes what steps left, in order; of several ranks, what all of them left. */
+  async #take(own: readonly StepResult[]): Promise<void> {
+    const { communicator, prepared: { totalSteps } } = this.run;
+    const results = together(await gather(communicator, own));
     const seconds = (performance.now() - this.#lastCollect) / 1000;
     this.#lastCollect = performance.now();
     if (results.length > 0) {
@@ -325,6 +347,7 @@ export class Loop {
       signal,
       onProgress,
       loss: runner.loss,
+      unit: unitOf(loss),
       communicator,
     });
     if (!results) {

@@ -126,7 +126,8 @@ function formProblems(given: TrainConfig): string[] {
   const missing = FIELDS.find((field) => KEYS[field].default !== undefined && given[field] === undefined);
   if (missing) {
     problems.push(
-      `${missing}: missing: a script gives the keys of a run file, as in model_name_or_path, or what defineConfig or readConfig made`,
+      `${missing}: missing: a script gives the keys of a run file, as in model_name_or_path, or what ` +
+        "defineConfig or readConfig made",
     );
   }
   return problems;

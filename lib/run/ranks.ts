@@ -22,8 +22,8 @@ export function passesOfRank({ gradientAccumulationSteps, numGpus }: Passes, { s
   if (passes % size === 0) return passes / size;
   const fitting = Array.from({ length: passes }, (_, i) => i + 1).filter((ranks) => passes % ranks === 0);
   throw new UserError(
-    `gradient_accumulation_steps x num_gpus: ${gradientAccumulationSteps} x ${numGpus} = ${passes} passes a step do not ` +
-      `divide over ${size} ranks: start ${fitting.join(" or ")}, or change what a step is`,
+    `gradient_accumulation_steps x num_gpus: ${gradientAccumulationSteps} x ${numGpus} = ${passes} passes a ` +
+      `step do not divide over ${size} ranks: start ${fitting.join(" or ")}, or change what a step is`,
     2,
   );
 }

@@ -12,7 +12,8 @@ import type { Pipelines } from "../gpu/program.ts";
 import type { TuningRecord } from "../gpu/tuning.ts";
 import type { Decoder } from "../graph/decoder.ts";
 import { heed } from "../heed.ts";
-import { type ReferenceBatches, referenceBatches } from "../planning/batches.ts";
+import { unitOf } from "../losses/loss.ts";
+import { type ReferenceBatches, referenceBatches, referenceIsOfItsOwn } from "../planning/batches.ts";
 import type { Prepared } from "../planning/prepare.ts";
 import type { OnProgress } from "../progress.ts";
 import { measure } from "../training/evaluate.ts";
@@ -71,6 +72,19 @@ export async function addReference(run: ReferenceRun): Promise<void> {
   for (const { store, sums } of splits) store.reference = sums;
 }
 
+/** What is to be said of a run that goes on with sums of other batches than it would begin with now. */
+export function keptReference(
+  { reference, sampler, begunSteps, totalSteps }: Prepared,
+  config: TrainConfig,
+): string | undefined {
+  if (!reference || begunSteps === undefined) return undefined;
+  const [before, now] = [begunSteps, totalSteps].map((steps) => referenceIsOfItsOwn(sampler, steps, config));
+  if (before === now) return undefined;
+  return `max_steps: the run was to end after ${begunSteps} steps, and its reference's log-probabilities ` +
+    "stay those of the batches that it began with: the numbers may differ in their last digits from those of " +
+    `a run that was to have ${totalSteps} steps from the beginning`;
+}
+
 async function openSplit(
   { config, prepared, gpu, files, kernels, log }: ReferenceRun,
   folder: string,
@@ -103,8 +117,8 @@ async function openSplit(
 
 async function compute(run: ReferenceRun, folder: string, splits: Split[], pairs: number): Promise<void> {
   const { gpu, pipelines, decoder, log, onProgress, signal } = run;
-  const rows = run.prepared.train.statistics.judged ? "responses" : "pairs";
-  const progress = { what: "reference log-probabilities", total: pairs, unit: rows };
+  const unit = unitOf(run.prepared.loss);
+  const progress = { what: "reference log-probabilities", total: pairs, unit };
   pipelines.expect(decoder.forward);
   await decoder.allocate(gpu, pipelines);
   try {
@@ -141,7 +155,7 @@ async function compute(run: ReferenceRun, folder: string, splits: Split[], pairs
     const seconds = (performance.now() - start) / 1000;
     log(
       "info",
-      `reference: ${pairs} ${rows} in ${seconds.toFixed(1)} s, ${
+      `reference: ${pairs} ${unit} in ${seconds.toFixed(1)} s, ${
         Number((pairs / seconds).toPrecision(3))
       } a second`,
     );

@@ -3,6 +3,7 @@ import { saveWeights } from "../adapters/save.ts";
 import { beginFlush } from "../checkpoint/flush.ts";
 import { checkPlaces, openOutput } from "../checkpoint/output.ts";
 import { findStart } from "../checkpoint/start.ts";
+import { describeRounding, watchRounding } from "../checkpoint/rounding.ts";
 import { savedAdapter, weightSources } from "../checkpoint/tensors.ts";
 import type { TrainConfig } from "../config/schema.ts";
 import { heed } from "../heed.ts";
@@ -14,8 +15,8 @@ import { writeFacts } from "../report/run_log.ts";
 import { runFacts, type RunReport } from "../report/run_report.ts";
 import { allResults, trainMetrics, writeAllResults, writeTrainerState } from "../checkpoint/trainer_state.ts";
 import { bytesOfRun } from "../planning/plan.ts";
-import type { OnProgress } from "../progress.ts";
 import { type TensorSource, withProgress } from "../safetensors/write.ts";
+import type { TrainOptions } from "./options.ts";
 import type { RunParts } from "./outcome.ts";
 import { VERSION } from "../version.ts";
 
@@ -43,7 +44,7 @@ export async function checkOutputFolder(config: TrainConfig): Promise<void> {
  */
 export async function saveRun(
   { outcome, state, gpu, planned, prepared, checkpoint, modelFiles, files, provenance }: RunParts,
-  { signal, onProgress }: { signal?: AbortSignal; onProgress?: OnProgress } = {},
+  { signal, onProgress, onLog }: Pick<TrainOptions, "signal" | "onProgress" | "onLog"> = {},
 ): Promise<Record<string, number>> {
   const { config } = outcome;
   const { outputDir } = config;
@@ -75,10 +76,13 @@ export async function saveRun(
   // Before the weights, which may take minutes: whoever watches the run sees the answers now.
   await writeFacts(outputDir, runFacts(report));
   const until = outcome.isKept ? signal : undefined;
-  const weights = weightSources({ gpu, planned, prepared, source: checkpoint });
-  const heeded = weights.map((source) => heeding(source, until));
+  const trained = { gpu, planned, prepared, source: checkpoint };
+  const weights = watchRounding(trained, weightSources(trained));
+  const heeded = weights.sources.map((source) => heeding(source, until));
   const shown = withProgress(heeded, "saving the model", onProgress);
   await saveWeights(outputDir, shown, savedAdapter(config, prepared));
+  const rounding = describeRounding(weights.found);
+  if (rounding !== undefined) onLog?.("info", rounding);
   await writeModelFiles(files, outputDir);
   await heed(until);
 

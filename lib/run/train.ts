@@ -13,8 +13,7 @@ import { generate } from "../generation/generate.ts";
 import { GpuGenerator } from "../generation/gpu_generator.ts";
 import { describeAdapter, type Gpu, openGpu } from "../gpu/device.ts";
 import { Pipelines } from "../gpu/program.ts";
-import { deviceClass } from "../gpu/tuning.ts";
-import type { TuningRecord } from "../gpu/tuning.ts";
+import { deviceClass, type TuningRecord } from "../gpu/tuning.ts";
 import { firstOfAll, gather } from "../distributed/collectives.ts";
 import { alone } from "../distributed/communicator.ts";
 import type { Decoder } from "../graph/decoder.ts";
@@ -36,6 +35,7 @@ import { runFacts } from "../report/run_report.ts";
 import { roundedWeights } from "../report/rounded_weights.ts";
 import type { HashedFile } from "../data/hash.ts";
 import { overlaid } from "../safetensors/read.ts";
+import { precisionOn } from "../planning/precision.ts";
 import { tune } from "../planning/tune.ts";
 import { VERSION } from "../version.ts";
 import { probeLoss } from "../gpu/loss_probe.ts";
@@ -46,7 +46,7 @@ import type { Loss } from "../losses/loss.ts";
 import { configOf, takeData, type TrainOptions } from "./options.ts";
 import type { RunParts, TrainRun } from "./outcome.ts";
 import { checkAdapters, checkSameRun, passesOfRank, RankLog } from "./ranks.ts";
-import { addReference } from "./reference.ts";
+import { addReference, keptReference } from "./reference.ts";
 import { saveRun } from "./save.ts";
 
 /**
@@ -138,12 +138,15 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
       model: checkpoint?.model,
       adapter,
       date: before?.state.run.date,
+      begunSteps: before?.state.begunSteps,
     }));
   held.defer(() => prepared.close());
   reportSplit("train", prepared.train.statistics, log);
   if (prepared.test) reportSplit("test", prepared.test.statistics, log);
   reportBalance(prepared.train.statistics, config, log);
   reportSteps(prepared, log);
+  const kept = keptReference(prepared, config);
+  if (kept) warn(kept);
   const otherFolder = prepared.reference?.folder;
   const other = otherFolder === undefined
     ? undefined
@@ -159,13 +162,14 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
 
   const gpu = await openGpu({ ...config, gpu: options.gpu });
   held.defer(() => gpu.destroy());
+  const precision = precisionOn(gpu, config);
   const sharers = await checkAdapters(communicator, gpu, config);
   if (before) warnings(before, gpu.name, communicator.size).forEach(warn);
   const pipelines = new Pipelines(gpu, signal, onProgress);
   if (followsFrom(config, loss)) log("info", describeLoss(lossOf(config)));
   else await checkLoss(loss, gpu, pipelines, log);
   const tunedAs = (record?: TuningRecord) =>
-    tune(gpu, pipelines, prepared, { onLog: log, onProgress, before: record });
+    tune(gpu, pipelines, prepared, { onLog: log, onProgress, before: record, precision });
   const first = isFirst ? await tunedAs(before?.state.kernels) : undefined;
   // As the first one: what each measured for itself might round differently.
   const [record] = await gather(communicator, first?.tuning);
@@ -330,7 +334,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
     save: async ({ signal } = {}) => {
       if (isDisposed) throw new UserError("the run was disposed of: save it before", 1, "DISPOSED");
       if (!isFirst) return {};
-      const saved = inArea("OUTPUT_REFUSED", () => saveRun(parts, { signal, onProgress }));
+      const saved = inArea("OUTPUT_REFUSED", () => saveRun(parts, { signal, onProgress, onLog: log }));
       saving = Promise.allSettled([saving, saved]);
       const results = await saved;
       onSave?.(config.outputDir);

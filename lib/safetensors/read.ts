@@ -14,6 +14,8 @@ export interface Checkpoint {
   tensors: Map<string, TensorInfo>;
   /** The safetensors files, in the order of their names. */
   files: string[];
+  /** The `metadata` of the index, where there is one and it has some. */
+  metadata?: Record<string, unknown>;
   /**
    * Elements of an F32, F16 or BF16 tensor in row-major order, widened to float32: `elements` of them
    * (default: all the rest) from `firstElement` (default 0). Only their bytes are read.
@@ -118,7 +120,7 @@ export function overlaid(below: TensorReader, above: TensorReader): TensorReader
 
 async function openShards(folder: string): Promise<Checkpoint> {
   const indexPath = join(folder, INDEX_FILE);
-  const weightMap = await readWeightMap(indexPath);
+  const { weightMap, metadata } = await readIndex(indexPath);
   const shards = [...new Set(weightMap.values())].sort();
   const isPresent = await Promise.all(shards.map((shard) => isKind(join(folder, shard), "isFile")));
   const missing = shards.filter((_, i) => !isPresent[i]);
@@ -129,7 +131,7 @@ async function openShards(folder: string): Promise<Checkpoint> {
         `Fetch them`,
     );
   }
-  return await openFiles(shards.map((shard) => join(folder, shard)), (found) => {
+  const checkpoint = await openFiles(shards.map((shard) => join(folder, shard)), (found) => {
     // As transformers, which asks the index for the shards alone: what it does not name is read too.
     const fileOf = new Map<string, string>();
     for (const { name, file } of found) {
@@ -149,9 +151,12 @@ async function openShards(folder: string): Promise<Checkpoint> {
         `: the index and the shards are not of one checkpoint`,
     );
   });
+  return { ...checkpoint, metadata };
 }
 
-async function readWeightMap(indexPath: string): Promise<Map<string, string>> {
+async function readIndex(
+  indexPath: string,
+): Promise<{ weightMap: Map<string, string>; metadata?: Record<string, unknown> }> {
   const { size } = await stat(indexPath);
   if (size > MAX_HEADER_BYTES) {
     throw new UserError(
@@ -178,7 +183,11 @@ async function readWeightMap(indexPath: string): Promise<Map<string, string>> {
       );
     }
   }
-  return new Map(Object.entries(weightMap as Record<string, string>));
+  const { metadata } = index as { metadata?: unknown };
+  return {
+    weightMap: new Map(Object.entries(weightMap as Record<string, string>)),
+    metadata: isObject(metadata) ? metadata : undefined,
+  };
 }
 
 async function openFiles(

@@ -41,12 +41,14 @@ const OVERRULED = new Set(["qwen2"]);
 /** Classes of transformers that make a tokenizer in a way that is not known here. */
 const OTHERS = new Set(
   ("Albert Bart Barthez Bert BigBird Blenderbot CLIP Camembert CodeGen CodeLlama Cohere Cpm DPRContextEncoder " +
-    "DPRQuestionEncoder DPRReader Deberta DebertaV2 DistilBert Esmc Funnel Herbert LED Lasr LayoutLMv2 LayoutLMv3 LayoutXLM " +
-    "Luke Lxmert MBart50 MBart MLuke MPNet MarkupLM MobileBert Mvp Nllb Nougat OpenAIGPT Pegasus Qwen3_5 Reformer RemBert " +
-    "RoFormer Roberta SeamlessM4T Siglip2 Splinter SqueezeBert T5 Tipsv2 Udop VideoPrism Whisper XGLM XLMRoberta XLNet ConvBert " +
-    "FNet Bartpho BertGeneration Character GPTSw3 M2M100 Marian Mecab PLBart Pop2Piano Rag Siglip Speech2Text SpeechT5 " +
-    "BertJapanese Bertweet BioGpt BlenderbotSmall ByT5 CTRL Canine Clvp CpmAnt Dia Esm FSMT FastSpeech2Conformer Flaubert " +
-    "GPTNeoXJapanese Mgpstr MyT5 Perceiver Phobert ProphetNet RoCBert Tapas Vits Wav2Vec2CTC Wav2Vec2PhonemeCTC XLM")
+    "DPRQuestionEncoder DPRReader Deberta DebertaV2 DistilBert Esmc Funnel Herbert LED Lasr LayoutLMv2 " +
+    "LayoutLMv3 LayoutXLM Luke Lxmert MBart50 MBart MLuke MPNet MarkupLM MobileBert Mvp Nllb Nougat " +
+    "OpenAIGPT Pegasus Qwen3_5 Reformer RemBert RoFormer Roberta SeamlessM4T Siglip2 Splinter SqueezeBert T5 " +
+    "Tipsv2 Udop VideoPrism Whisper XGLM XLMRoberta XLNet ConvBert FNet Bartpho BertGeneration Character " +
+    "GPTSw3 M2M100 Marian Mecab PLBart Pop2Piano Rag Siglip Speech2Text SpeechT5 BertJapanese Bertweet " +
+    "BioGpt BlenderbotSmall ByT5 CTRL Canine Clvp CpmAnt Dia Esm FSMT FastSpeech2Conformer Flaubert " +
+    "GPTNeoXJapanese Mgpstr MyT5 Perceiver Phobert ProphetNet RoCBert Tapas Vits Wav2Vec2CTC " +
+    "Wav2Vec2PhonemeCTC XLM")
     .split(" ").map((name) => `${name}Tokenizer`),
 );
 
@@ -64,8 +66,8 @@ export function tokenizerClass(config: Json, model: Json, configPath: string): T
     : Array.isArray(config.auto_map);
   if (hasCode && ofModel === undefined && (wanted === undefined || !isKnown(wanted))) {
     throw new UserError(
-      `${configPath}: auto_map: the tokenizer is Python code of the model's own, which is not run; a model whose tokenizer ` +
-        "transformers itself has is needed",
+      `${configPath}: auto_map: the tokenizer is Python code of the model's own, which is not run; a model ` +
+        "whose tokenizer transformers itself has is needed",
     );
   }
   let name = wanted ?? ofModel ?? GENERIC;

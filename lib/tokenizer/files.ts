@@ -80,8 +80,8 @@ function checkRegexPatch(
 ): void {
   if (config.fix_mistral_regex !== true || /^([5-9]|\d\d)/.test(String(transformers_version))) return;
   throw new UserError(
-    `${configPath}: fix_mistral_regex: true is not supported for models of transformers before 5; save the tokenizer with ` +
-      "transformers 5",
+    `${configPath}: fix_mistral_regex: true is not supported for models of transformers before 5; save the ` +
+      "tokenizer with transformers 5",
   );
 }
 

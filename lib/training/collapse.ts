@@ -78,7 +78,8 @@ export class CollapseAlarm {
 
 /** A warning for people. */
 export function describeCollapse({ step, chosen, rejected }: Collapse): string {
-  return `step ${step}: chosen responses are becoming improbable together with rejected ones: the mean log-probability of a ` +
+  return `step ${step}: chosen responses are becoming improbable together with rejected ones: the mean ` +
+    "log-probability of a " +
     `token fell by ${chosen.toFixed(2)} (chosen) and ${
       rejected.toFixed(2)
     } (rejected) since the start of the run, more ` +

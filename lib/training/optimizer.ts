@@ -3,15 +3,15 @@ import { ALIGNMENT, type Tensor } from "../gpu/memory.ts";
 import type { MemoryPlan } from "../gpu/memory_plan.ts";
 import { dynamicTables } from "../../kernels/dynamic_map.ts";
 import {
-  adamw,
-  adamw8bit,
-  type AdamWTensors,
   clipByNorm,
+  hyperWords,
   type NormTensors,
+  optimizerUpdate,
   parameterNorms,
   sumSquares,
 } from "../gpu/optimizer_operations.ts";
 import { type KernelCall, readTensor, slotOf, writeTensor } from "../gpu/program.ts";
+import type { Hyperparameters, UpdateRule } from "../optimizers/rule.ts";
 import { absmaxSources, checkAbsmax, loadAbsmax } from "../parameters/absmax.ts";
 import type { ParameterChunk, Parameters, TrainedParameter } from "../parameters/parameters.ts";
 import type { OnProgress } from "../progress.ts";
@@ -19,18 +19,13 @@ import { uniform } from "../random.ts";
 import { type Checkpoint, withPrefix } from "../safetensors/read.ts";
 import type { TensorSource } from "../safetensors/write.ts";
 
-export interface AdamWOptions {
-  beta1: number;
-  beta2: number;
-  epsilon: number;
-  weightDecay: number;
+export interface OptimizerOptions extends Hyperparameters {
   /** Gradients are scaled down to this norm; 0 leaves them as they are. */
   maxGradNorm: number;
   /** Of what is rounded by chance; by default 0. */
   seed?: number;
 }
 
-const MOMENTS = [{ kind: "first", prefix: "exp_avg." }, { kind: "second", prefix: "exp_avg_sq." }] as const;
 const ABSMAX = "absmax.";
 
 /** UNIFORM, COPY_DST */
@@ -48,12 +43,12 @@ export interface ClipResult {
 }
 
 /**
- * AdamW with clipping by the global norm, as torch.optim.AdamW and torch.nn.utils.clip_grad_norm_ compute them:
- * kernel calls, which a step puts after its backward pass. It updates all trained parameters by `update`, or each by
+ * Updates of a rule with clipping by the global norm, as torch.nn.utils.clip_grad_norm_ computes it: kernel calls,
+ * which a step puts after its backward pass. It updates all trained parameters by `update`, or each by
  * its `updateOf` as soon as its gradient is complete, where gradients are not clipped, and then has only the `norm`
  * left to compute.
  */
-export class AdamW {
+export class Optimizer {
   readonly clip: Tensor;
   readonly #hyper: Tensor;
   /** Where each parameter stands, then each chunk: a slot of `ALIGNMENT` bytes each. */
@@ -62,7 +57,13 @@ export class AdamW {
   /** What bytes of moments stand for, where there are such. */
   readonly #map?: Tensor;
 
-  constructor(plan: MemoryPlan, readonly parameters: Parameters, readonly options: AdamWOptions) {
+  /** @param parameters have the moments of the rule. */
+  constructor(
+    plan: MemoryPlan,
+    readonly parameters: Parameters,
+    readonly rule: UpdateRule,
+    readonly options: OptimizerOptions,
+  ) {
     const { trainedList: list, chunks, blocks } = parameters;
     this.clip = plan.tensor("clip", "scratch", [4]);
     this.#hyper = plan.tensor("hyperparameters", "batch", [ALIGNMENT / 4]);
@@ -131,13 +132,13 @@ export class AdamW {
   /** The update of `count` floats, of which the first `decayed` are decayed; none where the moments are elsewhere. */
   #step(place: Tensor, of: TrainedParameter | ParameterChunk, count: number, decayed: number): KernelCall[] {
     const { gradients, weights, first, second, absmax } = of;
-    if (!first || !second) return [];
-    const t: AdamWTensors = { place, hyper: this.#hyper, clip: this.clip, gradients, weights, first, second };
-    return [
-      absmax
-        ? adamw8bit({ ...t, absmax, map: this.#map! }, { count, decayed })
-        : adamw(t, { count, decayed }),
-    ];
+    // Moments that are elsewhere are updated there.
+    if (!first) return [];
+    const tensors = {
+      ...{ place, hyper: this.#hyper, clip: this.clip, gradients, weights, first, second },
+      ...(absmax && { inBytes: { absmax, map: this.#map! } }),
+    };
+    return [optimizerUpdate(this.rule, tensors, { count, decayed })];
   }
 
   /** Norm and clipping coefficient of all gradients, whose squares are known. */
@@ -147,30 +148,21 @@ export class AdamW {
 
   /** Sets the figures of update `step` (from 1); must come before its submission. */
   upload(gpu: Gpu, step: number, learningRate: number): void {
-    const { beta1, beta2, epsilon, weightDecay, seed = 0 } = this.options;
-    const figures = Float32Array.of(
-      learningRate / (1 - beta1 ** step),
-      1 - learningRate * weightDecay,
-      1 - beta1,
-      beta2,
-      1 - beta2,
-      epsilon,
-      Math.sqrt(1 - beta2 ** step),
-      ...[0, 0],
-    );
-    const random = uniform(seed, step);
-    new Uint32Array(figures.buffer).set([0, 0].map(() => random() * 2 ** 32), 7);
-    writeTensor(gpu, this.#hyper, figures);
+    const random = uniform(this.options.seed ?? 0, step);
+    const keys = [random() * 2 ** 32, random() * 2 ** 32] as const;
+    writeTensor(gpu, this.#hyper, hyperWords(this.rule, this.options, step, learningRate, keys));
   }
 
   /**
-   * The moments by name, `exp_avg.` and `exp_avg_sq.` before the parameter's as PyTorch calls them, in the dtype that
-   * they are kept in, and `absmax.` of those in bytes: what `restore` takes back.
+   * The moments by name, the parameter's behind what PyTorch calls the moment (`exp_avg.`, `exp_avg_sq.`), in the dtype
+   * that they are kept in, and `absmax.` of those in bytes: what `restore` takes back.
    */
   state(gpu: Gpu): TensorSource[] {
     const { parameters } = this;
     return [
-      ...MOMENTS.flatMap(({ kind, prefix }) => parameters.newSources(gpu, "stored", kind, prefix)),
+      ...this.rule.moments.flatMap(({ kind, name }) =>
+        parameters.newSources(gpu, "stored", kind, `${name}.`)
+      ),
       ...absmaxSources(gpu, parameters, ABSMAX),
     ];
   }
@@ -180,7 +172,10 @@ export class AdamW {
    * @throws {UserError} where one is missing or of another shape, before anything is uploaded.
    */
   async restore(gpu: Gpu, saved: Checkpoint, onProgress?: OnProgress): Promise<void> {
-    const moments = MOMENTS.map(({ kind, prefix }) => ({ kind, part: withPrefix(saved, prefix) }));
+    const moments = this.rule.moments.map(({ kind, name }) => ({
+      kind,
+      part: withPrefix(saved, `${name}.`),
+    }));
     for (const { kind, part } of moments) {
       this.parameters.check(part, `${saved.files[0]} does not fit the model`, kind);
     }

@@ -1,6 +1,5 @@
 import { type Batch, pack } from "../batch/pack.ts";
 import { type Pair, responsesOf } from "../data/pair.ts";
-import { gather } from "../distributed/collectives.ts";
 import { alone, type Communicator } from "../distributed/communicator.ts";
 import { shareWeights, sumGradients } from "../distributed/parameters.ts";
 import type { Gpu } from "../gpu/device.ts";
@@ -14,7 +13,7 @@ import { sizeOf } from "../batch/size.ts";
 import { trainingFlops } from "../graph/flops.ts";
 import type { TrainedParameter } from "../parameters/parameters.ts";
 import { uniform } from "../random.ts";
-import { AdamW, type ClipResult } from "./optimizer.ts";
+import { type ClipResult, Optimizer } from "./optimizer.ts";
 
 /** One optimizer step that has run: its pairs' results, its gradient norm, and the work that it took. */
 export interface StepResult {
@@ -38,6 +37,12 @@ export interface StepPart {
   pairsOfStep: number;
 }
 
+/** A step that was submitted, and what is known of it without its figures. */
+type Pending = Pick<StepResult, "step" | "flops" | "sequenceTokens"> & { batches: Batch[] };
+
+/** Reads the figures of steps, once the device has done them. */
+export type ReadFigures = (gpu: Gpu) => Promise<StepResult[]>;
+
 const PAIR_FLOATS = RESULT_FLOATS + FIGURE_FLOATS;
 const CLIP_BYTES = 16;
 /** Milliseconds that no submission takes which a GPU works on by itself. */
@@ -47,20 +52,24 @@ const BLOCKED = 100;
  * Runs optimizer steps: for each batch the model's two passes, and after the last the update. Where gradients are
  * passing, each parameter is updated within the backward pass instead, as soon as its gradient is complete.
  *
- * Steps are not waited for: each leaves its figures in a slot of one staging buffer, which `collect` reads in one go,
- * since every read-back blocks until the GPU is idle and then sleeps for 10 ms.
+ * Steps are not waited for: each leaves its figures in a slot of a staging buffer, which is read in one go, since
+ * every read-back blocks until the GPU is idle and then sleeps for 10 ms. While one such buffer is read, the next steps
+ * write to the other.
  */
 export class StepRunner {
-  readonly #staging: Slab;
+  readonly #stagings: readonly Slab[];
+  /** The number of the one that steps write to. */
+  #staging = 0;
   readonly #slotBytes: number;
-  readonly #pending: { step: number; batches: Batch[]; flops: number; sequenceTokens: number }[] = [];
+  /** The steps whose figures are in it. */
+  #pending: Pending[] = [];
   /** The backward pass with the updates in it, where they are early. */
   readonly #early?: KernelCall[];
   #programs?: { backward?: Program; update: Program };
 
   /**
    * Plans what steps need; where updates are early, all shared memory anew.
-   * @param slots how many steps can be in flight.
+   * @param slots how many steps one staging buffer holds.
    * @param pairsPerStep bounds what one slot holds.
    * @param loss in TypeScript, where it is not the decoder's kernel's.
    * @param seed of what is drawn by chance in a step.
@@ -68,7 +77,7 @@ export class StepRunner {
    */
   constructor(
     readonly decoder: Decoder,
-    readonly optimizer: AdamW,
+    readonly optimizer: Optimizer,
     readonly slots: number,
     readonly pairsPerStep: number,
     readonly loss?: FunctionLoss,
@@ -76,7 +85,9 @@ export class StepRunner {
   ) {
     this.#slotBytes = pairsPerStep * PAIR_FLOATS * 4 + CLIP_BYTES;
     // MAP_READ, COPY_DST
-    this.#staging = decoder.plan.slab("read-back", "batch", slots * this.#slotBytes, 0x01 | 0x08);
+    this.#stagings = ["read-back", "read-back (other)"].map((name) =>
+      decoder.plan.slab(name, "batch", slots * this.#slotBytes, 0x01 | 0x08)
+    );
     if (decoder.options.gradients !== "passing") return;
     if (optimizer.options.maxGradNorm > 0) throw new RangeError("clipped gradients cannot be applied early");
     this.#early = withUpdates(
@@ -118,15 +129,21 @@ export class StepRunner {
    * TypeScript each has two, and the first is waited for. For a software driver they are in pieces. Of several ranks
    * each makes its micro-batches, is sent the others' gradients, and then makes the same update.
    *
-   * @param options `part`: where `micro` are not all micro-batches of the step; `onDone` hears how many of the pairs
-   * are done, whenever a submission has blocked this thread.
+   * @param options `part`: where `micro` are not all micro-batches of the step; `onEncoded` is called when the first
+   * batch is encoded and nothing of the step is submitted yet: whoever asks for the figures of earlier steps then waits
+   * for those alone, and the GPU does not wait for this step's encoding; `onDone` hears how many of the pairs are done,
+   * whenever a submission has blocked this thread.
    */
   async run(
     gpu: Gpu,
     step: number,
     micro: Pair[][],
     learningRate: number,
-    { part, onDone }: { part?: StepPart; onDone?: (pairs: number) => void } = {},
+    { part, onEncoded, onDone }: {
+      part?: StepPart;
+      onEncoded?: () => void;
+      onDone?: (pairs: number) => void;
+    } = {},
   ): Promise<void> {
     const { decoder, optimizer } = this;
     const { backward, update } = this.#programs!;
@@ -137,13 +154,17 @@ export class StepRunner {
     }
     const batches = micro.map((pairs) => pack(pairs, decoder.net.windows));
     optimizer.upload(gpu, step + 1, learningRate);
+    const staging = this.#stagings[this.#staging].buffer!;
     let at = this.#pending.length * this.#slotBytes;
     let done = 0;
     let encoder = gpu.device.createCommandEncoder();
     const begin = () => encoder = gpu.device.createCommandEncoder();
     const submit = () => {
+      const commands = encoder.finish();
+      onEncoded?.();
+      onEncoded = undefined;
       const start = performance.now();
-      gpu.device.queue.submit([encoder.finish()]);
+      gpu.device.queue.submit([commands]);
       // A driver that works in this thread has done then what it was given; of others nothing is known yet.
       if (performance.now() - start > BLOCKED) onDone?.(done);
     };
@@ -165,7 +186,7 @@ export class StepRunner {
       }
       if (backward) backward.encode(encoder, decoder.batch.rowCounts.counts, split);
       else decoder.encodeBackward(encoder, split);
-      this.#copyResults(encoder, batch, at);
+      this.#copyResults(encoder, batch, staging, at);
       at += batch.pairs * PAIR_FLOATS * 4;
       done += batch.pairs;
       if (index < batches.length - 1) next();
@@ -176,7 +197,7 @@ export class StepRunner {
       begin();
     }
     update.encode(encoder, new Uint32Array());
-    encoder.copyBufferToBuffer(optimizer.clip.slab.buffer!, 0, this.#staging.buffer!, at, CLIP_BYTES);
+    encoder.copyBufferToBuffer(optimizer.clip.slab.buffer!, 0, staging, at, CLIP_BYTES);
     submit();
     if (decoder.parameters.isShared) await shareWeights(gpu, communicator, decoder.parameters.chunks);
     const flops = batches.reduce((sum, batch) => sum + trainingFlops(decoder.net, sizeOf(batch)), 0);
@@ -207,10 +228,9 @@ export class StepRunner {
     decoder.writeLoss(gpu, results, weights);
   }
 
-  #copyResults(encoder: GPUCommandEncoder, batch: Batch, at: number): void {
+  #copyResults(encoder: GPUCommandEncoder, batch: Batch, staging: GPUBuffer, at: number): void {
     const { results, responseFigures } = this.decoder.batch;
     const bytes = batch.pairs * RESULT_FLOATS * 4;
-    const staging = this.#staging.buffer!;
     encoder.copyBufferToBuffer(results.slab.buffer!, 0, staging, at, bytes);
     encoder.copyBufferToBuffer(
       responseFigures.slab.buffer!,
@@ -221,44 +241,56 @@ export class StepRunner {
     );
   }
 
-  /** Waits for the steps in flight and returns what they left, in order; of several ranks, what all of them left. */
-  async collect(gpu: Gpu, communicator: Communicator = alone): Promise<StepResult[]> {
-    const all = await this.#read(gpu, this.#pending.length * this.#slotBytes);
-    const results = this.#pending.map(({ step, batches, flops, sequenceTokens }, slot) => {
-      let at = slot * this.#slotBytes / 4;
-      const pairs = batches.flatMap((batch) => {
-        const found = pairResults(all.subarray(at), all.subarray(at + batch.pairs * RESULT_FLOATS), batch);
-        at += batch.pairs * PAIR_FLOATS;
-        return found;
-      });
-      const clip = AdamW.readClip(all.subarray(at, at + 4));
-      const tokens = batches.reduce((sum, { ids }) => sum + ids.length, 0);
-      return { step, pairs, clip, flops, tokens, sequenceTokens };
-    });
-    this.#pending.length = 0;
-    const [first, ...others] = await gather(communicator, results);
-    return first.map((result, i) => others.map((of) => of[i]).reduce(together, result));
+  /** Waits for the steps in flight and returns what they left, in order. */
+  async collect(gpu: Gpu): Promise<StepResult[]> {
+    return await this.turn()?.(gpu) ?? [];
   }
 
-  async #read(gpu: Gpu, bytes: number): Promise<Float32Array> {
-    if (bytes === 0) return new Float32Array();
-    const buffer = this.#staging.buffer!;
-    await buffer.mapAsync(GPUMapMode.READ, 0, bytes);
-    const copy = new Float32Array(buffer.getMappedRange(0, bytes).slice(0));
-    buffer.unmap();
-    gpu.check();
-    return copy;
+  /**
+   * Has the next steps write to the other staging buffer, whose figures must have been read, and returns what reads
+   * those of the steps in flight, in order: the wait for them begins where that is called. Undefined where there are
+   * none.
+   */
+  turn(): ReadFigures | undefined {
+    const steps = this.#pending;
+    if (steps.length === 0) return undefined;
+    const buffer = this.#stagings[this.#staging].buffer!;
+    this.#pending = [];
+    this.#staging = 1 - this.#staging;
+    return async (gpu) => {
+      const bytes = steps.length * this.#slotBytes;
+      await buffer.mapAsync(GPUMapMode.READ, 0, bytes);
+      const all = new Float32Array(buffer.getMappedRange(0, bytes).slice(0));
+      buffer.unmap();
+      gpu.check();
+      return steps.map((step, slot) => resultOf(step, all.subarray(slot * this.#slotBytes / 4)));
+    };
   }
 }
 
-/** The results of two parts of a step; the update is the same on all ranks. */
-const together = (one: StepResult, next: StepResult): StepResult => ({
-  ...one,
-  pairs: [...one.pairs, ...next.pairs],
-  tokens: one.tokens + next.tokens,
-  sequenceTokens: one.sequenceTokens + next.sequenceTokens,
-  flops: one.flops + next.flops,
-});
+/** The results of steps of which each rank has made a part; the update is the same on all of them. */
+export const together = ([first, ...others]: readonly (readonly StepResult[])[]): StepResult[] =>
+  first.map((result, i) =>
+    others.map((of) => of[i]).reduce((one, next) => ({
+      ...one,
+      pairs: [...one.pairs, ...next.pairs],
+      tokens: one.tokens + next.tokens,
+      sequenceTokens: one.sequenceTokens + next.sequenceTokens,
+      flops: one.flops + next.flops,
+    }), result)
+  );
+
+/** The step's results, of what it left in its slot. */
+function resultOf({ batches, ...step }: Pending, slot: Float32Array): StepResult {
+  let at = 0;
+  const pairs = batches.flatMap((batch) => {
+    const found = pairResults(slot.subarray(at), slot.subarray(at + batch.pairs * RESULT_FLOATS), batch);
+    at += batch.pairs * PAIR_FLOATS;
+    return found;
+  });
+  const tokens = batches.reduce((sum, { ids }) => sum + ids.length, 0);
+  return { ...step, pairs, clip: Optimizer.readClip(slot.subarray(at, at + 4)), tokens };
+}
 
 /** `calls`, with the updates of each parameter after the last of them that reads or writes its weights or gradient. */
 function withUpdates(

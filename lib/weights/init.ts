@@ -26,8 +26,8 @@ export async function randomInit(
   const { initializer_range: deviation = 0.02, model_type: modelType } = JSON.parse(await readTextFile(path));
   if (MULTIMODAL.has(modelType)) {
     throw new UserError(
-      `${path}: from_scratch makes weights of a text model alone, and this is a multimodal model's: use the text part's own ` +
-        "configuration",
+      `${path}: from_scratch makes weights of a text model alone, and this is a multimodal model's: use the ` +
+        "text part's own configuration",
     );
   }
   if (typeof deviation !== "number" || !(deviation >= 0 && deviation < 1e6)) {

@@ -122,9 +122,10 @@ async function fit(
     tieWordEmbeddings = await isEqual(checkpoint, found.embedding, found.head, shapes.get(head)!);
     if (!tieWordEmbeddings) {
       warn(
-        `${folder}: tie_word_embeddings is true in config.json, but ${found.head} differs from ${found.embedding}: they ` +
-          "are not tied, as in transformers 5, and both are trained and saved. transformers 4 loses the head of such a " +
-          "model: tie_word_embeddings: false in config.json says what the files hold",
+        `${folder}: tie_word_embeddings is true in config.json, but ${found.head} differs from ` +
+          `${found.embedding}: they are not tied, as in transformers 5, and both are trained and saved. ` +
+          "transformers 4 loses the head of such a model: tie_word_embeddings: false in config.json says " +
+          "what the files hold",
       );
     }
   }
@@ -145,8 +146,8 @@ async function fit(
   );
   if (unused.length > 0 && config.partOf !== undefined) {
     warn(
-      `${folder}: the text part of ${config.partOf} is trained; ${unused.length} other tensors of the files are saved again ` +
-        `as they are: ${list(collapsed(unused))}`,
+      `${folder}: the text part of ${config.partOf} is trained; ${unused.length} other tensors of the files ` +
+        `are saved again as they are: ${list(collapsed(unused))}`,
     );
   } else if (unused.length > 0) {
     warn(
@@ -161,7 +162,36 @@ async function fit(
     return [{ name, dtype, shape, chunks: () => chunksOf(checkpoint, name) }];
   });
   const { files, close } = checkpoint;
-  return { files, close, ...renamed(checkpoint, names), saved, model: { ...config, tieWordEmbeddings } };
+  const dtype = config.dtype ?? dtypeOf(folder, checkpoint);
+  return {
+    files,
+    close,
+    ...renamed(checkpoint, names),
+    saved,
+    model: { ...config, dtype, tieWordEmbeddings },
+  };
+}
+
+const DTYPES = { BF16: "bfloat16", F16: "float16", F32: "float32" } as const;
+
+/**
+ * As transformers' `dtype="auto"` where config.json names none: the one in the metadata of the shards' index, or else
+ * that of the first file's first tensor of numbers.
+ * @throws {UserError} where the index names one that there is not.
+ */
+function dtypeOf(folder: string, { tensors, files: [file], metadata }: Checkpoint): ModelConfig["dtype"] {
+  if (metadata && "dtype" in metadata) {
+    const supported = Object.values(DTYPES);
+    const named = supported.find((name) => name === metadata.dtype);
+    if (named !== undefined) return named;
+    throw new UserError(
+      `${folder}: metadata.dtype of the index of safetensors: expected ${supported.join(" or ")}, found ` +
+        `${show(metadata.dtype)}: name the right one there, or as dtype in config.json, which comes first`,
+    );
+  }
+  const first = [...tensors.values()].filter((info) => info.file === file && isFloatDtype(info.dtype))
+    .sort((a, b) => a.name < b.name ? -1 : 1).at(0);
+  return first && DTYPES[first.dtype as FloatDtype];
 }
 
 /** A tensor's bytes as they lie in the file. */

@@ -24,6 +24,7 @@ const GOLDEN = "tests/golden/adapters";
 const ADAPTERS = {
   lora: "tests/golden/llama/untied",
   dora: "tests/golden/llama/untied",
+  ranks: "tests/golden/llama/untied",
   gpt_neox: "tests/golden/models/gpt_neox",
   phi3: "tests/golden/models/phi3",
   bfloat16: "tests/golden/llama/tied-llama3-bf16-sharded",
@@ -41,7 +42,7 @@ const overrides = (name: Name) => [
   `--weight_decay=${name === "dora" ? 0 : 0.01}`,
 ];
 
-for (const name of ["lora", "dora", "gpt_neox", "phi3"] as const) {
+for (const name of ["lora", "dora", "ranks", "gpt_neox", "phi3"] as const) {
   Deno.test(`${name}: eight steps from PEFT's adapters are those of PEFT and PyTorch`, async () => {
     const log = JSON.parse(await Deno.readTextFile(join(GOLDEN, name, "log.json")));
     await withTemporaryFolder(async (folder) => {

@@ -1,6 +1,6 @@
 /** `simper merge`, and the words of commands that take adapters. */
 import assert from "node:assert/strict";
-import { readdir } from "node:fs/promises";
+import { readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { task } from "../command.ts";
 import { readTensors, relativeDifference } from "../golden_run.ts";
@@ -26,6 +26,22 @@ Deno.test("a model with merged adapters has its files, and PEFT's matrices", asy
       ).map((path) => readTensors(`${path}.safetensors`)),
     );
     assert.deepEqual(again, found);
+    await writeFile(join(out, "metrics.jsonl"), "");
+    const refused = await task("merge", ADAPTER, `--output_dir=${out}`, "--overwrite_output_dir");
+    assert.deepEqual([refused.status, refused.stdout], [2, ""]);
+    assert.match(
+      refused.stderr,
+      /merged holds a run \(metrics\.jsonl\), whose card and figures are not those/,
+    );
+    await rm(join(out, "metrics.jsonl"));
+    for (const name of ["adapter_config.json", "adapter_model.safetensors"]) {
+      await writeFile(join(out, name), "another's");
+      const kept = await task("merge", ADAPTER, `--output_dir=${out}`, "--overwrite_output_dir");
+      assert.deepEqual([kept.status, kept.stdout], [2, ""]);
+      assert.ok(kept.stderr.includes(`merged holds adapters (${name}), which would go`), kept.stderr);
+      assert.equal(await readFile(join(out, name), "utf8"), "another's");
+      await rm(join(out, name));
+    }
     for (const [name, values] of expected) {
       assert.ok(relativeDifference(found.get(name)!, values) < 1e-6, name);
     }

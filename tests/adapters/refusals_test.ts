@@ -5,7 +5,7 @@ import { adapt } from "../../lib/adapters/adapt.ts";
 import { parseAdapterConfig } from "../../lib/adapters/adapter_config.ts";
 import { findModel, openFound } from "../../lib/adapters/model.ts";
 import { chooseModules, linearModules } from "../../lib/adapters/modules.ts";
-import { checkTrainable, openAdapter } from "../../lib/adapters/open.ts";
+import { checkAdapter, openAdapter } from "../../lib/adapters/open.ts";
 import { type AdapterKeys, scaleOf } from "../../lib/adapters/settings.ts";
 import type { ModelConfig } from "../../lib/models/architecture.ts";
 import { netOf } from "../../lib/models/models.ts";
@@ -72,6 +72,7 @@ Deno.test("modules are found as PEFT finds them: its usual ones, ends of names, 
 Deno.test("a scale is alpha by rank or by its root, and a module's own where there is one", () => {
   const settings = {
     rank: 16,
+    rankPattern: {},
     alpha: 32,
     alphaPattern: { "1.mlp.up_proj": 8 },
     dropout: 0,
@@ -147,14 +148,14 @@ Deno.test("adapter files of another model, or of another kind of PEFT's, are ref
   const gpt = await readModelConfig("tests/golden/models/gpt_neox");
   const adapter = await openAdapter(join(GOLDEN, "lora"));
   assert.throws(
-    () => checkTrainable(adapter, netOf(gpt)),
+    () => checkAdapter(adapter, netOf(gpt)),
     /adapters are not of this model:\n {2}model\.layers\.0\.mlp\.down_proj: no linear layer of the model.*\n[^]*they were trained on "tests\/golden\/llama\/untied"$/,
   );
   const other = await readModelConfig("tests/golden/llama/sliding-window");
-  checkTrainable(adapter, netOf(other));
+  checkAdapter(adapter, netOf(other));
   const wide = { ...other, hiddenSize: 96 };
   assert.throws(
-    () => checkTrainable(adapter, netOf(wide)),
+    () => checkAdapter(adapter, netOf(wide)),
     /lora_A\.weight: shape \[8,48\], expected \[r,96\]/,
   );
   await adapter.close();
@@ -174,6 +175,8 @@ Deno.test("adapter files of another model, or of another kind of PEFT's, are ref
   assert.throws(parse({ modules_to_save: [1] }), /modules_to_save: expected a list of texts, a text or null/);
   assert.throws(parse({ r: 0 }), /r: expected a number above 0, found 0/);
   assert.throws(parse({ rank_pattern: { "^a.*b": 4 } }), /rank_pattern: expected the ends of modules' names/);
+  assert.throws(parse({ layers_to_transform: ["0"] }), /layers_to_transform: expected whole numbers/);
+  assert.throws(parse({ exclude_modules: "(" }), /exclude_modules: expected a regular expression/);
   assert.throws(parse({ lora_dropout: 1 }), /lora_dropout: expected a number from 0 to below 1/);
   assert.throws(() => parseAdapterConfig("[", "c.json"), /^UserError: c\.json: not JSON/);
 
@@ -226,17 +229,48 @@ Deno.test("adapter files of another model, or of another kind of PEFT's, are ref
       /rank 4 in lora_A, 8 in lora_B/,
     );
 
-    // Other ranks can be merged, and not trained.
-    await write({ rank_pattern: { q_proj: 4 } }, { [a]: [4, 48], [b]: [48, 4] });
+    // Ranks of modules that are one matrix here can be merged, and not trained.
+    const [a2, b2] = [a, b].map((name) => name.replace("q_proj", "v_proj"));
+    await write(
+      { rank_pattern: { q_proj: 4 }, target_modules: ["0.self_attn.q_proj", "0.self_attn.v_proj"] },
+      { [a]: [4, 48], [b]: [48, 4], [a2]: [8, 48], [b2]: [16, 8] },
+    );
     const ranked = await openAdapter(folder);
     assert.throws(
-      () => checkTrainable(ranked, netOf(model)),
-      /different ranks or alphas are not trained here/,
+      () => adapt(netOf(model), ranked),
+      /q_proj has rank 4 and scale 4, and model\.layers\.0\.self_attn\.v_proj 8 and 2 \(rank_pattern, alpha_pattern\)/,
     );
     await ranked.close();
     await (await openFound({ folder: LLAMA, adapter: folder })).close();
+    // What exclude_modules and layers_to_transform leave out is not missed.
+    for (
+      const [change, says] of [
+        [{ exclude_modules: ["1.self_attn.q_proj"] }],
+        [{ exclude_modules: ".*\\.1\\..*" }],
+        [{ layers_to_transform: [0] }],
+        [{ layers_to_transform: 0 }],
+        [{ exclude_modules: ["q_proj"] }, /layers\.0\.self_attn\.q_proj: not in target_modules/],
+        [{ layers_to_transform: [1] }, /layers\.0\.self_attn\.q_proj: not in target_modules/],
+      ] as [object, RegExp?][]
+    ) {
+      await write({ target_modules: ["q_proj"], ...change }, { [a]: [8, 48], [b]: [48, 8] });
+      const opened = openFound({ folder: LLAMA, adapter: folder });
+      if (says) assert.match(await refusal(opened, 1), says);
+      else await (await opened).close();
+    }
+    const [headA, headB] = [a, b].map((name) => name.replace("model.layers.0.self_attn.q_proj", "lm_head"));
+    await write({ target_modules: ["lm_head"] }, { [headA]: [8, 48], [headB]: [303, 8] });
+    assert.match(
+      await refusal(openFound({ folder: LLAMA, adapter: folder }), 1),
+      /\n {2}lm_head: adapters of the head are not available/,
+    );
     // A folder of adapters names its model, and is none.
     assert.match(await refusal(findModel(folder), 1), /base_model_name_or_path: expected the model/);
+    await write({ base_model_name_or_path: folder }, { [a]: [8, 48], [b]: [48, 8] });
+    assert.match(
+      await refusal(findModel(folder), 1),
+      /base_model_name_or_path: .* is itself a folder of adapters: name/,
+    );
     await write({ base_model_name_or_path: LLAMA }, { [a]: [8, 48], [b]: [48, 8] });
     assert.deepEqual(await findModel(folder), { folder: LLAMA, adapter: folder });
     assert.match(await refusal(openModel(folder), 1), /the folder is of adapters \(PEFT\)/);

@@ -24,7 +24,10 @@ async function withTestSplit(folder: string): Promise<string> {
 
 test("a checkpoint has the model's files, and what it rounds in float32", async (folder) => {
   const model = `--model_name_or_path=${GOLDEN}/tied-llama3-bf16-sharded`;
-  await run(folder, [model, "--max_steps=2", "--save_steps=2"]);
+  const messages: string[] = [];
+  await run(folder, [model, "--max_steps=2", "--save_steps=2"], {
+    onLog: (_, message) => messages.push(message),
+  });
   const checkpoint = join(folder, "checkpoint-2");
   assert.deepEqual(ls(checkpoint), [
     "chat_template.jinja",
@@ -53,6 +56,20 @@ test("a checkpoint has the model's files, and what it rounds in float32", async 
     assert.ok(rounded.every((value, i) => Math.abs(value - exact[i]) <= 2 ** -8 * Math.abs(exact[i])), name);
     assert.ok(rounded.some((value, i) => value !== exact[i]), name);
   }
+  const source = await openCheckpoint(`${GOLDEN}/tied-llama3-bf16-sharded`);
+  let [same, all] = [0, 0];
+  for (const name of source.tensors.keys()) {
+    const [before, after] = [await source.readF32(name), await weights.readF32(name)];
+    same += after.filter((value, i) => value === before[i]).length;
+    all += after.length;
+  }
+  const share = Number((100 * same / all).toFixed(1));
+  assert.ok(share > 0 && share < 100);
+  assert.match(
+    messages.at(-1)!,
+    new RegExp(`^saved in BF16 as the source is: ${share} % of the weights are`),
+  );
+  await source.close();
   await weights.close();
   await optimizer.close();
   const state = await readJson(checkpoint, "run_state.json");

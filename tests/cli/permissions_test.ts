@@ -94,6 +94,7 @@ hubTest(
         env: ["org/tiny", "--prompt=Hi"],
       },
       watch: { read: [folder], net: [folder] },
+      tune: { read: [join(folder, "metrics.jsonl")], write: [], env: [] },
       setup: { run: [] },
     };
     assert.deepEqual(Object.keys(wanted).sort(), Object.keys(permissions).sort());

@@ -29,6 +29,7 @@ const NAMES = [
   "merge",
   "export-run",
   "check-run",
+  "tune",
   "setup",
 ];
 
@@ -63,6 +64,7 @@ Deno.test("a word that is no command, option or key has status 2, and the neares
   const cases: [string[], RegExp][] = [
     [["trian"], /^error: trian: no such command: did you mean train\?$/m],
     [["xyzxyz", "--help"], /^error: xyzxyz: no such command: expected one of train, compare, generate/],
+    [["tune", "a.json", "--show"], /expected: simper tune \[FILE \| --show\]/],
     [["setup", "now"], /setup takes no words, found now/],
     [["fetch", "a/b", "--split=train"], /--split: unknown option: did you mean --splits\?/],
     [["train", "a.yaml", "b.yaml"], /expected one run file and --key=value, found a\.yaml and b\.yaml/],

@@ -112,7 +112,8 @@ Deno.test("elsewhere a log entry and an evaluation are a line each, with the nam
       assert.match(lines[0], new RegExp(`  ${name} -?[\\d.e-]+(  |$)`));
     }
     assert.match(lines[0], / {2}\d:\d\d left {2}loss /);
-    for (const name of ["eval_loss", "eval_rewards/chosen", "eval_logps/rejected", "eval_runtime"]) {
+    for (const line of lines) assert.ok(line.length <= 130, line);
+    for (const name of ["eval_loss", "eval_rewards/accuracies", "eval_rewards/margins"]) {
       assert.match(lines[1], new RegExp(`  ${name} -?[\\d.,e-]+(  |$)`));
     }
     assert.match(stderr, /^2 steps of 4 pairs \(2 x 2\), 1 epoch: about [\d,]+ tokens of packed rows$/m);

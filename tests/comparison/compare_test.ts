@@ -2,8 +2,10 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { type CompareOptions, compareRuns } from "../../lib/comparison/compare.ts";
+import { changedFiles } from "../../lib/comparison/kept.ts";
 import { parseComparison } from "../../lib/config/comparison.ts";
 import { UserError } from "../../lib/errors.ts";
+import type { RunFacts } from "../../lib/report/run_report.ts";
 import { task } from "../command.ts";
 import { GOLDEN } from "../golden_run.ts";
 import { ls, refusal, run, weightsOf } from "../in_process.ts";
@@ -106,6 +108,29 @@ Deno.test("a run whose numbers are not finite is told of, and the others go on",
     assert.match(bad.failures[0].why, /^step 2: .* is not finite/);
     assert.ok(warnings.some((message) => message.startsWith("learning_rate=1e+38, seed 7: step 2: ")));
   }));
+
+Deno.test("a finished run is kept as long as its files are the same, those of a reference too", () => {
+  const file = (path: string, sha256: string) => ({ path, sha256 });
+  const facts = {
+    modelFiles: [file("m/model.safetensors", "a")],
+    dataFiles: [file("d/train.jsonl", "b")],
+    provenance: { run: { reference: { "model.safetensors": "c" } } },
+  } as unknown as RunFacts;
+  const now = {
+    model: [file("moved/model.safetensors", "a")],
+    reference: [file("r/model.safetensors", "c")],
+    train: [file("d/train.jsonl", "b")],
+    test: [],
+  };
+  assert.deepEqual(changedFiles(facts, now), []);
+  assert.deepEqual(changedFiles(facts, { ...now, reference: [file("r/model.safetensors", "x")] }), [
+    "ref_model: model.safetensors is another file",
+  ]);
+  assert.deepEqual(changedFiles(facts, { ...now, model: [], train: [file("d/train.jsonl", "x")] }), [
+    "model_name_or_path: model.safetensors is another file",
+    "dataset_mixer: the data are others (by SHA-256)",
+  ]);
+});
 
 Deno.test("what is wrong is told before anything is begun", () =>
   withTemporaryFolder(async (folder) => {

@@ -85,6 +85,32 @@ Deno.test("figures are those of the definitions, over seeds and beside the start
   assert.equal(figures["answers/tokens"].value, 5);
 });
 
+Deno.test("runs that no seed changed are one: no interval, and nothing told apart by them", () => {
+  const varied = member(
+    "simper",
+    measurement([right, right, right, sft]),
+    measurement([right, sft, sft, sft]),
+  );
+  const same = measurement([wrong, wrong, wrong, wrong], 7);
+  const report = reportOf(
+    {
+      ...{ before: START, members: [varied, member("kto", same, same, same)], prompts: [] },
+      ...{ device: "a GPU", split: "test", text: "text.txt" },
+    } as unknown as Parameters<typeof reportOf>[0],
+    "out",
+    [42, 43, 44],
+  );
+  const [, kto] = report.found.members;
+  assert.deepEqual([kto.seeds, kto.isSeedless], [[42, 43, 44], true]);
+  const { runs, low } = kto.figures["rewards/accuracies"];
+  assert.deepEqual([runs.length, low], [1, undefined]);
+  assert.ok(kto.differences.length > 0 && kto.differences.every(({ isSure }) => !isSure));
+  const ofText = kto.differences.find(({ figure }) => figure === "rewards/margins");
+  assert.equal(ofText!.seeds.runs.length, 2, "it is the twin of every seed");
+  assert.match(findings(report).join("\n"), /^kto: the seeds change nothing in it, .* count as one/m);
+  assert.doesNotMatch(findings(report).join("\n"), /^simper: the seeds/m);
+});
+
 Deno.test("differences are paired by seed and by pair, and sure where both intervals say so", () => {
   const many = (one: PairResult, other: PairResult, count: number) =>
     measurement(Array.from({ length: 40 }, (_, i) => i < count ? one : other));

@@ -98,6 +98,12 @@ max_new_tokens: 0
 });
 
 Deno.test("what cannot be compared is refused", () => {
+  for (const name of ["compare.json", "before.json", "report.html", "Report.html"]) {
+    assert.match(
+      problems(`compare: {${name}: {}, b: {loss_type: sft}}`).join(),
+      /^run\.yaml:4:\d+: compare\.\S+: a file of the comparison has this name: give it another$/,
+    );
+  }
   const [nothing] = problems("");
   assert.match(nothing, /^run\.yaml: there is nothing to compare: expected compare, sweep or seeds/);
   assert.deepEqual(problems("compare: {a: {learning_rate: 1}}\nsweep: {learning_rate: [1, 1]}"), [

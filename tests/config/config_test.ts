@@ -98,6 +98,7 @@ Deno.test("a run file with the required keys alone gets every default", () => {
     loggingFirstStep: false,
     logLevel: "info",
     webgpuEngine: undefined,
+    float32MatmulPrecision: "highest",
     gpuId: undefined,
     shareGpu: false,
     zeroStage: 0,
@@ -302,9 +303,15 @@ Deno.test("keys that contradict each other are refused", () => {
   );
 });
 
-Deno.test("the names of 8-bit AdamW elsewhere are one optimizer here", () => {
+Deno.test("the names of 8-bit AdamW, and of paged optimizers, are one optimizer here", () => {
   for (const name of ["adamw_8bit", "adamw_bnb_8bit", "paged_adamw_8bit", "adamw_torch_8bit"]) {
     assert.equal(parsed(`optim: ${name}`).config.optim, "adamw_8bit");
+  }
+  for (const name of ["lion_8bit", "lion_32bit"]) {
+    assert.equal(parsed(`optim: paged_${name}`).config.optim, name);
+    assert.deepEqual(parsed(`optim: ${name}\nadam_epsilon: 1e-6`).ignored, [
+      `adam_epsilon: ignored: ${name} has none`,
+    ]);
   }
 });
 
@@ -319,6 +326,7 @@ Deno.test("optim_args are those of the optimizer, by its names in transformers, 
   }
   const round = "optim_args: bf16_stochastic_round=True";
   assert.equal(parsed(`optim: adamw_8bit\n${round}`).config.optimArgs, "bf16_stochastic_round=True");
+  assert.equal(parsed(`optim: lion_32bit\n${round}`).config.optimArgs, "bf16_stochastic_round=True");
   assert.deepEqual(parsed(`optim: adamw_bf16\n${round}`).ignored, [
     "optim_args: ignored: optim is adamw_bf16",
   ]);

@@ -92,8 +92,22 @@ Deno.test("what asks for nothing may stand under any loss, and the published key
 });
 
 Deno.test("values that a loss cannot take are refused", () => {
-  refused("loss_type: exo_pair\n", /label_smoothing above 0 with exo_pair, found 0/);
-  refused("loss_type: robust\nlabel_smoothing: 0.5\n", /below 0.5 with robust, found 0.5/);
+  for (const value of ["0", "1e-46", "1e-40", "0.99999999"]) {
+    refused(
+      `loss_type: exo_pair\nlabel_smoothing: ${value}\n`,
+      new RegExp(
+        `label_smoothing above 0 with exo_pair, and below 1 .*float32\\), found ${value}: its paper`,
+      ),
+    );
+  }
+  parsed("loss_type: exo_pair\nlabel_smoothing: 0.999999\n");
+  refused("loss_type: exo_pair\n", /label_smoothing above 0 with exo_pair.*, found 0:/);
+  refused(
+    "loss_type: simpo\nbeta: 10\ngamma_beta_ratio: 1e38\n",
+    /gamma_beta_ratio times beta up to 3\.4e38 .*found 1e\+38 times 10$/,
+  );
+  parsed("beta: 10\ngamma_beta_ratio: 1e38\n");
+  refused("loss_type: robust\nlabel_smoothing: 0.5\n", /below 0.5 \(as a float32\) with robust, found 0.5/);
   refused(
     "loss_type: simpo\nsimpo_gamma: 0.3\ngamma_beta_ratio: 0.2\n",
     /gamma_beta_ratio: simpo_gamma is given too/,
@@ -104,6 +118,24 @@ Deno.test("values that a loss cannot take are refused", () => {
     "loss_type: sigmoid\nf_alpha_divergence_coef: 0.3\n",
     /is read where f_divergence_type is alpha_divergence, found reverse_kl/,
   );
+});
+
+Deno.test("values that a loss takes and that are hardly meant are told of, and those that train nothing are refused", () => {
+  refused("loss_type: robust\nlabel_smoothing: 0.4999999999\n", /below 0.5 \(as a float32\) with robust/);
+  refused(
+    "loss_type: [sigmoid, sft]\nloss_weights: [0, 0]\n",
+    /loss_weights: expected a weight that is not 0/,
+  );
+  const told = (yaml: string) => parsed(yaml).ignored;
+  assert.deepEqual(told("loss_type: [sigmoid, sft, bco_pair]\nloss_weights: [1, 0, -0.5]\n"), [
+    "loss_weights: sft has 0, so that it trains nothing",
+    "loss_weights: bco_pair has -0.5, so that it is made large, not small",
+  ]);
+  assert.match(
+    told("loss_type: robust\nlabel_smoothing: 0.4999\n").join(),
+    /gradients of robust 5\.00e\+3 times as large/,
+  );
+  assert.deepEqual(told("loss_type: robust\nlabel_smoothing: 0.4\n"), []);
 });
 
 Deno.test("SimPO's margin is the ratio times beta where that is given", () => {

@@ -21,6 +21,15 @@ Deno.test("adapters are taken by number and name, and one that there is not is t
   }
 });
 
+Deno.test("what came of a device that was destroyed may be collected at any time", async () => {
+  for (let i = 0; i < 4; i++) {
+    (await openGpu()).destroy();
+    // Has garbage collected.
+    for (let j = 0; j < 200; j++) new Float32Array(2 ** 20).fill(j);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+});
+
 Deno.test("without a driver it says which it takes", async () => {
   const { code, stderr } = await new Deno.Command(Deno.execPath(), {
     args: ["run", "--quiet", "--no-lock", "--allow-env", "--allow-ffi", "tests/dawn/probe.ts"],

@@ -5,7 +5,18 @@
  */
 import { testCommand } from "../run.ts";
 
-const PATHS = ["tests/run/train_test.ts", "tests/dawn/engine.ts"];
+const PATHS = [
+  "tests/run/train_test.ts",
+  "tests/kernels/gemm_matrix_test.ts",
+  "tests/dawn/engine.ts",
+  "tests/dawn/precision.ts",
+];
+/** Of these, whose kernels take a driver on the processor minutes to compile, what the other engine cannot run. */
+const MATRICES_OF = [
+  "--filter=float16 matrices",
+  "tests/kernels/gemm_epilogue_test.ts",
+  "tests/kernels/quantized_test.ts",
+];
 
 const env = { SIMPER_WEBGPU_ENGINE: "dawn" };
 const deno = (args: readonly string[], stderr: "inherit" | "piped" = "inherit") =>
@@ -19,6 +30,22 @@ if (!success) {
   console.log(`not run: ${new TextDecoder().decode(stderr).trim()}`);
   Deno.exit(0);
 }
-const [test, ...rest] = testCommand(Deno.args.length > 0 ? Deno.args : PATHS);
-const { code } = await deno([test, ...NATIVE, ...rest]).output();
-Deno.exit(code);
+const paths = Deno.args.length > 0 ? Deno.args : PATHS;
+const kernels = paths.filter((path) => /\bkernels\b/.test(path));
+const others = paths.filter((path) => !kernels.includes(path));
+// With the permissions of tests.
+const kernelCommand = (words: readonly string[]) => [
+  "run",
+  ...testCommand(["tests/dawn/kernels.ts", ...words]).slice(1),
+];
+const commands = [
+  ...others.length > 0 ? [testCommand(others)] : [],
+  ...kernels.length > 0 ? [kernelCommand(kernels)] : [],
+  ...Deno.args.length > 0 ? [] : [kernelCommand(MATRICES_OF)],
+];
+let status = 0;
+for (const [command, ...words] of commands) {
+  const { code } = await deno([command, ...NATIVE, ...words]).output();
+  status ||= code;
+}
+Deno.exit(status);

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type { Communicator } from "../../lib/distributed/communicator.ts";
 import type { TrainOptions } from "../../lib/run/options.ts";
 import type { TrainRun } from "../../lib/run/outcome.ts";
+import { openSafetensors } from "../../lib/safetensors/read.ts";
 import { GOLDEN, readGolden, readTensors, relativeDifference } from "../golden_run.ts";
 import { ls, run } from "../in_process.ts";
 import { asRanks } from "../ranks.ts";
@@ -115,3 +116,31 @@ Deno.test("a signal to one of two ranks stops both; the run that goes on has the
       assert.ok(difference < 1e-4, `${key}: ${difference}`);
     }
   }));
+
+/** The tensors of a file as they are stored, moments in bytes too. */
+async function storedTensors(path: string): Promise<Map<string, Uint8Array>> {
+  const file = await openSafetensors(path);
+  try {
+    const read = async (name: string) => [name, await file.readBytes(name)] as const;
+    return new Map(await Promise.all([...file.tensors.keys()].sort().map(read)));
+  } finally {
+    await file.close();
+  }
+}
+
+for (const optim of ["adamw_8bit", "lion_32bit"]) {
+  Deno.test(`with ${optim}, ranks that each have a part of the moments leave what ranks with all of them leave`, () =>
+    withTemporaryFolder(async (folder) => {
+      const keys = [`--optim=${optim}`, "--max_steps=2", "--save_steps=2"];
+      for (const stage of [0, 1]) {
+        await trainAs(2, join(folder, `${stage}`), [...keys, `--zero_stage=${stage}`]);
+      }
+      for (const file of ["model.safetensors", "optimizer.safetensors"]) {
+        const [kept, shared] = [0, 1].map((stage) =>
+          storedTensors(join(folder, `${stage}/checkpoint-2`, file))
+        );
+        assert.deepEqual([...(await shared).keys()], [...(await kept).keys()]);
+        for (const [name, bytes] of await kept) assert.deepEqual((await shared).get(name), bytes, name);
+      }
+    }));
+}

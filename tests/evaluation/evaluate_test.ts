@@ -70,10 +70,13 @@ Deno.test("judged responses are measured by their labels, and margins are those 
     );
     const pairs = (await Deno.readTextFile(`${GOLDEN}/pairs.jsonl`)).split("\n").slice(0, golden.length);
     // One undesirable response less: the two means are of other numbers.
-    const rows = pairs.map((line) => JSON.parse(line)).flatMap(({ chosen, rejected }, i) => [
-      { prompt: chosen.slice(0, -1), completion: chosen.slice(-1), label: true },
-      ...i > 0 ? [{ prompt: rejected.slice(0, -1), completion: rejected.slice(-1), label: false }] : [],
-    ]);
+    // The last pair stays one.
+    const rows = pairs.map((line) => JSON.parse(line)).flatMap(({ chosen, rejected }, i): object[] =>
+      i === pairs.length - 1 ? [{ chosen, rejected }] : [
+        { prompt: chosen.slice(0, -1), completion: chosen.slice(-1), label: true },
+        ...i > 0 ? [{ prompt: rejected.slice(0, -1), completion: rejected.slice(-1), label: false }] : [],
+      ]
+    );
     const data = join(folder, "data");
     await Deno.mkdir(data);
     await Deno.writeTextFile(join(data, "test.jsonl"), rows.map((row) => JSON.stringify(row)).join("\n"));
@@ -84,6 +87,7 @@ Deno.test("judged responses are measured by their labels, and margins are those 
       ...["--max_length=96", "--max_prompt_length=48", "--per_device_eval_batch_size=2"],
     );
     assert.equal(status, 0, stderr);
+    assert.match(stderr, /rows that are pairs, and not responses with a label: 1; each counts as two/);
     assert.match(stdout, /^5 responses of test, 3 of them desirable \(chosen\), with 95 % intervals$/m);
     assert.doesNotMatch(stdout, /accuracies/);
     const { preferences }: { preferences: Preferences } = await readJson(output);

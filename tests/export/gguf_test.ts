@@ -64,7 +64,7 @@ Deno.test("tensors, metadata and tokens of a GGUF file are those that llama.cpp'
   withTemporaryFolder(async (folder) => {
     for (const { folder: model, type, tensors, metadata } of golden.files) {
       const file = join(folder, "model.gguf");
-      await exportGguf(model, file, type);
+      await exportGguf({ folder: model }, file, type);
       const found = await readBack(file);
       assert.deepEqual(found.tensors, tensors, `${model} as ${type}`);
       for (const [key, value] of Object.entries(metadata ?? {})) {
@@ -73,6 +73,26 @@ Deno.test("tensors, metadata and tokens of a GGUF file are those that llama.cpp'
         else assert.deepEqual(ours, value, key);
       }
     }
+  }));
+
+Deno.test("a folder of adapters is exported as the model that merge makes of it", () =>
+  withTemporaryFolder(async (folder) => {
+    const adapter = "tests/golden/adapters/lora";
+    const [file, whole] = ["a.gguf", "b.gguf"].map((name) => join(folder, name));
+    const own = await task("export", `${GOLDEN}/untied`, `--adapter=${adapter}`, `--output=${file}`);
+    assert.deepEqual([own.status, own.stdout], [0, `${file}\n`], own.stderr);
+    const merged = join(folder, "merged");
+    const { status, stderr } = await task(
+      "merge",
+      `${GOLDEN}/untied`,
+      `--adapter=${adapter}`,
+      `--output_dir=${merged}`,
+    );
+    assert.equal(status, 0, stderr);
+    await exportGguf({ folder: merged }, whole, undefined);
+    const [found, expected] = [await readBack(file), await readBack(whole)];
+    assert.deepEqual(found.tensors, expected.tensors);
+    assert.equal(found.metadata["general.name"], "lora");
   }));
 
 Deno.test("q8_0 has the bytes of llama.cpp's package", () => {
@@ -167,15 +187,15 @@ Deno.test("what llama.cpp has no equal of is refused by name", async () => {
   refused(table(["a b", "▁ ab"]), /id 8, and the model's embedding only 8 rows/, 8);
   refused({ ...table(["a b", "▁ ab"]), frame: { before: [5], after: [] } }, /ids 5 around a text/);
   await assert.rejects(
-    exportGguf("tests/golden/models/persimmon", "nowhere.gguf", "f32"),
+    exportGguf({ folder: "tests/golden/models/persimmon" }, "nowhere.gguf", "f32"),
     /model_type persimmon cannot be exported to GGUF; those that can: llama, /,
   );
   await assert.rejects(
-    exportGguf("tests/golden/models/gemma2", "nowhere.gguf", "f32"),
+    exportGguf({ folder: "tests/golden/models/gemma2" }, "nowhere.gguf", "f32"),
     /gemma2 has no equal of what config.json says:\n {2}query_pre_attn_scalar: 7/,
   );
   await assert.rejects(
-    exportGguf("tests/golden/models/llama-yarn", "nowhere.gguf", "f32"),
+    exportGguf({ folder: "tests/golden/models/llama-yarn" }, "nowhere.gguf", "f32"),
     /hidden_act: gelu/,
   );
 });

@@ -4,8 +4,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Gpu, openGpu } from "../../lib/gpu/device.ts";
 import { Pipelines } from "../../lib/gpu/program.ts";
-import { measureTuning } from "../../lib/gpu/tuner.ts";
-import { rememberedTuning, rememberTuning } from "../../lib/planning/remembered_tuning.ts";
+import { chooseTiles, measureTuning, type Way } from "../../lib/gpu/tuner.ts";
+import {
+  checkIsFor,
+  readTuning,
+  rememberedTuning,
+  rememberTuning,
+  writeTuning,
+} from "../../lib/planning/remembered_tuning.ts";
+import { refusal } from "../in_process.ts";
 import {
   isTuningRecord,
   SHAPE_CLASSES,
@@ -16,6 +23,7 @@ import {
 } from "../../lib/gpu/tuning.ts";
 
 const adapter = (name: string) => ({ name }) as Gpu;
+const tilesOf = async (gpu: Gpu, folder: string) => (await rememberedTuning(gpu, folder))?.tiles;
 
 async function inFolder(run: (folder: string) => Promise<void>): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), "simper-tuning-"));
@@ -52,6 +60,8 @@ Deno.test("a product of few tiles is not computed as a large one is", () => {
   assert.equal(shapeClass("nt", 512, 2048), "nt small");
   assert.equal(shapeClass("tn", 576, 576), "tn small");
   assert.equal(shapeClass("nn", 1e6, 127), "nn narrow");
+  assert.equal(shapeClass("tn", 16, 576), "tn narrow");
+  assert.equal(shapeClass("nt", 16, 576), "nt small");
   const { buffer } = usualTuning("gpu");
   assert.notEqual(buffer["nt small"], buffer["nt wide"]);
 });
@@ -59,11 +69,11 @@ Deno.test("a product of few tiles is not computed as a large one is", () => {
 Deno.test("what was measured is remembered, adapter by adapter", () =>
   inFolder(async (folder) => {
     const [software, gpu] = [usualTuning("software"), usualTuning("gpu")];
-    assert.equal(await rememberedTuning(adapter("a"), folder), undefined);
+    assert.equal(await tilesOf(adapter("a"), folder), undefined);
     await rememberTuning(adapter("a"), join(folder, "new"), software);
     await rememberTuning(adapter("b"), join(folder, "new"), gpu);
-    assert.deepEqual(await rememberedTuning(adapter("a"), join(folder, "new")), software);
-    assert.deepEqual(await rememberedTuning(adapter("b"), join(folder, "new")), gpu);
+    assert.deepEqual(await tilesOf(adapter("a"), join(folder, "new")), software);
+    assert.deepEqual(await tilesOf(adapter("b"), join(folder, "new")), gpu);
     assert.deepEqual(await readdir(join(folder, "new")), ["tuning.json"]);
   }));
 
@@ -73,10 +83,10 @@ Deno.test("what needs subgroups is remembered for devices that have them", () =>
     const usual = usualTuning("software");
     const record: TuningRecord = { ...usual, buffer: { ...usual.buffer, "nt wide": "subgroup 32x8" } };
     await rememberTuning(gpu, folder, record);
-    assert.deepEqual(await rememberedTuning(gpu, folder), record);
-    assert.equal(await rememberedTuning(adapter("a"), folder), undefined);
+    assert.deepEqual(await tilesOf(gpu, folder), record);
+    assert.equal(await tilesOf(adapter("a"), folder), undefined);
     await rememberTuning(adapter("a"), folder, record);
-    assert.equal(await rememberedTuning(adapter("a"), folder), undefined);
+    assert.equal(await tilesOf(adapter("a"), folder), undefined);
   }));
 
 Deno.test("a name that is a list within lists is none", () => {
@@ -94,9 +104,10 @@ Deno.test("a file that is damaged, or names tiles that do not exist, remembers n
     const key = async () => {
       await rememberTuning(adapter("a"), folder, usualTuning("gpu"));
       const file = JSON.parse(await Deno.readTextFile(join(folder, "tuning.json")));
-      return Object.keys(file)[0];
+      return Object.entries(file)[0] as [string, object];
     };
-    const name = await key();
+    const [name, whole] = await key();
+    const withTiles = (tiles: unknown) => JSON.stringify({ [name]: { ...whole, tiles } });
     for (
       const text of [
         "",
@@ -105,15 +116,123 @@ Deno.test("a file that is damaged, or names tiles that do not exist, remembers n
         "null",
         "3",
         JSON.stringify({ [name]: null }),
-        JSON.stringify({ [name]: { buffer: {}, textured: [], fuses: false } }),
-        JSON.stringify({ [name]: { ...usualTuning("gpu"), fuses: undefined } }),
-        JSON.stringify({ [name]: { ...usualTuning("gpu"), textured: ["nt tall"] } }),
-        JSON.stringify({ [name]: { ...usualTuning("gpu"), buffer: { "nt wide": "__proto__" } } }),
+        JSON.stringify({ [name]: usualTuning("gpu") }),
+        JSON.stringify({ [name]: { ...whole, rates: [1] } }),
+        withTiles({ buffer: {}, textured: [], fuses: false }),
+        withTiles({ ...usualTuning("gpu"), fuses: undefined }),
+        withTiles({ ...usualTuning("gpu"), textured: ["nt tall"] }),
+        withTiles({ ...usualTuning("gpu"), buffer: { "nt wide": "__proto__" } }),
       ]
     ) {
       await writeFile(join(folder, "tuning.json"), text);
-      assert.equal(await rememberedTuning(adapter("a"), folder), undefined, text);
+      assert.equal(await tilesOf(adapter("a"), folder), undefined, text);
     }
     await rememberTuning(adapter("a"), folder, usualTuning("gpu"));
-    assert.deepEqual(await rememberedTuning(adapter("a"), folder), usualTuning("gpu"));
+    assert.deepEqual(await tilesOf(adapter("a"), folder), usualTuning("gpu"));
+  }));
+
+/** Chooses among ways of a GPU with these rates, by a clock that only measuring one, a second each, moves. */
+async function choose(
+  rates: Partial<Record<Way, number>>,
+  seconds?: number,
+  wrong: Way[] = [],
+): Promise<{ asked: string[] } & Awaited<ReturnType<typeof chooseTiles>>> {
+  let milliseconds = 0;
+  const asked: string[] = [];
+  const found = await chooseTiles("gpu", Object.keys(rates) as Way[], {
+    measureWay: (shape, way) => {
+      asked.push(`${shape}: ${way}`);
+      milliseconds += 1000;
+      const rate = rates[way];
+      return Promise.resolve(rate === undefined ? undefined : { rate, isRight: !wrong.includes(way) });
+    },
+    measureFused: (record) => {
+      asked.push(`fused: ${record.buffer["nt wide"]}`);
+      return Promise.resolve({ fused: 1, separate: 2, isRight: true });
+    },
+  }, { seconds, now: () => milliseconds });
+  return { ...found, asked };
+}
+const [WIDE, SMALL, NARROW] = [
+  "workgroup 8x8 of 16x16",
+  "workgroup 4x4 of 16x16",
+  "workgroup 4x4 of 8x8",
+] as const;
+const RATES = {
+  [WIDE]: 10,
+  "workgroup 8x8 of 8x8": 9,
+  [SMALL]: 8,
+  [NARROW]: 5,
+  "storage 8x8": 1,
+  "subgroup 8x8": 20,
+} as const;
+
+Deno.test("of a layout the usual way and the fastest two others are measured in the other layouts", async () => {
+  const { asked, record, skipped } = await choose(RATES);
+  assert.equal(skipped, 0);
+  assert.deepEqual(asked.slice(0, 12), [
+    ...Object.keys(RATES).map((way) => `nt wide: ${way}`),
+    ...["nn wide", "tn wide"].flatMap((shape) =>
+      [WIDE, "subgroup 8x8", "workgroup 8x8 of 8x8"].map((way) => `${shape}: ${way}`)
+    ),
+  ]);
+  assert.deepEqual(asked.slice(12, 19), [
+    ...[SMALL, WIDE, "workgroup 8x8 of 8x8", NARROW, "storage 8x8", "subgroup 8x8"]
+      .map((way) => `nt small: ${way}`),
+    `nn small: ${SMALL}`,
+  ]);
+  assert.ok(Object.values(record.buffer).every((way) => way === "subgroup 8x8"));
+  assert.equal(record.fuses, false);
+});
+
+Deno.test("ways that the driver refuses, or whose products are wrong, are not taken", async () => {
+  const { record, rates } = await choose({ ...RATES, "subgroup 32x4": undefined }, Infinity, [
+    "subgroup 8x8",
+  ]);
+  assert.equal(record.buffer["nt wide"], WIDE);
+  assert.equal(record.buffer["nt small"], WIDE);
+  assert.ok(!rates.some(({ way }) => way === "subgroup 32x4"));
+});
+
+Deno.test("after its time no other way is begun, and the fastest so far is taken for what is left", async () => {
+  const { asked, record, skipped } = await choose(RATES, 7);
+  assert.equal(asked.length, 7);
+  assert.equal(record.buffer["nt wide"], "subgroup 8x8");
+  // Of `nn wide` there was time for the usual way alone; of `tn wide` for none.
+  assert.equal(record.buffer["nn wide"], WIDE);
+  assert.equal(record.buffer["tn wide"], WIDE);
+  assert.equal(record.buffer["nt small"], SMALL);
+  assert.equal(record.buffer["nt narrow"], NARROW);
+  assert.ok(skipped > 0);
+  assert.equal(record.fuses, usualTuning("gpu").fuses);
+});
+
+Deno.test("a file with an adapter's tuning is refused on another, and by another version", () =>
+  inFolder(async (folder) => {
+    const gpu = { ...adapter("a"), subgroups: { minSize: 8, areEnabledInSource: false } };
+    const rates = [{ shape: "nt wide", way: "storage 8x8", rate: 1e9 }] as const;
+    const tuning = await rememberTuning(gpu, folder, usualTuning("gpu"), [...rates]);
+    const path = join(folder, "shipped.json");
+    await writeTuning(path, tuning);
+    assert.deepEqual(await readTuning(path), tuning);
+    checkIsFor(gpu, path, tuning);
+    const refused = (device: Gpu, other = tuning) =>
+      refusal((async () => await checkIsFor(device, path, other))());
+    assert.match(await refused(adapter("a")), /shipped\.json: size of subgroups: expected nothing, found 8/);
+    assert.match(
+      await refused({ ...gpu, name: "a, by Dawn" }),
+      /shipped\.json: adapter: expected "a, by Dawn", found "a"\n`simper tune` measures this adapter$/,
+    );
+    assert.match(await refused(gpu, { ...tuning, version: "0.0.1" }), /version of simper: .*found "0\.0\.1"/);
+    const changed = [{ way: "storage 9x9" }, { shape: "nt tall" }, { rate: 0 }, { rate: -1 }]
+      .map((rate) => JSON.stringify({ ...tuning, rates: [{ ...rates[0], ...rate }] }));
+    for (const text of ["", "{", "[]", "null", JSON.stringify({ ...tuning, tiles: {} }), ...changed]) {
+      await writeFile(path, text);
+      assert.match(
+        await refusal(readTuning(path)),
+        /shipped\.json: expected a file as .* writes it, found/,
+        text,
+      );
+    }
+    assert.match(await refusal(readTuning(join(folder, "none.json"))), /none\.json: cannot be read/);
   }));

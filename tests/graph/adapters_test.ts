@@ -144,6 +144,11 @@ Deno.test("gradients of adapters are how the loss changes, and the same bits how
   for (const [name, keys] of Object.entries(variants)) {
     await t.step(name, async () => {
       const decoder = await open(gpu, pipelines, pairs, { keys });
+      // Each module draws for itself, as PEFT's; of DoRA those that are one matrix draw together.
+      const places = decoder.forward.flatMap(({ label, source }) =>
+        label === "dropout" ? [/PLACE = (\d+)u/.exec(source)![1]] : []
+      );
+      assert.equal(new Set(places).size, keys.useDora ? 8 : 10);
       const passes = [];
       for (const key of [0, 7, 7, 8]) passes.push(await pass(gpu, decoder, pairs, key));
       const [none, one, same, other] = passes;

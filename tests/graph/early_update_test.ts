@@ -10,9 +10,8 @@ import type { Capacity } from "../../lib/graph/machine.ts";
 import { readModelConfig } from "../../lib/weights/config_file.ts";
 import { netOf } from "../../lib/models/models.ts";
 import { Decoder } from "../../lib/graph/decoder.ts";
-import type { ParameterOptions } from "../../lib/parameters/parameters.ts";
-import { AdamW } from "../../lib/training/optimizer.ts";
-import { updatesEarly } from "../../lib/planning/plan.ts";
+import { Optimizer } from "../../lib/training/optimizer.ts";
+import { type OptimizerChoice, optimizerOf, updatesEarly } from "../../lib/planning/plan.ts";
 import { openCheckpoint } from "../../lib/safetensors/read.ts";
 import { StepRunner } from "../../lib/training/step.ts";
 import { assertSame } from "../equal_bytes.ts";
@@ -23,7 +22,7 @@ const LARGEST = 2 ** 27;
 const OPTIONS = { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.1, maxGradNorm: 0 };
 const KINDS = ["weights", "first", "second"] as const;
 
-type Change = Partial<Capacity> & Pick<ParameterOptions, "moments" | "trained"> & { largestBuffer?: number };
+type Change = Partial<Capacity> & { largestBuffer?: number; choice?: OptimizerChoice };
 
 /** A trainer of a golden model that updates early, or not. */
 async function trainer(
@@ -32,8 +31,9 @@ async function trainer(
   model: string,
   pairs: Pair[],
   early: boolean,
-  { largestBuffer = LARGEST, moments, trained, ...change }: Change = {},
+  { largestBuffer = LARGEST, choice = optimizerOf({ optim: "adamw_torch" }), ...change }: Change = {},
 ) {
+  const { rule, trained, moments } = choice;
   const sum = (of: "tokens" | "labels") => pairs.reduce((total, pair) => total + packedSize(pair)[of], 0);
   const decoder = new Decoder(netOf(await readModelConfig(`${GOLDEN}/${model}`)), {
     tokens: sum("tokens"),
@@ -50,7 +50,7 @@ async function trainer(
     gradients: early ? "passing" : "kept",
   });
   const { plan, parameters } = decoder;
-  const optimizer = new AdamW(plan, parameters, OPTIONS);
+  const optimizer = new Optimizer(plan, parameters, rule, OPTIONS);
   const runner = new StepRunner(decoder, optimizer, 1, pairs.length);
   assert.equal(runner.updatesEarly, early);
   await decoder.allocate(gpu, pipelines);
@@ -76,12 +76,15 @@ async function trainer(
       const state = new Map<string, Uint32Array>();
       for (const { spec, firstRow, rows, absmax, firstScale, ...tensors } of parameters.trainedList) {
         for (const kind of KINDS) {
-          const bits = await readTensor(gpu, tensors[kind], 0, rows * spec.columns);
+          const tensor = tensors[kind];
+          if (!tensor) continue;
+          const bits = await readTensor(gpu, tensor, 0, rows * spec.columns);
           state.set(`${spec.name} from row ${firstRow}: ${kind}`, new Uint32Array(bits));
         }
         if (!absmax) continue;
-        const count = 2 * Math.ceil(rows * spec.columns / 256);
-        const bits = await readTensor(gpu, absmax, 2 * firstScale, count);
+        const moments = rule.moments.length;
+        const count = moments * Math.ceil(rows * spec.columns / 256);
+        const bits = await readTensor(gpu, absmax, moments * firstScale, count);
         state.set(`${spec.name} from row ${firstRow}: absmax`, new Uint32Array(bits));
       }
       return state;
@@ -109,9 +112,16 @@ Deno.test("early updates", async (t) => {
       checkpointing: true,
       logitsBytes: 64 * 304 * 4,
     }],
-    ["moments in bfloat16", MODELS[0], { moments: { first: "bf16", second: "bf16" } }],
-    ["weights in pieces", MODELS[0], { largestBuffer: 2 ** 14 }],
-    ["moments in bytes, weights in bfloat16", MODELS[0], { moments: "8bit", trained: "bf16" }],
+    ["moments in bfloat16", MODELS[0], {
+      choice: { ...optimizerOf({ optim: "adamw_bf16" }), trained: "f32" },
+    }],
+    ["weights in pieces, Lion's moment in bytes", MODELS[0], {
+      largestBuffer: 2 ** 14,
+      choice: optimizerOf({ optim: "lion_8bit" }),
+    }],
+    ["moments in bytes, weights in bfloat16", MODELS[0], {
+      choice: optimizerOf({ optim: "adamw_8bit", optimArgs: "bf16_stochastic_round=True" }),
+    }],
   ];
   for (const [name, model, change] of variants) {
     await t.step(

@@ -14,7 +14,8 @@ import { losses } from "../../lib/losses/losses.ts";
 import { readModelConfig } from "../../lib/weights/config_file.ts";
 import { netOf } from "../../lib/models/models.ts";
 import { openCheckpoint } from "../../lib/safetensors/read.ts";
-import { AdamW } from "../../lib/training/optimizer.ts";
+import { adamw } from "../../lib/optimizers/adamw.ts";
+import { Optimizer } from "../../lib/training/optimizer.ts";
 import { StepRunner } from "../../lib/training/step.ts";
 import { assertEqualBytes, assertSame } from "../equal_bytes.ts";
 import { GOLDEN, readGolden, relativeDifference } from "../golden_run.ts";
@@ -213,7 +214,7 @@ Deno.test("steps leave frozen weights as they are, and the others have the bits 
     gradients: "kept" | "passing" = "kept",
   ) => {
     const decoder = await decoderOf(model, batch, isTrained, { gradients });
-    const optimizer = new AdamW(decoder.plan, decoder.parameters, ADAMW);
+    const optimizer = new Optimizer(decoder.plan, decoder.parameters, adamw, ADAMW);
     const runner = new StepRunner(decoder, optimizer, 1, batch.length);
     await load(gpu, pipelines, model, decoder);
     await runner.compile(gpu, pipelines);

@@ -196,11 +196,12 @@ class Checker {
     const isCompound = assigned !== null && /[-+*/%|&^]=$/.test(assigned[0]);
     for (const name of this.names) {
       const atomic = new RegExp(`\\batomic(Load|Store|Add)\\(\\s*&\\s*${name}\\b`).exec(text)?.[1];
+      const matrix = new RegExp(`\\bsubgroupMatrix(Load|Store)<.*?>\\(\\s*&\\s*${name}\\b`).exec(text)?.[1];
       const mentions = text.match(new RegExp(`(?<![.\\w])${name}\\b`, "g"))?.length ?? 0;
-      if (!atomic && new RegExp(`(?<!&)&\\s*${name}\\b`).test(text)) {
+      if (!atomic && !matrix && new RegExp(`(?<!&)&\\s*${name}\\b`).test(text)) {
         throw new Error(`${text} is not understood`);
       }
-      const isWritten = target === name || atomic === "Store";
+      const isWritten = target === name || atomic === "Store" || matrix === "Store";
       const isRead = atomic ? atomic === "Load" : mentions > (isWritten && !isCompound ? 1 : 0);
       if (isRead) {
         if (before.has(`write ${name}`) || before.has(`add ${name}`)) {

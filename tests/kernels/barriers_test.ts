@@ -8,16 +8,19 @@ import {
   workgroupQueryGradientSource,
 } from "../../kernels/attention_workgroup_backward.ts";
 import type { GemmLayout, GemmTile } from "../../kernels/gemm.ts";
+import { matrixTile } from "../../kernels/gemm_matrix.ts";
 import { gemmSource } from "../../kernels/gemm_source.ts";
 import type { Epilogue } from "../../kernels/gemm_epilogue.ts";
 import { BUFFER_TILES, rowTiles } from "../../lib/gpu/tuning.ts";
 import { inlined, missingBarriers } from "./barriers.ts";
+import { MATRICES } from "./product_case.ts";
 
 /** Files that emit kernels with workgroup memory, whose variants `SOURCES` has. */
 const EMITTERS = [
   "attention_queries.ts",
   "attention_workgroup_backward.ts",
   "attention_workgroup_forward.ts",
+  "gemm_matrix.ts",
   "gemm_row.ts",
   "gemm_workgroup.ts",
 ];
@@ -82,9 +85,10 @@ const SOURCES: [name: string, source: string][] = [
     [`attention keys ${shape.headDim}`, workgroupKeyGradientSource(shape, layoutOf(shape))],
   ]),
   ...Object.values(BUFFER_TILES).flatMap((tile) => [...products(tile)]),
+  ...products(matrixTile(MATRICES.large, "high")!),
   ...[1, 16].flatMap((rows) => [...products(rowTiles("gpu", rows).buffer["nt wide"])]),
   ...await Promise.all(
-    files.filter((name) => /^(?!loss_|norm_parts|adamw_step).*\.wgsl$/.test(name))
+    files.filter((name) => /^(?!loss_|norm_parts|optimizer_step|adamw|lion).*\.wgsl$/.test(name))
       .map(async (name): Promise<[string, string]> => [name, normKernel(await wgsl(name))]),
   ),
 ];

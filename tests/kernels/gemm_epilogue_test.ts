@@ -13,7 +13,7 @@ import type { GemmTile } from "../../kernels/gemm.ts";
 import { BUFFER_TILES, onlyTile, TEXTURE_TILE } from "../../lib/gpu/tuning.ts";
 import { fromF32, toF32 } from "../../lib/safetensors/dtype.ts";
 import { type KernelCase, kernelTest, useGpu } from "./harness.ts";
-import { runnable, subgroupTileHere } from "./subgroups.ts";
+import { matrixTileHere, missingFor, runnable, subgroupTileHere } from "./subgroups.ts";
 import { activate, activateBackward, glu, gluBackward } from "../reference/activation.ts";
 import { matrix, multiply, transposed } from "../reference/matrix.ts";
 import { rope } from "../reference/rope.ts";
@@ -43,8 +43,12 @@ const WAYS: Record<string, Way> = {
     scale: -1.25,
   },
   "by subgroups": { tile: subgroupTileHere("subgroup 8x8"), act: "silu", bias: true, scale: 1 },
+  "of float16 matrices": { tile: matrixTileHere("high"), act: "silu", bias: true, scale: 0.75 },
 };
 const PLAIN = { bias: false, scale: 1 };
+
+/** What a tile needs and the device lacks; subgroups can be done without (see `runnable`). */
+const lackedBy = (tile: GemmTile) => tile.memory === "matrix" ? missingFor(tile) : undefined;
 
 /** Rows of the result, the inner dimension, and rows that tensors have beyond those counted. */
 interface Size {
@@ -117,6 +121,7 @@ for (const [name, way] of Object.entries(WAYS)) {
       await kernels.compare(gateUp, y, { tolerance: TOLERANCE });
       await kernels.compare(activated, glu(y, width, act), { tolerance: TOLERANCE });
     },
+    lackedBy(tile),
   );
 
   kernelTest(
@@ -154,6 +159,7 @@ for (const [name, way] of Object.entries(WAYS)) {
       await kernels.compare(gateUp, expected, { tolerance: TOLERANCE });
       await kernels.compare(c, glu(before, width, act), { tolerance: TOLERANCE });
     },
+    lackedBy(tile),
   );
 
   kernelTest(
@@ -209,6 +215,7 @@ for (const [name, way] of Object.entries(WAYS)) {
       const shape = { heads: heads + keyValueHeads, headDim, width, dimensions, interleaved };
       await kernels.compare(qkv, rope(y, positions, table, shape, "forward"), { tolerance: TOLERANCE });
     },
+    lackedBy(tile),
   );
 }
 
@@ -236,6 +243,7 @@ for (const [name, way] of Object.entries(WAYS).filter(([, { bias, scale }]) => b
       await kernels.compare(c, y, { tolerance: TOLERANCE });
       await kernels.compare(activated, activate(y, act), { tolerance: TOLERANCE });
     },
+    lackedBy(tile),
   );
 
   kernelTest(`a product ${name} goes back through an activation`, ACTIVATED, async (kernels, size) => {
@@ -260,7 +268,7 @@ for (const [name, way] of Object.entries(WAYS).filter(([, { bias, scale }]) => b
     const dActivated = product.map((value) => scale * value);
     await kernels.compare(x, activateBackward(before, dActivated, act), { tolerance: TOLERANCE });
     await kernels.compare(c, activate(before, act), { tolerance: TOLERANCE });
-  });
+  }, lackedBy(tile));
 }
 
 kernelTest(

@@ -2,95 +2,20 @@ import {
   BUFFER_TILES,
   bufferTile,
   onlyTile,
-  type ProductTile,
   SUBGROUP_TILES,
   type SubgroupTileName,
   type TextureProductTile,
 } from "../../lib/gpu/tuning.ts";
-import type { GemmLayout, GemmTile } from "../../kernels/gemm.ts";
+import type { GemmTile } from "../../kernels/gemm.ts";
 import type { Tensor } from "../../lib/gpu/memory.ts";
-import { fromF32, toF32 } from "../../lib/safetensors/dtype.ts";
-import { type KernelCase, kernelTest, largest, useGpu } from "./harness.ts";
+import { add } from "../../lib/gpu/operations.ts";
+import { kernelTest, largest, useGpu } from "./harness.ts";
+import { checkProduct, checkStored, type Product, random, storedProducts } from "./product_case.ts";
 import { missingFor, subgroupTileHere } from "./subgroups.ts";
+import { assertEqualBytes } from "../equal_bytes.ts";
 import { magnitudes, type Matrix, matrix, multiply, transposed } from "../reference/matrix.ts";
 
 useGpu();
-
-/**
- * C is m x n with an inner dimension of k; the pads are columns between one row and the next that do not
- * count.
- */
-interface Product {
-  layout: GemmLayout;
-  m: number;
-  n: number;
-  k: number;
-  padA?: number;
-  padC?: number;
-  /** `accumulate`: C is added to where `accumulate` says so. */
-  epilogue?: "none" | "accumulate" | "always" | "residual";
-  accumulate?: boolean;
-  bias?: boolean;
-  scale?: number;
-  /** Rows that the tensors have beyond those counted. */
-  spare?: number;
-}
-
-const random = (kernels: KernelCase, rows: number, columns: number, stride: number) => {
-  const data = kernels.values(rows * stride);
-  return { data, view: matrix(data, rows, columns, stride) };
-};
-
-async function checkProduct(kernels: KernelCase, product: Product, tile: ProductTile): Promise<void> {
-  const { layout, m, n, k, padA = 0, padC = 0, epilogue = "none", spare = 0 } = product;
-  const { accumulate = epilogue === "always", bias = false, scale = 1 } = product;
-  const counted = layout === "tn" ? k : m;
-  const capacity = counted + spare;
-  const [aRows, aColumns] = layout === "tn" ? [k, m] : [m, k];
-  const [bRows, bColumns] = layout === "nt" ? [n, k] : [k, n];
-  const a = random(kernels, aRows, aColumns, aColumns + padA);
-  const b = random(kernels, bRows, bColumns, bColumns);
-  const before = random(kernels, m, n, n + padC);
-  const added = kernels.values(n);
-  const shapeOfC = [layout === "tn" ? m : capacity, n + padC];
-  const tensors = {
-    a: kernels.tensor([capacity, aColumns + padA], a.data),
-    b: kernels.tensor([layout === "tn" ? capacity : bRows, bColumns], b.data),
-    c: accumulate ? kernels.tensorInPlace(shapeOfC, before.data) : kernels.tensor(shapeOfC),
-    ...(bias && { bias: kernels.tensor([n, 1], added) }),
-    ...(epilogue === "residual" && { residual: kernels.tensor([capacity, n + padC], before.data) }),
-  };
-  const products = kernels.products(onlyTile(tile));
-  await kernels.run(
-    products.calls(
-      layout,
-      kernels.rows(counted, { accumulate: epilogue === "accumulate" && accumulate }),
-      tensors,
-      {
-        adds: epilogue === "accumulate" ? "accumulating" : epilogue === "always" ? "always" : "never",
-        scale,
-      },
-    ),
-  );
-
-  const left = layout === "tn" ? transposed(a.view) : a.view;
-  const right = layout === "nt" ? transposed(b.view) : b.view;
-  const onto = accumulate || epilogue === "residual" ? before.view : undefined;
-  const sum = (product: Float64Array, { at }: Matrix) =>
-    product.map((value, i) => value + at(Math.floor(i / n), i % n));
-  const scaled = (product: Float64Array, bias: ArrayLike<number>, scale: number) =>
-    product.map((value, i) => (value + (tensors.bias ? bias[i % n] : 0)) * scale);
-  const expected = scaled(multiply(left, right), added, scale);
-  const terms = scaled(multiply(magnitudes(left), magnitudes(right)), added.map(Math.abs), Math.abs(scale));
-  await kernels.compare(tensors.c, onto ? sum(expected, onto) : expected, {
-    // Two roundings of at most 6e-8, and K more of the running sum, which add up like a random walk. The
-    // measure is the sum of the terms' magnitudes, since a sum may cancel.
-    tolerance: 1.2e-7 * (1 + Math.sqrt(k) / 2),
-    scale: largest(onto ? sum(terms, magnitudes(onto)) : terms),
-    columns: n,
-    stride: n + padC,
-  });
-}
 
 const tiles: Record<string, GemmTile> = {
   "tiles in storage memory": BUFFER_TILES["storage 16x16"],
@@ -305,11 +230,126 @@ kernelTest(
   (kernels, product) => checkProduct(kernels, product, smallTextures),
 );
 
-kernelTest("operands whose rows are no multiple of 256 bytes are read from buffers", [
-  { layout: "nt", m: 65, n: 64, k: 68 },
-  { layout: "nn", m: 33, n: 20, k: 64 },
-  { layout: "tn", m: 20, n: 64, k: 33 },
+/** Rows of so many floats, 4 times 1, 3, 4 and 12: the ranks of adapters, alone and three beside each other. */
+const RANKS = [4, 12, 16, 48];
+
+kernelTest(
+  "a kernel copies operands whose rows are no multiple of 256 bytes, as those of adapters are",
+  RANKS.flatMap((rank): Product[] => [
+    // In the order of an adapter's products: what is added to its layer's, and its gradients, of 1 to 131 tokens.
+    { layout: "nt", m: 37, n: rank, k: 64, spare: 60 },
+    { layout: "nt", m: 131, n: 192, k: rank, scale: 2, spare: 1 },
+    { layout: "nn", m: 1, n: rank, k: 128, scale: 2, spare: 3 },
+    { layout: "nn", m: 67, n: 64, k: rank, epilogue: "always", spare: 2 },
+    ...[false, true].map((accumulate): Product => (
+      { layout: "tn", m: rank, n: 64, k: 3, epilogue: "accumulate", accumulate, spare: 66 }
+    )),
+    { layout: "tn", m: 192, n: rank, k: 131, epilogue: "accumulate", accumulate: true, scale: 2, spare: 1 },
+  ]).concat([
+    { layout: "nt", m: 65, n: 64, k: 68, epilogue: "residual", bias: true },
+    { layout: "nt", m: 66, n: 70, k: 132, padC: 2 },
+    { layout: "nn", m: 70, n: 20, k: 131, padA: 5 },
+    { layout: "tn", m: 131, n: 20, k: 70, padA: 5, padC: 4, spare: 64 },
+  ]),
+  (kernels, product) => checkProduct(kernels, product, smallTextures),
+);
+
+/** Ways of computing: by textures both products are one, and from buffers one is added to the other. */
+const joining = { "by way of textures": smallTextures, "from buffers": BUFFER_TILES["storage 8x8"] };
+for (const [way, tile] of Object.entries(joining)) {
+  kernelTest(
+    `a product and another that is added to it are scaled before a residual or what is there (${way})`,
+    (["nt", "nn"] as const).flatMap((layout) => [
+      { layout, m: 37, n: 64, k: 64, more: 16, spare: 30 },
+      { layout, m: 70, n: 192, k: 132, more: 12, scale: 0.22, adds: true },
+      // Blocks in every direction, of which only the first along the inner dimension have room for more.
+      {
+        layout,
+        m: 131,
+        n: 128,
+        k: 192,
+        more: 4,
+        residual: true,
+        bias: layout === "nt",
+        scale: -1.5,
+        spare: 1,
+      },
+      { layout, m: 3, n: 64, k: 128, more: 48, spare: 64 },
+      { layout, m: 5, n: 12, k: 6, more: 3 },
+    ]),
+    async (kernels, { layout, m, n, k, more, spare = 0, scale = 1, adds = false, residual, bias }) => {
+      const [a, h] = [k, more].map((columns) => random(kernels, m, columns, columns));
+      const [b, g] = [k, more].map((depth) =>
+        layout === "nt" ? random(kernels, n, depth, depth) : random(kernels, depth, n, n)
+      );
+      const [before, added] = [random(kernels, m, n, n), kernels.values(n)];
+      const tensor = ({ data, view: { columns } }: typeof a, rows = m + spare) =>
+        kernels.tensor([rows, columns], data);
+      const c = adds ? kernels.tensorInPlace([m + spare, n], before.data) : kernels.tensor([m + spare, n]);
+      const operands = {
+        a: tensor(a),
+        b: tensor(b, b.view.rows),
+        c,
+        ...(bias && { bias: kernels.tensor([n, 1], added) }),
+        ...(residual && { residual: tensor(before) }),
+        more: { a: tensor(h), b: tensor(g, g.view.rows) },
+      };
+      const products = kernels.products(onlyTile(tile));
+      await kernels.run(
+        products.calls(layout, kernels.rows(m), operands, { adds: adds ? "always" : "never", scale }),
+      );
+      const right = ({ view }: typeof b) => layout === "nt" ? transposed(view) : view;
+      const sums = (of: (view: Matrix) => Matrix) => {
+        const [own, other] = [[a, b], [h, g]].map(([left, r]) => multiply(of(left.view), of(right(r))));
+        return own.map((sum, i) => sum + other[i]);
+      };
+      const isOnto = adds || residual;
+      const expected = sums((view) => view).map((sum, i) =>
+        scale * (sum + (bias ? added[i % n] : 0)) + (isOnto ? before.data[i] : 0)
+      );
+      const tolerance = 1.2e-7 * (2 + Math.sqrt(k + more) / 2);
+      await kernels.compare(c, expected, { tolerance, scale: Math.abs(scale) * largest(sums(magnitudes)) });
+    },
+  );
+}
+
+kernelTest("operands whose rows are no whole texels are read from buffers", [
+  { layout: "nt", m: 37, n: 3, k: 64 },
+  { layout: "nt", m: 3, n: 64, k: 1, scale: 2 },
+  { layout: "nn", m: 37, n: 1, k: 64 },
+  { layout: "tn", m: 3, n: 64, k: 37 },
 ] as Product[], (kernels, product) => checkProduct(kernels, product, smallTextures));
+
+kernelTest(
+  "what was copied is copied again after a kernel wrote to its source, and gives the same bytes each time",
+  // By a kernel, and as it is.
+  [{ width: 16 }, { width: 64 }],
+  async (kernels, { width }) => {
+    const [h, u, v] = [70, 70, 70].map((rows) => random(kernels, rows, width, width));
+    const b = random(kernels, 64, width, width);
+    const tensors = {
+      h: kernels.tensorInPlace([70, width], h.data),
+      u: kernels.tensor([70, width], u.data),
+      v: kernels.tensor([70, width], v.data),
+      b: kernels.tensor([64, width], b.data),
+    };
+    const [before, after, again] = [1, 2, 3].map(() => kernels.tensor([70, 64]));
+    const products = kernels.products(onlyTile({ ...smallTextures, rows: 128 }));
+    const rows = kernels.rows(70);
+    const call = (c: Tensor) => products.calls("nt", rows, { a: tensors.h, b: tensors.b, c });
+    await kernels.run([
+      ...call(before),
+      add(rows, tensors.u, tensors.v, tensors.h),
+      ...call(after),
+      ...call(again),
+    ]);
+    const sum = matrix(u.data.map((value, i) => value + v.data[i]), 70, width);
+    const times = (left: Matrix) => multiply(left, transposed(b.view));
+    await kernels.compare(before, times(h.view), { tolerance: 1e-6 });
+    await kernels.compare(after, times(sum), { tolerance: 1e-6 });
+    assertEqualBytes(await kernels.read(again, 70 * 64), await kernels.read(after, 70 * 64), "again");
+  },
+);
 
 kernelTest(
   "a texture is filled again after a kernel wrote to its source",
@@ -346,31 +386,13 @@ kernelTest(
 for (const [kind, tile] of Object.entries(tiles)) {
   kernelTest(
     `a matrix stored in two bytes is read as the float32 that it stands for (${kind})`,
-    (["bf16", "f16"] as const).flatMap((storage) => [
-      { storage, layout: "nt" as const, m: 1, n: 1, k: 4 },
-      { storage, layout: "nt" as const, m: 33, n: 61, k: 36 },
-      { storage, layout: "nn" as const, m: 3, n: 4, k: 1 },
-      { storage, layout: "nn" as const, m: 33, n: 132, k: 37 },
+    storedProducts([
+      { layout: "nt", m: 1, n: 1, k: 4 },
+      { layout: "nt", m: 33, n: 61, k: 36 },
+      { layout: "nn", m: 3, n: 4, k: 1 },
+      { layout: "nn", m: 33, n: 132, k: 37 },
     ]),
-    async (kernels, { storage, layout, m, n, k }) => {
-      const [rows, columns] = layout === "nt" ? [n, k] : [k, n];
-      const dtype = storage === "bf16" ? "BF16" : "F16";
-      const halves = fromF32(kernels.values(rows * columns), dtype);
-      const a = kernels.values(m * k);
-      const c = kernels.tensor([m + 3, n]);
-      const words = new Uint32Array(halves.buffer);
-      const b: Tensor = { ...kernels.tensor([words.length], words), shape: [rows, columns], storage };
-      const products = kernels.products(onlyTile(tile));
-      const operands = { a: kernels.tensor([m + 3, k], a), b, c };
-      await kernels.run(products.calls(layout, kernels.rows(m), operands));
-      const right = matrix(toF32(halves, dtype), rows, columns);
-      const left = matrix(a, m, k);
-      const product = [left, layout === "nt" ? transposed(right) : right] as const;
-      await kernels.compare(c, multiply(...product), {
-        tolerance: 1e-6,
-        scale: largest(multiply(magnitudes(product[0]), magnitudes(product[1]))),
-      });
-    },
+    async (kernels, product) => void await checkStored(kernels, product, tile),
     missingFor(tile),
   );
 }

@@ -5,126 +5,81 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { dynamicMap } from "../../kernels/dynamic_map.ts";
-import { MemoryPlan } from "../../lib/gpu/memory_plan.ts";
-import type { Tensor } from "../../lib/gpu/memory.ts";
-import { type Pipelines, Program, readTensor, writeTensor } from "../../lib/gpu/program.ts";
-import { dtypeOf } from "../../lib/gpu/readback.ts";
-import type { ParameterSpec } from "../../lib/parameters/parameter.ts";
-import { type ParameterOptions, Parameters, type TrainedParameter } from "../../lib/parameters/parameters.ts";
+import { adamw as adamwRule } from "../../lib/optimizers/adamw.ts";
+import { lion as lionRule } from "../../lib/optimizers/lion.ts";
+import type { TrainedParameter } from "../../lib/parameters/parameters.ts";
+import { type OptimizerChoice, optimizerOf } from "../../lib/planning/plan.ts";
 import { normal } from "../../lib/random.ts";
-import { type FloatDtype, fromF32, toF32 } from "../../lib/safetensors/dtype.ts";
-import { AdamW, type AdamWOptions } from "../../lib/training/optimizer.ts";
+import { fromF32 } from "../../lib/safetensors/dtype.ts";
+import type { OptimizerOptions } from "../../lib/training/optimizer.ts";
 import { assertEqualBytes } from "../equal_bytes.ts";
-import { adamw } from "../reference/adamw.ts";
+import { adamw, type AdamWState } from "../reference/adamw.ts";
+import { lion } from "../reference/lion.ts";
 import { dequantized, firstNotNearest, largest } from "../reference/moments_8bit.ts";
 import { assertClose, deviceTest, freshSeed, useGpu } from "./harness.ts";
+import { countOf, goldenNumbers, optimizer, spec } from "./optimizer.ts";
 
 useGpu();
 
-const OPTIONS: AdamWOptions = { beta1: 0.9, beta2: 0.95, epsilon: 1e-6, weightDecay: 0.1, maxGradNorm: 0 };
+const OPTIONS: OptimizerOptions = {
+  beta1: 0.9,
+  beta2: 0.95,
+  epsilon: 1e-6,
+  weightDecay: 0.1,
+  maxGradNorm: 0,
+};
 const LEARNING_RATE = 0.01;
 const MAPS = { first: dynamicMap(true), second: dynamicMap(false) };
-type Moment = keyof typeof MAPS;
-const MOMENTS: Moment[] = ["first", "second"];
+const IN_BYTES = { first: "8bit", second: "8bit" } as const;
 
-const spec = (name: string, rows: number, columns: number, kind: ParameterSpec["kind"] = "matrix") =>
-  ({ name, columns, kind, role: "trained", parts: [{ name, rows }] }) satisfies ParameterSpec;
-const countOf = ({ rows, spec }: TrainedParameter) => rows * spec.columns;
-
-/** An optimizer of some parameters, with what the tests do with it. */
-async function optimizer(
-  pipelines: Pipelines,
-  specs: ParameterSpec[],
-  storage: Pick<ParameterOptions, "trained" | "moments">,
-  options: AdamWOptions = OPTIONS,
-  largestBuffer = 2 ** 24,
-) {
-  const { gpu } = pipelines;
-  const plan = new MemoryPlan();
-  const parameters = new Parameters(plan, specs, largestBuffer, { training: true, ...storage });
-  const adam = new AdamW(plan, parameters, options);
-  await plan.allocate(gpu);
-  assert.equal(plan.allocatedBytes, plan.bytes);
-  const program = await Program.compile(pipelines, adam.update());
-  adam.prepare(gpu);
-  return {
-    gpu,
-    plan,
-    parameters,
-    adam,
-    list: parameters.trainedList,
-    write(tensor: Tensor, values: Float32Array) {
-      const bytes = fromF32(values, dtypeOf(tensor) as FloatDtype);
-      writeTensor(gpu, tensor, tensor.storage === "bf16" ? new Uint16Array(bytes.buffer) : values);
-    },
-    async read(tensor: Tensor, count: number, firstElement = 0) {
-      const bytes = new Uint8Array(await readTensor(gpu, tensor, firstElement, count));
-      return toF32(bytes, dtypeOf(tensor) as FloatDtype);
-    },
-    codes: async (parameter: TrainedParameter, kind: Moment) =>
-      new Uint8Array(await readTensor(gpu, parameter[kind], 0, countOf(parameter))),
-    /** Of both moments, two numbers a block. */
-    absmax: async (parameter: TrainedParameter) => {
-      const count = 2 * Math.ceil(countOf(parameter) / 256);
-      return new Float32Array(await readTensor(gpu, parameter.absmax!, 2 * parameter.firstScale, count));
-    },
-    /** Makes update `step` (from 1) with these gradients, in the order of `list`. */
-    update(step: number, gradients: Float32Array[], learningRate = LEARNING_RATE) {
-      parameters.trainedList.forEach((parameter, i) => writeTensor(gpu, parameter.gradients, gradients[i]));
-      adam.upload(gpu, step, learningRate);
-      const encoder = gpu.device.createCommandEncoder();
-      program.encode(encoder, new Uint32Array());
-      gpu.device.queue.submit([encoder.finish()]);
-    },
-  };
-}
-
-/** The numbers of tests/golden/adamw_8bit/make.py. */
-const goldenNumbers = (count: number, salt: number, smallest: number) =>
-  Float32Array.from({ length: count }, (_, i) => {
-    const hashed = (i * 2654435761 + salt * 2246822519) % 2 ** 32;
-    return (hashed / 2 ** 32 - 0.5) / 10 ** (i % (smallest + 1));
-  });
-
-deviceTest(
-  "moments in bytes are those of bitsandbytes' AdamW8bit, and so are the weights",
-  async (pipelines) => {
-    const golden = JSON.parse(await readFile("tests/golden/adamw_8bit/bitsandbytes.json", "utf8"));
-    const bytes = (text: string) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
-    const floats = (text: string) => new Float32Array(bytes(text).buffer);
-    assert.deepEqual([MAPS.first, MAPS.second], golden.maps.map(floats));
-    const { rows, columns } = golden;
-    const { plan, list: [parameter], write, read, codes, absmax, update } = await optimizer(
-      pipelines,
-      [spec("weight", rows, columns)],
-      { moments: "8bit" },
-    );
-    const count = rows * columns;
-    write(parameter.weights, goldenNumbers(count, 0, 0));
-    let others = 0;
-    for (const [i, expected] of golden.steps.entries()) {
-      update(i + 1, [goldenNumbers(count, i + 1, 4)]);
-      for (const [m, kind] of MOMENTS.entries()) {
-        const found = await codes(parameter, kind);
-        bytes(expected[`state${m + 1}`]).forEach((code, e) => {
-          // A share next to a border may be rounded to the other side.
-          assert.ok(Math.abs(found[e] - code) <= 1, `step ${i + 1}, ${kind} ${e}: ${found[e]}, ${code}`);
-          if (found[e] !== code) others++;
-        });
-        const scales = (await absmax(parameter)).filter((_, at) => at % 2 === m);
-        assertClose(
-          scales,
-          floats(expected[`absmax${m + 1}`]),
-          { tolerance: 1e-6 },
-          `step ${i + 1}: absmax of ${kind}`,
-        );
+for (const [optim, name] of [["adamw_8bit", "AdamW8bit"], ["lion_8bit", "Lion8bit"]] as const) {
+  deviceTest(
+    `moments in bytes are those of bitsandbytes' ${name}, and so are the weights`,
+    async (pipelines) => {
+      const golden = JSON.parse(await readFile(`tests/golden/optimizers/${optim}.json`, "utf8"));
+      const bytes = (text: string) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+      const floats = (text: string) => new Float32Array(bytes(text).buffer);
+      assert.deepEqual([MAPS.first, MAPS.second], golden.maps.map(floats));
+      const { rows, columns } = golden;
+      const choice = optimizerOf({ optim });
+      const { moments } = choice.rule;
+      const { plan, list: [parameter], write, read, codes, absmax, update } = await optimizer(
+        pipelines,
+        [spec("weight", rows, columns)],
+        choice,
+        OPTIONS,
+      );
+      const count = rows * columns;
+      write(parameter.weights, goldenNumbers(count, 0, 0));
+      let others = 0;
+      for (const [i, expected] of golden.steps.entries()) {
+        update(i + 1, [goldenNumbers(count, i + 1, 4)], LEARNING_RATE);
+        for (const [m, { kind }] of moments.entries()) {
+          const found = await codes(parameter, kind);
+          bytes(expected[`state${m + 1}`]).forEach((code, e) => {
+            // A share next to a border may be rounded to the other side.
+            assert.ok(Math.abs(found[e] - code) <= 1, `step ${i + 1}, ${kind} ${e}: ${found[e]}, ${code}`);
+            if (found[e] !== code) others++;
+          });
+          assertClose(
+            (await absmax(parameter)).filter((_, at) => at % moments.length === m),
+            floats(expected[`absmax${m + 1}`]),
+            { tolerance: 1e-6 },
+            `step ${i + 1}: absmax of ${kind}`,
+          );
+        }
       }
-    }
-    assert.ok(others <= 5, `${others} of ${golden.steps.length * 2 * count} bytes are others`);
-    assertClose(await read(parameter.weights, count), floats(golden.weights), { tolerance: 1e-5 }, "weights");
-    plan.destroy();
-  },
-);
+      assert.ok(others <= 5, `${others} of ${golden.steps.length * moments.length * count} bytes are others`);
+      assertClose(
+        await read(parameter.weights, count),
+        floats(golden.weights),
+        { tolerance: 1e-5 },
+        "weights",
+      );
+      plan.destroy();
+    },
+  );
+}
 
 /** With a tail of less than a block, one below bitsandbytes' size, one whose rows are no multiple of 4, and a norm. */
 const SPECS = [
@@ -135,16 +90,22 @@ const SPECS = [
   spec("another", 64, 64),
 ];
 
-for (const trained of ["f32", "bf16"] as const) {
+const CHOICES: OptimizerChoice[] = [
+  { rule: adamwRule, trained: "f32", moments: IN_BYTES },
+  { rule: adamwRule, trained: "bf16", moments: IN_BYTES },
+  { rule: lionRule, trained: "f32", moments: { first: "8bit" } },
+];
+for (const choice of CHOICES) {
+  const { rule: { name, moments }, trained } = choice;
   deviceTest(
-    `updates with moments in bytes equal float64's of the same bytes: weights in ${trained}`,
+    `updates with moments in bytes equal float64's of the same bytes: ${name}, weights in ${trained}`,
     async (pipelines) => {
       const seed = freshSeed();
       const random = normal(seed);
       const { plan, list, write, read, codes, absmax, update } = await optimizer(
         pipelines,
         SPECS,
-        { moments: "8bit", trained },
+        choice,
         OPTIONS,
         2 ** 16,
       );
@@ -155,18 +116,25 @@ for (const trained of ["f32", "bf16"] as const) {
       for (const { weights, spec, rows } of list) {
         write(weights, Float32Array.from({ length: rows * spec.columns }, random));
       }
-      const stateOf = async (parameter: TrainedParameter) => {
+      const stateOf = async (parameter: TrainedParameter): Promise<AdamWState> => {
         const count = countOf(parameter);
         const scales = isIn8Bits(parameter) ? await absmax(parameter) : undefined;
-        const moment = async (kind: Moment, first: number) =>
-          scales
-            ? dequantized({ codes: await codes(parameter, kind), absmax: scales }, MAPS[kind], 2, first)
-            : Float64Array.from(await read(parameter[kind], count));
-        return {
+        const state: AdamWState = {
           weights: Float64Array.from(await read(parameter.weights, count)),
-          first: await moment("first", 0),
-          second: await moment("second", 1),
+          first: new Float64Array(),
+          second: new Float64Array(),
         };
+        for (const [m, { kind }] of moments.entries()) {
+          state[kind] = scales
+            ? dequantized(
+              { codes: await codes(parameter, kind), absmax: scales },
+              MAPS[kind],
+              moments.length,
+              m,
+            )
+            : Float64Array.from(await read(parameter[kind]!, count));
+        }
+        return state;
       };
       for (let step = 1; step <= 3; step++) {
         const before = await Promise.all(list.map(stateOf));
@@ -174,17 +142,20 @@ for (const trained of ["f32", "bf16"] as const) {
         const gradients = list.map((parameter) =>
           Float32Array.from({ length: countOf(parameter) }, (_, i) => random() * 10 ** -(i % 6))
         );
-        update(step, gradients);
+        update(step, gradients, LEARNING_RATE);
         for (const [i, parameter] of list.entries()) {
           const what = `seed ${seed}, step ${step}: ${parameter.spec.name}`;
           const weightDecay = parameter.spec.kind === "matrix" ? OPTIONS.weightDecay : 0;
           const state = before[i];
-          adamw(state, Float64Array.from(gradients[i]), step, {
-            ...OPTIONS,
-            learningRate: LEARNING_RATE,
-            weightDecay,
-          });
+          const figures = { ...OPTIONS, learningRate: LEARNING_RATE, weightDecay };
+          const gradient = Float64Array.from(gradients[i]);
           const weights = await read(parameter.weights, countOf(parameter));
+          if (name === "lion") {
+            lion(state, gradient, figures).forEach((mean, e) => {
+              // Next to 0 float32 may see another sign.
+              if (mean !== 0 && Math.abs(mean) < 1e-7) state.weights[e] = weights[e];
+            });
+          } else adamw(state, gradient, step, figures);
           if (parameter.weights.storage === "bf16") {
             // One of the two neighbours.
             weights.forEach((found, e) => {
@@ -195,10 +166,14 @@ for (const trained of ["f32", "bf16"] as const) {
               );
             });
           } else assertClose(weights, state.weights, { tolerance: 3e-6, scale: 1 }, what);
-          if (!isIn8Bits(parameter)) continue;
-          const scales = await absmax(parameter);
-          for (const [m, kind] of MOMENTS.entries()) {
-            const own = scales.filter((_, at) => at % 2 === m);
+          const scales = isIn8Bits(parameter) ? await absmax(parameter) : undefined;
+          for (const [m, { kind }] of moments.entries()) {
+            if (!scales) {
+              const found = await read(parameter[kind]!, countOf(parameter));
+              assertClose(found, state[kind], { tolerance: 3e-6 }, `${what}: ${kind}`);
+              continue;
+            }
+            const own = scales.filter((_, at) => at % moments.length === m);
             assertClose(own, largest(state[kind]), { tolerance: 2e-6 }, `${what}: absmax of ${kind}`);
             // Roundings of terms that may cancel: by the largest share of them.
             const wrong = firstNotNearest(state[kind], await codes(parameter, kind), MAPS[kind], 1e-5);
@@ -234,7 +209,7 @@ deviceTest(
       const { plan, list, write, read, update } = await optimizer(
         pipelines,
         specs,
-        { trained: "bf16", moments: { first: "bf16", second: "bf16" } },
+        optimizerOf({ optim: "adamw_bf16" }),
         options,
       );
       const [large] = list;
@@ -243,7 +218,7 @@ deviceTest(
       }
       const before = Float64Array.from(await read(large.weights, countOf(large)));
       const gradients = list.map((parameter) => Float32Array.from({ length: countOf(parameter) }, random));
-      update(1, gradients);
+      update(1, gradients, LEARNING_RATE);
       const after = await read(large.weights, countOf(large));
       bits.push(new Uint16Array(fromF32(after, "BF16").buffer));
       const state = {
@@ -258,7 +233,7 @@ deviceTest(
       state.weights.forEach((exact, i) => {
         const { lower, upper, share } = neighbours(exact);
         // Where float32 itself decides between two pairs of neighbours: of a weight that nearly cancels, anywhere.
-        const error = 2 ** -21 * (Math.abs(before[i]) + LEARNING_RATE) / (upper - lower);
+        const error = 2 ** -21 * (Math.abs(before[i]) + LEARNING_RATE) / Math.abs(upper - lower);
         const near = Math.max(2e-4, error);
         if (share < near || share > 1 - near) return;
         assert.ok(after[i] === lower || after[i] === upper, `${exact} became ${after[i]}`);
@@ -286,7 +261,7 @@ deviceTest(
     const { plan, list: [parameter], write, read, update } = await optimizer(
       pipelines,
       [spec("weight", 64, 64)],
-      { trained: "bf16", moments: "8bit" },
+      { rule: adamwRule, trained: "bf16", moments: IN_BYTES },
       options,
     );
     const count = countOf(parameter);

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { MemoryPlan } from "../../lib/gpu/memory_plan.ts";
 import type { Tensor } from "../../lib/gpu/memory.ts";
-import { adamw as adamwCall, NORM_BLOCK, sumSquares } from "../../lib/gpu/optimizer_operations.ts";
+import { hyperWords, NORM_BLOCK, optimizerUpdate, sumSquares } from "../../lib/gpu/optimizer_operations.ts";
 import { Pipelines, Program, readTensor, writeTensor } from "../../lib/gpu/program.ts";
+import { adamw as adamwRule } from "../../lib/optimizers/adamw.ts";
 import type { ParameterSpec } from "../../lib/parameters/parameter.ts";
 import {
   type ParameterKind,
@@ -12,7 +13,7 @@ import {
 } from "../../lib/parameters/parameters.ts";
 import { dtypeOf } from "../../lib/gpu/readback.ts";
 import { type FloatDtype, toF32 } from "../../lib/safetensors/dtype.ts";
-import { AdamW, type AdamWOptions } from "../../lib/training/optimizer.ts";
+import { Optimizer, type OptimizerOptions } from "../../lib/training/optimizer.ts";
 import { normal } from "../../lib/random.ts";
 import { assertClose, deviceTest, freshSeed, kernelTest, useGpu } from "./harness.ts";
 import { assertEqualBytes } from "../equal_bytes.ts";
@@ -52,7 +53,13 @@ interface Layout {
 const THREE_SLABS: Layout = { largeRows: 131, largestBuffer: 2 ** 16 };
 /** One slab; 67 blocks in `large`, more than the 64 threads that sum them. */
 const ONE_SLAB: Layout = { largeRows: 2710, largestBuffer: 2 ** 24 };
-const OPTIONS: AdamWOptions = { beta1: 0.9, beta2: 0.95, epsilon: 1e-6, weightDecay: 0.1, maxGradNorm: 2 };
+const OPTIONS: OptimizerOptions = {
+  beta1: 0.9,
+  beta2: 0.95,
+  epsilon: 1e-6,
+  weightDecay: 0.1,
+  maxGradNorm: 2,
+};
 const LEARNING_RATE = 0.05;
 
 const countOf = ({ rows, spec }: TrainedParameter) => rows * spec.columns;
@@ -60,10 +67,10 @@ const countOf = ({ rows, spec }: TrainedParameter) => rows * spec.columns;
 /** An optimizer of random weights, with what the tests do with it. */
 async function optimizer(
   pipelines: Pipelines,
-  options: AdamWOptions,
+  options: OptimizerOptions,
   layout: Layout,
   seed: number,
-  moments: ParameterOptions["moments"] = {},
+  moments?: ParameterOptions["moments"],
 ) {
   const { gpu } = pipelines;
   const plan = new MemoryPlan();
@@ -71,7 +78,7 @@ async function optimizer(
     training: true,
     moments,
   });
-  const adam = new AdamW(plan, parameters, options);
+  const adam = new Optimizer(plan, parameters, adamwRule, options);
   await plan.allocate(gpu);
   const update = await Program.compile(pipelines, adam.update());
   adam.prepare(gpu);
@@ -79,8 +86,8 @@ async function optimizer(
   const values = (count: number) => Float32Array.from({ length: count }, random);
 
   const read = async (parameter: TrainedParameter, kind: ParameterKind) => {
-    const bytes = await readTensor(gpu, parameter[kind], 0, countOf(parameter));
-    return toF32(new Uint8Array(bytes), dtypeOf(parameter[kind]) as FloatDtype);
+    const bytes = await readTensor(gpu, parameter[kind]!, 0, countOf(parameter));
+    return toF32(new Uint8Array(bytes), dtypeOf(parameter[kind]!) as FloatDtype);
   };
   const readAll = () =>
     Promise.all(parameters.trainedList.map(async (parameter) => ({
@@ -105,7 +112,7 @@ async function optimizer(
       const encoder = gpu.device.createCommandEncoder();
       update.encode(encoder, new Uint32Array());
       gpu.device.queue.submit([encoder.finish()]);
-      return AdamW.readClip(new Float32Array(await readTensor(gpu, adam.clip)));
+      return Optimizer.readClip(new Float32Array(await readTensor(gpu, adam.clip)));
     },
   };
 }
@@ -294,7 +301,7 @@ deviceTest(
 deviceTest(
   "the state to save is both moments of every tensor, with type, shape and values",
   async (pipelines) => {
-    const moments = { second: "bf16" } as const;
+    const moments = { first: "f32", second: "bf16" } as const;
     const { plan, parameters, adam, values, readAll, update } = await optimizer(
       pipelines,
       OPTIONS,
@@ -331,6 +338,7 @@ deviceTest(
   async (pipelines) => {
     const options = { ...OPTIONS, beta2: 0.999, maxGradNorm: 0 };
     const { plan, parameters, readAll, update } = await optimizer(pipelines, options, THREE_SLABS, 1, {
+      first: "f32",
       second: "bf16",
     });
     try {
@@ -386,12 +394,15 @@ kernelTest(
       kernels.tensorInPlace([count], new Float32Array(count))
     );
     const [weights, first, second] = state;
-    const step = Float32Array.of(0.1, 1, 0.1, 0.9, 0.1, 1e-6, 1, 0);
-    const hyper = uniform(kernels.tensor([64], step));
+    const hyper = uniform(kernels.tensor([64], hyperWords(adamwRule, OPTIONS, 1, LEARNING_RATE)));
     const clip = kernels.tensor([4], Float32Array.of(0, 1, 0, 0));
     await kernels.run([
       sumSquares(place, gradients, partial, count),
-      adamwCall({ place, hyper, clip, gradients, weights, first, second }, { count, decayed: count }),
+      optimizerUpdate(
+        adamwRule,
+        { place, hyper, clip, gradients, weights, first, second },
+        { count, decayed: count },
+      ),
     ]);
     const sums = Array.from(
       { length: blocks },

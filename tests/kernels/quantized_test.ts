@@ -9,7 +9,7 @@ import type { TensorReader } from "../../lib/safetensors/read.ts";
 import { dequantized } from "../reference/quantized.ts";
 import { magnitudes, matrix, multiply, transposed } from "../reference/matrix.ts";
 import { type KernelCase, kernelTest, largest, useGpu } from "./harness.ts";
-import { missingFor, subgroupTileHere } from "./subgroups.ts";
+import { matrixTileHere, missingFor, subgroupTileHere } from "./subgroups.ts";
 
 useGpu();
 
@@ -84,6 +84,7 @@ const tiles: Record<string, GemmTile> = {
   "tiles in storage memory": BUFFER_TILES["storage 8x8"],
   "tiles in workgroup memory": BUFFER_TILES["workgroup 4x4 of 8x8"],
   "tiles for subgroups": subgroupTileHere("subgroup 8x8"),
+  "tiles of float16 matrices": matrixTileHere("high"),
 };
 for (const [kind, tile] of Object.entries(tiles)) {
   kernelTest(

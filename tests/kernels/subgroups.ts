@@ -1,9 +1,11 @@
 /** The subgroups of this machine's device, asked before the tests are known, and how to do without. */
 import assert from "node:assert/strict";
-import type { GemmTile, SubgroupTile } from "../../kernels/gemm.ts";
+import type { GemmTile, MatrixPrecision, MatrixTile, SubgroupTile } from "../../kernels/gemm.ts";
+import { matrixTile } from "../../kernels/gemm_matrix.ts";
 import { openGpu } from "../../lib/gpu/device.ts";
 import type { KernelCall } from "../../lib/gpu/program.ts";
 import { subgroupTile, type SubgroupTileName } from "../../lib/gpu/tuning.ts";
+import { MATRICES } from "./product_case.ts";
 
 const gpu = await openGpu();
 gpu.destroy();
@@ -12,9 +14,17 @@ gpu.destroy();
 export const subgroupTileHere = (name: SubgroupTileName): SubgroupTile =>
   subgroupTile(name, gpu.subgroups?.minSize ?? 8, "software");
 
+/** A tile for this machine's subgroup matrices, or, where there are none, for some. */
+export const matrixTileHere = (precision: MatrixPrecision): MatrixTile =>
+  matrixTile(gpu.matrices ?? MATRICES.small, precision)!;
+
 /** What `tile` needs and the device lacks. */
 export const missingFor = ({ memory }: Pick<GemmTile, "memory">): string | undefined =>
-  memory === "subgroup" && !gpu.subgroups ? "subgroups" : undefined;
+  memory === "subgroup" && !gpu.subgroups
+    ? "subgroups"
+    : memory === "matrix" && !gpu.matrices
+    ? "subgroup matrices of float16"
+    : undefined;
 
 /** `source` with every `size` threads of a workgroup as a subgroup: what a lane loads goes through workgroup memory. */
 export function withoutSubgroups(

@@ -14,16 +14,23 @@ export const ADAPTERS: readonly Edits[] = [
     edits: [
       [
         "what dropout leaves out has a gradient",
-        "return drops ? [...calls, dropout(rows, dropoutOf(adapter), { x: into, y: dX }, adds)] : calls;",
-        "return drops ? [...calls, dropout(rows, { ...dropoutOf(adapter), place: 99 }, { x: into, y: dX }, adds)] : calls;",
+        "dropout(rows, mask, { x: into, y: dX }",
+        "dropout(rows, { ...mask, place: 99 }, { x: into, y: dX }",
       ],
-      ["first factors learn from all of x", "{ dY: dHidden, x: dropped }", "{ dY: dHidden, x }"],
+      ["first factors learn from all of x", "{ dY: own.tensor, x: dropped }", "{ dY: own.tensor, x }"],
+      ["modules of a matrix drop the same", "place: firstPlace + i", "place: firstPlace"],
       [
         "factors' gradients lack the scale",
-        "{ scale: scale * adapter.scale }),\n  ]);",
-        "{ scale }),\n  ]);",
+        "{ scale: adapter.scale }),\n  ]);",
+        "{}),\n  ]);",
       ],
     ],
+  },
+  {
+    file: "lib/gpu/program.ts",
+    tests: ["tests/kernels/gemm_test.ts"],
+    filter: "copied again",
+    edits: [["a texture keeps what has changed", "for (const copy of outdates) held.delete(copy);", ""]],
   },
   {
     file: "kernels/dora_magnitude_backward.wgsl",

@@ -6,6 +6,7 @@ const NORM = ["tests/kernels/norm_test.ts"];
 const ROWS = ["tests/kernels/rows_test.ts"];
 const ELEMENTWISE = ["tests/kernels/elementwise_test.ts"];
 const OPTIMIZER = ["tests/kernels/optimizer_test.ts"];
+const OPTIMIZER_STORAGE = ["tests/kernels/optimizer_storage_test.ts"];
 const CLIPPED = "three updates of three slabs equal AdamW in float64: max_grad_norm 2";
 const ATTENTION = ["tests/kernels/attention_test.ts"];
 const BARRIERS = ["tests/kernels/barriers_test.ts"];
@@ -117,6 +118,12 @@ export const KERNELS: readonly Edits[] = [
     tests: ["tests/config/loss_rules_test.ts"],
     edits: [
       ["weights may be of any number", "lossWeights.length !== names.length", "false"],
+      ["smoothing that is 1 as a float32 is taken", "Math.fround(probability) < 1;", "probability < 1;"],
+      [
+        "smoothing that is 0 as a float32 is taken",
+        "Math.fround(probability) >= 2 ** -126",
+        "probability > 0",
+      ],
       ["a key that a loss does not read is passed over", "if (isRead) continue;", "continue;"],
       [
         "keys of other losses are written down",
@@ -265,7 +272,7 @@ export const KERNELS: readonly Edits[] = [
     ],
   },
   {
-    file: "kernels/adamw.wgsl",
+    file: "kernels/optimizer.wgsl",
     tests: OPTIMIZER,
     filter: "tail",
     edits: [[
@@ -275,38 +282,55 @@ export const KERNELS: readonly Edits[] = [
     ]],
   },
   {
-    file: "kernels/adamw_step.wgsl",
+    file: "kernels/optimizer_step.wgsl",
     tests: OPTIMIZER,
     filter: CLIPPED,
-    edits: [
-      ["one vec4 too many is decayed", "i < DECAY_END", "i <= DECAY_END"],
-      [
-        "epsilon stands below the root",
-        "sqrt(v) / hyper.root_correction2 + hyper.epsilon",
-        "sqrt(v + hyper.epsilon) / hyper.root_correction2",
-      ],
-    ],
+    edits: [["one vec4 too many is decayed", "i < DECAY_END", "i <= DECAY_END"]],
   },
   {
     file: "kernels/adamw.wgsl",
+    tests: OPTIMIZER,
+    filter: CLIPPED,
+    edits: [[
+      "epsilon stands below the root",
+      "sqrt(after.second) / hyper.figures.root_correction2 + hyper.figures.epsilon",
+      "sqrt(after.second + hyper.figures.epsilon) / hyper.figures.root_correction2",
+    ]],
+  },
+  {
+    file: "kernels/optimizer.wgsl",
     tests: OPTIMIZER,
     filter: "stops the update",
     edits: [["updates go on after a norm that is not finite", "if (clip.broken != 0.0) { return; }", ""]],
   },
   {
-    file: "kernels/adamw_8bit.wgsl",
-    tests: ["tests/kernels/optimizer_storage_test.ts"],
-    filter: "equal float64's of the same bytes: weights in f32",
+    file: "kernels/optimizer_8bit.wgsl",
+    tests: OPTIMIZER_STORAGE,
+    filter: "equal float64's of the same bytes: adamw, weights in f32",
     edits: [
       ["a block's largest is that of one thread", "local / 8u * 8u + n]", "local]"],
       ["blocks of a chunk share the first's scale", "absmax[place.scale + block];", "absmax[place.scale];"],
-      ["the second moment is a share of the first's largest", "v[n] * unit.y", "v[n] * unit.x"],
+    ],
+  },
+  {
+    file: "lib/gpu/optimizer_operations.ts",
+    tests: OPTIMIZER_STORAGE,
+    filter: "equal float64's of the same bytes: adamw, weights in f32",
+    edits: [["the second moment is a share of the first's largest", '"xy"[i]', '"xx"[i]']],
+  },
+  {
+    file: "kernels/lion.wgsl",
+    tests: OPTIMIZER_STORAGE,
+    filter: "Lion8bit",
+    edits: [
+      ["weights go where the new moment points", "sign(before.first *", "sign(after.first *"],
+      ["the moment forgets as the sign does", "hyper.figures.beta2 +", "hyper.figures.beta1 +"],
     ],
   },
   {
     file: "kernels/dynamic_map.ts",
-    tests: ["tests/kernels/optimizer_storage_test.ts"],
-    filter: "bitsandbytes",
+    tests: OPTIMIZER_STORAGE,
+    filter: "AdamW8bit",
     edits: [
       [
         "the border below is not looked at",
@@ -400,8 +424,8 @@ export const KERNELS: readonly Edits[] = [
     filter: "softmax",
     edits: [[
       "keys in both intervals count twice",
-      "prefix_end >= own && end > own) { own",
-      "prefix_end > own + 32u && end > own) { own",
+      "prefix_end >= own && end > own) {",
+      "prefix_end > own + 32u && end > own) {",
     ]],
   },
   {

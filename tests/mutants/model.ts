@@ -73,11 +73,34 @@ export const MODEL: readonly Edits[] = [
     ],
   },
   {
+    file: "lib/planning/precision.ts",
+    tests: ["tests/planning/precision_test.ts"],
+    filter: "a precision is",
+    edits: [
+      [
+        "auto is float32 everywhere",
+        'if (asked === "auto") return matrices && "high";',
+        'if (asked === "auto") return;',
+      ],
+      ["medium is high", "if (matrices) return asked;", 'if (matrices) return "high";'],
+    ],
+  },
+  {
+    file: "lib/planning/remembered_tuning.ts",
+    tests: ["tests/planning/precision_test.ts"],
+    filter: "tiles of matrices",
+    edits: [["one tuning is remembered for all precisions", "(precision ? `", "(false ? `"]],
+  },
+  {
     file: "lib/gpu/tuning.ts",
     tests: ["tests/gpu/tuning_test.ts", "tests/gpu/subgroups_test.ts"],
     filter: "name",
     edits: [
-      ["a record with subgroups suits every device", "subgroups !== undefined || !SHAPE", "true || !SHAPE"],
+      [
+        "a record with subgroups suits every device",
+        ": subgroups !== undefined || !isSub",
+        ": true || !isSub",
+      ],
       [
         "a record of unknown tiles is taken",
         "shapes.every((shape) => isOneOf(names, buffer[shape]))",
@@ -92,14 +115,19 @@ export const MODEL: readonly Edits[] = [
     edits: [["infinities count as finite", "values[i] - values[i] !== 0", "values[i] !== values[i]"]],
   },
   {
-    file: "lib/training/optimizer.ts",
+    file: "lib/optimizers/adamw.ts",
     tests: ["tests/kernels/optimizer_test.ts"],
     filter: "three updates of three slabs equal AdamW in float64: max_grad_norm 2",
     edits: [
       ["the first moment is not corrected", "learningRate / (1 - beta1 ** step)", "learningRate"],
       ["the second moment is not corrected", "Math.sqrt(1 - beta2 ** step)", "1"],
-      ["weights decay by the moment", "1 - learningRate * weightDecay", "1 - weightDecay"],
     ],
+  },
+  {
+    file: "lib/gpu/optimizer_operations.ts",
+    tests: ["tests/kernels/optimizer_test.ts"],
+    filter: "three updates of three slabs equal AdamW in float64: max_grad_norm 2",
+    edits: [["weights decay by the moment", "1 - learningRate * hyper", "1 - hyper"]],
   },
   {
     file: "lib/training/optimizer.ts",

@@ -91,6 +91,11 @@ export const RUNS: readonly Edits[] = [
     tests: LOOP,
     edits: [
       [
+        "a GPU is waited for before it has the next step",
+        "(gpu.isSoftware && this.#showsAfter(step))",
+        "this.#showsAfter(step)",
+      ],
+      [
         "warmup_ratio wins over warmup_steps",
         "warmupSteps > 0 ? warmupSteps : warmupRatio",
         "warmupRatio > 0 ? warmupRatio : warmupSteps",
@@ -236,9 +241,44 @@ export const RUNS: readonly Edits[] = [
     filter: "a run of untied",
     edits: [[
       "figures of a second batch are those of the first",
-      "        at += batch.pairs * PAIR_FLOATS;\n",
-      "",
+      "    at += batch.pairs * PAIR_FLOATS;\n    return",
+      "    return",
     ]],
+  },
+  {
+    file: "lib/training/step.ts",
+    tests: ["tests/training/step_test.ts"],
+    edits: [
+      [
+        "steps write to the buffer that is being read",
+        "    this.#staging = 1 - this.#staging;\n",
+        "",
+      ],
+      [
+        "every step of a buffer has the figures of the first",
+        "slot * this.#slotBytes / 4",
+        "0",
+      ],
+    ],
+  },
+  {
+    file: "lib/gpu/tuner.ts",
+    tests: ["tests/gpu/tuning_test.ts"],
+    filter: "way",
+    edits: [
+      ["measuring has no end", "if (now() >= end) {", "if (false) {"],
+      ["a wrong product is taken", "if (!found.isRight) continue;", ""],
+    ],
+  },
+  {
+    file: "lib/planning/remembered_tuning.ts",
+    tests: ["tests/gpu/tuning_test.ts"],
+    filter: "refused",
+    edits: [[
+      "another version's tiles are taken",
+      '    ["version of simper", here.version, tuning.version],\n',
+      "",
+    ], ["rates of ways that do not exist are taken", "rates.every(isRate)", "rates.every(() => true)"]],
   },
   {
     file: "lib/training/evaluate.ts",
@@ -397,7 +437,7 @@ export const RUNS: readonly Edits[] = [
     file: "lib/report/entry_line.ts",
     tests: ["tests/report/progress_test.ts"],
     edits: [
-      ["figures come as the entry has them", "rank(a) - rank(b)", "0"],
+      ["rewards do not stand for the accuracy of tokens", 'named(["rewards/margins"]).length > 0', "false"],
       ["the rest takes a third line", "lines.length === MOST_LINES", "lines.length > MOST_LINES"],
     ],
   },

@@ -51,7 +51,7 @@ for (const [name, shape] of Object.entries(SHAPES)) {
           const { values } = sources.find(({ name }) => name === spec.parts[0].name)!;
           const seen = new Float32Array(values.length);
           for (const piece of parameters.trained(spec)) {
-            const there = await readTensor(gpu, piece[kind], 0, piece.rows * spec.columns);
+            const there = await readTensor(gpu, piece[kind]!, 0, piece.rows * spec.columns);
             seen.set(new Float32Array(there), piece.firstRow * spec.columns);
           }
           assertEqualBytes(seen, asKernelsSee(values, shape, spec.columns));

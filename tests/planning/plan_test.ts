@@ -13,7 +13,8 @@ import {
 import { readModelConfig } from "../../lib/weights/config_file.ts";
 import { kernelsOf } from "../../lib/gpu/program.ts";
 import { usualTiles } from "../../lib/gpu/tuning.ts";
-import { bytesOfRun, capacityOf, planRun } from "../../lib/planning/plan.ts";
+import { adviceFor, lastAlternative, withBatchesOf } from "../../lib/planning/advice.ts";
+import { bytesOfParameters, bytesOfRun, capacityOf, planRun } from "../../lib/planning/plan.ts";
 import { planReport } from "../../lib/report/plan_report.ts";
 import { task } from "../command.ts";
 import { GOLDEN } from "../golden_run.ts";
@@ -170,9 +171,58 @@ Deno.test("what does not fit comes with the change that would make it fit, at th
     /optim: adamw_8bit, optim_args: bf16_stochastic_round=True, activation_dtype: bfloat16$/,
   );
 
+  // Lion remains Lion.
+  const [, , least] = estimatedAlternatives(
+    { ...config, optim: "lion_32bit" },
+    ADAPTER,
+    65e9,
+    workloadOf,
+    true,
+  );
+  assert.match(
+    least.keys,
+    /optim: lion_8bit, optim_args: bf16_stochastic_round=True, activation_dtype: bfloat16$/,
+  );
+
   const shorter = estimatedAlternatives(config, ADAPTER, 66e9, workloadOf, true);
-  assert.match(shorter.at(-1)!.keys, /max_length: \d+, max_prompt_length: \d+$/);
-  assert.ok(shorter.at(-1)!.bytes <= 66e9 && shorter.at(-2)!.bytes > 66e9);
+  assert.match(shorter.at(-2)!.keys, /max_length: \d+, max_prompt_length: \d+$/);
+  assert.ok(shorter.at(-2)!.bytes <= 66e9 && shorter.at(-3)!.bytes > 66e9);
+
+  // A loss of the whole micro-batch is another one in smaller ones.
+  const ofBatch = { ...config, lossType: "aot" as const };
+  const kept = estimatedAlternatives(ofBatch, ADAPTER, 24e9, workloadOf, true);
+  assert.ok(kept.length > 0 && kept.every(({ change }) => !("perDeviceTrainBatchSize" in change)));
+
+  // Where no way of training the weights fits, adapters over four bits do.
+  const small = estimatedAlternatives(config, ADAPTER, 24e9, workloadOf, true);
+  assert.deepEqual(small.map(({ bytes }) => bytes <= 24e9), [false, true]);
+  assert.match(small[1].keys, /use_peft: true, lora_target_modules: all-linear, load_in_4bit: true$/);
+  assert.match(
+    adviceFor(small, config, 24e9, bytesOfParameters(planned)),
+    new RegExp(
+      "load_in_4bit: true: .* GB, fits, rounds what is stored, trains adapters in place of the weights\\n" +
+        "  or other training of all weights, which takes less: optim: lion_8bit, or max_grad_norm: 0 with .*$",
+    ),
+  );
+  assert.match(adviceFor(small, config, 4e9, bytesOfParameters(planned)), /only a smaller model fits/);
+});
+
+Deno.test("adapters over 16 bits that do not fit come with four bits, of data that were read too", async () => {
+  const { config: simper, workloadOf } = await setup(
+    "llama-3-8b-base",
+    "Llama-3-Base-8B-SFT",
+    ...["--use_peft", "--per_device_train_batch_size=1", "--gradient_checkpointing"],
+    ...["--gradient_accumulation_steps=32", "--per_device_eval_batch_size=1", "--activation_dtype=bfloat16"],
+  );
+  const config = { ...simper, lossType: "sigmoid" as const };
+  const planned = planRun(workloadOf(config), config, ADAPTER);
+  const read = withBatchesOf(workloadOf(config), config);
+  const [found] = lastAlternative(config, ADAPTER, read);
+  assert.deepEqual([found.keys, found.adapts], ["load_in_4bit: true", false]);
+  assert.ok(found.bytes < bytesOfRun(planned) - 8e9, `${found.bytes} of ${bytesOfRun(planned)}`);
+  const changed = { ...config, loadIn4bit: true };
+  assert.equal(found.bytes, bytesOfRun(planRun(workloadOf(changed), changed, ADAPTER)));
+  assert.deepEqual(lastAlternative(changed, ADAPTER, read), []);
 });
 
 Deno.test("a workload without data bounds every pair: nothing shared, and evaluation too", async () => {
@@ -201,27 +251,31 @@ Deno.test("prompts have room for their answers, in tokens and in positions", asy
   assert.deepEqual([10, 1000, 9000].map(room), [[8184, 1024], [8184, 1064], [9064, 9064]]);
 });
 
-Deno.test("8 billion parameters are trained with the weights in bfloat16 and moments in bytes in 32 GiB", async () => {
-  const { config, planned } = await setup(
-    ...["llama-3-8b-base", "Llama-3-Base-8B-SFT"] as const,
-    ...["--optim=adamw_8bit", "--optim_args=bf16_stochastic_round=True", "--max_grad_norm=0"],
-    ...[
-      "--per_device_train_batch_size=1",
-      "--per_device_eval_batch_size=1",
-      "--gradient_accumulation_steps=1",
-    ],
-    ...["--num_gpus=1", "--max_length=1024", "--max_prompt_length=900", "--activation_dtype=bfloat16"],
-  );
-  const { plan, parameters } = planned.decoder;
-  // Pairs of 2 x 1,024 tokens. A byte and 4/256 for each moment of a weight; norms and their moments are float32.
-  const perWeight = { weights: 2, moments: 2 + 8 / 256 };
-  for (const [purpose, bytes] of Object.entries(perWeight)) {
-    const found = plan.bytesOf(purpose as "weights" | "moments") / parameters.count;
-    assert.ok(Math.abs(found / bytes - 1) < 1e-3, `${purpose}: ${found} bytes each`);
-  }
-  assert.equal(config.gradientCheckpointing, true);
-  assert.ok(plan.bytes < 32 * 2 ** 30, `${plan.bytes}`);
-});
+const SHORT = ["--max_length=1024", "--max_prompt_length=900"];
+for (
+  const [optim, moments, length, most] of [
+    ["adamw_8bit", 2, SHORT, 32 * 2 ** 30],
+    ["lion_8bit", 1, [], 27e9],
+  ] as const
+) {
+  Deno.test(`8 billion parameters are trained with weights in bfloat16 and ${optim} in ${most} bytes`, async () => {
+    const { config, planned } = await setup(
+      ...["llama-3-8b-base", "Llama-3-Base-8B-SFT"] as const,
+      ...[`--optim=${optim}`, "--optim_args=bf16_stochastic_round=True", "--max_grad_norm=0"],
+      ...["--per_device_train_batch_size=1", "--per_device_eval_batch_size=1"],
+      ...["--gradient_accumulation_steps=1", "--num_gpus=1", "--activation_dtype=bfloat16", ...length],
+    );
+    const { plan, parameters } = planned.decoder;
+    // A byte and 4/256 for each moment of a weight; norms and their moments are float32.
+    const perWeight = { weights: 2, moments: moments * (1 + 4 / 256) };
+    for (const [purpose, bytes] of Object.entries(perWeight)) {
+      const found = plan.bytesOf(purpose as "weights" | "moments") / parameters.count;
+      assert.ok(Math.abs(found / bytes - 1) < 1e-3, `${purpose}: ${found} bytes each`);
+    }
+    assert.equal(config.gradientCheckpointing, true);
+    assert.ok(plan.bytes < most, `${plan.bytes}`);
+  });
+}
 
 Deno.test("a piece of logits is a fortieth of the parameters' bytes, 16 each, 12 without gradients or with moments in bfloat16", () => {
   const model = smolLM2(30);
@@ -239,6 +293,7 @@ Deno.test("a piece of logits is a fortieth of the parameters' bytes, 16 each, 12
   );
   assert.equal(logitsBytes(...bf16), Math.round(count * 12 / 40));
   assert.equal(logitsBytes("--optim=adamw_8bit"), Math.round(count * 10 / 40));
+  assert.equal(logitsBytes("--optim=lion_32bit"), Math.round(count * 12 / 40));
   // Within 32 and 128 MiB.
   assert.equal(logitsBytes("--max_grad_norm=0", ...bf16), 32 * 2 ** 20);
 });
@@ -260,10 +315,10 @@ Deno.test("the command prints the table and whether the run fits, from config.js
   assert.match(stdout, /^does not fit: 141\.4 GB of 141\.0 GB/m);
   assert.match(stdout, /per_device_train_batch_size: 1, .*131\.\d GB, fits/);
 
-  const small = await plan("--device_memory=60GB");
+  const small = await plan("--device_memory=5GB");
   assert.match(
     small.stdout,
-    /weights, gradients and moments alone take 64\.5 GB or more: only a smaller model fits/,
+    /weights, gradients and moments alone take 5\.6 GB or more: only a smaller model fits/,
   );
   const tight = await plan("--device_memory=100GB");
   assert.match(tight.stdout, /activation_dtype: bfloat16: 9\d\.\d GB, fits, rounds what is stored/);
@@ -300,11 +355,12 @@ Deno.test("a reference takes its memory before that of training, and a forward p
   };
   const [simper, dpo] = ["simper", "sigmoid"].map((loss) => plan(`--loss_type=${loss}`));
   assert.equal(simper.reference, undefined);
-  assert.ok(!simper.text.includes("reference"));
+  assert.match(simper.text, /^loss +simper: SimPER, without a reference$/m);
+  assert.match(dpo.text, /^loss +sigmoid: DPO, against the model that the run begins with$/m);
   assert.equal(bytesOfRun(dpo), bytesOfRun(simper));
   assert.match(
     dpo.text,
-    /^reference +100 pairs once before the first step, at most [\d.]+e\+\d+ operations$/m,
+    /^reference +100 pairs once before the first step, at most [\d.]+e\+\d+ operations, 33 % of the steps'; [\d.]+ .B, given back before it$/m,
   );
   const { pairs, flops } = dpo.cost.reference!;
   assert.equal(pairs, 100);

@@ -221,21 +221,26 @@ const ENTRY = {
   num_input_tokens_seen: 2730,
 };
 
-Deno.test("a log entry is one line: what people look at first, four digits as transformers has them", () => {
+Deno.test("a log entry is one line of what people look at, four digits as transformers has them", () => {
   assert.equal(
     entryLine(ENTRY, { totalSteps: 75, left: "1:08 left" }),
-    "step 5/75  epoch 0.07  1:08 left  loss -0.01235  grad_norm 0.4333  learning_rate 1e-6  rewards/margins 0.0123  " +
-      "rewards/accuracies 0.75  rewards/chosen -0.2  num_input_tokens_seen 2,730",
+    "step 5/75  epoch 0.07  1:08 left  loss -0.01235  grad_norm 0.4333  learning_rate 1e-6  " +
+      "rewards/accuracies 0.75  rewards/margins 0.0123",
   );
-  const evaluation = { step: 0, epoch: 0, eval_runtime: 1.96789, eval_loss: -0.0034828 };
-  assert.equal(entryLine(evaluation, {}), "step 0  epoch 0  eval_loss -0.003483  eval_runtime 1.968");
+  const evaluation = { step: 0, epoch: 0, eval_loss: -0.0034828, eval_mean_token_accuracy: 0.5 };
+  const shown = "step 0  epoch 0  eval_loss -0.003483";
+  assert.equal(entryLine(evaluation, {}), `${shown}  eval_mean_token_accuracy 0.5`);
+  assert.equal(
+    entryLine({ ...evaluation, "eval_rewards/margins": -1, "eval_rewards/chosen": -2, eval_runtime: 2 }, {}),
+    `${shown}  eval_rewards/margins -1`,
+  );
 });
 
 Deno.test("on a terminal a log entry takes two lines at most, broken between figures", () => {
   assert.equal(
     entryLine(ENTRY, { totalSteps: 75, columns: 80 }),
     "step 5/75  epoch 0.07  loss -0.01235  grad_norm 0.4333  learning_rate 1e-6\n" +
-      "  rewards/margins 0.0123  rewards/accuracies 0.75  rewards/chosen -0.2",
+      "  rewards/accuracies 0.75  rewards/margins 0.0123",
   );
   assert.equal(
     entryLine(ENTRY, { columns: 30 }),

@@ -32,6 +32,8 @@ interface Seen {
   logged: LogEntry[];
   stepped: Record<string, number | undefined>[];
   messages: string[];
+  /** What the runner was asked for, and what the loop told of, in order. */
+  order: string[];
 }
 
 /** Runs the loop over `totalSteps` steps whose rewards are `rewardsOf`; two steps and four seconds to a collection. */
@@ -41,28 +43,49 @@ async function loop(
   {
     before,
     rewardsOf = () => [-1, -2],
-  }: { before?: { step: number; alarm: CollapseAlarm }; rewardsOf?: (step: number) => [number, number] } = {},
+    isSoftware = false,
+  }: {
+    before?: { step: number; alarm: CollapseAlarm };
+    rewardsOf?: (step: number) => [number, number];
+    isSoftware?: boolean;
+  } = {},
 ): Promise<Seen> {
-  const seen: Seen = { rates: [], logged: [], stepped: [], messages: [] };
+  const seen: Seen = { rates: [], logged: [], stepped: [], messages: [], order: [] };
   const pending: number[] = [];
   let milliseconds = 0;
+  const turn = () => {
+    if (pending.length === 0) return undefined;
+    const steps = pending.splice(0);
+    return () => {
+      milliseconds += 4000;
+      seen.order.push(`wait for ${steps.map((step) => step + 1)}`);
+      return Promise.resolve(steps.map((step) => result(step, ...rewardsOf(step))));
+    };
+  };
   const runner = {
-    run: (_gpu: unknown, step: number, _micro: unknown, rate: number) => {
+    run: (
+      _gpu: unknown,
+      step: number,
+      _micro: unknown,
+      rate: number,
+      { onEncoded }: { onEncoded: () => void },
+    ) => {
+      seen.order.push(`encode ${step + 1}`);
+      onEncoded();
+      seen.order.push(`submit ${step + 1}`);
       pending.push(step);
       seen.rates.push(rate);
     },
     get isFull() {
       return pending.length === 2;
     },
-    collect: () => {
-      if (pending.length > 0) milliseconds += 4000;
-      return Promise.resolve(pending.splice(0).map((step) => result(step, ...rewardsOf(step))));
-    },
+    turn,
+    collect: async () => await turn()?.() ?? [],
   };
   const nothing = () => Promise.resolve();
-  const { config } = parsed(`${lines}\nsave_strategy: no`);
+  const { config } = parsed(lines.includes("save_strategy") ? lines : `${lines}\nsave_strategy: no`);
   const run = {
-    gpu: { check: () => {} },
+    gpu: { check: () => {}, isSoftware },
     config,
     prepared: {
       totalSteps,
@@ -74,7 +97,11 @@ async function loop(
       train: { read: () => Promise.resolve([]) },
     },
     planned: { runner },
-    checkpoints: { finish: nothing, save: nothing, trainerState: () => Promise.resolve({}) },
+    checkpoints: {
+      finish: nothing,
+      save: () => Promise.resolve(seen.order.push("save")),
+      trainerState: () => Promise.resolve({}),
+    },
     log: { append: nothing, writeState: nothing },
     communicator: alone,
   } as unknown as ConstructorParameters<typeof Loop>[0];
@@ -88,7 +115,10 @@ async function loop(
     await new Loop(run, {
       onLog: (_, message) => seen.messages.push(message),
       onEntry: (entry) => seen.logged.push(entry),
-      onStep: (progress) => seen.stepped.push({ ...progress }),
+      onStep: (progress) => {
+        seen.stepped.push({ ...progress });
+        seen.order.push(`tell ${progress.step}`);
+      },
     }, saved).train();
   } finally {
     performance.now = own;
@@ -143,6 +173,33 @@ Deno.test("progress shows the step's own figures, and the rates of what was coll
   assert.deepEqual(stepped.map(({ gradNorm }) => gradNorm), [10, 11, 12, 13]);
   assert.deepEqual(stepped.map(({ learningRate }) => learningRate), rates);
   assert.deepEqual(stepped.map(({ margin }) => margin), Array(4).fill(0.5));
+});
+
+Deno.test("a GPU has the next step before the figures of the last are waited for, and all before a checkpoint", async () => {
+  const { order } = await loop("logging_steps: 1\nsave_strategy: steps\nsave_steps: 3", 4);
+  assert.deepEqual(order, [
+    ...["encode 1", "submit 1"],
+    ...["encode 2", "wait for 1", "submit 2", "tell 1"],
+    ...["encode 3", "wait for 2", "submit 3", "tell 2", "wait for 3", "tell 3", "save"],
+    ...["encode 4", "submit 4", "wait for 4", "tell 4", "save"],
+  ]);
+});
+
+Deno.test("steps that nobody waits for are submitted one after the other, as many as a staging buffer holds", async () => {
+  const { order } = await loop("logging_steps: 5", 5);
+  assert.deepEqual(order, [
+    ...["encode 1", "submit 1", "encode 2", "submit 2"],
+    ...["encode 3", "wait for 1,2", "submit 3", "tell 1", "tell 2", "encode 4", "submit 4"],
+    ...["encode 5", "wait for 3,4", "submit 5", "tell 3", "tell 4", "wait for 5", "tell 5"],
+  ]);
+});
+
+Deno.test("a driver on the processor, which has done a step by then, is asked for its figures before the next", async () => {
+  const { order } = await loop("logging_steps: 1", 2, { isSoftware: true });
+  assert.deepEqual(order, [
+    ...["encode 1", "submit 1", "wait for 1", "tell 1"],
+    ...["encode 2", "submit 2", "wait for 2", "tell 2"],
+  ]);
 });
 
 Deno.test("a collapse that began before a checkpoint is told of after it", async () => {

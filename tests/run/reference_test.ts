@@ -15,7 +15,7 @@ import { adapterOf, bytesOfRun, planRun } from "../../lib/planning/plan.ts";
 import { prepare } from "../../lib/planning/prepare.ts";
 import type { Progress } from "../../lib/progress.ts";
 import { train } from "../../lib/run/train.ts";
-import { addReference } from "../../lib/run/reference.ts";
+import { addReference, keptReference } from "../../lib/run/reference.ts";
 import { evaluate } from "../../lib/training/evaluate.ts";
 import { openModel } from "../../lib/weights/weights.ts";
 import { GOLDEN } from "../golden_run.ts";
@@ -33,6 +33,8 @@ interface Found {
   train: Float32Array;
   test: Float32Array;
   notes: string[];
+  /** What is said of sums that are kept of other batches. */
+  kept?: string;
   progress: Progress[];
 }
 
@@ -40,7 +42,8 @@ interface Found {
 async function sumsOf(
   cache: string,
   overrides: string[] = [],
-  { signal, onProgress, body }: {
+  { begunSteps, signal, onProgress, body }: {
+    begunSteps?: number;
     signal?: AbortSignal;
     onProgress?: (progress: Progress) => void;
     body?: (
@@ -56,7 +59,7 @@ async function sumsOf(
       "--do_eval",
       ...overrides,
     ]);
-    const prepared = await prepare(config, { data: { train: rows, test: rows } });
+    const prepared = await prepare(config, { data: { train: rows, test: rows }, begunSteps });
     const planned = planRun(prepared, config, adapterOf(gpu));
     const folder = prepared.reference!.folder ?? config.modelNameOrPath;
     const weights = await openModel(folder);
@@ -80,7 +83,8 @@ async function sumsOf(
       });
       assert.equal(decoder.plan.allocatedBytes, 0, "the reference's memory was not given back");
       await body?.({ prepared, planned });
-      return { train: prepared.train.reference!, test: prepared.test!.reference!, notes, progress };
+      const [train, test] = [prepared.train.reference!, prepared.test!.reference!];
+      return { train, test, notes, kept: keptReference(prepared, config), progress };
     } finally {
       await weights.close();
       await prepared.close();
@@ -154,6 +158,11 @@ Deno.test("where the order is drawn, the pairs that are looked at are those of t
     const whole = await sumsOf(cache, drawn);
     assert.equal(computed(whole), whole.train.length / 2);
     for (const i of known(two)) assert.ok(Math.abs(whole.train[i] - two.train[i]) < 1e-4);
+    const goneOn = await sumsOf(cache, drawn, { begunSteps: 2 });
+    assert.equal(known(goneOn).length, whole.train.length / 2);
+    for (const i of known(two)) assert.equal(goneOn.train[i], two.train[i]);
+    assert.match(goneOn.kept!, /^max_steps: the run was to end after 2 steps, .* last digits .* 8 steps/);
+    assert.equal(whole.kept, undefined);
     const neighbours = await sumsOf(cache, [...drawn, "--max_steps=1", "--precompute_ref_batch_size=2"]);
     assert.equal(
       computed(neighbours),

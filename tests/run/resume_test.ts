@@ -47,6 +47,7 @@ const MATTER: { readonly [F in keyof TrainConfig]?: TrainConfig[F] } = {
   gradientAccumulationSteps: 4,
   numGpus: 2,
   activationDtype: "bfloat16",
+  float32MatmulPrecision: "high",
   trainSamplingStrategy: "sequential",
   seed: 7,
   prompts: ["Hi?"],

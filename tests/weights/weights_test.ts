@@ -1,6 +1,6 @@
 /** Which tensors of a folder's files are a model's weights, and what is said of the others. */
 import assert from "node:assert/strict";
-import { mkdir, rename, writeFile } from "node:fs/promises";
+import { cp, mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { UserError } from "../../lib/errors.ts";
 import { partsOf } from "../../lib/parameters/parameter.ts";
@@ -433,3 +433,35 @@ Deno.test("a value of config.json that the tensors contradict is told, with thei
     /vocab_size is 3, but model.embed_tokens.weight has 5 rows\n {2}model.norm.weight: shape \[9\], expected \[4\]\n/,
   );
 });
+
+Deno.test("a dtype that config.json does not name is the index's, or that of the files' first tensor", () =>
+  withTemporaryFolder(async (folder) => {
+    for (const [name, dtype] of [["tied-llama3-bf16-sharded", "bfloat16"], ["untied", "float32"]]) {
+      const model = join(folder, name);
+      await cp(`tests/golden/llama/${name}`, model, { recursive: true });
+      const { dtype: _, torch_dtype: __, ...config } = JSON.parse(
+        await readFile(join(model, "config.json"), "utf8"),
+      );
+      await writeFile(join(model, "config.json"), JSON.stringify(config));
+      assert.equal((await readModel(model)).dtype, dtype);
+      if (dtype === "bfloat16") {
+        const path = join(model, "model.safetensors.index.json");
+        const index = JSON.parse(await readFile(path, "utf8"));
+        const name = (dtype: unknown) =>
+          writeFile(path, JSON.stringify({ ...index, metadata: { ...index.metadata, dtype } }));
+        await name("float32");
+        assert.equal((await readModel(model)).dtype, "float32");
+        for (const other of ["float99", null]) {
+          await name(other);
+          await assert.rejects(
+            readModel(model),
+            /metadata\.dtype .*: expected bfloat16 or .*, found ("float99"|null): /,
+          );
+        }
+        await writeFile(path, JSON.stringify({ ...index, metadata: { dtype: "float32" } }));
+      }
+      // What config.json names counts, whatever is there.
+      await writeFile(join(model, "config.json"), JSON.stringify({ ...config, dtype: "float16" }));
+      assert.equal((await readModel(model)).dtype, "float16");
+    }
+  }));

@@ -2,9 +2,11 @@
 import {
   adapterBlock,
   adapterBlockBackward,
+  columns,
   doraMagnitudeBackward,
   doraNorm,
   doraScale,
+  type Dropout,
   dropout,
 } from "../../gpu/adapter_operations.ts";
 import { linear, linearInputGradient, linearWeightGradient } from "../../gpu/linear.ts";
@@ -22,37 +24,42 @@ interface Adapted {
 }
 
 /**
- * Leaves in y what is to be added to scale x W^T: scale s B A dropout(x). With magnitudes, rows of W + s B A are
- * longer or shorter by g: then it is scale (g s B A + (g - 1) W) dropout(x).
+ * What is to be added to x W^T, within scale: the product of s A dropout(x), where each module drops for itself, with
+ * B. With magnitudes, rows of W + s B A are longer or shorter by g: then what is added, scale (g s B A + (g - 1) W)
+ * dropout(x), is left in y, with one dropout for all modules, since each of its own would take a product with W.
  */
 export function adapterForward(
   machine: Machine,
   { weight, adapter, scale }: Adapted,
   { x, y }: { x: Tensor; y: Tensor },
-): KernelCall[] {
+): { calls: KernelCall[]; more?: { x: Tensor; weights: Tensor } } {
   const { products, rows, parameters } = machine;
   const { hidden, calls, dropped } = hiddenOf(machine, adapter, x);
   const norm = adapter.magnitude ? normCalls(machine, weight, adapter) : [];
   const block = blockOf(machine, weight, adapter);
-  const ofAdapters = products.calls("nt", rows, { a: hidden, b: block.tensor, c: y }, {
-    scale: scale * adapter.scale,
-  });
-  if (!adapter.magnitude) return [...calls, ...block.calls, ...ofAdapters];
+  if (!adapter.magnitude) {
+    return { calls: [...calls, ...block.calls], more: { x: hidden, weights: block.tensor } };
+  }
   const base = machine.shared(`${weight.name} product of the base`, "scratch", shapeOf(weight)[0]);
-  return [
-    ...calls,
-    ...norm,
-    ...block.calls,
-    ...ofAdapters,
-    ...linear(products, rows, parameters.pieces(weight), { x: dropped, y: base }, { scale }),
-    doraScale(rows, { factors: machine.factors(weight), x: base, y }, true),
-  ];
+  return {
+    calls: [
+      ...calls,
+      ...norm,
+      ...block.calls,
+      ...products.calls("nt", rows, { a: hidden, b: block.tensor, c: y }, { scale }),
+      ...linear(products, rows, parameters.pieces(weight), { x: dropped, y: base }, { scale }),
+      doraScale(rows, { factors: machine.factors(weight), x: base, y }, true),
+    ],
+  };
 }
 
 /** The gradients of a layer's adapters. */
 export interface AdapterBackward {
-  /** The calls that leave in dX, or add to it, what the adapters' part of the product adds to the gradient of x. */
-  input(dX: Tensor, adds: boolean): KernelCall[];
+  /**
+   * What the adapters' part of the product adds to the gradient of x: the product of `more`, within scale, or what the
+   * calls leave in dX, or add to it.
+   */
+  input(dX: Tensor, adds: boolean): { calls: KernelCall[]; more?: { dY: Tensor; weights: Tensor } };
   /** Emits those of the gradients of the adapters' parameters, once x is there. */
   parameters(x: Tensor): void;
 }
@@ -65,21 +72,37 @@ export function adapterBackward(
   const { machine } = pass;
   const { products, rows, parameters } = machine;
   const { a, b, magnitude } = adapter;
-  const [width, columns] = shapeOf(weight);
+  const [width, inputs] = shapeOf(weight);
+  const masks = masksOf(adapter);
+  const drops = masks.length > 0;
   const factors = magnitude && machine.factors(weight);
   const block = blockOf(machine, weight, adapter);
   const dHidden = pass.scratch(`gradient of ${a.name} product`, shapeOf(a)[0]);
   pass.emit([
     ...block.calls,
-    ...products.calls("nn", rows, { a: dY, b: block.tensor, c: dHidden }, { scale: scale * adapter.scale }),
+    ...products.calls("nn", rows, { a: dY, b: block.tensor, c: dHidden }, { scale: adapter.scale }),
   ]);
   return {
     input(dX, adds) {
-      const drops = adapter.dropout > 0;
-      const into = drops ? pass.scratch(`gradient of ${a.name} input`, columns) : dX;
-      const calls = linearInputGradient(products, rows, parameters.pieces(a), { dY: dHidden, dX: into }, {
-        adds: adds && !drops,
-      });
+      if (!drops && !factors) return { calls: [], more: { dY: dHidden, weights: parameters.of(a).weights } };
+      const into = drops ? pass.scratch(`gradient of ${a.name} input`, inputs) : dX;
+      const ofHidden = (dY: Tensor) =>
+        linearInputGradient(products, rows, parameters.pieces(a), { dY, dX: into }, {
+          adds: adds && !drops,
+          scale,
+        });
+      if (masks.length > 1) {
+        const calls = masks.flatMap((mask, i) => {
+          const own = ownColumns(machine, adapter, i, dHidden);
+          return [
+            ...own.calls,
+            ...ofHidden(own.tensor),
+            dropout(rows, mask, { x: into, y: dX }, adds || i > 0),
+          ];
+        });
+        return { calls };
+      }
+      const calls = ofHidden(dHidden);
       if (factors) {
         const change = pass.scratch(`gradient of ${weight.name} scaled`, width);
         calls.push(
@@ -90,24 +113,28 @@ export function adapterBackward(
           }),
         );
       }
-      return drops ? [...calls, dropout(rows, dropoutOf(adapter), { x: into, y: dX }, adds)] : calls;
+      if (drops) calls.push(dropout(rows, masks[0], { x: into, y: dX }, adds));
+      return { calls };
     },
     parameters(x) {
-      const { hidden, calls, dropped } = hiddenOf(machine, adapter, x);
+      const pieces = parameters.trained(a);
+      const { hidden, calls, dropped } = hiddenOf(machine, adapter, x, (dropped, i) => {
+        const own = masks.length > 1
+          ? ownColumns(machine, adapter, i, dHidden)
+          : { calls: [], tensor: dHidden };
+        const t = { dY: own.tensor, x: dropped };
+        return [...own.calls, ...linearWeightGradient(products, rows, pieces, t, { adds: i > 0, scale })];
+      });
       pass.emit(calls);
-      pass.parameterGradient(
-        a,
-        (pieces) => linearWeightGradient(products, rows, pieces, { dY: dHidden, x: dropped }),
-      );
       if (block.isWhole) {
         pass.parameterGradient(
           b,
-          (pieces) => linearWeightGradient(products, rows, pieces, { dY, x: hidden }, scale * adapter.scale),
+          (pieces) => linearWeightGradient(products, rows, pieces, { dY, x: hidden }, { scale }),
         );
         return;
       }
       const dWide = machine.plan.shared(`gradient of ${b.name} block`, "scratch", [width, shapeOf(a)[0]]);
-      pass.emit(products.calls("tn", rows, { a: dY, b: hidden, c: dWide }, { scale: scale * adapter.scale }));
+      pass.emit(products.calls("tn", rows, { a: dY, b: hidden, c: dWide }, { scale }));
       pass.parameterGradient(
         b,
         ([{ gradients }]) => [adapterBlockBackward(rows, adapter, { dWide, dB: gradients, factors })],
@@ -125,19 +152,44 @@ export function adapterBackward(
   };
 }
 
-const dropoutOf = ({ dropout: probability, index: place }: Adapter) => ({ probability, place });
+/** What each module drops, if anything; of DoRA all together. */
+const masksOf = ({ dropout: probability, firstPlace, modules, magnitude }: Adapter): Dropout[] =>
+  probability === 0
+    ? []
+    : (magnitude ? modules.slice(0, 1) : modules).map((_, i) => ({ probability, place: firstPlace + i }));
 
-/** A dropout(x), and dropout(x). */
-function hiddenOf(machine: Machine, adapter: Adapter, x: Tensor) {
+/** The columns of one module's factors in a tensor of all, which elsewhere is 0. */
+function ownColumns(machine: Machine, adapter: Adapter, module: number, x: Tensor) {
+  const tensor = machine.shared(`${adapter.a.name} product of one`, "scratch", shapeOf(adapter.a)[0]);
+  return { tensor, calls: [columns(machine.rows, adapter, module, { x, y: tensor })] };
+}
+
+/**
+ * s A dropout(x), and dropout(x), where modules drop for themselves the last one's.
+ * @param then what else is made of dropout(x), of each module's, by its place.
+ */
+function hiddenOf(
+  machine: Machine,
+  adapter: Adapter,
+  x: Tensor,
+  then: (dropped: Tensor, module: number) => KernelCall[] = () => [],
+) {
   const { products, rows, parameters, options } = machine;
   const { a } = adapter;
-  const drops = options.training && adapter.dropout > 0;
-  const dropped = drops ? machine.shared(`${a.name} input`, "scratch", a.columns) : x;
-  const hidden = machine.shared(`${a.name} product`, "scratch", shapeOf(a)[0]);
-  const calls = [
-    ...drops ? [dropout(rows, dropoutOf(adapter), { x, y: dropped })] : [],
-    ...linear(products, rows, parameters.pieces(a), { x: dropped, y: hidden }),
-  ];
+  const width = shapeOf(a)[0];
+  const hidden = machine.shared(`${a.name} product`, "scratch", width);
+  const product = (x: Tensor, y: Tensor) =>
+    linear(products, rows, parameters.pieces(a), { x, y }, { scale: adapter.scale });
+  const masks = options.training ? masksOf(adapter) : [];
+  if (masks.length === 0) return { hidden, dropped: x, calls: [...product(x, hidden), ...then(x, 0)] };
+  const dropped = machine.shared(`${a.name} input`, "scratch", a.columns);
+  const calls = masks.flatMap((mask, i) => {
+    const drop = dropout(rows, mask, { x, y: dropped });
+    if (i === 0) return [drop, ...product(dropped, hidden), ...then(dropped, i)];
+    const all = machine.shared(`${a.name} product of one`, "scratch", width);
+    const own = columns(rows, adapter, i, { x: all, y: hidden }, true);
+    return [drop, ...product(dropped, all), own, ...then(dropped, i)];
+  });
   return { hidden, dropped, calls };
 }
 

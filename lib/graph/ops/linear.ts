@@ -31,11 +31,13 @@ export const linear = (
     const tensors = { x: of(x), y, bias: added, residual };
     const { adapter } = weight;
     // First, so that what the product does as it stores is done to the sum of both.
-    const before = adapter ? adapterForward(machine, { weight, adapter, scale }, tensors) : [];
-    const adds = adapter !== undefined;
+    const { calls, more } = adapter
+      ? adapterForward(machine, { weight, adapter, scale }, tensors)
+      : { calls: [], more: undefined };
+    const adds = adapter?.magnitude !== undefined;
     return [
-      ...before,
-      ...product(products, rows, parameters.pieces(weight), tensors, { adds, scale, epilogue }),
+      ...calls,
+      ...product(products, rows, parameters.pieces(weight), { ...tensors, more }, { adds, scale, epilogue }),
     ];
   },
   backward(dOutput, pass) {
@@ -43,14 +45,17 @@ export const linear = (
     const pieces = parameters.pieces(weight);
     const { adapter } = weight;
     const adapted = adapter && adapterBackward(pass, { weight, adapter, scale }, dOutput);
-    pass.productGradient(x, (dX, adds, epilogue) => [
-      ...adapted?.input(dX, adds) ?? [],
-      ...linearInputGradient(products, rows, pieces, { dY: dOutput, dX }, {
-        adds: adds || adapted !== undefined,
-        scale,
-        epilogue,
-      }),
-    ]);
+    pass.productGradient(x, (dX, adds, epilogue) => {
+      const { calls, more } = adapted?.input(dX, adds) ?? { calls: [], more: undefined };
+      return [
+        ...calls,
+        ...linearInputGradient(products, rows, pieces, { dY: dOutput, dX, more }, {
+          adds: adds || calls.length > 0,
+          scale,
+          epilogue,
+        }),
+      ];
+    });
     if (bias) {
       pass.parameterGradient(
         bias,
@@ -61,7 +66,7 @@ export const linear = (
     const weightGradient = (at: Tensor) =>
       pass.parameterGradient(
         weight,
-        (pieces) => linearWeightGradient(products, rows, pieces, { dY: dOutput, x: at }, scale),
+        (pieces) => linearWeightGradient(products, rows, pieces, { dY: dOutput, x: at }, { scale }),
       );
     // What only a frozen matrix would read is not made again.
     if (isTrained(weight)) pass.whenThere(x, weightGradient);

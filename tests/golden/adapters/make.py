@@ -19,6 +19,8 @@ RUNS = {
                                     modules_to_save=["lm_head"])),
     "bfloat16": (LLAMA + "tied-llama3-bf16-sharded", dict(target_modules="all-linear")),
     "dora": (LLAMA + "untied", dict(target_modules=["q_proj", "v_proj", "o_proj", "down_proj"], use_dora=True)),
+    "ranks": (LLAMA + "untied", dict(target_modules=["o_proj", "up_proj", "down_proj"], rank_pattern={"down_proj": 4, "0.self_attn.o_proj": 2},
+                                     alpha_pattern={"down_proj": 12})),
     "gpt_neox": (MODELS + "gpt_neox", dict(target_modules=["query_key_value", "dense"], use_rslora=True)),
     "phi3": (MODELS + "phi3", dict(target_modules=r".*(qkv|gate_up)_proj")),
 }

@@ -1,9 +1,9 @@
-"""Writes bitsandbytes.json beside it: moments in bytes of bitsandbytes' AdamW8bit over three updates.
+"""Writes adamw_8bit.json and lion_8bit.json beside it: moments in bytes of bitsandbytes' AdamW8bit and Lion8bit over three updates.
 
     pip install torch==2.13.0 bitsandbytes==0.50.2
-    python tests/golden/adamw_8bit/make.py
+    python tests/golden/optimizers/make.py
 
-The optimizer is its own, on the processor; bytes are looked up by its own default implementation (the nearest, as its CUDA kernels
+The optimizers are its own, on the processor; bytes are looked up by its own default implementation (the nearest, as its CUDA kernels
 do), since its processor library has a table of 65,536 values, by which 0 becomes 7.75e-6.
 """
 
@@ -19,7 +19,7 @@ import bitsandbytes.backends.cpu.ops as cpu
 import bitsandbytes.functional as F
 
 ROWS, COLUMNS, STEPS = 68, 64, 3  # 17 blocks of 256
-OPTIONS = {"lr": 0.01, "betas": (0.9, 0.95), "eps": 1e-6, "weight_decay": 0.1}
+OPTIONS = {"lr": 0.01, "betas": (0.9, 0.95), "weight_decay": 0.1}
 
 
 def nearest(A, code, absmax_out, out_uint8, blocksize):
@@ -45,21 +45,26 @@ def text(tensor):
     return base64.b64encode(np.ascontiguousarray(tensor.numpy()).tobytes()).decode()
 
 
-weights = torch.nn.Parameter(numbers(0, 0))
-optimizer = bnb.optim.AdamW8bit([weights], **OPTIONS)
-steps = []
-for step in range(1, STEPS + 1):
-    weights.grad = numbers(step, 4)
-    optimizer.step()
-    state = optimizer.state[weights]
-    steps.append({name: text(state[name]) for name in ("state1", "state2", "absmax1", "absmax2")})
-golden = {
-    "rows": ROWS,
-    "columns": COLUMNS,
-    "maps": [text(F.create_dynamic_map(signed)) for signed in (True, False)],
-    "steps": steps,
-    "weights": text(weights.detach()),
-}
-with open(os.path.join(os.path.dirname(__file__), "bitsandbytes.json"), "w") as file:
-    json.dump(golden, file, indent=1)
-    file.write("\n")
+def make(name, optimizer_of, states):
+    weights = torch.nn.Parameter(numbers(0, 0))
+    optimizer = optimizer_of([weights])
+    steps = []
+    for step in range(1, STEPS + 1):
+        weights.grad = numbers(step, 4)
+        optimizer.step()
+        state = optimizer.state[weights]
+        steps.append({key: text(state[key]) for key in states})
+    golden = {
+        "rows": ROWS,
+        "columns": COLUMNS,
+        "maps": [text(F.create_dynamic_map(signed)) for signed in (True, False)],
+        "steps": steps,
+        "weights": text(weights.detach()),
+    }
+    with open(os.path.join(os.path.dirname(__file__), f"{name}.json"), "w") as file:
+        json.dump(golden, file, indent=1)
+        file.write("\n")
+
+
+make("adamw_8bit", lambda weights: bnb.optim.AdamW8bit(weights, eps=1e-6, **OPTIONS), ("state1", "state2", "absmax1", "absmax2"))
+make("lion_8bit", lambda weights: bnb.optim.Lion8bit(weights, **OPTIONS), ("state1", "absmax1"))

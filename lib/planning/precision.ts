@@ -1,0 +1,26 @@
+import type { MatrixPrecision } from "../../kernels/gemm.ts";
+import type { TrainConfig } from "../config/schema.ts";
+import { UserError } from "../errors.ts";
+import type { Gpu } from "../gpu/device.ts";
+
+/**
+ * The precision of float16 matrices that `float32_matmul_precision` means on `gpu`; none where products are float32.
+ * @throws {UserError} (status 2) where the adapter has no such matrices, with those that it has.
+ */
+export function precisionOn(
+  { name, matrices, matrixKinds }: Pick<Gpu, "name" | "matrices" | "matrixKinds">,
+  { float32MatmulPrecision: asked }: Pick<TrainConfig, "float32MatmulPrecision">,
+): MatrixPrecision | undefined {
+  if (asked === "highest") return;
+  if (asked === "auto") return matrices && "high";
+  if (matrices) return asked;
+  const found = matrixKinds.length > 0
+    ? `${name} has ${matrixKinds.join(", ")}, or subgroups of no fixed size`
+    : `${name} offers none`;
+  throw new UserError(
+    `float32_matmul_precision: ${asked} needs subgroup matrices of float16 with float32 sums, and ${found}: ` +
+      "webgpu_engine: dawn offers those that a GPU has, which the other engine does not; " +
+      "highest computes in float32, and auto does so where there are none",
+    2,
+  );
+}
