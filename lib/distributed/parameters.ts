@@ -4,7 +4,7 @@ import type { Tensor } from "../gpu/memory.ts";
 import { writeTensor } from "../gpu/program.ts";
 import { BatchedReader, dtypeOf } from "../gpu/readback.ts";
 import type { ParameterChunk } from "../parameters/parameters.ts";
-import { sumOfRanks } from "./collectives.ts";
+import { SumMemory, sumOfRanks } from "./collectives.ts";
 import type { Communicator } from "./communicator.ts";
 
 /**
@@ -18,11 +18,12 @@ export async function sumGradients(
   chunks: readonly Pick<ParameterChunk, "gradients" | "elements">[],
   isThere: boolean,
 ): Promise<void> {
+  const memory = new SumMemory();
   for (const { gradients, elements } of chunks) {
     let at = 0;
     for await (const piece of readerOf(gpu, gradients, elements).pieces(gradients.name)) {
       const own = isThere ? Float32Array.from(piece) : new Float32Array(piece.length);
-      writeTensor(gpu, gradients, await sumOfRanks(communicator, own), at);
+      writeTensor(gpu, gradients, await sumOfRanks(communicator, own, memory), at);
       at += piece.length;
     }
   }

@@ -18,7 +18,11 @@ export const RANKS: readonly Edits[] = [
     file: "lib/distributed/collectives.ts",
     tests: ["tests/distributed/collectives_test.ts"],
     edits: [
-      ["a sum of ranks is rounded with each", "sum += received[at]", "sum = Math.fround(sum + received[at])"],
+      [
+        "a sum of ranks is rounded with each",
+        "block[i] += parts[first + i]",
+        "block[i] = Math.fround(block[i] + parts[first + i])",
+      ],
       ["the other ranks do not wait for the first", "  await gather(communicator, null);\n", ""],
     ],
   },
