@@ -8,7 +8,7 @@
  * Bytes are those of each rank's array; the time of a call is that of the fastest, from the moment when all have come.
  */
 import { asRank } from "../lib/cli/mpi.ts";
-import { gather, SumMemory, sumOfRanks } from "../lib/distributed/collectives.ts";
+import { addUp, gather, SumMemory, sumOfRanks } from "../lib/distributed/collectives.ts";
 import type { Communicator } from "../lib/distributed/communicator.ts";
 import { launchOf } from "../lib/distributed/mpi_abi.ts";
 import { MPI_ENVIRONMENT, MPIEXEC } from "../tests/mpi.ts";
@@ -18,6 +18,7 @@ type Times = Record<string, number>;
 
 /** Seconds for one collective at one size, but some calls in any case. */
 const [SECONDS, LEAST_CALLS] = [0.5, 5];
+const COLUMN = 42;
 const RANKS = "2,4";
 const SIZES = [2 ** 10, 2 ** 16, 2 ** 20, 2 ** 24, 2 ** 26, 2 ** 28];
 
@@ -49,6 +50,11 @@ async function measure(communicator: Communicator, sizes: readonly number[]): Pr
     const into = new Uint8Array(bytes);
     all.push({
       "all-reduce": await timeOf(communicator, () => sumOfRanks(communicator, floats, memory)),
+      // What it takes of that to add up.
+      sums: await timeOf(communicator, () => {
+        addUp(floats, new Float32Array(into.buffer, 0, floats.length / communicator.size));
+        return Promise.resolve();
+      }),
       "all-to-all": await timeOf(communicator, () => communicator.allToAll(own, into)),
       "all-gather": await timeOf(communicator, () => communicator.allGather(part, into)),
     });
@@ -86,15 +92,13 @@ async function compare(): Promise<void> {
       `\n${ranks} ranks, ${MPIEXEC}: ms and GB/s of a rank's bytes${theirs ? ", ours | MPI's" : ""}`,
     );
     const names = Object.keys(ours[0]);
-    console.log(["bytes", ...names].map((name) => name.padEnd(36)).join(""));
+    console.log(["bytes", ...names].map((name) => name.padEnd(COLUMN)).join(""));
     for (const [i, bytes] of sizes.entries()) {
       const cells = names.map((name) =>
-        [ours, theirs].filter((times) => times !== undefined).map((times) => {
-          const ms = times[i][name];
-          return `${ms.toPrecision(3)} ms ${(bytes / ms / 1e6).toPrecision(3)} GB/s`;
-        }).join(" | ")
+        [ours, theirs].map((times) => times?.[i][name]).filter((ms) => ms !== undefined)
+          .map((ms) => `${ms.toPrecision(3)} ms ${(bytes / ms / 1e6).toPrecision(3)} GB/s`).join(" | ")
       );
-      console.log([sizeName(bytes), ...cells].map((cell) => cell.padEnd(36)).join(""));
+      console.log([sizeName(bytes), ...cells].map((cell) => cell.padEnd(COLUMN)).join(""));
     }
   }
 }

@@ -70,7 +70,7 @@ export async function sumOfRanks(
 const BLOCK = 2048;
 
 /** The sums of `parts`, one after the other as long as they are, may lie in the place of the first of them. */
-function addUp(parts: Float32Array, sums: Float32Array): void {
+export function addUp(parts: Float32Array, sums: Float32Array): void {
   const block = new Float64Array(BLOCK);
   for (let from = 0; from < sums.length; from += BLOCK) {
     const count = Math.min(BLOCK, sums.length - from);
