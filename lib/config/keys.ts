@@ -549,7 +549,7 @@ export const TABLE: Table = {
     doc: "Let several ranks of a machine compute on one adapter, which is refused otherwise.",
   },
   zeroStage: {
-    type: integer({ min: 0, max: 1 }),
+    type: integer({ min: 0, max: 2 }),
     default: 0,
     mayChange: true,
     doc:
