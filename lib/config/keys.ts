@@ -553,7 +553,9 @@ export const TABLE: Table = {
     default: 0,
     mayChange: true,
     doc:
-      "At 1 (ZeRO) each rank has the optimizer's moments of its part of the weights, updates that, and is sent the rest.",
+      "What several ranks share out among them (ZeRO): at 1 each has the optimizer's moments of its part of the " +
+      "weights, updates that, and is sent the rest; at 2 it keeps the summed gradients of that part alone too, and " +
+      "where it makes several passes a step their sums wait in the machine's memory, 4 bytes a weight.",
   },
   deviceMemory: {
     type: bytes,

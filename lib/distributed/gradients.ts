@@ -94,8 +94,7 @@ export class GradientSums {
     for (const [i, { elements }] of this.#pieces.entries()) {
       const own = await this.#read(gpu, elements);
       if (i + 1 < this.#pieces.length) begin(i + 1);
-      const waiting = this.#waiting[i];
-      if (waiting) { for (let at = 0; at < elements; at++) own[at] += waiting[at]; }
+      addTo(own, this.#waiting[i]);
       await take(own, i);
     }
   }
@@ -136,6 +135,11 @@ export class GradientSums {
       at += count;
     }
   }
+}
+
+function addTo(sums: Float32Array, values: Float32Array | undefined): void {
+  if (!values) return;
+  for (let i = 0; i < sums.length; i++) sums[i] += values[i];
 }
 
 /** The gradients in the order in which they are complete, and after which calls. */

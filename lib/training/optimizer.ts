@@ -105,7 +105,7 @@ export class Optimizer {
 
   /** Norm, clipping, and an update of each chunk. */
   update(): KernelCall[] {
-    return [...this.squares(), ...this.clippedUpdate()];
+    return [...this.squares(), ...this.apply()];
   }
 
   /** The squares of the gradients that are kept here; of others nothing that counts. */
@@ -120,7 +120,7 @@ export class Optimizer {
   }
 
   /** What comes after the squares of all gradients. */
-  clippedUpdate(): KernelCall[] {
+  apply(): KernelCall[] {
     const updates = this.parameters.chunks.flatMap((chunk, i) =>
       this.#step(this.#placeOf(i), chunk, chunk.elements, chunk.decayedElements)
     );

@@ -115,6 +115,11 @@ export class StepRunner {
     return this.decoder.options.gradients === "sent";
   }
 
+  /** Bytes of the machine's memory that sums of gradients take where a step has so many batches here. */
+  hostBytes(batches: number): number {
+    return this.#areSent && batches > 1 ? 4 * this.decoder.parameters.trainedCount : 0;
+  }
+
   /** What runs beside the decoder's passes. */
   get calls(): readonly KernelCall[] {
     return this.#early ? [...this.optimizer.norm(), ...this.#early] : this.optimizer.update();
@@ -123,11 +128,7 @@ export class StepRunner {
   /** Compiles `calls`, once the decoder has allocated the plan. */
   async compile(gpu: Gpu, pipelines: Pipelines): Promise<void> {
     const { decoder, optimizer } = this;
-    const update = this.#early
-      ? optimizer.norm()
-      : this.#areSent
-      ? optimizer.clippedUpdate()
-      : optimizer.update();
+    const update = this.#early ? optimizer.norm() : this.#areSent ? optimizer.apply() : optimizer.update();
     this.#programs = { update: await Program.compile(pipelines, update) };
     if (this.#areSent) this.#programs.squares = await Program.compile(pipelines, optimizer.squares());
     if (this.#sums) {

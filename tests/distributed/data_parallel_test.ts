@@ -40,9 +40,15 @@ for (const [size, keys] of SIZES) {
   Deno.test(`a run of ${size} ranks (${keys[0].slice(2)}) has PyTorch's log and weights, and the log is the same on each`, () =>
     withTemporaryFolder(async (folder) => {
       const said: string[] = [];
+      const bytes: string[] = [];
       const [first, ...others] = await trainAs(size, folder, [...WHOLE, ...keys], () => ({
-        onLog: (level, message) => level !== "debug" && said.push(message),
+        onLog(level, message) {
+          if (level !== "debug") said.push(message);
+          bytes.push(...message.match(/^allocated (\d+) bytes, planned (\d+)$/)?.slice(1) ?? []);
+        },
       }));
+      assert.equal(bytes.length, 2);
+      assert.equal(bytes[0], bytes[1]);
       assert.equal(said.filter((message) => message.startsWith(`${size} ranks: `)).length, 1);
       assert.equal(new Set(said).size, said.length, `said twice: ${said.join("\n")}`);
       const { log } = await readGolden("untied");
