@@ -549,11 +549,13 @@ export const TABLE: Table = {
     doc: "Let several ranks of a machine compute on one adapter, which is refused otherwise.",
   },
   zeroStage: {
-    type: integer({ min: 0, max: 1 }),
+    type: integer({ min: 0, max: 2 }),
     default: 0,
     mayChange: true,
     doc:
-      "At 1 (ZeRO) each rank has the optimizer's moments of its part of the weights, updates that, and is sent the rest.",
+      "What several ranks share out among them (ZeRO): at 1 each has the optimizer's moments of its part of the " +
+      "weights, updates that, and is sent the rest; at 2 it keeps the summed gradients of that part alone too, and " +
+      "where it makes several passes a step their sums wait in the machine's memory, 4 bytes a weight.",
   },
   deviceMemory: {
     type: bytes,

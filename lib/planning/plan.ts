@@ -205,7 +205,7 @@ export function planRun(
     loss: wgslOf(workload.loss),
     eosTokenId: workload.tokenizer?.eosTokenId,
     training: true,
-    gradients: updatesEarly(config) ? "passing" : "kept",
+    gradients: updatesEarly(config) ? "passing" : ranks.size > 1 && config.zeroStage === 2 ? "sent" : "kept",
     trained,
     moments,
     ...(config.zeroStage > 0 && { share: ranks }),
@@ -228,6 +228,7 @@ export function planRun(
     perBatch * batchesPerStep,
     loss,
     config.seed,
+    ranks.size,
   );
   return { decoder, reference: planReference(workload, config, adapter), optimizer, runner };
 }

@@ -105,16 +105,36 @@ export class Optimizer {
 
   /** Norm, clipping, and an update of each chunk. */
   update(): KernelCall[] {
+    return [...this.squares(), ...this.apply()];
+  }
+
+  /** The squares of the gradients that are kept here; of others nothing that counts. */
+  squares(): KernelCall[] {
     const { trainedList: list, chunks } = this.parameters;
-    const places = chunks.map((_, i) => slotOf(this.#places, list.length + i));
     return [
-      ...chunks.map(({ gradients, elements }, i) =>
-        sumSquares(places[i], gradients, this.#norm.partial, elements)
+      ...chunks.flatMap(({ gradients, elements }, i) =>
+        gradients ? [sumSquares(this.#placeOf(i), gradients, this.#norm.partial, elements)] : []
       ),
-      parameterNorms(places[0], this.#norm, { count: list.length, guard: false }),
-      ...this.norm(),
-      ...chunks.flatMap((chunk, i) => this.#step(places[i], chunk, chunk.elements, chunk.decayedElements)),
+      parameterNorms(this.#placeOf(0), this.#norm, { count: list.length, guard: false }),
     ];
+  }
+
+  /** What comes after the squares of all gradients. */
+  apply(): KernelCall[] {
+    const updates = this.parameters.chunks.flatMap((chunk, i) =>
+      this.#step(this.#placeOf(i), chunk, chunk.elements, chunk.decayedElements)
+    );
+    return [...this.norm(), ...updates];
+  }
+
+  /** The place of a chunk. */
+  #placeOf(chunk: number): Tensor {
+    return slotOf(this.#places, this.parameters.trainedList.length + chunk);
+  }
+
+  /** Where the squares of each parameter's gradient lie, a float each. */
+  get squaresOfParameters(): Tensor {
+    return this.#norm.squares;
   }
 
   /** The update of one parameter, which is not made where its gradient, or one before it, is not finite. */
@@ -133,7 +153,7 @@ export class Optimizer {
   #step(place: Tensor, of: TrainedParameter | ParameterChunk, count: number, decayed: number): KernelCall[] {
     const { gradients, weights, first, second, absmax } = of;
     // Moments that are elsewhere are updated there.
-    if (!first) return [];
+    if (!first || !gradients) return [];
     const tensors = {
       ...{ place, hyper: this.#hyper, clip: this.clip, gradients, weights, first, second },
       ...(absmax && { inBytes: { absmax, map: this.#map! } }),

@@ -1,10 +1,11 @@
 import { type Batch, pack } from "../batch/pack.ts";
 import { type Pair, responsesOf } from "../data/pair.ts";
 import { alone, type Communicator } from "../distributed/communicator.ts";
-import { shareWeights, sumGradients } from "../distributed/parameters.ts";
+import { GradientSums, type Submit } from "../distributed/gradients.ts";
+import { shareOfOwners, shareWeights } from "../distributed/parameters.ts";
 import type { Gpu } from "../gpu/device.ts";
-import type { Slab, Tensor } from "../gpu/memory.ts";
-import { type KernelCall, type Pipelines, Program, readTensor, tensorsOf } from "../gpu/program.ts";
+import type { Slab } from "../gpu/memory.ts";
+import { type KernelCall, lastUses, type Pipelines, Program, readTensor } from "../gpu/program.ts";
 import { FIGURE_FLOATS, type PairResult, pairResults, RESULT_FLOATS } from "./metrics.ts";
 import type { Decoder } from "../graph/decoder.ts";
 import type { FunctionLoss } from "../losses/loss.ts";
@@ -65,7 +66,9 @@ export class StepRunner {
   #pending: Pending[] = [];
   /** The backward pass with the updates in it, where they are early. */
   readonly #early?: KernelCall[];
-  #programs?: { backward?: Program; update: Program };
+  /** The backward pass of several ranks. */
+  readonly #sums?: GradientSums;
+  #programs?: { backward?: Program; squares?: Program; update: Program };
 
   /**
    * Plans what steps need; where updates are early, all shared memory anew.
@@ -73,6 +76,7 @@ export class StepRunner {
    * @param pairsPerStep bounds what one slot holds.
    * @param loss in TypeScript, where it is not the decoder's kernel's.
    * @param seed of what is drawn by chance in a step.
+   * @param ranks how many make a step together.
    * @throws {RangeError} where early updates would have to know the norm of gradients that do not exist yet.
    */
   constructor(
@@ -82,12 +86,15 @@ export class StepRunner {
     readonly pairsPerStep: number,
     readonly loss?: FunctionLoss,
     readonly seed: number = 0,
+    ranks = 1,
   ) {
     this.#slotBytes = pairsPerStep * PAIR_FLOATS * 4 + CLIP_BYTES;
     // MAP_READ, COPY_DST
     this.#stagings = ["read-back", "read-back (other)"].map((name) =>
       decoder.plan.slab(name, "batch", slots * this.#slotBytes, 0x01 | 0x08)
     );
+    if (ranks > 1) this.#sums = new GradientSums(decoder.plan, decoder.backward, decoder.parameters);
+    if (this.#sums && this.#areSent) decoder.share([...decoder.forward, ...this.#sums.uses]);
     if (decoder.options.gradients !== "passing") return;
     if (optimizer.options.maxGradNorm > 0) throw new RangeError("clipped gradients cannot be applied early");
     this.#early = withUpdates(
@@ -103,6 +110,16 @@ export class StepRunner {
     return this.#early !== undefined;
   }
 
+  /** Whether gradients leave the GPU with each batch. */
+  get #areSent(): boolean {
+    return this.decoder.options.gradients === "sent";
+  }
+
+  /** Bytes of the machine's memory that sums of gradients take where a step has so many batches here. */
+  hostBytes(batches: number): number {
+    return this.#areSent && batches > 1 ? 4 * this.decoder.parameters.trainedCount : 0;
+  }
+
   /** What runs beside the decoder's passes. */
   get calls(): readonly KernelCall[] {
     return this.#early ? [...this.optimizer.norm(), ...this.#early] : this.optimizer.update();
@@ -111,8 +128,13 @@ export class StepRunner {
   /** Compiles `calls`, once the decoder has allocated the plan. */
   async compile(gpu: Gpu, pipelines: Pipelines): Promise<void> {
     const { decoder, optimizer } = this;
-    const update = await Program.compile(pipelines, this.#early ? optimizer.norm() : optimizer.update());
-    this.#programs = { update };
+    const update = this.#early ? optimizer.norm() : this.#areSent ? optimizer.apply() : optimizer.update();
+    this.#programs = { update: await Program.compile(pipelines, update) };
+    if (this.#areSent) this.#programs.squares = await Program.compile(pipelines, optimizer.squares());
+    if (this.#sums) {
+      decoder.plan.checkShared([...decoder.forward, ...this.#sums.uses]);
+      await this.#sums.compile(pipelines);
+    }
     if (this.#early) {
       decoder.plan.checkShared([...decoder.forward, ...this.#early]);
       this.#programs.backward = await Program.compile(pipelines, this.#early);
@@ -146,7 +168,8 @@ export class StepRunner {
     } = {},
   ): Promise<void> {
     const { decoder, optimizer } = this;
-    const { backward, update } = this.#programs!;
+    const { backward, squares, update } = this.#programs!;
+    const { counts } = decoder.batch.rowCounts;
     const { communicator, firstBatch, pairsOfStep } = part ??
       { communicator: alone, firstBatch: 0, pairsOfStep: micro.reduce((sum, { length }) => sum + length, 0) };
     if (pairsOfStep > this.pairsPerStep) {
@@ -174,9 +197,13 @@ export class StepRunner {
     };
     // So that it is seen to move; a GPU is given more at once.
     const split = gpu.isSoftware ? next : undefined;
+    const encodeAndSubmit: Submit = (encode) => {
+      encode(encoder, split);
+      next();
+    };
     for (const [index, batch] of batches.entries()) {
       const dropoutKey = Math.ceil(uniform(this.seed, step, firstBatch + index)() * (2 ** 32 - 1)) || 1;
-      const place = { firstOfStep: index === 0, pairsOfStep, dropoutKey };
+      const place = { firstOfStep: index === 0 || this.#areSent, pairsOfStep, dropoutKey };
       decoder.upload(gpu, batch, place);
       decoder.encodeForward(encoder, split);
       if (this.loss) {
@@ -184,16 +211,21 @@ export class StepRunner {
         await this.#applyLoss(gpu, this.loss, batch, micro[index], pairsOfStep);
         encoder = begin();
       }
-      if (backward) backward.encode(encoder, decoder.batch.rowCounts.counts, split);
+      const isLast = index === batches.length - 1;
+      if (this.#sums && isLast) await this.#sums.sum(gpu, communicator, counts, encodeAndSubmit);
+      else if (this.#sums && this.#areSent) await this.#sums.add(gpu, counts, encodeAndSubmit);
+      else if (backward) backward.encode(encoder, counts, split);
       else decoder.encodeBackward(encoder, split);
       this.#copyResults(encoder, batch, staging, at);
       at += batch.pairs * PAIR_FLOATS * 4;
       done += batch.pairs;
-      if (index < batches.length - 1) next();
+      if (!isLast) next();
     }
-    if (communicator.size > 1) {
+    if (batches.length === 0) await this.#sums?.sumOthers(gpu, communicator);
+    if (squares) {
+      squares.encode(encoder, new Uint32Array());
       submit();
-      await sumGradients(gpu, communicator, decoder.parameters.chunks, batches.length > 0);
+      await shareOfOwners(gpu, communicator, optimizer.squaresOfParameters, decoder.parameters.trainedList);
       begin();
     }
     update.encode(encoder, new Uint32Array());
@@ -298,21 +330,10 @@ function withUpdates(
   parameters: readonly TrainedParameter[],
   updates: (parameter: TrainedParameter) => KernelCall[],
 ): KernelCall[] {
-  const parameterOf = new Map<Tensor, TrainedParameter>(
-    parameters.flatMap((parameter) =>
-      [parameter.weights, parameter.gradients].map((tensor) => [tensor, parameter] as const)
-    ),
+  const uses = lastUses(calls);
+  const complete = Map.groupBy(
+    parameters,
+    ({ weights, gradients }) => Math.max(uses.get(weights) ?? -1, uses.get(gradients) ?? -1),
   );
-  const lastUse = new Map<TrainedParameter, number>();
-  calls.forEach((call, index) => {
-    for (const tensor of tensorsOf(call)) {
-      const parameter = parameterOf.get(tensor.base ?? tensor);
-      if (parameter) lastUse.set(parameter, index);
-    }
-  });
-  const complete = Map.groupBy(lastUse, ([, index]) => index);
-  return calls.flatMap((call, index) => [
-    call,
-    ...(complete.get(index) ?? []).flatMap(([parameter]) => updates(parameter)),
-  ]);
+  return calls.flatMap((call, index) => [call, ...(complete.get(index) ?? []).flatMap(updates)]);
 }
