@@ -115,6 +115,11 @@ export class StepRunner {
     return this.decoder.options.gradients === "sent";
   }
 
+  /** How many numbers there are in each sum over the ranks of a step; none where one is alone. */
+  get sums(): readonly number[] {
+    return this.#sums?.lengths ?? [];
+  }
+
   /** Bytes of the machine's memory that sums of gradients take where a step has so many batches here. */
   hostBytes(batches: number): number {
     return this.#areSent && batches > 1 ? 4 * this.decoder.parameters.trainedCount : 0;
