@@ -371,7 +371,7 @@ export function writeTensor(
 }
 
 /** Every tensor that a call reads or writes, by a binding or by a copy. */
-const tensorsOf = ({ bindings, copies = [] }: KernelCall): Tensor[] => [
+export const tensorsOf = ({ bindings, copies = [] }: KernelCall): Tensor[] => [
   ...bindings.filter((bound): bound is Tensor => "slab" in bound),
   ...copies.map(({ source }) => source),
 ];
