@@ -68,4 +68,19 @@ export const RANKS: readonly Edits[] = [
     tests: ["tests/distributed/ranks_test.ts"],
     edits: [["two ranks share a GPU unasked", "shared && !shareGpu", "shared && shareGpu"]],
   },
+  {
+    file: "lib/distributed/traffic.ts",
+    tests: ["tests/distributed/traffic_test.ts"],
+    filter: "to the byte",
+    edits: [
+      ["a plan's sums come to a rank from itself too", "2 * (size - 1)", "2 * size"],
+      ["a rank is sent the weights that it updates", "owner !== rank", "owner >= 0"],
+    ],
+  },
+  {
+    file: "lib/planning/ranks.ts",
+    tests: ["tests/distributed/traffic_test.ts"],
+    filter: "step is",
+    edits: [["what no pass hides is hidden", "Math.min(beforeLast, backward)", "beforeLast"]],
+  },
 ];
