@@ -45,6 +45,7 @@ export class GradientSums {
   readonly #pieces: readonly Piece[];
   readonly #staging: Slab;
   readonly #memory = new SumMemory();
+  #own = new Float32Array();
   #programs: Program[] = [];
   /** Where gradients are not kept, the sums over the batches of a step so far, of each piece. */
   #waiting: Float32Array<ArrayBuffer>[] = [];
@@ -64,12 +65,18 @@ export class GradientSums {
   /** Compiles the pass, once the plan is allocated. */
   async compile(pipelines: Pipelines): Promise<void> {
     this.#programs = [];
+    this.#own = new Float32Array(this.#staging.bytes / 4);
     for (const { calls } of this.#pieces) this.#programs.push(await Program.compile(pipelines, calls));
   }
 
   /** Makes the pass of a batch that is not its step's last where gradients are not kept: they wait on the host. */
   async add(gpu: Gpu, counts: Uint32Array, submit: Submit): Promise<void> {
-    await this.#run(gpu, counts, submit, (own, i) => this.#waiting[i] = own);
+    await this.#run(
+      gpu,
+      counts,
+      submit,
+      (own, i) => (this.#waiting[i] ??= new Float32Array(own.length)).set(own),
+    );
   }
 
   /** Makes the pass of the step's last batch, and puts the sums of all ranks where they are kept. */
@@ -122,7 +129,9 @@ export class GradientSums {
   async #read(gpu: Gpu, elements: number): Promise<Float32Array<ArrayBuffer>> {
     const buffer = this.#staging.buffer!;
     await buffer.mapAsync(GPUMapMode.READ, 0, 4 * elements);
-    const found = new Float32Array(buffer.getMappedRange(0, 4 * elements).slice(0));
+    // Held from piece to piece, as `SumMemory` is.
+    const found = this.#own.subarray(0, elements);
+    found.set(new Float32Array(buffer.getMappedRange(0, 4 * elements)));
     buffer.unmap();
     gpu.check();
     return found;
