@@ -47,6 +47,7 @@ export const machineOf = (
       windows: net.windows.length,
       vector: net.longestVector,
       statistics: net.finalStatistics,
+      boundaries: { received: net.received !== undefined, sent: net.sent !== undefined },
       ...(net.inputEmbeddings.isOnHost && { hostTable: net.inputEmbeddings }),
     },
     options,
