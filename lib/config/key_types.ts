@@ -345,6 +345,11 @@ export interface RunKeys {
    */
   share_gpu?: boolean;
   /**
+   * Stages of the model, each a range of its layers on a rank of its own: of so many ranks together each has
+   * the weights, gradients and moments of its stage alone. By default `1`.
+   */
+  pipeline_parallel_size?: number;
+  /**
    * At 1 (ZeRO) each rank has the optimizer's moments of its part of the weights, updates that, and is sent
    * the rest. By default `0`.
    */
@@ -675,6 +680,11 @@ export interface TrainConfig {
   gpuId: string | undefined;
   /** Let several ranks of a machine compute on one adapter, which is refused otherwise. */
   shareGpu: boolean;
+  /**
+   * Stages of the model, each a range of its layers on a rank of its own: of so many ranks together each has
+   * the weights, gradients and moments of its stage alone.
+   */
+  pipelineParallelSize: number;
   /**
    * At 1 (ZeRO) each rank has the optimizer's moments of its part of the weights, updates that, and is sent
    * the rest.

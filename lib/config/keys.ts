@@ -548,6 +548,14 @@ export const TABLE: Table = {
     mayChange: true,
     doc: "Let several ranks of a machine compute on one adapter, which is refused otherwise.",
   },
+  pipelineParallelSize: {
+    type: integer({ min: 1, max: 1024 }),
+    default: 1,
+    mayChange: true,
+    doc:
+      "Stages of the model, each a range of its layers on a rank of its own: of so many ranks together each has the " +
+      "weights, gradients and moments of its stage alone.",
+  },
   zeroStage: {
     type: integer({ min: 0, max: 1 }),
     default: 0,

@@ -51,6 +51,13 @@ export function conflicts(config: PartialConfig, written: ReadonlyMap<string, En
       } = ${pairsPerStep()}`,
   );
   report(
+    ["prompts", "pipelineParallelSize"],
+    () => config.prompts!.length > 0 && config.pipelineParallelSize! > 1,
+    () =>
+      `expected none with pipeline_parallel_size: ${config.pipelineParallelSize}, found ${config.prompts!.length}: ` +
+      "no rank has all of the model to answer with; `simper generate` does it after the run",
+  );
+  report(
     ["optimArgs", "optim"],
     () => expectedOptimArgs(config.optim!) !== undefined && !areOptimArgs(config.optim!, config.optimArgs!),
     () =>

@@ -3,8 +3,8 @@ import type { Gpu } from "../gpu/device.ts";
 import type { Tensor } from "../gpu/memory.ts";
 import { writeTensor } from "../gpu/program.ts";
 import { BatchedReader, dtypeOf } from "../gpu/readback.ts";
-import type { ParameterChunk } from "../parameters/parameters.ts";
-import { sumOfRanks } from "./collectives.ts";
+import type { ParameterChunk, TrainedParameter } from "../parameters/parameters.ts";
+import { floatsOf, sumOfRanks } from "./collectives.ts";
 import type { Communicator } from "./communicator.ts";
 
 /**
@@ -23,6 +23,31 @@ export async function sumGradients(
     for await (const piece of readerOf(gpu, gradients, elements).pieces(gradients.name)) {
       const own = isThere ? Float32Array.from(piece) : new Float32Array(piece.length);
       writeTensor(gpu, gradients, await sumOfRanks(communicator, own), at);
+      at += piece.length;
+    }
+  }
+}
+
+/**
+ * Adds up the gradients of a table that the first stage of a pipeline reads embeddings from and the last one is its
+ * head with, in the place of both: those of the head first, as in one process a micro-batch has them.
+ */
+export async function sumTiedGradients(
+  gpu: Gpu,
+  pipeline: Communicator,
+  pieces: readonly Pick<TrainedParameter, "gradients" | "rows" | "spec">[],
+): Promise<void> {
+  const isFirst = pipeline.rank === 0;
+  const other = isFirst ? pipeline.size - 1 : 0;
+  for (const { gradients, rows, spec } of pieces) {
+    let at = 0;
+    for await (const piece of readerOf(gpu, gradients, rows * spec.columns).pieces(gradients.name)) {
+      const own = Float32Array.from(piece);
+      const sent = pipeline.send(new Uint8Array(own.buffer), other);
+      const theirs = floatsOf(await pipeline.receive(other));
+      await sent;
+      const [head, embedding] = isFirst ? [theirs, own] : [own, theirs];
+      writeTensor(gpu, gradients, head.map((value, i) => value + embedding[i]), at);
       at += piece.length;
     }
   }

@@ -3,11 +3,15 @@ import { bytesOf } from "../../kernels/storage.ts";
 import type { PackedSizes } from "../data/pair.ts";
 import type { TrainConfig } from "../config/schema.ts";
 import { readOptimArgs } from "../config/values.ts";
+import { placeOf } from "../distributed/grid.ts";
+import { UserError } from "../errors.ts";
 import type { Gpu } from "../gpu/device.ts";
+import { MemoryPlan } from "../gpu/memory_plan.ts";
 import type { AttentionTiles } from "../../kernels/attention.ts";
 import { attentionTiles, deviceClass, type ProductTiles, tilesOf, usualTuning } from "../gpu/tuning.ts";
 import { functionOf, type Loss, wgslOf } from "../losses/loss.ts";
 import type { Capacity } from "../graph/machine.ts";
+import { layersOfStage, stageNet } from "../graph/stage.ts";
 import type { ModelConfig } from "../models/architecture.ts";
 import { Decoder } from "../graph/decoder.ts";
 import type { Net } from "../graph/net.ts";
@@ -15,6 +19,7 @@ import { adamw } from "../optimizers/adamw.ts";
 import { lion } from "../optimizers/lion.ts";
 import type { UpdateRule } from "../optimizers/rule.ts";
 import type { ParameterOptions, Share } from "../parameters/layout.ts";
+import { Parameters } from "../parameters/parameters.ts";
 import { isTrained, parameterCount } from "../parameters/parameter.ts";
 import { weightBytes } from "../parameters/quantized_matrix.ts";
 import { Optimizer } from "../training/optimizer.ts";
@@ -180,6 +185,11 @@ export function capacityOf(
 /** A run's parts, each of its two decoders over a memory plan of its own; nothing is allocated yet. */
 export interface Planned {
   decoder: Decoder;
+  /**
+   * The parameters of the whole model, with all moments: the decoder's, but for ranks that have a part of them, where
+   * these stand for what the ranks have together.
+   */
+  whole: Parameters;
   /** The reference model, where the loss needs one: it has gone before the decoder comes. */
   reference?: Decoder;
   optimizer: Optimizer;
@@ -189,27 +199,36 @@ export interface Planned {
 /**
  * Plans the memory of a run on `adapter`.
  *
- * @param ranks which of how many of the run it is planned for.
+ * @param ranks which of how many of the run it is planned for; alone it is the first stage of a pipeline.
  * @throws {UserError} where a few rows of a matrix of the model are larger than a buffer of it.
  */
 export function planRun(
   workload: Workload,
   config: TrainConfig,
   adapter: Adapter,
-  ranks: Share = { rank: 0, size: 1 },
+  ranks: Share = { rank: 0, size: config.pipelineParallelSize },
 ): Planned {
   const capacity = capacityOf(workload, config, adapter.largestBuffer);
   const { rule, trained, moments } = optimizerOf(config);
-  const decoder = new Decoder(workload.net, capacity, {
+  const { data, pipeline } = placeOf(ranks, config.pipelineParallelSize);
+  const isStage = pipeline.size > 1;
+  const net = isStage ? stageNet(workload.net, layersOfRank(workload.net, capacity, pipeline)) : workload.net;
+  const decoder = new Decoder(net, capacity, {
     ...adapter,
     loss: wgslOf(workload.loss),
     eosTokenId: workload.tokenizer?.eosTokenId,
     training: true,
-    gradients: updatesEarly(config) ? "passing" : "kept",
+    gradients: updatesEarly(config) && !isStage ? "passing" : "kept",
     trained,
     moments,
-    ...(config.zeroStage > 0 && { share: ranks }),
+    ...(config.zeroStage > 0 && { share: data }),
   });
+  const whole = isStage || decoder.parameters.isShared
+    ? new Parameters(new MemoryPlan(), workload.net.parameters, adapter.largestBuffer, {
+      ...decoder.options,
+      share: undefined,
+    })
+    : decoder.parameters;
   const figures = {
     beta1: config.adamBeta1,
     beta2: config.adamBeta2,
@@ -218,7 +237,7 @@ export function planRun(
     maxGradNorm: config.maxGradNorm,
     seed: config.seed,
   };
-  const optimizer = new Optimizer(decoder.plan, decoder.parameters, rule, figures);
+  const optimizer = new Optimizer(decoder.plan, decoder.parameters, rule, figures, isStage ? whole : undefined);
   const { perBatch, batchesPerStep } = workload.sampler;
   const loss = functionOf(workload.loss);
   const runner = new StepRunner(
@@ -229,7 +248,27 @@ export function planRun(
     loss,
     config.seed,
   );
-  return { decoder, reference: planReference(workload, config, adapter), optimizer, runner };
+  return { decoder, whole, reference: planReference(workload, config, adapter), optimizer, runner };
+}
+
+/**
+ * The layers of a stage of a pipeline, by the operations of the largest batch.
+ * @throws {UserError} (status 2) where there are more stages than layers.
+ */
+export function layersOfRank(
+  net: Net,
+  { tokens, labels }: Pick<Capacity, "tokens" | "labels">,
+  { rank: stage, size: stages }: Share,
+): [from: number, to: number] {
+  const layers = net.layers.length;
+  if (stages > layers) {
+    throw new UserError(
+      `pipeline_parallel_size: ${stages} stages, and the model has ${layers} layers: a stage has one or more`,
+      2,
+    );
+  }
+  // Of attention, which grows with the square of lengths, what an average text has is the least part.
+  return layersOfStage(net, { tokens, labels, visible: net.windows.map(() => 0) }, { stage, stages });
 }
 
 /** The reference model of a run, forward alone; undefined where the loss needs none. */

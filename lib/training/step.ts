@@ -1,10 +1,18 @@
 import { type Batch, pack } from "../batch/pack.ts";
 import { type Pair, responsesOf } from "../data/pair.ts";
-import { alone, type Communicator } from "../distributed/communicator.ts";
-import { shareWeights, sumGradients } from "../distributed/parameters.ts";
+import { ALONE, type Grid } from "../distributed/grid.ts";
+import { shareWeights, sumGradients, sumTiedGradients } from "../distributed/parameters.ts";
+import { passesOfStage, StageLine } from "../distributed/pipeline.ts";
 import type { Gpu } from "../gpu/device.ts";
 import type { Slab, Tensor } from "../gpu/memory.ts";
-import { type KernelCall, type Pipelines, Program, readTensor, tensorsOf } from "../gpu/program.ts";
+import {
+  type KernelCall,
+  type Pipelines,
+  Program,
+  readTensor,
+  tensorsOf,
+  writeTensor,
+} from "../gpu/program.ts";
 import { FIGURE_FLOATS, type PairResult, pairResults, RESULT_FLOATS } from "./metrics.ts";
 import type { Decoder } from "../graph/decoder.ts";
 import type { FunctionLoss } from "../losses/loss.ts";
@@ -30,7 +38,7 @@ export interface StepResult {
 
 /** What this rank makes of a step. */
 export interface StepPart {
-  communicator: Communicator;
+  ranks: Grid;
   /** Where the first of its micro-batches stands among those of the step. */
   firstBatch: number;
   /** Pairs of the whole step. */
@@ -65,7 +73,7 @@ export class StepRunner {
   #pending: Pending[] = [];
   /** The backward pass with the updates in it, where they are early. */
   readonly #early?: KernelCall[];
-  #programs?: { backward?: Program; update: Program };
+  #programs?: { backward?: Program; squares?: Program; update: Program };
 
   /**
    * Plans what steps need; where updates are early, all shared memory anew.
@@ -111,8 +119,10 @@ export class StepRunner {
   /** Compiles `calls`, once the decoder has allocated the plan. */
   async compile(gpu: Gpu, pipelines: Pipelines): Promise<void> {
     const { decoder, optimizer } = this;
-    const update = await Program.compile(pipelines, this.#early ? optimizer.norm() : optimizer.update());
-    this.#programs = { update };
+    const { isPart } = optimizer;
+    const update = this.#early ? optimizer.norm() : isPart ? optimizer.apply() : optimizer.update();
+    this.#programs = { update: await Program.compile(pipelines, update) };
+    if (isPart) this.#programs.squares = await Program.compile(pipelines, optimizer.squares());
     if (this.#early) {
       decoder.plan.checkShared([...decoder.forward, ...this.#early]);
       this.#programs.backward = await Program.compile(pipelines, this.#early);
@@ -127,7 +137,9 @@ export class StepRunner {
   /**
    * Submits one optimizer step (from 0): a submission for each micro-batch, the last with the update. With a loss in
    * TypeScript each has two, and the first is waited for. For a software driver they are in pieces. Of several ranks
-   * each makes its micro-batches, is sent the others' gradients, and then makes the same update.
+   * each makes its micro-batches, is sent the others' gradients, and then makes the same update. A stage of a pipeline
+   * makes its part of every micro-batch's passes, as `passesOfStage` orders them; where another forward pass came
+   * between the two of one, it is run again from what the stage before had sent.
    *
    * @param options `part`: where `micro` are not all micro-batches of the step; `onEncoded` is called when the first
    * batch is encoded and nothing of the step is submitted yet: whoever asks for the figures of earlier steps then waits
@@ -146,9 +158,9 @@ export class StepRunner {
     } = {},
   ): Promise<void> {
     const { decoder, optimizer } = this;
-    const { backward, update } = this.#programs!;
-    const { communicator, firstBatch, pairsOfStep } = part ??
-      { communicator: alone, firstBatch: 0, pairsOfStep: micro.reduce((sum, { length }) => sum + length, 0) };
+    const { backward, squares, update } = this.#programs!;
+    const { ranks: { data, pipeline }, firstBatch, pairsOfStep } = part ??
+      { ranks: ALONE, firstBatch: 0, pairsOfStep: micro.reduce((sum, { length }) => sum + length, 0) };
     if (pairsOfStep > this.pairsPerStep) {
       throw new RangeError(`a step of ${pairsOfStep} pairs exceeds the plan's ${this.pairsPerStep}`);
     }
@@ -174,32 +186,71 @@ export class StepRunner {
     };
     // So that it is seen to move; a GPU is given more at once.
     const split = gpu.isSoftware ? next : undefined;
-    for (const [index, batch] of batches.entries()) {
+    const { net, boundaries } = decoder;
+    const { received, sent } = boundaries;
+    const line = new StageLine(gpu, pipeline);
+    const inputs = new Map<number, Float32Array>();
+    let there: number | undefined;
+    const forward = (index: number) => {
       const dropoutKey = Math.ceil(uniform(this.seed, step, firstBatch + index)() * (2 ** 32 - 1)) || 1;
-      const place = { firstOfStep: index === 0, pairsOfStep, dropoutKey };
-      decoder.upload(gpu, batch, place);
+      decoder.upload(gpu, batches[index], { firstOfStep: index === 0, pairsOfStep, dropoutKey });
+      if (received) writeTensor(gpu, received, inputs.get(index)!);
       decoder.encodeForward(encoder, split);
-      if (this.loss) {
-        submit();
-        await this.#applyLoss(gpu, this.loss, batch, micro[index], pairsOfStep);
-        encoder = begin();
+      there = index;
+    };
+    for (const { index, isForward } of passesOfStage(batches.length, pipeline)) {
+      const batch = batches[index];
+      const tokens = batch.ids.length;
+      if (isForward) {
+        if (received) inputs.set(index, await line.receive("before"));
+        forward(index);
+        if (sent) {
+          next();
+          await line.send(sent, tokens, "next");
+        } else if (this.loss) {
+          submit();
+          await this.#applyLoss(gpu, this.loss, batch, micro[index], pairsOfStep);
+          encoder = begin();
+        }
+        continue;
       }
+      const gradient = net.sent?.hasGradient ? await line.receive("next") : undefined;
+      if (there !== index) {
+        forward(index);
+        next();
+      }
+      // In the place of what the forward pass has left there.
+      if (gradient) writeTensor(gpu, sent!, gradient);
       if (backward) backward.encode(encoder, decoder.batch.rowCounts.counts, split);
       else decoder.encodeBackward(encoder, split);
-      this.#copyResults(encoder, batch, staging, at);
+      if (!sent) this.#copyResults(encoder, batch, staging, at);
       at += batch.pairs * PAIR_FLOATS * 4;
       done += batch.pairs;
-      if (index < batches.length - 1) next();
+      inputs.delete(index);
+      if (received || index < batches.length - 1) next();
+      if (net.received?.hasGradient) await line.send(received!, tokens, "before");
     }
-    if (communicator.size > 1) {
+    await line.sent();
+    if (data.size > 1) {
       submit();
-      await sumGradients(gpu, communicator, decoder.parameters.chunks, batches.length > 0);
+      await sumGradients(gpu, data, decoder.parameters.chunks, batches.length > 0);
+      begin();
+    }
+    if (squares) {
+      submit();
+      const isEnd = pipeline.rank === 0 || pipeline.rank === pipeline.size - 1;
+      if (isEnd && net.inputEmbeddings === net.outputEmbeddings) {
+        await sumTiedGradients(gpu, pipeline, decoder.parameters.trained(net.outputEmbeddings));
+      }
+      squares.encode(begin(), new Uint32Array());
+      submit();
+      await optimizer.gatherSquares(gpu, pipeline);
       begin();
     }
     update.encode(encoder, new Uint32Array());
     encoder.copyBufferToBuffer(optimizer.clip.slab.buffer!, 0, staging, at, CLIP_BYTES);
     submit();
-    if (decoder.parameters.isShared) await shareWeights(gpu, communicator, decoder.parameters.chunks);
+    if (decoder.parameters.isShared) await shareWeights(gpu, data, decoder.parameters.chunks);
     const flops = batches.reduce((sum, batch) => sum + trainingFlops(decoder.net, sizeOf(batch)), 0);
     const sequences = micro.flat().flatMap(responsesOf);
     const sequenceTokens = sequences.reduce((sum, { ids }) => sum + ids.length, 0);
@@ -267,6 +318,13 @@ export class StepRunner {
     };
   }
 }
+
+/** The results of steps whose passes stages have made parts of: those that the last one has found. */
+export const ofPipeline = (stages: readonly (readonly StepResult[])[]): StepResult[] =>
+  stages.at(-1)!.map((result, i) => ({
+    ...result,
+    flops: stages.reduce((sum, steps) => sum + steps[i].flops, 0),
+  }));
 
 /** The results of steps of which each rank has made a part; the update is the same on all of them. */
 export const together = ([first, ...others]: readonly (readonly StepResult[])[]): StepResult[] =>
