@@ -1,4 +1,4 @@
-/** What is made of the two things that ranks can do together. */
+/** What is made of the few things that ranks can do together. */
 import { deserialize, serialize } from "node:v8";
 import type { Communicator } from "./communicator.ts";
 
