@@ -345,8 +345,10 @@ export interface RunKeys {
    */
   share_gpu?: boolean;
   /**
-   * Stages of the model, each a range of its layers on a rank of its own: of so many ranks together each has
-   * the weights, gradients and moments of its stage alone. By default `1`.
+   * Stages of the model, each a range of its layers on a rank of its own, which has the weights, gradients
+   * and moments of these alone. With the same micro-batches the bits are those of one process, but for a
+   * table that is embedding and head (1e-6: its gradient is summed once a step) and weights that are rounded
+   * by chance. By default `1`.
    */
   pipeline_parallel_size?: number;
   /**
@@ -681,8 +683,10 @@ export interface TrainConfig {
   /** Let several ranks of a machine compute on one adapter, which is refused otherwise. */
   shareGpu: boolean;
   /**
-   * Stages of the model, each a range of its layers on a rank of its own: of so many ranks together each has
-   * the weights, gradients and moments of its stage alone.
+   * Stages of the model, each a range of its layers on a rank of its own, which has the weights, gradients
+   * and moments of these alone. With the same micro-batches the bits are those of one process, but for a
+   * table that is embedding and head (1e-6: its gradient is summed once a step) and weights that are rounded
+   * by chance.
    */
   pipelineParallelSize: number;
   /**

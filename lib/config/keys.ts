@@ -553,8 +553,9 @@ export const TABLE: Table = {
     default: 1,
     mayChange: true,
     doc:
-      "Stages of the model, each a range of its layers on a rank of its own: of so many ranks together each has the " +
-      "weights, gradients and moments of its stage alone.",
+      "Stages of the model, each a range of its layers on a rank of its own, which has the weights, gradients and moments " +
+      "of these alone. With the same micro-batches the bits are those of one process, but for a table that is " +
+      "embedding and head (1e-6: its gradient is summed once a step) and weights that are rounded by chance.",
   },
   zeroStage: {
     type: integer({ min: 0, max: 1 }),

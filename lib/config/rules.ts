@@ -54,7 +54,9 @@ export function conflicts(config: PartialConfig, written: ReadonlyMap<string, En
     ["prompts", "pipelineParallelSize"],
     () => config.prompts!.length > 0 && config.pipelineParallelSize! > 1,
     () =>
-      `expected none with pipeline_parallel_size: ${config.pipelineParallelSize}, found ${config.prompts!.length}: ` +
+      `expected none with pipeline_parallel_size: ${config.pipelineParallelSize}, found ${
+        config.prompts!.length
+      }: ` +
       "no rank has all of the model to answer with; `simper generate` does it after the run",
   );
   report(

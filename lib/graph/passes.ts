@@ -48,7 +48,7 @@ export const machineOf = (
       vector: net.longestVector,
       statistics: net.finalStatistics,
       boundaries: { received: net.received !== undefined, sent: net.sent !== undefined },
-      ...(net.inputEmbeddings.isOnHost && { hostTable: net.inputEmbeddings }),
+      ...(net.inputEmbeddings.isOnHost && !net.received && { hostTable: net.inputEmbeddings }),
     },
     options,
   );

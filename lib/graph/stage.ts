@@ -1,5 +1,6 @@
 /** Stages of a pipeline: a model's layers in as many parts, each with a graph of its own. */
 import type { BatchSize } from "../batch/size.ts";
+import { UserError } from "../errors.ts";
 import { copy } from "../gpu/operations.ts";
 import type { Op, Segment, Value } from "./graph.ts";
 import { Net } from "./net.ts";
@@ -15,16 +16,22 @@ const flopsOf = ({ ops }: Segment, size: BatchSize) =>
 
 /**
  * The layers of a stage, [from, to): a stage ends where what is before it comes nearest to its share of all operations
- * of a forward pass, those of the head among them, and has a layer or more. For Llama-3-8B over 4 stages, where a token
- * that is a label takes 2 x 128,256 x 4,096 = 1.05e9 operations in the head and 0.436e9 in a layer: with labels for half
- * of the tokens the head is 1.2 layers, a stage is (32 + 1.2) / 4 = 8.3, and they have 8, 9, 8 and 7.
+ * of a forward pass, those of the head among them, and has a layer or more. It is the same whatever the data: every
+ * second token counts as a label, which the head is for, and attention between tokens as nothing. For Llama-3-8B a
+ * label takes 2 x 128,256 x 4,096 = 1.05e9 operations in the head, and a token 2 x 218e6 = 0.436e9 in a layer: the head
+ * is 1.2 layers, a stage of 4 is (32 + 1.2) / 4 = 8.3, and they have 8, 9, 8 and 7.
+ *
+ * @throws {UserError} (status 2) where there are more stages than layers.
  */
-export function layersOfStage(
-  net: Net,
-  size: BatchSize,
-  { stage, stages }: StageOf,
-): [from: number, to: number] {
+export function layersOfStage(net: Net, { stage, stages }: StageOf): [from: number, to: number] {
+  const size: BatchSize = { tokens: 2, labels: 1, visible: net.windows.map(() => 0) };
   const layers = net.layers.map((segment) => flopsOf(segment, size));
+  if (stages > layers.length) {
+    throw new UserError(
+      `pipeline_parallel_size: ${stages} stages, and the model has ${layers.length} layers: a stage has one or more`,
+      2,
+    );
+  }
   const total = net.segments.reduce((sum, segment) => sum + flopsOf(segment, size), 0);
   const before = [0];
   for (const flops of layers) before.push(before.at(-1)! + flops);

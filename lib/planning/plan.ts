@@ -4,7 +4,6 @@ import type { PackedSizes } from "../data/pair.ts";
 import type { TrainConfig } from "../config/schema.ts";
 import { readOptimArgs } from "../config/values.ts";
 import { placeOf } from "../distributed/grid.ts";
-import { UserError } from "../errors.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { MemoryPlan } from "../gpu/memory_plan.ts";
 import type { AttentionTiles } from "../../kernels/attention.ts";
@@ -212,7 +211,10 @@ export function planRun(
   const { rule, trained, moments } = optimizerOf(config);
   const { data, pipeline } = placeOf(ranks, config.pipelineParallelSize);
   const isStage = pipeline.size > 1;
-  const net = isStage ? stageNet(workload.net, layersOfRank(workload.net, capacity, pipeline)) : workload.net;
+  const net = stageNet(
+    workload.net,
+    layersOfStage(workload.net, { stage: pipeline.rank, stages: pipeline.size }),
+  );
   const decoder = new Decoder(net, capacity, {
     ...adapter,
     loss: wgslOf(workload.loss),
@@ -237,7 +239,13 @@ export function planRun(
     maxGradNorm: config.maxGradNorm,
     seed: config.seed,
   };
-  const optimizer = new Optimizer(decoder.plan, decoder.parameters, rule, figures, isStage ? whole : undefined);
+  const optimizer = new Optimizer(
+    decoder.plan,
+    decoder.parameters,
+    rule,
+    figures,
+    isStage ? whole : undefined,
+  );
   const { perBatch, batchesPerStep } = workload.sampler;
   const loss = functionOf(workload.loss);
   const runner = new StepRunner(
@@ -249,26 +257,6 @@ export function planRun(
     config.seed,
   );
   return { decoder, whole, reference: planReference(workload, config, adapter), optimizer, runner };
-}
-
-/**
- * The layers of a stage of a pipeline, by the operations of the largest batch.
- * @throws {UserError} (status 2) where there are more stages than layers.
- */
-export function layersOfRank(
-  net: Net,
-  { tokens, labels }: Pick<Capacity, "tokens" | "labels">,
-  { rank: stage, size: stages }: Share,
-): [from: number, to: number] {
-  const layers = net.layers.length;
-  if (stages > layers) {
-    throw new UserError(
-      `pipeline_parallel_size: ${stages} stages, and the model has ${layers} layers: a stage has one or more`,
-      2,
-    );
-  }
-  // Of attention, which grows with the square of lengths, what an average text has is the least part.
-  return layersOfStage(net, { tokens, labels, visible: net.windows.map(() => 0) }, { stage, stages });
 }
 
 /** The reference model of a run, forward alone; undefined where the loss needs none. */

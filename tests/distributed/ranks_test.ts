@@ -23,9 +23,16 @@ Deno.test("passes that do not divide are refused with the numbers that would", (
     });
   }
   const refused = (size: number, stages: number, message: RegExp) =>
-    assert.throws(() => passes(size, stages), (error: UserError) => error.status === 2 && message.test(error.message));
+    assert.throws(
+      () => passes(size, stages),
+      (error: UserError) => error.status === 2 && message.test(error.message),
+    );
   refused(8, 2, /6 passes .* over 8 ranks, 4 pipelines of 2: start 2 or 4 or 6 or 12, /);
-  refused(3, 2, /^pipeline_parallel_size: 2 stages want .*there are 3: start 2 or 4 or 6 or 12 \(mpirun -n 2\)$/);
+  refused(
+    3,
+    2,
+    /^pipeline_parallel_size: 2 stages want .*there are 3: start 2 or 4 or 6 or 12 \(mpirun -n 2\)$/,
+  );
   refused(1, 4, /^pipeline_parallel_size: 4 stages .*there is 1: /);
 });
 
