@@ -33,6 +33,31 @@ export const RANKS: readonly Edits[] = [
     ]],
   },
   {
+    file: "lib/distributed/pipeline.ts",
+    tests: ["tests/distributed/pipeline_test.ts"],
+    filter: "takes turns",
+    edits: [["a stage has one micro-batch more under way", "size - 1 - rank", "size - rank"]],
+  },
+  {
+    file: "lib/graph/keeping.ts",
+    tests: ["tests/graph/stage_test.ts"],
+    edits: [[
+      "the last layer of a stage is not rounded, as it is in the whole model",
+      '!net.sent || capacity.keptStorage !== "bf16"',
+      "true",
+    ]],
+  },
+  {
+    file: "lib/distributed/parameters.ts",
+    tests: ["tests/distributed/pipeline_test.ts"],
+    filter: "tied table",
+    edits: [[
+      "a tied table has the gradient of the head alone",
+      "head.map((value, i) => value + embedding[i])",
+      "head",
+    ]],
+  },
+  {
     file: "lib/run/ranks.ts",
     tests: ["tests/distributed/ranks_test.ts"],
     edits: [["two ranks share a GPU unasked", "shared && !shareGpu", "shared && shareGpu"]],
