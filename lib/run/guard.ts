@@ -68,6 +68,8 @@ async function firstBadTensor(
   { gpu, prepared: { train }, planned: { decoder } }: GuardedRun,
   indices: readonly number[],
 ): Promise<BadTensor | undefined> {
+  // What a stage of a pipeline begins with is gone.
+  if (decoder.net.received || decoder.net.sent) return undefined;
   const batch = pack(await train.read(indices), decoder.net.windows);
   let found: BadTensor | undefined;
   let lastWeights = "";
