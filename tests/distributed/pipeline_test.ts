@@ -196,6 +196,21 @@ Deno.test("with a tied table, of bfloat16 files, two stages have PyTorch's log a
     }
   }));
 
+Deno.test("a gradient that is not finite is told of by every stage, with its name wherever it lies", () =>
+  withTemporaryFolder(async (folder) => {
+    const keys = ["--max_steps=3", "--learning_rate=1e30", "--warmup_ratio=0", STAGES];
+    const all = await asRanks(
+      2,
+      (communicator) => refusal(run(folder, ["--share_gpu", ...keys], { communicator }), 1),
+    );
+    for (const message of all) {
+      assert.match(
+        message,
+        /^step 2: the gradient of model.embed_tokens.weight is not finite, .* stages of a pipeline\./,
+      );
+    }
+  }));
+
 Deno.test("more stages than layers, and ranks that are none of a pipeline, are refused", () =>
   withTemporaryFolder(async (folder) => {
     const refused = (size: number, stages: number) =>
