@@ -11,6 +11,7 @@ export interface Grid<Of = Communicator> {
   pipeline: Of;
 }
 
+/** The one rank of a run that is alone. */
 export const ALONE: Grid = { data: alone, pipeline: alone };
 
 /**
