@@ -28,6 +28,15 @@ const symbolsOf = (handle: "pointer" | "i32") =>
       result: "i32",
       nonblocking: true,
     },
+    MPI_Isend: {
+      parameters: ["buffer", "i32", handle, "i32", "i32", handle, "buffer"],
+      result: "i32",
+    },
+    MPI_Irecv: {
+      parameters: ["buffer", "i32", handle, "i32", "i32", handle, "buffer"],
+      result: "i32",
+    },
+    MPI_Comm_split: { parameters: [handle, "i32", "i32", "buffer"], result: "i32", nonblocking: true },
     MPI_Finalize: { parameters: [], result: "i32" },
     MPI_Abort: { parameters: [handle, "i32"], result: "i32" },
   }) as const;
@@ -101,7 +110,6 @@ function openMpi(size: number | undefined): Mpi {
   };
   const isSerialized =
     ask((found) => mpi.MPI_Init_thread(null, null, abi.serialized, found)) >= abi.serialized;
-  const rank = ask((found) => mpi.MPI_Comm_rank(world, found));
   const found = ask((found) => mpi.MPI_Comm_size(world, found));
   let isOpen = true;
   addEventListener("unload", () => {
@@ -116,61 +124,107 @@ function openMpi(size: number | undefined): Mpi {
         "start them with its own, or name the other's library in SIMPER_MPI",
     );
   }
+  return {
+    ...lineOf(
+      mpi,
+      { line: world, byte },
+      (found) => handleOf(abi === MPICH ? Number(BigInt.asIntN(32, found)) : found),
+    ),
+    async close() {
+      await this.allGather(new Uint8Array());
+      isOpen = false;
+      check(mpi.MPI_Finalize());
+    },
+  };
+}
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/**
+ * The line between the ranks of one of MPI's communicators.
+ * @param handleOf makes a handle of what MPI has written of one.
+ */
+function lineOf(
+  mpi: Library["symbols"],
+  { line, byte }: { line: Handle; byte: Handle },
+  handleOf: (found: bigint) => Handle,
+): Communicator {
+  const number = new Int32Array(1);
+  const ask = (call: (found: Int32Array<ArrayBuffer>) => number) => {
+    check(call(number));
+    return number[0];
+  };
+  const rank = ask((found) => mpi.MPI_Comm_rank(line, found));
+  const size = ask((found) => mpi.MPI_Comm_size(line, found));
   // Whoever waits looks now and then: MPI itself would take a whole core for it.
-  const meet = async () => {
+  const done = async (begin: (request: Bytes) => number) => {
     const request = new Uint8Array(8);
-    check(mpi.MPI_Ibarrier(world, request));
+    check(begin(request));
     const status = new Uint8Array(STATUS_BYTES);
-    const begin = performance.now();
+    const start = performance.now();
     while (ask((isDone) => mpi.MPI_Test(request, isDone, status)) === 0) {
-      const isSoon = performance.now() - begin < SOON;
+      const isSoon = performance.now() - start < SOON;
       await new Promise((resolve) => isSoon ? setImmediate(resolve) : setTimeout(resolve, LOOK));
     }
   };
-  type Bytes = Uint8Array<ArrayBuffer>;
+  const meet = () => done((request) => mpi.MPI_Ibarrier(line, request));
   const gather = async (own: Bytes, all: Bytes) =>
-    check(await mpi.MPI_Allgather(own, own.length, byte, all, own.length, byte, world));
+    check(await mpi.MPI_Allgather(own, own.length, byte, all, own.length, byte, line));
+  // With a memory of their own, since MPI goes on with it.
+  const lengthBytes = (length = 0) => new Uint8Array(Float64Array.of(length).buffer);
+  const lengthIn = ({ buffer }: Bytes) => new Float64Array(buffer)[0];
   return {
     rank,
-    size: found,
+    size,
+    async send(bytes, to) {
+      const give = (bytes: Bytes) =>
+        done((request) => mpi.MPI_Isend(bytes, bytes.length, byte, to, 0, line, request));
+      await Promise.all([give(lengthBytes(bytes.length)), ...bytes.length > 0 ? [give(bytes)] : []]);
+    },
+    async receive(from) {
+      const take = (bytes: Bytes) =>
+        done((request) => mpi.MPI_Irecv(bytes, bytes.length, byte, from, 0, line, request));
+      const length = lengthBytes();
+      await take(length);
+      const bytes = new Uint8Array(new ArrayBuffer(lengthIn(length)));
+      if (bytes.length > 0) await take(bytes);
+      return bytes;
+    },
+    async split(color) {
+      await meet();
+      const found = new BigUint64Array(1);
+      check(await mpi.MPI_Comm_split(line, color, rank, new Uint8Array(found.buffer)));
+      return lineOf(mpi, { line: handleOf(found[0]), byte }, handleOf);
+    },
     async allGather(own, into) {
       await meet();
       if (into) {
         await gather(own, into);
-        return Array.from(
-          { length: found },
-          (_, of) => into.subarray(of * own.length, (of + 1) * own.length),
-        );
+        return Array.from({ length: size }, (_, of) => into.subarray(of * own.length, (of + 1) * own.length));
       }
-      const lengths = new Float64Array(found);
-      await gather(new Uint8Array(Float64Array.of(own.length).buffer), new Uint8Array(lengths.buffer));
+      const lengths = new Float64Array(size);
+      await gather(lengthBytes(own.length), new Uint8Array(lengths.buffer));
       const longest = Math.max(...lengths);
       const padded = new Uint8Array(longest);
       padded.set(own);
-      const all = new Uint8Array(longest * found);
+      const all = new Uint8Array(longest * size);
       await gather(padded, all);
       return Array.from(lengths, (length, of) => all.subarray(of * longest, of * longest + length));
     },
     async broadcast(own, from) {
       await meet();
-      const share = async (bytes: Bytes) =>
-        check(await mpi.MPI_Bcast(bytes, bytes.length, byte, from, world));
-      const length = Float64Array.of(own?.length ?? 0);
-      await share(new Uint8Array(length.buffer));
-      const bytes = rank === from ? own! : new Uint8Array(length[0]);
+      const share = async (bytes: Bytes) => check(await mpi.MPI_Bcast(bytes, bytes.length, byte, from, line));
+      const length = lengthBytes(own?.length);
+      await share(length);
+      const bytes = rank === from ? own! : new Uint8Array(lengthIn(length));
       await share(bytes);
       return bytes;
     },
     async allToAll(parts, received = new Uint8Array(parts.length)) {
       await meet();
-      const part = parts.length / found;
-      check(await mpi.MPI_Alltoall(parts, part, byte, received, part, byte, world));
+      const part = parts.length / size;
+      check(await mpi.MPI_Alltoall(parts, part, byte, received, part, byte, line));
       return received;
-    },
-    async close() {
-      await meet();
-      isOpen = false;
-      check(mpi.MPI_Finalize());
     },
   };
 }

@@ -548,6 +548,15 @@ export const TABLE: Table = {
     mayChange: true,
     doc: "Let several ranks of a machine compute on one adapter, which is refused otherwise.",
   },
+  pipelineParallelSize: {
+    type: integer({ min: 1, max: 1024 }),
+    default: 1,
+    mayChange: true,
+    doc:
+      "Stages of the model, each a range of its layers on a rank of its own, which has the weights, gradients and moments " +
+      "of these alone. With the same micro-batches the bits are those of one process, but for a table that is " +
+      "embedding and head (1e-6: its gradient is summed once a step) and weights that are rounded by chance.",
+  },
   zeroStage: {
     type: integer({ min: 0, max: 2 }),
     default: 0,

@@ -1,21 +1,35 @@
 /** What ranks exchange once gradients are summed: by way of the host, since WebGPU knows no other. */
 import type { Gpu } from "../gpu/device.ts";
 import type { Tensor } from "../gpu/memory.ts";
-import { readTensor, writeTensor } from "../gpu/program.ts";
+import { writeTensor } from "../gpu/program.ts";
 import { BatchedReader, dtypeOf } from "../gpu/readback.ts";
 import type { ParameterChunk, TrainedParameter } from "../parameters/parameters.ts";
+import { floatsOf } from "./collectives.ts";
 import type { Communicator } from "./communicator.ts";
 
-/** Gives all ranks what the owner of each parameter has found, a float each. */
-export async function shareOfOwners(
+/**
+ * Adds up the gradients of a table that the first stage of a pipeline reads embeddings from and the last one is its
+ * head with, in the place of both: those of the head first, as in one process a micro-batch has them.
+ */
+export async function sumTiedGradients(
   gpu: Gpu,
-  communicator: Communicator,
-  found: Tensor,
-  parameters: readonly Pick<TrainedParameter, "owner">[],
+  pipeline: Communicator,
+  pieces: readonly Pick<TrainedParameter, "gradients" | "rows" | "spec">[],
 ): Promise<void> {
-  const all = await communicator.allGather(new Uint8Array(await readTensor(gpu, found)));
-  const values = all.map((bytes) => new Float32Array(bytes.buffer, bytes.byteOffset));
-  writeTensor(gpu, found, Float32Array.from(parameters, ({ owner }, i) => values[owner][i]));
+  const isFirst = pipeline.rank === 0;
+  const other = isFirst ? pipeline.size - 1 : 0;
+  for (const { gradients, rows, spec } of pieces) {
+    let at = 0;
+    for await (const piece of readerOf(gpu, gradients, rows * spec.columns).pieces(gradients.name)) {
+      const own = Float32Array.from(piece);
+      const sent = pipeline.send(new Uint8Array(own.buffer), other);
+      const theirs = floatsOf(await pipeline.receive(other));
+      await sent;
+      const [head, embedding] = isFirst ? [theirs, own] : [own, theirs];
+      writeTensor(gpu, gradients, head.map((value, i) => value + embedding[i]), at);
+      at += piece.length;
+    }
+  }
 }
 
 /** Gives all ranks the weights that each has updated, as they are stored. */

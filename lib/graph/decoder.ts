@@ -165,6 +165,15 @@ export class Decoder {
   }
 
   /**
+   * What a stage of a pipeline exchanges with those before and after it.
+   *
+   * @internal
+   */
+  get boundaries(): Pick<Machine, "received" | "sent"> {
+    return this.#machine;
+  }
+
+  /**
    * What the work of the uploaded batch's kernels follows from.
    *
    * @internal

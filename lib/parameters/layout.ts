@@ -77,9 +77,11 @@ export interface ParameterOptions {
   share?: Share;
 }
 
-/** A part of so many of about the same size, from 0. */
+/** One of several parts of about the same size. */
 export interface Share {
+  /** Which, from 0. */
   rank: number;
+  /** How many there are. */
   size: number;
 }
 

@@ -4,14 +4,14 @@ import type { Fingerprint } from "../../lib/checkpoint/state.ts";
 import { launchOf } from "../../lib/distributed/mpi_abi.ts";
 import { UserError } from "../../lib/errors.ts";
 import { checkAdapters, checkSameRun, passesOfRank, RankLog } from "../../lib/run/ranks.ts";
-import { alone } from "../../lib/distributed/communicator.ts";
 import { refusal } from "../in_process.ts";
 import { asRanks } from "../ranks.ts";
 
 Deno.test("passes that do not divide are refused with the numbers that would", () => {
-  const passes = (size: number) =>
-    passesOfRank({ gradientAccumulationSteps: 3, numGpus: 2 }, { ...alone, size });
-  assert.deepEqual([1, 2, 3, 6].map(passes), [6, 3, 2, 1]);
+  const passes = (size: number, stages = 1) =>
+    passesOfRank({ gradientAccumulationSteps: 3, numGpus: 2, pipelineParallelSize: stages }, { size });
+  assert.deepEqual([1, 2, 3, 6].map((size) => passes(size)), [6, 3, 2, 1]);
+  assert.deepEqual([2, 4, 12].map((size) => passes(size, 2)), [6, 3, 1]);
   for (const size of [4, 5, 12]) {
     assert.throws(() => passes(size), (error: UserError) => {
       assert.equal(error.status, 2);
@@ -22,6 +22,18 @@ Deno.test("passes that do not divide are refused with the numbers that would", (
       return true;
     });
   }
+  const refused = (size: number, stages: number, message: RegExp) =>
+    assert.throws(
+      () => passes(size, stages),
+      (error: UserError) => error.status === 2 && message.test(error.message),
+    );
+  refused(8, 2, /6 passes .* over 8 ranks, 4 pipelines of 2: start 2 or 4 or 6 or 12, /);
+  refused(
+    3,
+    2,
+    /^pipeline_parallel_size: 2 stages want .*there are 3: start 2 or 4 or 6 or 12 \(mpirun -n 2\)$/,
+  );
+  refused(1, 4, /^pipeline_parallel_size: 4 stages .*there is 1: /);
 });
 
 Deno.test("ranks of other keys, files or checkpoints are refused on every rank, each named", async () => {
