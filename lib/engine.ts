@@ -68,7 +68,7 @@ export { Pipelines } from "./gpu/program.ts";
 export { alone, type Communicator } from "./distributed/communicator.ts";
 export type { StorageType } from "../kernels/storage.ts";
 export type { Capacity, MachineOptions } from "./graph/machine.ts";
-export type { MomentStorage, ParameterOptions } from "./parameters/layout.ts";
+export type { MomentStorage, ParameterOptions, Share } from "./parameters/layout.ts";
 export type { MomentKind } from "./optimizers/rule.ts";
 export { Decoder, type DecoderOptions } from "./graph/decoder.ts";
 export type { StepPlace } from "./graph/uploads.ts";

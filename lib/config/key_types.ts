@@ -352,8 +352,10 @@ export interface RunKeys {
    */
   pipeline_parallel_size?: number;
   /**
-   * At 1 (ZeRO) each rank has the optimizer's moments of its part of the weights, updates that, and is sent
-   * the rest. By default `0`.
+   * What several ranks share out among them (ZeRO): at 1 each has the optimizer's moments of its part of the
+   * weights, updates that, and is sent the rest; at 2 it keeps the summed gradients of that part alone too,
+   * and where it makes several passes a step their sums wait in the machine's memory, 4 bytes a weight. By
+   * default `0`.
    */
   zero_stage?: number;
   /** Most GPU memory that the plan may take, such as `80GB` or `75GiB`; by default what the device gives. */
@@ -690,8 +692,9 @@ export interface TrainConfig {
    */
   pipelineParallelSize: number;
   /**
-   * At 1 (ZeRO) each rank has the optimizer's moments of its part of the weights, updates that, and is sent
-   * the rest.
+   * What several ranks share out among them (ZeRO): at 1 each has the optimizer's moments of its part of the
+   * weights, updates that, and is sent the rest; at 2 it keeps the summed gradients of that part alone too,
+   * and where it makes several passes a step their sums wait in the machine's memory, 4 bytes a weight.
    */
   zeroStage: number;
   /** Most GPU memory that the plan may take, such as `80GB` or `75GiB`; by default what the device gives. */

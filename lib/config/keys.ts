@@ -558,11 +558,13 @@ export const TABLE: Table = {
       "embedding and head (1e-6: its gradient is summed once a step) and weights that are rounded by chance.",
   },
   zeroStage: {
-    type: integer({ min: 0, max: 1 }),
+    type: integer({ min: 0, max: 2 }),
     default: 0,
     mayChange: true,
     doc:
-      "At 1 (ZeRO) each rank has the optimizer's moments of its part of the weights, updates that, and is sent the rest.",
+      "What several ranks share out among them (ZeRO): at 1 each has the optimizer's moments of its part of the " +
+      "weights, updates that, and is sent the rest; at 2 it keeps the summed gradients of that part alone too, and " +
+      "where it makes several passes a step their sums wait in the machine's memory, 4 bytes a weight.",
   },
   deviceMemory: {
     type: bytes,

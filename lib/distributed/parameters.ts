@@ -1,31 +1,22 @@
-/** What ranks exchange of the parameters: by way of the host, since WebGPU knows no other. */
+/** What ranks exchange once gradients are summed: by way of the host, since WebGPU knows no other. */
 import type { Gpu } from "../gpu/device.ts";
 import type { Tensor } from "../gpu/memory.ts";
-import { writeTensor } from "../gpu/program.ts";
+import { readTensor, writeTensor } from "../gpu/program.ts";
 import { BatchedReader, dtypeOf } from "../gpu/readback.ts";
 import type { ParameterChunk, TrainedParameter } from "../parameters/parameters.ts";
-import { floatsOf, sumOfRanks } from "./collectives.ts";
+import { floatsOf } from "./collectives.ts";
 import type { Communicator } from "./communicator.ts";
 
-/**
- * Puts the sum of all ranks' gradients in the place of this one's.
- *
- * @param isThere whether this rank made any; else what lies in their place counts for nothing.
- */
-export async function sumGradients(
+/** Gives all ranks what the owner of each parameter has found, a float each. */
+export async function shareOfOwners(
   gpu: Gpu,
   communicator: Communicator,
-  chunks: readonly Pick<ParameterChunk, "gradients" | "elements">[],
-  isThere: boolean,
+  found: Tensor,
+  parameters: readonly Pick<TrainedParameter, "owner">[],
 ): Promise<void> {
-  for (const { gradients, elements } of chunks) {
-    let at = 0;
-    for await (const piece of readerOf(gpu, gradients, elements).pieces(gradients.name)) {
-      const own = isThere ? Float32Array.from(piece) : new Float32Array(piece.length);
-      writeTensor(gpu, gradients, await sumOfRanks(communicator, own), at);
-      at += piece.length;
-    }
-  }
+  const all = await communicator.allGather(new Uint8Array(await readTensor(gpu, found)));
+  const values = all.map((bytes) => new Float32Array(bytes.buffer, bytes.byteOffset));
+  writeTensor(gpu, found, Float32Array.from(parameters, ({ owner }, i) => values[owner][i]));
 }
 
 /**

@@ -220,7 +220,11 @@ export function planRun(
     loss: wgslOf(workload.loss),
     eosTokenId: workload.tokenizer?.eosTokenId,
     training: true,
-    gradients: updatesEarly(config) && !isStage ? "passing" : "kept",
+    gradients: updatesEarly(config) && !isStage
+      ? "passing"
+      : data.size > 1 && config.zeroStage === 2
+      ? "sent"
+      : "kept",
     trained,
     moments,
     ...(config.zeroStage > 0 && { share: data }),
@@ -255,6 +259,7 @@ export function planRun(
     perBatch * batchesPerStep,
     loss,
     config.seed,
+    data.size,
   );
   return { decoder, whole, reference: planReference(workload, config, adapter), optimizer, runner };
 }

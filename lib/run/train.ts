@@ -181,7 +181,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   const beside = await bytesBesidePlan(
     sources.model,
     decoder.plan.bytesOf("weights"),
-    decoder.parameters.hostBytes,
+    decoder.parameters.hostBytes + planned.runner.hostBytes(passes),
   );
   checkFits(planned, prepared, config, device, memoryLimit(config, gpu, beside, sharers));
   if (communicator.size > 1) {

@@ -125,41 +125,43 @@ export class Optimizer {
     return [...this.squares(), ...this.apply()];
   }
 
-  /** The squared norm of each gradient. */
+  /** The squares of the gradients that are kept here; of others nothing that counts. */
   squares(): KernelCall[] {
     const { trainedList: list, chunks } = this.parameters;
     if (list.length === 0) return [];
     return [
-      ...chunks.map(({ gradients, elements }, i) =>
-        sumSquares(this.#placeOf(i), gradients, this.#norm.partial, elements)
+      ...chunks.flatMap(({ gradients, elements }, i) =>
+        gradients ? [sumSquares(this.#placeOf(i), gradients, this.#norm.partial, elements)] : []
       ),
       parameterNorms(this.#placeOf(0), this.#norm, { count: list.length, guard: false }),
     ];
   }
 
-  /** What is left of `update` after them. */
+  /** What comes after the squares of all gradients. */
   apply(): KernelCall[] {
-    return [
-      ...this.norm(),
-      ...this.parameters.chunks.flatMap((chunk, i) =>
-        this.#step(this.#placeOf(i), chunk, chunk.elements, chunk.decayedElements)
-      ),
-    ];
+    const updates = this.parameters.chunks.flatMap((chunk, i) =>
+      this.#step(this.#placeOf(i), chunk, chunk.elements, chunk.decayedElements)
+    );
+    return [...this.norm(), ...updates];
   }
 
   /** Puts the squares that the stages of a pipeline have found where those of the whole model stand. */
   async gatherSquares(gpu: Gpu, pipeline: Communicator): Promise<void> {
     const own = new Float32Array(await readTensor(gpu, this.#norm.squares));
     const key = ({ spec, firstRow }: TrainedParameter) => `${spec.name} ${firstRow}`;
-    const found = new Map(
-      (await gather(pipeline, this.parameters.trainedList.map((of, i) => [key(of), own[i]] as const)))
-        .flat(),
-    );
+    const squares = this.parameters.trainedList.map((of, i) => [key(of), own[i]] as const);
+    const found = new Map((await gather(pipeline, squares)).flat());
     writeTensor(gpu, this.#squares, Float32Array.from(this.whole.trainedList, (of) => found.get(key(of))!));
   }
 
+  /** The place of a chunk. */
   #placeOf(chunk: number): Tensor {
     return slotOf(this.#places, this.parameters.trainedList.length + chunk);
+  }
+
+  /** Where the squares of each parameter's gradient lie, a float each. */
+  get squaresOfParameters(): Tensor {
+    return this.#norm.squares;
   }
 
   /** The update of one parameter, which is not made where its gradient, or one before it, is not finite. */
@@ -178,7 +180,7 @@ export class Optimizer {
   #step(place: Tensor, of: TrainedParameter | ParameterChunk, count: number, decayed: number): KernelCall[] {
     const { gradients, weights, first, second, absmax } = of;
     // Moments that are elsewhere are updated there.
-    if (!first) return [];
+    if (!first || !gradients) return [];
     const tensors = {
       ...{ place, hyper: this.#hyper, clip: this.clip, gradients, weights, first, second },
       ...(absmax && { inBytes: { absmax, map: this.#map! } }),

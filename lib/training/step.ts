@@ -1,16 +1,17 @@
 import { type Batch, pack } from "../batch/pack.ts";
 import { type Pair, responsesOf } from "../data/pair.ts";
+import { GradientSums, type Submit } from "../distributed/gradients.ts";
 import { ALONE, type Grid } from "../distributed/grid.ts";
-import { shareWeights, sumGradients, sumTiedGradients } from "../distributed/parameters.ts";
+import { shareOfOwners, shareWeights, sumTiedGradients } from "../distributed/parameters.ts";
 import { passesOfStage, StageLine } from "../distributed/pipeline.ts";
 import type { Gpu } from "../gpu/device.ts";
-import type { Slab, Tensor } from "../gpu/memory.ts";
+import type { Slab } from "../gpu/memory.ts";
 import {
   type KernelCall,
+  lastUses,
   type Pipelines,
   Program,
   readTensor,
-  tensorsOf,
   writeTensor,
 } from "../gpu/program.ts";
 import { FIGURE_FLOATS, type PairResult, pairResults, RESULT_FLOATS } from "./metrics.ts";
@@ -73,6 +74,8 @@ export class StepRunner {
   #pending: Pending[] = [];
   /** The backward pass with the updates in it, where they are early. */
   readonly #early?: KernelCall[];
+  /** The backward pass of several ranks. */
+  readonly #sums?: GradientSums;
   #programs?: { backward?: Program; squares?: Program; update: Program };
 
   /**
@@ -81,6 +84,7 @@ export class StepRunner {
    * @param pairsPerStep bounds what one slot holds.
    * @param loss in TypeScript, where it is not the decoder's kernel's.
    * @param seed of what is drawn by chance in a step.
+   * @param ranks how many make a step together.
    * @throws {RangeError} where early updates would have to know the norm of gradients that do not exist yet.
    */
   constructor(
@@ -90,12 +94,17 @@ export class StepRunner {
     readonly pairsPerStep: number,
     readonly loss?: FunctionLoss,
     readonly seed: number = 0,
+    ranks = 1,
   ) {
     this.#slotBytes = pairsPerStep * PAIR_FLOATS * 4 + CLIP_BYTES;
     // MAP_READ, COPY_DST
     this.#stagings = ["read-back", "read-back (other)"].map((name) =>
       decoder.plan.slab(name, "batch", slots * this.#slotBytes, 0x01 | 0x08)
     );
+    if (ranks > 1 && decoder.parameters.trainedList.length > 0) {
+      this.#sums = new GradientSums(decoder.plan, decoder.backward, decoder.parameters);
+    }
+    if (this.#sums && this.#areSent) decoder.share([...decoder.forward, ...this.#sums.uses]);
     if (decoder.options.gradients !== "passing") return;
     if (optimizer.options.maxGradNorm > 0) throw new RangeError("clipped gradients cannot be applied early");
     this.#early = withUpdates(
@@ -111,6 +120,16 @@ export class StepRunner {
     return this.#early !== undefined;
   }
 
+  /** Whether gradients leave the GPU with each batch. */
+  get #areSent(): boolean {
+    return this.decoder.options.gradients === "sent";
+  }
+
+  /** Bytes of the machine's memory that sums of gradients take where a step has so many batches here. */
+  hostBytes(batches: number): number {
+    return this.#areSent && batches > 1 ? 4 * this.decoder.parameters.trainedCount : 0;
+  }
+
   /** What runs beside the decoder's passes. */
   get calls(): readonly KernelCall[] {
     return this.#early ? [...this.optimizer.norm(), ...this.#early] : this.optimizer.update();
@@ -120,9 +139,14 @@ export class StepRunner {
   async compile(gpu: Gpu, pipelines: Pipelines): Promise<void> {
     const { decoder, optimizer } = this;
     const { isPart } = optimizer;
-    const update = this.#early ? optimizer.norm() : isPart ? optimizer.apply() : optimizer.update();
+    const isApart = isPart || this.#areSent;
+    const update = this.#early ? optimizer.norm() : isApart ? optimizer.apply() : optimizer.update();
     this.#programs = { update: await Program.compile(pipelines, update) };
-    if (isPart) this.#programs.squares = await Program.compile(pipelines, optimizer.squares());
+    if (isApart) this.#programs.squares = await Program.compile(pipelines, optimizer.squares());
+    if (this.#sums) {
+      decoder.plan.checkShared([...decoder.forward, ...this.#sums.uses]);
+      await this.#sums.compile(pipelines);
+    }
     if (this.#early) {
       decoder.plan.checkShared([...decoder.forward, ...this.#early]);
       this.#programs.backward = await Program.compile(pipelines, this.#early);
@@ -159,6 +183,7 @@ export class StepRunner {
   ): Promise<void> {
     const { decoder, optimizer } = this;
     const { backward, squares, update } = this.#programs!;
+    const { counts } = decoder.batch.rowCounts;
     const { ranks: { data, pipeline }, firstBatch, pairsOfStep } = part ??
       { ranks: ALONE, firstBatch: 0, pairsOfStep: micro.reduce((sum, { length }) => sum + length, 0) };
     if (pairsOfStep > this.pairsPerStep) {
@@ -186,6 +211,10 @@ export class StepRunner {
     };
     // So that it is seen to move; a GPU is given more at once.
     const split = gpu.isSoftware ? next : undefined;
+    const encodeAndSubmit: Submit = (encode) => {
+      encode(encoder, split);
+      next();
+    };
     const { net, boundaries } = decoder;
     const { received, sent } = boundaries;
     const line = new StageLine(gpu, pipeline);
@@ -193,7 +222,8 @@ export class StepRunner {
     let there: number | undefined;
     const forward = (index: number) => {
       const dropoutKey = Math.ceil(uniform(this.seed, step, firstBatch + index)() * (2 ** 32 - 1)) || 1;
-      decoder.upload(gpu, batches[index], { firstOfStep: index === 0, pairsOfStep, dropoutKey });
+      const place = { firstOfStep: index === 0 || this.#areSent, pairsOfStep, dropoutKey };
+      decoder.upload(gpu, batches[index], place);
       if (received) writeTensor(gpu, received, inputs.get(index)!);
       decoder.encodeForward(encoder, split);
       there = index;
@@ -221,30 +251,35 @@ export class StepRunner {
       }
       // In the place of what the forward pass has left there.
       if (gradient) writeTensor(gpu, sent!, gradient);
-      if (backward) backward.encode(encoder, decoder.batch.rowCounts.counts, split);
+      const isLast = index === batches.length - 1;
+      if (this.#sums && isLast) {
+        // MPI is called by one at a time.
+        await line.sent();
+        await this.#sums.sum(gpu, data, counts, encodeAndSubmit);
+      } else if (this.#sums && this.#areSent) await this.#sums.add(gpu, counts, encodeAndSubmit);
+      else if (backward) backward.encode(encoder, counts, split);
       else decoder.encodeBackward(encoder, split);
       if (!sent) this.#copyResults(encoder, batch, staging, at);
       at += batch.pairs * PAIR_FLOATS * 4;
       done += batch.pairs;
       inputs.delete(index);
-      if (received || index < batches.length - 1) next();
+      if (received || !isLast) next();
       if (net.received?.hasGradient) await line.send(received!, tokens, "before");
     }
     await line.sent();
-    if (data.size > 1) {
-      submit();
-      await sumGradients(gpu, data, decoder.parameters.chunks, batches.length > 0);
-      begin();
-    }
+    if (batches.length === 0) await this.#sums?.sumOthers(gpu, data);
     if (squares) {
       submit();
       const isEnd = pipeline.rank === 0 || pipeline.rank === pipeline.size - 1;
-      if (isEnd && net.inputEmbeddings === net.outputEmbeddings) {
+      if (optimizer.isPart && isEnd && net.inputEmbeddings === net.outputEmbeddings) {
         await sumTiedGradients(gpu, pipeline, decoder.parameters.trained(net.outputEmbeddings));
       }
       squares.encode(begin(), new Uint32Array());
       submit();
-      await optimizer.gatherSquares(gpu, pipeline);
+      if (this.#areSent) {
+        await shareOfOwners(gpu, data, optimizer.squaresOfParameters, decoder.parameters.trainedList);
+      }
+      if (optimizer.isPart) await optimizer.gatherSquares(gpu, pipeline);
       begin();
     }
     update.encode(encoder, new Uint32Array());
@@ -356,21 +391,10 @@ function withUpdates(
   parameters: readonly TrainedParameter[],
   updates: (parameter: TrainedParameter) => KernelCall[],
 ): KernelCall[] {
-  const parameterOf = new Map<Tensor, TrainedParameter>(
-    parameters.flatMap((parameter) =>
-      [parameter.weights, parameter.gradients].map((tensor) => [tensor, parameter] as const)
-    ),
+  const uses = lastUses(calls);
+  const complete = Map.groupBy(
+    parameters,
+    ({ weights, gradients }) => Math.max(uses.get(weights) ?? -1, uses.get(gradients) ?? -1),
   );
-  const lastUse = new Map<TrainedParameter, number>();
-  calls.forEach((call, index) => {
-    for (const tensor of tensorsOf(call)) {
-      const parameter = parameterOf.get(tensor.base ?? tensor);
-      if (parameter) lastUse.set(parameter, index);
-    }
-  });
-  const complete = Map.groupBy(lastUse, ([, index]) => index);
-  return calls.flatMap((call, index) => [
-    call,
-    ...(complete.get(index) ?? []).flatMap(([parameter]) => updates(parameter)),
-  ]);
+  return calls.flatMap((call, index) => [call, ...(complete.get(index) ?? []).flatMap(updates)]);
 }

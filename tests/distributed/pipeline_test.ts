@@ -170,7 +170,7 @@ Deno.test("two pipelines of two stages from random weights leave the bytes of tw
       "--max_steps=2",
       "--save_steps=2",
       "--from_scratch",
-      "--zero_stage=1",
+      "--zero_stage=2",
       "--gradient_checkpointing",
     ];
     const at = (name: string) => join(folder, name);

@@ -5,14 +5,41 @@ const RUNS = ["tests/distributed/data_parallel_test.ts"];
 /** What the ranks of a run make of each other's parts. */
 export const RANKS: readonly Edits[] = [
   {
-    file: "lib/distributed/parameters.ts",
+    file: "lib/distributed/gradients.ts",
     tests: RUNS,
     filter: "of 4 ranks",
     edits: [[
-      "gradients of a step before count again on a rank with nothing to do",
-      "isThere ? Float32Array.from(piece) : new Float32Array(piece.length)",
-      "Float32Array.from(piece)",
+      "a rank with nothing to do has gradients",
+      "new Float32Array(elements)",
+      "new Float32Array(elements).fill(1e-3)",
     ]],
+  },
+  {
+    file: "lib/distributed/gradients.ts",
+    tests: RUNS,
+    filter: "of adamw_torch",
+    edits: [["the last of a rank's passes alone counts", "sums[i] += values[i]", "sums[i] += 0"]],
+  },
+  {
+    file: "lib/distributed/gradients.ts",
+    tests: ["tests/distributed/gradients_test.ts"],
+    edits: [[
+      "the next piece is computed when the last is summed",
+      `      if (i + 1 < this.#pieces.length) begin(i + 1);
+      addTo(own, this.#waiting[i]);
+      await take(own, i);
+`,
+      `      addTo(own, this.#waiting[i]);
+      await take(own, i);
+      if (i + 1 < this.#pieces.length) begin(i + 1);
+`,
+    ]],
+  },
+  {
+    file: "lib/distributed/parameters.ts",
+    tests: RUNS,
+    filter: "zero_stage=2",
+    edits: [["norms of other ranks' parts are what lies there", "values[owner][i]", "values[0][i]"]],
   },
   {
     file: "lib/distributed/collectives.ts",
