@@ -66,6 +66,7 @@ export type { Purpose } from "./gpu/memory.ts";
 export type { MemoryPlan } from "./gpu/memory_plan.ts";
 export { Pipelines } from "./gpu/program.ts";
 export { alone, type Communicator } from "./distributed/communicator.ts";
+export { ALONE, type Grid } from "./distributed/grid.ts";
 export type { StorageType } from "../kernels/storage.ts";
 export type { Capacity, MachineOptions } from "./graph/machine.ts";
 export type { MomentStorage, ParameterOptions, Share } from "./parameters/layout.ts";

@@ -5,10 +5,13 @@ export type Place = Pick<Communicator, "rank" | "size">;
 
 /** What a rank shares with others: pairs with those of its stage, and the model with those of its pipeline. */
 export interface Grid<Of = Communicator> {
+  /** Those that have the same stage of the model. */
   data: Of;
+  /** Those that have the other stages, and the same pairs. */
   pipeline: Of;
 }
 
+/** The one rank of a run that is alone. */
 export const ALONE: Grid = { data: alone, pipeline: alone };
 
 /**

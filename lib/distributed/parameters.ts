@@ -1,23 +1,11 @@
 /** What ranks exchange once gradients are summed: by way of the host, since WebGPU knows no other. */
 import type { Gpu } from "../gpu/device.ts";
 import type { Tensor } from "../gpu/memory.ts";
-import { readTensor, writeTensor } from "../gpu/program.ts";
+import { writeTensor } from "../gpu/program.ts";
 import { BatchedReader, dtypeOf } from "../gpu/readback.ts";
 import type { ParameterChunk, TrainedParameter } from "../parameters/parameters.ts";
 import { floatsOf } from "./collectives.ts";
 import type { Communicator } from "./communicator.ts";
-
-/** Gives all ranks what the owner of each parameter has found, a float each. */
-export async function shareOfOwners(
-  gpu: Gpu,
-  communicator: Communicator,
-  found: Tensor,
-  parameters: readonly Pick<TrainedParameter, "owner">[],
-): Promise<void> {
-  const all = await communicator.allGather(new Uint8Array(await readTensor(gpu, found)));
-  const values = all.map((bytes) => new Float32Array(bytes.buffer, bytes.byteOffset));
-  writeTensor(gpu, found, Float32Array.from(parameters, ({ owner }, i) => values[owner][i]));
-}
 
 /**
  * Adds up the gradients of a table that the first stage of a pipeline reads embeddings from and the last one is its

@@ -226,12 +226,13 @@ export function planRun(
     workload.net,
     layersOfStage(workload.net, { stage: pipeline.rank, stages: pipeline.size }),
   );
+  const isShared = config.zeroStage === 2 && data.size > 1;
   const decoder = new Decoder(net, capacity, {
     ...adapter,
     loss: wgslOf(workload.loss),
     eosTokenId: workload.tokenizer?.eosTokenId,
     training: true,
-    gradients: updatesEarly(config) && !isStage ? "passing" : keepsSums ? "sent" : "kept",
+    gradients: isStage ? "kept" : updatesEarly(config) ? "passing" : isShared ? "sent" : "kept",
     trained,
     moments,
     ...(config.zeroStage > 0 && { share: data }),

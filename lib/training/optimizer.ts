@@ -125,7 +125,7 @@ export class Optimizer {
     return [...this.squares(), ...this.apply()];
   }
 
-  /** The squares of the gradients that are kept here; of others nothing that counts. */
+  /** The squared norm of each gradient that is kept here; of others what means nothing. */
   squares(): KernelCall[] {
     const { trainedList: list, chunks } = this.parameters;
     if (list.length === 0) return [];
@@ -137,31 +137,27 @@ export class Optimizer {
     ];
   }
 
-  /** What comes after the squares of all gradients. */
+  /** What is left of `update` after them. */
   apply(): KernelCall[] {
-    const updates = this.parameters.chunks.flatMap((chunk, i) =>
-      this.#step(this.#placeOf(i), chunk, chunk.elements, chunk.decayedElements)
-    );
-    return [...this.norm(), ...updates];
+    return [
+      ...this.norm(),
+      ...this.parameters.chunks.flatMap((chunk, i) =>
+        this.#step(this.#placeOf(i), chunk, chunk.elements, chunk.decayedElements)
+      ),
+    ];
   }
 
-  /** Puts the squares that the stages of a pipeline have found where those of the whole model stand. */
-  async gatherSquares(gpu: Gpu, pipeline: Communicator): Promise<void> {
+  /** Puts the squares that ranks have found, of the gradients that each has, where those of the whole model stand. */
+  async gatherSquares(gpu: Gpu, ranks: Communicator): Promise<void> {
     const own = new Float32Array(await readTensor(gpu, this.#norm.squares));
     const key = ({ spec, firstRow }: TrainedParameter) => `${spec.name} ${firstRow}`;
-    const squares = this.parameters.trainedList.map((of, i) => [key(of), own[i]] as const);
-    const found = new Map((await gather(pipeline, squares)).flat());
+    const here = this.parameters.trainedList.flatMap((of, i) => of.sums ? [[key(of), own[i]] as const] : []);
+    const found = new Map((await gather(ranks, here)).flat());
     writeTensor(gpu, this.#squares, Float32Array.from(this.whole.trainedList, (of) => found.get(key(of))!));
   }
 
-  /** The place of a chunk. */
   #placeOf(chunk: number): Tensor {
     return slotOf(this.#places, this.parameters.trainedList.length + chunk);
-  }
-
-  /** Where the squares of each parameter's gradient lie, a float each. */
-  get squaresOfParameters(): Tensor {
-    return this.#norm.squares;
   }
 
   /** The update of one parameter, which is not made where its gradient, or one before it, is not finite. */

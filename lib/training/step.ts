@@ -2,7 +2,7 @@ import { type Batch, pack } from "../batch/pack.ts";
 import { type Pair, responsesOf } from "../data/pair.ts";
 import { GradientSums, type Submit } from "../distributed/gradients.ts";
 import { ALONE, type Grid } from "../distributed/grid.ts";
-import { shareOfOwners, shareWeights, sumTiedGradients } from "../distributed/parameters.ts";
+import { shareWeights, sumTiedGradients } from "../distributed/parameters.ts";
 import { passesOfStage, StageLine } from "../distributed/pipeline.ts";
 import type { Gpu } from "../gpu/device.ts";
 import type { Slab } from "../gpu/memory.ts";
@@ -84,7 +84,7 @@ export class StepRunner {
    * @param pairsPerStep bounds what one slot holds.
    * @param loss in TypeScript, where it is not the decoder's kernel's.
    * @param seed of what is drawn by chance in a step.
-   * @param ranks how many make a step together.
+   * @param ranks how many have the same parameters, and make the step together.
    * @throws {RangeError} where early updates would have to know the norm of gradients that do not exist yet.
    */
   constructor(
@@ -101,7 +101,7 @@ export class StepRunner {
     this.#stagings = ["read-back", "read-back (other)"].map((name) =>
       decoder.plan.slab(name, "batch", slots * this.#slotBytes, 0x01 | 0x08)
     );
-    if (ranks > 1 && decoder.parameters.trainedList.length > 0) {
+    if (ranks > 1 && decoder.parameters.trainedCount > 0) {
       this.#sums = new GradientSums(decoder.plan, decoder.backward, decoder.parameters);
     }
     if (this.#sums && this.#areSent) decoder.share([...decoder.forward, ...this.#sums.uses]);
@@ -125,6 +125,11 @@ export class StepRunner {
     return this.decoder.options.gradients === "sent";
   }
 
+  /** Whether the norm needs squares of gradients that are on other ranks. */
+  get #needsOthersSquares(): boolean {
+    return this.#areSent || this.optimizer.isPart;
+  }
+
   /** Bytes of the machine's memory that sums of gradients take where a step has so many batches here. */
   hostBytes(batches: number): number {
     return this.#areSent && batches > 1 ? 4 * this.decoder.parameters.trainedCount : 0;
@@ -138,11 +143,15 @@ export class StepRunner {
   /** Compiles `calls`, once the decoder has allocated the plan. */
   async compile(gpu: Gpu, pipelines: Pipelines): Promise<void> {
     const { decoder, optimizer } = this;
-    const { isPart } = optimizer;
-    const isApart = isPart || this.#areSent;
-    const update = this.#early ? optimizer.norm() : isApart ? optimizer.apply() : optimizer.update();
+    const update = this.#early
+      ? optimizer.norm()
+      : this.#needsOthersSquares
+      ? optimizer.apply()
+      : optimizer.update();
     this.#programs = { update: await Program.compile(pipelines, update) };
-    if (isApart) this.#programs.squares = await Program.compile(pipelines, optimizer.squares());
+    if (this.#needsOthersSquares) {
+      this.#programs.squares = await Program.compile(pipelines, optimizer.squares());
+    }
     if (this.#sums) {
       decoder.plan.checkShared([...decoder.forward, ...this.#sums.uses]);
       await this.#sums.compile(pipelines);
@@ -222,8 +231,8 @@ export class StepRunner {
     let there: number | undefined;
     const forward = (index: number) => {
       const dropoutKey = Math.ceil(uniform(this.seed, step, firstBatch + index)() * (2 ** 32 - 1)) || 1;
-      const place = { firstOfStep: index === 0 || this.#areSent, pairsOfStep, dropoutKey };
-      decoder.upload(gpu, batches[index], place);
+      const firstOfStep = index === 0 || this.#areSent;
+      decoder.upload(gpu, batches[index], { firstOfStep, pairsOfStep, dropoutKey });
       if (received) writeTensor(gpu, received, inputs.get(index)!);
       decoder.encodeForward(encoder, split);
       there = index;
@@ -253,7 +262,7 @@ export class StepRunner {
       if (gradient) writeTensor(gpu, sent!, gradient);
       const isLast = index === batches.length - 1;
       if (this.#sums && isLast) {
-        // MPI is called by one at a time.
+        // MPI takes no other call while ranks add up.
         await line.sent();
         await this.#sums.sum(gpu, data, counts, encodeAndSubmit);
       } else if (this.#sums && this.#areSent) await this.#sums.add(gpu, counts, encodeAndSubmit);
@@ -276,10 +285,7 @@ export class StepRunner {
       }
       squares.encode(begin(), new Uint32Array());
       submit();
-      if (this.#areSent) {
-        await shareOfOwners(gpu, data, optimizer.squaresOfParameters, decoder.parameters.trainedList);
-      }
-      if (optimizer.isPart) await optimizer.gatherSquares(gpu, pipeline);
+      await optimizer.gatherSquares(gpu, this.#areSent ? data : pipeline);
       begin();
     }
     update.encode(encoder, new Uint32Array());
