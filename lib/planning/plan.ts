@@ -4,7 +4,6 @@ import type { PackedSizes } from "../data/pair.ts";
 import type { TrainConfig } from "../config/schema.ts";
 import { readOptimArgs } from "../config/values.ts";
 import { placeOf } from "../distributed/grid.ts";
-import { UserError } from "../errors.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { MemoryPlan } from "../gpu/memory_plan.ts";
 import type { AttentionTiles } from "../../kernels/attention.ts";
@@ -200,8 +199,7 @@ export interface Planned {
  * Plans the memory of a run on `adapter`.
  *
  * @param ranks which of how many of the run it is planned for; alone it is the first stage of a pipeline.
- * @throws {UserError} where a few rows of a matrix of the model are larger than a buffer of it; (status 2) where it
- * has fewer layers than stages, or a tied table whose gradient would be in parts.
+ * @throws {UserError} where a few rows of a matrix of the model are larger than a buffer of it.
  */
 export function planRun(
   workload: Workload,
@@ -213,15 +211,6 @@ export function planRun(
   const { rule, trained, moments } = optimizerOf(config);
   const { data, pipeline } = placeOf(ranks, config.pipelineParallelSize);
   const isStage = pipeline.size > 1;
-  const keepsSums = data.size > 1 && config.zeroStage === 2;
-  const { inputEmbeddings: table, outputEmbeddings: head } = workload.net;
-  if (isStage && keepsSums && table === head && isTrained(table)) {
-    throw new UserError(
-      "zero_stage: expected 0 or 1 with pipeline_parallel_size, found 2: this model's embedding is its head too, whose " +
-        "gradient the first and the last stage have to add up",
-      2,
-    );
-  }
   const net = stageNet(
     workload.net,
     layersOfStage(workload.net, { stage: pipeline.rank, stages: pipeline.size }),
