@@ -2,7 +2,15 @@
 import { basename } from "node:path";
 import { setImmediate } from "node:timers";
 import { alone, type Communicator } from "../distributed/communicator.ts";
-import { launchOf, LIBRARIES, type MpiAbi, MPICH, OPEN_MPI, STANDARD } from "../distributed/mpi_abi.ts";
+import {
+  type Launch,
+  launchOf,
+  LIBRARIES,
+  type MpiAbi,
+  MPICH,
+  OPEN_MPI,
+  STANDARD,
+} from "../distributed/mpi_abi.ts";
 import { UserError } from "../errors.ts";
 
 /** MPI's functions as C has them; handles are pointers, but for MPICH's own ABI. */
@@ -68,7 +76,7 @@ const FIRST_SAYS = 2000;
 export async function asRank(body: (communicator: Communicator) => Promise<number>): Promise<number> {
   const launch = launchOf(environment);
   if (!launch || launch.size === 1) return await body(alone);
-  const mpi = openMpi(launch.size);
+  const mpi = openMpi(launch);
   try {
     const status = await body(mpi);
     await mpi.close();
@@ -91,11 +99,11 @@ function environment(name: string): string | undefined {
  * Opens the line to the other ranks. Until it is closed, the end of this process by Deno.exit ends them too, with the
  * same status.
  *
- * @param size how many ranks were started.
+ * @param launch how many ranks were started, as far as it is told, and by what.
  * @throws {UserError} where there is no library, or another MPI's than that which started the ranks.
  */
-function openMpi(size: number | undefined): Mpi {
-  const { library: { symbols: mpi }, abi, path } = openLibrary();
+function openMpi({ size, variable }: Launch): Mpi {
+  const { library: { symbols: mpi }, abi, path } = openLibrary(variable);
   const handleOf = (of: bigint | number | string): Handle =>
     (typeof of === "number"
       ? of
@@ -120,8 +128,9 @@ function openMpi(size: number | undefined): Mpi {
   }
   if (size !== undefined && found !== size) {
     throw new UserError(
-      `mpirun started ${size} ranks, and ${path} (${abi.name}) knows of ${found}: it belongs to another MPI than that mpirun: ` +
-        "start them with its own, or name the other's library in SIMPER_MPI",
+      `by ${variable} this is one of ${size} ranks, and ${path} (${abi.name}) knows of ${found}: it belongs to another ` +
+        "MPI than what started them, or that was none, as torchrun: start them with this MPI's mpirun, or name the " +
+        "other's library in SIMPER_MPI",
     );
   }
   return {
@@ -234,7 +243,7 @@ function check(code: number): void {
   if (code !== 0) throw new UserError(`MPI reported error ${code}`);
 }
 
-function openLibrary(): { library: Library; abi: MpiAbi; path: string } {
+function openLibrary(variable: string): { library: Library; abi: MpiAbi; path: string } {
   const named = environment("SIMPER_MPI");
   let failure = "";
   for (const path of named ? [named] : LIBRARIES) {
@@ -251,7 +260,7 @@ function openLibrary(): { library: Library; abi: MpiAbi; path: string } {
   throw new UserError(
     (named
       ? `SIMPER_MPI: ${failure}`
-      : "mpirun started this process, and where the system looks there is no library of MPI") +
+      : `by ${variable} this process is one of several ranks, and where the system looks there is no library of MPI`) +
       ": expected MPI's ABI (libmpi_abi.so), Open MPI (libmpi.so.40) or MPICH (libmpi.so.12), that of the mpirun: " +
       "name its file in SIMPER_MPI, or install one (apt-get install openmpi-bin, pip install mpich)",
   );
