@@ -159,7 +159,7 @@ export function planTrainer(
   batches: Pair[][],
   { slots, checkpointing = false, adamw = ADAMW, tiles }: TrainerOptions,
 ): Trainer {
-  const adapter = { ...adapterOf(gpu), ...(tiles && { tiles }) };
+  const adapter = adapterOf(gpu, tiles);
   const largest = (of: (batch: Pair[]) => number) => Math.max(...batches.map(of));
   const sum = (of: "tokens" | "labels") => (batch: Pair[]) =>
     batch.reduce((total, pair) => total + packedSize(pair)[of], 0);

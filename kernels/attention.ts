@@ -6,9 +6,11 @@
  * more keys than queries: the queries are the last of the keys' rows, so that query i of n, with m keys, stands at
  * row i + m - n. Spans number the keys' rows: the query sees key j where `span.x <= j < span.y` (its pair's shared
  * prefix) or `span.z <= j <= i + m - n` (its own part, which is empty where span.z is one more than its row). There
- * are two families of kernels: `attention_registers_*.ts` for a driver on the processor, `attention_workgroup_*.ts`
- * for a GPU, with `attention_queries.ts` for steps of generation.
+ * are three families of kernels: `attention_registers_*.ts` for a driver on the processor, `attention_workgroup_*.ts`
+ * for a GPU, with `attention_queries.ts` for steps of generation, and `attention_matrix_*.ts` where products are of
+ * float16 matrices.
  */
+import type { MatrixTile } from "./gemm.ts";
 import { elementWidth, withPrelude } from "./prelude.ts";
 
 /** Queries, and keys, that the host's bounds hold for: see `queryTiles` and `keyTiles` in `lib/batch/pack.ts`. */
@@ -58,10 +60,22 @@ export interface RegisterTile {
  * How an attention kernel is cut: see `RegisterTile`, or in the one way of `attention_workgroup.ts`; the forward one
  * also as in `attention_queries.ts`, for a query at a time.
  */
-export type AttentionTile = RegisterTile | { memory: "workgroup"; queries?: 1 };
+export type AttentionTile = FloatTile | MatrixAttentionTile;
+/** One of float32. */
+export type FloatTile = RegisterTile | { memory: "workgroup"; queries?: 1 };
+
+/** By subgroup matrices (`attention_matrix.ts`), and how it is cut where they do not do for a shape. */
+export interface MatrixAttentionTile extends Omit<MatrixTile, "subgroups" | "matrices" | "depth"> {
+  workgroupBytes: number;
+  otherwise: FloatTile;
+}
 
 /** The choice for each kernel. `keyGradient` is that of keys and values. */
-export type AttentionTiles = Record<"forward" | "queryGradient" | "keyGradient", AttentionTile>;
+export interface AttentionTiles {
+  forward: AttentionTile;
+  queryGradient: FloatTile;
+  keyGradient: FloatTile;
+}
 
 /** What every attention kernel binds first, and the mask. */
 const HEADER = `

@@ -111,7 +111,8 @@ export function matrixBytes(tile: MatrixTile): number {
   return Math.max(...(["nt", "nn", "tn"] as const).map(bytesOf));
 }
 
-const SCALES = `
+/** Of a line or row: its scale, and what sums are without those of both operands. */
+export const SCALES = `
 // The power of two that brings a line's largest magnitude, of these bits, to 2^14 .. 2^15; a NaN where that is no
 // number.
 fn scale_of(largest: u32) -> f32 {

@@ -208,7 +208,7 @@ async function deviceOf(
   }
   try {
     return {
-      adapter: { ...adapterOf(gpu), tiles: await rememberedTiles(gpu, precisionOn(gpu, config)) },
+      adapter: adapterOf(gpu, await rememberedTiles(gpu, precisionOn(gpu, config))),
       memory: gpu.isSoftware ? totalmem() : undefined,
       device: gpu.name,
       isSoftware: gpu.isSoftware,

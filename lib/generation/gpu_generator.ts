@@ -355,7 +355,7 @@ export class GpuGenerator implements Generator {
 
 /** The queries of a step see keys of different answers: none shares a tile with another. */
 function stepAttention(tiles: AttentionTiles): AttentionTiles {
-  const { forward } = tiles;
+  const forward = tiles.forward.memory === "matrix" ? tiles.forward.otherwise : tiles.forward;
   return {
     ...tiles,
     forward: forward.memory === "workgroup" ? { memory: "workgroup", queries: 1 } : { ...forward, tokens: 1 },

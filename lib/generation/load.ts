@@ -120,7 +120,7 @@ export async function loadParts(name: string, options: PartsOptions): Promise<Pa
   held.defer(() => pool.close());
   const { eosTokenId } = pool.vocabulary;
   const gpu = held.adopt(await openGpu(options), (gpu) => gpu.destroy());
-  const adapter = { ...adapterOf(gpu), tiles: await rememberedTiles(gpu) };
+  const adapter = adapterOf(gpu, await rememberedTiles(gpu));
   const net = netOf(weights.model);
   const stored = storageOf(weights, net.parameters);
   // Reading them and turning them into float32 is free on a GPU, and costs time on the processor.

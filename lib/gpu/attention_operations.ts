@@ -7,9 +7,14 @@ import {
   type AttentionShape,
   type AttentionTile,
   type AttentionTiles,
+  type FloatTile,
   type HeadColumns,
   type RegisterTile,
 } from "../../kernels/attention.ts";
+import { matrixCut } from "../../kernels/attention_matrix.ts";
+import { matrixForwardSource } from "../../kernels/attention_matrix_forward.ts";
+import scalesSource from "../../kernels/attention_scales.wgsl" with { type: "text" };
+import { SCALES } from "../../kernels/gemm_matrix.ts";
 import { queryForwardSource } from "../../kernels/attention_queries.ts";
 import { keysOfThread, queriesOfThread, REGISTER_WORKGROUP } from "../../kernels/attention_registers.ts";
 import {
@@ -106,6 +111,8 @@ export class Attention {
   readonly #sources = new Sources();
   readonly #qkv?: TextureSlab;
   readonly #dOut?: TextureSlab;
+  /** Of the heads of qkv, and of those of dOut. */
+  readonly #scales?: Tensor; // [tokens, 2 (heads + kvHeads)]
 
   /**
    * Plans the textures for batches of up to `tokens` tokens; `training` for the backward pass too. A cache of keys,
@@ -125,16 +132,25 @@ export class Attention {
     // Rows are copied whole: of vec4s, from one aligned byte to another.
     const isForTextures = !apart && tokens <= MOST_TEXTURE_ROWS && headDim % 4 === 0 &&
       [qkv, out].every((columns) => columns * 4 % ALIGNMENT === 0);
-    const usable = (tile: AttentionTile): AttentionTile =>
+    const usable = (tile: FloatTile): FloatTile =>
       tile.memory === "texture" && !isForTextures ? { ...tile, memory: "storage" } : tile;
+    const byMatrices = (tile: AttentionTile): AttentionTile =>
+      tile.memory !== "matrix"
+        ? usable(tile)
+        : !apart && matrixCut(shape, 1, tile)
+        ? tile
+        : usable(tile.otherwise);
     this.tiles = {
-      forward: usable(tiles.forward),
+      forward: byMatrices(tiles.forward),
       queryGradient: usable(tiles.queryGradient),
       keyGradient: usable(tiles.keyGradient),
     };
     const used = training ? Object.values(this.tiles) : [this.tiles.forward];
     if (used.some(({ memory }) => memory === "texture")) {
       this.#qkv = textureFor(plan, "qkv texture", tokens, qkv);
+    }
+    if (used.some(({ memory }) => memory === "matrix")) {
+      this.#scales = plan.tensor("scales of attention", "scratch", [tokens, (qkv + out) / headDim]);
     }
     if (training && this.tiles.keyGradient.memory === "texture") {
       this.#dOut = textureFor(plan, "gradient of attention texture", tokens, out);
@@ -145,6 +161,19 @@ export class Attention {
   forward(rows: RowSlot, t: AttentionTensors): KernelCall[] {
     const tile = this.tiles.forward;
     const layout = layoutOf(t);
+    if (tile.memory === "matrix") {
+      const cut = matrixCut(this.shape, 1, tile)!;
+      return [this.#scalesOf(rows, t.queries.tensor, 0), {
+        label: "attention",
+        mask: t.mask,
+        source: this.#sources.of(
+          ["forward", layout],
+          () => matrixForwardSource(this.shape, layout, cut, rowLength(this.#scales!)),
+        ),
+        bindings: [...this.#readByMatrices(rows, t), t.queryTiles, this.#scales!, t.out, t.lse],
+        grid: tileGrid(rows, this.shape.heads),
+      }];
+    }
     const bindings = this.#read(rows, t, tile);
     if (tile.memory === "workgroup" && tile.queries) {
       return [{
@@ -251,7 +280,28 @@ export class Attention {
     };
   }
 
-  /** What every kernel binds first: `HEADER` in `kernels/attention.ts`, and queries and keys. */
+  /** Scales of the heads of `x`, behind those of `first` heads. */
+  #scalesOf(rows: RowSlot, x: Tensor, first: number): KernelCall {
+    const { headDim } = this.shape;
+    const heads = rowLength(x) / headDim;
+    const constants = { HEADS: heads, FIRST: first, SCALES: rowLength(this.#scales!) };
+    return rowKernel(
+      "attention_scales",
+      SCALES + scalesSource,
+      rows,
+      [x, this.#scales!],
+      headDim,
+      () => flat(rows, heads),
+      constants,
+    );
+  }
+
+  /** What kernels by matrices bind first: queries, keys and values are of one tensor. */
+  #readByMatrices(rows: RowSlot, { spans, queries }: AttentionTensors): Tensor[] {
+    return [rows.tensor, rows.tensor, spans, queries.tensor];
+  }
+
+  /** What every other kernel binds first: `HEADER` in `kernels/attention.ts`, and queries and keys. */
   #read(rows: RowSlot, t: AttentionTensors, { memory }: AttentionTile): (Tensor | TextureSlab)[] {
     if (memory === "texture" && t.queries.tensor !== t.keys.tensor) {
       throw new RangeError("keys apart from their queries are for an Attention that was made for such");

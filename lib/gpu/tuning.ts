@@ -1,7 +1,7 @@
 /** How matrix products are computed on a device: the ways that there are, and which one is taken where. */
 import type { Gpu } from "./device.ts";
 import type { HeldStorage } from "./texture_fill.ts";
-import type { AttentionTiles } from "../../kernels/attention.ts";
+import type { AttentionTiles, FloatTile } from "../../kernels/attention.ts";
 import type {
   GemmLayout,
   GemmSize,
@@ -339,11 +339,20 @@ export function isTuningRecord(value: unknown): value is TuningRecord {
  * How attention is computed: on a driver on the processor what was fastest on lavapipe 22.3 at a head_dim of 32, 64,
  * 96 and 128 (REJECTED.md), such as 8 queries or 6 keys a thread at 64, and 4 of both at 128.
  */
-export function attentionTiles(device: DeviceClass): AttentionTiles {
+export function attentionTiles(device: DeviceClass): Record<keyof AttentionTiles, FloatTile> {
   if (device === "gpu") {
     const tile = { memory: "workgroup" } as const;
     return { forward: tile, queryGradient: tile, keyGradient: tile };
   }
   const queries = { memory: "texture", rows: 8, floats: 512, block: 2 } as const;
   return { forward: queries, queryGradient: queries, keyGradient: { ...queries, rows: 6 } };
+}
+
+/** The same beside products of `tiles`: where large ones are of float16 matrices, by such, in their precision. */
+export function attentionTilesBeside({ buffer }: ProductTiles, device: TileDevice): AttentionTiles {
+  const usual = attentionTiles(deviceClass(device));
+  const tile = buffer["nt wide"];
+  if (tile.memory !== "matrix" || !device.matrices) return usual;
+  const matrices = { memory: "matrix", precision: tile.precision, ...device.matrices } as const;
+  return { ...usual, forward: { ...matrices, otherwise: usual.forward } };
 }

@@ -7,7 +7,7 @@ import { placeOf } from "../distributed/grid.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { MemoryPlan } from "../gpu/memory_plan.ts";
 import type { AttentionTiles } from "../../kernels/attention.ts";
-import { attentionTiles, deviceClass, type ProductTiles, tilesOf, usualTuning } from "../gpu/tuning.ts";
+import { attentionTilesBeside, deviceClass, type ProductTiles, tilesOf, usualTuning } from "../gpu/tuning.ts";
 import { functionOf, type Loss, wgslOf } from "../losses/loss.ts";
 import type { Capacity } from "../graph/machine.ts";
 import { layersOfStage, stageNet } from "../graph/stage.ts";
@@ -293,13 +293,13 @@ export interface Adapter {
   attention?: AttentionTiles;
 }
 
-/** The adapter of `gpu`. */
-export function adapterOf(gpu: Gpu): Adapter {
+/** The adapter of `gpu`, where products are computed by `tiles`. */
+export function adapterOf(gpu: Gpu, tiles = tilesOf(usualTuning(deviceClass(gpu)), gpu)): Adapter {
   const { maxBufferSize, maxStorageBufferBindingSize } = gpu.device.limits;
   return {
     largestBuffer: Math.min(maxBufferSize, maxStorageBufferBindingSize),
-    tiles: tilesOf(usualTuning(deviceClass(gpu)), gpu),
-    attention: attentionTiles(deviceClass(gpu)),
+    tiles,
+    attention: attentionTilesBeside(tiles, gpu),
   };
 }
 

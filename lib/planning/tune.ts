@@ -44,8 +44,7 @@ export async function tune(
     precision?: MatrixPrecision;
   } = {},
 ): Promise<TunedAdapter> {
-  const usual = adapterOf(gpu);
-  const tuned = (tuning: TuningRecord) => ({ adapter: { ...usual, tiles: tilesOf(tuning, gpu) }, tuning });
+  const tuned = (tuning: TuningRecord) => ({ adapter: adapterOf(gpu, tilesOf(tuning, gpu)), tuning });
   if (before && before.precision === precision && suits(before, gpu)) return tuned(before);
   if (before && before.precision !== precision) {
     const [there, here] = [before, { precision }].map(({ precision = "highest" }) => precision);

@@ -18,6 +18,10 @@ export const subgroupTileHere = (name: SubgroupTileName): SubgroupTile =>
 export const matrixTileHere = (precision: MatrixPrecision): MatrixTile =>
   matrixTile(gpu.matrices ?? MATRICES.small, precision)!;
 
+/** The same for attention. */
+export const matrixAttentionHere = (precision: MatrixPrecision) =>
+  ({ memory: "matrix", precision, ...gpu.matrices ?? MATRICES.small }) as const;
+
 /** What `tile` needs and the device lacks. */
 export const missingFor = ({ memory }: Pick<GemmTile, "memory">): string | undefined =>
   memory === "subgroup" && !gpu.subgroups
