@@ -252,8 +252,8 @@ ${
 
 /**
  * Products of the thread's weights, as `putWeights` left them, with 32 rows of others: `add(u, t, value)` is the
- * statement that takes vec4 t of unit u. The others are copied, but where they still lie there. It begins with a
- * barrier behind the first copy, which nobody may read before.
+ * statement that takes vec4 t of unit u. The others are copied, but where they still lie there: nobody may read what was
+ * there before, as nobody does behind the barrier that follows a product.
  */
 export function unitProducts(
   cut: MatrixCut,
@@ -269,8 +269,7 @@ export function unitProducts(
   return lines(units, (u) => {
     const isFirstOfChunk = u * SIDE % depth === 0;
     const copies = isFirstOfChunk && !(areThere && u === 0 && depth === units * SIDE);
-    return `${u > 0 && isFirstOfChunk ? "    workgroupBarrier();" : ""}
-${copies ? copyRows(cut, "others", others, u * SIDE / depth) : ""}
+    return `${copies ? copyRows(cut, "others", others, u * SIDE / depth) : ""}
     workgroupBarrier();
     {
 ${zeroSums(cut)}

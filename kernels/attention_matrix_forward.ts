@@ -136,7 +136,6 @@ ${
         })
       }`)
     }
-  workgroupBarrier();
   partial[row * ${perRow}u + part] = row_sum;
   workgroupBarrier();
   var sum = 0.0;

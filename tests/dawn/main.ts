@@ -8,6 +8,7 @@ import { testCommand } from "../run.ts";
 const PATHS = [
   "tests/run/train_test.ts",
   "tests/kernels/gemm_matrix_test.ts",
+  "tests/kernels/attention_matrix_test.ts",
   "tests/dawn/engine.ts",
   "tests/dawn/precision.ts",
 ];

@@ -1,12 +1,14 @@
 /** Attention by subgroup matrices of float16; where the device has none, as with Deno's own engine, it is not run. */
 import assert from "node:assert/strict";
 import type { AttentionShape } from "../../kernels/attention.ts";
+import { matrixAttentionBytes, matrixCut } from "../../kernels/attention_matrix.ts";
+import { matrixForwardSource } from "../../kernels/attention_matrix_forward.ts";
 import type { MatrixPrecision } from "../../kernels/gemm.ts";
 import { pack } from "../../lib/batch/pack.ts";
 import { Attention, headsOf } from "../../lib/gpu/attention_operations.ts";
 import { attentionTiles } from "../../lib/gpu/tuning.ts";
-import { type KernelCase, kernelTest, useGpu } from "./harness.ts";
-import { OPERAND_ERROR } from "./product_case.ts";
+import { deviceTest, type KernelCase, kernelTest, useGpu } from "./harness.ts";
+import { MATRICES, OPERAND_ERROR } from "./product_case.ts";
 import { matrixAttentionHere, missingFor } from "./subgroups.ts";
 import { apartPair, randomPairs } from "../random_pairs.ts";
 import { attention as reference, sees } from "../reference/attention.ts";
@@ -204,3 +206,44 @@ kernelTest(
   },
   missing,
 );
+
+const OTHERWISE = { memory: "workgroup" } as const;
+
+/** The cut for heads of that size, and its kernel. */
+function forwardOf(matrices: typeof MATRICES.small, precision: MatrixPrecision, headDim: number) {
+  const shape = { heads: 4, keyValueHeads: 2, headDim };
+  const cut = matrixCut(shape, 1, { memory: "matrix", precision, ...matrices, otherwise: OTHERWISE });
+  const stride = 8 * headDim;
+  const layout = { queries: { stride, first: 0 }, keys: { stride, first: 4 * headDim } };
+  return cut && { cut, source: matrixForwardSource(shape, layout, cut, 12) };
+}
+
+Deno.test("attention by matrices has the workgroup memory that it says, and a device allows; or it is not taken", () => {
+  for (const [name, matrices] of Object.entries(MATRICES)) {
+    for (const precision of ["high", "medium"] as const) {
+      for (const headDim of [16, 64, 80, 128, 256]) {
+        const { cut, source } = forwardOf({ ...matrices, workgroupBytes: 2 ** 16 }, precision, headDim)!;
+        const bytes = [...source.matchAll(/var<workgroup> \w+: array<(f16|f32), (\d+)>/g)]
+          .reduce((sum, [, type, length]) => sum + (type === "f16" ? 2 : 4) * Number(length), 0);
+        assert.equal(bytes, matrixAttentionBytes(cut, 1));
+        assert.ok(bytes <= 2 ** 15, `${name} ${precision} ${headDim}`);
+        const small = forwardOf({ ...matrices, workgroupBytes: 2 ** 14 }, precision, headDim);
+        assert.equal(small !== undefined, precision === "medium");
+        if (small) assert.ok(matrixAttentionBytes(small.cut, 1) <= 2 ** 14);
+      }
+      assert.equal(forwardOf(matrices, precision, 18), undefined);
+      assert.equal(forwardOf({ ...matrices, m: 64 }, precision, 64), undefined);
+    }
+  }
+});
+
+deviceTest("attention's kernels for an NVIDIA GPU's matrices are WGSL", async ({ gpu }) => {
+  for (const headDim of [64, 128]) {
+    const { source } = forwardOf(MATRICES.large, "high", headDim)!;
+    gpu.device.pushErrorScope("validation");
+    gpu.device.createShaderModule({
+      code: `enable f16, subgroups, chromium_experimental_subgroup_matrix;\n${source}`,
+    });
+    assert.equal((await gpu.device.popErrorScope())?.message, undefined);
+  }
+}, missing);

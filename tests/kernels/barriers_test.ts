@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { readdir, readFile } from "node:fs/promises";
 import type { AttentionLayout, AttentionShape } from "../../kernels/attention.ts";
+import { matrixCut } from "../../kernels/attention_matrix.ts";
+import { matrixForwardSource } from "../../kernels/attention_matrix_forward.ts";
 import { queryForwardSource } from "../../kernels/attention_queries.ts";
 import { workgroupForwardSource } from "../../kernels/attention_workgroup_forward.ts";
 import {
@@ -17,6 +19,8 @@ import { MATRICES } from "./product_case.ts";
 
 /** Files that emit kernels with workgroup memory, whose variants `SOURCES` has. */
 const EMITTERS = [
+  "attention_matrix.ts",
+  "attention_matrix_forward.ts",
   "attention_queries.ts",
   "attention_workgroup_backward.ts",
   "attention_workgroup_forward.ts",
@@ -77,6 +81,19 @@ const normKernel = (source: string) =>
 const KINDS = [{ "LAYER == 1u": false }, { "LAYER == 1u": true }];
 const missing = (source: string) => KINDS.flatMap((kind) => missingBarriers(source, kind));
 
+/** Attention by matrices, in one piece of columns and in several. */
+const matrixAttention = [64, 160].map((headDim): [string, string] => {
+  const shape = { heads: 4, keyValueHeads: 2, headDim };
+  const cut = matrixCut(shape, 1, {
+    memory: "matrix",
+    precision: "high",
+    ...MATRICES.large,
+    otherwise: { memory: "workgroup" },
+  })!;
+  assert.equal(cut.isResident, headDim === 64);
+  return [`attention by matrices ${headDim}`, matrixForwardSource(shape, layoutOf(shape), cut, 12)];
+});
+
 /** Every kernel that has workgroup memory or a barrier. */
 const SOURCES: [name: string, source: string][] = [
   ...SHAPES.flatMap((shape): [string, string][] => [
@@ -85,6 +102,7 @@ const SOURCES: [name: string, source: string][] = [
     [`attention queries ${shape.headDim}`, workgroupQueryGradientSource(shape, layoutOf(shape))],
     [`attention keys ${shape.headDim}`, workgroupKeyGradientSource(shape, layoutOf(shape))],
   ]),
+  ...matrixAttention,
   ...Object.values(BUFFER_TILES).flatMap((tile) => [...products(tile)]),
   ...products(matrixTile(MATRICES.large, "high")!),
   ...[1, 16].flatMap((rows) => [...products(rowTiles("gpu", rows).buffer["nt wide"])]),
