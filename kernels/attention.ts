@@ -71,11 +71,7 @@ export interface MatrixAttentionTile extends Omit<MatrixTile, "subgroups" | "mat
 }
 
 /** The choice for each kernel. `keyGradient` is that of keys and values. */
-export interface AttentionTiles {
-  forward: AttentionTile;
-  queryGradient: FloatTile;
-  keyGradient: FloatTile;
-}
+export type AttentionTiles = Record<"forward" | "queryGradient" | "keyGradient", AttentionTile>;
 
 /** What every attention kernel binds first, and the mask. */
 const HEADER = `

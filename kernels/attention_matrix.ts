@@ -206,13 +206,15 @@ export const ofColumns = (array: string, t: number): string =>
 
 /**
  * Products of own rows with others over all columns, into vec4s `name0` and so on of the thread's row; the others are
- * copied, and own rows where they do not stay. `scales` is the array of the others' scales. It begins with a barrier,
- * and ends with nobody reading what was copied.
+ * copied, and own rows where they do not stay. `scales` is the array of the others' scales. Where it
+ * ends nobody reads any more what was copied.
  */
 export function rowProducts(
   cut: MatrixCut,
-  { name, own, ownRows, ownScale, others, scales }: {
+  { name, isFirst = true, own, ownRows, ownScale, others, scales }: {
     name: string;
+    /** Of a pass, before which scales were written. */
+    isFirst?: boolean;
     own: "own" | "second";
     ownRows: Rows;
     ownScale: string;
@@ -222,23 +224,31 @@ export function rowProducts(
 ): string {
   const { depth, units, isResident, k, n } = cut;
   const place = isResident ? own : "own";
-  const chunks = units * SIDE / depth;
-  return `    {
-${zeroSums(cut)}
-    for (var chunk = 0u; chunk < ${chunks}u; chunk += 1u) {
-    workgroupBarrier();
-${isResident ? "" : copyRows(cut, place, ownRows, "chunk")}
-${copyRows(cut, "others", others, "chunk")}
-    workgroupBarrier();
-      for (var step = 0u; step < ${depth}u; step += ${k}u) {
+  const copies = (chunk: string) =>
+    `${isResident ? "" : copyRows(cut, place, ownRows, chunk)}
+${copyRows(cut, "others", others, chunk)}
+    workgroupBarrier();`;
+  const products = `      for (var step = 0u; step < ${depth}u; step += ${k}u) {
 ${
     step(cut, { name: place, at: `top * ${pitchOf(cut)}u + step`, pitch: pitchOf(cut) }, {
       order: "col_major",
       at: (j) => `(side + ${j * n}u) * ${pitchOf(cut)}u + step`,
     })
   }
-      }
-    }
+      }`;
+  const chunks = units * SIDE / depth;
+  return `${isFirst || chunks > 1 ? "    workgroupBarrier();" : ""}
+    {
+${zeroSums(cut)}
+${
+    chunks === 1
+      ? `${copies("0u")}\n${products}`
+      : `    for (var chunk = 0u; chunk < ${chunks}u; chunk += 1u) {
+${copies("chunk")}
+${products}
+    workgroupBarrier();
+    }`
+  }
 ${storeSums(cut)}
     }
     workgroupBarrier();

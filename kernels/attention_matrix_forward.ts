@@ -76,7 +76,6 @@ ${each((u, t) => `  var o${u}_${t} = vec4f();`)}
   var row_sum = 0.0;
 ${
       forEachKeyTile(`
-    workgroupBarrier();
     if (index < 32u) {
       let at = min(k_first + index, last) * ${scales}u + kv_head;
       scales_a[index] = scales[at + KEY_OFFSET / COLUMNS];

@@ -12,7 +12,12 @@ import {
   type RegisterTile,
 } from "../../kernels/attention.ts";
 import { matrixCut } from "../../kernels/attention_matrix.ts";
+import {
+  matrixKeyGradientSource,
+  matrixQueryGradientSource,
+} from "../../kernels/attention_matrix_backward.ts";
 import { matrixForwardSource } from "../../kernels/attention_matrix_forward.ts";
+import headSumsSource from "../../kernels/attention_head_sums.wgsl" with { type: "text" };
 import scalesSource from "../../kernels/attention_scales.wgsl" with { type: "text" };
 import { SCALES } from "../../kernels/gemm_matrix.ts";
 import { queryForwardSource } from "../../kernels/attention_queries.ts";
@@ -113,6 +118,8 @@ export class Attention {
   readonly #dOut?: TextureSlab;
   /** Of the heads of qkv, and of those of dOut. */
   readonly #scales?: Tensor; // [tokens, 2 (heads + kvHeads)]
+  /** Each query head's part of the gradients of the keys and values that it shares with others. */
+  readonly #keyGradients?: Tensor; // [tokens, 2 heads D]
 
   /**
    * Plans the textures for batches of up to `tokens` tokens; `training` for the backward pass too. A cache of keys,
@@ -134,16 +141,14 @@ export class Attention {
       [qkv, out].every((columns) => columns * 4 % ALIGNMENT === 0);
     const usable = (tile: FloatTile): FloatTile =>
       tile.memory === "texture" && !isForTextures ? { ...tile, memory: "storage" } : tile;
-    const byMatrices = (tile: AttentionTile): AttentionTile =>
-      tile.memory !== "matrix"
-        ? usable(tile)
-        : !apart && matrixCut(shape, 1, tile)
-        ? tile
-        : usable(tile.otherwise);
+    const byMatrices = (tile: AttentionTile, own: 1 | 2): AttentionTile => {
+      if (tile.memory !== "matrix") return usable(tile);
+      return !apart && matrixCut(shape, own, tile) ? tile : usable(tile.otherwise);
+    };
     this.tiles = {
-      forward: byMatrices(tiles.forward),
-      queryGradient: usable(tiles.queryGradient),
-      keyGradient: usable(tiles.keyGradient),
+      forward: byMatrices(tiles.forward, 1),
+      queryGradient: byMatrices(tiles.queryGradient, 2),
+      keyGradient: byMatrices(tiles.keyGradient, 2),
     };
     const used = training ? Object.values(this.tiles) : [this.tiles.forward];
     if (used.some(({ memory }) => memory === "texture")) {
@@ -151,6 +156,9 @@ export class Attention {
     }
     if (used.some(({ memory }) => memory === "matrix")) {
       this.#scales = plan.tensor("scales of attention", "scratch", [tokens, (qkv + out) / headDim]);
+    }
+    if (training && this.tiles.keyGradient.memory === "matrix" && heads > keyValueHeads) {
+      this.#keyGradients = plan.tensor("gradients of heads' keys", "scratch", [tokens, 2 * out]);
     }
     if (training && this.tiles.keyGradient.memory === "texture") {
       this.#dOut = textureFor(plan, "gradient of attention texture", tokens, out);
@@ -205,7 +213,14 @@ export class Attention {
 
   /** dQueries and dKeys, with that of the values, of dOut. */
   backward(rows: RowSlot, t: AttentionGradients): KernelCall[] {
-    return [...this.#queryGradient(rows, t), this.#keyGradient(rows, t)];
+    const { queryGradient, keyGradient } = this.tiles;
+    const isByMatrices = [queryGradient, keyGradient].some(({ memory }) => memory === "matrix");
+    const qkv = t.queries.tensor;
+    // Since the forward pass other layers had theirs there.
+    const scales = isByMatrices
+      ? [this.#scalesOf(rows, qkv, 0), this.#scalesOf(rows, t.dOut, rowLength(qkv) / this.shape.headDim)]
+      : [];
+    return [...scales, ...this.#queryGradient(rows, t), ...this.#keyGradient(rows, t)];
   }
 
   /** dQueries and delta. */
@@ -214,13 +229,33 @@ export class Attention {
     const label = "attention_query_gradient";
     const tile = this.tiles.queryGradient;
     const layout = layoutOf(t);
+    const delta = () =>
+      rowKernel(
+        "attention_delta",
+        deltaSource,
+        rows,
+        [t.out, t.dOut, t.delta],
+        headDim,
+        () => flat(rows, heads),
+        { HEADS: heads },
+      );
+    if (tile.memory === "matrix") {
+      const cut = matrixCut(this.shape, 2, tile)!;
+      return [delta(), {
+        label,
+        mask: t.mask,
+        source: this.#sources.of(
+          ["query gradient", layout],
+          () => matrixQueryGradientSource(this.shape, layout, cut, rowLength(this.#scales!)),
+        ),
+        bindings: [...this.#readByMatrices(rows, t), t.queryTiles, ...this.#gradients(t), t.dQueries],
+        grid: tileGrid(rows, heads),
+      }];
+    }
     const bindings = this.#read(rows, t, tile);
     if (tile.memory === "workgroup") {
-      const delta = [t.out, t.dOut, t.delta];
       return [
-        rowKernel("attention_delta", deltaSource, rows, delta, headDim, () => flat(rows, heads), {
-          HEADS: heads,
-        }),
+        delta(),
         {
           label,
           mask: t.mask,
@@ -247,15 +282,35 @@ export class Attention {
   }
 
   /** dKeys, and that of the values. */
-  #keyGradient(rows: RowSlot, t: AttentionGradients): KernelCall {
+  #keyGradient(rows: RowSlot, t: AttentionGradients): KernelCall[] {
     const label = "attention_key_gradient";
     const tile = this.tiles.keyGradient;
     const { keyValueHeads } = this.shape;
     const layout = layoutOf(t);
+    if (tile.memory === "matrix") {
+      const cut = matrixCut(this.shape, 2, tile)!;
+      const parts = this.#keyGradients;
+      const call = {
+        label,
+        mask: t.mask,
+        source: this.#sources.of(
+          ["key gradient", layout],
+          () => matrixKeyGradientSource(this.shape, layout, cut, rowLength(this.#scales!)),
+        ),
+        bindings: [
+          ...this.#readByMatrices(rows, t),
+          t.keyTiles,
+          ...this.#gradients(t),
+          parts ?? t.dKeys,
+        ],
+        grid: tileGrid(rows, this.shape.heads),
+      };
+      return parts ? [call, this.#headSums(rows, parts, t)] : [call];
+    }
     const bindings = [...this.#read(rows, t, tile), t.keyTiles];
     const keyRows = t.keyRows ?? rows;
     if (tile.memory === "workgroup") {
-      return {
+      return [{
         label,
         mask: t.mask,
         source: this.#sources.of(
@@ -264,10 +319,10 @@ export class Attention {
         ),
         bindings: [...bindings, t.dOut, t.lse, t.delta, t.dKeys],
         grid: tileGrid(keyRows, keyValueHeads),
-      };
+      }];
     }
     const dOut = tile.memory === "texture" ? this.#dOut! : t.dOut;
-    return {
+    return [{
       label,
       mask: t.mask,
       source: this.#sources.of(
@@ -277,7 +332,27 @@ export class Attention {
       bindings: [...bindings, dOut, t.lse, t.delta, t.dKeys],
       copies: this.#copies(rows, tile, t, t.dOut),
       grid: threadGrid(keyRows, keysOfThread(this.shape, tile), keyValueHeads),
+    }];
+  }
+
+  /** dKeys of the parts that query heads have of it. */
+  #headSums(rows: RowSlot, parts: Tensor, { keys, dKeys }: AttentionGradients): KernelCall {
+    const { heads, keyValueHeads, headDim } = this.shape;
+    const constants = {
+      HEADS: 2 * keyValueHeads,
+      GROUP: heads / keyValueHeads,
+      STRIDE: rowLength(dKeys) / 4,
+      FIRST: keys.first / headDim,
     };
+    return rowKernel(
+      "attention_head_sums",
+      headSumsSource,
+      rows,
+      [parts, dKeys],
+      headDim,
+      (columns) => flat(rows, 2 * keyValueHeads * columns),
+      constants,
+    );
   }
 
   /** Scales of the heads of `x`, behind those of `first` heads. */
@@ -299,6 +374,11 @@ export class Attention {
   /** What kernels by matrices bind first: queries, keys and values are of one tensor. */
   #readByMatrices(rows: RowSlot, { spans, queries }: AttentionTensors): Tensor[] {
     return [rows.tensor, rows.tensor, spans, queries.tensor];
+  }
+
+  /** What the backward kernels by matrices bind besides, before what they write. */
+  #gradients({ dOut, lse, delta }: AttentionGradients): Tensor[] {
+    return [this.#scales!, dOut, lse, delta];
   }
 
   /** What every other kernel binds first: `HEADER` in `kernels/attention.ts`, and queries and keys. */

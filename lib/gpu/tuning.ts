@@ -354,5 +354,10 @@ export function attentionTilesBeside({ buffer }: ProductTiles, device: TileDevic
   const tile = buffer["nt wide"];
   if (tile.memory !== "matrix" || !device.matrices) return usual;
   const matrices = { memory: "matrix", precision: tile.precision, ...device.matrices } as const;
-  return { ...usual, forward: { ...matrices, otherwise: usual.forward } };
+  const beside = (otherwise: FloatTile) => ({ ...matrices, otherwise });
+  return {
+    forward: beside(usual.forward),
+    queryGradient: beside(usual.queryGradient),
+    keyGradient: beside(usual.keyGradient),
+  };
 }

@@ -2,6 +2,10 @@
 import assert from "node:assert/strict";
 import type { AttentionShape } from "../../kernels/attention.ts";
 import { matrixAttentionBytes, matrixCut } from "../../kernels/attention_matrix.ts";
+import {
+  matrixKeyGradientSource,
+  matrixQueryGradientSource,
+} from "../../kernels/attention_matrix_backward.ts";
 import { matrixForwardSource } from "../../kernels/attention_matrix_forward.ts";
 import type { MatrixPrecision } from "../../kernels/gemm.ts";
 import { pack } from "../../lib/batch/pack.ts";
@@ -11,7 +15,11 @@ import { deviceTest, type KernelCase, kernelTest, useGpu } from "./harness.ts";
 import { MATRICES, OPERAND_ERROR } from "./product_case.ts";
 import { matrixAttentionHere, missingFor } from "./subgroups.ts";
 import { apartPair, randomPairs } from "../random_pairs.ts";
-import { attention as reference, sees } from "../reference/attention.ts";
+import {
+  attention as reference,
+  attentionBackward as referenceBackward,
+  sees,
+} from "../reference/attention.ts";
 
 useGpu();
 
@@ -61,19 +69,21 @@ function tensorsOf(
     const factor = isValue(i % width) ? factors[Math.floor(i / headDim)] : 1;
     return change(Math.floor(i / width), i % width, value * factor);
   });
-  const tiles = (data: Uint32Array) => kernels.tensor([Math.ceil(capacity / 32), 4], data);
+  const tilesOf = (data: Uint32Array) => kernels.tensor([Math.ceil(capacity / 32), 4], data);
   const ways = attentionTiles("gpu");
-  const forward = { ...matrixAttentionHere(precision), otherwise: ways.forward };
-  const attention = new Attention(kernels.plan, shape, capacity, { ...ways, forward }, true);
-  assert.equal(attention.tiles.forward.memory, "matrix");
+  const tile = { ...matrixAttentionHere(precision), otherwise: ways.forward };
+  const tiles = { forward: tile, queryGradient: tile, keyGradient: tile };
+  const attention = new Attention(kernels.plan, shape, capacity, tiles, true);
+  assert.deepEqual(attention.tiles, tiles);
   return {
     attention,
+    capacity,
     spans: batch.masks[0].spans,
     qkv,
     tensors: {
       spans: kernels.tensor([capacity, 4], batch.masks[0].spans),
-      queryTiles: tiles(batch.masks[0].queryTiles),
-      keyTiles: tiles(batch.masks[0].keyTiles),
+      queryTiles: tilesOf(batch.masks[0].queryTiles),
+      keyTiles: tilesOf(batch.masks[0].keyTiles),
       ...headsOf(kernels.tensor([capacity, width], qkv), shape),
       out: kernels.tensor([capacity, heads, headDim]),
       lse: kernels.tensor([capacity, heads]),
@@ -170,6 +180,40 @@ kernelTest(
   missing,
 );
 
+// Of the largest gradient of queries and of keys and of values: what is summed up has rows of 32 with one scale.
+const GRADIENT = { high: 4e-6, medium: 6e-3 };
+
+kernelTest(
+  "the gradients by float16 matrices equal those in float64, in units of the largest",
+  SHAPES.slice(0, 2).flatMap((shape) => [
+    ...[33, 100].map((tokens): Case => ({ ...shape, tokens })),
+    { ...shape, tokens: 230, apart: true },
+    { ...shape, tokens: 70, slidingWindow: 20 },
+  ]),
+  async (kernels, shape) => {
+    const { heads, headDim, tokens, precision } = shape;
+    const { attention, capacity, spans, qkv, tensors } = tensorsOf(kernels, shape);
+    const { out, lse } = reference(qkv, spans, shape);
+    // Upstream gradients of any magnitude.
+    const dOut = kernels.values(out.length, 10 ** kernels.integer(-20, 10));
+    const input = (values: Float64Array | Float32Array, ...columns: number[]) =>
+      kernels.tensor([capacity, ...columns], Float32Array.from(values));
+    const dQkv = kernels.tensor([capacity, qkv.length / tokens]);
+    await kernels.run(attention.backward(kernels.rows(tokens), {
+      ...tensors,
+      out: input(out, heads, headDim),
+      lse: input(lse, heads),
+      dOut: input(dOut, heads, headDim),
+      delta: kernels.tensor([capacity, heads]),
+      dQueries: dQkv,
+      dKeys: dQkv,
+    }));
+    const expected = referenceBackward(qkv, dOut, spans, shape);
+    await kernels.compare(dQkv, expected, { tolerance: GRADIENT[precision] });
+  },
+  missing,
+);
+
 kernelTest(
   "an infinity or a NaN in what a query sees is never a number in its row",
   SHAPES.slice(0, 1).map((shape): Case => ({ ...shape, tokens: 70 })),
@@ -209,41 +253,48 @@ kernelTest(
 
 const OTHERWISE = { memory: "workgroup" } as const;
 
-/** The cut for heads of that size, and its kernel. */
-function forwardOf(matrices: typeof MATRICES.small, precision: MatrixPrecision, headDim: number) {
+/** The cuts for heads of that size, and their kernels. */
+function kernelsOf(matrices: typeof MATRICES.small, precision: MatrixPrecision, headDim: number) {
   const shape = { heads: 4, keyValueHeads: 2, headDim };
-  const cut = matrixCut(shape, 1, { memory: "matrix", precision, ...matrices, otherwise: OTHERWISE });
   const stride = 8 * headDim;
   const layout = { queries: { stride, first: 0 }, keys: { stride, first: 4 * headDim } };
-  return cut && { cut, source: matrixForwardSource(shape, layout, cut, 12) };
+  return [matrixForwardSource, matrixQueryGradientSource, matrixKeyGradientSource].flatMap((source, i) => {
+    const own = i === 0 ? 1 : 2;
+    const cut = matrixCut(shape, own, { memory: "matrix", precision, ...matrices, otherwise: OTHERWISE });
+    if (!cut) return [];
+    return [{ bytes: matrixAttentionBytes(cut, own), source: source(shape, layout, cut, 12) }];
+  });
 }
 
 Deno.test("attention by matrices has the workgroup memory that it says, and a device allows; or it is not taken", () => {
   for (const [name, matrices] of Object.entries(MATRICES)) {
     for (const precision of ["high", "medium"] as const) {
-      for (const headDim of [16, 64, 80, 128, 256]) {
-        const { cut, source } = forwardOf({ ...matrices, workgroupBytes: 2 ** 16 }, precision, headDim)!;
-        const bytes = [...source.matchAll(/var<workgroup> \w+: array<(f16|f32), (\d+)>/g)]
-          .reduce((sum, [, type, length]) => sum + (type === "f16" ? 2 : 4) * Number(length), 0);
-        assert.equal(bytes, matrixAttentionBytes(cut, 1));
-        assert.ok(bytes <= 2 ** 15, `${name} ${precision} ${headDim}`);
-        const small = forwardOf({ ...matrices, workgroupBytes: 2 ** 14 }, precision, headDim);
-        assert.equal(small !== undefined, precision === "medium");
-        if (small) assert.ok(matrixAttentionBytes(small.cut, 1) <= 2 ** 14);
+      for (const headDim of [16, 64, 80, 256]) {
+        for (const workgroupBytes of [2 ** 14, 2 ** 16]) {
+          const kernels = kernelsOf({ ...matrices, workgroupBytes }, precision, headDim);
+          assert.equal(kernels.length, workgroupBytes > 2 ** 14 || precision === "medium" ? 3 : 0);
+          for (const { bytes, source } of kernels) {
+            const found = [...source.matchAll(/var<workgroup> \w+: array<(f16|f32), (\d+)>/g)]
+              .reduce((sum, [, type, length]) => sum + (type === "f16" ? 2 : 4) * Number(length), 0);
+            assert.equal(found, bytes);
+            assert.ok(bytes <= Math.min(workgroupBytes, 2 ** 15), `${name} ${precision} ${headDim}`);
+          }
+        }
       }
-      assert.equal(forwardOf(matrices, precision, 18), undefined);
-      assert.equal(forwardOf({ ...matrices, m: 64 }, precision, 64), undefined);
+      assert.deepEqual(kernelsOf(matrices, precision, 18), []);
+      assert.deepEqual(kernelsOf({ ...matrices, m: 64 }, precision, 64), []);
     }
   }
 });
 
 deviceTest("attention's kernels for an NVIDIA GPU's matrices are WGSL", async ({ gpu }) => {
-  for (const headDim of [64, 128]) {
-    const { source } = forwardOf(MATRICES.large, "high", headDim)!;
-    gpu.device.pushErrorScope("validation");
-    gpu.device.createShaderModule({
-      code: `enable f16, subgroups, chromium_experimental_subgroup_matrix;\n${source}`,
-    });
-    assert.equal((await gpu.device.popErrorScope())?.message, undefined);
+  for (const precision of ["high", "medium"] as const) {
+    for (const { source } of kernelsOf(MATRICES.large, precision, 64)) {
+      gpu.device.pushErrorScope("validation");
+      gpu.device.createShaderModule({
+        code: `enable f16, subgroups, chromium_experimental_subgroup_matrix;\n${source}`,
+      });
+      assert.equal((await gpu.device.popErrorScope())?.message, undefined);
+    }
   }
 }, missing);

@@ -2,6 +2,10 @@ import assert from "node:assert/strict";
 import { readdir, readFile } from "node:fs/promises";
 import type { AttentionLayout, AttentionShape } from "../../kernels/attention.ts";
 import { matrixCut } from "../../kernels/attention_matrix.ts";
+import {
+  matrixKeyGradientSource,
+  matrixQueryGradientSource,
+} from "../../kernels/attention_matrix_backward.ts";
 import { matrixForwardSource } from "../../kernels/attention_matrix_forward.ts";
 import { queryForwardSource } from "../../kernels/attention_queries.ts";
 import { workgroupForwardSource } from "../../kernels/attention_workgroup_forward.ts";
@@ -20,6 +24,7 @@ import { MATRICES } from "./product_case.ts";
 /** Files that emit kernels with workgroup memory, whose variants `SOURCES` has. */
 const EMITTERS = [
   "attention_matrix.ts",
+  "attention_matrix_backward.ts",
   "attention_matrix_forward.ts",
   "attention_queries.ts",
   "attention_workgroup_backward.ts",
@@ -81,17 +86,24 @@ const normKernel = (source: string) =>
 const KINDS = [{ "LAYER == 1u": false }, { "LAYER == 1u": true }];
 const missing = (source: string) => KINDS.flatMap((kind) => missingBarriers(source, kind));
 
-/** Attention by matrices, in one piece of columns and in several. */
-const matrixAttention = [64, 160].map((headDim): [string, string] => {
-  const shape = { heads: 4, keyValueHeads: 2, headDim };
-  const cut = matrixCut(shape, 1, {
-    memory: "matrix",
-    precision: "high",
-    ...MATRICES.large,
-    otherwise: { memory: "workgroup" },
-  })!;
-  assert.equal(cut.isResident, headDim === 64);
-  return [`attention by matrices ${headDim}`, matrixForwardSource(shape, layoutOf(shape), cut, 12)];
+/** Attention by matrices, in one piece of columns, with rows that stay, and in several. */
+const matrixAttention = (["medium", "high"] as const).flatMap((precision) => {
+  const shape = { heads: 4, keyValueHeads: 2, headDim: 64 };
+  const layout = layoutOf(shape);
+  const cut = (own: 1 | 2) =>
+    matrixCut(shape, own, {
+      memory: "matrix",
+      precision,
+      ...MATRICES.large,
+      workgroupBytes: 24 * 1024,
+      otherwise: { memory: "workgroup" },
+    })!;
+  assert.deepEqual([cut(2).isResident, cut(2).depth], precision === "medium" ? [true, 64] : [false, 32]);
+  return [
+    [`attention by matrices ${precision}`, matrixForwardSource(shape, layout, cut(1), 12)],
+    [`queries by matrices ${precision}`, matrixQueryGradientSource(shape, layout, cut(2), 12)],
+    [`keys by matrices ${precision}`, matrixKeyGradientSource(shape, layout, cut(2), 12)],
+  ] as [string, string][];
 });
 
 /** Every kernel that has workgroup memory or a barrier. */
