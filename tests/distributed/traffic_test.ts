@@ -57,7 +57,7 @@ for (const stage of [0, 1, 2]) {
       assert.equal(plans.length, stage === 0 ? 1 : size);
       counted.forEach((bytes, rank) => {
         const { planned, ranks } = plans[rank] ?? plans[0];
-        const { gradients, weights } = trafficOf(planned, ranks);
+        const { gradients, weights } = trafficOf(planned, ranks, config, 0);
         assert.equal(weights > 0, stage > 0);
         assert.equal(bytes, STEPS * (gradients + weights), `rank ${rank}`);
       });
@@ -66,8 +66,8 @@ for (const stage of [0, 1, 2]) {
 
 Deno.test("a step is as long as what the GPU does not hide: an exchange beyond the last backward pass", () => {
   const work = {
-    ...{ flops: 64e12, passes: 4, checkpointing: false, sums: [9e8, 1e8] },
-    traffic: { gradients: 6e9, weights: 3e9 },
+    ...{ flops: 64e12, passes: 4, stages: 1, largest: 1, checkpointing: false, sums: [9e8, 1e8] },
+    traffic: { gradients: 6e9, weights: 3e9, boundaries: 0 },
   };
   // 4 s of computing, of which the last backward pass is 2/3; 1 s of gradients, 2 of the host, 0.5 of weights.
   const time = stepTime(work, 4, { flops: 4e12, link: 6e9 }, 2e9);
@@ -76,7 +76,7 @@ Deno.test("a step is as long as what the GPU does not hide: an exchange beyond t
   assert.ok(Math.abs(time.total - (4 + 3 - 2 / 3 + 0.5)) < 1e-12);
   assert.ok(Math.abs(time.efficiency - 4 / time.total) < 1e-12);
   // Of 0.03 s a tenth comes after the pass.
-  const little = { ...work, sums: [9e6, 1e6], traffic: { gradients: 6e7, weights: 0 } };
+  const little = { ...work, sums: [9e6, 1e6], traffic: { gradients: 6e7, weights: 0, boundaries: 0 } };
   const short = stepTime(little, 4, { flops: 4e12, link: 6e9 }, 2e9);
   assert.ok(Math.abs(short.total - 4.003) < 1e-12);
 });
