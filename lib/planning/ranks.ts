@@ -152,7 +152,7 @@ export interface StepTime {
  * Bytes of gradients that a rank's host takes in a second: it copies them from the GPU, to where they are sent from and
  * back, and adds up as many of all ranks, on one thread. Measured by bench/ranks.ts on two cores of an AMD EPYC.
  */
-export const HOST_RATE = 1.7e9;
+export const HOST_RATE = 1.25e9;
 
 /**
  * The time of a step. Gradients are exchanged in pieces, one after the other, each over the line and by the host in

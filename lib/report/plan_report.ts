@@ -46,7 +46,7 @@ export function planReport(report: PlanReport): { text: string; fits: boolean } 
   const { config, workloadOf, plan: { planned }, sample, measured, countKnown } = report;
   const workload = workloadOf(config);
   const { model, sampler } = workload;
-  const { parameters, capacity } = planned.decoder;
+  const { whole: parameters, decoder: { capacity } } = planned;
   const cost = stepCost(workload, config, sample);
   const { perDeviceTrainBatchSize: perPass, gradientAccumulationSteps: passes, numGpus } = config;
   const most = measured ? "about " : "at most ";
