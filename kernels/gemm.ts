@@ -31,6 +31,8 @@ export interface GemmSize {
   adds: Adds;
   /** What the sums, and the bias, are multiplied by; 1 where this is missing. */
   scale?: number;
+  /** Parts of the inner dimension that are summed each by itself; 1 where this is missing. */
+  parts?: number;
   /** How far apart the columns are that the epilogue needs together. */
   half?: number;
   /** Columns of C, from the first one on, that lie in heads which `rope` turns, and the columns of a head. */
@@ -42,7 +44,7 @@ const ADDS = { never: 0, always: 1, accumulating: 2 };
 
 /** A size as the kernel's uniform, `struct Size`. */
 export const sizeWords = (
-  { m, n, k, lda, ldb, ldc, first, adds, scale = 1, half = 0, rotated = 0, head = 0 }: GemmSize,
+  { m, n, k, lda, ldb, ldc, first, adds, scale = 1, parts = 1, half = 0, rotated = 0, head = 0 }: GemmSize,
 ): number[] => [
   m,
   n,
@@ -56,6 +58,7 @@ export const sizeWords = (
   rotated,
   head,
   floatBits(scale),
+  parts,
 ];
 
 const floatBits = (value: number): number => new Uint32Array(Float32Array.of(value).buffer)[0];
@@ -65,12 +68,18 @@ export const SIZE_HEADER = `
 struct Rows { count: u32, accumulate: u32 }
 struct Size {
   m: u32, n: u32, k: u32, lda: u32, ldb: u32, ldc: u32, first: u32, adds: u32, half: u32, rotated: u32, head: u32,
-  scale: f32,
+  scale: f32, parts: u32,
 }
 @group(0) @binding(0) var<uniform> rows: Rows;
 @group(0) @binding(1) var<uniform> size: Size;
 fn counted(most: u32) -> u32 { return min(rows.count - size.first, most); }
 fn adds() -> bool { return size.adds == 1u || (size.adds == 2u && rows.accumulate != 0u); }`;
+
+/** Rows of C and the inner dimension, as they are in this batch, in WGSL. */
+export const extents = (layout: GemmLayout) => ({
+  M: layout === "tn" ? "size.m" : "counted(size.m)",
+  K: layout === "tn" ? "counted(size.k)" : "size.k",
+});
 
 /** What else the source depends on. */
 export interface GemmVariant {

@@ -12,7 +12,8 @@ import { lines, range } from "./emit.ts";
 /**
  * What comes last: `glu` leaves C = [gate, up] and makes act(gate) * up beside it, `activation` leaves C and makes
  * act(C) beside it; of `glu_backward` and `activation_backward` the sums are the gradient of those. `rope`: heads of
- * C are turned.
+ * C are turned. `part`: C has the sums of a part of the inner dimension, behind those of the parts before
+ * (`gemm_parts.ts`).
  */
 export type EpilogueKind =
   | "none"
@@ -21,7 +22,8 @@ export type EpilogueKind =
   | "glu_backward"
   | "activation"
   | "activation_backward"
-  | "rope";
+  | "rope"
+  | "part";
 
 /**
  * In this order: the bias is added to the sums, that is scaled, added to C where the product adds, and then comes
@@ -49,6 +51,7 @@ const BINDINGS: Record<EpilogueKind, (element: string) => string[]> = {
   activation: () => ["<storage, read_write> activated_c: array<vec4f>"],
   activation_backward: () => ["<storage, read_write> before: array<vec4f>"],
   rope: () => ["<storage, read> spans: array<vec4u>", "<storage, read> cos_sin: array<vec4f>"],
+  part: () => [],
 };
 
 const FIRST_BINDING = 5;
@@ -56,19 +59,24 @@ const FIRST_BINDING = 5;
 export const bindingAfter = ({ bias, kind }: Epilogue): number =>
   FIRST_BINDING + (bias ? 1 : 0) + BINDINGS[kind]("").length;
 
-/** WGSL of an epilogue's bindings and functions, and of `store` or, for pairs, `store_pair` and `first_of_pair`. */
-export function epilogueSource(epilogue: Epilogue, aligned: boolean): string {
+/**
+ * WGSL of an epilogue's bindings, from `first` on, and functions, and of `store` or, for pairs, `store_pair` and
+ * `first_of_pair`.
+ */
+export function epilogueSource(epilogue: Epilogue, aligned: boolean, first = FIRST_BINDING): string {
   const { bias, kind, activation } = epilogue;
   const variables = [
     ...(bias ? ["<storage, read> bias: array<f32>"] : []),
     ...BINDINGS[kind](aligned ? "vec4f" : "f32"),
   ];
   return [
-    lines(variables.length, (i) => `@group(0) @binding(${FIRST_BINDING + i}) var${variables[i]};`),
+    lines(variables.length, (i) => `@group(0) @binding(${first + i}) var${variables[i]};`),
     bias ? BIAS : "",
     activation ? activationSource4(activation) : "",
     isPaired(epilogue)
       ? PAIRS + STORE_PAIR[kind as "glu" | "rope"]
+      : kind === "part"
+      ? STORE_PART
       : aligned
       ? storeAligned(kind)
       : storeUnaligned(kind),
@@ -126,6 +134,13 @@ fn store(M: u32, m: u32, n: u32, value: vec4f) {
       c[i] = v;
     }
   }
+}`;
+
+const STORE_PART = `
+var<private> part: u32;
+fn store(M: u32, m: u32, n: u32, value: vec4f) {
+  if (m >= M || n >= size.n) { return; }
+  c[((part * size.m + m) * size.ldc + n) >> 2u] = value;
 }`;
 
 const PAIRS = `

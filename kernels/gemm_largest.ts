@@ -4,7 +4,7 @@
  * A line of an operand is all of its inner dimension that goes into one sum: a row of A, a column of B. Each line has a
  * scale of its own, so that a large one takes no digits from the others.
  */
-import { type GemmLayout, type GemmVariant, SIZE_HEADER } from "./gemm.ts";
+import { extents, type GemmLayout, type GemmVariant, SIZE_HEADER } from "./gemm.ts";
 import { matrixReader, readerElement } from "./storage.ts";
 
 /** Whether the operand's lines are its rows in memory. */
@@ -19,11 +19,11 @@ export const largestParts = (layout: GemmLayout, operand: "a" | "b"): number =>
   linesAreRows(layout, operand) ? 8 : 32;
 
 /** Lines that the operand has at most, and those and the inner dimension that it has now, as WGSL. */
-const extents = (layout: GemmLayout, operand: "a" | "b") => {
-  const [m, k] = layout === "tn" ? ["size.m", "counted(size.k)"] : ["counted(size.m)", "size.k"];
+const linesOf = (layout: GemmLayout, operand: "a" | "b") => {
+  const { M, K } = extents(layout);
   return operand === "a"
-    ? { most: "size.m", lines: m, inner: k, stride: "size.lda" }
-    : { most: "size.n", lines: "size.n", inner: k, stride: "size.ldb" };
+    ? { most: "size.m", lines: M, inner: K, stride: "size.lda" }
+    : { most: "size.n", lines: "size.n", inner: K, stride: "size.ldb" };
 };
 
 const THREADS = 64;
@@ -40,7 +40,7 @@ export const largestGroups = (layout: GemmLayout, operand: "a" | "b", lines: num
  * size, 2 the operand, 3 what is found.
  */
 export function largestSource({ layout, weights, aligned }: GemmVariant, operand: "a" | "b"): string {
-  const { most, lines, inner, stride } = extents(layout, operand);
+  const { most, lines, inner, stride } = linesOf(layout, operand);
   const parts = largestParts(layout, operand);
   const isStored = operand === "b" && weights !== "f32";
   const element = isStored ? readerElement(weights) : aligned ? "vec4f" : "f32";
@@ -97,7 +97,7 @@ export const foundSource = (layout: GemmLayout, operand: "a" | "b", binding: num
 fn ${operand}_largest(line: u32) -> u32 {
   var largest = 0u;
   for (var part = 0u; part < ${largestParts(layout, operand)}u; part += 1u) {
-    largest = max(largest, ${operand}_found[part * ${extents(layout, operand).most} + line]);
+    largest = max(largest, ${operand}_found[part * ${linesOf(layout, operand).most} + line]);
   }
   return largest;
 }`;

@@ -12,6 +12,7 @@
  * WGSL: the extension `chromium_experimental_subgroup_matrix`, of Dawn. All threads must come by its operations.
  */
 import {
+  extents,
   gemmGroupTile,
   type GemmLayout,
   type GemmVariant,
@@ -20,6 +21,7 @@ import {
 } from "./gemm.ts";
 import { isPaired, stores } from "./gemm_epilogue.ts";
 import { foundSource, linesAreRows } from "./gemm_largest.ts";
+import { innerRange } from "./gemm_parts.ts";
 import { lines, range } from "./emit.ts";
 import type { WeightStorage } from "./storage.ts";
 
@@ -38,8 +40,11 @@ const CUTS: readonly Pick<MatrixTile, "subgroups" | "matrices">[] = [
   { subgroups: [2, 2], matrices: [4, 2] },
   { subgroups: [2, 1], matrices: [2, 2] },
 ];
-/** A driver on the processor, whose subgroups are small, takes 5 s to compile this, and minutes for 4 x 4. */
-const SMALL: typeof CUTS = [{ subgroups: [2, 2], matrices: [1, 2] }];
+/**
+ * A driver on the processor, whose subgroups are small, takes 5 s to compile this, and minutes for 4 x 4. What it waits
+ * for is copies: 32 x 32 sums and 32 deep are twice as fast as 16 x 32 and 16 deep (REJECTED.md).
+ */
+const SMALL: typeof CUTS = [{ subgroups: [4, 1], matrices: [1, 4] }];
 const SMALL_LANES = 16;
 
 /** Bytes of workgroup memory; more, even where a GPU has them, and fewer workgroups run at a time. */
@@ -52,8 +57,9 @@ export function matrixTile(
   },
   precision: MatrixPrecision,
 ): MatrixTile | undefined {
-  const depth = precision === "high" ? 16 : 32;
-  return (lanes < SMALL_LANES ? SMALL : CUTS)
+  const isSmall = lanes < SMALL_LANES;
+  const depth = precision === "high" && !isSmall ? 16 : 32;
+  return (isSmall ? SMALL : CUTS)
     .map((cut): MatrixTile => ({ memory: "matrix", precision, m, n, k, lanes, ...cut, depth }))
     .find((tile) => matrixBytes(tile) <= Math.min(workgroupBytes, MOST_BYTES));
 }
@@ -174,9 +180,9 @@ var<workgroup> sums: array<f32, ${sumsLength(tile)}>;
 @compute @workgroup_size(${threads})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) index: u32,
         @builtin(subgroup_id) subgroup: u32) {
-  let M = ${layout === "tn" ? "size.m" : "counted(size.m)"};
+  let M = ${extents(layout).M};
   let N = size.n;
-  let K = ${layout === "tn" ? "counted(size.k)" : "size.k"};
+${innerRange({ layout, epilogue }, depth)}
   let LDA = size.lda;
   let LDB = size.ldb;
   let m_first = group.y * ${rows}u;
@@ -190,7 +196,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
   }
   workgroupBarrier();
 ${grid(tile, (i, j) => `  var sum${i}_${j}: subgroup_matrix_result<f32, ${n}, ${m}>;`)}
-  for (var k_first = 0u; k_first < K; k_first += ${depth}u) {
+  for (var k_first = k_begin; k_first < K; k_first += ${depth}u) {
 ${copy("a", a, { threads, depth, line: aLine, first: "m_first", last: "M - 1u" })}
 ${copy("b", b, { threads, depth, line: bLine, first: "n_first", last: "N - 1u" })}
     workgroupBarrier();

@@ -24,15 +24,19 @@ export function gemmSource(variant: GemmVariant, tile: GemmTile): string {
       throw new RangeError(`a thread's tile must be a multiple of 4, not ${tm}x${tn}`);
     }
   }
-  const isFused = epilogue.kind !== "none" && epilogue.kind !== "residual";
-  if (isFused && !aligned || isPaired(epilogue) && (variant.layout !== "nt" || !takesPairs(tile))) {
+  const isPart = epilogue.kind === "part";
+  const isFused = epilogue.kind !== "none" && epilogue.kind !== "residual" && !isPart;
+  if (
+    isFused && !aligned || isPaired(epilogue) && (variant.layout !== "nt" || !takesPairs(tile)) ||
+    isPart && tile.memory !== "workgroup" && tile.memory !== "matrix"
+  ) {
     throw new RangeError(`no ${epilogue.kind} in ${JSON.stringify({ ...variant, ...tile })}`);
   }
   const element = aligned ? "vec4f" : "f32";
   return `${SIZE_HEADER}
 @group(0) @binding(2) var<storage, read> a: array<${element}>;
 @group(0) @binding(3) var<storage, read> b: array<${weights === "f32" ? element : readerElement(weights)}>;
-@group(0) @binding(4) var<storage, read_write> c: array<${element}>;
+@group(0) @binding(4) var<storage, read_write> c: array<${isPart ? "vec4f" : element}>;
 ${
     aligned
       ? `fn a4(i: u32) -> vec4f { return a[i >> 2u]; }

@@ -1,5 +1,5 @@
 /** A matrix product whose threads read A and B straight from storage, each into a large register tile. */
-import type { GemmVariant, StorageTile } from "./gemm.ts";
+import { extents, type GemmVariant, type StorageTile } from "./gemm.ts";
 import { isPaired, stores } from "./gemm_epilogue.ts";
 import { lane, range } from "./emit.ts";
 
@@ -15,9 +15,9 @@ export function storageMain(variant: GemmVariant, tile: StorageTile): string {
   return `
 @compute @workgroup_size(${tile.groupColumns}, ${tile.groupRows})
 fn main(@builtin(global_invocation_id) id: vec3u) {
-  let M = ${layout === "tn" ? "size.m" : "counted(size.m)"};
+  let M = ${extents(layout).M};
   let N = size.n;
-  let K = ${layout === "tn" ? "counted(size.k)" : "size.k"};
+  let K = ${extents(layout).K};
   let LDA = size.lda;
   let LDB = size.ldb;
   let m = id.y * ${tm}u;

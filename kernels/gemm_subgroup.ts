@@ -7,7 +7,7 @@
  * Subgroup operations may stand only where all threads come by: past the edge a thread reads what is there, and
  * stores nothing.
  */
-import type { GemmVariant, SubgroupTile } from "./gemm.ts";
+import { extents, type GemmVariant, type SubgroupTile } from "./gemm.ts";
 import { isPaired, stores } from "./gemm_epilogue.ts";
 import { lane, lines, range } from "./emit.ts";
 
@@ -82,9 +82,9 @@ ${products}
 @compute @workgroup_size(${groupColumns})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) index: u32,
         @builtin(subgroup_invocation_id) invocation: u32) {
-  let M = ${layout === "tn" ? "size.m" : "counted(size.m)"};
+  let M = ${extents(layout).M};
   let N = size.n;
-  let K = ${layout === "tn" ? "counted(size.k)" : "size.k"};
+  let K = ${extents(layout).K};
   let LDA = size.lda;
   let LDB = size.ldb;
   let m = group.y * ${tm}u;

@@ -8,7 +8,7 @@
  * inner dimension then goes on with theirs.
  */
 import { lane, range } from "./emit.ts";
-import { type GemmLayout, SIZE_HEADER } from "./gemm.ts";
+import { extents, type GemmLayout, SIZE_HEADER } from "./gemm.ts";
 import { type StorageType, unpackFunction } from "./storage.ts";
 import { type Epilogue, epilogueSource, stores } from "./gemm_epilogue.ts";
 
@@ -66,8 +66,8 @@ ${epilogueSource(epilogue, true)}
 
 @compute @workgroup_size(${TEXTURE_WORKGROUP})
 fn main(@builtin(global_invocation_id) id: vec3u) {
-  let M = ${layout === "tn" ? "size.m" : "counted(size.m)"};
-  let K = ${layout === "tn" ? "counted(size.k)" : "size.k"};
+  let M = ${extents(layout).M};
+  let K = ${extents(layout).K};
   let across = (size.n + ${tn - 1}u) / ${tn}u;
   let m = id.x / across * ${tm}u;
   let n = id.x % across * ${tn}u;

@@ -3,8 +3,9 @@
  * outermost, so that a step of the product reads vec4s along rows and columns. A thread copies one block of 4 x 4 at
  * most, of A or of B.
  */
-import type { GemmVariant, WorkgroupTile } from "./gemm.ts";
+import { extents, type GemmVariant, type WorkgroupTile } from "./gemm.ts";
 import { isPaired, stores } from "./gemm_epilogue.ts";
+import { innerRange } from "./gemm_parts.ts";
 import { lane, lines, range } from "./emit.ts";
 
 /** Steps of the inner dimension that are written out, at most. */
@@ -40,9 +41,9 @@ var<workgroup> b_tile: array<vec4f, ${depth * pitch.b}>;
 @compute @workgroup_size(${groupColumns}, ${groupRows})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u,
         @builtin(local_invocation_index) index: u32) {
-  let M = ${layout === "tn" ? "size.m" : "counted(size.m)"};
+  let M = ${extents(layout).M};
   let N = size.n;
-  let K = ${layout === "tn" ? "counted(size.k)" : "size.k"};
+${innerRange({ layout, epilogue }, depth)}
   let LDA = size.lda;
   let LDB = size.ldb;
   let m_first = group.y * ${groupRows * tm}u;
@@ -50,7 +51,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
 ${place("a", a, width.a, 0, depth)}
 ${place("b", b, width.b, width.a * depth / 4, depth)}
 ${accumulators((i, j) => `  var c${i}_${j} = vec4f();`)}
-  for (var k_first = 0u; k_first < K; k_first += ${depth}u) {
+  for (var k_first = k_begin; k_first < K; k_first += ${depth}u) {
     workgroupBarrier();
 ${copy("a", a, width.a, depth)}
 ${copy("b", b, width.b, depth)}

@@ -50,13 +50,20 @@ export function ranks(size: number): Communicator[] {
       groups.set(`${members}`, group);
       return group[members.indexOf(rank)];
     },
-    allGather: (own) => meet(rank, "allGather", own),
+    allGather: async (own, into) => {
+      const all = await meet(rank, `allGather ${into ? `of ${own.length} bytes` : "of any lengths"}`, own);
+      let at = 0;
+      return all.map((bytes) => {
+        if (!into) return bytes;
+        into.set(bytes, at);
+        return into.subarray(at, at += bytes.length);
+      });
+    },
     broadcast: async (own, from) =>
       (await meet(rank, `broadcast from ${from}`, rank === from ? own! : new Uint8Array()))[from],
-    allToAll: async (parts) => {
+    allToAll: async (parts, received = new Uint8Array(parts.length)) => {
       const all = await meet(rank, `allToAll of ${parts.length} bytes`, parts);
       const part = parts.length / size;
-      const received = new Uint8Array(parts.length);
       all.forEach((of, from) => received.set(of.subarray(rank * part, (rank + 1) * part), from * part));
       return received;
     },

@@ -1,5 +1,4 @@
-"""SimPER steps of a Hugging Face model in PyTorch float32, on a GPU where there is one (without TF32) or on two threads, batched as a common trainer does (TRL's DPOTrainer):
-chosen and rejected one under the other, padded to the longest sequence of the batch, logits at every position.
+"""SimPER steps (torch_simper.py) of a Hugging Face model in PyTorch float32, on a GPU where there is one (without TF32) or on two threads.
 
     python torch_pairs.py MODEL_FOLDER PAIRS.json     PAIRS.json as bench/pairs.ts writes it
 
@@ -12,6 +11,8 @@ import time
 import torch
 import transformers
 from transformers import AutoModelForCausalLM
+
+from torch_simper import loss_of
 
 torch.set_num_threads(2)
 torch.backends.cuda.matmul.allow_tf32 = False
@@ -29,39 +30,11 @@ optimizer = torch.optim.AdamW(
     model.parameters(), lr=task["learning_rate"], betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0
 )
 
-
-def padded(sequences):
-    """Ids, mask and labels, [sequences, longest]; labels are -100 where none is."""
-    longest = max(len(sequence["ids"]) for sequence in sequences)
-    ids = torch.zeros(len(sequences), longest, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    labels = torch.full_like(ids, -100)
-    for i, sequence in enumerate(sequences):
-        tokens = torch.tensor(sequence["ids"])
-        first = sequence["promptLength"]
-        ids[i, : len(tokens)] = tokens
-        mask[i, : len(tokens)] = 1
-        labels[i, first : len(tokens)] = tokens[first:]
-    return ids.to(device), mask.to(device), labels.to(device)
-
-
-def mean_logps(ids, mask, labels):
-    logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1]
-    labels = labels[:, 1:]
-    counted = labels != -100
-    chosen = logits.gather(-1, labels.clamp(min=0).unsqueeze(-1)).squeeze(-1)
-    # A sequence at a time, as TRL does, to hold less at once.
-    logps = chosen - torch.stack([row.logsumexp(-1) for row in logits])
-    return (logps * counted).sum(-1) / counted.sum(-1)
-
-
 losses, seconds = [], []
 for batch in task["batches"]:
     start = time.perf_counter()
     optimizer.zero_grad(set_to_none=True)
-    sequences = [pair["chosen"] for pair in batch] + [pair["rejected"] for pair in batch]
-    chosen, rejected = mean_logps(*padded(sequences)).chunk(2)
-    loss = (rejected.exp() - chosen.exp()).mean()
+    loss = loss_of(model, batch, device)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), task["max_grad_norm"])
     optimizer.step()

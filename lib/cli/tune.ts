@@ -129,7 +129,8 @@ function tableOf(gpu: Gpu, { tiles, rates }: AdapterTuning): Shown {
   const ways = [...new Set(rates.map(({ way }) => way))];
   const cell = (way: string, shape: ShapeClass) => {
     const found = rates.find((rate) => rate.way === way && rate.shape === shape);
-    const isTaken = way === takenOf(tiles, shape) || way === (tiles.fuses ? "fused" : "separate");
+    const isTaken = way === takenOf(tiles, shape) || way === (tiles.fuses ? "fused" : "separate") ||
+      way === (tiles.splits ? "split" : "whole");
     return found ? `${(2 * found.rate / 1e9).toPrecision(3)}${isTaken ? " *" : ""}` : "";
   };
   const title = `${describeAdapter(gpu)}; simper ${VERSION}`;
@@ -148,5 +149,9 @@ const takenOf = ({ buffer, textured }: TuningRecord, shape: ShapeClass): string 
 function summaryOf(tiles: TuningRecord): string {
   const lines = [...Map.groupBy(SHAPE_CLASSES, (shape) => takenOf(tiles, shape))]
     .map(([way, shapes]) => `${way}: ${shapes.join(", ")}`);
-  return [...lines, `activations and rotations: ${tiles.fuses ? "in" : "after"} the products`].join("\n");
+  return [
+    ...lines,
+    `activations and rotations: ${tiles.fuses ? "in" : "after"} the products`,
+    ...(tiles.splits ? ["products of few tiles: split along their inner dimension"] : []),
+  ].join("\n");
 }

@@ -6,8 +6,12 @@ export interface Communicator {
   readonly rank: number;
   /** How many ranks there are. */
   readonly size: number;
-  /** What each rank gives, in the order of ranks; lengths may differ. */
-  allGather(own: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>[]>;
+  /**
+   * What each rank gives, in the order of ranks; lengths may differ, but not where `into` is given.
+   *
+   * @param into memory of what is returned, as long as all of it.
+   */
+  allGather(own: Uint8Array<ArrayBuffer>, into?: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>[]>;
   /**
    * Gives bytes to one rank, which has to receive them: those of one sender come in the order in which they were sent.
    *
@@ -24,8 +28,9 @@ export interface Communicator {
    * Gives a part to each rank; returns the parts that this one was given, in the order of ranks.
    *
    * @param parts all of them, one after the other, of equal lengths.
+   * @param into memory of what is returned, as long as `parts`.
    */
-  allToAll(parts: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>>;
+  allToAll(parts: Uint8Array<ArrayBuffer>, into?: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>>;
 }
 
 /** The one rank of a run that is alone. */

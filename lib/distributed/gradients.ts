@@ -5,7 +5,7 @@ import type { MemoryPlan } from "../gpu/memory_plan.ts";
 import type { TensorUse } from "../gpu/placement.ts";
 import { type KernelCall, lastUses, type Pipelines, Program, writeTensor } from "../gpu/program.ts";
 import type { Parameters, TrainedParameter } from "../parameters/parameters.ts";
-import { sumOfRanks } from "./collectives.ts";
+import { SumMemory, sumOfRanks } from "./collectives.ts";
 import type { Communicator } from "./communicator.ts";
 
 /**
@@ -44,6 +44,8 @@ export class GradientSums {
   readonly uses: TensorUse[];
   readonly #pieces: readonly Piece[];
   readonly #staging: Slab;
+  readonly #memory = new SumMemory();
+  #own = new Float32Array();
   #programs: Program[] = [];
   /** Where gradients are not kept, the sums over the batches of a step so far, of each piece. */
   #waiting: Float32Array<ArrayBuffer>[] = [];
@@ -55,15 +57,26 @@ export class GradientSums {
     this.#staging = plan.slab("gradients read back", "gradients", most * 4, READ_BACK);
   }
 
+  /** How many numbers there are in each sum of a step, in their order. */
+  get lengths(): number[] {
+    return this.#pieces.map(({ elements }) => elements);
+  }
+
   /** Compiles the pass, once the plan is allocated. */
   async compile(pipelines: Pipelines): Promise<void> {
     this.#programs = [];
+    this.#own = new Float32Array(this.#staging.bytes / 4);
     for (const { calls } of this.#pieces) this.#programs.push(await Program.compile(pipelines, calls));
   }
 
   /** Makes the pass of a batch that is not its step's last where gradients are not kept: they wait on the host. */
   async add(gpu: Gpu, counts: Uint32Array, submit: Submit): Promise<void> {
-    await this.#run(gpu, counts, submit, (own, i) => this.#waiting[i] = own);
+    await this.#run(
+      gpu,
+      counts,
+      submit,
+      (own, i) => (this.#waiting[i] ??= new Float32Array(own.length)).set(own),
+    );
   }
 
   /** Makes the pass of the step's last batch, and puts the sums of all ranks where they are kept. */
@@ -116,7 +129,9 @@ export class GradientSums {
   async #read(gpu: Gpu, elements: number): Promise<Float32Array<ArrayBuffer>> {
     const buffer = this.#staging.buffer!;
     await buffer.mapAsync(GPUMapMode.READ, 0, 4 * elements);
-    const found = new Float32Array(buffer.getMappedRange(0, 4 * elements).slice(0));
+    // Held from piece to piece, as `SumMemory` is.
+    const found = this.#own.subarray(0, elements);
+    found.set(new Float32Array(buffer.getMappedRange(0, 4 * elements)));
     buffer.unmap();
     gpu.check();
     return found;
@@ -128,7 +143,7 @@ export class GradientSums {
     piece: number,
     own: Float32Array<ArrayBuffer>,
   ): Promise<void> {
-    const all = await sumOfRanks(communicator, own);
+    const all = await sumOfRanks(communicator, own, this.#memory);
     let at = 0;
     for (const { sums, firstElement, count } of this.#pieces[piece].parts) {
       if (sums) writeTensor(gpu, sums, all.subarray(at, at + count), firstElement);

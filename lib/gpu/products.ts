@@ -11,6 +11,7 @@ import {
   takesPairs,
 } from "../../kernels/gemm.ts";
 import { largestGroups, largestParts, largestSource } from "../../kernels/gemm_largest.ts";
+import { partsGroups, partsSource } from "../../kernels/gemm_parts.ts";
 import { gemmSource } from "../../kernels/gemm_source.ts";
 import { type Epilogue, isPaired } from "../../kernels/gemm_epilogue.ts";
 import {
@@ -29,7 +30,7 @@ import { isCopied, type Texel, type TextureCopy } from "./texture_copy.ts";
 import { blockWords, fillTexture } from "./texture_fill.ts";
 import { rowLength } from "./operations.ts";
 import { Sources } from "./sources.ts";
-import { type ProductTiles, shapeClass, type TextureProductTile } from "./tuning.ts";
+import { partsOf, type ProductTiles, shapeClass, type TextureProductTile } from "./tuning.ts";
 
 /**
  * The matrices of a product; see `GemmLayout`. A `bias` is added to every row of it, and a `residual` of C's shape to
@@ -80,8 +81,8 @@ export class Products {
   readonly held?: HeldMatrices;
   /** Where textures hold an operand's block. */
   readonly #textures?: { a: TextureSlab; b: TextureSlab };
-  /** What is found of the largest magnitudes of each operand of a product of float16 matrices. */
-  readonly #found: Partial<Record<"a" | "b", Tensor>> = {};
+  /** What kernels of one product leave for each other, by name. */
+  readonly #between = new Map<string, Tensor>();
   /** The other operand of products whose matrix is held. */
   readonly #left?: TextureSlab;
   readonly #slabs: Tensor[] = [];
@@ -131,7 +132,7 @@ export class Products {
       ? this.#textureCalls(layout, rows, operands, size, texture)
       : tile.memory === "matrix"
       ? this.#matrixCalls(layout, rows, operands, size, tile, isFused ? epilogue : undefined)
-      : [this.#bufferCall(layout, rows, operands, size, tile, isFused ? epilogue : undefined)];
+      : this.#bufferCalls(layout, rows, operands, size, tile, isFused ? epilogue : undefined);
     return epilogue && !isFused ? [...calls, epilogue.alone] : calls;
   }
 
@@ -155,7 +156,7 @@ export class Products {
     const words = this.#size(size);
     const [a, b] = (["a", "b"] as const).map((operand) => {
       const lines = operand === "a" ? size.m : size.n;
-      const found = this.#foundOf(operand, lines * largestParts(layout, operand));
+      const found = this.#wordsOf(`largest of ${operand}`, lines * largestParts(layout, operand));
       const groups = line(largestGroups(layout, operand, lines));
       const call: KernelCall = {
         label: "gemm_largest",
@@ -165,16 +166,63 @@ export class Products {
       };
       return { call, found };
     });
-    const product = this.#bufferCall(layout, rows, operands, size, tile, fused);
-    return [a.call, b.call, { ...product, bindings: [...product.bindings, a.found, b.found] }];
+    const [product, ...after] = this.#bufferCalls(layout, rows, operands, size, tile, fused);
+    return [
+      a.call,
+      b.call,
+      { ...product, bindings: [...product.bindings, a.found, b.found] },
+      ...after,
+    ];
   }
 
   /** So many words of the one slab that the products have for it, which grows with the largest of them. */
-  #foundOf(operand: "a" | "b", words: number): Tensor {
+  #wordsOf(name: string, words: number): Tensor {
     const bytes = align(4 * words);
-    const all = this.#found[operand] ??= this.plan.tensor(`largest of ${operand}`, "scratch", [words]);
+    const all = this.#between.get(name) ?? this.plan.tensor(name, "scratch", [words]);
+    this.#between.set(name, all);
     Object.assign(all.slab, { bytes: Math.max(all.slab.bytes, bytes) });
     return { ...all, shape: [words], bytes };
+  }
+
+  /** The product or, where that is to be split, its parts and their sum. */
+  #bufferCalls(
+    layout: GemmLayout,
+    rows: RowSlot,
+    operands: Operands,
+    size: GemmSize,
+    tile: GemmTile,
+    fused?: ProductEpilogue,
+  ): KernelCall[] {
+    const { split } = this.tiles;
+    const parts = split ? partsOf(layout, size, tile, split) : 1;
+    if (parts === 1) return [this.#bufferCall(layout, rows, operands, size, tile, fused)];
+    const ldc = Math.ceil(size.n / 4) * 4;
+    const sums = this.#wordsOf("sums of parts", parts * size.m * ldc);
+    const { a, b, c } = operands;
+    const epilogue = epilogueOf(operands, fused);
+    const aligned = size.ldc % 4 === 0;
+    const part = { m: size.m, n: size.n, k: size.k, lda: size.lda, ldb: size.ldb, ldc, first: size.first };
+    return [
+      this.#bufferCall(layout, rows, { a, b, c: sums }, { ...part, adds: "never", parts }, tile),
+      {
+        label: "gemm_parts",
+        source: this.#sources.of(
+          ["parts", layout, epilogue, aligned],
+          () => partsSource(layout, epilogue, aligned),
+        ),
+        bindings: [
+          rows.tensor,
+          this.#sizeOf({ ...size, parts }, fused),
+          sums,
+          c,
+          ...boundBy(operands, fused),
+        ],
+        grid: (counts) => {
+          const count = counts[rows.slot];
+          return count === 0 ? [0, 0] : line(partsGroups(layout === "tn" ? size.m : count, size.n));
+        },
+      },
+    ];
   }
 
   #bufferCall(
@@ -185,7 +233,8 @@ export class Products {
     tile: GemmTile,
     fused?: ProductEpilogue,
   ): KernelCall {
-    const epilogue = epilogueOf(t, fused);
+    const { parts = 1 } = size;
+    const epilogue: Epilogue = parts > 1 ? { kind: "part" } : epilogueOf(t, fused);
     const variant = gemmVariant(layout, epilogue, size, weightStorage(t.b));
     const group = gemmGroupTile(tile);
     const columns = Math.ceil(size.n / group.columns);
@@ -194,17 +243,16 @@ export class Products {
       source: this.#sources.of([variant, tile], () => gemmSource(variant, tile)),
       bindings: [
         rows.tensor,
-        this.#size({ ...size, half: fused?.half, rotated: fused?.rotated, head: fused?.head }),
+        this.#sizeOf(size, fused),
         t.a,
         t.b,
         t.c,
-        ...(t.bias ? [t.bias] : []),
-        ...(t.residual ? [t.residual] : []),
-        ...(fused?.tensors ?? []),
+        ...boundBy(t, fused),
       ],
       grid: (counts) => {
         const count = counts[rows.slot];
-        return count === 0 ? [0, 0] : [columns, Math.ceil((layout === "tn" ? size.m : count) / group.rows)];
+        const down = Math.ceil((layout === "tn" ? size.m : count) / group.rows);
+        return count === 0 ? [0, 0] : [columns, down, parts];
       },
       flops: (counts) => 2 * counts[rows.slot] * size.n * (layout === "tn" ? size.m : size.k),
     };
@@ -380,6 +428,11 @@ export class Products {
     return this.#uniform(sizeWords(size));
   }
 
+  /** The same, with what an epilogue needs to know. */
+  #sizeOf(size: GemmSize, fused?: ProductEpilogue): Tensor {
+    return this.#size({ ...size, half: fused?.half, rotated: fused?.rotated, head: fused?.head });
+  }
+
   /** The uniform that holds these words. */
   #uniform(words: number[]): Tensor {
     const key = words.join(" ");
@@ -409,10 +462,21 @@ const epilogueOf = (
   activation: fused?.activation,
 });
 
+/** What an epilogue's kernel binds behind C. */
+const boundBy = (
+  { bias, residual }: Pick<Operands, "bias" | "residual">,
+  fused?: ProductEpilogue,
+): Tensor[] => [
+  ...(bias ? [bias] : []),
+  ...(residual ? [residual] : []),
+  ...(fused?.tensors ?? []),
+];
+
 const labelOf = (layout: GemmLayout, { m, n, k }: GemmSize, { bias, kind }: Epilogue, more = 0) =>
   `gemm_${layout} ${layout === "tn" ? m : "rows"}x${n}x${layout === "tn" ? "rows" : k}` +
   (more > 0 ? `+${more}` : "") +
-  (bias ? " + bias" : "") + (kind === "none" || kind === "residual" ? "" : ` + ${kind}`);
+  (bias ? " + bias" : "") +
+  (kind === "none" || kind === "residual" ? "" : kind === "part" ? " in parts" : ` + ${kind}`);
 
 /** Sizes of a product from its operands' shapes; rows of A and C may be longer than the product needs. */
 function sizeOf(layout: GemmLayout, { a, b, c }: Operands): Omit<GemmSize, "first" | "adds"> {

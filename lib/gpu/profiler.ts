@@ -14,7 +14,7 @@ export interface Timed {
   work: Work;
   /** Counts the command buffers of the profile. */
   submission: number;
-  workgroups?: [x: number, y: number];
+  workgroups?: [x: number, y: number, z?: number];
 }
 
 /** What the host did, in seconds from the profile's first submission: encoding, submitting, uploading. */
@@ -190,17 +190,17 @@ export class Profiler {
       setBindGroup(_index: number, group: GPUBindGroup | null) {
         bindGroup = group!;
       },
-      dispatchWorkgroups(x, y = 1) {
+      dispatchWorkgroups(x, y = 1, z = 1) {
         const kernel = kernelOf.get(bindGroup);
         const timestampWrites = nextQueries({
           name: kernel?.label ?? pipeline.label,
           work: kernel && size ? workOf(kernel, size) : {},
-          workgroups: [x, y],
+          workgroups: z > 1 ? [x, y, z] : [x, y],
         });
         const real = encoder.beginComputePass({ timestampWrites });
         real.setPipeline(pipeline);
         real.setBindGroup(0, bindGroup);
-        real.dispatchWorkgroups(x, y);
+        real.dispatchWorkgroups(x, y, z);
         real.end();
       },
       end() {},

@@ -53,8 +53,8 @@ export interface RowSlot {
   tensor: Tensor;
 }
 
-/** Workgroups in x and y for the row counts of a batch; none where either is 0. */
-export type Grid = (counts: Uint32Array) => [x: number, y: number];
+/** Workgroups in x, y and, unless 1, z for the row counts of a batch; none where one is 0. */
+export type Grid = (counts: Uint32Array) => [x: number, y: number, z?: number];
 
 /** Workgroups as a line, spilling into y past the 65,535 that WebGPU allows in one direction. */
 export function line(workgroups: number): [number, number] {
@@ -253,11 +253,11 @@ export class Program {
     const held = new Set<TextureCopy>();
     let pass: GPUComputePassEncoder | undefined;
     const dispatch = ({ pipeline, bindGroup, grid }: Kernel) => {
-      const [x, y] = grid(counts);
+      const [x, y, z] = grid(counts);
       pass ??= encoder.beginComputePass();
       pass.setPipeline(pipeline);
       pass.setBindGroup(0, bindGroup);
-      pass.dispatchWorkgroups(x, y);
+      pass.dispatchWorkgroups(x, y, z);
     };
     for (const kernel of this.#dispatches) {
       const { grid, copies, outdates } = kernel;

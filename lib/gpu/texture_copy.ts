@@ -23,7 +23,7 @@ export interface CopyKernel {
   label: string;
   source: string;
   bindings: (Tensor | TextureSlab)[];
-  grid: (counts: Uint32Array) => [x: number, y: number];
+  grid: (counts: Uint32Array) => [x: number, y: number, z?: number];
 }
 
 /** A place in a texture. */

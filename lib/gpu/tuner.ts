@@ -49,6 +49,11 @@ const SIZES = {
   software: { wide: [512, 512, 512], small: [512, 512, 512], narrow: [512, 64, 512] },
   gpu: { wide: [2048, 2048, 2048], small: [512, 1024, 2048], narrow: [2048, 64, 2048] },
 };
+/**
+ * A product of few tiles, but deep: as those that a GPU splits along their inner dimension, if that is faster. A
+ * processor is as busy with few tiles.
+ */
+const DEEP = [512, 512, 8192];
 /** What a large model spends most in comes first. A processor is as busy with few tiles as with many. */
 const MEASURED: Record<DeviceClass, ("wide" | "small" | "narrow")[]> = {
   software: ["wide", "narrow"],
@@ -58,6 +63,8 @@ const MEASURED: Record<DeviceClass, ("wide" | "small" | "narrow")[]> = {
 const FINALISTS = 2;
 /** What products of float16 matrices may be off by: 2^-21 and 2^-10 of the sum of their terms' magnitudes. */
 const MATRIX_TOLERANCE = { high: 1e-4, medium: 2e-2 };
+/** What sums of four times as many terms as those of other products may be off by. */
+const DEEP_TOLERANCE = 2e-4;
 /** Another than the usual tile must be this much faster: times vary. */
 const CLEARLY = 1.05;
 /** Of a sample, at least: its end is waited for, some 11 ms where Deno does it. */
@@ -72,12 +79,12 @@ export const MOST_SECONDS = 20;
 export type Way = BufferTileName | "texture";
 
 /**
- * Multiply-adds a second of the ways of every shape class, and of `nt wide` with a gated unit in its stores and
- * after it; and what comes of them.
+ * Multiply-adds a second of the ways of every shape class, of `nt wide` with a gated unit in its stores and after it,
+ * and of a deep `nn small` in parts and whole; and what comes of them.
  */
 export interface Measured {
   record: TuningRecord;
-  rates: { shape: ShapeClass; way: Way | "fused" | "separate"; rate: number }[];
+  rates: { shape: ShapeClass; way: Way | "fused" | "separate" | "split" | "whole"; rate: number }[];
   /** Ways that there was no time for. */
   skipped: number;
 }
@@ -131,9 +138,20 @@ export async function measureTuning(
     const other = await measure(gpu, pipelines, "nt wide", separate, how);
     return { fused: one.rate, separate: other.rate, isRight: isClose(one.result!, other.result!) };
   };
+  const measureSplit = async (record: TuningRecord) => {
+    const [split, whole] = [true, false].map((splits) => tilesOf({ ...record, splits }, gpu));
+    const how = { values, idle, size: DEEP };
+    const one = await measure(gpu, pipelines, "nn small", split, how);
+    const other = await measure(gpu, pipelines, "nn small", whole, how);
+    return {
+      split: one.rate,
+      whole: other.rate,
+      isRight: isClose(one.result!, other.result!, DEEP_TOLERANCE),
+    };
+  };
   return await chooseTiles(device, candidates, {
     measureWay,
-    measureFused: device === "gpu" ? measureFused : undefined,
+    ...(device === "gpu" && { measureFused, measureSplit }),
   }, options);
 }
 
@@ -154,9 +172,10 @@ export type MeasureWay = (
 export async function chooseTiles(
   device: DeviceClass,
   candidates: readonly Way[],
-  { measureWay, measureFused }: {
+  { measureWay, measureFused, measureSplit }: {
     measureWay: MeasureWay;
     measureFused?: (record: TuningRecord) => Promise<{ fused: number; separate: number; isRight: boolean }>;
+    measureSplit?: (record: TuningRecord) => Promise<{ split: number; whole: number; isRight: boolean }>;
   },
   { onProgress, seconds = Infinity, precision, now = () => performance.now() }:
     & MeasureOptions
@@ -212,6 +231,15 @@ export async function chooseTiles(
     });
     record.fuses = isRight && fused * CLEARLY >= separate;
   }
+  if (measureSplit && now() < end) {
+    const { split, whole, isRight } = await measureSplit(record);
+    rates.push({ shape: "nn small", way: "split", rate: split }, {
+      shape: "nn small",
+      way: "whole",
+      rate: whole,
+    });
+    record.splits = isRight && split > whole * CLEARLY;
+  }
   onProgress?.({ what: "measuring matrix products", done: total, total });
   return { record, rates, skipped };
 }
@@ -219,7 +247,8 @@ export async function chooseTiles(
 /** Numbers between -0.5 and 0.5 for both operands of the largest product. */
 function operandValues(device: DeviceClass): Float32Array<ArrayBuffer> {
   const next = uniform(1);
-  const length = Math.max(...Object.values(SIZES[device]).map(([m, n, k]) => m * k + n * k));
+  const sizes = [...Object.values(SIZES[device]), ...device === "gpu" ? [DEEP] : []];
+  const length = Math.max(...sizes.map(([m, n, k]) => m * k + n * k));
   return Float32Array.from({ length }, () => next() - 0.5);
 }
 
@@ -244,15 +273,16 @@ async function measure(
   pipelines: Pipelines,
   shape: ShapeClass,
   tiles: ProductTiles,
-  { values, idle, best = 0, epilogue }: {
+  { values, idle, best = 0, epilogue, size: given }: {
     values: Float32Array<ArrayBuffer>;
     idle: number;
     best?: number;
     epilogue?: "glu";
+    size?: readonly number[];
   },
 ): Promise<{ rate: number; result?: Float32Array }> {
   const [layout, size] = shape.split(" ") as ["nt" | "nn" | "tn", "wide" | "small" | "narrow"];
-  const [m, n, k] = SIZES[deviceClass(gpu)][size];
+  const [m, n, k] = given ?? SIZES[deviceClass(gpu)][size];
   const plan = new MemoryPlan();
   const counts = new RowCounts(1);
   const rows = plan.tensor("row counts", "batch", [counts.bytes / 4]);

@@ -4,11 +4,13 @@ import type { HeldStorage } from "./texture_fill.ts";
 import type { AttentionTiles } from "../../kernels/attention.ts";
 import type {
   GemmLayout,
+  GemmSize,
   GemmTile,
   MatrixPrecision,
   SubgroupTile,
   WorkgroupTile,
 } from "../../kernels/gemm.ts";
+import { gemmGroupTile } from "../../kernels/gemm.ts";
 import { matrixTile } from "../../kernels/gemm_matrix.ts";
 import type { TextureTile } from "../../kernels/gemm_texture.ts";
 
@@ -66,6 +68,37 @@ export interface ProductTiles {
    * instead of kernels of their own; measured by a gated unit in a large product.
    */
   fuses: boolean;
+  /** Where a product of few tiles is split along its inner dimension. */
+  split?: Split;
+}
+
+/** Into parts, as long as those of all tiles have no more `sums`, and each has so much of the inner dimension. */
+export interface Split {
+  sums: number;
+  depth: number;
+}
+
+/**
+ * As many sums as keep a large GPU busy. A part's sum is written and read again, 8 bytes, in which time such a GPU does
+ * some 120 multiply-adds (an H200: 22e12 a second, and 1.5e12 bytes copied): of 512, less than a quarter, where half or
+ * more of the GPU would be idle. The head's input gradient of SmolLM2 with 1,200 labels, 171 tiles of 64 x 64, has 5.
+ */
+const SPLIT: Split = { sums: WIDE, depth: 512 };
+
+/**
+ * Parts of a product's inner dimension. Those of `nt` stay whole: which sums a row of the forward pass has does not
+ * depend on how many rows there may be.
+ */
+export function partsOf(
+  layout: GemmLayout,
+  { m, n, k }: Pick<GemmSize, "m" | "n" | "k">,
+  tile: GemmTile,
+  { sums, depth }: Split,
+): number {
+  if (layout === "nt" || tile.memory !== "workgroup" && tile.memory !== "matrix") return 1;
+  const { rows, columns } = gemmGroupTile(tile);
+  const inTiles = Math.ceil(m / rows) * rows * Math.ceil(n / columns) * columns;
+  return Math.max(1, Math.min(Math.floor(sums / inTiles), Math.floor(k / depth)));
 }
 
 const storage = (threadRows: number, threadColumns: number): GemmTile => ({
@@ -164,6 +197,8 @@ export interface TuningRecord {
   buffer: Record<ShapeClass, BufferTileName>;
   textured: ShapeClass[];
   fuses: boolean;
+  /** Whether products of few tiles are split along their inner dimension; on a GPU alone. */
+  splits?: boolean;
   /** Where products may be of float16 matrices: what was asked for. */
   precision?: MatrixPrecision;
 }
@@ -194,6 +229,8 @@ export function usualTuning(device: DeviceClass, precision?: MatrixPrecision): T
     textured: device === "software" && !precision ? [...SHAPE_CLASSES] : [],
     // On a processor a fused kernel is no faster, and takes seconds more to compile (REJECTED.md).
     fuses: device === "gpu",
+    // A processor is as busy with few tiles.
+    ...(device === "gpu" && { splits: true }),
   };
 }
 
@@ -208,7 +245,7 @@ export const suits = (
 
 /** The tiles that a record names, on a device that it suits. */
 export function tilesOf(
-  { buffer, textured, fuses, precision }: TuningRecord,
+  { buffer, textured, fuses, splits, precision }: TuningRecord,
   device: TileDevice,
 ): ProductTiles {
   const tiles = Object.fromEntries(
@@ -219,6 +256,7 @@ export function tilesOf(
     textured,
     buffer: tiles as Record<ShapeClass, GemmTile>,
     fuses,
+    ...(splits && { split: SPLIT }),
   };
 }
 
@@ -252,7 +290,9 @@ export function rowTiles(
 /** One tile for every product: for tests, and for measuring. */
 export function onlyTile(
   tile: ProductTile,
-  { otherwise = BUFFER_TILES["storage 8x8"], fuses = false }: { otherwise?: GemmTile; fuses?: boolean } = {},
+  { otherwise = BUFFER_TILES["storage 8x8"], fuses = false, split }:
+    & { otherwise?: GemmTile }
+    & Partial<Pick<ProductTiles, "fuses" | "split">> = {},
 ): ProductTiles {
   const buffer = tile.memory === "texture" ? otherwise : tile;
   const tiles = Object.fromEntries(SHAPE_CLASSES.map((shape) => [shape, buffer]));
@@ -261,23 +301,25 @@ export function onlyTile(
     textured: tile.memory === "texture" ? SHAPE_CLASSES : [],
     buffer: tiles as Record<ShapeClass, GemmTile>,
     fuses,
+    split,
   };
 }
 
 /** Whether a rate, as read from a file, is of a way and a shape class that exist. */
 export const isRate = ({ shape, way, rate }: { shape: string; way: string; rate: number }): boolean =>
   (SHAPE_CLASSES as readonly string[]).includes(shape) && rate > 0 &&
-  [...TILE_NAMES, MATRIX, "texture", "fused", "separate"].includes(way);
+  [...TILE_NAMES, MATRIX, "texture", "fused", "separate", "split", "whole"].includes(way);
 
 /** Of all but matrices. */
 const TILE_NAMES = Object.keys({ ...BUFFER_TILES, ...SUBGROUP_TILES });
 
 /** Whether `value`, as read from a file, is a record of tiles that exist, on this device (see `suits`) or another. */
 export function isTuningRecord(value: unknown): value is TuningRecord {
-  const { buffer, textured, fuses, precision } = (value ?? {}) as {
+  const { buffer, textured, fuses, splits, precision } = (value ?? {}) as {
     buffer?: Record<string, unknown>;
     textured?: unknown;
     fuses?: unknown;
+    splits?: unknown;
     precision?: unknown;
   };
   const [shapes, names]: readonly string[][] = [
@@ -287,7 +329,8 @@ export function isTuningRecord(value: unknown): value is TuningRecord {
   // Only words are compared: as a key, a list within lists would be turned into text, level by level.
   const isOneOf = (words: string[], word: unknown) => typeof word === "string" && words.includes(word);
   return typeof buffer === "object" && buffer !== null && Array.isArray(textured) &&
-    typeof fuses === "boolean" && [undefined, "high", "medium"].includes(precision as string) &&
+    typeof fuses === "boolean" && ["undefined", "boolean"].includes(typeof splits) &&
+    [undefined, "high", "medium"].includes(precision as string) &&
     textured.every((shape) => isOneOf(shapes, shape)) &&
     shapes.every((shape) => isOneOf(names, buffer[shape]));
 }

@@ -81,6 +81,7 @@ const BYTES: Record<string, (bindings: Tensor[]) => number> = {
   clear: (bindings) => bindings.at(-1)!.bytes,
   // Of an operand whose rows are counted, all that there may be.
   gemm_largest: (bindings) => bindings[2].bytes,
+  gemm_parts: (bindings) => bindings[2].bytes + bindings[3].bytes,
   sum_squares: (bindings) => bindings.at(-2)!.bytes,
   adamw: updateBytes,
   adamw_8bit: updateBytes,

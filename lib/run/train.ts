@@ -183,7 +183,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
     decoder.plan.bytesOf("weights"),
     decoder.parameters.hostBytes + planned.runner.hostBytes(passes),
   );
-  checkFits(planned, prepared, config, device, memoryLimit(config, gpu, beside, sharers));
+  checkFits(planned, prepared, config, device, memoryLimit(config, gpu, beside, sharers), communicator);
   if (communicator.size > 1) {
     log("info", describeRanks(ranks, passes, decoder.net));
   }

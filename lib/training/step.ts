@@ -139,6 +139,11 @@ export class StepRunner {
     return this.decoder.options.gradients === "sent";
   }
 
+  /** How many numbers there are in each sum over the ranks of a step; none where one is alone. */
+  get sums(): readonly number[] {
+    return this.#sums?.lengths ?? [];
+  }
+
   /** Whether the norm needs squares of gradients that are on other ranks. */
   get #needsOthersSquares(): boolean {
     return this.#areSent || this.optimizer.isPart;

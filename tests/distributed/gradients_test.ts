@@ -14,21 +14,24 @@ const pair = randomPair({ prefix: 12, chosen: 10, rejected: 8 }, config.vocabSiz
 
 /** A line to one other rank, whose gradients are as many times this one's. */
 function lineTo(times: number, heard: () => void): Communicator {
-  const bytesOf = (values: Float32Array<ArrayBuffer>) => new Uint8Array(values.buffer);
-  let theirSums: Uint8Array<ArrayBuffer>;
+  const floatsOf = ({ buffer, byteOffset, byteLength }: Uint8Array<ArrayBuffer>) =>
+    new Float32Array(buffer, byteOffset, byteLength / 4);
+  let theirSums: Float32Array;
   return {
     ...alone,
     size: 2,
-    allToAll(parts) {
+    allToAll(parts, into) {
       heard();
-      const own = new Float32Array(parts.buffer);
+      const own = floatsOf(parts);
       const [ownPart, theirPart] = [own.slice(0, own.length / 2), own.slice(own.length / 2)];
-      theirSums = bytesOf(theirPart.map((value) => (1 + times) * value));
-      return Promise.resolve(
-        bytesOf(Float32Array.of(...ownPart, ...ownPart.map((value) => times * value))),
-      );
+      theirSums = theirPart.map((value) => (1 + times) * value);
+      floatsOf(into!).set([...ownPart, ...ownPart.map((value) => times * value)]);
+      return Promise.resolve(into!);
     },
-    allGather: (sums) => Promise.resolve([sums, theirSums]),
+    allGather(sums, into) {
+      floatsOf(into!).set([...floatsOf(sums), ...theirSums]);
+      return Promise.resolve([]);
+    },
   };
 }
 

@@ -116,17 +116,23 @@ Deno.test("warnings of other ranks are named, unless the first rank has the same
 
 Deno.test("what launchers put into the environment is known, and nothing else taken for it", () => {
   const of = (environment: Record<string, string | undefined>) => launchOf((name) => environment[name]);
-  assert.deepEqual(of({ OMPI_COMM_WORLD_RANK: "3", OMPI_COMM_WORLD_SIZE: "4", PMIX_RANK: "3" }), {
-    rank: 3,
-    size: 4,
-  });
-  assert.deepEqual(of({ PMI_RANK: "0", PMI_SIZE: "2" }), { rank: 0, size: 2 });
-  assert.deepEqual(of({ PMIX_RANK: "1", SLURM_NTASKS: "2" }), { rank: 1, size: 2 });
-  assert.deepEqual(of({ PMIX_RANK: "1" }), { rank: 1, size: undefined });
-  // A batch script of SLURM's, and torchrun, which starts no ranks of MPI.
+  const found = (environment: Record<string, string>) => {
+    const { rank, size, variable } = of(environment)!;
+    return [variable, rank, size];
+  };
+  assert.deepEqual(found({ PMIX_RANK: "3", OMPI_COMM_WORLD_RANK: "3", OMPI_COMM_WORLD_SIZE: "4" }), [
+    "OMPI_COMM_WORLD_RANK",
+    3,
+    4,
+  ]);
+  assert.deepEqual(found({ RANK: "1", WORLD_SIZE: "8", PMI_RANK: "0", PMI_SIZE: "2" }), ["PMI_RANK", 0, 2]);
+  assert.deepEqual(found({ PMIX_RANK: "1", SLURM_NTASKS: "2" }), ["PMIX_RANK", 1, 2]);
+  assert.deepEqual(found({ PMIX_RANK: "1" }), ["PMIX_RANK", 1, undefined]);
+  assert.deepEqual(found({ RANK: "1", WORLD_SIZE: "2" }), ["RANK", 1, 2]);
+  // A batch script of SLURM's starts no ranks.
   for (
-    const alone of [{ SLURM_PROCID: "0", SLURM_NTASKS: "4" }, { RANK: "0", WORLD_SIZE: "2" }, {
-      PMI_RANK: "x",
+    const alone of [{ SLURM_PROCID: "0", SLURM_NTASKS: "4" }, { PMI_RANK: "x" }, { WORLD_SIZE: "2" }, {
+      RANK: "2",
     }]
   ) {
     assert.equal(of(alone), undefined);

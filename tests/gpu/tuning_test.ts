@@ -14,10 +14,13 @@ import {
 } from "../../lib/planning/remembered_tuning.ts";
 import { refusal } from "../in_process.ts";
 import {
+  BUFFER_TILES,
   isTuningRecord,
+  partsOf,
   SHAPE_CLASSES,
   type ShapeClass,
   shapeClass,
+  tilesOf as tilesHere,
   type TuningRecord,
   usualTuning,
 } from "../../lib/gpu/tuning.ts";
@@ -64,6 +67,21 @@ Deno.test("a product of few tiles is not computed as a large one is", () => {
   assert.equal(shapeClass("nt", 16, 576), "nt small");
   const { buffer } = usualTuning("gpu");
   assert.notEqual(buffer["nt small"], buffer["nt wide"]);
+});
+
+Deno.test("products of few tiles are split on a GPU, but for those of the forward pass", () => {
+  const { split, buffer } = tilesHere(usualTuning("gpu"), { isSoftware: false });
+  const parts = (layout: "nt" | "nn" | "tn", m: number, n: number, k: number) =>
+    partsOf(layout, { m, n, k }, buffer[shapeClass(layout, m, n)], split!);
+  assert.equal(parts("nn", 1200, 576, 49_152), 5);
+  assert.equal(parts("nt", 1200, 576, 49_152), 1);
+  // An adapter's, a small weight gradient, and those that have tiles enough or are not deep.
+  assert.equal(parts("tn", 16, 2048, 2048), 4);
+  assert.equal(parts("tn", 576, 576, 2048), 4);
+  assert.equal(parts("tn", 2048, 2048, 2048), 1);
+  assert.equal(parts("nn", 512, 576, 1000), 1);
+  assert.equal(partsOf("nn", { m: 64, n: 64, k: 8192 }, BUFFER_TILES["storage 8x8"], split!), 1);
+  assert.equal(tilesHere(usualTuning("software"), { isSoftware: true }).split, undefined);
 });
 
 Deno.test("what was measured is remembered, adapter by adapter", () =>
@@ -120,6 +138,7 @@ Deno.test("a file that is damaged, or names tiles that do not exist, remembers n
         JSON.stringify({ [name]: { ...whole, rates: [1] } }),
         withTiles({ buffer: {}, textured: [], fuses: false }),
         withTiles({ ...usualTuning("gpu"), fuses: undefined }),
+        withTiles({ ...usualTuning("gpu"), splits: 1 }),
         withTiles({ ...usualTuning("gpu"), textured: ["nt tall"] }),
         withTiles({ ...usualTuning("gpu"), buffer: { "nt wide": "__proto__" } }),
       ]
@@ -149,6 +168,10 @@ async function choose(
     measureFused: (record) => {
       asked.push(`fused: ${record.buffer["nt wide"]}`);
       return Promise.resolve({ fused: 1, separate: 2, isRight: true });
+    },
+    measureSplit: (record) => {
+      asked.push(`split: ${record.buffer["nn small"]}`);
+      return Promise.resolve({ split: 2, whole: 1, isRight: !wrong.includes("storage 8x8") });
     },
   }, { seconds, now: () => milliseconds });
   return { ...found, asked };
@@ -183,12 +206,15 @@ Deno.test("of a layout the usual way and the fastest two others are measured in 
   ]);
   assert.ok(Object.values(record.buffer).every((way) => way === "subgroup 8x8"));
   assert.equal(record.fuses, false);
+  assert.equal(record.splits, true);
 });
 
 Deno.test("ways that the driver refuses, or whose products are wrong, are not taken", async () => {
   const { record, rates } = await choose({ ...RATES, "subgroup 32x4": undefined }, Infinity, [
     "subgroup 8x8",
+    "storage 8x8",
   ]);
+  assert.equal(record.splits, false);
   assert.equal(record.buffer["nt wide"], WIDE);
   assert.equal(record.buffer["nt small"], WIDE);
   assert.ok(!rates.some(({ way }) => way === "subgroup 32x4"));

@@ -72,8 +72,11 @@ async function loadDecoder(
     largestBuffer,
     loss: wgslOf(losses.simper),
     training: true,
-    // A GPU's way, with everything fused that can be.
-    tiles: onlyTile(BUFFER_TILES["workgroup 8x8 of 8x8"], { fuses: true }),
+    // A GPU's way, with everything fused that can be, and gradients that are split where they are of few tiles.
+    tiles: onlyTile(BUFFER_TILES["workgroup 8x8 of 8x8"], {
+      fuses: true,
+      split: { sums: 2 ** 15, depth: 16 },
+    }),
   });
   await decoder.allocate(gpu, pipelines);
   const checkpoint = await openCheckpoint(`${GOLDEN}/${model}`);

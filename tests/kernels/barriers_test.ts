@@ -39,6 +39,7 @@ const EPILOGUES: Epilogue[] = [
   { bias: true, kind: "activation", activation: "gelu_new" },
   { kind: "activation_backward", activation: "relu2" },
   { bias: true, kind: "rope" },
+  { kind: "part" },
 ];
 
 /** Queries, keys and values of one tensor. */

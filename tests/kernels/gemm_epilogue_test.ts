@@ -10,7 +10,7 @@ import {
 import type { Tensor } from "../../lib/gpu/memory.ts";
 import type { KernelCall } from "../../lib/gpu/program.ts";
 import type { GemmTile } from "../../kernels/gemm.ts";
-import { BUFFER_TILES, onlyTile, TEXTURE_TILE } from "../../lib/gpu/tuning.ts";
+import { BUFFER_TILES, onlyTile, type Split, TEXTURE_TILE } from "../../lib/gpu/tuning.ts";
 import { fromF32, toF32 } from "../../lib/safetensors/dtype.ts";
 import { type KernelCase, kernelTest, useGpu } from "./harness.ts";
 import { matrixTileHere, missingFor, runnable, subgroupTileHere } from "./subgroups.ts";
@@ -246,8 +246,12 @@ for (const [name, way] of Object.entries(WAYS).filter(([, { bias, scale }]) => b
     lackedBy(tile),
   );
 
-  kernelTest(`a product ${name} goes back through an activation`, ACTIVATED, async (kernels, size) => {
-    const { rows, inner, width, spare, alone = false } = size;
+  const inParts: (typeof ACTIVATED[number] & { split?: Split })[] = [
+    ...ACTIVATED,
+    { ...ACTIVATED[1], split: { sums: 2 ** 16, depth: 1 } },
+  ];
+  kernelTest(`a product ${name} goes back through an activation`, inParts, async (kernels, size) => {
+    const { rows, inner, width, spare, alone = false, split } = size;
     const dOut = kernels.values(rows * inner);
     const w = kernels.values(inner * width, 1 / Math.sqrt(inner));
     const before = kernels.values(rows * width, 2);
@@ -260,9 +264,11 @@ for (const [name, way] of Object.entries(WAYS).filter(([, { bias, scale }]) => b
     };
     const slot = kernels.rows(rows);
     const epilogue = activationBackwardEpilogue(slot, act, x, c);
-    const products = kernels.products(onlyTile(tile, { fuses: true }));
+    const products = kernels.products(onlyTile(tile, { fuses: true, split }));
     const calls = products.calls("nn", slot, operands, { scale, epilogue });
-    assert.equal(isFused(calls, "activation_backward"), !alone);
+    const isSplit = split && tile.memory === "workgroup";
+    assert.equal(calls.at(-1)!.label === "gemm_parts" || isFused(calls, "activation_backward"), !alone);
+    assert.equal(calls.length, isSplit ? 2 : 1 + Number(alone));
     await kernels.run(calls);
     const product = multiply(matrix(dOut, rows, inner), matrix(w, inner, width));
     const dActivated = product.map((value) => scale * value);

@@ -55,6 +55,16 @@ for (const precision of PRECISIONS) {
   }
 }
 
+kernelTest(
+  "a product of float16 matrices in parts equals the float64 product",
+  [
+    { layout: "nn", m: 33, n: 36, k: 267, padA: 1, spare: 1 },
+    { layout: "tn", m: 36, n: 20, k: 133, spare: 99, epilogue: "accumulate", accumulate: true },
+  ] as Product[],
+  (kernels, product) => checkProduct(kernels, product, matrixTileHere("medium"), { sums: 2 ** 14, depth: 1 }),
+  missing,
+);
+
 interface Line {
   layout: GemmLayout;
   precision: MatrixPrecision;

@@ -70,6 +70,24 @@ kernelTest(
     checkProduct(kernels, product, bufferTile("workgroup 4x4 of 8x8", { isSoftware: false })),
 );
 
+/** As deep as they come: C has 9 tiles of 32 x 32 at most, and parts of a step or two. */
+const SPLIT = { sums: 100_000, depth: 1 };
+
+kernelTest(
+  "a product in parts, some of them empty, equals the float64 product",
+  [
+    { layout: "nn", m: 3, n: 5, k: 7, spare: 4 },
+    { layout: "nn", m: 33, n: 131, k: 66, padA: 1, scale: -1.5 },
+    { layout: "nn", m: 70, n: 132, k: 260, spare: 30 },
+    { layout: "nn", m: 31, n: 16, k: 20, epilogue: "residual" },
+    { layout: "nn", m: 31, n: 18, k: 20, padC: 2, epilogue: "always", scale: 0.22, spare: 1 },
+    { layout: "tn", m: 16, n: 36, k: 133, spare: 200, epilogue: "accumulate", accumulate: true },
+    { layout: "tn", m: 16, n: 36, k: 133, spare: 200, epilogue: "accumulate" },
+    { layout: "tn", m: 65, n: 131, k: 33, padA: 3, spare: 31, epilogue: "accumulate", accumulate: true },
+  ] as Product[],
+  (kernels, product) => checkProduct(kernels, product, BUFFER_TILES["workgroup 4x4 of 8x8"], SPLIT),
+);
+
 productTest(
   "C = A B^T equals the float64 product",
   [

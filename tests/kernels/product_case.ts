@@ -2,7 +2,7 @@
 import type { GemmLayout } from "../../kernels/gemm.ts";
 import type { Tensor } from "../../lib/gpu/memory.ts";
 import type { KernelCall } from "../../lib/gpu/program.ts";
-import { onlyTile, type ProductTile } from "../../lib/gpu/tuning.ts";
+import { onlyTile, type ProductTile, type Split } from "../../lib/gpu/tuning.ts";
 import { fromF32, toF32 } from "../../lib/safetensors/dtype.ts";
 import { type KernelCase, largest } from "./harness.ts";
 import { magnitudes, type Matrix, matrix, multiply, transposed } from "../reference/matrix.ts";
@@ -45,7 +45,12 @@ export const random = (kernels: KernelCase, rows: number, columns: number, strid
 export const OPERAND_ERROR = { high: 3 * 2 ** -22, medium: 2 * 2 ** -11 };
 
 /** Compares what `tile` makes of random matrices with their product in float64. */
-export async function checkProduct(kernels: KernelCase, product: Product, tile: ProductTile): Promise<void> {
+export async function checkProduct(
+  kernels: KernelCase,
+  product: Product,
+  tile: ProductTile,
+  split?: Split,
+): Promise<void> {
   const { layout, m, n, k, padA = 0, padC = 0, epilogue = "none", spare = 0 } = product;
   const { accumulate = epilogue === "always", bias = false, scale = 1 } = product;
   const counted = layout === "tn" ? k : m;
@@ -64,7 +69,7 @@ export async function checkProduct(kernels: KernelCase, product: Product, tile: 
     ...(bias && { bias: kernels.tensor([n, 1], added) }),
     ...(epilogue === "residual" && { residual: kernels.tensor([capacity, n + padC], before.data) }),
   };
-  const products = kernels.products(onlyTile(tile));
+  const products = kernels.products(onlyTile(tile, { split }));
   await kernels.run(
     products.calls(
       layout,

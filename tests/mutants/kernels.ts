@@ -504,6 +504,15 @@ export const KERNELS: readonly Edits[] = [
     edits: [["products that should add do not", "size.adds == 1u ||", "false ||"]],
   },
   {
+    file: "kernels/gemm_parts.ts",
+    tests: ["tests/kernels/gemm_test.ts"],
+    filter: "a product in parts",
+    edits: [
+      ["the last part of a product is left out", "part < size.parts;", "part + 1u < size.parts;"],
+      ["parts overlap", "min(k_begin + deep, all)", "min(k_begin + deep + 1u, all)"],
+    ],
+  },
+  {
     file: "kernels/gemm_storage.ts",
     tests: ["tests/kernels/gemm_test.ts"],
     filter: "C = A B^T equals the float64 product (tiles in storage",

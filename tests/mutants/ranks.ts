@@ -45,7 +45,11 @@ export const RANKS: readonly Edits[] = [
     file: "lib/distributed/collectives.ts",
     tests: ["tests/distributed/collectives_test.ts"],
     edits: [
-      ["a sum of ranks is rounded with each", "sum += received[at]", "sum = Math.fround(sum + received[at])"],
+      [
+        "a sum of ranks is rounded with each",
+        "block[i] += parts[first + i]",
+        "block[i] = Math.fround(block[i] + parts[first + i])",
+      ],
       ["the other ranks do not wait for the first", "  await gather(communicator, null);\n", ""],
     ],
   },
@@ -98,5 +102,20 @@ export const RANKS: readonly Edits[] = [
     file: "lib/run/ranks.ts",
     tests: ["tests/distributed/ranks_test.ts"],
     edits: [["two ranks share a GPU unasked", "shared && !shareGpu", "shared && shareGpu"]],
+  },
+  {
+    file: "lib/distributed/traffic.ts",
+    tests: ["tests/distributed/traffic_test.ts"],
+    filter: "to the byte",
+    edits: [
+      ["a plan's sums come to a rank from itself too", "2 * (size - 1)", "2 * size"],
+      ["a rank is sent the weights that it updates", "owner !== rank", "owner >= 0"],
+    ],
+  },
+  {
+    file: "lib/planning/ranks.ts",
+    tests: ["tests/distributed/traffic_test.ts"],
+    filter: "step is",
+    edits: [["what no pass hides is hidden", "Math.min(beforeLast, backward)", "beforeLast"]],
   },
 ];
