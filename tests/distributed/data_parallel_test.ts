@@ -85,7 +85,7 @@ const ADAPTED = [
   "--save_total_limit=1",
 ];
 
-Deno.test("a signal to one of two ranks stops both; the run that goes on has the unbroken one's bytes, though each rank has half of the moments", () =>
+Deno.test("a signal to one of two ranks stops both; the run that goes on has the unbroken one's bytes, though each rank has half of the moments and sums", () =>
   withTemporaryFolder(async (folder) => {
     // Evaluated on what is trained on.
     for (const split of ["train", "test"]) {
@@ -94,7 +94,7 @@ Deno.test("a signal to one of two ranks stops both; the run that goes on has the
     }
     const keys = [...ADAPTED, `--dataset_mixer={${JSON.stringify(join(folder, "pairs"))}: 1}`];
     const train = (size: number, out: string, options?: (own: Communicator) => TrainOptions) =>
-      trainAs(size, join(folder, out), [...keys, `--zero_stage=${out === "broken" ? 1 : 0}`], options);
+      trainAs(size, join(folder, out), [...keys, `--zero_stage=${out === "broken" ? 2 : 0}`], options);
     const [whole] = await train(2, "whole");
     const stop = new AbortController();
     const stopped = await train(2, "broken", ({ rank }) => ({
