@@ -25,6 +25,8 @@ export function ranks(size: number): Communicator[] {
     rank,
     size,
     allGather: (own) => meet(rank, "allGather", own),
+    broadcast: async (own, from) =>
+      (await meet(rank, `broadcast from ${from}`, rank === from ? own! : new Uint8Array()))[from],
     allToAll: async (parts) => {
       const all = await meet(rank, `allToAll of ${parts.length} bytes`, parts);
       const part = parts.length / size;

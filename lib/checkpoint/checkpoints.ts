@@ -2,17 +2,19 @@ import { dirname, join, resolve } from "node:path";
 import type { Best } from "../training/best.ts";
 import type { CollapseAlarm } from "../training/collapse.ts";
 import type { TrainConfig } from "../config/schema.ts";
+import { sharedSources } from "../distributed/collectives.ts";
+import { alone, type Communicator } from "../distributed/communicator.ts";
 import type { Figures } from "../training/figures.ts";
 import type { TuningRecord } from "../gpu/tuning.ts";
 import { samplePosition } from "../training/sampler.ts";
 import { type TrainerState, trainerStateOf } from "./trainer_state.ts";
 import type { OnProgress } from "../progress.ts";
-import { withProgress } from "../safetensors/write.ts";
+import { inFileOrder, withProgress } from "../safetensors/write.ts";
 import { VERSION } from "../version.ts";
 import { type Fingerprint, FORMAT, type SavedRun } from "./state.ts";
 import { checkpointName, listCheckpoints } from "./names.ts";
 import type { ModelFiles } from "../hub/model_files.ts";
-import { optimizerSources, restore, savedAdapter, type Trained, weightSources } from "./tensors.ts";
+import { masterSources, restore, savedAdapter, type Trained, weightSources } from "./tensors.ts";
 import { CheckpointWriter } from "./write.ts";
 
 /** A run as far as its checkpoints are about it. */
@@ -23,8 +25,7 @@ export interface CheckpointedRun extends Trained {
   modelFiles: ModelFiles;
   /** How products are computed. */
   kernels: TuningRecord;
-  /** How many ranks there are. */
-  ranks: number;
+  communicator: Communicator;
   /** Answers to `prompts` before the first step. */
   answers: string[];
 }
@@ -64,7 +65,8 @@ export class Checkpoints {
   }
 
   /**
-   * Writes a checkpoint of the run after the steps that `figures` knows, unless there is one, or no step was made.
+   * Writes a checkpoint of the run, on the first rank, after the steps that `figures` knows, unless there is one or no
+   * step was made.
    * @throws {UserError} where it cannot be written or a tensor is not finite; the checkpoints before it stay.
    */
   async save(figures: Figures, alarm: CollapseAlarm, best: Best | undefined): Promise<void> {
@@ -72,8 +74,17 @@ export class Checkpoints {
     if (steps === this.#lastStep) return;
     await this.#writer.finish();
     const { run } = this;
-    const { prepared, gpu } = run;
-    const [weights, optimizer] = [weightSources(run), optimizerSources(run)];
+    const { prepared, gpu, communicator, planned: { decoder: { parameters }, optimizer: own } } = run;
+    const moments = await sharedSources(parameters.isShared ? communicator : alone, own.state(gpu));
+    if (communicator.rank > 0) {
+      // As the first one writes it.
+      for (const { chunks } of parameters.isShared ? inFileOrder(moments) : []) {
+        await Array.fromAsync(chunks());
+      }
+      this.#lastStep = steps;
+      return;
+    }
+    const [weights, optimizer] = [weightSources(run), [...masterSources(run), ...moments]];
     const tensors = withProgress(
       [...weights, ...optimizer],
       `saving ${checkpointName(steps)}`,
@@ -93,7 +104,7 @@ export class Checkpoints {
         run: run.fingerprint,
         device: gpu.name,
         kernels: run.kernels,
-        ...(run.ranks > 1 && { ranks: run.ranks }),
+        ...(communicator.size > 1 && { ranks: communicator.size }),
         begunSteps: prepared.begunSteps ?? prepared.totalSteps,
         figures: figures.toJSON(),
         collapse: alarm.toJSON(),

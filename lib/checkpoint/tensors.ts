@@ -93,12 +93,12 @@ const isExact = (
 export const roundedTensors = (trained: Trained): ParameterTensor[] =>
   [...savedParameters(trained).values()].filter((saved) => !isExact(trained, saved));
 
-/** Moments, and the float32 weights that `weightSources` rounds. */
-export function optimizerSources(trained: Trained): TensorSource[] {
-  const { gpu, planned: { decoder, optimizer } } = trained;
+/** The float32 weights that `weightSources` rounds: with the moments, what is kept beside the model's files. */
+export function masterSources(trained: Trained): TensorSource[] {
+  const { gpu, planned: { decoder } } = trained;
   const rounded = new Set(roundedTensors(trained).map(({ parameter }) => MASTER + parameter));
   const masters = decoder.parameters.newSources(gpu, "F32", "weights", MASTER);
-  return [...masters.filter(({ name }) => rounded.has(name)), ...optimizer.state(gpu)];
+  return masters.filter(({ name }) => rounded.has(name));
 }
 
 /**

@@ -17,6 +17,11 @@ const symbolsOf = (handle: "pointer" | "i32") =>
       result: "i32",
       nonblocking: true,
     },
+    MPI_Bcast: {
+      parameters: ["buffer", "i32", handle, "i32", handle],
+      result: "i32",
+      nonblocking: true,
+    },
     MPI_Alltoall: {
       parameters: ["buffer", "i32", handle, "buffer", "i32", handle, handle],
       result: "i32",
@@ -132,6 +137,16 @@ function openMpi(size: number | undefined): Mpi {
       const all = new Uint8Array(longest * found);
       await gather(padded, all);
       return Array.from(lengths, (length, of) => all.slice(of * longest, of * longest + length));
+    },
+    async broadcast(own, from) {
+      await meet();
+      const share = async (bytes: Bytes) =>
+        check(await mpi.MPI_Bcast(bytes, bytes.length, byte, from, world));
+      const length = Float64Array.of(own?.length ?? 0);
+      await share(new Uint8Array(length.buffer));
+      const bytes = rank === from ? own! : new Uint8Array(length[0]);
+      await share(bytes);
+      return bytes;
     },
     async allToAll(parts) {
       await meet();

@@ -344,6 +344,11 @@ export interface RunKeys {
    * Let several ranks of a machine compute on one adapter, which is refused otherwise. By default `false`.
    */
   share_gpu?: boolean;
+  /**
+   * At 1 (ZeRO) each rank has the optimizer's moments of its part of the weights, updates that, and is sent
+   * the rest. By default `0`.
+   */
+  zero_stage?: number;
   /** Most GPU memory that the plan may take, such as `80GB` or `75GiB`; by default what the device gives. */
   device_memory?: number | string;
   /** Upload `output_dir` to the Hub when the run has ended. By default `false`. */
@@ -670,6 +675,11 @@ export interface TrainConfig {
   gpuId: string | undefined;
   /** Let several ranks of a machine compute on one adapter, which is refused otherwise. */
   shareGpu: boolean;
+  /**
+   * At 1 (ZeRO) each rank has the optimizer's moments of its part of the weights, updates that, and is sent
+   * the rest.
+   */
+  zeroStage: number;
   /** Most GPU memory that the plan may take, such as `80GB` or `75GiB`; by default what the device gives. */
   deviceMemory: number | undefined;
   /** Upload `output_dir` to the Hub when the run has ended. */

@@ -548,6 +548,13 @@ export const TABLE: Table = {
     mayChange: true,
     doc: "Let several ranks of a machine compute on one adapter, which is refused otherwise.",
   },
+  zeroStage: {
+    type: integer({ min: 0, max: 1 }),
+    default: 0,
+    mayChange: true,
+    doc:
+      "At 1 (ZeRO) each rank has the optimizer's moments of its part of the weights, updates that, and is sent the rest.",
+  },
   deviceMemory: {
     type: bytes,
     mayChange: true,

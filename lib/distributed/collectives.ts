@@ -1,5 +1,6 @@
-/** What is made of the two things that ranks can do together. */
+/** What is made of the few things that ranks can do together. */
 import { deserialize, serialize } from "node:v8";
+import type { TensorSource } from "../safetensors/write.ts";
 import type { Communicator } from "./communicator.ts";
 
 /** A value of each rank, in the order of ranks: whatever structuredClone takes. */
@@ -52,3 +53,37 @@ export async function sumOfRanks(
 
 const floatsOf = ({ buffer, byteOffset, byteLength }: Uint8Array<ArrayBuffer>) =>
   new Float32Array(buffer, byteOffset, byteLength / 4);
+
+/**
+ * The tensors of all ranks, in the order of ranks, as each may save them. All have to read them to their ends, one
+ * after the other: what one reads of its own is sent to all.
+ */
+export async function sharedSources(
+  communicator: Communicator,
+  own: readonly TensorSource[],
+): Promise<TensorSource[]> {
+  if (communicator.size === 1) return [...own];
+  const all = await gather(communicator, own.map(({ chunks: _, ...form }) => form));
+  return all.flatMap((forms, rank) =>
+    forms.map((form, i) => ({
+      ...form,
+      chunks: () => rank === communicator.rank ? sent(communicator, own[i]) : received(communicator, rank),
+    }))
+  );
+}
+
+async function* sent(communicator: Communicator, { chunks }: TensorSource): AsyncGenerator<Uint8Array> {
+  for await (const piece of chunks()) {
+    yield await communicator.broadcast(new Uint8Array(piece), communicator.rank);
+  }
+  // Nothing is the end of it.
+  await communicator.broadcast(new Uint8Array(), communicator.rank);
+}
+
+async function* received(communicator: Communicator, from: number): AsyncGenerator<Uint8Array> {
+  for (;;) {
+    const piece = await communicator.broadcast(undefined, from);
+    if (piece.length === 0) return;
+    yield piece;
+  }
+}

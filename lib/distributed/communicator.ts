@@ -8,6 +8,8 @@ export interface Communicator {
   readonly size: number;
   /** What each rank gives, in the order of ranks; lengths may differ. */
   allGather(own: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>[]>;
+  /** What one rank has, on all of them; of the others nothing is asked for. */
+  broadcast(own: Uint8Array<ArrayBuffer> | undefined, from: number): Promise<Uint8Array<ArrayBuffer>>;
   /**
    * Gives a part to each rank; returns the parts that this one was given, in the order of ranks.
    *
@@ -21,6 +23,7 @@ export const alone: Communicator = {
   rank: 0,
   size: 1,
   allGather: (own) => Promise.resolve([own]),
+  broadcast: (own) => Promise.resolve(own!),
   allToAll: (parts) => Promise.resolve(parts),
 };
 

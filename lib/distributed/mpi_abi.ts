@@ -26,7 +26,8 @@ export const MPICH: MpiAbi = { name: "MPICH", world: 0x44000000, byte: 0x4c00010
 export const LIBRARIES: readonly string[] = [
   ...["libmpi_abi.so.1", "libmpi_abi.so", "libmpi_abi.dylib"],
   ...["libmpi.so.40", "libmpi.40.dylib"],
-  ...["libmpi.so.12", "libmpi.12.dylib"],
+  // Debian gives MPICH's a name of its own.
+  ...["libmpi.so.12", "libmpi.12.dylib", "libmpich.so.12"],
 ];
 
 /** Variables by which whoever starts ranks tells each of them so, and how many there are. */

@@ -28,7 +28,7 @@ export interface Gpu {
   /** What is changed of the engine, as it calls it. */
   readonly toggles: readonly string[];
   /** By what the environment has Vulkan take this one of several adapters of a name. */
-  readonly selection?: string;
+  readonly selection: string;
   /** True for a driver that runs on the processor (lavapipe, SwiftShader): it wants other kernels than a GPU. */
   readonly isSoftware: boolean;
   /** Where kernels may use subgroup operations: what they need to know. */
@@ -84,6 +84,12 @@ const NO_DAWN_ADAPTER =
   "Dawn found no WebGPU adapter that it takes: expected a GPU with a Metal, DX12 or Vulkan 1.1 driver, or a " +
   "new enough software driver (Mesa 25 or later, as Debian 13 has it, or Chromium's SwiftShader by " +
   "VK_DRIVER_FILES; Debian 12's Mesa 22.3 is too old): install one, or leave webgpu_engine at deno";
+
+/**
+ * By these Mesa's layer puts an adapter first, whoever made it: by the maker's and the device's number, and by its place
+ * on the bus (`pci-0000_41_00_0`), which tells those of one kind apart.
+ */
+const SELECTION = ["MESA_VK_DEVICE_SELECT", "DRI_PRIME"];
 
 /** A variable of the environment, where there is one and it may be read. */
 function environment(name: string): string | undefined {
@@ -219,7 +225,7 @@ export async function openGpu({ gpu: given, webgpuEngine, gpuId }: GpuChoice = {
     device,
     name,
     toggles: isDawn ? DAWN_FEATURES : [],
-    selection: environment("MESA_VK_DEVICE_SELECT"),
+    selection: SELECTION.map((name) => environment(name) ?? "").join(" ").trim(),
     isSoftware: adapter.info.isFallbackAdapter || /llvmpipe|lavapipe|swiftshader/i.test(name),
     subgroups: subgroupsOf(adapter, device),
     matrices: matricesOf(adapter, device),

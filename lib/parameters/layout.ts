@@ -21,8 +21,10 @@ export interface Parameter {
   weights: Tensor;
 }
 
-/** What is kept of what is trained. */
+/** What is kept of what is trained: moments where this rank has them. */
 interface State extends Record<"weights" | "gradients", Tensor>, Partial<Record<MomentKind, Tensor>> {
+  /** The rank that has its moments, and updates it. */
+  owner: number;
   /** Where moments are bytes: the largest magnitudes of each `MOMENT_BLOCK`, of the whole slab, [blocks, moments]. */
   absmax?: Tensor;
   /** The first of them. */
@@ -63,6 +65,14 @@ export interface ParameterOptions {
   trained?: "f32" | "bf16";
   /** Which moments the optimizer keeps; by default AdamW's two in float32. */
   moments?: MomentStorage;
+  /** Which of how many parts of the moments are here; by default all. */
+  share?: Share;
+}
+
+/** A part of so many of about the same size, from 0. */
+export interface Share {
+  rank: number;
+  size: number;
 }
 
 /** How each moment is stored that an optimizer keeps: all of them in bytes, or none. */
@@ -93,6 +103,8 @@ const PASSING = { most: 2 ** 27, piece: 2 ** 25 };
  */
 const BLOCK_ELEMENTS = NORM_BLOCK * 4;
 
+const ALL: Share = { rank: 0, size: 1 };
+
 /** A range of a chunk. */
 interface Place extends Pick<Parameter, "spec" | "firstRow" | "rows"> {
   firstElement: number;
@@ -117,7 +129,8 @@ export function placeParameters(
   plan: MemoryPlan,
   specs: readonly ParameterSpec[],
   largestBuffer: number,
-  { training, gradients = "kept", moments = FLOAT32, weights = "f32", trained = "f32" }: ParameterOptions,
+  { training, gradients = "kept", moments = FLOAT32, weights = "f32", trained = "f32", share = ALL }:
+    ParameterOptions,
 ): Placed {
   const hasState = (spec: ParameterSpec) => training && isTrained(spec);
   const isPackable = ({ kind, columns }: ParameterSpec) => kind === "matrix" && columns % 4 === 0;
@@ -141,15 +154,17 @@ export function placeParameters(
     const how = quantized(spec);
     return how ? wordsOf(how, rows * spec.columns) : rows * spec.columns;
   };
+  const sorted = specs.filter(({ isOnHost }) => !isOnHost).toSorted((a, b) => rank(a) - rank(b));
+  const owners = ownersOf(sorted.filter(hasState), share.size);
   const groups: Place[][] = [];
   let used = Infinity;
-  for (const spec of specs.filter(({ isOnHost }) => !isOnHost).toSorted((a, b) => rank(a) - rank(b))) {
+  for (const spec of sorted) {
     // Gradients are float32.
     const bytes = hasState(spec) ? 4 : storageBytes(storageOf(spec));
     const most = Math.floor(largestBuffer / bytes / BLOCK_ELEMENTS) * BLOCK_ELEMENTS;
     const isLike = (other: ParameterSpec) =>
       storageOf(other) === storageOf(spec) && hasState(other) === hasState(spec) &&
-      isIn8Bits(other) === isIn8Bits(spec);
+      isIn8Bits(other) === isIn8Bits(spec) && owners.get(other) === owners.get(spec);
     const [rows, columns] = shapeOf(spec);
     const isCut = hasState(spec) && gradients === "passing" && rows * columns > PASSING.most;
     const largest = isCut ? Math.min(most, PASSING.piece) : most;
@@ -187,10 +202,13 @@ export function placeParameters(
       continue;
     }
     const kept = gradients === "kept" ? slab("gradients") : undefined;
-    const { absmax, ...own } = momentSlabs(plan, moments, isIn8Bits(group[0].spec), index, sum(group));
+    const owner = owners.get(group[0].spec)!;
+    const { absmax, ...own } = owner === share.rank
+      ? momentSlabs(plan, moments, isIn8Bits(group[0].spec), index, sum(group))
+      : {};
     if (kept) {
       placed.chunks.push({
-        ...{ weights, gradients: kept, ...own, absmax, firstScale: 0 },
+        ...{ weights, gradients: kept, owner, ...own, absmax, firstScale: 0 },
         elements: sum(group),
         decayedElements: sum(group.filter(({ spec }) => spec.kind === "matrix")),
         firstBlock: placed.blocks,
@@ -204,6 +222,7 @@ export function placeParameters(
         gradients: kept
           ? part(kept, place)
           : plan.shared(`gradient of ${spec.name}`, "gradients", [rows, spec.columns]),
+        owner,
         ...Object.fromEntries(Object.entries(own).map(([kind, slab]) => [kind, part(slab, place)])),
         absmax,
         firstScale: place.firstElement / MOMENT_BLOCK,
@@ -216,6 +235,21 @@ export function placeParameters(
     }
   }
   return placed;
+}
+
+/** Who has the moments of each parameter: neighbours, whole, so that every one of `size` has about as many. */
+function ownersOf(specs: readonly ParameterSpec[], size: number): Map<ParameterSpec, number> {
+  const elementsOf = (spec: ParameterSpec) => {
+    const [rows, columns] = shapeOf(spec);
+    return rows * columns;
+  };
+  const total = specs.reduce((sum, spec) => sum + elementsOf(spec), 0);
+  let before = 0;
+  return new Map(specs.map((spec) => {
+    const middle = before + elementsOf(spec) / 2;
+    before += elementsOf(spec);
+    return [spec, Math.floor(size * middle / total)];
+  }));
 }
 
 /** The slabs of the moments of so many elements. */

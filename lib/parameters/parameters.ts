@@ -41,6 +41,8 @@ export class Parameters {
   readonly trainedList: readonly TrainedParameter[];
   readonly chunks: readonly ParameterChunk[];
   readonly blocks: number;
+  /** Whether other ranks have a part of the moments, and update what they belong to. */
+  readonly isShared: boolean;
   readonly #byPart = new Map<string, { spec: ParameterSpec; firstRow: number; part: ParameterPart }>();
   /** The elements of those whose rows stay here, once they are loaded. */
   readonly #onHost = new Map<ParameterSpec, Float32Array | Uint16Array>();
@@ -55,6 +57,7 @@ export class Parameters {
     options: ParameterOptions,
   ) {
     const { list, trained, chunks, blocks } = placeParameters(plan, specs, largestBuffer, options);
+    this.isShared = (options.share?.size ?? 1) > 1;
     this.list = list;
     this.trainedList = trained;
     this.chunks = chunks;
@@ -275,9 +278,14 @@ export class Parameters {
     return [...this.#byPart.keys()];
   }
 
-  /** The names of those that have a kind: all have weights, and those that are trained the others too. */
+  /**
+   * The names of those that have a kind: all have weights, those that are trained gradients too, and moments where
+   * they are here.
+   */
   namesOf(kind: ParameterKind): string[] {
-    return this.names.filter((name) => kind === "weights" || this.isTrained(name));
+    return this.names.filter((name) =>
+      kind === "weights" || this.trained(this.#byPart.get(name)!.spec)[0]?.[kind] !== undefined
+    );
   }
 
   isTrained(name: string): boolean {

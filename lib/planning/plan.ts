@@ -14,7 +14,7 @@ import type { Net } from "../graph/net.ts";
 import { adamw } from "../optimizers/adamw.ts";
 import { lion } from "../optimizers/lion.ts";
 import type { UpdateRule } from "../optimizers/rule.ts";
-import type { ParameterOptions } from "../parameters/layout.ts";
+import type { ParameterOptions, Share } from "../parameters/layout.ts";
 import { isTrained, parameterCount } from "../parameters/parameter.ts";
 import { weightBytes } from "../parameters/quantized_matrix.ts";
 import { Optimizer } from "../training/optimizer.ts";
@@ -188,9 +188,16 @@ export interface Planned {
 
 /**
  * Plans the memory of a run on `adapter`.
+ *
+ * @param ranks which of how many of the run it is planned for.
  * @throws {UserError} where a few rows of a matrix of the model are larger than a buffer of it.
  */
-export function planRun(workload: Workload, config: TrainConfig, adapter: Adapter): Planned {
+export function planRun(
+  workload: Workload,
+  config: TrainConfig,
+  adapter: Adapter,
+  ranks: Share = { rank: 0, size: 1 },
+): Planned {
   const capacity = capacityOf(workload, config, adapter.largestBuffer);
   const { rule, trained, moments } = optimizerOf(config);
   const decoder = new Decoder(workload.net, capacity, {
@@ -201,6 +208,7 @@ export function planRun(workload: Workload, config: TrainConfig, adapter: Adapte
     gradients: updatesEarly(config) ? "passing" : "kept",
     trained,
     moments,
+    ...(config.zeroStage > 0 && { share: ranks }),
   });
   const figures = {
     beta1: config.adamBeta1,

@@ -243,7 +243,7 @@ export class Loop {
   async #save(): Promise<void> {
     const start = performance.now();
     await this.#record();
-    if (this.run.log) await this.run.checkpoints.save(this.figures, this.#alarm, this.#best);
+    await this.run.checkpoints.save(this.figures, this.#alarm, this.#best);
     this.#timeLeft.addPause("checkpoint", (performance.now() - start) / 1000, true);
     this.figures.exclude(performance.now() - start);
     this.#lastCollect = performance.now();

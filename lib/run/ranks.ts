@@ -97,7 +97,7 @@ export async function checkAdapters(
       `ranks ${shared.join(" and ")} have one adapter, ${name} on ${
         all[shared[0]].host
       }: start as many as there are ` +
-        "GPUs, each where it sees its own (MESA_VK_DEVICE_SELECT, a container), or let them share it: share_gpu: true",
+        "GPUs, each where it sees its own (DRI_PRIME=pci-..., a container), or let them share it: share_gpu: true",
       2,
     );
   }

@@ -174,7 +174,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   // As the first one: what each measured for itself might round differently.
   const [record] = await gather(communicator, first?.tuning);
   const { adapter: device, tuning } = first ?? await tunedAs(record);
-  const planned = planRun(prepared, config, device);
+  const planned = planRun(prepared, config, device, communicator);
   const { decoder } = planned;
   const beside = await bytesBesidePlan(
     sources.model,
@@ -247,7 +247,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
       fingerprint: identity,
       modelFiles: files,
       kernels: tuning,
-      ranks: communicator.size,
+      communicator,
       answers,
     },
     before,

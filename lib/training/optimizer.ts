@@ -113,7 +113,7 @@ export class Optimizer {
       ),
       parameterNorms(places[0], this.#norm, { count: list.length, guard: false }),
       ...this.norm(),
-      ...chunks.map((chunk, i) => this.#step(places[i], chunk, chunk.elements, chunk.decayedElements)),
+      ...chunks.flatMap((chunk, i) => this.#step(places[i], chunk, chunk.elements, chunk.decayedElements)),
     ];
   }
 
@@ -125,21 +125,20 @@ export class Optimizer {
     return [
       sumSquares(place, gradients, this.#norm.partial, count),
       parameterNorms(place, this.#norm, { count: 1, guard: true }),
-      this.#step(place, parameter, count, spec.kind === "matrix" ? count : 0),
+      ...this.#step(place, parameter, count, spec.kind === "matrix" ? count : 0),
     ];
   }
 
-  /** The update of `count` floats, of which the first `decayed` are decayed. */
-  #step(place: Tensor, of: TrainedParameter | ParameterChunk, count: number, decayed: number): KernelCall {
+  /** The update of `count` floats, of which the first `decayed` are decayed; none where the moments are elsewhere. */
+  #step(place: Tensor, of: TrainedParameter | ParameterChunk, count: number, decayed: number): KernelCall[] {
     const { gradients, weights, first, second, absmax } = of;
-    return optimizerUpdate(
-      this.rule,
-      {
-        ...{ place, hyper: this.#hyper, clip: this.clip, gradients, weights, first, second },
-        ...(absmax && { inBytes: { absmax, map: this.#map! } }),
-      },
-      { count, decayed },
-    );
+    // Moments that are elsewhere are updated there.
+    if (!first) return [];
+    const tensors = {
+      ...{ place, hyper: this.#hyper, clip: this.clip, gradients, weights, first, second },
+      ...(absmax && { inBytes: { absmax, map: this.#map! } }),
+    };
+    return [optimizerUpdate(this.rule, tensors, { count, decayed })];
   }
 
   /** Norm and clipping coefficient of all gradients, whose squares are known. */

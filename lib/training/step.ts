@@ -1,7 +1,7 @@
 import { type Batch, pack } from "../batch/pack.ts";
 import { type Pair, responsesOf } from "../data/pair.ts";
 import { alone, type Communicator } from "../distributed/communicator.ts";
-import { sumGradients } from "../distributed/gradients.ts";
+import { shareWeights, sumGradients } from "../distributed/parameters.ts";
 import type { Gpu } from "../gpu/device.ts";
 import type { Slab, Tensor } from "../gpu/memory.ts";
 import { type KernelCall, type Pipelines, Program, readTensor, tensorsOf } from "../gpu/program.ts";
@@ -199,6 +199,7 @@ export class StepRunner {
     update.encode(encoder, new Uint32Array());
     encoder.copyBufferToBuffer(optimizer.clip.slab.buffer!, 0, staging, at, CLIP_BYTES);
     submit();
+    if (decoder.parameters.isShared) await shareWeights(gpu, communicator, decoder.parameters.chunks);
     const flops = batches.reduce((sum, batch) => sum + trainingFlops(decoder.net, sizeOf(batch)), 0);
     const sequences = micro.flat().flatMap(responsesOf);
     const sequenceTokens = sequences.reduce((sum, { ids }) => sum + ids.length, 0);

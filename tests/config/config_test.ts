@@ -101,6 +101,7 @@ Deno.test("a run file with the required keys alone gets every default", () => {
     float32MatmulPrecision: "highest",
     gpuId: undefined,
     shareGpu: false,
+    zeroStage: 0,
     deviceMemory: undefined,
     modelRevision: undefined,
     refModel: undefined,

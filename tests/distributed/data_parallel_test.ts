@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { Communicator } from "../../lib/distributed/communicator.ts";
 import type { TrainOptions } from "../../lib/run/options.ts";
 import type { TrainRun } from "../../lib/run/outcome.ts";
-import { assertEqualBytes } from "../equal_bytes.ts";
+import { openSafetensors } from "../../lib/safetensors/read.ts";
 import { GOLDEN, readGolden, readTensors, relativeDifference } from "../golden_run.ts";
 import { ls, run } from "../in_process.ts";
 import { asRanks } from "../ranks.ts";
@@ -31,7 +31,7 @@ const differenceIn = (
 
 const WHOLE = ["--max_steps=-1", "--save_strategy=no"];
 const SIZES: [size: number, overrides: string[]][] = [
-  [2, []],
+  [2, ["--zero_stage=1"]],
   // The second step of an epoch has three pairs: one rank has nothing to do.
   [4, ["--per_device_train_batch_size=1", "--gradient_accumulation_steps=2", "--num_gpus=2"]],
 ];
@@ -78,7 +78,7 @@ const ADAPTED = [
   "--save_total_limit=1",
 ];
 
-Deno.test("a signal to one of two ranks stops both, and the run that goes on has the bytes of the unbroken one", () =>
+Deno.test("a signal to one of two ranks stops both; the run that goes on has the unbroken one's bytes, though each rank has half of the moments", () =>
   withTemporaryFolder(async (folder) => {
     // Evaluated on what is trained on.
     for (const split of ["train", "test"]) {
@@ -86,9 +86,8 @@ Deno.test("a signal to one of two ranks stops both, and the run that goes on has
       await Deno.copyFile(`${GOLDEN}/pairs.jsonl`, join(folder, "pairs", `${split}.jsonl`));
     }
     const keys = [...ADAPTED, `--dataset_mixer={${JSON.stringify(join(folder, "pairs"))}: 1}`];
-    const adapters = (out: string) => Deno.readFile(join(folder, out, "adapter_model.safetensors"));
     const train = (size: number, out: string, options?: (own: Communicator) => TrainOptions) =>
-      trainAs(size, join(folder, out), keys, options);
+      trainAs(size, join(folder, out), [...keys, `--zero_stage=${out === "broken" ? 1 : 0}`], options);
     const [whole] = await train(2, "whole");
     const stop = new AbortController();
     const stopped = await train(2, "broken", ({ rank }) => ({
@@ -100,7 +99,11 @@ Deno.test("a signal to one of two ranks stops both, and the run that goes on has
     assert.deepEqual(stopped.map(({ isStopped, steps }) => [isStopped, steps]), [[true, 3], [true, 3]]);
     assert.ok(ls(join(folder, "broken")).includes("checkpoint-3"));
     const [resumed] = await train(2, "broken");
-    assertEqualBytes(await adapters("broken"), await adapters("whole"));
+    for (const file of ["adapter_model.safetensors", "checkpoint-4/optimizer.safetensors"]) {
+      const [found, expected] = ["broken", "whole"].map((out) => readTensors(join(folder, out, file)));
+      assert.deepEqual([...(await found).keys()].sort(), [...(await expected).keys()].sort());
+      for (const [name, values] of await expected) assert.deepEqual((await found).get(name), values, name);
+    }
     const lossOf = (entries: readonly Record<string, unknown>[]) =>
       entries.map(({ step, loss, eval_loss }) => ({ step, loss, eval_loss }));
     assert.deepEqual(lossOf(resumed.history), lossOf(whole.history));
@@ -113,3 +116,31 @@ Deno.test("a signal to one of two ranks stops both, and the run that goes on has
       assert.ok(difference < 1e-4, `${key}: ${difference}`);
     }
   }));
+
+/** The tensors of a file as they are stored, moments in bytes too. */
+async function storedTensors(path: string): Promise<Map<string, Uint8Array>> {
+  const file = await openSafetensors(path);
+  try {
+    const read = async (name: string) => [name, await file.readBytes(name)] as const;
+    return new Map(await Promise.all([...file.tensors.keys()].sort().map(read)));
+  } finally {
+    await file.close();
+  }
+}
+
+for (const optim of ["adamw_8bit", "lion_32bit"]) {
+  Deno.test(`with ${optim}, ranks that each have a part of the moments leave what ranks with all of them leave`, () =>
+    withTemporaryFolder(async (folder) => {
+      const keys = [`--optim=${optim}`, "--max_steps=2", "--save_steps=2"];
+      for (const stage of [0, 1]) {
+        await trainAs(2, join(folder, `${stage}`), [...keys, `--zero_stage=${stage}`]);
+      }
+      for (const file of ["model.safetensors", "optimizer.safetensors"]) {
+        const [kept, shared] = [0, 1].map((stage) =>
+          storedTensors(join(folder, `${stage}/checkpoint-2`, file))
+        );
+        assert.deepEqual([...(await shared).keys()], [...(await kept).keys()]);
+        for (const [name, bytes] of await kept) assert.deepEqual((await shared).get(name), bytes, name);
+      }
+    }));
+}

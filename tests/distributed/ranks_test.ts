@@ -62,12 +62,15 @@ Deno.test("ranks of other keys, files or checkpoints are refused on every rank, 
 });
 
 Deno.test("two ranks have two GPUs of one kind, or share one where they may", async () => {
-  const [a, b, other] = [{ name: "A", selection: "1" }, { name: "A", selection: "2" }, { name: "B" }];
-  const check = (shareGpu: boolean, ...gpus: { name: string; selection?: string }[]) =>
+  const [a, b, other] = [{ name: "A", selection: "1" }, { name: "A", selection: "2" }, {
+    name: "B",
+    selection: "",
+  }];
+  const check = (shareGpu: boolean, ...gpus: { name: string; selection: string }[]) =>
     asRanks(gpus.length, (own) => checkAdapters(own, gpus[own.rank], { shareGpu }));
   assert.deepEqual(await check(false, a, b), [1, 1]);
   assert.deepEqual(await check(true, a, b, a), [2, 1, 2]);
-  const refusals = (...gpus: { name: string }[]) =>
+  const refusals = (...gpus: { name: string; selection: string }[]) =>
     asRanks(
       gpus.length,
       (own) =>

@@ -5,7 +5,7 @@ const RUNS = ["tests/distributed/data_parallel_test.ts"];
 /** What the ranks of a run make of each other's parts. */
 export const RANKS: readonly Edits[] = [
   {
-    file: "lib/distributed/gradients.ts",
+    file: "lib/distributed/parameters.ts",
     tests: RUNS,
     filter: "of 4 ranks",
     edits: [[
