@@ -4,6 +4,7 @@ import type { PackedSizes } from "../data/pair.ts";
 import type { TrainConfig } from "../config/schema.ts";
 import { readOptimArgs } from "../config/values.ts";
 import { placeOf } from "../distributed/grid.ts";
+import { mostUnderWay } from "../distributed/pipeline.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { MemoryPlan } from "../gpu/memory_plan.ts";
 import type { AttentionTiles } from "../../kernels/attention.ts";
@@ -249,15 +250,12 @@ export function planRun(
   );
   const { perBatch, batchesPerStep } = workload.sampler;
   const loss = functionOf(workload.loss);
-  const runner = new StepRunner(
-    decoder,
-    optimizer,
-    STEPS_IN_FLIGHT,
-    perBatch * batchesPerStep,
+  const runner = new StepRunner(decoder, optimizer, STEPS_IN_FLIGHT, perBatch * batchesPerStep, {
     loss,
-    config.seed,
-    data.size,
-  );
+    seed: config.seed,
+    ranks: data.size,
+    underWay: mostUnderWay(Math.ceil(batchesPerStep / data.size), pipeline),
+  });
   return { decoder, whole, reference: planReference(workload, config, adapter), optimizer, runner };
 }
 

@@ -160,7 +160,7 @@ export const HOST_RATE = 1.25e9;
  * and what the machine's memory does meanwhile are left out.
  *
  * A pipeline is as fast as its largest stage, waits for its first and last micro-batch to come through (`stages - 1`
- * passes), runs each forward pass twice, and sends what is between stages while the GPU waits.
+ * passes), and sends what is between stages while the GPU waits.
  */
 export function stepTime(
   { flops, passes, stages, largest, checkpointing, sums, traffic: { gradients, weights, boundaries } }:
@@ -172,7 +172,7 @@ export function stepTime(
   const alone = flops / rates.flops;
   // Of a pass, in forward passes: itself, a backward pass of two and, with checkpointing, itself once more.
   const parts = checkpointing ? 4 : 3;
-  const slowdown = stages > 1 ? largest * (parts + 1) / parts * (passes + stages - 1) / passes : 1;
+  const slowdown = largest * (passes + stages - 1) / passes;
   const computing = alone / size * slowdown;
   const elements = total(sums);
   const [link, host] = [gradients / rates.link, 4 * elements / hostRate];

@@ -15,6 +15,7 @@ import {
   writeTensor,
 } from "../gpu/program.ts";
 import { FIGURE_FLOATS, type PairResult, pairResults, RESULT_FLOATS } from "./metrics.ts";
+import { KeptActivations } from "./kept_activations.ts";
 import type { Decoder } from "../graph/decoder.ts";
 import type { FunctionLoss } from "../losses/loss.ts";
 import { lossOnHost } from "../losses/on_host.ts";
@@ -66,6 +67,9 @@ const BLOCKED = 100;
  * write to the other.
  */
 export class StepRunner {
+  /** In TypeScript, where it is not the decoder's kernel's. */
+  readonly loss?: FunctionLoss;
+  readonly #seed: number;
   readonly #stagings: readonly Slab[];
   /** The number of the one that steps write to. */
   #staging = 0;
@@ -74,6 +78,8 @@ export class StepRunner {
   #pending: Pending[] = [];
   /** The backward pass with the updates in it, where they are early. */
   readonly #early?: KernelCall[];
+  /** Where several micro-batches are under way. */
+  readonly #kept?: KeptActivations;
   /** The backward pass of several ranks. */
   readonly #sums?: GradientSums;
   #programs?: { backward?: Program; squares?: Program; update: Program };
@@ -82,9 +88,9 @@ export class StepRunner {
    * Plans what steps need; where updates are early, all shared memory anew.
    * @param slots how many steps one staging buffer holds.
    * @param pairsPerStep bounds what one slot holds.
-   * @param loss in TypeScript, where it is not the decoder's kernel's.
-   * @param seed of what is drawn by chance in a step.
-   * @param ranks how many have the same parameters, and make the step together.
+   * @param options `loss`: in TypeScript, where it is not the decoder's kernel's; `seed`: of what is drawn by chance in
+   * a step; `ranks`: how many have the same parameters, and make the step together; `underWay`: how many micro-batches
+   * of a stage of a pipeline are between their two passes.
    * @throws {RangeError} where early updates would have to know the norm of gradients that do not exist yet.
    */
   constructor(
@@ -92,15 +98,23 @@ export class StepRunner {
     readonly optimizer: Optimizer,
     readonly slots: number,
     readonly pairsPerStep: number,
-    readonly loss?: FunctionLoss,
-    readonly seed: number = 0,
-    ranks = 1,
+    { loss, seed = 0, ranks = 1, underWay = 1 }: {
+      loss?: FunctionLoss;
+      seed?: number;
+      ranks?: number;
+      underWay?: number;
+    } = {},
   ) {
+    this.loss = loss;
+    this.#seed = seed;
     this.#slotBytes = pairsPerStep * PAIR_FLOATS * 4 + CLIP_BYTES;
     // MAP_READ, COPY_DST
     this.#stagings = ["read-back", "read-back (other)"].map((name) =>
       decoder.plan.slab(name, "batch", slots * this.#slotBytes, 0x01 | 0x08)
     );
+    if (underWay > 1) {
+      this.#kept = new KeptActivations(decoder.plan, decoder.forward, decoder.backward, underWay);
+    }
     if (ranks > 1 && decoder.parameters.trainedCount > 0) {
       this.#sums = new GradientSums(decoder.plan, decoder.backward, decoder.parameters);
     }
@@ -176,8 +190,8 @@ export class StepRunner {
    * Submits one optimizer step (from 0): a submission for each micro-batch, the last with the update. With a loss in
    * TypeScript each has two, and the first is waited for. For a software driver they are in pieces. Of several ranks
    * each makes its micro-batches, is sent the others' gradients, and then makes the same update. A stage of a pipeline
-   * makes its part of every micro-batch's passes, as `passesOfStage` orders them; where another forward pass came
-   * between the two of one, it is run again from what the stage before had sent.
+   * makes its part of every micro-batch's passes, as `passesOfStage` orders them; where others come between the
+   * two of one, what it keeps lies aside.
    *
    * @param options `part`: where `micro` are not all micro-batches of the step; `onEncoded` is called when the first
    * batch is encoded and nothing of the step is submitted yet: whoever asks for the figures of earlier steps then waits
@@ -233,21 +247,21 @@ export class StepRunner {
     const { received, sent } = boundaries;
     const line = new StageLine(gpu, pipeline);
     const inputs = new Map<number, Float32Array>();
-    let there: number | undefined;
-    const forward = (index: number) => {
-      const dropoutKey = Math.ceil(uniform(this.seed, step, firstBatch + index)() * (2 ** 32 - 1)) || 1;
+    const upload = (index: number) => {
+      const dropoutKey = Math.ceil(uniform(this.#seed, step, firstBatch + index)() * (2 ** 32 - 1)) || 1;
       const firstOfStep = index === 0 || this.#areSent;
       decoder.upload(gpu, batches[index], { firstOfStep, pairsOfStep, dropoutKey });
       if (received) writeTensor(gpu, received, inputs.get(index)!);
-      decoder.encodeForward(encoder, split);
-      there = index;
     };
-    for (const { index, isForward } of passesOfStage(batches.length, pipeline)) {
+    const passes = passesOfStage(batches.length, pipeline);
+    for (const [i, { index, isForward }] of passes.entries()) {
       const batch = batches[index];
       const tokens = batch.ids.length;
       if (isForward) {
         if (received) inputs.set(index, await line.receive("before"));
-        forward(index);
+        upload(index);
+        decoder.encodeForward(encoder, split);
+        if (passes[i + 1].index !== index) this.#kept!.save(encoder, index);
         if (sent) {
           next();
           await line.send(sent, tokens, "next");
@@ -259,9 +273,9 @@ export class StepRunner {
         continue;
       }
       const gradient = net.sent?.hasGradient ? await line.receive("next") : undefined;
-      if (there !== index) {
-        forward(index);
-        next();
+      if (passes[i - 1].index !== index) {
+        upload(index);
+        this.#kept!.restore(encoder, index);
       }
       // In the place of what the forward pass has left there.
       if (gradient) writeTensor(gpu, sent!, gradient);
