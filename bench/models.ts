@@ -180,7 +180,7 @@ export function planTrainer(
   }, { ...adapter, loss: wgslOf(loss), training: true });
   const optimizer = new Optimizer(decoder.plan, decoder.parameters, adamwRule, adamw);
   const pairsPerStep = batches.flat().length;
-  const runner = new StepRunner(decoder, optimizer, slots, pairsPerStep, undefined, undefined, ranks);
+  const runner = new StepRunner(decoder, optimizer, slots, pairsPerStep, { ranks });
   return { decoder, optimizer, runner };
 }
 
