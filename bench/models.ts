@@ -179,9 +179,11 @@ export function planTrainer(
     checkpointing,
   }, { ...adapter, loss: wgslOf(loss), training: true });
   const optimizer = new Optimizer(decoder.plan, decoder.parameters, adamwRule, adamw);
-  const pairsPerStep = batches.flat().length;
-  const runner = new StepRunner(decoder, optimizer, slots, pairsPerStep, undefined, undefined, ranks);
-  return { decoder, optimizer, runner };
+  return {
+    decoder,
+    optimizer,
+    runner: new StepRunner(decoder, optimizer, slots, batches.flat().length, { ranks }),
+  };
 }
 
 /** As `planTrainer`, with all buffers; matrices are normal. */
