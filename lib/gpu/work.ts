@@ -50,6 +50,8 @@ const FLOATS_PER_ROW: Record<string, (kernel: Kernel, size: WorkSize) => number>
   rope: (kernel, { attentionWidth }) => last(kernel) + attentionWidth,
   rope_backward: (kernel, { attentionWidth }) => last(kernel) + attentionWidth,
   attention_delta: (_, { attentionWidth }) => 2 * attentionWidth,
+  attention_scales: (kernel) => first(kernel),
+  attention_head_sums: (kernel, { attentionWidth }) => first(kernel) + last(kernel) - attentionWidth,
   add: (kernel) => 3 * last(kernel),
   add_bias_backward: (kernel) => first(kernel),
   // Queries, keys and values; of the backward pass those and their gradients, read and written.
