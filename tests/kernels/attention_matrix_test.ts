@@ -183,6 +183,32 @@ kernelTest(
 // Of the largest gradient of queries and of keys and of values: what is summed up has rows of 32 with one scale.
 const GRADIENT = { high: 4e-6, medium: 6e-3 };
 
+/** The gradient of qkv by matrices and in float64, of an upstream gradient of that deviation, changed by `change`. */
+async function gradientsOf(
+  kernels: KernelCase,
+  shape: Case,
+  deviation: number,
+  change: (value: number, i: number) => number = (value) => value,
+) {
+  const { heads, headDim, tokens } = shape;
+  const { attention, capacity, spans, qkv, tensors } = tensorsOf(kernels, shape);
+  const { out, lse } = reference(qkv, spans, shape);
+  const dOut = kernels.values(out.length, deviation).map(change);
+  const input = (values: Float64Array | Float32Array, ...columns: number[]) =>
+    kernels.tensor([capacity, ...columns], Float32Array.from(values));
+  const dQkv = kernels.tensor([capacity, qkv.length / tokens]);
+  await kernels.run(attention.backward(kernels.rows(tokens), {
+    ...tensors,
+    out: input(out, heads, headDim),
+    lse: input(lse, heads),
+    dOut: input(dOut, heads, headDim),
+    delta: kernels.tensor([capacity, heads]),
+    dQueries: dQkv,
+    dKeys: dQkv,
+  }));
+  return { dQkv, spans, expected: referenceBackward(qkv, dOut, spans, shape) };
+}
+
 kernelTest(
   "the gradients by float16 matrices equal those in float64, in units of the largest",
   SHAPES.slice(0, 2).flatMap((shape) => [
@@ -191,25 +217,34 @@ kernelTest(
     { ...shape, tokens: 70, slidingWindow: 20 },
   ]),
   async (kernels, shape) => {
-    const { heads, headDim, tokens, precision } = shape;
-    const { attention, capacity, spans, qkv, tensors } = tensorsOf(kernels, shape);
-    const { out, lse } = reference(qkv, spans, shape);
     // Upstream gradients of any magnitude.
-    const dOut = kernels.values(out.length, 10 ** kernels.integer(-20, 10));
-    const input = (values: Float64Array | Float32Array, ...columns: number[]) =>
-      kernels.tensor([capacity, ...columns], Float32Array.from(values));
-    const dQkv = kernels.tensor([capacity, qkv.length / tokens]);
-    await kernels.run(attention.backward(kernels.rows(tokens), {
-      ...tensors,
-      out: input(out, heads, headDim),
-      lse: input(lse, heads),
-      dOut: input(dOut, heads, headDim),
-      delta: kernels.tensor([capacity, heads]),
-      dQueries: dQkv,
-      dKeys: dQkv,
-    }));
-    const expected = referenceBackward(qkv, dOut, spans, shape);
-    await kernels.compare(dQkv, expected, { tolerance: GRADIENT[precision] });
+    const { dQkv, expected } = await gradientsOf(kernels, shape, 10 ** kernels.integer(-20, 10));
+    await kernels.compare(dQkv, expected, { tolerance: GRADIENT[shape.precision] });
+  },
+  missing,
+);
+
+kernelTest(
+  "an infinity or a NaN in an upstream gradient is never a number in what comes of it",
+  [NaN, Infinity].map((value) => ({ ...SHAPES[0], tokens: 70, value })),
+  async (kernels, shape) => {
+    const { heads, keyValueHeads, headDim, tokens, value } = shape;
+    const [hit, column] = [40, headDim + 3];
+    const { dQkv, spans } = await gradientsOf(
+      kernels,
+      shape,
+      1,
+      (usual, i) => i === hit * heads * headDim + column ? value : usual,
+    );
+    const width = (heads + 2 * keyValueHeads) * headDim;
+    const found = await kernels.read(dQkv, tokens * width);
+    const isNumber = (token: number, column: number) => Number.isFinite(found[token * width + column]);
+    for (let d = 0; d < headDim; d++) assert.ok(!isNumber(hit, headDim + d), `query, column ${d}`);
+    for (let key = 0; key < tokens; key++) {
+      if (!sees(spans, hit, key)) continue;
+      assert.ok(!isNumber(key, (heads + keyValueHeads) * headDim + 3), `value ${key}`);
+      assert.ok(!isNumber(key, heads * headDim), `key ${key}`);
+    }
   },
   missing,
 );
