@@ -179,11 +179,9 @@ export function planTrainer(
     checkpointing,
   }, { ...adapter, loss: wgslOf(loss), training: true });
   const optimizer = new Optimizer(decoder.plan, decoder.parameters, adamwRule, adamw);
-  return {
-    decoder,
-    optimizer,
-    runner: new StepRunner(decoder, optimizer, slots, batches.flat().length, { ranks }),
-  };
+  const pairsPerStep = batches.flat().length;
+  const runner = new StepRunner(decoder, optimizer, slots, pairsPerStep, { ranks });
+  return { decoder, optimizer, runner };
 }
 
 /** As `planTrainer`, with all buffers; matrices are normal. */

@@ -8,7 +8,8 @@ import { type Epilogue, epilogueSource, stores } from "./gemm_epilogue.ts";
 
 /**
  * Lines that say where a workgroup's part of the inner dimension begins and ends, `k_begin` and `K`, in whole steps of
- * `depth`. With few rows the last parts may be empty: their sums are 0.
+ * `depth`. With few rows the last parts may be empty: their sums are 0. Not by way of `part`, which to WGSL is a
+ * thread's own: all threads must come by the barriers of the loop.
  */
 export function innerRange({ layout, epilogue }: Pick<GemmVariant, "layout" | "epilogue">, depth: number) {
   const { K } = extents(layout);
@@ -16,7 +17,7 @@ export function innerRange({ layout, epilogue }: Pick<GemmVariant, "layout" | "e
   return `  part = group.z;
   let all = ${K};
   let deep = (all + size.parts * ${depth}u - 1u) / (size.parts * ${depth}u) * ${depth}u;
-  let k_begin = min(part * deep, all);
+  let k_begin = min(group.z * deep, all);
   let K = min(k_begin + deep, all);`;
 }
 

@@ -1,9 +1,9 @@
 """What precisions of products make of a run, beside float32: PyTorch's own bfloat16 autocast, `high` and `medium` as kernels/gemm_matrix.ts has them, emulated, and the steps that
 bench/precision.ts has written to the folder.
 
-    python torch_precision.py MODEL_FOLDER FOLDER
+    python torch_precision.py MODEL_FOLDER FOLDER [STEPS]
 
-A pair a step. Losses of all steps are compared with float32's, the first step's gradient with float64's: the norm of the difference, of the whole and a layer, and the derivative along
+A pair a step, STEPS of those that there are; losses that an earlier run left in the folder are not made again. Losses of all steps are compared with float32's, the first step's gradient with float64's: the norm of the difference, of the whole and a layer, and the derivative along
 four random directions with central differences of float64 losses. Prints Markdown.
 """
 import json
@@ -16,11 +16,11 @@ from transformers import AutoModelForCausalLM
 
 from torch_simper import loss_of
 
-torch.set_num_threads(2)
-folder, out = sys.argv[1:]
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))
+folder, out, *steps = sys.argv[1:]
 with open(os.path.join(out, "task.json")) as text:
     task = json.load(text)
-batches = task["batches"]
+batches = task["batches"][: int(steps[0]) if steps else None]
 
 
 def scaled(x, dim):
@@ -67,6 +67,10 @@ def emulated(x, weight, bias=None):
 def opened(dtype=torch.float32):
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
     model.train()
+    if dtype == torch.float64:
+        # Theirs rounds to float32, whatever it is given.
+        for norm in (module for module in model.modules() if type(module).__name__.endswith("RMSNorm")):
+            norm.forward = lambda x, norm=norm: norm.weight * x * (x.square().mean(-1, keepdim=True) + norm.variance_epsilon).rsqrt()
     return model
 
 
@@ -74,34 +78,52 @@ def gradients_of(model):
     return {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
 
 
-def run(name):
-    """Losses of all steps, and the gradient of the first."""
-    file = os.path.join(out, f"torch-{name}.json")
-    torch.nn.functional.linear = usual_linear
-    if name in ("high", "medium"):
+def computed(name):
+    """A model, whose linear layers compute as that from now on, and what its forward pass stands in."""
+    emulates = name in ("high", "medium")
+    if emulates:
         Linear.precision = name
-        torch.nn.functional.linear = emulated
-    model = opened()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=task["learning_rate"], betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0)
-    losses, gradients = [], None
+    torch.nn.functional.linear = emulated if emulates else usual_linear
+    return opened(), lambda: torch.autocast("cpu", dtype=torch.bfloat16, enabled=name == "bfloat16")
+
+
+def first_gradient(name):
+    model, cast = computed(name)
+    with cast():
+        loss = loss_of(model, batches[0])
+    loss.backward()
+    return gradients_of(model)
+
+
+def run(name):
+    """Losses of all steps."""
+    file = os.path.join(out, f"torch-{name}.json")
+    if os.path.exists(file):
+        with open(file) as text:
+            losses = json.load(text)
+        if len(losses) >= len(batches):
+            return losses
+    model, cast = computed(name)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=task["learning_rate"], betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0
+    )
+    losses = []
     for batch in batches:
         optimizer.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=name == "bfloat16"):
+        with cast():
             loss = loss_of(model, batch)
         loss.backward()
-        gradients = gradients or gradients_of(model)
         torch.nn.utils.clip_grad_norm_(model.parameters(), task["max_grad_norm"])
         optimizer.step()
         losses.append(loss.item())
         with open(file, "w") as text:
             json.dump(losses, text)
         print(f"{name} {len(losses)} {losses[-1]}", file=sys.stderr)
-    torch.nn.functional.linear = usual_linear
-    return losses, gradients
+    return losses
 
 
 DIRECTIONS = 4
-STEP = 1e-3
+STEP = 1e-4
 
 
 def direction(seed, gradients):
@@ -156,17 +178,17 @@ def row(name, gradients):
     print(f"| {name} | {whole:.1e} | {of_layers[worst]:.1e} ({worst}) | {off:.1e} |", flush=True)
 
 
+PRECISIONS = ("float32", "bfloat16", "medium", "high")
 truth, slopes = exact()
 print("| gradient of the first step | norm of the difference | largest of a layer's | along directions |\n| --- | --- | --- | --- |")
-losses = {}
-for name in ("float32", "bfloat16", "high", "medium"):
-    losses[name], gradients = run(name)
-    row(f"PyTorch, {name}" + (", emulated" if name in ("high", "medium") else ""), gradients)
+for name in PRECISIONS:
+    row(f"PyTorch, {name}" + (", emulated" if name in ("high", "medium") else ""), first_gradient(name))
 for name in ("highest", "high", "medium"):
     file = os.path.join(out, f"{name}.safetensors")
     if os.path.exists(file):
         row(f"ours, {name}", load_file(file))
 
+losses = {name: run(name) for name in PRECISIONS}
 reference = losses["float32"]
 unit = max(map(abs, reference))
 print(f"\nLosses from {min(reference):.4f} to {max(reference):.4f}; differences in units of the largest.\n")

@@ -4,6 +4,7 @@ import type { Slab } from "../gpu/memory.ts";
 import type { MemoryPlan } from "../gpu/memory_plan.ts";
 import type { TensorUse } from "../gpu/placement.ts";
 import { type KernelCall, lastUses, type Pipelines, Program, writeTensor } from "../gpu/program.ts";
+import type { Submissions } from "../gpu/submissions.ts";
 import type { Parameters, TrainedParameter } from "../parameters/parameters.ts";
 import { SumMemory, sumOfRanks } from "./collectives.ts";
 import type { Communicator } from "./communicator.ts";
@@ -30,11 +31,6 @@ interface Piece {
   parts: Part[];
   elements: number;
 }
-
-/** Puts commands into the step's encoder, and submits what is in it. */
-export type Submit = (
-  encode: (encoder: GPUCommandEncoder, next?: () => GPUCommandEncoder) => void,
-) => void;
 
 /**
  * A backward pass in pieces: what each leaves is read back and summed while the GPU is at the next. The pieces are the
@@ -71,18 +67,17 @@ export class GradientSums {
   }
 
   /** Makes the pass of a batch that is not its step's last where gradients are not kept: they wait on the host. */
-  async add(gpu: Gpu, counts: Uint32Array, submit: Submit): Promise<void> {
+  async add(counts: Uint32Array, commands: Submissions): Promise<void> {
     await this.#run(
-      gpu,
       counts,
-      submit,
+      commands,
       (own, i) => (this.#waiting[i] ??= new Float32Array(own.length)).set(own),
     );
   }
 
   /** Makes the pass of the step's last batch, and puts the sums of all ranks where they are kept. */
-  async sum(gpu: Gpu, communicator: Communicator, counts: Uint32Array, submit: Submit): Promise<void> {
-    await this.#run(gpu, counts, submit, (own, i) => this.#exchange(gpu, communicator, i, own));
+  async sum(communicator: Communicator, counts: Uint32Array, commands: Submissions): Promise<void> {
+    await this.#run(counts, commands, (own, i) => this.#exchange(commands.gpu, communicator, i, own));
     this.#waiting = [];
   }
 
@@ -94,21 +89,20 @@ export class GradientSums {
   }
 
   async #run(
-    gpu: Gpu,
     counts: Uint32Array,
-    submit: Submit,
+    commands: Submissions,
     take: (own: Float32Array<ArrayBuffer>, piece: number) => unknown,
   ): Promise<void> {
-    const begin = (index: number) =>
-      submit((encoder, next) => {
-        this.#programs[index].encode(encoder, counts, next && (() => encoder = next()));
-        this.#copy(encoder, this.#pieces[index].parts);
-      });
+    const begin = (index: number) => {
+      this.#programs[index].encode(commands.encoder, counts, commands.split);
+      this.#copy(commands.encoder, this.#pieces[index].parts);
+      commands.submit();
+    };
     begin(0);
     let mapped = this.#map(0);
     for (const [i] of this.#pieces.entries()) {
       await mapped;
-      const own = this.#read(gpu, i);
+      const own = this.#read(commands.gpu, i);
       if (i + 1 < this.#pieces.length) {
         begin(i + 1);
         // Asked for at once: Deno looks for what is done some 10 ms apart, and `take` may be as long.

@@ -12,7 +12,11 @@ import { shorten } from "../json.ts";
  */
 const PACKAGE = "npm:webgpu@0.6.2";
 
-/** What is changed of Dawn: subgroup matrices count as unsafe as long as no standard has them. */
+/**
+ * What is changed of Dawn: subgroup matrices count as unsafe as long as no standard has them. Not `disable_robustness`,
+ * which would leave out checks of bounds: products with rows of no multiple of four read up to three elements past an
+ * operand's end (`gemm_source.ts`) and never use them, and no test proves that other kernels do not.
+ */
 export const DAWN_FEATURES = ["allow_unsafe_apis"];
 
 /** What the package has of Dawn: WebGPU's entry point, by options of text. */

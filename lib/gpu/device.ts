@@ -125,6 +125,8 @@ function pleaseMesa(): void {
 
 /** What subgroup matrices of float16 need; the second is Chrome's own name, since no standard has them yet. */
 const MATRIX_FEATURES = ["shader-f16", "chromium-experimental-subgroup-matrix"] as GPUFeatureName[];
+/** Lets a kernel say how many threads its subgroups have, where a GPU has several sizes. Dawn's, as those above. */
+const SIZE_CONTROL = "subgroup-size-control" as GPUFeatureName;
 
 /** A kind of subgroup matrices, as Dawn lists it. */
 interface MatrixConfig {
@@ -185,7 +187,10 @@ export async function openGpu({ gpu: given, webgpuEngine, gpuId }: GpuChoice = {
   const requiredFeatures: GPUFeatureName[] = adapter.features.has("timestamp-query")
     ? ["timestamp-query"]
     : [];
-  const matrixFeatures = MATRIX_FEATURES.every((name) => adapter.features.has(name)) ? MATRIX_FEATURES : [];
+  const hasMatrices = MATRIX_FEATURES.every((name) => adapter.features.has(name));
+  const matrixFeatures = hasMatrices
+    ? [...MATRIX_FEATURES, ...adapter.features.has(SIZE_CONTROL) ? [SIZE_CONTROL] : []]
+    : [];
   // Deno grants subgroups where the driver has them, but never lists them. A refused adapter may be asked again.
   const device = await adapter.requestDevice({
     requiredLimits,
@@ -254,10 +259,18 @@ const matrixConfigs = ({ info }: GPUAdapter): MatrixConfig[] => [
   ...(info as { subgroupMatrixConfigs?: Iterable<MatrixConfig> }).subgroupMatrixConfigs ?? [],
 ];
 
-/** The largest matrices of float16. Kernels count on the size of a subgroup, which some GPUs choose for each kernel. */
+/** Whether kernels can ask for the size of their subgroups. */
+export const asksForSize = ({ features }: GPUDevice): boolean => features.has(SIZE_CONTROL);
+
+/**
+ * The largest matrices of float16. Kernels count on the size of a subgroup, which some GPUs (Intel's, AMD's) choose for
+ * each kernel: they are asked for their smallest, in which Intel's multiply matrices and AMD's do too. (Not tried for
+ * want of one; the tuner takes no way whose products are wrong.)
+ */
 function matricesOf(adapter: GPUAdapter, device: GPUDevice): Matrices | undefined {
   const { subgroupMinSize: lanes, subgroupMaxSize } = adapter.info;
-  if (lanes !== subgroupMaxSize || !MATRIX_FEATURES.every((name) => device.features.has(name))) return;
+  if (lanes !== subgroupMaxSize && !asksForSize(device)) return;
+  if (!MATRIX_FEATURES.every((name) => device.features.has(name))) return;
   const [largest] = matrixConfigs(adapter)
     .filter(({ componentType, resultComponentType, M, N, K }) =>
       componentType === "f16" && resultComponentType === "f32" &&

@@ -1,6 +1,6 @@
 import { heed } from "../heed.ts";
 import type { OnProgress } from "../progress.ts";
-import type { Gpu } from "./device.ts";
+import { asksForSize, type Gpu } from "./device.ts";
 import { elementBytes, type Tensor, type TextureSlab } from "./memory.ts";
 import { distinctCopies, encodeCopy, meets, type TextureCopy } from "./texture_copy.ts";
 
@@ -167,13 +167,9 @@ export class Pipelines {
     const known = this.#cache.get(source);
     if (known) return known;
     await heed(this.#signal);
-    const { device, subgroups } = this.gpu;
+    const { device } = this.gpu;
     device.pushErrorScope("validation");
-    const asks = subgroups?.areEnabledInSource && source.includes("subgroup");
-    const extensions = source.includes("subgroup_matrix")
-      ? "f16, subgroups, chromium_experimental_subgroup_matrix"
-      : "subgroups";
-    const code = asks ? `enable ${extensions};\n${source}` : source;
+    const code = extended(this.gpu, source);
     const module = device.createShaderModule({ label, code });
     const pipeline = device.createComputePipeline({
       label,
@@ -189,6 +185,17 @@ export class Pipelines {
     if (this.#expected.has(source)) this.#report();
     return pipeline;
   }
+}
+
+/** `source` with the extensions of WGSL that it needs on this device. */
+function extended({ device, subgroups, matrices }: Gpu, source: string): string {
+  if (!subgroups?.areEnabledInSource || !source.includes("subgroup")) return source;
+  if (!source.includes("subgroup_matrix")) return `enable subgroups;\n${source}`;
+  const extensions = "f16, subgroups, chromium_experimental_subgroup_matrix";
+  if (!matrices || !asksForSize(device)) return `enable ${extensions};\n${source}`;
+  return `enable ${extensions}, subgroup_size_control;\n${
+    source.replace("@compute ", `@compute @subgroup_size(${matrices.lanes}) `)
+  }`;
 }
 
 /** Compiles a call's kernel, and binds what it works on. */

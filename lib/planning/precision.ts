@@ -15,7 +15,10 @@ export function precisionOn(
   if (asked === "auto") return matrices && "high";
   if (matrices) return asked;
   const found = matrixKinds.length > 0
-    ? `${name} has ${matrixKinds.join(", ")}, or subgroups of no fixed size`
+    ? `${name} has ${matrixKinds.join(", ")}` +
+      (matrixKinds.some((kind) => kind.startsWith("f16 x f16 -> f32 "))
+        ? ", of sizes that no kernel is cut for, or in subgroups whose size cannot be asked for"
+        : "")
     : `${name} offers none`;
   throw new UserError(
     `float32_matmul_precision: ${asked} needs subgroup matrices of float16 with float32 sums, and ${found}: ` +

@@ -11,17 +11,23 @@ interface Fake {
   lists: boolean;
   grants: boolean;
   minSize?: number;
+  /** What else the adapter lists. */
+  features?: string[];
+  maxSize?: number;
 }
 
 /** A GPU that has a device with subgroups, or none, and what was asked of it. */
-function fakeGpu({ lists, grants, minSize = 32 }: Fake) {
+function fakeGpu({ lists, grants, minSize = 32, features: more = [], maxSize = minSize }: Fake) {
   const requests: string[][] = [];
   const sources: string[] = [];
-  const requestDevice = ({ requiredFeatures }: { requiredFeatures: string[] }) => {
+  const requestDevice = (
+    { requiredFeatures, requiredLimits }: { requiredFeatures: string[]; requiredLimits: object },
+  ) => {
     requests.push(requiredFeatures);
     if (!grants && requiredFeatures.includes("subgroups")) return Promise.reject(new TypeError("refused"));
     return Promise.resolve({
       features: new Set(requiredFeatures),
+      limits: requiredLimits,
       lost: new Promise(() => {}),
       addEventListener() {},
       pushErrorScope() {},
@@ -30,9 +36,15 @@ function fakeGpu({ lists, grants, minSize = 32 }: Fake) {
       createComputePipeline() {},
     });
   };
-  const features = new Set(["timestamp-query", ...lists ? ["subgroups"] : []]);
-  const info = { description: "an adapter", subgroupMinSize: minSize };
-  const requestAdapter = () => Promise.resolve({ limits: {}, features, info, requestDevice });
+  const features = new Set(["timestamp-query", ...lists ? ["subgroups"] : [], ...more]);
+  const info = {
+    description: "an adapter",
+    subgroupMinSize: minSize,
+    subgroupMaxSize: maxSize,
+    subgroupMatrixConfigs: [{ componentType: "f16", resultComponentType: "f32", M: 16, N: 16, K: 16 }],
+  };
+  const limits = { maxComputeWorkgroupStorageSize: 2 ** 15 };
+  const requestAdapter = () => Promise.resolve({ limits, features, info, requestDevice });
   return { gpu: { requestAdapter } as unknown as GPU, requests, sources };
 }
 
@@ -61,6 +73,26 @@ Deno.test("WGSL that uses subgroups enables them where the adapter lists them, a
     await pipelines.compile("another", "source");
     assert.deepEqual(sources, [lists ? `enable subgroups;\n${source}` : source, "source"]);
   }
+});
+
+Deno.test("kernels of matrices ask for the smallest subgroups of a GPU that has several, or are none", async () => {
+  const features = ["shader-f16", "chromium-experimental-subgroup-matrix"];
+  const varying = { lists: true, grants: true, minSize: 8, maxSize: 32 };
+  assert.equal((await openGpu(fakeGpu({ ...varying, features }))).matrices, undefined);
+  assert.equal((await openGpu(fakeGpu({ ...varying, maxSize: 8, features }))).matrices?.lanes, 8);
+  const asked = fakeGpu({ ...varying, features: [...features, "subgroup-size-control"] });
+  const opened = await openGpu(asked);
+  assert.equal(opened.matrices?.lanes, 8);
+  const pipelines = new Pipelines(opened);
+  const kernel = (main: string) => `var x: subgroup_matrix_left<f16, 8, 8>;\n${main} fn main() {}`;
+  await pipelines.compile("a kernel", kernel("@compute @workgroup_size(64)"));
+  await pipelines.compile("another", "subgroupBroadcast(x, 0u) @compute");
+  assert.deepEqual(asked.sources, [
+    `enable f16, subgroups, chromium_experimental_subgroup_matrix, subgroup_size_control;\n${
+      kernel("@compute @subgroup_size(8) @workgroup_size(64)")
+    }`,
+    "enable subgroups;\nsubgroupBroadcast(x, 0u) @compute",
+  ]);
 });
 
 Deno.test("this machine's device opens, with subgroups or without", async () => {

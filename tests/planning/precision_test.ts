@@ -27,7 +27,9 @@ Deno.test("a precision is what was asked for where there are matrices, and auto 
     message: /^float32_matmul_precision: medium needs .*none/,
   });
   const others = { ...without, matrixKinds: ["f32 x f32 -> f32 8x8x8"] };
-  assert.throws(() => on(others, "high"), /a GPU has f32 x f32 -> f32 8x8x8/);
+  assert.throws(() => on(others, "high"), /a GPU has f32 x f32 -> f32 8x8x8:/);
+  const unfit = { ...without, matrixKinds: ["f16 x f16 -> f32 64x64x64"] };
+  assert.throws(() => on(unfit, "high"), /a GPU has f16 x f16 -> f32 64x64x64, of sizes that .* subgroups/);
 });
 
 Deno.test(
