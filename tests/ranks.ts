@@ -21,16 +21,49 @@ export function ranks(size: number): Communicator[] {
     }
     return await promise;
   };
-  return Array.from({ length: size }, (_, rank) => ({
+  const mail = new Map<string, { sent: Parts; waiting: ((bytes: Parts[number]) => void)[] }>();
+  const box = (from: number, to: number) => {
+    const found = mail.get(`${from} ${to}`) ?? { sent: [], waiting: [] };
+    mail.set(`${from} ${to}`, found);
+    return found;
+  };
+  const groups = new Map<string, Communicator[]>();
+  return Array.from({ length: size }, (_, rank): Communicator => ({
     rank,
     size,
-    allGather: (own) => meet(rank, "allGather", own),
+    send: (bytes, to) => {
+      const { sent, waiting } = box(rank, to);
+      const receiver = waiting.shift();
+      if (receiver) receiver(bytes.slice());
+      else sent.push(bytes.slice());
+      return Promise.resolve();
+    },
+    receive: (from) => {
+      const { sent, waiting } = box(from, rank);
+      const first = sent.shift();
+      return first ? Promise.resolve(first) : new Promise((resolve) => waiting.push(resolve));
+    },
+    split: async (color) => {
+      const colors = await meet(rank, "split", Uint8Array.of(color));
+      const members = colors.flatMap(([other], of) => other === color ? [of] : []);
+      const group = groups.get(`${members}`) ?? ranks(members.length);
+      groups.set(`${members}`, group);
+      return group[members.indexOf(rank)];
+    },
+    allGather: async (own, into) => {
+      const all = await meet(rank, `allGather ${into ? `of ${own.length} bytes` : "of any lengths"}`, own);
+      let at = 0;
+      return all.map((bytes) => {
+        if (!into) return bytes;
+        into.set(bytes, at);
+        return into.subarray(at, at += bytes.length);
+      });
+    },
     broadcast: async (own, from) =>
       (await meet(rank, `broadcast from ${from}`, rank === from ? own! : new Uint8Array()))[from],
-    allToAll: async (parts) => {
+    allToAll: async (parts, received = new Uint8Array(parts.length)) => {
       const all = await meet(rank, `allToAll of ${parts.length} bytes`, parts);
       const part = parts.length / size;
-      const received = new Uint8Array(parts.length);
       all.forEach((of, from) => received.set(of.subarray(rank * part, (rank + 1) * part), from * part));
       return received;
     },

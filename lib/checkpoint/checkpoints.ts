@@ -2,19 +2,19 @@ import { dirname, join, resolve } from "node:path";
 import type { Best } from "../training/best.ts";
 import type { CollapseAlarm } from "../training/collapse.ts";
 import type { TrainConfig } from "../config/schema.ts";
-import { sharedSources } from "../distributed/collectives.ts";
-import { alone, type Communicator } from "../distributed/communicator.ts";
+import type { Communicator } from "../distributed/communicator.ts";
+import type { Grid } from "../distributed/grid.ts";
 import type { Figures } from "../training/figures.ts";
 import type { TuningRecord } from "../gpu/tuning.ts";
 import { samplePosition } from "../training/sampler.ts";
 import { type TrainerState, trainerStateOf } from "./trainer_state.ts";
 import type { OnProgress } from "../progress.ts";
-import { inFileOrder, withProgress } from "../safetensors/write.ts";
+import { withProgress } from "../safetensors/write.ts";
 import { VERSION } from "../version.ts";
 import { type Fingerprint, FORMAT, type SavedRun } from "./state.ts";
 import { checkpointName, listCheckpoints } from "./names.ts";
 import type { ModelFiles } from "../hub/model_files.ts";
-import { masterSources, restore, savedAdapter, type Trained, weightSources } from "./tensors.ts";
+import { restore, savedAdapter, type Trained, withSavedSources } from "./tensors.ts";
 import { CheckpointWriter } from "./write.ts";
 
 /** A run as far as its checkpoints are about it. */
@@ -26,6 +26,7 @@ export interface CheckpointedRun extends Trained {
   /** How products are computed. */
   kernels: TuningRecord;
   communicator: Communicator;
+  ranks: Grid;
   /** Answers to `prompts` before the first step. */
   answers: string[];
 }
@@ -74,42 +75,34 @@ export class Checkpoints {
     if (steps === this.#lastStep) return;
     await this.#writer.finish();
     const { run } = this;
-    const { prepared, gpu, communicator, planned: { decoder: { parameters }, optimizer: own } } = run;
-    const moments = await sharedSources(parameters.isShared ? communicator : alone, own.state(gpu));
-    if (communicator.rank > 0) {
-      // As the first one writes it.
-      for (const { chunks } of parameters.isShared ? inFileOrder(moments) : []) {
-        await Array.fromAsync(chunks());
-      }
-      this.#lastStep = steps;
-      return;
-    }
-    const [weights, optimizer] = [weightSources(run), [...masterSources(run), ...moments]];
-    const tensors = withProgress(
-      [...weights, ...optimizer],
-      `saving ${checkpointName(steps)}`,
-      this.onProgress,
-    );
-    await this.#writer.write({
-      weights: tensors.slice(0, weights.length),
-      optimizer: tensors.slice(weights.length),
-      adapter: savedAdapter(run.config, prepared),
-      modelFiles: run.modelFiles,
-      trainerState: await this.trainerState(figures, alarm, best, steps),
-      runState: {
-        format: FORMAT,
-        version: VERSION,
-        step: steps,
-        position: samplePosition(steps, prepared.sampler),
-        run: run.fingerprint,
-        device: gpu.name,
-        kernels: run.kernels,
-        ...(communicator.size > 1 && { ranks: communicator.size }),
-        begunSteps: prepared.begunSteps ?? prepared.totalSteps,
-        figures: figures.toJSON(),
-        collapse: alarm.toJSON(),
-        answers: run.answers,
-      },
+    const { prepared, gpu, communicator, ranks: { data } } = run;
+    await withSavedSources(run, communicator, "all", async ({ weights, optimizer }) => {
+      const tensors = withProgress(
+        [...weights, ...optimizer],
+        `saving ${checkpointName(steps)}`,
+        this.onProgress,
+      );
+      await this.#writer.write({
+        weights: tensors.slice(0, weights.length),
+        optimizer: tensors.slice(weights.length),
+        adapter: savedAdapter(run.config, prepared),
+        modelFiles: run.modelFiles,
+        trainerState: await this.trainerState(figures, alarm, best, steps),
+        runState: {
+          format: FORMAT,
+          version: VERSION,
+          step: steps,
+          position: samplePosition(steps, prepared.sampler),
+          run: run.fingerprint,
+          device: gpu.name,
+          kernels: run.kernels,
+          ...(data.size > 1 && { ranks: data.size }),
+          begunSteps: prepared.begunSteps ?? prepared.totalSteps,
+          figures: figures.toJSON(),
+          collapse: alarm.toJSON(),
+          answers: run.answers,
+        },
+      });
     });
     this.#lastStep = steps;
   }

@@ -4,9 +4,12 @@ import { ADAPTER_WEIGHTS } from "../hub/model_files.ts";
 import { PREFIX } from "../adapters/open.ts";
 import type { SavedAdapter } from "../adapters/save.ts";
 import type { TrainConfig } from "../config/schema.ts";
+import type { Communicator } from "../distributed/communicator.ts";
+import { withSources } from "../distributed/sources.ts";
 import { UserError } from "../errors.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { architectureOf } from "../models/models.ts";
+import type { Parameters } from "../parameters/parameters.ts";
 import type { ParameterTensor, SavedTensor } from "../parameters/saved_tensor.ts";
 import { chunksOf, type ModelWeights, renamed } from "../weights/weights.ts";
 import type { Planned } from "../planning/plan.ts";
@@ -20,7 +23,10 @@ import { OPTIMIZER } from "./names.ts";
 /** Weights in float32, where the model's files hold them narrower. */
 const MASTER = "master.";
 
-/** A run whose tensors are on the GPU; `source` is the model that it began with, if not with random weights. */
+/**
+ * A run whose tensors are on the GPU, or on those of all its ranks, each with `decoder.parameters` of `whole`; `source` is the model
+ * that it began with, if not with random weights.
+ */
 export interface Trained {
   gpu: Gpu;
   planned: Planned;
@@ -34,7 +40,7 @@ const FILE_TYPES: Record<string, FloatDtype> = { bfloat16: "BF16", float16: "F16
  * The weights as the model's files hold them: a model that began from random weights, in the dtype that config.json
  * names. Of a run with adapters those alone, as PEFT saves them.
  */
-function savedTensors({ planned: { decoder: { parameters } }, prepared, source }: Trained): SavedTensor[] {
+function savedTensors({ planned: { whole: parameters }, prepared, source }: Trained): SavedTensor[] {
   if (prepared.adapter) {
     return parameters.names.filter((name) => parameters.isTrained(name)).map((parameter) => ({
       name: PREFIX + parameter,
@@ -58,12 +64,57 @@ function savedParameters(trained: Trained): Map<string, ParameterTensor> {
   return new Map(all.toReversed().map((saved) => [saved.parameter, saved]));
 }
 
-/** The weights as they are saved; those that are frozen as they are in the source, whatever they are stored as here. */
-export function weightSources(trained: Trained): TensorSource[] {
-  const { gpu, planned: { decoder: { parameters } }, source } = trained;
+/** What a run saves: the weights as the model's files hold them, and moments and float32 weights beside those. */
+export interface SavedSources {
+  weights: TensorSource[];
+  optimizer: TensorSource[];
+}
+
+/**
+ * Runs `write`, on the first rank, with what a run saves, of which the other ranks may have a part.
+ *
+ * @param what whether what is beside the weights is saved too.
+ */
+export async function withSavedSources(
+  trained: Trained,
+  communicator: Communicator,
+  what: "weights" | "all",
+  write: (sources: SavedSources) => Promise<void>,
+): Promise<void> {
+  const { whole, decoder: { parameters } } = trained.planned;
+  const sourcesOf = (parameters: Parameters): SavedSources => ({
+    weights: weightSources(trained, parameters),
+    optimizer: what === "all"
+      ? [
+        ...masterSources(trained, parameters),
+        ...trained.planned.optimizer.state(trained.gpu, parameters),
+      ]
+      : [],
+  });
+  const all = sourcesOf(whole);
+  if (whole === parameters) {
+    if (communicator.rank === 0) await write(all);
+    return;
+  }
+  const listOf = ({ weights, optimizer }: SavedSources) => [...weights, ...optimizer];
+  await withSources(communicator, listOf(all), listOf(sourcesOf(parameters)), (tensors) =>
+    write({
+      weights: tensors.slice(0, all.weights.length),
+      optimizer: tensors.slice(all.weights.length),
+    }));
+}
+
+/**
+ * The weights as they are saved, as far as they are among `parameters`; those that are frozen as they are in the
+ * source, whatever they are stored as here.
+ */
+function weightSources(trained: Trained, parameters: Parameters): TensorSource[] {
+  const { gpu, planned: { whole }, source } = trained;
   const isFrozen = (saved: SavedTensor): saved is ParameterTensor =>
-    "parameter" in saved && !parameters.isTrained(saved.parameter);
-  const saved = savedTensors(trained).map((saved): SavedTensor => {
+    "parameter" in saved && !whole.isTrained(saved.parameter);
+  const isHere = (saved: SavedTensor) =>
+    source && isFrozen(saved) || !("parameter" in saved) || parameters.has(saved.parameter);
+  const saved = savedTensors(trained).filter(isHere).map((saved): SavedTensor => {
     if (!source || !isFrozen(saved)) return saved;
     const { name, dtype, shape, parameter } = saved;
     return { name, dtype, shape, chunks: () => chunksOf(source, parameter) };
@@ -83,7 +134,7 @@ export const savedAdapter = (
  * wider than it saves them.
  */
 const isExact = (
-  { source, planned: { decoder: { parameters } } }: Trained,
+  { source, planned: { whole: parameters } }: Trained,
   { parameter, dtype }: ParameterTensor,
 ): boolean =>
   dtype === "F32" || dtype === parameters.dtype(parameter) ||
@@ -94,10 +145,9 @@ export const roundedTensors = (trained: Trained): ParameterTensor[] =>
   [...savedParameters(trained).values()].filter((saved) => !isExact(trained, saved));
 
 /** The float32 weights that `weightSources` rounds: with the moments, what is kept beside the model's files. */
-export function masterSources(trained: Trained): TensorSource[] {
-  const { gpu, planned: { decoder } } = trained;
+function masterSources(trained: Trained, parameters: Parameters): TensorSource[] {
   const rounded = new Set(roundedTensors(trained).map(({ parameter }) => MASTER + parameter));
-  const masters = decoder.parameters.newSources(gpu, "F32", "weights", MASTER);
+  const masters = parameters.newSources(trained.gpu, "F32", "weights", MASTER);
   return masters.filter(({ name }) => rounded.has(name));
 }
 
@@ -119,7 +169,7 @@ export async function restore(
     const files = savedParameters(trained);
     const names = [...files].map(([parameter, { name }]) => [parameter, name] as const);
     const weights = overlaid(renamed(model, new Map(names)), withPrefix(saved, MASTER));
-    const restored = adapter ? [...files.keys()] : parameters.names;
+    const restored = adapter ? parameters.names.filter((name) => files.has(name)) : parameters.names;
     parameters.check(weights, `${folder} does not fit the model`, "weights", restored);
     for (const name of restored) {
       const { dtype, file } = weights.tensors.get(name)!;

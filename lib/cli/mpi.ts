@@ -1,7 +1,16 @@
 /** The line between ranks that mpirun started, over MPI's own library: the command line's alone, as it is Deno's. */
 import { basename } from "node:path";
+import { setImmediate } from "node:timers";
 import { alone, type Communicator } from "../distributed/communicator.ts";
-import { launchOf, LIBRARIES, type MpiAbi, MPICH, OPEN_MPI, STANDARD } from "../distributed/mpi_abi.ts";
+import {
+  type Launch,
+  launchOf,
+  LIBRARIES,
+  type MpiAbi,
+  MPICH,
+  OPEN_MPI,
+  STANDARD,
+} from "../distributed/mpi_abi.ts";
 import { UserError } from "../errors.ts";
 
 /** MPI's functions as C has them; handles are pointers, but for MPICH's own ABI. */
@@ -27,6 +36,15 @@ const symbolsOf = (handle: "pointer" | "i32") =>
       result: "i32",
       nonblocking: true,
     },
+    MPI_Isend: {
+      parameters: ["buffer", "i32", handle, "i32", "i32", handle, "buffer"],
+      result: "i32",
+    },
+    MPI_Irecv: {
+      parameters: ["buffer", "i32", handle, "i32", "i32", handle, "buffer"],
+      result: "i32",
+    },
+    MPI_Comm_split: { parameters: [handle, "i32", "i32", "buffer"], result: "i32", nonblocking: true },
     MPI_Finalize: { parameters: [], result: "i32" },
     MPI_Abort: { parameters: [handle, "i32"], result: "i32" },
   }) as const;
@@ -35,8 +53,11 @@ type Library = Deno.DynamicLibrary<ReturnType<typeof symbolsOf>>;
 // Deno's types know a handle by its kind, which is the same in all calls.
 type Handle = Deno.PointerValue & number;
 
-/** Milliseconds between looks at whether all ranks have come. */
-const LOOK = 1;
+/**
+ * Milliseconds between looks at whether all ranks have come; Deno takes two of them. Those that come one after the
+ * other at once are looked for all the time, so long.
+ */
+const [LOOK, SOON] = [1, 5];
 /** Bytes of an MPI_Status, and more. */
 const STATUS_BYTES = 64;
 
@@ -55,7 +76,7 @@ const FIRST_SAYS = 2000;
 export async function asRank(body: (communicator: Communicator) => Promise<number>): Promise<number> {
   const launch = launchOf(environment);
   if (!launch || launch.size === 1) return await body(alone);
-  const mpi = openMpi(launch.size);
+  const mpi = openMpi(launch);
   try {
     const status = await body(mpi);
     await mpi.close();
@@ -78,11 +99,11 @@ function environment(name: string): string | undefined {
  * Opens the line to the other ranks. Until it is closed, the end of this process by Deno.exit ends them too, with the
  * same status.
  *
- * @param size how many ranks were started.
+ * @param launch how many ranks were started, as far as it is told, and by what.
  * @throws {UserError} where there is no library, or another MPI's than that which started the ranks.
  */
-function openMpi(size: number | undefined): Mpi {
-  const { library: { symbols: mpi }, abi, path } = openLibrary();
+function openMpi({ size, variable }: Launch): Mpi {
+  const { library: { symbols: mpi }, abi, path } = openLibrary(variable);
   const handleOf = (of: bigint | number | string): Handle =>
     (typeof of === "number"
       ? of
@@ -97,7 +118,6 @@ function openMpi(size: number | undefined): Mpi {
   };
   const isSerialized =
     ask((found) => mpi.MPI_Init_thread(null, null, abi.serialized, found)) >= abi.serialized;
-  const rank = ask((found) => mpi.MPI_Comm_rank(world, found));
   const found = ask((found) => mpi.MPI_Comm_size(world, found));
   let isOpen = true;
   addEventListener("unload", () => {
@@ -108,57 +128,112 @@ function openMpi(size: number | undefined): Mpi {
   }
   if (size !== undefined && found !== size) {
     throw new UserError(
-      `mpirun started ${size} ranks, and ${path} (${abi.name}) knows of ${found}: it belongs to another MPI than that mpirun: ` +
-        "start them with its own, or name the other's library in SIMPER_MPI",
+      `by ${variable} this is one of ${size} ranks, and ${path} (${abi.name}) knows of ${found}: it belongs to another ` +
+        "MPI than what started them, or that was none, as torchrun: start them with this MPI's mpirun, or name the " +
+        "other's library in SIMPER_MPI",
     );
   }
+  return {
+    ...lineOf(
+      mpi,
+      { line: world, byte },
+      (found) => handleOf(abi === MPICH ? Number(BigInt.asIntN(32, found)) : found),
+    ),
+    async close() {
+      await this.allGather(new Uint8Array());
+      isOpen = false;
+      check(mpi.MPI_Finalize());
+    },
+  };
+}
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/**
+ * The line between the ranks of one of MPI's communicators.
+ * @param handleOf makes a handle of what MPI has written of one.
+ */
+function lineOf(
+  mpi: Library["symbols"],
+  { line, byte }: { line: Handle; byte: Handle },
+  handleOf: (found: bigint) => Handle,
+): Communicator {
+  const number = new Int32Array(1);
+  const ask = (call: (found: Int32Array<ArrayBuffer>) => number) => {
+    check(call(number));
+    return number[0];
+  };
+  const rank = ask((found) => mpi.MPI_Comm_rank(line, found));
+  const size = ask((found) => mpi.MPI_Comm_size(line, found));
   // Whoever waits looks now and then: MPI itself would take a whole core for it.
-  const meet = async () => {
+  const done = async (begin: (request: Bytes) => number) => {
     const request = new Uint8Array(8);
-    check(mpi.MPI_Ibarrier(world, request));
+    check(begin(request));
     const status = new Uint8Array(STATUS_BYTES);
+    const start = performance.now();
     while (ask((isDone) => mpi.MPI_Test(request, isDone, status)) === 0) {
-      await new Promise((resolve) => setTimeout(resolve, LOOK));
+      const isSoon = performance.now() - start < SOON;
+      await new Promise((resolve) => isSoon ? setImmediate(resolve) : setTimeout(resolve, LOOK));
     }
   };
-  type Bytes = Uint8Array<ArrayBuffer>;
+  const meet = () => done((request) => mpi.MPI_Ibarrier(line, request));
   const gather = async (own: Bytes, all: Bytes) =>
-    check(await mpi.MPI_Allgather(own, own.length, byte, all, own.length, byte, world));
+    check(await mpi.MPI_Allgather(own, own.length, byte, all, own.length, byte, line));
+  // With a memory of their own, since MPI goes on with it.
+  const lengthBytes = (length = 0) => new Uint8Array(Float64Array.of(length).buffer);
+  const lengthIn = ({ buffer }: Bytes) => new Float64Array(buffer)[0];
   return {
     rank,
-    size: found,
-    async allGather(own) {
+    size,
+    async send(bytes, to) {
+      const give = (bytes: Bytes) =>
+        done((request) => mpi.MPI_Isend(bytes, bytes.length, byte, to, 0, line, request));
+      await Promise.all([give(lengthBytes(bytes.length)), ...bytes.length > 0 ? [give(bytes)] : []]);
+    },
+    async receive(from) {
+      const take = (bytes: Bytes) =>
+        done((request) => mpi.MPI_Irecv(bytes, bytes.length, byte, from, 0, line, request));
+      const length = lengthBytes();
+      await take(length);
+      const bytes = new Uint8Array(new ArrayBuffer(lengthIn(length)));
+      if (bytes.length > 0) await take(bytes);
+      return bytes;
+    },
+    async split(color) {
       await meet();
-      const lengths = new Float64Array(found);
-      await gather(new Uint8Array(Float64Array.of(own.length).buffer), new Uint8Array(lengths.buffer));
+      const found = new BigUint64Array(1);
+      check(await mpi.MPI_Comm_split(line, color, rank, new Uint8Array(found.buffer)));
+      return lineOf(mpi, { line: handleOf(found[0]), byte }, handleOf);
+    },
+    async allGather(own, into) {
+      await meet();
+      if (into) {
+        await gather(own, into);
+        return Array.from({ length: size }, (_, of) => into.subarray(of * own.length, (of + 1) * own.length));
+      }
+      const lengths = new Float64Array(size);
+      await gather(lengthBytes(own.length), new Uint8Array(lengths.buffer));
       const longest = Math.max(...lengths);
       const padded = new Uint8Array(longest);
       padded.set(own);
-      const all = new Uint8Array(longest * found);
+      const all = new Uint8Array(longest * size);
       await gather(padded, all);
-      return Array.from(lengths, (length, of) => all.slice(of * longest, of * longest + length));
+      return Array.from(lengths, (length, of) => all.subarray(of * longest, of * longest + length));
     },
     async broadcast(own, from) {
       await meet();
-      const share = async (bytes: Bytes) =>
-        check(await mpi.MPI_Bcast(bytes, bytes.length, byte, from, world));
-      const length = Float64Array.of(own?.length ?? 0);
-      await share(new Uint8Array(length.buffer));
-      const bytes = rank === from ? own! : new Uint8Array(length[0]);
+      const share = async (bytes: Bytes) => check(await mpi.MPI_Bcast(bytes, bytes.length, byte, from, line));
+      const length = lengthBytes(own?.length);
+      await share(length);
+      const bytes = rank === from ? own! : new Uint8Array(lengthIn(length));
       await share(bytes);
       return bytes;
     },
-    async allToAll(parts) {
+    async allToAll(parts, received = new Uint8Array(parts.length)) {
       await meet();
-      const part = parts.length / found;
-      const received = new Uint8Array(parts.length);
-      check(await mpi.MPI_Alltoall(parts, part, byte, received, part, byte, world));
+      const part = parts.length / size;
+      check(await mpi.MPI_Alltoall(parts, part, byte, received, part, byte, line));
       return received;
-    },
-    async close() {
-      await meet();
-      isOpen = false;
-      check(mpi.MPI_Finalize());
     },
   };
 }
@@ -168,7 +243,7 @@ function check(code: number): void {
   if (code !== 0) throw new UserError(`MPI reported error ${code}`);
 }
 
-function openLibrary(): { library: Library; abi: MpiAbi; path: string } {
+function openLibrary(variable: string): { library: Library; abi: MpiAbi; path: string } {
   const named = environment("SIMPER_MPI");
   let failure = "";
   for (const path of named ? [named] : LIBRARIES) {
@@ -185,7 +260,7 @@ function openLibrary(): { library: Library; abi: MpiAbi; path: string } {
   throw new UserError(
     (named
       ? `SIMPER_MPI: ${failure}`
-      : "mpirun started this process, and where the system looks there is no library of MPI") +
+      : `by ${variable} this process is one of several ranks, and where the system looks there is no library of MPI`) +
       ": expected MPI's ABI (libmpi_abi.so), Open MPI (libmpi.so.40) or MPICH (libmpi.so.12), that of the mpirun: " +
       "name its file in SIMPER_MPI, or install one (apt-get install openmpi-bin, pip install mpich)",
   );

@@ -2,11 +2,12 @@ import { openAdapter } from "../adapters/open.ts";
 import { totalmem } from "node:os";
 import { readConfig } from "../config/parse.ts";
 import type { TrainConfig } from "../config/schema.ts";
-import { bytes, integer } from "../config/values.ts";
+import { bytes, integer, number, type ValueType } from "../config/values.ts";
 import { FORCED, forcesMistralTemplate } from "../data/mistral_template.ts";
 import type { Pair } from "../data/pair.ts";
 import { UserError } from "../errors.ts";
-import { longestPair, planAnyway, worstCase } from "../planning/estimate.ts";
+import { alone } from "../distributed/communicator.ts";
+import { longestPair, worstCase } from "../planning/estimate.ts";
 import { openGpu } from "../gpu/device.ts";
 import { precisionOn } from "../planning/precision.ts";
 import { rememberedTiles } from "../planning/tune.ts";
@@ -17,6 +18,8 @@ import { type Adapter, adapterOf } from "../planning/plan.ts";
 import { bytesBesidePlan } from "../planning/process_memory.ts";
 import { withBatchesOf, type WorkloadOf } from "../planning/advice.ts";
 import { prepare } from "../planning/prepare.ts";
+import { largestPlan, planRanks, type Rates } from "../planning/ranks.ts";
+import { passesOfRank } from "../run/ranks.ts";
 import { reportSplit } from "../report/data_report.ts";
 import { createLogger, isShown, printable } from "../report/log.ts";
 import { planReport } from "../report/plan_report.ts";
@@ -32,15 +35,33 @@ const USUAL_LARGEST_BUFFER = 2 ** 31 - 1;
 const MOST_PAIRS = 100_000_000;
 /** Pairs whose operations are counted. */
 const SAMPLED_PAIRS = 1000;
+const MOST_RANKS = 4096;
 
 /** `simper plan` */
 export const plan: Command = {
-  usage: "[CONFIG] [--data] [--num_pairs=N] [--largest_buffer=BYTES] [--key=value ...]",
+  usage:
+    "[CONFIG] [--data] [--num_pairs=N] [--largest_buffer=BYTES] [--ranks=N --link=RATE --tflops=N] [--key=value ...]",
   takesRunFile: true,
   options: [
     { name: "data", doc: "Read the data, so that the plan is the run's own." },
     { name: "num_pairs", value: "N", doc: "How many pairs there will be, for the count of steps." },
     { name: "largest_buffer", value: "BYTES", doc: "What one buffer of the device may hold, such as 2GB." },
+    {
+      name: "ranks",
+      value: "N",
+      doc: "Plan for a rank of so many that mpirun starts, with what they exchange.",
+    },
+    {
+      name: "link",
+      value: "RATE",
+      doc:
+        "What a rank's host sends and is sent in a second, such as 100Gb/s or 10GB/s: for the time of a step.",
+    },
+    {
+      name: "tflops",
+      value: "N",
+      doc: "Teraflops that a GPU reaches in a step, as deno task bench:step measures: likewise.",
+    },
   ],
   run,
 };
@@ -55,22 +76,30 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
   if (forcesMistralTemplate(config)) log.info(FORCED);
   if (!isShown("warning", config.logLevel)) stop.answer({});
 
+  // Before anything is fetched.
+  const passes = passesOfRank(config, { ...alone, size: options.ranks });
   const { folder, workloadOf, sample } = await readWorkload(config, options, {
     log: (level, message) => log[level](message),
     onProgress: (done) => progress.update(done),
     signal: stop.signal,
   }).finally(() => progress.finish());
   const device = await deviceOf(config, options.largestBuffer);
-  const estimated = planAnyway(workloadOf(config), config, device.adapter);
-  const { decoder } = estimated.planned;
+  const plans = planRanks(workloadOf(config), config, device.adapter, options.ranks);
+  const largest = largestPlan(plans);
+  const { decoder, runner } = largest.planned;
   const { text, fits } = planReport({
     config,
     workloadOf,
     sample,
-    plan: estimated,
+    plan: largest,
+    ...options.ranks > 1 && { ranks: { plans, passes, rates: options.rates } },
     measured: options.data,
     countKnown: options.data || options.numPairs !== undefined,
-    beside: await bytesBesidePlan(folder, decoder.plan.bytesOf("weights"), decoder.parameters.hostBytes),
+    beside: await bytesBesidePlan(
+      folder,
+      decoder.plan.bytesOf("weights"),
+      decoder.parameters.hostBytes + runner.hostBytes(passes),
+    ),
     ...device,
   });
   print(printable(text));
@@ -81,14 +110,41 @@ interface Options {
   data: boolean;
   numPairs?: number;
   largestBuffer?: number;
+  ranks: number;
+  /** Where both are told. */
+  rates?: Rates;
 }
 
+/** Bits or bytes a second. */
+const rate: ValueType<number> = {
+  expected: "bits or bytes a second, such as 100Gb/s or 12.5GB/s",
+  typescript: "string",
+  read: (value) => {
+    const [, number, prefix, unit] = /^([\d.]+) ?([kMGT]?)(b|B)\/s$/.exec(String(value)) ?? [];
+    const found = Number(number) * 1000 ** " kMGT".indexOf(prefix || " ") / (unit === "b" ? 8 : 1);
+    return found > 0 && Number.isFinite(found) ? found : undefined;
+  },
+};
+
 function readOptions({ options }: Words): Options {
-  const { num_pairs: numPairs, largest_buffer: largestBuffer } = readValues(options, {
-    num_pairs: integer({ min: 1, max: MOST_PAIRS }),
-    largest_buffer: bytes,
-  });
-  return { data: options.has("data"), numPairs, largestBuffer };
+  const { num_pairs: numPairs, largest_buffer: largestBuffer, ranks = 1, link, tflops } = readValues(
+    options,
+    {
+      num_pairs: integer({ min: 1, max: MOST_PAIRS }),
+      largest_buffer: bytes,
+      ranks: integer({ min: 1, max: MOST_RANKS }),
+      link: rate,
+      tflops: number({ min: 1e-6, max: 1e6 }),
+    },
+  );
+  if ((link === undefined) !== (tflops === undefined) || link !== undefined && ranks === 1) {
+    throw new UserError(
+      "--link and --tflops say together, and with --ranks=N above 1, how long a step is: expected all or none",
+      2,
+    );
+  }
+  const rates = link === undefined ? undefined : { link, flops: 1e12 * tflops! };
+  return { data: options.has("data"), numPairs, largestBuffer, ranks, rates };
 }
 
 /** How the run would be with any configuration, and pairs for the count of operations. */

@@ -345,8 +345,17 @@ export interface RunKeys {
    */
   share_gpu?: boolean;
   /**
-   * At 1 (ZeRO) each rank has the optimizer's moments of its part of the weights, updates that, and is sent
-   * the rest. By default `0`.
+   * Stages of the model, each a range of its layers on a rank of its own, which has the weights, gradients
+   * and moments of these alone. With the same micro-batches the bits are those of one process, but for a
+   * table that is embedding and head (1e-6: its gradient is summed once a step) and weights that are rounded
+   * by chance. By default `1`.
+   */
+  pipeline_parallel_size?: number;
+  /**
+   * What several ranks share out among them (ZeRO): at 1 each has the optimizer's moments of its part of the
+   * weights, updates that, and is sent the rest; at 2 it keeps the summed gradients of that part alone too,
+   * and where it makes several passes a step their sums wait in the machine's memory, 4 bytes a weight. By
+   * default `0`.
    */
   zero_stage?: number;
   /** Most GPU memory that the plan may take, such as `80GB` or `75GiB`; by default what the device gives. */
@@ -676,8 +685,16 @@ export interface TrainConfig {
   /** Let several ranks of a machine compute on one adapter, which is refused otherwise. */
   shareGpu: boolean;
   /**
-   * At 1 (ZeRO) each rank has the optimizer's moments of its part of the weights, updates that, and is sent
-   * the rest.
+   * Stages of the model, each a range of its layers on a rank of its own, which has the weights, gradients
+   * and moments of these alone. With the same micro-batches the bits are those of one process, but for a
+   * table that is embedding and head (1e-6: its gradient is summed once a step) and weights that are rounded
+   * by chance.
+   */
+  pipelineParallelSize: number;
+  /**
+   * What several ranks share out among them (ZeRO): at 1 each has the optimizer's moments of its part of the
+   * weights, updates that, and is sent the rest; at 2 it keeps the summed gradients of that part alone too,
+   * and where it makes several passes a step their sums wait in the machine's memory, 4 bytes a weight.
    */
   zeroStage: number;
   /** Most GPU memory that the plan may take, such as `80GB` or `75GiB`; by default what the device gives. */

@@ -548,12 +548,23 @@ export const TABLE: Table = {
     mayChange: true,
     doc: "Let several ranks of a machine compute on one adapter, which is refused otherwise.",
   },
+  pipelineParallelSize: {
+    type: integer({ min: 1, max: 1024 }),
+    default: 1,
+    mayChange: true,
+    doc:
+      "Stages of the model, each a range of its layers on a rank of its own, which has the weights, gradients and moments " +
+      "of these alone. With the same micro-batches the bits are those of one process, but for a table that is " +
+      "embedding and head (1e-6: its gradient is summed once a step) and weights that are rounded by chance.",
+  },
   zeroStage: {
-    type: integer({ min: 0, max: 1 }),
+    type: integer({ min: 0, max: 2 }),
     default: 0,
     mayChange: true,
     doc:
-      "At 1 (ZeRO) each rank has the optimizer's moments of its part of the weights, updates that, and is sent the rest.",
+      "What several ranks share out among them (ZeRO): at 1 each has the optimizer's moments of its part of the " +
+      "weights, updates that, and is sent the rest; at 2 it keeps the summed gradients of that part alone too, and " +
+      "where it makes several passes a step their sums wait in the machine's memory, 4 bytes a weight.",
   },
   deviceMemory: {
     type: bytes,

@@ -51,6 +51,22 @@ export function conflicts(config: PartialConfig, written: ReadonlyMap<string, En
       } = ${pairsPerStep()}`,
   );
   report(
+    ["prompts", "pipelineParallelSize"],
+    () => config.prompts!.length > 0 && config.pipelineParallelSize! > 1,
+    () =>
+      `expected none with pipeline_parallel_size: ${config.pipelineParallelSize}, found ${
+        config.prompts!.length
+      }: ` +
+      "no rank has all of the model to answer with; `simper generate` does it after the run",
+  );
+  report(
+    ["zeroStage", "pipelineParallelSize"],
+    () => config.zeroStage! > 1 && config.pipelineParallelSize! > 1,
+    () =>
+      `expected at most 1 with pipeline_parallel_size: ${config.pipelineParallelSize}, found ${config.zeroStage}: ` +
+      "a stage adds up the gradients of all its passes before the ranks do",
+  );
+  report(
     ["optimArgs", "optim"],
     () => expectedOptimArgs(config.optim!) !== undefined && !areOptimArgs(config.optim!, config.optimArgs!),
     () =>

@@ -6,16 +6,31 @@ export interface Communicator {
   readonly rank: number;
   /** How many ranks there are. */
   readonly size: number;
-  /** What each rank gives, in the order of ranks; lengths may differ. */
-  allGather(own: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>[]>;
+  /**
+   * What each rank gives, in the order of ranks; lengths may differ, but not where `into` is given.
+   *
+   * @param into memory of what is returned, as long as all of it.
+   */
+  allGather(own: Uint8Array<ArrayBuffer>, into?: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>[]>;
+  /**
+   * Gives bytes to one rank, which has to receive them: those of one sender come in the order in which they were sent.
+   *
+   * @returns when they may be changed. Whoever waits for that before it receives may wait for one who waits likewise.
+   */
+  send(bytes: Uint8Array<ArrayBuffer>, to: number): Promise<void>;
+  /** What another rank has sent and was not received yet. */
+  receive(from: number): Promise<Uint8Array<ArrayBuffer>>;
+  /** A line between those alone that give the same number, in the order that they have here. */
+  split(color: number): Promise<Communicator>;
   /** What one rank has, on all of them; of the others nothing is asked for. */
   broadcast(own: Uint8Array<ArrayBuffer> | undefined, from: number): Promise<Uint8Array<ArrayBuffer>>;
   /**
    * Gives a part to each rank; returns the parts that this one was given, in the order of ranks.
    *
    * @param parts all of them, one after the other, of equal lengths.
+   * @param into memory of what is returned, as long as `parts`.
    */
-  allToAll(parts: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>>;
+  allToAll(parts: Uint8Array<ArrayBuffer>, into?: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>>;
 }
 
 /** The one rank of a run that is alone. */
@@ -23,6 +38,9 @@ export const alone: Communicator = {
   rank: 0,
   size: 1,
   allGather: (own) => Promise.resolve([own]),
+  send: () => Promise.reject(new RangeError("there is no other rank")),
+  receive: () => Promise.reject(new RangeError("there is no other rank")),
+  split: () => Promise.resolve(alone),
   broadcast: (own) => Promise.resolve(own!),
   allToAll: (parts) => Promise.resolve(parts),
 };

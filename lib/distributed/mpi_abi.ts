@@ -35,16 +35,20 @@ const LAUNCHERS = [
   { rank: "OMPI_COMM_WORLD_RANK", size: "OMPI_COMM_WORLD_SIZE" },
   { rank: "PMI_RANK", size: "PMI_SIZE" },
   { rank: "PMIX_RANK", size: "SLURM_NTASKS" },
+  // What PyTorch's programs are told by, and scripts set for them whatever has started the ranks.
+  { rank: "RANK", size: "WORLD_SIZE" },
 ] as const;
 
 /** Which of the ranks that were started this process is, and of how many where that is told. */
 export interface Launch {
   rank: number;
   size?: number;
+  /** The variable that says so. */
+  variable: string;
 }
 
 /**
- * What the environment says of a launch by mpirun, mpiexec or srun; undefined for a process that is alone.
+ * What the environment says of a launch by mpirun, mpiexec, srun or the like; undefined for a process that is alone.
  * @param environment gives the value of a variable.
  */
 export function launchOf(environment: (name: string) => string | undefined): Launch | undefined {
@@ -53,7 +57,9 @@ export function launchOf(environment: (name: string) => string | undefined): Lau
     return value !== undefined && /^\d+$/.test(value) ? Number(value) : undefined;
   };
   for (const names of LAUNCHERS) {
-    const rank = number(names.rank);
-    if (rank !== undefined) return { rank, size: number(names.size) };
+    const [rank, size] = [number(names.rank), number(names.size)];
+    // PMIx itself tells no size; what else tells a rank alone means another.
+    const isTold = rank !== undefined && (size !== undefined || names.rank === "PMIX_RANK");
+    if (isTold) return { rank, size, variable: names.rank };
   }
 }

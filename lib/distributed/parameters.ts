@@ -1,28 +1,32 @@
-/** What ranks exchange of the parameters: by way of the host, since WebGPU knows no other. */
+/** What ranks exchange once gradients are summed: by way of the host, since WebGPU knows no other. */
 import type { Gpu } from "../gpu/device.ts";
 import type { Tensor } from "../gpu/memory.ts";
 import { writeTensor } from "../gpu/program.ts";
 import { BatchedReader, dtypeOf } from "../gpu/readback.ts";
-import type { ParameterChunk } from "../parameters/parameters.ts";
-import { sumOfRanks } from "./collectives.ts";
+import type { ParameterChunk, TrainedParameter } from "../parameters/parameters.ts";
+import { floatsOf } from "./collectives.ts";
 import type { Communicator } from "./communicator.ts";
 
 /**
- * Puts the sum of all ranks' gradients in the place of this one's.
- *
- * @param isThere whether this rank made any; else what lies in their place counts for nothing.
+ * Adds up the gradients of a table that the first stage of a pipeline reads embeddings from and the last one is its
+ * head with, in the place of both: those of the head first, as in one process a micro-batch has them.
  */
-export async function sumGradients(
+export async function sumTiedGradients(
   gpu: Gpu,
-  communicator: Communicator,
-  chunks: readonly Pick<ParameterChunk, "gradients" | "elements">[],
-  isThere: boolean,
+  pipeline: Communicator,
+  pieces: readonly Pick<TrainedParameter, "gradients" | "rows" | "spec">[],
 ): Promise<void> {
-  for (const { gradients, elements } of chunks) {
+  const isFirst = pipeline.rank === 0;
+  const other = isFirst ? pipeline.size - 1 : 0;
+  for (const { gradients, rows, spec } of pieces) {
     let at = 0;
-    for await (const piece of readerOf(gpu, gradients, elements).pieces(gradients.name)) {
-      const own = isThere ? Float32Array.from(piece) : new Float32Array(piece.length);
-      writeTensor(gpu, gradients, await sumOfRanks(communicator, own), at);
+    for await (const piece of readerOf(gpu, gradients, rows * spec.columns).pieces(gradients.name)) {
+      const own = Float32Array.from(piece);
+      const sent = pipeline.send(new Uint8Array(own.buffer), other);
+      const theirs = floatsOf(await pipeline.receive(other));
+      await sent;
+      const [head, embedding] = isFirst ? [theirs, own] : [own, theirs];
+      writeTensor(gpu, gradients, head.map((value, i) => value + embedding[i]), at);
       at += piece.length;
     }
   }

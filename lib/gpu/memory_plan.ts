@@ -11,8 +11,7 @@ import {
   type Tensor,
   type TextureSlab,
 } from "./memory.ts";
-import { checkPlacement, livesIn, peakOf, place, SharedTensor } from "./placement.ts";
-import type { KernelCall } from "./program.ts";
+import { checkPlacement, livesIn, peakOf, place, SharedTensor, type TensorUse } from "./placement.ts";
 
 // Constants of GPUBufferUsage, which does not exist where the plan is only printed: STORAGE, COPY_DST, COPY_SRC.
 const STORAGE = 0x80 | 0x08 | 0x04;
@@ -85,7 +84,7 @@ export class MemoryPlan {
    *
    * @internal
    */
-  share(calls: readonly KernelCall[], largest: number): void {
+  share(calls: readonly TensorUse[], largest: number): void {
     const lives = livesIn(calls);
     this.#peak = peakOf(lives);
     this.#shared = place(lives, largest, (name) => ({ name, purpose: "scratch", bytes: 0, usage: STORAGE }));
@@ -96,7 +95,7 @@ export class MemoryPlan {
    *
    * @internal
    */
-  checkShared(calls: readonly KernelCall[]): void {
+  checkShared(calls: readonly TensorUse[]): void {
     checkPlacement(livesIn(calls));
   }
 

@@ -5,6 +5,7 @@ import addSource from "../../kernels/add.wgsl" with { type: "text" };
 import addBiasBackwardSource from "../../kernels/add_bias_backward.wgsl" with { type: "text" };
 import clearSource from "../../kernels/clear.wgsl" with { type: "text" };
 import columnSumsSource from "../../kernels/column_sums.wgsl" with { type: "text" };
+import copySource from "../../kernels/copy.wgsl" with { type: "text" };
 import gatherSource from "../../kernels/gather_rows.wgsl" with { type: "text" };
 import gatherBackwardSource from "../../kernels/gather_rows_backward.wgsl" with { type: "text" };
 import gluKernel from "../../kernels/glu.wgsl" with { type: "text" };
@@ -166,6 +167,10 @@ export const activateBackward = activationCall("activation_backward", activation
 /** z[rows, H] = x + y. */
 export const add = (rows: RowSlot, x: Tensor, y: Tensor, z: Tensor) =>
   rowKernel("add", addSource, rows, [x, y, z], rowLength(z), (columns) => flat(rows, columns));
+
+/** y[rows, H] = x. */
+export const copy = (rows: RowSlot, x: Tensor, y: Tensor): KernelCall =>
+  rowKernel("copy", copySource, rows, [x, y], rowLength(y), (columns) => flat(rows, columns));
 
 /** y[labels, H] = x[labelRows[labels], H]; `slot` counts the labels. */
 export const gatherRows = (slot: RowSlot, labelRows: Tensor, x: Tensor, y: Tensor) =>

@@ -63,7 +63,11 @@ export const parameterNorms = (
 });
 
 /** Norm and clipping coefficient into `clip`, of the squares of so many parameters. */
-export const clipByNorm = (t: NormTensors, parameters: number, maxNorm: number): KernelCall => ({
+export const clipByNorm = (
+  t: Pick<NormTensors, "squares" | "clip">,
+  parameters: number,
+  maxNorm: number,
+): KernelCall => ({
   label: "clip",
   source: withPrelude(clipSource, { PARAMETERS: parameters, MAX_NORM_F: maxNorm }),
   bindings: [t.squares, t.clip],

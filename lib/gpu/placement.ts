@@ -32,6 +32,11 @@ export class SharedTensor implements Tensor {
   }
 }
 
+/** What binds tensors, or copies what they hold: a kernel call, or what stands between such. */
+export interface TensorUse extends Pick<KernelCall, "label" | "source" | "bindings"> {
+  copies?: readonly { source: Tensor }[];
+}
+
 /** From which call to which a tensor lives, and what may not lie in the same buffer. */
 export interface Life {
   tensor: SharedTensor;
@@ -45,7 +50,7 @@ export interface Life {
 }
 
 /** The lives of all shared tensors that `calls` bind, in the order of their first use. */
-export function livesIn(calls: readonly KernelCall[]): Life[] {
+export function livesIn(calls: readonly TensorUse[]): Life[] {
   const lives = new Map<SharedTensor, Life>();
   const accessOf = accesses();
   const sharedBy = (bound: Tensor | TextureSlab, index: number): SharedTensor | undefined => {
@@ -66,7 +71,7 @@ export function livesIn(calls: readonly KernelCall[]): Life[] {
       if (shared && access[i] === "read") read.push(shared);
       if (shared && access[i] === "read_write") written.push(shared);
     });
-    // What is copied to a texture is read before the dispatch, not in it.
+    // What is copied is read before the dispatch, not in it.
     for (const { source } of call.copies ?? []) sharedBy(source, index);
     for (const one of read) {
       for (const other of written) {
@@ -174,7 +179,7 @@ export function peakOf(lives: readonly Life[]): Map<Purpose, number> {
 type Access = "uniform" | "read" | "read_write" | "texture";
 
 /** How a call's kernel accesses each of its bindings, by the WGSL's declarations; each text is looked at once. */
-function accesses(): (call: KernelCall) => Access[] {
+function accesses(): (call: TensorUse) => Access[] {
   const known = new Map<string, Access[]>();
   return ({ label, source, bindings }) => {
     let found = known.get(source);

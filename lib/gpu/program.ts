@@ -382,3 +382,9 @@ export const tensorsOf = ({ bindings, copies = [] }: KernelCall): Tensor[] => [
   ...bindings.filter((bound): bound is Tensor => "slab" in bound),
   ...copies.map(({ source }) => source),
 ];
+
+/** The number of the last call that reads or writes each tensor, whole or a part of it. */
+export const lastUses = (calls: readonly KernelCall[]): Map<Tensor, number> =>
+  new Map(
+    calls.flatMap((call, index) => tensorsOf(call).map((tensor) => [tensor.base ?? tensor, index] as const)),
+  );

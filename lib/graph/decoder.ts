@@ -7,6 +7,7 @@ import { type StepPlace, Uploads } from "./uploads.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { isReadable } from "../gpu/memory.ts";
 import { MemoryPlan } from "../gpu/memory_plan.ts";
+import type { TensorUse } from "../gpu/placement.ts";
 import {
   type KernelCall,
   kernelsOf,
@@ -88,7 +89,7 @@ export class Decoder {
    *
    * @internal
    */
-  share(calls: readonly KernelCall[]): void {
+  share(calls: readonly TensorUse[]): void {
     this.plan.share(calls, this.options.largestBuffer);
   }
 
@@ -161,6 +162,15 @@ export class Decoder {
   upload(gpu: Gpu, batch: Batch, place: StepPlace): void {
     this.#batch = batch;
     this.#uploads.upload(gpu, batch, place);
+  }
+
+  /**
+   * What a stage of a pipeline exchanges with those before and after it.
+   *
+   * @internal
+   */
+  get boundaries(): Pick<Machine, "received" | "sent"> {
+    return this.#machine;
   }
 
   /**

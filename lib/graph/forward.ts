@@ -25,7 +25,9 @@ export class Forward {
 
   constructor(net: Net, readonly machine: Machine) {
     this.keeping = new Keeping(net, machine.capacity);
-    const there = new Set<Op>();
+    if (net.received) this.#places.set(net.received.value, machine.received!);
+    if (net.sent) this.#places.set(net.sent.value, machine.sent!);
+    const there = new Set<Op>(net.received ? [net.received.value.op] : []);
     for (const op of net.segments.flatMap(({ ops }) => ops)) {
       there.add(op);
       const next = fusable(op);

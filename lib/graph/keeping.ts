@@ -5,11 +5,12 @@ import type { Capacity } from "./machine.ts";
 /** What the backward pass finds of the forward pass: each value as it was, packed, or to be made again. */
 export class Keeping {
   readonly #owners = new Map<Value, Segment>();
-  readonly #whole: Segment;
+  readonly #whole?: Segment;
 
   constructor(net: Net, readonly capacity: Pick<Capacity, "checkpointing" | "keptStorage">) {
-    // The backward pass begins with the last layer: what that has made is still there.
-    this.#whole = net.layers.at(-1)!;
+    // The backward pass begins with the last layer: what that has made is still there. In a stage of a pipeline it is
+    // rounded all the same where it would be in the whole model.
+    if (!net.sent || capacity.keptStorage !== "bf16") this.#whole = net.layers.at(-1)!;
     for (const layer of net.layers) this.#owners.set(layer.input!, layer);
   }
 

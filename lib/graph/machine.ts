@@ -43,6 +43,8 @@ export interface Widths {
   windows: number;
   /** The embedding's table, where it stays in the machine's memory. */
   hostTable?: ParameterSpec;
+  /** Of a stage of a pipeline: at which ends it has a boundary. */
+  boundaries: { received: boolean; sent: boolean };
 }
 
 /** How kernels are chosen. */
@@ -89,6 +91,10 @@ export class Machine {
   readonly products: Products;
   readonly batch: BatchTensors;
   readonly head: HeadTensors;
+  /** What a stage of a pipeline begins with, [tokens, hidden]; after the backward pass its gradient. */
+  readonly received?: Tensor;
+  /** What it ends with; before the backward pass its gradient is put there. */
+  readonly sent?: Tensor;
   readonly #attention = new Map<string, Attention>();
   readonly #factors = new Map<ParameterSpec, Tensor>();
 
@@ -101,6 +107,10 @@ export class Machine {
   ) {
     this.batch = batchTensors(plan, capacity, widths);
     this.head = headTensors(plan, capacity, widths, this.batch);
+    const boundary = (name: string) =>
+      plan.tensor(`batch.${name}`, "batch", [capacity.tokens, widths.hidden]);
+    if (widths.boundaries.received) this.received = boundary("received");
+    if (widths.boundaries.sent) this.sent = boundary("sent");
     this.products = new Products(plan, options.tiles ?? usualTiles("gpu"));
   }
 

@@ -25,6 +25,12 @@ import {
 } from "../parameters/parameter.ts";
 import { type HeadNormOptions, headNormParts, rowNormParts } from "./norm_parts.ts";
 
+/** A value between two stages of a pipeline, and whether a trained parameter before it leads to it. */
+export interface Boundary {
+  value: Value;
+  hasGradient: boolean;
+}
+
 /**
  * A model's graph as its file writes it: each method adds an op and gives its output. Names are those of the
  * checkpoint, within a layer without the layer's; the same name twice is the same parameter.
@@ -50,6 +56,10 @@ export class Net {
   readonly parameters: ParameterSpec[] = [];
   /** Floats of a row's statistics of the final norm. */
   finalStatistics = 1;
+  /** Of a stage of a pipeline: the value that it begins with, which another makes. */
+  readonly received?: Boundary;
+  /** Likewise the one that it ends with, which another reads. */
+  readonly sent?: Boundary;
   readonly #byName = new Map<string, ParameterSpec>();
   #prefix = "";
 
@@ -84,7 +94,7 @@ export class Net {
 
   /** The values that have a gradient: those that a trained parameter leads to. */
   valuesWithGradient(): ReadonlySet<Value> {
-    const found = new Set<Value>();
+    const found = new Set<Value>(this.received?.hasGradient ? [this.received.value] : []);
     for (const { output, inputs, parameters } of this.segments.flatMap(({ ops }) => ops)) {
       if (parameters.some(isTrained) || inputs.some((input) => found.has(input))) found.add(output);
     }

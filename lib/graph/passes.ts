@@ -47,7 +47,8 @@ export const machineOf = (
       windows: net.windows.length,
       vector: net.longestVector,
       statistics: net.finalStatistics,
-      ...(net.inputEmbeddings.isOnHost && { hostTable: net.inputEmbeddings }),
+      boundaries: { received: net.received !== undefined, sent: net.sent !== undefined },
+      ...(net.inputEmbeddings.isOnHost && !net.received && { hostTable: net.inputEmbeddings }),
     },
     options,
   );

@@ -22,7 +22,8 @@ export interface Parameter {
 }
 
 /** What is kept of what is trained: moments where this rank has them. */
-interface State extends Record<"weights" | "gradients", Tensor>, Partial<Record<MomentKind, Tensor>> {
+interface State extends Partial<Record<MomentKind, Tensor>> {
+  weights: Tensor;
   /** The rank that has its moments, and updates it. */
   owner: number;
   /** Where moments are bytes: the largest magnitudes of each `MOMENT_BLOCK`, of the whole slab, [blocks, moments]. */
@@ -33,6 +34,10 @@ interface State extends Record<"weights" | "gradients", Tensor>, Partial<Record<
 
 /** One that is trained. */
 export interface TrainedParameter extends Parameter, State {
+  /** What the backward pass leaves. */
+  gradients: Tensor;
+  /** Where their sum over the ranks comes to lie, where that is kept here. */
+  sums?: Tensor;
   /** In blocks of `NORM_BLOCK` vec4s, over all that are trained. */
   firstBlock: number;
   blocks: number;
@@ -40,6 +45,8 @@ export interface TrainedParameter extends Parameter, State {
 
 /** Trained parameters that one dispatch can update: as much as can be bound. */
 export interface ParameterChunk extends State {
+  /** Gradients, of several ranks their sums, where they are kept here. */
+  gradients?: Tensor;
   /** Floats, the gaps between parameters included. */
   elements: number;
   /** The first floats of the chunk are matrices, which weight decay applies to; norms follow. */
@@ -53,9 +60,10 @@ export interface ParameterOptions {
   training: boolean;
   /**
    * By default `kept` from batch to batch; `passing` ones live only from their first kernel to the last that binds
-   * them, and share memory with activations.
+   * them, and share memory with activations. So do `sent` ones, whose sums over the ranks are kept by the one that has
+   * the moments.
    */
-  gradients?: "kept" | "passing";
+  gradients?: "kept" | "passing" | "sent";
   /**
    * How matrices are stored that are not trained, those with rows of a multiple of 4, where they do not say so
    * themselves; others and norms are float32. As float32 unless it says otherwise.
@@ -69,9 +77,11 @@ export interface ParameterOptions {
   share?: Share;
 }
 
-/** A part of so many of about the same size, from 0. */
+/** One of several parts of about the same size. */
 export interface Share {
+  /** Which, from 0. */
   rank: number;
+  /** How many there are. */
   size: number;
 }
 
@@ -91,7 +101,7 @@ const FLOAT32: MomentStorage = { first: "f32", second: "f32" };
 const LEAST_8BIT = 4096;
 
 /**
- * Where gradients are passing, trained matrices of more elements than the first are cut into pieces of at most the
+ * Where gradients are not kept, trained matrices of more elements than the first are cut into pieces of at most the
  * second: embeddings and heads, whose gradient, of half a gigabyte and more, would be the largest tensor there is. Of
  * others products may have epilogues, which pieces do without.
  */
@@ -115,7 +125,7 @@ interface Place extends Pick<Parameter, "spec" | "firstRow" | "rows"> {
 export interface Placed {
   list: Parameter[];
   trained: TrainedParameter[];
-  /** None where gradients are passing. */
+  /** None where gradients are passing, and nothing is updated as a whole. */
   chunks: ParameterChunk[];
   /** Of all that are trained. */
   blocks: number;
@@ -166,7 +176,7 @@ export function placeParameters(
       storageOf(other) === storageOf(spec) && hasState(other) === hasState(spec) &&
       isIn8Bits(other) === isIn8Bits(spec) && owners.get(other) === owners.get(spec);
     const [rows, columns] = shapeOf(spec);
-    const isCut = hasState(spec) && gradients === "passing" && rows * columns > PASSING.most;
+    const isCut = hasState(spec) && gradients !== "kept" && rows * columns > PASSING.most;
     const largest = isCut ? Math.min(most, PASSING.piece) : most;
     for (const piece of cut(spec, (rows) => elementsIn(spec, rows), largest, bytes)) {
       const elements = paddedElements(elementsIn(spec, piece.rows));
@@ -201,14 +211,15 @@ export function placeParameters(
       placed.list.push(...group.map(parameterAt));
       continue;
     }
-    const kept = gradients === "kept" ? slab("gradients") : undefined;
     const owner = owners.get(group[0].spec)!;
-    const { absmax, ...own } = owner === share.rank
+    const isOwn = owner === share.rank;
+    const sums = gradients === "kept" || (gradients === "sent" && isOwn) ? slab("gradients") : undefined;
+    const { absmax, ...own } = isOwn
       ? momentSlabs(plan, moments, isIn8Bits(group[0].spec), index, sum(group))
       : {};
-    if (kept) {
+    if (gradients !== "passing") {
       placed.chunks.push({
-        ...{ weights, gradients: kept, owner, ...own, absmax, firstScale: 0 },
+        ...{ weights, gradients: sums, owner, ...own, absmax, firstScale: 0 },
         elements: sum(group),
         decayedElements: sum(group.filter(({ spec }) => spec.kind === "matrix")),
         firstBlock: placed.blocks,
@@ -217,11 +228,13 @@ export function placeParameters(
     for (const place of group) {
       const { spec, rows } = place;
       const blocks = place.elements / BLOCK_ELEMENTS;
+      const ownSums = sums && part(sums, place);
       const parameter: TrainedParameter = {
         ...parameterAt(place),
-        gradients: kept
-          ? part(kept, place)
+        gradients: ownSums && gradients === "kept"
+          ? ownSums
           : plan.shared(`gradient of ${spec.name}`, "gradients", [rows, spec.columns]),
+        sums: ownSums,
         owner,
         ...Object.fromEntries(Object.entries(own).map(([kind, slab]) => [kind, part(slab, place)])),
         absmax,

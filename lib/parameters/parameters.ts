@@ -216,16 +216,29 @@ export class Parameters {
   /**
    * Sets matrices to values from `normal` times `deviation`, norms to their parts' initial values and biases to 0, as
    * transformers initialises a model: the embedding of the padding token is 0.
+   *
+   * @param options `whole`: the parameters of the whole model, where these are of a stage of it.
    */
-  initialize(gpu: Gpu, normal: () => number, deviation: number, onProgress?: OnProgress): void {
+  initialize(
+    gpu: Gpu,
+    normal: () => number,
+    deviation: number,
+    { whole = this, onProgress }: { whole?: Parameters; onProgress?: OnProgress } = {},
+  ): void {
     let done = 0;
-    const total = this.count;
+    const total = whole.count;
     // In the graph's order, whatever is trained: so a reference model, which trains nothing, begins with the same
     // weights.
-    for (const { spec, firstRow, rows, weights } of this.specs.flatMap((spec) => this.pieces(spec))) {
+    const here = (spec: ParameterSpec): (Omit<Parameter, "weights"> & Partial<Parameter>)[] =>
+      this.#bySpec.get(spec) ?? [{ spec, firstRow: 0, rows: shapeOf(spec)[0] }];
+    for (const { spec, firstRow, rows, weights } of whole.specs.flatMap(here)) {
       const { columns } = spec;
       const values = new Float32Array(rows * columns);
       const filled = spec.kind === "matrix" ? values.map(() => normal() * deviation) : values;
+      done += values.length;
+      onProgress?.({ what: "drawing random weights", done, total });
+      // Of another stage of a pipeline: its numbers are drawn all the same.
+      if (!weights) continue;
       let at = 0;
       for (const part of spec.kind === "norm" ? spec.parts : []) {
         filled.fill(part.initial ?? 1, at, at += part.rows * columns);
@@ -236,8 +249,6 @@ export class Parameters {
       }
       const dtype = dtypeOf(weights) as FloatDtype;
       writeTensor(gpu, weights, dtype === "F32" ? filled : new Uint16Array(fromF32(filled, dtype).buffer));
-      done += values.length;
-      onProgress?.({ what: "drawing random weights", done, total });
     }
   }
 
@@ -286,6 +297,11 @@ export class Parameters {
     return this.names.filter((name) =>
       kind === "weights" || this.trained(this.#byPart.get(name)!.spec)[0]?.[kind] !== undefined
     );
+  }
+
+  /** Whether a checkpoint tensor is one of theirs. */
+  has(name: string): boolean {
+    return this.#byPart.has(name);
   }
 
   isTrained(name: string): boolean {

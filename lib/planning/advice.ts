@@ -7,7 +7,7 @@ import { formatBytes } from "../format_bytes.ts";
 import { type Loss, usesBatch, wgslOf } from "../losses/loss.ts";
 import { netOf } from "../models/models.ts";
 import { lion } from "../optimizers/lion.ts";
-import { areInBytes } from "../parameters/layout.ts";
+import { areInBytes, type Share } from "../parameters/layout.ts";
 import { totalSteps } from "../training/sampler.ts";
 import { storeAs, storeFrozen } from "./frozen_storage.ts";
 import type { Prepared } from "./prepare.ts";
@@ -74,7 +74,7 @@ function withAdapters(
  * Changes that take less memory and leave the numbers as they are, since a step has the same pairs; the last is all. A
  * loss that looks at the whole micro-batch is another one in smaller ones.
  */
-function savings(config: TrainConfig, loss: Loss): Partial<TrainConfig>[] {
+function savings(config: TrainConfig, loss: Loss, ranks?: Share): Partial<TrainConfig>[] {
   const perPass = config.perDeviceTrainBatchSize;
   const checkpointing: Partial<TrainConfig> = config.gradientCheckpointing
     ? {}
@@ -86,8 +86,10 @@ function savings(config: TrainConfig, loss: Loss): Partial<TrainConfig>[] {
     }),
     ...(config.doEval && config.perDeviceEvalBatchSize > 1 && { perDeviceEvalBatchSize: 1 }),
   };
+  const shared: Partial<TrainConfig> = (ranks?.size ?? 1) > 1 && config.zeroStage < 2 ? { zeroStage: 2 } : {};
   const changes = new Map(
-    [checkpointing, single, { ...checkpointing, ...single }].map((change) => [keysIn(change), change]),
+    [shared, checkpointing, single, { ...shared, ...checkpointing, ...single }]
+      .map((change) => [keysIn(change), change]),
   );
   changes.delete("");
   return [...changes.values()];
@@ -123,27 +125,32 @@ function roundings(config: TrainConfig): Partial<TrainConfig>[] {
 }
 
 /** Frozen matrices in four bits beside adapters (QLoRA), on top of what keeps the numbers; none where it is so. */
-function withQuantized(config: TrainConfig, loss: Loss): Partial<TrainConfig> | undefined {
+function withQuantized(config: TrainConfig, loss: Loss, ranks?: Share): Partial<TrainConfig> | undefined {
   const isFrozenAlready = config.loadIn4bit || config.fromScratch ||
     (config.unfrozenParameters ?? []).length > 0;
   if (isFrozenAlready) return undefined;
   return {
-    ...savings(config, loss).at(-1),
+    ...savings(config, loss, ranks).at(-1),
     ...(!config.usePeft && { usePeft: true, loraTargetModules: "all-linear" }),
     ...(config.loadIn8bit && { loadIn8bit: false }),
     loadIn4bit: true,
   };
 }
 
-/** What a run takes with `change`. */
+/**
+ * What a run takes with `change`.
+ *
+ * @param ranks which of how many of the run it is planned for.
+ */
 export function alternative(
   change: Partial<TrainConfig>,
   config: TrainConfig,
   adapter: Adapter,
   workloadOf: WorkloadOf,
+  ranks?: Share,
 ): Alternative {
   const changed = { ...config, ...change };
-  const planned = planRun(workloadOf(changed), changed, adapter);
+  const planned = planRun(workloadOf(changed), changed, adapter, ranks);
   return {
     change,
     keys: keysIn(change),
@@ -164,9 +171,10 @@ export function alternatives(
   adapter: Adapter,
   limit: number,
   workloadOf: WorkloadOf,
+  ranks?: Share,
 ): Alternative[] {
-  const tried = (change: Partial<TrainConfig>) => alternative(change, config, adapter, workloadOf);
-  const [changes, rounded] = [savings(config, workloadOf(config).loss), roundings(config)];
+  const tried = (change: Partial<TrainConfig>) => alternative(change, config, adapter, workloadOf, ranks);
+  const [changes, rounded] = [savings(config, workloadOf(config).loss, ranks), roundings(config)];
   const most = { ...changes.at(-1), ...rounded.at(-1) };
   if (Object.keys(most).length === 0) return [];
   const least = tried(most);
@@ -184,9 +192,10 @@ export function lastAlternative(
   config: TrainConfig,
   adapter: Adapter,
   workloadOf: WorkloadOf,
+  ranks?: Share,
 ): Alternative[] {
-  const change = withQuantized(config, workloadOf(config).loss);
-  return change ? [alternative(change, config, adapter, workloadOf)] : [];
+  const change = withQuantized(config, workloadOf(config).loss, ranks);
+  return change ? [alternative(change, config, adapter, workloadOf, ranks)] : [];
 }
 
 const keysIn = (change: Partial<TrainConfig>) =>
@@ -242,6 +251,8 @@ export const planTable = ({ decoder, reference }: Planned): string =>
 
 /**
  * Refuses a plan that is larger than `limit` bytes.
+ *
+ * @param ranks which of how many of the run it is.
  * @throws {UserError} with the plan and the changes that would make it fit.
  */
 export function checkFits(
@@ -250,13 +261,14 @@ export function checkFits(
   config: TrainConfig,
   adapter: Adapter,
   limit: number,
+  ranks?: Share,
 ): void {
   const bytes = bytesOfRun(planned);
   if (bytes <= limit) return;
   const workloadOf = withBatchesOf(workload, config);
-  const changes = alternatives(config, adapter, limit, workloadOf);
+  const changes = alternatives(config, adapter, limit, workloadOf, ranks);
   if (!changes.some((change) => change.bytes <= limit)) {
-    changes.push(...lastAlternative(config, adapter, workloadOf));
+    changes.push(...lastAlternative(config, adapter, workloadOf, ranks));
   }
   throw new UserError(
     `this run needs ${formatBytes(bytes)}, and ${formatBytes(limit)} are there:\n${planTable(planned)}\n` +

@@ -9,6 +9,7 @@ import type { ModelConfig } from "../models/architecture.ts";
 import { sizeOf } from "../batch/size.ts";
 import { forwardFlops, trainingFlops } from "../graph/flops.ts";
 import { netOf } from "../models/models.ts";
+import type { Share } from "../parameters/layout.ts";
 import { storeAs, storeFrozen } from "./frozen_storage.ts";
 import { referenceBatches } from "./batches.ts";
 import { trainedNet } from "./roles.ts";
@@ -105,8 +106,13 @@ export interface EstimatedPlan {
 }
 
 /** As `planRun`, with the buffers that a run would be refused for. */
-export function planAnyway(workload: Workload, config: TrainConfig, adapter: Adapter): EstimatedPlan {
-  const planned = planRun(workload, config, adapter);
+export function planAnyway(
+  workload: Workload,
+  config: TrainConfig,
+  adapter: Adapter,
+  ranks?: Share,
+): EstimatedPlan {
+  const planned = planRun(workload, config, adapter, ranks);
   const slabs = [planned.decoder, planned.reference].flatMap((decoder) => decoder?.plan.slabs ?? []);
   const tooLarge = slabs.filter(({ bytes }) => bytes > adapter.largestBuffer);
   return { planned, tooLarge: tooLarge.map(({ name, bytes }) => ({ name, bytes })) };
@@ -122,8 +128,9 @@ export function estimatedAlternatives(
   limit: number,
   workloadOf: WorkloadOf,
   followsLength: boolean,
+  ranks?: Share,
 ): Alternative[] {
-  const found = alternatives(config, adapter, limit, workloadOf);
+  const found = alternatives(config, adapter, limit, workloadOf, ranks);
   const fits = () => found.some(({ bytes }) => bytes <= limit);
   const shorten = (all: readonly Alternative[]) => {
     let { maxLength, maxPromptLength } = config;
@@ -134,14 +141,14 @@ export function estimatedAlternatives(
       maxLength = Math.floor(maxLength / 2);
       maxPromptLength = Math.floor(maxPromptLength / 2);
       const change = { ...least, maxLength, maxPromptLength };
-      const shorter = alternative(change, config, adapter, workloadOf);
+      const shorter = alternative(change, config, adapter, workloadOf, ranks);
       // What is left then is not of texts.
       if (shorter.bytes === found.at(-1)?.bytes) break;
       found.push(shorter);
     }
   };
   if (fits()) return found;
-  const last = lastAlternative(config, adapter, workloadOf);
+  const last = lastAlternative(config, adapter, workloadOf, ranks);
   shorten(found);
   found.push(...last);
   if (last.length > 0) shorten(last);

@@ -3,11 +3,14 @@ import { bytesOf } from "../../kernels/storage.ts";
 import type { PackedSizes } from "../data/pair.ts";
 import type { TrainConfig } from "../config/schema.ts";
 import { readOptimArgs } from "../config/values.ts";
+import { placeOf } from "../distributed/grid.ts";
 import type { Gpu } from "../gpu/device.ts";
+import { MemoryPlan } from "../gpu/memory_plan.ts";
 import type { AttentionTiles } from "../../kernels/attention.ts";
 import { attentionTiles, deviceClass, type ProductTiles, tilesOf, usualTuning } from "../gpu/tuning.ts";
 import { functionOf, type Loss, wgslOf } from "../losses/loss.ts";
 import type { Capacity } from "../graph/machine.ts";
+import { layersOfStage, stageNet } from "../graph/stage.ts";
 import type { ModelConfig } from "../models/architecture.ts";
 import { Decoder } from "../graph/decoder.ts";
 import type { Net } from "../graph/net.ts";
@@ -15,6 +18,7 @@ import { adamw } from "../optimizers/adamw.ts";
 import { lion } from "../optimizers/lion.ts";
 import type { UpdateRule } from "../optimizers/rule.ts";
 import type { ParameterOptions, Share } from "../parameters/layout.ts";
+import { Parameters } from "../parameters/parameters.ts";
 import { isTrained, parameterCount } from "../parameters/parameter.ts";
 import { weightBytes } from "../parameters/quantized_matrix.ts";
 import { Optimizer } from "../training/optimizer.ts";
@@ -180,6 +184,11 @@ export function capacityOf(
 /** A run's parts, each of its two decoders over a memory plan of its own; nothing is allocated yet. */
 export interface Planned {
   decoder: Decoder;
+  /**
+   * The parameters of the whole model, with all moments: the decoder's, but for ranks that have a part of them, where
+   * these stand for what the ranks have together.
+   */
+  whole: Parameters;
   /** The reference model, where the loss needs one: it has gone before the decoder comes. */
   reference?: Decoder;
   optimizer: Optimizer;
@@ -189,27 +198,40 @@ export interface Planned {
 /**
  * Plans the memory of a run on `adapter`.
  *
- * @param ranks which of how many of the run it is planned for.
+ * @param ranks which of how many of the run it is planned for; alone it is the first stage of a pipeline.
  * @throws {UserError} where a few rows of a matrix of the model are larger than a buffer of it.
  */
 export function planRun(
   workload: Workload,
   config: TrainConfig,
   adapter: Adapter,
-  ranks: Share = { rank: 0, size: 1 },
+  ranks: Share = { rank: 0, size: config.pipelineParallelSize },
 ): Planned {
   const capacity = capacityOf(workload, config, adapter.largestBuffer);
   const { rule, trained, moments } = optimizerOf(config);
-  const decoder = new Decoder(workload.net, capacity, {
+  const { data, pipeline } = placeOf(ranks, config.pipelineParallelSize);
+  const isStage = pipeline.size > 1;
+  const net = stageNet(
+    workload.net,
+    layersOfStage(workload.net, { stage: pipeline.rank, stages: pipeline.size }),
+  );
+  const isShared = config.zeroStage === 2 && data.size > 1;
+  const decoder = new Decoder(net, capacity, {
     ...adapter,
     loss: wgslOf(workload.loss),
     eosTokenId: workload.tokenizer?.eosTokenId,
     training: true,
-    gradients: updatesEarly(config) ? "passing" : "kept",
+    gradients: isStage ? "kept" : updatesEarly(config) ? "passing" : isShared ? "sent" : "kept",
     trained,
     moments,
-    ...(config.zeroStage > 0 && { share: ranks }),
+    ...(config.zeroStage > 0 && { share: data }),
   });
+  const whole = isStage || decoder.parameters.isShared
+    ? new Parameters(new MemoryPlan(), workload.net.parameters, adapter.largestBuffer, {
+      ...decoder.options,
+      share: undefined,
+    })
+    : decoder.parameters;
   const figures = {
     beta1: config.adamBeta1,
     beta2: config.adamBeta2,
@@ -218,7 +240,13 @@ export function planRun(
     maxGradNorm: config.maxGradNorm,
     seed: config.seed,
   };
-  const optimizer = new Optimizer(decoder.plan, decoder.parameters, rule, figures);
+  const optimizer = new Optimizer(
+    decoder.plan,
+    decoder.parameters,
+    rule,
+    figures,
+    isStage ? whole : undefined,
+  );
   const { perBatch, batchesPerStep } = workload.sampler;
   const loss = functionOf(workload.loss);
   const runner = new StepRunner(
@@ -228,8 +256,9 @@ export function planRun(
     perBatch * batchesPerStep,
     loss,
     config.seed,
+    data.size,
   );
-  return { decoder, reference: planReference(workload, config, adapter), optimizer, runner };
+  return { decoder, whole, reference: planReference(workload, config, adapter), optimizer, runner };
 }
 
 /** The reference model of a run, forward alone; undefined where the loss needs none. */

@@ -24,7 +24,7 @@ const [PIECE, ARRAYS] = [2 ** 24, 8];
  *
  * @param folder the model's, whose tokenizer.json counts by its size.
  * @param weightBytes of all weights on the device.
- * @param hostBytes of weights that stay in the machine's memory.
+ * @param hostBytes of weights, and of sums of gradients, that stay in the machine's memory.
  */
 export async function bytesBesidePlan(folder: string, weightBytes: number, hostBytes = 0): Promise<number> {
   const tokenizer = await stat(join(folder, "tokenizer.json")).then(({ size }) => size, () => 0);

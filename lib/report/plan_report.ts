@@ -6,12 +6,13 @@ import { unitOf, usesReference } from "../losses/loss.ts";
 import { DEFINITIONS, lossName, namesOf } from "../losses/losses.ts";
 import { type Adapter, bytesOfParameters, bytesOfRun } from "../planning/plan.ts";
 import { adviceFor, planTable, type WorkloadOf } from "../planning/advice.ts";
+import { type RankPlan, type Rates, stepTime, trafficOf } from "../planning/ranks.ts";
 
 /** What a plan is made for. */
 export interface PlanReport {
   config: TrainConfig;
   workloadOf: WorkloadOf;
-  plan: EstimatedPlan;
+  plan: EstimatedPlan & Partial<Pick<RankPlan, "ranks">>;
   /** Pairs that stand for all where operations are counted. */
   sample: readonly Pair[];
   /** Whether pairs are as the data have them; if not, they are as long as the run file allows. */
@@ -27,6 +28,14 @@ export interface PlanReport {
   isSoftware?: boolean;
   /** What the two are taken from, for people. */
   device: string;
+  /** Of a run of several, of which `plan` is the largest. */
+  ranks?: {
+    plans: readonly RankPlan[];
+    /** Passes of each in a step. */
+    passes: number;
+    /** Where they are known, the time of a step is told. */
+    rates?: Rates;
+  };
 }
 
 /**
@@ -69,6 +78,7 @@ export function planReport(report: PlanReport): { text: string; fits: boolean } 
   ];
   if (stepsKnown) lines.push(["", `${most}${cost.flopsInAll.toExponential(3)} in all`]);
   if (cost.reference) lines.push(["reference", referenceLine(cost.reference)]);
+  if (report.ranks) lines.push(...rankLines(report, cost));
   const { fits, lines: verdictLines } = verdict(report);
   const text = [
     ...lines.map(([name, text]) => `${name.padEnd(15)} ${text}`),
@@ -107,6 +117,58 @@ export function planReport(report: PlanReport): { text: string; fits: boolean } 
   }
 }
 
+/** What ranks exchange in a step and, where rates are known, how long it is. */
+function rankLines(
+  { config, ranks, plan: { planned } }: PlanReport,
+  { flops }: StepCost,
+): [name: string, text: string][] {
+  const { plans, passes, rates } = ranks!;
+  const { size } = plans[0].ranks;
+  const bytes = plans.map(({ planned }) => bytesOfRun(planned));
+  const [least, most] = [Math.min(...bytes), Math.max(...bytes)];
+  const own = least === most
+    ? `the plan is that of each`
+    : `the plan is that of the largest, the smallest takes ${formatBytes(least)}`;
+  const all = plans.map(({ planned, ranks }) => trafficOf(planned, ranks));
+  const traffic = {
+    gradients: all[0].gradients,
+    weights: Math.max(...all.map(({ weights }) => weights)),
+  };
+  const weights = traffic.weights > 0 ? ` and ${formatBytes(traffic.weights)} of weights` : "";
+  const lines: [string, string][] = [
+    ["ranks", `${size}, ${passes} of the passes of a step each; ${own}`],
+    [
+      "traffic",
+      `${formatBytes(traffic.gradients)} of gradients${weights} a step and rank, sent and received`,
+    ],
+  ];
+  if (!rates) return lines;
+  const time = stepTime(
+    {
+      ...{ flops, passes, traffic },
+      checkpointing: config.gradientCheckpointing,
+      sums: planned.runner.sums,
+    },
+    size,
+    rates,
+  );
+  const seconds = (value: number) => `${Number(value.toPrecision(3))} s`;
+  return [
+    ...lines,
+    [
+      "time of a step",
+      `about ${seconds(time.total)}: ${seconds(time.computing)} of computing, ${
+        seconds(time.link)
+      } of the link and ` +
+      `${seconds(time.host)} of the host, ${seconds(time.hidden)} of these while the GPU computes`,
+    ],
+    [
+      "",
+      `one GPU takes ${seconds(time.alone)}: ${size} reach ${Math.round(100 * time.efficiency)} % of as many`,
+    ],
+  ];
+}
+
 /** Buffers that are too large: so many are named. */
 const SHOWN = 8;
 
@@ -136,7 +198,7 @@ function verdict(report: PlanReport): { fits: boolean; lines: string[] } {
     lines.push(`${fits}: ${what} of ${formatBytes(memory)} (${device})`);
   } else {
     const room = memory - (isSoftware ? beside : 0);
-    const changes = estimatedAlternatives(config, adapter, room, workloadOf, !measured);
+    const changes = estimatedAlternatives(config, adapter, room, workloadOf, !measured, report.plan.ranks);
     lines.push(
       `does not fit: ${what} of ${formatBytes(memory)} (${device})`,
       adviceFor(changes, config, room, bytesOfParameters(planned)),

@@ -28,7 +28,7 @@ class BadNumbers extends UserError {}
  */
 export async function checkFinite(run: GuardedRun, { step, pairs, clip }: StepResult): Promise<void> {
   if (!clip.broken) return;
-  const { gpu, prepared: { sampler, train }, planned: { optimizer, runner } } = run;
+  const { gpu, prepared: { sampler, train }, planned: { decoder: { net }, optimizer, runner } } = run;
   const { batches } = sampleStep(step, sampler);
   const bad = batches.flat()[pairs.findIndex((pair) => !isFinitePair(pair))];
   const [parameter] = await optimizer.brokenParameters(gpu);
@@ -38,8 +38,12 @@ export async function checkFinite(run: GuardedRun, { step, pairs, clip }: StepRe
   // The bad pair's pass first; where every loss is finite, all of them.
   const suspects = batches.filter((batch) => bad === undefined || batch.includes(bad));
   let found: BadTensor | undefined;
-  for (const indices of suspects) found ??= await firstBadTensor(run, indices);
-  const first = found?.text ?? "No single pass of it has a bad number: their sum does";
+  // What a stage of a pipeline begins with is gone.
+  const isStage = net.received !== undefined || net.sent !== undefined;
+  for (const indices of isStage ? [] : suspects) found ??= await firstBadTensor(run, indices);
+  const first = isStage
+    ? "In which tensor it came up is found by one process alone, not by stages of a pipeline"
+    : found?.text ?? "No single pass of it has a bad number: their sum does";
   const left = runner.updatesEarly
     ? "Only weights whose gradients came before it were updated"
     : "The weights are as they were before this step";

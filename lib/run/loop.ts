@@ -5,6 +5,7 @@ import { CollapseAlarm, describeCollapse } from "../training/collapse.ts";
 import type { TrainConfig } from "../config/schema.ts";
 import { any, gather } from "../distributed/collectives.ts";
 import { type Communicator, shareOf } from "../distributed/communicator.ts";
+import type { Grid } from "../distributed/grid.ts";
 import { evaluate } from "../training/evaluate.ts";
 import { Figures } from "../training/figures.ts";
 import type { Gpu } from "../gpu/device.ts";
@@ -21,7 +22,7 @@ import type { LogEntry } from "../training/log_entry.ts";
 import type { TrainerState } from "../checkpoint/trainer_state.ts";
 import { epochAfter, sampleStep } from "../training/sampler.ts";
 import { learningRate, type Schedule, stepsOf } from "../training/schedule.ts";
-import { type StepResult, together } from "../training/step.ts";
+import { ofPipeline, type StepResult, together } from "../training/step.ts";
 import { TimeLeft } from "../training/time_left.ts";
 
 /** What the loop works with. */
@@ -34,6 +35,7 @@ export interface LoopRun {
   /** What the output folder holds of the run while it goes on; only the first rank writes there. */
   log?: RunLog;
   communicator: Communicator;
+  ranks: Grid;
 }
 
 /** Of so many steps one may pass without training, and nobody need be told. */
@@ -100,7 +102,7 @@ export class Loop {
 
   async #train(signal?: AbortSignal): Promise<void> {
     const { gpu, config, prepared: { totalSteps, sampler, train }, planned: { runner } } = this.run;
-    const { checkpoints, communicator } = this.run;
+    const { checkpoints, ranks } = this.run;
     this.#warnOfIdleSteps();
     if (config.evalOnStart && this.figures.steps === 0 && !this.figures.isEvaluated) {
       await this.#evaluate(signal);
@@ -110,7 +112,7 @@ export class Loop {
     this.#lastCollect = performance.now();
     for (let step = this.#startStep; step < totalSteps && !await this.#isStopping(signal); step++) {
       const { batches, pairs: pairsOfStep } = sampleStep(step, sampler);
-      const [firstBatch, end] = shareOf(batches.length, communicator);
+      const [firstBatch, end] = shareOf(batches.length, ranks.data);
       const micro = await Promise.all(batches.slice(firstBatch, end).map((batch) => train.read(batch)));
       const profiler = this.#profilerOf(step);
       const rate = learningRate(step, this.#schedule);
@@ -120,7 +122,7 @@ export class Loop {
       this.#announce(step + 1);
       const pairs = micro.flat().length;
       await runner.run(profiler?.gpu ?? gpu, step, micro, rate, {
-        part: { communicator, firstBatch, pairsOfStep },
+        part: { ranks, firstBatch, pairsOfStep },
         onEncoded: () => {
           figures = readFigures?.(gpu);
           // Should the submission fail, that is told and not this.
@@ -287,8 +289,8 @@ export class Loop {
 
   /** Takes what steps left, in order; of several ranks, what all of them left. */
   async #take(own: readonly StepResult[]): Promise<void> {
-    const { communicator, prepared: { totalSteps } } = this.run;
-    const results = together(await gather(communicator, own));
+    const { ranks: { data, pipeline }, prepared: { totalSteps } } = this.run;
+    const results = together(await gather(data, ofPipeline(await gather(pipeline, own))));
     const seconds = (performance.now() - this.#lastCollect) / 1000;
     this.#lastCollect = performance.now();
     if (results.length > 0) {
@@ -340,7 +342,7 @@ export class Loop {
 
   /** Evaluates, and logs it; false where a signal came in between and there is no entry. */
   async #evaluate(signal?: AbortSignal): Promise<boolean> {
-    const { gpu, config, prepared: { test, loss }, planned: { decoder, runner }, communicator } = this.run;
+    const { gpu, config, prepared: { test, loss }, planned: { decoder, runner }, ranks } = this.run;
     const start = performance.now();
     const { onProgress } = this.events;
     const results = await evaluate(gpu, decoder, test!, config.perDeviceEvalBatchSize, {
@@ -348,7 +350,7 @@ export class Loop {
       onProgress,
       loss: runner.loss,
       unit: unitOf(loss),
-      communicator,
+      ranks,
     });
     if (!results) {
       this.#stopped = true;

@@ -2,6 +2,7 @@ import type { ModelFiles } from "../hub/model_files.ts";
 import type { Provenance } from "../checkpoint/provenance.ts";
 import type { TrainerState } from "../checkpoint/trainer_state.ts";
 import type { TrainConfig } from "../config/schema.ts";
+import type { Communicator } from "../distributed/communicator.ts";
 import type { HashedFile } from "../data/hash.ts";
 import type { Gpu } from "../gpu/device.ts";
 import type { Planned } from "../planning/plan.ts";
@@ -69,4 +70,5 @@ export interface RunParts {
   files: ModelFiles;
   /** What the weights follow from. */
   provenance: Provenance;
+  communicator: Communicator;
 }

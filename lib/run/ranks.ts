@@ -5,27 +5,55 @@ import type { Fingerprint } from "../checkpoint/state.ts";
 import { keyOf, type TrainConfig } from "../config/schema.ts";
 import { gather } from "../distributed/collectives.ts";
 import type { Communicator } from "../distributed/communicator.ts";
+import type { Grid } from "../distributed/grid.ts";
 import { UserError } from "../errors.ts";
+import type { Net } from "../graph/net.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { show } from "../json.ts";
 import { VERSION } from "../version.ts";
 import type { TrainOptions } from "./options.ts";
 
-type Passes = Pick<TrainConfig, "gradientAccumulationSteps" | "numGpus">;
+type Passes = Pick<TrainConfig, "gradientAccumulationSteps" | "numGpus" | "pipelineParallelSize">;
 
 /**
- * The passes that each rank makes of a step; the step's pairs are the same however many ranks there are.
+ * The passes that each rank makes of a step, or its part of, as a stage of a pipeline; the step's pairs are the same
+ * however many ranks there are.
  * @throws {UserError} (status 2) where they cannot be divided.
  */
-export function passesOfRank({ gradientAccumulationSteps, numGpus }: Passes, { size }: Communicator): number {
+export function passesOfRank(
+  { gradientAccumulationSteps, numGpus, pipelineParallelSize: stages }: Passes,
+  { size }: Pick<Communicator, "size">,
+): number {
   const passes = gradientAccumulationSteps * numGpus;
-  if (passes % size === 0) return passes / size;
-  const fitting = Array.from({ length: passes }, (_, i) => i + 1).filter((ranks) => passes % ranks === 0);
+  const pipelines = size / stages;
+  if (Number.isInteger(pipelines) && passes % pipelines === 0) return passes / pipelines;
+  const fitting = Array.from({ length: passes }, (_, i) => i + 1).filter((count) => passes % count === 0)
+    .map((count) => count * stages);
+  const counts = fitting.join(" or ");
   throw new UserError(
-    `gradient_accumulation_steps x num_gpus: ${gradientAccumulationSteps} x ${numGpus} = ${passes} passes a ` +
-      `step do not divide over ${size} ranks: start ${fitting.join(" or ")}, or change what a step is`,
+    Number.isInteger(pipelines)
+      ? `gradient_accumulation_steps x num_gpus: ${gradientAccumulationSteps} x ${numGpus} = ${passes} passes a ` +
+        `step do not divide over ${size} ranks${
+          stages > 1 ? `, ${pipelines} pipelines of ${stages}` : ""
+        }: start ` +
+        `${counts}, or change what a step is`
+      : `pipeline_parallel_size: ${stages} stages want as many ranks or a multiple, and there ${
+        size === 1 ? "is 1" : `are ${size}`
+      }: ` +
+        `start ${counts} (mpirun -n ${stages})`,
     2,
   );
+}
+
+/** What of a run the ranks have, for people; `net` is the first one's. */
+export function describeRanks({ data, pipeline }: Grid, passes: number, net: Net): string {
+  const count = data.size * pipeline.size;
+  if (pipeline.size === 1) return `${count} ranks: of the passes of a step each makes ${passes}`;
+  const layers = `of the model's layers the first stage has ${net.layers.length}`;
+  return data.size === 1
+    ? `${count} ranks, a stage of the model each: ${layers}`
+    : `${count} ranks, ${data.size} pipelines of ${pipeline.size} stages: of the passes of a step each pipeline makes ` +
+      `${passes}; ${layers}`;
 }
 
 /**

@@ -4,7 +4,7 @@ import { beginFlush } from "../checkpoint/flush.ts";
 import { checkPlaces, openOutput } from "../checkpoint/output.ts";
 import { findStart } from "../checkpoint/start.ts";
 import { describeRounding, watchRounding } from "../checkpoint/rounding.ts";
-import { savedAdapter, weightSources } from "../checkpoint/tensors.ts";
+import { savedAdapter, withSavedSources } from "../checkpoint/tensors.ts";
 import type { TrainConfig } from "../config/schema.ts";
 import { heed } from "../heed.ts";
 import { hubName, localSources } from "../hub/hub.ts";
@@ -43,7 +43,8 @@ export async function checkOutputFolder(config: TrainConfig): Promise<void> {
  * run can go on from its last checkpoint. Without one, the result is written whatever comes.
  */
 export async function saveRun(
-  { outcome, state, gpu, planned, prepared, checkpoint, modelFiles, files, provenance }: RunParts,
+  { outcome, state, gpu, planned, prepared, checkpoint, modelFiles, files, provenance, communicator }:
+    RunParts,
   { signal, onProgress, onLog }: Pick<TrainOptions, "signal" | "onProgress" | "onLog"> = {},
 ): Promise<Record<string, number>> {
   const { config } = outcome;
@@ -77,12 +78,14 @@ export async function saveRun(
   await writeFacts(outputDir, runFacts(report));
   const until = outcome.isKept ? signal : undefined;
   const trained = { gpu, planned, prepared, source: checkpoint };
-  const weights = watchRounding(trained, weightSources(trained));
-  const heeded = weights.sources.map((source) => heeding(source, until));
-  const shown = withProgress(heeded, "saving the model", onProgress);
-  await saveWeights(outputDir, shown, savedAdapter(config, prepared));
-  const rounding = describeRounding(weights.found);
-  if (rounding !== undefined) onLog?.("info", rounding);
+  await withSavedSources(trained, communicator, "weights", async ({ weights }) => {
+    const { sources, found } = watchRounding(trained, weights);
+    const heeded = sources.map((source) => heeding(source, until));
+    const shown = withProgress(heeded, "saving the model", onProgress);
+    await saveWeights(outputDir, shown, savedAdapter(config, prepared));
+    const rounding = describeRounding(found);
+    if (rounding !== undefined) onLog?.("info", rounding);
+  });
   await writeModelFiles(files, outputDir);
   await heed(until);
 
@@ -93,6 +96,14 @@ export async function saveRun(
   // Last: a folder that has it holds a finished run.
   await writeAllResults(outputDir, results);
   return results;
+}
+
+/** What other ranks than the first do while that saves the run: they send it what they have. */
+export async function sendSaved(
+  { gpu, planned, prepared, checkpoint, communicator }: RunParts,
+): Promise<void> {
+  const trained = { gpu, planned, prepared, source: checkpoint };
+  await withSavedSources(trained, communicator, "weights", () => Promise.resolve());
 }
 
 /** A tensor that is not written to its end once `signal` is aborted. */

@@ -16,6 +16,7 @@ import { Pipelines } from "../gpu/program.ts";
 import { deviceClass, type TuningRecord } from "../gpu/tuning.ts";
 import { firstOfAll, gather } from "../distributed/collectives.ts";
 import { alone } from "../distributed/communicator.ts";
+import { gridOf } from "../distributed/grid.ts";
 import type { Decoder } from "../graph/decoder.ts";
 import { formatBytes } from "../format_bytes.ts";
 import { heed } from "../heed.ts";
@@ -45,9 +46,9 @@ import type { TensorReader } from "../safetensors/read.ts";
 import type { Loss } from "../losses/loss.ts";
 import { configOf, takeData, type TrainOptions } from "./options.ts";
 import type { RunParts, TrainRun } from "./outcome.ts";
-import { checkAdapters, checkSameRun, passesOfRank, RankLog } from "./ranks.ts";
+import { checkAdapters, checkSameRun, describeRanks, passesOfRank, RankLog } from "./ranks.ts";
 import { addReference, keptReference } from "./reference.ts";
-import { saveRun } from "./save.ts";
+import { saveRun, sendSaved } from "./save.ts";
 
 /**
  * Trains a model as a configuration says: everything from reading the data to the last update, with a model or data
@@ -95,6 +96,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   const { loss = lossOf(config) } = options;
   const isFirst = communicator.rank === 0;
   const passes = passesOfRank(config, communicator);
+  const ranks = await gridOf(communicator, config.pipelineParallelSize);
   const rankLog = new RankLog(communicator, options.onLog ?? (() => {}));
   const { log } = rankLog;
   const onProgress = isFirst ? options.onProgress : undefined;
@@ -164,7 +166,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   held.defer(() => gpu.destroy());
   const precision = precisionOn(gpu, config);
   const sharers = await checkAdapters(communicator, gpu, config);
-  if (before) warnings(before, gpu.name, communicator.size).forEach(warn);
+  if (before) warnings(before, gpu.name, ranks.data.size).forEach(warn);
   const pipelines = new Pipelines(gpu, signal, onProgress);
   if (followsFrom(config, loss)) log("info", describeLoss(lossOf(config)));
   else await checkLoss(loss, gpu, pipelines, log);
@@ -179,11 +181,11 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   const beside = await bytesBesidePlan(
     sources.model,
     decoder.plan.bytesOf("weights"),
-    decoder.parameters.hostBytes,
+    decoder.parameters.hostBytes + planned.runner.hostBytes(passes),
   );
-  checkFits(planned, prepared, config, device, memoryLimit(config, gpu, beside, sharers));
+  checkFits(planned, prepared, config, device, memoryLimit(config, gpu, beside, sharers), communicator);
   if (communicator.size > 1) {
-    log("info", `${communicator.size} ranks: of the passes of a step each makes ${passes}`);
+    log("info", describeRanks(ranks, passes, decoder.net));
   }
   log("info", `adapter: ${describeAdapter(gpu)}`);
   const { count, trainedCount } = decoder.parameters;
@@ -195,7 +197,16 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
 
   const begin = async ({ parameters }: Decoder, weights: TensorReader | undefined) => {
     if (weights) await parameters.load(gpu, weights, "weights", onProgress);
-    else await randomInit(gpu, parameters, sources.model, config.seed, onProgress);
+    else {
+      const { whole } = planned;
+      await randomInit(
+        gpu,
+        { parameters, ...parameters === decoder.parameters && { whole } },
+        sources.model,
+        config.seed,
+        onProgress,
+      );
+    }
   };
   const { reference } = planned;
   if (reference) {
@@ -248,6 +259,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
       modelFiles: files,
       kernels: tuning,
       communicator,
+      ranks,
       answers,
     },
     before,
@@ -260,7 +272,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   if (isFirst) await prepareOutput(config.outputDir, before !== undefined);
   const runLog = isFirst ? new RunLog(config, warn) : undefined;
   const loop = new Loop(
-    { gpu, config, prepared, planned, checkpoints, log: runLog, communicator },
+    { gpu, config, prepared, planned, checkpoints, log: runLog, communicator, ranks },
     // Of the steps all ranks know the same.
     { ...options, onProgress, ...!isFirst && { onLog: undefined, onProfile: undefined } },
     before,
@@ -284,9 +296,11 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   });
   await runLog?.begin(await loop.trainerState(), facts);
   await loop.train(signal);
+  // The last checkpoint has its name by then.
+  if (config.loadBestModelAtEnd) await gather(communicator, null);
   const state = await loop.trainerState();
   const best = !loop.isStopped && config.loadBestModelAtEnd ? state.best_model_checkpoint : null;
-  if (best && isFirst && state.best_global_step !== state.global_step) {
+  if (best && state.best_global_step !== state.global_step) {
     log("info", `the best model is that of ${best}`);
     await checkpoints.loadWeights(best);
   }
@@ -325,6 +339,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
     modelFiles,
     files,
     provenance,
+    communicator,
   };
   const owned = held.move();
   let isDisposed = false;
@@ -333,7 +348,10 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
     ...outcome,
     save: async ({ signal } = {}) => {
       if (isDisposed) throw new UserError("the run was disposed of: save it before", 1, "DISPOSED");
-      if (!isFirst) return {};
+      if (!isFirst) {
+        await sendSaved(parts);
+        return {};
+      }
       const saved = inArea("OUTPUT_REFUSED", () => saveRun(parts, { signal, onProgress, onLog: log }));
       saving = Promise.allSettled([saving, saved]);
       const results = await saved;

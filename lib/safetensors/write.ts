@@ -39,10 +39,6 @@ export function withProgress(
   }));
 }
 
-/** The order in which a file has them, and they are read. */
-export const inFileOrder = (tensors: readonly TensorSource[]): TensorSource[] =>
-  tensors.toSorted((a, b) => DTYPE_BITS[b.dtype] - DTYPE_BITS[a.dtype]);
-
 /** How a file is written; every field may be left out. */
 export interface WriteOptions {
   /** The header's `__metadata__`; transformers refuses files without a format. */
@@ -66,7 +62,7 @@ export async function writeSafetensors(
   tensors: readonly TensorSource[],
   { metadata = { format: "pt" }, flush = true }: WriteOptions = {},
 ): Promise<void> {
-  const ordered = inFileOrder(tensors);
+  const ordered = [...tensors].sort((a, b) => DTYPE_BITS[b.dtype] - DTYPE_BITS[a.dtype]);
   const header = serializeHeader(ordered, metadata);
   await writeStreamed(path, flush, async (write) => {
     await write(header);

@@ -2,11 +2,13 @@ import { type Batch, pack } from "../batch/pack.ts";
 import type { Pair } from "../data/pair.ts";
 import type { PairStore } from "../data/store.ts";
 import { gather } from "../distributed/collectives.ts";
-import { alone, type Communicator, shareOf } from "../distributed/communicator.ts";
+import { shareOf } from "../distributed/communicator.ts";
+import { ALONE, type Grid } from "../distributed/grid.ts";
+import { StageLine } from "../distributed/pipeline.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { heed } from "../heed.ts";
 import type { OnProgress } from "../progress.ts";
-import { readTensor } from "../gpu/program.ts";
+import { readTensor, writeTensor } from "../gpu/program.ts";
 import { FIGURE_FLOATS, type PairResult, pairResults, RESULT_FLOATS } from "./metrics.ts";
 import type { Decoder } from "../graph/decoder.ts";
 import type { FunctionLoss } from "../losses/loss.ts";
@@ -14,7 +16,8 @@ import { lossOnHost } from "../losses/on_host.ts";
 
 /**
  * Loss, log-probabilities and figures of every pair, `perBatch` pairs to a packed row, without gradients; undefined
- * where `signal` came before the last of them. Of several ranks each looks at a part, and all are told what all found.
+ * where `signal` came before the last of them. Of several ranks each looks at a part, or a stage of a pipeline makes
+ * its part of every pass, and all are told what was found; of a pipeline's signals the first stage's counts.
  *
  * @param options `loss`: in TypeScript, where it is not the decoder's kernel's; `unit`: what progress calls a pair.
  */
@@ -23,29 +26,43 @@ export async function evaluate(
   decoder: Decoder,
   pairs: Pick<PairStore, "length" | "read">,
   perBatch: number,
-  { signal, onProgress, loss, unit = "pairs", communicator = alone }: {
+  { signal, onProgress, loss, unit = "pairs", ranks: { data, pipeline } = ALONE }: {
     signal?: AbortSignal;
     onProgress?: OnProgress;
     loss?: FunctionLoss;
     unit?: string;
-    communicator?: Communicator;
+    ranks?: Grid;
   } = {},
 ): Promise<PairResult[] | undefined> {
-  const [from, to] = shareOf(Math.ceil(pairs.length / perBatch), communicator)
+  const [from, to] = shareOf(Math.ceil(pairs.length / perBatch), data)
     .map((batch) => Math.min(batch * perBatch, pairs.length));
   let own: PairResult[] | undefined = [];
   const report = (done: number) => onProgress?.({ what: "evaluating", done, total: to - from, unit });
+  const line = new StageLine(gpu, pipeline);
+  const { received, sent } = decoder.boundaries;
   report(0);
   for (let at = from; at < to; at += perBatch) {
-    if (signal && !await heed(signal).then(() => true, () => false)) {
+    const stops = async () => signal && !await heed(signal).then(() => true, () => false);
+    const input = received && await line.receive("before");
+    if (input ? input.length === 0 : await stops()) {
       own = undefined;
+      if (sent) line.end();
       break;
     }
     const indices = Array.from({ length: Math.min(perBatch, to - at) }, (_, i) => at + i);
-    own.push(...await measure(gpu, decoder, await pairs.read(indices), loss));
-    report(own.length);
+    const batch = await pairs.read(indices);
+    if (!sent) own.push(...await measure(gpu, decoder, batch, { loss, input }));
+    else {
+      const { ids } = forward(gpu, decoder, batch, input);
+      // No more than one waits for the next stage.
+      await line.sent();
+      await line.send(sent, ids.length, "next");
+    }
+    report(Math.min(at + perBatch, to) - from);
   }
-  const all = await gather(communicator, own);
+  await line.sent();
+  const found = (await gather(pipeline, own)).at(-1);
+  const all = await gather(data, found);
   return all.every((results) => results !== undefined) ? all.flat() : undefined;
 }
 
@@ -54,14 +71,24 @@ export async function measure(
   gpu: Gpu,
   decoder: Decoder,
   pairs: readonly Pair[],
-  loss?: FunctionLoss,
+  { loss, input }: { loss?: FunctionLoss; input?: Float32Array } = {},
 ): Promise<PairResult[]> {
+  const batch = forward(gpu, decoder, pairs, input);
+  return await readResults(gpu, decoder, batch, loss && { loss, where: (pair) => pairs[pair].where });
+}
+
+/**
+ * Submits the forward pass of pairs.
+ * @param input what the stage before has made of them.
+ */
+function forward(gpu: Gpu, decoder: Decoder, pairs: readonly Pair[], input?: Float32Array): Batch {
   const batch = pack(pairs, decoder.net.windows);
   decoder.upload(gpu, batch, { firstOfStep: true, pairsOfStep: batch.pairs });
+  if (input) writeTensor(gpu, decoder.boundaries.received!, input);
   const encoder = gpu.device.createCommandEncoder();
   decoder.encodeForward(encoder);
   gpu.device.queue.submit([encoder.finish()]);
-  return await readResults(gpu, decoder, batch, loss && { loss, where: (pair) => pairs[pair].where });
+  return batch;
 }
 
 /**

@@ -1,3 +1,5 @@
+import { gather } from "../distributed/collectives.ts";
+import type { Communicator } from "../distributed/communicator.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { ALIGNMENT, type Tensor } from "../gpu/memory.ts";
 import type { MemoryPlan } from "../gpu/memory_plan.ts";
@@ -53,16 +55,23 @@ export class Optimizer {
   readonly #hyper: Tensor;
   /** Where each parameter stands, then each chunk: a slot of `ALIGNMENT` bytes each. */
   readonly #places: Tensor;
+  /** Those of the parameters that are here. */
   readonly #norm: NormTensors;
+  /** The squares of all of the model's, in the order of its own list. */
+  readonly #squares: Tensor;
   /** What bytes of moments stand for, where there are such. */
   readonly #map?: Tensor;
 
-  /** @param parameters have the moments of the rule. */
+  /**
+   * @param parameters have the moments of the rule.
+   * @param whole those of the whole model, where these are of a stage of a pipeline.
+   */
   constructor(
     plan: MemoryPlan,
     readonly parameters: Parameters,
     readonly rule: UpdateRule,
     readonly options: OptimizerOptions,
+    readonly whole: Parameters = parameters,
   ) {
     const { trainedList: list, chunks, blocks } = parameters;
     this.clip = plan.tensor("clip", "scratch", [4]);
@@ -79,6 +88,14 @@ export class Optimizer {
       squares: plan.tensor("norm squares", "scratch", [list.length]),
       clip: this.clip,
     };
+    this.#squares = this.isPart
+      ? plan.tensor("norm squares of all stages", "scratch", [whole.trainedList.length])
+      : this.#norm.squares;
+  }
+
+  /** Whether other stages of a pipeline have the model's other parameters: `gatherSquares` has to come before `apply`. */
+  get isPart(): boolean {
+    return this.whole !== this.parameters;
   }
 
   /** Uploads where parameters stand, once the plan is allocated. */
@@ -105,16 +122,42 @@ export class Optimizer {
 
   /** Norm, clipping, and an update of each chunk. */
   update(): KernelCall[] {
+    return [...this.squares(), ...this.apply()];
+  }
+
+  /** The squared norm of each gradient that is kept here; of others what means nothing. */
+  squares(): KernelCall[] {
     const { trainedList: list, chunks } = this.parameters;
-    const places = chunks.map((_, i) => slotOf(this.#places, list.length + i));
+    if (list.length === 0) return [];
     return [
-      ...chunks.map(({ gradients, elements }, i) =>
-        sumSquares(places[i], gradients, this.#norm.partial, elements)
+      ...chunks.flatMap(({ gradients, elements }, i) =>
+        gradients ? [sumSquares(this.#placeOf(i), gradients, this.#norm.partial, elements)] : []
       ),
-      parameterNorms(places[0], this.#norm, { count: list.length, guard: false }),
-      ...this.norm(),
-      ...chunks.flatMap((chunk, i) => this.#step(places[i], chunk, chunk.elements, chunk.decayedElements)),
+      parameterNorms(this.#placeOf(0), this.#norm, { count: list.length, guard: false }),
     ];
+  }
+
+  /** What is left of `update` after them. */
+  apply(): KernelCall[] {
+    return [
+      ...this.norm(),
+      ...this.parameters.chunks.flatMap((chunk, i) =>
+        this.#step(this.#placeOf(i), chunk, chunk.elements, chunk.decayedElements)
+      ),
+    ];
+  }
+
+  /** Puts the squares that ranks have found, of the gradients that each has, where those of the whole model stand. */
+  async gatherSquares(gpu: Gpu, ranks: Communicator): Promise<void> {
+    const own = new Float32Array(await readTensor(gpu, this.#norm.squares));
+    const key = ({ spec, firstRow }: TrainedParameter) => `${spec.name} ${firstRow}`;
+    const here = this.parameters.trainedList.flatMap((of, i) => of.sums ? [[key(of), own[i]] as const] : []);
+    const found = new Map((await gather(ranks, here)).flat());
+    writeTensor(gpu, this.#squares, Float32Array.from(this.whole.trainedList, (of) => found.get(key(of))!));
+  }
+
+  #placeOf(chunk: number): Tensor {
+    return slotOf(this.#places, this.parameters.trainedList.length + chunk);
   }
 
   /** The update of one parameter, which is not made where its gradient, or one before it, is not finite. */
@@ -133,7 +176,7 @@ export class Optimizer {
   #step(place: Tensor, of: TrainedParameter | ParameterChunk, count: number, decayed: number): KernelCall[] {
     const { gradients, weights, first, second, absmax } = of;
     // Moments that are elsewhere are updated there.
-    if (!first) return [];
+    if (!first || !gradients) return [];
     const tensors = {
       ...{ place, hyper: this.#hyper, clip: this.clip, gradients, weights, first, second },
       ...(absmax && { inBytes: { absmax, map: this.#map! } }),
@@ -143,7 +186,8 @@ export class Optimizer {
 
   /** Norm and clipping coefficient of all gradients, whose squares are known. */
   norm(): KernelCall[] {
-    return [clipByNorm(this.#norm, this.parameters.trainedList.length, this.options.maxGradNorm)];
+    const tensors = { squares: this.#squares, clip: this.clip };
+    return [clipByNorm(tensors, this.whole.trainedList.length, this.options.maxGradNorm)];
   }
 
   /** Sets the figures of update `step` (from 1); must come before its submission. */
@@ -157,8 +201,7 @@ export class Optimizer {
    * The moments by name, the parameter's behind what PyTorch calls the moment (`exp_avg.`, `exp_avg_sq.`), in the dtype
    * that they are kept in, and `absmax.` of those in bytes: what `restore` takes back.
    */
-  state(gpu: Gpu): TensorSource[] {
-    const { parameters } = this;
+  state(gpu: Gpu, parameters: Parameters = this.parameters): TensorSource[] {
     return [
       ...this.rule.moments.flatMap(({ kind, name }) =>
         parameters.newSources(gpu, "stored", kind, `${name}.`)
@@ -191,7 +234,7 @@ export class Optimizer {
 
   /** The parameters whose gradients are infinite or not a number, in the order of the forward pass. */
   async brokenParameters(gpu: Gpu): Promise<TrainedParameter[]> {
-    const squares = new Float32Array(await readTensor(gpu, this.#norm.squares));
-    return this.parameters.trainedList.filter((_, i) => !Number.isFinite(squares[i]));
+    const squares = new Float32Array(await readTensor(gpu, this.#squares));
+    return this.whole.trainedList.filter((_, i) => !Number.isFinite(squares[i]));
   }
 }

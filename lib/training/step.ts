@@ -1,10 +1,19 @@
 import { type Batch, pack } from "../batch/pack.ts";
 import { type Pair, responsesOf } from "../data/pair.ts";
-import { alone, type Communicator } from "../distributed/communicator.ts";
-import { shareWeights, sumGradients } from "../distributed/parameters.ts";
+import { GradientSums, type Submit } from "../distributed/gradients.ts";
+import { ALONE, type Grid } from "../distributed/grid.ts";
+import { shareWeights, sumTiedGradients } from "../distributed/parameters.ts";
+import { passesOfStage, StageLine } from "../distributed/pipeline.ts";
 import type { Gpu } from "../gpu/device.ts";
-import type { Slab, Tensor } from "../gpu/memory.ts";
-import { type KernelCall, type Pipelines, Program, readTensor, tensorsOf } from "../gpu/program.ts";
+import type { Slab } from "../gpu/memory.ts";
+import {
+  type KernelCall,
+  lastUses,
+  type Pipelines,
+  Program,
+  readTensor,
+  writeTensor,
+} from "../gpu/program.ts";
 import { FIGURE_FLOATS, type PairResult, pairResults, RESULT_FLOATS } from "./metrics.ts";
 import type { Decoder } from "../graph/decoder.ts";
 import type { FunctionLoss } from "../losses/loss.ts";
@@ -30,7 +39,7 @@ export interface StepResult {
 
 /** What this rank makes of a step. */
 export interface StepPart {
-  communicator: Communicator;
+  ranks: Grid;
   /** Where the first of its micro-batches stands among those of the step. */
   firstBatch: number;
   /** Pairs of the whole step. */
@@ -65,7 +74,9 @@ export class StepRunner {
   #pending: Pending[] = [];
   /** The backward pass with the updates in it, where they are early. */
   readonly #early?: KernelCall[];
-  #programs?: { backward?: Program; update: Program };
+  /** The backward pass of several ranks. */
+  readonly #sums?: GradientSums;
+  #programs?: { backward?: Program; squares?: Program; update: Program };
 
   /**
    * Plans what steps need; where updates are early, all shared memory anew.
@@ -73,6 +84,7 @@ export class StepRunner {
    * @param pairsPerStep bounds what one slot holds.
    * @param loss in TypeScript, where it is not the decoder's kernel's.
    * @param seed of what is drawn by chance in a step.
+   * @param ranks how many have the same parameters, and make the step together.
    * @throws {RangeError} where early updates would have to know the norm of gradients that do not exist yet.
    */
   constructor(
@@ -82,12 +94,17 @@ export class StepRunner {
     readonly pairsPerStep: number,
     readonly loss?: FunctionLoss,
     readonly seed: number = 0,
+    ranks = 1,
   ) {
     this.#slotBytes = pairsPerStep * PAIR_FLOATS * 4 + CLIP_BYTES;
     // MAP_READ, COPY_DST
     this.#stagings = ["read-back", "read-back (other)"].map((name) =>
       decoder.plan.slab(name, "batch", slots * this.#slotBytes, 0x01 | 0x08)
     );
+    if (ranks > 1 && decoder.parameters.trainedCount > 0) {
+      this.#sums = new GradientSums(decoder.plan, decoder.backward, decoder.parameters);
+    }
+    if (this.#sums && this.#areSent) decoder.share([...decoder.forward, ...this.#sums.uses]);
     if (decoder.options.gradients !== "passing") return;
     if (optimizer.options.maxGradNorm > 0) throw new RangeError("clipped gradients cannot be applied early");
     this.#early = withUpdates(
@@ -103,6 +120,26 @@ export class StepRunner {
     return this.#early !== undefined;
   }
 
+  /** Whether gradients leave the GPU with each batch. */
+  get #areSent(): boolean {
+    return this.decoder.options.gradients === "sent";
+  }
+
+  /** How many numbers there are in each sum over the ranks of a step; none where one is alone. */
+  get sums(): readonly number[] {
+    return this.#sums?.lengths ?? [];
+  }
+
+  /** Whether the norm needs squares of gradients that are on other ranks. */
+  get #needsOthersSquares(): boolean {
+    return this.#areSent || this.optimizer.isPart;
+  }
+
+  /** Bytes of the machine's memory that sums of gradients take where a step has so many batches here. */
+  hostBytes(batches: number): number {
+    return this.#areSent && batches > 1 ? 4 * this.decoder.parameters.trainedCount : 0;
+  }
+
   /** What runs beside the decoder's passes. */
   get calls(): readonly KernelCall[] {
     return this.#early ? [...this.optimizer.norm(), ...this.#early] : this.optimizer.update();
@@ -111,8 +148,19 @@ export class StepRunner {
   /** Compiles `calls`, once the decoder has allocated the plan. */
   async compile(gpu: Gpu, pipelines: Pipelines): Promise<void> {
     const { decoder, optimizer } = this;
-    const update = await Program.compile(pipelines, this.#early ? optimizer.norm() : optimizer.update());
-    this.#programs = { update };
+    const update = this.#early
+      ? optimizer.norm()
+      : this.#needsOthersSquares
+      ? optimizer.apply()
+      : optimizer.update();
+    this.#programs = { update: await Program.compile(pipelines, update) };
+    if (this.#needsOthersSquares) {
+      this.#programs.squares = await Program.compile(pipelines, optimizer.squares());
+    }
+    if (this.#sums) {
+      decoder.plan.checkShared([...decoder.forward, ...this.#sums.uses]);
+      await this.#sums.compile(pipelines);
+    }
     if (this.#early) {
       decoder.plan.checkShared([...decoder.forward, ...this.#early]);
       this.#programs.backward = await Program.compile(pipelines, this.#early);
@@ -127,7 +175,9 @@ export class StepRunner {
   /**
    * Submits one optimizer step (from 0): a submission for each micro-batch, the last with the update. With a loss in
    * TypeScript each has two, and the first is waited for. For a software driver they are in pieces. Of several ranks
-   * each makes its micro-batches, is sent the others' gradients, and then makes the same update.
+   * each makes its micro-batches, is sent the others' gradients, and then makes the same update. A stage of a pipeline
+   * makes its part of every micro-batch's passes, as `passesOfStage` orders them; where another forward pass came
+   * between the two of one, it is run again from what the stage before had sent.
    *
    * @param options `part`: where `micro` are not all micro-batches of the step; `onEncoded` is called when the first
    * batch is encoded and nothing of the step is submitted yet: whoever asks for the figures of earlier steps then waits
@@ -146,9 +196,10 @@ export class StepRunner {
     } = {},
   ): Promise<void> {
     const { decoder, optimizer } = this;
-    const { backward, update } = this.#programs!;
-    const { communicator, firstBatch, pairsOfStep } = part ??
-      { communicator: alone, firstBatch: 0, pairsOfStep: micro.reduce((sum, { length }) => sum + length, 0) };
+    const { backward, squares, update } = this.#programs!;
+    const { counts } = decoder.batch.rowCounts;
+    const { ranks: { data, pipeline }, firstBatch, pairsOfStep } = part ??
+      { ranks: ALONE, firstBatch: 0, pairsOfStep: micro.reduce((sum, { length }) => sum + length, 0) };
     if (pairsOfStep > this.pairsPerStep) {
       throw new RangeError(`a step of ${pairsOfStep} pairs exceeds the plan's ${this.pairsPerStep}`);
     }
@@ -174,32 +225,78 @@ export class StepRunner {
     };
     // So that it is seen to move; a GPU is given more at once.
     const split = gpu.isSoftware ? next : undefined;
-    for (const [index, batch] of batches.entries()) {
+    const encodeAndSubmit: Submit = (encode) => {
+      encode(encoder, split);
+      next();
+    };
+    const { net, boundaries } = decoder;
+    const { received, sent } = boundaries;
+    const line = new StageLine(gpu, pipeline);
+    const inputs = new Map<number, Float32Array>();
+    let there: number | undefined;
+    const forward = (index: number) => {
       const dropoutKey = Math.ceil(uniform(this.seed, step, firstBatch + index)() * (2 ** 32 - 1)) || 1;
-      const place = { firstOfStep: index === 0, pairsOfStep, dropoutKey };
-      decoder.upload(gpu, batch, place);
+      const firstOfStep = index === 0 || this.#areSent;
+      decoder.upload(gpu, batches[index], { firstOfStep, pairsOfStep, dropoutKey });
+      if (received) writeTensor(gpu, received, inputs.get(index)!);
       decoder.encodeForward(encoder, split);
-      if (this.loss) {
-        submit();
-        await this.#applyLoss(gpu, this.loss, batch, micro[index], pairsOfStep);
-        encoder = begin();
+      there = index;
+    };
+    for (const { index, isForward } of passesOfStage(batches.length, pipeline)) {
+      const batch = batches[index];
+      const tokens = batch.ids.length;
+      if (isForward) {
+        if (received) inputs.set(index, await line.receive("before"));
+        forward(index);
+        if (sent) {
+          next();
+          await line.send(sent, tokens, "next");
+        } else if (this.loss) {
+          submit();
+          await this.#applyLoss(gpu, this.loss, batch, micro[index], pairsOfStep);
+          encoder = begin();
+        }
+        continue;
       }
-      if (backward) backward.encode(encoder, decoder.batch.rowCounts.counts, split);
+      const gradient = net.sent?.hasGradient ? await line.receive("next") : undefined;
+      if (there !== index) {
+        forward(index);
+        next();
+      }
+      // In the place of what the forward pass has left there.
+      if (gradient) writeTensor(gpu, sent!, gradient);
+      const isLast = index === batches.length - 1;
+      if (this.#sums && isLast) {
+        // MPI takes no other call while ranks add up.
+        await line.sent();
+        await this.#sums.sum(gpu, data, counts, encodeAndSubmit);
+      } else if (this.#sums && this.#areSent) await this.#sums.add(gpu, counts, encodeAndSubmit);
+      else if (backward) backward.encode(encoder, counts, split);
       else decoder.encodeBackward(encoder, split);
-      this.#copyResults(encoder, batch, staging, at);
+      if (!sent) this.#copyResults(encoder, batch, staging, at);
       at += batch.pairs * PAIR_FLOATS * 4;
       done += batch.pairs;
-      if (index < batches.length - 1) next();
+      inputs.delete(index);
+      if (received || !isLast) next();
+      if (net.received?.hasGradient) await line.send(received!, tokens, "before");
     }
-    if (communicator.size > 1) {
+    await line.sent();
+    if (batches.length === 0) await this.#sums?.sumOthers(gpu, data);
+    if (squares) {
       submit();
-      await sumGradients(gpu, communicator, decoder.parameters.chunks, batches.length > 0);
+      const isEnd = pipeline.rank === 0 || pipeline.rank === pipeline.size - 1;
+      if (optimizer.isPart && isEnd && net.inputEmbeddings === net.outputEmbeddings) {
+        await sumTiedGradients(gpu, pipeline, decoder.parameters.trained(net.outputEmbeddings));
+      }
+      squares.encode(begin(), new Uint32Array());
+      submit();
+      await optimizer.gatherSquares(gpu, this.#areSent ? data : pipeline);
       begin();
     }
     update.encode(encoder, new Uint32Array());
     encoder.copyBufferToBuffer(optimizer.clip.slab.buffer!, 0, staging, at, CLIP_BYTES);
     submit();
-    if (decoder.parameters.isShared) await shareWeights(gpu, communicator, decoder.parameters.chunks);
+    if (decoder.parameters.isShared) await shareWeights(gpu, data, decoder.parameters.chunks);
     const flops = batches.reduce((sum, batch) => sum + trainingFlops(decoder.net, sizeOf(batch)), 0);
     const sequences = micro.flat().flatMap(responsesOf);
     const sequenceTokens = sequences.reduce((sum, { ids }) => sum + ids.length, 0);
@@ -268,6 +365,13 @@ export class StepRunner {
   }
 }
 
+/** The results of steps whose passes stages have made parts of: those that the last one has found. */
+export const ofPipeline = (stages: readonly (readonly StepResult[])[]): StepResult[] =>
+  stages.at(-1)!.map((result, i) => ({
+    ...result,
+    flops: stages.reduce((sum, steps) => sum + steps[i].flops, 0),
+  }));
+
 /** The results of steps of which each rank has made a part; the update is the same on all of them. */
 export const together = ([first, ...others]: readonly (readonly StepResult[])[]): StepResult[] =>
   first.map((result, i) =>
@@ -298,21 +402,10 @@ function withUpdates(
   parameters: readonly TrainedParameter[],
   updates: (parameter: TrainedParameter) => KernelCall[],
 ): KernelCall[] {
-  const parameterOf = new Map<Tensor, TrainedParameter>(
-    parameters.flatMap((parameter) =>
-      [parameter.weights, parameter.gradients].map((tensor) => [tensor, parameter] as const)
-    ),
+  const uses = lastUses(calls);
+  const complete = Map.groupBy(
+    parameters,
+    ({ weights, gradients }) => Math.max(uses.get(weights) ?? -1, uses.get(gradients) ?? -1),
   );
-  const lastUse = new Map<TrainedParameter, number>();
-  calls.forEach((call, index) => {
-    for (const tensor of tensorsOf(call)) {
-      const parameter = parameterOf.get(tensor.base ?? tensor);
-      if (parameter) lastUse.set(parameter, index);
-    }
-  });
-  const complete = Map.groupBy(lastUse, ([, index]) => index);
-  return calls.flatMap((call, index) => [
-    call,
-    ...(complete.get(index) ?? []).flatMap(([parameter]) => updates(parameter)),
-  ]);
+  return calls.flatMap((call, index) => [call, ...(complete.get(index) ?? []).flatMap(updates)]);
 }

@@ -17,7 +17,7 @@ import { readTextFile } from "../whole_file.ts";
  */
 export async function randomInit(
   gpu: Gpu,
-  parameters: Parameters,
+  { parameters, whole }: { parameters: Parameters; whole?: Parameters },
   folder: string,
   seed: number,
   onProgress?: OnProgress,
@@ -36,5 +36,5 @@ export async function randomInit(
     );
   }
   // 0 is Python's "not set".
-  parameters.initialize(gpu, normal(seed), deviation || 0.02, onProgress);
+  parameters.initialize(gpu, normal(seed), deviation || 0.02, { whole, onProgress });
 }

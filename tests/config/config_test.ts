@@ -101,6 +101,7 @@ Deno.test("a run file with the required keys alone gets every default", () => {
     float32MatmulPrecision: "highest",
     gpuId: undefined,
     shareGpu: false,
+    pipelineParallelSize: 1,
     zeroStage: 0,
     deviceMemory: undefined,
     modelRevision: undefined,
@@ -471,4 +472,11 @@ Deno.test("the best model is the one of least loss, and of most of all else", ()
   assert.deepEqual(best("metric_for_best_model: eval_loss\n"), ["loss", false]);
   assert.deepEqual(best("metric_for_best_model: rewards/margins\n"), ["rewards/margins", true]);
   assert.deepEqual(best("metric_for_best_model: loss\ngreater_is_better: true\n"), ["loss", true]);
+});
+
+Deno.test("prompts want all of the model on one rank", () => {
+  assert.match(
+    mistakes(`${BASE}prompts: [Hi?]\npipeline_parallel_size: 2`)[0],
+    /prompts: .*expected none with pipeline_parallel_size: 2, found 1: no rank has all of the model/s,
+  );
 });

@@ -32,16 +32,23 @@ const differenceIn = (
 const WHOLE = ["--max_steps=-1", "--save_strategy=no"];
 const SIZES: [size: number, overrides: string[]][] = [
   [2, ["--zero_stage=1"]],
+  [2, ["--zero_stage=2"]],
   // The second step of an epoch has three pairs: one rank has nothing to do.
   [4, ["--per_device_train_batch_size=1", "--gradient_accumulation_steps=2", "--num_gpus=2"]],
 ];
 for (const [size, keys] of SIZES) {
-  Deno.test(`a run of ${size} ranks has PyTorch's log and weights, and the log is the same on each`, () =>
+  Deno.test(`a run of ${size} ranks (${keys[0].slice(2)}) has PyTorch's log and weights, and the log is the same on each`, () =>
     withTemporaryFolder(async (folder) => {
       const said: string[] = [];
+      const bytes: string[] = [];
       const [first, ...others] = await trainAs(size, folder, [...WHOLE, ...keys], () => ({
-        onLog: (level, message) => level !== "debug" && said.push(message),
+        onLog(level, message) {
+          if (level !== "debug") said.push(message);
+          bytes.push(...message.match(/^allocated (\d+) bytes, planned (\d+)$/)?.slice(1) ?? []);
+        },
       }));
+      assert.equal(bytes.length, 2);
+      assert.equal(bytes[0], bytes[1]);
       assert.equal(said.filter((message) => message.startsWith(`${size} ranks: `)).length, 1);
       assert.equal(new Set(said).size, said.length, `said twice: ${said.join("\n")}`);
       const { log } = await readGolden("untied");
@@ -128,19 +135,32 @@ async function storedTensors(path: string): Promise<Map<string, Uint8Array>> {
   }
 }
 
-for (const optim of ["adamw_8bit", "lion_32bit"]) {
-  Deno.test(`with ${optim}, ranks that each have a part of the moments leave what ranks with all of them leave`, () =>
+/** A run's optimizer, and how many passes each of its two ranks makes of a step. */
+const OPTIMIZERS: [optim: string, passes: number][] = [["adamw_torch", 2], ["adamw_8bit", 1], [
+  "lion_32bit",
+  1,
+]];
+for (const [optim, passes] of OPTIMIZERS) {
+  Deno.test(`ranks that share out moments or gradients of ${optim} leave what ranks with all of them leave`, () =>
     withTemporaryFolder(async (folder) => {
-      const keys = [`--optim=${optim}`, "--max_steps=2", "--save_steps=2"];
-      for (const stage of [0, 1]) {
+      const keys = [
+        `--optim=${optim}`,
+        "--max_steps=2",
+        "--save_steps=2",
+        `--per_device_train_batch_size=${2 / passes}`,
+        `--num_gpus=${passes}`,
+      ];
+      for (const stage of [0, 1, 2]) {
         await trainAs(2, join(folder, `${stage}`), [...keys, `--zero_stage=${stage}`]);
       }
       for (const file of ["model.safetensors", "optimizer.safetensors"]) {
-        const [kept, shared] = [0, 1].map((stage) =>
-          storedTensors(join(folder, `${stage}/checkpoint-2`, file))
+        const [kept, ...others] = await Promise.all(
+          [0, 1, 2].map((stage) => storedTensors(join(folder, `${stage}/checkpoint-2`, file))),
         );
-        assert.deepEqual([...(await shared).keys()], [...(await kept).keys()]);
-        for (const [name, bytes] of await kept) assert.deepEqual((await shared).get(name), bytes, name);
+        for (const shared of others) {
+          assert.deepEqual([...shared.keys()], [...kept.keys()]);
+          for (const [name, bytes] of kept) assert.deepEqual(shared.get(name), bytes, name);
+        }
       }
     }));
 }

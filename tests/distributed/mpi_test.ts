@@ -35,6 +35,22 @@ mpiTest(
     }),
 );
 
+mpiTest(
+  "two stages, each a process of mpiexec, leave the bytes of one process",
+  () =>
+    withTemporaryFolder(async (folder) => {
+      const [mpi, alone] = ["mpi", "alone"].map((out) => join(folder, out));
+      const { status, stderr } = await trainRanks(
+        `--output_dir=${mpi}`,
+        ...KEYS,
+        "--pipeline_parallel_size=2",
+      );
+      assert.equal(status, 0, stderr);
+      await run(alone, KEYS);
+      assertEqualBytes(await weightsOf(mpi), await weightsOf(alone));
+    }),
+);
+
 mpiTest("a mistake that all ranks would find is told once, and ends all with its status", async () => {
   const { status, stderr } = await trainRanks("--max_length=x");
   assert.equal(status, 2, stderr);

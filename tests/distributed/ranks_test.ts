@@ -4,14 +4,14 @@ import type { Fingerprint } from "../../lib/checkpoint/state.ts";
 import { launchOf } from "../../lib/distributed/mpi_abi.ts";
 import { UserError } from "../../lib/errors.ts";
 import { checkAdapters, checkSameRun, passesOfRank, RankLog } from "../../lib/run/ranks.ts";
-import { alone } from "../../lib/distributed/communicator.ts";
 import { refusal } from "../in_process.ts";
 import { asRanks } from "../ranks.ts";
 
 Deno.test("passes that do not divide are refused with the numbers that would", () => {
-  const passes = (size: number) =>
-    passesOfRank({ gradientAccumulationSteps: 3, numGpus: 2 }, { ...alone, size });
-  assert.deepEqual([1, 2, 3, 6].map(passes), [6, 3, 2, 1]);
+  const passes = (size: number, stages = 1) =>
+    passesOfRank({ gradientAccumulationSteps: 3, numGpus: 2, pipelineParallelSize: stages }, { size });
+  assert.deepEqual([1, 2, 3, 6].map((size) => passes(size)), [6, 3, 2, 1]);
+  assert.deepEqual([2, 4, 12].map((size) => passes(size, 2)), [6, 3, 1]);
   for (const size of [4, 5, 12]) {
     assert.throws(() => passes(size), (error: UserError) => {
       assert.equal(error.status, 2);
@@ -22,6 +22,18 @@ Deno.test("passes that do not divide are refused with the numbers that would", (
       return true;
     });
   }
+  const refused = (size: number, stages: number, message: RegExp) =>
+    assert.throws(
+      () => passes(size, stages),
+      (error: UserError) => error.status === 2 && message.test(error.message),
+    );
+  refused(8, 2, /6 passes .* over 8 ranks, 4 pipelines of 2: start 2 or 4 or 6 or 12, /);
+  refused(
+    3,
+    2,
+    /^pipeline_parallel_size: 2 stages want .*there are 3: start 2 or 4 or 6 or 12 \(mpirun -n 2\)$/,
+  );
+  refused(1, 4, /^pipeline_parallel_size: 4 stages .*there is 1: /);
 });
 
 Deno.test("ranks of other keys, files or checkpoints are refused on every rank, each named", async () => {
@@ -104,17 +116,23 @@ Deno.test("warnings of other ranks are named, unless the first rank has the same
 
 Deno.test("what launchers put into the environment is known, and nothing else taken for it", () => {
   const of = (environment: Record<string, string | undefined>) => launchOf((name) => environment[name]);
-  assert.deepEqual(of({ OMPI_COMM_WORLD_RANK: "3", OMPI_COMM_WORLD_SIZE: "4", PMIX_RANK: "3" }), {
-    rank: 3,
-    size: 4,
-  });
-  assert.deepEqual(of({ PMI_RANK: "0", PMI_SIZE: "2" }), { rank: 0, size: 2 });
-  assert.deepEqual(of({ PMIX_RANK: "1", SLURM_NTASKS: "2" }), { rank: 1, size: 2 });
-  assert.deepEqual(of({ PMIX_RANK: "1" }), { rank: 1, size: undefined });
-  // A batch script of SLURM's, and torchrun, which starts no ranks of MPI.
+  const found = (environment: Record<string, string>) => {
+    const { rank, size, variable } = of(environment)!;
+    return [variable, rank, size];
+  };
+  assert.deepEqual(found({ PMIX_RANK: "3", OMPI_COMM_WORLD_RANK: "3", OMPI_COMM_WORLD_SIZE: "4" }), [
+    "OMPI_COMM_WORLD_RANK",
+    3,
+    4,
+  ]);
+  assert.deepEqual(found({ RANK: "1", WORLD_SIZE: "8", PMI_RANK: "0", PMI_SIZE: "2" }), ["PMI_RANK", 0, 2]);
+  assert.deepEqual(found({ PMIX_RANK: "1", SLURM_NTASKS: "2" }), ["PMIX_RANK", 1, 2]);
+  assert.deepEqual(found({ PMIX_RANK: "1" }), ["PMIX_RANK", 1, undefined]);
+  assert.deepEqual(found({ RANK: "1", WORLD_SIZE: "2" }), ["RANK", 1, 2]);
+  // A batch script of SLURM's starts no ranks.
   for (
-    const alone of [{ SLURM_PROCID: "0", SLURM_NTASKS: "4" }, { RANK: "0", WORLD_SIZE: "2" }, {
-      PMI_RANK: "x",
+    const alone of [{ SLURM_PROCID: "0", SLURM_NTASKS: "4" }, { PMI_RANK: "x" }, { WORLD_SIZE: "2" }, {
+      RANK: "2",
     }]
   ) {
     assert.equal(of(alone), undefined);

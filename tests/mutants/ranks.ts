@@ -5,20 +5,51 @@ const RUNS = ["tests/distributed/data_parallel_test.ts"];
 /** What the ranks of a run make of each other's parts. */
 export const RANKS: readonly Edits[] = [
   {
-    file: "lib/distributed/parameters.ts",
+    file: "lib/distributed/gradients.ts",
     tests: RUNS,
     filter: "of 4 ranks",
     edits: [[
-      "gradients of a step before count again on a rank with nothing to do",
-      "isThere ? Float32Array.from(piece) : new Float32Array(piece.length)",
-      "Float32Array.from(piece)",
+      "a rank with nothing to do has gradients",
+      "new Float32Array(elements)",
+      "new Float32Array(elements).fill(1e-3)",
     ]],
+  },
+  {
+    file: "lib/distributed/gradients.ts",
+    tests: RUNS,
+    filter: "of adamw_torch",
+    edits: [["the last of a rank's passes alone counts", "sums[i] += values[i]", "sums[i] += 0"]],
+  },
+  {
+    file: "lib/distributed/gradients.ts",
+    tests: ["tests/distributed/gradients_test.ts"],
+    edits: [[
+      "the next piece is computed when the last is summed",
+      `      if (i + 1 < this.#pieces.length) begin(i + 1);
+      addTo(own, this.#waiting[i]);
+      await take(own, i);
+`,
+      `      addTo(own, this.#waiting[i]);
+      await take(own, i);
+      if (i + 1 < this.#pieces.length) begin(i + 1);
+`,
+    ]],
+  },
+  {
+    file: "lib/training/optimizer.ts",
+    tests: RUNS,
+    filter: "zero_stage=2",
+    edits: [["norms of other ranks' parts are what lies there", "of.sums ? ", "of ? "]],
   },
   {
     file: "lib/distributed/collectives.ts",
     tests: ["tests/distributed/collectives_test.ts"],
     edits: [
-      ["a sum of ranks is rounded with each", "sum += received[at]", "sum = Math.fround(sum + received[at])"],
+      [
+        "a sum of ranks is rounded with each",
+        "block[i] += parts[first + i]",
+        "block[i] = Math.fround(block[i] + parts[first + i])",
+      ],
       ["the other ranks do not wait for the first", "  await gather(communicator, null);\n", ""],
     ],
   },
@@ -33,8 +64,48 @@ export const RANKS: readonly Edits[] = [
     ]],
   },
   {
+    file: "lib/distributed/pipeline.ts",
+    tests: ["tests/distributed/pipeline_test.ts"],
+    filter: "takes turns",
+    edits: [["a stage has one micro-batch more under way", "size - 1 - rank", "size - rank"]],
+  },
+  {
+    file: "lib/graph/keeping.ts",
+    tests: ["tests/graph/stage_test.ts"],
+    edits: [[
+      "the last layer of a stage is not rounded, as it is in the whole model",
+      '!net.sent || capacity.keptStorage !== "bf16"',
+      "true",
+    ]],
+  },
+  {
+    file: "lib/distributed/parameters.ts",
+    tests: ["tests/distributed/pipeline_test.ts"],
+    filter: "tied table",
+    edits: [[
+      "a tied table has the gradient of the head alone",
+      "head.map((value, i) => value + embedding[i])",
+      "head",
+    ]],
+  },
+  {
     file: "lib/run/ranks.ts",
     tests: ["tests/distributed/ranks_test.ts"],
     edits: [["two ranks share a GPU unasked", "shared && !shareGpu", "shared && shareGpu"]],
+  },
+  {
+    file: "lib/distributed/traffic.ts",
+    tests: ["tests/distributed/traffic_test.ts"],
+    filter: "to the byte",
+    edits: [
+      ["a plan's sums come to a rank from itself too", "2 * (size - 1)", "2 * size"],
+      ["a rank is sent the weights that it updates", "owner !== rank", "owner >= 0"],
+    ],
+  },
+  {
+    file: "lib/planning/ranks.ts",
+    tests: ["tests/distributed/traffic_test.ts"],
+    filter: "step is",
+    edits: [["what no pass hides is hidden", "Math.min(beforeLast, backward)", "beforeLast"]],
   },
 ];

@@ -110,6 +110,33 @@ Deno.test("Llama 3 8B, every parameter trained, pairs of 2 x 2048 one at a time,
   assert.ok(Math.abs(flops / (6 * weights * tokens + 12 * 32 * 4096 * visible) - 1) < 1e-9);
 });
 
+Deno.test("Llama 3 8B, every parameter trained as published, fits 4 GPUs of 80 GB where each keeps its part of the sums", async () => {
+  const { config, workloadOf } = await setup("llama-3-8b-base", "Llama-3-Base-8B-SFT", "--zero_stage=2");
+  const planned = planRun(workloadOf(config), config, ADAPTER, { rank: 1, size: 4 });
+  const { decoder: { plan }, runner } = planned;
+  for (const [purpose, copies] of [["gradients", 1], ["moments", 2]] as const) {
+    const bytes = copies * 4 * 8_030_261_248 / 4;
+    assert.ok(plan.bytesOf(purpose) >= bytes && plan.bytesOf(purpose) < 1.05 * bytes, purpose);
+  }
+  assert.ok(plan.bytes < 71e9, `${plan.bytes}`);
+  // Of its 16 passes a step: on the host.
+  assert.equal(runner.hostBytes(16), 4 * 8_030_261_248);
+  assert.equal(runner.hostBytes(1), 0);
+});
+
+Deno.test("Llama 3 8B, every parameter trained, fits four GPUs of 40 GB as four stages, which have it once", async () => {
+  const keys = [
+    "--pipeline_parallel_size=4",
+    "--per_device_train_batch_size=1",
+    "--per_device_eval_batch_size=1",
+  ];
+  const { config, workloadOf } = await setup("llama-3-8b-base", "Llama-3-Base-8B-SFT", ...keys);
+  const workload = workloadOf(config);
+  const plans = [0, 1, 2, 3].map((rank) => planRun(workload, config, ADAPTER, { rank, size: 4 }).decoder);
+  for (const { plan } of plans) assert.ok(plan.bytes < 40e9, `${plan.bytes}`);
+  assert.equal(plans.reduce((sum, { parameters }) => sum + parameters.trainedCount, 0), 8_030_261_248);
+});
+
 Deno.test("on software tiles a plan of 8B is made of its products, not of their 200,000 blocks", async () => {
   const { config, workloadOf } = await setup("llama-3-8b-base", "Llama-3-Base-8B-SFT");
   const tiles = usualTiles("software");

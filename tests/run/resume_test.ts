@@ -122,6 +122,7 @@ const FREE: readonly (keyof TrainConfig)[] = [
   "webgpuEngine",
   "gpuId",
   "shareGpu",
+  "pipelineParallelSize",
   "zeroStage",
 ];
 

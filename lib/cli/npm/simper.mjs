@@ -22,7 +22,9 @@ const allowed = Object.entries(own)
 const isDawn = process.env.SIMPER_WEBGPU_ENGINE === "dawn" || words.includes("--webgpu_engine=dawn");
 // The program loads the library of MPI where mpirun started it.
 const isRank = words[0] === "train" &&
-  ["OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK"].some((name) => process.env[name] !== undefined);
+  ["OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "WORLD_SIZE"].some((name) =>
+    process.env[name] !== undefined
+  );
 // Native code, which no other permission binds.
 if (isDawn || isRank) allowed.push("--allow-ffi");
 /** Only at a terminal does it tell what it fetches the first time. */

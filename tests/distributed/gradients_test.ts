@@ -1,0 +1,77 @@
+import assert from "node:assert/strict";
+import { planTrainer, randomPair, TINY_LLAMA } from "../../bench/models.ts";
+import { pack } from "../../lib/batch/pack.ts";
+import { alone, type Communicator } from "../../lib/distributed/communicator.ts";
+import { GradientSums, type Submit } from "../../lib/distributed/gradients.ts";
+import { openGpu } from "../../lib/gpu/device.ts";
+import { Pipelines } from "../../lib/gpu/program.ts";
+import { losses } from "../../lib/losses/losses.ts";
+import { normal } from "../../lib/random.ts";
+import { assertEqualBytes } from "../equal_bytes.ts";
+
+const config = { ...TINY_LLAMA, vocabSize: 256, hiddenSize: 64, intermediateSize: 96, numHiddenLayers: 2 };
+const pair = randomPair({ prefix: 12, chosen: 10, rejected: 8 }, config.vocabSize, 1);
+
+/** A line to one other rank, whose gradients are as many times this one's. */
+function lineTo(times: number, heard: () => void): Communicator {
+  const floatsOf = ({ buffer, byteOffset, byteLength }: Uint8Array<ArrayBuffer>) =>
+    new Float32Array(buffer, byteOffset, byteLength / 4);
+  let theirSums: Float32Array;
+  return {
+    ...alone,
+    size: 2,
+    allToAll(parts, into) {
+      heard();
+      const own = floatsOf(parts);
+      const [ownPart, theirPart] = [own.slice(0, own.length / 2), own.slice(own.length / 2)];
+      theirSums = theirPart.map((value) => (1 + times) * value);
+      floatsOf(into!).set([...ownPart, ...ownPart.map((value) => times * value)]);
+      return Promise.resolve(into!);
+    },
+    allGather(sums, into) {
+      floatsOf(into!).set([...floatsOf(sums), ...theirSums]);
+      return Promise.resolve([]);
+    },
+  };
+}
+
+Deno.test("a piece of the gradients is summed while the next is computed, and the sums lie where gradients did", async () => {
+  const gpu = await openGpu();
+  const { decoder } = planTrainer(gpu, config, losses.simper, [[pair]], { slots: 1 });
+  try {
+    const pipelines = new Pipelines(gpu);
+    const { parameters, batch: { rowCounts } } = decoder;
+    const sums = new GradientSums(decoder.plan, decoder.backward, parameters);
+    await decoder.allocate(gpu, pipelines);
+    await sums.compile(pipelines);
+    parameters.initialize(gpu, normal(1), 0.1);
+    decoder.upload(gpu, pack([pair]), { firstOfStep: true, pairsOfStep: 1 });
+    const order: string[] = [];
+    const submit: Submit = (encode) => {
+      const encoder = gpu.device.createCommandEncoder();
+      encode(encoder);
+      gpu.device.queue.submit([encoder.finish()]);
+      order.push("pass");
+    };
+    const gradients = () =>
+      Promise.all(parameters.names.map((name) => parameters.read(gpu, name, "gradients")));
+    submit((encoder) => {
+      decoder.encodeForward(encoder);
+      decoder.encodeBackward(encoder);
+    });
+    const alone = await gradients();
+    order.splice(0);
+    submit((encoder) => decoder.encodeForward(encoder));
+    await sums.sum(gpu, lineTo(3, () => order.push("sum")), rowCounts.counts, submit);
+    const pieces = order.filter((what) => what === "sum").length;
+    assert.ok(pieces >= 8, `${pieces}`);
+    assert.deepEqual(order, ["pass", "pass", ...Array(pieces - 1).fill(["pass", "sum"]).flat(), "sum"]);
+    for (const [i, found] of (await gradients()).entries()) {
+      assert.ok(found.some((value) => value !== 0));
+      assertEqualBytes(found, alone[i].map((value) => 4 * value));
+    }
+  } finally {
+    decoder.destroy();
+    gpu.destroy();
+  }
+});

@@ -1,0 +1,114 @@
+/** What a plan says that ranks exchange and how long it takes, beside what they do. */
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { readConfig } from "../../lib/config/parse.ts";
+import type { Communicator } from "../../lib/distributed/communicator.ts";
+import { openGpu } from "../../lib/gpu/device.ts";
+import { worstCase } from "../../lib/planning/estimate.ts";
+import { adapterOf } from "../../lib/planning/plan.ts";
+import { planRanks, stepTime, trafficOf } from "../../lib/planning/ranks.ts";
+import { readModelConfig } from "../../lib/weights/config_file.ts";
+import { task } from "../command.ts";
+import { GOLDEN } from "../golden_run.ts";
+import { run } from "../in_process.ts";
+import { asRanks } from "../ranks.ts";
+import { sharedGpu } from "../shared_gpu.ts";
+import { withTemporaryFolder } from "../temporary_folder.ts";
+
+/** A line that counts what a rank is sent by others, but for what `gather` sends. */
+function counting(line: Communicator): Communicator & { bytes: number } {
+  const { rank, size } = line;
+  const counted = {
+    ...line,
+    bytes: 0,
+    async allToAll(parts: Uint8Array<ArrayBuffer>, into?: Uint8Array<ArrayBuffer>) {
+      counted.bytes += parts.length / size * (size - 1);
+      return await line.allToAll(parts, into);
+    },
+    async allGather(own: Uint8Array<ArrayBuffer>, into?: Uint8Array<ArrayBuffer>) {
+      if (into) counted.bytes += into.length - own.length;
+      return await line.allGather(own, into);
+    },
+    async broadcast(own: Uint8Array<ArrayBuffer> | undefined, from: number) {
+      const bytes = await line.broadcast(own, from);
+      if (from !== rank) counted.bytes += bytes.length;
+      return bytes;
+    },
+  };
+  return counted;
+}
+
+const STEPS = 2;
+for (const stage of [0, 1, 2]) {
+  Deno.test(`the traffic that is planned for zero_stage ${stage} is what ranks are sent, to the byte`, () =>
+    withTemporaryFolder(async (folder) => {
+      const keys = [`--zero_stage=${stage}`, "--share_gpu", `--max_steps=${STEPS}`, "--save_strategy=no"];
+      const size = 2;
+      const counted = await asRanks(size, async (own) => {
+        const communicator = counting(own);
+        await run(join(folder, "out"), keys, { communicator });
+        return communicator.bytes;
+      });
+      const { config } = await readConfig(`${GOLDEN}/run.yaml`, keys);
+      const gpu = await openGpu({ ...config, gpu: sharedGpu });
+      const model = await readModelConfig(`${GOLDEN}/untied`);
+      const plans = planRanks(worstCase(model, config), config, adapterOf(gpu), size);
+      gpu.destroy();
+      assert.equal(plans.length, stage === 0 ? 1 : size);
+      counted.forEach((bytes, rank) => {
+        const { planned, ranks } = plans[rank] ?? plans[0];
+        const { gradients, weights } = trafficOf(planned, ranks);
+        assert.equal(weights > 0, stage > 0);
+        assert.equal(bytes, STEPS * (gradients + weights), `rank ${rank}`);
+      });
+    }));
+}
+
+Deno.test("a step is as long as what the GPU does not hide: an exchange beyond the last backward pass", () => {
+  const work = {
+    ...{ flops: 64e12, passes: 4, checkpointing: false, sums: [9e8, 1e8] },
+    traffic: { gradients: 6e9, weights: 3e9 },
+  };
+  // 4 s of computing, of which the last backward pass is 2/3; 1 s of gradients, 2 of the host, 0.5 of weights.
+  const time = stepTime(work, 4, { flops: 4e12, link: 6e9 }, 2e9);
+  assert.deepEqual([time.alone, time.computing, time.link, time.host], [16, 4, 1.5, 2]);
+  assert.ok(Math.abs(time.hidden - 2 / 3) < 1e-12);
+  assert.ok(Math.abs(time.total - (4 + 3 - 2 / 3 + 0.5)) < 1e-12);
+  assert.ok(Math.abs(time.efficiency - 4 / time.total) < 1e-12);
+  // Of 0.03 s a tenth comes after the pass.
+  const little = { ...work, sums: [9e6, 1e6], traffic: { gradients: 6e7, weights: 0 } };
+  const short = stepTime(little, 4, { flops: 4e12, link: 6e9 }, 2e9);
+  assert.ok(Math.abs(short.total - 4.003) < 1e-12);
+});
+
+Deno.test("simper plan --ranks says what a rank takes, is sent, and how long a step is", async () => {
+  const plan = (...words: string[]) => task("plan", `${GOLDEN}/run.yaml`, ...words);
+  const { status, stdout, stderr } = await plan(
+    ...["--ranks=2", "--zero_stage=2", "--link=8Mb/s", "--tflops=0.001", "--device_memory=1GB"],
+  );
+  assert.equal(status, 0, stderr);
+  assert.match(
+    stdout,
+    /^ranks +2, 1 of the passes of a step each; the plan is that of the largest, the smallest takes [\d.]+ .B$/m,
+  );
+  assert.match(stdout, /^traffic +[\d.]+ kB of gradients and [\d.]+ kB of weights a step and rank, /m);
+  assert.match(
+    stdout,
+    /^time of a step +about [\d.]+ s: [\d.e-]+ s of computing, [\d.]+ s of the link and /m,
+  );
+  assert.match(stdout, /^ +one GPU takes [\d.e-]+ s: 2 reach \d+ % of as many$/m);
+  const small = await plan("--ranks=2", "--device_memory=1MB");
+  assert.equal(small.status, 1, small.stderr);
+  assert.match(small.stdout, /^ {2}zero_stage: 2: /m);
+  for (
+    const [words, message] of [
+      [["--ranks=3"], "2 passes a step do not divide over 3 ranks"],
+      [["--ranks=2", "--link=fast"], "--link: expected bits or bytes a second, such as 100Gb/s or 12.5GB/s"],
+      [["--ranks=2", "--link=1GB/s"], "--link and --tflops say together"],
+    ] as const
+  ) {
+    const refused = await plan(...words);
+    assert.equal(refused.status, 2, refused.stderr);
+    assert.ok(refused.stderr.includes(message), refused.stderr);
+  }
+});
