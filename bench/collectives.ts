@@ -11,7 +11,8 @@ import { asRank } from "../lib/cli/mpi.ts";
 import { addUp, gather, SumMemory, sumOfRanks } from "../lib/distributed/collectives.ts";
 import type { Communicator } from "../lib/distributed/communicator.ts";
 import { launchOf } from "../lib/distributed/mpi_abi.ts";
-import { MPI_ENVIRONMENT, MPIEXEC } from "../tests/mpi.ts";
+import { MPIEXEC } from "../tests/mpi.ts";
+import { itself, ofRanks } from "./mpi.ts";
 
 /** Milliseconds of each collective, by its name. */
 type Times = Record<string, number>;
@@ -62,32 +63,16 @@ async function measure(communicator: Communicator, sizes: readonly number[]): Pr
   return all;
 }
 
-/** A line of JSON that a program printed as the first of `ranks`. */
-async function timesOf(ranks: number, command: readonly string[]): Promise<Times[]> {
-  const { code, stdout, stderr } = await new Deno.Command(MPIEXEC!, {
-    args: ["-n", `${ranks}`, ...command],
-    env: MPI_ENVIRONMENT,
-    stdin: "null",
-  }).output();
-  const text = new TextDecoder();
-  if (code !== 0) throw new Error(text.decode(stderr));
-  return JSON.parse(text.decode(stdout));
-}
-
 const sizeName = (bytes: number) => bytes >= 2 ** 20 ? `${bytes / 2 ** 20} MiB` : `${bytes / 2 ** 10} KiB`;
 
 async function compare(): Promise<void> {
-  if (MPIEXEC === undefined) {
-    console.error("no mpiexec in PATH or SIMPER_MPIEXEC: `sh tests/install_mpi.sh` installs Debian's MPICH");
-    Deno.exit(1);
-  }
   const options = Object.fromEntries(Deno.args.map((word) => word.replace(/^--/, "").split("=")));
   const sizes: number[] = options.bytes?.split(",").map(Number) ?? SIZES;
   const python = Deno.env.get("PYTHON");
   for (const ranks of (options.ranks ?? RANKS).split(",").map(Number)) {
-    const ours = await timesOf(ranks, [Deno.execPath(), "run", "-A", import.meta.filename!, sizes.join(",")]);
+    const ours = await ofRanks<Times[]>(ranks, itself(import.meta.filename!, sizes.join(",")));
     const peer = `${import.meta.dirname}/peers/mpi_collectives.py`;
-    const theirs = python ? await timesOf(ranks, [python, peer, sizes.join(",")]) : undefined;
+    const theirs = python ? await ofRanks<Times[]>(ranks, [python, peer, sizes.join(",")]) : undefined;
     console.log(
       `\n${ranks} ranks, ${MPIEXEC}: ms and GB/s of a rank's bytes${theirs ? ", ours | MPI's" : ""}`,
     );

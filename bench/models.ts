@@ -146,6 +146,8 @@ export interface TrainerOptions {
   tiles?: ProductTiles;
   /** Of the random matrices. */
   deviation?: number;
+  /** How many make a step together. */
+  ranks?: number;
 }
 
 /**
@@ -157,7 +159,7 @@ export function planTrainer(
   config: ModelConfig,
   loss: Loss,
   batches: Pair[][],
-  { slots, checkpointing = false, adamw = ADAMW, tiles }: TrainerOptions,
+  { slots, checkpointing = false, adamw = ADAMW, tiles, ranks }: TrainerOptions,
 ): Trainer {
   const adapter = { ...adapterOf(gpu), ...(tiles && { tiles }) };
   const largest = (of: (batch: Pair[]) => number) => Math.max(...batches.map(of));
@@ -177,7 +179,9 @@ export function planTrainer(
     checkpointing,
   }, { ...adapter, loss: wgslOf(loss), training: true });
   const optimizer = new Optimizer(decoder.plan, decoder.parameters, adamwRule, adamw);
-  return { decoder, optimizer, runner: new StepRunner(decoder, optimizer, slots, batches.flat().length) };
+  const pairsPerStep = batches.flat().length;
+  const runner = new StepRunner(decoder, optimizer, slots, pairsPerStep, { ranks });
+  return { decoder, optimizer, runner };
 }
 
 /** As `planTrainer`, with all buffers; matrices are normal. */

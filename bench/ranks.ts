@@ -4,7 +4,8 @@
  *
  *   deno run -A bench/ranks.ts [--tflops=19.3] [--tokens=2048] [--host=GB/s]
  *
- * It measures the host here, unless --host says what another takes. The step is Llama-3-8B's, 128 pairs in as many
+ * Each with what it would be if hosts took no time, in parentheses. It measures the host here, unless --host says what
+ * another takes. The step is Llama-3-8B's, 128 pairs in as many
  * tokens each, in float32 with checkpointing, as configs/llama-3-8b-base-simper.yaml has it.
  */
 import { cpuUsage } from "node:process";
@@ -14,8 +15,8 @@ import { parseConfig } from "../lib/config/parse.ts";
 import { addUp } from "../lib/distributed/collectives.ts";
 import { trainingFlops } from "../lib/graph/flops.ts";
 import { worstCase } from "../lib/planning/estimate.ts";
-import { planRun } from "../lib/planning/plan.ts";
-import { stepTime, trafficOf } from "../lib/planning/ranks.ts";
+import { planRanks, stepTime, stepWork } from "../lib/planning/ranks.ts";
+import { passesOfRank } from "../lib/run/ranks.ts";
 import { median, openBenchGpu } from "./harness.ts";
 import { randomPairs, SHAPES } from "./models.ts";
 
@@ -29,8 +30,8 @@ const processorTime = () => {
 };
 
 /** Floats of a piece, as a run has them. */
-const PIECE = 2 ** 24;
-const REPEATS = 7;
+const PIECE = 2 ** 22;
+const REPEATS = 28;
 
 /**
  * Bytes of gradients that one thread takes in a second: copied from the GPU's memory, to where they are sent from, added
@@ -76,42 +77,40 @@ const model = SHAPES["llama-3-8b"];
 const file = "configs/llama-3-8b-base-simper.yaml";
 const text = await Deno.readTextFile(file);
 const [pair] = randomPairs(tokens, 1, model.vocabSize);
-let measured: number | undefined;
-
 const percent = (value: number) => `${(100 * value).toFixed(value < 0.1 ? 1 : 0)} %`;
 const SETUPS: [name: string, keys: string[]][] = [
   ["full", []],
   ["full, zero_stage 2", ["--zero_stage=2"]],
+  ["full, pipelines of 4", ["--pipeline_parallel_size=4"]],
   ["LoRA, r 16, all-linear", ["--use_peft", "--lora_target_modules=all-linear"]],
 ];
+const host = options.host ? Number(options.host) * 1e9 : await hostRate(RANKS.at(-1)!);
+console.log(`a host takes ${(host / 1e9).toFixed(2)} GB/s of gradients${options.host ? "" : " here"}`);
 for (const [name, keys] of SETUPS) {
   const { config } = parseConfig(text, file, keys);
   const workload = worstCase(model, config);
-  const passesInAll = config.gradientAccumulationSteps * config.numGpus;
-  const pairs = config.perDeviceTrainBatchSize * passesInAll;
-  const work = pairs * trainingFlops(workload.net, sizeOf(pack([pair], workload.net.windows)));
-  console.log(`\n${name}: ${(work / flops).toFixed(0)} s a step of one GPU at ${flops / 1e12} TFLOP/s`);
+  const { windows } = workload.net;
+  const pairs = config.perDeviceTrainBatchSize * config.gradientAccumulationSteps * config.numGpus;
+  const cost = {
+    flops: pairs * trainingFlops(workload.net, sizeOf(pack([pair], windows))),
+    tokens: pairs * tokens,
+  };
+  console.log(`\n${name}: ${(cost.flops / flops).toFixed(0)} s a step of one GPU at ${flops / 1e12} TFLOP/s`);
   for (const size of RANKS) {
-    const host = options.host ? Number(options.host) * 1e9 : measured ??= await hostRate(RANKS.at(-1)!);
-    // The first one has as much as any other, or about.
-    const ranks = { rank: 0, size };
-    const planned = planRun(workload, config, { largestBuffer: 2 ** 31 - 1 }, ranks);
-    const traffic = trafficOf(planned, ranks);
+    const passes = passesOfRank(config, { size });
+    const plans = planRanks(workload, config, { largestBuffer: 2 ** 31 - 1 }, size);
+    const work = stepWork(plans, config, cost, passes, [pair]);
     const cells = LINKS.map((gigabits) => {
       const rates = { flops, link: gigabits * 1e9 / 8 };
-      const step = {
-        ...{ flops: work, passes: passesInAll / size, checkpointing: config.gradientCheckpointing, traffic },
-        sums: planned.runner.sums,
-      };
-      const { total, efficiency } = stepTime(step, size, rates, host);
-      const only = stepTime(step, size, rates, Infinity).efficiency;
+      const { total, efficiency } = stepTime(work, size, rates, host);
+      const only = stepTime(work, size, rates, Infinity).efficiency;
       return `${gigabits} Gb/s ${percent(efficiency)}, ${total.toFixed(1)} s (${percent(only)})`;
     });
+    const { gradients, weights, boundaries } = work.traffic;
     console.log(
-      `${size} ranks, ${((traffic.gradients + traffic.weights) / 1e9).toFixed(2)} GB each way: ${
+      `${size} ranks, ${((gradients + weights + boundaries) / 1e9).toFixed(2)} GB each way: ${
         cells.join("; ")
       }`,
     );
   }
 }
-if (measured) console.log(`\na host takes ${(measured / 1e9).toFixed(2)} GB/s of gradients here`);

@@ -11,7 +11,7 @@ import type { LlamaConfig } from "../lib/models/llama.ts";
 import { netOf } from "../lib/models/models.ts";
 import { adapterOf } from "../lib/planning/plan.ts";
 import { busySeconds } from "../lib/report/profile.ts";
-import type { StepResult } from "../lib/training/step.ts";
+import type { StepResult } from "../lib/training/step_figures.ts";
 import { operationsOf } from "./flops.ts";
 import { median } from "./harness.ts";
 import { planTrainer, randomPairs, type Trainer, type TrainerOptions } from "./models.ts";

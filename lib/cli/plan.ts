@@ -6,7 +6,6 @@ import { bytes, integer, number, type ValueType } from "../config/values.ts";
 import { FORCED, forcesMistralTemplate } from "../data/mistral_template.ts";
 import type { Pair } from "../data/pair.ts";
 import { UserError } from "../errors.ts";
-import { alone } from "../distributed/communicator.ts";
 import { longestPair, worstCase } from "../planning/estimate.ts";
 import { openGpu } from "../gpu/device.ts";
 import { precisionOn } from "../planning/precision.ts";
@@ -77,14 +76,15 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
   if (!isShown("warning", config.logLevel)) stop.answer({});
 
   // Before anything is fetched.
-  const passes = passesOfRank(config, { ...alone, size: options.ranks });
+  const ranks = options.ranks ?? config.pipelineParallelSize;
+  const passes = passesOfRank(config, { size: ranks });
   const { folder, workloadOf, sample } = await readWorkload(config, options, {
     log: (level, message) => log[level](message),
     onProgress: (done) => progress.update(done),
     signal: stop.signal,
   }).finally(() => progress.finish());
   const device = await deviceOf(config, options.largestBuffer);
-  const plans = planRanks(workloadOf(config), config, device.adapter, options.ranks);
+  const plans = planRanks(workloadOf(config), config, device.adapter, ranks);
   const largest = largestPlan(plans);
   const { decoder, runner } = largest.planned;
   const { text, fits } = planReport({
@@ -92,7 +92,7 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
     workloadOf,
     sample,
     plan: largest,
-    ...options.ranks > 1 && { ranks: { plans, passes, rates: options.rates } },
+    ...ranks > 1 && { ranks: { plans, passes, rates: options.rates } },
     measured: options.data,
     countKnown: options.data || options.numPairs !== undefined,
     beside: await bytesBesidePlan(
@@ -110,7 +110,7 @@ interface Options {
   data: boolean;
   numPairs?: number;
   largestBuffer?: number;
-  ranks: number;
+  ranks?: number;
   /** Where both are told. */
   rates?: Rates;
 }
@@ -127,7 +127,7 @@ const rate: ValueType<number> = {
 };
 
 function readOptions({ options }: Words): Options {
-  const { num_pairs: numPairs, largest_buffer: largestBuffer, ranks = 1, link, tflops } = readValues(
+  const { num_pairs: numPairs, largest_buffer: largestBuffer, ranks, link, tflops } = readValues(
     options,
     {
       num_pairs: integer({ min: 1, max: MOST_PAIRS }),

@@ -4,15 +4,17 @@ import type { Slab } from "../gpu/memory.ts";
 import type { MemoryPlan } from "../gpu/memory_plan.ts";
 import type { TensorUse } from "../gpu/placement.ts";
 import { type KernelCall, lastUses, type Pipelines, Program, writeTensor } from "../gpu/program.ts";
+import type { Submissions } from "../gpu/submissions.ts";
 import type { Parameters, TrainedParameter } from "../parameters/parameters.ts";
 import { SumMemory, sumOfRanks } from "./collectives.ts";
 import type { Communicator } from "./communicator.ts";
 
 /**
- * Most elements of a piece, which cost 10 ms to read however few they are, and so many pieces of a small model, whose
- * sums are to be made while it is still at work too.
+ * Most elements of a piece, whose 16 MiB Deno reads from memory that it has had before: of 64 they are new each time,
+ * and take three times as long. And so many pieces of a small model, whose sums are to be made while it is still at
+ * work too.
  */
-const PIECE = { elements: 2 ** 24, least: 8 };
+const PIECE = { elements: 2 ** 22, least: 8 };
 
 /** MAP_READ, COPY_DST */
 const READ_BACK = 0x01 | 0x08;
@@ -29,11 +31,6 @@ interface Piece {
   parts: Part[];
   elements: number;
 }
-
-/** Puts commands into the step's encoder, and submits what is in it. */
-export type Submit = (
-  encode: (encoder: GPUCommandEncoder, next?: () => GPUCommandEncoder) => void,
-) => void;
 
 /**
  * A backward pass in pieces: what each leaves is read back and summed while the GPU is at the next. The pieces are the
@@ -70,18 +67,17 @@ export class GradientSums {
   }
 
   /** Makes the pass of a batch that is not its step's last where gradients are not kept: they wait on the host. */
-  async add(gpu: Gpu, counts: Uint32Array, submit: Submit): Promise<void> {
+  async add(counts: Uint32Array, commands: Submissions): Promise<void> {
     await this.#run(
-      gpu,
       counts,
-      submit,
+      commands,
       (own, i) => (this.#waiting[i] ??= new Float32Array(own.length)).set(own),
     );
   }
 
   /** Makes the pass of the step's last batch, and puts the sums of all ranks where they are kept. */
-  async sum(gpu: Gpu, communicator: Communicator, counts: Uint32Array, submit: Submit): Promise<void> {
-    await this.#run(gpu, counts, submit, (own, i) => this.#exchange(gpu, communicator, i, own));
+  async sum(communicator: Communicator, counts: Uint32Array, commands: Submissions): Promise<void> {
+    await this.#run(counts, commands, (own, i) => this.#exchange(commands.gpu, communicator, i, own));
     this.#waiting = [];
   }
 
@@ -93,23 +89,36 @@ export class GradientSums {
   }
 
   async #run(
-    gpu: Gpu,
     counts: Uint32Array,
-    submit: Submit,
+    commands: Submissions,
     take: (own: Float32Array<ArrayBuffer>, piece: number) => unknown,
   ): Promise<void> {
-    const begin = (index: number) =>
-      submit((encoder, next) => {
-        this.#programs[index].encode(encoder, counts, next && (() => encoder = next()));
-        this.#copy(encoder, this.#pieces[index].parts);
-      });
+    const begin = (index: number) => {
+      this.#programs[index].encode(commands.encoder, counts, commands.split);
+      this.#copy(commands.encoder, this.#pieces[index].parts);
+      commands.submit();
+    };
     begin(0);
-    for (const [i, { elements }] of this.#pieces.entries()) {
-      const own = await this.#read(gpu, elements);
-      if (i + 1 < this.#pieces.length) begin(i + 1);
+    let mapped = this.#map(0);
+    for (const [i] of this.#pieces.entries()) {
+      await mapped;
+      const own = this.#read(commands.gpu, i);
+      if (i + 1 < this.#pieces.length) {
+        begin(i + 1);
+        // Asked for at once: Deno looks for what is done some 10 ms apart, and `take` may be as long.
+        mapped = this.#map(i + 1);
+      }
       addTo(own, this.#waiting[i]);
       await take(own, i);
     }
+  }
+
+  /** Waits until a piece can be read. */
+  #map(piece: number): Promise<void> {
+    const mapped = this.#staging.buffer!.mapAsync(GPUMapMode.READ, 0, 4 * this.#pieces[piece].elements);
+    // Should the piece before fail, that is told and not this.
+    mapped.catch(() => {});
+    return mapped;
   }
 
   #copy(encoder: GPUCommandEncoder, parts: readonly Part[]): void {
@@ -126,9 +135,9 @@ export class GradientSums {
     }
   }
 
-  async #read(gpu: Gpu, elements: number): Promise<Float32Array<ArrayBuffer>> {
+  #read(gpu: Gpu, piece: number): Float32Array<ArrayBuffer> {
     const buffer = this.#staging.buffer!;
-    await buffer.mapAsync(GPUMapMode.READ, 0, 4 * elements);
+    const { elements } = this.#pieces[piece];
     // Held from piece to piece, as `SumMemory` is.
     const found = this.#own.subarray(0, elements);
     found.set(new Float32Array(buffer.getMappedRange(0, 4 * elements)));

@@ -28,6 +28,9 @@ export function passesOfStage(count: number, { rank, size }: Place): StagePass[]
   return passes;
 }
 
+/** How many of so many micro-batches a stage has between their two passes at once. */
+export const mostUnderWay = (count: number, { rank, size }: Place): number => Math.min(size - rank, count);
+
 /** A stage's line to those before and after it, over which rows of a boundary's tensors go. */
 export class StageLine {
   #sending: Promise<void>[] = [];

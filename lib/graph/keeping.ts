@@ -8,9 +8,9 @@ export class Keeping {
   readonly #whole?: Segment;
 
   constructor(net: Net, readonly capacity: Pick<Capacity, "checkpointing" | "keptStorage">) {
-    // The backward pass begins with the last layer: what that has made is still there. In a stage of a pipeline it is
-    // rounded all the same where it would be in the whole model.
-    if (!net.sent || capacity.keptStorage !== "bf16") this.#whole = net.layers.at(-1)!;
+    // The backward pass begins with the last layer: what that has made is still there. In a stage of a pipeline other
+    // passes may come between, before another stage's layers.
+    if (!net.sent) this.#whole = net.layers.at(-1)!;
     for (const layer of net.layers) this.#owners.set(layer.input!, layer);
   }
 

@@ -15,36 +15,44 @@ const flopsOf = ({ ops }: Segment, size: BatchSize) =>
   ops.reduce((sum, { flops }) => sum + (flops?.(size) ?? 0), 0);
 
 /**
- * The layers of a stage, [from, to): a stage ends where what is before it comes nearest to its share of all operations
- * of a forward pass, those of the head among them, and has a layer or more. It is the same whatever the data: every
- * second token counts as a label, which the head is for, and attention between tokens as nothing. For Llama-3-8B a
- * label takes 2 x 128,256 x 4,096 = 1.05e9 operations in the head, and a token 2 x 218e6 = 0.436e9 in a layer: the head
- * is 1.2 layers, a stage of 4 is (32 + 1.2) / 4 = 8.3, and they have 8, 9, 8 and 7.
+ * The layers of a stage, [from, to), one or more. The slowest stage is as fast as it can be, by the operations of a
+ * forward pass, with those of the head; and of what leaves it so, the later a stage, the more it has, since the first
+ * has the embedding, and earlier ones keep more micro-batches for their backward passes. It is the same whatever the
+ * data: every second token counts as a label, which the head is for, and attention between tokens as nothing. For
+ * Llama-3-8B a label takes 2 x 128,256 x 4,096 = 1.05e9 operations in the head, and a token 2 x 218e6 = 0.436e9 in a
+ * layer, so the head is 1.2 layers; of 4 stages one has 9 layers or more, and they have 7, 9, 9 and 7.
  *
  * @throws {UserError} (status 2) where there are more stages than layers.
  */
 export function layersOfStage(net: Net, { stage, stages }: StageOf): [from: number, to: number] {
   const size: BatchSize = { tokens: 2, labels: 1, visible: net.windows.map(() => 0) };
   const layers = net.layers.map((segment) => flopsOf(segment, size));
-  if (stages > layers.length) {
+  const { length } = layers;
+  if (stages > length) {
     throw new UserError(
-      `pipeline_parallel_size: ${stages} stages, and the model has ${layers.length} layers: a stage has one or more`,
+      `pipeline_parallel_size: ${stages} stages, and the model has ${length} layers: a stage has one or more`,
       2,
     );
   }
-  const total = net.segments.reduce((sum, segment) => sum + flopsOf(segment, size), 0);
-  const before = [0];
-  for (const flops of layers) before.push(before.at(-1)! + flops);
-  const ends = [0];
-  for (let s = 1; s < stages; s++) {
-    let end = ends.at(-1)! + 1;
-    const share = total * s / stages;
-    const last = layers.length - (stages - s);
-    while (end < last && Math.abs(before[end + 1] - share) < Math.abs(before[end] - share)) end++;
-    ends.push(end);
-  }
-  ends.push(layers.length);
-  return [ends[stage], ends[stage + 1]];
+  const head = flopsOf(net.segments.at(-1)!, size);
+  const sumOf = (from: number, to: number) =>
+    layers.slice(from, to).reduce((sum, flops) => sum + flops, to === length ? head : 0);
+  /** Where stages begin that have as much as they may, from the last one on; undefined where that is not enough. */
+  const begins = (most: number): number[] | undefined => {
+    const found = [length];
+    for (let s = stages - 1; s >= 0; s--) {
+      const end = found[0];
+      let from = end - 1;
+      while (from > s && sumOf(from - 1, end) <= most) from--;
+      if (sumOf(from, end) > most) return undefined;
+      found.unshift(from);
+    }
+    return found[0] === 0 ? found : undefined;
+  };
+  const sums = layers.flatMap((_, from) => layers.slice(from).map((_, i) => sumOf(from, from + i + 1)));
+  // The largest is all there is, which is enough.
+  const found = sums.sort((a, b) => a - b).values().map(begins).find((found) => found !== undefined)!;
+  return [found[stage], found[stage + 1]];
 }
 
 /**

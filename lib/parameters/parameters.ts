@@ -9,7 +9,14 @@ import type { OnProgress } from "../progress.ts";
 import { type FloatDtype, fromF32, isFloatDtype } from "../safetensors/dtype.ts";
 import type { TensorReader } from "../safetensors/read.ts";
 import type { TensorSource } from "../safetensors/write.ts";
-import { type ParameterPart, type ParameterSpec, rowRuns, shapeOf, shapeOfPart } from "./parameter.ts";
+import {
+  parameterCount,
+  type ParameterPart,
+  type ParameterSpec,
+  rowRuns,
+  shapeOf,
+  shapeOfPart,
+} from "./parameter.ts";
 import { quantizedWords } from "./quantized_matrix.ts";
 import {
   type Parameter,
@@ -217,21 +224,21 @@ export class Parameters {
    * Sets matrices to values from `normal` times `deviation`, norms to their parts' initial values and biases to 0, as
    * transformers initialises a model: the embedding of the padding token is 0.
    *
-   * @param options `whole`: the parameters of the whole model, where these are of a stage of it.
+   * @param options `specs`: those of the whole model, where these are of a stage of it.
    */
   initialize(
     gpu: Gpu,
     normal: () => number,
     deviation: number,
-    { whole = this, onProgress }: { whole?: Parameters; onProgress?: OnProgress } = {},
+    { specs = this.specs, onProgress }: { specs?: readonly ParameterSpec[]; onProgress?: OnProgress } = {},
   ): void {
     let done = 0;
-    const total = whole.count;
+    const total = parameterCount(specs);
     // In the graph's order, whatever is trained: so a reference model, which trains nothing, begins with the same
     // weights.
     const here = (spec: ParameterSpec): (Omit<Parameter, "weights"> & Partial<Parameter>)[] =>
       this.#bySpec.get(spec) ?? [{ spec, firstRow: 0, rows: shapeOf(spec)[0] }];
-    for (const { spec, firstRow, rows, weights } of whole.specs.flatMap(here)) {
+    for (const { spec, firstRow, rows, weights } of specs.flatMap(here)) {
       const { columns } = spec;
       const values = new Float32Array(rows * columns);
       const filled = spec.kind === "matrix" ? values.map(() => normal() * deviation) : values;

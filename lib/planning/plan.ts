@@ -4,6 +4,7 @@ import type { PackedSizes } from "../data/pair.ts";
 import type { TrainConfig } from "../config/schema.ts";
 import { readOptimArgs } from "../config/values.ts";
 import { placeOf } from "../distributed/grid.ts";
+import { mostUnderWay } from "../distributed/pipeline.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { MemoryPlan } from "../gpu/memory_plan.ts";
 import type { AttentionTiles } from "../../kernels/attention.ts";
@@ -211,10 +212,9 @@ export function planRun(
   const { rule, trained, moments } = optimizerOf(config);
   const { data, pipeline } = placeOf(ranks, config.pipelineParallelSize);
   const isStage = pipeline.size > 1;
-  const net = stageNet(
-    workload.net,
-    layersOfStage(workload.net, { stage: pipeline.rank, stages: pipeline.size }),
-  );
+  const stageOf = (net: Net) =>
+    stageNet(net, layersOfStage(net, { stage: pipeline.rank, stages: pipeline.size }));
+  const net = stageOf(workload.net);
   const isShared = config.zeroStage === 2 && data.size > 1;
   const decoder = new Decoder(net, capacity, {
     ...adapter,
@@ -249,20 +249,22 @@ export function planRun(
   );
   const { perBatch, batchesPerStep } = workload.sampler;
   const loss = functionOf(workload.loss);
-  const runner = new StepRunner(
-    decoder,
-    optimizer,
-    STEPS_IN_FLIGHT,
-    perBatch * batchesPerStep,
+  const runner = new StepRunner(decoder, optimizer, STEPS_IN_FLIGHT, perBatch * batchesPerStep, {
     loss,
-    config.seed,
-    data.size,
-  );
-  return { decoder, whole, reference: planReference(workload, config, adapter), optimizer, runner };
+    seed: config.seed,
+    ranks: data.size,
+    underWay: mostUnderWay(Math.ceil(batchesPerStep / data.size), pipeline),
+  });
+  return { decoder, whole, reference: planReference(workload, config, adapter, stageOf), optimizer, runner };
 }
 
 /** The reference model of a run, forward alone; undefined where the loss needs none. */
-function planReference(workload: Workload, config: TrainConfig, adapter: Adapter): Decoder | undefined {
+function planReference(
+  workload: Workload,
+  config: TrainConfig,
+  adapter: Adapter,
+  stageOf: (net: Net) => Net,
+): Decoder | undefined {
   const { net, reference, loss, train, test } = workload;
   if (!reference) return undefined;
   const batches = referenceBatches(workload, config);
@@ -270,7 +272,7 @@ function planReference(workload: Workload, config: TrainConfig, adapter: Adapter
     { sizes: train.sizes, batches: batches.train.batches },
     ...test ? [{ sizes: test.sizes, batches: batches.test.batches }] : [],
   ]);
-  return new Decoder(reference.net, {
+  return new Decoder(stageOf(reference.net), {
     ...largest,
     positions: Math.max(train.sizes.longest, test?.sizes.longest ?? 0),
     logitsBytes: logitsBytesOf(net, config, adapter.largestBuffer),

@@ -1,8 +1,13 @@
 /** What a run of several ranks takes of each, and how long its steps are. */
+import { pack } from "../batch/pack.ts";
+import { sizeOf } from "../batch/size.ts";
 import type { TrainConfig } from "../config/schema.ts";
-import { bytesOfSums, bytesOfWeights } from "../distributed/traffic.ts";
+import type { Pair } from "../data/pair.ts";
+import { placeOf } from "../distributed/grid.ts";
+import { bytesOfBoundaries, bytesOfSums, bytesOfTiedTable, bytesOfWeights } from "../distributed/traffic.ts";
+import { trainingFlops } from "../graph/flops.ts";
 import type { Share } from "../parameters/layout.ts";
-import { type EstimatedPlan, planAnyway } from "./estimate.ts";
+import { type EstimatedPlan, planAnyway, type StepCost } from "./estimate.ts";
 import { type Adapter, bytesOfRun, type Planned, type Workload } from "./plan.ts";
 
 /** Bytes that a rank is sent in a step; the ranks send as many. What few figures are told beside is not counted. */
@@ -11,29 +16,52 @@ export interface Traffic {
   gradients: number;
   /** Of weights that other ranks update. */
   weights: number;
+  /** Of what is between stages of a pipeline, forward and backward. */
+  boundaries: number;
 }
 
-/** What a rank of `ranks` is sent in each step of a run that was planned for it. */
-export const trafficOf = ({ decoder: { parameters }, runner }: Planned, ranks: Share): Traffic => ({
-  gradients: bytesOfSums(runner.sums, ranks.size),
-  weights: parameters.isShared ? bytesOfWeights(parameters.chunks, ranks) : 0,
-});
+/**
+ * What a rank of `ranks` is sent in a step of a run that was planned for it.
+ *
+ * @param tokens of the step's packed rows, of all ranks: each pipeline, or rank, has its share of them.
+ */
+export function trafficOf(
+  { decoder: { net, parameters }, optimizer, runner }: Planned,
+  ranks: Share,
+  { pipelineParallelSize }: Pick<TrainConfig, "pipelineParallelSize">,
+  tokens: number,
+): Traffic {
+  const { data, pipeline } = placeOf(ranks, pipelineParallelSize);
+  const isEnd = pipeline.rank === 0 || pipeline.rank === pipeline.size - 1;
+  const isTied = optimizer.isPart && isEnd && net.inputEmbeddings === net.outputEmbeddings;
+  return {
+    gradients: bytesOfSums(runner.sums, data.size) +
+      (isTied ? bytesOfTiedTable(parameters.trained(net.outputEmbeddings)) : 0),
+    weights: parameters.isShared ? bytesOfWeights(parameters.chunks, data) : 0,
+    boundaries: bytesOfBoundaries(net, tokens / data.size),
+  };
+}
 
 /** A plan of one rank of several. */
 export interface RankPlan extends EstimatedPlan {
   ranks: Share;
 }
 
-/** Plans for every rank that has a part of its own, in their order; where all take the same for the first alone. */
+/** Of more ranks with parts of their own, which differ by a matrix, so many are planned. */
+const MOST_PLANNED = 16;
+
+/** Plans for ranks that have a part of their own, in their order; where all take the same for the first alone. */
 export function planRanks(
   workload: Workload,
   config: TrainConfig,
   adapter: Adapter,
   size: number,
 ): RankPlan[] {
-  const different = config.zeroStage > 0 ? size : 1;
-  return Array.from({ length: different }, (_, rank) => {
-    const ranks = { rank, size };
+  const { pipelineParallelSize: stages, zeroStage } = config;
+  // Of several pipelines, neighbours have the same stage.
+  const different = zeroStage > 0 ? Math.min(size, Math.max(stages, MOST_PLANNED)) : stages;
+  return Array.from({ length: different }, (_, i) => {
+    const ranks = { rank: Math.floor(i * size / different), size };
     return { ranks, ...planAnyway(workload, config, adapter, ranks) };
   });
 }
@@ -54,19 +82,60 @@ export interface Rates {
 export interface StepWork {
   /** Floating-point operations of the whole step. */
   flops: number;
-  /** Passes of each rank. */
+  /** Passes of each rank, or its part of them. */
   passes: number;
+  /** Stages of a pipeline, and how much more than the mean the largest has to compute. */
+  stages: number;
+  largest: number;
   checkpointing: boolean;
   /** How many gradients there are in each sum, in their order. */
   sums: readonly number[];
   traffic: Traffic;
 }
 
+/**
+ * What the time of a step follows from, of the rank with the most of each.
+ *
+ * @param passes of each rank in a step.
+ * @param sample pairs that stand for all.
+ */
+export function stepWork(
+  plans: readonly RankPlan[],
+  config: TrainConfig,
+  { flops, tokens }: Pick<StepCost, "flops" | "tokens">,
+  passes: number,
+  sample: readonly Pair[],
+): StepWork {
+  const traffic = plans.map(({ planned, ranks }) => trafficOf(planned, ranks, config, tokens));
+  const most = (of: keyof Traffic) => Math.max(...traffic.map((each) => each[of]));
+  return {
+    flops,
+    passes,
+    stages: config.pipelineParallelSize,
+    largest: largestStage(plans, sample),
+    checkpointing: config.gradientCheckpointing,
+    sums: plans.map(({ planned }) => planned.runner.sums)
+      .reduce((a, b) => total(b) > total(a) ? b : a),
+    traffic: { gradients: most("gradients"), weights: most("weights"), boundaries: most("boundaries") },
+  };
+}
+
+const total = (numbers: readonly number[]) => numbers.reduce((sum, number) => sum + number, 0);
+
+/** How many times the mean of stages the largest has to compute. */
+function largestStage(plans: readonly RankPlan[], sample: readonly Pair[]): number {
+  const stages = Map.groupBy(plans, ({ planned }) => planned.decoder.net.segments[0]);
+  const flops = [...stages.values()].map(([{ planned: { decoder: { net } } }]) =>
+    total(sample.map((pair) => trainingFlops(net, sizeOf(pack([pair], net.windows)))))
+  );
+  return Math.max(...flops) * flops.length / total(flops);
+}
+
 /** Seconds of a step of several ranks. */
 export interface StepTime {
   /** Of the same step on one GPU. */
   alone: number;
-  /** In which a rank computes. */
+  /** In which a rank computes, or waits for other stages of its pipeline. */
   computing: number;
   /** In which its line is at work, and its host. */
   link: number;
@@ -83,29 +152,43 @@ export interface StepTime {
  * Bytes of gradients that a rank's host takes in a second: it copies them from the GPU, to where they are sent from and
  * back, and adds up as many of all ranks, on one thread. Measured by bench/ranks.ts on two cores of an AMD EPYC.
  */
-export const HOST_RATE = 1.7e9;
+export const HOST_RATE = 1.25e9;
 
 /**
  * The time of a step. Gradients are exchanged in pieces, one after the other, each over the line and by the host in
  * turn, while the GPU is at the rest of the last backward pass; weights are when they are updated. Latency, the update
  * and what the machine's memory does meanwhile are left out.
+ *
+ * A pipeline is as fast as its largest stage, waits for its first and last micro-batch to come through (`stages - 1`
+ * passes), and sends what is between stages while the GPU waits.
  */
 export function stepTime(
-  { flops, passes, checkpointing, sums, traffic: { gradients, weights } }: StepWork,
+  { flops, passes, stages, largest, checkpointing, sums, traffic: { gradients, weights, boundaries } }:
+    StepWork,
   size: number,
   rates: Rates,
   hostRate: number = HOST_RATE,
 ): StepTime {
   const alone = flops / rates.flops;
-  const computing = alone / size;
-  const elements = sums.reduce((sum, count) => sum + count, 0);
+  // Of a pass, in forward passes: itself, a backward pass of two and, with checkpointing, itself once more.
+  const parts = checkpointing ? 4 : 3;
+  const slowdown = largest * (passes + stages - 1) / passes;
+  const computing = alone / size * slowdown;
+  const elements = total(sums);
   const [link, host] = [gradients / rates.link, 4 * elements / hostRate];
-  // A backward pass is two forward ones, and with checkpointing that one once more.
-  const backward = computing / passes * (checkpointing ? 3 / 4 : 2 / 3);
+  const backward = alone / size / passes * (parts - 1) / parts;
   // After the last piece there is nothing left to compute.
-  const beforeLast = (link + host) * (1 - (sums.at(-1) ?? 0) / elements);
+  const beforeLast = elements > 0 ? (link + host) * (1 - sums.at(-1)! / elements) : 0;
   const hidden = Math.min(beforeLast, backward);
-  const weightSeconds = weights / rates.link;
-  const total = computing + link + host - hidden + weightSeconds;
-  return { alone, computing, link: link + weightSeconds, host, hidden, total, efficiency: computing / total };
+  const others = (weights + boundaries) / rates.link;
+  const whole = computing + link + host - hidden + others;
+  return {
+    alone,
+    computing,
+    link: link + others,
+    host,
+    hidden,
+    total: whole,
+    efficiency: alone / size / whole,
+  };
 }

@@ -6,7 +6,7 @@ import { unitOf, usesReference } from "../losses/loss.ts";
 import { DEFINITIONS, lossName, namesOf } from "../losses/losses.ts";
 import { type Adapter, bytesOfParameters, bytesOfRun } from "../planning/plan.ts";
 import { adviceFor, planTable, type WorkloadOf } from "../planning/advice.ts";
-import { type RankPlan, type Rates, stepTime, trafficOf } from "../planning/ranks.ts";
+import { type RankPlan, type Rates, stepTime, stepWork } from "../planning/ranks.ts";
 
 /** What a plan is made for. */
 export interface PlanReport {
@@ -46,7 +46,7 @@ export function planReport(report: PlanReport): { text: string; fits: boolean } 
   const { config, workloadOf, plan: { planned }, sample, measured, countKnown } = report;
   const workload = workloadOf(config);
   const { model, sampler } = workload;
-  const { parameters, capacity } = planned.decoder;
+  const { whole: parameters, decoder: { capacity } } = planned;
   const cost = stepCost(workload, config, sample);
   const { perDeviceTrainBatchSize: perPass, gradientAccumulationSteps: passes, numGpus } = config;
   const most = measured ? "about " : "at most ";
@@ -119,39 +119,38 @@ export function planReport(report: PlanReport): { text: string; fits: boolean } 
 
 /** What ranks exchange in a step and, where rates are known, how long it is. */
 function rankLines(
-  { config, ranks, plan: { planned } }: PlanReport,
-  { flops }: StepCost,
+  { config, ranks, sample }: PlanReport,
+  cost: StepCost,
 ): [name: string, text: string][] {
   const { plans, passes, rates } = ranks!;
   const { size } = plans[0].ranks;
+  const { pipelineParallelSize: stages } = config;
   const bytes = plans.map(({ planned }) => bytesOfRun(planned));
-  const [least, most] = [Math.min(...bytes), Math.max(...bytes)];
-  const own = least === most
+  const least = Math.min(...bytes);
+  const own = least === Math.max(...bytes)
     ? `the plan is that of each`
     : `the plan is that of the largest, the smallest takes ${formatBytes(least)}`;
-  const all = plans.map(({ planned, ranks }) => trafficOf(planned, ranks));
-  const traffic = {
-    gradients: all[0].gradients,
-    weights: Math.max(...all.map(({ weights }) => weights)),
-  };
-  const weights = traffic.weights > 0 ? ` and ${formatBytes(traffic.weights)} of weights` : "";
+  const work = stepWork(plans, config, cost, passes, sample);
+  const { traffic } = work;
+  const parts = ([
+    ["gradients", "gradients"],
+    ["weights", "weights"],
+    ["boundaries", "what is between stages"],
+  ] as const).filter(([of]) => traffic[of] > 0).map(([of, what]) => `${formatBytes(traffic[of])} of ${what}`);
   const lines: [string, string][] = [
-    ["ranks", `${size}, ${passes} of the passes of a step each; ${own}`],
+    [
+      "ranks",
+      `${size}${
+        stages > 1 ? `, pipelines of ${stages}` : ""
+      }, ${passes} of the passes of a step each; ${own}`,
+    ],
     [
       "traffic",
-      `${formatBytes(traffic.gradients)} of gradients${weights} a step and rank, sent and received`,
+      `${parts.join(" and ") || "nothing"} a step and rank, sent and received`,
     ],
   ];
   if (!rates) return lines;
-  const time = stepTime(
-    {
-      ...{ flops, passes, traffic },
-      checkpointing: config.gradientCheckpointing,
-      sums: planned.runner.sums,
-    },
-    size,
-    rates,
-  );
+  const time = stepTime(work, size, rates);
   const seconds = (value: number) => `${Number(value.toPrecision(3))} s`;
   return [
     ...lines,

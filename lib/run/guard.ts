@@ -9,7 +9,7 @@ import type { PairResult } from "../training/metrics.ts";
 import type { Planned } from "../planning/plan.ts";
 import type { Prepared } from "../planning/prepare.ts";
 import { sampleStep } from "../training/sampler.ts";
-import type { StepResult } from "../training/step.ts";
+import type { StepResult } from "../training/step_figures.ts";
 
 interface GuardedRun {
   gpu: Gpu;

@@ -22,7 +22,7 @@ import type { LogEntry } from "../training/log_entry.ts";
 import type { TrainerState } from "../checkpoint/trainer_state.ts";
 import { epochAfter, sampleStep } from "../training/sampler.ts";
 import { learningRate, type Schedule, stepsOf } from "../training/schedule.ts";
-import { ofPipeline, type StepResult, together } from "../training/step.ts";
+import { ofPipeline, type StepResult, together } from "../training/step_figures.ts";
 import { TimeLeft } from "../training/time_left.ts";
 
 /** What the loop works with. */

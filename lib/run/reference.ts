@@ -4,8 +4,11 @@ import { cacheFolder, removeOrphans } from "../cache_folder.ts";
 import type { TrainConfig } from "../config/schema.ts";
 import { sha256 } from "../data/file_hash.ts";
 import type { HashedFile } from "../data/hash.ts";
+import { any, gather } from "../distributed/collectives.ts";
+import { alone, type Communicator } from "../distributed/communicator.ts";
 import type { PairStore } from "../data/store.ts";
 import { readSums, writeSums } from "../data/sums_file.ts";
+import { ALONE } from "../distributed/grid.ts";
 import { UserError } from "../errors.ts";
 import type { Gpu } from "../gpu/device.ts";
 import type { Pipelines } from "../gpu/program.ts";
@@ -16,7 +19,7 @@ import { unitOf } from "../losses/loss.ts";
 import { type ReferenceBatches, referenceBatches, referenceIsOfItsOwn } from "../planning/batches.ts";
 import type { Prepared } from "../planning/prepare.ts";
 import type { OnProgress } from "../progress.ts";
-import { measure } from "../training/evaluate.ts";
+import { evaluate } from "../training/evaluate.ts";
 import { VERSION } from "../version.ts";
 
 /** To be raised with every change of what the sums follow from. */
@@ -38,6 +41,8 @@ export interface ReferenceRun {
   kernels: TuningRecord;
   /** Fills the decoder's weights. */
   load: () => Promise<void>;
+  /** The stages that the decoder is one of; by default it is the whole model. */
+  pipeline?: Communicator;
   log: (level: "debug" | "info" | "warning", message: string) => void;
   onProgress?: OnProgress;
   signal?: AbortSignal;
@@ -64,8 +69,15 @@ export async function addReference(run: ReferenceRun): Promise<void> {
   const folder = join(cacheFolder(), "reference");
   await removeOrphans(folder);
   const { train, test } = referenceBatches(prepared, config);
-  const splits = [await openSplit(run, folder, prepared.train, train)];
-  if (prepared.test) splits.push(await openSplit(run, folder, prepared.test, test));
+  const own = [await openSplit(run, folder, prepared.train, train)];
+  if (prepared.test) own.push(await openSplit(run, folder, prepared.test, test));
+  // What stages have in a cache of their own may be another part.
+  const { pipeline = alone } = run;
+  const first = await gather(
+    pipeline,
+    pipeline.rank > 0 ? [] : own.map(({ sums, missing }) => ({ sums, missing })),
+  );
+  const splits = own.map((split, i) => ({ ...split, ...first[0][i] }));
   const pairs = splits.reduce((sum, { missing }) => sum + missing.flat().length, 0);
   if (pairs === 0) log("debug", `the reference's log-probabilities were found in ${folder}`);
   else await compute(run, folder, splits, pairs);
@@ -116,7 +128,7 @@ async function openSplit(
 }
 
 async function compute(run: ReferenceRun, folder: string, splits: Split[], pairs: number): Promise<void> {
-  const { gpu, pipelines, decoder, log, onProgress, signal } = run;
+  const { gpu, pipelines, decoder, log, onProgress, signal, pipeline = alone } = run;
   const unit = unitOf(run.prepared.loss);
   const progress = { what: "reference log-probabilities", total: pairs, unit };
   pipelines.expect(decoder.forward);
@@ -140,7 +152,9 @@ async function compute(run: ReferenceRun, folder: string, splits: Split[], pairs
       try {
         for (const batch of split.missing) {
           onProgress?.({ ...progress, done });
-          await heed(signal);
+          // All stages stop before the same batch.
+          const isStopping = await any(pipeline, signal?.aborted ?? false);
+          await heed(isStopping ? AbortSignal.abort(signal?.reason) : signal);
           await addSums(run, split, batch);
           done += batch.length;
           if (performance.now() - saved < SAVED_EVERY) continue;
@@ -165,11 +179,15 @@ async function compute(run: ReferenceRun, folder: string, splits: Split[], pairs
 }
 
 async function addSums(
-  { gpu, decoder }: ReferenceRun,
+  { gpu, decoder, pipeline = alone }: ReferenceRun,
   { store, sums }: Split,
   batch: number[],
 ): Promise<void> {
-  const results = await measure(gpu, decoder, await store.read(batch));
+  const pairs = {
+    length: batch.length,
+    read: (indices: readonly number[]) => store.read(indices.map((i) => batch[i])),
+  };
+  const results = (await evaluate(gpu, decoder, pairs, batch.length, { ranks: { ...ALONE, pipeline } }))!;
   for (const [i, { chosen, rejected }] of results.entries()) {
     if (!Number.isFinite(chosen + rejected)) {
       const [name, value] = Number.isFinite(chosen) ? ["rejected", rejected] : ["chosen", chosen];

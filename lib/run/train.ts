@@ -18,6 +18,7 @@ import { firstOfAll, gather } from "../distributed/collectives.ts";
 import { alone } from "../distributed/communicator.ts";
 import { gridOf } from "../distributed/grid.ts";
 import type { Decoder } from "../graph/decoder.ts";
+import type { Net } from "../graph/net.ts";
 import { formatBytes } from "../format_bytes.ts";
 import { heed } from "../heed.ts";
 import { localSources, resolveSources } from "../hub/hub.ts";
@@ -195,30 +196,23 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   const rounded = checkpoint && !before && roundedWeights(config, decoder.parameters, checkpoint);
   if (rounded) log("info", rounded);
 
-  const begin = async ({ parameters }: Decoder, weights: TensorReader | undefined) => {
+  const begin = async ({ parameters }: Decoder, { parameters: specs }: Net, weights?: TensorReader) => {
     if (weights) await parameters.load(gpu, weights, "weights", onProgress);
-    else {
-      const { whole } = planned;
-      await randomInit(
-        gpu,
-        { parameters, ...parameters === decoder.parameters && { whole } },
-        sources.model,
-        config.seed,
-        onProgress,
-      );
-    }
+    else await randomInit(gpu, parameters, sources.model, config.seed, { specs, onProgress });
   };
   const { reference } = planned;
   if (reference) {
-    await firstOfAll(communicator, () =>
+    await firstOfAll(ranks.data, () =>
       addReference({
         ...{ config, prepared, gpu, pipelines, log, onProgress, signal },
         decoder: reference,
+        pipeline: ranks.pipeline,
         files: otherFiles ?? modelFiles,
         kernels: tuning,
         load: async () => {
           const isAdapted = prepared.reference?.isAdapted && checkpoint && adapter;
-          await begin(reference, other ?? (isAdapted ? overlaid(checkpoint, adapter) : checkpoint));
+          const weights = other ?? (isAdapted ? overlaid(checkpoint, adapter) : checkpoint);
+          await begin(reference, prepared.reference!.net, weights);
           // What follows from other bytes is not to be kept under the name of these.
           if (otherFiles) checkHashes("ref_model", otherFiles, await hashModel(otherFolder!, other!.files));
           else checkHashes("model_name_or_path", modelFiles, await hashes());
@@ -237,7 +231,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
       : adapter
       ? overlaid(checkpoint, adapter)
       : withNewAdapters(checkpoint, prepared.net, config.seed);
-    await begin(decoder, start);
+    await begin(decoder, prepared.net, start);
     if (!before && !adapter) await decoder.measureMagnitudes(gpu, pipelines);
   }
   if (before) await restore(before.folder, tensors, { onProgress });

@@ -50,13 +50,15 @@ export async function evaluate(
       break;
     }
     const indices = Array.from({ length: Math.min(perBatch, to - at) }, (_, i) => at + i);
-    const batch = await pairs.read(indices);
-    if (!sent) own.push(...await measure(gpu, decoder, batch, { loss, input }));
-    else {
-      const { ids } = forward(gpu, decoder, batch, input);
+    const read = await pairs.read(indices);
+    const batch = forward(gpu, decoder, read, input);
+    if (!sent) {
+      const host = loss && { loss, where: (pair: number) => read[pair].where };
+      own.push(...await readResults(gpu, decoder, batch, host));
+    } else {
       // No more than one waits for the next stage.
       await line.sent();
-      await line.send(sent, ids.length, "next");
+      await line.send(sent, batch.ids.length, "next");
     }
     report(Math.min(at + perBatch, to) - from);
   }
@@ -64,17 +66,6 @@ export async function evaluate(
   const found = (await gather(pipeline, own)).at(-1);
   const all = await gather(data, found);
   return all.every((results) => results !== undefined) ? all.flat() : undefined;
-}
-
-/** As `evaluate`, of pairs that fit one packed row. */
-export async function measure(
-  gpu: Gpu,
-  decoder: Decoder,
-  pairs: readonly Pair[],
-  { loss, input }: { loss?: FunctionLoss; input?: Float32Array } = {},
-): Promise<PairResult[]> {
-  const batch = forward(gpu, decoder, pairs, input);
-  return await readResults(gpu, decoder, batch, loss && { loss, where: (pair) => pairs[pair].where });
 }
 
 /**

@@ -1,7 +1,7 @@
 import type { Loss } from "../losses/loss.ts";
 import { type Metrics, summarize } from "./metrics.ts";
 import type { LogEntry } from "./log_entry.ts";
-import type { StepResult } from "./step.ts";
+import type { StepResult } from "./step_figures.ts";
 
 /** What has to be kept of `Figures` between the parts of a run, beside the log. */
 export interface FiguresState {

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import type { Gpu } from "../gpu/device.ts";
+import type { ParameterSpec } from "../parameters/parameter.ts";
 import type { Parameters } from "../parameters/parameters.ts";
 import { show } from "../json.ts";
 import { MULTIMODAL } from "../models/multimodal.ts";
@@ -13,14 +14,15 @@ import { readTextFile } from "../whole_file.ts";
  * embedding of the padding token 0.
  *
  * @param folder the model's, which `readModelConfig` has read.
+ * @param options as of `Parameters.initialize`.
  * @throws {UserError} for an initializer_range that is no deviation.
  */
 export async function randomInit(
   gpu: Gpu,
-  { parameters, whole }: { parameters: Parameters; whole?: Parameters },
+  parameters: Parameters,
   folder: string,
   seed: number,
-  onProgress?: OnProgress,
+  options?: { specs?: readonly ParameterSpec[]; onProgress?: OnProgress },
 ): Promise<void> {
   const path = join(folder, "config.json");
   const { initializer_range: deviation = 0.02, model_type: modelType } = JSON.parse(await readTextFile(path));
@@ -36,5 +38,5 @@ export async function randomInit(
     );
   }
   // 0 is Python's "not set".
-  parameters.initialize(gpu, normal(seed), deviation || 0.02, { whole, onProgress });
+  parameters.initialize(gpu, normal(seed), deviation || 0.02, options);
 }

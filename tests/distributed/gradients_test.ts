@@ -2,9 +2,10 @@ import assert from "node:assert/strict";
 import { planTrainer, randomPair, TINY_LLAMA } from "../../bench/models.ts";
 import { pack } from "../../lib/batch/pack.ts";
 import { alone, type Communicator } from "../../lib/distributed/communicator.ts";
-import { GradientSums, type Submit } from "../../lib/distributed/gradients.ts";
+import { GradientSums } from "../../lib/distributed/gradients.ts";
 import { openGpu } from "../../lib/gpu/device.ts";
 import { Pipelines } from "../../lib/gpu/program.ts";
+import { Submissions } from "../../lib/gpu/submissions.ts";
 import { losses } from "../../lib/losses/losses.ts";
 import { normal } from "../../lib/random.ts";
 import { assertEqualBytes } from "../equal_bytes.ts";
@@ -47,22 +48,23 @@ Deno.test("a piece of the gradients is summed while the next is computed, and th
     parameters.initialize(gpu, normal(1), 0.1);
     decoder.upload(gpu, pack([pair]), { firstOfStep: true, pairsOfStep: 1 });
     const order: string[] = [];
-    const submit: Submit = (encode) => {
-      const encoder = gpu.device.createCommandEncoder();
-      encode(encoder);
-      gpu.device.queue.submit([encoder.finish()]);
-      order.push("pass");
-    };
+    class Ordered extends Submissions {
+      override submit() {
+        super.submit();
+        order.push("pass");
+      }
+    }
+    const commands = new Ordered({ ...gpu, isSoftware: false });
     const gradients = () =>
       Promise.all(parameters.names.map((name) => parameters.read(gpu, name, "gradients")));
-    submit((encoder) => {
-      decoder.encodeForward(encoder);
-      decoder.encodeBackward(encoder);
-    });
+    decoder.encodeForward(commands.encoder);
+    decoder.encodeBackward(commands.encoder);
+    commands.submit();
     const alone = await gradients();
     order.splice(0);
-    submit((encoder) => decoder.encodeForward(encoder));
-    await sums.sum(gpu, lineTo(3, () => order.push("sum")), rowCounts.counts, submit);
+    decoder.encodeForward(commands.encoder);
+    commands.submit();
+    await sums.sum(lineTo(3, () => order.push("sum")), rowCounts.counts, commands);
     const pieces = order.filter((what) => what === "sum").length;
     assert.ok(pieces >= 8, `${pieces}`);
     assert.deepEqual(order, ["pass", "pass", ...Array(pieces - 1).fill(["pass", "sum"]).flat(), "sum"]);

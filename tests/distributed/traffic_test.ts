@@ -29,6 +29,11 @@ function counting(line: Communicator): Communicator & { bytes: number } {
       if (into) counted.bytes += into.length - own.length;
       return await line.allGather(own, into);
     },
+    async receive(from: number) {
+      const bytes = await line.receive(from);
+      counted.bytes += bytes.length;
+      return bytes;
+    },
     async broadcast(own: Uint8Array<ArrayBuffer> | undefined, from: number) {
       const bytes = await line.broadcast(own, from);
       if (from !== rank) counted.bytes += bytes.length;
@@ -39,35 +44,39 @@ function counting(line: Communicator): Communicator & { bytes: number } {
 }
 
 const STEPS = 2;
-for (const stage of [0, 1, 2]) {
-  Deno.test(`the traffic that is planned for zero_stage ${stage} is what ranks are sent, to the byte`, () =>
+for (const way of ["zero_stage=0", "zero_stage=1", "zero_stage=2", "pipeline_parallel_size=2"]) {
+  Deno.test(`the traffic that is planned for ${way} is what ranks are sent, to the byte`, () =>
     withTemporaryFolder(async (folder) => {
-      const keys = [`--zero_stage=${stage}`, "--share_gpu", `--max_steps=${STEPS}`, "--save_strategy=no"];
+      const keys = [`--${way}`, "--share_gpu", `--max_steps=${STEPS}`, "--save_strategy=no"];
       const size = 2;
       const counted = await asRanks(size, async (own) => {
         const communicator = counting(own);
-        await run(join(folder, "out"), keys, { communicator });
-        return communicator.bytes;
+        let bytes = 0;
+        // What comes after the steps is sent to who saves it.
+        const onStep = () => void (bytes = communicator.bytes);
+        const { tokens } = await run(join(folder, "out"), keys, { communicator, onStep });
+        return { bytes, tokens };
       });
       const { config } = await readConfig(`${GOLDEN}/run.yaml`, keys);
       const gpu = await openGpu({ ...config, gpu: sharedGpu });
       const model = await readModelConfig(`${GOLDEN}/untied`);
       const plans = planRanks(worstCase(model, config), config, adapterOf(gpu), size);
       gpu.destroy();
-      assert.equal(plans.length, stage === 0 ? 1 : size);
-      counted.forEach((bytes, rank) => {
+      assert.equal(plans.length, way === "zero_stage=0" ? 1 : size);
+      counted.forEach(({ bytes, tokens }, rank) => {
         const { planned, ranks } = plans[rank] ?? plans[0];
-        const { gradients, weights } = trafficOf(planned, ranks);
-        assert.equal(weights > 0, stage > 0);
-        assert.equal(bytes, STEPS * (gradients + weights), `rank ${rank}`);
+        const { gradients, weights, boundaries } = trafficOf(planned, ranks, config, tokens / STEPS);
+        assert.equal(weights > 0, /zero_stage=[12]/.test(way));
+        assert.equal(boundaries > 0, gradients === 0);
+        assert.equal(bytes, STEPS * (gradients + weights + boundaries), `rank ${rank}`);
       });
     }));
 }
 
 Deno.test("a step is as long as what the GPU does not hide: an exchange beyond the last backward pass", () => {
   const work = {
-    ...{ flops: 64e12, passes: 4, checkpointing: false, sums: [9e8, 1e8] },
-    traffic: { gradients: 6e9, weights: 3e9 },
+    ...{ flops: 64e12, passes: 4, stages: 1, largest: 1, checkpointing: false, sums: [9e8, 1e8] },
+    traffic: { gradients: 6e9, weights: 3e9, boundaries: 0 },
   };
   // 4 s of computing, of which the last backward pass is 2/3; 1 s of gradients, 2 of the host, 0.5 of weights.
   const time = stepTime(work, 4, { flops: 4e12, link: 6e9 }, 2e9);
@@ -76,7 +85,7 @@ Deno.test("a step is as long as what the GPU does not hide: an exchange beyond t
   assert.ok(Math.abs(time.total - (4 + 3 - 2 / 3 + 0.5)) < 1e-12);
   assert.ok(Math.abs(time.efficiency - 4 / time.total) < 1e-12);
   // Of 0.03 s a tenth comes after the pass.
-  const little = { ...work, sums: [9e6, 1e6], traffic: { gradients: 6e7, weights: 0 } };
+  const little = { ...work, sums: [9e6, 1e6], traffic: { gradients: 6e7, weights: 0, boundaries: 0 } };
   const short = stepTime(little, 4, { flops: 4e12, link: 6e9 }, 2e9);
   assert.ok(Math.abs(short.total - 4.003) < 1e-12);
 });

@@ -100,14 +100,16 @@ Deno.test("two stages leave the bits of the whole model: log-probabilities, loss
   }
 });
 
-Deno.test("stages have about as much to do, the head counted, and a layer each", () => {
+Deno.test("the slowest stage has as little to do as can be, the head counted, and each has a layer", () => {
   const llama = netOf(parseModelConfig({
     ...{ model_type: "llama", architectures: ["LlamaForCausalLM"], vocab_size: 128_256, hidden_size: 4096 },
     ...{ intermediate_size: 14_336, num_hidden_layers: 32, num_attention_heads: 32, num_key_value_heads: 8 },
   }, "config.json"));
   const layers = (net: Net, stages: number) =>
     Array.from({ length: stages }, (_, stage) => layersOfStage(net, { stage, stages }));
-  assert.deepEqual(layers(llama, 4).map(([from, to]) => to - from), [8, 9, 8, 7]);
+  assert.deepEqual(layers(llama, 4).map(([from, to]) => to - from), [7, 9, 9, 7]);
+  assert.deepEqual(layers(llama, 2), [[0, 17], [17, 32]]);
+  assert.deepEqual(layers(llama, 1), [[0, 32]]);
   assert.deepEqual(layers(llama, 32), Array.from({ length: 32 }, (_, i) => [i, i + 1]));
   const parts = layers(llama, 4).map((range) => stageNet(llama, range).parameters);
   assert.deepEqual(parts.flat(), llama.parameters);

@@ -25,13 +25,11 @@ export const RANKS: readonly Edits[] = [
     tests: ["tests/distributed/gradients_test.ts"],
     edits: [[
       "the next piece is computed when the last is summed",
-      `      if (i + 1 < this.#pieces.length) begin(i + 1);
-      addTo(own, this.#waiting[i]);
-      await take(own, i);
+      `        begin(i + 1);
+        // Asked for at once: Deno looks for what is done some 10 ms apart, and \`take\` may be as long.
 `,
-      `      addTo(own, this.#waiting[i]);
-      await take(own, i);
-      if (i + 1 < this.#pieces.length) begin(i + 1);
+      `        await take(own, i);
+        begin(i + 1);
 `,
     ]],
   },
@@ -59,8 +57,8 @@ export const RANKS: readonly Edits[] = [
     filter: "signal",
     edits: [[
       "every rank drops out what the first one does",
-      "uniform(this.seed, step, firstBatch + index)",
-      "uniform(this.seed, step, index)",
+      "uniform(this.#seed, step, firstBatch + index)",
+      "uniform(this.#seed, step, index)",
     ]],
   },
   {
@@ -70,12 +68,22 @@ export const RANKS: readonly Edits[] = [
     edits: [["a stage has one micro-batch more under way", "size - 1 - rank", "size - rank"]],
   },
   {
+    file: "lib/training/kept_activations.ts",
+    tests: ["tests/distributed/pipeline_test.ts"],
+    filter: "one process: log",
+    edits: [[
+      "the last set is put back, whichever it is",
+      "this.#setOf.get(batch)!",
+      "[...this.#setOf.values()].at(-1)!",
+    ]],
+  },
+  {
     file: "lib/graph/keeping.ts",
     tests: ["tests/graph/stage_test.ts"],
     edits: [[
       "the last layer of a stage is not rounded, as it is in the whole model",
-      '!net.sent || capacity.keptStorage !== "bf16"',
-      "true",
+      "if (!net.sent) ",
+      "",
     ]],
   },
   {

@@ -236,7 +236,7 @@ export const RUNS: readonly Edits[] = [
     ],
   },
   {
-    file: "lib/training/step.ts",
+    file: "lib/training/step_figures.ts",
     tests: ["tests/run/train_test.ts"],
     filter: "a run of untied",
     edits: [[
@@ -246,7 +246,7 @@ export const RUNS: readonly Edits[] = [
     ]],
   },
   {
-    file: "lib/training/step.ts",
+    file: "lib/training/step_figures.ts",
     tests: ["tests/training/step_test.ts"],
     edits: [
       [

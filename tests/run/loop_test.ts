@@ -6,7 +6,7 @@ import { Figures } from "../../lib/training/figures.ts";
 import { Loop } from "../../lib/run/loop.ts";
 import type { PairResult } from "../../lib/training/metrics.ts";
 import type { LogEntry } from "../../lib/training/log_entry.ts";
-import type { StepResult } from "../../lib/training/step.ts";
+import type { StepResult } from "../../lib/training/step_figures.ts";
 import { losses } from "../../lib/losses/losses.ts";
 import { parsed } from "../run_file.ts";
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { Figures } from "../../lib/training/figures.ts";
 import type { PairResult } from "../../lib/training/metrics.ts";
-import type { StepResult } from "../../lib/training/step.ts";
+import type { StepResult } from "../../lib/training/step_figures.ts";
 
 /** Runs `body` by a clock that it sets, in seconds. */
 function atClock(body: (clock: { seconds: number }) => void): void {

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { openGpu } from "../../lib/gpu/device.ts";
 import { Pipelines, readTensor } from "../../lib/gpu/program.ts";
 import { losses } from "../../lib/losses/losses.ts";
-import type { StepResult } from "../../lib/training/step.ts";
+import type { StepResult } from "../../lib/training/step_figures.ts";
 import { openTrainer, randomPair, TINY_LLAMA, type Trainer } from "../../bench/models.ts";
 import { assertEqualBytes } from "../equal_bytes.ts";
 
