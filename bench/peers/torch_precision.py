@@ -181,6 +181,7 @@ def row(name, gradients):
 PRECISIONS = ("float32", "bfloat16", "medium", "high")
 truth, slopes = exact()
 print("| gradient of the first step | norm of the difference | largest of a layer's | along directions |\n| --- | --- | --- | --- |")
+row("PyTorch, float64: what the differences resolve", truth)
 for name in PRECISIONS:
     row(f"PyTorch, {name}" + (", emulated" if name in ("high", "medium") else ""), first_gradient(name))
 for name in ("highest", "high", "medium"):

@@ -70,6 +70,9 @@ interface Mpi extends Communicator {
 /** Milliseconds in which the first rank may say what is wrong with all, before another says it. */
 const FIRST_SAYS = 2000;
 
+/** Milliseconds in which whoever started the ranks may read what one says: its end of all ends that too. */
+const LAST_WORDS = 250;
+
 /**
  * Runs `body` as the rank that this process is: alone, where nobody started several. A rank that throws ends all.
  */
@@ -121,7 +124,10 @@ function openMpi({ size, variable }: Launch): Mpi {
   const found = ask((found) => mpi.MPI_Comm_size(world, found));
   let isOpen = true;
   addEventListener("unload", () => {
-    if (isOpen) mpi.MPI_Abort(world, Deno.exitCode || 1);
+    if (!isOpen) return;
+    // Nothing of a promise is waited for any more.
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, LAST_WORDS);
+    mpi.MPI_Abort(world, Deno.exitCode || 1);
   });
   if (!isSerialized) {
     throw new UserError(`${path}: this MPI takes calls of one thread alone: expected MPI_THREAD_SERIALIZED`);

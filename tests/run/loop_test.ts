@@ -1,6 +1,7 @@
 /** The training loop without a GPU: what it gives the runner, and what it makes of the results. */
 import assert from "node:assert/strict";
 import { alone } from "../../lib/distributed/communicator.ts";
+import { ALONE } from "../../lib/distributed/grid.ts";
 import { CollapseAlarm } from "../../lib/training/collapse.ts";
 import { Figures } from "../../lib/training/figures.ts";
 import { Loop } from "../../lib/run/loop.ts";
@@ -104,6 +105,7 @@ async function loop(
     },
     log: { append: nothing, writeState: nothing },
     communicator: alone,
+    ranks: ALONE,
   } as unknown as ConstructorParameters<typeof Loop>[0];
   const saved = before && {
     state: { step: before.step, collapse: before.alarm.toJSON(), figures: new Figures().toJSON() },
