@@ -61,11 +61,10 @@ ${scores("s", "q", "k")}
     }
 ${
         lines(4, (i) =>
-          `    s${i} = select(vec4f(-3.0e38), ${
-            score(shape, `s${i} * ${productScale(shape)}`, "4")
-          }, vec4<bool>(${
+          `    let seen${i} = vec4<bool>(${
             range(4).map((j) => `visible(own + ${i}u, k_first + tx * 4u + ${j}u, span${i})`).join(", ")
-          }));`)
+          });
+    s${i} = select(vec4f(-3.0e38), ${score(shape, `s${i} * ${productScale(shape)}`, "4")}, seen${i});`)
       }
     workgroupBarrier();
     partial[tx * 8u + ty] = vec4f(${
@@ -78,14 +77,8 @@ ${
 ${lines(8, (t) => `    new_max = max(new_max, partial[${8 * t}u + ty]);`)}
     let factor = exp_accurate4(row_max - new_max);
     row_max = new_max;
-    // A row that sees nothing of this tile, nor of any before, must not turn exp(-inf + inf) into 1.
-${
-        lines(
-          4,
-          (i) =>
-            `    s${i} = select(vec4f(), exp_accurate4(s${i} - new_max.${lane(i)}), s${i} > vec4f(-2.0e38));`,
-        )
-      }
+    // A row that sees nothing of this tile, nor of any before, must not turn exp(-inf + inf) into 1, and a NaN stays one.
+${lines(4, (i) => `    s${i} = select(vec4f(), exp_accurate4(s${i} - new_max.${lane(i)}), seen${i});`)}
     row_sum = row_sum * factor + vec4f(${
         range(4).map((i) => `(s${i}.x + s${i}.y) + (s${i}.z + s${i}.w)`).join(", ")
       });

@@ -1,3 +1,4 @@
+import assert from "node:assert/strict";
 import type { AttentionShape, AttentionTiles, RegisterTile } from "../../kernels/attention.ts";
 import { tileBounds } from "../../lib/batch/mask.ts";
 import { pack } from "../../lib/batch/pack.ts";
@@ -115,6 +116,31 @@ const QUERIES: Case[] = [[6, 3, 6], [4, 1, 80], [2, 2, 256], [1, 1, 70]].flatMap
 );
 
 kernelTest("attention a query at a time equals the float64 softmax", QUERIES, forwardEqualsReference);
+
+kernelTest(
+  "a NaN in a key is in the row of every query that sees it, and in no other",
+  [
+    QUERIES[0],
+    ...[registers("storage", 3, 2), ADAPTERS.gpu].map((tiles) => ({
+      ...{ heads: 6, keyValueHeads: 3, headDim: 6, tiles },
+    })),
+  ].map((shape) => ({ ...shape, tokens: 77 })),
+  async (kernels, shape) => {
+    const { heads, keyValueHeads, headDim, tokens } = shape;
+    const { attention, batch, qkv, output, tensors } = random(kernels, shape);
+    const [key, width] = [5, qkv.length / tokens];
+    qkv[key * width + heads * headDim] = NaN;
+    const out = output(heads, headDim);
+    await kernels.run(attention.forward(kernels.rows(tokens), { ...tensors, out, lse: output(heads) }));
+    (await kernels.read(out, tokens * heads * headDim)).forEach((value, i) => {
+      const [query, head] = [Math.floor(i / headDim / heads), Math.floor(i / headDim) % heads];
+      const [from, to, own] = batch.masks[0].spans.subarray(4 * query);
+      const isSeen = from <= key && key < to || own <= key && key <= query;
+      const isHit = isSeen && head < heads / keyValueHeads;
+      assert.equal(Number.isNaN(value), isHit, `query ${query}, head ${head}: ${value}`);
+    });
+  },
+);
 
 kernelTest(
   "the gradients of queries, keys and values equal those in float64",
