@@ -38,7 +38,6 @@ chmod +x "$out/launch"
 deno=$(npx -y deno@2.9.6 eval 'console.log(Deno.execPath())')
 train() {
   where=$1; shift
-  # Debian's MPICH 4.0.2 was seen to wait for ever in MPI_Finalize over UCX's TCP, once in five runs, when all was written.
   timeout -k 5 300 "$@" -n 2 "$deno" run -q -P=train --allow-ffi lib/cli/main.ts train tests/golden/llama/run.yaml "--output_dir=$out/$where" \
     --max_steps=3 --save_strategy=no --share_gpu --log_level=warning $keys
 }
