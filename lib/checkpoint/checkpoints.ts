@@ -11,6 +11,7 @@ import { type TrainerState, trainerStateOf } from "./trainer_state.ts";
 import type { OnProgress } from "../progress.ts";
 import { withProgress } from "../safetensors/write.ts";
 import { VERSION } from "../version.ts";
+import { divisionOf } from "./fingerprint.ts";
 import { type Fingerprint, FORMAT, type SavedRun } from "./state.ts";
 import { checkpointName, listCheckpoints } from "./names.ts";
 import type { ModelFiles } from "../hub/model_files.ts";
@@ -75,7 +76,7 @@ export class Checkpoints {
     if (steps === this.#lastStep) return;
     await this.#writer.finish();
     const { run } = this;
-    const { prepared, gpu, communicator, ranks: { data } } = run;
+    const { prepared, gpu, communicator, ranks, config } = run;
     await withSavedSources(run, communicator, "all", async ({ weights, optimizer }) => {
       const tensors = withProgress(
         [...weights, ...optimizer],
@@ -96,7 +97,7 @@ export class Checkpoints {
           run: run.fingerprint,
           device: gpu.name,
           kernels: run.kernels,
-          ...(data.size > 1 && { ranks: data.size }),
+          ...(communicator.size > 1 && { division: divisionOf(ranks, config) }),
           begunSteps: prepared.begunSteps ?? prepared.totalSteps,
           figures: figures.toJSON(),
           collapse: alarm.toJSON(),

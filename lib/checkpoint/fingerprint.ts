@@ -1,4 +1,5 @@
 /** What a run is, so that a checkpoint of another one is not taken for its own. */
+import { readdir } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { FIELDS, keyOf, KEYS, type TrainConfig } from "../config/schema.ts";
 import { configEntries } from "../config/write.ts";
@@ -9,12 +10,14 @@ import { UserError } from "../errors.ts";
 import { shorten, show } from "../json.ts";
 import { checkFunction } from "../losses/check.ts";
 import { type Loss, sourceOf } from "../losses/loss.ts";
+import type { Grid } from "../distributed/grid.ts";
 import { followsFrom } from "../losses/losses.ts";
 import type { Prepared } from "../planning/prepare.ts";
 import type { OnProgress } from "../progress.ts";
 import type { HashedFile } from "../data/hash.ts";
 import { VERSION } from "../version.ts";
-import type { Fingerprint, SavedRun } from "./state.ts";
+import { RUN_STATE } from "./names.ts";
+import type { Division, Fingerprint, SavedRun } from "./state.ts";
 
 /** The files of the model that a run begins with, hashed; what was hashed before is not read again. */
 export async function hashModel(
@@ -24,6 +27,17 @@ export async function hashModel(
 ): Promise<HashedFile[]> {
   const files = [...weights, join(modelFolder, "config.json")];
   return await rememberedHashes(files, cacheFolder(), "hashing the model", onProgress);
+}
+
+/** The files of a checkpoint that a run goes on from, hashed, by name. */
+export async function hashCheckpoint(
+  folder: string,
+  onProgress?: OnProgress,
+): Promise<Record<string, string>> {
+  const names = (await readdir(folder)).filter((name) => name === RUN_STATE || name.endsWith(".safetensors"));
+  const paths = names.toSorted().map((name) => join(folder, name));
+  const files = await rememberedHashes(paths, cacheFolder(), "hashing the checkpoint", onProgress);
+  return Object.fromEntries(files.map(({ path, sha256 }) => [basename(path), sha256]));
 }
 
 export function fingerprint(
@@ -150,8 +164,27 @@ export function checkFiles(now: Fingerprint, { folder, state }: SavedRun, totalS
 /** Differences that are told one by one: a damaged file may have any number. */
 const MOST_PROBLEMS = 40;
 
-/** What may give other numbers than an unbroken run, and is no reason to refuse. */
-export function warnings({ folder, state }: SavedRun, device: string, ranks: number): string[] {
+/** How the ranks of a run divide it, as far as anything is to divide. */
+export const divisionOf = (
+  { data, pipeline }: Grid,
+  { zeroStage }: Pick<TrainConfig, "zeroStage">,
+): Division => ({
+  ranks: data.size,
+  stages: pipeline.size,
+  zeroStage: data.size > 1 ? zeroStage : 0,
+});
+
+/**
+ * What may give other numbers than an unbroken run, and is no reason to refuse.
+ * @param stagesMatter whether numbers follow from how many stages a pipeline has.
+ */
+export function warnings(
+  { folder, state }: SavedRun,
+  device: string,
+  now: Division,
+  stagesMatter: boolean,
+): string[] {
+  const before: Division = { ranks: 1, stages: 1, zeroStage: 0, ...state.division };
   const differ = "the numbers may differ from an unbroken run's in their last digits";
   return [
     ...state.version === VERSION
@@ -160,9 +193,15 @@ export function warnings({ folder, state }: SavedRun, device: string, ranks: num
     ...state.device === device
       ? []
       : [`${folder} was made on ${state.device}, and this is ${device}: ${differ}`],
-    ...(state.ranks ?? 1) === ranks
+    ...before.ranks === now.ranks
       ? []
-      : [`${folder} was made by ${state.ranks ?? 1} ranks, and these are ${ranks}: ${differ}`],
+      : [`${folder} was made by ${before.ranks} ranks, and these are ${now.ranks}: ${differ}`],
+    ...before.stages === now.stages || !stagesMatter
+      ? []
+      : [`${folder} was made in ${before.stages} stages, and these are ${now.stages}: ${differ}`],
+    ...(before.zeroStage === 2) === (now.zeroStage === 2)
+      ? []
+      : [`${folder} was made with zero_stage: ${before.zeroStage}, and this is ${now.zeroStage}: ${differ}`],
   ];
 }
 

@@ -51,14 +51,23 @@ export interface RunState {
   /** The adapter, and how products are computed on it: other kernels may round differently. */
   device: string;
   kernels: TuningRecord;
-  /** How many ranks made it, where it was not one alone: sums of other parts round differently. */
-  ranks?: number;
+  /** How several ranks divided the work: sums of other parts round differently. */
+  division?: Division;
   /** The steps that the run was to have when it began: its reference's sums are of the batches that those made. */
   begunSteps?: number;
   figures: FiguresState;
   collapse: CollapseState;
   /** Answers to `prompts` before the first step. */
   answers: string[];
+}
+
+/** How several ranks divide a run's work. */
+export interface Division {
+  /** Those that have the same parameters: ranks, or pipelines. */
+  ranks: number;
+  /** Of each pipeline. */
+  stages: number;
+  zeroStage: number;
 }
 
 export const FORMAT = 2;
@@ -94,7 +103,8 @@ export async function readSavedRun(folder: string): Promise<SavedRun> {
   }
   const isWhole = Number.isSafeInteger(state.step) && isTuningRecord(state.kernels) &&
     matches(state, SHAPE) &&
-    [state.ranks, state.begunSteps, (state as unknown as RunState).figures.sequenceTokens]
+    (state.division === undefined || matches(state.division, DIVISION)) &&
+    [state.begunSteps, (state as unknown as RunState).figures.sequenceTokens]
       .every((value) => ["number", "undefined"].includes(typeof value)) &&
     isDate((state as unknown as RunState).run.date);
   if (!isWhole) {
@@ -128,6 +138,7 @@ async function readJson(path: string, otherwise: string): Promise<Record<string,
 }
 
 const SUMS = { pairs: 0, chosen: 0, rejected: 0 };
+const DIVISION: Division = { ranks: 0, stages: 0, zeroStage: 0 };
 /** What every run state has, and more: a list stands for any number of such items. */
 const SHAPE = {
   version: "",

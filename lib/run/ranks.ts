@@ -1,5 +1,7 @@
 /** What the ranks of a run have to have in common, and who says what. */
+import { rm, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
+import { join } from "node:path";
 import { changedFiles } from "../checkpoint/fingerprint.ts";
 import type { Fingerprint } from "../checkpoint/state.ts";
 import { keyOf, type TrainConfig } from "../config/schema.ts";
@@ -10,6 +12,7 @@ import { UserError } from "../errors.ts";
 import type { Net } from "../graph/net.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { show } from "../json.ts";
+import { statOf } from "../stat_of.ts";
 import { VERSION } from "../version.ts";
 import type { TrainOptions } from "./options.ts";
 
@@ -60,18 +63,20 @@ export function describeRanks({ data, pipeline }: Grid, passes: number, net: Net
  * Refuses ranks that would not compute parts of the same run.
  *
  * @param run this rank's configuration and files.
- * @param step of the checkpoint that it goes on from; undefined where it begins anew.
+ * @param start the checkpoint that it goes on from, with the hashes of its files; undefined where it begins anew.
  * @throws {UserError} (status 2) on each of them, naming what differs from the first rank.
  */
 export async function checkSameRun(
   communicator: Communicator,
   run: Fingerprint,
-  step?: number,
+  start?: { step: number; files: Record<string, string> },
 ): Promise<void> {
-  const all = await gather(communicator, { version: VERSION, host: hostname(), run, step });
+  const own = { version: VERSION, runtime: navigator.userAgent, host: hostname(), run, start };
+  const all = await gather(communicator, own);
   const [first, ...others] = all;
-  const problems = others.flatMap(({ version, host, run, step }, i) => {
+  const problems = others.flatMap(({ version, runtime, host, run, start }, i) => {
     const found = version === first.version ? [] : [`simper ${version}, and not ${first.version}`];
+    if (runtime !== first.runtime) found.push(`${runtime}, and not ${first.runtime}`);
     for (const key of new Set([...Object.keys(first.run.config), ...Object.keys(run.config)])) {
       const [there, here] = [first.run.config[key], run.config[key]];
       // Which GPU of its machine a rank takes is its own affair.
@@ -79,17 +84,47 @@ export async function checkSameRun(
       found.push(`${key}: ${show(here)}, and not ${show(there)}`);
     }
     found.push(...changedFiles(run, first.run));
-    if (step !== first.step) {
-      const start = (step?: number) => step === undefined ? "begins anew" : `goes on after step ${step}`;
-      found.push(
-        `output_dir: it ${start(step)}, and rank 0 ${start(first.step)}: both have to see the same folder`,
-      );
+    const SEE = "both have to see the same folder";
+    if (start?.step !== first.start?.step) {
+      const told = (step?: number) => step === undefined ? "begins anew" : `goes on after step ${step}`;
+      found.push(`output_dir: it ${told(start?.step)}, and rank 0 ${told(first.start?.step)}: ${SEE}`);
+    } else {
+      const [files, there] = [start?.files ?? {}, first.start?.files ?? {}];
+      const other = [...new Set([...Object.keys(files), ...Object.keys(there)])]
+        .filter((name) => files[name] !== there[name]);
+      if (other.length > 0) {
+        found.push(`output_dir: of its checkpoint other files than rank 0's: ${other.join(", ")}: ${SEE}`);
+      }
     }
     return found.map((problem) => `rank ${i + 1} on ${host}: ${problem}`);
   });
   if (problems.length === 0) return;
   throw new UserError(
     `the ranks would not train the same; beside rank 0 on ${first.host}:\n  ${problems.join("\n  ")}`,
+    2,
+  );
+}
+
+/**
+ * Refuses ranks that do not see the first one's folder, where all are to read from it.
+ * @throws {UserError} (status 2) on each of them.
+ */
+export async function checkSharedFolder(communicator: Communicator, folder: string): Promise<void> {
+  if (communicator.size === 1) return;
+  const isFirst = communicator.rank === 0;
+  const [name] = await gather(communicator, `.rank-0-${crypto.randomUUID()}`);
+  const path = join(folder, name);
+  if (isFirst) await writeFile(path, "");
+  await gather(communicator, null);
+  const all = await gather(communicator, { host: hostname(), isSeen: await statOf(path) !== undefined });
+  if (isFirst) await rm(path);
+  const blind = all.findIndex(({ isSeen }) => !isSeen);
+  if (blind < 0) return;
+  throw new UserError(
+    `output_dir: rank ${blind} on ${all[blind].host} does not see the ${folder} of rank 0 on ${
+      all[0].host
+    }, and with ` +
+      "load_best_model_at_end all read the best checkpoint there: name a folder that all hosts share",
     2,
   );
 }

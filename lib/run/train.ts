@@ -1,7 +1,14 @@
 import { openAdapter } from "../adapters/open.ts";
 import { withNewAdapters } from "../adapters/start.ts";
 import { Checkpoints } from "../checkpoint/checkpoints.ts";
-import { checkFiles, fingerprint, hashModel, warnings } from "../checkpoint/fingerprint.ts";
+import {
+  checkFiles,
+  divisionOf,
+  fingerprint,
+  hashCheckpoint,
+  hashModel,
+  warnings,
+} from "../checkpoint/fingerprint.ts";
 import { checkPlaces, openOutput } from "../checkpoint/output.ts";
 import { provenanceOf } from "../checkpoint/provenance.ts";
 import { findStart, prepareOutput } from "../checkpoint/start.ts";
@@ -25,7 +32,14 @@ import { localSources, resolveSources } from "../hub/hub.ts";
 import { randomInit } from "../weights/init.ts";
 import { Loop } from "./loop.ts";
 import { checkModelFiles, readModelFiles } from "../hub/model_files.ts";
-import { type Adapter, ANSWER_TOKENS, bytesOfRun, memoryLimit, planRun } from "../planning/plan.ts";
+import {
+  type Adapter,
+  ANSWER_TOKENS,
+  bytesOfRun,
+  memoryLimit,
+  optimizerOf,
+  planRun,
+} from "../planning/plan.ts";
 import { bytesBesidePlan } from "../planning/process_memory.ts";
 import { checkFits, planTable } from "../planning/advice.ts";
 import { openModel } from "../weights/weights.ts";
@@ -47,7 +61,14 @@ import type { TensorReader } from "../safetensors/read.ts";
 import type { Loss } from "../losses/loss.ts";
 import { configOf, takeData, type TrainOptions } from "./options.ts";
 import type { RunParts, TrainRun } from "./outcome.ts";
-import { checkAdapters, checkSameRun, describeRanks, passesOfRank, RankLog } from "./ranks.ts";
+import {
+  checkAdapters,
+  checkSameRun,
+  checkSharedFolder,
+  describeRanks,
+  passesOfRank,
+  RankLog,
+} from "./ranks.ts";
 import { addReference, keptReference } from "./reference.ts";
 import { saveRun, sendSaved } from "./save.ts";
 
@@ -161,13 +182,21 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   const otherFiles = other && await hashModel(otherFolder!, other.files, onProgress);
   const identity = fingerprint(config, prepared, modelFiles, otherFiles);
   if (before) checkFiles(identity, before, prepared.totalSteps);
-  await checkSameRun(communicator, identity, before?.state.step);
+  const start = before && communicator.size > 1
+    ? { step: before.state.step, files: await hashCheckpoint(before.folder, onProgress) }
+    : undefined;
+  await checkSameRun(communicator, identity, start);
 
   const gpu = await openGpu({ ...config, gpu: options.gpu });
   held.defer(() => gpu.destroy());
   const precision = precisionOn(gpu, config);
   const sharers = await checkAdapters(communicator, gpu, config);
-  if (before) warnings(before, gpu.name, ranks.data.size).forEach(warn);
+  if (before) {
+    const isTied = prepared.net.inputEmbeddings === prepared.net.outputEmbeddings;
+    // Weights are rounded by chance, another one where they lie elsewhere.
+    const stagesMatter = isTied || optimizerOf(config).trained === "bf16";
+    warnings(before, gpu.name, divisionOf(ranks, config), stagesMatter).forEach(warn);
+  }
   const pipelines = new Pipelines(gpu, signal, onProgress);
   if (followsFrom(config, loss)) log("info", describeLoss(lossOf(config)));
   else await checkLoss(loss, gpu, pipelines, log);
@@ -264,6 +293,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
     onProgress,
   );
   if (isFirst) await prepareOutput(config.outputDir, before !== undefined);
+  if (config.loadBestModelAtEnd) await checkSharedFolder(communicator, config.outputDir);
   const runLog = isFirst ? new RunLog(config, warn) : undefined;
   const loop = new Loop(
     { gpu, config, prepared, planned, checkpoints, log: runLog, communicator, ranks },

@@ -1,11 +1,22 @@
 /** What ranks have to have in common, and who says what. */
 import assert from "node:assert/strict";
-import type { Fingerprint } from "../../lib/checkpoint/state.ts";
+import { mkdir, readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { warnings } from "../../lib/checkpoint/fingerprint.ts";
+import type { Division, Fingerprint, SavedRun } from "../../lib/checkpoint/state.ts";
 import { launchOf } from "../../lib/distributed/mpi_abi.ts";
 import { UserError } from "../../lib/errors.ts";
-import { checkAdapters, checkSameRun, passesOfRank, RankLog } from "../../lib/run/ranks.ts";
+import {
+  checkAdapters,
+  checkSameRun,
+  checkSharedFolder,
+  passesOfRank,
+  RankLog,
+} from "../../lib/run/ranks.ts";
+import { VERSION } from "../../lib/version.ts";
 import { refusal } from "../in_process.ts";
 import { asRanks } from "../ranks.ts";
+import { withTemporaryFolder } from "../temporary_folder.ts";
 
 Deno.test("passes that do not divide are refused with the numbers that would", () => {
   const passes = (size: number, stages = 1) =>
@@ -45,7 +56,7 @@ Deno.test("ranks of other keys, files or checkpoints are refused on every rank, 
   const run = (...of: Partial<Fingerprint>[]) =>
     asRanks(
       of.length,
-      (own) => checkSameRun(own, { ...same, ...of[own.rank] }, of[own.rank].rules === 1 ? 4 : undefined),
+      (own) => checkSameRun(own, { ...same, ...of[own.rank] }, { step: 4, files: { "a.safetensors": "1" } }),
     );
   await run({}, { config: { learning_rate: 1, gpu_id: "1" } });
   const refusals = await asRanks(3, (own) =>
@@ -58,19 +69,54 @@ Deno.test("ranks of other keys, files or checkpoints are refused on every rank, 
           train: [],
         }][own.rank],
       },
-      own.rank === 2 ? undefined : 4,
+      own.rank === 2 ? undefined : { step: 4, files: { "a.safetensors": `${own.rank}` } },
     )));
   const [message] = refusals;
   assert.deepEqual(refusals, [message, message, message]);
   for (
     const line of [
       /^ {2}rank 1 on \S+: learning_rate: 2, and not 1$/m,
+      /^ {2}rank 1 on \S+: output_dir: of its checkpoint other files than rank 0's: a.safetensors: /m,
       /^ {2}rank 2 on \S+: model_name_or_path: model.safetensors is another file$/m,
       /^ {2}rank 2 on \S+: dataset_mixer: the data of the train split are others \(by SHA-256\)$/m,
       /^ {2}rank 2 on \S+: output_dir: it begins anew, and rank 0 goes on after step 4: /m,
     ]
   ) assert.match(message, line);
-  assert.equal(message.split("\n").length, 5, message);
+  assert.equal(message.split("\n").length, 6, message);
+});
+
+Deno.test("ranks that do not see the first one's folder are refused where they are to read from it", async () => {
+  await withTemporaryFolder(async (folder) => {
+    const elsewhere = join(folder, "elsewhere");
+    await mkdir(elsewhere);
+    await asRanks(2, (own) => checkSharedFolder(own, folder));
+    const refusals = await asRanks(
+      2,
+      (own) => refusal(checkSharedFolder(own, own.rank === 0 ? folder : elsewhere)),
+    );
+    for (const message of refusals) {
+      assert.match(message, /^output_dir: rank 1 on \S+ does not see the \S+ of rank 0/);
+    }
+    assert.deepEqual(await readdir(folder), ["elsewhere"]);
+  });
+});
+
+Deno.test("who goes on with another division of the work is told so, where sums round by it", () => {
+  const saved = (division?: Division) =>
+    ({ folder: "run", state: { version: VERSION, device: "GPU", division } }) as unknown as SavedRun;
+  const alone = { ranks: 1, stages: 1, zeroStage: 0 };
+  const told = (before: Division | undefined, now: Division, stagesMatter = false) =>
+    warnings(saved(before), "GPU", now, stagesMatter).map((message) =>
+      message.replace(/: the numbers .*/, "")
+    );
+  const staged = { ...alone, stages: 2 };
+  assert.deepEqual(told(undefined, alone), []);
+  assert.deepEqual(told(undefined, { ...alone, ranks: 2 }), ["run was made by 1 ranks, and these are 2"]);
+  assert.deepEqual(told(staged, alone), []);
+  assert.deepEqual(told(staged, alone, true), ["run was made in 2 stages, and these are 1"]);
+  const half = { ...alone, ranks: 2, zeroStage: 1 };
+  assert.deepEqual(told(half, { ...half, zeroStage: 0 }), []);
+  assert.deepEqual(told({ ...half, zeroStage: 2 }, half), ["run was made with zero_stage: 2, and this is 1"]);
 });
 
 Deno.test("two ranks have two GPUs of one kind, or share one where they may", async () => {
