@@ -174,6 +174,11 @@ export const divisionOf = (
   zeroStage: data.size > 1 ? zeroStage : 0,
 });
 
+const describe = ({ ranks, stages }: Division) =>
+  stages === 1
+    ? `${ranks} ${ranks === 1 ? "rank" : "ranks"}`
+    : `${ranks} ${ranks === 1 ? "pipeline" : "pipelines"} of ${stages} stages`;
+
 /**
  * What may give other numbers than an unbroken run, and is no reason to refuse.
  * @param stagesMatter whether numbers follow from how many stages a pipeline has.
@@ -193,12 +198,9 @@ export function warnings(
     ...state.device === device
       ? []
       : [`${folder} was made on ${state.device}, and this is ${device}: ${differ}`],
-    ...before.ranks === now.ranks
+    ...before.ranks === now.ranks && (before.stages === now.stages || !stagesMatter)
       ? []
-      : [`${folder} was made by ${before.ranks} ranks, and these are ${now.ranks}: ${differ}`],
-    ...before.stages === now.stages || !stagesMatter
-      ? []
-      : [`${folder} was made in ${before.stages} stages, and these are ${now.stages}: ${differ}`],
+      : [`${folder} was made by ${describe(before)}, and here it is ${describe(now)}: ${differ}`],
     ...(before.zeroStage === 2) === (now.zeroStage === 2)
       ? []
       : [`${folder} was made with zero_stage: ${before.zeroStage}, and this is ${now.zeroStage}: ${differ}`],

@@ -233,7 +233,7 @@ function differences(first: MeasuredMember, second: MeasuredMember, before: Meas
     const pairs = ofPair && overPairs(twins, ofPair, before);
     // How far another run of it would be is not known of one that no seed changes.
     const isSure = !isSeedless(first) && !isSeedless(second) && excludesZero(seeds) &&
-      (!pairs || excludesZero(pairs));
+      (!pairs || excludesZero(pairs) && pairs.p < 0.05);
     return [{ figure: name, seeds, ...pairs && { pairs }, isSure }];
   });
 }
@@ -249,7 +249,7 @@ function overPairs(
       mean(twins.map(([one, other]) => ofPair(other.results[i], start) - ofPair(one.results[i], start))),
   );
   const [{ value, low, high, draws }] = estimates([{ values }], values.length);
-  return { value, low, high, p: bootstrapP(draws) };
+  return { value, low, high, p: bootstrapP(draws, values.length) };
 }
 
 const excludesZero = ({ low, high }: MeanEstimate) =>

@@ -27,8 +27,8 @@ export const IGNORED: Readonly<Record<string, string>> = {
   dataset_num_proc: "as many workers tokenize as there are cores, and 8",
   "dataloader_*": "pairs are read in the training process",
   remove_unused_columns: "only the columns of preference pairs are read",
-  "ddp_*": "training runs on one device",
-  local_rank: "training runs on one device",
+  "ddp_*": "several ranks are started by mpirun -n N (zero_stage, pipeline_parallel_size)",
+  local_rank: "several ranks are started by mpirun -n N (zero_stage, pipeline_parallel_size)",
   "wandb_*": "reports are files in output_dir",
   logging_strategy: "logging_steps says when to log",
   disable_tqdm: "log_level says what is shown",
@@ -70,8 +70,14 @@ export const REFUSED: Readonly<Record<string, Refusal>> = {
   label_smoothing_factor: { allowed: [0], why: "it is not available" },
   neftune_noise_alpha: { allowed: [0], why: "it is not available" },
   lr_scheduler_kwargs: { allowed: [], why: "no schedule here takes any" },
-  deepspeed: { allowed: [false], why: "training runs on one device" },
-  fsdp: { allowed: [false, ""], why: "training runs on one device" },
+  deepspeed: {
+    allowed: [false],
+    why: "several ranks are started by mpirun -n N (zero_stage, pipeline_parallel_size)",
+  },
+  fsdp: {
+    allowed: [false, ""],
+    why: "several ranks are started by mpirun -n N (zero_stage, pipeline_parallel_size)",
+  },
 };
 
 /**

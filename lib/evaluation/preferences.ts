@@ -138,7 +138,7 @@ function differenceOf(first: Measured, second: Measured): Difference {
   return {
     names: [first.name, second.name],
     accuracy: { ...bounds(accuracy), onlyFirst, onlySecond, p: mcnemar(onlyFirst, onlySecond) },
-    margins: { ...bounds(margins), p: bootstrapP(margins.draws) },
+    margins: { ...bounds(margins), p: bootstrapP(margins.draws, first.results.length) },
   };
 }
 
@@ -151,7 +151,8 @@ function judgedDifference(first: Measured, second: Measured): Difference {
   const margins = difference(difference(others[0], others[1]), difference(chosen, rejected));
   return {
     names: [first.name, second.name],
-    ...(!Number.isNaN(margins.value) && { margins: { ...bounds(margins), p: bootstrapP(margins.draws) } }),
+    ...(!Number.isNaN(margins.value) &&
+      { margins: { ...bounds(margins), p: bootstrapP(margins.draws, first.results.length) } }),
   };
 }
 

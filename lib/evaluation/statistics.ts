@@ -73,12 +73,13 @@ export function quantile(sorted: Float64Array, share: number): number {
 /**
  * How likely a mean difference is that is as far from 0 as the one found, were there none, from its bootstrap draws:
  * twice the smaller share on either side of 0, the found one counted with them (Davison and Hinkley, 1997, section
- * 4.2), so never 0.
+ * 4.2), so never 0; nor below what the signs of so many pairs can show, which are all alike in 1 of 2^(pairs - 1).
  */
-export function bootstrapP(draws: Float64Array): number {
+export function bootstrapP(draws: Float64Array, pairs: number): number {
   const share = (isBeyond: (draw: number) => boolean) =>
     (draws.filter(isBeyond).length + 1) / (draws.length + 1);
-  return Math.min(1, 2 * Math.min(share((draw) => draw <= 0), share((draw) => draw >= 0)));
+  const found = 2 * Math.min(share((draw) => draw <= 0), share((draw) => draw >= 0));
+  return Math.min(1, Math.max(found, 2 ** (1 - pairs)));
 }
 
 /**

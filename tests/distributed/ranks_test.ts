@@ -111,9 +111,13 @@ Deno.test("who goes on with another division of the work is told so, where sums 
     );
   const staged = { ...alone, stages: 2 };
   assert.deepEqual(told(undefined, alone), []);
-  assert.deepEqual(told(undefined, { ...alone, ranks: 2 }), ["run was made by 1 ranks, and these are 2"]);
+  assert.deepEqual(told(undefined, { ...alone, ranks: 2 }), [
+    "run was made by 1 rank, and here it is 2 ranks",
+  ]);
   assert.deepEqual(told(staged, alone), []);
-  assert.deepEqual(told(staged, alone, true), ["run was made in 2 stages, and these are 1"]);
+  assert.deepEqual(told(staged, alone, true), [
+    "run was made by 1 pipeline of 2 stages, and here it is 1 rank",
+  ]);
   const half = { ...alone, ranks: 2, zeroStage: 1 };
   assert.deepEqual(told(half, { ...half, zeroStage: 0 }), []);
   assert.deepEqual(told({ ...half, zeroStage: 2 }, half), ["run was made with zero_stage: 2, and this is 1"]);

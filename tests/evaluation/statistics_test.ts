@@ -42,9 +42,12 @@ Deno.test("quantiles are numpy's, and McNemar's exact p-values scipy's", () => {
 });
 
 Deno.test("a difference that no draw contradicts has the smallest p-value, and none has 1", () => {
-  assert.equal(bootstrapP(new Float64Array(999).fill(1)), 0.002);
-  assert.equal(bootstrapP(new Float64Array(999)), 1);
-  assert.equal(bootstrapP(Float64Array.from({ length: 999 }, (_, i) => i < 99 ? -1 : 1)), 0.2);
+  assert.equal(bootstrapP(new Float64Array(999).fill(1), 100), 0.002);
+  assert.equal(bootstrapP(new Float64Array(999), 100), 1);
+  assert.equal(bootstrapP(Float64Array.from({ length: 999 }, (_, i) => i < 99 ? -1 : 1), 100), 0.2);
+  // Three pairs show no less than three tosses of a coin.
+  assert.equal(bootstrapP(new Float64Array(999).fill(1), 3), 0.25);
+  assert.equal(bootstrapP(new Float64Array(999).fill(1), 1), 1);
 });
 
 Deno.test("Student's quantiles are scipy's, and a single value has no interval", () => {

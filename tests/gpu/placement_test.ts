@@ -126,8 +126,9 @@ Deno.test("SmolLM2-135M, 2,048 tokens, checkpointing: under 300 MB beyond 16 byt
     assert.equal(parameters.count, 134_515_008);
     const beyond = plan.bytes - 16 * parameters.count;
     // On a driver on the processor two textures for products are among them.
-    // On a GPU a gated unit is part of a product: what it makes lives beside what the product reads.
-    assert.ok(beyond < { gpu: 273e6, software: 292e6 }[device], `${device}: ${beyond}`);
+    // On a GPU a gated unit is part of a product: what it makes lives beside what the product reads; and 16.5 MB of
+    // sums of deep products in parts.
+    assert.ok(beyond < { gpu: 289e6, software: 292e6 }[device], `${device}: ${beyond}`);
   }
 });
 

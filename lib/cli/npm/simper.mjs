@@ -27,6 +27,13 @@ const isRank = words[0] === "train" &&
   );
 // Native code, which no other permission binds.
 if (isDawn || isRank) allowed.push("--allow-ffi");
+/** The socket that MPICH's mpirun leaves open for each rank. */
+const mpi = Number(process.env.PMI_FD);
+const stdio = ["inherit", "inherit", "inherit"];
+if (isRank && Number.isSafeInteger(mpi) && mpi > 2 && mpi < 1024) {
+  while (stdio.length < mpi) stdio.push("ignore");
+  stdio.push(mpi);
+}
 /** Only at a terminal does it tell what it fetches the first time. */
 const quiet = process.stderr.isTTY ? [] : ["--quiet"];
 
@@ -46,7 +53,7 @@ const child = spawn(
     ...words,
   ],
   // The program's packages are those of deno.lock, whatever npm's own file says.
-  { stdio: "inherit", env: { ...process.env, DENO_NO_PACKAGE_JSON: "1" } },
+  { stdio, env: { ...process.env, DENO_NO_PACKAGE_JSON: "1" } },
 );
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"];
 // The program ends in its own time, and with its own status.
