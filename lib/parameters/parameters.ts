@@ -317,7 +317,10 @@ export class Parameters {
 
   /** The type that a checkpoint tensor is stored in. */
   dtype(name: string, kind: ParameterKind = "weights"): FloatDtype | "U8" {
-    return dtypeOf(this.#tensorsOf(this.#byPart.get(name)!.spec, kind)[0].tensor);
+    const { spec } = this.#byPart.get(name)!;
+    return dtypeOf(
+      this.#onHost.has(spec) ? { storage: storageOfWeights(spec) } : this.#tensorsOf(spec, kind)[0].tensor,
+    );
   }
 
   /** A parameter's pieces, each with its tensor of a kind. */

@@ -8,7 +8,9 @@ import { UserError } from "../../lib/errors.ts";
 import { isTrained } from "../../lib/parameters/parameter.ts";
 import { readModelConfig } from "../../lib/weights/config_file.ts";
 import { netToTrain } from "../../lib/planning/roles.ts";
+import { fromF32 } from "../../lib/safetensors/dtype.ts";
 import { openCheckpoint, openSafetensors } from "../../lib/safetensors/read.ts";
+import { saveCheckpoint } from "../../lib/safetensors/write.ts";
 import { assertEqualBytes } from "../equal_bytes.ts";
 import { GOLDEN } from "../golden_run.ts";
 import { refusal, run, stopAt, weightsOf } from "../in_process.ts";
@@ -113,4 +115,42 @@ Deno.test("a run with frozen parameters in 4 bits saves them as they were, and r
     );
     await run(again, words);
     assertEqualBytes(await weightsOf(again), await weightsOf(out));
+  }));
+
+Deno.test("a frozen embedding in 16 bits, of which the GPU has rows alone, is saved as it was, and resumes", () =>
+  withTemporaryFolder(async (folder) => {
+    const model = join(folder, "model");
+    await Deno.mkdir(model);
+    for (const { name } of Deno.readDirSync(`${GOLDEN}/untied`)) {
+      if (!name.endsWith(".safetensors")) await Deno.copyFile(`${GOLDEN}/untied/${name}`, join(model, name));
+    }
+    const weights = await openCheckpoint(`${GOLDEN}/untied`);
+    await saveCheckpoint(
+      model,
+      [...weights.tensors].map(([name, { shape }]) => ({
+        ...{ name, shape, dtype: "BF16" },
+        chunks: async function* () {
+          yield fromF32(await weights.readF32(name), "BF16");
+        },
+      })),
+    );
+    await weights.close();
+    const words = [
+      `--model_name_or_path=${model}`,
+      ...["--max_steps=2", "--save_steps=1", "--unfrozen_parameters=[model.layers]", "--prompts=[]"],
+    ];
+    const [out, again] = [join(folder, "whole"), join(folder, "again")];
+    await run(out, words);
+    await stopAt(1, again, words);
+    await run(again, words);
+    assertEqualBytes(await weightsOf(again), await weightsOf(out));
+    const name = "model.embed_tokens.weight";
+    const before = await openCheckpoint(model);
+    for (const saved of [out, join(out, "checkpoint-2")]) {
+      const after = await openCheckpoint(saved);
+      assert.equal(after.tensors.get(name)!.dtype, "BF16");
+      assertEqualBytes(await after.readBytes(name), await before.readBytes(name), saved);
+      await after.close();
+    }
+    await before.close();
   }));
