@@ -107,6 +107,7 @@ async function program(words: readonly string[]): Promise<number> {
   }
   const command = await entryOf(name).load();
   usualEngine();
+  if (name !== "train") (await import("./mpi.ts")).refuseRanks(name);
   const stop = new Stop();
   return await exitWith(() => command.run(rest, stop), stop);
 }

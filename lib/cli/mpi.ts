@@ -96,6 +96,20 @@ export async function asRank(body: (communicator: Communicator) => Promise<numbe
   }
 }
 
+/**
+ * Each of several processes would do all of it, side by side.
+ * @throws {UserError} (status 2) where this is one of them.
+ */
+export function refuseRanks(command: string): void {
+  const { size = 1, variable } = launchOf(environment) ?? {};
+  if (size === 1) return;
+  throw new UserError(
+    `by ${variable} this is one of ${size} ranks, and \`simper ${command}\` is the work of one process: ` +
+      "only `simper train` has ranks",
+    2,
+  );
+}
+
 const after = (milliseconds: number) => new Promise<void>((resolve) => setTimeout(resolve, milliseconds));
 
 /** Of a variable that may not be read nothing is known. */

@@ -35,6 +35,8 @@ const MOST_PAIRS = 100_000_000;
 /** Pairs whose operations are counted. */
 const SAMPLED_PAIRS = 1000;
 const MOST_RANKS = 4096;
+const RATES =
+  "--link and --tflops say together, and with --ranks=N above 1, how long a step is: expected all or none";
 
 /** `simper plan` */
 export const plan: Command = {
@@ -77,6 +79,7 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
 
   // Before anything is fetched.
   const ranks = options.ranks ?? config.pipelineParallelSize;
+  if (options.rates && ranks === 1) throw new UserError(RATES, 2);
   const passes = passesOfRank(config, { size: ranks });
   const { folder, workloadOf, sample } = await readWorkload(config, options, {
     log: (level, message) => log[level](message),
@@ -137,12 +140,7 @@ function readOptions({ options }: Words): Options {
       tflops: number({ min: 1e-6, max: 1e6 }),
     },
   );
-  if ((link === undefined) !== (tflops === undefined) || link !== undefined && ranks === 1) {
-    throw new UserError(
-      "--link and --tflops say together, and with --ranks=N above 1, how long a step is: expected all or none",
-      2,
-    );
-  }
+  if ((link === undefined) !== (tflops === undefined)) throw new UserError(RATES, 2);
   const rates = link === undefined ? undefined : { link, flops: 1e12 * tflops! };
   return { data: options.has("data"), numPairs, largestBuffer, ranks, rates };
 }

@@ -2,6 +2,7 @@
 import { adapt } from "../adapters/adapt.ts";
 import { chooseModules } from "../adapters/modules.ts";
 import { keyOf, type TrainConfig } from "../config/schema.ts";
+import { placeOf } from "../distributed/grid.ts";
 import { UserError } from "../errors.ts";
 import { formatBytes } from "../format_bytes.ts";
 import { type Loss, usesBatch, wgslOf } from "../losses/loss.ts";
@@ -86,7 +87,11 @@ function savings(config: TrainConfig, loss: Loss, ranks?: Share): Partial<TrainC
     }),
     ...(config.doEval && config.perDeviceEvalBatchSize > 1 && { perDeviceEvalBatchSize: 1 }),
   };
-  const shared: Partial<TrainConfig> = (ranks?.size ?? 1) > 1 && config.zeroStage < 2 ? { zeroStage: 2 } : {};
+  const stages = config.pipelineParallelSize;
+  // Stages add up their gradients themselves, and share moments where there are several pipelines.
+  const zeroStage = stages > 1 ? 1 : 2;
+  const isParted = ranks !== undefined && placeOf(ranks, stages).data.size > 1;
+  const shared: Partial<TrainConfig> = isParted && config.zeroStage < zeroStage ? { zeroStage } : {};
   const changes = new Map(
     [shared, checkpointing, single, { ...shared, ...checkpointing, ...single }]
       .map((change) => [keysIn(change), change]),

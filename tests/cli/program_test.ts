@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { FIELDS, keyOf } from "../../lib/config/schema.ts";
 import { VERSION } from "../../lib/version.ts";
-import type { Finished } from "../command.ts";
+import { type Finished, taskWith } from "../command.ts";
 
 /** The program without any permission. */
 async function simper(...words: string[]): Promise<Finished> {
@@ -78,4 +78,10 @@ Deno.test("a word that is no command, option or key has status 2, and the neares
     assert.match(stderr, says);
     assert.doesNotMatch(stderr, /\n\s+at /);
   }
+});
+
+Deno.test("of a launch of several ranks every command but train is refused", async () => {
+  const { status, stderr } = await taskWith({ PMI_RANK: "1", PMI_SIZE: "2" }, "ranks", "compare");
+  assert.equal(status, 2, stderr);
+  assert.match(stderr, /by PMI_RANK this is one of 2 ranks, and `simper compare` is the work of one process/);
 });

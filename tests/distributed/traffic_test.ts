@@ -114,6 +114,7 @@ Deno.test("simper plan --ranks says what a rank takes, is sent, and how long a s
       [["--ranks=3"], "2 passes a step do not divide over 3 ranks"],
       [["--ranks=2", "--link=fast"], "--link: expected bits or bytes a second, such as 100Gb/s or 12.5GB/s"],
       [["--ranks=2", "--link=1GB/s"], "--link and --tflops say together"],
+      [["--link=1GB/s", "--tflops=1"], "--link and --tflops say together, and with --ranks=N above 1"],
     ] as const
   ) {
     const refused = await plan(...words);

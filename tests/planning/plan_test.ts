@@ -13,7 +13,7 @@ import {
 import { readModelConfig } from "../../lib/weights/config_file.ts";
 import { kernelsOf } from "../../lib/gpu/program.ts";
 import { usualTiles } from "../../lib/gpu/tuning.ts";
-import { adviceFor, lastAlternative, withBatchesOf } from "../../lib/planning/advice.ts";
+import { adviceFor, alternatives, lastAlternative, withBatchesOf } from "../../lib/planning/advice.ts";
 import { bytesOfParameters, bytesOfRun, capacityOf, planRun } from "../../lib/planning/plan.ts";
 import { planReport } from "../../lib/report/plan_report.ts";
 import { task } from "../command.ts";
@@ -135,6 +135,24 @@ Deno.test("Llama 3 8B, every parameter trained, fits four GPUs of 40 GB as four 
   const plans = [0, 1, 2, 3].map((rank) => planRun(workload, config, ADAPTER, { rank, size: 4 }).decoder);
   for (const { plan } of plans) assert.ok(plan.bytes < 40e9, `${plan.bytes}`);
   assert.equal(plans.reduce((sum, { parameters }) => sum + parameters.trainedCount, 0), 8_030_261_248);
+});
+
+Deno.test("what ranks are advised to share is what they can: sums in no pipeline, and nothing in one alone", async () => {
+  for (
+    const [stages, size, advised] of [[1, 4, 2], [2, 4, 1], [2, 2, undefined], [1, 1, undefined]] as const
+  ) {
+    const file = "configs/tiny.yaml";
+    const keys = ["--prompts=[]", "--do_eval=false", `--pipeline_parallel_size=${stages}`];
+    const { config } = parseConfig(await Deno.readTextFile(file), file, keys);
+    const shape = await readModelConfig(`${GOLDEN}/untied`);
+    const workloadOf = (changed: TrainConfig) => worstCase(shape, changed);
+    const found = alternatives(config, ADAPTER, 1e9, workloadOf, { rank: 0, size });
+    assert.deepEqual(
+      [...new Set(found.map(({ change }) => change.zeroStage))].filter((stage) => stage !== undefined),
+      advised === undefined ? [] : [advised],
+      `${size} ranks, ${stages} stages`,
+    );
+  }
 });
 
 Deno.test("on software tiles a plan of 8B is made of its products, not of their 200,000 blocks", async () => {
