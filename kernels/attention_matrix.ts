@@ -305,3 +305,30 @@ export const WEIGHT_SCALE = "16384.0";
 export const leastScale = (name: string, scales: "scales_a" | "scales_b"): string =>
   `    var ${name} = ${scales}[0];
     for (var i = 1u; i < ${SIDE}u; i += 1u) { ${name} = min(${name}, ${scales}[i]); }`;
+
+/** Where the rows of each operand are from row `first` on, and their scales: of WGSL's `head` and `kv_head`. */
+export function operands(first: string, scales: number) {
+  const token = `min(${first} + line, last)`;
+  const rows = (tensor: string, at: string) => ({ tensor, at });
+  const scaleOf = (token: string, column: string) => `scales[${token} * ${scales}u + ${column}]`;
+  const columns = {
+    queries: "QUERY_OFFSET / COLUMNS + head",
+    keys: "KEY_OFFSET / COLUMNS + kv_head",
+    values: "VALUE_OFFSET / COLUMNS + kv_head",
+    dOut: "QUERY_STRIDE / COLUMNS + head",
+  };
+  return {
+    queries: rows("qkv", `${token} * QUERY_STRIDE + QUERY_OFFSET + head * COLUMNS`),
+    keys: rows("qkv", `${token} * KEY_STRIDE + KEY_OFFSET + kv_head * COLUMNS`),
+    values: rows("qkv", `${token} * KEY_STRIDE + VALUE_OFFSET + kv_head * COLUMNS`),
+    dOut: rows("d_out", `${token} * OUT_STRIDE + head * COLUMNS`),
+    /** The scale of a row: of the tile's `line`, or of the token given. */
+    scale: (of: keyof typeof columns, at = token) => scaleOf(at, columns[of]),
+  };
+}
+
+/** A line for each of the vec4s of a head's row that a thread owns: vec4 t of unit u. */
+export const eachVector = (
+  { units, vectors }: Pick<MatrixCut, "units" | "vectors">,
+  line: (unit: number, t: number) => string,
+): string => range(units).flatMap((u) => range(vectors).map((t) => line(u, t))).join("\n");

@@ -2,11 +2,13 @@
 import { type AttentionLayout, attentionPrelude, type AttentionShape } from "./attention.ts";
 import {
   copyRows,
+  eachVector,
   leastScale,
   type MatrixCut,
   matrixHeader,
   matrixMain,
   ofColumns,
+  operands,
   putWeights,
   rowProducts,
   unitProducts,
@@ -23,27 +25,6 @@ const HEADER = `
 @group(0) @binding(7) var<storage, read> lse: array<f32>;
 @group(0) @binding(8) var<storage, read> delta: array<f32>;
 @group(0) @binding(9) var<storage, read_write> d_x: array<E>;`;
-
-/** Where the rows of each operand are from row `first` on, and their scales: of WGSL's `head` and `kv_head`. */
-function operands(first: string, scales: number) {
-  const token = `min(${first} + line, last)`;
-  const rows = (tensor: string, at: string) => ({ tensor, at });
-  const scaleOf = (token: string, column: string) => `scales[${token} * ${scales}u + ${column}]`;
-  const columns = {
-    queries: "QUERY_OFFSET / COLUMNS + head",
-    keys: "KEY_OFFSET / COLUMNS + kv_head",
-    values: "VALUE_OFFSET / COLUMNS + kv_head",
-    dOut: "QUERY_STRIDE / COLUMNS + head",
-  };
-  return {
-    queries: rows("qkv", `${token} * QUERY_STRIDE + QUERY_OFFSET + head * COLUMNS`),
-    keys: rows("qkv", `${token} * KEY_STRIDE + KEY_OFFSET + kv_head * COLUMNS`),
-    values: rows("qkv", `${token} * KEY_STRIDE + VALUE_OFFSET + kv_head * COLUMNS`),
-    dOut: rows("d_out", `${token} * OUT_STRIDE + head * COLUMNS`),
-    /** The scale of a row: of the tile's `line`, or of the token given. */
-    scale: (of: keyof typeof columns, at = token) => scaleOf(at, columns[of]),
-  };
-}
 
 /**
  * Statements that make of the thread's vec4s `s` and `g`, which are products of queries and keys and of `d_out` and
@@ -97,9 +78,8 @@ export function matrixQueryGradientSource(
   cut: MatrixCut,
   scales: number,
 ): string {
-  const { units, vectors, isResident } = cut;
-  const each = (line: (u: number, t: number) => string) =>
-    range(units).flatMap((u) => range(vectors).map((t) => line(u, t))).join("\n");
+  const { isResident } = cut;
+  const each = (line: (u: number, t: number) => string) => eachVector(cut, line);
   const own = operands("q_first", scales);
   const others = operands("k_first", scales);
   const queries = { ...own.queries, scale: own.scale("queries") };
@@ -196,9 +176,8 @@ export function matrixKeyGradientSource(
   cut: MatrixCut,
   scales: number,
 ): string {
-  const { units, vectors, isResident } = cut;
-  const each = (line: (u: number, t: number) => string) =>
-    range(units).flatMap((u) => range(vectors).map((t) => line(u, t))).join("\n");
+  const { vectors, isResident } = cut;
+  const each = (line: (u: number, t: number) => string) => eachVector(cut, line);
   const own = operands("k_first", scales);
   const others = operands("q_first", scales);
   const keys = { ...own.keys, scale: own.scale("keys") };

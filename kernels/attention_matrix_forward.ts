@@ -8,10 +8,12 @@ import {
 } from "./attention.ts";
 import {
   copyRows,
+  eachVector,
   leastScale,
   type MatrixCut,
   matrixHeader,
   matrixMain,
+  operands,
   putWeights,
   rowProducts,
   unitProducts,
@@ -30,25 +32,13 @@ export function matrixForwardSource(
   cut: MatrixCut,
   scales: number,
 ): string {
-  const { units, vectors, perRow, isResident } = cut;
-  const each = (line: (u: number, t: number) => string) =>
-    range(units).flatMap((u) => range(vectors).map((t) => line(u, t))).join("\n");
-  const ofKey = "min(k_first + line, last)";
-  const queries = {
-    tensor: "qkv",
-    at: "min(q_first + line, last) * QUERY_STRIDE + QUERY_OFFSET + head * COLUMNS",
-    scale: `scales[min(q_first + line, last) * ${scales}u + QUERY_OFFSET / COLUMNS + head]`,
-  };
-  const keys = {
-    tensor: "qkv",
-    at: `${ofKey} * KEY_STRIDE + KEY_OFFSET + kv_head * COLUMNS`,
-    scale: "scales_a[line]",
-  };
-  const values = {
-    tensor: "qkv",
-    at: `${ofKey} * KEY_STRIDE + VALUE_OFFSET + kv_head * COLUMNS`,
-    scale: "value_scale",
-  };
+  const { vectors, perRow, isResident } = cut;
+  const each = (line: (u: number, t: number) => string) => eachVector(cut, line);
+  const own = operands("q_first", scales);
+  const others = operands("k_first", scales);
+  const queries = { ...own.queries, scale: own.scale("queries") };
+  const keys = { ...others.keys, scale: "scales_a[line]" };
+  const values = { ...others.values, scale: "value_scale" };
   return attentionPrelude(
     shape,
     layout,
@@ -68,7 +58,7 @@ ${matrixMain(cut)}
   let query = min(q_first + row, last);
   let own = own_row(q_first + row);
   let span = spans[query];
-  let query_scale = scales[query * ${scales}u + QUERY_OFFSET / COLUMNS + head];
+  let query_scale = ${own.scale("queries", "query")};
 ${isResident ? copyRows(cut, "own", queries, 0) : ""}
 ${each((u, t) => `  var o${u}_${t} = vec4f();`)}
   var row_max = -3.0e38;
@@ -77,9 +67,9 @@ ${each((u, t) => `  var o${u}_${t} = vec4f();`)}
 ${
       forEachKeyTile(`
     if (index < 32u) {
-      let at = min(k_first + index, last) * ${scales}u + kv_head;
-      scales_a[index] = scales[at + KEY_OFFSET / COLUMNS];
-      scales_b[index] = scales[at + VALUE_OFFSET / COLUMNS];
+      let at = min(k_first + index, last);
+      scales_a[index] = ${others.scale("keys", "at")};
+      scales_b[index] = ${others.scale("values", "at")};
     }
 ${
         rowProducts(cut, {

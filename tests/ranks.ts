@@ -1,5 +1,8 @@
 /** Ranks of one process. */
 import type { Communicator } from "../lib/distributed/communicator.ts";
+import type { TrainOptions } from "../lib/run/options.ts";
+import type { TrainRun } from "../lib/run/outcome.ts";
+import { run } from "./in_process.ts";
 
 type Parts = Uint8Array<ArrayBuffer>[];
 
@@ -74,3 +77,12 @@ export function ranks(size: number): Communicator[] {
 export async function asRanks<T>(size: number, body: (own: Communicator) => Promise<T>): Promise<T[]> {
   return await Promise.all(ranks(size).map(body));
 }
+
+/** The golden run by as many ranks, which share the adapter. */
+export const trainAs = (
+  size: number,
+  out: string,
+  overrides: readonly string[],
+  options: (own: Communicator) => TrainOptions = () => ({}),
+): Promise<TrainRun[]> =>
+  asRanks(size, (own) => run(out, ["--share_gpu", ...overrides], { ...options(own), communicator: own }));

@@ -3,7 +3,6 @@ import type { Best } from "../training/best.ts";
 import type { CollapseAlarm } from "../training/collapse.ts";
 import type { TrainConfig } from "../config/schema.ts";
 import type { Communicator } from "../distributed/communicator.ts";
-import type { Grid } from "../distributed/grid.ts";
 import type { Figures } from "../training/figures.ts";
 import type { TuningRecord } from "../gpu/tuning.ts";
 import { samplePosition } from "../training/sampler.ts";
@@ -11,7 +10,7 @@ import { type TrainerState, trainerStateOf } from "./trainer_state.ts";
 import type { OnProgress } from "../progress.ts";
 import { withProgress } from "../safetensors/write.ts";
 import { VERSION } from "../version.ts";
-import { divisionOf } from "./fingerprint.ts";
+import type { Division } from "./division.ts";
 import { type Fingerprint, FORMAT, type SavedRun } from "./state.ts";
 import { checkpointName, listCheckpoints } from "./names.ts";
 import type { ModelFiles } from "../hub/model_files.ts";
@@ -27,7 +26,8 @@ export interface CheckpointedRun extends Trained {
   /** How products are computed. */
   kernels: TuningRecord;
   communicator: Communicator;
-  ranks: Grid;
+  /** How its ranks divide the work, where numbers follow from it. */
+  division?: Division;
   /** Answers to `prompts` before the first step. */
   answers: string[];
 }
@@ -76,7 +76,7 @@ export class Checkpoints {
     if (steps === this.#lastStep) return;
     await this.#writer.finish();
     const { run } = this;
-    const { prepared, gpu, communicator, ranks, config } = run;
+    const { prepared, gpu, communicator, division } = run;
     await withSavedSources(run, communicator, "all", async ({ weights, optimizer }) => {
       const tensors = withProgress(
         [...weights, ...optimizer],
@@ -97,7 +97,7 @@ export class Checkpoints {
           run: run.fingerprint,
           device: gpu.name,
           kernels: run.kernels,
-          ...(communicator.size > 1 && { division: divisionOf(ranks, config) }),
+          ...(division && { division }),
           begunSteps: prepared.begunSteps ?? prepared.totalSteps,
           figures: figures.toJSON(),
           collapse: alarm.toJSON(),

@@ -10,14 +10,14 @@ import { UserError } from "../errors.ts";
 import { shorten, show } from "../json.ts";
 import { checkFunction } from "../losses/check.ts";
 import { type Loss, sourceOf } from "../losses/loss.ts";
-import type { Grid } from "../distributed/grid.ts";
 import { followsFrom } from "../losses/losses.ts";
 import type { Prepared } from "../planning/prepare.ts";
 import type { OnProgress } from "../progress.ts";
 import type { HashedFile } from "../data/hash.ts";
 import { VERSION } from "../version.ts";
 import { RUN_STATE } from "./names.ts";
-import type { Division, Fingerprint, SavedRun } from "./state.ts";
+import { describeDivision, type Division } from "./division.ts";
+import type { Fingerprint, SavedRun } from "./state.ts";
 
 /** The files of the model that a run begins with, hashed; what was hashed before is not read again. */
 export async function hashModel(
@@ -164,32 +164,9 @@ export function checkFiles(now: Fingerprint, { folder, state }: SavedRun, totalS
 /** Differences that are told one by one: a damaged file may have any number. */
 const MOST_PROBLEMS = 40;
 
-/** How the ranks of a run divide it, as far as anything is to divide. */
-export const divisionOf = (
-  { data, pipeline }: Grid,
-  { zeroStage }: Pick<TrainConfig, "zeroStage">,
-): Division => ({
-  ranks: data.size,
-  stages: pipeline.size,
-  zeroStage: data.size > 1 ? zeroStage : 0,
-});
-
-const describe = ({ ranks, stages }: Division) =>
-  stages === 1
-    ? `${ranks} ${ranks === 1 ? "rank" : "ranks"}`
-    : `${ranks} ${ranks === 1 ? "pipeline" : "pipelines"} of ${stages} stages`;
-
-/**
- * What may give other numbers than an unbroken run, and is no reason to refuse.
- * @param stagesMatter whether numbers follow from how many stages a pipeline has.
- */
-export function warnings(
-  { folder, state }: SavedRun,
-  device: string,
-  now: Division,
-  stagesMatter: boolean,
-): string[] {
-  const before: Division = { ranks: 1, stages: 1, zeroStage: 0, ...state.division };
+/** What may give other numbers than an unbroken run, and is no reason to refuse. */
+export function warnings({ folder, state }: SavedRun, device: string, division?: Division): string[] {
+  const [before, now] = [describeDivision(state.division), describeDivision(division)];
   const differ = "the numbers may differ from an unbroken run's in their last digits";
   return [
     ...state.version === VERSION
@@ -198,12 +175,7 @@ export function warnings(
     ...state.device === device
       ? []
       : [`${folder} was made on ${state.device}, and this is ${device}: ${differ}`],
-    ...before.ranks === now.ranks && (before.stages === now.stages || !stagesMatter)
-      ? []
-      : [`${folder} was made by ${describe(before)}, and here it is ${describe(now)}: ${differ}`],
-    ...(before.zeroStage === 2) === (now.zeroStage === 2)
-      ? []
-      : [`${folder} was made with zero_stage: ${before.zeroStage}, and this is ${now.zeroStage}: ${differ}`],
+    ...before === now ? [] : [`${folder} was made by ${before}, and here it is ${now}: ${differ}`],
   ];
 }
 

@@ -10,6 +10,7 @@ import { COMMIT } from "../hub/repo.ts";
 import type { Prepared } from "../planning/prepare.ts";
 import { sampleStep } from "../training/sampler.ts";
 import { VERSION } from "../version.ts";
+import type { Division } from "./division.ts";
 import type { Fingerprint, SavedRun } from "./state.ts";
 
 /** The program and what runs it. */
@@ -50,6 +51,8 @@ export interface FirstPair {
 
 /** What report.json says of where a run's weights come from. */
 export interface Provenance extends Machine {
+  /** How several ranks divided the work, where there were. */
+  division?: Division;
   /** The keys of the run file, and hashes of what it names. */
   run: Fingerprint;
   /** The commits of what is from the Hub; of data, of each set of `dataset_mixer`. */
@@ -58,8 +61,8 @@ export interface Provenance extends Machine {
   steps: number;
   trainPairs: number;
   pairs: FirstPair[];
-  /** The versions and adapters of the runs that this one goes on with, and after how many steps. */
-  resumed?: { step: number; version: string; device: string }[];
+  /** The versions, adapters and ranks of the runs that this one goes on with, and after how many steps. */
+  resumed?: { step: number; version: string; device: string; division?: Division }[];
 }
 
 /** Pairs that are kept, and ids of each of their responses. */
@@ -71,22 +74,25 @@ export async function provenanceOf(
   config: TrainConfig,
   prepared: Prepared,
   run: Fingerprint,
-  adapter: Pick<Machine, "device" | "kernels">,
+  where: Pick<Provenance, "device" | "kernels" | "division">,
   before?: SavedRun,
 ): Promise<Provenance> {
   return {
     ...thisProgram(),
-    ...adapter,
+    ...where,
     run,
     revisions: revisionsOf(config, prepared.sources),
     steps: prepared.totalSteps,
     trainPairs: prepared.train.length,
     pairs: await firstPairs(prepared),
-    ...(before && {
-      resumed: [{ step: before.state.step, version: before.state.version, device: before.state.device }],
-    }),
+    ...(before && { resumed: [resumedFrom(before)] }),
   };
 }
+
+const resumedFrom = ({ state: { step, version, device, division } }: SavedRun) => ({
+  ...{ step, version, device },
+  ...(division && { division }),
+});
 
 /** This program in this process. */
 export const thisProgram = (): Program => ({

@@ -9,6 +9,7 @@ import type { LogEntry } from "../training/log_entry.ts";
 import type { TrainerState } from "./trainer_state.ts";
 import { readDate } from "../calendar_date.ts";
 import { statOf } from "../stat_of.ts";
+import { type Division, UNDIVIDED } from "./division.ts";
 import { RUN_STATE } from "./names.ts";
 
 /** A run's configuration and the hashes of all that it reads. */
@@ -61,15 +62,6 @@ export interface RunState {
   answers: string[];
 }
 
-/** How several ranks divide a run's work. */
-export interface Division {
-  /** Those that have the same parameters: ranks, or pipelines. */
-  ranks: number;
-  /** Of each pipeline. */
-  stages: number;
-  zeroStage: number;
-}
-
 export const FORMAT = 2;
 /** A log of a million steps has less. */
 const MAX_BYTES = 2 ** 30;
@@ -103,7 +95,7 @@ export async function readSavedRun(folder: string): Promise<SavedRun> {
   }
   const isWhole = Number.isSafeInteger(state.step) && isTuningRecord(state.kernels) &&
     matches(state, SHAPE) &&
-    (state.division === undefined || matches(state.division, DIVISION)) &&
+    (state.division === undefined || matches(state.division, UNDIVIDED)) &&
     [state.begunSteps, (state as unknown as RunState).figures.sequenceTokens]
       .every((value) => ["number", "undefined"].includes(typeof value)) &&
     isDate((state as unknown as RunState).run.date);
@@ -138,7 +130,6 @@ async function readJson(path: string, otherwise: string): Promise<Record<string,
 }
 
 const SUMS = { pairs: 0, chosen: 0, rejected: 0 };
-const DIVISION: Division = { ranks: 0, stages: 0, zeroStage: 0 };
 /** What every run state has, and more: a list stands for any number of such items. */
 const SHAPE = {
   version: "",

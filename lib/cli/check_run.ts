@@ -4,14 +4,14 @@ import { UserError } from "../errors.ts";
 import { tablesText } from "../evaluation/report.ts";
 import { createLogger, isShown } from "../report/log.ts";
 import {
-  compareKeys,
   compareLogs,
+  compareRun,
   compareStart,
   compareWeights,
   type Finding,
 } from "../reproduction/check.ts";
 import { lookHere, type LookOptions } from "../reproduction/here.ts";
-import { CONFIG, readPack, readRunKeys, readRunLog } from "../reproduction/pack.ts";
+import { CONFIG, readPack, readRunLog, readRunProvenance } from "../reproduction/pack.ts";
 import { packedTensors } from "../reproduction/weights.ts";
 import type { Command } from "./command.ts";
 import { print } from "./output.ts";
@@ -60,9 +60,9 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
     const runLog = runFolder === undefined ? undefined : await readRunLog(runFolder);
     findings.push(...compareStart(pack, await lookHere(config, events)));
     if (runFolder !== undefined) {
-      const keys = await readRunKeys(runFolder);
+      const provenance = await readRunProvenance(runFolder);
       findings.push(
-        ...keys ? compareKeys(pack, keys) : [],
+        ...provenance ? compareRun(pack, provenance) : [],
         ...compareLogs(packLog, runLog!),
         ...compareWeights(pack.tensors, await packedTensors(runFolder, events.onProgress)),
       );

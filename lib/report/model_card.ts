@@ -6,6 +6,7 @@ import { areKnown, DEFINITIONS, type LossName, lossName, namesOf } from "../loss
 import { writeWhole } from "../whole_file.ts";
 import { printable } from "./log.ts";
 import { finalFigures, runName, type RunReport } from "./run_report.ts";
+import { describeDivision } from "../checkpoint/division.ts";
 import { collapsesOf } from "../checkpoint/trainer_state.ts";
 
 const CITATION = `@inproceedings{xiao2025simper,
@@ -74,7 +75,9 @@ export function modelCard(report: RunReport, baseModel?: string): string {
     `${subject} ${source}. ${config.usePeft ? "They were" : "It was"} trained with ${methodOf(config)}${
       config.refModel === undefined ? "" : `, against ${inline(config.refModel)}`
     }, for ${state.global_step} steps with simper ` +
-    `${version} on ${plain(device)}.`,
+    `${version} on ${plain(device)}${
+      report.provenance?.division ? `, by ${describeDivision(report.provenance.division)}` : ""
+    }.`,
     "## Quick start",
     fenced(
       `from transformers import pipeline

@@ -1,6 +1,7 @@
 /** What differs here from the run of a pack. */
+import { describeDivision } from "../checkpoint/division.ts";
 import { changedKeys } from "../checkpoint/fingerprint.ts";
-import type { FirstPair, Machine, Program } from "../checkpoint/provenance.ts";
+import type { FirstPair, Machine, Program, Provenance } from "../checkpoint/provenance.ts";
 import type { Fingerprint } from "../checkpoint/state.ts";
 import { own, show } from "../json.ts";
 import type { LogEntry } from "../training/log_entry.ts";
@@ -70,6 +71,10 @@ export function compareStart(pack: Pack, here: Here): Finding[] {
     finding("platform", pack.platform, here.platform, false),
     finding("adapter", pack.device, here.device),
     ...tiles(pack.kernels, here.kernels),
+    // How many there will be is said by whoever starts the run.
+    ...(pack.division
+      ? [finding("ranks", describeDivision(pack.division), "as many as mpirun starts", false)]
+      : []),
     ...(keys.length === 0
       ? [finding("configuration", "all keys", "all keys")]
       : keys.map(({ key, there, now }) => finding(key, show(there), show(now)))),
@@ -91,11 +96,18 @@ export function compareStart(pack: Pack, here: Here): Finding[] {
   ];
 }
 
-/** The keys in which a run here is another than the pack's. */
-export const compareKeys = (pack: Pack, run: Record<string, unknown>): Finding[] =>
-  changedKeys(run, pack.run.config).map(({ key, there, now }) =>
+/** How a run here was made, and its keys where they are others than the pack's. */
+export const compareRun = (
+  pack: Pack,
+  { run, division }: Pick<Provenance, "run" | "division">,
+): Finding[] => [
+  ...changedKeys(run.config, pack.run.config).map(({ key, there, now }) =>
     finding(`the run's ${key}`, show(there), show(now))
-  );
+  ),
+  ...(pack.division || division
+    ? [finding("the run's ranks", describeDivision(pack.division), describeDivision(division))]
+    : []),
+];
 
 /** How products are computed: what is alike in one word, what differs by its shapes. */
 function tiles(pack: Machine["kernels"], here: Machine["kernels"] | undefined): Finding[] {

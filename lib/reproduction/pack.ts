@@ -2,6 +2,7 @@
 import { mkdir, readdir } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { stringify } from "npm:yaml@^2.9.1";
+import { describeDivision, type Division, UNDIVIDED } from "../checkpoint/division.ts";
 import { METRICS, REPORT, RESULTS, TRAINER_STATE } from "../checkpoint/names.ts";
 import type { Provenance } from "../checkpoint/provenance.ts";
 import { UserError } from "../errors.ts";
@@ -103,7 +104,7 @@ export async function readPack(path: string): Promise<ReadPack> {
   const isWhole = matches(pack, SHAPE) && isTuningRecord(pack.kernels) &&
     matches(Object.values(pack.tensors), [TENSOR]) && matches(pack.run.test ?? [], [""]) &&
     [pack.run.model, pack.run.reference ?? {}].every((files) => matches(Object.values(files), [""])) &&
-    matches([pack.run.date ?? "", pack.run.loss ?? ""], [""]);
+    matches([pack.run.date ?? "", pack.run.loss ?? ""], [""]) && isDivision(pack.division);
   if (!isWhole) throw new UserError(`${join(folder, PACK)}: not as simper writes it: was it changed?`);
   return { folder, pack, log: await readLog(join(folder, LOG)) };
 }
@@ -138,14 +139,17 @@ export async function readLog(path: string): Promise<LogEntry[]> {
 /** The log of a run that goes on or has ended. */
 export const readRunLog = (runFolder: string): Promise<LogEntry[]> => readLog(join(runFolder, METRICS));
 
-/** The keys of a run, as `Fingerprint.config` has them; nothing where its folder does not say them. */
-export async function readRunKeys(runFolder: string): Promise<Record<string, unknown> | undefined> {
+/** How a run was made; nothing where its folder does not say it. */
+export async function readRunProvenance(
+  runFolder: string,
+): Promise<Pick<Provenance, "run" | "division"> | undefined> {
   const path = join(runFolder, REPORT);
   if (!await statOf(path)) return;
   const { provenance } = await readJson<Partial<RunFacts>>(path, NO_RUN);
-  const keys: unknown = provenance?.run?.config;
-  return isObject(keys) ? keys : undefined;
+  return isObject(provenance?.run?.config) && isDivision(provenance.division) ? provenance : undefined;
 }
+
+const isDivision = (found: unknown) => found === undefined || matches(found, UNDIVIDED);
 
 const NO_RUN = "expected the output_dir of a finished run";
 
@@ -232,9 +236,13 @@ const SHOWN = 5;
 
 /** That bits may follow from more than one program or machine. */
 const resumedText = ({ resumed = [] }: Pack) =>
-  resumed.map(({ step, version, device }) =>
-    ` It went on from a checkpoint after ${step} steps, made by simper ${version} on ${device}.`
+  resumed.map(({ step, version, device, division }) =>
+    ` It went on from a checkpoint after ${step} steps, made by simper ${version} on ${device}${
+      by(division)
+    }.`
   ).join("");
+
+const by = (division: Division | undefined) => division ? `, by ${describeDivision(division)}` : "";
 
 function readme({ name, device }: RunFacts, pack: Pack, log: readonly LogEntry[]): string {
   const entries = log.filter((entry) => "loss" in entry);
@@ -246,9 +254,9 @@ function readme({ name, device }: RunFacts, pack: Pack, log: readonly LogEntry[]
   );
   return `# Reproduction pack of ${cell(name)}
 
-Made by simper ${pack.version} on ${cell(pack.engine)}, ${cell(pack.platform)}, ${cell(device)}.${
-    resumedText(pack)
-  }
+Made by simper ${pack.version} on ${cell(pack.engine)}, ${cell(pack.platform)}, ${cell(device)}${
+    by(pack.division)
+  }.${resumedText(pack)}
 
 - \`config.yaml\`: the run file, every key with its value, defaults too; paths of the machine it ran on are names.
 - \`pack.json\`: hashes of model, tokenizer, chat template and data, commits of what is on the Hub, versions, adapter,

@@ -74,6 +74,7 @@ export async function checkSameRun(
   const own = { version: VERSION, runtime: navigator.userAgent, host: hostname(), run, start };
   const all = await gather(communicator, own);
   const [first, ...others] = all;
+  const see = "both have to see the same folder";
   const problems = others.flatMap(({ version, runtime, host, run, start }, i) => {
     const found = version === first.version ? [] : [`simper ${version}, and not ${first.version}`];
     if (runtime !== first.runtime) found.push(`${runtime}, and not ${first.runtime}`);
@@ -84,16 +85,15 @@ export async function checkSameRun(
       found.push(`${key}: ${show(here)}, and not ${show(there)}`);
     }
     found.push(...changedFiles(run, first.run));
-    const SEE = "both have to see the same folder";
     if (start?.step !== first.start?.step) {
       const told = (step?: number) => step === undefined ? "begins anew" : `goes on after step ${step}`;
-      found.push(`output_dir: it ${told(start?.step)}, and rank 0 ${told(first.start?.step)}: ${SEE}`);
+      found.push(`output_dir: it ${told(start?.step)}, and rank 0 ${told(first.start?.step)}: ${see}`);
     } else {
       const [files, there] = [start?.files ?? {}, first.start?.files ?? {}];
       const other = [...new Set([...Object.keys(files), ...Object.keys(there)])]
         .filter((name) => files[name] !== there[name]);
       if (other.length > 0) {
-        found.push(`output_dir: of its checkpoint other files than rank 0's: ${other.join(", ")}: ${SEE}`);
+        found.push(`output_dir: of its checkpoint other files than rank 0's: ${other.join(", ")}: ${see}`);
       }
     }
     return found.map((problem) => `rank ${i + 1} on ${host}: ${problem}`);

@@ -1,14 +1,8 @@
 import { openAdapter } from "../adapters/open.ts";
 import { withNewAdapters } from "../adapters/start.ts";
 import { Checkpoints } from "../checkpoint/checkpoints.ts";
-import {
-  checkFiles,
-  divisionOf,
-  fingerprint,
-  hashCheckpoint,
-  hashModel,
-  warnings,
-} from "../checkpoint/fingerprint.ts";
+import { checkFiles, fingerprint, hashCheckpoint, hashModel, warnings } from "../checkpoint/fingerprint.ts";
+import { divisionOf } from "../checkpoint/division.ts";
 import { checkPlaces, openOutput } from "../checkpoint/output.ts";
 import { provenanceOf } from "../checkpoint/provenance.ts";
 import { findStart, prepareOutput } from "../checkpoint/start.ts";
@@ -191,12 +185,11 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   held.defer(() => gpu.destroy());
   const precision = precisionOn(gpu, config);
   const sharers = await checkAdapters(communicator, gpu, config);
-  if (before) {
-    const isTied = prepared.net.inputEmbeddings === prepared.net.outputEmbeddings;
-    // Weights are rounded by chance, another one where they lie elsewhere.
-    const stagesMatter = isTied || optimizerOf(config).trained === "bf16";
-    warnings(before, gpu.name, divisionOf(ranks, config), stagesMatter).forEach(warn);
-  }
+  const isTied = prepared.net.inputEmbeddings === prepared.net.outputEmbeddings;
+  // Weights are rounded by chance, another one where they lie elsewhere.
+  const stagesMatter = isTied || optimizerOf(config).trained === "bf16";
+  const division = divisionOf(ranks, config, stagesMatter);
+  if (before) warnings(before, gpu.name, division).forEach(warn);
   const pipelines = new Pipelines(gpu, signal, onProgress);
   if (followsFrom(config, loss)) log("info", describeLoss(lossOf(config)));
   else await checkLoss(loss, gpu, pipelines, log);
@@ -282,7 +275,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
       modelFiles: files,
       kernels: tuning,
       communicator,
-      ranks,
+      division,
       answers,
     },
     before,
@@ -305,7 +298,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
     config,
     prepared,
     identity,
-    { device: gpu.name, kernels: tuning },
+    { device: gpu.name, kernels: tuning, ...(division && { division }) },
     before,
   );
   const facts = runFacts({

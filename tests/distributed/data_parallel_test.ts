@@ -7,18 +7,9 @@ import type { TrainRun } from "../../lib/run/outcome.ts";
 import { openSafetensors } from "../../lib/safetensors/read.ts";
 import { assertSame } from "../equal_bytes.ts";
 import { GOLDEN, readGolden, readTensors, relativeDifference } from "../golden_run.ts";
-import { ls, run } from "../in_process.ts";
-import { asRanks } from "../ranks.ts";
+import { ls } from "../in_process.ts";
+import { trainAs } from "../ranks.ts";
 import { withTemporaryFolder } from "../temporary_folder.ts";
-
-/** The golden run by as many ranks, which share the adapter. */
-const trainAs = (
-  size: number,
-  out: string,
-  overrides: readonly string[],
-  options: (own: Communicator) => TrainOptions = () => ({}),
-): Promise<TrainRun[]> =>
-  asRanks(size, (own) => run(out, ["--share_gpu", ...overrides], { ...options(own), communicator: own }));
 
 /** The largest difference between two runs' figures of a name, relative. */
 const differenceIn = (

@@ -1,26 +1,15 @@
 /** Runs whose ranks are stages of a pipeline, all in the process of the test. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import type { Communicator } from "../../lib/distributed/communicator.ts";
 import { passesOfStage } from "../../lib/distributed/pipeline.ts";
-import type { TrainOptions } from "../../lib/run/options.ts";
 import type { TrainRun } from "../../lib/run/outcome.ts";
 import { assertEqualBytes } from "../equal_bytes.ts";
 import { GOLDEN, readGolden, relativeDifference } from "../golden_run.ts";
 import { refusal, run } from "../in_process.ts";
-import { asRanks } from "../ranks.ts";
+import { asRanks, trainAs } from "../ranks.ts";
 import { withTemporaryFolder } from "../temporary_folder.ts";
 
 const STAGES = "--pipeline_parallel_size=2";
-
-/** The golden run by as many ranks, which share the adapter. */
-const train = (
-  size: number,
-  out: string,
-  overrides: readonly string[],
-  options: (own: Communicator) => TrainOptions = () => ({}),
-): Promise<TrainRun[]> =>
-  asRanks(size, (own) => run(out, ["--share_gpu", ...overrides], { ...options(own), communicator: own }));
 
 /** Of a log what does not tell the time. */
 const figuresOf = ({ history }: TrainRun) =>
@@ -63,9 +52,9 @@ Deno.test("two stages leave the bytes of one process: log, weights and checkpoin
       "--gradient_accumulation_steps=4",
     ];
     const at = (name: string) => join(folder, name);
-    const [whole] = await train(1, at("whole"), keys);
+    const [whole] = await trainAs(1, at("whole"), keys);
     const said: string[] = [];
-    const [first, second] = await train(2, at("stages"), [...keys, STAGES], () => ({
+    const [first, second] = await trainAs(2, at("stages"), [...keys, STAGES], () => ({
       onLog: (_, message) => said.push(message),
     }));
     assert.deepEqual(figuresOf(first), figuresOf(whole));
@@ -79,13 +68,13 @@ Deno.test("two stages leave the bytes of one process: log, weights and checkpoin
 
     // One process goes on where stages were stopped.
     const stop = new AbortController();
-    await train(2, at("mixed"), [...keys, STAGES], ({ rank }) => ({
+    await trainAs(2, at("mixed"), [...keys, STAGES], ({ rank }) => ({
       ...rank === 0 && {
         signal: stop.signal,
         onStep: ({ step }: { step: number }) => step === 2 && stop.abort(),
       },
     }));
-    const [mixed] = await train(1, at("mixed"), keys);
+    const [mixed] = await trainAs(1, at("mixed"), keys);
     assert.deepEqual(figuresOf(mixed), figuresOf(whole));
     await assertSameFiles(at("mixed"), at("whole"), CHECKPOINT);
   }));
@@ -122,9 +111,9 @@ Deno.test("adapters with dropout, a loss in TypeScript, evaluation and a signal:
       }),
     };
     const at = (name: string) => join(folder, name);
-    const [whole] = await train(1, at("whole"), keys, () => ({ loss }));
+    const [whole] = await trainAs(1, at("whole"), keys, () => ({ loss }));
     const stop = new AbortController();
-    const stopped = await train(2, at("stages"), [...keys, STAGES], ({ rank }) => ({
+    const stopped = await trainAs(2, at("stages"), [...keys, STAGES], ({ rank }) => ({
       loss,
       ...rank === 1 && {
         signal: stop.signal,
@@ -132,7 +121,7 @@ Deno.test("adapters with dropout, a loss in TypeScript, evaluation and a signal:
       },
     }));
     assert.deepEqual(stopped.map(({ isStopped, steps }) => [isStopped, steps]), [[true, 3], [true, 3]]);
-    const [resumed] = await train(2, at("stages"), [...keys, STAGES], () => ({ loss }));
+    const [resumed] = await trainAs(2, at("stages"), [...keys, STAGES], () => ({ loss }));
     assert.deepEqual(figuresOf(resumed), figuresOf(whole));
     await assertSameFiles(at("stages"), at("whole"), [
       "adapter_model.safetensors",
@@ -158,8 +147,8 @@ Deno.test("four stages from random weights leave the bytes of one process", () =
       ...["--gradient_checkpointing"],
     ];
     const at = (name: string) => join(folder, name);
-    const [whole] = await train(1, at("whole"), keys);
-    const [stages] = await train(4, at("stages"), [...keys, "--pipeline_parallel_size=4"]);
+    const [whole] = await trainAs(1, at("whole"), keys);
+    const [stages] = await trainAs(4, at("stages"), [...keys, "--pipeline_parallel_size=4"]);
     assert.deepEqual(figuresOf(stages), figuresOf(whole));
     await assertSameFiles(at("stages"), at("whole"), CHECKPOINT);
   }));
@@ -177,8 +166,8 @@ Deno.test("two pipelines of two stages, and of their reference, leave the bytes 
       "--overwrite_cache",
     ];
     const at = (name: string) => join(folder, name);
-    const [ranks] = await train(2, at("ranks"), keys);
-    const [pipelines] = await train(4, at("pipelines"), [...keys, STAGES]);
+    const [ranks] = await trainAs(2, at("ranks"), keys);
+    const [pipelines] = await trainAs(4, at("pipelines"), [...keys, STAGES]);
     assert.deepEqual(figuresOf(pipelines), figuresOf(ranks));
     await assertSameFiles(at("pipelines"), at("ranks"), CHECKPOINT);
   }));
@@ -188,8 +177,8 @@ Deno.test("with a tied table, of bfloat16 files, two stages have PyTorch's log a
     const model = "tied-llama3-bf16-sharded";
     const keys = [`--model_name_or_path=${GOLDEN}/${model}`, STAGES, "--max_steps=-1", "--save_strategy=no"];
     const at = (name: string) => join(folder, name);
-    const [first] = await train(2, at("first"), keys);
-    await train(2, at("second"), keys);
+    const [first] = await trainAs(2, at("first"), keys);
+    await trainAs(2, at("second"), keys);
     await assertSameFiles(at("second"), at("first"), ["model.safetensors"]);
     const { log } = await readGolden(model);
     for (const key of Object.keys(log[0])) {

@@ -3,7 +3,9 @@ import assert from "node:assert/strict";
 import { mkdir, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { warnings } from "../../lib/checkpoint/fingerprint.ts";
-import type { Division, Fingerprint, SavedRun } from "../../lib/checkpoint/state.ts";
+import { type Division, divisionOf } from "../../lib/checkpoint/division.ts";
+import { alone as line } from "../../lib/distributed/communicator.ts";
+import type { Fingerprint, SavedRun } from "../../lib/checkpoint/state.ts";
 import { launchOf } from "../../lib/distributed/mpi_abi.ts";
 import { UserError } from "../../lib/errors.ts";
 import {
@@ -104,23 +106,29 @@ Deno.test("ranks that do not see the first one's folder are refused where they a
 Deno.test("who goes on with another division of the work is told so, where sums round by it", () => {
   const saved = (division?: Division) =>
     ({ folder: "run", state: { version: VERSION, device: "GPU", division } }) as unknown as SavedRun;
-  const alone = { ranks: 1, stages: 1, zeroStage: 0 };
-  const told = (before: Division | undefined, now: Division, stagesMatter = false) =>
-    warnings(saved(before), "GPU", now, stagesMatter).map((message) =>
-      message.replace(/: the numbers .*/, "")
-    );
-  const staged = { ...alone, stages: 2 };
-  assert.deepEqual(told(undefined, alone), []);
-  assert.deepEqual(told(undefined, { ...alone, ranks: 2 }), [
-    "run was made by 1 rank, and here it is 2 ranks",
-  ]);
-  assert.deepEqual(told(staged, alone), []);
-  assert.deepEqual(told(staged, alone, true), [
+  const told = (before: Division | undefined, now: Division | undefined) =>
+    warnings(saved(before), "GPU", now).map((message) => message.replace(/: the numbers .*/, ""));
+  const [alone, two, staged] = [[1, 1], [2, 1], [1, 2]].map(([data, pipeline]) =>
+    [0, 1, 2].map((zeroStage) =>
+      [false, true].map((stagesMatter) =>
+        divisionOf(
+          { data: { ...line, size: data }, pipeline: { ...line, size: pipeline } },
+          { zeroStage },
+          stagesMatter,
+        )
+      )
+    )
+  );
+  assert.deepEqual([...alone.flat(), staged[0][0]], Array(7).fill(undefined));
+  assert.deepEqual(told(undefined, undefined), []);
+  assert.deepEqual(told(undefined, two[0][0]), ["run was made by 1 rank, and here it is 2 ranks"]);
+  assert.deepEqual(told(staged[0][1], undefined), [
     "run was made by 1 pipeline of 2 stages, and here it is 1 rank",
   ]);
-  const half = { ...alone, ranks: 2, zeroStage: 1 };
-  assert.deepEqual(told(half, { ...half, zeroStage: 0 }), []);
-  assert.deepEqual(told({ ...half, zeroStage: 2 }, half), ["run was made with zero_stage: 2, and this is 1"]);
+  assert.deepEqual(told(two[1][0], two[0][0]), []);
+  assert.deepEqual(told(two[2][0], two[1][0]), [
+    "run was made by 2 ranks, zero_stage: 2, and here it is 2 ranks",
+  ]);
 });
 
 Deno.test("two ranks have two GPUs of one kind, or share one where they may", async () => {

@@ -5,6 +5,7 @@ import { parseConfig } from "../../lib/config/parse.ts";
 import type { LogEntry } from "../../lib/training/log_entry.ts";
 import {
   compareLogs,
+  compareRun,
   compareStart,
   compareWeights,
   type Finding,
@@ -179,6 +180,19 @@ Deno.test("each thing that the weights follow from is compared", () => {
     const found = different(compareStart(packOf(), here));
     assert.deepEqual(found.map(({ what, decides }) => [what, decides]), [[what, true]]);
   }
+  const division = { ranks: 2, stages: 1, zeroStage: 0 };
+  const ofTwo = different(compareStart({ ...packOf(), division }, packOf()));
+  assert.deepEqual(ofTwo.map(({ what, pack, decides }) => [what, pack, decides]), [[
+    "ranks",
+    "2 ranks",
+    false,
+  ]]);
+  assert.deepEqual(
+    different(compareRun({ ...packOf(), division }, packOf())).map((
+      { what, here, decides },
+    ) => [what, here, decides]),
+    [["the run's ranks", "1 rank", true]],
+  );
   const elsewhere = { ...packOf(), platform: "darwin arm64" };
   assert.deepEqual(different(compareStart(packOf(), elsewhere)).map(({ decides }) => decides), [false]);
 });

@@ -82,7 +82,7 @@ export const checkpoint: Target = {
         const saved = await readSavedRun(world.folder);
         checkConfig(CONFIG, saved);
         checkFiles(RUN, saved, 100);
-        warnings(saved, "llvmpipe", { ranks: 1, stages: 1, zeroStage: 0 }, true);
+        warnings(saved, "llvmpipe");
         const { state, trainerState } = saved;
         const alarm = new CollapseAlarm(state.collapse);
         alarm.add(3, 2, { chosen: -1, rejected: -2 });
