@@ -12,7 +12,7 @@ import sys
 
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from torch_simper import loss_of
 
@@ -57,6 +57,7 @@ class Linear(torch.autograd.Function):
 
 
 usual_linear = torch.nn.functional.linear
+pad_token = AutoConfig.from_pretrained(folder).pad_token_id
 
 
 def emulated(x, weight, bias=None):
@@ -123,14 +124,18 @@ def run(name):
 
 
 DIRECTIONS = 4
-STEP = 1e-4
+STEP = 1e-5
 
 
 def direction(seed, gradients):
     """A random one, as large where the gradient is large: else the largest matrices alone are looked at."""
     torch.manual_seed(seed)
     for name, gradient in gradients.items():
-        yield name, gradient.abs() * torch.randn(gradient.shape)
+        part = gradient.abs() * torch.randn(gradient.shape)
+        if name == "model.embed_tokens.weight" and pad_token is not None:
+            # torch.nn.Embedding leaves this row out of its gradient, and so do we; differences would not.
+            part[pad_token] = 0
+        yield name, part
 
 
 def exact():
