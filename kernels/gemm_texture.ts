@@ -81,15 +81,18 @@ ${stores(epilogue, tm, tn / 4, (i, j) => ({ m: `m + ${i}u`, n: `n + ${4 * j}u` }
 
 // Rows and columns past the block's edge are read, as whatever the texture holds there, and never stored.
 
+/** Texels of all rows, and then four columns of B after four: so few values of B stay in registers. */
 function bodyNT(tm: number, tn: number): string {
   return `  for (var k = 0u; k < K / 4u; k += 1u) {
-${range(tn).map((j) => `    let y${j} = b4(k, n + ${j}u);`).join("\n")}
+${range(tm).map((i) => `    let x${i} = a4(k, m + ${i}u);`).join("\n")}
 ${
-    range(tm).map((i) =>
-      `    let x${i} = a4(k, m + ${i}u);\n` +
-      range(tn / 4).map((j) =>
-        `    c${i}_${j} += vec4f(${range(4).map((l) => `dot(x${i}, y${4 * j + l})`).join(", ")});`
-      ).join("\n")
+    range(tn / 4).map((j) =>
+      [
+        ...range(4).map((l) => `    let y${4 * j + l} = b4(k, n + ${4 * j + l}u);`),
+        ...range(tm).map((i) =>
+          `    c${i}_${j} += vec4f(${range(4).map((l) => `dot(x${i}, y${4 * j + l})`).join(", ")});`
+        ),
+      ].join("\n")
     ).join("\n")
   }
   }`;
@@ -117,17 +120,15 @@ ${
 
 function bodyNN(tm: number, tn: number): string {
   return `  for (var k = 0u; k < K / 4u; k += 1u) {
+${range(tm).map((i) => `    let x${i} = a4(k, m + ${i}u);`).join("\n")}
 ${
-    range(4).map((l) =>
-      range(tn / 4).map((j) => `    let y${l}_${j} = b4(n / 4u + ${j}u, 4u * k + ${l}u);`).join("\n")
-    ).join("\n")
-  }
-${
-    range(tm).map((i) =>
-      `    let x${i} = a4(k, m + ${i}u);\n` +
-      range(tn / 4).map((j) =>
-        `    c${i}_${j} += ${range(4).map((l) => `x${i}.${lane(l)} * y${l}_${j}`).join(" + ")};`
-      ).join("\n")
+    range(tn / 4).map((j) =>
+      [
+        ...range(4).map((l) => `    let y${l}_${j} = b4(n / 4u + ${j}u, 4u * k + ${l}u);`),
+        ...range(tm).map((i) =>
+          `    c${i}_${j} += ${range(4).map((l) => `x${i}.${lane(l)} * y${l}_${j}`).join(" + ")};`
+        ),
+      ].join("\n")
     ).join("\n")
   }
   }
@@ -142,7 +143,7 @@ ${
   }`;
 }
 
-/** Two rows at a time, so that each sum is stored half as often. */
+/** Four rows at a time, so that each sum is stored a quarter as often. */
 function bodyTN(tm: number, tn: number): string {
   const step = (depth: number) =>
     [
@@ -160,11 +161,10 @@ function bodyTN(tm: number, tn: number): string {
         ),
       ]),
     ].join("\n");
-  return `  for (var k = 0u; k < (K & 0xfffffffeu); k += 2u) {
-${step(2)}
+  return `  for (var k = 0u; k < (K & 0xfffffffcu); k += 4u) {
+${step(4)}
   }
-  if ((K & 1u) == 1u) {
-    let k = K - 1u;
+  for (var k = K & 0xfffffffcu; k < K; k += 1u) {
 ${step(1)}
   }`;
 }

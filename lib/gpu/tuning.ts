@@ -184,8 +184,8 @@ export function bufferTile(
 
 export const TEXTURE_TILE: TextureProductTile = {
   memory: "texture",
-  threadRows: 16,
-  threadColumns: 16,
+  threadRows: 24,
+  threadColumns: 8,
   rows: 1024,
   columns: 2048,
   // At 32 x 32 x 32 both ways take as long, at 64 x 64 x 64 textures a third (REJECTED.md).

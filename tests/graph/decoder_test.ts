@@ -10,6 +10,7 @@ import {
   bufferTile,
   onlyTile,
   type ProductTiles,
+  TEXTURE_TILE,
   usualTiles,
 } from "../../lib/gpu/tuning.ts";
 import { wgslOf } from "../../lib/losses/loss.ts";
@@ -165,15 +166,7 @@ Deno.test("a decoder equals PyTorch", async (t) => {
   await t.step("textures, and subgroups where there are, give the gradients that buffers give", async () => {
     const { pairs } = await readGolden(MODELS[0]);
     const buffers = usualTiles("gpu");
-    const texture = {
-      memory: "texture",
-      threadRows: 16,
-      threadColumns: 16,
-      rows: 64,
-      columns: 128,
-      worth: 0,
-    } as const;
-    const ways = [onlyTile(texture)];
+    const ways = [onlyTile({ ...TEXTURE_TILE, rows: 64, columns: 128, worth: 0 })];
     if (gpu.subgroups) ways.push(onlyTile(bufferTile("subgroup 32x8", gpu), { fuses: true }));
     const gradients = async (tiles: ProductTiles, attention: AttentionTiles) => {
       const batch = pairs.slice(0, 4);

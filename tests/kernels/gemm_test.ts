@@ -4,6 +4,7 @@ import {
   onlyTile,
   SUBGROUP_TILES,
   type SubgroupTileName,
+  TEXTURE_TILE,
   type TextureProductTile,
 } from "../../lib/gpu/tuning.ts";
 import type { GemmTile } from "../../kernels/gemm.ts";
@@ -205,14 +206,7 @@ for (const name of ["storage 8x8", "workgroup 4x4 of 8x8", "subgroup 8x8"] as co
 }
 
 /** Textures so small that products of a few thousand elements take several blocks in every direction. */
-const smallTextures: TextureProductTile = {
-  memory: "texture",
-  threadRows: 16,
-  threadColumns: 16,
-  rows: 64,
-  columns: 64,
-  worth: 0,
-};
+const smallTextures: TextureProductTile = { ...TEXTURE_TILE, rows: 64, columns: 64, worth: 0 };
 
 kernelTest(
   "products by way of textures equal the float64 product, whatever the blocks",

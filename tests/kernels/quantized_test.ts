@@ -6,7 +6,7 @@ import { BUFFER_TILES, onlyTile, type ProductTiles, rowTiles } from "../../lib/g
 import { quantizationOf, quantizedWords } from "../../lib/parameters/quantized_matrix.ts";
 import type { ParameterPart, ParameterSpec } from "../../lib/parameters/parameter.ts";
 import type { TensorReader } from "../../lib/safetensors/read.ts";
-import { dequantized } from "../reference/quantized.ts";
+import { dequantized, withoutTies } from "../reference/quantized.ts";
 import { magnitudes, matrix, multiply, transposed } from "../reference/matrix.ts";
 import { type KernelCase, kernelTest, largest, useGpu } from "./harness.ts";
 import { matrixTileHere, missingFor, subgroupTileHere } from "./subgroups.ts";
@@ -31,7 +31,11 @@ interface Product {
 async function quantizedParameter(kernels: KernelCase, { rows, columns, storage, order }: Product) {
   const parts = rows.map((rows, i) => ({ name: `${i}`, rows, ...(order && { order }) }));
   const values = parts.map(({ rows }) =>
-    kernels.values(rows * columns).map((value, i) => value * 1.5 ** (i / 64 % 7))
+    withoutTies(
+      kernels.values(rows * columns).map((value, i) => value * 1.5 ** (i / 64 % 7)),
+      columns,
+      storage,
+    )
   );
   const spec: ParameterSpec = { name: "w", parts, columns, kind: "matrix", role: "frozen", storage };
   const reader = {

@@ -8,6 +8,27 @@ import { dequantizeScales, quantizeScales } from "../../lib/parameters/quantize.
 
 const BLOCK = 64;
 
+const INT8_CODES = Array.from({ length: 255 }, (_, i) => (i - 127) / 127);
+
+/**
+ * Values of which none is as near to one code as to another: there float32, in which bitsandbytes computes, and float64
+ * may choose differently.
+ */
+export function withoutTies(
+  values: Float32Array<ArrayBuffer>,
+  columns: number,
+  { type }: QuantizationOptions,
+): Float32Array<ArrayBuffer> {
+  const block = type === "int8" ? columns : BLOCK;
+  const largest = blocks(values, block).map((values) => Math.max(...values.map(Math.abs)));
+  const codes = type === "int8" ? INT8_CODES : CODES[type];
+  return values.map((value, i) => {
+    const share = value / largest[Math.floor(i / block)];
+    const [first, second] = codes.map((code) => Math.abs(code - share)).sort((a, b) => a - b);
+    return second - first < 1e-5 ? 0.98 * value : value;
+  });
+}
+
 /** A checkpoint tensor of `columns`, its rows in the order in which kernels see them. */
 export function dequantized(
   values: Float32Array,
