@@ -181,7 +181,9 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
     : undefined;
   await checkSameRun(communicator, identity, start);
 
-  const gpu = await openGpu({ ...config, gpu: options.gpu });
+  // Of what a script has as WGSL nothing is known.
+  const areProven = !("wgsl" in loss) || followsFrom(config, loss);
+  const gpu = await openGpu({ ...config, gpu: options.gpu }, areProven);
   held.defer(() => gpu.destroy());
   const precision = precisionOn(gpu, config);
   const sharers = await checkAdapters(communicator, gpu, config);

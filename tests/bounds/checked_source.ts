@@ -15,8 +15,9 @@ import { Scopes } from "./types.ts";
 
 /** One place of a kernel's text where something is accessed by an index. */
 export interface Site {
-  /** What is indexed. */
+  /** What is indexed, and by what. */
   what: string;
+  index: string;
   /** The line of the kernel, without space before and behind. */
   line: string;
 }
@@ -65,7 +66,7 @@ export function checkedSource(source: string): CheckedSource {
     const line = lines[source.slice(0, first.at).split("\n").length - 1].trim();
     insertions.push({ at: first.at, text: before(sites.length) });
     insertions.push({ at: last.at + last.text.length, text: after });
-    sites.push({ what, line });
+    sites.push({ what, index: source.slice(first.at, last.at + last.text.length), line });
   };
   const scopes = new Scopes(words);
   words.forEach(({ text }, i) => {

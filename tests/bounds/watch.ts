@@ -9,6 +9,8 @@ interface Classes {
   GPUDevice: { prototype: GPUDevice };
   GPUComputePassEncoder: { prototype: GPUComputePassEncoder };
 }
+/** Those of the runtime. */
+export const RUNTIME: Classes = { GPUDevice, GPUComputePassEncoder };
 
 /** Bytes of a device's notes. */
 const NOTES_BYTES = 2 ** 24;
@@ -63,7 +65,10 @@ export class BoundsWatch {
     GPUDevice.prototype.createComputePipeline = function (descriptor) {
       const pipeline = createComputePipeline.call(this, descriptor);
       const checked = watch.#modules.get(descriptor.compute.module)!;
-      watch.#kernels.set(pipeline, { ...checked, ...watch.#place(this, pipeline, checked, descriptor.label ?? "") });
+      watch.#kernels.set(pipeline, {
+        ...checked,
+        ...watch.#place(this, pipeline, checked, descriptor.label ?? ""),
+      });
       return pipeline;
     };
     GPUComputePassEncoder.prototype.setPipeline = function (pipeline) {
@@ -126,7 +131,7 @@ export class BoundsWatch {
     this.#found.push(...[...this.#devices.keys()].map((gpu) => this.#read(gpu)));
     const all = new Map<string, Access>();
     for (const access of (await Promise.all(this.#found)).flat()) {
-      const key = [access.kernel, access.what, access.line].join("\n");
+      const key = [access.kernel, access.what, access.index, access.line].join("\n");
       const known = all.get(key);
       if (known && known.excess >= access.excess) known.isReached ||= access.isReached;
       else all.set(key, { ...access, isReached: access.isReached || known?.isReached === true });
