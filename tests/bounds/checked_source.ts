@@ -3,13 +3,13 @@
  * result shows it, and where bounds are not checked (`disable_robustness` of Dawn) it reads or overwrites what is near.
  *
  * Every index that is computed, and every index of an array without a length in its type, becomes
- * `[bounds_at(SITE, index, length)]`, which notes where it is too large, and gives it on as it is; likewise places of
- * textures, and the spans of an array that subgroup matrices are loaded from and stored to. Constant indices of what
- * has a length are left alone: WGSL refuses them where they are too large.
+ * `[bounds_at_SITE(index, length)]`, which keeps by how much it is too large, and gives it on as it is; likewise places
+ * of textures, and the spans of an array that subgroup matrices are loaded from and stored to. Constant indices of what
+ * has a length are left alone: WGSL refuses them where they are too large. A thread notes what it kept as it ends:
+ * a write for each access would take a driver on the processor minutes.
  *
  * What is out of bounds is so by the binding, as WebGPU has it, not by the buffer.
  */
-
 import { closing, listed, type Token, tokens } from "./tokens.ts";
 import { Scopes } from "./types.ts";
 
@@ -22,36 +22,47 @@ export interface Site {
   line: string;
 }
 
-/** A kernel that notes, in NOTE_WORDS words for each of `sites`, in binding 0 of group 1. */
+/** A kernel that notes, in a word for each of `sites`, in binding 0 of group 1. */
 export interface CheckedSource {
   code: string;
   sites: Site[];
 }
 
-/** Of a site: whether it was come by, by how much the largest index was too large, and the length then. */
-export const NOTE_WORDS = 3;
+/** What a word means: whether any thread came by, and by how many elements the largest index was too large. */
+export const meaningOf = (word: number): { isReached: boolean; excess: number } => ({
+  isReached: word > 0,
+  excess: Math.max(0, word - 1),
+});
 
-/** Behind the kernel, where line numbers of the kernel stay what they are. */
-const NOTES = `
+/** What stands behind the kernel, where the numbers of its lines stay what they are. */
+const notes = (sites: readonly Site[]) => `
 @group(1) @binding(0) var<storage, read_write> bounds_notes: array<atomic<u32>>;
-fn bounds_note(site: u32, excess: u32, length: u32) {
-  atomicMax(&bounds_notes[${NOTE_WORDS}u * site + 1u], excess);
-  atomicMax(&bounds_notes[${NOTE_WORDS}u * site + 2u], length);
+fn bounds_of(index: u32, length: u32) -> u32 {
+  return select(1u, min(index - length, 0xfffffffdu) + 2u, index >= length);
 }
-fn bounds_at(site: u32, index: u32, length: u32) -> u32 {
-  atomicStore(&bounds_notes[${NOTE_WORDS}u * site], 1u);
-  if (index >= length) { bounds_note(site, index - length + 1u, length); }
+${
+  sites.map((_, site) =>
+    `var<private> bounds_${site}: u32;
+fn bounds_at_${site}(index: u32, length: u32) -> u32 {
+  bounds_${site} = max(bounds_${site}, bounds_of(index, length));
   return index;
 }
-fn bounds_in(site: u32, place: vec2u, size: vec2u) -> vec2u {
-  _ = bounds_at(site, place.x, size.x);
-  _ = bounds_at(site, place.y, size.y);
+fn bounds_in_${site}(place: vec2u, size: vec2u) -> vec2u {
+  bounds_${site} = max(bounds_${site}, max(bounds_of(place.x, size.x), bounds_of(place.y, size.y)));
   return place;
 }
-fn bounds_span(site: u32, first: u32, count: u32, length: u32) -> u32 {
-  _ = bounds_at(site, first, length);
-  _ = bounds_at(site, first + count - 1u, length);
+fn bounds_span_${site}(first: u32, count: u32, length: u32) -> u32 {
+  bounds_${site} = max(bounds_${site}, max(bounds_of(first, length), bounds_of(first + count - 1u, length)));
   return first;
+}`
+  ).join("\n")
+}
+fn bounds_end() {
+${
+  sites.map((_, site) =>
+    `  if (bounds_${site} > atomicLoad(&bounds_notes[${site}])) { atomicMax(&bounds_notes[${site}], bounds_${site}); }`
+  ).join("\n")
+}
 }
 `;
 
@@ -76,20 +87,27 @@ export function checkedSource(source: string): CheckedSource {
       const { base, length } = scopes.indexed(i);
       const isConstant = end === i + 2 && /^\d+[ui]?$/.test(words[i + 1].text);
       if (isConstant && !length.startsWith("arrayLength")) return;
-      wrap(words[i + 1], words[end - 1], base, (site) => `bounds_at(${site}u, u32(`, `), ${length})`);
+      wrap(words[i + 1], words[end - 1], base, (site) => `bounds_at_${site}(u32(`, `), ${length})`);
     }
     if (text === "textureLoad" || text === "textureStore") {
       const [[name], place] = listed(words, i + 1);
       const size = `textureDimensions(${name.text})`;
-      wrap(place[0], place.at(-1)!, name.text, (site) => `bounds_in(${site}u, vec2u(`, `), ${size})`);
+      wrap(place[0], place.at(-1)!, name.text, (site) => `bounds_in_${site}(vec2u(`, `), ${size})`);
     }
     if (text === "subgroupMatrixLoad" || text === "subgroupMatrixStore") {
       const { name, first, extent, length } = scopes.matrixSpan(i);
-      wrap(first[0], first.at(-1)!, name, (site) => `bounds_span(${site}u, `, `, ${extent}, ${length})`);
+      wrap(first[0], first.at(-1)!, name, (site) => `bounds_span_${site}(`, `, ${extent}, ${length})`);
     }
   });
   if (sites.length === 0) return { code: source, sites };
-  return { code: inserted(source, insertions) + NOTES, sites };
+  const main = words.findIndex(({ text }, i) => text === "main" && words[i - 1].text === "fn");
+  const open = closing(words, main + 1) + 1;
+  const end = closing(words, open);
+  insertions.push({ at: words[end].at, text: "bounds_end();\n" });
+  for (const { text, at } of words.slice(open, end)) {
+    if (text === "return") insertions.push({ at, text: "bounds_end(); " });
+  }
+  return { code: inserted(source, insertions) + notes(sites), sites };
 }
 
 function inserted(source: string, insertions: readonly { at: number; text: string }[]): string {

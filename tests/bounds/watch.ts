@@ -2,7 +2,7 @@
  * Has every kernel that this process compiles note its accesses that are out of bounds, whoever opens the device:
  * the classes of WebGPU are changed, so that nothing of the program has to know.
  */
-import { type CheckedSource, checkedSource, NOTE_WORDS, type Site } from "./checked_source.ts";
+import { type CheckedSource, checkedSource, meaningOf, type Site } from "./checked_source.ts";
 
 /** The classes of an engine: those of the runtime, or of Dawn. */
 interface Classes {
@@ -25,8 +25,6 @@ export interface Access extends Site {
   isReached: boolean;
   /** By how many elements the largest index was too large; 0: all were in bounds. */
   excess: number;
-  /** The length of what was indexed, then. */
-  length: number;
 }
 
 interface Kernel extends CheckedSource {
@@ -92,7 +90,7 @@ export class BoundsWatch {
     };
     this.#devices.set(gpu, device);
     const kernel: Kernel = { ...checked, label, at: device.taken };
-    const size = 4 * NOTE_WORDS * checked.sites.length;
+    const size = 4 * checked.sites.length;
     if (size === 0) return kernel;
     device.taken += Math.ceil(size / ALIGNMENT) * ALIGNMENT;
     if (device.taken > NOTES_BYTES) throw new Error("no room for more notes");
@@ -119,10 +117,7 @@ export class BoundsWatch {
     await staging.mapAsync(GPUMapMode.READ);
     const notes = new Uint32Array(staging.getMappedRange().slice(0));
     return device.kernels.flatMap(({ at, sites, label }) =>
-      sites.map((site, i) => {
-        const [reached, excess, length] = notes.subarray(at / 4 + NOTE_WORDS * i);
-        return { ...site, kernel: label, isReached: reached > 0, excess, length };
-      })
+      sites.map((site, i) => ({ ...site, kernel: label, ...meaningOf(notes[at / 4 + i]) }))
     );
   }
 
