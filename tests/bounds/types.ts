@@ -191,7 +191,10 @@ export class Scopes {
     if (text === "bitcast") return [words.slice(2, open - 1), past];
     if (["dot", "arrayLength", "atomicLoad"].includes(text)) return [is("number"), past];
     if (["textureLoad", "unpack4xI8", "unpack4xU8"].includes(text)) return [is("vec4"), past];
-    if (/^(vec|array|f32|f16|u32|i32)/.test(text) || this.#members.has(text) || this.#aliases.has(text)) {
+    if (
+      /^(vec|array|f32|f16|u32|i32|subgroup_matrix)/.test(text) || this.#members.has(text) ||
+      this.#aliases.has(text)
+    ) {
       return [words.slice(0, open), past];
     }
     throw new Error(`${text} is not understood`);

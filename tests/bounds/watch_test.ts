@@ -144,7 +144,7 @@ var<workgroup> sums: array<f32, 64>;
 fn main(step: u32) {
   let a = subgroupMatrixLoad<subgroup_matrix_left<f16, 8, 4>, row_major>(&tile, step * 2u, PITCH);
   let b = subgroupMatrixLoad<subgroup_matrix_right<f16, 8, 4>, col_major>(&tile, step, PITCH);
-  var sum: subgroup_matrix_result<f32, 8, 4>;
+  var sum = subgroup_matrix_result<f32, 8, 4>();
   subgroupMatrixStore<row_major>(&sums, step, sum, 8u);
 }`);
   assert.deepEqual(sites.map(({ what }) => what), ["tile", "tile", "sums"]);
