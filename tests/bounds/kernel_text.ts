@@ -13,8 +13,9 @@ export interface TextLine {
 
 /** Stands where a template of TypeScript has an expression. */
 const HOLE = "\0";
+/** But what is constant, which WGSL looks at. */
 const isAccess = (text: string): boolean =>
-  /[\w)\0\]]\[|\btexture(Load|Store)\b|\bsubgroupMatrix(Load|Store)\b/.test(text);
+  /[\w)\0\]]\[(?!\d+u?\])|\btexture(Load|Store)\b|\bsubgroupMatrix(Load|Store)\b/.test(text);
 
 /** Every line of the files of a folder, WGSL and TypeScript that emits it, that accesses something. */
 export function accessLines(folder: string): TextLine[] {
