@@ -169,7 +169,7 @@ const dawnNameOf = ({ info: { device, description } }: GPUAdapter): string =>
  * Opens a device with all limits and the optional features that help.
  *
  * @param areProven whether no kernels will be run but the program's own, on inputs that it has looked at: they stay in
- * bounds, and need no checks of it where an engine can leave them out.
+ * bounds, and need no checks of it where an engine leaves them out (`dawn.ts`).
  * @throws {UserError} where there is no adapter, or not the engine that is asked for, saying how to get one.
  */
 export async function openGpu(

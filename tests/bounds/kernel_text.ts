@@ -52,7 +52,8 @@ function templatesOf(source: string): { text: string; line: number }[] {
         code("}");
         // Lines stay what they are in the file only up to an expression of several.
         entry.text += HOLE;
-      } else entry.text += source[at] === "\\" ? source[++at] : source[at];
+      } else if (source[at] === "\\") entry.text += source[++at] === "n" ? "\n" : source[at];
+      else entry.text += source[at];
     }
   };
   /** Up to `end`, which no bracket encloses. */
