@@ -10,7 +10,7 @@ const FEW: Record<string, string[]> = {
     "tests/graph/residual_test.ts",
   ],
   "products of rows of any length": [
-    "--filter=every layout of the tile storage 8x8",
+    "--filter=no whole texels",
     "tests/kernels/gemm_test.ts",
   ],
   "products with a matrix that is held": ["--filter=hold a quantized", "tests/kernels/quantized_test.ts"],
