@@ -3,12 +3,9 @@ import assert from "node:assert/strict";
 import { testCommand } from "../run.ts";
 import { accessLines } from "./kernel_text.ts";
 
-/** Tests of kernels that take little, and steps of a tiny model, whose tensors are as large as they must be. */
+/** Steps of a tiny model, whose tensors are as large as they must be, and tests of kernels that take little. */
 const FEW: Record<string, string[]> = {
-  "figures of responses, and a tiny model's steps,": [
-    "tests/kernels/response_figures_test.ts",
-    "tests/graph/residual_test.ts",
-  ],
+  "steps of a tiny model": ["tests/graph/residual_test.ts"],
   "products of rows of any length": [
     "--filter=no whole texels",
     "tests/kernels/gemm_test.ts",

@@ -22,16 +22,6 @@ export const KERNELS: readonly Edits[] = [
     edits: [["the last of four numbers is read past the end", "min(i + 3u, last)", "i + 3u"]],
   },
   {
-    file: "kernels/response_figures.wgsl",
-    tests: BOUNDS,
-    filter: "figures",
-    edits: [[
-      "the figures of a label that there is not are read",
-      "if (end != NONE) { ends_there = figures[end].w; }",
-      "ends_there = select(-1.0, figures[min(end, labels.y)].w, end != NONE);",
-    ]],
-  },
-  {
     file: "lib/gpu/products.ts",
     tests: BOUNDS,
     filter: "held",
