@@ -11,6 +11,10 @@ import { elementWidth } from "./prelude.ts";
 export const columnsOf = (shape: AttentionShape) =>
   Math.ceil(shape.headDim / elementWidth(shape.headDim) / 8);
 
+/** Where in a head the thread reads its column `c`: past the head's end the last one, of which nothing is stored. */
+export const ownColumn = ({ headDim }: AttentionShape, c: number): string =>
+  8 * (c + 1) * elementWidth(headDim) <= headDim ? `tx + ${8 * c}u` : `min(tx + ${8 * c}u, COLUMNS - 1u)`;
+
 export const WORKGROUP_HEADER = `
 @group(0) @binding(3) var<storage, read> queries: array<E>;
 @group(0) @binding(4) var<storage, read> keys: array<E>;

@@ -3,6 +3,7 @@ import { type AttentionLayout, attentionPrelude, type AttentionShape } from "./a
 import {
   columnsOf,
   forEachKeyTile,
+  ownColumn,
   scores,
   tokens,
   transpose,
@@ -94,8 +95,8 @@ ${transpose("score_gradients", "g")}
     workgroupBarrier();
     for (var j = 0u; j < 32u; j += 1u) {
       let ds = score_gradients[j * 8u + ty];
-      let ka = key_at(min(k_first + j, last_key), kv_head) + tx;
-${lines(owned, (c) => `      let k${c} = keys[ka + ${8 * c}u];`)}
+      let ka = key_at(min(k_first + j, last_key), kv_head);
+${lines(owned, (c) => `      let k${c} = keys[ka + ${ownColumn(shape, c)}];`)}
 ${each((i, c) => `      dq${i}_${c} += ds.${lane(i)} * k${c};`)}
     }`)
     }
@@ -173,9 +174,14 @@ ${transpose("score_gradients", "g")}
       let token = min(q_tile + j, last);
       let p = weights[j * 8u + ty];
       let ds = score_gradients[j * 8u + ty];
-      let qa = query_at(token, head) + tx;
-      let oa = out_at(token, head) + tx;
-${lines(owned, (c) => `      let q${c} = queries[qa + ${8 * c}u]; let do${c} = d_out[oa + ${8 * c}u];`)}
+      let qa = query_at(token, head);
+      let oa = out_at(token, head);
+${
+      lines(owned, (c) => {
+        const column = ownColumn(shape, c);
+        return `      let q${c} = queries[qa + ${column}]; let do${c} = d_out[oa + ${column}];`;
+      })
+    }
 ${each((i, c) => `      dk${i}_${c} += ds.${lane(i)} * q${c}; dv${i}_${c} += p.${lane(i)} * do${c};`)}
     }
   }

@@ -9,6 +9,7 @@ import {
 import {
   columnsOf,
   forEachKeyTile,
+  ownColumn,
   scores,
   tokens,
   transpose,
@@ -87,8 +88,8 @@ ${each((i, c) => `    o${i}_${c} *= factor.${lane(i)};`)}
     workgroupBarrier();
     for (var j = 0u; j < 32u; j += 1u) {
       let p = weights[j * 8u + ty];
-      let va = value_at(min(k_first + j, last_key), kv_head) + tx;
-${lines(owned, (c) => `      let v${c} = keys[va + ${8 * c}u];`)}
+      let va = value_at(min(k_first + j, last_key), kv_head);
+${lines(owned, (c) => `      let v${c} = keys[va + ${ownColumn(shape, c)}];`)}
 ${each((i, c) => `      o${i}_${c} += p.${lane(i)} * v${c};`)}
     }`)
     }

@@ -41,8 +41,7 @@ ${
     aligned
       ? `fn a4(i: u32) -> vec4f { return a[i >> 2u]; }
 fn a1(i: u32) -> f32 { return a[i >> 2u][i & 3u]; }`
-      : `fn a4(i: u32) -> vec4f { return vec4f(a[i], a[i + 1u], a[i + 2u], a[i + 3u]); }
-fn a1(i: u32) -> f32 { return a[i]; }`
+      : unalignedReader("a")
   }
 ${
     weights !== "f32"
@@ -51,12 +50,19 @@ fn b1(i: u32) -> f32 { return b4(i)[i & 3u]; }`
       : aligned
       ? `fn b4(i: u32) -> vec4f { return b[i >> 2u]; }
 fn b1(i: u32) -> f32 { return b[i >> 2u][i & 3u]; }`
-      : `fn b4(i: u32) -> vec4f { return vec4f(b[i], b[i + 1u], b[i + 2u], b[i + 3u]); }
-fn b1(i: u32) -> f32 { return b[i]; }`
+      : unalignedReader("b")
   }
 ${epilogueSource(epilogue, aligned)}
 ${mainFunction(variant, tile)}`;
 }
+
+/** Four from `i` on: behind the last row there may be none, and what is read in their place counts for nothing. */
+const unalignedReader = (name: "a" | "b"): string =>
+  `fn ${name}4(i: u32) -> vec4f {
+  let last = arrayLength(&${name}) - 1u;
+  return vec4f(${name}[i], ${name}[min(i + 1u, last)], ${name}[min(i + 2u, last)], ${name}[min(i + 3u, last)]);
+}
+fn ${name}1(i: u32) -> f32 { return ${name}[i]; }`;
 
 function mainFunction(variant: GemmVariant, tile: GemmTile): string {
   if (tile.memory === "matrix") return matrixMain(variant, tile, bindingAfter(variant.epilogue));

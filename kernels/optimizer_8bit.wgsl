@@ -16,7 +16,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   if (clip.broken != 0.0) { return; }
   let block = (group.y * groups.x + group.x) * 8u + local / 8u;
   let begin = block * 64u + local % 8u;
-  let scale = absmax[place.scale + block];
+  var scale = Scale();
+  if (block * 64u < LENGTH) { scale = absmax[place.scale + block]; }
   var moments: array<Moments, 8>;
   var own = Scale();
   for (var n = 0u; n < 8u; n += 1u) {

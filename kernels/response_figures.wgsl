@@ -34,5 +34,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     all += partial[i];
     end = min(end, ends[i]);
   }
-  responses[response] = vec4f(all, select(-1.0, figures[min(end, labels.y)].w, end != NONE));
+  var ends_there = -1.0;
+  if (end != NONE) { ends_there = figures[end].w; }
+  responses[response] = vec4f(all, ends_there);
 }

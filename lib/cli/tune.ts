@@ -69,7 +69,7 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
   if (output !== undefined) await checkOutput(output, folder);
   if (!options.has("show")) await checkFolder(folder);
   if (output !== undefined) await checkFolder(dirname(output));
-  const gpu = await openGpu(choice);
+  const gpu = await openGpu(choice, true);
   try {
     const precision = precisionOn(gpu, { float32MatmulPrecision: asked });
     if (given) checkIsFor(gpu, file, given);

@@ -1,6 +1,7 @@
 /** Answers many requests at a time, on the GPU. */
 import type { AttentionTiles } from "../../kernels/attention.ts";
 import { UserError } from "../errors.ts";
+import { MOST_TOP } from "../gpu/choice_operations.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { MemoryPlan } from "../gpu/memory_plan.ts";
 import type { KernelCall, Pipelines } from "../gpu/program.ts";
@@ -189,6 +190,9 @@ export class GpuGenerator implements Generator {
     }
     const wrong = ids.find((id) => !Number.isInteger(id) || id < 0 || id >= this.vocabSize);
     if (wrong !== undefined) throw new RangeError(`token ${wrong}: expected 0 to ${this.vocabSize - 1}`);
+    if (!(Number.isInteger(request.top) && request.top >= 0 && request.top <= MOST_TOP)) {
+      throw new RangeError(`top ${request.top}: expected 0 to ${MOST_TOP}`);
+    }
     if (maxNewTokens === 0 && !request.echo) return;
     const out = new Channel<GeneratedToken>(signal);
     const { sampling } = request;

@@ -119,7 +119,7 @@ export async function loadParts(name: string, options: PartsOptions): Promise<Pa
   );
   held.defer(() => pool.close());
   const { eosTokenId } = pool.vocabulary;
-  const gpu = held.adopt(await openGpu(options), (gpu) => gpu.destroy());
+  const gpu = held.adopt(await openGpu(options, true), (gpu) => gpu.destroy());
   const adapter = adapterOf(gpu, await rememberedTiles(gpu));
   const net = netOf(weights.model);
   const stored = storageOf(weights, net.parameters);

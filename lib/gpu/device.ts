@@ -1,6 +1,6 @@
 import { UserError } from "../errors.ts";
 import { show } from "../json.ts";
-import { adapterIndex, DAWN_FEATURES, dawnGpu } from "./dawn.ts";
+import { adapterIndex, dawnFeatures, dawnGpu } from "./dawn.ts";
 
 /** An implementation of WebGPU: the runtime's own, or Dawn, which is Chrome's. */
 export type WebgpuEngine = "deno" | "dawn";
@@ -168,12 +168,19 @@ const dawnNameOf = ({ info: { device, description } }: GPUAdapter): string =>
 /**
  * Opens a device with all limits and the optional features that help.
  *
+ * @param areProven whether no kernels will be run but the program's own, on inputs that it has looked at: they stay in
+ * bounds, and need no checks of it where an engine leaves them out (`dawn.ts`).
  * @throws {UserError} where there is no adapter, or not the engine that is asked for, saying how to get one.
  */
-export async function openGpu({ gpu: given, webgpuEngine, gpuId }: GpuChoice = {}): Promise<Gpu> {
+export async function openGpu(
+  { gpu: given, webgpuEngine, gpuId }: GpuChoice = {},
+  areProven = false,
+): Promise<Gpu> {
   const isDawn = !given && (webgpuEngine ?? usualEngine()) === "dawn";
   if (!given) pleaseMesa();
-  const gpu = given ?? (isDawn ? await dawnGpu(gpuId) : (globalThis.navigator as Navigator | undefined)?.gpu);
+  const toggles = isDawn ? dawnFeatures(areProven) : [];
+  const gpu = given ??
+    (isDawn ? await dawnGpu(toggles, gpuId) : (globalThis.navigator as Navigator | undefined)?.gpu);
   const adapter = gpu && gpuId !== undefined && !isDawn
     ? await adapterOf(gpu, gpuId)
     : await gpu?.requestAdapter(WAYS[0]);
@@ -229,7 +236,7 @@ export async function openGpu({ gpu: given, webgpuEngine, gpuId }: GpuChoice = {
   return {
     device,
     name,
-    toggles: isDawn ? DAWN_FEATURES : [],
+    toggles,
     selection: SELECTION.map((name) => environment(name) ?? "").join(" ").trim(),
     isSoftware: adapter.info.isFallbackAdapter || /llvmpipe|lavapipe|swiftshader/i.test(name),
     subgroups: subgroupsOf(adapter, device),

@@ -99,7 +99,8 @@ export class Products {
     if (tile) this.#textures = { a: texture("left operand", tile), b: texture("right operand", tile) };
     if (!held) return;
     this.held = new HeldMatrices(plan, (words) => this.#uniform(words), held.storage);
-    this.#left = texture("rows", held);
+    // A thread reads all the rows that it could have.
+    this.#left = texture("rows", { ...held, rows: Math.ceil(held.rows / held.threadRows) * held.threadRows });
   }
 
   /**

@@ -187,6 +187,10 @@ export const areKnown = (lossType: LossType): boolean =>
 export const followsFrom = (config: LossConfig, loss: Loss): boolean =>
   areKnown(config.lossType) && sourceOf(loss) === sourceOf(lossOf(config));
 
+/** Whether a run with this loss has no kernels but the program's own: of a script's WGSL nothing is known. */
+export const areProven = (config: LossConfig, loss: Loss): boolean =>
+  !("wgsl" in loss) || followsFrom(config, loss);
+
 /** What a loss is and where it was published, for the log. */
 export const describeLoss = ({ name, definitions }: BuiltInLoss): string =>
   `loss: ${name}: ${

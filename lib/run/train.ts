@@ -50,7 +50,7 @@ import { tune } from "../planning/tune.ts";
 import { VERSION } from "../version.ts";
 import { probeLoss } from "../gpu/loss_probe.ts";
 import { checkFunction, checkWgsl, isFlat } from "../losses/check.ts";
-import { describeLoss, followsFrom, lossOf } from "../losses/losses.ts";
+import { areProven, describeLoss, followsFrom, lossOf } from "../losses/losses.ts";
 import type { TensorReader } from "../safetensors/read.ts";
 import type { Loss } from "../losses/loss.ts";
 import { configOf, takeData, type TrainOptions } from "./options.ts";
@@ -181,7 +181,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
     : undefined;
   await checkSameRun(communicator, identity, start);
 
-  const gpu = await openGpu({ ...config, gpu: options.gpu });
+  const gpu = await openGpu({ ...config, gpu: options.gpu }, areProven(config, loss));
   held.defer(() => gpu.destroy());
   const precision = precisionOn(gpu, config);
   const sharers = await checkAdapters(communicator, gpu, config);

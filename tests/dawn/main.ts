@@ -4,6 +4,7 @@
  * one that has such a driver.
  */
 import { testCommand } from "../run.ts";
+import { NATIVE, onDawn, whyNoDawn } from "./native.ts";
 
 const PATHS = [
   "tests/run/train_test.ts",
@@ -19,16 +20,9 @@ const MATRICES_OF = [
   "tests/kernels/quantized_test.ts",
 ];
 
-const env = { SIMPER_WEBGPU_ENGINE: "dawn" };
-const deno = (args: readonly string[], stderr: "inherit" | "piped" = "inherit") =>
-  new Deno.Command(Deno.execPath(), { args: [...args], env, stdin: "null", stderr, stdout: "inherit" });
-
-// In a process of its own, with a device that ends with it.
-const NATIVE = ["--frozen", "--lock=lib/gpu/dawn.lock", "--allow-ffi"];
-const probe = ["run", "--quiet", ...NATIVE, "--allow-env", "tests/dawn/probe.ts"];
-const { success, stderr } = await deno(probe, "piped").output();
-if (!success) {
-  console.log(`not run: ${new TextDecoder().decode(stderr).trim()}`);
+const why = await whyNoDawn();
+if (why !== undefined) {
+  console.log(`not run: ${why}`);
   Deno.exit(0);
 }
 const paths = Deno.args.length > 0 ? Deno.args : PATHS;
@@ -46,7 +40,7 @@ const commands = [
 ];
 let status = 0;
 for (const [command, ...words] of commands) {
-  const { code } = await deno([command, ...NATIVE, ...words]).output();
+  const { code } = await onDawn([command, ...NATIVE, ...words]).output();
   status ||= code;
 }
 Deno.exit(status);

@@ -180,6 +180,7 @@ deviceTest(
           [ask(row.slice(0, 40), { maxNewTokens: 25 }), /together at most 64/],
           [ask([1, 1e6]), /token 1000000/],
           [ask([1, -1]), /token -1/],
+          [ask([1], { top: 21 }), /top 21: expected 0 to 20/],
         ] as const
       ) await assert.rejects(all(generator.tokens(request)), message);
     }),

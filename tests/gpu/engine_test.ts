@@ -1,6 +1,6 @@
 /** Which engine and which adapter are opened. */
 import assert from "node:assert/strict";
-import { dawnGpu } from "../../lib/gpu/dawn.ts";
+import { dawnFeatures, dawnGpu } from "../../lib/gpu/dawn.ts";
 import { openGpu, usualEngine } from "../../lib/gpu/device.ts";
 import { refusal } from "../in_process.ts";
 import { withTemporaryFolder } from "../temporary_folder.ts";
@@ -72,23 +72,35 @@ function fakeDawn(names: readonly string[]) {
 }
 
 Deno.test("Dawn is asked for an adapter by its whole name, and not for one of two that are called the same", async () => {
+  const changes = dawnFeatures(false);
   const features = "enable-dawn-features=allow_unsafe_apis";
   for (
     const [gpuId, options] of [[undefined, []], ["1", ["adapter=B (2)"]], ["b", ["adapter=B (2)"]]] as const
   ) {
     const { load, made } = fakeDawn(["A", "B (2)"]);
-    await dawnGpu(gpuId, load);
+    await dawnGpu(changes, gpuId, load);
     assert.deepEqual(made.at(-1), [features, ...options]);
   }
   const twins = () => fakeDawn([H200, H200]).load;
-  await dawnGpu("0", twins());
-  assert.match(await refusal(dawnGpu("1", twins())), /^gpu_id: 1 is called NVIDIA H200, as is 0, and Dawn/);
+  await dawnGpu(changes, "0", twins());
   assert.match(
-    await refusal(dawnGpu("2", twins())),
+    await refusal(dawnGpu(changes, "1", twins())),
+    /^gpu_id: 1 is called NVIDIA H200, as is 0, and Dawn/,
+  );
+  assert.match(
+    await refusal(dawnGpu(changes, "2", twins())),
     /expected 0 \(NVIDIA H200\), 1 \(NVIDIA H200\), or .* found 2$/,
   );
   // That there is none at all is told by who asks for it.
-  assert.ok(await dawnGpu("0", fakeDawn([]).load));
+  assert.ok(await dawnGpu(changes, "0", fakeDawn([]).load));
+});
+
+Deno.test("Dawn checks bounds but of kernels that are proven, where these checks are left out at all", async () => {
+  assert.deepEqual(dawnFeatures(true), ["allow_unsafe_apis"]);
+  assert.deepEqual(dawnFeatures(false, true), ["allow_unsafe_apis"]);
+  const { load, made } = fakeDawn([]);
+  await dawnGpu(dawnFeatures(true, true), undefined, load);
+  assert.deepEqual(made, [["enable-dawn-features=allow_unsafe_apis,disable_robustness"]]);
 });
 
 Deno.test("the environment names the engine, and no other than there are", async () => {

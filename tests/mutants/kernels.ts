@@ -11,8 +11,43 @@ const CLIPPED = "three updates of three slabs equal AdamW in float64: max_grad_n
 const ATTENTION = ["tests/kernels/attention_test.ts"];
 const BARRIERS = ["tests/kernels/barriers_test.ts"];
 
+const BOUNDS = ["tests/bounds/bounds_test.ts"];
+
 /** The kernels' WGSL and what emits it. */
 export const KERNELS: readonly Edits[] = [
+  {
+    file: "kernels/gemm_source.ts",
+    tests: BOUNDS,
+    filter: "any length",
+    edits: [["the last of four numbers is read past the end", "min(i + 3u, last)", "i + 3u"]],
+  },
+  {
+    file: "lib/gpu/products.ts",
+    tests: BOUNDS,
+    filter: "held",
+    edits: [[
+      "rows that a thread has beyond those there are have no place in the texture",
+      "rows: Math.ceil(held.rows / held.threadRows) * held.threadRows",
+      "rows: held.rows",
+    ]],
+  },
+  {
+    file: "lib/losses/losses.ts",
+    tests: ["tests/losses/proven_test.ts"],
+    edits: [
+      ["a script's WGSL counts as proven", '!("wgsl" in loss) || followsFrom(config, loss);', "true;"],
+      ["no loss counts as proven", '!("wgsl" in loss) || followsFrom(config, loss);', "false;"],
+    ],
+  },
+  {
+    file: "lib/gpu/dawn.ts",
+    tests: ["tests/gpu/engine_test.ts"],
+    filter: "checks bounds",
+    edits: [
+      ["bounds of a script's kernels are not checked", "areProven && leavesOutChecks ?", "leavesOutChecks ?"],
+      ["bounds are not checked before that is proven", "areProven && leavesOutChecks ?", "areProven ?"],
+    ],
+  },
   {
     file: "kernels/preference_loss.wgsl",
     tests: LOSS,
