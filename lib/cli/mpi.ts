@@ -5,11 +5,12 @@ import { alone, type Communicator } from "../distributed/communicator.ts";
 import {
   type Launch,
   launchOf,
-  LIBRARIES,
+  librariesFor,
   type MpiAbi,
   MPICH,
   OPEN_MPI,
   STANDARD,
+  startedRight,
 } from "../distributed/mpi_abi.ts";
 import { UserError } from "../errors.ts";
 
@@ -154,9 +155,10 @@ function openMpi({ size, variable }: Launch): Mpi {
   }
   if (size !== undefined && found !== size) {
     throw new UserError(
-      `by ${variable} this is one of ${size} ranks, and ${path} (${abi.name}) knows of ${found}: it belongs to another ` +
-        "MPI than what started them, or that was none, as torchrun: start them with this MPI's mpirun, or name the " +
-        "other's library in SIMPER_MPI",
+      `by ${variable} this is one of ${size} ranks, and ${path} (${abi.name}) knows of ${found}: ${
+        startedRight(variable)
+      }`,
+      2,
     );
   }
   const line = lineOf(
@@ -281,7 +283,7 @@ function check(code: number): void {
 function openLibrary(variable: string): { library: Library; abi: MpiAbi; path: string } {
   const named = environment("SIMPER_MPI");
   let failure = "";
-  for (const path of named ? [named] : LIBRARIES) {
+  for (const path of named ? [named] : librariesFor(variable)) {
     try {
       const abi = abiOf(path);
       const symbols = symbolsOf(abi === MPICH ? "i32" : "pointer") as ReturnType<typeof symbolsOf>;
