@@ -246,9 +246,13 @@ export class Decoder {
       const isKept = slab.purpose === "weights" || slab.purpose === "moments" || slab.purpose === "batch";
       if (!isKept && isReadable(slab)) encoder.clearBuffer(slab.buffer!);
     }
+    const { received: input, sent } = this.#machine;
+    for (const tensor of [input, sent]) {
+      if (tensor) encoder.clearBuffer(tensor.slab.buffer!, tensor.offset, tensor.bytes);
+    }
     gpu.device.queue.submit([encoder.finish()]);
     this.upload(gpu, batch, { firstOfStep: true, pairsOfStep: batch.pairs });
-    if (received) writeTensor(gpu, this.#machine.received!, received);
+    if (received) writeTensor(gpu, input!, received);
     return await this.#programs!.forward.walk(gpu, this.batch.rowCounts.counts, look);
   }
 

@@ -7,7 +7,7 @@ import type { Grid } from "../distributed/grid.ts";
 import { StageLine } from "../distributed/pipeline.ts";
 import { UserError } from "../errors.ts";
 import type { Gpu } from "../gpu/device.ts";
-import { elementBytes, isReadable, type Tensor } from "../gpu/memory.ts";
+import { elementBytes, isReadable, type Slab, type Tensor } from "../gpu/memory.ts";
 import type { Look } from "../gpu/program.ts";
 import { BatchedReader, firstNonFinite } from "../gpu/readback.ts";
 import type { PairResult } from "../training/metrics.ts";
@@ -81,7 +81,8 @@ async function firstBadTensor(run: GuardedRun, indices: readonly number[]): Prom
   const batch = pack(pairs, net.windows);
   const line = new StageLine(gpu, pipeline);
   const where = pipeline.size > 1 ? `, on rank ${communicator.rank}` : "";
-  const { look, found } = lookForBad(gpu, where);
+  const names = new Map([[received?.slab, net.received?.value.name], [sent?.slab, net.sent?.value.name]]);
+  const { look, found } = lookForBad(gpu, names, where);
   const ofAll = async () => {
     await line.sent();
     return (await gather(pipeline, found())).find((of) => of !== undefined);
@@ -104,15 +105,22 @@ async function firstBadTensor(run: GuardedRun, indices: readonly number[]): Prom
   return await ofAll();
 }
 
-/** What looks at the tensors of a kernel, and what it has found. */
-function lookForBad(gpu: Gpu, where: string): { look: Look; found: () => BadTensor | undefined } {
+/**
+ * What looks at the tensors of a kernel, and what it has found.
+ * @param boundaries the names of what is exchanged with other stages, which kernels make though it is of the batch.
+ */
+function lookForBad(
+  gpu: Gpu,
+  boundaries: ReadonlyMap<Slab | undefined, string | undefined>,
+  where: string,
+): { look: Look; found: () => BadTensor | undefined } {
   let found: BadTensor | undefined;
   let lastWeights = "";
   const look: Look = async ({ label, tensors }) => {
     // A weight before what was made with it.
     const isWeight = ({ slab }: Tensor) => slab.purpose === "weights";
     const isFloat = ({ slab, quantized }: Tensor) =>
-      slab.purpose !== "batch" && isReadable(slab) && !quantized;
+      (slab.purpose !== "batch" || boundaries.has(slab)) && isReadable(slab) && !quantized;
     const floats = tensors.filter(isFloat);
     lastWeights = floats.find(isWeight)?.name ?? lastWeights;
     for (const tensor of [...floats.filter(isWeight), ...floats.filter((other) => !isWeight(other))]) {
@@ -120,7 +128,9 @@ function lookForBad(gpu: Gpu, where: string): { look: Look; found: () => BadTens
       if (!bad) continue;
       const text = isWeight(tensor)
         ? `The first bad tensor is the weight ${tensor.name} (element ${bad.index} is ${bad.value})`
-        : `The first bad tensor is "${tensor.name}" (element ${bad.index} is ${bad.value}), which the kernel ` +
+        : `The first bad tensor is "${
+          boundaries.get(tensor.slab) ?? tensor.name
+        }" (element ${bad.index} is ${bad.value}), which the kernel ` +
           `${label} leaves${lastWeights && ` at ${lastWeights}`}`;
       found = { text: text + where, isWeight: isWeight(tensor) };
       return true;
