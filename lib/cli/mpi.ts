@@ -127,6 +127,15 @@ function environment(name: string): string | undefined {
  * @throws {UserError} where there is no library, or another MPI's than that which started the ranks.
  */
 function openMpi({ size, variable }: Launch): Mpi {
+  if (Deno.permissions.querySync({ name: "ffi" }).state !== "granted") {
+    throw new UserError(
+      `by ${variable} this is one of ${
+        size ?? "several"
+      } ranks, and MPI between them is native code, which this ` +
+        "process may not load: `deno task ranks train ...` gives --allow-ffi, as the npm package does",
+      2,
+    );
+  }
   const { library: { symbols: mpi }, abi, path } = openLibrary(variable);
   const handleOf = (of: bigint | number | string): Handle =>
     (typeof of === "number"
@@ -143,7 +152,8 @@ function openMpi({ size, variable }: Launch): Mpi {
   const isSerialized =
     ask((found) => mpi.MPI_Init_thread(null, null, abi.serialized, found)) >= abi.serialized;
   const found = ask((found) => mpi.MPI_Comm_size(world, found));
-  let isOpen = true;
+  // One that is alone has nobody to end.
+  let isOpen = found > 1;
   addEventListener("unload", () => {
     if (!isOpen) return;
     // Nothing of a promise is waited for any more.

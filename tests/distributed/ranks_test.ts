@@ -7,7 +7,7 @@ import { type Division, divisionOf } from "../../lib/checkpoint/division.ts";
 import { alone as line } from "../../lib/distributed/communicator.ts";
 import type { Fingerprint, SavedRun } from "../../lib/checkpoint/state.ts";
 import { readConfig } from "../../lib/config/parse.ts";
-import { launchOf } from "../../lib/distributed/mpi_abi.ts";
+import { launchOf, librariesFor } from "../../lib/distributed/mpi_abi.ts";
 import { UserError } from "../../lib/errors.ts";
 import {
   checkAdapters,
@@ -211,4 +211,13 @@ Deno.test("what launchers put into the environment is known, and nothing else ta
   ) {
     assert.equal(of(alone), undefined);
   }
+  // Where several are installed, that of what started the ranks is the first.
+  const order = (variable: string) =>
+    librariesFor(variable).filter((name) =>
+      name.endsWith(".40") || name.endsWith(".12") || name.endsWith(".1")
+    );
+  const [abi, open, mpich] = ["libmpi_abi.so.1", "libmpi.so.40", ["libmpi.so.12", "libmpich.so.12"]];
+  assert.deepEqual(order("OMPI_COMM_WORLD_RANK"), [open, abi, mpich].flat());
+  assert.deepEqual(order("PMI_RANK"), [abi, mpich, open].flat());
+  assert.deepEqual(order("PMIX_RANK"), [abi, open, mpich].flat());
 });
