@@ -64,7 +64,7 @@ mpiTest("tasks of srun that MPI knows nothing of are refused, each in one line",
   assert.equal(status, 2, stderr);
   assert.match(
     stderr,
-    /^error: by SLURM_PROCID this is one of 2 ranks, .* knows of 1: .*srun --mpi=pmix.*\n$/,
+    /^error: by SLURM_PROCID this is one of 2 ranks, .* knows of 1: .*srun --mpi=pmix.*$/m,
   );
   const bound = await taskWith(env, "train", ...words.slice(1));
   assert.equal(bound.status, 2, bound.stderr);
