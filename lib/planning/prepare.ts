@@ -11,7 +11,6 @@ import type { MemoryRows } from "../data/memory.ts";
 import { lossOf } from "../losses/losses.ts";
 import { inArea, UserError } from "../errors.ts";
 import type { Net } from "../graph/net.ts";
-import { layersOfStage } from "../graph/stage.ts";
 import { isJudged, type Loss, usesReference, usesRejected } from "../losses/loss.ts";
 import type { ModelConfig } from "../models/architecture.ts";
 import type { OnProgress } from "../progress.ts";
@@ -94,9 +93,6 @@ export async function prepare(
     await inArea("MODEL_INVALID", () => readModelConfig(folder, (message) => log?.("warning", message)));
   const { net, adapter } = trainedNet(model, config, options.adapter);
   storeFrozen(net, model, config);
-  const { pipelineParallelSize: stages } = config;
-  // Too many are told before data are read.
-  if (stages > 1) layersOfStage(net, { stage: 0, stages });
   const splits: string[] = [];
   const begun = config.chatTemplateDate ?? date;
   onProgress?.({ what: "opening the tokenizer", done: 0 });
