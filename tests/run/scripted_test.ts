@@ -275,7 +275,7 @@ Deno.test("what a script gives is checked as a run file is: unknown options, par
 Deno.test("an adapter that there is not, or has no matrices that are asked for, is told before data are looked for", () =>
   withTemporaryFolder(async (folder) => {
     const keys: RunKeys = { ...KEYS, dataset_mixer: { "no/such-pairs": 1 }, output_dir: join(folder, "out") };
-    const told = async (more: RunKeys) =>
+    const told = async (more: Partial<RunKeys>) =>
       await train({ ...keys, ...more }).then(() => "", ({ status, message }) => `${status} ${message}`);
     assert.match(await told({ gpu_id: "no such GPU" }), /^2 gpu_id: expected 0 /);
     assert.match(
