@@ -29,6 +29,10 @@ export function divisionOf(
   return { ranks, stages, zeroStage: ranks > 1 && zeroStage === 2 ? 2 : 0 };
 }
 
+/** Whether what differs is how many stages a pipeline has, and nothing else. */
+export const differsInStagesAlone = (one: Division = UNDIVIDED, other: Division = UNDIVIDED): boolean =>
+  one.ranks === other.ranks && one.zeroStage === other.zeroStage && one.stages !== other.stages;
+
 /** For people. */
 export function describeDivision({ ranks, stages, zeroStage }: Division = UNDIVIDED): string {
   const name = stages === 1 ? "rank" : "pipeline";

@@ -16,7 +16,7 @@ import type { OnProgress } from "../progress.ts";
 import type { HashedFile } from "../data/hash.ts";
 import { VERSION } from "../version.ts";
 import { RUN_STATE } from "./names.ts";
-import { describeDivision, type Division } from "./division.ts";
+import { describeDivision, differsInStagesAlone, type Division } from "./division.ts";
 import type { Fingerprint, SavedRun } from "./state.ts";
 
 /** The files of the model that a run begins with, hashed; what was hashed before is not read again. */
@@ -67,7 +67,7 @@ export function fingerprint(
 const lossText = (loss: Loss) => sourceOf(loss) + ("of" in loss ? JSON.stringify(checkFunction(loss)) : "");
 
 /** Mappings as lists of pairs, since JSON has none that keep their order for every key. */
-function configRecord(config: TrainConfig): Record<string, unknown> {
+export function configRecord(config: TrainConfig): Record<string, unknown> {
   return Object.fromEntries(
     configEntries(config).map(([key, value]) => [key, value instanceof Map ? [...value] : value]),
   );
@@ -164,10 +164,19 @@ export function checkFiles(now: Fingerprint, { folder, state }: SavedRun, totalS
 /** Differences that are told one by one: a damaged file may have any number. */
 const MOST_PROBLEMS = 40;
 
-/** What may give other numbers than an unbroken run, and is no reason to refuse. */
-export function warnings({ folder, state }: SavedRun, device: string, division?: Division): string[] {
+/**
+ * What may give other numbers than an unbroken run, and is no reason to refuse.
+ * @param ofStages what another number of a pipeline's stages changes, where nothing else differs.
+ */
+export function warnings(
+  { folder, state }: SavedRun,
+  device: string,
+  division?: Division,
+  ofStages?: string,
+): string[] {
   const [before, now] = [describeDivision(state.division), describeDivision(division)];
   const differ = "the numbers may differ from an unbroken run's in their last digits";
+  const why = ofStages !== undefined && differsInStagesAlone(state.division, division) ? `: ${ofStages}` : "";
   return [
     ...state.version === VERSION
       ? []
@@ -175,7 +184,7 @@ export function warnings({ folder, state }: SavedRun, device: string, division?:
     ...state.device === device
       ? []
       : [`${folder} was made on ${state.device}, and this is ${device}: ${differ}`],
-    ...before === now ? [] : [`${folder} was made by ${before}, and here it is ${now}: ${differ}`],
+    ...before === now ? [] : [`${folder} was made by ${before}, and here it is ${now}: ${differ}${why}`],
   ];
 }
 

@@ -6,7 +6,7 @@ import { UserError } from "../errors.ts";
 import { readGenerationConfig } from "../generation/generation_config.ts";
 import type { PartsOptions } from "../generation/load.ts";
 import { type GpuModel, loadOntoGpu } from "../generation/model.ts";
-import type { GpuChoice, WebgpuEngine } from "../gpu/device.ts";
+import { checkEngine, type GpuChoice, type WebgpuEngine } from "../gpu/device.ts";
 import type { Sampling } from "../generation/request.ts";
 import { type GenerationConfig, SAMPLING_KEYS, unusedKeys } from "../generation/sampling.ts";
 import { createLogger, type Logger, type LogLevel } from "../report/log.ts";
@@ -26,12 +26,14 @@ export const GPU_OPTIONS: readonly Option[] = [
   { name: "gpu_id", value: "ADAPTER", doc: "Number of the adapter, from 0, or a part of its name." },
 ];
 
-/** @throws {UserError} (status 2) for an engine that there is not. */
+/** @throws {UserError} (status 2) for an engine that there is not, or that may not be loaded. */
 export function readGpuWords({ options }: Words): GpuChoice {
   const { webgpu_engine: webgpuEngine, gpu_id: gpuId } = readValues<
     { webgpu_engine: WebgpuEngine; gpu_id: string }
   >(options, { webgpu_engine: KEYS.webgpuEngine.type, gpu_id: KEYS.gpuId.type });
-  return { webgpuEngine, gpuId };
+  const choice = { webgpuEngine, gpuId };
+  checkEngine(choice);
+  return choice;
 }
 
 /** Of every command that has a model answer or measured. */

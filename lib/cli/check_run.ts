@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { readConfig } from "../config/parse.ts";
 import { UserError } from "../errors.ts";
 import { tablesText } from "../evaluation/report.ts";
+import { checkEngine } from "../gpu/device.ts";
 import { createLogger, isShown } from "../report/log.ts";
 import {
   compareLogs,
@@ -44,6 +45,7 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
   if (positionals.length !== 1) throw new UserError(`expected: simper check-run ${checkRun.usage}`, 2);
   const { folder, pack, log: packLog } = await readPack(positionals[0]);
   const { config } = await readConfig(join(folder, CONFIG), overrides, ["json", "take_tiles"]);
+  checkEngine();
   const progress = progressLine(config);
   const log = createLogger(config.logLevel, (text) => progress.write(text));
   if (!isShown("warning", config.logLevel)) stop.answer({});

@@ -3,6 +3,7 @@ import { findings, reportHtml, reportJson, reportOf, tablesOf } from "../compari
 import { readComparison } from "../config/comparison.ts";
 import { COMPARISON_KEYS } from "../config/comparison_keys.ts";
 import { tablesText } from "../evaluation/report.ts";
+import { checkEngine } from "../gpu/device.ts";
 import { unitOf } from "../losses/loss.ts";
 import { lossOf } from "../losses/losses.ts";
 import { createLogger, printable } from "../report/log.ts";
@@ -42,6 +43,7 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
   const given = own.map((key) => `--${key}=${options.get(key)}`);
   const comparison = await readComparison(file, [...overrides, ...given], names);
   const { members: [{ runs: [shared] }], outputDir, seeds } = comparison;
+  for (const { runs } of comparison.members) runs.forEach(checkEngine);
   const progress = progressLine({ logLevel: shared.logLevel });
   const log = createLogger(shared.logLevel, (text) => progress.write(text));
   for (const line of comparison.ignored) log.info(line);

@@ -11,6 +11,7 @@ import { readAnnotations, readGamed, winRates } from "../evaluation/judge.ts";
 import { mtBench } from "../evaluation/mt_bench.ts";
 import { type Shown, tablesHtml, tablesOf, tablesText, winRateTable } from "../evaluation/report.ts";
 import { SAMPLING_KEYS } from "../generation/sampling.ts";
+import { checkEngine } from "../gpu/device.ts";
 import { shorten } from "../json.ts";
 import type { Progress } from "../progress.ts";
 import { createLogger, isShown } from "../report/log.ts";
@@ -231,6 +232,7 @@ async function readRun(
   const { config, ignored } = files.length > 0
     ? await readConfig(files[0], overrides, names)
     : readOverrides([`--model_name_or_path=${named[0]}`, ...usual, ...overrides], names);
+  checkEngine(config);
   const models = named.length > 0 ? named : [config.modelNameOrPath];
   const progress = progressLine(config);
   const log = createLogger(config.logLevel, (line) => progress.write(line));

@@ -178,7 +178,8 @@ async function write(
   const wanted = models.flatMap((model) => jobs.map(({ prompt }) => ({ model, prompt, options: how.given })));
   using file = output === undefined ? undefined : new AnswerFile(output, wanted, overwrite);
   let done = file?.length ?? 0;
-  if (done > 0) log.log.info(`${output}: has ${done} of ${wanted.length} answers, and gets the others`);
+  if (done === wanted.length) log.log.info(`${output}: has all ${done} answers: there is nothing to do`);
+  else if (done > 0) log.log.info(`${output}: has ${done} of ${wanted.length} answers, and gets the others`);
   const safe = safeText();
   for (const [i, name] of models.entries()) {
     const left = jobs.slice(Math.max(0, done - i * jobs.length));

@@ -5,11 +5,12 @@ import { alone, type Communicator } from "../distributed/communicator.ts";
 import {
   type Launch,
   launchOf,
-  LIBRARIES,
+  librariesFor,
   type MpiAbi,
   MPICH,
   OPEN_MPI,
   STANDARD,
+  startedRight,
 } from "../distributed/mpi_abi.ts";
 import { UserError } from "../errors.ts";
 
@@ -126,6 +127,15 @@ function environment(name: string): string | undefined {
  * @throws {UserError} where there is no library, or another MPI's than that which started the ranks.
  */
 function openMpi({ size, variable }: Launch): Mpi {
+  if (Deno.permissions.querySync({ name: "ffi" }).state !== "granted") {
+    throw new UserError(
+      `by ${variable} this is one of ${
+        size ?? "several"
+      } ranks, and MPI between them is native code, which this ` +
+        "process may not load: `deno task ranks train ...` gives --allow-ffi, as the npm package does",
+      2,
+    );
+  }
   const { library: { symbols: mpi }, abi, path } = openLibrary(variable);
   const handleOf = (of: bigint | number | string): Handle =>
     (typeof of === "number"
@@ -142,7 +152,8 @@ function openMpi({ size, variable }: Launch): Mpi {
   const isSerialized =
     ask((found) => mpi.MPI_Init_thread(null, null, abi.serialized, found)) >= abi.serialized;
   const found = ask((found) => mpi.MPI_Comm_size(world, found));
-  let isOpen = true;
+  // One that is alone has nobody to end.
+  let isOpen = found > 1;
   addEventListener("unload", () => {
     if (!isOpen) return;
     // Nothing of a promise is waited for any more.
@@ -154,9 +165,10 @@ function openMpi({ size, variable }: Launch): Mpi {
   }
   if (size !== undefined && found !== size) {
     throw new UserError(
-      `by ${variable} this is one of ${size} ranks, and ${path} (${abi.name}) knows of ${found}: it belongs to another ` +
-        "MPI than what started them, or that was none, as torchrun: start them with this MPI's mpirun, or name the " +
-        "other's library in SIMPER_MPI",
+      `by ${variable} this is one of ${size} ranks, and ${path} (${abi.name}) knows of ${found}: ${
+        startedRight(variable)
+      }`,
+      2,
     );
   }
   const line = lineOf(
@@ -281,7 +293,7 @@ function check(code: number): void {
 function openLibrary(variable: string): { library: Library; abi: MpiAbi; path: string } {
   const named = environment("SIMPER_MPI");
   let failure = "";
-  for (const path of named ? [named] : LIBRARIES) {
+  for (const path of named ? [named] : librariesFor(variable)) {
     try {
       const abi = abiOf(path);
       const symbols = symbolsOf(abi === MPICH ? "i32" : "pointer") as ReturnType<typeof symbolsOf>;

@@ -81,12 +81,12 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
   const ranks = options.ranks ?? config.pipelineParallelSize;
   if (options.rates && ranks === 1) throw new UserError(RATES, 2);
   const passes = passesOfRank(config, { size: ranks });
+  const device = await deviceOf(config, options.largestBuffer);
   const { folder, workloadOf, sample } = await readWorkload(config, options, {
     log: (level, message) => log[level](message),
     onProgress: (done) => progress.update(done),
     signal: stop.signal,
   }).finally(() => progress.finish());
-  const device = await deviceOf(config, options.largestBuffer);
   const plans = planRanks(workloadOf(config), config, device.adapter, ranks);
   const largest = largestPlan(plans);
   const { decoder, runner } = largest.planned;

@@ -2,6 +2,7 @@ import { readConfig } from "../config/parse.ts";
 import type { TrainConfig } from "../config/schema.ts";
 import type { Communicator } from "../distributed/communicator.ts";
 import { UserError } from "../errors.ts";
+import { checkEngine } from "../gpu/device.ts";
 import { openUpload } from "../hub/upload.ts";
 import { unitOf } from "../losses/loss.ts";
 import { lossOf } from "../losses/losses.ts";
@@ -40,6 +41,7 @@ async function runAs(communicator: Communicator, words: readonly string[], stop:
   const { file, overrides, names, options } = splitRunWords(words, train);
   const profile = options.get("profile");
   const { config, ignored } = await readConfig(file, overrides, names);
+  checkEngine(config);
   // What all ranks would say the first one says.
   const shown: TrainConfig = isFirst ? config : { ...config, logLevel: "error" };
   const progress = progressLine(shown);

@@ -64,7 +64,8 @@ export function conflicts(config: PartialConfig, written: ReadonlyMap<string, En
     () => config.zeroStage! > 1 && config.pipelineParallelSize! > 1,
     () =>
       `expected at most 1 with pipeline_parallel_size: ${config.pipelineParallelSize}, found ${config.zeroStage}: ` +
-      "a stage adds up the gradients of all its passes before the ranks do",
+      "a stage keeps the gradients of all its passes until the ranks add them up (DeepSpeed refuses it too); " +
+      "zero_stage: 1 leaves each rank the moments of its part",
   );
   report(
     ["optimArgs", "optim"],

@@ -39,9 +39,7 @@ export class StageLine {
 
   /** Sends so many rows of a tensor to the stage after this one, or before it. */
   async send(tensor: Tensor, rows: number, to: "next" | "before"): Promise<void> {
-    const { gpu, communicator } = this;
-    const bytes = new Uint8Array(await readTensor(gpu, tensor, 0, rows * tensor.shape[1]));
-    this.#sending.push(communicator.send(bytes, communicator.rank + (to === "next" ? 1 : -1)));
+    this.#send(new Uint8Array(await readTensor(this.gpu, tensor, 0, rows * tensor.shape[1])), to);
   }
 
   /** What the stage after this one sent, or the one before it. */
@@ -50,9 +48,14 @@ export class StageLine {
     return floatsOf(await communicator.receive(communicator.rank + (from === "next" ? 1 : -1)));
   }
 
-  /** Tells the next stage that there is no more. */
-  end(): void {
-    this.#sending.push(this.communicator.send(new Uint8Array(), this.communicator.rank + 1));
+  /** Tells a neighbour that there is no more: it receives nothing. */
+  end(to: "next" | "before"): void {
+    this.#send(new Uint8Array(), to);
+  }
+
+  #send(bytes: Uint8Array<ArrayBuffer>, to: "next" | "before"): void {
+    const { communicator } = this;
+    this.#sending.push(communicator.send(bytes, communicator.rank + (to === "next" ? 1 : -1)));
   }
 
   /** Waits until all is on its way. */

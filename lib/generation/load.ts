@@ -96,6 +96,8 @@ export async function loadParts(name: string, options: PartsOptions): Promise<Pa
   const { onLog: log = () => {}, onProgress, signal } = options;
   checkLength(options.maxLength ?? usualLength);
   await using held = new AsyncDisposableStack();
+  // Where there is none, or not that one, it is told before anything is fetched.
+  const gpu = held.adopt(await openGpu(options, true), (gpu) => gpu.destroy());
   const found = await inArea(
     "NOT_FOUND",
     () => findModel(name, { log, onProgress, signal, revision, adapter: options.adapter }),
@@ -119,7 +121,6 @@ export async function loadParts(name: string, options: PartsOptions): Promise<Pa
   );
   held.defer(() => pool.close());
   const { eosTokenId } = pool.vocabulary;
-  const gpu = held.adopt(await openGpu(options, true), (gpu) => gpu.destroy());
   const adapter = adapterOf(gpu, await rememberedTiles(gpu));
   const net = netOf(weights.model);
   const stored = storageOf(weights, net.parameters);

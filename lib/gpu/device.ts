@@ -98,16 +98,37 @@ function environment(name: string): string | undefined {
   return isAllowed ? deno!.env.get(name) : undefined;
 }
 
+/** The variable that says which engine there is where nothing else does. */
+const ENGINE = "SIMPER_WEBGPU_ENGINE";
+
 /**
  * The engine that is taken where nothing else says so.
  * @throws {UserError} (status 2) where the environment names one that there is not.
  */
 export function usualEngine(): WebgpuEngine {
-  const name = environment("SIMPER_WEBGPU_ENGINE") || "deno";
+  const name = environment(ENGINE) || "deno";
   const found = WEBGPU_ENGINES.find((engine) => engine === name);
   if (found) return found;
   throw new UserError(
-    `SIMPER_WEBGPU_ENGINE: expected ${WEBGPU_ENGINES.join(" or ")}, found ${show(name)}`,
+    `${ENGINE}: expected ${WEBGPU_ENGINES.join(" or ")}, found ${show(name)}`,
+    2,
+  );
+}
+
+/**
+ * Says at once what else would be told when a device is opened; by then the package has been asked for, and stands in
+ * the lock file of whoever may not load it.
+ *
+ * @throws {UserError} (status 2) where the engine is Dawn, and this process may load no native code.
+ */
+export function checkEngine({ gpu, webgpuEngine }: GpuChoice = {}): void {
+  const { Deno: deno } = globalThis as { Deno?: typeof Deno };
+  if (gpu || (webgpuEngine ?? usualEngine()) !== "dawn") return;
+  if (!deno || deno.permissions.querySync({ name: "ffi" }).state === "granted") return;
+  throw new UserError(
+    `${webgpuEngine ? "webgpu_engine" : ENGINE}: dawn is native code, and this process may load none: ` +
+      "`deno task dawn COMMAND ...` gives --allow-ffi, as the npm package does where --webgpu_engine=dawn is on the " +
+      `command line or ${ENGINE}=dawn in the environment`,
     2,
   );
 }
@@ -170,12 +191,14 @@ const dawnNameOf = ({ info: { device, description } }: GPUAdapter): string =>
  *
  * @param areProven whether no kernels will be run but the program's own, on inputs that it has looked at: they stay in
  * bounds, and need no checks of it where an engine leaves them out (`dawn.ts`).
- * @throws {UserError} where there is no adapter, or not the engine that is asked for, saying how to get one.
+ * @throws {UserError} where there is no adapter, or not the engine that is asked for, saying how to get one; as of
+ * `checkEngine`.
  */
 export async function openGpu(
   { gpu: given, webgpuEngine, gpuId }: GpuChoice = {},
   areProven = false,
 ): Promise<Gpu> {
+  checkEngine({ gpu: given, webgpuEngine });
   const isDawn = !given && (webgpuEngine ?? usualEngine()) === "dawn";
   if (!given) pleaseMesa();
   const toggles = isDawn ? dawnFeatures(areProven) : [];

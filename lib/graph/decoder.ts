@@ -232,22 +232,40 @@ export class Decoder {
   }
 
   /**
-   * Runs forward and backward of a batch kernel by kernel, over memory that holds nothing of earlier batches, until
-   * `look` has seen enough: for finding where numbers went wrong. The gradients are lost.
+   * Runs the forward pass of a batch kernel by kernel, over memory that holds nothing of earlier batches, until `look`
+   * has seen enough: for finding where numbers went wrong. The gradients are lost.
+   *
+   * @param received what the stage before has made of it.
+   * @returns whether it has seen enough.
    *
    * @internal
    */
-  async walk(gpu: Gpu, batch: Batch, look: Look): Promise<void> {
+  async walkForward(gpu: Gpu, batch: Batch, look: Look, received?: Float32Array): Promise<boolean> {
     const encoder = gpu.device.createCommandEncoder();
     for (const slab of this.plan.slabs) {
       const isKept = slab.purpose === "weights" || slab.purpose === "moments" || slab.purpose === "batch";
       if (!isKept && isReadable(slab)) encoder.clearBuffer(slab.buffer!);
     }
+    const { received: input, sent } = this.#machine;
+    for (const tensor of [input, sent]) {
+      if (tensor) encoder.clearBuffer(tensor.slab.buffer!, tensor.offset, tensor.bytes);
+    }
     gpu.device.queue.submit([encoder.finish()]);
     this.upload(gpu, batch, { firstOfStep: true, pairsOfStep: batch.pairs });
-    const { counts } = this.batch.rowCounts;
-    const { forward, backward } = this.#programs!;
-    await forward.walk(gpu, counts, look) || await backward.walk(gpu, counts, look);
+    if (received) writeTensor(gpu, input!, received);
+    return await this.#programs!.forward.walk(gpu, this.batch.rowCounts.counts, look);
+  }
+
+  /**
+   * The backward pass after it, likewise.
+   *
+   * @param gradient that of what this stage has sent.
+   *
+   * @internal
+   */
+  async walkBackward(gpu: Gpu, look: Look, gradient?: Float32Array): Promise<boolean> {
+    if (gradient) writeTensor(gpu, this.#machine.sent!, gradient);
+    return await this.#programs!.backward.walk(gpu, this.batch.rowCounts.counts, look);
   }
 
   /**

@@ -1,9 +1,14 @@
 import { pack } from "../batch/pack.ts";
 import { listCheckpoints } from "../checkpoint/names.ts";
 import type { TrainConfig } from "../config/schema.ts";
+import { gather } from "../distributed/collectives.ts";
+import type { Communicator } from "../distributed/communicator.ts";
+import type { Grid } from "../distributed/grid.ts";
+import { StageLine } from "../distributed/pipeline.ts";
 import { UserError } from "../errors.ts";
 import type { Gpu } from "../gpu/device.ts";
-import { elementBytes, isReadable, type Tensor } from "../gpu/memory.ts";
+import { elementBytes, isReadable, type Slab, type Tensor } from "../gpu/memory.ts";
+import type { Look } from "../gpu/program.ts";
 import { BatchedReader, firstNonFinite } from "../gpu/readback.ts";
 import type { PairResult } from "../training/metrics.ts";
 import type { Planned } from "../planning/plan.ts";
@@ -16,6 +21,8 @@ interface GuardedRun {
   config: Pick<TrainConfig, "outputDir">;
   prepared: Prepared;
   planned: Planned;
+  communicator: Communicator;
+  ranks: Grid;
 }
 
 class BadNumbers extends UserError {}
@@ -28,7 +35,7 @@ class BadNumbers extends UserError {}
  */
 export async function checkFinite(run: GuardedRun, { step, pairs, clip }: StepResult): Promise<void> {
   if (!clip.broken) return;
-  const { gpu, prepared: { sampler, train }, planned: { decoder: { net }, optimizer, runner } } = run;
+  const { gpu, prepared: { sampler, train }, planned: { optimizer, runner } } = run;
   const { batches } = sampleStep(step, sampler);
   const bad = batches.flat()[pairs.findIndex((pair) => !isFinitePair(pair))];
   const [parameter] = await optimizer.brokenParameters(gpu);
@@ -38,12 +45,8 @@ export async function checkFinite(run: GuardedRun, { step, pairs, clip }: StepRe
   // The bad pair's pass first; where every loss is finite, all of them.
   const suspects = batches.filter((batch) => bad === undefined || batch.includes(bad));
   let found: BadTensor | undefined;
-  // What a stage of a pipeline begins with is gone.
-  const isStage = net.received !== undefined || net.sent !== undefined;
-  for (const indices of isStage ? [] : suspects) found ??= await firstBadTensor(run, indices);
-  const first = isStage
-    ? "In which tensor it came up is found by one process alone, not by stages of a pipeline"
-    : found?.text ?? "No single pass of it has a bad number: their sum does";
+  for (const indices of suspects) found ??= await firstBadTensor(run, indices);
+  const first = found?.text ?? "No single pass of it has a bad number: their sum does";
   const left = runner.updatesEarly
     ? "Only weights whose gradients came before it were updated"
     : "The weights are as they were before this step";
@@ -67,19 +70,57 @@ interface BadTensor {
   isWeight: boolean;
 }
 
-/** Runs a pass again, kernel by kernel, and says which tensor is the first with a bad number. */
-async function firstBadTensor(
-  { gpu, prepared: { train }, planned: { decoder } }: GuardedRun,
-  indices: readonly number[],
-): Promise<BadTensor | undefined> {
-  const batch = pack(await train.read(indices), decoder.net.windows);
+/**
+ * Runs a pass again, kernel by kernel, and says which tensor is the first with a bad number. Of a pipeline each stage
+ * looks at its own and hands on what it makes, nothing where it has found one; all are told of the one that was found.
+ */
+async function firstBadTensor(run: GuardedRun, indices: readonly number[]): Promise<BadTensor | undefined> {
+  const { gpu, prepared: { train }, planned: { decoder, runner }, ranks: { pipeline }, communicator } = run;
+  const { net, boundaries: { received, sent } } = decoder;
+  const pairs = await train.read(indices);
+  const batch = pack(pairs, net.windows);
+  const line = new StageLine(gpu, pipeline);
+  const where = pipeline.size > 1 ? `, on rank ${communicator.rank}` : "";
+  const names = new Map([[received?.slab, net.received?.value.name], [sent?.slab, net.sent?.value.name]]);
+  const { look, found } = lookForBad(gpu, names, where);
+  const ofAll = async () => {
+    await line.sent();
+    return (await gather(pipeline, found())).find((of) => of !== undefined);
+  };
+
+  const input = received && await line.receive("before");
+  const ends = input?.length === 0 || await decoder.walkForward(gpu, batch, look, input);
+  if (sent && ends) line.end("next");
+  else if (sent) await line.send(sent, batch.ids.length, "next");
+  else if (runner.loss && !ends) await runner.applyLoss(gpu, runner.loss, batch, pairs, batch.pairs);
+  const inForward = await ofAll();
+  if (inForward) return inForward;
+
+  const gradient = net.sent?.hasGradient ? await line.receive("next") : undefined;
+  const stops = gradient?.length === 0 || await decoder.walkBackward(gpu, look, gradient);
+  if (net.received?.hasGradient) {
+    if (stops) line.end("before");
+    else await line.send(received!, batch.ids.length, "before");
+  }
+  return await ofAll();
+}
+
+/**
+ * What looks at the tensors of a kernel, and what it has found.
+ * @param boundaries the names of what is exchanged with other stages, which kernels make though it is of the batch.
+ */
+function lookForBad(
+  gpu: Gpu,
+  boundaries: ReadonlyMap<Slab | undefined, string | undefined>,
+  where: string,
+): { look: Look; found: () => BadTensor | undefined } {
   let found: BadTensor | undefined;
   let lastWeights = "";
-  await decoder.walk(gpu, batch, async ({ label, tensors }) => {
+  const look: Look = async ({ label, tensors }) => {
     // A weight before what was made with it.
     const isWeight = ({ slab }: Tensor) => slab.purpose === "weights";
     const isFloat = ({ slab, quantized }: Tensor) =>
-      slab.purpose !== "batch" && isReadable(slab) && !quantized;
+      (slab.purpose !== "batch" || boundaries.has(slab)) && isReadable(slab) && !quantized;
     const floats = tensors.filter(isFloat);
     lastWeights = floats.find(isWeight)?.name ?? lastWeights;
     for (const tensor of [...floats.filter(isWeight), ...floats.filter((other) => !isWeight(other))]) {
@@ -87,14 +128,16 @@ async function firstBadTensor(
       if (!bad) continue;
       const text = isWeight(tensor)
         ? `The first bad tensor is the weight ${tensor.name} (element ${bad.index} is ${bad.value})`
-        : `The first bad tensor is "${tensor.name}" (element ${bad.index} is ${bad.value}), which the kernel ` +
-          `${label} leaves at ${lastWeights}`;
-      found = { text, isWeight: isWeight(tensor) };
+        : `The first bad tensor is "${
+          boundaries.get(tensor.slab) ?? tensor.name
+        }" (element ${bad.index} is ${bad.value}), which the kernel ` +
+          `${label} leaves${lastWeights && ` at ${lastWeights}`}`;
+      found = { text: text + where, isWeight: isWeight(tensor) };
       return true;
     }
     return false;
-  });
-  return found;
+  };
+  return { look, found: () => found };
 }
 
 async function firstBadElement(

@@ -2,7 +2,7 @@
 import { rm, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { changedFiles } from "../checkpoint/fingerprint.ts";
+import { changedFiles, configRecord } from "../checkpoint/fingerprint.ts";
 import type { Fingerprint } from "../checkpoint/state.ts";
 import { keyOf, type TrainConfig } from "../config/schema.ts";
 import { gather } from "../distributed/collectives.ts";
@@ -59,32 +59,58 @@ export function describeRanks({ data, pipeline }: Grid, passes: number, net: Net
       `${passes}; ${layers}`;
 }
 
+/** What differs in a rank from the first one is told of it on each of them. */
+async function refuseOthers<T>(
+  communicator: Communicator,
+  own: T,
+  differences: (other: T, first: T) => string[],
+): Promise<void> {
+  const all = await gather(communicator, { host: hostname(), own });
+  const [first, ...others] = all;
+  const problems = others.flatMap(({ host, own }, i) =>
+    differences(own, first.own).map((problem) => `rank ${i + 1} on ${host}: ${problem}`)
+  );
+  if (problems.length === 0) return;
+  throw new UserError(
+    `the ranks would not train the same; beside rank 0 on ${first.host}:\n  ${problems.join("\n  ")}`,
+    2,
+  );
+}
+
 /**
- * Refuses ranks that would not compute parts of the same run.
- *
- * @param run this rank's configuration and files.
- * @param start the checkpoint that it goes on from, with the hashes of its files; undefined where it begins anew.
+ * Refuses ranks of another program or configuration: from here on they would not even call the same methods.
  * @throws {UserError} (status 2) on each of them, naming what differs from the first rank.
  */
-export async function checkSameRun(
-  communicator: Communicator,
-  run: Fingerprint,
-  start?: { step: number; files: Record<string, string> },
-): Promise<void> {
-  const own = { version: VERSION, runtime: navigator.userAgent, host: hostname(), run, start };
-  const all = await gather(communicator, own);
-  const [first, ...others] = all;
-  const see = "both have to see the same folder";
-  const problems = others.flatMap(({ version, runtime, host, run, start }, i) => {
+export async function checkSameKeys(communicator: Communicator, config: TrainConfig): Promise<void> {
+  const own = { version: VERSION, runtime: navigator.userAgent, keys: configRecord(config) };
+  await refuseOthers(communicator, own, ({ version, runtime, keys }, first) => {
     const found = version === first.version ? [] : [`simper ${version}, and not ${first.version}`];
     if (runtime !== first.runtime) found.push(`${runtime}, and not ${first.runtime}`);
-    for (const key of new Set([...Object.keys(first.run.config), ...Object.keys(run.config)])) {
-      const [there, here] = [first.run.config[key], run.config[key]];
+    for (const key of new Set([...Object.keys(first.keys), ...Object.keys(keys)])) {
+      const [there, here] = [first.keys[key], keys[key]];
       // Which GPU of its machine a rank takes is its own affair.
       if (key === keyOf("gpuId") || JSON.stringify(there) === JSON.stringify(here)) continue;
       found.push(`${key}: ${show(here)}, and not ${show(there)}`);
     }
-    found.push(...changedFiles(run, first.run));
+    return found;
+  });
+}
+
+/**
+ * Refuses ranks that would not compute parts of the same run.
+ *
+ * @param run this rank's files.
+ * @param start the checkpoint that it goes on from, with the hashes of its files; undefined where it begins anew.
+ * @throws {UserError} (status 2) on each of them, naming what differs from the first rank.
+ */
+export async function checkSameFiles(
+  communicator: Communicator,
+  run: Fingerprint,
+  start?: { step: number; files: Record<string, string> },
+): Promise<void> {
+  const see = "both have to see the same folder";
+  await refuseOthers(communicator, { run, start }, ({ run, start }, first) => {
+    const found = changedFiles(run, first.run);
     if (start?.step !== first.start?.step) {
       const told = (step?: number) => step === undefined ? "begins anew" : `goes on after step ${step}`;
       found.push(`output_dir: it ${told(start?.step)}, and rank 0 ${told(first.start?.step)}: ${see}`);
@@ -96,13 +122,8 @@ export async function checkSameRun(
         found.push(`output_dir: of its checkpoint other files than rank 0's: ${other.join(", ")}: ${see}`);
       }
     }
-    return found.map((problem) => `rank ${i + 1} on ${host}: ${problem}`);
+    return found;
   });
-  if (problems.length === 0) return;
-  throw new UserError(
-    `the ranks would not train the same; beside rank 0 on ${first.host}:\n  ${problems.join("\n  ")}`,
-    2,
-  );
 }
 
 /**

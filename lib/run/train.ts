@@ -57,7 +57,8 @@ import { configOf, takeData, type TrainOptions } from "./options.ts";
 import type { RunParts, TrainRun } from "./outcome.ts";
 import {
   checkAdapters,
-  checkSameRun,
+  checkSameFiles,
+  checkSameKeys,
   checkSharedFolder,
   describeRanks,
   passesOfRank,
@@ -111,6 +112,7 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   const { communicator = alone, onSave, signal } = options;
   const { loss = lossOf(config) } = options;
   const isFirst = communicator.rank === 0;
+  await checkSameKeys(communicator, config);
   const passes = passesOfRank(config, communicator);
   const ranks = await gridOf(communicator, config.pipelineParallelSize);
   const rankLog = new RankLog(communicator, options.onLog ?? (() => {}));
@@ -125,6 +127,11 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   await gather(communicator, null);
   const before = await findStart(config);
   if (before) log("info", `going on from ${before.folder}, after ${before.state.step} steps`);
+  // Where there is none, or none for this run, that is told before anything is fetched and tokenized.
+  const gpu = await openGpu({ ...config, gpu: options.gpu }, areProven(config, loss));
+  held.defer(() => gpu.destroy());
+  const precision = precisionOn(gpu, config);
+  const sharers = await checkAdapters(communicator, gpu, config);
   const data = options.data && await takeData(options.data, config.doEval, signal);
   const sources = await inArea(
     "NOT_FOUND",
@@ -179,17 +186,16 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   const start = before && communicator.size > 1
     ? { step: before.state.step, files: await hashCheckpoint(before.folder, onProgress) }
     : undefined;
-  await checkSameRun(communicator, identity, start);
-
-  const gpu = await openGpu({ ...config, gpu: options.gpu }, areProven(config, loss));
-  held.defer(() => gpu.destroy());
-  const precision = precisionOn(gpu, config);
-  const sharers = await checkAdapters(communicator, gpu, config);
+  await checkSameFiles(communicator, identity, start);
   const isTied = prepared.net.inputEmbeddings === prepared.net.outputEmbeddings;
-  // Weights are rounded by chance, another one where they lie elsewhere.
-  const stagesMatter = isTied || optimizerOf(config).trained === "bf16";
-  const division = divisionOf(ranks, config, stagesMatter);
-  if (before) warnings(before, gpu.name, division).forEach(warn);
+  const ofStages = optimizerOf(config).trained === "bf16"
+    ? "weights are rounded by chance, another one where they lie elsewhere"
+    : isTied
+    ? "the gradient of the embedding's table, which is the head too, is added up of other parts (some 1e-6), and all " +
+      "else is computed as it was"
+    : undefined;
+  const division = divisionOf(ranks, config, ofStages !== undefined);
+  if (before) warnings(before, gpu.name, division, ofStages).forEach(warn);
   const pipelines = new Pipelines(gpu, signal, onProgress);
   if (followsFrom(config, loss)) log("info", describeLoss(lossOf(config)));
   else await checkLoss(loss, gpu, pipelines, log);

@@ -46,7 +46,7 @@ export async function evaluate(
     const input = received && await line.receive("before");
     if (input ? input.length === 0 : await stops()) {
       own = undefined;
-      if (sent) line.end();
+      if (sent) line.end("next");
       break;
     }
     const indices = Array.from({ length: Math.min(perBatch, to - at) }, (_, i) => at + i);

@@ -229,7 +229,7 @@ export class StepRunner {
       await line.send(sent, batches[index].ids.length, "next");
     } else if (loss) {
       commands.submit();
-      await this.#applyLoss(gpu, loss, batches[index], micro[index], pairsOfStep);
+      await this.applyLoss(gpu, loss, batches[index], micro[index], pairsOfStep);
     }
   }
 
@@ -300,7 +300,8 @@ export class StepRunner {
     if (parameters.isShared) await shareWeights(gpu, data, parameters.chunks);
   }
 
-  async #applyLoss(
+  /** Puts a loss in TypeScript in the place of the kernel's, once the forward pass of a batch is submitted. */
+  async applyLoss(
     gpu: Gpu,
     loss: FunctionLoss,
     batch: Batch,

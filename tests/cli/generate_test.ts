@@ -109,6 +109,11 @@ Deno.test("prompts of a file are answered a row each, in their order; the same c
     assert.deepEqual([rest.status, rest.stdout], [0, ""], rest.stderr);
     assert.match(rest.stderr, /answers\.jsonl: has 3 of 6 answers, and gets the others/);
     assert.equal(await Deno.readTextFile(output), all.stdout);
+    const whole = await task("generate", ...words, `--output=${output}`);
+    assert.deepEqual(
+      [whole.status, whole.stdout, whole.stderr],
+      [0, "", `${output}: has all 6 answers: there is nothing to do\n`],
+    );
     const other = await task("generate", ...words.slice(0, -2), `--output=${output}`);
     assert.equal(other.status, 2);
     assert.match(

@@ -69,7 +69,7 @@ const PERMISSIONS = [
   "--allow-read",
   "--allow-write",
   "--allow-net",
-  "--allow-env=HOME,USERPROFILE,SIMPER_*,HF_*,XDG_*,LOG_*,TERM,OMPI_*,PMI*,SLURM_*,MESA_*,DRI_*,RANK,WORLD_SIZE",
+  "--allow-env=HOME,USERPROFILE,SIMPER_*,HF_*,XDG_*,LOG_*,TERM,OMPI_*,PMI*,SLURM_*,FLUX_*,MESA_*,DRI_*,RANK,WORLD_*",
   "--allow-sys=systemMemoryInfo,statfs,hostname",
 ];
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { type Finished, task } from "../command.ts";
+import { type Finished, task, taskWith } from "../command.ts";
 import { GOLDEN } from "../golden_run.ts";
 import { hubTest, shardedModel } from "../hub/fixtures.ts";
 import { withTemporaryFolder } from "../temporary_folder.ts";
@@ -123,6 +123,37 @@ hubTest(
     }
   },
 );
+
+Deno.test("Dawn where no native code may be loaded is refused at once: nothing is fetched, and no lock file written", () =>
+  withTemporaryFolder(async (folder) => {
+    const lock = await Deno.readTextFile("deno.lock");
+    const asked = "--webgpu_engine=dawn";
+    // Nobody has it, and who looks for it is told so.
+    const model = "org/no-such-model";
+    const pairs = `--dataset_mixer={org/no-such-pairs: 1.0}`;
+    const run = [`${GOLDEN}/run.yaml`, `--model_name_or_path=${model}`, pairs, `--output_dir=${folder}/out`];
+    const words: Record<string, string[]> = {
+      train: [...run, "--push_to_hub", "--hub_model_id=org/mine"],
+      plan: [...run, "--data"],
+      compare: [...run, "--seeds=[1]"],
+      eval: [model, pairs],
+      generate: [model, "--prompt=Hi"],
+      serve: [model],
+      tune: [],
+    };
+    await Promise.all(
+      Object.entries(words).map(async ([name, words]) => {
+        const { status, stdout, stderr } = await task(name, ...words, asked);
+        assert.deepEqual([status, stdout], [2, ""], `${name}: ${stderr}`);
+        assert.match(stderr, /^error: webgpu_engine: dawn is native code, .*`deno task dawn COMMAND/, name);
+      }),
+    );
+    const { status, stderr } = await taskWith({ SIMPER_WEBGPU_ENGINE: "dawn" }, "tune");
+    assert.equal(status, 2, stderr);
+    assert.match(stderr, /^error: SIMPER_WEBGPU_ENGINE: dawn is native code/);
+    assert.deepEqual([...Deno.readDirSync(folder)], []);
+    assert.equal(await Deno.readTextFile("deno.lock"), lock);
+  }));
 
 Deno.test("train --open without the network says so, and trains", () =>
   withTemporaryFolder(async (folder) => {

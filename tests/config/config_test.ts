@@ -474,9 +474,13 @@ Deno.test("the best model is the one of least loss, and of most of all else", ()
   assert.deepEqual(best("metric_for_best_model: loss\ngreater_is_better: true\n"), ["loss", true]);
 });
 
-Deno.test("prompts want all of the model on one rank", () => {
+Deno.test("prompts want all of the model on one rank, and gradients in parts a whole model", () => {
   assert.match(
     mistakes(`${BASE}prompts: [Hi?]\npipeline_parallel_size: 2`)[0],
     /prompts: .*expected none with pipeline_parallel_size: 2, found 1: no rank has all of the model/s,
+  );
+  assert.match(
+    mistakes(`${BASE}zero_stage: 2\npipeline_parallel_size: 2`)[0],
+    /zero_stage: .*expected at most 1 with pipeline_parallel_size: 2, found 2: .*; zero_stage: 1 leaves/s,
   );
 });

@@ -1,7 +1,7 @@
 /** The command line under mpiexec, where there is one. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { taskWords } from "../command.ts";
+import { taskWith, taskWords } from "../command.ts";
 import { assertEqualBytes } from "../equal_bytes.ts";
 import { GOLDEN } from "../golden_run.ts";
 import { run, weightsOf } from "../in_process.ts";
@@ -55,4 +55,21 @@ mpiTest("a mistake that all ranks would find is told once, and ends all with its
   const { status, stderr } = await trainRanks("--max_length=x");
   assert.equal(status, 2, stderr);
   assert.equal(stderr.match(/expected an integer from 2 to 1048576, found "x"/g)?.length, 1, stderr);
+});
+
+mpiTest("tasks of srun that MPI knows nothing of are refused, each in one line", async () => {
+  const env = { ...MPI_ENVIRONMENT, SLURM_PROCID: "1", SLURM_STEP_NUM_TASKS: "2", SLURM_NTASKS: "2" };
+  const words = ["train", `${GOLDEN}/run.yaml`, ...KEYS];
+  const { status, stderr } = await taskWith(env, "ranks", ...words);
+  assert.equal(status, 2, stderr);
+  assert.match(
+    stderr,
+    /^error: by SLURM_PROCID this is one of 2 ranks, .* knows of 1: .*srun --mpi=pmix.*$/m,
+  );
+  const bound = await taskWith(env, "train", ...words.slice(1));
+  assert.equal(bound.status, 2, bound.stderr);
+  assert.match(
+    bound.stderr,
+    /^error: by SLURM_PROCID this is one of 2 ranks, .*`deno task ranks train .*\n$/,
+  );
 });

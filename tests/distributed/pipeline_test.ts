@@ -6,6 +6,7 @@ import type { TrainRun } from "../../lib/run/outcome.ts";
 import { assertEqualBytes } from "../equal_bytes.ts";
 import { GOLDEN, readGolden, relativeDifference } from "../golden_run.ts";
 import { refusal, run } from "../in_process.ts";
+import { modelWith } from "../model_with.ts";
 import { asRanks, trainAs } from "../ranks.ts";
 import { withTemporaryFolder } from "../temporary_folder.ts";
 
@@ -188,19 +189,63 @@ Deno.test("with a tied table, of bfloat16 files, two stages have PyTorch's log a
     }
   }));
 
-Deno.test("a gradient that is not finite is told of by every stage, with its name wherever it lies", () =>
+Deno.test("the first bad tensor of a pipeline is told by all its stages with the rank that has it: that of one process", () =>
   withTemporaryFolder(async (folder) => {
-    const keys = ["--max_steps=3", "--learning_rate=1e30", "--warmup_ratio=0", STAGES];
-    const all = await asRanks(
-      2,
-      (communicator) => refusal(run(folder, ["--share_gpu", ...keys], { communicator }), 1),
-    );
-    for (const message of all) {
-      assert.match(
-        message,
-        /^step 2: the gradient of model.embed_tokens.weight is not finite, .* stages of a pipeline\./,
-      );
+    const [embedding, first, last, head] = [
+      "model.embed_tokens.weight",
+      "model.layers.0.mlp.down_proj.weight",
+      "model.layers.1.mlp.down_proj.weight",
+      "lm_head.weight",
+    ];
+    const huge = async (name: string, value: number) => {
+      const model = join(folder, `${name}-${value}`);
+      await Deno.mkdir(model);
+      return await modelWith(model, (tensor) => {
+        if (tensor.name === name) tensor.values.fill(value);
+      });
+    };
+    const told = async (size: number, model: string, ...keys: string[]) => {
+      const words = [
+        "--share_gpu",
+        "--max_steps=3",
+        `--pipeline_parallel_size=${Math.min(size, 2)}`,
+        ...keys,
+      ];
+      const all = await asRanks(size, (communicator) =>
+        refusal(
+          run(join(folder, "out"), [`--model_name_or_path=${model}`, "--overwrite_output_dir", ...words], {
+            communicator,
+          }),
+          1,
+        ));
+      assert.equal(new Set(all).size, 1, all.join("\n"));
+      return all[0];
+    };
+    for (
+      const [name, value, rank] of [[embedding, Infinity, 0], [first, 3e38, 0], [last, 3e38, 1], [
+        head,
+        NaN,
+        1,
+      ]] as const
+    ) {
+      const model = await huge(name, value);
+      const alone = await told(1, model);
+      assert.match(alone, /The first bad tensor is /);
+      const staged = await told(2, model);
+      assert.ok(staged.includes(`, on rank ${rank}.`), staged);
+      assert.equal(staged.replace(`, on rank ${rank}.`, "."), alone, name);
     }
+    // Every loss is finite: it comes up on the way back.
+    const keys = ["--learning_rate=1e30", "--warmup_ratio=0"];
+    const [alone, staged] = [
+      await told(1, `${GOLDEN}/untied`, ...keys),
+      await told(2, `${GOLDEN}/untied`, ...keys),
+    ];
+    assert.match(
+      staged,
+      /^step 2: the gradient of model.embed_tokens.weight is not finite, .* first bad tensor is /,
+    );
+    assert.equal(staged.replace(/, on rank [01]\./, "."), alone);
   }));
 
 Deno.test("more stages than layers, and ranks that are none of a pipeline, are refused", () =>

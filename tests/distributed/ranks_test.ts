@@ -6,16 +6,19 @@ import { warnings } from "../../lib/checkpoint/fingerprint.ts";
 import { type Division, divisionOf } from "../../lib/checkpoint/division.ts";
 import { alone as line } from "../../lib/distributed/communicator.ts";
 import type { Fingerprint, SavedRun } from "../../lib/checkpoint/state.ts";
-import { launchOf } from "../../lib/distributed/mpi_abi.ts";
+import { readConfig } from "../../lib/config/parse.ts";
+import { launchOf, librariesFor } from "../../lib/distributed/mpi_abi.ts";
 import { UserError } from "../../lib/errors.ts";
 import {
   checkAdapters,
-  checkSameRun,
+  checkSameFiles,
+  checkSameKeys,
   checkSharedFolder,
   passesOfRank,
   RankLog,
 } from "../../lib/run/ranks.ts";
 import { VERSION } from "../../lib/version.ts";
+import { GOLDEN } from "../golden_run.ts";
 import { refusal } from "../in_process.ts";
 import { asRanks } from "../ranks.ts";
 import { withTemporaryFolder } from "../temporary_folder.ts";
@@ -50,41 +53,40 @@ Deno.test("passes that do not divide are refused with the numbers that would", (
 });
 
 Deno.test("ranks of other keys, files or checkpoints are refused on every rank, each named", async () => {
+  const { config } = await readConfig(`${GOLDEN}/run.yaml`);
+  const other = { ...config, learningRate: 2, gpuId: "1", pipelineParallelSize: 3 };
+  await asRanks(2, (own) => checkSameKeys(own, own.rank === 0 ? config : { ...config, gpuId: "1" }));
+  const ofKeys = await asRanks(2, (own) => refusal(checkSameKeys(own, own.rank === 0 ? config : other)));
+  assert.equal(ofKeys[0], ofKeys[1]);
+  assert.match(
+    ofKeys[0],
+    /^the ranks would .*\n {2}rank 1 on \S+: learning_rate: 2, and not \S+\n {2}rank 1 on \S+: pipeline_parallel_size: 3, and not 1$/,
+  );
+
   const same: Fingerprint = {
-    config: { learning_rate: 1, gpu_id: "0" },
+    config: {},
     model: { "model.safetensors": "a" },
     ...{ tokenizer: "t", template: "t", rules: 1, train: ["d"] },
   };
-  const run = (...of: Partial<Fingerprint>[]) =>
-    asRanks(
-      of.length,
-      (own) => checkSameRun(own, { ...same, ...of[own.rank] }, { step: 4, files: { "a.safetensors": "1" } }),
-    );
-  await run({}, { config: { learning_rate: 1, gpu_id: "1" } });
+  const start = { step: 4, files: { "a.safetensors": "1" } };
+  await asRanks(2, (own) => checkSameFiles(own, same, start));
   const refusals = await asRanks(3, (own) =>
-    refusal(checkSameRun(
+    refusal(checkSameFiles(
       own,
-      {
-        ...same,
-        ...[{}, { config: { learning_rate: 2 } }, {
-          model: { "model.safetensors": "b" },
-          train: [],
-        }][own.rank],
-      },
+      own.rank === 2 ? { ...same, model: { "model.safetensors": "b" }, train: [] } : same,
       own.rank === 2 ? undefined : { step: 4, files: { "a.safetensors": `${own.rank}` } },
     )));
   const [message] = refusals;
   assert.deepEqual(refusals, [message, message, message]);
   for (
     const line of [
-      /^ {2}rank 1 on \S+: learning_rate: 2, and not 1$/m,
       /^ {2}rank 1 on \S+: output_dir: of its checkpoint other files than rank 0's: a.safetensors: /m,
       /^ {2}rank 2 on \S+: model_name_or_path: model.safetensors is another file$/m,
       /^ {2}rank 2 on \S+: dataset_mixer: the data of the train split are others \(by SHA-256\)$/m,
       /^ {2}rank 2 on \S+: output_dir: it begins anew, and rank 0 goes on after step 4: /m,
     ]
   ) assert.match(message, line);
-  assert.equal(message.split("\n").length, 6, message);
+  assert.equal(message.split("\n").length, 5, message);
 });
 
 Deno.test("ranks that do not see the first one's folder are refused where they are to read from it", async () => {
@@ -125,6 +127,9 @@ Deno.test("who goes on with another division of the work is told so, where sums 
   assert.deepEqual(told(staged[0][1], undefined), [
     "run was made by 1 pipeline of 2 stages, and here it is 1 rank",
   ]);
+  const why = (now: Division) => warnings(saved(staged[0][1]), "GPU", now, "of the table alone")[0];
+  assert.match(why(alone[0][1]!), /^run was .* 1 rank: the numbers may differ .*: of the table alone$/);
+  assert.doesNotMatch(why(two[0][1]!), /table/);
   assert.deepEqual(told(two[1][0], two[0][0]), []);
   assert.deepEqual(told(two[2][0], two[1][0]), [
     "run was made by 2 ranks, zero_stage: 2, and here it is 2 ranks",
@@ -184,7 +189,18 @@ Deno.test("what launchers put into the environment is known, and nothing else ta
     4,
   ]);
   assert.deepEqual(found({ RANK: "1", WORLD_SIZE: "8", PMI_RANK: "0", PMI_SIZE: "2" }), ["PMI_RANK", 0, 2]);
-  assert.deepEqual(found({ PMIX_RANK: "1", SLURM_NTASKS: "2" }), ["PMIX_RANK", 1, 2]);
+  assert.deepEqual(found({ PMIX_RANK: "1", SLURM_STEP_NUM_TASKS: "2" }), ["PMIX_RANK", 1, 2]);
+  // The shell of an allocation for two, which is one task.
+  assert.deepEqual(found({ PMIX_RANK: "0", SLURM_NTASKS: "2", SLURM_STEP_NUM_TASKS: "1" }), [
+    "PMIX_RANK",
+    0,
+    1,
+  ]);
+  assert.deepEqual(found({ SLURM_PROCID: "1", SLURM_STEP_NUM_TASKS: "2" }), ["SLURM_PROCID", 1, 2]);
+  // Open MPI and MPICH have srun start one process a host, which start the ranks.
+  const step = { SLURM_PROCID: "0", SLURM_STEP_NUM_TASKS: "2" };
+  assert.deepEqual(found({ ...step, PMI_RANK: "0", PMI_SIZE: "1" }), ["PMI_RANK", 0, 1]);
+  assert.deepEqual(found({ FLUX_TASK_RANK: "1", FLUX_JOB_SIZE: "2" }), ["FLUX_TASK_RANK", 1, 2]);
   assert.deepEqual(found({ PMIX_RANK: "1" }), ["PMIX_RANK", 1, undefined]);
   assert.deepEqual(found({ RANK: "1", WORLD_SIZE: "2" }), ["RANK", 1, 2]);
   // A batch script of SLURM's starts no ranks.
@@ -195,4 +211,13 @@ Deno.test("what launchers put into the environment is known, and nothing else ta
   ) {
     assert.equal(of(alone), undefined);
   }
+  // Where several are installed, that of what started the ranks is the first.
+  const order = (variable: string) =>
+    librariesFor(variable).filter((name) =>
+      name.endsWith(".40") || name.endsWith(".12") || name.endsWith(".1")
+    );
+  const [abi, open, mpich] = ["libmpi_abi.so.1", "libmpi.so.40", ["libmpi.so.12", "libmpich.so.12"]];
+  assert.deepEqual(order("OMPI_COMM_WORLD_RANK"), [open, abi, mpich].flat());
+  assert.deepEqual(order("PMI_RANK"), [abi, mpich, open].flat());
+  assert.deepEqual(order("PMIX_RANK"), [abi, open, mpich].flat());
 });

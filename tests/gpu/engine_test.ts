@@ -152,7 +152,7 @@ const told = await openGpu({ webgpuEngine: "dawn" }).catch(({ code, message }) =
 console.log(told);`,
     );
     const { stdout } = await new Deno.Command(Deno.execPath(), {
-      args: ["run", "--quiet", "--no-lock", "--no-check", "--cached-only", script],
+      args: ["run", "--quiet", "--no-lock", "--no-check", "--cached-only", "--allow-ffi", script],
       env: { DENO_DIR: folder },
     }).output();
     assert.match(

@@ -99,7 +99,58 @@ export const RANKS: readonly Edits[] = [
   {
     file: "lib/run/ranks.ts",
     tests: ["tests/distributed/ranks_test.ts"],
-    edits: [["two ranks share a GPU unasked", "shared && !shareGpu", "shared && shareGpu"]],
+    edits: [
+      ["two ranks share a GPU unasked", "shared && !shareGpu", "shared && shareGpu"],
+      [
+        "keys of ranks may differ",
+        "    return found;\n  });\n}\n\n/**\n * Refuses ranks that would not",
+        "    return [];\n  });\n}\n\n/**\n * Refuses ranks that would not",
+      ],
+    ],
+  },
+  {
+    file: "lib/distributed/mpi_abi.ts",
+    tests: ["tests/distributed/ranks_test.ts"],
+    filter: "launchers",
+    edits: [
+      ["a batch script of Slurm's is many ranks", '"SLURM_STEP_NUM_TASKS"', '"SLURM_NTASKS"'],
+      ["tasks of srun train side by side", "  { rank: SLURM_RANK, size: SLURM_TASKS },\n", ""],
+      ["ranks of MPICH load Open MPI", ': variable === "PMI_RANK"', ': variable === "PMIX_RANK"'],
+    ],
+  },
+  {
+    file: "lib/run/guard.ts",
+    tests: ["tests/distributed/pipeline_test.ts"],
+    filter: "first bad tensor",
+    edits: [
+      [
+        "a stage hands bad numbers on, and others find them",
+        "if (sent && ends) line.end",
+        "if (sent && !batch) line.end",
+      ],
+      ["what goes to another stage is not looked at", "|| boundaries.has(slab)", ""],
+      ["a stage goes on though another has found a bad tensor", "  if (inForward) return inForward;\n", ""],
+    ],
+  },
+  {
+    file: "lib/checkpoint/fingerprint.ts",
+    tests: ["tests/distributed/ranks_test.ts"],
+    filter: "another division",
+    edits: [[
+      "whatever differs is the number of stages",
+      " && differsInStagesAlone(state.division, division)",
+      "",
+    ]],
+  },
+  {
+    file: "lib/gpu/device.ts",
+    tests: ["tests/cli/permissions_test.ts"],
+    filter: "Dawn",
+    edits: [[
+      "native code is loaded, whoever may",
+      '.state === "granted") return;\n  throw',
+      ") return;\n  throw",
+    ]],
   },
   {
     file: "lib/distributed/traffic.ts",

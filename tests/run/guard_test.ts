@@ -1,6 +1,8 @@
 /** What ends a run before its last step: bad numbers, a GPU that fails, a disk that is full. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { alone } from "../../lib/distributed/communicator.ts";
+import { ALONE } from "../../lib/distributed/grid.ts";
 import { checkFinite } from "../../lib/run/guard.ts";
 import type { PairResult } from "../../lib/training/metrics.ts";
 import { openCheckpoint } from "../../lib/safetensors/read.ts";
@@ -157,8 +159,15 @@ Deno.test("one figure of a pair that is not finite names that pair: its loss, or
     planned: {
       optimizer: { brokenParameters: () => Promise.resolve([]) },
       runner: { updatesEarly: false },
-      decoder: { walk: () => Promise.resolve(), net: { windows: [undefined] } },
+      decoder: {
+        walkForward: () => Promise.resolve(false),
+        walkBackward: () => Promise.resolve(false),
+        net: { windows: [undefined] },
+        boundaries: {},
+      },
     },
+    communicator: alone,
+    ranks: ALONE,
   } as unknown as Parameters<typeof checkFinite>[0];
   const step = { step: 0, tokens: 6, sequenceTokens: 8, flops: 1 };
   for (const figure of ["loss", "chosen", "rejected"] as const) {

@@ -272,6 +272,18 @@ Deno.test("what a script gives is checked as a run file is: unknown options, par
   );
 });
 
+Deno.test("an adapter that there is not, or has no matrices that are asked for, is told before data are looked for", () =>
+  withTemporaryFolder(async (folder) => {
+    const keys: RunKeys = { ...KEYS, dataset_mixer: { "no/such-pairs": 1 }, output_dir: join(folder, "out") };
+    const told = async (more: Partial<RunKeys>) =>
+      await train({ ...keys, ...more }).then(() => "", ({ status, message }) => `${status} ${message}`);
+    assert.match(await told({ gpu_id: "no such GPU" }), /^2 gpu_id: expected 0 /);
+    assert.match(
+      await told({ webgpu_engine: "deno", float32_matmul_precision: "medium" }),
+      /^2 float32_matmul_precision: medium needs subgroup matrices/,
+    );
+  }));
+
 Deno.test("a driver that blocks this thread is heard of within a step, and of what it has done alone", () =>
   withTemporaryFolder(async (folder) => {
     const { submit } = GPUQueue.prototype;

@@ -20,11 +20,11 @@ const own = Object.hasOwn(permissions, words[0] ?? "") ? permissions[words[0]] :
 const allowed = Object.entries(own)
   .map(([name, values]) => `--allow-${name}${values === true ? "" : `=${values}`}`);
 const isDawn = process.env.SIMPER_WEBGPU_ENGINE === "dawn" || words.includes("--webgpu_engine=dawn");
-// The program loads the library of MPI where mpirun started it.
+// The program loads the library of MPI where mpirun or its like started it.
 const isRank = words[0] === "train" &&
-  ["OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "WORLD_SIZE"].some((name) =>
+  (["OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "WORLD_SIZE"].some((name) =>
     process.env[name] !== undefined
-  );
+  ) || ["SLURM_STEP_NUM_TASKS", "FLUX_JOB_SIZE"].some((name) => Number(process.env[name]) > 1));
 // Native code, which no other permission binds.
 if (isDawn || isRank) allowed.push("--allow-ffi");
 /** The socket that MPICH's mpirun leaves open for each rank. */
