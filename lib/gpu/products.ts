@@ -6,6 +6,7 @@ import {
   type GemmSize,
   type GemmTile,
   gemmVariant,
+  isScaled,
   type MatrixTile,
   takesPairs,
 } from "../../kernels/gemm.ts";
@@ -85,8 +86,8 @@ export class Products {
       canFuse(layout, epilogue, operands, size, tile);
     const calls = textures
       ? textures.calls(layout, rows, operands, size)
-      : tile.memory === "matrix"
-      ? this.#matrixCalls(layout, rows, operands, size, tile, isFused ? epilogue : undefined)
+      : isScaled(tile)
+      ? this.#scaledCalls(layout, rows, operands, size, tile, isFused ? epilogue : undefined)
       : this.#bufferCalls(layout, rows, operands, size, tile, isFused ? epilogue : undefined);
     return epilogue && !isFused ? [...calls, epilogue.alone] : calls;
   }
@@ -96,8 +97,8 @@ export class Products {
     this.#sizes.upload(gpu);
   }
 
-  /** The product, after the largest magnitudes of its operands. */
-  #matrixCalls(
+  /** The product of float16 matrices, after the largest magnitudes of its operands. */
+  #scaledCalls(
     layout: GemmLayout,
     rows: RowSlot,
     operands: Operands,

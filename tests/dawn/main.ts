@@ -3,7 +3,9 @@
  * without Dawn or without a driver that it takes nothing is run, and the reason is told; `tests/newer_mesa.sh` makes
  * one that has such a driver.
  */
+import { withTemporaryFolder } from "../temporary_folder.ts";
 import { testCommand } from "../run.ts";
+import { float32Layer } from "./float32_layer.ts";
 
 const PATHS = [
   "tests/run/train_test.ts",
@@ -19,14 +21,27 @@ const MATRICES_OF = [
   "tests/kernels/quantized_test.ts",
 ];
 
+/** What matrices of float32 multiply, as Apple's GPUs have them, and Mesa's driver where a layer lists them. */
+const FLOAT32 = "float32 matrices";
+const FLOAT32_KERNELS = ["tests/kernels/gemm_matrix_test.ts", ...MATRICES_OF.slice(1)];
+
 const env = { SIMPER_WEBGPU_ENGINE: "dawn" };
-const deno = (args: readonly string[], stderr: "inherit" | "piped" = "inherit") =>
-  new Deno.Command(Deno.execPath(), { args: [...args], env, stdin: "null", stderr, stdout: "inherit" });
+const deno = (
+  args: readonly string[],
+  { more = {}, stderr = "inherit" }: { more?: Record<string, string>; stderr?: "inherit" | "piped" } = {},
+) =>
+  new Deno.Command(Deno.execPath(), {
+    args: [...args],
+    env: { ...env, ...more },
+    stdin: "null",
+    stderr,
+    stdout: "inherit",
+  });
 
 // In a process of its own, with a device that ends with it.
 const NATIVE = ["--frozen", "--lock=lib/gpu/dawn.lock", "--allow-ffi"];
 const probe = ["run", "--quiet", ...NATIVE, "--allow-env", "tests/dawn/probe.ts"];
-const { success, stderr } = await deno(probe, "piped").output();
+const { success, stderr } = await deno(probe, { stderr: "piped" }).output();
 if (!success) {
   console.log(`not run: ${new TextDecoder().decode(stderr).trim()}`);
   Deno.exit(0);
@@ -45,8 +60,17 @@ const commands = [
   ...Deno.args.length > 0 ? [] : [kernelCommand(MATRICES_OF)],
 ];
 let status = 0;
-for (const [command, ...words] of commands) {
-  const { code } = await deno([command, ...NATIVE, ...words]).output();
+const run = async ([command, ...words]: readonly string[], more?: Record<string, string>) => {
+  const { code } = await deno([command, ...NATIVE, ...words], { more }).output();
   status ||= code;
+};
+for (const command of commands) await run(command);
+if (Deno.args.length === 0) {
+  await withTemporaryFolder(async (folder) => {
+    const more = await float32Layer(folder);
+    if (typeof more === "string") return console.log(`${FLOAT32}: not run: ${more}`);
+    await run(kernelCommand([`--filter=${FLOAT32}`, ...FLOAT32_KERNELS]), more);
+    await run(testCommand(["tests/dawn/precision.ts"], FLOAT32), more);
+  });
 }
 Deno.exit(status);

@@ -44,6 +44,7 @@ const WAYS: Record<string, Way> = {
   },
   "by subgroups": { tile: subgroupTileHere("subgroup 8x8"), act: "silu", bias: true, scale: 1 },
   "of float16 matrices": { tile: matrixTileHere("high"), act: "silu", bias: true, scale: 0.75 },
+  "of float32 matrices": { tile: matrixTileHere("highest"), act: "gelu", bias: true, scale: -1.25 },
 };
 const PLAIN = { bias: false, scale: 1 };
 
