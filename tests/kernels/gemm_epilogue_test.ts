@@ -240,7 +240,7 @@ for (const [name, way] of Object.entries(WAYS).filter(([, { bias, scale }]) => b
       const products = kernels.products(onlyTile(tile, { fuses: true }));
       const calls = products.calls("nt", slot, { ...operands, c }, { scale, epilogue });
       assert.equal(isFused(calls, "activation"), !alone);
-      await kernels.run(calls);
+      await kernels.run(runnable(calls, tile));
       await kernels.compare(c, y, { tolerance: TOLERANCE });
       await kernels.compare(activated, activate(y, act), { tolerance: TOLERANCE });
     },
@@ -270,7 +270,7 @@ for (const [name, way] of Object.entries(WAYS).filter(([, { bias, scale }]) => b
     const isSplit = split && tile.memory === "workgroup";
     assert.equal(calls.at(-1)!.label === "gemm_parts" || isFused(calls, "activation_backward"), !alone);
     assert.equal(calls.length, isSplit ? 2 : 1 + Number(alone));
-    await kernels.run(calls);
+    await kernels.run(runnable(calls, tile));
     const product = multiply(matrix(dOut, rows, inner), matrix(w, inner, width));
     const dActivated = product.map((value) => scale * value);
     await kernels.compare(x, activateBackward(before, dActivated, act), { tolerance: TOLERANCE });
@@ -295,7 +295,7 @@ kernelTest(
     const products = kernels.products(onlyTile(tile, { fuses }));
     const calls = products.calls("nt", slot, { ...operands, c }, { epilogue });
     assert.deepEqual(calls.map(({ label }) => label), [`gemm_nt rowsx128x64`, "glu"]);
-    await kernels.run(calls);
+    await kernels.run(runnable(calls, tile));
     await kernels.compare(activated, glu(y, width), { tolerance: TOLERANCE });
   },
 );
@@ -324,7 +324,7 @@ kernelTest(
       epilogue: gluEpilogue(slot, "silu", gateUp, activated),
     });
     assert.ok(isFused(calls, "glu"));
-    await kernels.run(calls);
+    await kernels.run(runnable(calls, tile));
     const w = matrix(toF32(halves, dtype), 2 * width, inner);
     const y = Float32Array.from(multiply(matrix(x, rows, inner), transposed(w)));
     await kernels.compare(gateUp, y, { tolerance: TOLERANCE });
