@@ -10,7 +10,7 @@
  * for a GPU, with `attention_queries.ts` for steps of generation, and `attention_matrix_*.ts` where products are of
  * float16 matrices.
  */
-import type { MatrixTile } from "./gemm.ts";
+import type { MatrixPrecision, MatrixTile } from "./gemm.ts";
 import { elementWidth, withPrelude } from "./prelude.ts";
 
 /** Queries, and keys, that the host's bounds hold for: see `queryTiles` and `keyTiles` in `lib/batch/pack.ts`. */
@@ -65,7 +65,9 @@ export type AttentionTile = FloatTile | MatrixAttentionTile;
 export type FloatTile = RegisterTile | { memory: "workgroup"; queries?: 1 };
 
 /** By subgroup matrices (`attention_matrix.ts`), and how it is cut where they do not do for a shape. */
-export interface MatrixAttentionTile extends Omit<MatrixTile, "subgroups" | "matrices" | "depth"> {
+export interface MatrixAttentionTile
+  extends Omit<MatrixTile, "precision" | "subgroups" | "matrices" | "depth"> {
+  precision: MatrixPrecision;
   workgroupBytes: number;
   otherwise: FloatTile;
 }

@@ -12,7 +12,8 @@
  * multiply-adds, and 8 KiB of sums are written and read a unit.
  */
 import type { AttentionShape, MatrixAttentionTile } from "./attention.ts";
-import { SCALES } from "./gemm_matrix.ts";
+import { SCALES } from "./gemm_largest.ts";
+import { putParts } from "./gemm_matrix_operand.ts";
 import { lines, range } from "./emit.ts";
 
 /** Rows of a tile, of others beside it, and columns of a unit: as the host's bounds. */
@@ -116,19 +117,6 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
   let side = subgroup % ${across}u * ${2 * n}u;`;
 }
 
-/** Statements that write vec4 `v`, which is scaled, in its parts. By bits: see `gemm_matrix.ts`. */
-function put({ precision }: MatrixCut, name: string, at: string): string {
-  const store = (part: string) => lines(4, (l) => `      ${name}_${part}[${at} + ${l}u] = ${part}[${l}];`);
-  return precision === "high"
-    ? `      let near = bitcast<vec4f>((bitcast<vec4u>(v) + 0x1000u) & vec4u(0xffffe000u));
-      let high = vec4<f16>(near);
-      let low = vec4<f16>(v - near);
-${store("high")}
-${store("low")}`
-    : `      let high = vec4<f16>(v);
-${store("high")}`;
-}
-
 /** Where an operand's rows are in memory, as WGSL of `line`, 0 to 31: the index of its first vec4, and its scale. */
 export interface Rows {
   tensor: string;
@@ -145,7 +133,7 @@ export function copyRows(cut: MatrixCut, name: OperandName, rows: Rows, chunk: s
       let loaded = ${rows.tensor}[${rows.at} + min(d, COLUMNS - 1u)];
       let v = select(loaded, vec4f(), d >= COLUMNS) * ${rows.scale};
       let to = line * ${pitchOf(cut)}u + i % ${width}u * 4u;
-${put(cut, name, "to")}
+${putParts(partsOf(cut), name, "to")}
     }`;
 }
 
@@ -155,7 +143,7 @@ export const putWeights = (cut: MatrixCut, weight: (t: number) => string): strin
     `    {
       let v = ${weight(t)};
       let to = row * ${WEIGHTS_PITCH}u + first_column + ${4 * t}u;
-${put(cut, "weights", "to")}
+${putParts(partsOf(cut), "weights", "to")}
     }`);
 
 /** Loads of a step, and what they add to two matrices of sums. */

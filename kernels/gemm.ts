@@ -123,7 +123,7 @@ interface Cut {
  * Where a thread reads its operands: straight from `storage` into a large register tile, which suits some drivers on
  * the processor; from tiles that its workgroup copies to `workgroup` memory, which suits a GPU; from storage and,
  * what the threads of a `subgroup` have in common, from each other; or, where there are few rows, from storage by as
- * many threads a `row` of B as `lanes`, a power of two. Or subgroups multiply whole matrices of float16.
+ * many threads a `row` of B as `lanes`, a power of two. Or subgroups multiply whole matrices, of float16 or float32.
  */
 export type GemmTile = StorageTile | WorkgroupTile | SubgroupTile | RowTile | MatrixTile;
 
@@ -138,7 +138,8 @@ export type MatrixPrecision = "high" | "medium";
  */
 export interface MatrixTile {
   memory: "matrix";
-  precision: MatrixPrecision;
+  /** Of float16 matrices; `highest` is of float32 ones. */
+  precision: "highest" | MatrixPrecision;
   m: number;
   n: number;
   k: number;
@@ -168,6 +169,10 @@ export function gemmGroupTile(tile: GemmTile): { rows: number; columns: number }
   }
   return { rows: tile.threadRows * tile.groupRows, columns: tile.threadColumns * tile.groupColumns };
 }
+
+/** Whether a product of `tile` is one of float16 matrices, for which its operands' lines are scaled. */
+export const isScaled = (tile: GemmTile): tile is MatrixTile & { precision: MatrixPrecision } =>
+  tile.memory === "matrix" && tile.precision !== "highest";
 
 /** Whether a thread of `tile` holds as many first columns as partners, in groups of four. */
 export const takesPairs = (tile: GemmTile): boolean =>

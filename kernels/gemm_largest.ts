@@ -101,3 +101,23 @@ fn ${operand}_largest(line: u32) -> u32 {
   }
   return largest;
 }`;
+
+/** Of a line or row: its scale, and what sums are without those of both operands. */
+export const SCALES = `
+// The power of two that brings a line's largest magnitude, of these bits, to 2^14 .. 2^15; a NaN where that is no
+// number.
+fn scale_of(largest: u32) -> f32 {
+  let exponent = clamp(268u - (largest >> 23u), 2u, 252u);
+  return bitcast<f32>(select(exponent << 23u, largest | 0x7fc00000u, largest >= 0x7f800000u));
+}
+// Half of it, and then the rest: it may be more than a float32's range.
+fn unscaled(scaled: vec4f, a_scale: f32, b_scale: vec4f) -> vec4f {
+  let a_exponent = vec4i(i32((bitcast<u32>(a_scale) >> 23u) & 255u));
+  let b_exponent = vec4i((bitcast<vec4u>(b_scale) >> vec4u(23u)) & vec4u(255u));
+  let exponent = 254 - a_exponent - b_exponent;
+  let half = exponent >> vec4u(1u);
+  let value = scaled * power_of_two(half) * power_of_two(exponent - half);
+  let is_number = max(a_exponent, b_exponent) < vec4i(255);
+  return select(vec4f(a_scale) + b_scale, value, is_number);
+}
+fn power_of_two(exponent: vec4i) -> vec4f { return bitcast<vec4f>(vec4u(exponent + 127) << vec4u(23u)); }`;

@@ -14,7 +14,7 @@ import { matrixReader, readerElement } from "./storage.ts";
 /**
  * The WGSL of one product, entry point `main`. Bindings of group 0: 0 the row count (M of `nt` and `nn`, K of
  * `tn`), 1 the size, 2 A, 3 B, 4 C, and from 5 on the bias and those of the epilogue; for a product of float16
- * matrices then what `largestSource` finds of A and of B.
+ * matrices (`isScaled`) then what `largestSource` finds of A and of B.
  */
 export function gemmSource(variant: GemmVariant, tile: GemmTile): string {
   const { epilogue, aligned, weights } = variant;

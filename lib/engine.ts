@@ -54,14 +54,8 @@ export type { ParameterTensor, SavedTensor } from "./parameters/saved_tensor.ts"
 export { type ModelWeights, openModel, readModel } from "./weights/weights.ts";
 export { findModel, type FindOptions, type ModelFolder, openFound } from "./adapters/model.ts";
 
-export {
-  type Gpu,
-  type GpuChoice,
-  type Matrices,
-  openGpu,
-  type Subgroups,
-  type WebgpuEngine,
-} from "./gpu/device.ts";
+export { type Gpu, type GpuChoice, openGpu, type Subgroups, type WebgpuEngine } from "./gpu/device.ts";
+export type { Matrices } from "./gpu/matrices.ts";
 export type { Purpose } from "./gpu/memory.ts";
 export type { MemoryPlan } from "./gpu/memory_plan.ts";
 export { Pipelines } from "./gpu/program.ts";

@@ -19,7 +19,7 @@ import {
 import { matrixForwardSource } from "../../kernels/attention_matrix_forward.ts";
 import headSumsSource from "../../kernels/attention_head_sums.wgsl" with { type: "text" };
 import scalesSource from "../../kernels/attention_scales.wgsl" with { type: "text" };
-import { SCALES } from "../../kernels/gemm_matrix.ts";
+import { SCALES } from "../../kernels/gemm_largest.ts";
 import { queryForwardSource } from "../../kernels/attention_queries.ts";
 import { keysOfThread, queriesOfThread, REGISTER_WORKGROUP } from "../../kernels/attention_registers.ts";
 import {

@@ -1,6 +1,7 @@
 import { UserError } from "../errors.ts";
 import { show } from "../json.ts";
 import { adapterIndex, dawnFeatures, dawnGpu } from "./dawn.ts";
+import { type Matrices, matricesOf, matrixFeatures, matrixKinds, multipliesFloat32 } from "./matrices.ts";
 
 /** An implementation of WebGPU: the runtime's own, or Dawn, which is Chrome's. */
 export type WebgpuEngine = "deno" | "dawn";
@@ -35,6 +36,10 @@ export interface Gpu {
   readonly subgroups?: Subgroups;
   /** Where subgroups multiply matrices of float16 with float32 sums: those that kernels take. */
   readonly matrices?: Matrices;
+  /** Where they multiply matrices of float32, in float32: the same. */
+  readonly float32Matrices?: Matrices;
+  /** Whether such are listed, but round what they multiply, and so are not taken. */
+  readonly roundsFloat32: boolean;
   /** Every kind of subgroup matrices that the adapter lists, for people. */
   readonly matrixKinds: readonly string[];
   /** Throws the first validation or out-of-memory error that the device reported, or that it was lost. */
@@ -45,9 +50,13 @@ export interface Gpu {
 
 /** An adapter for people, who may have expected another one. */
 export const describeAdapter = (
-  { name, isSoftware, toggles }: Pick<Gpu, "name" | "isSoftware" | "toggles">,
+  { name, isSoftware, toggles, roundsFloat32 }: Pick<
+    Gpu,
+    "name" | "isSoftware" | "toggles" | "roundsFloat32"
+  >,
 ): string =>
   name + (toggles.length > 0 ? ` with ${toggles.join(", ")}` : "") +
+  (roundsFloat32 ? ", whose matrices of float32 round what they multiply and are not taken" : "") +
   (isSoftware ? ", a software driver: correct, but slow" : "");
 
 /** What a device says of its subgroups. */
@@ -59,20 +68,6 @@ export interface Subgroups {
    * Dawn.
    */
   readonly areEnabledInSource: boolean;
-}
-
-/** Matrices that the threads of a subgroup multiply together: `m` x `k` times `k` x `n`. */
-export interface Matrices {
-  /** Rows of the left one and of the sums. */
-  readonly m: number;
-  /** Columns of the right one and of the sums. */
-  readonly n: number;
-  /** Columns of the left one, rows of the right one. */
-  readonly k: number;
-  /** Threads of a subgroup. */
-  readonly lanes: number;
-  /** Memory that a workgroup may have. */
-  readonly workgroupBytes: number;
 }
 
 const NO_ADAPTER =
@@ -144,20 +139,6 @@ function pleaseMesa(): void {
   }
 }
 
-/** What subgroup matrices of float16 need; the second is Chrome's own name, since no standard has them yet. */
-const MATRIX_FEATURES = ["shader-f16", "chromium-experimental-subgroup-matrix"] as GPUFeatureName[];
-/** Lets a kernel say how many threads its subgroups have, where a GPU has several sizes. Dawn's, as those above. */
-const SIZE_CONTROL = "subgroup-size-control" as GPUFeatureName;
-
-/** A kind of subgroup matrices, as Dawn lists it. */
-interface MatrixConfig {
-  componentType: string;
-  resultComponentType: string;
-  M: number;
-  N: number;
-  K: number;
-}
-
 /** WebGPU has no list of adapters: these are the ways to ask for one. */
 const WAYS: readonly GPURequestAdapterOptions[] = [
   { powerPreference: "high-performance" },
@@ -217,14 +198,10 @@ export async function openGpu(
   const requiredFeatures: GPUFeatureName[] = adapter.features.has("timestamp-query")
     ? ["timestamp-query"]
     : [];
-  const hasMatrices = MATRIX_FEATURES.every((name) => adapter.features.has(name));
-  const matrixFeatures = hasMatrices
-    ? [...MATRIX_FEATURES, ...adapter.features.has(SIZE_CONTROL) ? [SIZE_CONTROL] : []]
-    : [];
   // Deno grants subgroups where the driver has them, but never lists them. A refused adapter may be asked again.
   const device = await adapter.requestDevice({
     requiredLimits,
-    requiredFeatures: [...requiredFeatures, "subgroups", ...matrixFeatures],
+    requiredFeatures: [...requiredFeatures, "subgroups", ...matrixFeatures(adapter)],
   }).catch(() => adapter.requestDevice({ requiredLimits, requiredFeatures }));
 
   let failure: UserError | undefined;
@@ -256,6 +233,8 @@ export async function openGpu(
   });
 
   const name = isDawn ? dawnNameOf(adapter) : nameOf(adapter);
+  const listed = matricesOf(adapter, device, "f32");
+  const float32Matrices = listed && await multipliesFloat32(device, listed) ? listed : undefined;
   return {
     device,
     name,
@@ -263,10 +242,10 @@ export async function openGpu(
     selection: SELECTION.map((name) => environment(name) ?? "").join(" ").trim(),
     isSoftware: adapter.info.isFallbackAdapter || /llvmpipe|lavapipe|swiftshader/i.test(name),
     subgroups: subgroupsOf(adapter, device),
-    matrices: matricesOf(adapter, device),
-    matrixKinds: matrixConfigs(adapter).map(({ componentType, resultComponentType, M, N, K }) =>
-      `${componentType} x ${componentType} -> ${resultComponentType} ${M}x${N}x${K}`
-    ),
+    matrices: matricesOf(adapter, device, "f16"),
+    float32Matrices,
+    roundsFloat32: listed !== float32Matrices,
+    matrixKinds: matrixKinds(adapter),
     check() {
       if (failure) throw failure;
     },
@@ -283,31 +262,4 @@ function subgroupsOf(adapter: GPUAdapter, device: GPUDevice): Subgroups | undefi
   const isPowerOfTwo = minSize >= 4 && Number.isInteger(Math.log2(minSize));
   if (!device.features.has("subgroups") || !isPowerOfTwo) return;
   return { minSize, areEnabledInSource: adapter.features.has("subgroups") };
-}
-
-const matrixConfigs = ({ info }: GPUAdapter): MatrixConfig[] => [
-  ...(info as { subgroupMatrixConfigs?: Iterable<MatrixConfig> }).subgroupMatrixConfigs ?? [],
-];
-
-/** Whether kernels can ask for the size of their subgroups. */
-export const asksForSize = ({ features }: GPUDevice): boolean => features.has(SIZE_CONTROL);
-
-/**
- * The largest matrices of float16. Kernels count on the size of a subgroup, which some GPUs (Intel's, AMD's) choose for
- * each kernel: they are asked for their smallest, in which Intel's multiply matrices and AMD's do too. (Not tried for
- * want of one; the tuner takes no way whose products are wrong.)
- */
-function matricesOf(adapter: GPUAdapter, device: GPUDevice): Matrices | undefined {
-  const { subgroupMinSize: lanes, subgroupMaxSize } = adapter.info;
-  if (lanes !== subgroupMaxSize && !asksForSize(device)) return;
-  if (!MATRIX_FEATURES.every((name) => device.features.has(name))) return;
-  const [largest] = matrixConfigs(adapter)
-    .filter(({ componentType, resultComponentType, M, N, K }) =>
-      componentType === "f16" && resultComponentType === "f32" &&
-      // Each thread reads whole vec4s of a matrix of sums, tiles are 16 or 32 deep, and fit in 16 KiB.
-      M * N % (4 * lanes) === 0 && N % 4 === 0 && 16 % K === 0 && M * N <= 256
-    )
-    .sort((one, other) => other.M * other.N * other.K - one.M * one.N * one.K);
-  const workgroupBytes = device.limits.maxComputeWorkgroupStorageSize;
-  return largest && { m: largest.M, n: largest.N, k: largest.K, lanes, workgroupBytes };
 }

@@ -1,6 +1,7 @@
 import { heed } from "../heed.ts";
 import type { OnProgress } from "../progress.ts";
-import { asksForSize, type Gpu } from "./device.ts";
+import type { Gpu } from "./device.ts";
+import { withMatrices } from "./matrices.ts";
 import { elementBytes, type Tensor, type TextureSlab } from "./memory.ts";
 import { distinctCopies, encodeCopy, meets, type TextureCopy } from "./texture_copy.ts";
 
@@ -188,14 +189,10 @@ export class Pipelines {
 }
 
 /** `source` with the extensions of WGSL that it needs on this device. */
-function extended({ device, subgroups, matrices }: Gpu, source: string): string {
+function extended({ device, subgroups }: Gpu, source: string): string {
   if (!subgroups?.areEnabledInSource || !source.includes("subgroup")) return source;
   if (!source.includes("subgroup_matrix")) return `enable subgroups;\n${source}`;
-  const extensions = "f16, subgroups, chromium_experimental_subgroup_matrix";
-  if (!matrices || !asksForSize(device)) return `enable ${extensions};\n${source}`;
-  return `enable ${extensions}, subgroup_size_control;\n${
-    source.replace("@compute ", `@compute @subgroup_size(${matrices.lanes}) `)
-  }`;
+  return withMatrices(device, subgroups.minSize, source);
 }
 
 /** Compiles a call's kernel, and binds what it works on. */

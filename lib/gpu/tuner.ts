@@ -12,6 +12,7 @@ import {
   type BufferTileName,
   type DeviceClass,
   deviceClass,
+  FLOAT32_MATRIX,
   LAYOUTS,
   MATRIX,
   onlyTile,
@@ -110,6 +111,7 @@ export async function measureTuning(
   const { precision } = options;
   const candidates: Way[] = [
     ...precision ? [MATRIX] as const : [],
+    ...gpu.float32Matrices ? [FLOAT32_MATRIX] as const : [],
     ...CANDIDATES[device],
     ...gpu.subgroups ? WITH_SUBGROUPS[device] : [],
     ...device === "software" ? ["texture" as const] : [],

@@ -10,7 +10,7 @@ import type {
   SubgroupTile,
   WorkgroupTile,
 } from "../../kernels/gemm.ts";
-import { gemmGroupTile } from "../../kernels/gemm.ts";
+import { gemmGroupTile, isScaled } from "../../kernels/gemm.ts";
 import { matrixTile } from "../../kernels/gemm_matrix.ts";
 import type { TextureTile } from "../../kernels/gemm_texture.ts";
 
@@ -140,14 +140,19 @@ export const SUBGROUP_TILES = {
   "subgroup 8x8": [8, 8],
 } satisfies Record<string, [number, number]>;
 export type SubgroupTileName = keyof typeof SUBGROUP_TILES;
-/** Products of float16 matrices, of the precision that is asked for. */
+/** Products of float16 matrices, of the precision that is asked for; and of float32 ones, in every precision. */
 export const MATRIX = "matrix";
-export type BufferTileName = keyof typeof BUFFER_TILES | SubgroupTileName | typeof MATRIX;
+export const FLOAT32_MATRIX = "float32 matrix";
+export type BufferTileName =
+  | keyof typeof BUFFER_TILES
+  | SubgroupTileName
+  | typeof MATRIX
+  | typeof FLOAT32_MATRIX;
 
 const isSubgroupTile = (name: BufferTileName): name is SubgroupTileName => name in SUBGROUP_TILES;
 
 /** What tiles depend on of a device. */
-export type TileDevice = Pick<Gpu, "isSoftware" | "subgroups" | "matrices">;
+export type TileDevice = Pick<Gpu, "isSoftware" | "subgroups" | "matrices" | "float32Matrices">;
 
 /**
  * A tile for subgroups of `lanes` or more. On a processor a workgroup has no more: narrow products would leave others
@@ -162,14 +167,16 @@ export const subgroupTile = (name: SubgroupTileName, lanes: number, device: Devi
   lanes,
 });
 
-/** The tile of that name, and, of matrices, that precision. */
+/** The tile of that name, and, of float16 matrices, that precision. */
 export function bufferTile(
   name: BufferTileName,
   device: TileDevice,
   precision: MatrixPrecision = "high",
 ): GemmTile {
-  if (name === MATRIX) {
-    const tile = device.matrices && matrixTile(device.matrices, precision);
+  if (name === MATRIX || name === FLOAT32_MATRIX) {
+    const tile = name === MATRIX
+      ? device.matrices && matrixTile(device.matrices, precision)
+      : device.float32Matrices && matrixTile(device.float32Matrices, "highest");
     if (!tile) throw new RangeError(`the tile ${name} is for devices that have subgroup matrices`);
     return tile;
   }
@@ -237,10 +244,14 @@ export function usualTuning(device: DeviceClass, precision?: MatrixPrecision): T
 /** Whether `device` can compute products as `record` says. */
 export const suits = (
   { buffer }: TuningRecord,
-  { subgroups, matrices }: Pick<Gpu, "subgroups" | "matrices">,
+  { subgroups, matrices, float32Matrices }: Omit<TileDevice, "isSoftware">,
 ): boolean =>
   SHAPE_CLASSES.map((shape) => buffer[shape]).every((name) =>
-    name === MATRIX ? matrices !== undefined : subgroups !== undefined || !isSubgroupTile(name)
+    name === MATRIX
+      ? matrices !== undefined
+      : name === FLOAT32_MATRIX
+      ? float32Matrices !== undefined
+      : subgroups !== undefined || !isSubgroupTile(name)
   );
 
 /** The tiles that a record names, on a device that it suits. */
@@ -310,8 +321,8 @@ export const isRate = ({ shape, way, rate }: { shape: string; way: string; rate:
   (SHAPE_CLASSES as readonly string[]).includes(shape) && rate > 0 &&
   [...TILE_NAMES, MATRIX, "texture", "fused", "separate", "split", "whole"].includes(way);
 
-/** Of all but matrices. */
-const TILE_NAMES = Object.keys({ ...BUFFER_TILES, ...SUBGROUP_TILES });
+/** Of all but float16 matrices. */
+const TILE_NAMES = [...Object.keys({ ...BUFFER_TILES, ...SUBGROUP_TILES }), FLOAT32_MATRIX];
 
 /** Whether `value`, as read from a file, is a record of tiles that exist, on this device (see `suits`) or another. */
 export function isTuningRecord(value: unknown): value is TuningRecord {
@@ -348,11 +359,14 @@ export function attentionTiles(device: DeviceClass): Record<keyof AttentionTiles
   return { forward: queries, queryGradient: queries, keyGradient: { ...queries, rows: 6 } };
 }
 
-/** The same beside products of `tiles`: where large ones are of float16 matrices, by such, in their precision. */
+/**
+ * The same beside products of `tiles`: where large ones are of float16 matrices, by such, in their precision. Of float32
+ * matrices there is no attention.
+ */
 export function attentionTilesBeside({ buffer }: ProductTiles, device: TileDevice): AttentionTiles {
   const usual = attentionTiles(deviceClass(device));
   const tile = buffer["nt wide"];
-  if (tile.memory !== "matrix" || !device.matrices) return usual;
+  if (!isScaled(tile) || !device.matrices) return usual;
   const matrices = { memory: "matrix", precision: tile.precision, ...device.matrices } as const;
   const beside = (otherwise: FloatTile) => ({ ...matrices, otherwise });
   return {

@@ -28,7 +28,7 @@ export interface AdapterTuning {
 /** The file's content: a tuning for each adapter and version of this program. */
 type Remembered = Record<string, unknown>;
 
-type Known = Pick<Gpu, "name" | "subgroups" | "matrices">;
+type Known = Pick<Gpu, "name" | "subgroups" | "matrices" | "float32Matrices">;
 
 const keyOf = (
   { adapter, version, subgroups }: Pick<AdapterTuning, "adapter" | "version" | "subgroups">,

@@ -3,7 +3,9 @@
  * without Dawn or without a driver that it takes nothing is run, and the reason is told; `tests/newer_mesa.sh` makes
  * one that has such a driver.
  */
+import { withTemporaryFolder } from "../temporary_folder.ts";
 import { testCommand } from "../run.ts";
+import { float32Layer } from "./float32_layer.ts";
 import { NATIVE, onDawn, whyNoDawn } from "./native.ts";
 
 const PATHS = [
@@ -19,6 +21,10 @@ const MATRICES_OF = [
   "tests/kernels/gemm_epilogue_test.ts",
   "tests/kernels/quantized_test.ts",
 ];
+
+/** What matrices of float32 multiply, as Apple's GPUs have them, and Mesa's driver where a layer lists them. */
+const FLOAT32 = "float32 matrices";
+const FLOAT32_KERNELS = ["tests/kernels/gemm_matrix_test.ts", ...MATRICES_OF.slice(1)];
 
 const why = await whyNoDawn();
 if (why !== undefined) {
@@ -39,8 +45,17 @@ const commands = [
   ...Deno.args.length > 0 ? [] : [kernelCommand(MATRICES_OF)],
 ];
 let status = 0;
-for (const [command, ...words] of commands) {
-  const { code } = await onDawn([command, ...NATIVE, ...words]).output();
+const run = async ([command, ...words]: readonly string[], more?: Record<string, string>) => {
+  const { code } = await onDawn([command, ...NATIVE, ...words], { more }).output();
   status ||= code;
+};
+for (const command of commands) await run(command);
+if (Deno.args.length === 0) {
+  await withTemporaryFolder(async (folder) => {
+    const more = await float32Layer(folder);
+    if (typeof more === "string") return console.log(`${FLOAT32}: not run: ${more}`);
+    await run(kernelCommand([`--filter=${FLOAT32}`, ...FLOAT32_KERNELS]), more);
+    await run(testCommand(["tests/dawn/precision.ts"], FLOAT32), more);
+  });
 }
 Deno.exit(status);

@@ -4,6 +4,15 @@
  */
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { openGpu } from "../../lib/gpu/device.ts";
+import {
+  deviceClass,
+  FLOAT32_MATRIX,
+  SHAPE_CLASSES,
+  type TuningRecord,
+  usualTuning,
+} from "../../lib/gpu/tuning.ts";
+import { rememberTuning } from "../../lib/planning/remembered_tuning.ts";
 import { task } from "../command.ts";
 import { assertEqualBytes } from "../equal_bytes.ts";
 import { GOLDEN, readGolden, relativeDifference } from "../golden_run.ts";
@@ -54,6 +63,32 @@ for (const [precision, [limit, again]] of Object.entries(LIMITS)) {
       assertEqualBytes(await weightsOf(other), await weightsOf(one));
     }));
 }
+
+const gpu = await openGpu();
+gpu.destroy();
+
+Deno.test({
+  name: "a run by float32 matrices has PyTorch's log to 1e-4, and the same bytes twice",
+  ignore: !gpu.float32Matrices,
+  fn: () =>
+    withTemporaryFolder(async (folder) => {
+      const usual = usualTuning(deviceClass(gpu));
+      const buffer = { ...usual.buffer };
+      for (const shape of SHAPE_CLASSES) buffer[shape] = FLOAT32_MATRIX;
+      const record: TuningRecord = { ...usual, buffer, textured: [] };
+      await rememberTuning(gpu, Deno.env.get("SIMPER_CACHE")!, record);
+      const [one, other] = ["one", "other"].map((name) => join(folder, name));
+      assert.deepEqual(await train(one, "highest", "--save_strategy=steps", "--save_steps=2"), {
+        ...{ status: 0, stdout: "", stderr: "" },
+      });
+      const found = await differences(one);
+      assert.ok(Object.values(found).every((difference) => difference < 1e-4), JSON.stringify(found));
+      const state = JSON.parse(await Deno.readTextFile(join(one, "checkpoint-2", "run_state.json")));
+      assert.deepEqual(state.kernels, record);
+      assert.equal((await train(other, "highest")).status, 0);
+      assertEqualBytes(await weightsOf(other), await weightsOf(one));
+    }),
+});
 
 Deno.test("a run that goes on has an unbroken run's bytes, and no other precision", () =>
   withTemporaryFolder(async (folder) => {

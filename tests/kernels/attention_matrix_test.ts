@@ -12,8 +12,8 @@ import { pack } from "../../lib/batch/pack.ts";
 import { Attention, headsOf } from "../../lib/gpu/attention_operations.ts";
 import { attentionTiles } from "../../lib/gpu/tuning.ts";
 import { deviceTest, type KernelCase, kernelTest, useGpu } from "./harness.ts";
-import { MATRICES, OPERAND_ERROR } from "./product_case.ts";
-import { matrixAttentionHere, missingFor } from "./subgroups.ts";
+import { OPERAND_ERROR } from "./product_case.ts";
+import { MATRICES, matrixAttentionHere, missingFor } from "./subgroups.ts";
 import { apartPair, randomPairs } from "../random_pairs.ts";
 import {
   attention as reference,

@@ -19,7 +19,7 @@ import { gemmSource } from "../../kernels/gemm_source.ts";
 import type { Epilogue } from "../../kernels/gemm_epilogue.ts";
 import { BUFFER_TILES, rowTiles } from "../../lib/gpu/tuning.ts";
 import { inlined, missingBarriers } from "./barriers.ts";
-import { MATRICES } from "./product_case.ts";
+import { MATRICES } from "./subgroups.ts";
 
 /** Files that emit kernels with workgroup memory, whose variants `SOURCES` has. */
 const EMITTERS = [
@@ -117,6 +117,7 @@ const SOURCES: [name: string, source: string][] = [
   ...matrixAttention,
   ...Object.values(BUFFER_TILES).flatMap((tile) => [...products(tile)]),
   ...products(matrixTile(MATRICES.large, "high")!),
+  ...products(matrixTile(MATRICES.apple, "highest")!),
   ...[1, 16].flatMap((rows) => [...products(rowTiles("gpu", rows).buffer["nt wide"])]),
   ...await Promise.all(
     files.filter((name) => /^(?!loss_|norm_parts|optimizer_step|adamw|lion).*\.wgsl$/.test(name))

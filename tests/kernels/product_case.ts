@@ -5,13 +5,8 @@ import type { KernelCall } from "../../lib/gpu/program.ts";
 import { onlyTile, type ProductTile, type Split } from "../../lib/gpu/tuning.ts";
 import { fromF32, toF32 } from "../../lib/safetensors/dtype.ts";
 import { type KernelCase, largest } from "./harness.ts";
+import { runnable } from "./subgroups.ts";
 import { magnitudes, type Matrix, matrix, multiply, transposed } from "../reference/matrix.ts";
-
-/** Matrices as lavapipe has them, and as an NVIDIA GPU has. */
-export const MATRICES = {
-  small: { m: 8, n: 8, k: 8, lanes: 8, workgroupBytes: 2 ** 14 },
-  large: { m: 16, n: 16, k: 16, lanes: 32, workgroupBytes: 2 ** 15 },
-};
 
 /**
  * C is m x n with an inner dimension of k; the pads are columns between one row and the next that do not
@@ -40,9 +35,10 @@ export const random = (kernels: KernelCase, rows: number, columns: number, strid
 
 /**
  * What a product of float16 parts is off by, beside the roundings of its sums, in units of the sum of its terms'
- * magnitudes: both operands are rounded, to 22 bits or to 11, and `high` leaves out what is below 2^-22.
+ * magnitudes: both operands are rounded, to 22 bits or to 11, and `high` leaves out what is below 2^-22. Those of
+ * `highest` are float32.
  */
-export const OPERAND_ERROR = { high: 3 * 2 ** -22, medium: 2 * 2 ** -11 };
+export const OPERAND_ERROR = { highest: 0, high: 3 * 2 ** -22, medium: 2 * 2 ** -11 };
 
 /** Compares what `tile` makes of random matrices with their product in float64. */
 export async function checkProduct(
@@ -70,17 +66,9 @@ export async function checkProduct(
     ...(epilogue === "residual" && { residual: kernels.tensor([capacity, n + padC], before.data) }),
   };
   const products = kernels.products(onlyTile(tile, { split }));
-  await kernels.run(
-    products.calls(
-      layout,
-      kernels.rows(counted, { accumulate: epilogue === "accumulate" && accumulate }),
-      tensors,
-      {
-        adds: epilogue === "accumulate" ? "accumulating" : epilogue === "always" ? "always" : "never",
-        scale,
-      },
-    ),
-  );
+  const rows = kernels.rows(counted, { accumulate: epilogue === "accumulate" && accumulate });
+  const adds = epilogue === "accumulate" ? "accumulating" : epilogue === "always" ? "always" : "never";
+  await kernels.run(runnable(products.calls(layout, rows, tensors, { adds, scale }), tile));
 
   const left = layout === "tn" ? transposed(a.view) : a.view;
   const right = layout === "nt" ? transposed(b.view) : b.view;
@@ -126,7 +114,7 @@ export async function checkStored(
   const b: Tensor = { ...kernels.tensor([words.length], words), shape: [rows, columns], storage };
   const operands = { a: kernels.tensor([m + 3, k], a), b, c };
   const calls = kernels.products(onlyTile(tile)).calls(layout, kernels.rows(m), operands);
-  await kernels.run(calls);
+  await kernels.run(runnable(calls, tile));
   const right = matrix(toF32(halves, dtype), rows, columns);
   const [left, turned] = [matrix(a, m, k), layout === "nt" ? transposed(right) : right];
   await kernels.compare(c, multiply(left, turned), {

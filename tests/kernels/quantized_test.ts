@@ -9,7 +9,7 @@ import type { TensorReader } from "../../lib/safetensors/read.ts";
 import { dequantized, withoutTies } from "../reference/quantized.ts";
 import { magnitudes, matrix, multiply, transposed } from "../reference/matrix.ts";
 import { type KernelCase, kernelTest, largest, useGpu } from "./harness.ts";
-import { matrixTileHere, missingFor, subgroupTileHere } from "./subgroups.ts";
+import { matrixTileHere, missingFor, runnable, subgroupTileHere } from "./subgroups.ts";
 
 useGpu();
 
@@ -65,7 +65,7 @@ async function checkProduct(kernels: KernelCase, product: Product, tiles: Produc
   const operands = { a: kernels.tensor([m + 3, k], a), b, c };
   const products = kernels.products(tiles);
   const calls = products.calls(layout, kernels.rows(m), operands);
-  await kernels.run([...products.held?.calls ?? [], ...calls]);
+  await kernels.run([...products.held?.calls ?? [], ...runnable(calls, tiles.buffer["nt wide"])]);
   const left = matrix(a, m, k);
   await kernels.compare(c, multiply(left, right), {
     tolerance: 1e-6,
@@ -89,6 +89,7 @@ const tiles: Record<string, GemmTile> = {
   "tiles in workgroup memory": BUFFER_TILES["workgroup 4x4 of 8x8"],
   "tiles for subgroups": subgroupTileHere("subgroup 8x8"),
   "tiles of float16 matrices": matrixTileHere("high"),
+  "tiles of float32 matrices": matrixTileHere("highest"),
 };
 for (const [kind, tile] of Object.entries(tiles)) {
   kernelTest(

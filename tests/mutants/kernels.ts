@@ -539,6 +539,18 @@ export const KERNELS: readonly Edits[] = [
     edits: [["products that should add do not", "size.adds == 1u ||", "false ||"]],
   },
   {
+    file: "kernels/gemm.ts",
+    tests: ["tests/kernels/gemm_matrix_test.ts"],
+    filter: "without scales",
+    edits: [["float32 matrices are scaled", ' && tile.precision !== "highest"', ""]],
+  },
+  {
+    file: "kernels/gemm_matrix.ts",
+    tests: ["tests/kernels/gemm_matrix_test.ts"],
+    filter: "have the workgroup memory",
+    edits: [["sums take room for a matrix of each half alone", "2 * stackOf(tile) * tile.m", "2 * tile.m"]],
+  },
+  {
     file: "kernels/gemm_parts.ts",
     tests: ["tests/kernels/gemm_test.ts"],
     filter: "a product in parts",

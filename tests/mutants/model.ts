@@ -109,6 +109,21 @@ export const MODEL: readonly Edits[] = [
     ],
   },
   {
+    file: "lib/gpu/tuning.ts",
+    tests: ["tests/gpu/matrices_test.ts"],
+    edits: [["tiles of float32 matrices suit every device", "? float32Matrices !== undefined", "? true"]],
+  },
+  {
+    file: "lib/gpu/matrices.ts",
+    tests: ["tests/gpu/matrices_test.ts"],
+    edits: [
+      ["matrices that round a little are float32", "product < 2 ? 0 : ", ""],
+      ["sums of NaN are exact", "- sum) <= bound)) return false", "- sum) > bound === false)) return false"],
+      ["sums of float16 are as good", 'resultComponentType === "f32" &&', ""],
+      ["any size of subgroups will do", "if (lanes !== subgroupMaxSize &&", "if (false &&"],
+    ],
+  },
+  {
     file: "lib/gpu/readback.ts",
     tests: ["tests/run/guard_test.ts"],
     filter: "became infinite",
