@@ -62,7 +62,13 @@ export interface RegisterTile {
  */
 export type AttentionTile = FloatTile | MatrixAttentionTile;
 /** One of float32. */
-export type FloatTile = RegisterTile | { memory: "workgroup"; queries?: 1 };
+export type FloatTile = RegisterTile | WorkgroupAttentionTile;
+
+/** By way of workgroup memory. */
+export interface WorkgroupAttentionTile {
+  memory: "workgroup";
+  queries?: 1;
+}
 
 /** By subgroup matrices (`attention_matrix.ts`), and how it is cut where they do not do for a shape. */
 export interface MatrixAttentionTile extends Omit<MatrixTile, "subgroups" | "matrices" | "depth"> {
@@ -71,7 +77,7 @@ export interface MatrixAttentionTile extends Omit<MatrixTile, "subgroups" | "mat
 }
 
 /** The choice for each kernel. `keyGradient` is that of keys and values. */
-export type AttentionTiles = Record<"forward" | "queryGradient" | "keyGradient", AttentionTile>;
+export type AttentionTiles<Tile = AttentionTile> = Record<"forward" | "queryGradient" | "keyGradient", Tile>;
 
 /** What every attention kernel binds first, and the mask. */
 const HEADER = `

@@ -339,7 +339,7 @@ export function isTuningRecord(value: unknown): value is TuningRecord {
  * How attention is computed: on a driver on the processor what was fastest on lavapipe 22.3 at a head_dim of 32, 64,
  * 96 and 128 (REJECTED.md), such as 8 queries or 6 keys a thread at 64, and 4 of both at 128.
  */
-export function attentionTiles(device: DeviceClass): Record<keyof AttentionTiles, FloatTile> {
+export function attentionTiles(device: DeviceClass): AttentionTiles<FloatTile> {
   if (device === "gpu") {
     const tile = { memory: "workgroup" } as const;
     return { forward: tile, queryGradient: tile, keyGradient: tile };

@@ -9,7 +9,8 @@ import {
 import { matrixForwardSource } from "../../kernels/attention_matrix_forward.ts";
 import type { MatrixPrecision } from "../../kernels/gemm.ts";
 import { pack } from "../../lib/batch/pack.ts";
-import { Attention, headsOf } from "../../lib/gpu/attention_operations.ts";
+import { headsOf } from "../../lib/gpu/attention_family.ts";
+import { Attention } from "../../lib/gpu/attention_operations.ts";
 import { attentionTiles } from "../../lib/gpu/tuning.ts";
 import { deviceTest, type KernelCase, kernelTest, useGpu } from "./harness.ts";
 import { MATRICES, OPERAND_ERROR } from "./product_case.ts";
