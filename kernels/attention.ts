@@ -68,6 +68,11 @@ export type FloatTile = RegisterTile | WorkgroupAttentionTile;
 export interface WorkgroupAttentionTile {
   memory: "workgroup";
   queries?: 1;
+  /**
+   * Bytes of scratch in which the query gradient may leave what the key gradient else makes again: see
+   * `attention_workgroup_kept.ts`. Where they do not hold the heads that share keys, nothing is left.
+   */
+  keeps?: number;
 }
 
 /** By subgroup matrices (`attention_matrix.ts`), and how it is cut where they do not do for a shape. */
@@ -103,7 +108,11 @@ export const score = ({ softcap }: AttentionShape, product: string, width: "" | 
   softcap === undefined ? product : `CAP_F * tanh_accurate${width}(${product})`;
 
 /** Prefixes `source` with the sizes of `shape` and `layout`, in elements `E`, and `HEADER`. */
-export function attentionPrelude(shape: AttentionShape, layout: AttentionLayout, source: string): string {
+export const attentionPrelude = (shape: AttentionShape, layout: AttentionLayout, source: string): string =>
+  sizesPrelude(shape, layout, HEADER + source);
+
+/** The same without `HEADER`, for a kernel that looks at no mask. */
+export function sizesPrelude(shape: AttentionShape, layout: AttentionLayout, source: string): string {
   const { heads, keyValueHeads, headDim, scale = 1 / Math.sqrt(headDim), softcap } = shape;
   const { queries, keys } = layout;
   const width = elementWidth(headDim);
@@ -121,5 +130,5 @@ export function attentionPrelude(shape: AttentionShape, layout: AttentionLayout,
     SCALE_F: scale,
     ...(softcap === undefined ? {} : { INNER_SCALE_F: scale / softcap, CAP_F: softcap }),
   };
-  return withPrelude(HEADER + source, constants, width);
+  return withPrelude(source, constants, width);
 }

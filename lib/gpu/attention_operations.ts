@@ -53,6 +53,8 @@ export class Attention {
       if (tile.memory === "matrix") {
         return !apart && matrixCut(shape, own, tile) ? tile : usable(tile.otherwise, own);
       }
+      // There, queries may see keys behind their own row's number.
+      if (tile.memory === "workgroup" && tile.keeps && apart) return { ...tile, keeps: undefined };
       const isHeld = tile.memory === "texture" && !apart && fitsTextures(shape, tokens);
       return tile.memory === "texture" && !isHeld ? { ...tile, memory: "storage" } : tile;
     };
@@ -99,6 +101,6 @@ function familyOf(
   tiles: Partial<AttentionTiles>,
 ): AttentionFamily | undefined {
   if (areOf(tiles, "matrix")) return new MatrixAttention(plan, shape, tokens, tiles);
-  if (areOf(tiles, "workgroup")) return new WorkgroupAttention(shape, tiles);
+  if (areOf(tiles, "workgroup")) return new WorkgroupAttention(plan, shape, tokens, tiles);
   if (areOf(tiles, "texture", "storage")) return new RegistersAttention(plan, shape, tokens, tiles);
 }

@@ -113,6 +113,10 @@ const SOURCES: [name: string, source: string][] = [
     [`attention a query ${shape.headDim}`, queryForwardSource(shape, layoutOf(shape))],
     [`attention queries ${shape.headDim}`, workgroupQueryGradientSource(shape, layoutOf(shape))],
     [`attention keys ${shape.headDim}`, workgroupKeyGradientSource(shape, layoutOf(shape))],
+    [
+      `attention queries, kept ${shape.headDim}`,
+      workgroupQueryGradientSource(shape, layoutOf(shape), { heads: shape.heads }),
+    ],
   ]),
   ...matrixAttention,
   ...Object.values(BUFFER_TILES).flatMap((tile) => [...products(tile)]),
