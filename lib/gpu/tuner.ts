@@ -323,7 +323,7 @@ async function measure(
     const program = await Program.compile(pipelines, calls);
     const seconds = sampleOf(gpu, program, counts.counts);
     await seconds(1);
-    let runs = Math.max(1, Math.ceil(GLANCE * best / (m * n * k)));
+    const runs = Math.max(1, Math.ceil(GLANCE * best / (m * n * k)));
     const glimpsed = (sample: number) => m * n * k * runs / Math.max(sample - idle, sample / 100);
     let sample = await seconds(runs);
     // Other work of the machine may have come between.

@@ -26,6 +26,7 @@ const EMITTERS = [
   "attention_matrix.ts",
   "attention_matrix_backward.ts",
   "attention_matrix_forward.ts",
+  "attention_matrix_products.ts",
   "attention_queries.ts",
   "attention_workgroup_backward.ts",
   "attention_workgroup_forward.ts",
