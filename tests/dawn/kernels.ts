@@ -13,7 +13,7 @@ interface Test {
 
 const isFilter = (word: string) => word.startsWith("--filter=");
 const filter = Deno.args.find(isFilter)?.slice("--filter=".length) ?? "";
-let failed = 0;
+const count = { passed: 0, failed: 0, ignored: 0 };
 for (const file of Deno.args.filter((word) => !isFilter(word))) {
   const tests: Test[] = [];
   const [before, after]: (() => void | Promise<void>)[][] = [[], []];
@@ -32,11 +32,17 @@ for (const file of Deno.args.filter((word) => !isFilter(word))) {
   for (const { name, ignore, fn } of tests.filter(({ name }) => name.includes(filter))) {
     const start = performance.now();
     const error = ignore ? undefined : await Promise.try(fn).then(() => undefined, (error) => error as Error);
-    if (error) failed++;
+    count[ignore ? "ignored" : error ? "failed" : "passed"]++;
     const seconds = ((performance.now() - start) / 1000).toFixed(1);
     console.log(`${name} ... ${ignore ? "ignored" : error ? `FAILED\n${error.stack}` : `ok (${seconds} s)`}`);
   }
   for (const hook of after) await hook();
 }
+// As `deno test` ends.
+console.log(
+  `${
+    count.failed > 0 ? "FAILED" : "ok"
+  } | ${count.passed} passed | ${count.failed} failed | ${count.ignored} ignored`,
+);
 // What waits for the GPU would keep the process.
-Deno.exit(failed > 0 ? 1 : 0);
+Deno.exit(count.failed > 0 ? 1 : 0);
