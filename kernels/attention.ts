@@ -1,6 +1,7 @@
 /**
  * Attention over a packed row of tokens: an online softmax forward (FlashAttention, arXiv 2205.14135), and a backward
- * that recomputes the scores from the stored log-sum-exp. No matrix of tokens by tokens exists.
+ * that recomputes the scores from the stored log-sum-exp. No matrix of tokens by tokens exists, but for some heads at a
+ * time where a GPU is faster with it: `attention_workgroup_kept.ts`.
  *
  * Queries, and keys with values, are rows of one tensor in training, or of two, as with a cache of keys. There may be
  * more keys than queries: the queries are the last of the keys' rows, so that query i of n, with m keys, stands at
