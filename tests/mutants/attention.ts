@@ -114,11 +114,6 @@ export const ATTENTION_EDITS: readonly Edits[] = [
     isOnDawn: true,
     edits: [
       ["what was summed before is not scaled", "o${u}_${t} * factor + ${value}", "o${u}_${t} + ${value}"],
-      [
-        "a row that sees nothing of a tile has it all",
-        "select(vec4f(), exp_accurate4(score${t} - new_max), seen${t})",
-        "exp_accurate4(score${t} - new_max)",
-      ],
     ],
   },
   {
