@@ -192,7 +192,7 @@ const KEPT: Case[] = [
     ...[1, 32, 33, 130].map((tokens) => ({ ...shape, tiles, tokens })),
     { ...shape, tiles, tokens: 230, apart: true },
     { ...shape, tiles, tokens: 100, slidingWindow: 20 },
-    { ...shape, tiles, tokens: 230, apart: true, slidingWindow: 40 },
+    { ...shape, tiles, tokens: 230, apart: true, slidingWindow: 20 },
   ];
 });
 
