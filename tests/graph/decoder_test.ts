@@ -162,64 +162,60 @@ Deno.test("a decoder equals PyTorch", async (t) => {
     }
   }
 
-  await t.step(
-    "textures, subgroups where there are, and kept scores give the gradients of buffers",
-    async () => {
-      const { pairs } = await readGolden(MODELS[0]);
-      const buffers = usualTiles("gpu");
-      const texture = {
-        memory: "texture",
-        threadRows: 16,
-        threadColumns: 16,
-        rows: 64,
-        columns: 128,
-        worth: 0,
-      } as const;
-      const ways = [onlyTile(texture)];
-      if (gpu.subgroups) ways.push(onlyTile(bufferTile("subgroup 32x8", gpu), { fuses: true }));
-      const gradients = async (tiles: ProductTiles, attention: AttentionTiles) => {
-        const batch = pairs.slice(0, 4);
-        const sum = (of: "tokens" | "labels") =>
-          batch.reduce((total, pair) => total + packedSize(pair)[of], 0);
-        const capacity = {
-          tokens: sum("tokens"),
-          labels: sum("labels"),
-          pairs: batch.length,
-          positions: 96,
-          // Logits in more than one piece, of which the last is kept from the forward pass.
-          logitsBytes: 64 * 320 * 4,
-          checkpointing: true,
-        };
-        const decoder = new Decoder(netOf({ ...TEXTURED, vocabSize: 320 } as LlamaConfig), capacity, {
-          largestBuffer: LARGEST,
-          loss: wgslOf(losses.simper),
-          training: true,
-          tiles,
-          attention,
-        });
-        await decoder.allocate(gpu, pipelines);
-        decoder.parameters.initialize(gpu, normal(7), 0.05);
-        poison(gpu, decoder);
-        const result = await gradientsOf(gpu, decoder, [batch.slice(0, 3), batch.slice(3)]);
-        assert.equal(decoder.plan.allocatedBytes, decoder.plan.bytes);
-        decoder.destroy();
-        return result;
+  await t.step("textures, subgroups and kept scores give the gradients that buffers give", async () => {
+    const { pairs } = await readGolden(MODELS[0]);
+    const buffers = usualTiles("gpu");
+    const texture = {
+      memory: "texture",
+      threadRows: 16,
+      threadColumns: 16,
+      rows: 64,
+      columns: 128,
+      worth: 0,
+    } as const;
+    const ways = [onlyTile(texture)];
+    if (gpu.subgroups) ways.push(onlyTile(bufferTile("subgroup 32x8", gpu), { fuses: true }));
+    const gradients = async (tiles: ProductTiles, attention: AttentionTiles) => {
+      const batch = pairs.slice(0, 4);
+      const sum = (of: "tokens" | "labels") => batch.reduce((total, pair) => total + packedSize(pair)[of], 0);
+      const capacity = {
+        tokens: sum("tokens"),
+        labels: sum("labels"),
+        pairs: batch.length,
+        positions: 96,
+        // Logits in more than one piece, of which the last is kept from the forward pass.
+        logitsBytes: 64 * 320 * 4,
+        checkpointing: true,
       };
-      const expected = await gradients(buffers, attentionTiles("gpu"));
-      const others: [ProductTiles, AttentionTiles][] = [
-        ...ways.map((tiles): [ProductTiles, AttentionTiles] => [tiles, attentionTiles("software")]),
-        // With scores kept where other tensors lie before and afterwards.
-        [buffers, attentionTiles("gpu", 2 ** 20)],
-      ];
-      for (const [tiles, attention] of others) {
-        const found = await gradients(tiles, attention);
-        for (const [name, values] of expected) {
-          const difference = relativeDifference(found.get(name)!, values);
-          assert.ok(difference < 2e-5, `${name}: ${difference}`);
-        }
+      const decoder = new Decoder(netOf({ ...TEXTURED, vocabSize: 320 } as LlamaConfig), capacity, {
+        largestBuffer: LARGEST,
+        loss: wgslOf(losses.simper),
+        training: true,
+        tiles,
+        attention,
+      });
+      await decoder.allocate(gpu, pipelines);
+      decoder.parameters.initialize(gpu, normal(7), 0.05);
+      poison(gpu, decoder);
+      const result = await gradientsOf(gpu, decoder, [batch.slice(0, 3), batch.slice(3)]);
+      assert.equal(decoder.plan.allocatedBytes, decoder.plan.bytes);
+      decoder.destroy();
+      return result;
+    };
+    const expected = await gradients(buffers, attentionTiles("gpu"));
+    const others: [ProductTiles, AttentionTiles][] = [
+      ...ways.map((tiles): [ProductTiles, AttentionTiles] => [tiles, attentionTiles("software")]),
+      // With scores kept where other tensors lie before and afterwards.
+      [buffers, attentionTiles("gpu", 2 ** 20)],
+    ];
+    for (const [tiles, attention] of others) {
+      const found = await gradients(tiles, attention);
+      for (const [name, values] of expected) {
+        const difference = relativeDifference(found.get(name)!, values);
+        assert.ok(difference < 2e-5, `${name}: ${difference}`);
       }
-    },
-  );
+    }
+  });
 
   const storages: [string, Partial<Capacity>][] = [
     ["", {}],
