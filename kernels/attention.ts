@@ -1,6 +1,7 @@
 /**
  * Attention over a packed row of tokens: an online softmax forward (FlashAttention, arXiv 2205.14135), and a backward
- * that recomputes the scores from the stored log-sum-exp. No matrix of tokens by tokens exists.
+ * that recomputes the scores from the stored log-sum-exp. No matrix of tokens by tokens exists, but for some heads at a
+ * time where a GPU is faster with it: `attention_workgroup_kept.ts`.
  *
  * Queries, and keys with values, are rows of one tensor in training, or of two, as with a cache of keys. There may be
  * more keys than queries: the queries are the last of the keys' rows, so that query i of n, with m keys, stands at
@@ -62,7 +63,18 @@ export interface RegisterTile {
  */
 export type AttentionTile = FloatTile | MatrixAttentionTile;
 /** One of float32. */
-export type FloatTile = RegisterTile | { memory: "workgroup"; queries?: 1 };
+export type FloatTile = RegisterTile | WorkgroupAttentionTile;
+
+/** By way of workgroup memory. */
+export interface WorkgroupAttentionTile {
+  memory: "workgroup";
+  queries?: 1;
+  /**
+   * Bytes of scratch in which the query gradient may leave what the key gradient else makes again: see
+   * `attention_workgroup_kept.ts`. Where they do not hold the heads that share keys, nothing is left.
+   */
+  keeps?: number;
+}
 
 /** By subgroup matrices (`attention_matrix.ts`), and how it is cut where they do not do for a shape. */
 export interface MatrixAttentionTile
@@ -73,7 +85,7 @@ export interface MatrixAttentionTile
 }
 
 /** The choice for each kernel. `keyGradient` is that of keys and values. */
-export type AttentionTiles = Record<"forward" | "queryGradient" | "keyGradient", AttentionTile>;
+export type AttentionTiles<Tile = AttentionTile> = Record<"forward" | "queryGradient" | "keyGradient", Tile>;
 
 /** What every attention kernel binds first, and the mask. */
 const HEADER = `
@@ -99,7 +111,11 @@ export const score = ({ softcap }: AttentionShape, product: string, width: "" | 
   softcap === undefined ? product : `CAP_F * tanh_accurate${width}(${product})`;
 
 /** Prefixes `source` with the sizes of `shape` and `layout`, in elements `E`, and `HEADER`. */
-export function attentionPrelude(shape: AttentionShape, layout: AttentionLayout, source: string): string {
+export const attentionPrelude = (shape: AttentionShape, layout: AttentionLayout, source: string): string =>
+  sizesPrelude(shape, layout, HEADER + source);
+
+/** The same without `HEADER`, for a kernel that looks at no mask. */
+export function sizesPrelude(shape: AttentionShape, layout: AttentionLayout, source: string): string {
   const { heads, keyValueHeads, headDim, scale = 1 / Math.sqrt(headDim), softcap } = shape;
   const { queries, keys } = layout;
   const width = elementWidth(headDim);
@@ -117,5 +133,5 @@ export function attentionPrelude(shape: AttentionShape, layout: AttentionLayout,
     SCALE_F: scale,
     ...(softcap === undefined ? {} : { INNER_SCALE_F: scale / softcap, CAP_F: softcap }),
   };
-  return withPrelude(HEADER + source, constants, width);
+  return withPrelude(source, constants, width);
 }

@@ -1,19 +1,15 @@
 /** Attention backward by subgroup matrices: see `attention_matrix.ts`. */
 import { type AttentionLayout, attentionPrelude, type AttentionShape } from "./attention.ts";
+import { eachVector, type MatrixCut, matrixHeader, matrixMain, operands } from "./attention_matrix.ts";
 import {
   copyRows,
-  eachVector,
   leastScale,
-  type MatrixCut,
-  matrixHeader,
-  matrixMain,
   ofColumns,
-  operands,
   putWeights,
   rowProducts,
   unitProducts,
   WEIGHT_SCALE,
-} from "./attention_matrix.ts";
+} from "./attention_matrix_products.ts";
 import { forEachKeyTile } from "./attention_workgroup.ts";
 import { lines, range } from "./emit.ts";
 

@@ -6,19 +6,15 @@ import {
   productScale,
   score,
 } from "./attention.ts";
+import { eachVector, type MatrixCut, matrixHeader, matrixMain, operands } from "./attention_matrix.ts";
 import {
   copyRows,
-  eachVector,
   leastScale,
-  type MatrixCut,
-  matrixHeader,
-  matrixMain,
-  operands,
   putWeights,
   rowProducts,
   unitProducts,
   WEIGHT_SCALE,
-} from "./attention_matrix.ts";
+} from "./attention_matrix_products.ts";
 import { forEachKeyTile } from "./attention_workgroup.ts";
 import { lines, range } from "./emit.ts";
 

@@ -9,6 +9,7 @@ import {
   transpose,
   WORKGROUP_HEADER,
 } from "./attention_workgroup.ts";
+import { keptBlock, type KeptRun, RUN_OF_GRID } from "./attention_workgroup_kept.ts";
 import { lane, lines, range } from "./emit.ts";
 
 /**
@@ -41,25 +42,41 @@ const BACKWARD_HEADER = `${WORKGROUP_HEADER}
 @group(0) @binding(9) var<storage, read_write> d_x: array<E>;
 `;
 
+/** Queries, keys and values are of one tensor, whose binding what is kept takes: 8 buffers, as every device binds. */
+const keepingHeader = (run: KeptRun) =>
+  BACKWARD_HEADER
+    .replace("<storage, read> keys: array<E>", "<storage, read_write> kept: array<vec4f>") + keptBlock(run);
+
 /**
  * Gradient of the queries. Bindings: 0 rows, 1 key rows, 2 spans, 3 queries, 4 keys and values, 5 query tiles, 6
  * d_out, 7 lse, 8 delta (row sums of out * d_out) [tokens, heads], 9 the gradient. Grid: query tiles x heads.
+ *
+ * With a `run` of heads, for `attention_workgroup_kept.ts`: 3 has keys and values too, and 4 is what is kept. Grid:
+ * query tiles x heads of the run x 1 + the run's number.
  */
-export function workgroupQueryGradientSource(shape: AttentionShape, layout: AttentionLayout): string {
+export function workgroupQueryGradientSource(
+  shape: AttentionShape,
+  layout: AttentionLayout,
+  run?: KeptRun,
+): string {
   const owned = columnsOf(shape);
+  const keys = run ? "queries" : "keys";
   const each = (line: (i: number, c: number) => string) =>
     range(4).flatMap((i) => range(owned).map((c) => line(i, c))).join("\n");
   return attentionPrelude(
     shape,
     layout,
-    `${BACKWARD_HEADER}
+    `${run ? keepingHeader(run) : BACKWARD_HEADER}
 var<workgroup> score_gradients: array<vec4f, 256>;
 
 @compute @workgroup_size(8, 8)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u${
+      run ? ",\n        @builtin(num_workgroups) groups: vec3u" : ""
+    }) {
+${run ? RUN_OF_GRID : ""}
   let tx = local.x;
   let ty = local.y;
-  let head = group.y;
+  let head = ${run ? `run * ${run.heads}u + ` : ""}group.y;
   let kv_head = head / GROUP;
   let last = rows.count - 1u;
   let last_key = key_rows.count - 1u;
@@ -78,7 +95,7 @@ ${tokens("kt", "k_first + tx * 4u", "last_key")}
 ${lines(4, (j) => `    let ka${j} = key_at(kt${j}, kv_head); let va${j} = value_at(kt${j}, kv_head);`)}
 ${lines(4, (i) => `    var s${i} = vec4f(); var g${i} = vec4f();`)}
     for (var d = 0u; d < COLUMNS; d += 1u) {
-${lines(4, (j) => `      let k${j} = keys[ka${j} + d]; let v${j} = keys[va${j} + d];`)}
+${lines(4, (j) => `      let k${j} = ${keys}[ka${j} + d]; let v${j} = ${keys}[va${j} + d];`)}
 ${lines(4, (i) => `      let q${i} = queries[qa${i} + d]; let do${i} = d_out[oa${i} + d];`)}
 ${scores("s", "q", "k")}
 ${scores("g", "do", "v")}
@@ -86,9 +103,24 @@ ${scores("g", "do", "v")}
 ${
         gradients(
           shape,
-          (i, j) => `visible(own + ${i}u, k_first + tx * 4u + ${j}u, span${i})`,
+          (i, j) => {
+            const seen = `visible(own + ${i}u, k_first + tx * 4u + ${j}u, span${i})`;
+            return run ? `(${seen} && q_first + ${i}u <= last)` : seen;
+          },
           (i) => [`lse${i}`, `delta${i}`],
         )
+      }
+${
+        run
+          ? `    let kept_here = kept_at(group.y, group.x, key_tile) + ty * 32u + tx;
+${
+            lines(
+              4,
+              (i) =>
+                `    kept[kept_here + ${8 * i}u] = s${i}; kept[kept_here + ${8 * i}u + KEPT_HALF] = g${i};`,
+            )
+          }`
+          : ""
       }
     workgroupBarrier();
 ${transpose("score_gradients", "g")}
@@ -96,7 +128,7 @@ ${transpose("score_gradients", "g")}
     for (var j = 0u; j < 32u; j += 1u) {
       let ds = score_gradients[j * 8u + ty];
       let ka = key_at(min(k_first + j, last_key), kv_head);
-${lines(owned, (c) => `      let k${c} = keys[ka + ${ownColumn(shape, c)}];`)}
+${lines(owned, (c) => `      let k${c} = ${keys}[ka + ${ownColumn(shape, c)}];`)}
 ${each((i, c) => `      dq${i}_${c} += ds.${lane(i)} * k${c};`)}
     }`)
     }

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { readFile, writeFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { ALL } from "./mutants/all.ts";
 import { type Edits, mutantsOf, type Outcome, problemsOf, tryMutants } from "./mutants/mutants.ts";
@@ -22,6 +22,8 @@ async function inTree(body: (root: string) => Promise<void>): Promise<void> {
   await withTemporaryFolder(async (root) => {
     execFileSync("git", ["init", "-q", root]);
     for (const [name, text] of Object.entries(FILES)) await writeFile(join(root, name), text);
+    await mkdir(join(root, "tests/dawn"), { recursive: true });
+    await writeFile(join(root, "tests/dawn/main.ts"), 'console.log("not run: no driver");\n');
     await body(root);
   });
 }
@@ -42,6 +44,7 @@ Deno.test("an edit is noticed, or not, or nobody knows since its tests fail with
         edits({}, one, ["two is three", "two = 2", "two = 3"]),
         edits({ tests: ["red_test.ts"] }, one),
         edits({ filter: "none is called this" }, one),
+        edits({ isOnDawn: true }, one),
       ]),
       root,
       { limit: 60, report: (outcome) => outcomes.push(outcome) },
@@ -51,6 +54,7 @@ Deno.test("an edit is noticed, or not, or nobody knows since its tests fail with
       ["lib.ts: two is three", "NOT NOTICED"],
       ["lib.ts: one is two", "tests fail without it"],
       ["lib.ts: one is two", "tests fail without it"],
+      ["lib.ts: one is two", "not tried, without Dawn"],
     ]);
     assert.equal(await readFile(join(root, "lib.ts"), "utf8"), FILES["lib.ts"]);
   }));

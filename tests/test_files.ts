@@ -14,16 +14,16 @@ interface Test {
   fn: Body;
 }
 
-/** Runs those tests of `files` whose names have `filter`; returns how many failed. */
+/** Runs those tests of `files` whose names have `filter`; returns how many failed, and says so as `deno test` ends. */
 export async function runTests(files: readonly string[], filter = ""): Promise<number> {
-  let failed = 0;
+  const count = { passed: 0, failed: 0, ignored: 0 };
   const runTest = async ({ name, ignore, fn }: Test, indent = ""): Promise<boolean> => {
     const start = performance.now();
     const step = (name: string, body: Body) => runTest({ name, fn: body }, `${indent}  `);
     const error = ignore
       ? undefined
       : await Promise.try(fn, { step }).then(() => undefined, (error) => error as Error);
-    if (error) failed++;
+    count[ignore ? "ignored" : error ? "failed" : "passed"]++;
     const seconds = ((performance.now() - start) / 1000).toFixed(1);
     const what = ignore ? "ignored" : error ? `FAILED\n${error.stack}` : `ok (${seconds} s)`;
     console.log(`${indent}${name} ... ${what}`);
@@ -47,5 +47,7 @@ export async function runTests(files: readonly string[], filter = ""): Promise<n
     for (const test of tests.filter(({ name }) => name.includes(filter))) await runTest(test);
     for (const hook of after) await hook();
   }
+  const { passed, failed, ignored } = count;
+  console.log(`${failed > 0 ? "FAILED" : "ok"} | ${passed} passed | ${failed} failed | ${ignored} ignored`);
   return failed;
 }

@@ -8,7 +8,7 @@ import { type Shown, tablesText } from "../evaluation/report.ts";
 import { describeAdapter, type Gpu, openGpu } from "../gpu/device.ts";
 import { Pipelines } from "../gpu/program.ts";
 import { measureTuning } from "../gpu/tuner.ts";
-import { SHAPE_CLASSES, type ShapeClass, type TuningRecord } from "../gpu/tuning.ts";
+import { ATTENTION, SHAPE_CLASSES, type ShapeClass, type TuningRecord } from "../gpu/tuning.ts";
 import {
   type AdapterTuning,
   checkIsFor,
@@ -125,12 +125,13 @@ async function measure(
 
 /** What each way reaches in each shape class, as far as it was measured. */
 function tableOf(gpu: Gpu, { tiles, rates }: AdapterTuning): Shown {
-  const shapes = SHAPE_CLASSES.filter((shape) => rates.some((rate) => rate.shape === shape));
+  const shapes = [...SHAPE_CLASSES, ATTENTION].filter((shape) => rates.some((rate) => rate.shape === shape));
   const ways = [...new Set(rates.map(({ way }) => way))];
-  const cell = (way: string, shape: ShapeClass) => {
+  const cell = (way: string, shape: string) => {
     const found = rates.find((rate) => rate.way === way && rate.shape === shape);
-    const isTaken = way === takenOf(tiles, shape) || way === (tiles.fuses ? "fused" : "separate") ||
-      way === (tiles.splits ? "split" : "whole");
+    const isTaken = shape !== ATTENTION && way === takenOf(tiles, shape as ShapeClass) ||
+      way === (tiles.fuses ? "fused" : "separate") || way === (tiles.splits ? "split" : "whole") ||
+      way === (tiles.keeps ? "kept" : "again");
     return found ? `${(2 * found.rate / 1e9).toPrecision(3)}${isTaken ? " *" : ""}` : "";
   };
   const title = `${describeAdapter(gpu)}; simper ${VERSION}`;
@@ -153,5 +154,6 @@ function summaryOf(tiles: TuningRecord): string {
     ...lines,
     `activations and rotations: ${tiles.fuses ? "in" : "after"} the products`,
     ...(tiles.splits ? ["products of few tiles: split along their inner dimension"] : []),
+    ...(tiles.keeps ? ["attention's backward pass: scores once, kept for the gradient of keys"] : []),
   ].join("\n");
 }

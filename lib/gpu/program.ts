@@ -73,8 +73,9 @@ export interface KernelCall {
   copies?: TextureCopy[];
   /** Floating-point operations, for profiles, where `work.ts` cannot tell them from label and bindings. */
   flops?: (counts: Uint32Array) => number;
-  /** Of attention: which of the batch's masks it looks at. */
+  /** Of attention: which of the batch's masks it looks at, and which part of the heads it is of, if not all. */
   mask?: number;
+  part?: number;
   /**
    * Of a kernel that computes a block of a larger product: those of the other blocks, which run after it. They bind
    * nothing that it does not bind, at other offsets, so that plans need only look at the first: a large model's
@@ -112,7 +113,7 @@ interface Dispatch extends Kernel {
 /** The kernel that each bind group was made for: how a profiler, which sees only WebGPU calls, knows a dispatch. */
 export const kernelOf = new WeakMap<
   GPUBindGroup,
-  Pick<KernelCall, "label" | "bindings" | "flops" | "mask">
+  Pick<KernelCall, "label" | "bindings" | "flops" | "mask" | "part">
 >();
 
 /** Compiles kernels once per source text. */
@@ -197,7 +198,7 @@ function extended({ device, subgroups }: Gpu, source: string): string {
 
 /** Compiles a call's kernel, and binds what it works on. */
 async function bound(pipelines: Pipelines, call: KernelCall): Promise<Kernel> {
-  const { label, source, bindings, grid, flops, mask } = call;
+  const { label, source, bindings, grid, flops, mask, part } = call;
   const pipeline = await pipelines.compile(label, source);
   const bindGroup = pipelines.gpu.device.createBindGroup({
     label,
@@ -209,7 +210,7 @@ async function bound(pipelines: Pipelines, call: KernelCall): Promise<Kernel> {
         : bound.texture!.createView(),
     })),
   });
-  kernelOf.set(bindGroup, { label, bindings, flops, mask });
+  kernelOf.set(bindGroup, { label, bindings, flops, mask, part });
   return { pipeline, bindGroup, grid };
 }
 

@@ -4,10 +4,13 @@ import type { OnProgress } from "../progress.ts";
 import { uniform } from "../random.ts";
 import type { Gpu } from "./device.ts";
 import { gluEpilogue } from "./epilogues.ts";
+import { type AttentionRates, measureKept } from "./attention_tuner.ts";
+import { idleSeconds, isClose, sampleOf, secondsOfRun } from "./measuring.ts";
 import { MemoryPlan } from "./memory_plan.ts";
 import { Products } from "./products.ts";
 import { type Pipelines, Program, readTensor, RowCounts, slotOf, writeTensor } from "./program.ts";
 import {
+  ATTENTION,
   bufferTile,
   type BufferTileName,
   type DeviceClass,
@@ -68,8 +71,6 @@ const MATRIX_TOLERANCE = { high: 1e-4, medium: 2e-2 };
 const DEEP_TOLERANCE = 2e-4;
 /** Another than the usual tile must be this much faster: times vary. */
 const CLEARLY = 1.05;
-/** Of a sample, at least: its end is waited for, some 11 ms where Deno does it. */
-const SECONDS = 0.05;
 /** Of a first look at a way, were it as fast as the best. */
 const GLANCE = 0.01;
 /** A way that a first look shows to be slower than this part of the best is not measured further. */
@@ -81,11 +82,16 @@ export type Way = BufferTileName | "texture";
 
 /**
  * Multiply-adds a second of the ways of every shape class, of `nt wide` with a gated unit in its stores and after it,
- * and of a deep `nn small` in parts and whole; and what comes of them.
+ * of a deep `nn small` in parts and whole, and of attention's backward pass with what one kernel keeps for the other
+ * and without; and what comes of them.
  */
 export interface Measured {
   record: TuningRecord;
-  rates: { shape: ShapeClass; way: Way | "fused" | "separate" | "split" | "whole"; rate: number }[];
+  rates: {
+    shape: ShapeClass | typeof ATTENTION;
+    way: Way | "fused" | "separate" | "split" | "whole" | "kept" | "again";
+    rate: number;
+  }[];
   /** Ways that there was no time for. */
   skipped: number;
 }
@@ -153,7 +159,13 @@ export async function measureTuning(
   };
   return await chooseTiles(device, candidates, {
     measureWay,
-    ...(device === "gpu" && { measureFused, measureSplit }),
+    ...(device === "gpu" && {
+      measureFused,
+      measureSplit,
+      // By matrices nothing is kept.
+      measureKept: async (record) =>
+        record.buffer["nt wide"] === MATRIX ? undefined : await measureKept(gpu, pipelines),
+    }),
   }, options);
 }
 
@@ -174,10 +186,11 @@ export type MeasureWay = (
 export async function chooseTiles(
   device: DeviceClass,
   candidates: readonly Way[],
-  { measureWay, measureFused, measureSplit }: {
+  { measureWay, measureFused, measureSplit, measureKept }: {
     measureWay: MeasureWay;
     measureFused?: (record: TuningRecord) => Promise<{ fused: number; separate: number; isRight: boolean }>;
     measureSplit?: (record: TuningRecord) => Promise<{ split: number; whole: number; isRight: boolean }>;
+    measureKept?: (record: TuningRecord) => Promise<AttentionRates | undefined>;
   },
   { onProgress, seconds = Infinity, precision, now = () => performance.now() }:
     & MeasureOptions
@@ -242,6 +255,16 @@ export async function chooseTiles(
     });
     record.splits = isRight && split > whole * CLEARLY;
   }
+  const attention = measureKept && now() < end ? await measureKept(record) : undefined;
+  if (attention) {
+    const { kept, again, isRight } = attention;
+    rates.push({ shape: ATTENTION, way: "kept", rate: kept }, {
+      shape: ATTENTION,
+      way: "again",
+      rate: again,
+    });
+    record.keeps = isRight && kept > again * CLEARLY;
+  }
   onProgress?.({ what: "measuring matrix products", done: total, total });
   return { record, rates, skipped };
 }
@@ -252,16 +275,6 @@ function operandValues(device: DeviceClass): Float32Array<ArrayBuffer> {
   const sizes = [...Object.values(SIZES[device]), ...device === "gpu" ? [DEEP] : []];
   const length = Math.max(...sizes.map(([m, n, k]) => m * k + n * k));
   return Float32Array.from({ length }, () => next() - 0.5);
-}
-
-/** Seconds that waiting for a device takes which has nothing to do. */
-async function idleSeconds({ device }: Gpu): Promise<number> {
-  device.queue.submit([]);
-  await device.queue.onSubmittedWorkDone();
-  const start = performance.now();
-  device.queue.submit([]);
-  await device.queue.onSubmittedWorkDone();
-  return (performance.now() - start) / 1000;
 }
 
 /**
@@ -310,47 +323,20 @@ async function measure(
     // Each its own: a matrix times itself has large sums on its diagonal, and large roundings.
     writeTensor(gpu, operands.b, values.subarray(m * k, m * k + n * k));
     const program = await Program.compile(pipelines, calls);
-    const seconds = async (runs: number) => {
-      const encoder = gpu.device.createCommandEncoder();
-      for (let run = 0; run < runs; run++) program.encode(encoder, counts.counts);
-      const start = performance.now();
-      gpu.device.queue.submit([encoder.finish()]);
-      await gpu.device.queue.onSubmittedWorkDone();
-      return (performance.now() - start) / 1000;
-    };
+    const seconds = sampleOf(gpu, program, counts.counts);
     await seconds(1);
-    let runs = Math.max(1, Math.ceil(GLANCE * best / (m * n * k)));
+    const runs = Math.max(1, Math.ceil(GLANCE * best / (m * n * k)));
     const glimpsed = (sample: number) => m * n * k * runs / Math.max(sample - idle, sample / 100);
     let sample = await seconds(runs);
     // Other work of the machine may have come between.
     if (glimpsed(sample) < HOPELESS * best) sample = Math.min(sample, await seconds(runs));
     gpu.check();
     if (glimpsed(sample) < HOPELESS * best) return { rate: glimpsed(sample) };
-    while (sample < SECONDS) {
-      runs = Math.ceil(runs * Math.min(16, 1.3 * SECONDS / sample));
-      sample = await seconds(runs);
-    }
-    const least = async (runs: number) => Math.min(await seconds(runs), await seconds(runs));
-    const [twice, once] = [await least(2 * runs), await least(runs)];
-    // Twice as many runs end with the same wait, and the difference is without it; where other work of the machine
-    // came between, it says nothing.
-    const time = twice > 1.3 * once ? (twice - once) / runs : twice / (2 * runs);
+    const time = await secondsOfRun(seconds, { runs, sample });
     gpu.check();
     const result = new Float32Array(await readTensor(gpu, activated ?? operands.c));
     return { rate: m * n * k / time, result };
   } finally {
     plan.destroy();
   }
-}
-
-/**
- * Sums of products of numbers below a half come to some units, and their roundings to 1e-5; a gated unit multiplies
- * two of them.
- */
-function isClose(found: Float32Array, expected: Float32Array, tolerance = 1e-4): boolean {
-  // A function for each of millions of elements would take as long as the measurement.
-  for (let i = 0; i < found.length; i++) {
-    if (!(Math.abs(found[i] - expected[i]) <= tolerance * Math.max(1, Math.abs(expected[i])))) return false;
-  }
-  return true;
 }

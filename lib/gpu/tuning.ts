@@ -70,6 +70,8 @@ export interface ProductTiles {
   fuses: boolean;
   /** Where a product of few tiles is split along its inner dimension. */
   split?: Split;
+  /** Beside them: bytes in which attention's backward pass keeps what its two kernels share, where it does. */
+  keeps?: number;
 }
 
 /** Into parts, as long as those of all tiles have no more `sums`, and each has so much of the inner dimension. */
@@ -206,6 +208,8 @@ export interface TuningRecord {
   fuses: boolean;
   /** Whether products of few tiles are split along their inner dimension; on a GPU alone. */
   splits?: boolean;
+  /** Whether attention's backward pass keeps what its two kernels share; on a GPU alone, where it was measured. */
+  keeps?: boolean;
   /** Where products may be of float16 matrices: what was asked for. */
   precision?: MatrixPrecision;
 }
@@ -256,7 +260,7 @@ export const suits = (
 
 /** The tiles that a record names, on a device that it suits. */
 export function tilesOf(
-  { buffer, textured, fuses, splits, precision }: TuningRecord,
+  { buffer, textured, fuses, splits, keeps, precision }: TuningRecord,
   device: TileDevice,
 ): ProductTiles {
   const tiles = Object.fromEntries(
@@ -268,6 +272,7 @@ export function tilesOf(
     buffer: tiles as Record<ShapeClass, GemmTile>,
     fuses,
     ...(splits && { split: SPLIT }),
+    ...(keeps && { keeps: KEPT_BYTES }),
   };
 }
 
@@ -316,21 +321,25 @@ export function onlyTile(
   };
 }
 
+/** What rates beside those of shape classes are of. */
+export const ATTENTION = "attention";
+const WAYS = ["texture", "fused", "separate", "split", "whole", "kept", "again"];
+
 /** Whether a rate, as read from a file, is of a way and a shape class that exist. */
 export const isRate = ({ shape, way, rate }: { shape: string; way: string; rate: number }): boolean =>
-  (SHAPE_CLASSES as readonly string[]).includes(shape) && rate > 0 &&
-  [...TILE_NAMES, MATRIX, "texture", "fused", "separate", "split", "whole"].includes(way);
+  [...SHAPE_CLASSES, ATTENTION].includes(shape) && rate > 0 && [...TILE_NAMES, MATRIX, ...WAYS].includes(way);
 
 /** Of all but float16 matrices. */
 const TILE_NAMES = [...Object.keys({ ...BUFFER_TILES, ...SUBGROUP_TILES }), FLOAT32_MATRIX];
 
 /** Whether `value`, as read from a file, is a record of tiles that exist, on this device (see `suits`) or another. */
 export function isTuningRecord(value: unknown): value is TuningRecord {
-  const { buffer, textured, fuses, splits, precision } = (value ?? {}) as {
+  const { buffer, textured, fuses, splits, keeps, precision } = (value ?? {}) as {
     buffer?: Record<string, unknown>;
     textured?: unknown;
     fuses?: unknown;
     splits?: unknown;
+    keeps?: unknown;
     precision?: unknown;
   };
   const [shapes, names]: readonly string[][] = [
@@ -340,20 +349,29 @@ export function isTuningRecord(value: unknown): value is TuningRecord {
   // Only words are compared: as a key, a list within lists would be turned into text, level by level.
   const isOneOf = (words: string[], word: unknown) => typeof word === "string" && words.includes(word);
   return typeof buffer === "object" && buffer !== null && Array.isArray(textured) &&
-    typeof fuses === "boolean" && ["undefined", "boolean"].includes(typeof splits) &&
+    typeof fuses === "boolean" &&
+    [splits, keeps].every((flag) => ["undefined", "boolean"].includes(typeof flag)) &&
     [undefined, "high", "medium"].includes(precision as string) &&
     textured.every((shape) => isOneOf(shapes, shape)) &&
     shapes.every((shape) => isOneOf(names, buffer[shape]));
 }
 
 /**
- * How attention is computed: on a driver on the processor what was fastest on lavapipe 22.3 at a head_dim of 32, 64,
- * 96 and 128 (REJECTED.md), such as 8 queries or 6 keys a thread at 64, and 4 of both at 128.
+ * As much as every device binds. Of 2,048 tokens there is room for 7 heads, so for the four that share keys in many a
+ * model; where there is none for all that share keys, nothing is kept.
  */
-export function attentionTiles(device: DeviceClass): Record<keyof AttentionTiles, FloatTile> {
+export const KEPT_BYTES = 2 ** 27;
+
+/**
+ * How attention is computed: on a driver on the processor what was fastest on lavapipe 22.3 at a head_dim of 32, 64,
+ * 96 and 128 (REJECTED.md), such as 8 queries or 6 keys a thread at 64, and 4 of both at 128; on a GPU with `keeps`
+ * bytes for what its gradients share, if any.
+ */
+export function attentionTiles(device: DeviceClass, keeps?: number): AttentionTiles<FloatTile> {
   if (device === "gpu") {
     const tile = { memory: "workgroup" } as const;
-    return { forward: tile, queryGradient: tile, keyGradient: tile };
+    const gradient = keeps ? { ...tile, keeps } : tile;
+    return { forward: tile, queryGradient: gradient, keyGradient: gradient };
   }
   const queries = { memory: "texture", rows: 8, floats: 512, block: 2 } as const;
   return { forward: queries, queryGradient: queries, keyGradient: { ...queries, rows: 6 } };
@@ -363,8 +381,8 @@ export function attentionTiles(device: DeviceClass): Record<keyof AttentionTiles
  * The same beside products of `tiles`: where large ones are of float16 matrices, by such, in their precision. Of float32
  * matrices there is no attention.
  */
-export function attentionTilesBeside({ buffer }: ProductTiles, device: TileDevice): AttentionTiles {
-  const usual = attentionTiles(deviceClass(device));
+export function attentionTilesBeside({ buffer, keeps }: ProductTiles, device: TileDevice): AttentionTiles {
+  const usual = attentionTiles(deviceClass(device), keeps);
   const tile = buffer["nt wide"];
   if (!isScaled(tile) || !device.matrices) return usual;
   const matrices = { memory: "matrix", precision: tile.precision, ...device.matrices } as const;

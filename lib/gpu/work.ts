@@ -21,7 +21,7 @@ export interface WorkSize {
   attentionWidth: number;
 }
 
-type Call = Pick<KernelCall, "label" | "bindings" | "flops" | "mask">;
+type Call = Pick<KernelCall, "label" | "bindings" | "flops" | "mask" | "part">;
 /** A kernel without textures: only products have those, and they tell their operations themselves. */
 type Kernel = Omit<Call, "bindings"> & { bindings: Tensor[] };
 
@@ -66,11 +66,15 @@ const FLOATS_PER_ROW: Record<string, (kernel: Kernel, size: WorkSize) => number>
   logits_backward: (kernel) => 2 * first(kernel),
 };
 
-/** Products over the visible query-key pairs; the two backward kernels both compute the scores and their gradient. */
+/**
+ * Products over the visible query-key pairs; the two backward kernels both compute the scores and their gradient, but
+ * where one keeps them for the other.
+ */
 const ATTENTION_PRODUCTS: Record<string, number> = {
   attention: 2,
   attention_query_gradient: 3,
   attention_key_gradient: 4,
+  attention_kept_key_gradient: 2,
 };
 
 const totalBytes = (tensors: Tensor[]) => tensors.reduce((sum, { bytes }) => sum + bytes, 0);
@@ -97,7 +101,8 @@ export function workOf(call: Call, size: WorkSize): Work {
   const kernel = call as Kernel;
   const { label, bindings } = kernel;
   if (label in ATTENTION_PRODUCTS) {
-    return { flops: 2 * ATTENTION_PRODUCTS[label] * size.visible[call.mask ?? 0] * size.attentionWidth };
+    const { mask = 0, part = 1 } = call;
+    return { flops: 2 * ATTENTION_PRODUCTS[label] * size.visible[mask] * size.attentionWidth * part };
   }
   if (label in BYTES) return { bytes: BYTES[label](bindings) };
   if (label in FLOATS_PER_ROW) {

@@ -1,5 +1,5 @@
 /**
- * `deno task test:dawn [FILE ...]`: tests of what computes, or those named, with Dawn as the engine. On a machine
+ * `deno task test:dawn [--filter=TEXT] [FILE ...]`: tests of what computes, or those named, with Dawn as the engine. On a machine
  * without Dawn or without a driver that it takes nothing is run, and the reason is told; `tests/newer_mesa.sh` makes
  * one that has such a driver.
  */
@@ -31,7 +31,10 @@ if (why !== undefined) {
   console.log(`not run: ${why}`);
   Deno.exit(0);
 }
-const paths = Deno.args.length > 0 ? Deno.args : PATHS;
+const isFilter = (word: string) => word.startsWith("--filter=");
+const filter = Deno.args.filter(isFilter);
+const given = Deno.args.filter((word) => !isFilter(word));
+const paths = given.length > 0 ? given : PATHS;
 const kernels = paths.filter((path) => /\bkernels\b/.test(path));
 const others = paths.filter((path) => !kernels.includes(path));
 // With the permissions of tests.
@@ -40,9 +43,9 @@ const kernelCommand = (words: readonly string[]) => [
   ...testCommand(["tests/dawn/kernels.ts", ...words]).slice(1),
 ];
 const commands = [
-  ...others.length > 0 ? [testCommand(others)] : [],
-  ...kernels.length > 0 ? [kernelCommand(kernels)] : [],
-  ...Deno.args.length > 0 ? [] : [kernelCommand(MATRICES_OF)],
+  ...others.length > 0 ? [testCommand([...filter, ...others])] : [],
+  ...kernels.length > 0 ? [kernelCommand([...filter, ...kernels])] : [],
+  ...given.length > 0 ? [] : [kernelCommand(MATRICES_OF)],
 ];
 let status = 0;
 const run = async ([command, ...words]: readonly string[], more?: Record<string, string>) => {

@@ -1,12 +1,16 @@
 /** A profile tells kernels apart, changes nothing of what they compute, and is written as browsers read it. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { keptBytes } from "../../kernels/attention_workgroup_kept.ts";
+import { headsOf } from "../../lib/gpu/attention_family.ts";
+import { Attention } from "../../lib/gpu/attention_operations.ts";
 import { openGpu } from "../../lib/gpu/device.ts";
 import { MemoryPlan } from "../../lib/gpu/memory_plan.ts";
 import { Products } from "../../lib/gpu/products.ts";
-import { usualTiles } from "../../lib/gpu/tuning.ts";
+import { attentionTiles, usualTiles } from "../../lib/gpu/tuning.ts";
 import { kernelsOf, onlyWhere, Pipelines, readTensor, tensorsOf } from "../../lib/gpu/program.ts";
 import { type Profile, Profiler } from "../../lib/gpu/profiler.ts";
+import { workOf } from "../../lib/gpu/work.ts";
 import { losses } from "../../lib/losses/losses.ts";
 import { busySeconds, chromeTrace, profileTable } from "../../lib/report/profile.ts";
 import { openTrainer, randomPairs, TINY_LLAMA } from "../../bench/models.ts";
@@ -42,6 +46,27 @@ async function step(each?: "dispatch" | "pass"): Promise<{ profile?: Profile; bi
     gpu.destroy();
   }
 }
+
+Deno.test("attention's backward pass is profiled as seven products, and as five products where scores are kept", () => {
+  const shape = { heads: 6, keyValueHeads: 3, headDim: 8 };
+  const products = (keeps?: number) => {
+    const plan = new MemoryPlan();
+    const tensor = (columns: number) => plan.tensor("", "scratch", [64, columns]);
+    const rows = { slot: 0, tensor: tensor(4) };
+    const attention = new Attention(plan, shape, 64, attentionTiles("gpu", keeps), true);
+    const [out, gradient, ofHeads, tiles] = [tensor(48), tensor(96), tensor(6), tensor(4)];
+    const calls = attention.backward(rows, {
+      ...{ spans: tiles, queryTiles: tiles, keyTiles: tiles, out, dOut: out, lse: ofHeads, delta: ofHeads },
+      ...{ ...headsOf(gradient, shape), dQueries: gradient, dKeys: gradient },
+    });
+    const size = { counts: new Uint32Array([64]), visible: [2080], attentionWidth: 48 };
+    const flops = calls.map((call) => workOf(call, size).flops ?? 0).reduce((sum, n) => sum + n);
+    return { calls: calls.length, products: flops / (2 * 2080 * 48) };
+  };
+  assert.deepEqual(products(), { calls: 3, products: 7 });
+  // Two heads at a time.
+  assert.deepEqual(products(keptBytes({ heads: 2 }, 64)), { calls: 7, products: 5 });
+});
 
 Deno.test("a profiled step trains to the same bits, and every kernel of it is timed in order", async () => {
   const plain = await step();

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { measureKept } from "../../lib/gpu/attention_tuner.ts";
 import { type Gpu, openGpu } from "../../lib/gpu/device.ts";
 import { Pipelines } from "../../lib/gpu/program.ts";
 import { chooseTiles, measureTuning, type Way } from "../../lib/gpu/tuner.ts";
@@ -14,6 +15,7 @@ import {
 } from "../../lib/planning/remembered_tuning.ts";
 import { refusal } from "../in_process.ts";
 import {
+  attentionTilesBeside,
   BUFFER_TILES,
   isTuningRecord,
   partsOf,
@@ -84,6 +86,29 @@ Deno.test("products of few tiles are split on a GPU, but for those of the forwar
   assert.equal(tilesHere(usualTuning("software"), { isSoftware: true }).split, undefined);
 });
 
+Deno.test("attention's backward pass keeps what its kernels share on a GPU where that was measured to be faster", () => {
+  const keeps = (device: "gpu" | "software", record: Partial<TuningRecord>) => {
+    const gpu = { isSoftware: device === "software" };
+    const { forward, queryGradient, keyGradient } = attentionTilesBeside(
+      tilesHere({ ...usualTuning(device), ...record }, gpu),
+      gpu,
+    );
+    return [forward, queryGradient, keyGradient].map((tile) => "keeps" in tile);
+  };
+  assert.deepEqual(keeps("gpu", {}), [false, false, false]);
+  assert.deepEqual(keeps("gpu", { keeps: false }), [false, false, false]);
+  assert.deepEqual(keeps("gpu", { keeps: true }), [false, true, true]);
+  assert.deepEqual(keeps("software", { keeps: true }), [false, false, false]);
+});
+
+Deno.test("measuring attention compares its gradient with what is kept and without", async () => {
+  const gpu = await openGpu();
+  const size = { heads: 2, keyValueHeads: 1, headDim: 8, tokens: 40, keeps: 2 ** 20 };
+  const { kept, again, isRight } = await measureKept(gpu, new Pipelines(gpu), size);
+  gpu.destroy();
+  assert.ok(kept > 0 && again > 0 && isRight);
+});
+
 Deno.test("what was measured is remembered, adapter by adapter", () =>
   inFolder(async (folder) => {
     const [software, gpu] = [usualTuning("software"), usualTuning("gpu")];
@@ -139,6 +164,7 @@ Deno.test("a file that is damaged, or names tiles that do not exist, remembers n
         withTiles({ buffer: {}, textured: [], fuses: false }),
         withTiles({ ...usualTuning("gpu"), fuses: undefined }),
         withTiles({ ...usualTuning("gpu"), splits: 1 }),
+        withTiles({ ...usualTuning("gpu"), keeps: 1 }),
         withTiles({ ...usualTuning("gpu"), textured: ["nt tall"] }),
         withTiles({ ...usualTuning("gpu"), buffer: { "nt wide": "__proto__" } }),
       ]
@@ -172,6 +198,10 @@ async function choose(
     measureSplit: (record) => {
       asked.push(`split: ${record.buffer["nn small"]}`);
       return Promise.resolve({ split: 2, whole: 1, isRight: !wrong.includes("storage 8x8") });
+    },
+    measureKept: (record) => {
+      asked.push(`kept: ${record.buffer["nt wide"]}`);
+      return Promise.resolve({ kept: 2, again: 1, isRight: !wrong.includes("storage 8x8") });
     },
   }, { seconds, now: () => milliseconds });
   return { ...found, asked };
@@ -207,6 +237,7 @@ Deno.test("of a layout the usual way and the fastest two others are measured in 
   assert.ok(Object.values(record.buffer).every((way) => way === "subgroup 8x8"));
   assert.equal(record.fuses, false);
   assert.equal(record.splits, true);
+  assert.equal(record.keeps, true);
 });
 
 Deno.test("ways that the driver refuses, or whose products are wrong, are not taken", async () => {
@@ -215,6 +246,7 @@ Deno.test("ways that the driver refuses, or whose products are wrong, are not ta
     "storage 8x8",
   ]);
   assert.equal(record.splits, false);
+  assert.equal(record.keeps, false);
   assert.equal(record.buffer["nt wide"], WIDE);
   assert.equal(record.buffer["nt small"], WIDE);
   assert.ok(!rates.some(({ way }) => way === "subgroup 32x4"));

@@ -163,7 +163,7 @@ Deno.test("a decoder equals PyTorch", async (t) => {
     }
   }
 
-  await t.step("textures, and subgroups where there are, give the gradients that buffers give", async () => {
+  await t.step("textures, subgroups and kept scores give the gradients that buffers give", async () => {
     const { pairs } = await readGolden(MODELS[0]);
     const buffers = usualTiles("gpu");
     const ways = [onlyTile({ ...TEXTURE_TILE, rows: 64, columns: 128, worth: 0 })];
@@ -196,8 +196,13 @@ Deno.test("a decoder equals PyTorch", async (t) => {
       return result;
     };
     const expected = await gradients(buffers, attentionTiles("gpu"));
-    for (const tiles of ways) {
-      const found = await gradients(tiles, attentionTiles("software"));
+    const others: [ProductTiles, AttentionTiles][] = [
+      ...ways.map((tiles): [ProductTiles, AttentionTiles] => [tiles, attentionTiles("software")]),
+      // With scores kept where other tensors lie before and afterwards.
+      [buffers, attentionTiles("gpu", 2 ** 20)],
+    ];
+    for (const [tiles, attention] of others) {
+      const found = await gradients(tiles, attention);
       for (const [name, values] of expected) {
         const difference = relativeDifference(found.get(name)!, values);
         assert.ok(difference < 2e-5, `${name}: ${difference}`);

@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import type { AttentionShape, AttentionTiles, RegisterTile } from "../../kernels/attention.ts";
+import { keptBytes, keptRun } from "../../kernels/attention_workgroup_kept.ts";
 import { tileBounds } from "../../lib/batch/mask.ts";
 import { pack } from "../../lib/batch/pack.ts";
-import { Attention, headsOf } from "../../lib/gpu/attention_operations.ts";
+import { headsOf } from "../../lib/gpu/attention_family.ts";
+import { Attention } from "../../lib/gpu/attention_operations.ts";
 import { attentionTiles } from "../../lib/gpu/tuning.ts";
 import { type KernelCase, kernelTest, largest, useGpu } from "./harness.ts";
 import { apartPair, randomPairs } from "../random_pairs.ts";
@@ -43,6 +45,8 @@ interface Case extends AttentionShape {
   /** One pair with two intervals of keys apart from each other, instead of random ones. */
   apart?: boolean;
   slidingWindow?: number;
+  /** Heads of a run of the backward pass, of which is kept what its two kernels share. */
+  kept?: number;
 }
 const CASES: Case[] = SHAPES.flatMap((shape) => [
   ...LENGTHS.map((tokens) => ({ ...shape, tokens })),
@@ -51,14 +55,16 @@ const CASES: Case[] = SHAPES.flatMap((shape) => [
 ]);
 
 function random(kernels: KernelCase, shape: Case) {
-  const { heads, keyValueHeads, headDim, tiles: ways, tokens, apart, slidingWindow } = shape;
+  const { heads, keyValueHeads, headDim, tiles, tokens, apart, slidingWindow, kept } = shape;
   const spare = kernels.integer(0, 40);
   const capacity = tokens + spare;
+  const gradient = kept && { memory: "workgroup", keeps: keptBytes({ heads: kept }, capacity) } as const;
+  const ways = gradient ? { ...tiles, queryGradient: gradient, keyGradient: gradient } : tiles;
   const pairs = apart ? [apartPair(kernels.uniform)] : randomPairs(kernels.uniform, tokens);
   const batch = pack(pairs, [slidingWindow]);
   const width = (heads + 2 * keyValueHeads) * headDim;
   const qkv = kernels.values(tokens * width);
-  const tiles = (data: Uint32Array) => kernels.tensor([Math.ceil(capacity / 32), 4], data);
+  const tilesOf = (data: Uint32Array) => kernels.tensor([Math.ceil(capacity / 32), 4], data);
   return {
     attention: new Attention(kernels.plan, shape, capacity, ways, true),
     batch,
@@ -67,8 +73,8 @@ function random(kernels: KernelCase, shape: Case) {
     input: (values: Float32Array, ...columns: number[]) => kernels.tensor([capacity, ...columns], values),
     tensors: {
       spans: kernels.tensor([capacity, 4], batch.masks[0].spans),
-      queryTiles: tiles(batch.masks[0].queryTiles),
-      keyTiles: tiles(batch.masks[0].keyTiles),
+      queryTiles: tilesOf(batch.masks[0].queryTiles),
+      keyTiles: tilesOf(batch.masks[0].keyTiles),
       ...headsOf(kernels.tensor([capacity, width], qkv), shape),
     },
   };
@@ -142,33 +148,71 @@ kernelTest(
   },
 );
 
+async function gradientsEqualReference(kernels: KernelCase, shape: Case): Promise<void> {
+  const { heads, headDim, tokens, kept } = shape;
+  const { attention, batch, qkv, input, output, tensors } = random(kernels, shape);
+  const { out, lse } = reference(qkv, batch.masks[0].spans, shape);
+  const dOut = kernels.values(out.length);
+  const delta = output(heads);
+  const dQkv = output(qkv.length / tokens);
+  const calls = attention.backward(kernels.rows(tokens), {
+    ...tensors,
+    out: input(Float32Array.from(out), heads, headDim),
+    lse: input(Float32Array.from(lse), heads),
+    dOut: input(dOut, heads, headDim),
+    delta,
+    dQueries: dQkv,
+    dKeys: dQkv,
+  });
+  if (kept) assert.equal(calls.length, 1 + 2 * heads / kept);
+  await kernels.run(calls);
+  const products = out.map((value, i) => value * dOut[i]);
+  const sum = (of: number) => products.subarray(of * headDim, (of + 1) * headDim).reduce((a, b) => a + b, 0);
+  const expectedDelta = Float64Array.from({ length: tokens * heads }, (_, of) => sum(of));
+  await kernels.compare(delta, expectedDelta, { ...BACKWARD, scale: Math.max(1, largest(expectedDelta)) });
+  await kernels.compare(dQkv, referenceBackward(qkv, dOut, batch.masks[0].spans, shape), BACKWARD);
+}
+
 kernelTest(
   "the gradients of queries, keys and values equal those in float64",
   CASES,
-  async (kernels, shape) => {
-    const { heads, headDim, tokens } = shape;
-    const { attention, batch, qkv, input, output, tensors } = random(kernels, shape);
-    const { out, lse } = reference(qkv, batch.masks[0].spans, shape);
-    const dOut = kernels.values(out.length);
-    const delta = output(heads);
-    const dQkv = output(qkv.length / tokens);
-    await kernels.run(attention.backward(kernels.rows(tokens), {
-      ...tensors,
-      out: input(Float32Array.from(out), heads, headDim),
-      lse: input(Float32Array.from(lse), heads),
-      dOut: input(dOut, heads, headDim),
-      delta,
-      dQueries: dQkv,
-      dKeys: dQkv,
-    }));
-    const products = out.map((value, i) => value * dOut[i]);
-    const sum = (of: number) =>
-      products.subarray(of * headDim, (of + 1) * headDim).reduce((a, b) => a + b, 0);
-    const expectedDelta = Float64Array.from({ length: tokens * heads }, (_, of) => sum(of));
-    await kernels.compare(delta, expectedDelta, { ...BACKWARD, scale: Math.max(1, largest(expectedDelta)) });
-    await kernels.compare(dQkv, referenceBackward(qkv, dOut, batch.masks[0].spans, shape), BACKWARD);
-  },
+  gradientsEqualReference,
 );
+
+// In three runs, in two, and in one; with the window, the last case has tiles of queries that do not see the first
+// tile of keys between others that do.
+const KEPT: Case[] = [
+  { heads: 9, keyValueHeads: 3, headDim: 20, ...CAPPED, kept: 3 },
+  { heads: 4, keyValueHeads: 4, headDim: 64, kept: 2 },
+  { heads: 2, keyValueHeads: 1, headDim: 256, kept: 2 },
+  { heads: 2, keyValueHeads: 2, headDim: 6, kept: 1 },
+].flatMap((shape) => {
+  const tiles = ADAPTERS.gpu;
+  return [
+    ...[1, 32, 33, 130].map((tokens) => ({ ...shape, tiles, tokens })),
+    { ...shape, tiles, tokens: 230, apart: true },
+    { ...shape, tiles, tokens: 100, slidingWindow: 20 },
+    { ...shape, tiles, tokens: 230, apart: true, slidingWindow: 20 },
+  ];
+});
+
+kernelTest(
+  "the gradients by way of kept probabilities equal those in float64, and nothing is read that was not kept",
+  KEPT,
+  gradientsEqualReference,
+);
+
+Deno.test("as many heads are kept as there is room for, of whole groups; else none", () => {
+  const shape = { heads: 12, keyValueHeads: 4, headDim: 64 };
+  const ofGroup = 3 * 8 * 32 * 32 * (3 + 2 + 1);
+  const heads = (bytes: number) => keptRun(shape, 70, bytes)?.heads;
+  assert.equal(heads(4 * ofGroup), 12);
+  // Three groups are no part of four.
+  assert.equal(heads(4 * ofGroup - 1), 6);
+  assert.equal(heads(2 * ofGroup - 1), 3);
+  assert.equal(heads(ofGroup - 1), undefined);
+  assert.equal(keptBytes({ heads: 3 }, 70), ofGroup);
+});
 
 // Keys and values in a tensor of their own, as in a cache, whose last rows are the queries': of one packed row, and
 // of sequences that have 20 rows each, where a query's span is one interval and its other one empty.
@@ -185,7 +229,7 @@ const CACHES = {
     ),
   }),
 };
-const APART = [registers("storage", 2, 2), ADAPTERS.gpu].flatMap((tiles) => [
+const APART = [registers("storage", 2, 2), attentionTiles("gpu", 2 ** 20)].flatMap((tiles) => [
   { tiles, cache: CACHES.packed },
   { tiles, cache: CACHES.sequences },
 ]);

@@ -26,10 +26,12 @@ const EMITTERS = [
   "attention_matrix.ts",
   "attention_matrix_backward.ts",
   "attention_matrix_forward.ts",
+  "attention_matrix_products.ts",
   "attention_queries.ts",
   "attention_workgroup_backward.ts",
   "attention_workgroup_forward.ts",
   "gemm_matrix.ts",
+  "gemm_matrix_operand.ts",
   "gemm_row.ts",
   "gemm_workgroup.ts",
 ];
@@ -113,6 +115,10 @@ const SOURCES: [name: string, source: string][] = [
     [`attention a query ${shape.headDim}`, queryForwardSource(shape, layoutOf(shape))],
     [`attention queries ${shape.headDim}`, workgroupQueryGradientSource(shape, layoutOf(shape))],
     [`attention keys ${shape.headDim}`, workgroupKeyGradientSource(shape, layoutOf(shape))],
+    [
+      `attention queries, kept ${shape.headDim}`,
+      workgroupQueryGradientSource(shape, layoutOf(shape), { heads: shape.heads }),
+    ],
   ]),
   ...matrixAttention,
   ...Object.values(BUFFER_TILES).flatMap((tile) => [...products(tile)]),

@@ -8,7 +8,7 @@
 import assert from "node:assert/strict";
 import { type Gpu, openGpu } from "../../lib/gpu/device.ts";
 import { MemoryPlan } from "../../lib/gpu/memory_plan.ts";
-import type { Tensor } from "../../lib/gpu/memory.ts";
+import { isReadable, type Tensor } from "../../lib/gpu/memory.ts";
 import {
   type KernelCall,
   Pipelines,
@@ -108,7 +108,13 @@ export class KernelCase {
   /** Allocates everything, fills it, and runs `calls` in order in one pass. */
   async run(calls: KernelCall[]): Promise<void> {
     const { queue } = this.gpu.device;
+    this.plan.share(calls, this.gpu.device.limits.maxStorageBufferBindingSize);
     await this.plan.allocate(this.gpu);
+    // Scratch that the kernels' own callers have planned.
+    const known = new Set([...this.#contents.keys(), this.#rows].map(({ slab }) => slab));
+    for (const slab of this.plan.slabs.filter((slab) => !known.has(slab) && isReadable(slab))) {
+      queue.writeBuffer(slab.buffer!, 0, new Uint32Array(slab.bytes / 4).fill(POISON.output));
+    }
     for (const [tensor, { data, poison }] of this.#contents) {
       queue.writeBuffer(tensor.slab.buffer!, 0, new Uint32Array(tensor.slab.bytes / 4).fill(poison));
       if (data) queue.writeBuffer(tensor.slab.buffer!, 0, data as Float32Array<ArrayBuffer>);

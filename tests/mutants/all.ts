@@ -1,4 +1,5 @@
 import { ADAPTERS } from "./adapters.ts";
+import { ATTENTION_EDITS } from "./attention.ts";
 import { COMPARISON } from "./comparison.ts";
 import { INPUT } from "./input.ts";
 import { KERNELS } from "./kernels.ts";
@@ -12,6 +13,7 @@ import { SERVER } from "./server.ts";
 /** Every edit. */
 export const ALL: readonly Edits[] = [
   ...KERNELS,
+  ...ATTENTION_EDITS,
   ...MODEL,
   ...RUNS,
   ...INPUT,

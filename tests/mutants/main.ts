@@ -36,15 +36,22 @@ const stop = new AbortController();
 Deno.addSignalListener("SIGINT", () => stop.abort());
 const unnoticed: string[] = [];
 let count = 0;
+let untried = 0;
 await tryMutants(chosen, ".", {
   limit: Number(values.limit),
   signal: stop.signal,
   report({ mutant: { name }, verdict, seconds }) {
     console.log(`${++count}/${chosen.length} ${verdict}: ${name} (${seconds.toFixed(1)} s)`);
-    if (verdict !== "noticed") unnoticed.push(`${verdict}: ${name}`);
+    if (verdict === "not tried, without Dawn") untried++;
+    else if (verdict !== "noticed") unnoticed.push(`${verdict}: ${name}`);
   },
 });
 if (stop.signal.aborted) Deno.exit(130);
 for (const line of unnoticed) console.log(line);
-console.log(`${count - unnoticed.length} noticed, ${unnoticed.length} not`);
+const tried = count - untried;
+console.log(
+  `${tried - unnoticed.length} noticed, ${unnoticed.length} not${
+    untried > 0 ? `, ${untried} not tried` : ""
+  }`,
+);
 Deno.exit(unnoticed.length > 0 ? 1 : 0);

@@ -13,6 +13,8 @@ export interface Edits {
   tests: readonly string[];
   /** Only the tests whose names hold this text. */
   filter?: string;
+  /** Its tests need subgroup matrices, which only Dawn offers: where it finds no driver, the edit is not tried. */
+  isOnDawn?: true;
   /** What goes wrong, then the text that stands once in the file, and what takes its place. */
   edits: readonly (readonly [what: string, text: string, replacement: string])[];
 }
@@ -54,7 +56,7 @@ export async function problemsOf(mutants: readonly Mutant[], root: string): Prom
 /** What became of an edit. */
 export interface Outcome {
   mutant: Mutant;
-  verdict: "noticed" | "NOT NOTICED" | "tests fail without it";
+  verdict: "noticed" | "NOT NOTICED" | "tests fail without it" | "not tried, without Dawn";
   seconds: number;
 }
 
@@ -75,38 +77,52 @@ export async function tryMutants(
       // A file that was removed and is not committed as such.
       if (name) await cp(join(root, name), join(copy, name)).catch(() => {});
     }
-    const passes = new Map<string, Promise<boolean>>();
+    const passes = new Map<string, Promise<Verdict>>();
     for (const mutant of mutants) {
       if (signal?.aborted) return;
-      const command = testCommand(mutant.tests, mutant.filter);
+      const command = mutant.isOnDawn ? dawnCommand(mutant) : testCommand(mutant.tests, mutant.filter);
       const key = command.join(" ");
-      if (!passes.has(key)) passes.set(key, isGreen(command, copy, 3 * limit, signal));
+      if (!passes.has(key)) passes.set(key, run(command, copy, 3 * limit, signal));
       const start = performance.now();
       const end = (verdict: Outcome["verdict"]) =>
         report({ mutant, verdict, seconds: (performance.now() - start) / 1000 });
-      if (!await passes.get(key)) {
-        end("tests fail without it");
+      const before = await passes.get(key);
+      if (before !== "green") {
+        end(before === "not run" ? "not tried, without Dawn" : "tests fail without it");
         continue;
       }
       const path = join(copy, mutant.file);
       const source = await readFile(path, "utf8");
       await writeFile(path, source.replace(mutant.text, () => mutant.replacement));
-      const passed = await isGreen(command, copy, limit, signal);
+      const after = await run(command, copy, limit, signal);
       await writeFile(path, source);
-      if (!signal?.aborted) end(passed ? "NOT NOTICED" : "noticed");
+      if (!signal?.aborted) end(after === "green" ? "NOT NOTICED" : "noticed");
     }
   } finally {
     await rm(copy, { recursive: true });
   }
 }
 
+/** What says, with its reason, that there is no driver that it takes. */
+const dawnCommand = ({ tests, filter }: Mutant): string[] => [
+  "run",
+  "--quiet",
+  "--allow-run",
+  "--allow-env",
+  "tests/dawn/main.ts",
+  ...filter === undefined ? [] : [`--filter=${filter}`],
+  ...tests,
+];
+
 /** Whether tests ran and all passed, in time. */
-async function isGreen(
+type Verdict = "green" | "red" | "not run";
+
+async function run(
   command: string[],
   cwd: string,
   limit: number,
   signal?: AbortSignal,
-): Promise<boolean> {
+): Promise<Verdict> {
   // A group of its own, so that the programs that tests start end with them.
   const child = spawn(process.execPath, command, {
     cwd,
@@ -124,7 +140,8 @@ async function isGreen(
   clearTimeout(timeout);
   signal?.removeEventListener("abort", stop);
   const { isGreen, passed } = judge({ code: code ?? 1, signal: name }, printed);
-  return isGreen && passed > 0;
+  if (code === 0 && printed.startsWith("not run: ")) return "not run";
+  return isGreen && passed > 0 ? "green" : "red";
 }
 
 async function output(command: string, words: string[]): Promise<string> {

@@ -1,5 +1,6 @@
 import type { AttentionShape } from "../../../kernels/attention.ts";
-import { headsOf, keepKeys } from "../../gpu/attention_operations.ts";
+import { headsOf } from "../../gpu/attention_family.ts";
+import { keepKeys } from "../../gpu/attention_operations.ts";
 import type { OpParts, Value } from "../graph.ts";
 
 /**
