@@ -27,8 +27,8 @@ export const KERNELS: readonly Edits[] = [
     filter: "held",
     edits: [[
       "rows that a thread has beyond those there are have no place in the texture",
-      "rows: Math.ceil(held.rows / held.threadRows) * held.threadRows",
-      "rows: held.rows",
+      "const rows = Math.ceil(held.rows / held.threadRows) * held.threadRows",
+      "const rows = held.rows",
     ]],
   },
   {
