@@ -60,6 +60,7 @@ import {
   checkSameRun,
   checkSharedFolder,
   describeRanks,
+  openAdder,
   passesOfRank,
   RankLog,
 } from "./ranks.ts";
@@ -244,7 +245,9 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   pipelines.expect([...decoder.forward, ...decoder.backward, ...planned.runner.calls]);
   await decoder.allocate(gpu, pipelines);
   held.defer(() => decoder.destroy());
-  await planned.runner.compile(gpu, pipelines);
+  const adder = await openAdder(communicator, ranks, gpu);
+  held.defer(() => adder.close());
+  await planned.runner.compile(gpu, pipelines, adder);
   const tensors = { gpu, planned, prepared, source: checkpoint };
   // Frozen weights beside adapters are in no checkpoint.
   if (!before || prepared.adapter) {
