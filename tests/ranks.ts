@@ -62,8 +62,8 @@ export function ranks(size: number): Communicator[] {
         return into.subarray(at, at += bytes.length);
       });
     },
-    broadcast: async (own, from) =>
-      (await meet(rank, `broadcast from ${from}`, rank === from ? own! : new Uint8Array()))[from],
+    broadcast: async (bytes, from) =>
+      bytes.set((await meet(rank, `broadcast of ${bytes.length} bytes from ${from}`, bytes))[from]),
     meet: async () => void await meet(rank, "meet", new Uint8Array()),
     allToAll: async (parts, into) => {
       const all = await meet(rank, `allToAll of ${parts.length} bytes`, parts);

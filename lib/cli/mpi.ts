@@ -258,14 +258,8 @@ function lineOf(
       await gather(padded, all);
       return Array.from(lengths, (length, of) => all.subarray(of * longest, of * longest + length));
     },
-    async broadcast(own, from) {
-      await meet();
-      const share = async (bytes: Bytes) => check(await mpi.MPI_Bcast(bytes, bytes.length, byte, from, line));
-      const length = lengthBytes(own?.length);
-      await share(length);
-      const bytes = rank === from ? own! : new Uint8Array(lengthIn(length));
-      await share(bytes);
-      return bytes;
+    async broadcast(bytes, from) {
+      check(await mpi.MPI_Bcast(bytes, bytes.length, byte, from, line));
     },
     async allToAll(parts, into) {
       const part = parts.length / size;

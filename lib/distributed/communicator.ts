@@ -23,8 +23,8 @@ export interface Communicator {
   receive(from: number): Promise<Uint8Array<ArrayBuffer>>;
   /** A line between those alone that give the same number, in the order that they have here. */
   split(color: number): Promise<Communicator>;
-  /** What one rank has, on all of them; of the others nothing is asked for. */
-  broadcast(own: Uint8Array<ArrayBuffer> | undefined, from: number): Promise<Uint8Array<ArrayBuffer>>;
+  /** Puts what one rank has there into as long memory of the others. They have to be about to call it (`meet`). */
+  broadcast(bytes: Uint8Array<ArrayBuffer>, from: number): Promise<void>;
   /** Waits until all ranks have come to it. */
   meet(): Promise<void>;
   /**
@@ -48,7 +48,7 @@ export const alone: Communicator = {
   send: () => Promise.reject(new RangeError("there is no other rank")),
   receive: () => Promise.reject(new RangeError("there is no other rank")),
   split: () => Promise.resolve(alone),
-  broadcast: (own) => Promise.resolve(own!),
+  broadcast: () => Promise.resolve(),
   meet: () => Promise.resolve(),
   allToAll: (parts, into) => Promise.resolve(into.set(parts)),
 };

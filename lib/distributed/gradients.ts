@@ -1,6 +1,5 @@
 /** The sums of all ranks' gradients: by way of the host, since WebGPU knows no other. */
 import type { Gpu } from "../gpu/device.ts";
-import type { Slab } from "../gpu/memory.ts";
 import type { MemoryPlan } from "../gpu/memory_plan.ts";
 import type { TensorUse } from "../gpu/placement.ts";
 import { type KernelCall, lastUses, type Pipelines, Program, writeTensor } from "../gpu/program.ts";
@@ -9,6 +8,7 @@ import type { Parameters, TrainedParameter } from "../parameters/parameters.ts";
 import { Adder } from "./adder.ts";
 import type { Communicator } from "./communicator.ts";
 import { HELD, RankSums, sentLength } from "./rank_sums.ts";
+import { Staging } from "./staging.ts";
 
 /**
  * Most elements of a piece, whose 16 MiB Deno reads from memory that it has had before: of 64 they are new each time,
@@ -26,11 +26,11 @@ const MOST_STAGED = 16;
 /** How many of so many pieces are on their way at once. */
 export const stagedPieces = (pieces: number): number => Math.min(MOST_STAGED, Math.ceil(pieces / 2));
 
-/** Pieces that are mapped at once, of which Deno has copies: one that is sent, and the next. */
-const MAPPED = 2;
-
-/** MAP_READ, COPY_DST */
-const READ_BACK = 0x01 | 0x08;
+/**
+ * Arrays of a piece's size that come and go, beside those that are held: of what is mapped Deno has copies, of one that
+ * is sent and of the next, and of weights that others update two are received.
+ */
+const PASSING = 4;
 
 /** A run of a parameter's gradient. */
 interface Part extends Pick<TrainedParameter, "gradients" | "sums"> {
@@ -53,8 +53,8 @@ export class GradientSums {
   /** The pass, with what takes its gradients: what memory has to be planned for where they are not kept. */
   readonly uses: TensorUse[];
   readonly #pieces: readonly Piece[];
-  /** As many as are on their way at once. */
-  readonly #staging: readonly Slab[];
+  /** By which pieces come to the host. */
+  readonly staging: Staging;
   readonly #most: number;
   #programs: Program[] = [];
   /** Where gradients are not kept, the sums over the batches of a step so far, of each piece. */
@@ -72,10 +72,7 @@ export class GradientSums {
     this.#pieces = piecesOf(backward, parameters);
     this.uses = this.#pieces.flatMap(({ calls, parts }) => [...calls, taking(parts)]);
     this.#most = sentLength(Math.max(...this.#pieces.map(({ elements }) => elements)), ranks);
-    this.#staging = Array.from(
-      { length: stagedPieces(this.#pieces.length) },
-      (_, i) => plan.slab(`gradients read back ${i}`, "gradients", 4 * this.#most, READ_BACK),
-    );
+    this.staging = new Staging(plan, stagedPieces(this.#pieces.length), 4 * this.#most);
   }
 
   /** How many numbers there are in each sum of a step, in their order: those that are complete together in a row. */
@@ -90,7 +87,7 @@ export class GradientSums {
 
   /** Bytes of the machine's memory that exchanging them takes. */
   get hostBytes(): number {
-    return (HELD + MAPPED) * 4 * this.#most;
+    return (HELD + PASSING) * 4 * this.#most;
   }
 
   /**
@@ -149,58 +146,39 @@ export class GradientSums {
     commands: Submissions,
     take: (own: Float32Array<ArrayBuffer>, piece: number, begun: () => void) => Promise<void>,
   ): Promise<void> {
+    const { staging } = this;
     const count = this.#pieces.length;
-    const mapped: Promise<void>[] = [];
     const begin = (index: number) => {
       if (index >= count) return;
       this.#programs[index].encode(commands.encoder, counts, commands.split);
       this.#copy(commands.encoder, index);
       commands.submit();
-      // Asked for at once: Deno looks for what is done some 10 ms apart.
-      mapped[index] = this.#map(index);
+      staging.map(index, 4 * this.#sent(this.#pieces[index]));
     };
-    const read = async (index: number) => {
-      await mapped[index];
-      return this.#read(commands.gpu, index);
-    };
-    for (let i = 0; i < this.#staging.length; i++) begin(i);
-    let next = read(0);
+    for (let i = 0; i < staging.count; i++) begin(i);
+    let next = this.#read(commands.gpu, 0);
     for (let i = 0; i < count; i++) {
       await take(await next, i, () => {
-        if (i + 1 < count) next = read(i + 1);
+        if (i + 1 < count) next = this.#read(commands.gpu, i + 1);
         // Should the line fail, that is told and not this.
         next.catch(() => {});
       });
-      this.#stagingOf(i).buffer!.unmap();
-      begin(i + this.#staging.length);
+      staging.release(i);
+      begin(i + staging.count);
     }
   }
 
-  #stagingOf(piece: number): Slab {
-    return this.#staging[piece % this.#staging.length];
-  }
-
-  /** Waits until a piece can be read. */
-  #map(piece: number): Promise<void> {
-    const bytes = 4 * this.#sent(this.#pieces[piece]);
-    const mapped = this.#stagingOf(piece).buffer!.mapAsync(GPUMapMode.READ, 0, bytes);
-    mapped.catch(() => {});
-    return mapped;
-  }
-
   #copy(encoder: GPUCommandEncoder, piece: number): void {
-    const staging = this.#stagingOf(piece).buffer!;
     let at = 0;
     for (const { gradients: { slab, offset }, firstElement, count } of this.#pieces[piece].parts) {
+      const staging = this.staging.bufferOf(piece);
       encoder.copyBufferToBuffer(slab.buffer!, offset + 4 * firstElement, staging, at, 4 * count);
       at += 4 * count;
     }
   }
 
-  #read(gpu: Gpu, piece: number): Float32Array<ArrayBuffer> {
-    const bytes = 4 * this.#sent(this.#pieces[piece]);
-    const found = new Float32Array(this.#stagingOf(piece).buffer!.getMappedRange(0, bytes));
-    gpu.check();
+  async #read(gpu: Gpu, piece: number): Promise<Float32Array<ArrayBuffer>> {
+    const found = new Float32Array(await this.staging.read(gpu, piece));
     const waiting = this.#waiting[piece];
     if (!waiting) return found;
     addTo(waiting, found);

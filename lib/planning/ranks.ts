@@ -172,7 +172,8 @@ export function stepTime(
   const bytes = 4 * total(sums.flat());
   const link = gradients / rates.link;
   const backward = alone / size / passes * (parts - 1) / parts;
-  const others = (weights + boundaries) / rates.link;
+  // Each piece of weights is on the line while the one before is copied.
+  const others = weights / Math.min(rates.link, host.copies) + boundaries / rates.link;
   const exposed = others + (bytes > 0 ? exchangeTime(sums, backward, link, host) - backward : link);
   const whole = computing + exposed;
   return {

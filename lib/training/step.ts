@@ -305,7 +305,9 @@ export class StepRunner {
     const sequenceTokens = sequences.reduce((sum, { ids }) => sum + ids.length, 0);
     this.#figures.end(commands.encoder, optimizer, { step, batches, flops, sequenceTokens });
     commands.submit();
-    if (parameters.isShared) await shareWeights(gpu, data, parameters.chunks);
+    if (this.#sums && parameters.isShared) {
+      await shareWeights(gpu, data, parameters.chunks, this.#sums.staging);
+    }
   }
 
   async #applyLoss(

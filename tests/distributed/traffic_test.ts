@@ -35,10 +35,9 @@ function counting(line: Communicator): Communicator & { bytes: number } {
       counted.bytes += bytes.length;
       return bytes;
     },
-    async broadcast(own: Uint8Array<ArrayBuffer> | undefined, from: number) {
-      const bytes = await line.broadcast(own, from);
+    async broadcast(bytes: Uint8Array<ArrayBuffer>, from: number) {
+      await line.broadcast(bytes, from);
       if (from !== rank) counted.bytes += bytes.length;
-      return bytes;
     },
   };
   return counted;
