@@ -179,7 +179,7 @@ export function stepTime(
   return {
     alone,
     computing,
-    link: link + others,
+    link: (gradients + weights + boundaries) / rates.link,
     host: bytes / Math.min(host.copies, host.sums),
     exposed,
     total: whole,
