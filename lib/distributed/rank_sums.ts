@@ -1,6 +1,5 @@
 /** The sums over all ranks of what each has, piece after piece. */
 import type { Adder } from "./adder.ts";
-import { floatsOf } from "./collectives.ts";
 import type { Communicator } from "./communicator.ts";
 
 /** How many numbers, of 4 bytes each, a piece of so many is sent as: each rank adds up as large a part. */
@@ -27,7 +26,7 @@ export const HELD = 3;
 export class RankSums {
   /** What others have sent of two pieces: threads read and write there. */
   readonly #received: [SharedArrayBuffer, SharedArrayBuffer];
-  /** The sums of all ranks; not shared, since WebGPU need not take what is. */
+  /** The sums of all ranks; not shared: a process ends of which Dawn is to write shared memory. */
   readonly #all: ArrayBuffer;
   #pieces = 0;
   #adding?: Adding;
