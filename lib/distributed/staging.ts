@@ -15,7 +15,7 @@ export class Staging {
   constructor(plan: MemoryPlan, readonly count: number, readonly bytes: number) {
     this.#slabs = Array.from(
       { length: count },
-      (_, i) => plan.slab(`read back ${i}`, "gradients", bytes, READ_BACK),
+      (_, i) => plan.slab(`read back ${i}`, "scratch", bytes, READ_BACK),
     );
   }
 

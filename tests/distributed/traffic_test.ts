@@ -80,12 +80,12 @@ Deno.test("a step is as long as what the GPU does not hide: an exchange beyond t
   };
   const near = (found: number, expected: number) =>
     assert.ok(Math.abs(found - expected) < 1e-9, `${found}, expected ${expected}`);
-  // 4 s of computing, of which the last backward pass is 2/3; 1 s of gradients on the line, 2 of copies, 0.5 of weights.
+  // 4 s of computing, of which the last backward pass is 2/3; 1 s of gradients on the line, 2 of copies, 1.5 of weights.
   const rates = { flops: 4e12, link: 6e9 };
   const time = stepTime(work, 4, rates, { copies: 2e9, sums: 8e9 });
   assert.deepEqual([time.alone, time.computing, time.link, time.host], [16, 4, 1.5, 2]);
   // All is complete when the pass is over; the last piece is then added up, told and copied.
-  near(time.exposed, 2 + 0.05 + 0.05 + 0.1 + 0.5);
+  near(time.exposed, 2 + 0.05 + 0.05 + 0.1 + 1.5);
   near(time.total, 4 + time.exposed);
   near(time.efficiency, 4 / time.total);
   // Ten rows: what is complete in the middle passes while the rest is computed, and the line is the slowest.
