@@ -8,9 +8,12 @@
  * Bytes are those of each rank's array; the time of a call is that of the fastest, from the moment when all have come.
  */
 import { asRank } from "../lib/cli/mpi.ts";
-import { addUp, gather, SumMemory, sumOfRanks } from "../lib/distributed/collectives.ts";
+import { addUp } from "../lib/distributed/add_up.ts";
+import { Adder, adderThreads } from "../lib/distributed/adder.ts";
+import { gather } from "../lib/distributed/collectives.ts";
 import type { Communicator } from "../lib/distributed/communicator.ts";
 import { launchOf } from "../lib/distributed/mpi_abi.ts";
+import { RankSums } from "../lib/distributed/rank_sums.ts";
 import { MPIEXEC } from "../tests/mpi.ts";
 import { itself, ofRanks } from "./mpi.ts";
 
@@ -20,6 +23,8 @@ type Times = Record<string, number>;
 /** Seconds for one collective at one size, but some calls in any case. */
 const [SECONDS, LEAST_CALLS] = [0.5, 5];
 const COLUMN = 42;
+/** Pieces that are summed one after the other, each while others are sent. */
+const ROW = 8;
 const RANKS = "2,4";
 const SIZES = [2 ** 10, 2 ** 16, 2 ** 20, 2 ** 24, 2 ** 26, 2 ** 28];
 
@@ -42,24 +47,35 @@ async function timeOf(communicator: Communicator, call: () => Promise<unknown>):
 
 async function measure(communicator: Communicator, sizes: readonly number[]): Promise<Times[]> {
   const all: Times[] = [];
-  // As a run has it, which holds what it sums in from piece to piece.
-  const memory = new SumMemory();
+  const adder = new Adder(adderThreads(navigator.hardwareConcurrency, communicator.size));
   for (const bytes of sizes) {
     const floats = new Float32Array(bytes / 4).map((_, i) => i % 7);
     const own = new Uint8Array(floats.buffer);
     const part = own.slice(0, bytes / communicator.size);
     const into = new Uint8Array(bytes);
+    const sums = new RankSums(communicator, adder, floats.length);
+    const piece = { length: floats.length, take: () => {} };
+    const inRow = async (count: number) => {
+      for (let i = 0; i < count; i++) await sums.next(floats, piece);
+      await sums.end();
+    };
+    const met = async (call: () => Promise<unknown>) => {
+      await communicator.meet();
+      await call();
+    };
     all.push({
-      "all-reduce": await timeOf(communicator, () => sumOfRanks(communicator, floats, memory)),
+      "all-reduce": await timeOf(communicator, () => inRow(1)),
+      "of pieces in a row": await timeOf(communicator, () => inRow(ROW)) / ROW,
       // What it takes of that to add up.
       sums: await timeOf(communicator, () => {
         addUp(floats, new Float32Array(into.buffer, 0, floats.length / communicator.size));
         return Promise.resolve();
       }),
-      "all-to-all": await timeOf(communicator, () => communicator.allToAll(own, into)),
-      "all-gather": await timeOf(communicator, () => communicator.allGather(part, into)),
+      "all-to-all": await timeOf(communicator, () => met(() => communicator.allToAll(own, into))),
+      "all-gather": await timeOf(communicator, () => met(() => communicator.allGather(part, into))),
     });
   }
+  adder.close();
   return all;
 }
 

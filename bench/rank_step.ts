@@ -40,6 +40,7 @@ function timed(line: Communicator): Communicator & { seconds: number } {
   const counted = {
     ...line,
     seconds: 0,
+    meet: () => add(line.meet()),
     allToAll: (...given: Parameters<Communicator["allToAll"]>) => add(line.allToAll(...given)),
     allGather: (...given: Parameters<Communicator["allGather"]>) => add(line.allGather(...given)),
   };
@@ -72,7 +73,7 @@ async function measure(own: Communicator, layers: number, tokens: number, steps:
     await trainer.runner.collect(profiler.gpu);
     const seconds = (performance.now() - start) / 1000;
     const busy = busySeconds((await profiler.collect()).kernels);
-    const bytes = bytesOfSums(trainer.runner.sums, own.size);
+    const bytes = bytesOfSums(trainer.runner.sums.flat(), own.size);
     if (step > 0) found.push({ seconds, busy, exchange: data.seconds - before, bytes });
   }
   gpu.destroy();

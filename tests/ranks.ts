@@ -10,13 +10,13 @@ type Parts = Uint8Array<ArrayBuffer>[];
 export function ranks(size: number): Communicator[] {
   let waiting: { given: Parts; resolve: (all: Parts) => void }[] = [];
   let operation = "";
-  const meet = async (rank: number, name: string, given: Uint8Array<ArrayBuffer>): Promise<Parts> => {
+  const meet = async (rank: number, name: string, given: Uint8Array): Promise<Parts> => {
     if (waiting.every((other) => other === undefined)) operation = name;
     if (operation !== name || waiting[rank]) {
       throw new Error(`rank ${rank} is at ${name}, and others at ${operation}`);
     }
     const { promise, resolve } = Promise.withResolvers<Parts>();
-    waiting[rank] = { given: [given.slice()], resolve };
+    waiting[rank] = { given: [new Uint8Array(given)], resolve };
     if (Array.from({ length: size }, (_, i) => waiting[i]).every((other) => other)) {
       const all = waiting;
       waiting = [];
@@ -62,13 +62,13 @@ export function ranks(size: number): Communicator[] {
         return into.subarray(at, at += bytes.length);
       });
     },
-    broadcast: async (own, from) =>
-      (await meet(rank, `broadcast from ${from}`, rank === from ? own! : new Uint8Array()))[from],
-    allToAll: async (parts, received = new Uint8Array(parts.length)) => {
+    broadcast: async (bytes, from) =>
+      bytes.set((await meet(rank, `broadcast of ${bytes.length} bytes from ${from}`, bytes))[from]),
+    meet: async () => void await meet(rank, "meet", new Uint8Array()),
+    allToAll: async (parts, into) => {
       const all = await meet(rank, `allToAll of ${parts.length} bytes`, parts);
       const part = parts.length / size;
-      all.forEach((of, from) => received.set(of.subarray(rank * part, (rank + 1) * part), from * part));
-      return received;
+      all.forEach((of, from) => into.set(of.subarray(rank * part, (rank + 1) * part), from * part));
     },
   }));
 }

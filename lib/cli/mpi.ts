@@ -191,6 +191,9 @@ function openMpi({ size, variable }: Launch): Mpi {
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
+/** Deno takes memory that threads share as any other, which its types do not know. */
+const bufferOf = (bytes: Uint8Array) => bytes as Bytes;
+
 /**
  * The line between the ranks of one of MPI's communicators.
  * @param handleOf makes a handle of what MPI has written of one.
@@ -199,7 +202,7 @@ function lineOf(
   mpi: Library["symbols"],
   { line, byte }: { line: Handle; byte: Handle },
   handleOf: (found: bigint) => Handle,
-): Communicator & { meet(): Promise<void> } {
+): Communicator {
   const number = new Int32Array(1);
   const ask = (call: (found: Int32Array<ArrayBuffer>) => number) => {
     check(call(number));
@@ -223,8 +226,8 @@ function lineOf(
     if (bytes) held.delete(bytes);
   };
   const meet = () => done((request) => mpi.MPI_Ibarrier(line, request));
-  const gather = async (own: Bytes, all: Bytes) =>
-    check(await mpi.MPI_Allgather(own, own.length, byte, all, own.length, byte, line));
+  const gather = async (own: Uint8Array, all: Bytes) =>
+    check(await mpi.MPI_Allgather(bufferOf(own), own.length, byte, all, own.length, byte, line));
   // With a memory of their own, since MPI goes on with it.
   const lengthBytes = (length = 0) => new Uint8Array(Float64Array.of(length).buffer);
   const lengthIn = ({ buffer }: Bytes) => new Float64Array(buffer)[0];
@@ -253,11 +256,11 @@ function lineOf(
       return lineOf(mpi, { line: handleOf(found[0]), byte }, handleOf);
     },
     async allGather(own, into) {
-      await meet();
       if (into) {
         await gather(own, into);
         return Array.from({ length: size }, (_, of) => into.subarray(of * own.length, (of + 1) * own.length));
       }
+      await meet();
       const lengths = new Float64Array(size);
       await gather(lengthBytes(own.length), new Uint8Array(lengths.buffer));
       const longest = Math.max(...lengths);
@@ -267,20 +270,12 @@ function lineOf(
       await gather(padded, all);
       return Array.from(lengths, (length, of) => all.subarray(of * longest, of * longest + length));
     },
-    async broadcast(own, from) {
-      await meet();
-      const share = async (bytes: Bytes) => check(await mpi.MPI_Bcast(bytes, bytes.length, byte, from, line));
-      const length = lengthBytes(own?.length);
-      await share(length);
-      const bytes = rank === from ? own! : new Uint8Array(lengthIn(length));
-      await share(bytes);
-      return bytes;
+    async broadcast(bytes, from) {
+      check(await mpi.MPI_Bcast(bytes, bytes.length, byte, from, line));
     },
-    async allToAll(parts, received = new Uint8Array(parts.length)) {
-      await meet();
+    async allToAll(parts, into) {
       const part = parts.length / size;
-      check(await mpi.MPI_Alltoall(parts, part, byte, received, part, byte, line));
-      return received;
+      check(await mpi.MPI_Alltoall(bufferOf(parts), part, byte, bufferOf(into), part, byte, line));
     },
   };
 }

@@ -9,9 +9,10 @@ export interface Communicator {
   /**
    * What each rank gives, in the order of ranks; lengths may differ, but not where `into` is given.
    *
-   * @param into memory of what is returned, as long as all of it.
+   * @param into memory of what is returned, as long as all of it. Ranks then have to be about to call it (`meet`):
+   * whoever waits in it has a core at work.
    */
-  allGather(own: Uint8Array<ArrayBuffer>, into?: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>[]>;
+  allGather(own: Uint8Array, into?: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>[]>;
   /**
    * Gives bytes to one rank, which has to receive them: those of one sender come in the order in which they were sent.
    *
@@ -22,27 +23,34 @@ export interface Communicator {
   receive(from: number): Promise<Uint8Array<ArrayBuffer>>;
   /** A line between those alone that give the same number, in the order that they have here. */
   split(color: number): Promise<Communicator>;
-  /** What one rank has, on all of them; of the others nothing is asked for. */
-  broadcast(own: Uint8Array<ArrayBuffer> | undefined, from: number): Promise<Uint8Array<ArrayBuffer>>;
+  /** Puts what one rank has there into as long memory of the others. They have to be about to call it (`meet`). */
+  broadcast(bytes: Uint8Array<ArrayBuffer>, from: number): Promise<void>;
+  /** Waits until all ranks have come to it. */
+  meet(): Promise<void>;
   /**
-   * Gives a part to each rank; returns the parts that this one was given, in the order of ranks.
+   * Gives a part to each rank, and takes those that this one is given, in the order of ranks. They have to be about to
+   * call it, as `allGather` with `into`.
    *
    * @param parts all of them, one after the other, of equal lengths.
-   * @param into memory of what is returned, as long as `parts`.
+   * @param into what they are given, as long as `parts`.
    */
-  allToAll(parts: Uint8Array<ArrayBuffer>, into?: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>>;
+  allToAll(parts: Uint8Array, into: Uint8Array): Promise<void>;
 }
 
 /** The one rank of a run that is alone. */
 export const alone: Communicator = {
   rank: 0,
   size: 1,
-  allGather: (own) => Promise.resolve([own]),
+  allGather: (own, into = new Uint8Array(own.length)) => {
+    into.set(own);
+    return Promise.resolve([into]);
+  },
   send: () => Promise.reject(new RangeError("there is no other rank")),
   receive: () => Promise.reject(new RangeError("there is no other rank")),
   split: () => Promise.resolve(alone),
-  broadcast: (own) => Promise.resolve(own!),
-  allToAll: (parts) => Promise.resolve(parts),
+  broadcast: () => Promise.resolve(),
+  meet: () => Promise.resolve(),
+  allToAll: (parts, into) => Promise.resolve(into.set(parts)),
 };
 
 /** Where the part of a rank begins and ends among `count` things in a row: parts differ by one at most. */

@@ -3,13 +3,14 @@ import { elementBytes } from "../gpu/memory.ts";
 import type { Net } from "../graph/net.ts";
 import type { ParameterChunk, TrainedParameter } from "../parameters/parameters.ts";
 import type { Communicator } from "./communicator.ts";
+import { sentLength } from "./rank_sums.ts";
 
 /**
- * Bytes that each of `size` ranks is sent in sums of so many numbers each (`sumOfRanks`): of its part what the others
+ * Bytes that each of `size` ranks is sent in sums of so many numbers each (`RankSums`): of its part what the others
  * have, and of theirs the sums.
  */
 export const bytesOfSums = (lengths: readonly number[], size: number): number =>
-  lengths.reduce((sum, length) => sum + 2 * (size - 1) * Math.ceil(length / size) * 4, 0);
+  lengths.reduce((sum, length) => sum + 2 * (size - 1) * sentLength(length, size) / size * 4, 0);
 
 /** Bytes of the weights that a rank is sent, since others update them (`shareWeights`). */
 export const bytesOfWeights = (

@@ -8,6 +8,7 @@ import { bytesOfBoundaries, bytesOfSums, bytesOfTiedTable, bytesOfWeights } from
 import { trainingFlops } from "../graph/flops.ts";
 import type { Share } from "../parameters/layout.ts";
 import { type EstimatedPlan, planAnyway, type StepCost } from "./estimate.ts";
+import { exchangeTime, HOST } from "./exchange_time.ts";
 import { type Adapter, bytesOfRun, type Planned, type Workload } from "./plan.ts";
 
 /** Bytes that a rank is sent in a step; the ranks send as many. What few figures are told beside is not counted. */
@@ -35,7 +36,7 @@ export function trafficOf(
   const isEnd = pipeline.rank === 0 || pipeline.rank === pipeline.size - 1;
   const isTied = optimizer.isPart && isEnd && net.inputEmbeddings === net.outputEmbeddings;
   return {
-    gradients: bytesOfSums(runner.sums, data.size) +
+    gradients: bytesOfSums(runner.sums.flat(), data.size) +
       (isTied ? bytesOfTiedTable(parameters.trained(net.outputEmbeddings)) : 0),
     weights: parameters.isShared ? bytesOfWeights(parameters.chunks, data) : 0,
     boundaries: bytesOfBoundaries(net, tokens / data.size),
@@ -88,8 +89,8 @@ export interface StepWork {
   stages: number;
   largest: number;
   checkpointing: boolean;
-  /** How many gradients there are in each sum, in their order. */
-  sums: readonly number[];
+  /** How many gradients there are in each sum, in their order; those that are complete together in a row. */
+  sums: readonly (readonly number[])[];
   traffic: Traffic;
 }
 
@@ -115,7 +116,7 @@ export function stepWork(
     largest: largestStage(plans, sample),
     checkpointing: config.gradientCheckpointing,
     sums: plans.map(({ planned }) => planned.runner.sums)
-      .reduce((a, b) => total(b) > total(a) ? b : a),
+      .reduce((a, b) => total(b.flat()) > total(a.flat()) ? b : a),
     traffic: { gradients: most("gradients"), weights: most("weights"), boundaries: most("boundaries") },
   };
 }
@@ -137,11 +138,12 @@ export interface StepTime {
   alone: number;
   /** In which a rank computes, or waits for other stages of its pipeline. */
   computing: number;
-  /** In which its line is at work, and its host. */
+  /** In which its line is at work. */
   link: number;
+  /** In which the busiest of its host's threads is, for gradients. */
   host: number;
-  /** Of those, in which the GPU is at work too. */
-  hidden: number;
+  /** That the exchange adds to computing: what does not pass while the GPU computes. */
+  exposed: number;
   /** From step to step. */
   total: number;
   /** How much of the ranks' time the step would take on one of them. */
@@ -149,15 +151,8 @@ export interface StepTime {
 }
 
 /**
- * Bytes of gradients that a rank's host takes in a second: it copies them from the GPU, to where they are sent from and
- * back, and adds up as many of all ranks, on one thread. Measured by bench/ranks.ts on two cores of an AMD EPYC.
- */
-export const HOST_RATE = 1.25e9;
-
-/**
- * The time of a step. Gradients are exchanged in pieces, one after the other, each over the line and by the host in
- * turn, while the GPU is at the rest of the last backward pass; weights are when they are updated. Latency, the update
- * and what the machine's memory does meanwhile are left out.
+ * The time of a step. Gradients are exchanged while the GPU is at the last backward pass (`exchangeTime`); weights are
+ * when they are updated. Latency, the update and what the machine's memory does meanwhile are left out.
  *
  * A pipeline is as fast as its largest stage, waits for its first and last micro-batch to come through (`stages - 1`
  * passes), and sends what is between stages while the GPU waits.
@@ -167,27 +162,26 @@ export function stepTime(
     StepWork,
   size: number,
   rates: Rates,
-  hostRate: number = HOST_RATE,
+  host = HOST,
 ): StepTime {
   const alone = flops / rates.flops;
   // Of a pass, in forward passes: itself, a backward pass of two and, with checkpointing, itself once more.
   const parts = checkpointing ? 4 : 3;
   const slowdown = largest * (passes + stages - 1) / passes;
   const computing = alone / size * slowdown;
-  const elements = total(sums);
-  const [link, host] = [gradients / rates.link, 4 * elements / hostRate];
+  const bytes = 4 * total(sums.flat());
+  const link = gradients / rates.link;
   const backward = alone / size / passes * (parts - 1) / parts;
-  // After the last piece there is nothing left to compute.
-  const beforeLast = elements > 0 ? (link + host) * (1 - sums.at(-1)! / elements) : 0;
-  const hidden = Math.min(beforeLast, backward);
-  const others = (weights + boundaries) / rates.link;
-  const whole = computing + link + host - hidden + others;
+  // Each piece of weights is on the line while the one before is copied.
+  const others = weights / Math.min(rates.link, host.copies) + boundaries / rates.link;
+  const exposed = others + (bytes > 0 ? exchangeTime(sums, backward, link, host) - backward : link);
+  const whole = computing + exposed;
   return {
     alone,
     computing,
-    link: link + others,
-    host,
-    hidden,
+    link: (gradients + weights + boundaries) / rates.link,
+    host: bytes / Math.min(host.copies, host.sums),
+    exposed,
     total: whole,
     efficiency: alone / size / whole,
   };

@@ -156,10 +156,10 @@ function rankLines(
     ...lines,
     [
       "time of a step",
-      `about ${seconds(time.total)}: ${seconds(time.computing)} of computing, ${
+      `about ${seconds(time.total)}: ${seconds(time.computing)} of computing; of ${
         seconds(time.link)
       } of the link and ` +
-      `${seconds(time.host)} of the host, ${seconds(time.hidden)} of these while the GPU computes`,
+      `${seconds(time.host)} of the host, at once, ${seconds(time.exposed)} come on top`,
     ],
     [
       "",

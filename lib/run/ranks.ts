@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { changedFiles, configRecord } from "../checkpoint/fingerprint.ts";
 import type { Fingerprint } from "../checkpoint/state.ts";
 import { keyOf, type TrainConfig } from "../config/schema.ts";
+import { Adder, adderThreads } from "../distributed/adder.ts";
 import { gather } from "../distributed/collectives.ts";
 import type { Communicator } from "../distributed/communicator.ts";
 import type { Grid } from "../distributed/grid.ts";
@@ -186,6 +187,19 @@ export async function checkAdapters(
     );
   }
   return groups.get(JSON.stringify(own))!.length;
+}
+
+/** Adds up gradients on as many threads as this machine has for each of its ranks. */
+export async function openAdder(
+  communicator: Communicator,
+  { data }: Grid,
+  { isSoftware }: Pick<Gpu, "isSoftware">,
+): Promise<Adder> {
+  const own = hostname();
+  const neighbours = (await gather(communicator, own)).filter((host) => host === own).length;
+  // A driver on the processor has all cores at work.
+  const isFree = data.size > 1 && !isSoftware;
+  return new Adder(isFree ? adderThreads(navigator.hardwareConcurrency, neighbours) : 0);
 }
 
 type OnLog = NonNullable<TrainOptions["onLog"]>;

@@ -61,6 +61,7 @@ import {
   checkSameKeys,
   checkSharedFolder,
   describeRanks,
+  openAdder,
   passesOfRank,
   RankLog,
 } from "./ranks.ts";
@@ -250,7 +251,9 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   pipelines.expect([...decoder.forward, ...decoder.backward, ...planned.runner.calls]);
   await decoder.allocate(gpu, pipelines);
   held.defer(() => decoder.destroy());
-  await planned.runner.compile(gpu, pipelines);
+  const adder = await openAdder(communicator, ranks, gpu);
+  held.defer(() => adder.close());
+  await planned.runner.compile(gpu, pipelines, adder);
   const tensors = { gpu, planned, prepared, source: checkpoint };
   // Frozen weights beside adapters are in no checkpoint.
   if (!before || prepared.adapter) {

@@ -1,5 +1,6 @@
 import { type Batch, pack } from "../batch/pack.ts";
 import { type Pair, responsesOf } from "../data/pair.ts";
+import type { Adder } from "../distributed/adder.ts";
 import { GradientSums } from "../distributed/gradients.ts";
 import { ALONE, type Grid } from "../distributed/grid.ts";
 import { shareWeights, sumTiedGradients } from "../distributed/parameters.ts";
@@ -95,7 +96,7 @@ export class StepRunner {
       this.#kept = new KeptActivations(decoder.plan, decoder.forward, decoder.backward, underWay);
     }
     if (ranks > 1 && decoder.parameters.trainedCount > 0) {
-      this.#sums = new GradientSums(decoder.plan, decoder.backward, decoder.parameters);
+      this.#sums = new GradientSums(decoder.plan, decoder.backward, decoder.parameters, ranks);
     }
     if (this.#sums && this.#areSent) decoder.share([...decoder.forward, ...this.#sums.uses]);
     if (decoder.options.gradients !== "passing") return;
@@ -118,8 +119,11 @@ export class StepRunner {
     return this.decoder.options.gradients === "sent";
   }
 
-  /** How many numbers there are in each sum over the ranks of a step; none where one is alone. */
-  get sums(): readonly number[] {
+  /**
+   * How many numbers there are in each sum over the ranks of a step, those that are complete together in a row; none
+   * where one is alone.
+   */
+  get sums(): readonly (readonly number[])[] {
     return this.#sums?.lengths ?? [];
   }
 
@@ -130,7 +134,8 @@ export class StepRunner {
 
   /** Bytes of the machine's memory that sums of gradients take where a step has so many batches here. */
   hostBytes(batches: number): number {
-    return this.#areSent && batches > 1 ? 4 * this.decoder.parameters.trainedCount : 0;
+    const waiting = this.#areSent && batches > 1 ? 4 * this.decoder.parameters.trainedCount : 0;
+    return waiting + (this.#sums?.hostBytes ?? 0);
   }
 
   /** What runs beside the decoder's passes. */
@@ -138,8 +143,11 @@ export class StepRunner {
     return this.#early ? [...this.optimizer.norm(), ...this.#early] : this.optimizer.update();
   }
 
-  /** Compiles `calls`, once the decoder has allocated the plan. */
-  async compile(gpu: Gpu, pipelines: Pipelines): Promise<void> {
+  /**
+   * Compiles `calls`, once the decoder has allocated the plan.
+   * @param adder of several ranks' gradients; by default one without threads.
+   */
+  async compile(gpu: Gpu, pipelines: Pipelines, adder?: Adder): Promise<void> {
     const { decoder, optimizer } = this;
     const update = this.#early
       ? optimizer.norm()
@@ -152,7 +160,7 @@ export class StepRunner {
     }
     if (this.#sums) {
       decoder.plan.checkShared([...decoder.forward, ...this.#sums.uses]);
-      await this.#sums.compile(pipelines);
+      await this.#sums.compile(pipelines, adder);
     }
     if (this.#early) {
       decoder.plan.checkShared([...decoder.forward, ...this.#early]);
@@ -297,7 +305,9 @@ export class StepRunner {
     const sequenceTokens = sequences.reduce((sum, { ids }) => sum + ids.length, 0);
     this.#figures.end(commands.encoder, optimizer, { step, batches, flops, sequenceTokens });
     commands.submit();
-    if (parameters.isShared) await shareWeights(gpu, data, parameters.chunks);
+    if (this.#sums && parameters.isShared) {
+      await shareWeights(gpu, data, parameters.chunks, this.#sums.staging);
+    }
   }
 
   /** Puts a loss in TypeScript in the place of the kernel's, once the forward pass of a batch is submitted. */

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { any, firstOfAll, gather, sumOfRanks } from "../../lib/distributed/collectives.ts";
-import { alone, shareOf } from "../../lib/distributed/communicator.ts";
+import { any, firstOfAll, gather } from "../../lib/distributed/collectives.ts";
+import { shareOf } from "../../lib/distributed/communicator.ts";
 import { asRanks } from "../ranks.ts";
 
 Deno.test("ranks share what there is in their order, whatever does not divide", () => {
@@ -13,15 +13,6 @@ Deno.test("ranks share what there is in their order, whatever does not divide", 
     const lengths = shares.map(([from, to]) => to - from);
     assert.ok(Math.max(...lengths) - Math.min(...lengths) <= 1);
   }
-});
-
-Deno.test("a sum of ranks is that of float64 in their order, rounded once, and the same on each", async () => {
-  // In float32, 2^24 + 1 is 2^24; a length that does not divide.
-  const of = (rank: number) => Float32Array.of([2 ** 24, 1, 1][rank], rank, -rank, NaN, 0.1 * rank);
-  const sums = await asRanks(3, (own) => sumOfRanks(own, of(own.rank)));
-  const expected = Float32Array.of(2 ** 24 + 2, 3, -3, NaN, Math.fround(0.1) + Math.fround(0.2));
-  for (const sum of sums) assert.deepEqual([...sum], [...expected]);
-  assert.deepEqual([...await sumOfRanks(alone, of(2))], [...of(2)]);
 });
 
 Deno.test("ranks tell each other values as they are", async () => {

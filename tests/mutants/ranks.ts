@@ -10,27 +10,76 @@ export const RANKS: readonly Edits[] = [
     filter: "of 4 ranks",
     edits: [[
       "a rank with nothing to do has gradients",
-      "new Float32Array(elements)",
-      "new Float32Array(elements).fill(1e-3)",
+      "new Float32Array(this.#most)",
+      "new Float32Array(this.#most).fill(1e-3)",
     ]],
   },
   {
     file: "lib/distributed/gradients.ts",
     tests: RUNS,
     filter: "of adamw_torch",
-    edits: [["the last of a rank's passes alone counts", "sums[i] += values[i]", "sums[i] += 0"]],
+    edits: [["the last of a rank's passes alone counts", "sums[i] += values[i]", "sums[i] = values[i]"]],
   },
   {
     file: "lib/distributed/gradients.ts",
     tests: ["tests/distributed/gradients_test.ts"],
+    edits: [
+      [
+        "a piece is computed when the last is summed",
+        "Math.min(MOST_STAGED, Math.ceil(pieces / 2))",
+        "1",
+      ],
+      ["all is computed before the first is summed", "Math.ceil(pieces / 2)", "pieces"],
+    ],
+  },
+  {
+    file: "lib/distributed/staging.ts",
+    tests: ["tests/distributed/gradients_test.ts"],
+    edits: [["pieces are on their way in the same memory", "index % this.count", "0"]],
+  },
+  {
+    file: "lib/distributed/add_up.ts",
+    tests: ["tests/distributed/rank_sums_test.ts"],
+    filter: "same bits",
+    edits: [
+      [
+        "a sum of ranks is rounded with each",
+        "sums[i] = sums[i] + a[i] + b[i];",
+        "sums[i] = Math.fround(sums[i] + a[i]) + b[i];",
+      ],
+      ["of three ranks the last counts for nothing", "count % 2 === 1", "count === 1"],
+      ["a sum begins with what is there", "subarray(0, to - from).fill(0)", "subarray(0, to - from)"],
+    ],
+  },
+  {
+    file: "lib/distributed/adder.ts",
+    tests: ["tests/distributed/rank_sums_test.ts"],
+    edits: [
+      [
+        "a thread stops before its last sums",
+        "places[i + 1] ?? sums.length",
+        "places[i + 1] ?? sums.length - 1",
+      ],
+      ["threads take the cores of the event loop and MPI", "- OWN_CORES", ""],
+    ],
+  },
+  {
+    file: "lib/distributed/rank_sums.ts",
+    tests: ["tests/distributed/rank_sums_test.ts"],
+    filter: "one after the other",
+    edits: [
+      ["a piece is received where the one before is added up", "this.#pieces++ % 2", "0 * this.#pieces++"],
+      ["the last piece is not told", "if (!this.#adding) return;", "return;"],
+    ],
+  },
+  {
+    file: "lib/distributed/parameters.ts",
+    tests: RUNS,
+    filter: "of adamw_torch",
     edits: [[
-      "the next piece is computed when the last is summed",
-      `        begin(i + 1);
-        // Asked for at once: Deno looks for what is done some 10 ms apart, and \`take\` may be as long.
-`,
-      `        await take(own, i);
-        begin(i + 1);
-`,
+      "of others' weights the first piece alone is taken",
+      "firstElement: i * most }",
+      "firstElement: 0 * i * most }",
     ]],
   },
   {
@@ -43,11 +92,6 @@ export const RANKS: readonly Edits[] = [
     file: "lib/distributed/collectives.ts",
     tests: ["tests/distributed/collectives_test.ts"],
     edits: [
-      [
-        "a sum of ranks is rounded with each",
-        "block[i] += parts[first + i]",
-        "block[i] = Math.fround(block[i] + parts[first + i])",
-      ],
       ["the other ranks do not wait for the first", "  await gather(communicator, null);\n", ""],
     ],
   },
@@ -162,9 +206,13 @@ export const RANKS: readonly Edits[] = [
     ],
   },
   {
-    file: "lib/planning/ranks.ts",
+    file: "lib/planning/exchange_time.ts",
     tests: ["tests/distributed/traffic_test.ts"],
-    filter: "step is",
-    edits: [["what no pass hides is hidden", "Math.min(beforeLast, backward)", "beforeLast"]],
+    filter: "GPU",
+    edits: [
+      ["line, copies and sums take turns", "Math.max(own, copy, add)", "own + copy + add"],
+      ["the GPU never waits for what is on its way", "Math.max(gpu, free)", "gpu + 0 * free"],
+      ["embeddings take their part of the pass", "i === rows.length - 1 && rows.length > 1 ? 0 : ", ""],
+    ],
   },
 ];
