@@ -56,7 +56,7 @@ export type { StepProgress } from "./lib/training/step_progress.ts";
 export type { Communicator } from "./lib/distributed/communicator.ts";
 export type { TrainRun } from "./lib/run/outcome.ts";
 export type { LogEntry } from "./lib/training/log_entry.ts";
-export type { Progress } from "./lib/progress.ts";
+export type { Progress } from "./lib/progress/progress.ts";
 export type {
   BuiltInLoss,
   FunctionLoss,

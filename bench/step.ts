@@ -6,7 +6,7 @@ import { parseArgs } from "node:util";
 import { bytes } from "../lib/config/values.ts";
 import { UserError } from "../lib/errors.ts";
 import type { Gpu } from "../lib/gpu/device.ts";
-import { formatBytes } from "../lib/format_bytes.ts";
+import { formatBytes } from "../lib/text/format_bytes.ts";
 import { Pipelines } from "../lib/gpu/program.ts";
 import { Profiler } from "../lib/gpu/profiler.ts";
 import type { ProductTiles } from "../lib/gpu/tuning.ts";

@@ -3,7 +3,7 @@ import { pack } from "../lib/batch/pack.ts";
 import type { Pair } from "../lib/data/pair.ts";
 import { UserError } from "../lib/errors.ts";
 import type { Gpu } from "../lib/gpu/device.ts";
-import { formatBytes } from "../lib/format_bytes.ts";
+import { formatBytes } from "../lib/text/format_bytes.ts";
 import { type Profile, Profiler } from "../lib/gpu/profiler.ts";
 import { losses } from "../lib/losses/losses.ts";
 import { sizeOf } from "../lib/batch/size.ts";

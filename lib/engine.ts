@@ -70,7 +70,7 @@ export type { StepPlace } from "./graph/uploads.ts";
 
 export { parseConfig, type ParsedConfig } from "./config/parse.ts";
 export type { TrainConfig } from "./config/schema.ts";
-export type { OnProgress, Progress } from "./progress.ts";
+export type { OnProgress, Progress } from "./progress/progress.ts";
 export type { FunctionLoss } from "./losses/loss.ts";
 export { evaluate } from "./training/evaluate.ts";
 export { type Metrics, type PairResult, type ResponseFigures, summarize } from "./training/metrics.ts";

@@ -4,7 +4,7 @@ import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { LAYOUTS } from "../lib/export/layouts.ts";
 import { ARCHITECTURES } from "../lib/models/models.ts";
-import { VERSION } from "../lib/version.ts";
+import { VERSION } from "../lib/program/version.ts";
 import { configReference, keyTypes } from "../lib/config/reference.ts";
 import { task, taskWords } from "./command.ts";
 import { GOLDEN } from "./golden_run.ts";

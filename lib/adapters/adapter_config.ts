@@ -1,7 +1,7 @@
 /** adapter_config.json, as PEFT writes it. */
 import { modulePattern } from "../config/name_pattern.ts";
 import { UserError } from "../errors.ts";
-import { isObject, show } from "../json.ts";
+import { isObject, show } from "../text/json.ts";
 import type { AdapterSettings } from "./settings.ts";
 
 /** What is read of it. */

@@ -2,7 +2,7 @@
 import { modulePattern, namesFitting, PATIENCE } from "../config/name_pattern.ts";
 import { nearest, UserError } from "../errors.ts";
 import type { Net } from "../graph/net.ts";
-import { show } from "../json.ts";
+import { show } from "../text/json.ts";
 import type { ModelConfig } from "../models/architecture.ts";
 import { type AdapterKeys, type AdapterPlan, endsWith, settingsOf } from "./settings.ts";
 

@@ -1,9 +1,9 @@
 /** The weights of a run on the disk: a model's, or its adapters alone. */
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { sortedJson } from "../json.ts";
+import { sortedJson } from "../text/json.ts";
 import { removeWeights, saveCheckpoint, type TensorSource, writeSafetensors } from "../safetensors/write.ts";
-import { writeWhole } from "../whole_file.ts";
+import { writeWhole } from "../files/whole_file.ts";
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS } from "../hub/model_files.ts";
 import type { AdapterPlan } from "./settings.ts";
 

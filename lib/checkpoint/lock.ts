@@ -3,9 +3,9 @@ import { rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
 import { UserError } from "../errors.ts";
-import { hostName } from "../host_name.ts";
-import { isObject } from "../json.ts";
-import { readTextFile, writeWhole } from "../whole_file.ts";
+import { hostName } from "../program/host_name.ts";
+import { isObject } from "../text/json.ts";
+import { readTextFile, writeWhole } from "../files/whole_file.ts";
 import { HOLDER, LOCK } from "./names.ts";
 
 /** A folder that no other run can have. */

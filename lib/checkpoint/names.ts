@@ -2,7 +2,7 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { ADAPTER_CONFIG, MODEL_FILES } from "../hub/model_files.ts";
-import { isTemporaryFile } from "../temporary.ts";
+import { isTemporaryFile } from "../files/temporary.ts";
 
 /** What a resumed run needs beside what transformers reads; written last. */
 export const RUN_STATE = "run_state.json";

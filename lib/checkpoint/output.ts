@@ -4,8 +4,8 @@ import { basename, dirname, join, relative, resolve, sep } from "node:path";
 import type { TrainConfig } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
 import type { Sources } from "../hub/hub.ts";
-import { statOf } from "../stat_of.ts";
-import { temporaryName } from "../temporary.ts";
+import { statOf } from "../files/stat_of.ts";
+import { temporaryName } from "../files/temporary.ts";
 import { lockFolder } from "./lock.ts";
 import { isCheckpointName, isTemporary, isWritten, nameBeforeReplaced, removedName } from "./names.ts";
 

@@ -9,7 +9,7 @@ import type { Sources } from "../hub/hub.ts";
 import { COMMIT } from "../hub/repo.ts";
 import type { Prepared } from "../planning/prepare.ts";
 import { sampleStep } from "../training/sampler.ts";
-import { VERSION } from "../version.ts";
+import { VERSION } from "../program/version.ts";
 import type { Division } from "./division.ts";
 import type { Fingerprint, SavedRun } from "./state.ts";
 

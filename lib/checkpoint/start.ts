@@ -4,8 +4,8 @@ import { join, relative, sep } from "node:path";
 import type { TrainConfig } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS } from "../hub/model_files.ts";
-import { statOf } from "../stat_of.ts";
-import { readTextFile } from "../whole_file.ts";
+import { statOf } from "../files/stat_of.ts";
+import { readTextFile } from "../files/whole_file.ts";
 import { checkConfig } from "./fingerprint.ts";
 import {
   isCheckpointName,

@@ -4,11 +4,11 @@ import type { CollapseState } from "../training/collapse.ts";
 import { UserError } from "../errors.ts";
 import type { FiguresState } from "../training/figures.ts";
 import { isTuningRecord, type TuningRecord } from "../gpu/tuning.ts";
-import { isDeep, isObject, matches, MOST_LEVELS, show } from "../json.ts";
+import { isDeep, isObject, matches, MOST_LEVELS, show } from "../text/json.ts";
 import type { LogEntry } from "../training/log_entry.ts";
 import type { TrainerState } from "./trainer_state.ts";
-import { readDate } from "../calendar_date.ts";
-import { statOf } from "../stat_of.ts";
+import { readDate } from "../text/calendar_date.ts";
+import { statOf } from "../files/stat_of.ts";
 import { type Division, UNDIVIDED } from "./division.ts";
 import { RUN_STATE } from "./names.ts";
 

@@ -14,7 +14,7 @@ import type { ParameterTensor, SavedTensor } from "../parameters/saved_tensor.ts
 import { chunksOf, type ModelWeights, renamed } from "../weights/weights.ts";
 import type { Planned } from "../planning/plan.ts";
 import type { Prepared } from "../planning/prepare.ts";
-import type { OnProgress } from "../progress.ts";
+import type { OnProgress } from "../progress/progress.ts";
 import type { FloatDtype } from "../safetensors/dtype.ts";
 import { openCheckpoint, openSafetensors, overlaid, withPrefix } from "../safetensors/read.ts";
 import type { TensorSource } from "../safetensors/write.ts";

@@ -8,8 +8,8 @@ import type { Prepared } from "../planning/prepare.ts";
 import { epochAfter, stepsPerEpoch } from "../training/sampler.ts";
 import { stepsOf } from "../training/schedule.ts";
 import { areKnown } from "../losses/losses.ts";
-import { sortedJson } from "../json.ts";
-import { writeWhole } from "../whole_file.ts";
+import { sortedJson } from "../text/json.ts";
+import { writeWhole } from "../files/whole_file.ts";
 
 /** The state of a run with the keys of transformers' `TrainerState`, which reads the file it is saved in. */
 export interface TrainerState {

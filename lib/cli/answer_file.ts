@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
 import { UserError } from "../errors.ts";
-import { isObject, shorten, show } from "../json.ts";
+import { isObject, shorten, show } from "../text/json.ts";
 
 /** What an answer is to: the model by its name, the prompt, and the options that were given. */
 export interface Asked {

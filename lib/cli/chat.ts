@@ -4,8 +4,8 @@ import { nearest, UserError } from "../errors.ts";
 import type { GpuModel } from "../generation/model.ts";
 import type { Sampling } from "../generation/request.ts";
 import { randomSeed, SAMPLING_KEYS } from "../generation/sampling.ts";
-import { unlessAborted } from "../heed.ts";
-import { shorten } from "../json.ts";
+import { unlessAborted } from "../progress/heed.ts";
+import { shorten } from "../text/json.ts";
 import { printable } from "../report/log.ts";
 import type { Message } from "../tokenizer/chat_template.ts";
 import {

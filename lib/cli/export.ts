@@ -4,7 +4,7 @@ import { KEYS } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
 import { exportGguf } from "../export/export_gguf.ts";
 import { GGML_TYPES, type GgmlType } from "../export/ggml.ts";
-import { shorten } from "../json.ts";
+import { shorten } from "../text/json.ts";
 import { createLogger, type LogLevel } from "../report/log.ts";
 import { ADAPTER_OPTION } from "./answering.ts";
 import type { Command } from "./command.ts";

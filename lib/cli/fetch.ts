@@ -1,7 +1,7 @@
 import { UserError } from "../errors.ts";
 import { resolveDataset, resolveModel, type ResolveOptions } from "../hub/hub.ts";
 import { parseRepo } from "../hub/repo.ts";
-import { shorten } from "../json.ts";
+import { shorten } from "../text/json.ts";
 import { createLogger } from "../report/log.ts";
 import type { Command } from "./command.ts";
 import { print } from "./output.ts";

@@ -5,7 +5,7 @@ import type { Model } from "../generation/model.ts";
 import type { AnswerEnd } from "../generation/pieces.ts";
 import { type PromptRow, readPrompts, withSystem } from "../generation/prompt_rows.ts";
 import { randomSeed } from "../generation/sampling.ts";
-import { shorten } from "../json.ts";
+import { shorten } from "../text/json.ts";
 import { printable } from "../report/log.ts";
 import { AnswerFile } from "./answer_file.ts";
 import {

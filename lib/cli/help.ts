@@ -3,8 +3,8 @@ import { GROUPS } from "../config/keys.ts";
 import { FIELDS, keyOf, KEYS } from "../config/schema.ts";
 import type { Key } from "../config/key.ts";
 import { boolean, describe, text } from "../config/values.ts";
-import { VERSION } from "../version.ts";
-import { wrap } from "../wrap.ts";
+import { VERSION } from "../program/version.ts";
+import { wrap } from "../text/wrap.ts";
 import type { Command, Option } from "./command.ts";
 
 /** Columns where the output is no terminal, and the most that a line has in one: longer ones read badly. */

@@ -1,8 +1,8 @@
 /** The program: `simper COMMAND ...`. A command is loaded when it is asked for, so that help comes at once. */
 import { nearest, UserError } from "../errors.ts";
 import { usualEngine } from "../gpu/device.ts";
-import { shorten } from "../json.ts";
-import { VERSION } from "../version.ts";
+import { shorten } from "../text/json.ts";
+import { VERSION } from "../program/version.ts";
 import { type Command, exitWith } from "./command.ts";
 import { print, writeError } from "./output.ts";
 import { Stop } from "./stop.ts";

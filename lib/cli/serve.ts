@@ -3,7 +3,7 @@ import { positive, tokens } from "../config/counts.ts";
 import { KEYS } from "../config/schema.ts";
 import { integer, number, type ValueType } from "../config/values.ts";
 import { UserError } from "../errors.ts";
-import { shorten } from "../json.ts";
+import { shorten } from "../text/json.ts";
 import type { LogLevel } from "../report/log.ts";
 import { ApiError } from "../server/api_error.ts";
 import { LIMITS, serverApp } from "../server/app.ts";

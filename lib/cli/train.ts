@@ -6,7 +6,7 @@ import { checkEngine } from "../gpu/device.ts";
 import { openUpload } from "../hub/upload.ts";
 import { unitOf } from "../losses/loss.ts";
 import { lossOf } from "../losses/losses.ts";
-import type { OnProgress } from "../progress.ts";
+import type { OnProgress } from "../progress/progress.ts";
 import { createLogger, type Logger, printable } from "../report/log.ts";
 import { formatFigure } from "../report/run_report.ts";
 import { checkOutputFolder } from "../run/save.ts";

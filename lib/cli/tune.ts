@@ -1,6 +1,6 @@
 import { dirname } from "node:path";
 import type { MatrixPrecision } from "../../kernels/gemm.ts";
-import { cacheFolder } from "../cache_folder.ts";
+import { cacheFolder } from "../files/cache_folder.ts";
 import { realPath } from "../checkpoint/output.ts";
 import { KEYS, type TrainConfig } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
@@ -20,9 +20,9 @@ import {
 } from "../planning/remembered_tuning.ts";
 import { precisionOn } from "../planning/precision.ts";
 import { createLogger } from "../report/log.ts";
-import { statOf } from "../stat_of.ts";
-import { VERSION } from "../version.ts";
-import { checkFolder } from "../whole_file.ts";
+import { statOf } from "../files/stat_of.ts";
+import { VERSION } from "../program/version.ts";
+import { checkFolder } from "../files/whole_file.ts";
 import { GPU_OPTIONS, readGpuWords } from "./answering.ts";
 import type { Command } from "./command.ts";
 import { print } from "./output.ts";

@@ -3,7 +3,7 @@ import { lockHolder } from "../checkpoint/lock.ts";
 import { METRICS } from "../checkpoint/names.ts";
 import { integer } from "../config/values.ts";
 import { UserError } from "../errors.ts";
-import { statOf } from "../stat_of.ts";
+import { statOf } from "../files/stat_of.ts";
 import type { Command } from "./command.ts";
 import { openBrowser } from "./live.ts";
 import { print } from "./output.ts";

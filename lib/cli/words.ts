@@ -1,7 +1,7 @@
 import { splitArguments } from "../config/overrides.ts";
 import { describe, type ValueType } from "../config/values.ts";
 import { nearest, UserError } from "../errors.ts";
-import { shorten } from "../json.ts";
+import { shorten } from "../text/json.ts";
 import type { Command } from "./command.ts";
 
 /** The words after a command's name, parted. */

@@ -6,10 +6,10 @@ import { FIELDS, keyOf, KEYS, type TrainConfig } from "../config/schema.ts";
 import { configEntries } from "../config/write.ts";
 import type { HashedFile } from "../data/hash.ts";
 import { UserError } from "../errors.ts";
-import { isObject, shorten } from "../json.ts";
+import { isObject, shorten } from "../text/json.ts";
 import { isFacts, type RunFacts, settingText } from "../report/run_report.ts";
 import { checkOutputFolder } from "../run/save.ts";
-import { readTextFile } from "../whole_file.ts";
+import { readTextFile } from "../files/whole_file.ts";
 
 /** A run that is to be made or gone on with, or one that has been made. */
 export interface Kept {

@@ -14,11 +14,11 @@ import type { TextFigures } from "../evaluation/text.ts";
 import { generate } from "../generation/generate.ts";
 import type { GpuModel } from "../generation/model.ts";
 import type { FetchEvents } from "../hub/hub.ts";
-import { isObject } from "../json.ts";
+import { isObject } from "../text/json.ts";
 import { openSplit } from "../planning/prepare.ts";
 import type { PairResult } from "../training/metrics.ts";
-import { VERSION } from "../version.ts";
-import { readTextFile, writeWhole } from "../whole_file.ts";
+import { VERSION } from "../program/version.ts";
+import { readTextFile, writeWhole } from "../files/whole_file.ts";
 
 /** Prompts of the test split that are answered: of so many the length of answers is known well enough. */
 const MOST_PROMPTS = 64;

@@ -2,7 +2,7 @@
 import { basename } from "node:path";
 import type { Shown } from "../evaluation/report.ts";
 import type { MeanEstimate } from "../evaluation/statistics.ts";
-import { formatBytes } from "../format_bytes.ts";
+import { formatBytes } from "../text/format_bytes.ts";
 import { cell, chart, grid, heading, placed, savedPage, section, table } from "../report/html.ts";
 import { type Interval, intervalChart } from "../report/interval_chart.ts";
 import { formatFigure } from "../report/run_report.ts";

@@ -1,7 +1,7 @@
 /** A run file of `simper compare`: the keys that all runs have, and what they differ in. */
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
-import { shorten } from "../json.ts";
+import { shorten } from "../text/json.ts";
 import { COMPARISON_KEYS, type ComparisonKeys } from "./comparison_keys.ts";
 import { type Entry, readEntries } from "./entries.ts";
 import { checkEntries, merge, refuse, twins } from "./parse.ts";

@@ -1,5 +1,5 @@
 import { isMap, isScalar, LineCounter, type Node, parseDocument, visit, type YAMLMap } from "npm:yaml@^2.9.1";
-import { shorten } from "../json.ts";
+import { shorten } from "../text/json.ts";
 
 /** A key as it was written, with its value as plain data (mappings as Map) and where both stand. */
 export interface Entry {

@@ -1,5 +1,5 @@
 import { type Entries, type Entry, readValue } from "./entries.ts";
-import { shorten } from "../json.ts";
+import { shorten } from "../text/json.ts";
 import { fieldOf, KEYS } from "./schema.ts";
 import { boolean, describe, share } from "./values.ts";
 

@@ -1,5 +1,5 @@
 import { nearest, UserError } from "../errors.ts";
-import { isObject } from "../json.ts";
+import { isObject } from "../text/json.ts";
 import { type Entries, type Entry, readEntries } from "./entries.ts";
 import { COMPARISON_KEYS } from "./comparison_keys.ts";
 import { expandMixture, MIXTURE } from "./mixture.ts";

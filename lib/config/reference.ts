@@ -6,7 +6,7 @@ import { FIELDS, keyOf, KEYS } from "./schema.ts";
 import type { Key } from "./key.ts";
 import { describe } from "./values.ts";
 import { GROUPS } from "./keys.ts";
-import { wrap } from "../wrap.ts";
+import { wrap } from "../text/wrap.ts";
 
 /**
  * All keys of a run file as Markdown lists: those followed by group, those rewritten, those ignored with the reason,

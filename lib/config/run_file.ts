@@ -1,8 +1,8 @@
 import { open } from "node:fs/promises";
 import { basename } from "node:path";
 import { nearest, UserError } from "../errors.ts";
-import { RUN_FILES, shippedPath } from "../shipped.ts";
-import { statOf } from "../stat_of.ts";
+import { RUN_FILES, shippedPath } from "../program/shipped.ts";
+import { statOf } from "../files/stat_of.ts";
 
 /** Those that ship have 2 KB; a chat template may be a part of one. */
 const LARGEST_FILE = 2 ** 18;

@@ -1,6 +1,6 @@
 import { nearest } from "../errors.ts";
-import { show } from "../json.ts";
-import { readDate } from "../calendar_date.ts";
+import { show } from "../text/json.ts";
+import { readDate } from "../text/calendar_date.ts";
 import { LOSS_NAMES, type LossName, type LossType } from "../losses/losses.ts";
 import type { TrainConfig } from "./key_types.ts";
 

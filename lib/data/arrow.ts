@@ -2,7 +2,7 @@ import { Buffer } from "node:buffer";
 import { type FileHandle, open } from "node:fs/promises";
 import { RecordBatchReader } from "npm:apache-arrow@^21.2.0";
 import { UserError } from "../errors.ts";
-import { shorten } from "../json.ts";
+import { shorten } from "../text/json.ts";
 import { checkMessage, DICTIONARY, ROWS, SCHEMA } from "./arrow_check.ts";
 import { type Column, valueOf } from "./arrow_values.ts";
 import { unreadable } from "./bytes.ts";

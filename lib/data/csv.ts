@@ -1,6 +1,6 @@
 import { Readable } from "node:stream";
 import { UserError } from "../errors.ts";
-import { shorten, show } from "../json.ts";
+import { shorten, show } from "../text/json.ts";
 import { readBytes, unreadable } from "./bytes.ts";
 import { LONGEST_ROW } from "./jsonl.ts";
 import { float } from "./python_values.ts";

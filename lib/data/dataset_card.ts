@@ -1,8 +1,8 @@
 import { join } from "node:path";
 import { readValue } from "../config/entries.ts";
 import { nearest, UserError } from "../errors.ts";
-import { isObject, show } from "../json.ts";
-import { readTextFile } from "../whole_file.ts";
+import { isObject, show } from "../text/json.ts";
+import { readTextFile } from "../files/whole_file.ts";
 import { globOf } from "./glob.ts";
 
 /** What may hold the rows of a set. */

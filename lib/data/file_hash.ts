@@ -3,8 +3,8 @@ import { mkdir, readFile, realpath, rename, stat, writeFile } from "node:fs/prom
 import { dirname, join } from "node:path";
 import { UserError } from "../errors.ts";
 import { type HashedFile, hashFile } from "./hash.ts";
-import { isObject } from "../json.ts";
-import type { OnProgress } from "../progress.ts";
+import { isObject } from "../text/json.ts";
+import type { OnProgress } from "../progress/progress.ts";
 
 /** A file that changed this short a time ago may change again with the same time stamp. */
 const TIME_STAMP_MS = 2000;

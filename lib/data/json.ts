@@ -1,6 +1,6 @@
 import { Tokenizer, TokenParser, TokenType } from "npm:@streamparser/json@^0.0.26";
 import { UserError } from "../errors.ts";
-import { isObject, MOST_LEVELS, show } from "../json.ts";
+import { isObject, MOST_LEVELS, show } from "../text/json.ts";
 import { readBytes, unreadable } from "./bytes.ts";
 import { LONGEST_ROW } from "./jsonl.ts";
 import { pythonNumber } from "./python_json.ts";

@@ -1,6 +1,6 @@
 import { Buffer } from "node:buffer";
 import { UserError } from "../errors.ts";
-import { isDeep, isObject, MOST_LEVELS, show } from "../json.ts";
+import { isDeep, isObject, MOST_LEVELS, show } from "../text/json.ts";
 import { readBytes, unreadable } from "./bytes.ts";
 import { parseJson } from "./python_json.ts";
 import { describePlace, type Place, type Row, rowAt } from "./row.ts";

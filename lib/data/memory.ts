@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { UserError } from "../errors.ts";
-import { unlessAborted } from "../heed.ts";
-import { isDeep, isObject, MOST_LEVELS, show } from "../json.ts";
+import { unlessAborted } from "../progress/heed.ts";
+import { isDeep, isObject, MOST_LEVELS, show } from "../text/json.ts";
 import { type Row, rowAt } from "./row.ts";
 
 /** A conversation's prompt and two answers to it. */

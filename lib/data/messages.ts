@@ -1,6 +1,6 @@
 import { parseJson } from "./python_json.ts";
 import { UserError } from "../errors.ts";
-import { isObject, show } from "../json.ts";
+import { isObject, show } from "../text/json.ts";
 import type { Message } from "../tokenizer/chat_template.ts";
 
 /**

@@ -1,6 +1,6 @@
 import { parseJson } from "./python_json.ts";
 import { UserError } from "../errors.ts";
-import { isObject, show } from "../json.ts";
+import { isObject, show } from "../text/json.ts";
 
 /**
  * What roles are called in ShareGPT's messages, to transformers' names: as LLaMA-Factory and axolotl read them (TRL

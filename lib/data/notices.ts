@@ -1,4 +1,4 @@
-import { isObject } from "../json.ts";
+import { isObject } from "../text/json.ts";
 import type { Message } from "../tokenizer/chat_template.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import { isEmpty, textsOf } from "./messages.ts";

@@ -1,11 +1,11 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
-import type { OnProgress } from "../progress.ts";
+import type { OnProgress } from "../progress/progress.ts";
 import type { HashedFile } from "./hash.ts";
 import type { Tokenizer, Vocabulary } from "../tokenizer/tokenizer.ts";
-import { VERSION } from "../version.ts";
-import { removeOrphans } from "../cache_folder.ts";
+import { VERSION } from "../program/version.ts";
+import { removeOrphans } from "../files/cache_folder.ts";
 import { changed, checkUnchanged, rememberedHashes, sha256 } from "./file_hash.ts";
 import { pairOf, type PairRules } from "./pair_of.ts";
 import { TokenizerPool } from "./pool.ts";

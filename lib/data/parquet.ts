@@ -11,7 +11,7 @@ import { compressors } from "npm:hyparquet-compressors@^1.1.2";
 import { type FileHandle, open } from "node:fs/promises";
 import { brotliDecompressSync, gunzipSync, zstdDecompressSync } from "node:zlib";
 import { UserError } from "../errors.ts";
-import { isObject, shorten } from "../json.ts";
+import { isObject, shorten } from "../text/json.ts";
 import { unreadable } from "./bytes.ts";
 import { Budget, TooLarge } from "./parquet_limits.ts";
 import { checkMetadata, type Columns, rangeOf } from "./parquet_metadata.ts";

@@ -1,5 +1,5 @@
 import { UserError } from "../errors.ts";
-import { show } from "../json.ts";
+import { show } from "../text/json.ts";
 import { loadVocabulary, type Vocabulary } from "../tokenizer/tokenizer.ts";
 import type { Message } from "../tokenizer/chat_template.ts";
 import type { PairRules, TokenizedRow } from "./pair_of.ts";

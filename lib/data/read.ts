@@ -1,6 +1,6 @@
 import type { TrainConfig } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
-import { show } from "../json.ts";
+import { show } from "../text/json.ts";
 import { readCsv } from "./csv.ts";
 import { isJsonLines, readJson } from "./json.ts";
 import { linesOf, readJsonLines } from "./jsonl.ts";

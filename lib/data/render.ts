@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
 import { nearest, UserError } from "../errors.ts";
-import { show } from "../json.ts";
+import { show } from "../text/json.ts";
 import type { Message } from "../tokenizer/chat_template.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import { withoutPrompt } from "./implicit_prompt.ts";

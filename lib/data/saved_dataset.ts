@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { nearest, UserError } from "../errors.ts";
-import { isObject, show } from "../json.ts";
-import { readTextFile } from "../whole_file.ts";
+import { isObject, show } from "../text/json.ts";
+import { readTextFile } from "../files/whole_file.ts";
 
 /** What `save_to_disk` writes of a `Dataset`, and of a `DatasetDict` with a folder for each split. */
 const STATE = "state.json";

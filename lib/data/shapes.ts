@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
 import { UserError } from "../errors.ts";
-import { isObject, show } from "../json.ts";
+import { isObject, show } from "../text/json.ts";
 import { asMessages } from "./messages_of_other_tools.ts";
 import type { Renames } from "./row.ts";
 import { taskOf, type TaskOptions } from "./tasks.ts";

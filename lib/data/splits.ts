@@ -1,8 +1,8 @@
 import { readdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { nearest, UserError } from "../errors.ts";
-import { show } from "../json.ts";
-import { statOf } from "../stat_of.ts";
+import { show } from "../text/json.ts";
+import { statOf } from "../files/stat_of.ts";
 import { filesOfSaved } from "./saved_dataset.ts";
 import { DATA_FILE, dataFilesOf, filesOfConfig, readCard } from "./dataset_card.ts";
 

@@ -1,4 +1,4 @@
-import { isObject } from "../json.ts";
+import { isObject } from "../text/json.ts";
 
 /**
  * The file of a cached split: [tokens][columns][facts as JSON][footer]. Tokens are u16 or u32, for each pair the

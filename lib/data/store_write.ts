@@ -3,7 +3,7 @@ import { dirname } from "node:path";
 import { crc32 } from "node:zlib";
 import { packedSize, type Pair, responsesOf, sharedPrefix } from "./pair.ts";
 import { UserError } from "../errors.ts";
-import { shorten } from "../json.ts";
+import { shorten } from "../text/json.ts";
 import type { Notice } from "./notices.ts";
 import {
   COLUMNS,

@@ -2,7 +2,7 @@
 import { open } from "node:fs/promises";
 import { crc32 } from "node:zlib";
 import { UserError } from "../errors.ts";
-import { writeWhole } from "../whole_file.ts";
+import { writeWhole } from "../files/whole_file.ts";
 
 /** @returns undefined where there is no such file, or "damaged" where it is not what was written for so many pairs. */
 export async function readSums(

@@ -1,5 +1,5 @@
 import { nearest } from "../errors.ts";
-import { show } from "../json.ts";
+import { show } from "../text/json.ts";
 
 /** Names of the chosen and of the rejected response in public preference sets, pairwise. */
 const PAIRS: readonly (readonly [chosen: string, rejected: string])[] = [

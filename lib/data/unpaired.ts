@@ -1,6 +1,6 @@
 /** Unpaired preference data: single responses that were judged, as KTO (arXiv 2402.01306) reads them. */
 import { UserError } from "../errors.ts";
-import { show } from "../json.ts";
+import { show } from "../text/json.ts";
 import { withoutPrompt } from "./implicit_prompt.ts";
 import { type DataSet, readMixer } from "./read.ts";
 import type { Row } from "./row.ts";

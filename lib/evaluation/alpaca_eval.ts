@@ -1,8 +1,8 @@
 /** AlpacaEval: instructions, and model_outputs.json as alpaca_eval 0.6.6 takes it. */
 import { UserError } from "../errors.ts";
 import { GREEDY } from "../generation/request.ts";
-import { isObject, shorten, show } from "../json.ts";
-import { readTextFile } from "../whole_file.ts";
+import { isObject, shorten, show } from "../text/json.ts";
+import { readTextFile } from "../files/whole_file.ts";
 import type { Benchmark } from "./benchmark.ts";
 
 /** That of Zephyr and of most of alpaca_eval's own models. */

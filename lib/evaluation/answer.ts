@@ -1,7 +1,7 @@
 /** Has models answer benchmarks, into the files that judges read. */
 import { findModel } from "../adapters/model.ts";
 import { basename, dirname, join, resolve } from "node:path";
-import { readDate } from "../calendar_date.ts";
+import { readDate } from "../text/calendar_date.ts";
 import type { TrainConfig } from "../config/schema.ts";
 import { chatTemplateOf } from "../data/mistral_template.ts";
 import { UserError } from "../errors.ts";
@@ -9,10 +9,10 @@ import type { AnswerOptions } from "../generation/answer.ts";
 import { AnswerCount } from "../generation/answer_count.ts";
 import { loadOntoGpu, type Model } from "../generation/model.ts";
 import type { FetchEvents } from "../hub/hub.ts";
-import type { OnProgress } from "../progress.ts";
+import type { OnProgress } from "../progress/progress.ts";
 import type { Message } from "../tokenizer/chat_template.ts";
 import { contextOf } from "../weights/context.ts";
-import { writeWhole } from "../whole_file.ts";
+import { writeWhole } from "../files/whole_file.ts";
 import { modelHash } from "./model_hash.ts";
 import {
   type Answered,

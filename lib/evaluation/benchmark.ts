@@ -1,9 +1,9 @@
 /** Questions that a judge wants answered, and the file in which it reads the answers. */
 import { UserError } from "../errors.ts";
 import type { Sampling } from "../generation/request.ts";
-import { isObject, show } from "../json.ts";
-import { statOf } from "../stat_of.ts";
-import { readTextFile } from "../whole_file.ts";
+import { isObject, show } from "../text/json.ts";
+import { statOf } from "../files/stat_of.ts";
+import { readTextFile } from "../files/whole_file.ts";
 
 /** What a model is asked, turn by turn. */
 export interface Question {

@@ -2,7 +2,7 @@
 import { findModel, openFound } from "../adapters/model.ts";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { readDate } from "../calendar_date.ts";
+import { readDate } from "../text/calendar_date.ts";
 import type { TrainConfig } from "../config/schema.ts";
 import type { DatasetShare } from "../config/values.ts";
 import type { HashedFile } from "../data/hash.ts";
@@ -14,7 +14,7 @@ import { type FetchEvents, localSources, resolveDataset } from "../hub/hub.ts";
 import { hasJudgedRows } from "../data/unpaired.ts";
 import { openSplit } from "../planning/prepare.ts";
 import { frameOf } from "../tokenizer/post_processor.ts";
-import { readTextFile } from "../whole_file.ts";
+import { readTextFile } from "../files/whole_file.ts";
 import { evaluate } from "../training/evaluate.ts";
 import type { PairResult } from "../training/metrics.ts";
 import { comparePreferences, type Measured, type Preferences } from "./preferences.ts";

@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { readCsv } from "../data/csv.ts";
 import { UserError } from "../errors.ts";
-import { isObject, show } from "../json.ts";
+import { isObject, show } from "../text/json.ts";
 import { fitL1Logistic, logLoss, probability, type Sample } from "./logistic.ts";
 
 /** A judge's verdict on one instruction. */

@@ -1,8 +1,8 @@
 import { type ModelFolder, openFound } from "../adapters/model.ts";
-import { cacheFolder } from "../cache_folder.ts";
+import { cacheFolder } from "../files/cache_folder.ts";
 import { rememberedHashes, sha256 } from "../data/file_hash.ts";
 import { readModelFiles } from "../hub/model_files.ts";
-import type { OnProgress } from "../progress.ts";
+import type { OnProgress } from "../progress/progress.ts";
 
 /** Digits of a hash that is shown. */
 const DIGITS = 16;

@@ -2,7 +2,7 @@
 import { readJsonLines } from "../data/jsonl.ts";
 import type { Row } from "../data/row.ts";
 import { UserError } from "../errors.ts";
-import { isObject, show } from "../json.ts";
+import { isObject, show } from "../text/json.ts";
 import type { Answered, AnswerRow, Benchmark, Maker, Question } from "./benchmark.ts";
 
 /** `temperature_config` of fastchat/llm_judge/common.py. */

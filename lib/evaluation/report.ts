@@ -3,7 +3,7 @@ import { basename } from "node:path";
 import { cell, code, heading, placed, savedPage, section, table } from "../report/html.ts";
 import { printable } from "../report/log.ts";
 import { formatFigure } from "../report/run_report.ts";
-import { VERSION } from "../version.ts";
+import { VERSION } from "../program/version.ts";
 import type { Evaluation } from "./evaluate.ts";
 import type { WinRates } from "./judge.ts";
 import type { Preferences } from "./preferences.ts";

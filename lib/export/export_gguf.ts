@@ -4,7 +4,7 @@ import { type ModelFolder, openFound } from "../adapters/model.ts";
 import { UserError } from "../errors.ts";
 import { ropeInverseFrequencies, type RopeSpec } from "../graph/rope_table.ts";
 import { architectureOf } from "../models/models.ts";
-import type { OnProgress } from "../progress.ts";
+import type { OnProgress } from "../progress/progress.ts";
 import type { TensorReader } from "../safetensors/read.ts";
 import { readTokenTable } from "../tokenizer/tokenizer.ts";
 import type { ModelWeights } from "../weights/weights.ts";

@@ -1,8 +1,8 @@
 /**
  * Writes GGUF, version 3: metadata by key, then tensors (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md).
  */
-import type { OnProgress } from "../progress.ts";
-import { writeStreamed } from "../whole_file.ts";
+import type { OnProgress } from "../progress/progress.ts";
+import { writeStreamed } from "../files/whole_file.ts";
 import { GGML_TYPES, ggmlBytes, type GgmlType } from "./ggml.ts";
 
 /** A value of the metadata with its type. */

@@ -1,5 +1,5 @@
 /** Which of llama.cpp's ways to split a text (`tokenizer.ggml.pre`) a tokenizer.json's own is. */
-import { isObject } from "../json.ts";
+import { isObject } from "../text/json.ts";
 
 const CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
 const REST = String.raw`| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`;

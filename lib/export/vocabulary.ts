@@ -1,6 +1,6 @@
 /** A tokenizer as llama.cpp has it. */
 import { UserError } from "../errors.ts";
-import { isObject, show } from "../json.ts";
+import { isObject, show } from "../text/json.ts";
 import type { TokenTable } from "../tokenizer/tokenizer.ts";
 import type { GgufValue } from "./gguf.ts";
 import { preTokenizerName } from "./pre_tokenizers.ts";

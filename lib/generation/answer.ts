@@ -2,7 +2,7 @@
 import { checkIds } from "../data/pair_of.ts";
 import type { TokenizerPool } from "../data/pool.ts";
 import { inArea, UserError } from "../errors.ts";
-import { show } from "../json.ts";
+import { show } from "../text/json.ts";
 import type { Message } from "../tokenizer/chat_template.ts";
 import { AnswerText } from "./answer_text.ts";
 import type { AnswerEnd } from "./pieces.ts";

@@ -1,8 +1,8 @@
 import { join } from "node:path";
 import { positive } from "../config/counts.ts";
 import { UserError } from "../errors.ts";
-import { isObject, show } from "../json.ts";
-import { readTextFile } from "../whole_file.ts";
+import { isObject, show } from "../text/json.ts";
+import { readTextFile } from "../files/whole_file.ts";
 import type { Sampling } from "./request.ts";
 import { type GenerationConfig, SAMPLING_KEYS } from "./sampling.ts";
 

@@ -6,7 +6,7 @@ import type { PairRules } from "../data/pair_of.ts";
 import { shaped } from "../data/pairs.ts";
 import type { Row } from "../data/row.ts";
 import { inArea, UserError } from "../errors.ts";
-import { show } from "../json.ts";
+import { show } from "../text/json.ts";
 import type { Message } from "../tokenizer/chat_template.ts";
 import { evaluate } from "../training/evaluate.ts";
 import { type Metrics, summarize } from "../training/metrics.ts";

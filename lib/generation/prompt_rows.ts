@@ -2,7 +2,7 @@
 import { messagesOf } from "../data/messages.ts";
 import { readRows } from "../data/read.ts";
 import { UserError } from "../errors.ts";
-import { show } from "../json.ts";
+import { show } from "../text/json.ts";
 import type { Message } from "../tokenizer/chat_template.ts";
 
 /** A prompt, and where it stands. */

@@ -3,7 +3,7 @@
  */
 import { integer, number, type ValueType } from "../config/values.ts";
 import { UserError } from "../errors.ts";
-import { show } from "../json.ts";
+import { show } from "../text/json.ts";
 import { GREEDY, type Sampling } from "./request.ts";
 
 /** What a number of `Sampling` is called in files and on the command line, which it may be, and what it does. */

@@ -3,7 +3,7 @@
  * does not, subgroup matrices above all, and is loaded only where it is asked for.
  */
 import { UserError } from "../errors.ts";
-import { shorten } from "../json.ts";
+import { shorten } from "../text/json.ts";
 
 /**
  * 51 MB. `dawn.lock`, beside this, is deno.lock with it: what stands in a lock is fetched by everybody who starts the

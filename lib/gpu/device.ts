@@ -1,5 +1,5 @@
 import { UserError } from "../errors.ts";
-import { show } from "../json.ts";
+import { show } from "../text/json.ts";
 import { adapterIndex, dawnFeatures, dawnGpu } from "./dawn.ts";
 import { type Matrices, matricesOf, matrixFeatures, matrixKinds, multipliesFloat32 } from "./matrices.ts";
 

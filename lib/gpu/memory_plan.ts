@@ -1,6 +1,6 @@
 import { bytesOf as storageBytes, type StorageType } from "../../kernels/storage.ts";
 import { UserError } from "../errors.ts";
-import { formatBytes } from "../format_bytes.ts";
+import { formatBytes } from "../text/format_bytes.ts";
 import type { Gpu } from "./device.ts";
 import {
   align,

@@ -1,5 +1,5 @@
-import { heed } from "../heed.ts";
-import type { OnProgress } from "../progress.ts";
+import { heed } from "../progress/heed.ts";
+import type { OnProgress } from "../progress/progress.ts";
 import type { Gpu } from "./device.ts";
 import { withMatrices } from "./matrices.ts";
 import { elementBytes, type Tensor, type TextureSlab } from "./memory.ts";

@@ -1,6 +1,6 @@
 /** Which way of computing products is fastest on a device: measured. */
 import type { MatrixPrecision } from "../../kernels/gemm.ts";
-import type { OnProgress } from "../progress.ts";
+import type { OnProgress } from "../progress/progress.ts";
 import { uniform } from "../random.ts";
 import type { Gpu } from "./device.ts";
 import { gluEpilogue } from "./epilogues.ts";

@@ -21,7 +21,7 @@ import type { WorkSize } from "../gpu/work.ts";
 import { visiblePairs } from "../batch/size.ts";
 import { type ParameterOptions, Parameters } from "../parameters/parameters.ts";
 import { normCalls } from "./ops/adapter.ts";
-import type { OnProgress } from "../progress.ts";
+import type { OnProgress } from "../progress/progress.ts";
 import type { TensorReader } from "../safetensors/read.ts";
 
 /** How a model is planned. */

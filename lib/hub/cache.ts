@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { copyFile, lstat, mkdir, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
-import { statOf } from "../stat_of.ts";
+import { statOf } from "../files/stat_of.ts";
 import type { RemoteFile } from "./listing.ts";
 import { COMMIT, type Repo } from "./repo.ts";
 

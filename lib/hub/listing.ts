@@ -1,6 +1,6 @@
 import { datasetInfo, type ListFileEntry, listFiles, modelInfo } from "npm:@huggingface/hub@^2.17.5";
 import { UserError } from "../errors.ts";
-import { shorten, show } from "../json.ts";
+import { shorten, show } from "../text/json.ts";
 import { apiFetch } from "./http.ts";
 import { checkFileName, COMMIT, type Repo, repoLabel } from "./repo.ts";
 import type { HubSettings } from "./settings.ts";

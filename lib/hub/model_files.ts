@@ -1,7 +1,7 @@
 import { mkdir, readFile, rm, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { UserError } from "../errors.ts";
-import { throwUnwritable, writeWhole } from "../whole_file.ts";
+import { throwUnwritable, writeWhole } from "../files/whole_file.ts";
 
 /** What transformers and tokenizers read of a model folder besides its weights. */
 export const MODEL_FILES: readonly string[] = [

@@ -1,5 +1,5 @@
 import { UserError } from "../errors.ts";
-import { shorten, show } from "../json.ts";
+import { shorten, show } from "../text/json.ts";
 
 /** Kinds of repositories that a run reads. */
 export type RepoType = "model" | "dataset";

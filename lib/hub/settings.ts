@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
 import { UserError } from "../errors.ts";
-import { show } from "../json.ts";
+import { show } from "../text/json.ts";
 
 /** Where the Hub is and how to reach it. */
 export interface HubSettings {

@@ -1,9 +1,9 @@
 import { mkdir, rename, statfs } from "node:fs/promises";
 import { UserError } from "../errors.ts";
-import { formatBytes } from "../format_bytes.ts";
-import { show } from "../json.ts";
+import { formatBytes } from "../text/format_bytes.ts";
+import { show } from "../text/json.ts";
 import { RepoCache, sizeOf } from "./cache.ts";
-import type { OnProgress } from "../progress.ts";
+import type { OnProgress } from "../progress/progress.ts";
 import { checkStopped } from "./http.ts";
 import type { RemoteFile } from "./listing.ts";
 import { withLock } from "./lock.ts";

@@ -3,7 +3,7 @@ import { readdir } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import type { TrainConfig } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
-import type { OnProgress } from "../progress.ts";
+import type { OnProgress } from "../progress/progress.ts";
 import { FileBlob } from "./file_blob.ts";
 import { apiFetch, Refused } from "./http.ts";
 import { parseRepo, repoPage } from "./repo.ts";

@@ -1,6 +1,6 @@
 /** Whether the derivatives of a loss are those of its values. */
 import { UserError } from "../errors.ts";
-import { show } from "../json.ts";
+import { show } from "../text/json.ts";
 import { describeSums, valueOf } from "./on_host.ts";
 import {
   type FunctionLoss,

@@ -1,6 +1,6 @@
 import type { Batch } from "../batch/pack.ts";
 import { UserError } from "../errors.ts";
-import { show } from "../json.ts";
+import { show } from "../text/json.ts";
 import type { FunctionLoss, LossValue, ResponseSums } from "./loss.ts";
 
 const NOT_A_NUMBER: LossValue = { value: NaN, dChosen: NaN, dRejected: NaN };

@@ -1,4 +1,4 @@
-import { isObject, show } from "../json.ts";
+import { isObject, show } from "../text/json.ts";
 import { UserError } from "../errors.ts";
 import type { ModelConfig } from "./architecture.ts";
 import { Fields } from "./fields.ts";

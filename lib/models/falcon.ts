@@ -1,7 +1,7 @@
 import type { Activation } from "../../kernels/activation.ts";
 import type { Value } from "../graph/graph.ts";
 import type { RopeSpec } from "../graph/rope_table.ts";
-import { show } from "../json.ts";
+import { show } from "../text/json.ts";
 import type { Architecture, ModelConfig } from "./architecture.ts";
 import { plainMlp } from "./blocks.ts";
 import { causalLm } from "./causal_lm.ts";

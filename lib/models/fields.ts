@@ -1,6 +1,6 @@
 /** Reads the keys of a config.json. */
 import { UserError } from "../errors.ts";
-import { show } from "../json.ts";
+import { show } from "../text/json.ts";
 
 /** The types that models are saved in, by all of PyTorch's names. */
 const DTYPES = {

@@ -4,7 +4,7 @@
  */
 import { type Activation, ACTIVATIONS } from "../../kernels/activation.ts";
 import type { RopeSpec } from "../graph/rope_table.ts";
-import { show } from "../json.ts";
+import { show } from "../text/json.ts";
 import type { ModelConfig } from "./architecture.ts";
 import type { Fields } from "./fields.ts";
 import { parseRope, type RopeClass } from "./rope.ts";

@@ -2,7 +2,7 @@
  * Models of texts and pictures whose text part is a decoder of its own, which is trained alone: the rest is saved as
  * it was.
  */
-import { isObject } from "../json.ts";
+import { isObject } from "../text/json.ts";
 import { Fields } from "./fields.ts";
 
 export interface Multimodal {

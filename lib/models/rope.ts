@@ -1,4 +1,4 @@
-import { isObject, show } from "../json.ts";
+import { isObject, show } from "../text/json.ts";
 import type { Fields } from "./fields.ts";
 import { ropeInverseFrequencies, type RopeScaling, type RopeSpec } from "../graph/rope_table.ts";
 

@@ -1,4 +1,4 @@
-import { show } from "../json.ts";
+import { show } from "../text/json.ts";
 import type { Architecture } from "./architecture.ts";
 import { attentionShape, gatedMlp, qkvProjection } from "./blocks.ts";
 import { causalLm } from "./causal_lm.ts";

@@ -2,7 +2,7 @@
 import { bytesOf as storageBytes, type StorageType } from "../../kernels/storage.ts";
 import { UserError } from "../errors.ts";
 import { elementBytes, type Tensor } from "../gpu/memory.ts";
-import { formatBytes } from "../format_bytes.ts";
+import { formatBytes } from "../text/format_bytes.ts";
 import type { MemoryPlan } from "../gpu/memory_plan.ts";
 import { MOMENT_BLOCK, NORM_BLOCK } from "../gpu/optimizer_operations.ts";
 import type { MomentKind } from "../optimizers/rule.ts";

@@ -5,7 +5,7 @@ import { elementBytes } from "../gpu/memory.ts";
 import type { MemoryPlan } from "../gpu/memory_plan.ts";
 import { writeTensor } from "../gpu/program.ts";
 import { BatchedReader, dtypeOf, firstNonFinite, type Range } from "../gpu/readback.ts";
-import type { OnProgress } from "../progress.ts";
+import type { OnProgress } from "../progress/progress.ts";
 import { type FloatDtype, fromF32, isFloatDtype } from "../safetensors/dtype.ts";
 import type { TensorReader } from "../safetensors/read.ts";
 import type { TensorSource } from "../safetensors/write.ts";

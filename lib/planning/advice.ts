@@ -4,7 +4,7 @@ import { chooseModules } from "../adapters/modules.ts";
 import { keyOf, type TrainConfig } from "../config/schema.ts";
 import { placeOf } from "../distributed/grid.ts";
 import { UserError } from "../errors.ts";
-import { formatBytes } from "../format_bytes.ts";
+import { formatBytes } from "../text/format_bytes.ts";
 import { type Loss, usesBatch, wgslOf } from "../losses/loss.ts";
 import { netOf } from "../models/models.ts";
 import { lion } from "../optimizers/lion.ts";

@@ -2,7 +2,7 @@ import type { OpenAdapter } from "../adapters/open.ts";
 import type { AdapterPlan } from "../adapters/settings.ts";
 import { keyOf, type TrainConfig } from "../config/schema.ts";
 import { localSources, type Sources } from "../hub/hub.ts";
-import { cacheFolder } from "../cache_folder.ts";
+import { cacheFolder } from "../files/cache_folder.ts";
 import { chatTemplateOf } from "../data/mistral_template.ts";
 import { openPairs, type PairOptions } from "../data/pairs.ts";
 import { TokenizerPool } from "../data/pool.ts";
@@ -13,7 +13,7 @@ import { inArea, UserError } from "../errors.ts";
 import type { Net } from "../graph/net.ts";
 import { isJudged, type Loss, usesReference, usesRejected } from "../losses/loss.ts";
 import type { ModelConfig } from "../models/architecture.ts";
-import type { OnProgress } from "../progress.ts";
+import type { OnProgress } from "../progress/progress.ts";
 import { readModelConfig } from "../weights/config_file.ts";
 import { storeAs, storeFrozen } from "./frozen_storage.ts";
 import { trainedNet } from "./roles.ts";
@@ -22,7 +22,7 @@ import { netOf } from "../models/models.ts";
 import { readModel } from "../weights/weights.ts";
 import { checkVocabulary } from "./same_vocabulary.ts";
 import { type SamplerOptions, totalSteps } from "../training/sampler.ts";
-import { readDate } from "../calendar_date.ts";
+import { readDate } from "../text/calendar_date.ts";
 import type { Vocabulary } from "../tokenizer/tokenizer.ts";
 
 /** Everything of a run that is known before the GPU is touched. */

@@ -5,9 +5,9 @@ import type { MatrixPrecision } from "../../kernels/gemm.ts";
 import type { Gpu } from "../gpu/device.ts";
 import type { Measured } from "../gpu/tuner.ts";
 import { isRate, isTuningRecord, suits, type TuningRecord } from "../gpu/tuning.ts";
-import { isObject, matches, show } from "../json.ts";
-import { VERSION } from "../version.ts";
-import { readTextFile, writeWhole } from "../whole_file.ts";
+import { isObject, matches, show } from "../text/json.ts";
+import { VERSION } from "../program/version.ts";
+import { readTextFile, writeWhole } from "../files/whole_file.ts";
 
 /** Where it is, in the cache's folder. */
 export const rememberedFile = (folder: string): string => join(folder, "tuning.json");

@@ -8,7 +8,7 @@ import { namePattern, namesFitting, PATIENCE } from "../config/name_pattern.ts";
 import { UserError } from "../errors.ts";
 import type { Net } from "../graph/net.ts";
 import type { ParameterSpec } from "../parameters/parameter.ts";
-import { show } from "../json.ts";
+import { show } from "../text/json.ts";
 import type { ModelConfig } from "../models/architecture.ts";
 import { netOf } from "../models/models.ts";
 

@@ -1,5 +1,5 @@
 import { UserError } from "../errors.ts";
-import { show } from "../json.ts";
+import { show } from "../text/json.ts";
 import type { ModelConfig } from "../models/architecture.ts";
 import { loadVocabulary, type Vocabulary } from "../tokenizer/tokenizer.ts";
 

@@ -1,4 +1,4 @@
-import { cacheFolder } from "../cache_folder.ts";
+import { cacheFolder } from "../files/cache_folder.ts";
 import type { MatrixPrecision } from "../../kernels/gemm.ts";
 import type { Gpu } from "../gpu/device.ts";
 import type { Pipelines } from "../gpu/program.ts";
@@ -14,7 +14,7 @@ import {
   usualTuning,
 } from "../gpu/tuning.ts";
 import { type Adapter, adapterOf, type Workload } from "./plan.ts";
-import type { OnProgress } from "../progress.ts";
+import type { OnProgress } from "../progress/progress.ts";
 import { sampleStep } from "../training/sampler.ts";
 
 /**

@@ -2,7 +2,7 @@ import { closeSync, mkdirSync, openSync, readdirSync, statSync, writeSync } from
 import { join } from "node:path";
 import process from "node:process";
 import { RUNS } from "../checkpoint/names.ts";
-import { hostName } from "../host_name.ts";
+import { hostName } from "../program/host_name.ts";
 import type { LogEntry } from "../training/log_entry.ts";
 import { type Event, eventRecord, tagOf } from "./tensorboard.ts";
 

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { type Collapse, describeCollapse } from "../training/collapse.ts";
-import { writeWhole } from "../whole_file.ts";
+import { writeWhole } from "../files/whole_file.ts";
 import { finalFigures, type RunFacts, runFacts, runName, type RunReport } from "./run_report.ts";
 import { lossName, rewardsAreMeans } from "../losses/losses.ts";
 import type { HashedFile } from "../data/hash.ts";

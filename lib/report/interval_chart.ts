@@ -1,4 +1,4 @@
-import { shorten } from "../json.ts";
+import { shorten } from "../text/json.ts";
 import { formatFigure } from "./run_report.ts";
 import { escapeXml, extent, label, padded, round, ticks, WIDTH } from "./svg.ts";
 

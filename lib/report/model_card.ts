@@ -3,7 +3,7 @@ import { describeCollapse } from "../training/collapse.ts";
 import { configYaml } from "../config/write.ts";
 import type { TrainConfig } from "../config/schema.ts";
 import { areKnown, DEFINITIONS, type LossName, lossName, namesOf } from "../losses/losses.ts";
-import { writeWhole } from "../whole_file.ts";
+import { writeWhole } from "../files/whole_file.ts";
 import { printable } from "./log.ts";
 import { finalFigures, runName, type RunReport } from "./run_report.ts";
 import { describeDivision } from "../checkpoint/division.ts";

@@ -1,7 +1,7 @@
 import type { TrainConfig } from "../config/schema.ts";
 import type { Pair } from "../data/pair.ts";
 import { estimatedAlternatives, type EstimatedPlan, type StepCost, stepCost } from "../planning/estimate.ts";
-import { formatBytes } from "../format_bytes.ts";
+import { formatBytes } from "../text/format_bytes.ts";
 import { unitOf, usesReference } from "../losses/loss.ts";
 import { DEFINITIONS, lossName, namesOf } from "../losses/losses.ts";
 import { type Adapter, bytesOfParameters, bytesOfRun } from "../planning/plan.ts";

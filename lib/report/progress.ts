@@ -1,5 +1,5 @@
-import { formatBytes } from "../format_bytes.ts";
-import type { Progress } from "../progress.ts";
+import { formatBytes } from "../text/format_bytes.ts";
+import type { Progress } from "../progress/progress.ts";
 import type { StepProgress } from "../training/step_progress.ts";
 import { figure } from "./entry_line.ts";
 import { isShown, type LogLevel } from "./log.ts";

@@ -3,7 +3,7 @@ import { describeDivision } from "../checkpoint/division.ts";
 import { changedKeys } from "../checkpoint/fingerprint.ts";
 import type { FirstPair, Machine, Program, Provenance } from "../checkpoint/provenance.ts";
 import type { Fingerprint } from "../checkpoint/state.ts";
-import { own, show } from "../json.ts";
+import { own, show } from "../text/json.ts";
 import type { LogEntry } from "../training/log_entry.ts";
 import type { Pack } from "./pack.ts";
 import type { PackedTensor } from "./weights.ts";

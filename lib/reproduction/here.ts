@@ -1,7 +1,7 @@
 /** What there is here of what a run begins with. */
 import { basename } from "node:path";
 import { openAdapter } from "../adapters/open.ts";
-import { cacheFolder } from "../cache_folder.ts";
+import { cacheFolder } from "../files/cache_folder.ts";
 import { fingerprint, hashModel } from "../checkpoint/fingerprint.ts";
 import { firstPairs, thisProgram } from "../checkpoint/provenance.ts";
 import type { TrainConfig } from "../config/schema.ts";

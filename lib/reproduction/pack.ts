@@ -6,14 +6,14 @@ import { describeDivision, type Division, UNDIVIDED } from "../checkpoint/divisi
 import { METRICS, REPORT, RESULTS, TRAINER_STATE } from "../checkpoint/names.ts";
 import type { Provenance } from "../checkpoint/provenance.ts";
 import { UserError } from "../errors.ts";
-import { isDeep, isObject, matches, show } from "../json.ts";
+import { isDeep, isObject, matches, show } from "../text/json.ts";
 import { isTuningRecord } from "../gpu/tuning.ts";
-import type { OnProgress } from "../progress.ts";
+import type { OnProgress } from "../progress/progress.ts";
 import type { RunFacts } from "../report/run_report.ts";
 import { formatFigure } from "../report/run_report.ts";
-import { statOf } from "../stat_of.ts";
+import { statOf } from "../files/stat_of.ts";
 import type { LogEntry } from "../training/log_entry.ts";
-import { readTextFile, throwUnwritable, writeWhole } from "../whole_file.ts";
+import { readTextFile, throwUnwritable, writeWhole } from "../files/whole_file.ts";
 import { type PackedTensor, packedTensors } from "./weights.ts";
 
 /** Files of a pack. */

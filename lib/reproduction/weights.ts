@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import type { OnProgress } from "../progress.ts";
+import type { OnProgress } from "../progress/progress.ts";
 import { isFloatDtype } from "../safetensors/dtype.ts";
 import { openSafetensors } from "../safetensors/read.ts";
 

@@ -4,11 +4,11 @@ import { fieldOf, FIELDS, KEYS, type RunKeys, type TrainConfig } from "../config
 import type { Communicator } from "../distributed/communicator.ts";
 import { areRows, type MemoryRows, memoryRows, type Rows } from "../data/memory.ts";
 import { nearest, UserError } from "../errors.ts";
-import { isObject, show } from "../json.ts";
+import { isObject, show } from "../text/json.ts";
 import { checkForm, checkFunction } from "../losses/check.ts";
 import type { Loss } from "../losses/loss.ts";
 import { lossName } from "../losses/losses.ts";
-import type { Progress } from "../progress.ts";
+import type { Progress } from "../progress/progress.ts";
 import type { LogEntry } from "../training/log_entry.ts";
 import type { StepProgress } from "../training/step_progress.ts";
 

@@ -12,9 +12,9 @@ import type { Grid } from "../distributed/grid.ts";
 import { UserError } from "../errors.ts";
 import type { Net } from "../graph/net.ts";
 import type { Gpu } from "../gpu/device.ts";
-import { show } from "../json.ts";
-import { statOf } from "../stat_of.ts";
-import { VERSION } from "../version.ts";
+import { show } from "../text/json.ts";
+import { statOf } from "../files/stat_of.ts";
+import { VERSION } from "../program/version.ts";
 import type { TrainOptions } from "./options.ts";
 
 type Passes = Pick<TrainConfig, "gradientAccumulationSteps" | "numGpus" | "pipelineParallelSize">;

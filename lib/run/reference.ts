@@ -1,6 +1,6 @@
 /** The reference model's sums of every pair that a run looks at: from the cache, or computed before the first step. */
 import { join } from "node:path";
-import { cacheFolder, removeOrphans } from "../cache_folder.ts";
+import { cacheFolder, removeOrphans } from "../files/cache_folder.ts";
 import type { TrainConfig } from "../config/schema.ts";
 import { sha256 } from "../data/file_hash.ts";
 import type { HashedFile } from "../data/hash.ts";
@@ -14,13 +14,13 @@ import type { Gpu } from "../gpu/device.ts";
 import type { Pipelines } from "../gpu/program.ts";
 import type { TuningRecord } from "../gpu/tuning.ts";
 import type { Decoder } from "../graph/decoder.ts";
-import { heed } from "../heed.ts";
+import { heed } from "../progress/heed.ts";
 import { unitOf } from "../losses/loss.ts";
 import { type ReferenceBatches, referenceBatches, referenceIsOfItsOwn } from "../planning/batches.ts";
 import type { Prepared } from "../planning/prepare.ts";
-import type { OnProgress } from "../progress.ts";
+import type { OnProgress } from "../progress/progress.ts";
 import { evaluate } from "../training/evaluate.ts";
-import { VERSION } from "../version.ts";
+import { VERSION } from "../program/version.ts";
 
 /** To be raised with every change of what the sums follow from. */
 const FORMAT = 2;

@@ -6,7 +6,7 @@ import { findStart } from "../checkpoint/start.ts";
 import { describeRounding, watchRounding } from "../checkpoint/rounding.ts";
 import { savedAdapter, withSavedSources } from "../checkpoint/tensors.ts";
 import type { TrainConfig } from "../config/schema.ts";
-import { heed } from "../heed.ts";
+import { heed } from "../progress/heed.ts";
 import { hubName, localSources } from "../hub/hub.ts";
 import { writeModelFiles } from "../hub/model_files.ts";
 import { writeReportHtml } from "../report/html.ts";
@@ -18,7 +18,7 @@ import { bytesOfRun } from "../planning/plan.ts";
 import { type TensorSource, withProgress } from "../safetensors/write.ts";
 import type { TrainOptions } from "./options.ts";
 import type { RunParts } from "./outcome.ts";
-import { VERSION } from "../version.ts";
+import { VERSION } from "../program/version.ts";
 
 /**
  * Refuses an output folder that cannot be written to, that another run has, or that holds anything but an unfinished

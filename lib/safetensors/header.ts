@@ -1,5 +1,5 @@
 import { UserError } from "../errors.ts";
-import { isObject, show } from "../json.ts";
+import { isObject, show } from "../text/json.ts";
 import { type Dtype, DTYPE_BITS, tensorBytes } from "./dtype.ts";
 
 /** The longest header that the reference implementation accepts, in bytes. */

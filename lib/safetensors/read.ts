@@ -2,11 +2,11 @@ import { type FileHandle, open, readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { nearest, UserError } from "../errors.ts";
 import { isPortable } from "../hub/repo.ts";
-import { isObject, show } from "../json.ts";
-import { statOf } from "../stat_of.ts";
+import { isObject, show } from "../text/json.ts";
+import { statOf } from "../files/stat_of.ts";
 import { DTYPE_BITS, isFloatDtype, toF32 } from "./dtype.ts";
 import { headerLength, MAX_HEADER_BYTES, parseHeader, type TensorInfo } from "./header.ts";
-import { readTextFile } from "../whole_file.ts";
+import { readTextFile } from "../files/whole_file.ts";
 
 /** The tensors of a model folder, open for reading. Reads may run at the same time. */
 export interface Checkpoint {

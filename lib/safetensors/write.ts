@@ -1,7 +1,7 @@
 import { mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import type { OnProgress } from "../progress.ts";
-import { throwUnwritable, writeStreamed } from "../whole_file.ts";
+import type { OnProgress } from "../progress/progress.ts";
+import { throwUnwritable, writeStreamed } from "../files/whole_file.ts";
 import { type Dtype, DTYPE_BITS, tensorBytes } from "./dtype.ts";
 
 /**

@@ -1,7 +1,7 @@
 /** The life of a request that a model answers, whole or in events. */
 import { boolean, integer } from "../config/values.ts";
 import type { GeneratedToken } from "../generation/request.ts";
-import { isObject } from "../json.ts";
+import { isObject } from "../text/json.ts";
 import { type AnswerPart, answerParts, type AnswerRequest, type FinishReason } from "./answer.ts";
 import { ApiError } from "./api_error.ts";
 import type { ServerContext } from "./context.ts";

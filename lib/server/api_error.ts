@@ -1,4 +1,4 @@
-import { show } from "../json.ts";
+import { show } from "../text/json.ts";
 
 /** What more is said of an error than its message. */
 export interface ApiErrorFacts {

@@ -1,5 +1,5 @@
 /** The body of a request: so many bytes at most, and in time. */
-import { isDeep, isObject, MOST_LEVELS, show } from "../json.ts";
+import { isDeep, isObject, MOST_LEVELS, show } from "../text/json.ts";
 import { ApiError } from "./api_error.ts";
 
 /** Bounds of a body. */

@@ -1,7 +1,7 @@
 /** `/v1/chat/completions`: the next turn of a conversation. */
 import { boolean, integer } from "../config/values.ts";
 import { MOST_TOP } from "../generation/request.ts";
-import { isObject } from "../json.ts";
+import { isObject } from "../text/json.ts";
 import type { Message } from "../tokenizer/chat_template.ts";
 import { answering, answerRequests, type Asked } from "./answering.ts";
 import { ApiError } from "./api_error.ts";

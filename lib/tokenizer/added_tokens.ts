@@ -1,5 +1,5 @@
 import { UserError } from "../errors.ts";
-import { show } from "../json.ts";
+import { show } from "../text/json.ts";
 import type { Normalizer } from "./normalizers.ts";
 import type { Tokens } from "./vocab.ts";
 

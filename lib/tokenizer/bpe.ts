@@ -1,5 +1,5 @@
 import { UserError } from "../errors.ts";
-import { shorten, show } from "../json.ts";
+import { shorten, show } from "../text/json.ts";
 import type { Fields } from "./fields.ts";
 import { type Model, readTokens } from "./vocab.ts";
 

@@ -1,5 +1,5 @@
 import { UserError } from "../errors.ts";
-import { isObject, shorten, show } from "../json.ts";
+import { isObject, shorten, show } from "../text/json.ts";
 import { compileTemplate } from "./jinja/compiler.ts";
 import { toPython } from "./jinja/convert.ts";
 import { globals } from "./jinja/globals.ts";

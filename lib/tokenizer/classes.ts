@@ -1,5 +1,5 @@
 import { UserError } from "../errors.ts";
-import { isObject, show } from "../json.ts";
+import { isObject, show } from "../text/json.ts";
 
 /**
  * What transformers 5.17 makes a tokenizer of, by its class. Some classes take tokenizer.json as it is; others take

@@ -1,5 +1,5 @@
 import { UserError } from "../errors.ts";
-import { isObject, show } from "../json.ts";
+import { isObject, show } from "../text/json.ts";
 
 /** Levels of components within components: more are none that a model has, and recursive code ends in them. */
 const MOST_LEVELS = 32;

@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
-import { isDeep, isObject, MOST_LEVELS, show } from "../json.ts";
-import { readTextFile } from "../whole_file.ts";
+import { isDeep, isObject, MOST_LEVELS, show } from "../text/json.ts";
+import { readTextFile } from "../files/whole_file.ts";
 import { type TokenizerClass, tokenizerClass } from "./classes.ts";
 
 /** What the tokenizer files of a model folder say, read and not yet used. */

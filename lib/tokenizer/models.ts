@@ -1,5 +1,5 @@
 import { UserError } from "../errors.ts";
-import { show } from "../json.ts";
+import { show } from "../text/json.ts";
 import { readBpe } from "./bpe.ts";
 import type { Fields } from "./fields.ts";
 import { readUnigram } from "./unigram.ts";

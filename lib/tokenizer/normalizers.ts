@@ -1,4 +1,4 @@
-import { show } from "../json.ts";
+import { show } from "../text/json.ts";
 import { toByteLevel } from "./byte_level.ts";
 import { charsmap } from "./charsmap.ts";
 import type { Fields } from "./fields.ts";

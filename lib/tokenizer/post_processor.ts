@@ -1,5 +1,5 @@
 import { UserError } from "../errors.ts";
-import { isObject, show } from "../json.ts";
+import { isObject, show } from "../text/json.ts";
 import { Fields } from "./fields.ts";
 import type { TokenizerFiles } from "./files.ts";
 

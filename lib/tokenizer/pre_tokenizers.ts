@@ -1,4 +1,4 @@
-import { show } from "../json.ts";
+import { show } from "../text/json.ts";
 import { toByteLevel } from "./byte_level.ts";
 import type { Fields } from "./fields.ts";
 import { readPattern } from "./read_pattern.ts";

@@ -1,4 +1,4 @@
-import { show } from "../json.ts";
+import { show } from "../text/json.ts";
 import type { Fields } from "./fields.ts";
 import { literal, type Pattern, pattern } from "./regex.ts";
 import { PatternError } from "./oniguruma.ts";

@@ -1,5 +1,5 @@
 import { UserError } from "../errors.ts";
-import { isObject, show } from "../json.ts";
+import { isObject, show } from "../text/json.ts";
 import type { AddedToken } from "./added_tokens.ts";
 import type { TokenizerClass } from "./classes.ts";
 

@@ -1,4 +1,4 @@
-import { readDate } from "../calendar_date.ts";
+import { readDate } from "../text/calendar_date.ts";
 import { usesDate } from "./chat_template.ts";
 
 /** What a chat template is told when it asks for the date. */

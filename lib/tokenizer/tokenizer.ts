@@ -1,7 +1,7 @@
 import { type ApplyChatTemplate, chatRenderer } from "./chat_template.ts";
 import { encoderOf } from "./encoder.ts";
 import { UserError } from "../errors.ts";
-import { shorten, show } from "../json.ts";
+import { shorten, show } from "../text/json.ts";
 import { templateDate } from "./template_date.ts";
 import { readTokenizerFiles, type TokenizerFiles } from "./files.ts";
 import { type AddedToken, AddedTokens } from "./added_tokens.ts";

@@ -1,5 +1,5 @@
 import { UserError } from "../errors.ts";
-import { show } from "../json.ts";
+import { show } from "../text/json.ts";
 import { bytesOf, fallback } from "./bpe.ts";
 import type { Fields } from "./fields.ts";
 import { type Model, readTokens } from "./vocab.ts";

@@ -16,7 +16,7 @@ import { type KernelCall, readTensor, slotOf, writeTensor } from "../gpu/program
 import type { Hyperparameters, UpdateRule } from "../optimizers/rule.ts";
 import { absmaxSources, checkAbsmax, loadAbsmax } from "../parameters/absmax.ts";
 import type { ParameterChunk, Parameters, TrainedParameter } from "../parameters/parameters.ts";
-import type { OnProgress } from "../progress.ts";
+import type { OnProgress } from "../progress/progress.ts";
 import { uniform } from "../random.ts";
 import { type Checkpoint, withPrefix } from "../safetensors/read.ts";
 import type { TensorSource } from "../safetensors/write.ts";

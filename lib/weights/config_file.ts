@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import type { ModelConfig } from "../models/architecture.ts";
 import { parseModelConfig } from "../models/config.ts";
-import { readTextFile } from "../whole_file.ts";
+import { readTextFile } from "../files/whole_file.ts";
 
 /**
  * Reads config.json of a model folder.

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { readTextFile } from "../whole_file.ts";
+import { readTextFile } from "../files/whole_file.ts";
 
 /** The positions that a model was made for; of one whose config.json does not say it at the top, any. */
 export async function contextOf(folder: string): Promise<number> {

@@ -3,11 +3,11 @@ import { UserError } from "../errors.ts";
 import type { Gpu } from "../gpu/device.ts";
 import type { ParameterSpec } from "../parameters/parameter.ts";
 import type { Parameters } from "../parameters/parameters.ts";
-import { show } from "../json.ts";
+import { show } from "../text/json.ts";
 import { MULTIMODAL } from "../models/multimodal.ts";
-import type { OnProgress } from "../progress.ts";
+import type { OnProgress } from "../progress/progress.ts";
 import { normal } from "../random.ts";
-import { readTextFile } from "../whole_file.ts";
+import { readTextFile } from "../files/whole_file.ts";
 
 /**
  * Random weights as transformers initialises a model: normal with config.json's initializer_range, norms of 1, the

@@ -1,6 +1,6 @@
 /** What the files of a model call its parameters. */
 import { UserError } from "../errors.ts";
-import { show } from "../json.ts";
+import { show } from "../text/json.ts";
 import type { TensorInfo } from "../safetensors/header.ts";
 
 /** Where transformers finds parameters. */

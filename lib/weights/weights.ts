@@ -2,8 +2,8 @@
 import type { SavedTensor } from "../parameters/saved_tensor.ts";
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
-import { show } from "../json.ts";
-import { statOf } from "../stat_of.ts";
+import { show } from "../text/json.ts";
+import { statOf } from "../files/stat_of.ts";
 import { type Checkpoint, hasWeights, openCheckpoint, type TensorReader } from "../safetensors/read.ts";
 import { type FloatDtype, isFloatDtype, tensorBytes } from "../safetensors/dtype.ts";
 import type { TensorInfo } from "../safetensors/header.ts";

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { delimiter, dirname, join, resolve } from "node:path";
 import { pack } from "../../lib/cli/npm/pack.ts";
-import { VERSION } from "../../lib/version.ts";
+import { VERSION } from "../../lib/program/version.ts";
 import type { Finished } from "../command.ts";
 import { GOLDEN } from "../golden_run.ts";
 import { ls } from "../in_process.ts";

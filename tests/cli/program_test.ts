@@ -1,7 +1,7 @@
 /** The program as a whole: what it says of itself, and of words that it does not know. */
 import assert from "node:assert/strict";
 import { FIELDS, keyOf } from "../../lib/config/schema.ts";
-import { VERSION } from "../../lib/version.ts";
+import { VERSION } from "../../lib/program/version.ts";
 import { type Finished, taskWith } from "../command.ts";
 
 /** The program without any permission. */

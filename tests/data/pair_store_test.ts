@@ -13,7 +13,7 @@ import {
 import { join } from "node:path";
 import { packedSize, type Pair, responsesOf } from "../../lib/data/pair.ts";
 import { openPairs, type PairOptions } from "../../lib/data/pairs.ts";
-import type { Progress } from "../../lib/progress.ts";
+import type { Progress } from "../../lib/progress/progress.ts";
 import { readRows } from "../../lib/data/read.ts";
 import { render } from "../../lib/data/render.ts";
 import type { PairStore } from "../../lib/data/store.ts";

@@ -17,7 +17,7 @@ import {
   passesOfRank,
   RankLog,
 } from "../../lib/run/ranks.ts";
-import { VERSION } from "../../lib/version.ts";
+import { VERSION } from "../../lib/program/version.ts";
 import { GOLDEN } from "../golden_run.ts";
 import { refusal } from "../in_process.ts";
 import { asRanks } from "../ranks.ts";

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { type HubSettings, resolveModel } from "../../lib/hub/hub.ts";
-import type { Progress } from "../../lib/progress.ts";
+import type { Progress } from "../../lib/progress/progress.ts";
 import { assertEqualBytes } from "../equal_bytes.ts";
 import { file, hubTest, NEEDED, neededBytes, shardedModel } from "./fixtures.ts";
 import { commitOf, hashOf, type Hub, type HubRepo } from "./server.ts";

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { UserError } from "../../lib/errors.ts";
 import { openUpload } from "../../lib/hub/upload.ts";
-import type { Progress } from "../../lib/progress.ts";
+import type { Progress } from "../../lib/progress/progress.ts";
 import { file, hubTest, type World } from "./fixtures.ts";
 import { type HubOptions, sha256 } from "./server.ts";
 

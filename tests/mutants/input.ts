@@ -120,7 +120,7 @@ export const INPUT: readonly Edits[] = [
     ],
   },
   {
-    file: "lib/json.ts",
+    file: "lib/text/json.ts",
     tests: ["tests/checkpoint/checkpoint_state_test.ts", "tests/data/hostile_inputs_test.ts"],
     filter: "/lists within lists|levels|deep/",
     edits: [[
@@ -191,7 +191,7 @@ export const INPUT: readonly Edits[] = [
     ],
   },
   {
-    file: "lib/whole_file.ts",
+    file: "lib/files/whole_file.ts",
     tests: SAFETENSORS,
     edits: [[
       "what failed is left under its temporary name",

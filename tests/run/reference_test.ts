@@ -13,7 +13,7 @@ import { Pipelines } from "../../lib/gpu/program.ts";
 import { usualTuning } from "../../lib/gpu/tuning.ts";
 import { adapterOf, bytesOfRun, planRun } from "../../lib/planning/plan.ts";
 import { prepare } from "../../lib/planning/prepare.ts";
-import type { Progress } from "../../lib/progress.ts";
+import type { Progress } from "../../lib/progress/progress.ts";
 import { train } from "../../lib/run/train.ts";
 import { addReference, keptReference } from "../../lib/run/reference.ts";
 import { evaluate } from "../../lib/training/evaluate.ts";

@@ -1,7 +1,7 @@
 /** Templates that ask for the date: one date a run, in the name of its cache and in its checkpoints. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { readDate } from "../../lib/calendar_date.ts";
+import { readDate } from "../../lib/text/calendar_date.ts";
 import { parseConfig } from "../../lib/config/parse.ts";
 import { openPairs } from "../../lib/data/pairs.ts";
 import { TokenizerPool } from "../../lib/data/pool.ts";

@@ -1,6 +1,6 @@
 /** Rows' values as a template sees them. */
 import { UserError } from "../../errors.ts";
-import { isObject, MOST_LEVELS, show } from "../../json.ts";
+import { isObject, MOST_LEVELS, show } from "../../text/json.ts";
 import { countList } from "./limits.ts";
 import { integer } from "./numbers.ts";
 import { Dict, Float, PythonObject, type Value } from "./values.ts";

@@ -1,4 +1,4 @@
-import configuration from "../deno.json" with { type: "json" };
+import configuration from "../../deno.json" with { type: "json" };
 
 /** This program's version, as deno.json has it. */
 export const VERSION: string = configuration.version;

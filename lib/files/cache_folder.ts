@@ -1,7 +1,7 @@
 import { readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
-import { UserError } from "./errors.ts";
+import { UserError } from "../errors.ts";
 
 /** Whoever has not written to a temporary file for so long was killed. */
 const ORPHANED_MS = 24 * 3600 * 1000;

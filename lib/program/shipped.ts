@@ -3,14 +3,14 @@ import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import FILES from "../configs/shipped.json" with { type: "json" };
-import { cacheFolder } from "./cache_folder.ts";
-import { UserError } from "./errors.ts";
-import { writeWhole } from "./whole_file.ts";
+import FILES from "../../configs/shipped.json" with { type: "json" };
+import { cacheFolder } from "../files/cache_folder.ts";
+import { UserError } from "../errors.ts";
+import { writeWhole } from "../files/whole_file.ts";
 import { VERSION } from "./version.ts";
 
 /** A folder, or where the program was imported from. */
-const ROOT = new URL("../", import.meta.url);
+const ROOT = new URL("../../", import.meta.url);
 
 /** Milliseconds for a file, of which the largest has 2 MB. */
 const PATIENCE = 60_000;

@@ -1,6 +1,6 @@
 import { type FileHandle, mkdir, open, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { UserError } from "./errors.ts";
+import { UserError } from "../errors.ts";
 import { temporaryName } from "./temporary.ts";
 
 /** The largest published tokenizer.json has some 35 MB. */
