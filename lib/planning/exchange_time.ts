@@ -13,7 +13,7 @@ export interface HostRates {
  * What a host is taken for that has four cores for a rank: two threads add up. Processor time of two cores of an AMD
  * EPYC, of 64 ranks' parts (bench/ranks.ts).
  */
-export const HOST: HostRates = { copies: 6e9, sums: 17e9 };
+export const HOST: HostRates = { copies: 5.9e9, sums: 16.8e9 };
 
 /** A host of so many threads for sums, each of which adds up so much; without one the event loop's does both. */
 export const hostOf = ({ copies, sums }: HostRates, threads: number): HostRates =>
