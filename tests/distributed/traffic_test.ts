@@ -102,6 +102,8 @@ Deno.test("the GPU waits where more is complete at once than can be on its way, 
   // A second of the line for each piece: the pass of 7 s stands still from 6 s on until the second piece is sent.
   const found = exchangeTime(together, 7, 8, host);
   assert.equal(found, 6 + 8 + 0.5);
+  // Of 10 s for each piece it is the pass that takes long: it goes on at 63 s, when the third is sent.
+  assert.equal(exchangeTime(together, 70, 8, host), 63 + 10 + 2 + 0.5);
   assert.equal(exchangeTime(spread, 7, 8, host), 7 + 2 + 0.5);
   // A pass of which pieces come slower than they are sent hides all but the last two.
   assert.equal(exchangeTime(spread, 14, 8, host), 14 + 2 + 0.5);
