@@ -39,7 +39,9 @@ export class TextureProducts {
     readonly sizes: ProductSizes,
     readonly sources: Sources,
   ) {
-    const texture = (name: string) => plan.texture(name, "scratch", textureWidth(tile), tile.rows);
+    // A thread reads all the rows that it could have.
+    const rows = Math.ceil(tile.rows / tile.threadRows) * tile.threadRows;
+    const texture = (name: string) => plan.texture(name, "scratch", textureWidth(tile), rows);
     this.#textures = { a: texture("left operand"), b: texture("right operand") };
   }
 
