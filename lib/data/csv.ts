@@ -146,13 +146,24 @@ interface Parsed {
   info: { bytes: number };
 }
 
+/** With the line of the file where it begins. */
+interface ParsedLine extends Parsed {
+  number: number;
+}
+
 /** Lines of cells with the line of the file where each begins; blank ones are passed over. */
 async function* linesOf(path: string, delimiter: string): AsyncGenerator<Line> {
   const { parse } = await import("npm:csv-parse@^7.0.3");
-  let number = 1;
+  // The line that the parser is at: it may be rows ahead of who reads them when it fails.
+  let line = 1;
   let bytes = 0;
   let afterBlank = false;
-  const parser = Readable.from(textOf(path, () => number)).on("error", (error) => parser.destroy(error)).pipe(
+  const numbered = (row: Parsed): ParsedLine => {
+    const number = line;
+    line += row.raw.match(/\r\n?|\n/g)?.length ?? 0;
+    return { ...row, number };
+  };
+  const parser = Readable.from(textOf(path, () => line)).on("error", (error) => parser.destroy(error)).pipe(
     parse({
       delimiter,
       record_delimiter: ["\r\n", "\n", "\r"],
@@ -161,10 +172,12 @@ async function* linesOf(path: string, delimiter: string): AsyncGenerator<Line> {
       raw: true,
       info: true,
       max_record_size: LONGEST_ROW,
+      // Whose types know nothing of the raw text.
+      on_record: numbered as unknown as (record: string[]) => string[],
     }),
   );
   try {
-    for await (const { record, raw, info } of parser as AsyncIterable<Parsed>) {
+    for await (const { record, raw, info, number } of parser as AsyncIterable<ParsedLine>) {
       const isBlank = record.length === 1 && /^[ \t\r\n]*$/.test(raw);
       if (!isBlank) {
         // pandas takes such a line end and the delimiter together.
@@ -180,17 +193,16 @@ async function* linesOf(path: string, delimiter: string): AsyncGenerator<Line> {
       // The raw text leaves the second of two characters at a line's end out.
       afterBlank = isBlank && raw.endsWith("\r") && info.bytes - bytes === raw.length;
       bytes = info.bytes;
-      number += raw.match(/\r\n?|\n/g)?.length ?? 0;
     }
   } catch (error) {
     const { code, message } = error as { code?: unknown; message: string };
     if (error instanceof UserError || typeof code !== "string") throw error;
-    if (!code.startsWith("CSV_")) throw unreadable(error, `${path}:${number}`);
+    if (!code.startsWith("CSV_")) throw unreadable(error, `${path}:${line}`);
     throw new UserError(
       code === "CSV_MAX_RECORD_SIZE"
-        ? `${path}:${number}: expected a row, found no end of one in ${LONGEST_ROW} bytes: a double quote ` +
+        ? `${path}:${line}: expected a row, found no end of one in ${LONGEST_ROW} bytes: a double quote ` +
           "that is not closed?"
-        : `${path}:${number}: not CSV: ${shorten(message, 200)}`,
+        : `${path}:${line}: not CSV: ${shorten(message, 200)}`,
     );
   } finally {
     parser.destroy();
