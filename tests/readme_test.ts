@@ -1,6 +1,6 @@
 /** What README.md shows, run. */
 import assert from "node:assert/strict";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { LAYOUTS } from "../lib/export/layouts.ts";
 import { ARCHITECTURES } from "../lib/models/models.ts";
@@ -226,15 +226,30 @@ Deno.test("README's two commands are those that CI and users run, and every comm
   }
 });
 
+const MORE_PAGES = [
+  "lib/models/README.md",
+  "lib/server/README.md",
+  "lib/evaluation/README.md",
+  "lib/export/README.md",
+  "bench/README.md",
+];
+
+Deno.test("links of the pages lead to files and headings that there are", async () => {
+  const anchor = (heading: string) => heading.toLowerCase().replaceAll(/[^\w\- ]/g, "").replaceAll(" ", "-");
+  for (const page of [...PAGES, ...MORE_PAGES]) {
+    for (const [, link] of (await Deno.readTextFile(page)).matchAll(/\]\((?!https?:)([^)\s]+)\)/g)) {
+      const [file, name] = link.split("#");
+      const target = file ? join(dirname(page), file) : page;
+      assert.ok((await Deno.stat(target).catch(() => undefined)) !== undefined, `${page}: ${link}`);
+      if (name === undefined) continue;
+      const headings = [...(await Deno.readTextFile(target)).matchAll(/^#+ (.*)$/gm)];
+      assert.ok(headings.some(([, heading]) => anchor(heading) === name), `${page}: ${link}`);
+    }
+  }
+});
+
 Deno.test("the pages fit a screen", async () => {
-  const more = [
-    "lib/models/README.md",
-    "lib/server/README.md",
-    "lib/evaluation/README.md",
-    "lib/export/README.md",
-    "bench/README.md",
-  ];
-  for (const page of [...PAGES, ...more]) {
+  for (const page of [...PAGES, ...MORE_PAGES]) {
     for (const line of (await Deno.readTextFile(page)).split("\n")) {
       assert.ok(line.length <= (line.startsWith("|") ? 155 : 120), `${page}: ${line}`);
     }
