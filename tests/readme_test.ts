@@ -1,5 +1,6 @@
 /** What README.md shows, run. */
 import assert from "node:assert/strict";
+import { readdir } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { LAYOUTS } from "../lib/export/layouts.ts";
@@ -244,6 +245,27 @@ Deno.test("links of the pages lead to files and headings that there are", async 
       if (name === undefined) continue;
       const headings = [...(await Deno.readTextFile(target)).matchAll(/^#+ (.*)$/gm)];
       assert.ok(headings.some(([, heading]) => anchor(heading) === name), `${page}: ${link}`);
+    }
+  }
+});
+
+Deno.test("lib/README.md names every folder below those that it uses", async () => {
+  const [, list] = pages.get("lib/README.md")!.split("## The folders");
+  const folders = [...list.matchAll(/^ {2}(\w+)\//gm)].map(([, name]) => name);
+  const entries = await Array.fromAsync(Deno.readDir("lib"));
+  assert.deepEqual(
+    folders.toSorted(),
+    entries.filter((entry) => entry.isDirectory).map(({ name }) => name).sort(),
+  );
+  const files = await readdir("lib", { recursive: true });
+  for (const file of files.filter((name) => name.endsWith(".ts") && name.includes("/"))) {
+    const at = folders.indexOf(file.split("/")[0]);
+    for (const [, path] of (await Deno.readTextFile(join("lib", file))).matchAll(/ from "(\.[^"]+)"/g)) {
+      const [folder, ...rest] = join(dirname(file), path).split("/");
+      if (rest.length === 0 || folder === "..") continue;
+      // As the page says.
+      if (file.startsWith("config/") && folder === "losses") continue;
+      assert.ok(folders.indexOf(folder) <= at, `lib/${file} uses lib/${folder}`);
     }
   }
 });
