@@ -221,6 +221,7 @@ Deno.test("README's two commands are those that CI and users run, and every comm
     /^(npx )?simper train$/,
     /^simper fetch /,
     /^mpirun -n 2 simper train run\.yaml$/,
+    /^mpirun -n 2 deno task ranks train --/,
   ];
   for (const line of commands) {
     assert.ok([...run, ...elsewhere].some((known) => known.test(line)), `no test runs ${line}`);
