@@ -81,3 +81,21 @@ Deno.test("edits that cannot be made are named, each for what is wrong with it",
       "lib.ts: no tests: names no tests",
     ]);
   }));
+
+Deno.test("names that no edit and no file of tests has are refused in a line", async () => {
+  for (
+    const [script, word, code] of [
+      ["tests/mutants/main.ts", "lib/nosuch", 1],
+      ["tests/bounds/main.ts", "tests/kernels/nothing_test.ts", 2],
+      ["tests/bounds/main.ts", "tests/kernels", 2],
+      ["tests/bounds/main.ts", "--help", 2],
+    ] as const
+  ) {
+    const found = await new Deno.Command(Deno.execPath(), {
+      args: ["run", "--no-check", "--allow-read", "--allow-env", script, word],
+    }).output();
+    const said = new TextDecoder().decode(found.stderr).trim();
+    assert.equal(found.code, code, said);
+    assert.ok(said.startsWith(`${word}: `) && !said.includes("\n"), said);
+  }
+});

@@ -12,7 +12,7 @@ if [ ! -x "$dir/usr/local/bin/deno" ]; then
   cp /etc/resolv.conf "$dir/etc/" 2>/dev/null || true
   echo "deb $mirror trixie-backports main" > "$dir/etc/apt/sources.list.d/backports.list"
   chroot "$dir" sh -c 'apt-get update -q >/dev/null && apt-get install -y -q --no-install-recommends -t trixie-backports mesa-vulkan-drivers libvulkan1 gcc libc6-dev libvulkan-dev >/dev/null'
-  cp "$(npx -y deno eval 'console.log(Deno.execPath())')" "$dir/usr/local/bin/deno"
+  cp "$(npx -y deno@2.9.6 eval 'console.log(Deno.execPath())')" "$dir/usr/local/bin/deno"
   mkdir -p "$dir/project"
 fi
 [ $# -gt 0 ] || { echo "$dir is ready"; exit 0; }

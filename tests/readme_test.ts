@@ -1,6 +1,7 @@
 /** What README.md shows, run. */
 import assert from "node:assert/strict";
-import { join, resolve } from "node:path";
+import { readdir } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { LAYOUTS } from "../lib/export/layouts.ts";
 import { ARCHITECTURES } from "../lib/models/models.ts";
@@ -78,13 +79,12 @@ async function useTrained(folder: string, run: string): Promise<void> {
   const words = (line: string) =>
     [...line.matchAll(/(?:"[^"]*"|\S)+/g)].map(([word]) =>
       word.replaceAll('"', "").replace("out/my-run", join(folder, "out")).replace(/^run\.yaml$/, run)
-        .replace("HuggingFaceTB/SmolLM2-135M-Instruct", `${GOLDEN}/untied`)
+        .replace(/HuggingFaceTB\/SmolLM2-135M-Instruct|\bFOLDER\b/, `${GOLDEN}/untied`)
+        .replace("data/pairs", join(folder, "pairs"))
     ).slice(1);
-  // A path of this machine is a name in the pack.
-  const places: Record<string, string[]> = { "check-run": [`--dataset_mixer={${join(folder, "pairs")}: 1}`] };
   for (const name of ["generate", "eval", "export", "export-run", "check-run"]) {
     const given = words(command(`simper ${name} `)) as [string];
-    const { status, stdout, stderr } = await task(...given, ...places[name] ?? []);
+    const { status, stdout, stderr } = await task(...given);
     assert.equal(status, 0, stderr);
     assert.ok(stdout.trim().length > 0, name);
   }
@@ -220,21 +220,58 @@ Deno.test("README's two commands are those that CI and users run, and every comm
     /^(npx )?simper train$/,
     /^simper fetch /,
     /^mpirun -n 2 simper train run\.yaml$/,
+    /^mpirun -n 2 deno task ranks train --/,
   ];
   for (const line of commands) {
     assert.ok([...run, ...elsewhere].some((known) => known.test(line)), `no test runs ${line}`);
   }
 });
 
+const MORE_PAGES = [
+  "lib/models/README.md",
+  "lib/server/README.md",
+  "lib/evaluation/README.md",
+  "lib/export/README.md",
+  "bench/README.md",
+];
+
+Deno.test("links of the pages lead to files and headings that there are", async () => {
+  const anchor = (heading: string) => heading.toLowerCase().replaceAll(/[^\w\- ]/g, "").replaceAll(" ", "-");
+  for (const page of [...PAGES, ...MORE_PAGES]) {
+    for (const [, link] of (await Deno.readTextFile(page)).matchAll(/\]\((?!https?:)([^)\s]+)\)/g)) {
+      const [file, name] = link.split("#");
+      const target = file ? join(dirname(page), file) : page;
+      assert.ok((await Deno.stat(target).catch(() => undefined)) !== undefined, `${page}: ${link}`);
+      if (name === undefined) continue;
+      const headings = [...(await Deno.readTextFile(target)).matchAll(/^#+ (.*)$/gm)];
+      assert.ok(headings.some(([, heading]) => anchor(heading) === name), `${page}: ${link}`);
+    }
+  }
+});
+
+Deno.test("lib/README.md names every folder below those that it uses", async () => {
+  const [, list] = pages.get("lib/README.md")!.split("## The folders");
+  const folders = [...list.matchAll(/^ {2}(\w+)\//gm)].map(([, name]) => name);
+  const entries = await Array.fromAsync(Deno.readDir("lib"));
+  assert.deepEqual(
+    folders.toSorted(),
+    entries.filter((entry) => entry.isDirectory).map(({ name }) => name).sort(),
+  );
+  const files = await readdir("lib", { recursive: true });
+  for (const file of files.filter((name) => name.endsWith(".ts") && name.includes("/"))) {
+    const at = folders.indexOf(file.split("/")[0]);
+    for (const [, path] of (await Deno.readTextFile(join("lib", file))).matchAll(/ from "(\.[^"]+)"/g)) {
+      const [folder, ...rest] = join(dirname(file), path).split("/");
+      if (rest.length === 0 || folder === "..") continue;
+      // As the page says.
+      if (file.startsWith("config/") && folder === "losses") continue;
+      assert.ok(folders.indexOf(folder) <= at, `lib/${file} uses lib/${folder}`);
+    }
+  }
+});
+
 Deno.test("the pages fit a screen", async () => {
-  const more = [
-    "lib/models/README.md",
-    "lib/server/README.md",
-    "lib/evaluation/README.md",
-    "lib/export/README.md",
-    "bench/README.md",
-  ];
-  for (const page of [...PAGES, ...more]) {
+  for (const page of [...PAGES, ...MORE_PAGES]) {
     for (const line of (await Deno.readTextFile(page)).split("\n")) {
       assert.ok(line.length <= (line.startsWith("|") ? 155 : 120), `${page}: ${line}`);
     }

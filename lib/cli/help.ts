@@ -82,8 +82,8 @@ function meaning({ doc, type, required, default: value }: Key<unknown>): string 
   return plain(facts.length > 0 ? `${doc} [${facts.join("; ")}]` : doc);
 }
 
-/** Code in Markdown, without its marks. */
-const plain = (doc: string) => doc.replaceAll("`", "");
+/** Markdown's code and links, as words alone. */
+const plain = (doc: string) => doc.replaceAll(/\[([^\]]+)\]\([^)]*\)/g, "$1").replaceAll("`", "");
 
 const widthOf = (columns?: number) => Math.min(columns || COLUMNS, MOST_COLUMNS);
 

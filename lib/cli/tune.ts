@@ -34,8 +34,9 @@ import { readValues, splitOwnWords } from "./words.ts";
 export const tune: Command = {
   usage: "[FILE | --show] [--output=FILE]",
   about:
-    "Measures the ways of computing matrix products, prints what each reaches, and remembers the fastest (*) " +
-    "for all runs on this adapter; a run of some minutes does the same before its first step, and begins with " +
+    "Measures the ways of computing matrix products and, on a GPU, attention's backward pass, prints what each " +
+    "reaches, and remembers the fastest (*) for all runs on this adapter; lib/README.md says what the words of the " +
+    "table mean. A run of some minutes does the same before its first step, and begins with " +
     "no other way after 20 seconds. FILE, as --output writes it, is remembered in place of measuring, on an " +
     "adapter, driver, engine and version of this program like those that it was made with.",
   options: [

@@ -84,8 +84,8 @@ export interface RunKeys {
    */
   load_in_8bit?: boolean;
   /**
-   * The loss, or a list of losses that are added up: see [the losses](#losses). Of the keys below, each is an
-   * error under a loss that does not read it. By default `"simper"`.
+   * The loss, or a list of losses that are added up: see [the losses](#the-losses). Of the keys below, each
+   * is an error under a loss that does not read it. By default `"simper"`.
    */
   loss_type?: LossType;
   /** What each loss of a list is multiplied by; by default 1. */
@@ -449,8 +449,8 @@ export interface TrainConfig {
    */
   loadIn8bit: boolean;
   /**
-   * The loss, or a list of losses that are added up: see [the losses](#losses). Of the keys below, each is an
-   * error under a loss that does not read it.
+   * The loss, or a list of losses that are added up: see [the losses](#the-losses). Of the keys below, each
+   * is an error under a loss that does not read it.
    */
   lossType: LossType;
   /** What each loss of a list is multiplied by; by default 1. */

@@ -145,7 +145,7 @@ export const TABLE: Table = {
     type: lossType,
     default: "simper",
     doc:
-      "The loss, or a list of losses that are added up: see [the losses](#losses). Of the keys below, each " +
+      "The loss, or a list of losses that are added up: see [the losses](#the-losses). Of the keys below, each " +
       "is an error under a loss that does not read it.",
   },
   lossWeights: {

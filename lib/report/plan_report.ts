@@ -156,10 +156,9 @@ function rankLines(
     ...lines,
     [
       "time of a step",
-      `about ${seconds(time.total)}: ${seconds(time.computing)} of computing; of ${
-        seconds(time.link)
-      } of the link and ` +
-      `${seconds(time.host)} of the host, at once, ${seconds(time.exposed)} come on top`,
+      `about ${seconds(time.total)}: ${seconds(time.computing)} of computing; the exchange takes ` +
+      `${seconds(time.link)} on the link and ${seconds(time.host)} on the host, side by side; ` +
+      `${seconds(time.exposed)} of it are not hidden`,
     ],
     [
       "",

@@ -128,7 +128,12 @@ export class Loop {
           // Should the submission fail, that is told and not this.
           figures?.catch(() => {});
         },
-        onDone: (done) => this.#announce(step + 1, { done, total: pairs }),
+        // Ranks do their shares of a step at the same time: this one's stands for all.
+        onDone: (done) =>
+          this.#announce(step + 1, {
+            done: pairs > 0 ? Math.round(pairsOfStep * done / pairs) : pairsOfStep,
+            total: pairsOfStep,
+          }),
       });
       this.#submitted = step + 1;
       if (figures) await this.#take(await figures);

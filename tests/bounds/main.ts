@@ -1,8 +1,8 @@
 /**
- * `deno task test:bounds [FILE ...]`: tests of kernels and whole runs, or those named, with kernels that note what they
- * access out of bounds (`checked_source.ts`). Without names it fails too where a line of a kernel that accesses
- * something was come by in none of them: what is not run is not proven. Kernels of float16 matrices are run on Dawn,
- * and left out, which is told, where there is none.
+ * `deno task test:bounds [--filter=TEXT] [FILE ...]`: tests of kernels and whole runs, or those named, with kernels
+ * that note what they access out of bounds (`checked_source.ts`). Without names it fails too where a line of a kernel
+ * that accesses something was come by in none of them: what is not run is not proven. Kernels of float16 matrices are
+ * run on Dawn, and left out, which is told, where there is none.
  */
 import { join } from "node:path";
 import { NATIVE, whyNoDawn } from "../dawn/native.ts";
@@ -89,6 +89,17 @@ async function runAll(folder: string): Promise<void> {
   );
 }
 
+for (const word of Deno.args) {
+  if (word.startsWith("--filter=")) continue;
+  const isFile = !word.startsWith("-") && (await Deno.stat(word).catch(() => undefined))?.isFile;
+  if (isFile) continue;
+  console.error(`${word}: expected a file of tests: deno task test:bounds [--filter=TEXT] [FILE ...]`);
+  Deno.exit(2);
+}
+if (Deno.args.length > 0 && Deno.args.every((word) => word.startsWith("--"))) {
+  console.error("--filter=TEXT: of which files? deno task test:bounds --filter=TEXT FILE ...");
+  Deno.exit(2);
+}
 const isDawn = Deno.env.get("SIMPER_WEBGPU_ENGINE") === "dawn";
 await withTemporaryFolder(async (folder) => {
   if (Deno.args.length > 0) await reachedIn(Deno.args, isDawn, folder);

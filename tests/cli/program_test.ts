@@ -53,6 +53,8 @@ Deno.test("each command has help and a version, which need no permission and win
   assert.deepEqual(explained, ["open", "profile", "help", "version", ...FIELDS.map(keyOf)]);
   assert.match(train.stdout, /^Model\n {2}--model_name_or_path/m);
   assert.ok(train.stdout.split("\n").every((line) => line.length <= 80));
+  assert.match(train.stdout, /added up:\s+see the losses\. Of/);
+  assert.doesNotMatch(train.stdout, /\]\(|`/);
   assert.match(other.stdout, /^usage: simper fetch OWNER\/NAME/);
   assert.doesNotMatch(other.stdout, /--max_steps/);
 });

@@ -63,6 +63,30 @@ for (const [size, keys] of SIZES) {
     }));
 }
 
+Deno.test("a rank that its driver blocks tells how much of the whole step is done", () =>
+  withTemporaryFolder(async (folder) => {
+    const { submit } = GPUQueue.prototype;
+    let isSlow = false;
+    GPUQueue.prototype.submit = function (commands) {
+      submit.call(this, commands);
+      // What a model of hundreds of millions of parameters takes.
+      for (const start = performance.now(); isSlow && performance.now() - start < 110;);
+    };
+    const heard = new Set<string>();
+    try {
+      await trainAs(2, folder, ["--max_steps=1", "--save_strategy=no"], ({ rank }) => ({
+        onSubmit: ({ pairs }) => {
+          isSlow = true;
+          if (rank === 0 && pairs) heard.add(`${pairs.done}/${pairs.total}`);
+        },
+        onStep: () => isSlow = false,
+      }));
+    } finally {
+      GPUQueue.prototype.submit = submit;
+    }
+    assert.deepEqual([...heard], ["0/4", "4/4"]);
+  }));
+
 /** DPO on adapters with dropout, whose reference the first rank computes; all of it evaluated by halves. */
 const ADAPTED = [
   "--loss_type=sigmoid",

@@ -22,6 +22,24 @@ async function trainRanks(...words: string[]): Promise<{ status: number; stderr:
 }
 
 mpiTest(
+  "the page's command for a copy of the repository divides the run that ships",
+  () =>
+    withTemporaryFolder(async (folder) => {
+      const page = await Deno.readTextFile("configs/README.md");
+      const [, words] = page.match(/^mpirun -n 2 deno task ranks train (--.+)$/m)!;
+      const { code, stderr } = await new Deno.Command(MPIEXEC!, {
+        args: [
+          ...["-n", "2", Deno.execPath(), ...taskWords("ranks"), "train", ...words.split(" ")],
+          ...["--max_steps=1", "--prompts=[]", "--eval_strategy=no", `--output_dir=${join(folder, "out")}`],
+        ],
+        env: MPI_ENVIRONMENT,
+        stdin: "null",
+      }).output();
+      assert.equal(code, 0, new TextDecoder().decode(stderr));
+    }),
+);
+
+mpiTest(
   "two processes of mpiexec leave the bytes of two ranks in one process, and say everything once",
   () =>
     withTemporaryFolder(async (folder) => {

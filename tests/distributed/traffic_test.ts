@@ -124,7 +124,7 @@ Deno.test("simper plan --ranks says what a rank takes, is sent, and how long a s
   assert.match(stdout, /^traffic +[\d.]+ kB of gradients and [\d.]+ kB of weights a step and rank, /m);
   assert.match(
     stdout,
-    /^time of a step +about [\d.]+ s: [\d.e-]+ s of computing; of [\d.]+ s of the link and /m,
+    /^time of a step +about [\d.]+ s: [\d.e-]+ s of computing; the exchange takes [\d.]+ s on the link and [\d.e-]+ s on the host, side by side; [\d.]+ s of it are not hidden$/m,
   );
   assert.match(stdout, /^ +one GPU takes [\d.e-]+ s: 2 reach \d+ % of as many$/m);
   const small = await plan("--ranks=2", "--device_memory=1MB");

@@ -18,6 +18,10 @@ const { values, positionals } = parseArgs({
 const chosen = mutantsOf(ALL).filter(({ name }) =>
   positionals.length === 0 || positionals.some((text) => name.includes(text))
 );
+if (chosen.length === 0) {
+  console.error(`${positionals.join(", ")}: no edit has this in its name; --list has their names`);
+  Deno.exit(1);
+}
 if (values.list) {
   for (const { name, tests, filter } of chosen) {
     console.log(`${name}\n  ${tests.join(" ")}${filter ? ` --filter="${filter}"` : ""}`);

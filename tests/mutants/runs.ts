@@ -88,6 +88,16 @@ export const RUNS: readonly Edits[] = [
   },
   {
     file: "lib/run/loop.ts",
+    tests: ["tests/distributed/data_parallel_test.ts"],
+    filter: "tells how much of the whole step",
+    edits: [[
+      "a rank's pairs are told as those of the step",
+      "Math.round(pairsOfStep * done / pairs)",
+      "done",
+    ]],
+  },
+  {
+    file: "lib/run/loop.ts",
     tests: LOOP,
     edits: [
       [

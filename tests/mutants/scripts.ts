@@ -85,6 +85,12 @@ export const SCRIPTS: readonly Edits[] = [
     edits: [["a stop string is part of the answer", "(stop === undefined ? whole : shown)", "whole"]],
   },
   {
+    file: "lib/cli/help.ts",
+    tests: ["tests/cli/program_test.ts"],
+    filter: "each command has help",
+    edits: [["links are shown as Markdown has them", '.replaceAll(/\\[([^\\]]+)\\]\\([^)]*\\)/g, "$1")', ""]],
+  },
+  {
     file: "lib/cli/answer_file.ts",
     tests: ["tests/cli/generate_test.ts"],
     filter: "left as it is",
