@@ -174,6 +174,9 @@ Deno.test("each thing that the weights follow from is compared", () => {
     ["tokens and labels 1", (here) => here.pairs[0].responses[0].labels = [3, 5]],
   ];
   assert.deepEqual(different(compareStart(packOf(), structuredClone(packOf()))), []);
+  const kernels = usualTuning("software");
+  const otherForm = { ...kernels, textured: kernels.textured.toReversed(), splits: false, keeps: false };
+  assert.deepEqual(different(compareStart({ ...packOf(), kernels: otherForm }, packOf())), []);
   for (const [what, change] of changes) {
     const here: Here = structuredClone(packOf());
     change(here);
