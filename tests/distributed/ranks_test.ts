@@ -25,7 +25,12 @@ import { withTemporaryFolder } from "../temporary_folder.ts";
 
 Deno.test("passes that do not divide are refused with the numbers that would", () => {
   const passes = (size: number, stages = 1) =>
-    passesOfRank({ gradientAccumulationSteps: 3, numGpus: 2, pipelineParallelSize: stages }, { size });
+    passesOfRank({
+      perDeviceTrainBatchSize: 6,
+      gradientAccumulationSteps: 3,
+      numGpus: 2,
+      pipelineParallelSize: stages,
+    }, { size });
   assert.deepEqual([1, 2, 3, 6].map((size) => passes(size)), [6, 3, 2, 1]);
   assert.deepEqual([2, 4, 12].map((size) => passes(size, 2)), [6, 3, 1]);
   for (const size of [4, 5, 12]) {
@@ -43,7 +48,10 @@ Deno.test("passes that do not divide are refused with the numbers that would", (
       () => passes(size, stages),
       (error: UserError) => error.status === 2 && message.test(error.message),
     );
-  refused(8, 2, /6 passes .* over 8 ranks, 4 pipelines of 2: start 2 or 4 or 6 or 12, /);
+  const batch =
+    /start 2 or 4 or 6 or 12, or, .* --per_device_train_batch_size=3 --gradient_accumulation_steps=6$/;
+  refused(8, 2, new RegExp(`6 passes .* over 8 ranks, 4 pipelines of 2: ${batch.source}`));
+  refused(5, 1, /: start 1 or 2 or 3 or 6, or change what a step is$/);
   refused(
     3,
     2,
