@@ -79,7 +79,7 @@ const NO_DAWN_ADAPTER =
   "Dawn found no WebGPU adapter that it takes: expected a GPU with a Metal, DX12 or Vulkan 1.1 driver, or a " +
   "new enough software driver (Mesa 25 or later, as Debian 13 has it, or Chromium's SwiftShader by " +
   "VK_DRIVER_FILES; Debian 12's Mesa 22.3 is too old), and on Linux the Vulkan loader (apt-get install libvulkan1): " +
-  "install what lacks, or leave webgpu_engine at deno";
+  "install what is missing, or leave webgpu_engine at deno";
 
 /**
  * By these Mesa's layer puts an adapter first, whoever made it: by the maker's and the device's number, and by its place

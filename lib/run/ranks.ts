@@ -59,6 +59,19 @@ export function passesOfRank(
   );
 }
 
+/**
+ * That zero_stage does nothing, where there is nobody to share with.
+ * @param how what would change that.
+ */
+export function idleZeroStage(
+  { zeroStage, pipelineParallelSize: stages }: Pick<TrainConfig, "zeroStage" | "pipelineParallelSize">,
+  { size }: Pick<Communicator, "size">,
+  how = "mpirun -n N starts several",
+): string | undefined {
+  if (zeroStage === 0 || size > stages) return;
+  return `zero_stage: ignored: there is one ${stages === 1 ? "rank" : `pipeline of ${stages} ranks`}; ${how}`;
+}
+
 /** What of a run the ranks have, for people; `net` is the first one's. */
 export function describeRanks({ data, pipeline }: Grid, passes: number, net: Net): string {
   const count = data.size * pipeline.size;

@@ -14,6 +14,7 @@ import {
   checkSameFiles,
   checkSameKeys,
   checkSharedFolder,
+  idleZeroStage,
   passesOfRank,
   RankLog,
 } from "../../lib/run/ranks.ts";
@@ -58,6 +59,14 @@ Deno.test("passes that do not divide are refused with the numbers that would", (
     /^pipeline_parallel_size: 2 stages want .*there are 3: start 2 or 4 or 6 or 12 \(mpirun -n 2\)$/,
   );
   refused(1, 4, /^pipeline_parallel_size: 4 stages .*there is 1: /);
+});
+
+Deno.test("a zero_stage that nobody shares by is told", () => {
+  const idle = (size: number, stages: number, zeroStage = 1) =>
+    idleZeroStage({ zeroStage, pipelineParallelSize: stages }, { size });
+  assert.equal(idle(1, 1), "zero_stage: ignored: there is one rank; mpirun -n N starts several");
+  assert.match(idle(2, 2)!, /there is one pipeline of 2 ranks; /);
+  assert.deepEqual([idle(2, 1), idle(4, 2), idle(1, 1, 0)], [undefined, undefined, undefined]);
 });
 
 Deno.test("ranks of other keys, files or checkpoints are refused on every rank, each named", async () => {
