@@ -124,7 +124,8 @@ export function checkEngine({ gpu, webgpuEngine }: GpuChoice = {}): void {
   throw new UserError(
     `${webgpuEngine ? "webgpu_engine" : ENGINE}: dawn is native code, and this process may load none: ` +
       "`deno task dawn COMMAND ...` gives --allow-ffi, as the npm package does where --webgpu_engine=dawn is on the " +
-      `command line or ${ENGINE}=dawn in the environment`,
+      `command line or ${ENGINE}=dawn in the environment, and not for a run file alone; a program of ` +
+      "`deno install` needs --allow-ffi added to that line",
     2,
   );
 }
