@@ -53,6 +53,7 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
     log: (level, message) => log[level](message),
     onProgress: (done) => progress.update(done),
     signal: stop.signal,
+    packed: pack.run.config,
     ...(options.has("take_tiles") && { tiles: pack.kernels }),
   };
   const findings: Finding[] = [];

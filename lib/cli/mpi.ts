@@ -132,7 +132,8 @@ function openMpi({ size, variable }: Launch): Mpi {
       `by ${variable} this is one of ${
         size ?? "several"
       } ranks, and MPI between them is native code, which this ` +
-        "process may not load: `deno task ranks train ...` gives --allow-ffi, as the npm package does",
+        "process may not load: `deno task ranks train ...` gives --allow-ffi, as the npm package does, and a program of " +
+        "`deno install` needs it added to that line",
       2,
     );
   }

@@ -18,7 +18,7 @@ import { bytesBesidePlan } from "../planning/process_memory.ts";
 import { withBatchesOf, type WorkloadOf } from "../planning/advice.ts";
 import { prepare } from "../planning/prepare.ts";
 import { largestPlan, planRanks, type Rates } from "../planning/ranks.ts";
-import { passesOfRank } from "../run/ranks.ts";
+import { idleZeroStage, passesOfRank } from "../run/ranks.ts";
 import { reportSplit } from "../report/data_report.ts";
 import { createLogger, isShown, printable } from "../report/log.ts";
 import { planReport } from "../report/plan_report.ts";
@@ -81,6 +81,8 @@ async function run(words: readonly string[], stop: Stop): Promise<number> {
   const ranks = options.ranks ?? config.pipelineParallelSize;
   if (options.rates && ranks === 1) throw new UserError(RATES, 2);
   const passes = passesOfRank(config, { size: ranks });
+  const idle = idleZeroStage(config, { size: ranks }, "--ranks=N plans for several");
+  if (idle) log.warning(idle);
   const device = await deviceOf(config, options.largestBuffer);
   const { folder, workloadOf, sample } = await readWorkload(config, options, {
     log: (level, message) => log[level](message),

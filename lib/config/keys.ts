@@ -432,7 +432,7 @@ export const TABLE: Table = {
   },
   evalOnStart: { type: boolean, default: false, mayChange: true, doc: "Evaluate before the first step too." },
   prompts: {
-    type: texts('["What is the capital of Italy?"]'),
+    type: texts('["What is the capital of Italy?"], or [] for none'),
     default: [],
     doc: "Prompts whose greedy answers are shown before and after training.",
   },

@@ -57,7 +57,7 @@ export function conflicts(config: PartialConfig, written: ReadonlyMap<string, En
       `expected none with pipeline_parallel_size: ${config.pipelineParallelSize}, found ${
         config.prompts!.length
       }: ` +
-      "no rank has all of the model to answer with; `simper generate` does it after the run",
+      "no rank has all of the model to answer with: --prompts=[], and `simper generate` does it after the run",
   );
   report(
     ["zeroStage", "pipelineParallelSize"],

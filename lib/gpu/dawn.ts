@@ -52,9 +52,9 @@ const kept: GPU[] = [];
 export async function dawnGpu(
   changes: readonly string[],
   gpuId?: string,
-  load: () => Promise<Dawn> = loadDawn,
+  load: () => Promise<Dawn> = () => import(PACKAGE),
 ): Promise<GPU> {
-  const { create } = await load();
+  const { create } = await load().catch(notLoaded);
   const features = [`enable-dawn-features=${changes.join(",")}`];
   const names = gpuId === undefined ? [] : await namesOf(create);
   // Where there is none at all, that is what is wrong.
@@ -64,21 +64,25 @@ export async function dawnGpu(
   return gpu;
 }
 
-async function loadDawn(): Promise<Dawn> {
-  try {
-    return await import(PACKAGE);
-  } catch (error) {
-    // A permission that is missing is told by who knows how it is given.
-    if ((error as Error).name === "NotCapable") throw error;
+/** Says what is in the way of the package, and what to do. */
+function notLoaded(error: Error): never {
+  // A permission that is missing is told by who knows how it is given.
+  if (error.name === "NotCapable") throw error;
+  const [why] = error.message.split("\n");
+  if (/lockfile is out of date/.test(why)) {
     throw new UserError(
-      `webgpu_engine: dawn is not installed, and cannot be fetched now (${
-        shorten((error as Error).message.split("\n")[0])
-      }): ` +
-        `\`deno cache ${PACKAGE}\` installs it where the npm registry is reached`,
-      1,
-      "NO_GPU",
+      "webgpu_engine: dawn is not in the lock file of this process, which --frozen keeps as it is: " +
+        "`deno task dawn COMMAND ...` has one with it, as the npm package does where --webgpu_engine=dawn is on the " +
+        "command line; `mpirun -n N deno task dawn train ...` starts ranks so",
+      2,
     );
   }
+  throw new UserError(
+    `webgpu_engine: dawn is not installed, and cannot be fetched now (${shorten(why)}): ` +
+      `\`deno cache ${PACKAGE}\` installs it where the npm registry is reached`,
+    1,
+    "NO_GPU",
+  );
 }
 
 /** Dawn lists its adapters only to who asks for one that is not there. */

@@ -78,7 +78,8 @@ const NO_ADAPTER =
 const NO_DAWN_ADAPTER =
   "Dawn found no WebGPU adapter that it takes: expected a GPU with a Metal, DX12 or Vulkan 1.1 driver, or a " +
   "new enough software driver (Mesa 25 or later, as Debian 13 has it, or Chromium's SwiftShader by " +
-  "VK_DRIVER_FILES; Debian 12's Mesa 22.3 is too old): install one, or leave webgpu_engine at deno";
+  "VK_DRIVER_FILES; Debian 12's Mesa 22.3 is too old), and on Linux the Vulkan loader (apt-get install libvulkan1): " +
+  "install what is missing, or leave webgpu_engine at deno";
 
 /**
  * By these Mesa's layer puts an adapter first, whoever made it: by the maker's and the device's number, and by its place
@@ -123,7 +124,8 @@ export function checkEngine({ gpu, webgpuEngine }: GpuChoice = {}): void {
   throw new UserError(
     `${webgpuEngine ? "webgpu_engine" : ENGINE}: dawn is native code, and this process may load none: ` +
       "`deno task dawn COMMAND ...` gives --allow-ffi, as the npm package does where --webgpu_engine=dawn is on the " +
-      `command line or ${ENGINE}=dawn in the environment`,
+      `command line or ${ENGINE}=dawn in the environment, and not for a run file alone; a program of ` +
+      "`deno install` needs --allow-ffi added to that line",
     2,
   );
 }

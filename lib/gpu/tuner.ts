@@ -16,6 +16,7 @@ import {
   type DeviceClass,
   deviceClass,
   FLOAT32_MATRIX,
+  inOneForm,
   LAYOUTS,
   MATRIX,
   onlyTile,
@@ -266,7 +267,7 @@ export async function chooseTiles(
     record.keeps = isRight && kept > again * CLEARLY;
   }
   onProgress?.({ what: "measuring matrix products", done: total, total });
-  return { record, rates, skipped };
+  return { record: inOneForm(record), rates, skipped };
 }
 
 /** Numbers between -0.5 and 0.5 for both operands of the largest product. */

@@ -214,6 +214,16 @@ export interface TuningRecord {
   precision?: MatrixPrecision;
 }
 
+/** The same choice in the one form that it has, so that what computes alike is written alike. */
+export function inOneForm({ textured, splits, keeps, ...rest }: TuningRecord): TuningRecord {
+  return {
+    ...rest,
+    textured: SHAPE_CLASSES.filter((shape) => textured.includes(shape)),
+    ...(splits && { splits }),
+    ...(keeps && { keeps }),
+  };
+}
+
 /** What suits a class of devices, where nothing was measured: float16 matrices where a precision is asked for. */
 export function usualTuning(device: DeviceClass, precision?: MatrixPrecision): TuningRecord {
   const names = {

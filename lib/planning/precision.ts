@@ -8,7 +8,7 @@ import type { Gpu } from "../gpu/device.ts";
  * @throws {UserError} (status 2) where the adapter has no such matrices, with those that it has.
  */
 export function precisionOn(
-  { name, matrices, matrixKinds }: Pick<Gpu, "name" | "matrices" | "matrixKinds">,
+  { name, matrices, matrixKinds, toggles }: Pick<Gpu, "name" | "matrices" | "matrixKinds" | "toggles">,
   { float32MatmulPrecision: asked }: Pick<TrainConfig, "float32MatmulPrecision">,
 ): MatrixPrecision | undefined {
   if (asked === "highest") return;
@@ -20,9 +20,13 @@ export function precisionOn(
         ? ", of sizes that no kernel is cut for, or in subgroups whose size cannot be asked for"
         : "")
     : `${name} offers none`;
+  // Of Dawn alone something is changed.
+  const elsewhere = toggles.length > 0
+    ? ""
+    : "webgpu_engine: dawn offers those that a GPU has, which the other engine does not; ";
   throw new UserError(
     `float32_matmul_precision: ${asked} needs subgroup matrices of float16 with float32 sums, and ${found}: ` +
-      "webgpu_engine: dawn offers those that a GPU has, which the other engine does not; " +
+      elsewhere +
       "highest computes in float32, and auto does so where there are none",
     2,
   );

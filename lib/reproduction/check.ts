@@ -3,6 +3,7 @@ import { describeDivision } from "../checkpoint/division.ts";
 import { changedKeys } from "../checkpoint/fingerprint.ts";
 import type { FirstPair, Machine, Program, Provenance } from "../checkpoint/provenance.ts";
 import type { Fingerprint } from "../checkpoint/state.ts";
+import { inOneForm } from "../gpu/tuning.ts";
 import { own, show } from "../text/json.ts";
 import type { LogEntry } from "../training/log_entry.ts";
 import type { Pack } from "./pack.ts";
@@ -114,7 +115,8 @@ function tiles(pack: Machine["kernels"], here: Machine["kernels"] | undefined): 
   if (!here) return [finding("tiles", "of its adapter", undefined)];
   const [there, now] = [pack, here].map((record) =>
     Object.fromEntries(
-      Object.entries(record).flatMap(([key, value]) =>
+      // Earlier packs have what computes alike in other forms too.
+      Object.entries(inOneForm(record)).flatMap(([key, value]) =>
         key === "buffer"
           ? Object.entries(value).map(([shape, tile]) => [shape, String(tile)])
           : [[key, JSON.stringify(value)]]

@@ -17,7 +17,10 @@ import { statOf } from "../files/stat_of.ts";
 import { VERSION } from "../program/version.ts";
 import type { TrainOptions } from "./options.ts";
 
-type Passes = Pick<TrainConfig, "gradientAccumulationSteps" | "numGpus" | "pipelineParallelSize">;
+type Passes = Pick<
+  TrainConfig,
+  "perDeviceTrainBatchSize" | "gradientAccumulationSteps" | "numGpus" | "pipelineParallelSize"
+>;
 
 /**
  * The passes that each rank makes of a step, or its part of, as a stage of a pipeline; the step's pairs are the same
@@ -25,7 +28,7 @@ type Passes = Pick<TrainConfig, "gradientAccumulationSteps" | "numGpus" | "pipel
  * @throws {UserError} (status 2) where they cannot be divided.
  */
 export function passesOfRank(
-  { gradientAccumulationSteps, numGpus, pipelineParallelSize: stages }: Passes,
+  { perDeviceTrainBatchSize, gradientAccumulationSteps, numGpus, pipelineParallelSize: stages }: Passes,
   { size }: Pick<Communicator, "size">,
 ): number {
   const passes = gradientAccumulationSteps * numGpus;
@@ -34,19 +37,39 @@ export function passesOfRank(
   const fitting = Array.from({ length: passes }, (_, i) => i + 1).filter((count) => passes % count === 0)
     .map((count) => count * stages);
   const counts = fitting.join(" or ");
+  // Of a step with as many pairs, so many times the passes would divide.
+  const times = Array.from({ length: perDeviceTrainBatchSize }, (_, i) => i + 1)
+    .find((times) => perDeviceTrainBatchSize % times === 0 && passes * times % pipelines === 0);
+  const change = times === undefined
+    ? "or change what a step is"
+    : `or, for a step of as many pairs, --per_device_train_batch_size=${perDeviceTrainBatchSize / times} ` +
+      `--gradient_accumulation_steps=${gradientAccumulationSteps * times}`;
   throw new UserError(
     Number.isInteger(pipelines)
       ? `gradient_accumulation_steps x num_gpus: ${gradientAccumulationSteps} x ${numGpus} = ${passes} passes a ` +
         `step do not divide over ${size} ranks${
           stages > 1 ? `, ${pipelines} pipelines of ${stages}` : ""
         }: start ` +
-        `${counts}, or change what a step is`
+        `${counts}, ${change}`
       : `pipeline_parallel_size: ${stages} stages want as many ranks or a multiple, and there ${
         size === 1 ? "is 1" : `are ${size}`
       }: ` +
         `start ${counts} (mpirun -n ${stages})`,
     2,
   );
+}
+
+/**
+ * That zero_stage does nothing, where there is nobody to share with.
+ * @param how what would change that.
+ */
+export function idleZeroStage(
+  { zeroStage, pipelineParallelSize: stages }: Pick<TrainConfig, "zeroStage" | "pipelineParallelSize">,
+  { size }: Pick<Communicator, "size">,
+  how = "mpirun -n N starts several",
+): string | undefined {
+  if (zeroStage === 0 || size > stages) return;
+  return `zero_stage: ignored: there is one ${stages === 1 ? "rank" : `pipeline of ${stages} ranks`}; ${how}`;
 }
 
 /** What of a run the ranks have, for people; `net` is the first one's. */

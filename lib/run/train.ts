@@ -61,6 +61,7 @@ import {
   checkSameKeys,
   checkSharedFolder,
   describeRanks,
+  idleZeroStage,
   openAdder,
   passesOfRank,
   RankLog,
@@ -120,6 +121,8 @@ export async function train(given: TrainConfig | RunKeys, options: TrainOptions 
   const { log } = rankLog;
   const onProgress = isFirst ? options.onProgress : undefined;
   const warn = (message: string) => log("warning", message);
+  const idle = idleZeroStage(config, communicator);
+  if (idle) warn(idle);
   await using held = new AsyncDisposableStack();
   await checkPlaces(config, localSources(config));
   const output = isFirst ? await openOutput(config.outputDir, warn) : undefined;

@@ -148,6 +148,28 @@ test("the npm package gives a program that trains, and that signals reach", asyn
   assert.equal((await child.status).code, 130, await log);
 });
 
+test(
+  "the npm package gives Dawn its permission and its lock file, however it is asked for",
+  async (place, folder) => {
+    const npm = join(folder, "lib", "cli", "npm");
+    const deno = join(folder, "node_modules", "deno");
+    await Promise.all([npm, deno].map((path) => Deno.mkdir(path, { recursive: true })));
+    await Deno.copyFile("lib/cli/npm/simper.mjs", join(npm, "simper.mjs"));
+    await Deno.copyFile("deno.json", join(folder, "deno.json"));
+    await Deno.writeTextFile(join(folder, "echo"), '#!/bin/sh\necho "$@"\n', { mode: 0o755 });
+    const echo = JSON.stringify(join(folder, "echo"));
+    await Deno.writeTextFile(join(deno, "install_api.cjs"), `exports.runInstall = () => ${echo};`);
+    const started = async (...words: string[]) => {
+      const { stdout } = await place.run("node", join(npm, "simper.mjs"), "train", ...words);
+      return [stdout.includes(" --allow-ffi "), stdout.includes("/dawn.lock ")];
+    };
+    for (const words of [["--webgpu_engine=dawn"], ["run.yaml", "--webgpu_engine", "dawn", "--open"]]) {
+      assert.deepEqual(await started(...words), [true, true], words.join(" "));
+    }
+    assert.deepEqual(await started("--webgpu_engine", "deno", "dawn"), [false, false]);
+  },
+);
+
 test("a script that imports mod.ts from a URL trains", async (place) => {
   await using server = serveRepository();
   const script = `

@@ -145,7 +145,11 @@ Deno.test("Dawn where no native code may be loaded is refused at once: nothing i
       Object.entries(words).map(async ([name, words]) => {
         const { status, stdout, stderr } = await task(name, ...words, asked);
         assert.deepEqual([status, stdout], [2, ""], `${name}: ${stderr}`);
-        assert.match(stderr, /^error: webgpu_engine: dawn is native code, .*`deno task dawn COMMAND/, name);
+        assert.match(
+          stderr,
+          /^error: webgpu_engine: dawn is native code, .*`deno task dawn COMMAND.*`deno install`/,
+          name,
+        );
       }),
     );
     const { status, stderr } = await taskWith({ SIMPER_WEBGPU_ENGINE: "dawn" }, "tune");

@@ -477,7 +477,11 @@ Deno.test("the best model is the one of least loss, and of most of all else", ()
 Deno.test("prompts want all of the model on one rank, and gradients in parts a whole model", () => {
   assert.match(
     mistakes(`${BASE}prompts: [Hi?]\npipeline_parallel_size: 2`)[0],
-    /prompts: .*expected none with pipeline_parallel_size: 2, found 1: no rank has all of the model/s,
+    /prompts: .*expected none with pipeline_parallel_size: 2, found 1: no rank has all of the model .*: --prompts=\[\], and/s,
+  );
+  assert.match(
+    mistakes(BASE, "--prompts=")[0],
+    /^--prompts: expected a list .*, or \[\] for none, found nothing$/,
   );
   assert.match(
     mistakes(`${BASE}zero_stage: 2\npipeline_parallel_size: 2`)[0],

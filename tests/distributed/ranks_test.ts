@@ -14,6 +14,7 @@ import {
   checkSameFiles,
   checkSameKeys,
   checkSharedFolder,
+  idleZeroStage,
   passesOfRank,
   RankLog,
 } from "../../lib/run/ranks.ts";
@@ -25,7 +26,12 @@ import { withTemporaryFolder } from "../temporary_folder.ts";
 
 Deno.test("passes that do not divide are refused with the numbers that would", () => {
   const passes = (size: number, stages = 1) =>
-    passesOfRank({ gradientAccumulationSteps: 3, numGpus: 2, pipelineParallelSize: stages }, { size });
+    passesOfRank({
+      perDeviceTrainBatchSize: 6,
+      gradientAccumulationSteps: 3,
+      numGpus: 2,
+      pipelineParallelSize: stages,
+    }, { size });
   assert.deepEqual([1, 2, 3, 6].map((size) => passes(size)), [6, 3, 2, 1]);
   assert.deepEqual([2, 4, 12].map((size) => passes(size, 2)), [6, 3, 1]);
   for (const size of [4, 5, 12]) {
@@ -43,13 +49,24 @@ Deno.test("passes that do not divide are refused with the numbers that would", (
       () => passes(size, stages),
       (error: UserError) => error.status === 2 && message.test(error.message),
     );
-  refused(8, 2, /6 passes .* over 8 ranks, 4 pipelines of 2: start 2 or 4 or 6 or 12, /);
+  const batch =
+    /start 2 or 4 or 6 or 12, or, .* --per_device_train_batch_size=3 --gradient_accumulation_steps=6$/;
+  refused(8, 2, new RegExp(`6 passes .* over 8 ranks, 4 pipelines of 2: ${batch.source}`));
+  refused(5, 1, /: start 1 or 2 or 3 or 6, or change what a step is$/);
   refused(
     3,
     2,
     /^pipeline_parallel_size: 2 stages want .*there are 3: start 2 or 4 or 6 or 12 \(mpirun -n 2\)$/,
   );
   refused(1, 4, /^pipeline_parallel_size: 4 stages .*there is 1: /);
+});
+
+Deno.test("a zero_stage that nobody shares by is told", () => {
+  const idle = (size: number, stages: number, zeroStage = 1) =>
+    idleZeroStage({ zeroStage, pipelineParallelSize: stages }, { size });
+  assert.equal(idle(1, 1), "zero_stage: ignored: there is one rank; mpirun -n N starts several");
+  assert.match(idle(2, 2)!, /there is one pipeline of 2 ranks; /);
+  assert.deepEqual([idle(2, 1), idle(4, 2), idle(1, 1, 0)], [undefined, undefined, undefined]);
 });
 
 Deno.test("ranks of other keys, files or checkpoints are refused on every rank, each named", async () => {

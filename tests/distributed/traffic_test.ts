@@ -127,6 +127,8 @@ Deno.test("simper plan --ranks says what a rank takes, is sent, and how long a s
     /^time of a step +about [\d.]+ s: [\d.e-]+ s of computing; the exchange takes [\d.]+ s on the link and [\d.e-]+ s on the host, side by side; [\d.]+ s of it are not hidden$/m,
   );
   assert.match(stdout, /^ +one GPU takes [\d.e-]+ s: 2 reach \d+ % of as many$/m);
+  const alone = await plan("--zero_stage=2");
+  assert.match(alone.stderr, /zero_stage: ignored: there is one rank; --ranks=N plans for several$/m);
   const small = await plan("--ranks=2", "--device_memory=1MB");
   assert.equal(small.status, 1, small.stderr);
   assert.match(small.stdout, /^ {2}zero_stage: 2: /m);

@@ -141,6 +141,25 @@ Deno.test("dawn.lock has all that deno.lock has, and Dawn", async () => {
   );
 });
 
+Deno.test("a lock file without Dawn stays so, and the task that has one with it is told", async () => {
+  const lock = async (task: string) => {
+    const { tasks } = JSON.parse(await Deno.readTextFile("deno.json"));
+    return tasks[task].command.match(/ --frozen(?: --lock=\S+)?/)?.[0];
+  };
+  assert.deepEqual([await lock("ranks"), await lock("dawn")], [
+    " --frozen",
+    " --frozen --lock=lib/gpu/dawn.lock",
+  ]);
+  // As Deno says it.
+  const error = new TypeError(
+    "The lockfile is out of date. Run `deno install --frozen=false`, or rerun\nchanges:\n",
+  );
+  assert.match(
+    await refusal(dawnGpu([], undefined, () => Promise.reject(error))),
+    /^webgpu_engine: dawn is not in the lock file .*`mpirun -n N deno task dawn train \.\.\.` starts ranks so$/,
+  );
+});
+
 Deno.test("where Dawn cannot be had, the line that installs it is told", () =>
   withTemporaryFolder(async (folder) => {
     const script = `${folder}/script.ts`;

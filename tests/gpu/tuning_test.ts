@@ -245,11 +245,18 @@ Deno.test("ways that the driver refuses, or whose products are wrong, are not ta
     "subgroup 8x8",
     "storage 8x8",
   ]);
-  assert.equal(record.splits, false);
-  assert.equal(record.keeps, false);
+  // As in the usual choice, a flag that is not set is none.
+  assert.ok(!("splits" in record) && !("keeps" in record));
   assert.equal(record.buffer["nt wide"], WIDE);
   assert.equal(record.buffer["nt small"], WIDE);
   assert.ok(!rates.some(({ way }) => way === "subgroup 32x4"));
+});
+
+Deno.test("what is measured as usual is written as usual", async () => {
+  const { record } = await chooseTiles("software", ["texture"], {
+    measureWay: (_, way) => Promise.resolve({ rate: way === "texture" ? 2 : 1, isRight: true }),
+  });
+  assert.equal(JSON.stringify(record.textured), JSON.stringify(usualTuning("software").textured));
 });
 
 Deno.test("after its time no other way is begun, and the fastest so far is taken for what is left", async () => {

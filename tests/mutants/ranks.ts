@@ -144,6 +144,8 @@ export const RANKS: readonly Edits[] = [
     file: "lib/run/ranks.ts",
     tests: ["tests/distributed/ranks_test.ts"],
     edits: [
+      ["a smaller batch leaves pairs out", "perDeviceTrainBatchSize % times === 0 && ", ""],
+      ["stages of one pipeline share moments", "size > stages) return;", "size > 1) return;"],
       ["two ranks share a GPU unasked", "shared && !shareGpu", "shared && shareGpu"],
       [
         "keys of ranks may differ",

@@ -278,6 +278,7 @@ export const RUNS: readonly Edits[] = [
     edits: [
       ["measuring has no end", "if (now() >= end) {", "if (false) {"],
       ["a wrong product is taken", "if (!found.isRight) continue;", ""],
+      ["a choice is written as it was measured", "record: inOneForm(record)", "record"],
     ],
   },
   {
@@ -504,6 +505,11 @@ export const RUNS: readonly Edits[] = [
     file: "lib/reproduction/check.ts",
     tests: PACK,
     edits: [
+      [
+        "tiles are compared by how they are written",
+        "Object.entries(inOneForm(record))",
+        "Object.entries(record)",
+      ],
       ["a missing entry of the log is none", "if (!other) first ??=", "if (false) first ??="],
       [
         "a small difference of the log is none",

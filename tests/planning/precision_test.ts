@@ -9,7 +9,13 @@ import { refusal, run } from "../in_process.ts";
 import { withTemporaryFolder } from "../temporary_folder.ts";
 
 const matrices = { m: 16, n: 16, k: 16, lanes: 32, workgroupBytes: 2 ** 15 };
-const without = { name: "a GPU", matrixKinds: [] as string[], isSoftware: false, subgroups: undefined };
+const without = {
+  name: "a GPU",
+  toggles: [] as string[],
+  matrixKinds: [] as string[],
+  isSoftware: false,
+  subgroups: undefined,
+};
 const having = { ...without, matrices, matrixKinds: ["f16 x f16 -> f32 16x16x16"] };
 
 Deno.test("a precision is what was asked for where there are matrices, and auto takes what there is", () => {
@@ -28,6 +34,9 @@ Deno.test("a precision is what was asked for where there are matrices, and auto 
   });
   const others = { ...without, matrixKinds: ["f32 x f32 -> f32 8x8x8"] };
   assert.throws(() => on(others, "high"), /a GPU has f32 x f32 -> f32 8x8x8:/);
+  // Whoever has Dawn is not told to take it.
+  assert.throws(() => on(others, "high"), /: webgpu_engine: dawn offers .*; highest computes/);
+  assert.throws(() => on({ ...others, toggles: ["allow_unsafe_apis"] }, "high"), /8x8x8: highest computes/);
   const unfit = { ...without, matrixKinds: ["f16 x f16 -> f32 64x64x64"] };
   assert.throws(() => on(unfit, "high"), /a GPU has f16 x f16 -> f32 64x64x64, of sizes that .* subgroups/);
 });

@@ -72,6 +72,15 @@ Deno.test("a run's pack has no path of its machine, the same run is equal, and o
       assert.ok(compared.includes(what), what);
     }
 
+    // What was a folder or a file of another machine.
+    const nowhere = await task("check-run", pack, "--log_level=error");
+    assert.deepEqual([nowhere.status, nowhere.stdout], [2, ""], nowhere.stderr);
+    assert.match(
+      nowhere.stderr,
+      /of the model the pack has the name only \(untied\): .* --model_name_or_path=FOLDER$/m,
+    );
+    assert.match(nowhere.stderr, /\(pairs\.jsonl\): .* --dataset_mixer='\{"FOLDER\/pairs\.jsonl":1\}'$/m);
+
     // Another adapter's choice of kernels, which this one can take.
     const file = join(pack, "pack.json");
     const content = JSON.parse(await Deno.readTextFile(file));
@@ -174,6 +183,9 @@ Deno.test("each thing that the weights follow from is compared", () => {
     ["tokens and labels 1", (here) => here.pairs[0].responses[0].labels = [3, 5]],
   ];
   assert.deepEqual(different(compareStart(packOf(), structuredClone(packOf()))), []);
+  const kernels = usualTuning("software");
+  const otherForm = { ...kernels, textured: kernels.textured.toReversed(), splits: false, keeps: false };
+  assert.deepEqual(different(compareStart({ ...packOf(), kernels: otherForm }, packOf())), []);
   for (const [what, change] of changes) {
     const here: Here = structuredClone(packOf());
     change(here);

@@ -19,7 +19,11 @@ const { permissions } = JSON.parse(readFileSync(pathOf("deno.json"), "utf8"));
 const own = Object.hasOwn(permissions, words[0] ?? "") ? permissions[words[0]] : { read: true };
 const allowed = Object.entries(own)
   .map(([name, values]) => `--allow-${name}${values === true ? "" : `=${values}`}`);
-const isDawn = process.env.SIMPER_WEBGPU_ENGINE === "dawn" || words.includes("--webgpu_engine=dawn");
+const isDawn = process.env.SIMPER_WEBGPU_ENGINE === "dawn" ||
+  // The value follows after `=` or as the next word.
+  words.some((word, i) =>
+    word === "--webgpu_engine=dawn" || word === "--webgpu_engine" && words[i + 1] === "dawn"
+  );
 // The program loads the library of MPI where mpirun or its like started it.
 const isRank = words[0] === "train" &&
   (["OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "WORLD_SIZE"].some((name) =>
