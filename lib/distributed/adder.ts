@@ -1,4 +1,5 @@
 /** Sums of what ranks have, on threads beside that of the event loop. */
+import { UserError } from "../errors.ts";
 import { addUp } from "./add_up.ts";
 import type { AdderRequest } from "./adder_thread.ts";
 
@@ -30,7 +31,7 @@ interface Thread {
 /** Adds up on threads of its own; without any in that of the caller. */
 export class Adder {
   readonly #threads: Thread[];
-  #failure?: Error;
+  #failure?: UserError;
 
   constructor(threads = 0) {
     this.#threads = Array.from({ length: threads }, () => this.#start());
@@ -39,7 +40,7 @@ export class Adder {
   /**
    * As `addUp`, in memory that threads can share.
    *
-   * @throws {Error} where a thread has failed.
+   * @throws {UserError} where a thread has failed.
    */
   async add(parts: Float32Array<SharedArrayBuffer>, sums: Float32Array<SharedArrayBuffer>): Promise<void> {
     if (this.#failure) throw this.#failure;
@@ -62,10 +63,13 @@ export class Adder {
 
   #start(): Thread {
     const thread: Thread = { worker: new Worker(THREAD, { type: "module" }), waiting: [] };
-    thread.worker.onmessage = () => thread.waiting.shift()!.resolve();
+    // Nobody waits any more where another thread has failed.
+    thread.worker.onmessage = () => thread.waiting.shift()?.resolve();
     thread.worker.onerror = (event) => {
       event.preventDefault();
-      this.#failure = new Error(`a thread that adds up gradients has failed: ${event.message}`);
+      this.#failure = new UserError(
+        `a thread that adds up gradients has failed: ${event.message}: it has to read lib/distributed of the program`,
+      );
       for (const { waiting } of this.#threads) {
         for (const { reject } of waiting.splice(0)) reject(this.#failure);
       }

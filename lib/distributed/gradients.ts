@@ -24,6 +24,9 @@ const PIECE = { elements: 2 ** 22, least: 8 };
  */
 const MOST_STAGED = 32;
 
+/** Bytes of a piece's room at least: the weights that zero_stage shares out come by it too, whole with their padding. */
+const LEAST_STAGED = 2 ** 16;
+
 /** How many of so many pieces are on their way at once. */
 export const stagedPieces = (pieces: number): number => Math.min(MOST_STAGED, Math.ceil(pieces / 2));
 
@@ -73,7 +76,11 @@ export class GradientSums {
     this.#pieces = piecesOf(backward, parameters);
     this.uses = this.#pieces.flatMap(({ calls, parts }) => [...calls, taking(parts)]);
     this.#most = sentLength(Math.max(...this.#pieces.map(({ elements }) => elements)), ranks);
-    this.staging = new Staging(plan, stagedPieces(this.#pieces.length), 4 * this.#most);
+    this.staging = new Staging(
+      plan,
+      stagedPieces(this.#pieces.length),
+      Math.max(4 * this.#most, LEAST_STAGED),
+    );
   }
 
   /** How many numbers there are in each sum of a step, in their order: those that are complete together in a row. */
@@ -88,7 +95,7 @@ export class GradientSums {
 
   /** Bytes of the machine's memory that exchanging them takes. */
   get hostBytes(): number {
-    return (HELD + PASSING) * 4 * this.#most;
+    return HELD * 4 * this.#most + PASSING * this.staging.bytes;
   }
 
   /**

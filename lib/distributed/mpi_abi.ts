@@ -81,10 +81,12 @@ export function launchOf(environment: (name: string) => string | undefined): Lau
     const value = environment(name);
     return value !== undefined && /^\d+$/.test(value) ? Number(value) : undefined;
   };
-  for (const names of LAUNCHERS) {
+  const told = LAUNCHERS.flatMap((names): Launch[] => {
     const [rank, size] = [number(names.rank), number(names.size)];
     // PMIx itself tells no size; what else tells a rank alone means another.
     const isTold = rank !== undefined && (size !== undefined || names.rank === "PMIX_RANK");
-    if (isTold) return { rank, size, variable: names.rank };
-  }
+    return isTold ? [{ rank, size, variable: names.rank }] : [];
+  });
+  // One of one, as an image of a container may say, is told by no launcher.
+  return told.find(({ size, variable }) => variable !== "RANK" || size !== 1) ?? told[0];
 }

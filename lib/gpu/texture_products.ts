@@ -158,11 +158,13 @@ export class TextureProducts {
     if (known) return known;
     const counted = layout === "tn" ? "k" : "m";
     // Rows of an operand lie along the texture's height, and its columns along the width.
+    const { rows, columns } = this.tile;
+    const deepest = { nt: columns, nn: Math.min(rows, columns), tn: rows };
     const most = {
-      m: layout === "tn" ? this.tile.columns : this.tile.rows,
-      n: layout === "nt" ? this.tile.rows : this.tile.columns,
+      m: layout === "tn" ? columns : rows,
+      n: layout === "nt" ? rows : columns,
       // The first block has room for what is added, and so binds all that the others do.
-      k: (layout === "nt" ? this.tile.columns : this.tile.rows) - more,
+      k: deepest[layout] - more,
     };
     const blocks: Block[] = [];
     for (const n of pieces(size.n, most.n)) {

@@ -17,6 +17,7 @@ const RUNS = [
   "tests/run/optimizer_run_test.ts",
   "tests/run/losses_test.ts",
   "tests/run/reference_test.ts",
+  "tests/losses/check_test.ts",
   "tests/adapters/golden_test.ts",
   "tests/adapters/quantized_test.ts",
   "tests/graph/decoder_test.ts",

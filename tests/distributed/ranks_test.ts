@@ -220,6 +220,8 @@ Deno.test("what launchers put into the environment is known, and nothing else ta
   assert.deepEqual(found({ FLUX_TASK_RANK: "1", FLUX_JOB_SIZE: "2" }), ["FLUX_TASK_RANK", 1, 2]);
   assert.deepEqual(found({ PMIX_RANK: "1" }), ["PMIX_RANK", 1, undefined]);
   assert.deepEqual(found({ RANK: "1", WORLD_SIZE: "2" }), ["RANK", 1, 2]);
+  assert.deepEqual(found({ RANK: "0", WORLD_SIZE: "1" }), ["RANK", 0, 1]);
+  assert.deepEqual(found({ ...step, RANK: "0", WORLD_SIZE: "1" }), ["SLURM_PROCID", 0, 2]);
   // A batch script of SLURM's starts no ranks.
   for (
     const alone of [{ SLURM_PROCID: "0", SLURM_NTASKS: "4" }, { PMI_RANK: "x" }, { WORLD_SIZE: "2" }, {
