@@ -18,18 +18,13 @@ const UNSAFE = "allow_unsafe_apis";
 const UNCHECKED = "disable_robustness";
 
 /**
- * Whether the program's own kernels run without these checks. Not as long as `deno task test:bounds` has not been seen to
- * pass as a whole, and the one driver that was measured gains nothing by it (kernels/REJECTED.md).
- */
-const LEAVES_OUT_CHECKS = false;
-
-/**
  * What is changed of Dawn.
  *
- * @param areProven whether all kernels will be this program's own, which `deno task test:bounds` is to prove in bounds.
+ * @param areProven whether all kernels will be this program's own: `deno task test:bounds` has none of them come by an
+ * access out of bounds. No GPU has measured what it gives, and a driver on the processor gains nothing
+ * (kernels/REJECTED.md).
  */
-export const dawnFeatures = (areProven: boolean, leavesOutChecks = LEAVES_OUT_CHECKS): string[] =>
-  areProven && leavesOutChecks ? [UNSAFE, UNCHECKED] : [UNSAFE];
+export const dawnFeatures = (areProven: boolean): string[] => areProven ? [UNSAFE, UNCHECKED] : [UNSAFE];
 
 /** What the package has of Dawn: WebGPU's entry point, by options of text. */
 interface Dawn {

@@ -44,8 +44,12 @@ export const KERNELS: readonly Edits[] = [
     tests: ["tests/gpu/engine_test.ts"],
     filter: "checks bounds",
     edits: [
-      ["bounds of a script's kernels are not checked", "areProven && leavesOutChecks ?", "leavesOutChecks ?"],
-      ["bounds are not checked before that is proven", "areProven && leavesOutChecks ?", "areProven ?"],
+      [
+        "bounds of a script's kernels are not checked",
+        "areProven ? [UNSAFE, UNCHECKED]",
+        "true ? [UNSAFE, UNCHECKED]",
+      ],
+      ["bounds of proven kernels are checked", "areProven ? [UNSAFE, UNCHECKED]", "areProven ? [UNSAFE]"],
     ],
   },
   {
