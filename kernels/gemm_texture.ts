@@ -28,6 +28,10 @@ export interface TextureTile {
  */
 export const textureWidth = ({ columns }: TextureTile): number => columns / 4 + 4;
 
+/** Its rows: all that a thread reads of, though it stores fewer. */
+export const textureRows = ({ rows, threadRows }: TextureTile): number =>
+  Math.ceil(rows / threadRows) * threadRows;
+
 /** Threads of a workgroup, which share nothing: a line over the tiles of C, row by row. */
 export const TEXTURE_WORKGROUP = 16;
 

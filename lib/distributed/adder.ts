@@ -68,7 +68,7 @@ export class Adder {
     thread.worker.onerror = (event) => {
       event.preventDefault();
       this.#failure = new UserError(
-        `a thread that adds up gradients has failed: ${event.message}: it has to read lib/distributed of the program`,
+        `a thread that adds up gradients has failed: ${event.message} (each reads lib/distributed of the program)`,
       );
       for (const { waiting } of this.#threads) {
         for (const { reject } of waiting.splice(0)) reject(this.#failure);

@@ -14,7 +14,7 @@ import { largestGroups, largestParts, largestSource } from "../../kernels/gemm_l
 import { partsGroups, partsSource } from "../../kernels/gemm_parts.ts";
 import { gemmSource } from "../../kernels/gemm_source.ts";
 import { type Epilogue, isPaired } from "../../kernels/gemm_epilogue.ts";
-import { TEXTURE_WORKGROUP, textureSource, textureWidth } from "../../kernels/gemm_texture.ts";
+import { TEXTURE_WORKGROUP, textureRows, textureSource, textureWidth } from "../../kernels/gemm_texture.ts";
 import type { Gpu } from "./device.ts";
 import { HeldMatrices } from "./held_matrices.ts";
 import type { ProductEpilogue } from "./epilogues.ts";
@@ -55,9 +55,7 @@ export class Products {
     if (texture) this.#textures = new TextureProducts(plan, texture, this.#sizes, this.#sources);
     if (!held) return;
     this.held = new HeldMatrices(plan, (words) => this.#sizes.uniform(words), held.storage);
-    // A thread reads all the rows that it could have.
-    const rows = Math.ceil(held.rows / held.threadRows) * held.threadRows;
-    this.#left = plan.texture("rows", "scratch", textureWidth(held), rows);
+    this.#left = plan.texture("rows", "scratch", textureWidth(held), textureRows(held));
   }
 
   /**

@@ -1,6 +1,6 @@
 /** Matrix products by way of textures, block by block: see `tuning.ts` for where they are taken. */
 import type { GemmLayout, GemmSize } from "../../kernels/gemm.ts";
-import { TEXTURE_WORKGROUP, textureSource, textureWidth } from "../../kernels/gemm_texture.ts";
+import { TEXTURE_WORKGROUP, textureRows, textureSource, textureWidth } from "../../kernels/gemm_texture.ts";
 import type { Tensor, TextureSlab } from "./memory.ts";
 import type { MemoryPlan } from "./memory_plan.ts";
 import { rowLength } from "./operations.ts";
@@ -39,9 +39,7 @@ export class TextureProducts {
     readonly sizes: ProductSizes,
     readonly sources: Sources,
   ) {
-    // A thread reads all the rows that it could have.
-    const rows = Math.ceil(tile.rows / tile.threadRows) * tile.threadRows;
-    const texture = (name: string) => plan.texture(name, "scratch", textureWidth(tile), rows);
+    const texture = (name: string) => plan.texture(name, "scratch", textureWidth(tile), textureRows(tile));
     this.#textures = { a: texture("left operand"), b: texture("right operand") };
   }
 

@@ -1,4 +1,5 @@
 /** Runs of several ranks, all in the process of the test. */
+import { blockingDriver } from "../blocking_driver.ts";
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import type { Communicator } from "../../lib/distributed/communicator.ts";
@@ -65,25 +66,15 @@ for (const [size, keys] of SIZES) {
 
 Deno.test("a rank that its driver blocks tells how much of the whole step is done", () =>
   withTemporaryFolder(async (folder) => {
-    const { submit } = GPUQueue.prototype;
-    let isSlow = false;
-    GPUQueue.prototype.submit = function (commands) {
-      submit.call(this, commands);
-      // What a model of hundreds of millions of parameters takes.
-      for (const start = performance.now(); isSlow && performance.now() - start < 110;);
-    };
+    using driver = blockingDriver();
     const heard = new Set<string>();
-    try {
-      await trainAs(2, folder, ["--max_steps=1", "--save_strategy=no"], ({ rank }) => ({
-        onSubmit: ({ pairs }) => {
-          isSlow = true;
-          if (rank === 0 && pairs) heard.add(`${pairs.done}/${pairs.total}`);
-        },
-        onStep: () => isSlow = false,
-      }));
-    } finally {
-      GPUQueue.prototype.submit = submit;
-    }
+    await trainAs(2, folder, ["--max_steps=1", "--save_strategy=no"], ({ rank }) => ({
+      onSubmit: ({ pairs }) => {
+        driver.isSlow = true;
+        if (rank === 0 && pairs) heard.add(`${pairs.done}/${pairs.total}`);
+      },
+      onStep: () => driver.isSlow = false,
+    }));
     assert.deepEqual([...heard], ["0/4", "4/4"]);
   }));
 

@@ -22,13 +22,13 @@ export const KERNELS: readonly Edits[] = [
     edits: [["the last of four numbers is read past the end", "min(i + 3u, last)", "i + 3u"]],
   },
   {
-    file: "lib/gpu/products.ts",
+    file: "kernels/gemm_texture.ts",
     tests: BOUNDS,
     filter: "held",
     edits: [[
       "rows that a thread has beyond those there are have no place in the texture",
-      "const rows = Math.ceil(held.rows / held.threadRows) * held.threadRows",
-      "const rows = held.rows",
+      "Math.ceil(rows / threadRows) * threadRows",
+      "rows",
     ]],
   },
   {

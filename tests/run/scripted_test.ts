@@ -1,4 +1,5 @@
 /** What a script gives to `train`: a loss and pairs of its own. */
+import { blockingDriver } from "../blocking_driver.ts";
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { defineConfig } from "../../lib/config/parse.ts";
@@ -286,27 +287,17 @@ Deno.test("an adapter that there is not, or has no matrices that are asked for, 
 
 Deno.test("a driver that blocks this thread is heard of within a step, and of what it has done alone", () =>
   withTemporaryFolder(async (folder) => {
-    const { submit } = GPUQueue.prototype;
-    let isSlow = false;
-    GPUQueue.prototype.submit = function (commands) {
-      submit.call(this, commands);
-      // What a model of hundreds of millions of parameters takes.
-      for (const start = performance.now(); isSlow && performance.now() - start < 110;);
-    };
+    using driver = blockingDriver();
     const heard: string[] = [];
     const keys = { ...KEYS, max_steps: 1, per_device_train_batch_size: 2, gradient_accumulation_steps: 2 };
-    try {
-      await using _ = await train({ ...keys, output_dir: join(folder, "out") }, {
-        data: ROWS,
-        onSubmit: ({ step, pairs }) => {
-          isSlow = true;
-          heard.push(`${step}: ${pairs ? `${pairs.done}/${pairs.total}` : "begins"}`);
-        },
-        onStep: () => isSlow = false,
-      });
-    } finally {
-      GPUQueue.prototype.submit = submit;
-    }
+    await using _ = await train({ ...keys, output_dir: join(folder, "out") }, {
+      data: ROWS,
+      onSubmit: ({ step, pairs }) => {
+        driver.isSlow = true;
+        heard.push(`${step}: ${pairs ? `${pairs.done}/${pairs.total}` : "begins"}`);
+      },
+      onStep: () => driver.isSlow = false,
+    });
     assert.equal(heard[0], "1: begins");
     // A software driver is given each pass in pieces.
     assert.ok(heard.filter((text) => text === "1: 0/4").length > 0, heard.join());
